@@ -1,0 +1,3 @@
+# shellcheck shell=bash
+# Writes GIF.
+build_meson -Dexamples=false -Dtests=false
