@@ -1,0 +1,456 @@
+//! The disk cache: one file an entry, written by the renderer, read by the edge.
+//!
+//! ```text
+//! {cache_path}/v1/{2 hex}/{2 hex}/{28 hex: source}/{32 hex: options}
+//!
+//! magic "S3IS\0\0\0\x01" │ u32 length of the description │ 8 bytes of its SHA-256 │ description (JSON) │ picture
+//! ```
+//!
+//! The folder is named by a hash over handler and key, the file by a hash over the options that change the
+//! bytes: no name is made from what a client sent, and all renditions of one original lie together. An entry
+//! appears by `rename` and is never written in place, so a reader sees all of it or nothing. The description
+//! says which picture this is, how long it is and what its SHA-256 is; a reader checks all of it and takes an
+//! entry that does not match for one that is not there.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::CacheTime;
+use crate::format::Format;
+
+const MAGIC: &[u8; 8] = b"S3IS\0\0\0\x01";
+/// The folder of this layout; another version gets another folder and never misreads this one's.
+const VERSION: &str = "v1";
+/// Magic, length and checksum of the description.
+const FIXED: usize = 8 + 4 + 8;
+/// No description is longer: keys are at most 1024 bytes.
+const LONGEST_DESCRIPTION: usize = 16 << 10;
+/// Read at once with the description, so that a usual entry costs one read.
+const FIRST_READ: usize = 64 << 10;
+/// How many entries are remembered as verified before the memory is emptied.
+const MOST_VERIFIED: usize = 1 << 16;
+
+/// What is cached: a handler's original and what was done to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    /// [`crate::config::Handler::identity`]
+    pub handler: String,
+    /// The original's key.
+    pub key: String,
+    /// The canonical query.
+    pub options: String,
+}
+
+/// A picture as it is sent, with what its answer needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// The encoded picture.
+    pub bytes: Vec<u8>,
+    /// Its format.
+    pub format: Format,
+    /// SHA-256 of the bytes, in hexadecimal: the strong `ETag`.
+    pub sha256: String,
+    /// When the original last changed, if the origin says so, in Unix seconds.
+    pub last_modified: Option<u64>,
+}
+
+impl Picture {
+    /// A picture from its bytes.
+    pub fn new(bytes: Vec<u8>, format: Format, last_modified: Option<SystemTime>) -> Picture {
+        let sha256 = hexadecimal(&Sha256::digest(&bytes));
+        Picture { bytes, format, sha256, last_modified: last_modified.map(unix_seconds) }
+    }
+}
+
+/// Everything about an entry that is not its bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Description {
+    handler: String,
+    key: String,
+    options: String,
+    format: String,
+    sha256: String,
+    length: u64,
+    last_modified: Option<u64>,
+    source_etag: Option<String>,
+    stored: u64,
+}
+
+/// One handler's cache on disk.
+#[derive(Debug)]
+pub struct DiskCache {
+    root: PathBuf,
+    time: CacheTime,
+    /// Files whose checksum was right when it was last computed.
+    verified: Mutex<HashMap<PathBuf, Identity>>,
+}
+
+/// What a file can't keep while its contents change behind our back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+/// A fresh entry whose picture has perhaps not been read yet.
+#[derive(Debug)]
+pub struct Entry<'c> {
+    cache: &'c DiskCache,
+    path: PathBuf,
+    file: File,
+    identity: Identity,
+    description: Description,
+    format: Format,
+    /// What was read of the picture with the description.
+    start: Vec<u8>,
+}
+
+impl DiskCache {
+    /// The cache in this folder.
+    pub fn new(folder: &Path, time: CacheTime) -> DiskCache {
+        DiskCache { root: folder.join(VERSION), time, verified: Mutex::new(HashMap::new()) }
+    }
+
+    fn path(&self, name: &Name) -> PathBuf {
+        let mut source = Sha256::new();
+        source.update(name.handler.as_bytes());
+        source.update([0]);
+        source.update(name.key.as_bytes());
+        let source = hexadecimal(&source.finalize()[..16]);
+        let options = hexadecimal(&Sha256::digest(name.options.as_bytes())[..16]);
+        let mut path = self.root.join(&source[..2]);
+        path.push(&source[2..4]);
+        path.push(&source[4..]);
+        path.push(options);
+        path
+    }
+
+    /// The entry of this name, unless there is none, it has expired, or it is damaged; a damaged one is removed.
+    pub fn find(&self, name: &Name) -> Option<Entry<'_>> {
+        let path = self.path(name);
+        match self.open(&path, name) {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.drop_damaged(&path, &error);
+                None
+            }
+        }
+    }
+
+    fn open(&self, path: &Path, name: &Name) -> io::Result<Option<Entry<'_>>> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        let identity = Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        };
+        let length = usize::try_from(identity.length).unwrap_or(usize::MAX);
+        let mut start = vec![0; length.min(FIRST_READ)];
+        file.read_exact(&mut start)?;
+        let (description, body_at) = parse_description(&start)?;
+        let format = Format::parse(&description.format).ok_or_else(|| damaged("names an unknown format"))?;
+        if description.handler != name.handler
+            || description.key != name.key
+            || description.options != name.options
+        {
+            return Err(damaged("belongs to another picture"));
+        }
+        if description.length.checked_add(body_at as u64) != Some(identity.length) {
+            return Err(damaged("has another length than it says"));
+        }
+        if !self.is_fresh(&description) {
+            return Ok(None);
+        }
+        start.drain(..body_at);
+        Ok(Some(Entry { cache: self, path: path.to_owned(), file, identity, description, format, start }))
+    }
+
+    fn is_fresh(&self, description: &Description) -> bool {
+        let now = unix_seconds(SystemTime::now());
+        match self.time {
+            CacheTime::Never => false,
+            CacheTime::Forever => true,
+            // An entry from the future was stored before the clock was set back; it has no honest age.
+            CacheTime::Seconds(most) => now.checked_sub(description.stored).is_some_and(|age| age < most),
+        }
+    }
+
+    /// Stores a picture. Readers see the old entry or the new one, never a part.
+    pub fn store(&self, name: &Name, picture: &Picture, source_etag: Option<&str>) -> io::Result<()> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let path = self.path(name);
+        let folder = path.parent().ok_or_else(|| io::Error::other("an entry has a folder"))?;
+        let description = serde_json::to_vec(&Description {
+            handler: name.handler.clone(),
+            key: name.key.clone(),
+            options: name.options.clone(),
+            format: picture.format.name().to_owned(),
+            sha256: picture.sha256.clone(),
+            length: picture.bytes.len() as u64,
+            last_modified: picture.last_modified,
+            source_etag: source_etag.map(str::to_owned),
+            stored: unix_seconds(SystemTime::now()),
+        })?;
+        let mut head = Vec::with_capacity(FIXED + description.len());
+        head.extend_from_slice(MAGIC);
+        let length = u32::try_from(description.len()).map_err(io::Error::other)?;
+        head.extend_from_slice(&length.to_le_bytes());
+        head.extend_from_slice(&Sha256::digest(&description)[..8]);
+        head.extend_from_slice(&description);
+
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = folder.join(format!(".tmp-{}-{number}", std::process::id()));
+        let mut file = match File::create_new(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(folder)?;
+                File::create_new(&temporary)?
+            }
+            other => other?,
+        };
+        let written = file
+            .write_all(&head)
+            .and_then(|()| file.write_all(&picture.bytes))
+            .and_then(|()| fs::rename(&temporary, &path));
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    /// Removes a file whose contents are wrong. One that merely can't be read now (too many open files, a
+    /// failing disk) stays.
+    fn drop_damaged(&self, path: &Path, error: &io::Error) {
+        eprintln!("cache: {}: {error}; rendering it again", path.display());
+        if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
+            let _ = fs::remove_file(path);
+        }
+        self.verified().remove(path);
+    }
+
+    fn verified(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Identity>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry<'_> {
+    /// The strong `ETag`'s hash.
+    pub fn sha256(&self) -> &str {
+        &self.description.sha256
+    }
+
+    /// When the original last changed, in Unix seconds.
+    pub fn last_modified(&self) -> Option<u64> {
+        self.description.last_modified
+    }
+
+    /// The picture's format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The picture's length in bytes.
+    pub fn length(&self) -> u64 {
+        self.description.length
+    }
+
+    /// Reads the picture. Its checksum is computed the first time this process sees the file. `None` for a
+    /// damaged one, which is removed.
+    pub fn read(mut self) -> Option<Picture> {
+        match self.read_verified() {
+            Ok(bytes) => Some(Picture {
+                bytes,
+                format: self.format,
+                sha256: self.description.sha256,
+                last_modified: self.description.last_modified,
+            }),
+            Err(error) => {
+                self.cache.drop_damaged(&self.path, &error);
+                None
+            }
+        }
+    }
+
+    fn read_verified(&mut self) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.description.length).map_err(io::Error::other)?;
+        let mut bytes = std::mem::take(&mut self.start);
+        let read = bytes.len();
+        bytes.resize(length, 0);
+        self.file.read_exact(&mut bytes[read..])?;
+        if self.cache.verified().get(&self.path) != Some(&self.identity) {
+            if hexadecimal(&Sha256::digest(&bytes)) != self.description.sha256 {
+                return Err(damaged("has another SHA-256 than it says"));
+            }
+            let mut verified = self.cache.verified();
+            if verified.len() >= MOST_VERIFIED {
+                verified.clear();
+            }
+            verified.insert(self.path.clone(), self.identity);
+        }
+        Ok(bytes)
+    }
+}
+
+fn parse_description(start: &[u8]) -> io::Result<(Description, usize)> {
+    let rest = start.strip_prefix(MAGIC).ok_or_else(|| damaged("is not a cache entry"))?;
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("is too short"))?;
+    let (checksum, rest) = rest.split_first_chunk::<8>().ok_or_else(|| damaged("is too short"))?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > LONGEST_DESCRIPTION {
+        return Err(damaged("has too long a description"));
+    }
+    let description = rest.get(..length).ok_or_else(|| damaged("is too short"))?;
+    if Sha256::digest(description)[..8] != checksum[..] {
+        return Err(damaged("has a damaged description"));
+    }
+    Ok((serde_json::from_slice(description)?, FIXED + length))
+}
+
+fn damaged(how: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the entry {how}"))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Whole seconds since 1970; a time before is 1970.
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(test: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("s3is-cache-{}-{test}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn name(key: &str, options: &str) -> Name {
+        Name { handler: "h".into(), key: key.into(), options: options.into() }
+    }
+
+    fn picture(length: usize) -> Picture {
+        let bytes = (0..length).map(|i| (i % 251) as u8).collect();
+        Picture::new(bytes, Format::Webp, Some(UNIX_EPOCH + Duration::from_secs(7)))
+    }
+
+    #[test]
+    fn what_was_stored_is_found_whatever_its_length() {
+        let folder = Folder::new("lengths");
+        let cache = DiskCache::new(&folder.0, CacheTime::Seconds(60));
+        for length in [0, 1, FIRST_READ - 300, FIRST_READ, FIRST_READ + 1, 1 << 20] {
+            cache.store(&name("k", "o"), &picture(length), Some("etag")).unwrap();
+            let entry = cache.find(&name("k", "o")).unwrap();
+            assert_eq!((entry.length(), entry.last_modified()), (length as u64, Some(7)));
+            assert_eq!(entry.read(), Some(picture(length)));
+        }
+        let left: Vec<_> = fs::read_dir(cache.path(&name("k", "o")).parent().unwrap()).unwrap().collect();
+        assert_eq!(left.len(), 1, "no temporary file stays: {left:?}");
+    }
+
+    #[test]
+    fn handler_key_and_options_all_tell_entries_apart() {
+        let folder = Folder::new("names");
+        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
+        cache.store(&name("a.png", "w=1"), &picture(9), None).unwrap();
+        assert!(cache.find(&name("a.jpg", "w=1")).is_none());
+        assert!(cache.find(&name("a.png", "w=2")).is_none());
+        let other = Name { handler: "h2".into(), ..name("a.png", "w=1") };
+        assert!(cache.find(&other).is_none());
+        assert!(cache.find(&name("a.png", "w=1")).is_some());
+    }
+
+    #[test]
+    fn entries_expire() {
+        let folder = Folder::new("expiry");
+        let forever = DiskCache::new(&folder.0, CacheTime::Forever);
+        forever.store(&name("k", "o"), &picture(9), None).unwrap();
+        assert!(DiskCache::new(&folder.0, CacheTime::Never).find(&name("k", "o")).is_none());
+        assert!(DiskCache::new(&folder.0, CacheTime::Seconds(0)).find(&name("k", "o")).is_none());
+        assert!(DiskCache::new(&folder.0, CacheTime::Seconds(60)).find(&name("k", "o")).is_some());
+        assert!(forever.find(&name("k", "o")).is_some());
+    }
+
+    #[test]
+    fn every_damaged_byte_and_every_truncation_is_noticed() {
+        let folder = Folder::new("damage");
+        let write = DiskCache::new(&folder.0, CacheTime::Forever);
+        let path = write.path(&name("k", "o"));
+        write.store(&name("k", "o"), &picture(40), None).unwrap();
+        let good = fs::read(&path).unwrap();
+        let survives = |bytes: &[u8]| {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, bytes).unwrap();
+            // A new process, so to say: nothing is known to be good.
+            let cache = DiskCache::new(&folder.0, CacheTime::Forever);
+            let found = cache.find(&name("k", "o")).and_then(Entry::read);
+            assert_eq!(found.is_some(), path.exists(), "a damaged entry is removed");
+            found.is_some()
+        };
+        assert!(survives(&good));
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x10;
+            assert!(!survives(&bytes), "byte {at}");
+            assert!(!survives(&good[..at]), "cut at {at}");
+        }
+        assert!(!survives(&[&good[..], b"x"].concat()));
+    }
+
+    #[test]
+    fn a_change_after_the_first_read_is_noticed() {
+        let folder = Folder::new("change");
+        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
+        cache.store(&name("k", "o"), &picture(40), None).unwrap();
+        assert!(cache.find(&name("k", "o")).and_then(Entry::read).is_some());
+        let path = cache.path(&name("k", "o"));
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        assert!(cache.find(&name("k", "o")).and_then(Entry::read).is_none());
+    }
+
+    #[test]
+    fn an_unwritable_folder_is_an_error_and_no_panic() {
+        let cache = DiskCache::new(Path::new("/proc/no-such-place"), CacheTime::Forever);
+        assert!(cache.store(&name("k", "o"), &picture(1), None).is_err());
+        assert!(cache.find(&name("k", "o")).is_none());
+    }
+}

@@ -1,0 +1,407 @@
+//! One entry of `"handlers"`: a route, its origin, its defaults and its cache.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fields::{Fields, Result};
+use super::relaxed_json::Value;
+use crate::format::Format;
+
+/// `cache_time` when it is missing: a week.
+pub const DEFAULT_CACHE_SECONDS: u64 = 604_800;
+/// `max_dimension` when it is missing.
+const DEFAULT_MAX_DIMENSION: u32 = 3064;
+/// The largest `max_dimension`: WebP's limit is 16383 and JPEG's 65535, so past this nothing can be written.
+const LARGEST_MAX_DIMENSION: i64 = 16_383;
+/// An error image is kept in memory; a larger file is surely a mistake.
+const LARGEST_ERROR_IMAGE: u64 = 16 << 20;
+/// Served when a handler names no `error_image`, so that one binary and one file are enough to run.
+const DEFAULT_ERROR_IMAGE: &[u8] = include_bytes!("../../error_image.jpg");
+
+/// One handler, checked.
+#[derive(Clone, Debug)]
+pub struct Handler {
+    /// The first segment of its paths: `prefix`, or `name` where there is none.
+    pub route: String,
+    /// Which field gave the route.
+    pub(super) route_field: &'static str,
+    /// Where the originals are.
+    pub origin: Origin,
+    /// What is sent when there is no picture.
+    pub error_image: ErrorImage,
+    /// `output_format`; `None` keeps the original's.
+    pub output_format: Option<Format>,
+    /// The disk cache; `None` when results are not stored.
+    pub cache: Option<Cache>,
+    /// `cache_time`
+    pub cache_time: CacheTime,
+    /// `allowed_formats` in lower case, without dots; `None` allows every extension.
+    pub allowed_formats: Option<Vec<String>>,
+    /// `max_dimension`: the largest width and height that a request gets.
+    pub max_dimension: u32,
+    /// `"error_status": "precise"`
+    pub precise_errors: bool,
+    /// `cors_origin`: the value of `Access-Control-Allow-Origin`.
+    pub cors_origin: Option<String>,
+    /// `fail_on`
+    pub fail_on: FailOn,
+}
+
+/// The picture for failures.
+#[derive(Clone, Debug)]
+pub struct ErrorImage {
+    /// The file's bytes.
+    pub bytes: Arc<[u8]>,
+    /// Its format, by its bytes.
+    pub format: Format,
+}
+
+/// Where a handler's results are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// `cache_path`
+    pub path: PathBuf,
+}
+
+/// How long a result stays fresh, on disk and at clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheTime {
+    /// Seconds since it was rendered.
+    Seconds(u64),
+    /// `0`: never expires.
+    Forever,
+    /// `-1`: nothing is cached.
+    Never,
+}
+
+/// How broken an original may be (libvips option `fail_on`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailOn {
+    /// Show what can be decoded.
+    None,
+    /// Fail when the original ends early.
+    Truncated,
+    /// Fail on any error of the decoder.
+    Error,
+    /// Fail on warnings as well.
+    Warning,
+}
+
+/// Where originals come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A bucket.
+    S3(S3),
+    /// A local folder, as an absolute path without symbolic links.
+    Directory(PathBuf),
+}
+
+/// A bucket and how to get at it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3 {
+    /// `bucket_name`
+    pub bucket: String,
+    /// `file_path` without slashes at its ends; may be empty.
+    pub folder: String,
+    /// `region`
+    pub region: String,
+    /// `endpoint`: scheme, host and port of an S3 server that is not AWS.
+    pub endpoint: Option<String>,
+    /// `path_style`: the bucket's name in the path and not in the host name.
+    pub path_style: bool,
+    /// Who we are to the origin.
+    pub credentials: Credentials,
+    /// `ca_file`: PEM certificates to trust besides the compiled-in roots.
+    pub ca_file: Option<PathBuf>,
+    /// The JSON path of this `aws` object, for sentences that tell the operator what to change.
+    pub json_path: String,
+}
+
+/// What requests to the origin are signed with.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// `aws_access`, `aws_secret` and perhaps `session_token`.
+    Static {
+        /// The access key id.
+        access: String,
+        /// The secret access key.
+        secret: String,
+        /// The session token of temporary credentials.
+        session_token: Option<String>,
+    },
+    /// Environment, profile, web identity, ECS, IMDSv2, in this order.
+    Chain,
+    /// Nothing is signed: a public bucket.
+    Anonymous,
+}
+
+// Secrets must not reach a log by way of `{:?}`.
+impl std::fmt::Debug for S3 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "S3({} in {})", self.bucket, self.region)
+    }
+}
+
+impl Handler {
+    /// What distinguishes this handler's originals from every other's: part of each cache key, so that a
+    /// handler pointed at another bucket never serves the old bucket's pictures.
+    pub fn identity(&self) -> String {
+        match &self.origin {
+            Origin::S3(s3) => {
+                let endpoint = s3.endpoint.as_deref().unwrap_or("aws");
+                format!("{}\0s3\0{endpoint}\0{}\0{}", self.route, s3.bucket, s3.folder)
+            }
+            Origin::Directory(folder) => format!("{}\0directory\0{}", self.route, folder.display()),
+        }
+    }
+
+    pub(super) fn read(mut fields: Fields) -> Result<Handler> {
+        let name = fields.text("name")?;
+        let prefix = fields.text("prefix")?;
+        let (route, route_field) = match (prefix, name) {
+            (Some(prefix), _) => (prefix, "prefix"),
+            (None, Some(name)) => (name, "name"),
+            (None, None) => return Err(fields.error("name", "required when there is no prefix")),
+        };
+        check_route(&fields, route_field, route)?;
+
+        let origin = origin(&mut fields)?;
+        let error_image = error_image(&mut fields)?;
+        let output_format = match fields.string("output_format")? {
+            None | Some("") => None,
+            Some(written) => Some(Format::parse(&written.to_ascii_lowercase()).ok_or_else(|| {
+                fields.error("output_format", format!("must be jpg, png, webp, avif or gif, not {written:?}"))
+            })?),
+        };
+        let cache_time = match fields.integer("cache_time", -1..=i64::from(u32::MAX))? {
+            None => CacheTime::Seconds(DEFAULT_CACHE_SECONDS),
+            Some(-1) => CacheTime::Never,
+            Some(0) => CacheTime::Forever,
+            Some(seconds) => CacheTime::Seconds(seconds.unsigned_abs()),
+        };
+        let cache = cache(&mut fields, cache_time)?;
+        let allowed_formats = allowed_formats(&mut fields)?;
+        let max_dimension = fields
+            .integer("max_dimension", 1..=LARGEST_MAX_DIMENSION)?
+            .and_then(|most| u32::try_from(most).ok())
+            .unwrap_or(DEFAULT_MAX_DIMENSION);
+        let precise_errors = match fields.string("error_status")? {
+            None | Some("404") => false,
+            Some("precise") => true,
+            Some(other) => {
+                return Err(
+                    fields.error("error_status", format!("must be \"precise\" or \"404\", not {other:?}"))
+                );
+            }
+        };
+        let cors_origin = match fields.text("cors_origin")? {
+            Some(value) if !value.bytes().all(|byte| (0x21..0x7f).contains(&byte)) => {
+                return Err(fields.error("cors_origin", "must be * or one origin, as https://example.com"));
+            }
+            other => other.map(str::to_owned),
+        };
+        let fail_on = match fields.string("fail_on")? {
+            None | Some("truncated") => FailOn::Truncated,
+            Some("none") => FailOn::None,
+            Some("error") => FailOn::Error,
+            Some("warning") => FailOn::Warning,
+            Some(other) => {
+                return Err(fields
+                    .error("fail_on", format!("must be none, truncated, error or warning, not {other:?}")));
+            }
+        };
+        fields.not_yet(&[
+            "token",
+            "presets",
+            "presets_only",
+            "allowed_sizes",
+            "cache_max_bytes",
+            "cache_min_free",
+            "negative_cache_time",
+            "stale_while_revalidate",
+            "stale_if_error",
+            "originals_cache",
+        ])?;
+        let route = route.to_owned();
+        fields.finish()?;
+        Ok(Handler {
+            route,
+            route_field,
+            origin,
+            error_image,
+            output_format,
+            cache,
+            cache_time,
+            allowed_formats,
+            max_dimension,
+            precise_errors,
+            cors_origin,
+            fail_on,
+        })
+    }
+}
+
+fn check_route(fields: &Fields, field: &str, route: &str) -> Result<()> {
+    if route.contains('/') {
+        return Err(
+            fields.error(field, format!("{route:?} must not contain a slash: it is one path segment"))
+        );
+    }
+    if ["-", ".", ".."].contains(&route) {
+        return Err(fields.error(field, format!("{route:?} can't be a path segment of ours; choose another")));
+    }
+    if route.chars().any(|c| c.is_control() || c == '?' || c == '#') {
+        return Err(fields.error(field, "must not contain control characters, ? or #"));
+    }
+    Ok(())
+}
+
+fn origin(fields: &mut Fields) -> Result<Origin> {
+    let directory = fields.text("directory")?;
+    let aws = fields.object("aws")?;
+    match (directory, aws) {
+        (Some(_), Some(_)) => {
+            Err(fields.error("directory", "a handler has either aws or directory, not both"))
+        }
+        (None, None) => Err(fields.error("aws", "required: where the originals are (or directory)")),
+        (Some(directory), None) => {
+            let folder = std::fs::canonicalize(directory).map_err(|error| {
+                fields.error("directory", format!("{directory}: can't be opened: {error}"))
+            })?;
+            if !folder.is_dir() {
+                return Err(fields.error("directory", format!("{directory}: is not a folder")));
+            }
+            Ok(Origin::Directory(folder))
+        }
+        (None, Some(aws)) => Ok(Origin::S3(s3(aws)?)),
+    }
+}
+
+fn s3(mut aws: Fields) -> Result<S3> {
+    let bucket = aws.text("bucket_name")?.ok_or_else(|| aws.error("bucket_name", "required"))?.to_owned();
+    if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        return Err(
+            aws.error("bucket_name", "may contain letters, digits, dots, hyphens and underscores only")
+        );
+    }
+    let folder = aws.string("file_path")?.unwrap_or_default().trim_matches('/').to_owned();
+    if folder.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err(aws.error("file_path", "must not have . or .. as a segment"));
+    }
+    let region = aws.text("region")?.unwrap_or("us-east-1").to_owned();
+    if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err(aws.error("region", format!("must be a region's name, as eu-west-1, not {region:?}")));
+    }
+    let endpoint = match aws.text("endpoint")? {
+        None => None,
+        Some(written) => Some(checked_endpoint(written).map_err(|message| aws.error("endpoint", message))?),
+    };
+    // A bucket name with dots does not match the wildcard certificate of *.s3.amazonaws.com, and few private
+    // endpoints resolve bucket.host: both want the path style.
+    let path_style = aws.bool("path_style")?.unwrap_or(endpoint.is_some() || bucket.contains('.'));
+    let credentials = credentials(&mut aws)?;
+    let ca_file = aws.text("ca_file")?.map(PathBuf::from);
+    if let Some(path) = &ca_file {
+        std::fs::metadata(path)
+            .map_err(|error| aws.error("ca_file", format!("{}: can't be read: {error}", path.display())))?;
+    }
+    let json_path = aws.path("").trim_end_matches('.').to_owned();
+    aws.finish()?;
+    Ok(S3 { bucket, folder, region, endpoint, path_style, credentials, ca_file, json_path })
+}
+
+fn credentials(aws: &mut Fields) -> Result<Credentials> {
+    let access = aws.secret("aws_access")?;
+    let secret = aws.secret("aws_secret")?;
+    let session_token = aws.secret("session_token")?;
+    let anonymous = aws.bool("anonymous")?.unwrap_or(false);
+    match (access, secret) {
+        (Some(_), _) | (_, Some(_)) if anonymous => {
+            Err(aws.error("anonymous", "is true, so aws_access and aws_secret must not be given"))
+        }
+        (Some(access), Some(secret)) => Ok(Credentials::Static { access, secret, session_token }),
+        (Some(_), None) => Err(aws.error("aws_secret", "required when aws_access is given")),
+        (None, Some(_)) => Err(aws.error("aws_access", "required when aws_secret is given")),
+        (None, None) if session_token.is_some() => {
+            Err(aws.error("session_token", "needs aws_access and aws_secret as well"))
+        }
+        (None, None) if anonymous => Ok(Credentials::Anonymous),
+        (None, None) => Ok(Credentials::Chain),
+    }
+}
+
+fn checked_endpoint(written: &str) -> std::result::Result<String, String> {
+    let wanted = || format!("must be http:// or https://, a host and perhaps a port, not {written:?}");
+    let rest = written
+        .strip_prefix("https://")
+        .or_else(|| written.strip_prefix("http://"))
+        .ok_or_else(wanted)?
+        .trim_end_matches('/');
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    if rest.is_empty() || !rest.bytes().all(allowed) {
+        return Err(wanted());
+    }
+    Ok(written.trim_end_matches('/').to_owned())
+}
+
+fn error_image(fields: &mut Fields) -> Result<ErrorImage> {
+    let Some(path) = fields.text("error_image")? else {
+        return Ok(ErrorImage { bytes: DEFAULT_ERROR_IMAGE.into(), format: Format::Jpeg });
+    };
+    let length = std::fs::metadata(path)
+        .map_err(|error| fields.error("error_image", format!("{path}: can't be read: {error}")))?
+        .len();
+    if length > LARGEST_ERROR_IMAGE {
+        return Err(
+            fields.error("error_image", format!("{path}: is larger than {LARGEST_ERROR_IMAGE} bytes"))
+        );
+    }
+    let bytes = std::fs::read(path)
+        .map_err(|error| fields.error("error_image", format!("{path}: can't be read: {error}")))?;
+    let format = Format::of_bytes(&bytes).ok_or_else(|| {
+        fields.error("error_image", format!("{path}: is not a JPEG, PNG, WebP, AVIF or GIF"))
+    })?;
+    Ok(ErrorImage { bytes: bytes.into(), format })
+}
+
+fn cache(fields: &mut Fields, time: CacheTime) -> Result<Option<Cache>> {
+    let enabled = fields.bool("cache_enabled")?;
+    let path = fields.text("cache_path")?;
+    if enabled == Some(false) || time == CacheTime::Never {
+        return Ok(None);
+    }
+    let Some(path) = path else {
+        return match enabled {
+            Some(true) => Err(fields.error("cache_path", "required when cache_enabled is true")),
+            _ => Ok(None),
+        };
+    };
+    prove_writable(Path::new(path))
+        .map_err(|error| fields.error("cache_path", format!("{path}: can't be written: {error}")))?;
+    Ok(Some(Cache { path: PathBuf::from(path) }))
+}
+
+/// Makes the folder and a file in it, because permission bits alone don't tell (read-only mounts, ACLs).
+fn prove_writable(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let probe = folder.join(format!(".write-test-{}", std::process::id()));
+    std::fs::write(&probe, b"")?;
+    std::fs::remove_file(&probe)
+}
+
+fn allowed_formats(fields: &mut Fields) -> Result<Option<Vec<String>>> {
+    let Some(items) = fields.array("allowed_formats")? else { return Ok(None) };
+    let mut extensions = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        match item {
+            Value::String(extension) if !extension.trim_start_matches('.').is_empty() => {
+                extensions.push(extension.trim_start_matches('.').to_ascii_lowercase());
+            }
+            other => {
+                let message = format!("must be an extension, as \"jpg\", not {}", other.kind());
+                return Err(fields.error(&format!("allowed_formats[{index}]"), message));
+            }
+        }
+    }
+    Ok(Some(extensions))
+}

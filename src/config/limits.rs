@@ -1,0 +1,103 @@
+//! `"limits"`: the deadlines and sizes that keep one request from hurting the others.
+
+use std::time::Duration;
+
+use super::fields::{Fields, Result};
+
+/// Every deadline and size limit. The defaults suit one instance behind a load balancer.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `connections`: clients connected at once; one more is answered 503.
+    pub connections: usize,
+    /// `head_timeout`: from a request's first byte to the end of its head, and for the TLS handshake.
+    pub head_timeout: Duration,
+    /// `idle_timeout`: how long a kept-alive connection may be quiet.
+    pub idle_timeout: Duration,
+    /// `write_timeout`: for sending one answer whole.
+    pub write_timeout: Duration,
+    /// `queue_length`: requests that may wait for the renderer; one more is answered 503.
+    pub queue_length: usize,
+    /// `queue_timeout`: how long a request may wait for the renderer before it is answered 503.
+    pub queue_timeout: Duration,
+    /// `render_timeout`: from handing a request to the renderer to its answer.
+    pub render_timeout: Duration,
+    /// `stop_timeout`: how long requests in flight may take after SIGTERM.
+    pub stop_timeout: Duration,
+    /// `stop_delay`: how long to go on serving after SIGTERM while `/-/health` already answers 503.
+    pub stop_delay: Duration,
+    /// `renders_at_once`: pictures decoded and encoded at the same moment.
+    pub renders_at_once: usize,
+    /// `fetches_at_once`: requests that the renderer works on at the same moment, waits for the origin included.
+    pub fetches_at_once: usize,
+    /// `origin_connect_timeout`: to resolve the origin's name, and to connect to it, TLS included.
+    pub origin_connect_timeout: Duration,
+    /// `origin_first_byte_timeout`: from the request sent to the head of the origin's answer.
+    pub origin_first_byte_timeout: Duration,
+    /// `origin_timeout`: for the whole object.
+    pub origin_timeout: Duration,
+    /// `origin_max_bytes`: the largest original that is read.
+    pub origin_max_bytes: u64,
+    /// `source_max_pixels`: width × height × frames of the largest original that is decoded.
+    pub source_max_pixels: u64,
+}
+
+impl Limits {
+    pub(super) fn read(fields: Option<Fields>) -> Result<Limits> {
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let mut limits = Limits {
+            connections: 1024,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            queue_length: 256,
+            queue_timeout: Duration::from_secs(10),
+            render_timeout: Duration::from_secs(60),
+            stop_timeout: Duration::from_secs(30),
+            stop_delay: Duration::ZERO,
+            renders_at_once: processors,
+            fetches_at_once: (processors * 8).clamp(16, 64),
+            origin_connect_timeout: Duration::from_secs(2),
+            origin_first_byte_timeout: Duration::from_secs(5),
+            origin_timeout: Duration::from_secs(15),
+            origin_max_bytes: 64 << 20,
+            source_max_pixels: 50_000_000,
+        };
+        let Some(mut fields) = fields else { return Ok(limits) };
+        {
+            let mut seconds = |name, field: &mut Duration| -> Result<()> {
+                *field = fields.seconds(name)?.unwrap_or(*field);
+                Ok(())
+            };
+            seconds("head_timeout", &mut limits.head_timeout)?;
+            seconds("idle_timeout", &mut limits.idle_timeout)?;
+            seconds("write_timeout", &mut limits.write_timeout)?;
+            seconds("queue_timeout", &mut limits.queue_timeout)?;
+            seconds("render_timeout", &mut limits.render_timeout)?;
+            seconds("stop_timeout", &mut limits.stop_timeout)?;
+            seconds("stop_delay", &mut limits.stop_delay)?;
+            seconds("origin_connect_timeout", &mut limits.origin_connect_timeout)?;
+            seconds("origin_first_byte_timeout", &mut limits.origin_first_byte_timeout)?;
+            seconds("origin_timeout", &mut limits.origin_timeout)?;
+        }
+        let mut count = |name, field: &mut usize, least: i64, most: i64| -> Result<()> {
+            if let Some(written) = fields.integer(name, least..=most)? {
+                *field = usize::try_from(written).unwrap_or(usize::MAX);
+            }
+            Ok(())
+        };
+        count("connections", &mut limits.connections, 1, 1_000_000)?;
+        count("queue_length", &mut limits.queue_length, 0, 1_000_000)?;
+        count("renders_at_once", &mut limits.renders_at_once, 1, 1024)?;
+        count("fetches_at_once", &mut limits.fetches_at_once, 1, 1024)?;
+        let mut size = |name, field: &mut u64, most: i64| -> Result<()> {
+            if let Some(written) = fields.integer(name, 1..=most)? {
+                *field = written.unsigned_abs();
+            }
+            Ok(())
+        };
+        size("origin_max_bytes", &mut limits.origin_max_bytes, 4 << 30)?;
+        size("source_max_pixels", &mut limits.source_max_pixels, 10_000_000_000)?;
+        fields.finish()?;
+        Ok(limits)
+    }
+}

@@ -1,0 +1,147 @@
+//! Why a picture could not be served: the code a client sees in `X-Error`, and a sentence for the operator.
+
+use std::fmt;
+
+/// The reason a request for a picture failed, as `X-Error` names it.
+///
+/// The answer is 404 for each of them unless the handler asks for `"error_status": "precise"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The origin has no such key, or does not let us see it.
+    NotFound,
+    /// The key is empty, not UTF-8, or has a `.` or `..` segment.
+    InvalidKey,
+    /// The token is missing or was not accepted.
+    TokenRefused,
+    /// The key's extension is not in `allowed_formats`.
+    FormatNotAllowed,
+    /// The bytes are not JPEG, PNG, WebP, GIF or AVIF.
+    UnsupportedFormat,
+    /// The bytes start like a picture but can't be decoded whole.
+    CorruptImage,
+    /// The original has more bytes or more pixels than the limits allow.
+    TooLarge,
+    /// The origin could not be reached, or its connection died.
+    OriginUnreachable,
+    /// The origin answered with a status that is neither success nor "not there".
+    OriginError,
+    /// The origin's answer ended before its announced length.
+    OriginTruncated,
+    /// The bucket is in another region than the configuration says.
+    WrongRegion,
+    /// No credentials could be found for the bucket.
+    NoCredentials,
+    /// The origin missed a deadline.
+    OriginTimeout,
+    /// The renderer missed its deadline.
+    RenderTimeout,
+    /// The renderer ended while it worked on this picture.
+    RendererFailed,
+}
+
+impl Code {
+    const ALL: [Code; 15] = [
+        Code::NotFound,
+        Code::InvalidKey,
+        Code::TokenRefused,
+        Code::FormatNotAllowed,
+        Code::UnsupportedFormat,
+        Code::CorruptImage,
+        Code::TooLarge,
+        Code::OriginUnreachable,
+        Code::OriginError,
+        Code::OriginTruncated,
+        Code::WrongRegion,
+        Code::NoCredentials,
+        Code::OriginTimeout,
+        Code::RenderTimeout,
+        Code::RendererFailed,
+    ];
+
+    /// The word in `X-Error` and in the access log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Code::NotFound => "not_found",
+            Code::InvalidKey => "invalid_key",
+            Code::TokenRefused => "token_refused",
+            Code::FormatNotAllowed => "format_not_allowed",
+            Code::UnsupportedFormat => "unsupported_format",
+            Code::CorruptImage => "corrupt_image",
+            Code::TooLarge => "too_large",
+            Code::OriginUnreachable => "origin_unreachable",
+            Code::OriginError => "origin_error",
+            Code::OriginTruncated => "origin_truncated",
+            Code::WrongRegion => "wrong_region",
+            Code::NoCredentials => "no_credentials",
+            Code::OriginTimeout => "origin_timeout",
+            Code::RenderTimeout => "render_timeout",
+            Code::RendererFailed => "renderer_failed",
+        }
+    }
+
+    /// The code that a renderer's `X-Error` names.
+    pub fn from_name(name: &str) -> Option<Code> {
+        Code::ALL.into_iter().find(|code| code.as_str() == name)
+    }
+
+    /// The status under `"error_status": "precise"`.
+    pub const fn precise_status(self) -> u16 {
+        match self {
+            Code::NotFound | Code::InvalidKey => 404,
+            Code::TokenRefused => 403,
+            Code::TooLarge => 413,
+            Code::FormatNotAllowed | Code::UnsupportedFormat | Code::CorruptImage => 415,
+            Code::OriginTimeout | Code::RenderTimeout => 504,
+            Code::OriginUnreachable
+            | Code::OriginError
+            | Code::OriginTruncated
+            | Code::WrongRegion
+            | Code::NoCredentials
+            | Code::RendererFailed => 502,
+        }
+    }
+}
+
+/// A failed picture: the code for the client and a sentence for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the client is told.
+    pub code: Code,
+    /// What the operator is told: which key, which origin, what to do about it.
+    pub detail: String,
+}
+
+impl Failure {
+    /// A failure with its sentence.
+    pub fn new(code: Code, detail: impl Into<String>) -> Failure {
+        Failure { code, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_found_by_its_name() {
+        for code in Code::ALL {
+            assert_eq!(Code::from_name(code.as_str()), Some(code));
+        }
+        assert_eq!(Code::from_name("nonsense"), None);
+    }
+
+    #[test]
+    fn precise_statuses_are_those_of_the_contract() {
+        for code in Code::ALL {
+            assert!([403, 404, 413, 415, 502, 504].contains(&code.precise_status()), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! One static binary that serves resized pictures out of S3.
+//!
+//! Run the binary with `-c config.json`, or build your own with a token check of your own:
+//!
+//! ```no_run
+//! fn verify_token(token: &str) -> bool {
+//!     token == "letmein"
+//! }
+//!
+//! fn main() {
+//!     s3imageserver::run(Some(verify_token))
+//! }
+//! ```
+//!
+//! Two processes of one binary: the *edge* owns the sockets, the limits and the cache's hits; the *renderer*,
+//! which the edge starts from the same executable, fetches originals and decodes pictures. `edge` and `render`
+//! never use each other; both stand on the modules of the ground floor.
+
+// The ground floor.
+mod accept;
+mod cache;
+mod cli;
+mod config;
+mod error;
+mod format;
+mod key;
+mod options;
+mod wire;
+
+mod edge;
+mod render;
+
+use std::path::Path;
+use std::process::exit;
+
+use cli::Command;
+use config::ConfigError;
+
+/// Decides whether the bearer of a token may have the picture. It is called with the decoded value of the
+/// query parameter `t`, or with the empty string where there is none, on the thread of the connection, before
+/// anything is looked up. A panic counts as a refusal.
+pub type TokenValidator = fn(&str) -> bool;
+
+/// The exit status for a command line or a configuration that can't be used.
+const EXIT_USAGE: i32 = 2;
+
+/// Runs the server with the process's command line until it is told to stop, and exits.
+///
+/// `validator` is asked for every picture on every handler; with `None` no token is needed.
+///
+/// Call it first thing in `main`, before any thread is started: the process may have been started as the
+/// renderer, which `run` recognises by its environment and becomes. The exit status is 0 after SIGTERM or
+/// SIGINT, 2 when the command line or the configuration can't be used (a sentence on standard error names the
+/// field), 1 when the renderer can't be started.
+pub fn run(validator: Option<TokenValidator>) -> ! {
+    if let Some(socket) = std::env::var_os(wire::SOCKET_VARIABLE) {
+        exit(render::run(Path::new(&socket)));
+    }
+    match cli::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => {
+            print!("{}", cli::help());
+            exit(0)
+        }
+        Ok(Command::Version) => {
+            println!("{}", cli::version());
+            exit(0)
+        }
+        Ok(Command::Check(path)) => match load(&path) {
+            Ok(_) => {
+                println!("{}: ok", path.display());
+                exit(0)
+            }
+            Err(error) => refuse(&error),
+        },
+        Ok(Command::Serve(path)) => {
+            match load(&path).and_then(|(config, text)| edge::run(config, text, validator)) {
+                Ok(status) => exit(status),
+                Err(error) => refuse(&error),
+            }
+        }
+        Err(sentence) => {
+            eprintln!("s3imageserver: {sentence}");
+            eprintln!("Try s3imageserver --help");
+            exit(EXIT_USAGE)
+        }
+    }
+}
+
+/// Reads the configuration and checks everything in it that can be checked before a port is opened.
+fn load(path: &Path) -> Result<(config::Config, String), ConfigError> {
+    let text = config::read_file(path)?;
+    let config = config::parse(&text, &path.display().to_string())?;
+    edge::check(&config)?;
+    render::check(&config)?;
+    Ok((config, text))
+}
+
+fn refuse(error: &ConfigError) -> ! {
+    eprintln!("s3imageserver: {error}");
+    exit(EXIT_USAGE)
+}
