@@ -1,0 +1,66 @@
+//! The renderer: the only place where libvips, S3 and untrusted pixels meet. Its only client is the edge.
+//!
+//! It may crash, hang or be killed at any time; the edge starts another.
+
+mod geometry;
+mod pictures;
+mod pipeline;
+mod pool;
+mod server;
+mod source;
+mod vips;
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::exit;
+use std::thread;
+
+use crate::config::{self, Config, ConfigError};
+use crate::wire;
+
+/// Checks what only the renderer can tell about a configuration.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    for handler in &config.handlers {
+        source::check(&handler.origin).map_err(|sentence| {
+            let (path, message) = sentence.split_once(": ").unwrap_or(("handlers", &sentence));
+            ConfigError { path: path.to_owned(), message: message.to_owned() }
+        })?;
+    }
+    Ok(())
+}
+
+/// Is the renderer until the edge goes away. Returns an exit status only when it can't start.
+pub fn run(socket: &Path) -> i32 {
+    match start(socket) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("renderer: {error}");
+            1
+        }
+    }
+}
+
+fn start(socket: &Path) -> io::Result<()> {
+    let mut edge = BufReader::new(io::stdin());
+    let text = wire::receive_config(&mut edge)?;
+    thread::Builder::new().name("edge-watch".into()).spawn(move || end_with(edge))?;
+    let config = config::parse(&text, "the configuration").map_err(io::Error::other)?;
+    let vips = vips::Vips::start().map_err(|error| io::Error::other(error.0))?;
+    let pictures = pictures::Pictures::new(&config, vips).map_err(io::Error::other)?;
+    server::serve(socket, pictures, config.limits.fetches_at_once, || {
+        let mut out = io::stdout();
+        writeln!(out, "{}", wire::READY)?;
+        out.flush()
+    })
+}
+
+/// Ends this process when the pipe from the edge closes: the edge wants it gone, or is gone itself.
+fn end_with(mut edge: impl BufRead) {
+    while let Ok(bytes) = edge.fill_buf() {
+        match bytes.len() {
+            0 => break,
+            length => edge.consume(length),
+        }
+    }
+    exit(0)
+}

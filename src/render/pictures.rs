@@ -1,0 +1,118 @@
+//! What the renderer does for one request: fetch, render, store.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::pipeline;
+use super::pool::Turns;
+use super::source::Source;
+use super::vips::Vips;
+use crate::cache::{DiskCache, Name, Picture};
+use crate::config::{Config, FailOn, Handler};
+use crate::error::{Code, Failure};
+use crate::key;
+use crate::options::{Options, Query};
+use crate::wire;
+
+/// How often a cache that can't be written is worth a line.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Every handler with its origin and its cache.
+pub struct Pictures {
+    routes: HashMap<String, Route>,
+    vips: Vips,
+    turns: Turns,
+    most_pixels: u64,
+    complained: Mutex<Option<Instant>>,
+}
+
+struct Route {
+    handler: Handler,
+    identity: String,
+    source: Source,
+    cache: Option<DiskCache>,
+}
+
+impl Pictures {
+    /// Opens the origins and caches of a configuration.
+    pub fn new(config: &Config, vips: Vips) -> Result<Pictures, Failure> {
+        let mut routes = HashMap::new();
+        for handler in &config.handlers {
+            let route = Route {
+                identity: handler.identity(),
+                source: Source::open(&handler.origin, &config.limits)?,
+                cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.cache_time)),
+                handler: handler.clone(),
+            };
+            routes.insert(handler.route.clone(), route);
+        }
+        Ok(Pictures {
+            routes,
+            vips,
+            turns: Turns::new(config.limits.renders_at_once),
+            most_pixels: config.limits.source_max_pixels,
+            complained: Mutex::new(None),
+        })
+    }
+
+    /// Answers a path and canonical query as the edge writes them.
+    pub fn answer(&self, target: &str) -> Result<Picture, Failure> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        match path.strip_prefix(wire::ERROR_IMAGE_PATH) {
+            Some(route) => self.error_image(route, query),
+            None => self.picture(path, query),
+        }
+    }
+
+    fn picture(&self, path: &str, query: &str) -> Result<Picture, Failure> {
+        let (route, key) = key::split_path(path).ok_or_else(|| unreadable(path))?;
+        if !key::is_valid(&key) {
+            return Err(unreadable(path));
+        }
+        let route = self.routes.get(&route).ok_or_else(|| unreadable(path))?;
+        let options = resolve(query, &route.handler)?;
+        let original = route.source.fetch(&key)?;
+        let (bytes, format) = {
+            let _turn = self.turns.take();
+            pipeline::render(self.vips, &original.bytes, &options, route.handler.fail_on, self.most_pixels)?
+        };
+        let picture = Picture::new(bytes, format, original.last_modified);
+        if let Some(cache) = &route.cache {
+            let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
+            if let Err(error) = cache.store(&name, &picture, original.etag.as_deref()) {
+                self.complain(&error);
+            }
+        }
+        Ok(picture)
+    }
+
+    fn error_image(&self, route: &str, query: &str) -> Result<Picture, Failure> {
+        let (route, _) = key::split_path(&format!("/{route}/")).ok_or_else(|| unreadable(route))?;
+        let route = self.routes.get(&route).ok_or_else(|| unreadable(&route))?;
+        let options = resolve(query, &route.handler)?;
+        let _turn = self.turns.take();
+        let bytes = &route.handler.error_image.bytes;
+        let (bytes, format) = pipeline::render(self.vips, bytes, &options, FailOn::None, self.most_pixels)?;
+        Ok(Picture::new(bytes, format, None))
+    }
+
+    fn complain(&self, error: &std::io::Error) {
+        let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|at| at.elapsed() > COMPLAINT_INTERVAL) {
+            *last = Some(Instant::now());
+            eprintln!("renderer: the cache can't be written, pictures are served without it: {error}");
+        }
+    }
+}
+
+fn resolve(query: &str, handler: &Handler) -> Result<Options, Failure> {
+    Query::parse(query).and_then(|query| Options::resolve(&query, "", handler)).map_err(|error| {
+        Failure::new(Code::RendererFailed, format!("the edge sent a query that is not ours: {error}"))
+    })
+}
+
+fn unreadable(path: &str) -> Failure {
+    Failure::new(Code::InvalidKey, format!("{path:?} names no key of a handler"))
+}

@@ -1,0 +1,128 @@
+//! A bounded pool of worker threads, and a bound on how many of them decode at once.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::{io, thread};
+
+/// Workers that take jobs from one bounded queue.
+pub struct Pool<J> {
+    jobs: SyncSender<J>,
+}
+
+impl<J: Send + 'static> Pool<J> {
+    /// Starts `workers` threads that call `work` for each job. A job that panics costs itself only.
+    pub fn start(workers: usize, work: impl Fn(J) + Send + Sync + 'static) -> io::Result<Pool<J>> {
+        let (jobs, queue) = sync_channel(workers);
+        let queue = Arc::new(Mutex::new(queue));
+        let work = Arc::new(work);
+        for number in 0..workers {
+            let (queue, work) = (Arc::clone(&queue), Arc::clone(&work));
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                while let Some(job) = next(&queue) {
+                    // The panic's message is on stderr; the job was dropped, which ends its request.
+                    let _ = catch_unwind(AssertUnwindSafe(|| work(job)));
+                }
+            })?;
+        }
+        Ok(Pool { jobs })
+    }
+
+    /// Queues a job, or gives it back when the queue is full.
+    pub fn submit(&self, job: J) -> Result<(), J> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+        })
+    }
+}
+
+fn next<J>(queue: &Mutex<Receiver<J>>) -> Option<J> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// A counting semaphore: at most so many hold a turn.
+#[derive(Debug)]
+pub struct Turns {
+    free: Mutex<usize>,
+    returned: Condvar,
+}
+
+/// Held while it is one's turn.
+#[derive(Debug)]
+pub struct Turn<'t>(&'t Turns);
+
+impl Turns {
+    /// So many turns at once.
+    pub fn new(count: usize) -> Turns {
+        Turns { free: Mutex::new(count), returned: Condvar::new() }
+    }
+
+    /// Waits for a turn.
+    pub fn take(&self) -> Turn<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free =
+            self.returned.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.returned.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn jobs_are_done_and_a_panic_costs_one_job_only() {
+        let (done, results) = channel();
+        let pool = Pool::start(1, move |job: u32| {
+            assert!(job != 1, "this job panics");
+            done.send(job).unwrap();
+        })
+        .unwrap();
+        for mut job in 0..4 {
+            while let Err(back) = pool.submit(job) {
+                job = back;
+                thread::yield_now();
+            }
+        }
+        assert_eq!(results.iter().take(3).collect::<Vec<_>>(), [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_full_queue_gives_the_job_back() {
+        let (hold, held) = channel::<()>();
+        let held = Mutex::new(held);
+        let pool = Pool::start(1, move |_job: u32| drop(held.lock().unwrap().recv())).unwrap();
+        // One job at the worker and one in the queue at the most; the third can't find a place.
+        let refused = (0..3).filter(|job| pool.submit(*job).is_err()).count();
+        assert!(refused >= 1);
+        drop(hold);
+    }
+
+    #[test]
+    fn no_more_than_the_turns_are_held_at_once() {
+        let (turns, now, most) = (Turns::new(2), AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let _turn = turns.take();
+                        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        thread::yield_now();
+                        now.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 2);
+    }
+}

@@ -1,0 +1,79 @@
+//! The blocking tiny_http loop on the private socket.
+//!
+//! tiny_http is never given a client's bytes. The edge opens its connections one at a time and pings each
+//! before it uses it, because a connection can be queued behind another one's idle thread.
+
+use std::io::{self, Cursor};
+use std::path::Path;
+use std::sync::Arc;
+
+use tiny_http::{Header, Request, Response, Server, StatusCode};
+
+use super::pictures::Pictures;
+use super::pool::Pool;
+use crate::cache::Picture;
+use crate::error::Failure;
+use crate::wire;
+
+/// Serves until the process ends; `ready` is called once connections are accepted.
+pub fn serve(
+    socket: &Path,
+    pictures: Pictures,
+    workers: usize,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let server = Server::http_unix(socket).map_err(|error| io::Error::other(error.to_string()))?;
+    let pictures = Arc::new(pictures);
+    let pool = Pool::start(workers, move |request: Request| answer(request, &pictures))?;
+    ready()?;
+    loop {
+        let request = server.recv()?;
+        if request.url() == wire::PING_PATH {
+            send(request, 200, Vec::new(), Vec::new());
+        } else if let Err(request) = pool.submit(request) {
+            // The edge has no more connections than the pool has workers, so only a stranger gets here.
+            send(request, 503, Vec::new(), b"every worker is busy\n".to_vec());
+        }
+    }
+}
+
+fn answer(request: Request, pictures: &Pictures) {
+    let target = request.url().to_owned();
+    match pictures.answer(&target) {
+        Ok(picture) => send_picture(request, picture),
+        Err(failure) => send_failure(request, &failure),
+    }
+}
+
+fn send_picture(request: Request, picture: Picture) {
+    let mut headers = vec![
+        header(wire::FORMAT_HEADER, picture.format.name()),
+        header(wire::SHA256_HEADER, &picture.sha256),
+    ];
+    if let Some(seconds) = picture.last_modified {
+        headers.push(header(wire::LAST_MODIFIED_HEADER, &seconds.to_string()));
+    }
+    headers.push(header("Content-Type", picture.format.media_type()));
+    send(request, 200, headers, picture.bytes);
+}
+
+fn send_failure(request: Request, failure: &Failure) {
+    let headers =
+        vec![header(wire::ERROR_HEADER, failure.code.as_str()), header("Content-Type", "text/plain")];
+    send(request, failure.code.precise_status(), headers, failure.detail.clone().into_bytes());
+}
+
+/// Our header values are words, numbers and hashes, so the parse can't fail; a header that did is left out.
+fn header(name: &str, value: &str) -> Option<Header> {
+    Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
+}
+
+fn send(request: Request, status: u16, headers: Vec<Option<Header>>, body: Vec<u8>) {
+    let length = body.len();
+    let headers = headers.into_iter().flatten().collect();
+    let response = Response::new(StatusCode(status), headers, Cursor::new(body), Some(length), None)
+        // Chunks would make the edge reassemble what it could have read in one go.
+        .with_chunked_threshold(usize::MAX);
+    // An edge that hung up is no news here.
+    let _ = request.respond(response);
+}

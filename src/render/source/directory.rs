@@ -1,0 +1,279 @@
+//! Originals from a local folder, out of which no key leads.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::{Original, refuse_unsafe};
+use crate::config::Limits;
+use crate::error::{Code, Failure};
+
+/// Without `NONBLOCK`, opening a FIFO would wait for its writer.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A folder whose files are originals.
+pub(super) struct Directory {
+    folder: PathBuf,
+    max_bytes: u64,
+}
+
+impl Directory {
+    pub(super) fn new(folder: &Path, limits: &Limits) -> Directory {
+        Directory { folder: folder.to_owned(), max_bytes: limits.origin_max_bytes }
+    }
+
+    pub(super) fn fetch(&self, key: &str) -> Result<Original, Failure> {
+        refuse_unsafe(key)?;
+        // No file has an empty segment in its path: not "", "/etc/passwd", "a//b" or "a/".
+        if key.split('/').any(str::is_empty) {
+            return Err(self.failure(Code::NotFound, key, "can't be a file's path"));
+        }
+        // Opened each time, so that a folder that was replaced or mounted meanwhile is seen.
+        let folder = rustix::fs::openat(CWD, &self.folder, FOLDER, Mode::empty()).map_err(|error| {
+            let problem = format!("the folder can't be opened: {}", io::Error::from(error));
+            self.failure(Code::OriginUnreachable, key, &problem)
+        })?;
+        let file = self.open(folder, key).map_err(|error| self.not_opened(key, error))?;
+        self.read(key, file)
+    }
+
+    fn open(&self, folder: OwnedFd, key: &str) -> Result<File, Errno> {
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&folder, key, FILE, Mode::empty(), beneath) {
+            Ok(file) => Ok(File::from(file)),
+            // ENOSYS and EPERM: Linux before 5.6, or a seccomp filter that does not know the call.
+            // EAGAIN: something was renamed meanwhile. EXDEV: a link that leads out, or one written as an
+            // absolute path, which may well lead back in.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::XDEV) => self.open_resolved(key),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Resolves the links first and then follows none, so that what was checked is what is opened.
+    fn open_resolved(&self, key: &str) -> Result<File, Errno> {
+        let resolved = |path: &Path| fs::canonicalize(path).map_err(|error| errno(&error));
+        let folder = resolved(&self.folder)?;
+        let file = resolved(&self.folder.join(key))?;
+        let path = file.strip_prefix(&folder).map_err(|_| Errno::XDEV)?;
+
+        let mut at = rustix::fs::openat(CWD, &folder, FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
+        let mut segments = path.components().peekable();
+        while let Some(Component::Normal(segment)) = segments.next() {
+            if segments.peek().is_none() {
+                let file = rustix::fs::openat(at.as_fd(), segment, FILE | OFlags::NOFOLLOW, Mode::empty())?;
+                return Ok(File::from(file));
+            }
+            at = rustix::fs::openat(at.as_fd(), segment, FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        Err(Errno::ISDIR)
+    }
+
+    fn read(&self, key: &str, file: File) -> Result<Original, Failure> {
+        let failed =
+            |error: io::Error| self.failure(Code::OriginError, key, &format!("can't be read: {error}"));
+        let too_large = || {
+            let problem = format!("is larger than {} bytes (limits.origin_max_bytes)", self.max_bytes);
+            self.failure(Code::TooLarge, key, &problem)
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(self.failure(Code::NotFound, key, "is not a regular file"));
+        }
+        if metadata.len() > self.max_bytes {
+            return Err(too_large());
+        }
+        let mut bytes = Vec::new();
+        let expected = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        bytes.try_reserve_exact(expected).map_err(|error| failed(error.into()))?;
+        (&file).take(self.max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > self.max_bytes {
+            return Err(too_large());
+        }
+        if bytes.len() as u64 != metadata.len() {
+            return Err(self.failure(Code::OriginTruncated, key, "changed its length while it was read"));
+        }
+        let etag = format!(
+            "\"{:x}-{:x}-{:x}.{:x}\"",
+            metadata.ino(),
+            metadata.len(),
+            metadata.mtime(),
+            metadata.mtime_nsec()
+        );
+        Ok(Original { bytes, etag: Some(etag), last_modified: metadata.modified().ok() })
+    }
+
+    fn not_opened(&self, key: &str, error: Errno) -> Failure {
+        let code = match error {
+            Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG => Code::NotFound,
+            // Links that lead out, lead in circles, or that changed while they were followed.
+            Errno::XDEV | Errno::LOOP => Code::NotFound,
+            Errno::ACCESS => Code::NotFound,
+            // What opening a socket, or a FIFO or device without its other end, says.
+            Errno::NXIO | Errno::NODEV => Code::NotFound,
+            _ => Code::OriginError,
+        };
+        let problem = match error {
+            Errno::XDEV => "leads out of the folder".to_owned(),
+            error => io::Error::from(error).to_string(),
+        };
+        self.failure(code, key, &problem)
+    }
+
+    fn failure(&self, code: Code, key: &str, problem: &str) -> Failure {
+        Failure::new(code, format!("key {key:?} in {}: {problem}", self.folder.display()))
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::time::{Duration, Instant, SystemTime};
+
+    use super::super::testing::{self, TempFolder};
+    use super::*;
+
+    /// A folder with files inside and a secret beside it.
+    fn folder() -> (TempFolder, Directory) {
+        let temp = TempFolder::new();
+        let inside = temp.path().join("inside");
+        fs::create_dir_all(inside.join("sub")).unwrap();
+        fs::write(inside.join("a.jpg"), b"picture").unwrap();
+        fs::write(inside.join("sub/b c+é%2B.jpg"), b"odd").unwrap();
+        fs::write(inside.join("empty"), b"").unwrap();
+        fs::write(temp.path().join("secret"), b"secret").unwrap();
+        let directory = Directory::new(&inside, &testing::limits());
+        (temp, directory)
+    }
+
+    fn code(directory: &Directory, key: &str) -> Code {
+        directory.fetch(key).unwrap_err().code
+    }
+
+    #[test]
+    fn files_are_read_whole() {
+        let (_temp, directory) = folder();
+        let original = directory.fetch("a.jpg").unwrap();
+        assert_eq!(original.bytes, b"picture");
+        assert!(original.last_modified.unwrap() <= SystemTime::now());
+        assert!(original.etag.unwrap().starts_with('"'));
+        assert_eq!(directory.fetch("sub/b c+é%2B.jpg").unwrap().bytes, b"odd");
+        assert_eq!(directory.fetch("empty").unwrap().bytes, b"");
+    }
+
+    #[test]
+    fn the_etag_changes_with_the_file() {
+        let (temp, directory) = folder();
+        let before = directory.fetch("a.jpg").unwrap().etag;
+        assert_eq!(directory.fetch("a.jpg").unwrap().etag, before);
+        fs::write(temp.path().join("inside/a.jpg"), b"picture, another").unwrap();
+        assert_ne!(directory.fetch("a.jpg").unwrap().etag, before);
+    }
+
+    #[test]
+    fn what_is_not_a_file_is_not_there() {
+        let (temp, directory) = folder();
+        let _socket = UnixListener::bind(temp.path().join("inside/socket")).unwrap();
+        let long = "x".repeat(300);
+        for key in
+            ["", "/", "missing", "sub", "sub/", "a.jpg/", "a.jpg/x", "sub//x", "/a.jpg", "socket", &long]
+        {
+            assert_eq!(code(&directory, key), Code::NotFound, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_does_not_hang() {
+        let (temp, directory) = folder();
+        let fifo = temp.path().join("inside/fifo");
+        rustix::fs::mknodat(CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let start = Instant::now();
+        assert_eq!(code(&directory, "fifo"), Code::NotFound);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn no_key_leads_out() {
+        let (temp, directory) = folder();
+        let absolute = temp.path().join("secret").display().to_string();
+        let absolute_inside = temp.path().join("inside/a.jpg").display().to_string();
+        for key in ["../secret", "sub/../../secret", "..", "sub/..", ".", "./a.jpg", "a.jpg\0"] {
+            assert_eq!(code(&directory, key), Code::InvalidKey, "{key:?}");
+        }
+        for key in
+            ["%2e%2e/secret", "..%2fsecret", "..\\secret", "%2e%2e%2fsecret", &absolute, &absolute_inside]
+        {
+            assert_eq!(code(&directory, key), Code::NotFound, "{key:?}");
+        }
+    }
+
+    /// Each way to open must give the same answers.
+    fn both(directory: &Directory, key: &str) -> [Result<Vec<u8>, Code>; 2] {
+        let whole = directory.fetch(key).map(|original| original.bytes).map_err(|failure| failure.code);
+        let resolved = directory
+            .open_resolved(key)
+            .map_err(|error| directory.not_opened(key, error))
+            .and_then(|file| directory.read(key, file))
+            .map(|original| original.bytes)
+            .map_err(|failure| failure.code);
+        [whole, resolved]
+    }
+
+    #[test]
+    fn links_are_followed_as_long_as_they_end_inside() {
+        let (temp, directory) = folder();
+        let inside = temp.path().join("inside");
+        symlink("../a.jpg", inside.join("sub/relative")).unwrap();
+        symlink(inside.join("a.jpg"), inside.join("absolute")).unwrap();
+        symlink("../inside/a.jpg", inside.join("out-and-in")).unwrap();
+        symlink(&inside, inside.join("here")).unwrap();
+        for key in ["a.jpg", "sub/relative", "absolute", "out-and-in", "here/here/a.jpg"] {
+            assert_eq!(both(&directory, key), [Ok(b"picture".to_vec()), Ok(b"picture".to_vec())], "{key}");
+        }
+        symlink("../secret", inside.join("out")).unwrap();
+        symlink(temp.path().join("secret"), inside.join("absolute-out")).unwrap();
+        symlink("..", inside.join("up")).unwrap();
+        symlink("/", inside.join("root")).unwrap();
+        symlink("loop", inside.join("loop")).unwrap();
+        symlink("/proc/self/root", inside.join("magic")).unwrap();
+        for key in ["out", "absolute-out", "up/secret", "root/etc/passwd", "loop", "magic/etc/passwd", "sub"]
+        {
+            assert_eq!(both(&directory, key), [Err(Code::NotFound), Err(Code::NotFound)], "{key}");
+        }
+    }
+
+    #[test]
+    fn a_file_larger_than_the_limit_is_not_read() {
+        let (_temp, mut directory) = folder();
+        directory.max_bytes = 7;
+        assert!(directory.fetch("a.jpg").is_ok());
+        directory.max_bytes = 6;
+        assert_eq!(code(&directory, "a.jpg"), Code::TooLarge);
+    }
+
+    #[test]
+    fn a_file_that_says_less_than_it_holds_is_not_read_without_end() {
+        // Files of /proc have length 0 and content.
+        let mut directory = Directory::new(Path::new("/proc/self"), &testing::limits());
+        assert_eq!(code(&directory, "status"), Code::OriginTruncated);
+        directory.max_bytes = 10;
+        assert_eq!(code(&directory, "status"), Code::TooLarge);
+    }
+
+    #[test]
+    fn a_folder_that_went_away_is_not_a_missing_key() {
+        let (temp, directory) = folder();
+        fs::rename(temp.path().join("inside"), temp.path().join("elsewhere")).unwrap();
+        assert_eq!(code(&directory, "a.jpg"), Code::OriginUnreachable);
+    }
+}
