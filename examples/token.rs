@@ -1,0 +1,15 @@
+//! A server that wants `t=letmein`.
+//!
+//! ```sh
+//! cargo run --example token -- -c config.example.json
+//! curl -o a.webp 'http://127.0.0.1:8080/samples/photo.jpg?w=300&f=webp&t=letmein'
+//! ```
+
+fn verify_token(token: &str) -> bool {
+    assert!(token != "panic", "a validator that panics refuses");
+    token == "letmein"
+}
+
+fn main() {
+    s3imageserver::run(Some(verify_token))
+}

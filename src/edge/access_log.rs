@@ -1,0 +1,170 @@
+//! One line a request on standard error.
+//!
+//! `time client method target status bytes milliseconds hit|miss|- error|-`
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::key::decode_query;
+
+/// What there is to say about one request.
+#[derive(Debug)]
+pub struct Line<'r> {
+    /// Who asked.
+    pub client: Option<IpAddr>,
+    /// `GET`, …; empty for a request that could not be read.
+    pub method: &'r str,
+    /// Path and query as they were sent.
+    pub target: &'r str,
+    /// The answer's status.
+    pub status: u16,
+    /// Bytes of the answer's body that were sent.
+    pub bytes: usize,
+    /// From the head read to the answer written.
+    pub took: Duration,
+    /// `hit` or `miss`.
+    pub cache: Option<&'r str>,
+    /// The value of `X-Error`.
+    pub error: Option<&'r str>,
+}
+
+impl Line<'_> {
+    /// Writes the line whole.
+    pub fn write(&self) {
+        let line = self.format(SystemTime::now());
+        // A log that can't be written must not cost a request.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+
+    fn format(&self, now: SystemTime) -> String {
+        let mut line = timestamp(now);
+        line.reserve(self.target.len() + 80);
+        // Writing to a String can't fail.
+        let _ = match self.client {
+            Some(address) => write!(line, " {address}"),
+            None => write!(line, " -"),
+        };
+        line.push(' ');
+        push_visible(&mut line, if self.method.is_empty() { "-" } else { self.method });
+        line.push(' ');
+        match self.target {
+            "" => line.push('-'),
+            target => push_visible(&mut line, &redacted(target)),
+        }
+        let _ = write!(
+            line,
+            " {} {} {:.3}ms {} {}",
+            self.status,
+            self.bytes,
+            self.took.as_secs_f64() * 1e3,
+            self.cache.unwrap_or("-"),
+            self.error.unwrap_or("-")
+        );
+        line.push('\n');
+        line
+    }
+}
+
+/// The target with the value of each `t` replaced, however the name is encoded: a token is a secret.
+fn redacted(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if decode_query(name).as_deref() == Some("t") => format!("{name}=[redacted]"),
+        _ => pair.to_owned(),
+    });
+    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// Nothing that a client sent may look like another line, another column or a terminal's command.
+fn push_visible(line: &mut String, text: &str) {
+    for c in text.chars() {
+        if c.is_control() || c.is_whitespace() {
+            let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            line.push(c);
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+fn timestamp(now: SystemTime) -> String {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        since.subsec_millis()
+    )
+}
+
+/// The Gregorian date of a day since 1970-01-01, counted in eras of 400 years that start on 1 March.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const DAYS_PER_ERA: u64 = 146_097;
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / DAYS_PER_ERA, shifted % DAYS_PER_ERA);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(target: &str) -> String {
+        Line {
+            client: Some([127, 0, 0, 1].into()),
+            method: "GET",
+            target,
+            status: 200,
+            bytes: 12,
+            took: Duration::from_micros(1234),
+            cache: Some("hit"),
+            error: None,
+        }
+        .format(UNIX_EPOCH + Duration::from_millis(1_795_361_381_123))
+    }
+
+    #[test]
+    fn a_line_has_nine_columns() {
+        assert_eq!(
+            line("/h/a?w=1"),
+            "2026-11-22T15:29:41.123Z 127.0.0.1 GET /h/a?w=1 200 12 1.234ms hit -\n"
+        );
+    }
+
+    #[test]
+    fn dates_are_right() {
+        for (days, date) in [
+            (0, (1970, 1, 1)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(civil(days), date);
+        }
+    }
+
+    #[test]
+    fn tokens_are_redacted_however_they_are_spelled() {
+        assert_eq!(
+            redacted("/h/a?t=x&w=1&%74=y&tt=z&t="),
+            "/h/a?t=[redacted]&w=1&%74=[redacted]&tt=z&t=[redacted]"
+        );
+        assert_eq!(redacted("/h/t=x"), "/h/t=x");
+    }
+
+    #[test]
+    fn control_characters_make_no_line() {
+        assert!(line("/h/\u{1b}[0m\u{85} x").contains("/h/\\u{1b}[0m\\u{85}\\u{20}x "));
+    }
+}

@@ -1,0 +1,72 @@
+//! The pictures for failures, resized to what was asked for and kept in memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::renderer::Renderer;
+use crate::cache::Picture;
+use crate::config::Config;
+use crate::options::Options;
+use crate::wire;
+
+/// How many bytes of resized error images are kept before all of them are dropped.
+const MOST_BYTES: usize = 16 << 20;
+
+/// Every handler's error image.
+#[derive(Debug)]
+pub struct ErrorImages {
+    originals: HashMap<String, Arc<Picture>>,
+    resized: Mutex<Resized>,
+}
+
+#[derive(Debug, Default)]
+struct Resized {
+    /// By the target that the renderer is asked with.
+    pictures: HashMap<String, Arc<Picture>>,
+    bytes: usize,
+}
+
+impl ErrorImages {
+    /// The error images as they are in their files.
+    pub fn new(config: &Config) -> ErrorImages {
+        let picture = |handler: &crate::config::Handler| {
+            let image = &handler.error_image;
+            Arc::new(Picture::new(image.bytes.to_vec(), image.format, None))
+        };
+        let originals =
+            config.handlers.iter().map(|handler| (handler.route.clone(), picture(handler))).collect();
+        ErrorImages { originals, resized: Mutex::default() }
+    }
+
+    /// The error image of a handler with these options. Where it is not in memory and no renderer is asked or
+    /// none answers, it is the file as it is: an error must be told even when nothing works any more.
+    pub fn get(&self, route: &str, options: &Options, renderer: Option<&Renderer>) -> Option<Arc<Picture>> {
+        let path = crate::key::to_path("-", route);
+        let target =
+            format!("{}{}?{}", wire::ERROR_IMAGE_PATH, path.trim_start_matches("/-/"), options.canonical());
+        if let Some(known) = self.lock().pictures.get(&target) {
+            return Some(Arc::clone(known));
+        }
+        if let Some(renderer) = renderer
+            && let Ok(picture) = renderer.ask(&target)
+        {
+            let picture = Arc::new(picture);
+            self.remember(target, &picture);
+            return Some(picture);
+        }
+        self.originals.get(route).map(Arc::clone)
+    }
+
+    fn remember(&self, target: String, picture: &Arc<Picture>) {
+        let mut resized = self.lock();
+        if resized.bytes + picture.bytes.len() > MOST_BYTES {
+            *resized = Resized::default();
+        }
+        resized.bytes += picture.bytes.len();
+        resized.pictures.insert(target, Arc::clone(picture));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Resized> {
+        self.resized.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

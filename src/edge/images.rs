@@ -1,0 +1,322 @@
+//! A request for a picture: token, options, cache, renderer, answer; in this order.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::conditional::{Outcome, Validators, evaluate};
+use super::error_images::ErrorImages;
+use super::flights::Flights;
+use super::renderer::{Renderer, Trouble};
+use super::request::{Method, Request};
+use super::response::{Body, Response};
+use crate::TokenValidator;
+use crate::cache::{DiskCache, Entry, Name, Picture};
+use crate::config::{CacheTime, Config, DEFAULT_CACHE_SECONDS, Handler};
+use crate::error::{Code, Failure};
+use crate::format::Format;
+use crate::key;
+use crate::options::{DEFAULT_QUALITY, Options, Query, Size};
+
+/// What `Cache-Control` says for a picture that never expires: RFC 9111 knows no "for ever", so a year.
+const A_YEAR: u64 = 31_536_000;
+
+/// Everything that is needed to answer for pictures.
+#[derive(Debug)]
+pub struct Images {
+    validator: Option<TokenValidator>,
+    routes: HashMap<String, Route>,
+    error_images: ErrorImages,
+    flights: Flights<Name, Result<Arc<Picture>, Trouble>>,
+    renderer: Renderer,
+    patience: Duration,
+}
+
+#[derive(Debug)]
+struct Route {
+    handler: Handler,
+    identity: String,
+    cache: Option<DiskCache>,
+}
+
+/// An answer, with what the log says about it.
+#[derive(Debug)]
+pub struct Answer {
+    /// What the client gets.
+    pub response: Response,
+    /// `hit` or `miss`.
+    pub cache: Option<&'static str>,
+    /// The value of `X-Error`.
+    pub error: Option<&'static str>,
+}
+
+impl Answer {
+    /// An answer that is not about a picture.
+    pub fn plain(response: Response) -> Answer {
+        Answer { response, cache: None, error: None }
+    }
+
+    fn refused(sentence: &str) -> Answer {
+        Answer { error: Some("bad_request"), ..Answer::plain(Response::text(400, sentence)) }
+    }
+}
+
+/// One request, as far as it has been understood.
+struct Asked<'r> {
+    request: &'r Request<'r>,
+    route: &'r Route,
+    options: Options,
+    varies: bool,
+}
+
+impl Images {
+    /// Pictures of this configuration, made by this renderer.
+    pub fn new(config: &Config, validator: Option<TokenValidator>, renderer: Renderer) -> Images {
+        let route = |handler: &Handler| Route {
+            handler: handler.clone(),
+            identity: handler.identity(),
+            cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.cache_time)),
+        };
+        Images {
+            validator,
+            routes: config.handlers.iter().map(|handler| (handler.route.clone(), route(handler))).collect(),
+            error_images: ErrorImages::new(config),
+            flights: Flights::new(),
+            renderer,
+            patience: config.limits.queue_timeout + config.limits.render_timeout,
+        }
+    }
+
+    /// The renderer that makes the pictures.
+    pub fn renderer(&self) -> &Renderer {
+        &self.renderer
+    }
+
+    /// Answers a GET or HEAD.
+    pub fn answer(&self, request: &Request) -> Answer {
+        let Some((route, key)) = key::split_path(request.path()) else {
+            return Answer::refused("the path must be /{handler}/{key}, percent-encoded UTF-8");
+        };
+        let Some(route) = self.routes.get(&route) else {
+            let response =
+                Response::text(404, "no handler answers at this path").with("X-Error", "no_such_handler");
+            return Answer { error: Some("no_such_handler"), ..Answer::plain(response) };
+        };
+        let query = match Query::parse(request.query()) {
+            Ok(query) => query,
+            Err(error) => return Answer::refused(&error.0),
+        };
+        let accept = if query.varies() { request.list("accept").unwrap_or_default() } else { String::new() };
+        let options = Options::resolve(&query, &accept, &route.handler);
+
+        if !self.is_token_accepted(query.token()) {
+            // Whether its options are right is none of the business of someone without a token.
+            let options = options.unwrap_or_else(|_| as_configured(&route.handler));
+            let asked = Asked { request, route, options, varies: query.varies() };
+            return self.failure(
+                &asked,
+                &Failure::new(Code::TokenRefused, "the token was not accepted"),
+                None,
+            );
+        }
+        let options = match options {
+            Ok(options) => options,
+            Err(error) => return Answer::refused(&error.0),
+        };
+        let asked = Asked { request, route, options, varies: query.varies() };
+        if let Err(failure) = check_key(&key, &route.handler) {
+            return self.failure(&asked, &failure, None);
+        }
+        self.picture(&asked, key)
+    }
+
+    fn is_token_accepted(&self, token: &str) -> bool {
+        match self.validator {
+            None => true,
+            // The panic's own message is on stderr.
+            Some(validator) => catch_unwind(AssertUnwindSafe(|| validator(token))).unwrap_or(false),
+        }
+    }
+
+    fn picture(&self, asked: &Asked, key: String) -> Answer {
+        let name = Name { handler: asked.route.identity.clone(), key, options: asked.options.canonical() };
+        if let Some(entry) = self.find(asked, &name)
+            && let Some(response) = entry_response(asked, entry)
+        {
+            return Answer { response, cache: Some("hit"), error: None };
+        }
+        let target = format!("{}?{}", key::to_path(&asked.route.handler.route, &name.key), name.options);
+        let failed =
+            Failure::new(Code::RendererFailed, "the request that made this picture for all of them failed");
+        let made = self.flights.get(&name, self.patience, Err(Trouble::Failure(failed)), || {
+            // Who looked before the last flight landed and boarded after finds its result here.
+            if let Some(picture) = self.find(asked, &name).and_then(Entry::read) {
+                return Ok(Arc::new(picture));
+            }
+            self.renderer.ask(&target).map(Arc::new)
+        });
+        match made {
+            Some(Ok(picture)) => {
+                let response = picture_response(asked, picture).with("X-Cache", "miss");
+                Answer { response, cache: Some("miss"), error: None }
+            }
+            Some(Err(Trouble::Failure(failure))) => self.failure(asked, &failure, Some(&name.key)),
+            Some(Err(Trouble::Overloaded)) | None => overloaded(),
+        }
+    }
+
+    fn find(&self, asked: &Asked, name: &Name) -> Option<Entry<'_>> {
+        // The map is looked up again so that the entry borrows from us and not from the request.
+        self.routes.get(&asked.route.handler.route)?.cache.as_ref()?.find(name)
+    }
+
+    fn failure(&self, asked: &Asked, failure: &Failure, key: Option<&str>) -> Answer {
+        let handler = &asked.route.handler;
+        if let Some(key) = key
+            && failure.code != Code::NotFound
+        {
+            eprintln!("{}: {key:?}: {failure}", handler.route);
+        }
+        // A renderer that has just failed is not waited for.
+        let ask = !matches!(failure.code, Code::RendererFailed | Code::RenderTimeout);
+        let image = self.error_images.get(&handler.route, &asked.options, ask.then_some(&self.renderer));
+        let status = if handler.precise_errors { failure.code.precise_status() } else { 404 };
+        let response = match image {
+            Some(picture) => {
+                let format = picture.format;
+                let whole = 0..picture.bytes.len();
+                Response::new(status, Body::Picture(picture, whole)).with("Content-Type", format.media_type())
+            }
+            None => Response::new(status, Body::Text(String::new())),
+        };
+        let response =
+            common(asked, response).with("Cache-Control", "no-store").with("X-Error", failure.code.as_str());
+        // Nothing was looked for in the cache when the request was refused before.
+        let cache = key.map(|_| "miss");
+        let response = if cache.is_some() { response.with("X-Cache", "miss") } else { response };
+        Answer { response, cache, error: Some(failure.code.as_str()) }
+    }
+}
+
+fn check_key(key: &str, handler: &Handler) -> Result<(), Failure> {
+    if !key::is_valid(key) {
+        return Err(Failure::new(Code::InvalidKey, "the key is empty, too long, or has a . or .. segment"));
+    }
+    if let (Some(allowed), Some(extension)) = (&handler.allowed_formats, key::extension(key))
+        && !allowed.contains(&extension)
+    {
+        return Err(Failure::new(Code::FormatNotAllowed, format!(".{extension} is not in allowed_formats")));
+    }
+    Ok(())
+}
+
+fn as_configured(handler: &Handler) -> Options {
+    Options {
+        size: Size::Original,
+        format: handler.output_format,
+        quality: DEFAULT_QUALITY,
+        enlarge: false,
+        background: [0xff; 3],
+    }
+}
+
+/// The answer from a cache entry, whose picture is read only if it is sent.
+fn entry_response(asked: &Asked, entry: Entry) -> Option<Response> {
+    let etag = quoted(entry.sha256());
+    let validators = Validators { etag: &etag, last_modified: entry.last_modified(), length: entry.length() };
+    let outcome = evaluate(asked.request, validators);
+    let (format, last_modified) = (entry.format(), entry.last_modified());
+    let body = match outcome {
+        Outcome::Whole if asked.request.method == Method::Head => Some(Body::Length(entry.length())),
+        Outcome::NotModified | Outcome::Unsatisfiable => None,
+        Outcome::Whole | Outcome::Part(_) => {
+            let picture = entry.read()?;
+            let whole = 0..picture.bytes.len();
+            Some(Body::Picture(Arc::new(picture), whole))
+        }
+    };
+    let length = validators.length;
+    Some(respond(asked, outcome, body, format, &etag, last_modified, length).with("X-Cache", "hit"))
+}
+
+fn picture_response(asked: &Asked, picture: Arc<Picture>) -> Response {
+    let etag = quoted(&picture.sha256);
+    let length = picture.bytes.len() as u64;
+    let validators = Validators { etag: &etag, last_modified: picture.last_modified, length };
+    let outcome = evaluate(asked.request, validators);
+    let (format, last_modified) = (picture.format, picture.last_modified);
+    let whole = 0..picture.bytes.len();
+    respond(asked, outcome, Some(Body::Picture(picture, whole)), format, &etag, last_modified, length)
+}
+
+/// The answer for a picture and an outcome; `body` is the whole picture where the outcome needs it.
+fn respond(
+    asked: &Asked,
+    outcome: Outcome,
+    body: Option<Body>,
+    format: Format,
+    etag: &str,
+    last_modified: Option<u64>,
+    length: u64,
+) -> Response {
+    let typed = |response: Response| response.with("Content-Type", format.media_type());
+    let response = match (outcome, body) {
+        (Outcome::NotModified, _) => Response::new(304, Body::None),
+        (Outcome::Unsatisfiable, _) => {
+            return common(asked, Response::text(416, "the range starts behind the end of the picture"))
+                .with("Content-Range", &format!("bytes */{length}"));
+        }
+        (Outcome::Part(range), Some(Body::Picture(picture, _))) => {
+            let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+            // Both ends lie inside the picture, which is in memory.
+            let range = range.start as usize..range.end as usize;
+            typed(Response::new(206, Body::Picture(picture, range))).with("Content-Range", &content_range)
+        }
+        (_, body) => typed(Response::new(200, body.unwrap_or(Body::None))),
+    };
+    let response = common(asked, response)
+        .with("ETag", etag)
+        .with("Accept-Ranges", "bytes")
+        .with("Cache-Control", &cache_control(asked.route.handler.cache_time));
+    match last_modified {
+        Some(seconds) => response.with("Last-Modified", &http_date(seconds)),
+        None => response,
+    }
+}
+
+/// What every answer of a handler carries.
+fn common(asked: &Asked, response: Response) -> Response {
+    let response = if asked.varies { response.with("Vary", "Accept") } else { response };
+    match &asked.route.handler.cors_origin {
+        Some(origin) => response.with("Access-Control-Allow-Origin", origin),
+        None => response,
+    }
+}
+
+fn overloaded() -> Answer {
+    let response = Response::text(503, "too many pictures are being made; please come again")
+        .with("Retry-After", "1")
+        .with("X-Error", "overloaded");
+    Answer { error: Some("overloaded"), cache: Some("miss"), ..Answer::plain(response) }
+}
+
+fn cache_control(time: CacheTime) -> String {
+    match time {
+        CacheTime::Seconds(DEFAULT_CACHE_SECONDS) => "public, max-age=604800".into(),
+        CacheTime::Seconds(seconds) => format!("public, max-age={seconds}"),
+        CacheTime::Forever => format!("public, max-age={A_YEAR}"),
+        CacheTime::Never => "no-store".into(),
+    }
+}
+
+fn quoted(sha256: &str) -> String {
+    format!("\"{sha256}\"")
+}
+
+fn http_date(seconds: u64) -> String {
+    /// The last second that an HTTP date can write: 9999-12-31T23:59:59Z.
+    const LAST: u64 = 253_402_300_799;
+    let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST));
+    httpdate::fmt_http_date(time)
+}

@@ -1,0 +1,154 @@
+//! One kept-alive HTTP connection to the renderer.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::generation::Generation;
+use crate::cache::Picture;
+use crate::error::{Code, Failure};
+use crate::format::Format;
+use crate::wire;
+
+/// The renderer's heads are a few hundred bytes.
+const LONGEST_HEAD: usize = 8 << 10;
+
+/// A connection that the renderer's loop is known to read from.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    generation: Arc<Generation>,
+}
+
+struct Answer {
+    status: u16,
+    format: Option<Format>,
+    sha256: Option<String>,
+    last_modified: Option<u64>,
+    code: Option<Code>,
+    body: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects and pings: tiny_http may have queued the connection behind another one's thread, in which case
+    /// the ping is never answered.
+    pub fn open(socket: &Path, generation: &Arc<Generation>, patience: Duration) -> io::Result<Connection> {
+        let stream = UnixStream::connect(socket)?;
+        let mut connection = Connection { stream, generation: Arc::clone(generation) };
+        let answer = connection.exchange(wire::PING_PATH, patience)?;
+        if answer.status != 200 { Err(invalid("the ping was refused")) } else { Ok(connection) }
+    }
+
+    /// The renderer at the other end.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// Asks for a picture. An I/O error means that this connection can't be used again.
+    pub fn ask(&mut self, target: &str, patience: Duration) -> io::Result<Result<Picture, Failure>> {
+        let answer = self.exchange(target, patience)?;
+        if answer.status != 200 {
+            let code = answer.code.ok_or_else(|| invalid("a failure without a code"))?;
+            return Ok(Err(Failure::new(code, String::from_utf8_lossy(&answer.body))));
+        }
+        let (Some(format), Some(sha256)) = (answer.format, answer.sha256) else {
+            return Err(invalid("a picture without its description"));
+        };
+        Ok(Ok(Picture { bytes: answer.body, format, sha256, last_modified: answer.last_modified }))
+    }
+
+    fn exchange(&mut self, target: &str, patience: Duration) -> io::Result<Answer> {
+        let deadline = Instant::now() + patience;
+        self.stream.set_write_timeout(Some(patience))?;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).map_err(timed_out)?;
+
+        let mut buffer = Vec::with_capacity(4096);
+        loop {
+            if let Some((answer, length, body_at)) = parse(&buffer)? {
+                return self.read_body(answer, buffer, body_at, length, deadline);
+            }
+            if buffer.len() > LONGEST_HEAD {
+                return Err(invalid("too long a head"));
+            }
+            if self.read_some(&mut buffer, 16 << 10, deadline)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn read_body(
+        &mut self,
+        mut answer: Answer,
+        mut buffer: Vec<u8>,
+        body_at: usize,
+        length: usize,
+        deadline: Instant,
+    ) -> io::Result<Answer> {
+        buffer.drain(..body_at);
+        buffer.reserve_exact(length.saturating_sub(buffer.len()));
+        while buffer.len() < length {
+            let missing = length - buffer.len();
+            if self.read_some(&mut buffer, missing, deadline)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if buffer.len() > length {
+            return Err(invalid("more bytes than announced"));
+        }
+        answer.body = buffer;
+        Ok(answer)
+    }
+
+    fn read_some(&mut self, buffer: &mut Vec<u8>, most: usize, deadline: Instant) -> io::Result<usize> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        let before = buffer.len();
+        buffer.resize(before + most, 0);
+        let read = loop {
+            match self.stream.read(&mut buffer[before..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => break other.map_err(timed_out),
+            }
+        };
+        buffer.truncate(before + read.as_ref().map_or(0, |length| *length));
+        read
+    }
+}
+
+/// Status, fields, length of the body and where it starts; `None` while the head is not whole.
+fn parse(buffer: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
+    let mut fields = [httparse::EMPTY_HEADER; 16];
+    let mut response = httparse::Response::new(&mut fields);
+    let head = response.parse(buffer).map_err(|error| invalid(&error.to_string()))?;
+    let httparse::Status::Complete(body_at) = head else { return Ok(None) };
+    let field = |name: &str| {
+        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()
+    };
+    let length = field("Content-Length").and_then(|length| length.parse().ok());
+    let answer = Answer {
+        status: response.code.unwrap_or(0),
+        format: field(wire::FORMAT_HEADER).and_then(Format::parse),
+        sha256: field(wire::SHA256_HEADER).map(str::to_owned),
+        last_modified: field(wire::LAST_MODIFIED_HEADER).and_then(|seconds| seconds.parse().ok()),
+        code: field(wire::ERROR_HEADER).and_then(Code::from_name),
+        body: Vec::new(),
+    };
+    let length = length.ok_or_else(|| invalid("no Content-Length"))?;
+    Ok(Some((answer, length, body_at)))
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("the renderer's answer is not ours: {what}"))
+}
+
+/// The kernel reports a socket's timeout as EAGAIN.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
+}
