@@ -14,14 +14,14 @@ use super::{Edge, routes};
 /// A usual head fits; a longer one makes the buffer grow up to the limit.
 const USUAL_HEAD: usize = 2 << 10;
 
-/// How the reading of a head ended.
-enum Next {
-    /// The buffer starts with a whole head.
-    Head,
-    /// The client closed, or was quiet for too long between two requests.
-    Closed,
-    /// The head is wrong or came too slowly.
-    Refused(Refusal),
+/// What to do next with a connection.
+enum Step {
+    /// The buffer's first so many bytes have been answered.
+    Answered(usize),
+    /// The buffer does not hold a whole head yet.
+    Read,
+    /// Nothing after this can be understood, or the client asked to close.
+    Close,
 }
 
 /// Serves one connection until it ends. `secure` tells HTTPS from HTTP.
@@ -32,59 +32,62 @@ pub fn serve(mut stream: Stream, client: Option<IpAddr>, secure: bool, edge: &Ed
         return;
     }
     let mut buffer = Vec::with_capacity(USUAL_HEAD);
+    stream.read_within(edge.limits.idle_timeout);
     loop {
-        let next = match read_head(&mut stream, &mut buffer, edge) {
-            Ok(next) => next,
-            Err(_) => return,
+        // Pipelined requests are in the buffer already and are answered in order.
+        let step = match parse(&buffer) {
+            Ok(Head::Whole(request, length)) => answer(&mut stream, &request, length, client, secure, edge),
+            Ok(Head::Partial) => Ok(Step::Read),
+            Err(refusal) => refuse(&mut stream, &refusal, client, edge),
         };
-        let kept = match next {
-            Next::Closed => return,
-            Next::Head => answer_next(&mut stream, &mut buffer, client, secure, edge),
-            Next::Refused(refusal) => refuse(&mut stream, &refusal, client, edge),
-        };
-        match kept {
-            Ok(true) => {}
-            Ok(false) => return stream.close(),
-            Err(_) => return,
-        }
-    }
-}
-
-/// Reads until the buffer holds a whole head. Pipelined requests are in the buffer already.
-fn read_head(stream: &mut Stream, buffer: &mut Vec<u8>, edge: &Edge) -> io::Result<Next> {
-    if buffer.is_empty() {
-        stream.read_within(edge.limits.idle_timeout);
-    } else {
-        stream.read_within(edge.limits.head_timeout);
-    }
-    loop {
-        // RFC 9112 §2.2: empty lines before a request line are skipped.
-        let skip = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        buffer.drain(..skip);
-        match parse(buffer) {
-            Ok(Head::Whole(..)) => return Ok(Next::Head),
-            Ok(Head::Partial) => {}
-            Err(refusal) => return Ok(Next::Refused(refusal)),
-        }
-        let was_idle = buffer.is_empty();
-        match read_more(stream, buffer) {
-            Ok(0) => return Ok(Next::Closed),
-            // The whole head has this long, however it dribbles in.
-            Ok(_) if was_idle => stream.read_within(edge.limits.head_timeout),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::TimedOut && was_idle => return Ok(Next::Closed),
-            Err(error) if error.kind() == ErrorKind::TimedOut => {
-                return Ok(Next::Refused(Refusal {
-                    status: 408,
-                    sentence: "the request did not come in time",
-                }));
+        let step = match step {
+            Ok(Step::Answered(length)) => {
+                buffer.drain(..length);
+                drop_empty_lines(&mut buffer);
+                let deadline =
+                    if buffer.is_empty() { edge.limits.idle_timeout } else { edge.limits.head_timeout };
+                stream.read_within(deadline);
+                continue;
             }
-            Err(error) => return Err(error),
+            Ok(Step::Read) => read(&mut stream, &mut buffer, client, edge),
+            other => other,
+        };
+        match step {
+            Ok(Step::Close) => return stream.close(),
+            Ok(_) => {}
+            Err(_) => return,
         }
     }
 }
 
-fn read_more(stream: &mut Stream, buffer: &mut Vec<u8>) -> io::Result<usize> {
+/// RFC 9112 §2.2: empty lines before a request line are skipped.
+fn drop_empty_lines(buffer: &mut Vec<u8>) {
+    let empty = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    buffer.drain(..empty);
+}
+
+/// Reads more of a head. A client that closes or is quiet between two requests is no error worth an answer.
+fn read(stream: &mut Stream, buffer: &mut Vec<u8>, client: Option<IpAddr>, edge: &Edge) -> io::Result<Step> {
+    let was_idle = buffer.is_empty();
+    match read_some(stream, buffer) {
+        Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+        Ok(_) => {
+            drop_empty_lines(buffer);
+            if was_idle && !buffer.is_empty() {
+                // From here on the whole head has this long, however it dribbles in.
+                stream.read_within(edge.limits.head_timeout);
+            }
+            Ok(Step::Read)
+        }
+        Err(error) if error.kind() == ErrorKind::TimedOut && !was_idle => {
+            let refusal = Refusal { status: 408, sentence: "the request did not come in time" };
+            refuse(stream, &refusal, client, edge)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read_some(stream: &mut Stream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     let before = buffer.len();
     let room = (buffer.capacity() - before).max(1024).min(LONGEST_HEAD.saturating_sub(before).max(1));
     buffer.resize(before + room, 0);
@@ -98,31 +101,24 @@ fn read_more(stream: &mut Stream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     read
 }
 
-/// Answers the request at the start of the buffer and removes it. Tells whether the connection is kept.
-fn answer_next(
+fn answer(
     stream: &mut Stream,
-    buffer: &mut Vec<u8>,
+    request: &Request,
+    length: usize,
     client: Option<IpAddr>,
     secure: bool,
     edge: &Edge,
-) -> io::Result<bool> {
-    let (kept, length) = match parse(buffer) {
-        Ok(Head::Whole(request, length)) => {
-            let _in_flight = edge.lifecycle.begin();
-            let started = Instant::now();
-            let answer = routes::answer(&request, secure, edge);
-            let keep_alive = request.keep_alive && !edge.lifecycle.is_stopping();
-            let sent = send(stream, &answer.response, Some(&request), keep_alive, edge);
-            log(&answer, Some(&request), &sent, started, client, edge);
-            (sent.map(|_| keep_alive)?, length)
-        }
-        _ => (false, 0),
-    };
-    buffer.drain(..length);
-    Ok(kept)
+) -> io::Result<Step> {
+    let _in_flight = edge.lifecycle.begin();
+    let started = Instant::now();
+    let answer = routes::answer(request, secure, edge);
+    let keep_alive = request.keep_alive && !edge.lifecycle.is_stopping();
+    let sent = send(stream, &answer.response, Some(request), keep_alive, edge);
+    log(&answer, Some(request), &sent, started, client, edge);
+    sent.map(|_| if keep_alive { Step::Answered(length) } else { Step::Close })
 }
 
-fn refuse(stream: &mut Stream, refusal: &Refusal, client: Option<IpAddr>, edge: &Edge) -> io::Result<bool> {
+fn refuse(stream: &mut Stream, refusal: &Refusal, client: Option<IpAddr>, edge: &Edge) -> io::Result<Step> {
     let _in_flight = edge.lifecycle.begin();
     let started = Instant::now();
     let answer = Answer {
@@ -131,7 +127,7 @@ fn refuse(stream: &mut Stream, refusal: &Refusal, client: Option<IpAddr>, edge: 
     };
     let sent = send(stream, &answer.response, None, false, edge);
     log(&answer, None, &sent, started, client, edge);
-    sent.map(|_| false)
+    sent.map(|_| Step::Close)
 }
 
 /// Sends an answer and tells how many bytes its body had.

@@ -13,7 +13,10 @@ mod vips;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::exit;
+use std::sync::Arc;
 use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::config::{self, Config, ConfigError};
 use crate::wire;
@@ -41,6 +44,7 @@ pub fn run(socket: &Path) -> i32 {
 }
 
 fn start(socket: &Path) -> io::Result<()> {
+    ignore_stop_signals()?;
     let mut edge = BufReader::new(io::stdin());
     let text = wire::receive_config(&mut edge)?;
     thread::Builder::new().name("edge-watch".into()).spawn(move || end_with(edge))?;
@@ -52,6 +56,15 @@ fn start(socket: &Path) -> io::Result<()> {
         writeln!(out, "{}", wire::READY)?;
         out.flush()
     })
+}
+
+/// A service manager sends SIGTERM to every process of a service. When the renderer ends is the edge's to
+/// decide, which still needs it for the requests in flight.
+fn ignore_stop_signals() -> io::Result<()> {
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    Ok(())
 }
 
 /// Ends this process when the pipe from the edge closes: the edge wants it gone, or is gone itself.

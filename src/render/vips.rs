@@ -117,7 +117,7 @@ impl Vips {
     /// exactly this size when its pixels are asked for.
     pub fn thumbnail<'b>(self, bytes: &'b [u8], wanted: &Thumbnail) -> Result<Image<'b>, Error> {
         let mut out = ptr::null_mut();
-        let option_string = if wanted.all_frames { c"[n=-1]" } else { c"" };
+        let option_string = load_options(wanted);
         let (import, export) = match wanted.colours {
             Colours::Untagged => (END, END),
             Colours::Profile => (c"srgb".as_ptr(), c"srgb".as_ptr()),
@@ -140,8 +140,6 @@ impl Vips {
                 // A stack of frames can't be turned as one picture.
                 c"no_rotate".as_ptr(),
                 c_int::from(wanted.all_frames),
-                c"fail_on".as_ptr(),
-                fail_on(wanted.fail_on),
                 c"import_profile".as_ptr(),
                 import,
                 c"export_profile".as_ptr(),
@@ -350,14 +348,19 @@ fn take_error() -> Error {
     Error(if lines.is_empty() { "libvips gave no reason".into() } else { lines.join("; ") })
 }
 
-fn fail_on(value: FailOn) -> c_int {
-    let value = match value {
-        FailOn::None => ffi::VipsFailOn_VIPS_FAIL_ON_NONE,
-        FailOn::Truncated => ffi::VipsFailOn_VIPS_FAIL_ON_TRUNCATED,
-        FailOn::Error => ffi::VipsFailOn_VIPS_FAIL_ON_ERROR,
-        FailOn::Warning => ffi::VipsFailOn_VIPS_FAIL_ON_WARNING,
-    };
-    value as c_int
+/// The loader's options as libvips writes them behind a file name. `vips_thumbnail_buffer` of 8.16 has a
+/// `fail_on` of its own and does not hand it to the loader, so it goes this way.
+fn load_options(wanted: &Thumbnail) -> &'static CStr {
+    match (wanted.all_frames, wanted.fail_on) {
+        (false, FailOn::None) => c"[fail_on=none]",
+        (false, FailOn::Truncated) => c"[fail_on=truncated]",
+        (false, FailOn::Error) => c"[fail_on=error]",
+        (false, FailOn::Warning) => c"[fail_on=warning]",
+        (true, FailOn::None) => c"[n=-1,fail_on=none]",
+        (true, FailOn::Truncated) => c"[n=-1,fail_on=truncated]",
+        (true, FailOn::Error) => c"[n=-1,fail_on=error]",
+        (true, FailOn::Warning) => c"[n=-1,fail_on=warning]",
+    }
 }
 
 fn clamped(pixels: u32) -> c_int {

@@ -415,23 +415,23 @@ mod tests {
         eventually(&provider, "new");
     }
 
+    /// Finds keys that live so long, and then no more.
+    fn failing_after(left: Duration) -> Provider {
+        let mut first = Some(Found { keys: living("old", Some(left)), again: Some(Duration::ZERO) });
+        let provider = Provider::start(move || first.take().ok_or_else(|| "STS is down".to_owned())).unwrap();
+        let deadline = soon();
+        while provider.shared.lock().problem.is_none() {
+            assert!(Instant::now() < deadline);
+            thread::sleep(Duration::from_millis(5));
+        }
+        provider
+    }
+
     #[test]
     fn a_failed_renewal_keeps_the_keys_until_they_expire() {
-        let mut looks = 0;
-        let provider = Provider::start(move || {
-            looks += 1;
-            if looks > 1 {
-                return Err("STS is down".into());
-            }
-            let keys = living("old", Some(Duration::from_millis(250)));
-            Ok(Found { keys, again: Some(Duration::ZERO) })
-        })
-        .unwrap();
-        eventually(&provider, "old");
-        thread::sleep(Duration::from_millis(100));
-        assert_eq!(now(&provider), Ok("old".to_owned()));
-        thread::sleep(Duration::from_millis(200));
-        assert_eq!(now(&provider), Err("the credentials have expired: STS is down".to_owned()));
+        assert_eq!(now(&failing_after(Duration::from_secs(3600))), Ok("old".to_owned()));
+        let expired = Err("the credentials have expired: STS is down".to_owned());
+        assert_eq!(now(&failing_after(Duration::ZERO)), expired);
     }
 
     #[test]
