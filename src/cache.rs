@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::CacheTime;
 use crate::format::Format;
+use crate::report::say;
 
 const MAGIC: &[u8; 8] = b"S3IS\0\0\0\x01";
 /// The folder of this layout; another version gets another folder and never misreads this one's.
@@ -237,7 +238,7 @@ impl DiskCache {
     /// Removes a file whose contents are wrong. One that merely can't be read now (too many open files, a
     /// failing disk) stays.
     fn drop_damaged(&self, path: &Path, error: &io::Error) {
-        eprintln!("cache: {}: {error}; rendering it again", path.display());
+        say!("cache: {}: {error}; rendering it again", path.display());
         if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
             let _ = fs::remove_file(path);
         }

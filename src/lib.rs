@@ -25,16 +25,20 @@ mod error;
 mod format;
 mod key;
 mod options;
+mod report;
 mod wire;
 
 mod edge;
 mod render;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::exit;
 
 use cli::Command;
 use config::ConfigError;
+
+use crate::report::say;
 
 /// Decides whether the bearer of a token may have the picture. It is called with the decoded value of the
 /// query parameter `t`, or with the empty string where there is none, on the thread of the connection, before
@@ -57,19 +61,10 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
         exit(render::run(Path::new(&socket)));
     }
     match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Help) => {
-            print!("{}", cli::help());
-            exit(0)
-        }
-        Ok(Command::Version) => {
-            println!("{}", cli::version());
-            exit(0)
-        }
+        Ok(Command::Help) => print(&cli::help()),
+        Ok(Command::Version) => print(&cli::version()),
         Ok(Command::Check(path)) => match load(&path) {
-            Ok(_) => {
-                println!("{}: ok", path.display());
-                exit(0)
-            }
+            Ok(_) => print(&format!("{}: ok", path.display())),
             Err(error) => refuse(&error),
         },
         Ok(Command::Serve(path)) => {
@@ -79,8 +74,8 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             }
         }
         Err(sentence) => {
-            eprintln!("s3imageserver: {sentence}");
-            eprintln!("Try s3imageserver --help");
+            say!("s3imageserver: {sentence}");
+            say!("Try s3imageserver --help");
             exit(EXIT_USAGE)
         }
     }
@@ -95,7 +90,13 @@ fn load(path: &Path) -> Result<(config::Config, String), ConfigError> {
     Ok((config, text))
 }
 
+/// What was asked for, on standard output. A reader that went away has read enough.
+fn print(text: &str) -> ! {
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    exit(0)
+}
+
 fn refuse(error: &ConfigError) -> ! {
-    eprintln!("s3imageserver: {error}");
+    say!("s3imageserver: {error}");
     exit(EXIT_USAGE)
 }

@@ -18,6 +18,7 @@ use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::key;
 use crate::options::{DEFAULT_QUALITY, Options, Query, Size};
+use crate::report::say;
 
 /// What `Cache-Control` says for a picture that never expires: RFC 9111 knows no "for ever", so a year.
 const A_YEAR: u64 = 31_536_000;
@@ -176,7 +177,7 @@ impl Images {
         if let Some(key) = key
             && failure.code != Code::NotFound
         {
-            eprintln!("{}: {key:?}: {failure}", handler.route);
+            say!("{}: {key:?}: {failure}", handler.route);
         }
         // A renderer that has just failed is not waited for.
         let ask = !matches!(failure.code, Code::RendererFailed | Code::RenderTimeout);

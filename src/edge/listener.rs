@@ -12,6 +12,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::response::Response;
 use super::stream::{Socket, Stream};
 use super::{Edge, connection};
+use crate::report::say;
 
 /// Enough for a TLS handshake; the pages that are never touched cost nothing.
 const STACK: usize = 256 << 10;
@@ -39,7 +40,7 @@ pub fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, edge: &Ar
             Err(_) if edge.lifecycle.is_stopping() => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                eprintln!("edge: can't accept a connection, trying again: {error}");
+                say!("edge: can't accept a connection, trying again: {error}");
                 thread::sleep(PAUSE);
             }
         }
@@ -61,7 +62,7 @@ fn start(tcp: TcpStream, client: SocketAddr, tls: Option<&Arc<ServerConfig>>, ed
         connection::serve(stream, Some(client), secure, place.edge());
     });
     if let Err(error) = spawned {
-        eprintln!("edge: no thread for a connection: {error}");
+        say!("edge: no thread for a connection: {error}");
     }
 }
 

@@ -29,6 +29,7 @@ use signal_hook::iterator::Signals;
 
 use crate::TokenValidator;
 use crate::config::{Config, ConfigError, Limits};
+use crate::report::say;
 use images::Images;
 use lifecycle::Lifecycle;
 use renderer::Renderer;
@@ -65,7 +66,7 @@ pub fn run(
         Some(https) => Some((bind(&config, "https_port", https.port)?, tls::server_config(https)?)),
     };
     Ok(serve(config, config_text, validator, http, https).unwrap_or_else(|error| {
-        eprintln!("s3imageserver: {error}");
+        say!("s3imageserver: {error}");
         EXIT_FAILURE
     }))
 }
@@ -107,10 +108,10 @@ fn serve(
     });
 
     let mut listeners = vec![start_accepting(http, None, &edge)?];
-    eprintln!("listening on http://{}", shown(http_address));
+    say!("listening on http://{}", shown(http_address));
     if let (Some((listener, tls)), Some(address)) = (https, https_address) {
         listeners.push(start_accepting(listener, Some(tls), &edge)?);
-        eprintln!("listening on https://{}", shown(address));
+        say!("listening on https://{}", shown(address));
     }
 
     let _ = signals.recv();
@@ -148,7 +149,7 @@ fn start_accepting(
 /// Health turns 503 at once; after `stop_delay` no connection is accepted any more; what is in flight is
 /// finished, up to `stop_timeout`. A second signal ends the waiting.
 fn stop(edge: &Edge, signals: &Receiver<i32>, listeners: &[Arc<TcpListener>]) {
-    eprintln!("stopping");
+    say!("stopping");
     edge.lifecycle.stop();
     if !edge.limits.stop_delay.is_zero() {
         let _ = signals.recv_timeout(edge.limits.stop_delay);
@@ -166,8 +167,8 @@ fn stop(edge: &Edge, signals: &Receiver<i32>, listeners: &[Arc<TcpListener>]) {
     }
     edge.images.renderer().clean_up();
     match left {
-        0 => eprintln!("stopped"),
-        left => eprintln!("stopped with {left} requests unfinished"),
+        0 => say!("stopped"),
+        left => say!("stopped with {left} requests unfinished"),
     }
 }
 
@@ -177,7 +178,7 @@ fn raise_file_limit() {
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
-        eprintln!("edge: the limit of open files stays at {current:?}: {error}");
+        say!("edge: the limit of open files stays at {current:?}: {error}");
     }
 }
 

@@ -19,6 +19,7 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::config::{self, Config, ConfigError};
+use crate::report::say;
 use crate::wire;
 
 /// Checks what only the renderer can tell about a configuration.
@@ -37,7 +38,7 @@ pub fn run(socket: &Path) -> i32 {
     match start(socket) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("renderer: {error}");
+            say!("renderer: {error}");
             1
         }
     }

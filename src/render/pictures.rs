@@ -14,6 +14,7 @@ use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
 use crate::key;
 use crate::options::{Options, Query};
+use crate::report::say;
 use crate::wire;
 
 /// How often a cache that can't be written is worth a line.
@@ -102,7 +103,7 @@ impl Pictures {
         let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|at| at.elapsed() > COMPLAINT_INTERVAL) {
             *last = Some(Instant::now());
-            eprintln!("renderer: the cache can't be written, pictures are served without it: {error}");
+            say!("renderer: the cache can't be written, pictures are served without it: {error}");
         }
     }
 }

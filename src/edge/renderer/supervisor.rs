@@ -11,6 +11,7 @@ use super::Shared;
 use super::connection::Connection;
 use super::folder::PrivateFolder;
 use super::generation::Generation;
+use crate::report::say;
 
 /// A renderer that worked for this long is started again at once.
 const LONG_LIFE: Duration = Duration::from_secs(10);
@@ -81,7 +82,7 @@ impl Supervisor {
         let connections = (0..self.connections)
             .map(|_| Connection::open(generation.socket(), &generation, PING_PATIENCE))
             .collect::<io::Result<Vec<_>>>()?;
-        eprintln!("renderer: process {} is ready with {} workers", generation.id(), connections.len());
+        say!("renderer: process {} is ready with {} workers", generation.id(), connections.len());
         self.shared.install(&generation, connections);
         self.current = Some(generation);
         Ok(())
@@ -120,7 +121,7 @@ impl Supervisor {
             if generation.ends_within(CRASH_PATIENCE) {
                 return self.replace_ended();
             }
-            eprintln!(
+            say!(
                 "renderer: process {} did not answer; starting another, this one may finish",
                 generation.id()
             );
@@ -132,7 +133,7 @@ impl Supervisor {
         if let Some(generation) = self.current.take() {
             self.shared.forget(generation.number());
             let status = generation.end().map_or_else(|error| error.to_string(), |status| status.to_string());
-            eprintln!("renderer: process {} ended ({status}); starting another", generation.id());
+            say!("renderer: process {} ended ({status}); starting another", generation.id());
         }
         self.replace();
     }
@@ -146,7 +147,7 @@ impl Supervisor {
             thread::sleep(self.pause);
             match self.start_generation() {
                 Ok(()) => return,
-                Err(error) => eprintln!("renderer: can't be started, trying again: {error}"),
+                Err(error) => say!("renderer: can't be started, trying again: {error}"),
             }
         }
     }
