@@ -83,6 +83,7 @@ struct Description {
     length: u64,
     last_modified: Option<u64>,
     source_etag: Option<String>,
+    /// Milliseconds since 1970.
     stored: u64,
 }
 
@@ -184,12 +185,14 @@ impl DiskCache {
     }
 
     fn is_fresh(&self, description: &Description) -> bool {
-        let now = unix_seconds(SystemTime::now());
+        let now = unix_milliseconds(SystemTime::now());
         match self.time {
             CacheTime::Never => false,
             CacheTime::Forever => true,
             // An entry from the future was stored before the clock was set back; it has no honest age.
-            CacheTime::Seconds(most) => now.checked_sub(description.stored).is_some_and(|age| age < most),
+            CacheTime::Seconds(most) => {
+                now.checked_sub(description.stored).is_some_and(|age| age < most.saturating_mul(1000))
+            }
         }
     }
 
@@ -207,7 +210,7 @@ impl DiskCache {
             length: picture.bytes.len() as u64,
             last_modified: picture.last_modified,
             source_etag: source_etag.map(str::to_owned),
-            stored: unix_seconds(SystemTime::now()),
+            stored: unix_milliseconds(SystemTime::now()),
         })?;
         let mut head = Vec::with_capacity(FIXED + description.len());
         head.extend_from_slice(MAGIC);
@@ -340,6 +343,11 @@ fn hexadecimal(bytes: &[u8]) -> String {
 /// Whole seconds since 1970; a time before is 1970.
 pub fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+fn unix_milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::fmt;
 pub enum Code {
     /// The origin has no such key, or does not let us see it.
     NotFound,
-    /// The key is empty, not UTF-8, or has a `.` or `..` segment.
+    /// The key is empty, longer than S3 allows, or has a NUL or a `.` or `..` segment.
     InvalidKey,
     /// The token is missing or was not accepted.
     TokenRefused,

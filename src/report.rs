@@ -2,6 +2,8 @@
 
 use std::fmt::Arguments;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Writes one line whole. A standard error that can't be written (a closed pipe, a full disk) must not cost a
 /// request, which is why this is not `eprintln!`: that would panic.
@@ -15,3 +17,19 @@ macro_rules! say {
     ($($argument:tt)*) => { $crate::report::line(format_args!($($argument)*)) };
 }
 pub(crate) use say;
+
+/// Says a thing that stays true for long once a minute at the most, however often it is noticed.
+#[derive(Debug, Default)]
+pub struct OnceAMinute(Mutex<Option<Instant>>);
+
+impl OnceAMinute {
+    /// Writes the line unless one was written less than a minute ago.
+    pub fn line(&self, sentence: Arguments) {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|at| at.elapsed() > MINUTE) {
+            *last = Some(Instant::now());
+            line(sentence);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::renderer::Renderer;
 use crate::cache::Picture;
@@ -11,6 +12,9 @@ use crate::wire;
 
 /// How many bytes of resized error images are kept before all of them are dropped.
 const MOST_BYTES: usize = 16 << 20;
+
+/// A new renderer is ready within this; longer is not worth waiting for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Every handler's error image.
 #[derive(Debug)]
@@ -38,18 +42,16 @@ impl ErrorImages {
         ErrorImages { originals, resized: Mutex::default() }
     }
 
-    /// The error image of a handler with these options. Where it is not in memory and no renderer is asked or
-    /// none answers, it is the file as it is: an error must be told even when nothing works any more.
-    pub fn get(&self, route: &str, options: &Options, renderer: Option<&Renderer>) -> Option<Arc<Picture>> {
+    /// The error image of a handler with these options. Where it is not in memory and no renderer answers soon,
+    /// it is the file as it is: an error must be told even when nothing works any more.
+    pub fn get(&self, route: &str, options: &Options, renderer: &Renderer) -> Option<Arc<Picture>> {
         let path = crate::key::to_path("-", route);
         let target =
             format!("{}{}?{}", wire::ERROR_IMAGE_PATH, path.trim_start_matches("/-/"), options.canonical());
         if let Some(known) = self.lock().pictures.get(&target) {
             return Some(Arc::clone(known));
         }
-        if let Some(renderer) = renderer
-            && let Ok(picture) = renderer.ask(&target)
-        {
+        if let Ok(picture) = renderer.ask_within(&target, PATIENCE) {
             let picture = Arc::new(picture);
             self.remember(target, &picture);
             return Some(picture);

@@ -58,6 +58,12 @@ impl Answer {
         Answer { response, cache: None, error: None }
     }
 
+    fn no_such_handler() -> Answer {
+        const CODE: &str = "no_such_handler";
+        let response = Response::text(404, "no handler answers at this path").with("X-Error", CODE);
+        Answer { error: Some(CODE), ..Answer::plain(response) }
+    }
+
     fn refused(sentence: &str) -> Answer {
         Answer { error: Some("bad_request"), ..Answer::plain(Response::text(400, sentence)) }
     }
@@ -96,14 +102,13 @@ impl Images {
 
     /// Answers a GET or HEAD.
     pub fn answer(&self, request: &Request) -> Answer {
+        if !request.path()[1..].contains('/') {
+            return Answer::no_such_handler();
+        }
         let Some((route, key)) = key::split_path(request.path()) else {
             return Answer::refused("the path must be /{handler}/{key}, percent-encoded UTF-8");
         };
-        let Some(route) = self.routes.get(&route) else {
-            let response =
-                Response::text(404, "no handler answers at this path").with("X-Error", "no_such_handler");
-            return Answer { error: Some("no_such_handler"), ..Answer::plain(response) };
-        };
+        let Some(route) = self.routes.get(&route) else { return Answer::no_such_handler() };
         let query = match Query::parse(request.query()) {
             Ok(query) => query,
             Err(error) => return Answer::refused(&error.0),
@@ -179,9 +184,7 @@ impl Images {
         {
             say!("{}: {key:?}: {failure}", handler.route);
         }
-        // A renderer that has just failed is not waited for.
-        let ask = !matches!(failure.code, Code::RendererFailed | Code::RenderTimeout);
-        let image = self.error_images.get(&handler.route, &asked.options, ask.then_some(&self.renderer));
+        let image = self.error_images.get(&handler.route, &asked.options, &self.renderer);
         let status = if handler.precise_errors { failure.code.precise_status() } else { 404 };
         let response = match image {
             Some(picture) => {

@@ -71,7 +71,9 @@ pub fn parse(buffer: &[u8]) -> Result<Head<'_>, Refusal> {
         Ok(Status::Partial) if buffer.len() >= LONGEST_HEAD => return Err(too_long(buffer)),
         Ok(Status::Partial) => return Ok(Head::Partial),
         Err(ParseError::TooManyHeaders) => return Err(refuse(431, "the request has too many header fields")),
-        Err(ParseError::Version) => return Err(refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")),
+        Err(ParseError::Version) if names_a_version(buffer) => {
+            return Err(refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here"));
+        }
         Err(_) => return Err(refuse(400, "the request is not HTTP")),
     };
     if length > LONGEST_HEAD {
@@ -176,6 +178,17 @@ fn ends_somewhere(buffer: &[u8]) -> bool {
     line_feeds.into_iter().any(|(at, _)| matches!(buffer[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
+/// Whether the request line is of three parts, the last of them a version (RFC 9112 §3), whichever.
+fn names_a_version(buffer: &[u8]) -> bool {
+    let line = buffer.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let parts: Vec<&[u8]> = line.split(|byte| *byte == b' ').take(4).collect();
+    let [_, _, version] = parts[..] else { return false };
+    match version.strip_prefix(b"HTTP/") {
+        Some([major, b'.', minor]) => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
+    }
+}
+
 fn has_bare_line_feed(head: &[u8]) -> bool {
     head.iter().enumerate().any(|(at, byte)| *byte == b'\n' && (at == 0 || head[at - 1] != b'\r'))
 }
@@ -270,6 +283,9 @@ mod tests {
     fn hostile_heads_are_refused() {
         for (head, expected) in [
             ("GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+            ("GET / HTTP/1.2\r\nHost: x\r\n\r\n", 505),
+            ("GET / HTTP/x\r\nHost: x\r\n\r\n", 400),
+            ("GET / a HTTP/1.1\r\nHost: x\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400),
             ("GET / HTTP/1.1\nHost: x\n\n", 400),

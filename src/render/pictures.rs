@@ -1,9 +1,6 @@
 //! What the renderer does for one request: fetch, render, store.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
 
 use super::pipeline;
 use super::pool::Turns;
@@ -14,11 +11,8 @@ use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
 use crate::key;
 use crate::options::{Options, Query};
-use crate::report::say;
+use crate::report::OnceAMinute;
 use crate::wire;
-
-/// How often a cache that can't be written is worth a line.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Every handler with its origin and its cache.
 pub struct Pictures {
@@ -26,7 +20,7 @@ pub struct Pictures {
     vips: Vips,
     turns: Turns,
     most_pixels: u64,
-    complained: Mutex<Option<Instant>>,
+    cache_complaint: OnceAMinute,
 }
 
 struct Route {
@@ -54,7 +48,7 @@ impl Pictures {
             vips,
             turns: Turns::new(config.limits.renders_at_once),
             most_pixels: config.limits.source_max_pixels,
-            complained: Mutex::new(None),
+            cache_complaint: OnceAMinute::default(),
         })
     }
 
@@ -83,7 +77,9 @@ impl Pictures {
         if let Some(cache) = &route.cache {
             let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
             if let Err(error) = cache.store(&name, &picture, original.etag.as_deref()) {
-                self.complain(&error);
+                let sentence =
+                    format_args!("the cache can't be written, pictures are served without it: {error}");
+                self.cache_complaint.line(format_args!("renderer: {sentence}"));
             }
         }
         Ok(picture)
@@ -97,14 +93,6 @@ impl Pictures {
         let bytes = &route.handler.error_image.bytes;
         let (bytes, format) = pipeline::render(self.vips, bytes, &options, FailOn::None, self.most_pixels)?;
         Ok(Picture::new(bytes, format, None))
-    }
-
-    fn complain(&self, error: &std::io::Error) {
-        let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|at| at.elapsed() > COMPLAINT_INTERVAL) {
-            *last = Some(Instant::now());
-            say!("renderer: the cache can't be written, pictures are served without it: {error}");
-        }
     }
 }
 

@@ -22,6 +22,29 @@ pub struct Connection {
     generation: Arc<Generation>,
 }
 
+/// Why a connection can't be used again.
+#[derive(Debug)]
+pub enum Lost {
+    /// The renderer was gone before it was asked.
+    NotSent(io::Error),
+    /// The renderer was asked and did not answer.
+    NotAnswered(io::Error),
+}
+
+impl From<io::Error> for Lost {
+    fn from(error: io::Error) -> Lost {
+        Lost::NotAnswered(error)
+    }
+}
+
+impl From<Lost> for io::Error {
+    fn from(lost: Lost) -> io::Error {
+        match lost {
+            Lost::NotSent(error) | Lost::NotAnswered(error) => error,
+        }
+    }
+}
+
 struct Answer {
     status: u16,
     format: Option<Format>,
@@ -46,35 +69,35 @@ impl Connection {
         &self.generation
     }
 
-    /// Asks for a picture. An I/O error means that this connection can't be used again.
-    pub fn ask(&mut self, target: &str, patience: Duration) -> io::Result<Result<Picture, Failure>> {
+    /// Asks for a picture.
+    pub fn ask(&mut self, target: &str, patience: Duration) -> Result<Result<Picture, Failure>, Lost> {
         let answer = self.exchange(target, patience)?;
         if answer.status != 200 {
             let code = answer.code.ok_or_else(|| invalid("a failure without a code"))?;
             return Ok(Err(Failure::new(code, String::from_utf8_lossy(&answer.body))));
         }
         let (Some(format), Some(sha256)) = (answer.format, answer.sha256) else {
-            return Err(invalid("a picture without its description"));
+            return Err(invalid("a picture without its description").into());
         };
         Ok(Ok(Picture { bytes: answer.body, format, sha256, last_modified: answer.last_modified }))
     }
 
-    fn exchange(&mut self, target: &str, patience: Duration) -> io::Result<Answer> {
+    fn exchange(&mut self, target: &str, patience: Duration) -> Result<Answer, Lost> {
         let deadline = Instant::now() + patience;
         self.stream.set_write_timeout(Some(patience))?;
         let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n\r\n");
-        self.stream.write_all(request.as_bytes()).map_err(timed_out)?;
+        self.stream.write_all(request.as_bytes()).map_err(|error| Lost::NotSent(timed_out(error)))?;
 
         let mut buffer = Vec::with_capacity(4096);
         loop {
             if let Some((answer, length, body_at)) = parse(&buffer)? {
-                return self.read_body(answer, buffer, body_at, length, deadline);
+                return Ok(self.read_body(answer, buffer, body_at, length, deadline)?);
             }
             if buffer.len() > LONGEST_HEAD {
-                return Err(invalid("too long a head"));
+                return Err(invalid("too long a head").into());
             }
             if self.read_some(&mut buffer, 16 << 10, deadline)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
+                return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
             }
         }
     }

@@ -10,12 +10,12 @@ use std::io::{self, ErrorKind};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cache::Picture;
 use crate::config::Limits;
 use crate::error::{Code, Failure};
-use connection::Connection;
+use connection::{Connection, Lost};
 use folder::PrivateFolder;
 use generation::Generation;
 use supervisor::{Event, Supervisor};
@@ -107,19 +107,31 @@ impl Renderer {
 
     /// Asks for a path and canonical query, waiting for a free connection as long as the limits say.
     pub fn ask(&self, target: &str) -> Result<Picture, Trouble> {
-        let mut connection = self.shared.take()?;
-        match connection.ask(target, self.shared.render_timeout) {
-            Ok(answer) => {
-                self.shared.give_back(connection);
-                answer.map_err(Trouble::Failure)
-            }
-            Err(error) => {
-                let generation = connection.generation().number();
-                drop(connection);
-                // One connection less is a worker less; and a renderer that does not answer can't be trusted
-                // with the next request. What else it works on is still awaited.
-                let _ = self.events.send(Event::Retire(generation));
-                Err(Trouble::Failure(lost(&error)))
+        self.ask_within(target, self.shared.queue_timeout)
+    }
+
+    /// [`Renderer::ask`] with a patience of one's own for a free connection.
+    pub fn ask_within(&self, target: &str, patience: Duration) -> Result<Picture, Trouble> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let mut connection = self.shared.take(deadline)?;
+            let generation = connection.generation().number();
+            let error = match connection.ask(target, self.shared.render_timeout) {
+                Ok(answer) => {
+                    self.shared.give_back(connection);
+                    return answer.map_err(Trouble::Failure);
+                }
+                Err(error) => error,
+            };
+            drop(connection);
+            // One connection less is a worker less; and a renderer that does not answer can't be trusted with
+            // the next request. What else it works on is still awaited.
+            let _ = self.events.send(Event::Retire(generation));
+            self.shared.forget(generation);
+            match error {
+                // It was gone before it had the request, so the next one may have it.
+                Lost::NotSent(_) => {}
+                Lost::NotAnswered(error) => return Err(Trouble::Failure(lost(&error))),
             }
         }
     }
@@ -140,7 +152,7 @@ impl Shared {
     }
 
     /// A free connection, in the order of arrival.
-    fn take(&self) -> Result<Connection, Trouble> {
+    fn take(&self, deadline: Instant) -> Result<Connection, Trouble> {
         let (ticket, handed_over) = {
             let mut state = self.lock();
             if let Some(connection) = state.idle.pop() {
@@ -155,7 +167,7 @@ impl Shared {
             state.waiting.push_back(Waiter { ticket, hand_over });
             (ticket, handed_over)
         };
-        if let Ok(connection) = handed_over.recv_timeout(self.queue_timeout) {
+        if let Ok(connection) = handed_over.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             return Ok(connection);
         }
         let mut state = self.lock();

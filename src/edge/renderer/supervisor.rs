@@ -74,6 +74,7 @@ impl Supervisor {
     pub fn start_generation(&mut self) -> io::Result<()> {
         self.count += 1;
         self.started = Instant::now();
+        self.folder.ensure()?;
         let (generation, output) =
             Generation::start(self.count, self.folder.socket(self.count), &self.config_text)?;
         let generation = Arc::new(generation);

@@ -44,6 +44,18 @@ pub(super) fn failure(
     }
 }
 
+/// Whether an operator may want to know of an answer that, to a client, only means "not there": S3 says 403 for a
+/// missing key when we may not list the bucket, but also when the credentials are wrong.
+pub(super) fn hides_a_problem(status: StatusCode, body: &[u8]) -> bool {
+    match status {
+        StatusCode::FORBIDDEN => true,
+        StatusCode::NOT_FOUND => {
+            xml::word(&String::from_utf8_lossy(body), "Code").is_some_and(|code| code == "NoSuchBucket")
+        }
+        _ => false,
+    }
+}
+
 enum Elsewhere {
     Region(String),
     Endpoint(String),

@@ -17,6 +17,7 @@ use super::credentials::{self, Provider};
 use super::{Original, agent, refusal, refuse_unsafe};
 use crate::config::{Credentials, Limits, S3};
 use crate::error::{Code, Failure};
+use crate::report::OnceAMinute;
 
 /// How long a signed URL is valid. It never leaves this process and its origin; the time is for clocks that
 /// differ, as much as S3 allows for signatures in a header.
@@ -36,6 +37,7 @@ pub(super) struct Bucket {
     keys: Keys,
     agent: Arc<Agent>,
     limits: Limits,
+    complaint: OnceAMinute,
 }
 
 enum Keys {
@@ -67,7 +69,14 @@ impl Bucket {
                 Keys::Fixed(Box::new(keys))
             }
         };
-        Ok(Bucket { region: region(config), config: config.clone(), keys, agent, limits: limits.clone() })
+        Ok(Bucket {
+            region: region(config),
+            config: config.clone(),
+            keys,
+            agent,
+            limits: limits.clone(),
+            complaint: OnceAMinute::default(),
+        })
     }
 
     pub(super) fn fetch(&self, key: &str) -> Result<Original, Failure> {
@@ -80,7 +89,15 @@ impl Bucket {
             status => {
                 let headers = answer.headers().clone();
                 let body = drained(answer);
-                Err(refusal::failure(&self.config, &object.to_string(), status, &headers, &body))
+                let failure = refusal::failure(&self.config, &object.to_string(), status, &headers, &body);
+                if refusal::hides_a_problem(status, &body) {
+                    let path = &self.config.json_path;
+                    self.complaint.line(format_args!(
+                        "renderer: {}; served as not_found: either there is no such key or {path} is wrong",
+                        failure.detail
+                    ));
+                }
+                Err(failure)
             }
         }
     }
