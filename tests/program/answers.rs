@@ -1,0 +1,446 @@
+//! Headers, conditional requests, ranges, and the answers for failures.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::support::client::Answer;
+use crate::support::folder::Folder;
+use crate::support::merged;
+use crate::support::origin::{self, RawOrigin, Then};
+use crate::support::pictures::{self, Kind, MAGENTA, Picture, close, size_of};
+use crate::support::server::{Server, data};
+
+/// 14 April 2020, 09:00:00 GMT.
+const CHANGED: u64 = 1_586_854_800;
+const CHANGED_TEXT: &str = "Tue, 14 Apr 2020 09:00:00 GMT";
+
+fn folder() -> Folder {
+    let folder = Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)));
+    folder.set_modified("a.png", SystemTime::UNIX_EPOCH + Duration::from_secs(CHANGED));
+    folder
+}
+
+fn server(folder: &Folder, fields: Value) -> Server {
+    Server::with_handler(merged(folder.handler(), fields))
+}
+
+#[test]
+fn a_picture_comes_with_the_headers_of_the_contract() {
+    let folder = folder();
+    let cache = Folder::new();
+    let server = server(&folder, json!({"cache_path": cache.path()}));
+    for cached in ["miss", "hit"] {
+        let answer = server.get("/h/a.png?w=40&f=webp").ok();
+        assert_eq!(answer.expect("X-Cache"), cached);
+        assert_eq!(answer.expect("Content-Length"), answer.body.len().to_string());
+        assert_eq!(answer.expect("Content-Type"), "image/webp");
+        assert_eq!(answer.expect("Last-Modified"), CHANGED_TEXT, "the original's, not the result's");
+        assert_eq!(answer.expect("Cache-Control"), "public, max-age=604800");
+        assert_eq!(answer.header("Vary"), None);
+        assert_eq!(answer.header("X-Error"), None);
+        let tag = answer.expect("ETag");
+        assert!(tag.len() > 10 && tag.starts_with('"') && tag.ends_with('"'), "{tag}");
+        let date = httpdate::parse_http_date(answer.expect("Date")).unwrap();
+        assert!(SystemTime::now().duration_since(date).unwrap() < Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn the_etag_is_that_of_the_bytes() {
+    let folder = folder().with("same.png", &pictures::png(pictures::gradient(80, 60)));
+    let server = Server::with_handler(folder.handler());
+    let tag = |target: &str| server.get(target).ok().expect("ETag").to_owned();
+    assert_eq!(tag("/h/a.png"), tag("/h/a.png"));
+    assert_eq!(tag("/h/a.png"), tag("/h/same.png"), "equal bytes, whatever their key");
+    assert_ne!(tag("/h/a.png"), tag("/h/a.png?w=40"));
+    assert_ne!(tag("/h/a.png?w=40"), tag("/h/a.png?w=40&f=webp"));
+}
+
+#[test]
+fn cache_control_follows_cache_time() {
+    let folder = folder();
+    let max_age = |fields: Value| {
+        let answer = server(&folder, fields).get("/h/a.png").ok();
+        answer.expect("Cache-Control").to_owned()
+    };
+    assert_eq!(max_age(json!({"cache_time": 60})), "public, max-age=60");
+    assert_eq!(max_age(json!({})), "public, max-age=604800");
+    let forever = max_age(json!({"cache_time": 0}));
+    let seconds: u64 = forever.split("max-age=").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    assert!(forever.starts_with("public") && seconds >= 31_536_000, "never expires, but says {forever}");
+    let never = max_age(json!({"cache_time": -1}));
+    assert!(
+        never.contains("no-store") || never.contains("no-cache") || never.contains("max-age=0"),
+        "{never}"
+    );
+}
+
+#[test]
+fn head_is_the_same_without_the_body() {
+    let folder = folder();
+    let cache = Folder::new();
+    let server = server(&folder, json!({"cache_path": cache.path()}));
+    for target in [
+        "/h/a.png?w=40",
+        "/h/a.png?w=41&f=auto",
+        "/h/missing.png",
+        "/h/missing.png?w=10",
+        "/h/a.png?w=0",
+        "/x",
+        "/-/health",
+    ] {
+        // HEAD first, so that it is also asked of what is not cached.
+        let mut client = server.client();
+        let head = client.head_with(target, &[]);
+        let get = client.get(target);
+        assert!(head.body.is_empty() && !get.body.is_empty(), "{target}");
+        assert_eq!(head.status, get.status, "{target}");
+        let without = |answer: &Answer| -> Vec<(String, String)> {
+            let mut headers = answer.headers.clone();
+            headers.retain(|(name, _)| !["date", "x-cache"].contains(&name.to_ascii_lowercase().as_str()));
+            headers
+        };
+        assert_eq!(without(&head), without(&get), "{target}");
+        assert_eq!(head.expect("Content-Length"), get.body.len().to_string(), "{target}");
+    }
+}
+
+#[test]
+fn if_none_match_knows_lists_stars_and_weak_tags() {
+    let folder = folder();
+    let cache = Folder::new();
+    let server = server(&folder, json!({"cache_path": cache.path(), "cors_origin": "*"}));
+    let target = "/h/a.png?w=40";
+    let whole = server.get(target).ok();
+    let tag = whole.expect("ETag").to_owned();
+    for value in [
+        tag.clone(),
+        format!("W/{tag}"),
+        format!("\"other\", {tag}"),
+        format!("\"other\",{tag},\"third\""),
+        format!("W/\"x\" , W/{tag}"),
+        format!("\"with, comma\", {tag}"),
+        format!(", {tag},"),
+        "*".to_owned(),
+    ] {
+        for head in [false, true] {
+            let headers = [("If-None-Match", value.as_str())];
+            let answer =
+                if head { server.head_with(target, &headers) } else { server.get_with(target, &headers) };
+            assert_eq!(answer.status, 304, "{value}");
+            assert!(answer.body.is_empty());
+            // RFC 9110 §15.4.5: what a 200 would have said of these.
+            for name in ["ETag", "Cache-Control"] {
+                assert_eq!(answer.expect(name), whole.expect(name), "{value}");
+            }
+            assert_eq!(answer.header("Access-Control-Allow-Origin"), Some("*"));
+            let length = answer.header("Content-Length");
+            assert!(length.is_none() || length == whole.header("Content-Length"), "{length:?}");
+        }
+    }
+    let unquoted = tag.trim_matches('"');
+    for value in ["\"other\"", "W/\"other\"", "\"\"", unquoted, "w/*", "\"*\"", "", &format!("\"{unquoted}")]
+    {
+        let answer = server.get_with(target, &[("If-None-Match", value)]).ok();
+        assert_eq!(answer.body, whole.body, "{value}");
+    }
+    // Several fields are one list.
+    let two = server.get_with(target, &[("If-None-Match", "\"other\""), ("If-None-Match", &tag)]);
+    assert_eq!(two.status, 304);
+}
+
+#[test]
+fn if_modified_since_compares_with_the_originals_date() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    for (value, status) in [
+        (CHANGED_TEXT, 304),
+        ("Tuesday, 14-Apr-20 09:00:00 GMT", 304),
+        ("Tue Apr 14 09:00:00 2020", 304),
+        ("Tue, 14 Apr 2020 09:00:01 GMT", 304),
+        ("Sun, 01 Nov 2026 00:00:00 GMT", 304),
+        ("Tue, 14 Apr 2020 08:59:59 GMT", 200),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 200),
+        ("yesterday", 200),
+        ("1586854800", 200),
+        ("", 200),
+    ] {
+        assert_eq!(server.get_with("/h/a.png", &[("If-Modified-Since", value)]).status, status, "{value}");
+    }
+    // A tag is the better witness (RFC 9110 §13.1.3).
+    let both = [("If-None-Match", "\"other\""), ("If-Modified-Since", CHANGED_TEXT)];
+    assert_eq!(server.get_with("/h/a.png", &both).status, 200);
+}
+
+#[test]
+fn a_single_range_is_answered_with_that_part() {
+    let folder = folder();
+    let cache = Folder::new();
+    let server = server(&folder, json!({"cache_path": cache.path()}));
+    let target = "/h/a.png?w=40";
+    let whole = server.get(target).ok();
+    let length = whole.body.len();
+    for (value, first, last) in [
+        ("bytes=0-0".to_owned(), 0, 0),
+        ("bytes=0-9".to_owned(), 0, 9),
+        ("bytes=5-".to_owned(), 5, length - 1),
+        ("bytes=-7".to_owned(), length - 7, length - 1),
+        ("bytes=3-99999999".to_owned(), 3, length - 1),
+        ("bytes=3-99999999999999999999999999".to_owned(), 3, length - 1),
+        ("bytes=-99999999".to_owned(), 0, length - 1),
+        (format!("bytes={0}-{0}", length - 1), length - 1, length - 1),
+        ("Bytes=1-2".to_owned(), 1, 2),
+    ] {
+        let part = server.get_with(target, &[("Range", &value)]);
+        assert_eq!(part.status, 206, "{value}");
+        assert_eq!(part.expect("Content-Range"), format!("bytes {first}-{last}/{length}"), "{value}");
+        assert_eq!(part.body, whole.body[first..=last], "{value}");
+        for name in ["ETag", "Cache-Control", "Last-Modified", "Content-Type"] {
+            assert_eq!(part.expect(name), whole.expect(name), "{value}");
+        }
+    }
+    for value in
+        [format!("bytes={length}-"), format!("bytes={}-{}", length + 5, length + 9), "bytes=-0".to_owned()]
+    {
+        let refused = server.get_with(target, &[("Range", &value)]);
+        assert_eq!(refused.status, 416, "{value}");
+        assert_eq!(refused.expect("Content-Range"), format!("bytes */{length}"), "{value}");
+    }
+}
+
+#[test]
+fn what_is_not_a_single_range_gets_the_whole_picture() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let whole = server.get("/h/a.png").ok();
+    for value in [
+        "bytes=0-1,4-5",
+        "bytes=9-3",
+        "bytes=",
+        "bytes=-",
+        "bytes=a-b",
+        "bytes=0x1-2",
+        "lines=0-1",
+        "0-1",
+        "",
+    ] {
+        let answer = server.get_with("/h/a.png", &[("Range", value)]).ok();
+        assert_eq!(answer.body, whole.body, "{value}");
+    }
+    // Range is defined for GET alone (RFC 9110 §14.2).
+    let head = server.head_with("/h/a.png", &[("Range", "bytes=0-1")]);
+    assert_eq!((head.status, head.expect("Content-Length")), (200, &*whole.body.len().to_string()));
+}
+
+#[test]
+fn if_range_guards_the_range() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let tag = server.get("/h/a.png").ok().expect("ETag").to_owned();
+    for (value, status) in [
+        (tag.clone(), 206),
+        (CHANGED_TEXT.to_owned(), 206),
+        ("\"other\"".to_owned(), 200),
+        // The comparison is strong, and a date must be that very one.
+        (format!("W/{tag}"), 200),
+        ("Tue, 14 Apr 2020 09:00:01 GMT".to_owned(), 200),
+        ("Sun, 01 Nov 2026 00:00:00 GMT".to_owned(), 200),
+        ("nonsense".to_owned(), 200),
+    ] {
+        let answer = server.get_with("/h/a.png", &[("Range", "bytes=0-3"), ("If-Range", &value)]);
+        assert_eq!(answer.status, status, "{value}");
+    }
+    // Without a Range it says nothing, and If-None-Match is asked first.
+    assert_eq!(server.get_with("/h/a.png", &[("If-Range", "\"other\"")]).status, 200);
+    let both = [("Range", "bytes=0-3"), ("If-None-Match", tag.as_str())];
+    assert_eq!(server.get_with("/h/a.png", &both).status, 304);
+}
+
+#[test]
+fn cors_origin_is_sent_with_every_answer_of_the_handler() {
+    let folder = folder();
+    let server = Server::start(json!({"handlers": [
+        merged(folder.handler(), json!({"cors_origin": "https://pages.example"})),
+        merged(folder.handler(), json!({"name": "without"})),
+    ]}));
+    for target in ["/h/a.png", "/h/missing.png"] {
+        assert_eq!(
+            server.get(target).expect("Access-Control-Allow-Origin"),
+            "https://pages.example",
+            "{target}"
+        );
+    }
+    for target in ["/without/a.png", "/without/missing.png"] {
+        assert_eq!(server.get(target).header("Access-Control-Allow-Origin"), None, "{target}");
+    }
+}
+
+/// An error image that can't be mistaken for anything else: 60×40, one colour.
+fn error_image() -> Vec<u8> {
+    pictures::png(pictures::solid(60, 40, MAGENTA))
+}
+
+#[track_caller]
+fn expect_error_image(answer: &Answer, size: (u32, u32), what: &str) {
+    let kind = Kind::of(&answer.body).unwrap_or_else(|| panic!("{what}: no picture"));
+    assert_eq!(answer.expect("Content-Type"), kind.media_type(), "{what}");
+    assert_eq!(size_of(&answer.body), size, "{what}");
+    if kind != Kind::Avif {
+        let picture = Picture::decode(&answer.body);
+        assert!(close(picture.at(50, 50), MAGENTA), "{what}: {:?}", picture.at(50, 50));
+    }
+    assert_eq!(answer.expect("Cache-Control"), "no-store", "{what}");
+}
+
+#[test]
+fn a_failure_is_a_404_with_the_error_image_in_the_requests_size() {
+    let folder = folder().with("text.png", b"no picture").with("error.png", &error_image());
+    let server = server(&folder, json!({"error_image": folder.path().join("error.png")}));
+    for (file, code) in
+        [("missing.png", "not_found"), ("text.png", "unsupported_format"), ("..", "invalid_key")]
+    {
+        for (query, size) in [
+            ("", (60, 40)),
+            ("?w=30", (30, 20)),
+            ("?h=10", (15, 10)),
+            ("?w=20&h=20", (20, 20)),
+            ("?w=20&h=20&c=false", (20, 13)),
+        ] {
+            let target = format!("/h/{file}{query}");
+            expect_error_image(&server.get(&target).failed(code), size, &target);
+        }
+        for format in ["jpg", "png", "webp", "gif", "avif", "auto"] {
+            let target = format!("/h/{file}?w=30&f={format}");
+            expect_error_image(&server.get(&target).failed(code), (30, 20), &target);
+        }
+    }
+}
+
+#[test]
+fn without_an_error_image_of_its_own_a_handler_has_one_all_the_same() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let answer = server.get("/h/missing.png").failed("not_found");
+    assert_eq!(Kind::of(&answer.body).map(Kind::media_type), answer.header("Content-Type"));
+    assert_eq!(size_of(&server.get("/h/missing.png?w=30&h=30").failed("not_found").body), (30, 30));
+}
+
+#[test]
+fn a_failure_has_nothing_to_revalidate_and_no_parts() {
+    let folder = folder().with("error.png", &error_image());
+    let server = server(&folder, json!({"error_image": folder.path().join("error.png")}));
+    let plain = server.get("/h/missing.png").failed("not_found");
+    assert_eq!((plain.header("ETag"), plain.header("Last-Modified")), (None, None));
+    for header in [
+        ("If-None-Match", "*"),
+        ("If-Modified-Since", "Sun, 01 Nov 2026 00:00:00 GMT"),
+        ("Range", "bytes=0-3"),
+        ("Range", "bytes=99999999-"),
+    ] {
+        let answer = server.get_with("/h/missing.png", &[header]).failed("not_found");
+        assert_eq!(answer.body, plain.body, "{header:?}");
+    }
+}
+
+#[test]
+fn precise_statuses_tell_failures_apart() {
+    let photo = data("photo-2mp.jpg");
+    let folder = folder()
+        .with("error.png", &error_image())
+        .with("text.png", b"no picture")
+        .with("half.jpg", &photo[..photo.len() / 2])
+        .with("large.png", &pictures::png(pictures::solid(200, 200, MAGENTA)))
+        .with("a.exe", b"MZ");
+    let origin = RawOrigin::start(|request, peer| match request.path().rsplit('/').next() {
+        Some("error") => peer.send(&origin::answer(500, &[], b"")),
+        Some("denied") => peer.send(&origin::answer(403, &[], b"")),
+        Some("truncated") => {
+            let _ = peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort");
+            Then::Close
+        }
+        Some("region") => peer.send(&origin::answer(301, &[("x-amz-bucket-region", "eu-west-1")], b"")),
+        Some("reset") => peer.reset(),
+        Some("long") => peer.send(&origin::object(&[0; 200_000])),
+        Some("slow") => {
+            // Never answered; the connection ends with the renderer's patience.
+            let _ = std::io::Read::read(peer, &mut [0; 1]);
+            Then::Close
+        }
+        _ => unreachable!(),
+    });
+    let precise = json!({
+        "error_image": folder.path().join("error.png"),
+        "error_status": "precise",
+        "allowed_formats": ["png", "JPG"],
+    });
+    let server = Server::start(json!({
+        "handlers": [
+            merged(folder.handler(), precise.clone()),
+            merged(merged(origin.handler(), precise), json!({"name": "s3"})),
+        ],
+        "limits": {"source_max_pixels": 30_000, "origin_max_bytes": 100_000, "origin_first_byte_timeout": 0.3},
+    }));
+    for (target, status, code) in [
+        ("/h/missing.png", 404, "not_found"),
+        ("/h/..%2fx.png", 404, "invalid_key"),
+        ("/h/a.exe", 415, "format_not_allowed"),
+        ("/h/text.png", 415, "unsupported_format"),
+        ("/h/large.png", 413, "too_large"),
+        ("/s3/denied", 404, "not_found"),
+        ("/s3/error", 502, "origin_error"),
+        ("/s3/truncated", 502, "origin_truncated"),
+        ("/s3/region", 502, "wrong_region"),
+        ("/s3/reset", 502, "origin_unreachable"),
+        ("/s3/long", 413, "too_large"),
+        ("/s3/slow", 504, "origin_timeout"),
+    ] {
+        let answer = server.get(target);
+        assert_eq!((answer.status, answer.header("X-Error")), (status, Some(code)), "{target}");
+        expect_error_image(&answer, (60, 40), target);
+    }
+    let lenient = Server::with_limits(
+        merged(folder.handler(), json!({"error_status": "precise"})),
+        json!({"origin_max_bytes": 1000}),
+    );
+    assert_eq!(lenient.get("/h/half.jpg").status, 413, "a folder's files are originals as well");
+    let plain = Server::with_handler(merged(folder.handler(), json!({"error_status": "precise"})));
+    let corrupt = plain.get("/h/half.jpg");
+    assert_eq!((corrupt.status, corrupt.expect("X-Error")), (415, "corrupt_image"));
+}
+
+#[test]
+fn unknown_routes_are_a_plain_404() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let mut wrong = Vec::new();
+    for target in [
+        "/",
+        "/x",
+        "/h",
+        "/nobody/a.png",
+        "/H/a.png",
+        "//h/a.png",
+        "/-/unknown",
+        "/-/ping",
+        "/-/error/h",
+        "/-/",
+    ] {
+        let answer = server.get(target);
+        if (answer.status, answer.header("X-Error")) != (404, Some("no_such_handler")) {
+            wrong.push((target, answer.status));
+        }
+        assert!(answer.expect("Content-Type").starts_with("text/plain"), "{target}");
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn health_is_ok() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let answer = server.get("/-/health");
+    assert_eq!((answer.status, answer.text().trim()), (200, "ok"));
+    assert!(answer.expect("Content-Type").starts_with("text/plain"));
+    assert!(answer.cache_control().contains(&"no-store"), "{:?}", answer.headers);
+}

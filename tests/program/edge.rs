@@ -1,0 +1,498 @@
+//! What clients do to a server, by mistake and on purpose.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
+use serde_json::json;
+
+use crate::support::client::{Client, request};
+use crate::support::folder::Folder;
+use crate::support::gate::Gate;
+use crate::support::origin::{RawOrigin, object};
+use crate::support::pictures::{self, RED, size_of};
+use crate::support::server::{PROGRAM, Server, Setup};
+use crate::support::{eventually, merged};
+
+/// A time that only a server without a deadline would take.
+const LONG: Duration = Duration::from_secs(20);
+
+fn folder() -> Folder {
+    Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)))
+}
+
+#[test]
+fn other_methods_are_405_with_allow() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "BREW", "get"] {
+        for target in ["/h/a.png", "/-/health"] {
+            let answer = server.ask(method, target);
+            assert_eq!(answer.status, 405, "{method} {target}");
+            let mut allowed: Vec<&str> = answer.expect("Allow").split(',').map(str::trim).collect();
+            allowed.sort_unstable();
+            assert_eq!(allowed, ["GET", "HEAD"], "{method} {target}");
+        }
+    }
+}
+
+#[test]
+fn a_body_is_413_and_never_the_next_request() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let smuggled = "GET /h/a.png?w=7 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let length = smuggled.len();
+    for (head, expected) in [
+        (format!("Content-Length: {length}"), &[413][..]),
+        ("Content-Length: 1000000000000".to_owned(), &[413]),
+        ("Content-Length: 99999999999999999999999999".to_owned(), &[413, 400]),
+        ("Transfer-Encoding: chunked".to_owned(), &[413, 400]),
+        ("Transfer-Encoding: identity, chunked".to_owned(), &[413, 400, 501]),
+        ("Transfer-Encoding: xchunked".to_owned(), &[413, 400, 501]),
+        (format!("Content-Length: {length}\r\nTransfer-Encoding: chunked"), &[413, 400]),
+        (format!("Transfer-Encoding: chunked\r\nContent-Length: {length}"), &[413, 400]),
+        (format!("Content-Length: {length}\r\nContent-Length: 0"), &[400, 413]),
+        (format!("Content-Length: 0\r\nContent-Length: {length}"), &[400, 413]),
+        (format!("Content-Length: 0, {length}"), &[400]),
+        (format!("Content-Length: +{length}"), &[400]),
+        ("Content-Length: -1".to_owned(), &[400]),
+        ("Content-Length: 0x0".to_owned(), &[400]),
+        ("Content-Length:".to_owned(), &[400]),
+    ] {
+        let mut client = server.client();
+        client.send(format!("GET /h/a.png HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n{smuggled}").as_bytes());
+        let answer = client.read();
+        assert!(expected.contains(&answer.status), "{head}: {}", answer.status);
+        assert!(
+            matches!(client.try_read(false), Ok(None) | Err(_)),
+            "{head}: the body was taken for a request"
+        );
+    }
+    server.get_with("/h/a.png", &[("Content-Length", "0")]).ok();
+}
+
+#[test]
+fn a_path_over_4_kib_is_414_and_a_long_query_is_not() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let path = |length: usize| format!("/h/{}", "a".repeat(length - 3));
+    assert_eq!(server.get(&path(4097)).status, 414);
+    assert_eq!(server.get(&path(9000)).status, 414);
+    server.get(&path(4096)).failed("invalid_key");
+    server.get(&format!("/h/a.png?padding={}", "x".repeat(6000))).ok();
+}
+
+#[test]
+fn a_head_over_16_kib_is_431() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let padded = |total: usize| {
+        let empty = request("GET", "/h/a.png", &[("X-Padding", "")]);
+        request("GET", "/h/a.png", &[("X-Padding", &"x".repeat(total - empty.len()))])
+    };
+    for total in [16_385, 20_000, 60_000] {
+        let mut client = server.client();
+        let _ = client.try_send(&padded(total));
+        assert_eq!(client.read().status, 431, "{total} bytes");
+        assert!(client.ended());
+    }
+    server.send(&padded(16_384)).ok();
+    // It does not wait for the end of what has none.
+    let mut client = server.client();
+    let _ = client.try_send(&[b"GET /h/a.png HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 20_000]].concat());
+    assert_eq!(client.read().status, 431);
+    let mut client = server.client();
+    let _ = client.try_send(&[b"GET /".as_slice(), &[b'x'; 20_000]].concat());
+    assert!([414, 431].contains(&client.read().status));
+    // As many headers as a browser behind three proxies sends.
+    let names: Vec<String> = (0..60).map(|n| format!("X-Header-{n}")).collect();
+    let headers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "value")).collect();
+    server.get_with("/h/a.png", &headers).ok();
+}
+
+#[test]
+fn what_is_not_http_is_400_and_the_end_of_the_connection() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let malformed: [&[u8]; 22] = [
+        b"hello\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /h/a.png\r\n\r\n",
+        b"GET  /h/a.png HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /h/a b.png HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost: x\r\nBad Name: y\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost: x\r\nNoColon\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\n Host: x\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost: x\r\nA: b\rc\r\n\r\n",
+        b"GET h/a.png HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /h/\x01.png HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /h/a.png HTTP/1.x\r\nHost: x\r\n\r\n",
+        b"GET /h/a.png FTP/1.1\r\nHost: x\r\n\r\n",
+        b"G\xc3\x84T /h/a.png HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS greeting\r\n\r\n",
+    ];
+    let mut wrong = Vec::new();
+    for bytes in malformed {
+        let mut client = server.client();
+        client.send(bytes);
+        let answer = client.read();
+        if (answer.status, answer.header("Connection")) != (400, Some("close")) {
+            wrong.push((answer.status, String::from_utf8_lossy(bytes)));
+        }
+        assert!(client.ended());
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    server.get("/h/a.png").ok();
+}
+
+#[test]
+fn other_versions_of_http_are_505() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    for bytes in [
+        &b"GET /h/a.png HTTP/2.0\r\nHost: x\r\n\r\n"[..],
+        b"GET /h/a.png HTTP/3.0\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut client = server.client();
+        client.send(bytes);
+        assert_eq!(client.read().status, 505, "{:?}", String::from_utf8_lossy(bytes));
+        client.expect_closed();
+    }
+}
+
+#[test]
+fn what_rfc_9112_asks_a_server_to_accept_is_accepted() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    for bytes in [
+        // The absolute form (§3.2.2), an empty line before the request (§2.2), names in any case, no space.
+        &b"GET http://pictures.test/h/a.png HTTP/1.1\r\nHost: pictures.test\r\n\r\n"[..],
+        b"\r\nGET /h/a.png HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nhOST:x\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET /h/a.png HTTP/1.1\r\nHost: x:8080\r\nX-Obs: caf\xe9\r\n\r\n",
+    ] {
+        server.send(bytes).ok();
+    }
+    // HTTP/1.0 has no Host and no keep-alive.
+    let mut client = server.client();
+    client.send(b"GET /h/a.png HTTP/1.0\r\n\r\n");
+    client.read().ok();
+    client.expect_closed();
+}
+
+#[test]
+fn a_connection_is_kept_until_close_is_asked_for() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let mut client = server.client();
+    for width in 1..=30 {
+        client.get(&format!("/h/a.png?w={width}")).ok();
+        client.get("/h/missing.png").failed("not_found");
+        assert_eq!(client.get("/nowhere/x").status, 404);
+        assert_eq!(client.get("/-/health").status, 200);
+    }
+    for value in ["close", "Close", "foo, close"] {
+        let mut client = server.client();
+        let answer = client.get_with("/h/a.png", &[("Connection", value)]).ok();
+        assert!(answer.expect("Connection").eq_ignore_ascii_case("close"));
+        client.expect_closed();
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_their_order() {
+    let folder = folder();
+    let cache = Folder::new();
+    let server = Server::with_handler(merged(folder.handler(), json!({"cache_path": cache.path()})));
+    server.get("/h/a.png?w=5").ok();
+    let mut client = server.client();
+    let mut bytes = Vec::new();
+    // Hits, misses, failures and HEADs between one another.
+    for round in 0..20 {
+        bytes.extend(request("GET", &format!("/h/a.png?w={}", 40 + round), &[]));
+        bytes.extend(request("GET", "/h/a.png?w=5", &[]));
+        bytes.extend(request("GET", "/h/missing.png", &[]));
+        bytes.extend(request("HEAD", "/h/a.png?w=6", &[]));
+        bytes.extend(request("GET", "/-/health", &[]));
+    }
+    client.send(&bytes);
+    for round in 0..20 {
+        assert_eq!(size_of(&client.read().ok().body).0, 40 + round);
+        assert_eq!(size_of(&client.read().ok().body).0, 5);
+        client.read().failed("not_found");
+        assert_eq!(client.try_read(true).unwrap().unwrap().status, 200);
+        assert_eq!(client.read().text().trim(), "ok");
+    }
+    assert!(client.is_quiet_for(Duration::from_millis(50)));
+}
+
+#[test]
+fn a_request_may_come_in_pieces() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let mut client = server.client();
+    for byte in request("GET", "/h/a.png", &[("X-Header", "value")]) {
+        client.send(&[byte]);
+    }
+    client.read().ok();
+    // And the rest of one with the start of the next.
+    let both = [request("GET", "/h/a.png?w=3", &[]), request("GET", "/h/a.png?w=4", &[])].concat();
+    let middle = both.len() / 2 + 9;
+    client.send(&both[..middle]);
+    assert_eq!(size_of(&client.read().ok().body).0, 3);
+    client.send(&both[middle..]);
+    assert_eq!(size_of(&client.read().ok().body).0, 4);
+}
+
+#[test]
+fn nothing_is_answered_after_close() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let mut client = server.client();
+    client.send(
+        &[request("GET", "/h/a.png", &[("Connection", "close")]), request("GET", "/h/a.png", &[])].concat(),
+    );
+    client.read().ok();
+    assert!(matches!(client.try_read(false), Ok(None) | Err(_)));
+}
+
+#[test]
+fn a_client_that_only_listens_any_more_gets_its_answer() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let mut client = server.client();
+    client.send(&request("GET", "/h/a.png", &[]));
+    client.finish_sending();
+    client.read().ok();
+    client.expect_closed();
+}
+
+#[test]
+fn a_head_has_a_deadline_however_busy_it_looks() {
+    let folder = folder();
+    let server = Server::with_limits(folder.handler(), json!({"head_timeout": 0.6, "idle_timeout": 60}));
+    let mut stuck = server.client();
+    stuck.send(b"GET /h/a.png HTTP/1.1\r\nHost: x\r\n");
+    let mut dribbling = server.client();
+    dribbling.send(b"GET /h/a.png HTTP/1.1\r\nX: ");
+    let started = Instant::now();
+    while dribbling.try_send(b"x").is_ok() && started.elapsed() < LONG {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(started.elapsed() < LONG, "a head that never ends was read for {:?}", started.elapsed());
+    if let Ok(Some(answer)) = stuck.try_read(false) {
+        assert_eq!(answer.status, 408);
+    }
+    assert!(stuck.ended());
+    server.get("/h/a.png").ok();
+}
+
+#[test]
+fn a_quiet_connection_is_closed_after_idle_timeout() {
+    let folder = folder();
+    let server = Server::with_limits(folder.handler(), json!({"idle_timeout": 0.5, "head_timeout": 60}));
+    let mut used = server.client();
+    used.get("/h/a.png").ok();
+    let mut unused = server.client();
+    let started = Instant::now();
+    used.expect_closed();
+    unused.expect_closed();
+    assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_request_in_work_is_not_idle() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = RawOrigin::start(move |_, peer| {
+        held.pass();
+        peer.send(&object(&pictures::png(pictures::solid(4, 4, RED))))
+    });
+    let server = Server::with_limits(origin.handler(), json!({"idle_timeout": 0.2, "head_timeout": 0.2}));
+    let mut client = server.client();
+    client.send(&request("GET", "/h/a.png", &[]));
+    assert!(client.is_quiet_for(Duration::from_millis(600)), "closed in the middle of the work");
+    gate.open();
+    client.read().ok();
+}
+
+#[test]
+fn an_answer_that_is_not_read_has_a_deadline() {
+    // 3 MB that don't compress, asked for ten times at once: no socket buffer holds that.
+    let folder = folder().with("noise.png", &pictures::png(pictures::noise(1000, 1000)));
+    let cache = Folder::new();
+    let handler = merged(folder.handler(), json!({"cache_path": cache.path()}));
+    let server = Server::with_limits(handler, json!({"write_timeout": 0.5, "connections": 1}));
+    server.client().get_with("/h/noise.png", &[("Connection", "close")]).ok();
+    let mut client = server.client();
+    eventually("the first connection is gone", || {
+        client = server.client();
+        client.try_send(&request("GET", "/-/health", &[])).is_ok()
+            && matches!(client.try_read(false), Ok(Some(answer)) if answer.status == 200)
+    });
+    client.send(&request("GET", "/h/noise.png", &[]).repeat(10));
+    // The only place is taken until the server gives up on that client.
+    eventually("the place of a client that does not read is free again", || {
+        let mut other = server.client();
+        other.try_send(&request("GET", "/h/a.png", &[])).is_ok()
+            && matches!(other.try_read(false), Ok(Some(answer)) if answer.status == 200)
+    });
+}
+
+#[test]
+fn one_connection_more_than_the_limit_is_503() {
+    let folder = folder();
+    let server = Server::with_limits(folder.handler(), json!({"connections": 3}));
+    let mut within: Vec<Client> = (0..3).map(|_| server.client()).collect();
+    for client in &mut within {
+        client.get("/h/a.png").ok();
+    }
+    let mut over = server.client();
+    let _ = over.try_send(&request("GET", "/h/a.png", &[]));
+    let answer = over.read();
+    assert_eq!(answer.status, 503);
+    assert!(answer.expect("Retry-After").parse::<u64>().is_ok());
+    over.expect_closed();
+    // Those inside are served as before, and a place that is left is free.
+    for client in &mut within {
+        client.get("/h/a.png").ok();
+    }
+    within.pop();
+    eventually("a place is free", || {
+        let mut next = server.client();
+        next.try_send(&request("GET", "/h/a.png", &[])).is_ok()
+            && matches!(next.try_read(false), Ok(Some(answer)) if answer.status == 200)
+    });
+}
+
+/// An origin that answers `free*` at once and everything else when the gate opens.
+fn gated(gate: &Gate) -> RawOrigin {
+    let held = gate.clone();
+    RawOrigin::start(move |request, peer| {
+        if !request.path().starts_with("/bucket/free") {
+            held.pass();
+        }
+        peer.send(&object(&pictures::png(pictures::solid(4, 4, RED))))
+    })
+}
+
+#[test]
+fn when_the_queue_is_full_the_next_is_503_and_hits_are_served_all_the_same() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let cache = Folder::new();
+    let handler = merged(origin.handler(), json!({"cache_path": cache.path()}));
+    let limits = json!({"fetches_at_once": 1, "renders_at_once": 1, "queue_length": 0, "queue_timeout": 30});
+    let server = Server::with_limits(handler, limits);
+    server.get("/h/free.png").ok();
+    let mut first = server.client();
+    first.send(&request("GET", "/h/held.png", &[]));
+    origin.wait_for_requests(2);
+    let refused = server.get("/h/other.png");
+    assert_eq!(refused.status, 503);
+    assert!(refused.expect("Retry-After").parse::<u64>().is_ok());
+    assert!(refused.cache_control().contains(&"no-store"), "{:?}", refused.headers);
+    assert_eq!(server.get("/h/free.png").ok().expect("X-Cache"), "hit");
+    assert_eq!(server.get("/-/health").status, 200);
+    gate.open();
+    first.read().ok();
+    server.get("/h/other.png").ok();
+}
+
+#[test]
+fn nobody_waits_for_the_renderer_longer_than_queue_timeout() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let limits = json!({"fetches_at_once": 1, "renders_at_once": 1, "queue_length": 5, "queue_timeout": 0.4});
+    let server = Server::with_limits(origin.handler(), limits);
+    let mut first = server.client();
+    first.send(&request("GET", "/h/held.png", &[]));
+    origin.wait_for_requests(1);
+    let started = Instant::now();
+    let refused = server.get("/h/other.png");
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("Retry-After").is_some());
+    assert!(
+        started.elapsed() >= Duration::from_millis(400) && started.elapsed() < LONG,
+        "{:?}",
+        started.elapsed()
+    );
+    gate.open();
+    first.read().ok();
+}
+
+#[test]
+fn what_waits_in_the_queue_is_served_when_its_turn_comes() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let limits = json!({"fetches_at_once": 1, "renders_at_once": 1, "queue_length": 10, "queue_timeout": 30});
+    let server = Server::with_limits(origin.handler(), limits);
+    let mut clients: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(&request("GET", &format!("/h/held{n}.png"), &[]));
+    }
+    origin.wait_for_requests(1);
+    gate.open();
+    for client in &mut clients {
+        client.read().ok();
+    }
+}
+
+#[test]
+fn clients_that_vanish_leave_nothing_behind() {
+    let folder = folder();
+    let server = Server::with_limits(folder.handler(), json!({"connections": 20}));
+    for round in 0..60 {
+        let socket = std::net::TcpStream::connect(server.http()).unwrap();
+        sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
+        let bytes = request("GET", &format!("/h/a.png?w={}", round % 50 + 1), &[]);
+        let part = if round % 2 == 0 { bytes.len() } else { bytes.len() / 2 };
+        std::io::Write::write_all(&mut &socket, &bytes[..part]).unwrap();
+    }
+    eventually("every place is free again", || {
+        let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
+        clients.iter_mut().all(|client| {
+            client.try_send(&request("GET", "/-/health", &[])).is_ok()
+                && matches!(client.try_read(false), Ok(Some(answer)) if answer.status == 200)
+        })
+    });
+}
+
+#[test]
+fn hundreds_of_idle_connections_hold_nobody_up() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let idle: Vec<Client> = (0..300).map(|_| server.client()).collect();
+    for width in 1..=20 {
+        server.get(&format!("/h/a.png?w={width}")).ok();
+    }
+    drop(idle);
+}
+
+#[test]
+fn a_server_without_descriptors_left_recovers() {
+    let folder = folder();
+    let wrapper = Folder::new();
+    let script =
+        wrapper.put("limited", format!("#!/bin/sh\nulimit -n 80\nexec '{PROGRAM}' \"$@\"\n").as_bytes());
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = json!({"handlers": [folder.handler()], "limits": {"connections": 1000}});
+    let server = Setup::new(config).program(script).start();
+    server.get("/h/a.png?w=5").ok();
+    let crowd: Vec<Client> = (0..150).map(|_| server.client()).collect();
+    drop(crowd);
+    eventually("it accepts again", || {
+        let mut client = server.client();
+        client.try_send(&request("GET", "/h/a.png?w=6", &[])).is_ok()
+            && matches!(client.try_read(false), Ok(Some(answer)) if answer.status == 200)
+    });
+}

@@ -1,0 +1,169 @@
+//! What the program says on stderr.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::support::certificates::Certificates;
+use crate::support::folder::Folder;
+use crate::support::merged;
+use crate::support::origin::{self, RawOrigin};
+use crate::support::pictures;
+use crate::support::server::Server;
+use crate::support::unused_port::UnusedPort;
+
+fn folder() -> Folder {
+    Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)))
+}
+
+#[test]
+fn each_request_is_one_line_of_nine_fields() {
+    let folder = folder();
+    let cache = Folder::new();
+    let server = Server::with_handler(merged(folder.handler(), json!({"cache_path": cache.path()})));
+    let length = server.get("/h/a.png?w=40").ok().body.len().to_string();
+    server.get("/h/a.png?w=40&x=again").ok();
+    let error_length = server.get("/h/missing.png").failed("not_found").body.len().to_string();
+    let head = server.head_with("/h/a.png?w=40&head", &[]);
+    assert_eq!(head.status, 200);
+    let tag = head.expect("ETag").to_owned();
+    assert_eq!(server.get_with("/h/a.png?w=40&tag", &[("If-None-Match", &tag)]).status, 304);
+    server.get("/h/a.png?w=0");
+    server.get("/nowhere/x");
+    server.ask("POST", "/h/a.png?post");
+    for (target, method, status, bytes, cache, error) in [
+        ("/h/a.png?w=40", "GET", "200", Some(length.as_str()), "miss", "-"),
+        ("/h/a.png?w=40&x=again", "GET", "200", Some(&length), "hit", "-"),
+        ("/h/missing.png", "GET", "404", Some(&error_length), "miss", "not_found"),
+        ("/h/a.png?w=40&head", "HEAD", "200", Some("0"), "hit", "-"),
+        ("/h/a.png?w=40&tag", "GET", "304", Some("0"), "hit", "-"),
+        ("/h/a.png?w=0", "GET", "400", None, "-", "-"),
+        ("/nowhere/x", "GET", "404", None, "-", "no_such_handler"),
+        ("/h/a.png?post", "POST", "405", None, "-", "-"),
+    ] {
+        let line = server.log.access(target);
+        assert_eq!(line.len(), 9, "{line:?}");
+        let time = humanly(&line[0]);
+        let age = SystemTime::now().duration_since(time).unwrap_or_default();
+        assert!(age < Duration::from_secs(120), "{line:?}");
+        assert_eq!(line[1], "127.0.0.1", "{line:?}");
+        assert_eq!((line[2].as_str(), line[4].as_str()), (method, status), "{line:?}");
+        if let Some(bytes) = bytes {
+            assert_eq!(line[5], bytes, "{line:?}");
+        }
+        let took: f64 = line[6].strip_suffix("ms").expect("milliseconds").parse().unwrap();
+        assert!((0.0..60_000.0).contains(&took), "{line:?}");
+        assert_eq!(line[7], cache, "{line:?}");
+        if error != "-" || status == "200" || status == "304" {
+            assert_eq!(line[8], error, "{line:?}");
+        }
+    }
+}
+
+/// `2026-11-22T15:29:41.123Z`, as a time.
+#[track_caller]
+fn humanly(text: &str) -> SystemTime {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{text}");
+    let number = |from: usize, to: usize| text[from..to].parse::<u64>().unwrap();
+    // Howard Hinnant's days_from_civil.
+    let (mut year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+    year -= u64::from(month <= 2);
+    let of_era = year % 400;
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = year / 400 * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    let seconds = days * 86_400 + number(11, 13) * 3600 + number(14, 16) * 60 + number(17, 19);
+    SystemTime::UNIX_EPOCH + Duration::from_millis(seconds * 1000 + number(20, 23))
+}
+
+#[test]
+fn without_access_log_requests_are_not_lines() {
+    let folder = folder();
+    let server = Server::start(json!({"handlers": [folder.handler()], "access_log": false}));
+    server.get("/h/a.png?w=40").ok();
+    server.get("/h/missing.png").failed("not_found");
+    // A failure to render is a line of its own, so the log is known to be this far.
+    folder.put("text.png", b"no picture");
+    server.get("/h/text.png").failed("unsupported_format");
+    server.terminate();
+    let mut server = server;
+    server.wait();
+    let lines = server.log.lines();
+    assert!(!lines.iter().any(|line| line.contains(" GET ")), "{lines:?}");
+}
+
+#[test]
+fn a_target_can_not_forge_a_line() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    server.get("/h/x%0A2026-01-01T00:00:00.000Z%20forged%20line.png");
+    server.get("/h/x%1B%5B31m%0D%0Aforged.png?w=1%0Aforged");
+    server.get_with("/h/last.png", &[("User-Agent", "forged\tby \u{e9}")]);
+    server.log.access("/h/last.png");
+    for line in server.log.lines() {
+        assert!(!line.starts_with("forged") && !line.starts_with("2026-01-01"), "{line:?}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
+}
+
+#[test]
+fn a_failing_origin_is_explained_without_its_secrets() {
+    let refusing = UnusedPort::new();
+    let failing = RawOrigin::always(origin::answer(500, &[], b"<Error><Code>InternalError</Code></Error>"));
+    let down = json!({
+        "bucket_name": "pictures-bucket",
+        "endpoint": format!("http://{}", refusing.address()),
+        "aws_access": "AKLOG",
+        "aws_secret": "never-in-a-log",
+        "session_token": "nor-this-token",
+    });
+    let handlers =
+        [json!({"name": "down", "aws": down}), merged(failing.handler(), json!({"name": "failing"}))];
+    let server = Server::start(json!({"handlers": handlers}));
+    server.get("/down/some-key.png").failed("origin_unreachable");
+    server.get("/failing/other-key.png").failed("origin_error");
+    server.log.line_with("some-key.png");
+    let explained = |code: &str, what: &str| {
+        // The access line names the code; another line says what happened.
+        let lines = server.log.lines();
+        let line = lines.iter().find(|line| line.contains(what) && !line.contains(" GET "));
+        assert!(line.is_some_and(|line| !line.ends_with(code)), "{code}: {lines:?}");
+    };
+    crate::support::eventually("both are explained", || {
+        let lines = server.log.lines();
+        ["some-key.png", "other-key.png"]
+            .iter()
+            .all(|key| lines.iter().any(|line| line.contains(key) && !line.contains(" GET ")))
+    });
+    explained("origin_unreachable", "some-key.png");
+    explained("origin_error", "500");
+    let log = server.log.lines().join("\n");
+    for secret in ["never-in-a-log", "nor-this-token", "raw-secret", "Signature"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}
+
+#[test]
+fn the_configurations_secrets_are_not_in_the_log_of_a_whole_life() {
+    let certificates = Certificates::new();
+    let folder = folder();
+    let aws = json!({"bucket_name": "b", "aws_access": "AKLIFE", "aws_secret": "life-secret", "endpoint": "http://127.0.0.1:1"});
+    let config: Value = json!({
+        "handlers": [folder.handler(), {"name": "s", "aws": aws}],
+        "https_enabled": true,
+        "https_port": 0,
+        "https_cert": "bundle.crt",
+        "https_key": "cert.key",
+    });
+    let mut server = crate::support::server::Setup::new(config)
+        .file("bundle.crt", certificates.chain_pem.as_bytes())
+        .file("cert.key", certificates.key_pem.as_bytes())
+        .start();
+    server.get("/h/a.png").ok();
+    server.get("/s/a.png").failed("origin_unreachable");
+    server.terminate();
+    server.wait();
+    let log = server.log.lines().join("\n");
+    assert!(log.contains("listening on https://127.0.0.1:"), "{log}");
+    assert!(!log.contains("life-secret") && !log.contains("PRIVATE KEY"), "{log}");
+}

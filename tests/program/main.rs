@@ -1,0 +1,19 @@
+//! The contract, held against the whole program: each test starts the real binary with a configuration of its
+//! own and talks to it as a client does. The origins are servers in this process.
+
+mod answers;
+mod cache;
+mod config;
+mod directory;
+mod edge;
+mod handlers;
+mod https;
+mod keys;
+mod log;
+mod options;
+mod renderer;
+mod resize;
+mod s3;
+mod stop;
+mod support;
+mod token;

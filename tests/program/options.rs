@@ -1,0 +1,463 @@
+//! The table of query parameters, line by line.
+
+use serde_json::json;
+
+use crate::support::folder::Folder;
+use crate::support::merged;
+use crate::support::pictures::{self, BLACK, BLUE, GREEN, Kind, Picture, RED, WHITE, close, size_of, within};
+use crate::support::server::Server;
+
+/// A folder with one 400×300 picture, `a.png`.
+fn landscape() -> Folder {
+    Folder::new().with("a.png", &pictures::png(pictures::gradient(400, 300)))
+}
+
+#[track_caller]
+fn expect_size(server: &Server, target: &str, size: (u32, u32)) {
+    assert_eq!(size_of(&server.get(target).ok().body), size, "{target}");
+}
+
+#[test]
+fn w_and_h_are_pixels_and_one_alone_keeps_the_aspect() {
+    let folder = landscape();
+    let server = Server::with_handler(folder.handler());
+    for (query, size) in [
+        ("", (400, 300)),
+        ("?", (400, 300)),
+        ("?w=200", (200, 150)),
+        ("?h=60", (80, 60)),
+        ("?w=100&h=100", (100, 100)),
+        ("?h=100&w=100", (100, 100)),
+        ("?w=1", (1, 1)),
+        ("?h=1", (1, 1)),
+        ("?w=%32%30%30", (200, 150)),
+        ("?w=0200", (200, 150)),
+    ] {
+        expect_size(&server, &format!("/h/a.png{query}"), size);
+    }
+}
+
+#[test]
+fn sizes_above_max_dimension_are_clamped() {
+    let folder = Folder::new()
+        .with("wide.png", &pictures::png(pictures::gradient(3200, 2)))
+        .with("a.png", &pictures::png(pictures::gradient(400, 300)));
+    let server = Server::start(json!({"handlers": [
+        folder.handler(),
+        merged(folder.handler(), json!({"name": "small", "max_dimension": 100})),
+    ]}));
+    expect_size(&server, "/h/wide.png?w=3064", (3064, 2));
+    expect_size(&server, "/h/wide.png?w=3065", (3064, 2));
+    expect_size(&server, "/h/wide.png?w=99999999999999999999999&c=false", (3064, 2));
+    expect_size(&server, "/h/wide.png?h=4000&w=4000&e=false&c=false", (3064, 2));
+    expect_size(&server, "/small/a.png?w=300", (100, 75));
+    expect_size(&server, "/small/a.png?h=300", (133, 100));
+    expect_size(&server, "/small/a.png?w=300&h=200", (100, 100));
+    // The ratio multiplies before the clamp, so that it is no way around it.
+    expect_size(&server, "/small/a.png?w=80&dpr=8", (100, 75));
+    // Neither: the original's size.
+    expect_size(&server, "/small/a.png", (400, 300));
+}
+
+#[test]
+fn c_decides_between_filling_the_box_and_fitting_inside() {
+    let folder = landscape();
+    let server = Server::with_handler(folder.handler());
+    expect_size(&server, "/h/a.png?w=100&h=100", (100, 100));
+    expect_size(&server, "/h/a.png?w=100&h=100&c=true", (100, 100));
+    expect_size(&server, "/h/a.png?w=100&h=100&c=false", (100, 75));
+    // With one side there is nothing to crop.
+    expect_size(&server, "/h/a.png?w=100&c=false", (100, 75));
+}
+
+#[test]
+fn f_names_the_format_and_the_handlers_own_is_the_default() {
+    let folder = landscape();
+    let server = Server::start(json!({"handlers": [
+        folder.handler(),
+        merged(folder.handler(), json!({"name": "webp", "output_format": "webp"})),
+        merged(folder.handler(), json!({"name": "jpeg", "output_format": "JPEG"})),
+        merged(folder.handler(), json!({"name": "empty", "output_format": ""})),
+    ]}));
+    for (target, kind) in [
+        ("/h/a.png?w=40", Kind::Png),
+        ("/empty/a.png?w=40", Kind::Png),
+        ("/webp/a.png?w=40", Kind::Webp),
+        ("/jpeg/a.png?w=40", Kind::Jpeg),
+        ("/webp/a.png?w=40&f=jpg", Kind::Jpeg),
+        ("/webp/a.png?w=40&f=jpeg", Kind::Jpeg),
+        ("/webp/a.png?w=40&f=png", Kind::Png),
+        ("/jpeg/a.png?w=40&f=webp", Kind::Webp),
+        ("/webp/a.png?w=40&f=avif", Kind::Avif),
+        ("/webp/a.png?w=40&f=gif", Kind::Gif),
+    ] {
+        let answer = server.get(target).ok();
+        assert_eq!(Kind::of(&answer.body), Some(kind), "{target}");
+        assert_eq!(answer.expect("Content-Type"), kind.media_type(), "{target}");
+        assert!(!answer.varies_on("Accept"), "{target}");
+    }
+}
+
+#[test]
+fn auto_takes_the_format_that_accept_rates_highest_and_says_so_in_vary() {
+    let folder = landscape();
+    let server = Server::start(json!({"handlers": [
+        merged(folder.handler(), json!({"output_format": "jpg"})),
+        merged(folder.handler(), json!({"name": "own"})),
+        merged(folder.handler(), json!({"name": "webp", "output_format": "webp"})),
+    ]}));
+    for (route, accept, kind) in [
+        ("h", Some("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"), Kind::Avif),
+        ("h", Some("image/webp,*/*"), Kind::Webp),
+        ("h", Some("image/webp;q=0.9,image/avif;q=0.8"), Kind::Webp),
+        ("h", Some("image/webp;q=0.8, image/jpeg;q=0.8"), Kind::Webp),
+        ("h", Some("image/webp;q=0.7, image/jpeg;q=0.8"), Kind::Jpeg),
+        ("h", Some("image/avif;q=0, image/webp"), Kind::Webp),
+        ("h", Some("image/avif;q=0,image/webp;q=0,*/*"), Kind::Jpeg),
+        ("h", Some("image/avif;q=0.5,*/*"), Kind::Jpeg),
+        ("h", Some("IMAGE/WEBP"), Kind::Webp),
+        ("h", Some("*/*"), Kind::Jpeg),
+        ("h", Some("image/*"), Kind::Jpeg),
+        ("h", Some("text/html"), Kind::Jpeg),
+        ("h", Some(""), Kind::Jpeg),
+        ("h", None, Kind::Jpeg),
+        ("own", Some("*/*"), Kind::Png),
+        ("own", Some("image/webp,*/*;q=0.8"), Kind::Webp),
+        ("webp", Some("*/*"), Kind::Webp),
+        ("webp", Some("image/avif"), Kind::Avif),
+    ] {
+        let headers: Vec<(&str, &str)> = accept.iter().map(|value| ("Accept", *value)).collect();
+        let answer = server.get_with(&format!("/{route}/a.png?w=40&f=auto"), &headers).ok();
+        assert_eq!(Kind::of(&answer.body), Some(kind), "{route}: {accept:?}");
+        assert_eq!(answer.expect("Content-Type"), kind.media_type());
+        assert!(answer.varies_on("Accept"), "{:?}", answer.headers);
+    }
+    // Two fields are one list (RFC 9110 §5.3).
+    let two =
+        server.get_with("/h/a.png?w=40&f=auto", &[("Accept", "image/jpeg;q=0.1"), ("Accept", "image/webp")]);
+    assert_eq!(Kind::of(&two.ok().body), Some(Kind::Webp));
+}
+
+#[test]
+fn auto_says_vary_on_failures_and_on_304_too() {
+    let folder = landscape();
+    let server = Server::with_handler(folder.handler());
+    let missing = server.get("/h/missing.png?f=auto").failed("not_found");
+    assert!(missing.varies_on("Accept"), "{:?}", missing.headers);
+    let accept = ("Accept", "image/webp");
+    let fresh = server.get_with("/h/a.png?w=40&f=auto", &[accept]).ok();
+    let tag = fresh.expect("ETag");
+    let unchanged = server.get_with("/h/a.png?w=40&f=auto", &[accept, ("If-None-Match", tag)]);
+    assert_eq!(unchanged.status, 304);
+    assert!(unchanged.varies_on("Accept"), "{:?}", unchanged.headers);
+    // The same tag is not that of another format's bytes.
+    let other = server.get_with("/h/a.png?w=40&f=auto", &[("Accept", "image/avif"), ("If-None-Match", tag)]);
+    assert_eq!(other.status, 200);
+}
+
+#[test]
+fn q_is_the_quality_from_1_to_100_and_75_by_default() {
+    let folder = Folder::new().with("a.png", &pictures::png(pictures::noise(96, 96)));
+    let server = Server::with_handler(folder.handler());
+    for format in ["jpg", "webp", "avif"] {
+        let bytes = |query: &str| server.get(&format!("/h/a.png?f={format}{query}")).ok().body;
+        let lengths: Vec<usize> = ["&q=1", "&q=40", "&q=75", "&q=95"].map(|query| bytes(query).len()).into();
+        assert!(lengths.is_sorted_by(|a, b| a < b), "{format}: {lengths:?}");
+        assert_eq!(bytes(""), bytes("&q=75"), "{format}");
+        assert!(bytes("&q=100").len() >= lengths[3], "{format}");
+    }
+}
+
+#[test]
+fn dpr_multiplies_the_size() {
+    let folder = landscape();
+    let server = Server::with_handler(folder.handler());
+    for (query, size) in [
+        ("w=100&dpr=2", (200, 150)),
+        ("w=100&h=50&dpr=2", (200, 100)),
+        ("w=100&h=50&c=false&dpr=2", (133, 100)),
+        ("w=100&dpr=1.5", (150, 113)),
+        ("w=100&dpr=0.1", (10, 8)),
+        ("w=100&dpr=.5", (50, 38)),
+        ("w=10&dpr=8", (80, 60)),
+        ("h=30&dpr=3", (120, 90)),
+        // It enlarges no more than a size does.
+        ("w=400&dpr=8", (400, 300)),
+        // Without a size there is nothing to multiply.
+        ("dpr=2", (400, 300)),
+    ] {
+        expect_size(&server, &format!("/h/a.png?{query}"), size);
+    }
+}
+
+#[test]
+fn g_chooses_the_part_that_a_crop_keeps() {
+    let three = [RED, GREEN, BLUE];
+    let folder = Folder::new()
+        .with("wide.png", &pictures::png(pictures::columns(90, 30, &three)))
+        .with("high.png", &pictures::png(pictures::rows(30, 90, &three)));
+    let server = Server::with_handler(folder.handler());
+    for (gravity, wide, high) in [
+        (None, GREEN, GREEN),
+        (Some("ce"), GREEN, GREEN),
+        (Some("n"), GREEN, RED),
+        (Some("s"), GREEN, BLUE),
+        (Some("w"), RED, GREEN),
+        (Some("e"), BLUE, GREEN),
+        (Some("nw"), RED, RED),
+        (Some("ne"), BLUE, RED),
+        (Some("sw"), RED, BLUE),
+        (Some("se"), BLUE, BLUE),
+        (Some("fp:0:0"), RED, RED),
+        (Some("fp:1:1"), BLUE, BLUE),
+        (Some("fp:0.5:0.5"), GREEN, GREEN),
+        (Some("fp:0.0:1.0"), RED, BLUE),
+        (Some("fp:0.9:0.1"), BLUE, RED),
+    ] {
+        let gravity = gravity.map(|gravity| format!("&g={gravity}")).unwrap_or_default();
+        for (file, colour) in [("wide", wide), ("high", high)] {
+            let target = format!("/h/{file}.png?w=30&h=30{gravity}");
+            let picture = Picture::decode(&server.get(&target).ok().body);
+            assert_eq!(picture.size(), (30, 30), "{target}");
+            assert!(
+                picture.pixels.pixels().all(|pixel| within(pixel.0, colour, 2)),
+                "{target}: {:?}",
+                picture.at(50, 50)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_focal_point_is_the_middle_of_the_window_until_the_edge_stops_it() {
+    // Each column has a colour that tells where it was.
+    let picture = image::RgbImage::from_fn(200, 20, |x, _| image::Rgb([x as u8, 0, 0]));
+    let turned = image::RgbImage::from_fn(20, 200, |_, y| image::Rgb([y as u8, 0, 0]));
+    let folder =
+        Folder::new().with("wide.png", &pictures::png(picture)).with("high.png", &pictures::png(turned));
+    let server = Server::with_handler(folder.handler());
+    for (at, first) in [
+        ("0.5", 90_u8),
+        ("0.25", 40),
+        ("0.75", 140),
+        ("0.1", 10),
+        ("0.05", 0),
+        ("0", 0),
+        ("0.95", 180),
+        ("1", 180),
+    ] {
+        for target in
+            [format!("/h/wide.png?w=20&h=20&g=fp:{at}:0.5"), format!("/h/high.png?w=20&h=20&g=fp:0.5:{at}")]
+        {
+            let picture = Picture::decode(&server.get(&target).ok().body);
+            assert_eq!(picture.size(), (20, 20), "{target}");
+            // Half a pixel is a matter of rounding.
+            assert!(
+                picture.pixels.get_pixel(0, 0).0[0].abs_diff(first) <= 1,
+                "{target}: {:?}",
+                picture.at(0, 0)
+            );
+            let last = picture.pixels.get_pixel(19, 19).0[0];
+            assert!(last.abs_diff(first + 19) <= 1, "{target}: {last}");
+        }
+    }
+}
+
+#[test]
+fn smart_finds_the_part_that_draws_attention() {
+    for (left, name) in [(20, "left.png"), (320, "right.png")] {
+        let mut picture = pictures::solid(400, 100, [128, 128, 128]);
+        // A patch with colours and edges on an even grey.
+        for (x, y) in (0..60).flat_map(|x| (0..60).map(move |y| (x, y))) {
+            let colour = if (x / 10 + y / 10) % 2 == 0 { [230, 60, 40] } else { [250, 220, 60] };
+            picture.put_pixel(left + x, 20 + y, image::Rgb(colour));
+        }
+        let folder = Folder::new().with(name, &pictures::png(picture));
+        let server = Server::with_handler(folder.handler());
+        let answer = Picture::decode(&server.get(&format!("/h/{name}?w=100&h=100&g=smart")).ok().body);
+        assert_eq!(answer.size(), (100, 100));
+        let coloured =
+            answer.pixels.pixels().filter(|pixel| pixel.0[0] > pixel.0[2].saturating_add(60)).count();
+        assert!(coloured >= 3000, "{name}: {coloured} of 3600 pixels of the patch are in the window");
+    }
+}
+
+#[test]
+fn e_allows_enlarging() {
+    let folder = Folder::new().with("a.png", &pictures::png(pictures::gradient(40, 20)));
+    let server = Server::with_handler(folder.handler());
+    for (query, size) in [
+        ("w=80", (40, 20)),
+        ("w=80&e=false", (40, 20)),
+        ("w=80&e=true", (80, 40)),
+        ("h=60&e=true", (120, 60)),
+        ("w=100&h=100&e=true", (100, 100)),
+        ("w=100&h=100&c=false&e=true", (100, 50)),
+        ("w=20&e=true", (20, 10)),
+        ("e=true", (40, 20)),
+    ] {
+        expect_size(&server, &format!("/h/a.png?{query}"), size);
+    }
+}
+
+#[test]
+fn bg_is_seen_through_transparency_where_the_format_has_none() {
+    let clear = image::RgbaImage::from_pixel(20, 20, image::Rgba([10, 20, 30, 0]));
+    let half = image::RgbaImage::from_pixel(20, 20, image::Rgba([0, 0, 0, 128]));
+    let folder =
+        Folder::new().with("clear.png", &pictures::png(clear)).with("half.png", &pictures::png(half));
+    let server = Server::with_handler(folder.handler());
+    for (target, colour) in [
+        ("/h/clear.png?f=jpg", WHITE),
+        ("/h/clear.png?f=jpg&bg=000000", BLACK),
+        ("/h/clear.png?f=jpg&bg=00ff00", GREEN),
+        ("/h/clear.png?f=jpg&bg=C08040", [0xc0, 0x80, 0x40]),
+        ("/h/clear.png?f=jpg&bg=c08040&w=10", [0xc0, 0x80, 0x40]),
+        ("/h/half.png?f=jpg", [127, 127, 127]),
+        ("/h/half.png?f=jpg&bg=ff0000", [127, 0, 0]),
+    ] {
+        let picture = Picture::decode(&server.get(target).ok().body);
+        assert!(close(picture.at(50, 50), colour), "{target}: {:?}", picture.at(50, 50));
+    }
+    let kept = Picture::decode(&server.get("/h/clear.png?f=png&bg=00ff00").ok().body);
+    assert_eq!(kept.at(50, 50)[3], 0, "PNG keeps transparency, so bg must not be seen");
+}
+
+#[test]
+fn unknown_parameters_are_ignored_and_make_no_second_cache_entry() {
+    let folder = landscape();
+    let cache = Folder::new();
+    let server = Server::with_handler(merged(folder.handler(), json!({"cache_path": cache.path()})));
+    let first = server.get("/h/a.png?w=50").ok();
+    assert_eq!(first.expect("X-Cache"), "miss");
+    for query in [
+        "w=50&utm_source=x",
+        "v=2&w=50",
+        "w=50&W=70",
+        "w=50&unknown=1&unknown=2",
+        "w=50&",
+        "&&w=50",
+        "w=50&=",
+        "w=50&x",
+    ] {
+        let again = server.get(&format!("/h/a.png?{query}")).ok();
+        assert_eq!((again.expect("X-Cache"), &again.body), ("hit", &first.body), "{query}");
+    }
+    assert_eq!(cache.files().len(), 1, "{:?}", cache.files());
+}
+
+#[test]
+fn parameters_that_mean_the_same_share_a_cache_entry() {
+    let folder = landscape();
+    let cache = Folder::new();
+    let handler = json!({"cache_path": cache.path(), "output_format": "jpg"});
+    let server = Server::with_handler(merged(folder.handler(), handler));
+    server.get("/h/a.png?w=50&h=40").ok();
+    for query in [
+        "h=40&w=50",
+        "w=50&h=40&c=true",
+        "w=50&h=40&f=jpg",
+        "w=50&h=40&f=jpeg",
+        "w=50&h=40&q=75",
+        "w=50&h=40&g=ce",
+        "w=50&h=40&e=false",
+        "w=50&h=40&bg=ffffff",
+        "w=50&h=40&bg=FFFFFF",
+        "w=25&h=20&dpr=2",
+        "w=50&h=40&t=anything",
+    ] {
+        assert_eq!(server.get(&format!("/h/a.png?{query}")).ok().expect("X-Cache"), "hit", "{query}");
+    }
+    for query in
+        ["w=50&h=41", "w=50&h=40&c=false", "w=50&h=40&q=74", "w=50&h=40&f=png", "w=50&h=40&bg=fffffe"]
+    {
+        assert_eq!(server.get(&format!("/h/a.png?{query}")).ok().expect("X-Cache"), "miss", "{query}");
+    }
+}
+
+#[test]
+fn a_malformed_or_repeated_parameter_is_a_400_with_a_sentence() {
+    let folder = landscape();
+    let server = Server::with_handler(folder.handler());
+    let mut client = server.client();
+    for query in [
+        "w=",
+        "w",
+        "w=0",
+        "w=-1",
+        "w=+5",
+        "w=1.5",
+        "w=abc",
+        "w=1e3",
+        "w=%20",
+        "w=0x10",
+        "w=%zz",
+        "w=%ff",
+        "w=1&w=1",
+        "w=1&%77=1",
+        "h=",
+        "h=0",
+        "h=-1",
+        "h=NaN",
+        "h=1&h=2",
+        "c=",
+        "c=1",
+        "c=yes",
+        "c=TRUE",
+        "c=true&c=true",
+        "f=",
+        "f=bmp",
+        "f=svg",
+        "f=tiff",
+        "f=JPG",
+        "f=auto&f=auto",
+        "q=",
+        "q=0",
+        "q=101",
+        "q=-5",
+        "q=7.5",
+        "q=high",
+        "q=1&q=1",
+        "dpr=",
+        "dpr=0",
+        "dpr=0.09",
+        "dpr=8.01",
+        "dpr=-1",
+        "dpr=inf",
+        "dpr=nan",
+        "dpr=1e0",
+        "dpr=1&dpr=1",
+        "g=",
+        "g=north",
+        "g=CE",
+        "g=fp",
+        "g=fp:0.5",
+        "g=fp:0.5:1.1",
+        "g=fp:-0.1:0",
+        "g=fp:a:b",
+        "g=fp:0:0:0",
+        "g=ce&g=ce",
+        "e=",
+        "e=1",
+        "e=no",
+        "e=true&e=true",
+        "bg=",
+        "bg=fff",
+        "bg=%23ffffff",
+        "bg=gggggg",
+        "bg=ffffff00",
+        "bg=ffffff&bg=ffffff",
+        "t=a&t=b",
+    ] {
+        let answer = client.get(&format!("/h/a.png?{query}"));
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.expect("Content-Type").starts_with("text/plain"), "{query}: {:?}", answer.headers);
+        let name = query.split(['=', '&']).next().unwrap();
+        assert!(answer.text().starts_with(&format!("{name}: ")), "{query}: {:?}", answer.text());
+        assert!(!answer.text().contains(['<', '\0']), "{query}: {:?}", answer.text());
+        assert!(!answer.cache_control().iter().any(|part| part.starts_with("max-age")), "{query}");
+    }
+    // It is refused before anybody looks whether there is such a picture, and the connection goes on.
+    assert_eq!(client.get("/h/missing.png?w=0").status, 400);
+    client.get("/h/a.png?w=10").ok();
+}

@@ -1,0 +1,264 @@
+//! The renderer may die, hang or be slow at any time: one request pays for it, and no other.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::client::{Client, request};
+use crate::support::folder::Folder;
+use crate::support::gate::Gate;
+use crate::support::origin::{RawOrigin, object};
+use crate::support::pictures::{self, MAGENTA, Picture, close, size_of};
+use crate::support::process::{self, Process};
+use crate::support::s3::{PICTURES, S3};
+use crate::support::server::Server;
+use crate::support::{PATIENCE, eventually, merged};
+
+fn picture() -> Vec<u8> {
+    pictures::png(pictures::gradient(80, 60))
+}
+
+/// An origin that holds back `held*` until the gate opens.
+fn gated(gate: &Gate) -> RawOrigin {
+    let held = gate.clone();
+    RawOrigin::start(move |request, peer| {
+        if request.path().contains("held") {
+            held.pass();
+        }
+        peer.send(&object(&picture()))
+    })
+}
+
+#[test]
+fn the_renderer_is_a_process_of_its_own() {
+    let folder = Folder::new().with("a.png", &picture());
+    let server = Server::with_handler(folder.handler());
+    server.get("/h/a.png").ok();
+    let renderer = server.renderer();
+    assert_ne!(renderer.id, server.id());
+    let program = |id: u32| std::fs::read_link(format!("/proc/{id}/exe")).unwrap();
+    assert_eq!(program(renderer.id), program(server.id()), "the same binary");
+}
+
+/// Where the renderer listens, as its environment tells it.
+fn socket_of(renderer: &Process) -> PathBuf {
+    let environment = std::fs::read(format!("/proc/{}/environ", renderer.id)).unwrap();
+    let variables =
+        environment.split(|byte| *byte == 0).map(|pair| String::from_utf8_lossy(pair).into_owned());
+    let socket = variables.filter_map(|pair| Some(pair.split_once("RENDERER_SOCKET=")?.1.to_owned()));
+    PathBuf::from(socket.collect::<Vec<_>>().pop().expect("a variable that names the socket"))
+}
+
+#[test]
+fn nobody_else_gets_at_the_renderer_and_nothing_of_it_is_left() {
+    let folder = Folder::new().with("a.png", &picture());
+    let mut server = Server::with_handler(folder.handler());
+    server.get("/h/a.png").ok();
+    let socket = socket_of(&server.renderer());
+    let private = socket.parent().unwrap().to_owned();
+    let mode = std::fs::metadata(&private).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "{}", private.display());
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!private.exists(), "{} is left", private.display());
+}
+
+#[test]
+fn a_renderer_can_be_driven_by_hand() {
+    let folder = Folder::new().with("a.png", &picture());
+    let server = Server::with_handler(folder.handler());
+    let mut stream = UnixStream::connect(socket_of(&server.renderer())).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /h/a.png?w=20&f=png HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
+    let start = answer.windows(4).position(|four| four == b"\x89PNG").expect("a PNG");
+    assert_eq!(size_of(&answer[start..]), (20, 15));
+}
+
+#[test]
+fn a_renderer_killed_mid_request_costs_that_request_alone() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let folder = Folder::new().with("error.png", &pictures::png(pictures::solid(60, 40, MAGENTA)));
+    let cache = Folder::new();
+    let fields = json!({"cache_path": cache.path(), "error_image": folder.path().join("error.png")});
+    let server = Server::with_handler(merged(origin.handler(), fields));
+    server.get("/h/cached.png").ok();
+    let first = server.renderer();
+
+    let mut client = server.client();
+    client.send(&request("GET", "/h/held.png?w=30", &[]));
+    origin.wait_for_requests(2);
+    first.signal(Signal::KILL);
+    // Hits are served while there is no renderer.
+    assert_eq!(server.get("/h/cached.png").ok().expect("X-Cache"), "hit");
+    let failed = client.read().failed("renderer_failed");
+    assert!(failed.cache_control().contains(&"no-store"));
+    assert!(close(Picture::decode(&failed.body).at(50, 50), MAGENTA));
+
+    // The next request finds a new one, without being told to come back later.
+    server.get("/h/next.png").ok();
+    assert_ne!(server.renderer(), first);
+    gate.open();
+    server.get("/h/held.png?w=30").ok();
+}
+
+#[test]
+fn the_error_image_for_a_dead_renderer_has_the_requests_size() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let folder = Folder::new().with("error.png", &pictures::png(pictures::solid(60, 40, MAGENTA)));
+    let fields = json!({"error_image": folder.path().join("error.png")});
+    let server = Server::with_handler(merged(origin.handler(), fields));
+    let mut client = server.client();
+    client.send(&request("GET", "/h/held.png?w=30", &[]));
+    origin.wait_for_requests(1);
+    server.renderer().signal(Signal::KILL);
+    assert_eq!(size_of(&client.read().failed("renderer_failed").body), (30, 20));
+    gate.open();
+}
+
+#[test]
+fn a_renderer_killed_again_and_again_is_started_again_and_again() {
+    let folder = Folder::new().with("a.png", &picture());
+    let server = Server::with_handler(folder.handler());
+    let mut seen = Vec::new();
+    for round in 0..6 {
+        let renderer = server.renderer();
+        assert!(!seen.contains(&renderer));
+        renderer.signal([Signal::KILL, Signal::ABORT][round % 2]);
+        let deadline = Instant::now() + PATIENCE;
+        // At once, so that the edge has no time to notice before it is asked.
+        while renderer.lives() {
+            assert!(Instant::now() < deadline, "it survived the signal");
+        }
+        seen.push(renderer);
+        // It died between two requests, so that no request has to pay for it.
+        server.get(&format!("/h/a.png?w={}", round + 1)).ok();
+    }
+}
+
+#[test]
+fn a_renderer_that_hangs_is_replaced() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let cache = Folder::new();
+    let handler = merged(origin.handler(), json!({"cache_path": cache.path()}));
+    let server = Server::with_limits(handler, json!({"render_timeout": 1}));
+    server.get("/h/cached.png").ok();
+    let hanging = server.renderer();
+    hanging.signal(Signal::STOP);
+    let started = Instant::now();
+    let mut client = server.client();
+    client.send(&request("GET", "/h/a.png?w=3", &[]));
+    assert_eq!(server.get("/h/cached.png").ok().expect("X-Cache"), "hit");
+    let answer = client.read();
+    assert_eq!(answer.status, 404);
+    assert!(
+        ["render_timeout", "renderer_failed"].contains(&answer.expect("X-Error")),
+        "{:?}",
+        answer.headers
+    );
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    eventually("pictures are rendered again", || server.get("/h/a.png?w=4").status == 200);
+    eventually("the one that hung is gone", || !hanging.lives());
+}
+
+#[test]
+fn an_origin_slower_than_render_timeout_is_a_failure_and_not_a_hang() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let limits = json!({"render_timeout": 0.6, "origin_first_byte_timeout": 60, "origin_timeout": 60});
+    let server = Server::with_limits(origin.handler(), limits);
+    server.get("/h/held.png").failed("render_timeout");
+    server.get("/h/free.png").ok();
+    gate.open();
+}
+
+#[test]
+fn two_hundred_requests_at_once_are_all_answered() {
+    let s3 = S3::start();
+    let cache = Folder::new();
+    for n in 0..20 {
+        s3.put(&PICTURES, &format!("{n}.png"), &pictures::png(pictures::gradient(60 + n, 40)));
+    }
+    let server = Server::with_handler(merged(s3.handler(), json!({"cache_path": cache.path()})));
+    let mut clients: Vec<Client> = (0..200).map(|_| server.client()).collect();
+    // All of them are sent before one is read; every picture is asked for by ten clients.
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(&request("GET", &format!("/h/{}.png?h=20", n % 20), &[]));
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        let answer = client.read().ok();
+        let expected = ((60 + n as u32 % 20) as f64 / 2.0).round() as u32;
+        assert_eq!(size_of(&answer.body), (expected, 20), "{n}");
+    }
+    assert_eq!(cache.files().len(), 20);
+}
+
+#[test]
+fn requests_for_the_same_picture_are_fetched_once() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let cache = Folder::new();
+    let server = Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
+    let mut clients: Vec<Client> = (0..30).map(|_| server.client()).collect();
+    for client in &mut clients {
+        client.send(&request("GET", "/h/held.png?w=30", &[]));
+    }
+    origin.wait_for_requests(1);
+    gate.open();
+    let first = clients[0].read().ok();
+    for client in &mut clients[1..] {
+        assert_eq!(client.read().ok().body, first.body);
+    }
+    // Whoever came too late to share it found it in the cache.
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn a_client_that_leaves_takes_nobody_with_it() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let server = Server::with_handler(origin.handler());
+    let mut leaving = server.client();
+    leaving.send(&request("GET", "/h/held.png", &[]));
+    origin.wait_for_requests(1);
+    let mut staying = server.client();
+    staying.send(&request("GET", "/h/held.png", &[]));
+    drop(leaving);
+    gate.open();
+    staying.read().ok();
+}
+
+#[test]
+fn the_renderer_ends_with_the_edge_even_when_that_is_killed() {
+    let folder = Folder::new().with("a.png", &picture());
+    let mut server = Server::with_handler(folder.handler());
+    server.get("/h/a.png").ok();
+    let renderer = server.renderer();
+    process::send(server.id(), Signal::KILL);
+    server.wait();
+    eventually("the renderer is gone", || !renderer.lives());
+}
+
+#[test]
+fn secrets_are_not_on_a_command_line() {
+    let aws = json!({"bucket_name": "b", "aws_access": "AKX", "aws_secret": "very-secret-indeed"});
+    let server = Server::with_handler(json!({"name": "h", "aws": aws}));
+    for id in [server.id(), server.renderer().id] {
+        let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap();
+        let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap();
+        assert!(
+            !pictures::holds(&line, b"very-secret-indeed")
+                && !pictures::holds(&environment, b"very-secret-indeed")
+        );
+    }
+}

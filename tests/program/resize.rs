@@ -1,0 +1,721 @@
+//! Pixels: every pair of formats, exact sizes, orientation, colours, transparency, animation.
+
+use std::collections::HashSet;
+
+use image::{Rgba, RgbaImage};
+use serde_json::json;
+
+use crate::support::folder::Folder;
+use crate::support::merged;
+use crate::support::pictures::{
+    self, BLUE, GREEN, Kind, Picture, RED, WHITE, avif_has_alpha, close, colour_at, holds, size_of, within,
+};
+use crate::support::server::{Server, data};
+
+/// The formats whose answers can be decoded here.
+const DECODABLE: [Kind; 4] = [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif];
+
+/// `quarters.avif` of tests/data and its like: 64×48 with red, green, blue and white quarters.
+fn quarters() -> image::RgbImage {
+    image::RgbImage::from_fn(64, 48, |x, y| {
+        image::Rgb(match (x < 32, y < 24) {
+            (true, true) => RED,
+            (false, true) => GREEN,
+            (true, false) => BLUE,
+            (false, false) => WHITE,
+        })
+    })
+}
+
+#[track_caller]
+fn expect_quarters(picture: &Picture, what: &str) {
+    for (x, y, colour) in [(20, 20, RED), (80, 20, GREEN), (20, 80, BLUE), (80, 80, WHITE)] {
+        assert!(within(picture.at(x, y), colour, 24), "{what}: {:?} at {x} %, {y} %", picture.at(x, y));
+    }
+}
+
+#[test]
+fn every_format_is_read_and_every_format_is_written() {
+    let folder = Folder::new().with("a.avif", &data("quarters.avif"));
+    for kind in DECODABLE {
+        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &quarters()));
+    }
+    let server = Server::with_handler(folder.handler());
+    for from in Kind::ALL {
+        for to in Kind::ALL {
+            for (query, size) in [("", (64, 48)), ("&w=32", (32, 24)), ("&w=24&h=24", (24, 24))] {
+                let target = format!("/h/a.{}?f={}{query}", from.name(), to.name());
+                let answer = server.get(&target).ok();
+                assert_eq!(Kind::of(&answer.body), Some(to), "{target}");
+                assert_eq!(answer.expect("Content-Type"), to.media_type(), "{target}");
+                assert_eq!(size_of(&answer.body), size, "{target}");
+                if to != Kind::Avif {
+                    expect_quarters(&Picture::decode(&answer.body), &target);
+                }
+            }
+        }
+        let kept = server.get(&format!("/h/a.{}?w=32", from.name())).ok();
+        assert_eq!(Kind::of(&kept.body), Some(from), "without f and output_format the format stays");
+    }
+    // What was written as AVIF can be read again, and its pixels are still the same.
+    let again = Folder::new();
+    for from in DECODABLE {
+        again.put(
+            &format!("{}.avif", from.name()),
+            &server.get(&format!("/h/a.{}?f=avif", from.name())).ok().body,
+        );
+    }
+    let second = Server::with_handler(again.handler());
+    for from in DECODABLE {
+        let target = format!("/h/{}.avif?f=png", from.name());
+        expect_quarters(&Picture::decode(&second.get(&target).ok().body), &target);
+    }
+}
+
+#[test]
+fn the_format_is_told_by_the_bytes_and_not_by_the_name() {
+    let folder = Folder::new()
+        .with("really-png.jpg", &pictures::png(quarters()))
+        .with("really-jpeg.gif", &pictures::jpeg(quarters()))
+        .with("without-extension", &pictures::webp(quarters()));
+    let server = Server::with_handler(folder.handler());
+    for (target, kind) in [
+        ("/h/really-png.jpg", Kind::Png),
+        ("/h/really-jpeg.gif", Kind::Jpeg),
+        ("/h/without-extension", Kind::Webp),
+    ] {
+        let answer = server.get(target).ok();
+        assert_eq!((Kind::of(&answer.body), answer.expect("Content-Type")), (Some(kind), kind.media_type()));
+    }
+}
+
+/// A request's query and the exact size of the answer.
+type Case = (&'static str, (u32, u32));
+
+/// Checks a table of sizes on a source of this size, as JPEG, PNG, WebP and GIF.
+#[track_caller]
+fn expect_sizes(width: u32, height: u32, cases: &[Case]) {
+    let folder = Folder::new();
+    let source = pictures::gradient(width, height);
+    for kind in DECODABLE {
+        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &source));
+    }
+    let server = Server::with_handler(folder.handler());
+    let mut client = server.client();
+    for kind in DECODABLE {
+        for (query, size) in cases {
+            let target = format!("/h/a.{}?{query}", kind.name());
+            let answer = client.get(&target).ok();
+            assert_eq!(size_of(&answer.body), *size, "{width}×{height}: {target}");
+        }
+    }
+}
+
+#[test]
+fn a_landscape_is_cropped_and_fitted_to_exact_sizes() {
+    expect_sizes(
+        400,
+        300,
+        &[
+            ("", (400, 300)),
+            ("w=200", (200, 150)),
+            ("w=133", (133, 100)),
+            ("w=50", (50, 38)),
+            ("w=25", (25, 19)),
+            ("h=100", (133, 100)),
+            ("h=1", (1, 1)),
+            ("w=100&h=100", (100, 100)),
+            ("w=100&h=10", (100, 10)),
+            ("w=10&h=100", (10, 100)),
+            ("w=1&h=1", (1, 1)),
+            ("w=400&h=300", (400, 300)),
+            ("w=399&h=299", (399, 299)),
+            ("w=100&h=100&c=false", (100, 75)),
+            ("w=300&h=50&c=false", (67, 50)),
+            ("w=400&h=1&c=false", (1, 1)),
+            // Never enlarged: what the box has more than the picture stays away.
+            ("w=800", (400, 300)),
+            ("h=301", (400, 300)),
+            ("w=800&h=600", (400, 300)),
+            ("w=800&h=100", (400, 100)),
+            ("w=100&h=800", (100, 300)),
+            ("w=800&h=600&c=false", (400, 300)),
+            ("w=800&h=150&c=false", (200, 150)),
+            ("w=800&e=true", (800, 600)),
+            ("w=500&h=500&e=true", (500, 500)),
+            ("w=800&h=100&e=true", (800, 100)),
+            ("w=600&h=600&c=false&e=true", (600, 450)),
+        ],
+    );
+}
+
+#[test]
+fn a_portrait_is_cropped_and_fitted_to_exact_sizes() {
+    expect_sizes(
+        300,
+        400,
+        &[
+            ("w=100", (100, 133)),
+            ("h=100", (75, 100)),
+            ("w=100&h=100", (100, 100)),
+            ("w=200&h=100", (200, 100)),
+            ("w=100&h=100&c=false", (75, 100)),
+            ("w=50&h=300&c=false", (50, 67)),
+            ("w=600&h=800", (300, 400)),
+            ("w=600&h=200", (300, 200)),
+            ("w=600&h=800&c=false", (300, 400)),
+            ("w=600&h=800&e=true", (600, 800)),
+            ("w=600&h=600&c=false&e=true", (450, 600)),
+        ],
+    );
+}
+
+#[test]
+fn a_square_is_cropped_and_fitted_to_exact_sizes() {
+    expect_sizes(
+        301,
+        301,
+        &[
+            ("w=100", (100, 100)),
+            ("h=7", (7, 7)),
+            ("w=200&h=100", (200, 100)),
+            ("w=100&h=200", (100, 200)),
+            ("w=200&h=100&c=false", (100, 100)),
+            ("w=302&h=302", (301, 301)),
+            ("w=602&e=true", (602, 602)),
+        ],
+    );
+}
+
+#[test]
+fn a_picture_one_pixel_wide_is_cropped_and_fitted_to_exact_sizes() {
+    expect_sizes(
+        1,
+        400,
+        &[
+            ("", (1, 400)),
+            ("w=1", (1, 400)),
+            ("w=50", (1, 400)),
+            ("h=100", (1, 100)),
+            ("h=1", (1, 1)),
+            ("w=50&h=50", (1, 50)),
+            ("w=50&h=50&c=false", (1, 50)),
+            ("w=1&h=1", (1, 1)),
+            ("w=3&e=true", (3, 1200)),
+            ("w=10&h=20&e=true", (10, 20)),
+            ("w=10&h=800&c=false&e=true", (2, 800)),
+        ],
+    );
+}
+
+#[test]
+fn a_picture_one_pixel_high_is_cropped_and_fitted_to_exact_sizes() {
+    expect_sizes(
+        400,
+        1,
+        &[
+            ("", (400, 1)),
+            ("h=1", (400, 1)),
+            ("h=50", (400, 1)),
+            ("w=100", (100, 1)),
+            ("w=1", (1, 1)),
+            ("w=50&h=50", (50, 1)),
+            ("w=50&h=50&c=false", (50, 1)),
+            ("w=1&h=1", (1, 1)),
+            ("h=3&e=true", (1200, 3)),
+            ("w=20&h=10&e=true", (20, 10)),
+            ("w=800&h=10&c=false&e=true", (800, 2)),
+        ],
+    );
+}
+
+#[test]
+fn sizes_are_exact_where_decoders_shrink_by_whole_factors() {
+    expect_sizes(
+        997,
+        613,
+        &[
+            ("w=997", (997, 613)),
+            ("w=500", (500, 307)),
+            ("w=499", (499, 307)),
+            ("w=249", (249, 153)),
+            ("w=125", (125, 77)),
+            ("w=124", (124, 76)),
+            ("h=77", (125, 77)),
+            ("h=76", (124, 76)),
+            ("w=125&h=77", (125, 77)),
+            ("w=124&h=124", (124, 124)),
+            ("w=498&h=307&c=false", (498, 306)),
+            ("w=333&h=333&c=false", (333, 205)),
+        ],
+    );
+}
+
+#[test]
+fn a_crop_keeps_the_aspect_of_what_it_shows() {
+    // A circle stays a circle.
+    let circle = image::RgbImage::from_fn(400, 200, |x, y| {
+        let (dx, dy) = (f64::from(x) - 199.5, f64::from(y) - 99.5);
+        image::Rgb(if dx.hypot(dy) < 80.0 { BLUE } else { WHITE })
+    });
+    let folder = Folder::new().with("a.png", &pictures::png(circle));
+    let server = Server::with_handler(folder.handler());
+    let span = |line: Vec<[u8; 4]>| line.iter().filter(|pixel| close(**pixel, BLUE)).count() as i64;
+    for (query, diameter) in
+        [("w=100&h=100", 80), ("w=200&h=50", 80), ("w=50&h=100", 80), ("w=100&h=100&c=false", 40)]
+    {
+        let picture = Picture::decode(&server.get(&format!("/h/a.png?{query}")).ok().body).pixels;
+        let (width, height) = picture.dimensions();
+        let across = span((0..width).map(|x| picture.get_pixel(x, height / 2).0).collect());
+        let down = span((0..height).map(|y| picture.get_pixel(width / 2, y).0).collect());
+        assert!((across - diameter.min(i64::from(width))).abs() <= 4, "{query}: {across} across");
+        assert!((down - diameter.min(i64::from(height))).abs() <= 4, "{query}: {down} down");
+    }
+}
+
+#[test]
+fn orientation_is_applied_before_anything_is_measured() {
+    let folder = Folder::new();
+    for n in [1, 3, 6, 8] {
+        folder.put(&format!("{n}.jpg"), &data(&format!("orient-{n}.jpg")));
+    }
+    let server = Server::with_handler(folder.handler());
+    for n in [1, 3, 6, 8] {
+        for (query, size) in [
+            ("f=png", (600, 400)),
+            ("f=png&w=300", (300, 200)),
+            ("f=png&h=100", (150, 100)),
+            ("f=png&w=300&h=300&c=false", (300, 200)),
+        ] {
+            let target = format!("/h/{n}.jpg?{query}");
+            let picture = Picture::decode(&server.get(&target).ok().body);
+            assert_eq!(picture.size(), size, "{target}");
+            for (x, y, channel) in [(2, 2, 0), (97, 2, 1), (2, 97, 2)] {
+                let corner = picture.at(x, y);
+                let strongest = (0..3).max_by_key(|index| corner[*index]);
+                assert_eq!(strongest, Some(channel), "{target}: {corner:?} at {x} %, {y} %");
+            }
+        }
+        let cropped = server.get(&format!("/h/{n}.jpg?w=400&h=100")).ok();
+        assert_eq!(size_of(&cropped.body), (400, 100));
+        assert!(!holds(&cropped.body, b"Exif"), "a viewer would turn it once more");
+    }
+}
+
+/// The stored picture that, turned as EXIF orientation `n` says, becomes `upright`.
+fn stored_for(upright: &image::RgbImage, n: u8) -> image::RgbImage {
+    use image::imageops::{flip_horizontal, flip_vertical, rotate90, rotate180, rotate270};
+    match n {
+        1 => upright.clone(),
+        2 => flip_horizontal(upright),
+        3 => rotate180(upright),
+        4 => flip_vertical(upright),
+        // 5 is shown mirrored and then turned left; a transposition is its own inverse.
+        5 => flip_horizontal(&rotate90(upright)),
+        6 => rotate270(upright),
+        7 => flip_horizontal(&rotate270(upright)),
+        8 => rotate90(upright),
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn all_eight_orientations_are_applied_in_jpeg_png_and_webp() {
+    let folder = Folder::new();
+    let kinds = [Kind::Jpeg, Kind::Png, Kind::Webp];
+    for kind in kinds {
+        for n in 1..=8 {
+            let stored = stored_for(&quarters(), n);
+            let bytes = pictures::with_metadata(kind, &stored, Some(pictures::exif(n)), None);
+            folder.put(&format!("{n}.{}", kind.name()), &bytes);
+        }
+    }
+    let server = Server::with_handler(folder.handler());
+    for kind in kinds {
+        for n in 1..=8 {
+            for (query, size) in
+                [("f=png", (64, 48)), ("f=png&w=32", (32, 24)), ("f=png&w=48&h=36", (48, 36))]
+            {
+                let target = format!("/h/{n}.{}?{query}", kind.name());
+                let picture = Picture::decode(&server.get(&target).ok().body);
+                assert_eq!(picture.size(), size, "{target}");
+                expect_quarters(&picture, &target);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_turned_avif_is_shown_upright() {
+    // Both say in `irot` and `imir` how quarters() comes out of what they store.
+    for name in ["turned-irot.avif", "turned-imir.avif"] {
+        let folder = Folder::new().with(name, &data(name));
+        let server = Server::with_handler(folder.handler());
+        for (query, size) in [("f=png", (64, 48)), ("f=png&w=32", (32, 24))] {
+            let target = format!("/h/{name}?{query}");
+            let picture = Picture::decode(&server.get(&target).ok().body);
+            assert_eq!(picture.size(), size, "{target}");
+            expect_quarters(&picture, &target);
+        }
+        // `size_of` fails on an answer that would be turned again.
+        assert_eq!(size_of(&server.get(&format!("/h/{name}?f=avif")).ok().body), (64, 48));
+    }
+}
+
+#[test]
+fn metadata_does_not_survive_not_even_when_nothing_else_is_asked_for() {
+    let exif = pictures::exif(1);
+    let folder = Folder::new().with("gps.jpg", &data("gps.jpg"));
+    for kind in [Kind::Jpeg, Kind::Png, Kind::Webp] {
+        let bytes = pictures::with_metadata(kind, &quarters(), Some(exif.clone()), None);
+        folder.put(&format!("a.{}", kind.name()), &bytes);
+    }
+    let server = Server::with_handler(folder.handler());
+    for source in ["gps.jpg", "a.jpg", "a.png", "a.webp"] {
+        for query in ["", "?w=30", "?f=jpg", "?f=png", "?f=webp", "?f=avif", "?f=gif"] {
+            let target = format!("/h/{source}{query}");
+            let body = server.get(&target).ok().body;
+            // The marks of EXIF in JPEG and WebP and AVIF, PNG, and the blocks' own beginnings.
+            for mark in
+                [&b"Exif"[..], b"EXIF", b"eXIf", b"http://ns.adobe.com", b"TestCam", b"MM\0\x2a", b"II\x2a\0"]
+            {
+                assert!(!holds(&body, mark), "{target}: {:?}", String::from_utf8_lossy(mark));
+            }
+        }
+    }
+}
+
+/// What sRGB shows for a colour of Display P3, by the matrices of SMPTE EG 432-1 and IEC 61966-2-1.
+fn srgb_of_p3(colour: [u8; 3]) -> [u8; 3] {
+    let linear = colour.map(|value| {
+        let value = f64::from(value) / 255.0;
+        if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+    });
+    let matrix = [[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]];
+    matrix.map(|row| {
+        let sum: f64 = row.iter().zip(linear).map(|(factor, value)| factor * value).sum();
+        let sum = sum.clamp(0.0, 1.0);
+        let encoded = if sum <= 0.003_130_8 { sum * 12.92 } else { 1.055 * sum.powf(1.0 / 2.4) - 0.055 };
+        (encoded * 255.0).round() as u8
+    })
+}
+
+#[test]
+fn colours_are_converted_to_srgb() {
+    let profile = pictures::profile_of_jpeg(&data("p3-primaries.jpg"));
+    let colours = [[200, 100, 50], [60, 160, 90], [40, 60, 170]];
+    let source = pictures::columns(90, 30, &colours);
+    let folder = Folder::new().with("primaries.jpg", &data("p3-primaries.jpg"));
+    for kind in [Kind::Jpeg, Kind::Png, Kind::Webp] {
+        let name = kind.name();
+        folder.put(
+            &format!("tagged.{name}"),
+            &pictures::with_metadata(kind, &source, None, Some(profile.clone())),
+        );
+        folder.put(&format!("plain.{name}"), &pictures::with_metadata(kind, &source, None, None));
+    }
+    let server = Server::with_handler(folder.handler());
+    for kind in [Kind::Jpeg, Kind::Png, Kind::Webp] {
+        for query in ["f=png", "f=png&w=60", "f=webp&q=100", "f=jpg&q=100"] {
+            let tagged =
+                Picture::decode(&server.get(&format!("/h/tagged.{}?{query}", kind.name())).ok().body);
+            let plain = Picture::decode(&server.get(&format!("/h/plain.{}?{query}", kind.name())).ok().body);
+            assert!(!tagged.has_profile, "{kind:?} {query}: an sRGB answer needs no profile");
+            for (x, colour) in [(17, colours[0]), (50, colours[1]), (83, colours[2])] {
+                let expected = srgb_of_p3(colour);
+                assert!(within(plain.at(x, 50), colour, 10), "{kind:?} {query}: {:?}", plain.at(x, 50));
+                assert!(
+                    within(tagged.at(x, 50), expected, 10),
+                    "{kind:?} {query}: {colour:?} is {:?} and not {expected:?}",
+                    tagged.at(x, 50)
+                );
+            }
+        }
+    }
+    // Brighter than sRGB can show: as bright as it can.
+    let primaries = Picture::decode(&server.get("/h/primaries.jpg?f=png").ok().body);
+    for (x, colour) in [(17, RED), (50, GREEN), (83, BLUE)] {
+        assert!(close(primaries.at(x, 50), colour), "{:?}", primaries.at(x, 50));
+    }
+}
+
+/// Opaque red on the left, half transparent green in the middle, nothing on the right.
+fn fading() -> RgbaImage {
+    RgbaImage::from_fn(90, 30, |x, _| match x / 30 {
+        0 => Rgba([255, 0, 0, 255]),
+        1 => Rgba([0, 255, 0, 128]),
+        _ => Rgba([0, 0, 255, 0]),
+    })
+}
+
+#[test]
+fn transparency_is_kept_where_the_format_can() {
+    let folder = Folder::new()
+        .with("a.png", &pictures::png(fading()))
+        .with("a.webp", &pictures::webp(fading()))
+        .with("a.avif", &data("fading.avif"));
+    let server = Server::with_handler(folder.handler());
+    for source in ["a.png", "a.webp", "a.avif"] {
+        for (query, width) in [("", 90), ("&w=60", 60), ("&w=30&h=10&c=false", 30)] {
+            for format in ["png", "webp"] {
+                let target = format!("/h/{source}?f={format}{query}");
+                let picture = Picture::decode(&server.get(&target).ok().body);
+                assert_eq!(picture.size().0, width, "{target}");
+                assert!(picture.has_alpha, "{target}");
+                let [left, middle, right] = [16, 50, 84].map(|x| picture.at(x, 50));
+                assert!(close(left, RED) && left[3] > 250, "{target}: {left:?}");
+                assert!(within(middle, GREEN, 24) && middle[3].abs_diff(128) < 8, "{target}: {middle:?}");
+                assert!(right[3] < 5, "{target}: {right:?}");
+            }
+            let target = format!("/h/{source}?f=avif{query}");
+            assert!(avif_has_alpha(&server.get(&target).ok().body), "{target}");
+            let target = format!("/h/{source}?f=gif{query}");
+            let picture = Picture::decode(&server.get(&target).ok().body);
+            let [left, right] = [16, 84].map(|x| picture.at(x, 50));
+            assert!(close(left, RED) && left[3] == 255 && right[3] == 0, "{target}: {left:?} {right:?}");
+        }
+    }
+    let opaque = Folder::new().with("a.png", &pictures::png(quarters()));
+    let server = Server::with_handler(opaque.handler());
+    assert!(!avif_has_alpha(&server.get("/h/a.png?f=avif").ok().body), "there is nothing to keep");
+}
+
+#[test]
+fn transparency_is_flattened_on_bg_where_the_format_can_not() {
+    let folder = Folder::new()
+        .with("a.png", &pictures::png(fading()))
+        .with("a.webp", &pictures::webp(fading()))
+        .with("a.gif", &pictures::gif(fading()))
+        .with("a.avif", &data("fading.avif"));
+    let server = Server::with_handler(folder.handler());
+    for source in ["a.png", "a.webp", "a.gif", "a.avif"] {
+        for (query, background) in [("", WHITE), ("&bg=0000ff", BLUE), ("&bg=0000ff&w=60", BLUE)] {
+            let target = format!("/h/{source}?f=jpg&q=95{query}");
+            let picture = Picture::decode(&server.get(&target).ok().body);
+            let [left, middle, right] = [16, 50, 84].map(|x| picture.at(x, 50));
+            assert!(within(left, RED, 20) && within(right, background, 20), "{target}: {left:?} {right:?}");
+            if source != "a.gif" {
+                let mixed = [background[0] / 2, 128 + background[1] / 2, background[2] / 2];
+                assert!(within(middle, mixed, 24), "{target}: {middle:?} and not {mixed:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn transparent_pixels_do_not_colour_their_neighbours() {
+    // Blue that nobody sees beside red: a resize without premultiplying would make the border violet.
+    let source = RgbaImage::from_fn(120, 40, |x, _| {
+        if (x / 3) % 2 == 0 { Rgba([255, 0, 0, 255]) } else { Rgba([0, 0, 255, 0]) }
+    });
+    let folder = Folder::new().with("a.png", &pictures::png(source));
+    let server = Server::with_handler(folder.handler());
+    let picture = Picture::decode(&server.get("/h/a.png?w=30&f=png").ok().body);
+    assert!(picture.pixels.pixels().any(|pixel| pixel.0[3] > 40));
+    for pixel in picture.pixels.pixels().filter(|pixel| pixel.0[3] > 40) {
+        assert!(close(pixel.0, RED), "{pixel:?}");
+    }
+}
+
+/// Four frames of different colours and times.
+fn animation() -> Vec<(RgbaImage, u32)> {
+    [(RED, 100), (GREEN, 200), (BLUE, 300), (WHITE, 50)]
+        .map(|([r, g, b], time)| (RgbaImage::from_pixel(60, 40, Rgba([r, g, b, 255])), time))
+        .into()
+}
+
+#[track_caller]
+fn expect_animation(body: &[u8], size: (u32, u32), what: &str) {
+    let picture = Picture::decode(body);
+    assert_eq!(picture.frames.len(), 4, "{what}");
+    assert_eq!(picture.shown, Some(0), "{what}: it must go on for ever");
+    for ((pixels, time), (expected, expected_time)) in picture.frames.iter().zip(animation()) {
+        assert_eq!((pixels.dimensions(), *time), (size, expected_time), "{what}");
+        let [r, g, b, _] = colour_at(&expected, 50, 50);
+        for (x, y) in [(0, 0), (50, 50), (99, 99)] {
+            assert!(within(colour_at(pixels, x, y), [r, g, b], 16), "{what}: {:?}", colour_at(pixels, x, y));
+        }
+    }
+}
+
+#[test]
+fn an_animation_is_kept_in_gif_and_webp_with_its_times() {
+    let folder = Folder::new().with("a.gif", &pictures::animated_gif(&animation()));
+    let server = Server::with_handler(folder.handler());
+    let sizes =
+        [("", (60, 40)), ("&w=30", (30, 20)), ("&w=20&h=20", (20, 20)), ("&w=30&h=30&c=false", (30, 20))];
+    for (query, size) in sizes {
+        for format in ["gif", "webp"] {
+            let target = format!("/h/a.gif?f={format}{query}");
+            expect_animation(&server.get(&target).ok().body, size, &target);
+        }
+    }
+    // And the other way round.
+    let moving = server.get("/h/a.gif?f=webp&q=100").ok().body;
+    let folder = Folder::new().with("a.webp", &moving);
+    let server = Server::with_handler(folder.handler());
+    for (query, size) in sizes {
+        for format in ["gif", "webp"] {
+            let target = format!("/h/a.webp?f={format}{query}");
+            expect_animation(&server.get(&target).ok().body, size, &target);
+        }
+    }
+}
+
+#[test]
+fn an_animation_is_its_first_frame_elsewhere() {
+    let folder = Folder::new().with("a.gif", &pictures::animated_gif(&animation()));
+    let server = Server::with_handler(folder.handler());
+    for (query, size) in [("", (60, 40)), ("&w=30", (30, 20)), ("&w=20&h=20", (20, 20))] {
+        for format in ["jpg", "png"] {
+            let target = format!("/h/a.gif?f={format}{query}");
+            let picture = Picture::decode(&server.get(&target).ok().body);
+            assert_eq!(picture.size(), size, "{target}");
+            assert!(close(picture.at(50, 50), RED) && close(picture.at(50, 99), RED), "{target}");
+        }
+        assert_eq!(size_of(&server.get(&format!("/h/a.gif?f=avif{query}")).ok().body), size);
+    }
+}
+
+#[test]
+fn a_real_animation_keeps_its_frames_and_its_movement() {
+    let source = data("anim.gif");
+    let original = Picture::decode(&source);
+    let folder = Folder::new().with("a.gif", &source);
+    let server = Server::with_handler(folder.handler());
+    for format in ["gif", "webp"] {
+        let answer = Picture::decode(&server.get(&format!("/h/a.gif?w=120&f={format}")).ok().body);
+        assert_eq!(answer.size(), (120, 120));
+        assert_eq!(answer.frames.len(), original.frames.len());
+        // Nobody shows a frame for no time: as in browsers, that much may be taken for a tenth of a second.
+        let shown = |time: u32| if time <= 10 { 100 } else { time };
+        let times =
+            |picture: &Picture| picture.frames.iter().map(|(_, time)| shown(*time)).collect::<Vec<_>>();
+        assert_eq!(times(&answer), times(&original), "{format}");
+        let different: HashSet<&[u8]> =
+            answer.frames.iter().map(|(pixels, _)| pixels.as_raw().as_slice()).collect();
+        assert!(different.len() > 30, "{format}: only {} different frames", different.len());
+    }
+}
+
+#[test]
+fn what_is_not_on_the_list_is_refused_by_its_bytes() {
+    let svg =
+        br#"<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>"#;
+    let tiff = b"II*\0\x08\0\0\0\0\0\0\0\0\0";
+    let refused: [(&str, &[u8]); 10] = [
+        ("svg.svg", svg),
+        ("svg.png", svg),
+        ("svg-declared.jpg", b"<?xml version=\"1.0\"?><svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
+        ("pdf.jpg", b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"),
+        ("text.jpg", b"not a picture at all\n"),
+        ("empty.jpg", b""),
+        ("tiff.jpg", tiff),
+        ("bmp.png", b"BM\x1a\0\0\0\0\0\0\0\x1a\0\0\0\x0c\0\0\0\0\0\0\0"),
+        ("ppm.png", b"P6 1 1 255 abc"),
+        ("heic.avif", b"\0\0\0\x18ftypheic\0\0\0\0heicmif1\0\0\0\x08mdat"),
+    ];
+    let folder = Folder::new();
+    for (name, bytes) in refused {
+        folder.put(name, bytes);
+    }
+    let server = Server::with_handler(folder.handler());
+    for (name, _) in refused {
+        for query in ["", "?w=10&f=png"] {
+            server.get(&format!("/h/{name}{query}")).failed("unsupported_format");
+        }
+    }
+}
+
+#[test]
+fn a_broken_original_is_refused_unless_fail_on_says_otherwise() {
+    let whole = data("photo-2mp.jpg");
+    let png = pictures::png(pictures::gradient(300, 300));
+    let folder = Folder::new()
+        .with("half.jpg", &whole[..whole.len() / 2])
+        .with("half.png", &png[..png.len() / 2])
+        .with("start.jpg", &whole[..40])
+        .with("start.png", &png[..20]);
+    for kind in [Kind::Gif, Kind::Webp] {
+        let bytes = pictures::in_format(kind, &pictures::noise(100, 100));
+        folder.put(&format!("half.{}", kind.name()), &bytes[..bytes.len() / 2]);
+    }
+    let avif = data("quarters.avif");
+    folder.put("half.avif", &avif[..avif.len() - 20]);
+    let server = Server::start(json!({"handlers": [
+        folder.handler(),
+        merged(folder.handler(), json!({"name": "lenient", "fail_on": "none"})),
+        merged(folder.handler(), json!({"name": "strict", "fail_on": "warning"})),
+    ]}));
+    for name in ["half.jpg", "half.png", "half.gif", "half.webp", "half.avif", "start.jpg", "start.png"] {
+        for query in ["?f=png", "?w=50&f=jpg"] {
+            server.get(&format!("/h/{name}{query}")).failed("corrupt_image");
+            server.get(&format!("/strict/{name}{query}")).failed("corrupt_image");
+        }
+    }
+    let shown = server.get("/lenient/half.jpg?w=416").ok();
+    assert_eq!(size_of(&shown.body), (416, 312));
+    server.get("/lenient/start.png").failed("corrupt_image");
+}
+
+#[test]
+fn an_original_with_too_many_pixels_is_refused_before_it_is_decoded() {
+    let folder = Folder::new()
+        .with("bomb.png", &data("bomb-15000x15000-rgb.png"))
+        .with("a.png", &pictures::png(pictures::solid(100, 100, RED)))
+        .with("b.png", &pictures::png(pictures::solid(100, 101, RED)))
+        .with("frames.gif", &pictures::animated_gif(&animation()));
+    let wide = Server::with_handler(folder.handler());
+    wide.get("/h/bomb.png?w=100").failed("too_large");
+    wide.get("/h/bomb.png").failed("too_large");
+
+    let narrow = Server::with_limits(folder.handler(), json!({"source_max_pixels": 10_000}));
+    narrow.get("/h/a.png").ok();
+    narrow.get("/h/b.png").failed("too_large");
+    // 60 × 40 × 4: the frames count when they are all wanted.
+    let frames = Server::with_limits(folder.handler(), json!({"source_max_pixels": 9_000}));
+    frames.get("/h/frames.gif?f=gif").failed("too_large");
+}
+
+#[test]
+fn an_absurd_header_does_no_harm() {
+    let folder = Folder::new()
+        .with("absurd.png", &data("header-2147483647.png"))
+        .with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
+    let server = Server::with_handler(folder.handler());
+    let renderer = server.renderer();
+    let answer = server.get("/h/absurd.png?w=10");
+    assert_eq!(answer.status, 404);
+    assert!(["too_large", "corrupt_image"].contains(&answer.expect("X-Error")), "{:?}", answer.headers);
+    server.get("/h/a.png").ok();
+    assert!(renderer.lives(), "it must be refused, not survived");
+}
+
+#[test]
+fn a_picture_made_to_be_slow_holds_nobody_else_up() {
+    let folder = Folder::new()
+        .with("scans.jpg", &data("many-scans.jpg"))
+        .with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
+    let server = Server::with_limits(folder.handler(), json!({"render_timeout": 3, "renders_at_once": 2}));
+    let mut slow = server.client();
+    slow.send(&crate::support::client::request("GET", "/h/scans.jpg?w=300", &[]));
+    server.get("/h/a.png?w=5").ok();
+    // Whether it is refused at once, given up on or shown: what counts is that it ends.
+    let answer = slow.read();
+    let refused =
+        ["render_timeout", "corrupt_image", "too_large"].contains(&answer.header("X-Error").unwrap_or("-"));
+    assert!(answer.status == 200 || (answer.status == 404 && refused), "{:?}", answer.headers);
+    server.get("/h/a.png?w=6").ok();
+}
+
+#[test]
+fn equal_requests_get_equal_bytes() {
+    let folder = Folder::new().with("a.jpg", &data("photo-2mp.jpg"));
+    let (one, two) = (Server::with_handler(folder.handler()), Server::with_handler(folder.handler()));
+    for format in Kind::ALL.map(Kind::name) {
+        let target = format!("/h/a.jpg?w=64&f={format}");
+        let (first, second) = (one.get(&target).ok(), two.get(&target).ok());
+        assert_eq!(first.body, second.body, "{target}");
+        assert_eq!(first.expect("ETag"), second.expect("ETag"), "{target}");
+    }
+}

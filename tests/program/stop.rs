@@ -1,0 +1,132 @@
+//! Stopping: what is in work is finished, what is new is refused, and it ends.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::client::request;
+use crate::support::eventually;
+use crate::support::folder::Folder;
+use crate::support::gate::Gate;
+use crate::support::origin::{RawOrigin, object};
+use crate::support::pictures::{self, RED};
+use crate::support::process;
+use crate::support::server::Server;
+
+fn picture() -> Vec<u8> {
+    pictures::png(pictures::solid(8, 8, RED))
+}
+
+fn gated(gate: &Gate) -> RawOrigin {
+    let held = gate.clone();
+    RawOrigin::start(move |_, peer| {
+        held.pass();
+        peer.send(&object(&picture()))
+    })
+}
+
+#[test]
+fn sigterm_and_sigint_end_a_quiet_server_with_status_0() {
+    let folder = Folder::new().with("a.png", &picture());
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Server::with_handler(folder.handler());
+        let mut kept = server.client();
+        kept.get("/h/a.png").ok();
+        let renderer = server.renderer();
+        let started = Instant::now();
+        process::send(server.id(), signal);
+        assert_eq!(server.wait().code(), Some(0));
+        // A kept-alive connection without a request is no reason to wait for stop_timeout.
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(kept.ended());
+        eventually("the renderer is gone", || !renderer.lives());
+    }
+}
+
+#[test]
+fn a_request_in_work_is_finished_and_new_connections_are_refused() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let mut server = Server::with_handler(origin.handler());
+    let mut kept = server.client();
+    assert_eq!(kept.get("/-/health").status, 200);
+    let mut working = server.client();
+    working.send(&request("GET", "/h/a.png", &[]));
+    origin.wait_for_requests(1);
+
+    server.terminate();
+    eventually("the port is closed", || TcpStream::connect(server.http()).is_err());
+    assert!(server.lives(), "it must wait for what is in work");
+    // Somebody who is connected already is told that it is over.
+    let health = kept.get("/-/health");
+    assert_eq!((health.status, health.text().trim()), (503, "stopping"));
+
+    gate.open();
+    working.read().ok();
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn stop_timeout_ends_what_does_not_end_by_itself() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let limits = json!({"stop_timeout": 0.6, "origin_first_byte_timeout": 60, "origin_timeout": 60});
+    let mut server = Server::with_limits(origin.handler(), limits);
+    let mut working = server.client();
+    working.send(&request("GET", "/h/a.png", &[]));
+    origin.wait_for_requests(1);
+    let started = Instant::now();
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(started.elapsed() >= Duration::from_millis(600), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(working.ended());
+    gate.open();
+}
+
+#[test]
+fn with_stop_delay_it_goes_on_serving_and_says_that_it_is_leaving() {
+    let folder = Folder::new().with("a.png", &picture());
+    let mut server = Server::with_limits(folder.handler(), json!({"stop_delay": 4}));
+    assert_eq!(server.get("/-/health").status, 200);
+    let started = Instant::now();
+    server.terminate();
+    eventually("health says so", || server.get("/-/health").status == 503);
+    // Load balancers need this time to notice; until then everybody is served, on new connections too.
+    let answer = server.get("/-/health");
+    assert_eq!((answer.status, answer.text().trim()), (503, "stopping"));
+    server.get("/h/a.png").ok();
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "the machine is too slow for this test to say anything"
+    );
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(started.elapsed() >= Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_kept_connection_is_served_until_the_work_is_done() {
+    let gate = Gate::new();
+    let origin = {
+        let held = gate.clone();
+        RawOrigin::start(move |request, peer| {
+            if request.path().contains("held") {
+                held.pass();
+            }
+            peer.send(&object(&picture()))
+        })
+    };
+    let mut server = Server::with_handler(origin.handler());
+    let (mut one, mut two) = (server.client(), server.client());
+    one.get("/h/first.png").ok();
+    two.send(&request("GET", "/h/held.png", &[]));
+    origin.wait_for_requests(2);
+    server.terminate();
+    eventually("the port is closed", || TcpStream::connect(server.http()).is_err());
+    one.get("/h/second.png").ok();
+    gate.open();
+    two.read().ok();
+    assert_eq!(server.wait().code(), Some(0));
+}

@@ -1,0 +1,25 @@
+//! A gate that holds an origin's answer back until the test opens it.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::PATIENCE;
+
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn new() -> Gate {
+        Gate::default()
+    }
+
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    /// Returns when the gate is open, or when the test has surely given up.
+    pub fn pass(&self) {
+        let closed = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_timeout_while(closed, PATIENCE * 2, |open| !*open).unwrap());
+    }
+}

@@ -1,0 +1,39 @@
+//! What the tests stand on: the program as a child process, origins that behave or misbehave, a client that
+//! hides nothing, and pictures whose pixels are known.
+
+pub mod certificates;
+pub mod client;
+pub mod folder;
+pub mod gate;
+pub mod origin;
+pub mod pictures;
+pub mod process;
+pub mod s3;
+pub mod server;
+pub mod unused_port;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before a test gives up. It is only ever waited for whole by a failing test.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks again and again until the answer is yes.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The first object with the members of the second put over its own.
+pub fn merged(mut base: Value, over: Value) -> Value {
+    let (Value::Object(members), Value::Object(new)) = (&mut base, over) else {
+        panic!("only objects can be merged");
+    };
+    members.extend(new);
+    base
+}

@@ -1,0 +1,61 @@
+//! Processes, as /proc shows them.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process that can't be mistaken for a later one with the same number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub id: u32,
+    started: String,
+}
+
+impl Process {
+    /// The processes whose parent this is. Dead ones that nobody has waited for don't count.
+    pub fn children_of(parent: u32) -> Vec<Process> {
+        let numbers = fs::read_dir("/proc").unwrap().flatten();
+        numbers
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter_map(|id| {
+                Stat::of(id).filter(|stat| stat.parent == parent && stat.lives).map(|stat| (id, stat))
+            })
+            .map(|(id, stat)| Process { id, started: stat.started })
+            .collect()
+    }
+
+    pub fn lives(&self) -> bool {
+        Stat::of(self.id).is_some_and(|stat| stat.lives && stat.started == self.started)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        if self.lives() {
+            send(self.id, signal);
+        }
+    }
+}
+
+/// Sends a signal to a process that we know to be ours.
+pub fn send(id: u32, signal: Signal) {
+    let id = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+    // It may have ended by itself.
+    let _ = kill_process(id, signal);
+}
+
+struct Stat {
+    lives: bool,
+    parent: u32,
+    started: String,
+}
+
+impl Stat {
+    fn of(id: u32) -> Option<Stat> {
+        let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The second field is the name in parentheses and may hold anything.
+        let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
+        // The first thread may be gone while others still hold the process's files open.
+        let threads = fs::read_dir(format!("/proc/{id}/task")).map_or(0, |tasks| tasks.count());
+        let lives = !matches!(*fields.first()?, "Z" | "X") || threads > 1;
+        Some(Stat { lives, parent: fields.get(1)?.parse().ok()?, started: (*fields.get(19)?).to_owned() })
+    }
+}

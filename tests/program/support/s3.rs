@@ -1,0 +1,210 @@
+//! An S3 server that verifies signatures: s3s-fs in a thread of ours, with two buckets of two owners.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Result, s3_error};
+use s3s_fs::FileSystem;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::eventually;
+use super::folder::Folder;
+use super::unused_port::UnusedPort;
+
+/// A bucket, and the only account that may read it.
+pub struct Bucket {
+    pub name: &'static str,
+    pub access: &'static str,
+    pub secret: &'static str,
+}
+
+pub const PICTURES: Bucket = Bucket { name: "pictures", access: "AKPICTURES", secret: "secret/of+pictures" };
+pub const ARCHIVE: Bucket = Bucket { name: "archive", access: "AKARCHIVE", secret: "secret/of+archive" };
+
+pub struct S3 {
+    address: SocketAddr,
+    folder: Folder,
+    service: S3Service,
+    seen: Arc<Seen>,
+    running: Option<Running>,
+    reserved: Option<UnusedPort>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    accepted: AtomicUsize,
+    /// Decoded path and status of each request.
+    requests: Mutex<Vec<(String, u16)>>,
+}
+
+impl S3 {
+    pub fn start() -> S3 {
+        let folder = Folder::new();
+        let mut auth = SimpleAuth::new();
+        for bucket in [PICTURES, ARCHIVE] {
+            std::fs::create_dir(folder.path().join(bucket.name)).unwrap();
+            auth.register(bucket.access.to_owned(), bucket.secret.into());
+        }
+        let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
+        builder.set_auth(auth);
+        builder.set_access(Owners);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut s3 = S3 {
+            address,
+            folder,
+            service: builder.build(),
+            seen: Arc::default(),
+            running: None,
+            reserved: None,
+        };
+        s3.serve(listener);
+        s3
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let (stop, stopped) = oneshot::channel();
+        let (service, seen) = (self.service.clone(), self.seen.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            runtime.block_on(async {
+                listener.set_nonblocking(true).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                tokio::spawn(accept(listener, service, seen));
+                let _ = stopped.await;
+            });
+            // Ends the connections as well.
+            runtime.shutdown_background();
+        });
+        self.running = Some(Running { stop, thread });
+    }
+
+    /// Closes every connection and refuses new ones.
+    pub fn stop(&mut self) {
+        if self.end() {
+            self.reserved = Some(UnusedPort::at(self.address));
+        }
+    }
+
+    /// Ends the thread; false when there is none.
+    fn end(&mut self) -> bool {
+        let Some(Running { stop, thread }) = self.running.take() else { return false };
+        let _ = stop.send(());
+        thread.join().unwrap();
+        true
+    }
+
+    /// Serves again, at the same port.
+    pub fn restart(&mut self) {
+        self.end();
+        self.reserved = None;
+        let mut listener = None;
+        eventually("the port can be taken over", || {
+            listener = TcpListener::bind(self.address).ok();
+            listener.is_some()
+        });
+        self.serve(listener.unwrap());
+    }
+
+    /// Stores an object.
+    pub fn put(&self, bucket: &Bucket, key: &str, bytes: &[u8]) {
+        self.folder.put(&format!("{}/{key}", bucket.name), bytes);
+    }
+
+    /// Where an object is stored.
+    pub fn file(&self, bucket: &Bucket, key: &str) -> std::path::PathBuf {
+        self.folder.path().join(Path::new(bucket.name)).join(key)
+    }
+
+    /// The `aws` object for a bucket here.
+    pub fn aws(&self, bucket: &Bucket) -> Value {
+        json!({
+            "bucket_name": bucket.name,
+            "endpoint": format!("http://{}", self.address),
+            "aws_access": bucket.access,
+            "aws_secret": bucket.secret,
+        })
+    }
+
+    /// A handler named `h` on the first bucket.
+    pub fn handler(&self) -> Value {
+        json!({"name": "h", "aws": self.aws(&PICTURES)})
+    }
+
+    /// How many connections have been opened to it.
+    pub fn accepted(&self) -> usize {
+        self.seen.accepted.load(Ordering::SeqCst)
+    }
+
+    /// The status of each request for this object, in order.
+    pub fn statuses(&self, bucket: &Bucket, key: &str) -> Vec<u16> {
+        let path = format!("/{}/{key}", bucket.name);
+        let requests = self.seen.requests.lock().unwrap();
+        requests.iter().filter(|(asked, _)| *asked == path).map(|(_, status)| *status).collect()
+    }
+
+    /// How often each path has been asked for.
+    pub fn requests(&self) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        for (path, _) in self.seen.requests.lock().unwrap().iter() {
+            *counts.entry(path.clone()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Lets each account read its own bucket only.
+struct Owners;
+
+#[async_trait::async_trait]
+impl S3Access for Owners {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let account = context.credentials().map(|credentials| credentials.access_key.as_str());
+        let bucket = context.s3_path().get_bucket_name();
+        let owned = |owner: Bucket| Some(owner.name) == bucket && Some(owner.access) == account;
+        if owned(PICTURES) || owned(ARCHIVE) { Ok(()) } else { Err(s3_error!(AccessDenied)) }
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, service: S3Service, seen: Arc<Seen>) {
+    loop {
+        let Ok((socket, _)) = listener.accept().await else { continue };
+        let _ = socket.set_nodelay(true);
+        seen.accepted.fetch_add(1, Ordering::SeqCst);
+        let (service, seen) = (service.clone(), seen.clone());
+        let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let path =
+                percent_encoding::percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
+            let (answer, seen) = (Service::call(&service, request), seen.clone());
+            async move {
+                let answer = answer.await.unwrap();
+                seen.requests.lock().unwrap().push((path, answer.status().as_u16()));
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
+    }
+}

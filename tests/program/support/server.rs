@@ -1,0 +1,328 @@
+//! The program, started as its users start it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::client::{Answer, Client, request};
+use super::folder::Folder;
+use super::process::{self, Process};
+use super::{PATIENCE, eventually, merged};
+
+/// The binary under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_s3imageserver");
+
+/// A command for the program in this folder, with an environment that no machine's setup leaks into.
+pub fn command(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let upper = name.to_string_lossy().to_ascii_uppercase();
+        let ours =
+            ["AWS_", "S3IMAGESERVER_", "XDG_", "RUNTIME_"].iter().any(|prefix| upper.starts_with(prefix));
+        if ours || upper.ends_with("_PROXY") {
+            command.env_remove(name);
+        }
+    }
+    // Neither the profile of the one who runs the tests nor a cloud machine's own credentials. What a killed
+    // program leaves behind goes with the folder.
+    command.env("HOME", folder).env("TMPDIR", folder).env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+/// A program about to be started.
+pub struct Setup {
+    program: PathBuf,
+    config: String,
+    /// Whether it is going to listen for HTTPS as well.
+    https: bool,
+    environment: Vec<(String, String)>,
+    folder: Folder,
+}
+
+impl Setup {
+    /// With a configuration, to which a free port of the loopback interface is added where it names none.
+    pub fn new(config: Value) -> Setup {
+        let config = merged(json!({"address": "127.0.0.1", "http_port": 0}), config);
+        Setup::verbatim(&config.to_string(), config["https_enabled"] == true)
+    }
+
+    /// With a configuration text to which nothing is added.
+    pub fn verbatim(text: &str, https: bool) -> Setup {
+        let config = text.to_owned();
+        Setup { program: PROGRAM.into(), config, https, environment: Vec::new(), folder: Folder::new() }
+    }
+
+    /// Another program built on the library.
+    pub fn program(mut self, program: PathBuf) -> Setup {
+        self.program = program;
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Setup {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// A file in the folder that the program is started in.
+    pub fn file(self, name: &str, bytes: &[u8]) -> Setup {
+        self.folder.put(name, bytes);
+        self
+    }
+
+    fn command(&self) -> Command {
+        let path = self.folder.put("config.json", self.config.as_bytes());
+        let mut command = command(&self.program, self.folder.path());
+        command.arg("-c").arg(path).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs a program that is expected to refuse its configuration.
+    #[track_caller]
+    pub fn run(&self) -> Output {
+        run(&mut self.command())
+    }
+
+    /// Starts it and waits until it listens.
+    #[track_caller]
+    pub fn start(self) -> Server {
+        let mut command = self.command();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Log::of(child.stderr.take().unwrap());
+        let mut server =
+            Server { child, http: None, https: None, log, renderers: Vec::new(), folder: self.folder };
+        server.http = Some(server.log.address("http"));
+        if self.https {
+            server.https = Some(server.log.address("https"));
+        }
+        server
+    }
+}
+
+/// Runs a command that should end by itself. It is killed when it doesn't.
+#[track_caller]
+pub fn run(command: &mut Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            let output = child.wait_with_output().unwrap();
+            panic!("still running after {PATIENCE:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// A running program.
+pub struct Server {
+    child: Child,
+    http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
+    pub log: Log,
+    renderers: Vec<Process>,
+    folder: Folder,
+}
+
+impl Server {
+    #[track_caller]
+    pub fn start(config: Value) -> Server {
+        Setup::new(config).start()
+    }
+
+    /// With one handler and nothing else.
+    #[track_caller]
+    pub fn with_handler(handler: Value) -> Server {
+        Server::start(json!({"handlers": [handler]}))
+    }
+
+    /// With one handler and limits.
+    #[track_caller]
+    pub fn with_limits(handler: Value, limits: Value) -> Server {
+        Server::start(json!({"handlers": [handler], "limits": limits}))
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.http.unwrap()
+    }
+
+    pub fn https(&self) -> SocketAddr {
+        self.https.expect("https is not enabled")
+    }
+
+    /// The folder that it was started in.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.http())
+    }
+
+    /// A GET on a connection of its own.
+    #[track_caller]
+    pub fn get(&self, target: &str) -> Answer {
+        self.client().get(target)
+    }
+
+    #[track_caller]
+    pub fn get_with(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        self.client().get_with(target, headers)
+    }
+
+    #[track_caller]
+    pub fn head_with(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        self.client().head_with(target, headers)
+    }
+
+    /// A request with any method on a connection of its own.
+    #[track_caller]
+    pub fn ask(&self, method: &str, target: &str) -> Answer {
+        self.send(&request(method, target, &[]))
+    }
+
+    /// Any bytes on a connection of their own, and the answer to them.
+    #[track_caller]
+    pub fn send(&self, bytes: &[u8]) -> Answer {
+        let mut client = self.client();
+        client.send(bytes);
+        client.read()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn terminate(&self) {
+        process::send(self.id(), Signal::TERM);
+    }
+
+    /// Waits until the process has ended.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        self.renderers = self.children();
+        let mut status = None;
+        eventually("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    pub fn lives(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    fn children(&self) -> Vec<Process> {
+        Process::children_of(self.id())
+    }
+
+    /// The child that renders, once there is exactly one.
+    #[track_caller]
+    pub fn renderer(&self) -> Process {
+        let mut children = Vec::new();
+        eventually("there is one renderer", || {
+            children = self.children();
+            children.len() == 1
+        });
+        children.remove(0)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.renderers = self.children();
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the program said:\n{}", self.log.lines().join("\n"));
+            return;
+        }
+        eventually("the renderer ends with the edge", || !self.renderers.iter().any(Process::lives));
+    }
+}
+
+/// What the program writes to stderr.
+#[derive(Clone)]
+pub struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Log {
+    fn of(stderr: impl std::io::Read + Send + 'static) -> Log {
+        let log = Log(Arc::default());
+        let shared = log.clone();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stderr);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                shared.0.0.lock().unwrap().push(String::from_utf8_lossy(&line).trim_end().to_owned());
+                shared.0.1.notify_all();
+                line.clear();
+            }
+        });
+        log
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().clone()
+    }
+
+    /// Waits for a line that holds this text.
+    #[track_caller]
+    pub fn line_with(&self, text: &str) -> String {
+        self.find(text, |line| line.contains(text).then(|| line.to_owned()))
+    }
+
+    /// Waits for the access line of a request whose target, as the log shows it, is this one.
+    #[track_caller]
+    pub fn access(&self, target: &str) -> Vec<String> {
+        self.find(target, |line| {
+            let fields: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            (fields.get(3)? == target).then_some(fields)
+        })
+    }
+
+    #[track_caller]
+    fn find<T>(&self, wanted: &str, matches: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.0.0.lock().unwrap();
+        loop {
+            if let Some(found) = lines.iter().find_map(|line| matches(line)) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let all = lines.join("\n");
+                drop(lines);
+                panic!("no line with {wanted:?} on stderr:\n{all}");
+            }
+            lines = self.0.1.wait_timeout(lines, left.min(Duration::from_millis(200))).unwrap().0;
+        }
+    }
+
+    #[track_caller]
+    fn address(&self, scheme: &str) -> SocketAddr {
+        let start = format!("listening on {scheme}://");
+        // `*` stands for every address of the machine.
+        self.find(&start, |line| {
+            let authority = line.split_once(&start)?.1.split_whitespace().next()?;
+            authority.replace('*', "127.0.0.1").parse().ok()
+        })
+    }
+}
+
+/// The bytes of a file in tests/data.
+#[track_caller]
+pub fn data(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

@@ -1,0 +1,113 @@
+//! The token hook of somebody's own binary: `examples/token.rs`, which accepts `t=letmein` alone.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::folder::Folder;
+use crate::support::merged;
+use crate::support::origin::{RawOrigin, object};
+use crate::support::pictures::{self, RED, size_of};
+use crate::support::server::{PROGRAM, Server, Setup};
+
+/// Where Cargo puts the example when it builds the tests.
+fn example() -> PathBuf {
+    let path = Path::new(PROGRAM).with_file_name("examples").join("token");
+    assert!(path.is_file(), "{} is missing: `cargo build --example token` makes it", path.display());
+    path
+}
+
+fn start(handler: Value) -> Server {
+    Setup::new(json!({"handlers": [handler]})).program(example()).start()
+}
+
+fn picture() -> Vec<u8> {
+    pictures::png(pictures::gradient(80, 60))
+}
+
+#[test]
+fn only_a_request_with_a_good_token_gets_the_picture() {
+    let folder = Folder::new().with("a.png", &picture());
+    let server = start(folder.handler());
+    for query in ["?t=letmein", "?w=40&t=letmein", "?t=let%6Dein&w=40", "?%74=letmein"] {
+        server.get(&format!("/h/a.png{query}")).ok();
+    }
+    for query in [
+        "",
+        "?t=",
+        "?t",
+        "?w=40",
+        "?t=letmei",
+        "?t=letmein%20",
+        "?t=LETMEIN",
+        "?T=letmein",
+        "?t=let%256Dein",
+        "?t=%00",
+    ] {
+        let answer = server.get(&format!("/h/a.png{query}")).failed("token_refused");
+        assert!(answer.cache_control().contains(&"no-store"), "{query}");
+    }
+    let sized = server.get("/h/a.png?w=30&h=20&t=wrong").failed("token_refused");
+    assert_eq!(size_of(&sized.body), (30, 20), "the error image, in the size that was asked for");
+    // What is no picture needs no token, and a malformed request is told so first.
+    assert_eq!(server.get("/-/health").status, 200);
+    assert_eq!(server.get("/h/a.png?t=letmein&t=letmein").status, 400);
+}
+
+#[test]
+fn a_refused_token_is_403_when_statuses_are_precise() {
+    let folder = Folder::new().with("a.png", &picture());
+    let server = start(merged(folder.handler(), json!({"error_status": "precise"})));
+    let answer = server.get("/h/a.png");
+    assert_eq!((answer.status, answer.header("X-Error")), (403, Some("token_refused")));
+}
+
+#[test]
+fn a_refused_request_does_not_reach_the_origin() {
+    let origin = RawOrigin::always(object(&picture()));
+    let server = start(origin.handler());
+    server.get("/h/a.png?t=wrong").failed("token_refused");
+    assert_eq!(origin.accepted(), 0);
+    server.get("/h/a.png?t=letmein").ok();
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn a_cached_picture_needs_the_token_as_well() {
+    let origin = RawOrigin::always(object(&pictures::png(pictures::solid(4, 4, RED))));
+    let cache = Folder::new();
+    let server = start(merged(origin.handler(), json!({"cache_path": cache.path()})));
+    let first = server.get("/h/a.png?t=letmein").ok();
+    assert_eq!(server.get("/h/a.png?t=letmein").ok().expect("X-Cache"), "hit");
+    server.get("/h/a.png").failed("token_refused");
+    let tag = first.expect("ETag");
+    server.get_with("/h/a.png", &[("If-None-Match", tag)]).failed("token_refused");
+    server.get_with("/h/a.png?t=wrong", &[("Range", "bytes=0-1")]).failed("token_refused");
+    let unchanged = server.get_with("/h/a.png?t=letmein", &[("If-None-Match", tag)]);
+    assert_eq!(unchanged.status, 304);
+}
+
+#[test]
+fn without_the_token_nobody_learns_what_is_there() {
+    let folder = Folder::new();
+    let server = start(folder.handler());
+    server.get("/h/missing.png?t=wrong").failed("token_refused");
+    server.get("/h/missing.png?t=letmein").failed("not_found");
+}
+
+#[test]
+fn a_token_is_not_written_into_the_log() {
+    let folder = Folder::new().with("a.png", &picture());
+    let server = start(folder.handler());
+    server.get("/h/a.png?w=1&t=letmein").ok();
+    server.get("/h/a.png?t=let%6Dein&w=2").ok();
+    server.get("/h/a.png?%74=letmein&w=3").ok();
+    server.get("/h/a.png?t=wrong-and-private").failed("token_refused");
+    server.log.access("/h/a.png?w=1&t=[redacted]");
+    let refused = server.log.access("/h/a.png?t=[redacted]");
+    assert_eq!(refused.last().map(String::as_str), Some("token_refused"));
+    let log = server.log.lines().join("\n");
+    for secret in ["letmein", "let%6Dein", "wrong-and-private"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}
