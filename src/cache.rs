@@ -13,7 +13,9 @@
 //! entry that does not match for one that is not there.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -92,6 +94,8 @@ struct Description {
 pub struct DiskCache {
     root: PathBuf,
     time: CacheTime,
+    /// Tells this process's temporary files from every other's.
+    random: u64,
     /// Files whose checksum was right when it was last computed.
     verified: Mutex<HashMap<PathBuf, Identity>>,
 }
@@ -121,7 +125,8 @@ pub struct Entry<'c> {
 impl DiskCache {
     /// The cache in this folder.
     pub fn new(folder: &Path, time: CacheTime) -> DiskCache {
-        DiskCache { root: folder.join(VERSION), time, verified: Mutex::new(HashMap::new()) }
+        let random = RandomState::new().build_hasher().finish();
+        DiskCache { root: folder.join(VERSION), time, random, verified: Mutex::default() }
     }
 
     fn path(&self, name: &Name) -> PathBuf {
@@ -219,8 +224,9 @@ impl DiskCache {
         head.extend_from_slice(&Sha256::digest(&description)[..8]);
         head.extend_from_slice(&description);
 
+        // Process ids repeat, in containers above all, and a killed process leaves its file behind.
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = folder.join(format!(".tmp-{}-{number}", std::process::id()));
+        let temporary = folder.join(format!(".tmp-{:016x}-{number}", self.random));
         let mut file = match File::create_new(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(folder)?;

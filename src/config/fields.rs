@@ -31,23 +31,50 @@ impl std::error::Error for ConfigError {}
 
 pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 
-/// An object whose fields are asked for one by one; [`Fields::finish`] refuses the ones that nobody asked for.
+/// An object whose fields are asked for one by one.
 pub(super) struct Fields<'v> {
     path: String,
     members: &'v [(String, Value)],
-    asked: Vec<&'static str>,
+    known: &'static [&'static str],
 }
 
 impl<'v> Fields<'v> {
-    pub fn of(value: &'v Value, path: impl Into<String>) -> Result<Fields<'v>> {
+    /// The fields of an object, which must all be known. That is looked at first of all: a misspelt field is
+    /// worth telling before the required one that it was meant to be.
+    pub fn of(
+        value: &'v Value,
+        path: impl Into<String>,
+        known: &'static [&'static str],
+    ) -> Result<Fields<'v>> {
         let path = path.into();
         match value {
-            Value::Object(members) => Ok(Fields { path, members, asked: Vec::new() }),
+            Value::Object(members) => {
+                let fields = Fields { path, members, known };
+                fields.refuse_unknown()?;
+                Ok(fields)
+            }
             other => {
                 let path = if path.is_empty() { "the configuration".to_owned() } else { path };
                 Err(ConfigError::new(path, format!("must be an object, not {}", other.kind())))
             }
         }
+    }
+
+    fn refuse_unknown(&self) -> Result<()> {
+        for (member, _) in self.members {
+            if self.known.iter().any(|name| name == member) {
+                continue;
+            }
+            let likeliest = self.known.iter().map(|name| (edits(member, name), name)).min();
+            let message = match likeliest {
+                Some((distance, name)) if distance <= 1 + name.len() / 4 => {
+                    format!("unknown field, did you mean {name}?")
+                }
+                _ => "unknown field".to_owned(),
+            };
+            return Err(self.error(member, message));
+        }
+        Ok(())
     }
 
     /// The JSON path of a field of this object.
@@ -63,12 +90,12 @@ impl<'v> Fields<'v> {
         self.error(name, format!("must be {wanted}, not {}", value.kind()))
     }
 
-    pub fn get(&mut self, name: &'static str) -> Option<&'v Value> {
-        self.asked.push(name);
+    pub fn get(&self, name: &'static str) -> Option<&'v Value> {
+        debug_assert!(self.known.contains(&name), "{name} is read but not known");
         self.members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
     }
 
-    pub fn bool(&mut self, name: &'static str) -> Result<Option<bool>> {
+    pub fn bool(&self, name: &'static str) -> Result<Option<bool>> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Bool(value)) => Ok(Some(*value)),
@@ -76,7 +103,7 @@ impl<'v> Fields<'v> {
         }
     }
 
-    pub fn integer(&mut self, name: &'static str, range: RangeInclusive<i64>) -> Result<Option<i64>> {
+    pub fn integer(&self, name: &'static str, range: RangeInclusive<i64>) -> Result<Option<i64>> {
         let (low, high) = (*range.start(), *range.end());
         match self.get(name) {
             None => Ok(None),
@@ -95,8 +122,16 @@ impl<'v> Fields<'v> {
         }
     }
 
+    /// Seconds, fractions and 0 allowed.
+    pub fn seconds_or_none(&self, name: &'static str) -> Result<Option<Duration>> {
+        match self.get(name) {
+            Some(Value::Number(0.0)) => Ok(Some(Duration::ZERO)),
+            _ => self.seconds(name),
+        }
+    }
+
     /// Seconds above zero, fractions allowed.
-    pub fn seconds(&mut self, name: &'static str) -> Result<Option<Duration>> {
+    pub fn seconds(&self, name: &'static str) -> Result<Option<Duration>> {
         const LONGEST: f64 = 86_400.0;
         match self.get(name) {
             None => Ok(None),
@@ -110,7 +145,7 @@ impl<'v> Fields<'v> {
         }
     }
 
-    pub fn string(&mut self, name: &'static str) -> Result<Option<&'v str>> {
+    pub fn string(&self, name: &'static str) -> Result<Option<&'v str>> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(value)) => Ok(Some(value)),
@@ -119,7 +154,7 @@ impl<'v> Fields<'v> {
     }
 
     /// A string that must say something if it is there.
-    pub fn text(&mut self, name: &'static str) -> Result<Option<&'v str>> {
+    pub fn text(&self, name: &'static str) -> Result<Option<&'v str>> {
         match self.string(name)? {
             Some("") => Err(self.error(name, "must not be empty")),
             other => Ok(other),
@@ -127,7 +162,7 @@ impl<'v> Fields<'v> {
     }
 
     /// A string that may be written as `"$NAME"` and is then read from the environment.
-    pub fn secret(&mut self, name: &'static str) -> Result<Option<String>> {
+    pub fn secret(&self, name: &'static str) -> Result<Option<String>> {
         match self.text(name)? {
             None => Ok(None),
             Some(written) => match written.strip_prefix('$') {
@@ -143,7 +178,7 @@ impl<'v> Fields<'v> {
         }
     }
 
-    pub fn array(&mut self, name: &'static str) -> Result<Option<&'v [Value]>> {
+    pub fn array(&self, name: &'static str) -> Result<Option<&'v [Value]>> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::Array(items)) => Ok(Some(items)),
@@ -151,38 +186,20 @@ impl<'v> Fields<'v> {
         }
     }
 
-    pub fn object(&mut self, name: &'static str) -> Result<Option<Fields<'v>>> {
+    pub fn object(&self, name: &'static str, known: &'static [&'static str]) -> Result<Option<Fields<'v>>> {
         match self.get(name) {
             None => Ok(None),
-            Some(value) => Fields::of(value, self.path(name)).map(Some),
+            Some(value) => Fields::of(value, self.path(name), known).map(Some),
         }
     }
 
     /// A field that the contract names and this version does not act on yet. It is refused rather than
     /// ignored: a limit or a token check that silently does nothing is worse than none.
-    pub fn not_yet(&mut self, names: &[&'static str]) -> Result<()> {
+    pub fn not_yet(&self, names: &[&'static str]) -> Result<()> {
         for &name in names {
             if self.get(name).is_some() {
                 return Err(self.error(name, "this version does not act on this field yet; remove it"));
             }
-        }
-        Ok(())
-    }
-
-    /// Refuses the fields that nobody asked for, with the likeliest meant name.
-    pub fn finish(self) -> Result<()> {
-        for (member, _) in self.members {
-            if self.asked.iter().any(|name| name == member) {
-                continue;
-            }
-            let likeliest = self.asked.iter().map(|name| (edits(member, name), name)).min();
-            let message = match likeliest {
-                Some((distance, name)) if distance <= 1 + name.len() / 4 => {
-                    format!("unknown field, did you mean {name}?")
-                }
-                _ => "unknown field".to_owned(),
-            };
-            return Err(self.error(member, message));
         }
         Ok(())
     }
@@ -210,12 +227,10 @@ mod tests {
     use super::super::relaxed_json::parse;
     use super::*;
 
-    fn with<T>(text: &str, read: impl FnOnce(&mut Fields) -> Result<T>) -> std::result::Result<T, String> {
+    fn with<T>(text: &str, read: impl FnOnce(&Fields) -> Result<T>) -> std::result::Result<T, String> {
         let value = parse(text).unwrap();
-        let mut fields = Fields::of(&value, "top").map_err(|error| error.to_string())?;
-        let got = read(&mut fields).map_err(|error| error.to_string())?;
-        fields.finish().map_err(|error| error.to_string())?;
-        Ok(got)
+        let fields = Fields::of(&value, "top", &["a", "bucket_name"]).map_err(|error| error.to_string())?;
+        read(&fields).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -228,7 +243,7 @@ mod tests {
 
     #[test]
     fn errors_say_path_and_reason() {
-        let error = |text, read: fn(&mut Fields) -> Result<()>| with(text, read).unwrap_err();
+        let error = |text, read: fn(&Fields) -> Result<()>| with(text, read).unwrap_err();
         assert_eq!(
             error(r#"{"a": 1}"#, |f| f.bool("a").map(drop)),
             "top.a: must be true or false, not a number"

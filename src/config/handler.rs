@@ -7,6 +7,57 @@ use super::fields::{Fields, Result};
 use super::relaxed_json::Value;
 use crate::format::Format;
 
+const FIELDS: &[&str] = &[
+    "name",
+    "prefix",
+    "aws",
+    "directory",
+    "error_image",
+    "output_format",
+    "cache_enabled",
+    "cache_path",
+    "cache_time",
+    "allowed_formats",
+    "max_dimension",
+    "error_status",
+    "cors_origin",
+    "fail_on",
+    "token",
+    "presets",
+    "presets_only",
+    "allowed_sizes",
+    "cache_max_bytes",
+    "cache_min_free",
+    "negative_cache_time",
+    "stale_while_revalidate",
+    "stale_if_error",
+    "originals_cache",
+];
+const NOT_YET: [&str; 10] = [
+    "token",
+    "presets",
+    "presets_only",
+    "allowed_sizes",
+    "cache_max_bytes",
+    "cache_min_free",
+    "negative_cache_time",
+    "stale_while_revalidate",
+    "stale_if_error",
+    "originals_cache",
+];
+const AWS_FIELDS: &[&str] = &[
+    "bucket_name",
+    "file_path",
+    "region",
+    "endpoint",
+    "path_style",
+    "aws_access",
+    "aws_secret",
+    "session_token",
+    "anonymous",
+    "ca_file",
+];
+
 /// `cache_time` when it is missing: a week.
 pub const DEFAULT_CACHE_SECONDS: u64 = 604_800;
 /// `max_dimension` when it is missing.
@@ -155,7 +206,8 @@ impl Handler {
         }
     }
 
-    pub(super) fn read(mut fields: Fields) -> Result<Handler> {
+    pub(super) fn read(value: &Value, path: String) -> Result<Handler> {
+        let fields = &Fields::of(value, path, FIELDS)?;
         let name = fields.text("name")?;
         let prefix = fields.text("prefix")?;
         let (route, route_field) = match (prefix, name) {
@@ -163,10 +215,10 @@ impl Handler {
             (None, Some(name)) => (name, "name"),
             (None, None) => return Err(fields.error("name", "required when there is no prefix")),
         };
-        check_route(&fields, route_field, route)?;
+        check_route(fields, route_field, route)?;
 
-        let origin = origin(&mut fields)?;
-        let error_image = error_image(&mut fields)?;
+        let origin = origin(fields)?;
+        let error_image = error_image(fields)?;
         let output_format = match fields.string("output_format")? {
             None | Some("") => None,
             Some(written) => Some(Format::parse(&written.to_ascii_lowercase()).ok_or_else(|| {
@@ -179,8 +231,8 @@ impl Handler {
             Some(0) => CacheTime::Forever,
             Some(seconds) => CacheTime::Seconds(seconds.unsigned_abs()),
         };
-        let cache = cache(&mut fields, cache_time)?;
-        let allowed_formats = allowed_formats(&mut fields)?;
+        let cache = cache(fields, cache_time)?;
+        let allowed_formats = allowed_formats(fields)?;
         let max_dimension = fields
             .integer("max_dimension", 1..=LARGEST_MAX_DIMENSION)?
             .and_then(|most| u32::try_from(most).ok())
@@ -210,20 +262,8 @@ impl Handler {
                     .error("fail_on", format!("must be none, truncated, error or warning, not {other:?}")));
             }
         };
-        fields.not_yet(&[
-            "token",
-            "presets",
-            "presets_only",
-            "allowed_sizes",
-            "cache_max_bytes",
-            "cache_min_free",
-            "negative_cache_time",
-            "stale_while_revalidate",
-            "stale_if_error",
-            "originals_cache",
-        ])?;
+        fields.not_yet(&NOT_YET)?;
         let route = route.to_owned();
-        fields.finish()?;
         Ok(Handler {
             route,
             route_field,
@@ -256,9 +296,9 @@ fn check_route(fields: &Fields, field: &str, route: &str) -> Result<()> {
     Ok(())
 }
 
-fn origin(fields: &mut Fields) -> Result<Origin> {
+fn origin(fields: &Fields) -> Result<Origin> {
     let directory = fields.text("directory")?;
-    let aws = fields.object("aws")?;
+    let aws = fields.object("aws", AWS_FIELDS)?;
     match (directory, aws) {
         (Some(_), Some(_)) => {
             Err(fields.error("directory", "a handler has either aws or directory, not both"))
@@ -273,11 +313,11 @@ fn origin(fields: &mut Fields) -> Result<Origin> {
             }
             Ok(Origin::Directory(folder))
         }
-        (None, Some(aws)) => Ok(Origin::S3(s3(aws)?)),
+        (None, Some(aws)) => Ok(Origin::S3(s3(&aws)?)),
     }
 }
 
-fn s3(mut aws: Fields) -> Result<S3> {
+fn s3(aws: &Fields) -> Result<S3> {
     let bucket = aws.text("bucket_name")?.ok_or_else(|| aws.error("bucket_name", "required"))?.to_owned();
     if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         return Err(
@@ -299,18 +339,17 @@ fn s3(mut aws: Fields) -> Result<S3> {
     // A bucket name with dots does not match the wildcard certificate of *.s3.amazonaws.com, and few private
     // endpoints resolve bucket.host: both want the path style.
     let path_style = aws.bool("path_style")?.unwrap_or(endpoint.is_some() || bucket.contains('.'));
-    let credentials = credentials(&mut aws)?;
+    let credentials = credentials(aws)?;
     let ca_file = aws.text("ca_file")?.map(PathBuf::from);
     if let Some(path) = &ca_file {
         std::fs::metadata(path)
             .map_err(|error| aws.error("ca_file", format!("{}: can't be read: {error}", path.display())))?;
     }
     let json_path = aws.path("").trim_end_matches('.').to_owned();
-    aws.finish()?;
     Ok(S3 { bucket, folder, region, endpoint, path_style, credentials, ca_file, json_path })
 }
 
-fn credentials(aws: &mut Fields) -> Result<Credentials> {
+fn credentials(aws: &Fields) -> Result<Credentials> {
     let access = aws.secret("aws_access")?;
     let secret = aws.secret("aws_secret")?;
     let session_token = aws.secret("session_token")?;
@@ -344,7 +383,7 @@ fn checked_endpoint(written: &str) -> std::result::Result<String, String> {
     Ok(written.trim_end_matches('/').to_owned())
 }
 
-fn error_image(fields: &mut Fields) -> Result<ErrorImage> {
+fn error_image(fields: &Fields) -> Result<ErrorImage> {
     let Some(path) = fields.text("error_image")? else {
         return Ok(ErrorImage { bytes: DEFAULT_ERROR_IMAGE.into(), format: Format::Jpeg });
     };
@@ -364,7 +403,7 @@ fn error_image(fields: &mut Fields) -> Result<ErrorImage> {
     Ok(ErrorImage { bytes: bytes.into(), format })
 }
 
-fn cache(fields: &mut Fields, time: CacheTime) -> Result<Option<Cache>> {
+fn cache(fields: &Fields, time: CacheTime) -> Result<Option<Cache>> {
     let enabled = fields.bool("cache_enabled")?;
     let path = fields.text("cache_path")?;
     if enabled == Some(false) || time == CacheTime::Never {
@@ -389,7 +428,7 @@ fn prove_writable(folder: &Path) -> std::io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
-fn allowed_formats(fields: &mut Fields) -> Result<Option<Vec<String>>> {
+fn allowed_formats(fields: &Fields) -> Result<Option<Vec<String>>> {
     let Some(items) = fields.array("allowed_formats")? else { return Ok(None) };
     let mut extensions = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {

@@ -4,6 +4,25 @@ use std::time::Duration;
 
 use super::fields::{Fields, Result};
 
+pub(super) const FIELDS: &[&str] = &[
+    "connections",
+    "head_timeout",
+    "idle_timeout",
+    "write_timeout",
+    "queue_length",
+    "queue_timeout",
+    "render_timeout",
+    "stop_timeout",
+    "stop_delay",
+    "renders_at_once",
+    "fetches_at_once",
+    "origin_connect_timeout",
+    "origin_first_byte_timeout",
+    "origin_timeout",
+    "origin_max_bytes",
+    "source_max_pixels",
+];
+
 /// Every deadline and size limit. The defaults suit one instance behind a load balancer.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -62,9 +81,9 @@ impl Limits {
             origin_max_bytes: 64 << 20,
             source_max_pixels: 50_000_000,
         };
-        let Some(mut fields) = fields else { return Ok(limits) };
+        let Some(fields) = fields else { return Ok(limits) };
         {
-            let mut seconds = |name, field: &mut Duration| -> Result<()> {
+            let seconds = |name, field: &mut Duration| -> Result<()> {
                 *field = fields.seconds(name)?.unwrap_or(*field);
                 Ok(())
             };
@@ -74,12 +93,12 @@ impl Limits {
             seconds("queue_timeout", &mut limits.queue_timeout)?;
             seconds("render_timeout", &mut limits.render_timeout)?;
             seconds("stop_timeout", &mut limits.stop_timeout)?;
-            seconds("stop_delay", &mut limits.stop_delay)?;
             seconds("origin_connect_timeout", &mut limits.origin_connect_timeout)?;
             seconds("origin_first_byte_timeout", &mut limits.origin_first_byte_timeout)?;
             seconds("origin_timeout", &mut limits.origin_timeout)?;
         }
-        let mut count = |name, field: &mut usize, least: i64, most: i64| -> Result<()> {
+        limits.stop_delay = fields.seconds_or_none("stop_delay")?.unwrap_or_default();
+        let count = |name, field: &mut usize, least: i64, most: i64| -> Result<()> {
             if let Some(written) = fields.integer(name, least..=most)? {
                 *field = usize::try_from(written).unwrap_or(usize::MAX);
             }
@@ -89,7 +108,7 @@ impl Limits {
         count("queue_length", &mut limits.queue_length, 0, 1_000_000)?;
         count("renders_at_once", &mut limits.renders_at_once, 1, 1024)?;
         count("fetches_at_once", &mut limits.fetches_at_once, 1, 1024)?;
-        let mut size = |name, field: &mut u64, most: i64| -> Result<()> {
+        let size = |name, field: &mut u64, most: i64| -> Result<()> {
             if let Some(written) = fields.integer(name, 1..=most)? {
                 *field = written.unsigned_abs();
             }
@@ -97,7 +116,6 @@ impl Limits {
         };
         size("origin_max_bytes", &mut limits.origin_max_bytes, 4 << 30)?;
         size("source_max_pixels", &mut limits.source_max_pixels, 10_000_000_000)?;
-        fields.finish()?;
         Ok(limits)
     }
 }

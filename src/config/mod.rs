@@ -15,6 +15,25 @@ use fields::{Fields, Result};
 pub use handler::{CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, S3};
 pub use limits::Limits;
 
+const FIELDS: &[&str] = &[
+    "handlers",
+    "address",
+    "http_port",
+    "https_enabled",
+    "https_strict",
+    "https_port",
+    "https_cert",
+    "https_key",
+    "limits",
+    "access_log",
+    "trusted_proxies",
+    "admin",
+    "memory_cache",
+    "user",
+    "http_socket",
+];
+const NOT_YET: [&str; 5] = ["trusted_proxies", "admin", "memory_cache", "user", "http_socket"];
+
 /// The port of `http_port` when it is missing.
 const DEFAULT_HTTP_PORT: u16 = 80;
 
@@ -58,7 +77,7 @@ pub fn read_file(path: &Path) -> Result<String> {
 pub fn parse(text: &str, name: &str) -> Result<Config> {
     let value = relaxed_json::parse(text)
         .map_err(|error| ConfigError::new(name, format!("not valid JSON: {error}")))?;
-    let mut top = Fields::of(&value, "")?;
+    let top = Fields::of(&value, "", FIELDS)?;
 
     let address = match top.text("address")? {
         None => None,
@@ -66,11 +85,11 @@ pub fn parse(text: &str, name: &str) -> Result<Config> {
             top.error("address", format!("must be an IPv4 or IPv6 address without a port, not {written:?}"))
         })?),
     };
-    let http_port = port(&mut top, "http_port")?.unwrap_or(DEFAULT_HTTP_PORT);
-    let https = https(&mut top, http_port)?;
-    let limits = Limits::read(top.object("limits")?)?;
+    let http_port = port(&top, "http_port")?.unwrap_or(DEFAULT_HTTP_PORT);
+    let https = https(&top, http_port)?;
+    let limits = Limits::read(top.object("limits", limits::FIELDS)?)?;
     let access_log = top.bool("access_log")?.unwrap_or(true);
-    top.not_yet(&["trusted_proxies", "admin", "memory_cache", "user", "http_socket"])?;
+    top.not_yet(&NOT_YET)?;
 
     let handlers = match top.array("handlers")? {
         None => return Err(top.error("handlers", "required: a list with at least one handler")),
@@ -78,19 +97,18 @@ pub fn parse(text: &str, name: &str) -> Result<Config> {
         Some(written) => written
             .iter()
             .enumerate()
-            .map(|(index, value)| Handler::read(Fields::of(value, format!("handlers[{index}]"))?))
+            .map(|(index, value)| Handler::read(value, format!("handlers[{index}]")))
             .collect::<Result<Vec<_>>>()?,
     };
-    top.finish()?;
     unique_routes(&handlers)?;
     Ok(Config { handlers, address, http_port, https, limits, access_log })
 }
 
-fn port(top: &mut Fields, name: &'static str) -> Result<Option<u16>> {
+fn port(top: &Fields, name: &'static str) -> Result<Option<u16>> {
     Ok(top.integer(name, 0..=i64::from(u16::MAX))?.and_then(|port| u16::try_from(port).ok()))
 }
 
-fn https(top: &mut Fields, http_port: u16) -> Result<Option<Https>> {
+fn https(top: &Fields, http_port: u16) -> Result<Option<Https>> {
     let enabled = top.bool("https_enabled")?.unwrap_or(false);
     let strict = top.bool("https_strict")?.unwrap_or(false);
     let port = port(top, "https_port")?;

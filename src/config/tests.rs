@@ -60,7 +60,7 @@ fn handler_errors_name_their_path() {
 fn origin_errors_name_their_path() {
     for (aws, expected) in [
         ("{}", "handlers[0].aws.bucket_name: required"),
-        (r#"{"bucket_nam": "b"}"#, "handlers[0].aws.bucket_name: required"),
+        (r#"{"bucket_nam": "b"}"#, "handlers[0].aws.bucket_nam: unknown field, did you mean bucket_name?"),
         (
             r#"{"bucket_name": "b", "file_pat": ""}"#,
             "handlers[0].aws.file_pat: unknown field, did you mean file_path?",

@@ -5,7 +5,7 @@ use std::env;
 use std::fs::{self, DirBuilder};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,7 +32,10 @@ impl PrivateFolder {
         let mut last = io::Error::other("there is no folder for the renderer's socket");
         for place in places {
             match Self::create_in(&place) {
-                Ok(folder) => return Ok(folder),
+                Ok(folder) => {
+                    sweep(&place, &folder.0);
+                    return Ok(folder);
+                }
                 Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", place.display())),
             }
         }
@@ -46,7 +49,6 @@ impl PrivateFolder {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket"));
         }
         private().create(&path)?;
-        sweep(place);
         Ok(PrivateFolder(path))
     }
 
@@ -81,37 +83,51 @@ fn private() -> DirBuilder {
     builder
 }
 
-/// Removes the folders of servers that were killed: old enough, and nobody listens in them. What can't be
-/// removed is not ours.
-fn sweep(place: &Path) {
+/// Removes the folders of servers that were killed: named as ours are, of our user, old enough, with nothing but
+/// sockets in them that nobody listens at.
+fn sweep(place: &Path, ours: &Path) {
     const OLD: Duration = Duration::from_secs(60);
-    let Ok(entries) = fs::read_dir(place) else { return };
+    let (Ok(entries), Ok(our)) = (fs::read_dir(place), fs::symlink_metadata(ours)) else { return };
     for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if !is_name_of_ours(&entry.file_name().to_string_lossy()) {
             continue;
         }
         // Not of what a symbolic link leads to: the place may be open to everyone.
         let Ok(metadata) = entry.metadata() else { continue };
         let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
-        if metadata.is_dir() && age.is_some_and(|age| age > OLD) && !is_lived_in(&entry.path()) {
-            let _ = fs::remove_dir_all(entry.path());
+        let is_old = age.is_some_and(|age| age > OLD);
+        if metadata.is_dir() && metadata.uid() == our.uid() && is_old && is_abandoned(&entry.path()) {
+            for socket in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
+                let _ = fs::remove_file(socket.path());
+            }
+            // Fails, as it should, when something has appeared in it.
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
-fn is_lived_in(folder: &Path) -> bool {
-    match fs::read_dir(folder) {
-        Ok(mut entries) => {
-            entries.any(|entry| entry.is_ok_and(|entry| UnixStream::connect(entry.path()).is_ok()))
-        }
-        Err(_) => true,
-    }
+/// `s3imageserver-{process id}-{16 hexadecimal digits}`
+fn is_name_of_ours(name: &str) -> bool {
+    let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(id, random)| {
+        let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+        is_id && random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+fn is_abandoned(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.flatten().all(|entry| {
+        let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
+        is_socket && UnixStream::connect(entry.path()).is_err()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
 
     #[test]
     fn the_folder_is_private_and_goes_away() {
@@ -136,14 +152,19 @@ mod tests {
             let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
             fs::File::open(path).unwrap().set_modified(hour_ago).unwrap();
         };
-        let (new, old, alive) = (folder("new"), folder("old"), folder("alive"));
-        fs::write(old.join("renderer-1.sock"), b"").unwrap();
-        let _listener = std::os::unix::net::UnixListener::bind(alive.join("renderer-1.sock")).unwrap();
-        let other = place.0.join("other");
-        fs::create_dir(&other).unwrap();
-        [&old, &alive, &other].into_iter().for_each(|path| aged(path));
-        sweep(&place.0);
-        assert_eq!([&new, &old, &alive, &other].map(|path| path.exists()), [true, false, true, true]);
+        let random = "0123456789abcdef";
+        let new = folder(&format!("1-{random}"));
+        let old = folder(&format!("2-{random}"));
+        let alive = folder(&format!("3-{random}"));
+        let strange = folder(&format!("4-{random}"));
+        let source = folder("0.1.0");
+        drop(UnixListener::bind(old.join("renderer-1.sock")).unwrap());
+        let _listener = UnixListener::bind(alive.join("renderer-1.sock")).unwrap();
+        fs::write(strange.join("picture.jpg"), b"").unwrap();
+        [&old, &alive, &strange, &source].into_iter().for_each(|path| aged(path));
+        sweep(&place.0, &place.0);
+        let left = [&new, &old, &alive, &strange, &source].map(|path| path.exists());
+        assert_eq!(left, [true, false, true, true, true]);
     }
 
     #[test]
