@@ -37,6 +37,7 @@ recipe_hash() {
         cd "$RECIPE"
         sha256sum build.sh sources.tsv archives.tsv quantizr.h steps/*.sh
         uname -m
+        # shellcheck disable=SC2016 # dpkg-query fills these in
         table archives.tsv | cut -f 2 | xargs dpkg-query -W -f '${Package} ${Version}\n' 2>/dev/null || true
     } | sha256sum | cut -c 1-16
 }
@@ -69,9 +70,11 @@ install_packages() {
     fi
 }
 
+# os_release KEY: a value of /etc/os-release.
+os_release() { sed -n "s/^$1=\"\{0,1\}\([^\"]*\)\"\{0,1\}$/\1/p" /etc/os-release; }
+
 is_debian() {
-    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null &&
-        [ "$(. /etc/os-release && printf '%s' "${ID:-}")" = debian ]
+    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null && [ "$(os_release ID)" = debian ]
 }
 
 # Without Debian's packages the tools and the archives must be there already.
@@ -80,7 +83,7 @@ by_hand() {
 This is not Debian: native/build.sh can fetch nothing here by itself. To build by hand:
   1. Install a C and C++ compiler, make, pkg-config, meson (1.0 or newer), ninja, cmake and xz, and the headers
      and static archives (.a, position independent) of
-       $(table archives.tsv | cut -f 1 | grep -v libstdc++ | paste -sd ' ')
+       $(table archives.tsv | cut -f 1 | grep -v -e libstdc++ -e glibc | paste -sd ' ')
      The Debian packages are: $(packages | paste -sd ' ')
   2. Put these files (Debian's source tarballs) into one folder:
 $(table sources.tsv | awk -F '\t' '{ printf "       %s  (source package %s, Debian %s)\n", $5, $3, $4 }')
@@ -142,7 +145,7 @@ prepare_apt() {
     APT=$WORK/apt
     rm -rf "$APT"
     mkdir -p "$APT/sources.list.d" "$APT/lists/partial" "$APT/cache/archives/partial"
-    rewrite_sources "$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")" || return 1
+    rewrite_sources "$(os_release VERSION_CODENAME)" || return 1
     {
         apt-config dump | grep -v Invoke
         cat <<CONF
@@ -162,11 +165,11 @@ matches() { [ "$(sha256sum <"$1" | cut -d ' ' -f 1)" = "$2" ]; }
 
 # fetch_sources: every tarball of sources.tsv into $ROOT/sources, or the log's end and exit 1.
 fetch_sources() {
-    local name version package suite file sha licence folder=${NATIVE_SOURCES:-}
+    local name version package suite file sha folder=${NATIVE_SOURCES:-}
     mkdir -p "$ROOT/sources"
-    while IFS=$'\t' read -r name version package suite file sha licence; do
+    while IFS=$'\t' read -r name version package suite file sha _; do
         if [ -n "$folder" ]; then
-            [ -f "$folder/$file" ] || fail "NATIVE_SOURCES has no $file ($licence, source package $package of Debian $suite)"
+            [ -f "$folder/$file" ] || fail "NATIVE_SOURCES has no $file (source package $package of Debian $suite)"
             matches "$folder/$file" "$sha" || fail "$folder/$file is not the $name $version we pin: its SHA-256 is not $sha"
             cp "$folder/$file" "$ROOT/sources/$file.new"
             mv "$ROOT/sources/$file.new" "$ROOT/sources/$file"
@@ -175,7 +178,7 @@ fetch_sources() {
         if [ -f "$ROOT/sources/$file" ] && matches "$ROOT/sources/$file" "$sha"; then continue; fi
         if [ -z "${APT:-}" ]; then
             printf 'fetching the sources\n'
-            prepare_apt >>"$LOG" 2>&1 || log_end "apt could not list Debian's source packages"
+            prepare_apt >>"$LOG" 2>&1 || log_end "this machine's apt sources give no Debian source packages (NATIVE_SOURCES is the other way: --help)"
         fi
         mkdir -p "$APT/download"
         (cd "$APT/download" && APT_CONFIG=$APT/apt.conf apt-get -q source --download-only --tar-only "$package/$suite") \
@@ -195,10 +198,25 @@ log_end() {
     fail "$1; the whole log is $LOG"
 }
 
+# Whoever passes the binary on must pass these on with it. The folders left out are not compiled in.
+keep_licences() {
+    local text
+    mkdir -p "$WORK/licences"
+    (
+        cd "$WORK/source/$1"
+        find -L . -maxdepth 4 \( -name plugins -o -name utils -o -name examples -o -name docs \) -prune -o \
+            -type f \( -iname 'copying*' -o -iname 'licen[sc]e*' \) -print
+    ) |
+        while IFS= read -r text; do
+            text=${text#./}
+            cp -L "$WORK/source/$1/$text" "$WORK/licences/$1-${text//\//-}"
+        done
+}
+
 build_libraries() {
-    local name version package suite file sha licence number=0 count started
+    local name version file number=0 count started
     count=$(table sources.tsv | wc -l)
-    while IFS=$'\t' read -r name version package suite file sha licence; do
+    while IFS=$'\t' read -r name version _ _ file _; do
         number=$((number + 1))
         [ ! -e "$WORK/done/$name" ] || continue
         printf '[%d/%d] %s %s … ' "$number" "$count" "$name" "$version"
@@ -210,38 +228,50 @@ build_libraries() {
             tar xf "$ROOT/sources/$file" --strip-components=1
             bash -euo pipefail -c '. "$1"; . "$2"' step "$RECIPE/steps/helpers.sh" "$RECIPE/steps/$name.sh"
         ) >>"$LOG" 2>&1 </dev/null || log_end "$name $version could not be built"
+        keep_licences "$name"
         rm -rf "${WORK:?}/source/$name"
         touch "$WORK/done/$name"
         printf '%d s\n' $((SECONDS - started))
     done < <(table sources.tsv)
 }
 
-# The machine's version of a library that is copied, not built.
+# installed_version PACKAGE MODULE: the machine's version of a library that is copied, not built.
 installed_version() {
     local version
-    version=$(dpkg-query -W -f '${Version}' "$1" 2>/dev/null) || version=$(pkg-config --modversion "$2" 2>/dev/null) ||
-        version=unknown
-    printf '%s' "${version#*:}"
+    case $2 in
+    gcc) c++ -dumpfullversion && return ;;
+    glibc) version=$(getconf GNU_LIBC_VERSION) && version=${version#glibc } ;;
+    *) version=$(pkg-config --modversion "$2") ;;
+    esac
+    # Debian's own version says which security fixes are in.
+    dpkg-query -W -f '${Version}\n' "$1" 2>/dev/null | sed 's/^[0-9]*://' | grep . ||
+        printf '%s\n' "${version:-unknown}"
+}
+
+# Files that change when Debian's version of a copied archive does: cargo asks --where again then.
+watch_list() {
+    local package
+    for package in $(table archives.tsv | cut -f 2); do
+        find /var/lib/dpkg/info -name "$package.list" -o -name "$package:*.list" 2>/dev/null || true
+    done
 }
 
 # Only archives, and all of them, in one folder: the linker given that folder can pick no shared library.
 assemble() {
-    local name version package archives archive path licence out=$WORK/out
+    local name package module archives archive path out=$WORK/out
     rm -rf "$out"
     mkdir -p "$out/lib"
+    cp -R "$WORK/licences" "$out/"
     cp "$STAGE$FIXED_PREFIX"/lib/*.a "$out/lib/"
-    {
-        table sources.tsv | awk -F '\t' '{ print $1, $2 }' | tac
-        while IFS=$'\t' read -r name package archives licence; do
-            if [ "$name" = libstdc++ ]; then version=$("${CXX:-c++}" -dumpfullversion); else
-                version=$(installed_version "$package" "$name"); fi
-            printf '%s %s\n' "$name" "$version"
-        done < <(table archives.tsv)
-        printf 'glibc %s\n' "$(installed_version libc6-dev glibc)"
-    } >"$out/versions.txt"
-    while IFS=$'\t' read -r name package archives licence; do
+    table sources.tsv | awk -F '\t' '{ print $1, $2 }' | tac >"$out/versions.txt"
+    while IFS=$'\t' read -r name package module archives _; do
+        printf '%s %s\n' "$name" "$(installed_version "$package" "$module")" >>"$out/versions.txt"
+        if [ -f "/usr/share/doc/$package/copyright" ]; then
+            cp -L "/usr/share/doc/$package/copyright" "$out/licences/$name-copyright"
+        fi
+        [ "$archives" != - ] || continue
         for archive in $archives; do
-            path=$("${CC:-cc}" -print-file-name="${archive%\?}")
+            path=$(cc -print-file-name="${archive%\?}")
             if [ -f "$path" ]; then
                 cp -L "$path" "$out/lib/"
             elif [ "$archive" = "${archive%\?}" ]; then
@@ -249,7 +279,9 @@ assemble() {
             fi
         done
     done < <(table archives.tsv)
+    watch_list >"$out/watch.txt"
     touch "$out/complete"
+    rm -rf "$TARGET"
     mv "$out" "$TARGET"
 }
 
@@ -261,10 +293,12 @@ case ${1:-} in
 *) usage >&2 && exit 2 ;;
 esac
 
-mkdir -p "$ROOT"
-if is_debian; then install_packages; elif [ -z "${NATIVE_SOURCES:-}" ]; then by_hand; fi
 TARGET=$ROOT/native-$(recipe_hash)
 [ ! -e "$TARGET/complete" ] || exit 0
+mkdir -p "$ROOT"
+if is_debian; then install_packages; elif [ -z "${NATIVE_SOURCES:-}" ]; then by_hand; fi
+# Once more: the versions of packages installed just now are part of it.
+TARGET=$ROOT/native-$(recipe_hash)
 
 # Two builds at once: the second waits, and then finds everything done.
 exec 9>"$TARGET.lock"
@@ -278,12 +312,13 @@ JOBS=$(nproc)
 mkdir -p "$WORK/done" "$STAGE$FIXED_PREFIX"
 : >"$LOG"
 export RECIPE FIXED_PREFIX STAGE JOBS
-# The caller's flags and search paths are not part of the recipe.
-unset CFLAGS CXXFLAGS CPPFLAGS LDFLAGS DESTDIR PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR MAKEFLAGS
-# No path of this machine inside the archives.
-export CFLAGS="-O3 -ffunction-sections -fdata-sections -ffile-prefix-map=$WORK/source="
+# The caller's compiler and flags are not part of the recipe.
+unset CC CXX AR CPPFLAGS LDFLAGS DESTDIR MAKEFLAGS
+# Strangers' pixels go through this code: Debian's hardening. The prefix map keeps this machine's paths out of it.
+export CFLAGS="-O3 -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 \
+-ffunction-sections -fdata-sections -ffile-prefix-map=$WORK/source="
 export CXXFLAGS=$CFLAGS
-export PKG_CONFIG_PATH=$STAGE$FIXED_PREFIX/lib/pkgconfig
+export PKG_CONFIG_PATH=$STAGE$FIXED_PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 # libvips' build runs glib's tools (glib-mkenums).
 export PATH=$STAGE$FIXED_PREFIX/bin:$PATH
 export LC_ALL=C.UTF-8

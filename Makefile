@@ -1,0 +1,57 @@
+# The one way to build, test and install the server. `make help` lists what there is.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINARY := s3imageserver
+MAX_BYTES := 20000000
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+BUILT = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/$(BINARY)
+
+.DEFAULT_GOAL := build
+.PHONY: build run test bench native install clean help cargo
+
+build: native ## build ./s3imageserver, one static binary (the default)
+	cargo build --release --locked
+	@if readelf -lW $(BUILT) | grep -q INTERP || readelf -dW $(BUILT) | grep -q NEEDED; then \
+		echo "the binary is not static: is RUSTFLAGS set? It replaces the flags in .cargo/config.toml." >&2; \
+		exit 1; \
+	fi
+	@size=$$(stat -c %s $(BUILT)); \
+	if [ "$$size" -gt $(MAX_BYTES) ]; then \
+		echo "the binary has $$size bytes, more than the $(MAX_BYTES) we allow ourselves." >&2; \
+		exit 1; \
+	fi; \
+	cmp -s $(BUILT) $(BINARY) || install -m 755 $(BUILT) $(BINARY); \
+	echo "./$(BINARY): static, $$size bytes"
+
+run: build ## build, then serve config.example.json
+	./$(BINARY) -c config.example.json
+
+test: native ## check the formatting, lint, run all tests
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	cargo test --locked
+
+bench: build ## measure against nginx in one run; writes bench/results/summary.md (needs wrk, nginx, curl)
+	bench/run.sh
+
+native: cargo ## install Debian's packages and build the C libraries (once; 3 to 5 minutes on 2 cores)
+	@native/build.sh
+
+# It builds nothing, so that `sudo make install` needs no Rust.
+install: ## copy the built binary to $(DESTDIR)$(PREFIX)/bin (PREFIX is /usr/local)
+	@test -x $(BINARY) || { echo "there is no ./$(BINARY) yet: run make first" >&2; exit 1; }
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/$(BINARY)
+	install -D -m 644 NOTICE $(DESTDIR)$(PREFIX)/share/doc/$(BINARY)/NOTICE
+
+clean: ## remove what was built here (the C libraries stay in their cache)
+	rm -rf $(BINARY) $(or $(CARGO_TARGET_DIR),target)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+cargo:
+	@command -v cargo >/dev/null || { \
+		echo "cargo is missing: install Rust 1.91 or newer, for example with rustup, and run make again." >&2; \
+		exit 1; \
+	}
