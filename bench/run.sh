@@ -11,6 +11,8 @@ PORT=18180
 PEER_PORT=18181
 RESULT=bench/results/summary.md
 work=$(mktemp -d)
+# nginx, started by root, drops to a user of its own.
+chmod 755 "$work"
 pids=()
 stop() {
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
@@ -50,7 +52,9 @@ NGINX
 nginx -c "$work/nginx.conf" 2>>"$work/nginx.log" &
 pids+=($!)
 peer=$!
-sleep 0.5
+for _ in $(seq 100); do curl -sf -o /dev/null "http://127.0.0.1:$PEER_PORT/hit.jpg" && break; sleep 0.05; done
+curl -sf -o "$work/peer.jpg" "http://127.0.0.1:$PEER_PORT/hit.jpg"
+cmp "$work/peer.jpg" "$work/www/hit.jpg"
 
 # CPU ticks (10 ms) of a process and its children.
 ticks() {
