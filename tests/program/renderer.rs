@@ -146,6 +146,18 @@ fn a_renderer_killed_again_and_again_is_started_again_and_again() {
 }
 
 #[test]
+fn a_renderer_that_dies_while_nobody_asks_is_started_again_all_the_same() {
+    let folder = Folder::new().with("a.png", &picture());
+    let server = Server::with_handler(folder.handler());
+    let first = server.renderer();
+    first.signal(Signal::KILL);
+    eventually("another renderer runs", || {
+        let now = server.renderer();
+        now != first && now.lives()
+    });
+}
+
+#[test]
 fn a_renderer_that_hangs_is_replaced() {
     let gate = Gate::new();
     let origin = gated(&gate);
