@@ -39,6 +39,8 @@ const FIXED: usize = 8 + 4 + 8;
 const LONGEST_DESCRIPTION: usize = 16 << 10;
 /// Read at once with the description, so that a usual entry costs one read.
 const FIRST_READ: usize = 64 << 10;
+/// Read when the picture itself is probably not needed: a usual description fits.
+const DESCRIPTION_READ: usize = 1 << 10;
 /// How many entries are remembered as verified before the memory is emptied.
 const MOST_VERIFIED: usize = 1 << 16;
 
@@ -72,6 +74,15 @@ impl Picture {
         let sha256 = hexadecimal(&Sha256::digest(&bytes));
         Picture { bytes, format, sha256, last_modified: last_modified.map(unix_seconds) }
     }
+}
+
+/// What an entry is looked up for. It decides how much is read at once and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The picture.
+    Picture,
+    /// Most likely its description alone: HEAD, or a condition that most likely holds.
+    Description,
 }
 
 /// Everything about an entry that is not its bytes.
@@ -144,9 +155,9 @@ impl DiskCache {
     }
 
     /// The entry of this name, unless there is none, it has expired, or it is damaged; a damaged one is removed.
-    pub fn find(&self, name: &Name) -> Option<Entry<'_>> {
+    pub fn find(&self, name: &Name, need: Need) -> Option<Entry<'_>> {
         let path = self.path(name);
-        match self.open(&path, name) {
+        match self.open(&path, name, need) {
             Ok(entry) => entry,
             Err(error) => {
                 self.drop_damaged(&path, &error);
@@ -155,7 +166,7 @@ impl DiskCache {
         }
     }
 
-    fn open(&self, path: &Path, name: &Name) -> io::Result<Option<Entry<'_>>> {
+    fn open(&self, path: &Path, name: &Name, need: Need) -> io::Result<Option<Entry<'_>>> {
         let mut file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -169,8 +180,16 @@ impl DiskCache {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         };
         let length = usize::try_from(identity.length).unwrap_or(usize::MAX);
-        let mut start = vec![0; length.min(FIRST_READ)];
+        let first = if need == Need::Picture { FIRST_READ } else { DESCRIPTION_READ };
+        let mut start = vec![0; length.min(first)];
         file.read_exact(&mut start)?;
+        let described = FIXED.saturating_add(description_length(&start)?);
+        if described > start.len() && length > start.len() {
+            // A key of the longest kind.
+            let read = start.len();
+            start.resize(described.min(length), 0);
+            file.read_exact(&mut start[read..])?;
+        }
         let (description, body_at) = parse_description(&start)?;
         let format = Format::parse(&description.format).ok_or_else(|| damaged("names an unknown format"))?;
         if description.handler != name.handler
@@ -317,19 +336,23 @@ impl Entry<'_> {
     }
 }
 
-fn parse_description(start: &[u8]) -> io::Result<(Description, usize)> {
+fn description_length(start: &[u8]) -> io::Result<usize> {
     let rest = start.strip_prefix(MAGIC).ok_or_else(|| damaged("is not a cache entry"))?;
-    let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("is too short"))?;
-    let (checksum, rest) = rest.split_first_chunk::<8>().ok_or_else(|| damaged("is too short"))?;
-    let length = u32::from_le_bytes(*length) as usize;
-    if length > LONGEST_DESCRIPTION {
-        return Err(damaged("has too long a description"));
+    let (length, _) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("is too short"))?;
+    match u32::from_le_bytes(*length) as usize {
+        length if length > LONGEST_DESCRIPTION => Err(damaged("has too long a description")),
+        length => Ok(length),
     }
-    let description = rest.get(..length).ok_or_else(|| damaged("is too short"))?;
-    if Sha256::digest(description)[..8] != checksum[..] {
+}
+
+fn parse_description(start: &[u8]) -> io::Result<(Description, usize)> {
+    let end = FIXED + description_length(start)?;
+    let checksum = start.get(FIXED - 8..FIXED).ok_or_else(|| damaged("is too short"))?;
+    let description = start.get(FIXED..end).ok_or_else(|| damaged("is too short"))?;
+    if Sha256::digest(description)[..8] != *checksum {
         return Err(damaged("has a damaged description"));
     }
-    Ok((serde_json::from_slice(description)?, FIXED + length))
+    Ok((serde_json::from_slice(description)?, end))
 }
 
 fn damaged(how: &str) -> io::Error {
@@ -391,12 +414,23 @@ mod tests {
         let cache = DiskCache::new(&folder.0, CacheTime::Seconds(60));
         for length in [0, 1, FIRST_READ - 300, FIRST_READ, FIRST_READ + 1, 1 << 20] {
             cache.store(&name("k", "o"), &picture(length), Some("etag")).unwrap();
-            let entry = cache.find(&name("k", "o")).unwrap();
-            assert_eq!((entry.length(), entry.last_modified()), (length as u64, Some(7)));
-            assert_eq!(entry.read(), Some(picture(length)));
+            for need in [Need::Picture, Need::Description] {
+                let entry = cache.find(&name("k", "o"), need).unwrap();
+                assert_eq!((entry.length(), entry.last_modified()), (length as u64, Some(7)));
+                assert_eq!(entry.read(), Some(picture(length)));
+            }
         }
         let left: Vec<_> = fs::read_dir(cache.path(&name("k", "o")).parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "no temporary file stays: {left:?}");
+    }
+
+    #[test]
+    fn a_description_may_be_longer_than_the_first_read() {
+        let folder = Folder::new("long");
+        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
+        let long = name(&"\u{1}".repeat(1024), "o");
+        cache.store(&long, &picture(5000), None).unwrap();
+        assert_eq!(cache.find(&long, Need::Description).unwrap().read(), Some(picture(5000)));
     }
 
     #[test]
@@ -404,11 +438,11 @@ mod tests {
         let folder = Folder::new("names");
         let cache = DiskCache::new(&folder.0, CacheTime::Forever);
         cache.store(&name("a.png", "w=1"), &picture(9), None).unwrap();
-        assert!(cache.find(&name("a.jpg", "w=1")).is_none());
-        assert!(cache.find(&name("a.png", "w=2")).is_none());
+        assert!(cache.find(&name("a.jpg", "w=1"), Need::Picture).is_none());
+        assert!(cache.find(&name("a.png", "w=2"), Need::Picture).is_none());
         let other = Name { handler: "h2".into(), ..name("a.png", "w=1") };
-        assert!(cache.find(&other).is_none());
-        assert!(cache.find(&name("a.png", "w=1")).is_some());
+        assert!(cache.find(&other, Need::Picture).is_none());
+        assert!(cache.find(&name("a.png", "w=1"), Need::Picture).is_some());
     }
 
     #[test]
@@ -416,10 +450,14 @@ mod tests {
         let folder = Folder::new("expiry");
         let forever = DiskCache::new(&folder.0, CacheTime::Forever);
         forever.store(&name("k", "o"), &picture(9), None).unwrap();
-        assert!(DiskCache::new(&folder.0, CacheTime::Never).find(&name("k", "o")).is_none());
-        assert!(DiskCache::new(&folder.0, CacheTime::Seconds(0)).find(&name("k", "o")).is_none());
-        assert!(DiskCache::new(&folder.0, CacheTime::Seconds(60)).find(&name("k", "o")).is_some());
-        assert!(forever.find(&name("k", "o")).is_some());
+        assert!(DiskCache::new(&folder.0, CacheTime::Never).find(&name("k", "o"), Need::Picture).is_none());
+        assert!(
+            DiskCache::new(&folder.0, CacheTime::Seconds(0)).find(&name("k", "o"), Need::Picture).is_none()
+        );
+        assert!(
+            DiskCache::new(&folder.0, CacheTime::Seconds(60)).find(&name("k", "o"), Need::Picture).is_some()
+        );
+        assert!(forever.find(&name("k", "o"), Need::Picture).is_some());
     }
 
     #[test]
@@ -434,7 +472,7 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             // A new process, so to say: nothing is known to be good.
             let cache = DiskCache::new(&folder.0, CacheTime::Forever);
-            let found = cache.find(&name("k", "o")).and_then(Entry::read);
+            let found = cache.find(&name("k", "o"), Need::Picture).and_then(Entry::read);
             assert_eq!(found.is_some(), path.exists(), "a damaged entry is removed");
             found.is_some()
         };
@@ -453,19 +491,19 @@ mod tests {
         let folder = Folder::new("change");
         let cache = DiskCache::new(&folder.0, CacheTime::Forever);
         cache.store(&name("k", "o"), &picture(40), None).unwrap();
-        assert!(cache.find(&name("k", "o")).and_then(Entry::read).is_some());
+        assert!(cache.find(&name("k", "o"), Need::Picture).and_then(Entry::read).is_some());
         let path = cache.path(&name("k", "o"));
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
-        assert!(cache.find(&name("k", "o")).and_then(Entry::read).is_none());
+        assert!(cache.find(&name("k", "o"), Need::Picture).and_then(Entry::read).is_none());
     }
 
     #[test]
     fn an_unwritable_folder_is_an_error_and_no_panic() {
         let cache = DiskCache::new(Path::new("/proc/no-such-place"), CacheTime::Forever);
         assert!(cache.store(&name("k", "o"), &picture(1), None).is_err());
-        assert!(cache.find(&name("k", "o")).is_none());
+        assert!(cache.find(&name("k", "o"), Need::Picture).is_none());
     }
 }

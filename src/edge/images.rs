@@ -12,7 +12,7 @@ use super::renderer::{Renderer, Trouble};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
 use crate::TokenValidator;
-use crate::cache::{DiskCache, Entry, Name, Picture};
+use crate::cache::{DiskCache, Entry, Name, Need, Picture};
 use crate::config::{CacheTime, Config, DEFAULT_CACHE_SECONDS, Handler};
 use crate::error::{Code, Failure};
 use crate::format::Format;
@@ -147,7 +147,7 @@ impl Images {
 
     fn picture(&self, asked: &Asked, key: String) -> Answer {
         let name = Name { handler: asked.route.identity.clone(), key, options: asked.options.canonical() };
-        if let Some(entry) = self.find(asked, &name)
+        if let Some(entry) = self.find(asked, &name, need(asked.request))
             && let Some(response) = entry_response(asked, entry)
         {
             return Answer { response, cache: Some("hit"), error: None };
@@ -157,7 +157,7 @@ impl Images {
             Failure::new(Code::RendererFailed, "the request that made this picture for all of them failed");
         let made = self.flights.get(&name, self.patience, Err(Trouble::Failure(failed)), || {
             // Who looked before the last flight landed and boarded after finds its result here.
-            if let Some(picture) = self.find(asked, &name).and_then(Entry::read) {
+            if let Some(picture) = self.find(asked, &name, Need::Picture).and_then(Entry::read) {
                 return Ok(Arc::new(picture));
             }
             self.renderer.ask(&target).map(Arc::new)
@@ -172,9 +172,9 @@ impl Images {
         }
     }
 
-    fn find(&self, asked: &Asked, name: &Name) -> Option<Entry<'_>> {
+    fn find(&self, asked: &Asked, name: &Name, need: Need) -> Option<Entry<'_>> {
         // The map is looked up again so that the entry borrows from us and not from the request.
-        self.routes.get(&asked.route.handler.route)?.cache.as_ref()?.find(name)
+        self.routes.get(&asked.route.handler.route)?.cache.as_ref()?.find(name, need)
     }
 
     fn failure(&self, asked: &Asked, failure: &Failure, key: Option<&str>) -> Answer {
@@ -200,6 +200,15 @@ impl Images {
         let cache = key.map(|_| "miss");
         let response = if cache.is_some() { response.with("X-Cache", "miss") } else { response };
         Answer { response, cache, error: Some(failure.code.as_str()) }
+    }
+}
+
+/// A client that sends a condition has the picture, and most of the time the right one.
+fn need(request: &Request) -> Need {
+    let has = |name| request.all(name).next().is_some();
+    match request.method == Method::Head || has("if-none-match") || has("if-modified-since") {
+        true => Need::Description,
+        false => Need::Picture,
     }
 }
 
