@@ -17,7 +17,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::CacheTime;
 use crate::format::Format;
-use crate::report::say;
+use crate::report::{OnceAMinute, say};
 
 const MAGIC: &[u8; 8] = b"S3IS\0\0\0\x01";
 /// The folder of this layout; another version gets another folder and never misreads this one's.
@@ -107,6 +107,7 @@ pub struct DiskCache {
     time: CacheTime,
     /// Tells this process's temporary files from every other's.
     random: u64,
+    complaint: OnceAMinute,
     /// Files whose checksum was right when it was last computed.
     verified: Mutex<HashMap<PathBuf, Identity>>,
 }
@@ -137,7 +138,8 @@ impl DiskCache {
     /// The cache in this folder.
     pub fn new(folder: &Path, time: CacheTime) -> DiskCache {
         let random = RandomState::new().build_hasher().finish();
-        DiskCache { root: folder.join(VERSION), time, random, verified: Mutex::default() }
+        let complaint = OnceAMinute::default();
+        DiskCache { root: folder.join(VERSION), time, random, complaint, verified: Mutex::default() }
     }
 
     fn path(&self, name: &Name) -> PathBuf {
@@ -167,12 +169,17 @@ impl DiskCache {
     }
 
     fn open(&self, path: &Path, name: &Name, need: Need) -> io::Result<Option<Entry<'_>>> {
-        let mut file = match File::open(path) {
+        // Not to wait for the other end of what is no file.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let mut file = match File::options().read(true).custom_flags(flags).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(damaged("is not a file"));
+        }
         let identity = Identity {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -266,11 +273,13 @@ impl DiskCache {
     /// Removes a file whose contents are wrong. One that merely can't be read now (too many open files, a
     /// failing disk) stays.
     fn drop_damaged(&self, path: &Path, error: &io::Error) {
-        say!("cache: {}: {error}; rendering it again", path.display());
-        if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) {
-            let _ = fs::remove_file(path);
-        }
         self.verified().remove(path);
+        let is_damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+        if is_damaged && fs::remove_file(path).is_ok() {
+            say!("cache: {}: {error}; rendering it again", path.display());
+        } else {
+            self.complaint.line(format_args!("cache: {}: {error}; served without it", path.display()));
+        }
     }
 
     fn verified(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Identity>> {
@@ -498,6 +507,19 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
         assert!(cache.find(&name("k", "o"), Need::Picture).and_then(Entry::read).is_none());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = Folder::new("fifo");
+        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
+        let path = cache.path(&name("k", "o"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert!(cache.find(&name("k", "o"), Need::Picture).is_none());
+        cache.store(&name("k", "o"), &picture(9), None).unwrap();
+        assert!(cache.find(&name("k", "o"), Need::Picture).is_some());
     }
 
     #[test]

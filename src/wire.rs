@@ -1,10 +1,15 @@
 //! What the edge and the renderer say to each other: the names on the private socket and the start-up handshake.
 //!
 //! The renderer is the same binary with [`SOCKET_VARIABLE`] in its environment. Its standard input brings the
-//! configuration text behind a line with the text's length, and stays open: when the edge is gone, however it
+//! [`Setup`] and stays open: when the edge is gone, however it
 //! went, the pipe closes and the renderer ends. Its standard output carries [`READY`] once it can be connected to.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use crate::config::Resolved;
 
 /// The environment variable that names the socket and so makes a process the renderer.
 pub const SOCKET_VARIABLE: &str = "S3IMAGESERVER_RENDERER_SOCKET";
@@ -23,48 +28,98 @@ pub const FORMAT_HEADER: &str = "X-Format";
 /// The failure's code; the body is then its sentence.
 pub const ERROR_HEADER: &str = "X-Error";
 
-/// No configuration is longer.
-const LONGEST_CONFIG: usize = 16 << 20;
+/// No configuration and no error image is longer.
+const LONGEST_PART: usize = 16 << 20;
 
-/// Hands the configuration to a renderer.
-pub fn send_config(out: &mut impl Write, text: &str) -> io::Result<()> {
-    write!(out, "{}\n{text}", text.len())?;
+/// What a renderer is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// The configuration as it stands in its file.
+    pub text: String,
+    /// What the edge found in the file system for each handler.
+    pub resolved: Vec<Resolved>,
+}
+
+/// Hands the setup to a renderer: the text, then a folder and an error image for each handler, each behind a line
+/// with its length.
+pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
+    send(out, setup.text.as_bytes())?;
+    for handler in &setup.resolved {
+        send(out, handler.directory.as_ref().map_or(&[][..], |folder| folder.as_os_str().as_bytes()))?;
+        send(out, &handler.error_image)?;
+    }
+    // An empty folder and an empty image end the list: no handler has an empty image.
+    send(out, &[])?;
+    send(out, &[])?;
     out.flush()
 }
 
-/// Takes the configuration that [`send_config`] wrote.
-pub fn receive_config(input: &mut impl BufRead) -> io::Result<String> {
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+/// Takes the setup that [`send_setup`] wrote.
+pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
+    let text = String::from_utf8(receive(input)?).map_err(|_| invalid("the configuration is not UTF-8"))?;
+    let mut resolved = Vec::new();
+    loop {
+        let (directory, error_image) = (receive(input)?, receive(input)?);
+        if error_image.is_empty() {
+            return Ok(Setup { text, resolved });
+        }
+        let directory = (!directory.is_empty()).then(|| PathBuf::from(OsString::from_vec(directory)));
+        resolved.push(Resolved { directory, error_image: error_image.into() });
+    }
+}
+
+fn send(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    writeln!(out, "{}", bytes.len())?;
+    out.write_all(bytes)
+}
+
+fn receive(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = String::new();
     input.by_ref().take(24).read_line(&mut line)?;
-    let length: usize = line.trim_end().parse().map_err(|_| invalid("no length before the configuration"))?;
-    if length > LONGEST_CONFIG {
-        return Err(invalid("the configuration is too long"));
+    let digits = line.strip_suffix('\n').ok_or_else(|| invalid("a length is missing"))?;
+    let length: usize = digits.parse().map_err(|_| invalid("a length is missing"))?;
+    if length > LONGEST_PART {
+        return Err(invalid("a part is too long"));
     }
-    let mut text = vec![0; length];
-    input.read_exact(&mut text)?;
-    String::from_utf8(text).map_err(|_| invalid("the configuration is not UTF-8"))
+    let mut bytes = vec![0; length];
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the edge's setup is not ours: {what}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn setup(text: &str) -> Setup {
+        let handler = |directory: Option<&str>, image: &[u8]| Resolved {
+            directory: directory.map(PathBuf::from),
+            error_image: image.into(),
+        };
+        let resolved = vec![handler(Some("/a b/\u{fc}"), b"\xff\xd8\n"), handler(None, b"x")];
+        Setup { text: text.to_owned(), resolved }
+    }
+
     #[test]
-    fn the_configuration_survives_the_pipe() {
-        for text in ["", "{}", "{\n// ü\n}\n"] {
+    fn the_setup_survives_the_pipe() {
+        for text in ["", "{}", "{\n// \u{fc}\n}\n"] {
             let mut pipe = Vec::new();
-            send_config(&mut pipe, text).unwrap();
-            pipe.extend_from_slice(b"rest");
-            assert_eq!(receive_config(&mut &pipe[..]).unwrap(), text);
+            send_setup(&mut pipe, &setup(text)).unwrap();
+            assert_eq!(receive_setup(&mut &pipe[..]).unwrap(), setup(text));
+            for end in 0..pipe.len() {
+                assert!(receive_setup(&mut &pipe[..end]).is_err(), "cut at {end}");
+            }
         }
     }
 
     #[test]
     fn a_broken_handshake_is_an_error() {
-        for pipe in ["", "x\n", "5\nabc", "99999999999999999999\n", "17000000\n"] {
-            assert!(receive_config(&mut pipe.as_bytes()).is_err(), "{pipe:?}");
+        for pipe in [&b""[..], b"x\n", b"5\nabc", b"99999999999999999999\n", b"17000000\n", b"1\n\xff0\n0\n"]
+        {
+            assert!(receive_setup(&mut &*pipe).is_err(), "{pipe:?}");
         }
-        assert!(receive_config(&mut &b"1\n\xff"[..]).is_err());
     }
 }

@@ -130,16 +130,17 @@ impl<'v> Fields<'v> {
         }
     }
 
-    /// Seconds above zero, fractions allowed.
+    /// Seconds, a millisecond at least; fractions allowed.
     pub fn seconds(&self, name: &'static str) -> Result<Option<Duration>> {
+        const SHORTEST: f64 = 0.001;
         const LONGEST: f64 = 86_400.0;
         match self.get(name) {
             None => Ok(None),
-            Some(Value::Number(value)) if *value > 0.0 && *value <= LONGEST => {
+            Some(Value::Number(value)) if (SHORTEST..=LONGEST).contains(value) => {
                 Ok(Some(Duration::from_secs_f64(*value)))
             }
             Some(Value::Number(value)) => {
-                Err(self.error(name, format!("must be above 0 and at most {LONGEST} seconds, not {value}")))
+                Err(self.error(name, format!("must be from {SHORTEST} to {LONGEST} seconds, not {value}")))
             }
             Some(other) => Err(self.wrong_type(name, "a number of seconds", other)),
         }

@@ -98,6 +98,16 @@ pub struct Handler {
     pub fail_on: FailOn,
 }
 
+/// What a configuration text alone does not hold: the edge hands it to each renderer with the text, so that a
+/// renderer started a year later still means the same, whatever has happened to the files since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The origin folder, absolute and without symbolic links.
+    pub directory: Option<PathBuf>,
+    /// The bytes of the error image.
+    pub error_image: Arc<[u8]>,
+}
+
 /// The picture for failures.
 #[derive(Clone, Debug)]
 pub struct ErrorImage {
@@ -206,7 +216,16 @@ impl Handler {
         }
     }
 
-    pub(super) fn read(value: &Value, path: String) -> Result<Handler> {
+    /// What was read from the file system for this handler.
+    pub fn resolved(&self) -> Resolved {
+        let directory = match &self.origin {
+            Origin::Directory(folder) => Some(folder.clone()),
+            Origin::S3(_) => None,
+        };
+        Resolved { directory, error_image: Arc::clone(&self.error_image.bytes) }
+    }
+
+    pub(super) fn read(value: &Value, path: String, resolved: Option<&Resolved>) -> Result<Handler> {
         let fields = &Fields::of(value, path, FIELDS)?;
         let name = fields.text("name")?;
         let prefix = fields.text("prefix")?;
@@ -217,8 +236,8 @@ impl Handler {
         };
         check_route(fields, route_field, route)?;
 
-        let origin = origin(fields)?;
-        let error_image = error_image(fields)?;
+        let origin = origin(fields, resolved)?;
+        let error_image = error_image(fields, resolved)?;
         let output_format = match fields.string("output_format")? {
             None | Some("") => None,
             Some(written) => Some(Format::parse(&written.to_ascii_lowercase()).ok_or_else(|| {
@@ -231,7 +250,7 @@ impl Handler {
             Some(0) => CacheTime::Forever,
             Some(seconds) => CacheTime::Seconds(seconds.unsigned_abs()),
         };
-        let cache = cache(fields, cache_time)?;
+        let cache = cache(fields, cache_time, resolved)?;
         let allowed_formats = allowed_formats(fields)?;
         let max_dimension = fields
             .integer("max_dimension", 1..=LARGEST_MAX_DIMENSION)?
@@ -247,7 +266,7 @@ impl Handler {
             }
         };
         let cors_origin = match fields.text("cors_origin")? {
-            Some(value) if !value.bytes().all(|byte| (0x21..0x7f).contains(&byte)) => {
+            Some(value) if value != "*" && !is_origin(value) => {
                 return Err(fields.error("cors_origin", "must be * or one origin, as https://example.com"));
             }
             other => other.map(str::to_owned),
@@ -296,7 +315,7 @@ fn check_route(fields: &Fields, field: &str, route: &str) -> Result<()> {
     Ok(())
 }
 
-fn origin(fields: &Fields) -> Result<Origin> {
+fn origin(fields: &Fields, resolved: Option<&Resolved>) -> Result<Origin> {
     let directory = fields.text("directory")?;
     let aws = fields.object("aws", AWS_FIELDS)?;
     match (directory, aws) {
@@ -305,6 +324,9 @@ fn origin(fields: &Fields) -> Result<Origin> {
         }
         (None, None) => Err(fields.error("aws", "required: where the originals are (or directory)")),
         (Some(directory), None) => {
+            if let Some(folder) = resolved.and_then(|resolved| resolved.directory.clone()) {
+                return Ok(Origin::Directory(folder));
+            }
             let folder = std::fs::canonicalize(directory).map_err(|error| {
                 fields.error("directory", format!("{directory}: can't be opened: {error}"))
             })?;
@@ -313,11 +335,11 @@ fn origin(fields: &Fields) -> Result<Origin> {
             }
             Ok(Origin::Directory(folder))
         }
-        (None, Some(aws)) => Ok(Origin::S3(s3(&aws)?)),
+        (None, Some(aws)) => Ok(Origin::S3(s3(&aws, resolved.is_some())?)),
     }
 }
 
-fn s3(aws: &Fields) -> Result<S3> {
+fn s3(aws: &Fields, is_checked: bool) -> Result<S3> {
     let bucket = aws.text("bucket_name")?.ok_or_else(|| aws.error("bucket_name", "required"))?.to_owned();
     if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         return Err(
@@ -341,7 +363,7 @@ fn s3(aws: &Fields) -> Result<S3> {
     let path_style = aws.bool("path_style")?.unwrap_or(endpoint.is_some() || bucket.contains('.'));
     let credentials = credentials(aws)?;
     let ca_file = aws.text("ca_file")?.map(PathBuf::from);
-    if let Some(path) = &ca_file {
+    if let (Some(path), false) = (&ca_file, is_checked) {
         std::fs::metadata(path)
             .map_err(|error| aws.error("ca_file", format!("{}: can't be read: {error}", path.display())))?;
     }
@@ -370,20 +392,40 @@ fn credentials(aws: &Fields) -> Result<Credentials> {
 }
 
 fn checked_endpoint(written: &str) -> std::result::Result<String, String> {
-    let wanted = || format!("must be http:// or https://, a host and perhaps a port, not {written:?}");
-    let rest = written
-        .strip_prefix("https://")
-        .or_else(|| written.strip_prefix("http://"))
-        .ok_or_else(wanted)?
-        .trim_end_matches('/');
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    if rest.is_empty() || !rest.bytes().all(allowed) {
-        return Err(wanted());
+    let endpoint = written.trim_end_matches('/');
+    if is_origin(endpoint) {
+        return Ok(endpoint.to_owned());
     }
-    Ok(written.trim_end_matches('/').to_owned())
+    Err(format!("must be http:// or https://, a host and perhaps a port, not {written:?}"))
 }
 
-fn error_image(fields: &Fields) -> Result<ErrorImage> {
+/// `scheme://host` or `scheme://host:port` (RFC 6454 §6.1).
+fn is_origin(text: &str) -> bool {
+    let Some(authority) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+        return false;
+    };
+    // The colons of an IPv6 address are inside its brackets.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_name =
+        |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    let is_ipv6 = |host: &str| {
+        let inside = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        inside.is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok())
+    };
+    let port_is_right = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    !host.is_empty() && (is_name(host) || is_ipv6(host)) && port_is_right
+}
+
+fn error_image(fields: &Fields, resolved: Option<&Resolved>) -> Result<ErrorImage> {
+    if let Some(bytes) = resolved.map(|resolved| &resolved.error_image)
+        && let Some(format) = Format::of_bytes(bytes)
+    {
+        fields.text("error_image")?;
+        return Ok(ErrorImage { bytes: Arc::clone(bytes), format });
+    }
     let Some(path) = fields.text("error_image")? else {
         return Ok(ErrorImage { bytes: DEFAULT_ERROR_IMAGE.into(), format: Format::Jpeg });
     };
@@ -403,7 +445,7 @@ fn error_image(fields: &Fields) -> Result<ErrorImage> {
     Ok(ErrorImage { bytes: bytes.into(), format })
 }
 
-fn cache(fields: &Fields, time: CacheTime) -> Result<Option<Cache>> {
+fn cache(fields: &Fields, time: CacheTime, resolved: Option<&Resolved>) -> Result<Option<Cache>> {
     let enabled = fields.bool("cache_enabled")?;
     let path = fields.text("cache_path")?;
     if enabled == Some(false) || time == CacheTime::Never {
@@ -415,6 +457,9 @@ fn cache(fields: &Fields, time: CacheTime) -> Result<Option<Cache>> {
             _ => Ok(None),
         };
     };
+    if resolved.is_some() {
+        return Ok(Some(Cache { path: PathBuf::from(path) }));
+    }
     prove_writable(Path::new(path))
         .map_err(|error| fields.error("cache_path", format!("{path}: can't be written: {error}")))?;
     Ok(Some(Cache { path: PathBuf::from(path) }))

@@ -21,6 +21,7 @@ pub(super) const FIELDS: &[&str] = &[
     "origin_timeout",
     "origin_max_bytes",
     "source_max_pixels",
+    "result_max_pixels",
 ];
 
 /// Every deadline and size limit. The defaults suit one instance behind a load balancer.
@@ -58,6 +59,8 @@ pub struct Limits {
     pub origin_max_bytes: u64,
     /// `source_max_pixels`: width × height × frames of the largest original that is decoded.
     pub source_max_pixels: u64,
+    /// `result_max_pixels`: width × height × frames of the resized picture, before it is cropped.
+    pub result_max_pixels: u64,
 }
 
 impl Limits {
@@ -80,6 +83,7 @@ impl Limits {
             origin_timeout: Duration::from_secs(15),
             origin_max_bytes: 64 << 20,
             source_max_pixels: 50_000_000,
+            result_max_pixels: 50_000_000,
         };
         let Some(fields) = fields else { return Ok(limits) };
         {
@@ -116,6 +120,7 @@ impl Limits {
         };
         size("origin_max_bytes", &mut limits.origin_max_bytes, 4 << 30)?;
         size("source_max_pixels", &mut limits.source_max_pixels, 10_000_000_000)?;
+        size("result_max_pixels", &mut limits.result_max_pixels, 10_000_000_000)?;
         Ok(limits)
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use fields::ConfigError;
 use fields::{Fields, Result};
-pub use handler::{CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, S3};
+pub use handler::{CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3};
 pub use limits::Limits;
 
 const FIELDS: &[&str] = &[
@@ -75,6 +75,15 @@ pub fn read_file(path: &Path) -> Result<String> {
 
 /// Checks a configuration text. `name` stands in front of errors that concern no field, such as bad JSON.
 pub fn parse(text: &str, name: &str) -> Result<Config> {
+    read(text, name, None)
+}
+
+/// Reads a text that [`parse`] has accepted, with what it found in the file system at that time.
+pub fn parse_resolved(text: &str, resolved: &[Resolved]) -> Result<Config> {
+    read(text, "the configuration", Some(resolved))
+}
+
+fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config> {
     let value = relaxed_json::parse(text)
         .map_err(|error| ConfigError::new(name, format!("not valid JSON: {error}")))?;
     let top = Fields::of(&value, "", FIELDS)?;
@@ -97,7 +106,10 @@ pub fn parse(text: &str, name: &str) -> Result<Config> {
         Some(written) => written
             .iter()
             .enumerate()
-            .map(|(index, value)| Handler::read(value, format!("handlers[{index}]")))
+            .map(|(index, value)| {
+                let resolved = resolved.and_then(|resolved| resolved.get(index));
+                Handler::read(value, format!("handlers[{index}]"), resolved)
+            })
             .collect::<Result<Vec<_>>>()?,
     };
     unique_routes(&handlers)?;

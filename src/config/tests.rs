@@ -48,6 +48,8 @@ fn handler_errors_name_their_path() {
         (r#""fail_on": "x""#, "handlers[0].fail_on: must be none, truncated, error or warning"),
         (r#""max_dimension": 0"#, "handlers[0].max_dimension: must be from 1 to 16383, not 0"),
         (r#""cors_origin": "a\r\nb""#, "handlers[0].cors_origin: must be"),
+        (r#""cors_origin": "foo""#, "handlers[0].cors_origin: must be * or one origin"),
+        (r#""cors_origin": "https://a,https://b""#, "handlers[0].cors_origin: must be * or one origin"),
         (r#""nam": 1"#, "handlers[0].nam: unknown field, did you mean name?"),
         (r#""token": {"type": "hmac"}"#, "handlers[0].token: this version does not act on this field yet"),
     ] {
@@ -71,6 +73,11 @@ fn origin_errors_name_their_path() {
         (r#"{"bucket_name": "b", "endpoint": "minio:9000"}"#, "handlers[0].aws.endpoint: must be http:// or"),
         (
             r#"{"bucket_name": "b", "endpoint": "http://h/path"}"#,
+            "handlers[0].aws.endpoint: must be http:// or",
+        ),
+        (r#"{"bucket_name": "b", "endpoint": "http://:80"}"#, "handlers[0].aws.endpoint: must be http:// or"),
+        (
+            r#"{"bucket_name": "b", "endpoint": "http://h:99999"}"#,
             "handlers[0].aws.endpoint: must be http:// or",
         ),
         (r#"{"bucket_name": "b", "aws_access": "a"}"#, "handlers[0].aws.aws_secret: required"),
@@ -113,7 +120,10 @@ fn top_level_errors_name_their_path() {
             "https_port: 80 is also the http_port",
         ),
         (r#""https_strict": true"#, "https_strict: redirects to HTTPS, so https_enabled must be true"),
-        (r#""limits": {"head_timeout": 0}"#, "limits.head_timeout: must be above 0"),
+        (
+            r#""limits": {"head_timeout": 0}"#,
+            "limits.head_timeout: must be from 0.001 to 86400 seconds, not 0",
+        ),
         (r#""limits": {"head_timout": 1}"#, "limits.head_timout: unknown field, did you mean head_timeout?"),
         (r#""limits": []"#, "limits: must be an object, not an array"),
         (r#""admin": {}"#, "admin: this version does not act on this field yet"),

@@ -17,6 +17,8 @@ pub enum Outcome {
     Part(Range<u64>),
     /// 416
     Unsatisfiable,
+    /// 412
+    PreconditionFailed,
 }
 
 /// What the conditions are compared with.
@@ -32,6 +34,16 @@ pub struct Validators<'p> {
 
 /// Weighs the conditions in the order of RFC 9110 §13.2.2.
 pub fn evaluate(request: &Request, current: Validators) -> Outcome {
+    if let Some(list) = request.list("if-match") {
+        if !matches_strongly(&list, current.etag) {
+            return Outcome::PreconditionFailed;
+        }
+    } else if let (Some(since), Some(modified)) =
+        (date(request, "if-unmodified-since"), current.last_modified)
+        && modified > since
+    {
+        return Outcome::PreconditionFailed;
+    }
     if let Some(list) = request.list("if-none-match") {
         if matches_any(&list, current.etag) {
             return Outcome::NotModified;
@@ -49,6 +61,17 @@ pub fn evaluate(request: &Request, current: Validators) -> Outcome {
         Some(ranges) => select(&ranges, current.length),
         None => Outcome::Whole,
     }
+}
+
+/// §13.1.1: `*`, or one of the list by strong comparison, for which a weak tag equals nothing.
+fn matches_strongly(list: &str, etag: &str) -> bool {
+    let mut at = 0;
+    list.trim() == "*"
+        || entity_tags(list).any(|candidate| {
+            let start = at + list[at..].find(candidate).unwrap_or(0);
+            at = start + candidate.len();
+            candidate == etag && !list[..start].ends_with("W/")
+        })
 }
 
 /// §13.1.2: `*`, or one of the list by weak comparison.
@@ -145,6 +168,24 @@ mod tests {
         assert_eq!(since("yesterday"), Outcome::Whole);
         let both = "If-None-Match: \"x\"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
         assert_eq!(outcome(both), Outcome::Whole);
+    }
+
+    #[test]
+    fn if_match_compares_strongly_and_if_unmodified_since_counts_only_without_it() {
+        for value in ["\"abc\"", "*", "\"x\", \"abc\"", "W/\"abc\", \"abc\""] {
+            assert_eq!(outcome(&format!("If-Match: {value}\r\n")), Outcome::Whole, "{value}");
+        }
+        for value in ["\"x\"", "W/\"abc\"", "abc", ""] {
+            assert_eq!(outcome(&format!("If-Match: {value}\r\n")), Outcome::PreconditionFailed, "{value}");
+        }
+        let since = |date| outcome(&format!("If-Unmodified-Since: {date}\r\n"));
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Outcome::Whole);
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Outcome::PreconditionFailed);
+        assert_eq!(since("yesterday"), Outcome::Whole);
+        let both = "If-Match: \"abc\"\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n";
+        assert_eq!(outcome(both), Outcome::Whole);
+        let then = "If-Match: \"abc\"\r\nIf-None-Match: \"abc\"\r\n";
+        assert_eq!(outcome(then), Outcome::NotModified);
     }
 
     #[test]

@@ -62,8 +62,8 @@ pub fn serve(mut stream: Stream, client: Option<IpAddr>, secure: bool, edge: &Ed
 
 /// RFC 9112 §2.2: empty lines before a request line are skipped.
 fn drop_empty_lines(buffer: &mut Vec<u8>) {
-    let empty = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-    buffer.drain(..empty);
+    let empty = buffer.chunks(2).take_while(|pair| *pair == b"\r\n").count();
+    buffer.drain(..empty * 2);
 }
 
 /// Reads more of a head. A client that closes or is quiet between two requests is no error worth an answer.

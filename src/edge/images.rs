@@ -242,7 +242,7 @@ fn entry_response(asked: &Asked, entry: Entry) -> Option<Response> {
     let (format, last_modified) = (entry.format(), entry.last_modified());
     let body = match outcome {
         Outcome::Whole if asked.request.method == Method::Head => Some(Body::Length(entry.length())),
-        Outcome::NotModified | Outcome::Unsatisfiable => None,
+        Outcome::NotModified | Outcome::Unsatisfiable | Outcome::PreconditionFailed => None,
         Outcome::Whole | Outcome::Part(_) => {
             let picture = entry.read()?;
             let whole = 0..picture.bytes.len();
@@ -279,6 +279,9 @@ fn respond(
         (Outcome::Unsatisfiable, _) => {
             return common(asked, Response::text(416, "the range starts behind the end of the picture"))
                 .with("Content-Range", &format!("bytes */{length}"));
+        }
+        (Outcome::PreconditionFailed, _) => {
+            return common(asked, Response::text(412, "the picture is not the one of the condition"));
         }
         (Outcome::Part(range), Some(Body::Picture(picture, _))) => {
             let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);

@@ -12,7 +12,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::response::Response;
 use super::stream::{Socket, Stream};
 use super::{Edge, connection};
-use crate::report::say;
+use crate::report::{OnceAMinute, say};
 
 /// Enough for a TLS handshake; the pages that are never touched cost nothing.
 const STACK: usize = 256 << 10;
@@ -34,13 +34,14 @@ pub fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
 
 /// Accepts until the listener is shut down.
 pub fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) {
+    let complaint = OnceAMinute::default();
     loop {
         match listener.accept() {
             Ok((tcp, client)) => start(tcp, client, tls, edge),
             Err(_) if edge.lifecycle.is_stopping() => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                say!("edge: can't accept a connection, trying again: {error}");
+                complaint.line(format_args!("edge: can't accept connections now, trying again: {error}"));
                 thread::sleep(PAUSE);
             }
         }

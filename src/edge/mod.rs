@@ -28,8 +28,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::TokenValidator;
-use crate::config::{Config, ConfigError, Limits};
+use crate::config::{Config, ConfigError, Handler, Limits};
 use crate::report::say;
+use crate::wire::Setup;
 use images::Images;
 use lifecycle::Lifecycle;
 use renderer::Renderer;
@@ -96,7 +97,8 @@ fn serve(
     let http_address = http.local_addr()?;
     let https_address = https.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
     let strict = config.https.as_ref().is_some_and(|https| https.strict);
-    let renderer = Renderer::start(config_text, &config.limits)
+    let resolved = config.handlers.iter().map(Handler::resolved).collect();
+    let renderer = Renderer::start(Setup { text: config_text, resolved }, &config.limits)
         .map_err(|error| io::Error::new(error.kind(), format!("the renderer can't be started: {error}")))?;
     let edge = Arc::new(Edge {
         images: Images::new(&config, validator, renderer),
@@ -151,17 +153,16 @@ fn start_accepting(
 fn stop(edge: &Edge, signals: &Receiver<i32>, listeners: &[Arc<TcpListener>]) {
     say!("stopping");
     edge.lifecycle.stop();
-    if !edge.limits.stop_delay.is_zero() {
-        let _ = signals.recv_timeout(edge.limits.stop_delay);
-    }
+    let impatient = !edge.limits.stop_delay.is_zero() && signals.recv_timeout(edge.limits.stop_delay).is_ok();
     for listener in listeners {
         // Linux wakes the blocked `accept`, and refuses new connections from here on.
         let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
     }
     const STEP: Duration = Duration::from_millis(100);
+    let patience = if impatient { Duration::ZERO } else { edge.limits.stop_timeout };
     let mut waited = Duration::ZERO;
-    let mut left = edge.lifecycle.wait_until_idle(STEP);
-    while left > 0 && waited < edge.limits.stop_timeout && signals.try_recv().is_err() {
+    let mut left = edge.lifecycle.wait_until_idle(patience.min(STEP));
+    while left > 0 && waited < patience && signals.try_recv().is_err() {
         left = edge.lifecycle.wait_until_idle(STEP);
         waited += STEP;
     }

@@ -125,7 +125,9 @@ fn check(mut request: Request) -> Result<Request, Refusal> {
             return Err(refuse(413, "a request must not have a body"));
         }
     }
-    if !request.target.starts_with('/') {
+    // §3.2.4: `OPTIONS *` is a request like another, to be told that its method is not answered.
+    let is_for_the_server = request.target == "*" && request.method_name == "OPTIONS";
+    if !request.target.starts_with('/') && !is_for_the_server {
         return Err(refuse(400, "the request target is not a path"));
     }
     if request.path().len() > LONGEST_PATH {
@@ -276,7 +278,8 @@ mod tests {
         ] {
             assert_eq!(origin_form(target), expected);
         }
-        assert_eq!(status("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"), 400);
+        assert_eq!(status("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+        assert_eq!(status("GET * HTTP/1.1\r\nHost: x\r\n\r\n"), 400);
     }
 
     #[test]

@@ -47,11 +47,11 @@ pub fn run(socket: &Path) -> i32 {
 fn start(socket: &Path) -> io::Result<()> {
     ignore_stop_signals()?;
     let mut edge = BufReader::new(io::stdin());
-    let text = wire::receive_config(&mut edge)?;
+    let setup = wire::receive_setup(&mut edge)?;
     thread::Builder::new().name("edge-watch".into()).spawn(move || end_with(edge))?;
-    let config = config::parse(&text, "the configuration").map_err(io::Error::other)?;
+    let config = config::parse_resolved(&setup.text, &setup.resolved).map_err(io::Error::other)?;
     let vips = vips::Vips::start().map_err(|error| io::Error::other(error.0))?;
-    let pictures = pictures::Pictures::new(&config, vips).map_err(io::Error::other)?;
+    let pictures = pictures::Pictures::new(&config, vips);
     server::serve(socket, pictures, config.limits.fetches_at_once, || {
         let mut out = io::stdout();
         writeln!(out, "{}", wire::READY)?;

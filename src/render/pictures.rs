@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::pipeline;
+use super::pipeline::{self, Bounds};
 use super::pool::Turns;
 use super::source::Source;
 use super::vips::Vips;
@@ -19,37 +19,41 @@ pub struct Pictures {
     routes: HashMap<String, Route>,
     vips: Vips,
     turns: Turns,
-    most_pixels: u64,
+    bounds: Bounds,
     cache_complaint: OnceAMinute,
 }
 
 struct Route {
     handler: Handler,
     identity: String,
-    source: Source,
+    /// One origin that can't be opened any more must not take the other handlers' with it.
+    source: Result<Source, Failure>,
     cache: Option<DiskCache>,
 }
 
 impl Pictures {
     /// Opens the origins and caches of a configuration.
-    pub fn new(config: &Config, vips: Vips) -> Result<Pictures, Failure> {
+    pub fn new(config: &Config, vips: Vips) -> Pictures {
         let mut routes = HashMap::new();
         for handler in &config.handlers {
             let route = Route {
                 identity: handler.identity(),
-                source: Source::open(&handler.origin, &config.limits)?,
+                source: Source::open(&handler.origin, &config.limits),
                 cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.cache_time)),
                 handler: handler.clone(),
             };
             routes.insert(handler.route.clone(), route);
         }
-        Ok(Pictures {
+        Pictures {
             routes,
             vips,
             turns: Turns::new(config.limits.renders_at_once),
-            most_pixels: config.limits.source_max_pixels,
+            bounds: Bounds {
+                source: config.limits.source_max_pixels,
+                result: config.limits.result_max_pixels,
+            },
             cache_complaint: OnceAMinute::default(),
-        })
+        }
     }
 
     /// Answers a path and canonical query as the edge writes them.
@@ -68,10 +72,10 @@ impl Pictures {
         }
         let route = self.routes.get(&route).ok_or_else(|| unreadable(path))?;
         let options = resolve(query, &route.handler)?;
-        let original = route.source.fetch(&key)?;
+        let original = route.source.as_ref().map_err(Failure::clone)?.fetch(&key)?;
         let (bytes, format) = {
             let _turn = self.turns.take();
-            pipeline::render(self.vips, &original.bytes, &options, route.handler.fail_on, self.most_pixels)?
+            pipeline::render(self.vips, &original.bytes, &options, route.handler.fail_on, self.bounds)?
         };
         let picture = Picture::new(bytes, format, original.last_modified);
         if let Some(cache) = &route.cache {
@@ -91,7 +95,7 @@ impl Pictures {
         let options = resolve(query, &route.handler)?;
         let _turn = self.turns.take();
         let bytes = &route.handler.error_image.bytes;
-        let (bytes, format) = pipeline::render(self.vips, bytes, &options, FailOn::None, self.most_pixels)?;
+        let (bytes, format) = pipeline::render(self.vips, bytes, &options, FailOn::None, self.bounds)?;
         Ok(Picture::new(bytes, format, None))
     }
 }

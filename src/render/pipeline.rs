@@ -12,13 +12,23 @@ const WEBP_LARGEST_SIDE: u32 = 16_383;
 /// The largest side of the other formats that is sure to be written: JPEG's limit.
 const LARGEST_SIDE: u32 = 65_500;
 
-/// Renders one picture. `most_pixels` counts width × height × frames of the original.
+/// The most pixels, counted over all frames, that are worked on.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Of the original (`limits.source_max_pixels`).
+    pub source: u64,
+    /// Of the resized picture before it is cropped (`limits.result_max_pixels`): enlarging makes a large picture
+    /// of a small one, and an animation many.
+    pub result: u64,
+}
+
+/// Renders one picture.
 pub fn render(
     vips: Vips,
     original: &[u8],
     options: &Options,
     fail_on: FailOn,
-    most_pixels: u64,
+    bounds: Bounds,
 ) -> Result<(Vec<u8>, Format), Failure> {
     let source = Format::of_bytes(original).ok_or_else(|| {
         Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
@@ -26,10 +36,19 @@ pub fn render(
     let format = options.format.unwrap_or(source);
     let header = vips.header(original).map_err(|error| corrupt(source, error))?;
     let all_frames = format.keeps_animation() && header.frames_in_file() > 1;
-    check_size(&header, all_frames, most_pixels)?;
+    let frames = if all_frames { header.frames_in_file() } else { 1 };
+    check_pixels(
+        "original",
+        header.width(),
+        header.frame_height(),
+        frames,
+        "source_max_pixels",
+        bounds.source,
+    )?;
 
     let (width, height) = upright_size(&header, all_frames);
     let plan = plan(options.size, options.enlarge, width, height);
+    check_pixels("resized picture", plan.width, plan.height, frames, "result_max_pixels", bounds.result)?;
     let result = plan.crop.map_or((plan.width, plan.height), |crop| (crop.width, crop.height));
     check_side(format, result.0.max(result.1))?;
 
@@ -98,14 +117,18 @@ fn upright_size(header: &Image, all_frames: bool) -> (u32, u32) {
     if header.lies_on_its_side() && !all_frames { (height, width) } else { (width, height) }
 }
 
-fn check_size(header: &Image, all_frames: bool, most_pixels: u64) -> Result<(), Failure> {
-    let frames = if all_frames { header.frames_in_file() } else { 1 };
-    let (width, height) = (header.width(), header.frame_height());
+fn check_pixels(
+    what: &str,
+    width: u32,
+    height: u32,
+    frames: u32,
+    limit: &str,
+    most: u64,
+) -> Result<(), Failure> {
     let pixels = u64::from(width).saturating_mul(u64::from(height)).saturating_mul(u64::from(frames));
-    if pixels > most_pixels {
+    if pixels > most {
         let sentence = format!(
-            "the original has {width} x {height} pixels in {frames} frames, more than limits.source_max_pixels \
-             ({most_pixels})"
+            "the {what} has {width} x {height} pixels in {frames} frames, more than limits.{limit} ({most})"
         );
         return Err(Failure::new(Code::TooLarge, sentence));
     }

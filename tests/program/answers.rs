@@ -444,3 +444,19 @@ fn health_is_ok() {
     assert!(answer.expect("Content-Type").starts_with("text/plain"));
     assert!(answer.cache_control().contains(&"no-store"), "{:?}", answer.headers);
 }
+
+#[test]
+fn a_condition_on_the_picture_that_does_not_hold_is_412() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    let first = server.get("/h/a.png").ok();
+    let etag = first.expect("ETag").to_owned();
+    server.get_with("/h/a.png", &[("If-Match", &etag)]).ok();
+    for (name, value) in [
+        ("If-Match", "\"other\"".to_owned()),
+        ("If-Match", format!("W/{etag}")),
+        ("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
+    ] {
+        assert_eq!(server.get_with("/h/a.png", &[(name, &value)]).status, 412, "{name}: {value}");
+    }
+}

@@ -34,6 +34,8 @@ fn other_methods_are_405_with_allow() {
             assert_eq!(allowed, ["GET", "HEAD"], "{method} {target}");
         }
     }
+    // RFC 9110 §9.3.7: about the server itself.
+    assert_eq!(server.ask("OPTIONS", "*").status, 405);
 }
 
 #[test]

@@ -158,6 +158,31 @@ fn a_renderer_that_dies_while_nobody_asks_is_started_again_all_the_same() {
 }
 
 #[test]
+fn a_renderer_is_started_again_whatever_has_happened_to_the_files_meanwhile() {
+    let (folder, files) = (Folder::new().with("a.png", &picture()), Folder::new());
+    let image = files.put("error.png", &pictures::png(pictures::solid(6, 4, [1, 2, 3])));
+    let (gone, cache) = (files.path().join("gone"), files.path().join("cache"));
+    std::fs::create_dir(&gone).unwrap();
+    let own = json!({"name": "h", "error_image": image, "cache_path": cache});
+    let other = json!({"name": "other", "directory": gone});
+    let server = Server::start(json!({"handlers": [merged(folder.handler(), own), other]}));
+    server.get("/h/a.png?w=10").ok();
+
+    std::fs::remove_file(&image).unwrap();
+    std::fs::remove_dir(&gone).unwrap();
+    std::fs::remove_dir_all(&cache).unwrap();
+    std::fs::write(&cache, b"a file where the folder was").unwrap();
+    let renderer = server.renderer();
+    renderer.signal(Signal::KILL);
+    eventually("it is dead", || !renderer.lives());
+
+    server.get("/h/a.png?w=11").ok();
+    server.get("/other/a.png").failed("origin_unreachable");
+    let error = server.get("/h/none.png").failed("not_found");
+    assert_eq!(size_of(&error.body), (6, 4), "the error image is the one that the server was started with");
+}
+
+#[test]
 fn a_renderer_that_hangs_is_replaced() {
     let gate = Gate::new();
     let origin = gated(&gate);

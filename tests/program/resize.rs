@@ -692,6 +692,22 @@ fn an_absurd_header_does_no_harm() {
 }
 
 #[test]
+fn a_small_picture_does_not_become_a_huge_one() {
+    let frame =
+        |shade: u8| (image::DynamicImage::from(pictures::solid(10, 10, [shade, 0, 0])).to_rgba8(), 50);
+    let folder = Folder::new()
+        .with("frames.gif", &pictures::animated_gif(&(0..100).map(frame).collect::<Vec<_>>()))
+        .with("line.png", &pictures::png(pictures::solid(1, 600, RED)));
+    let server = Server::with_handler(folder.handler());
+    for target in ["/h/frames.gif?w=3000&h=3000&e=true", "/h/line.png?w=3000&h=1&e=true&g=smart"] {
+        server.get(target).failed("too_large");
+    }
+    // One frame alone is not too much, and neither is a little more of each.
+    assert_eq!(size_of(&server.get("/h/frames.gif?w=300&h=300&e=true&f=jpg").ok().body), (300, 300));
+    assert_eq!(size_of(&server.get("/h/frames.gif?w=20&h=20&e=true").ok().body), (20, 20));
+}
+
+#[test]
 fn a_picture_made_to_be_slow_holds_nobody_else_up() {
     let folder = Folder::new()
         .with("scans.jpg", &data("many-scans.jpg"))

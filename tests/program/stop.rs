@@ -87,6 +87,24 @@ fn stop_timeout_ends_what_does_not_end_by_itself() {
 }
 
 #[test]
+fn a_second_signal_ends_every_wait() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let limits = json!({"stop_delay": 60, "origin_first_byte_timeout": 60, "origin_timeout": 60});
+    let mut server = Server::with_limits(origin.handler(), limits);
+    let mut working = server.client();
+    working.send(&request("GET", "/h/a.png", &[]));
+    origin.wait_for_requests(1);
+    server.terminate();
+    eventually("health says so", || server.get("/-/health").status == 503);
+    let started = Instant::now();
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    gate.open();
+}
+
+#[test]
 fn with_stop_delay_it_goes_on_serving_and_says_that_it_is_leaving() {
     let folder = Folder::new().with("a.png", &picture());
     let mut server = Server::with_limits(folder.handler(), json!({"stop_delay": 4}));

@@ -4,21 +4,25 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::wire;
+use crate::wire::{self, Setup};
 
 /// What `ps` shows.
 const PROCESS_NAME: &str = "s3imageserver-renderer";
+
+/// A renderer is ready within milliseconds; one that takes this long hangs.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running renderer. It ends when the last connection to it is dropped, or on its own.
 #[derive(Debug)]
 pub struct Generation {
     number: u64,
     socket: PathBuf,
-    process: Mutex<Child>,
+    process: Arc<Mutex<Child>>,
     /// The renderer ends when this closes, also when it is our death that closes it.
     _lifeline: ChildStdin,
 }
@@ -26,7 +30,7 @@ pub struct Generation {
 impl Generation {
     /// Starts the renderer and waits until it accepts connections. The pipe that is returned with it closes when
     /// the process ends.
-    pub fn start(number: u64, socket: PathBuf, config_text: &str) -> io::Result<(Generation, ChildStdout)> {
+    pub fn start(number: u64, socket: PathBuf, setup: &Setup) -> io::Result<(Generation, ChildStdout)> {
         let mut process = Command::new(executable())
             .arg0(PROCESS_NAME)
             .env(wire::SOCKET_VARIABLE, &socket)
@@ -41,9 +45,12 @@ impl Generation {
             let _ = process.kill();
             return Err(io::Error::other("the renderer was started without pipes"));
         };
-        let ready =
-            wire::send_config(&mut lifeline, config_text).and_then(|()| wait_until_ready(&mut output));
-        let generation = Generation { number, socket, process: Mutex::new(process), _lifeline: lifeline };
+        let process = Arc::new(Mutex::new(process));
+        let ready = start_deadline(&process).and_then(|_deadline| {
+            wire::send_setup(&mut lifeline, setup)?;
+            wait_until_ready(&mut output)
+        });
+        let generation = Generation { number, socket, process, _lifeline: lifeline };
         // On an error the generation is dropped, and the process with it.
         ready.map(|()| (generation, output))
     }
@@ -95,6 +102,19 @@ impl Drop for Generation {
 fn executable() -> PathBuf {
     const SELF: &str = "/proc/self/exe";
     if Path::new(SELF).exists() { SELF.into() } else { std::env::args_os().next().unwrap_or_default().into() }
+}
+
+/// Kills a process that is not ready in time, so that nobody waits for it. The deadline is lifted by dropping what
+/// is returned.
+fn start_deadline(process: &Arc<Mutex<Child>>) -> io::Result<Sender<()>> {
+    let (lifted, deadline) = channel::<()>();
+    let process = Arc::clone(process);
+    thread::Builder::new().name("renderer-start".into()).spawn(move || {
+        if deadline.recv_timeout(START_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let _ = process.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        }
+    })?;
+    Ok(lifted)
 }
 
 fn wait_until_ready(output: &mut ChildStdout) -> io::Result<()> {

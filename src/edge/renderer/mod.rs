@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::cache::Picture;
 use crate::config::Limits;
 use crate::error::{Code, Failure};
+use crate::wire::Setup;
 use connection::{Connection, Lost};
 use folder::PrivateFolder;
 use generation::Generation;
@@ -54,7 +55,7 @@ struct State {
     /// Who waits, in the order of arrival; each is handed a connection of its own.
     waiting: VecDeque<Waiter>,
     next_ticket: u64,
-    /// The newest generation's number.
+    /// The number of the generation that is asked; 0 while there is none.
     newest: u64,
 }
 
@@ -79,7 +80,7 @@ impl State {
 
 impl Renderer {
     /// Starts the first renderer and keeps one running from then on.
-    pub fn start(config_text: String, limits: &Limits) -> io::Result<Renderer> {
+    pub fn start(setup: Setup, limits: &Limits) -> io::Result<Renderer> {
         let folder = Arc::new(PrivateFolder::create()?);
         let shared = Arc::new(Shared {
             state: Mutex::new(State::default()),
@@ -90,7 +91,7 @@ impl Renderer {
         let (events, received) = channel();
         let mut supervisor = Supervisor::new(
             Arc::clone(&folder),
-            config_text,
+            setup,
             limits.fetches_at_once,
             Arc::clone(&shared),
             events.clone(),
@@ -206,6 +207,8 @@ impl Shared {
     fn forget(&self, number: u64) {
         let mut state = self.lock();
         if state.newest == number {
+            // What is given back from now on is closed.
+            state.newest = 0;
             let old = std::mem::take(&mut state.idle);
             drop(state);
             drop(old);

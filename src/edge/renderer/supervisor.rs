@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::folder::PrivateFolder;
 use super::generation::Generation;
 use crate::report::say;
+use crate::wire::Setup;
 
 /// A renderer that worked for this long is started again at once.
 const LONG_LIFE: Duration = Duration::from_secs(10);
@@ -37,7 +38,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Supervisor {
     folder: Arc<PrivateFolder>,
-    config_text: String,
+    setup: Setup,
     connections: usize,
     shared: Arc<Shared>,
     events: Sender<Event>,
@@ -51,14 +52,14 @@ impl Supervisor {
     /// A supervisor without a renderer yet.
     pub fn new(
         folder: Arc<PrivateFolder>,
-        config_text: String,
+        setup: Setup,
         connections: usize,
         shared: Arc<Shared>,
         events: Sender<Event>,
     ) -> Supervisor {
         Supervisor {
             folder,
-            config_text,
+            setup,
             connections,
             shared,
             events,
@@ -76,7 +77,7 @@ impl Supervisor {
         self.started = Instant::now();
         self.folder.ensure()?;
         let (generation, output) =
-            Generation::start(self.count, self.folder.socket(self.count), &self.config_text)?;
+            Generation::start(self.count, self.folder.socket(self.count), &self.setup)?;
         let generation = Arc::new(generation);
         self.watch(self.count, output)?;
         // One at a time: see `Connection::open`.
