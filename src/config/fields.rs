@@ -35,17 +35,23 @@ pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 pub(super) struct Fields<'v> {
     path: String,
     members: &'v [(String, Value)],
-    known: &'static [&'static str],
+    known: Known,
+}
+
+/// The names that an object's fields may have.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// What this version acts on.
+    pub fields: &'static [&'static str],
+    /// What the contract names and this version does not act on. It is refused rather than ignored: a limit or
+    /// a token check that silently does nothing is worse than none.
+    pub not_yet: &'static [&'static str],
 }
 
 impl<'v> Fields<'v> {
     /// The fields of an object, which must all be known. That is looked at first of all: a misspelt field is
     /// worth telling before the required one that it was meant to be.
-    pub fn of(
-        value: &'v Value,
-        path: impl Into<String>,
-        known: &'static [&'static str],
-    ) -> Result<Fields<'v>> {
+    pub fn of(value: &'v Value, path: impl Into<String>, known: Known) -> Result<Fields<'v>> {
         let path = path.into();
         match value {
             Value::Object(members) => {
@@ -62,10 +68,13 @@ impl<'v> Fields<'v> {
 
     fn refuse_unknown(&self) -> Result<()> {
         for (member, _) in self.members {
-            if self.known.iter().any(|name| name == member) {
+            if self.known.fields.iter().any(|name| name == member) {
                 continue;
             }
-            let likeliest = self.known.iter().map(|name| (edits(member, name), name)).min();
+            if self.known.not_yet.iter().any(|name| name == member) {
+                return Err(self.error(member, "this version does not act on this field yet; remove it"));
+            }
+            let likeliest = self.known.fields.iter().map(|name| (edits(member, name), name)).min();
             let message = match likeliest {
                 Some((distance, name)) if distance <= 1 + name.len() / 4 => {
                     format!("unknown field, did you mean {name}?")
@@ -91,7 +100,7 @@ impl<'v> Fields<'v> {
     }
 
     pub fn get(&self, name: &'static str) -> Option<&'v Value> {
-        debug_assert!(self.known.contains(&name), "{name} is read but not known");
+        debug_assert!(self.known.fields.contains(&name), "{name} is read but not known");
         self.members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
     }
 
@@ -187,22 +196,11 @@ impl<'v> Fields<'v> {
         }
     }
 
-    pub fn object(&self, name: &'static str, known: &'static [&'static str]) -> Result<Option<Fields<'v>>> {
+    pub fn object(&self, name: &'static str, known: Known) -> Result<Option<Fields<'v>>> {
         match self.get(name) {
             None => Ok(None),
             Some(value) => Fields::of(value, self.path(name), known).map(Some),
         }
-    }
-
-    /// A field that the contract names and this version does not act on yet. It is refused rather than
-    /// ignored: a limit or a token check that silently does nothing is worse than none.
-    pub fn not_yet(&self, names: &[&'static str]) -> Result<()> {
-        for &name in names {
-            if self.get(name).is_some() {
-                return Err(self.error(name, "this version does not act on this field yet; remove it"));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -228,9 +226,11 @@ mod tests {
     use super::super::relaxed_json::parse;
     use super::*;
 
+    const KNOWN: Known = Known { fields: &["a", "bucket_name"], not_yet: &["token"] };
+
     fn with<T>(text: &str, read: impl FnOnce(&Fields) -> Result<T>) -> std::result::Result<T, String> {
         let value = parse(text).unwrap();
-        let fields = Fields::of(&value, "top", &["a", "bucket_name"]).map_err(|error| error.to_string())?;
+        let fields = Fields::of(&value, "top", KNOWN).map_err(|error| error.to_string())?;
         read(&fields).map_err(|error| error.to_string())
     }
 
@@ -268,8 +268,8 @@ mod tests {
             "top.a: the environment variable S3IS_SURELY_NOT_SET is not set"
         );
         assert_eq!(
-            error(r#"{"a": 1}"#, |f| f.not_yet(&["a"])),
-            "top.a: this version does not act on this field yet; remove it"
+            error(r#"{"token": 1}"#, |_| Ok(())),
+            "top.token: this version does not act on this field yet; remove it"
         );
     }
 }

@@ -3,60 +3,55 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::fields::{Fields, Result};
+use super::fields::{Fields, Known, Result};
 use super::relaxed_json::Value;
 use crate::format::Format;
 
-const FIELDS: &[&str] = &[
-    "name",
-    "prefix",
-    "aws",
-    "directory",
-    "error_image",
-    "output_format",
-    "cache_enabled",
-    "cache_path",
-    "cache_time",
-    "allowed_formats",
-    "max_dimension",
-    "error_status",
-    "cors_origin",
-    "fail_on",
-    "token",
-    "presets",
-    "presets_only",
-    "allowed_sizes",
-    "cache_max_bytes",
-    "cache_min_free",
-    "negative_cache_time",
-    "stale_while_revalidate",
-    "stale_if_error",
-    "originals_cache",
-];
-const NOT_YET: [&str; 10] = [
-    "token",
-    "presets",
-    "presets_only",
-    "allowed_sizes",
-    "cache_max_bytes",
-    "cache_min_free",
-    "negative_cache_time",
-    "stale_while_revalidate",
-    "stale_if_error",
-    "originals_cache",
-];
-const AWS_FIELDS: &[&str] = &[
-    "bucket_name",
-    "file_path",
-    "region",
-    "endpoint",
-    "path_style",
-    "aws_access",
-    "aws_secret",
-    "session_token",
-    "anonymous",
-    "ca_file",
-];
+const KNOWN: Known = Known {
+    fields: &[
+        "name",
+        "prefix",
+        "aws",
+        "directory",
+        "error_image",
+        "output_format",
+        "cache_enabled",
+        "cache_path",
+        "cache_time",
+        "allowed_formats",
+        "max_dimension",
+        "error_status",
+        "cors_origin",
+        "fail_on",
+    ],
+    not_yet: &[
+        "token",
+        "presets",
+        "presets_only",
+        "allowed_sizes",
+        "cache_max_bytes",
+        "cache_min_free",
+        "negative_cache_time",
+        "stale_while_revalidate",
+        "stale_if_error",
+        "originals_cache",
+    ],
+};
+const AWS_KNOWN: Known = Known {
+    fields: &[
+        "bucket_name",
+        "file_path",
+        "region",
+        "endpoint",
+        "path_style",
+        "aws_access",
+        "aws_secret",
+        "session_token",
+        "anonymous",
+        "ca_file",
+    ],
+    not_yet: &[],
+};
 
 /// `cache_time` when it is missing: a week.
 pub const DEFAULT_CACHE_SECONDS: u64 = 604_800;
@@ -226,7 +221,7 @@ impl Handler {
     }
 
     pub(super) fn read(value: &Value, path: String, resolved: Option<&Resolved>) -> Result<Handler> {
-        let fields = &Fields::of(value, path, FIELDS)?;
+        let fields = &Fields::of(value, path, KNOWN)?;
         let name = fields.text("name")?;
         let prefix = fields.text("prefix")?;
         let (route, route_field) = match (prefix, name) {
@@ -281,7 +276,6 @@ impl Handler {
                     .error("fail_on", format!("must be none, truncated, error or warning, not {other:?}")));
             }
         };
-        fields.not_yet(&NOT_YET)?;
         let route = route.to_owned();
         Ok(Handler {
             route,
@@ -317,7 +311,7 @@ fn check_route(fields: &Fields, field: &str, route: &str) -> Result<()> {
 
 fn origin(fields: &Fields, resolved: Option<&Resolved>) -> Result<Origin> {
     let directory = fields.text("directory")?;
-    let aws = fields.object("aws", AWS_FIELDS)?;
+    let aws = fields.object("aws", AWS_KNOWN)?;
     match (directory, aws) {
         (Some(_), Some(_)) => {
             Err(fields.error("directory", "a handler has either aws or directory, not both"))

@@ -2,27 +2,30 @@
 
 use std::time::Duration;
 
-use super::fields::{Fields, Result};
+use super::fields::{Fields, Known, Result};
 
-pub(super) const FIELDS: &[&str] = &[
-    "connections",
-    "head_timeout",
-    "idle_timeout",
-    "write_timeout",
-    "queue_length",
-    "queue_timeout",
-    "render_timeout",
-    "stop_timeout",
-    "stop_delay",
-    "renders_at_once",
-    "fetches_at_once",
-    "origin_connect_timeout",
-    "origin_first_byte_timeout",
-    "origin_timeout",
-    "origin_max_bytes",
-    "source_max_pixels",
-    "result_max_pixels",
-];
+pub(super) const KNOWN: Known = Known {
+    fields: &[
+        "connections",
+        "head_timeout",
+        "idle_timeout",
+        "write_timeout",
+        "queue_length",
+        "queue_timeout",
+        "render_timeout",
+        "stop_timeout",
+        "stop_delay",
+        "renders_at_once",
+        "fetches_at_once",
+        "origin_connect_timeout",
+        "origin_first_byte_timeout",
+        "origin_timeout",
+        "origin_max_bytes",
+        "source_max_pixels",
+        "result_max_pixels",
+    ],
+    not_yet: &[],
+};
 
 /// Every deadline and size limit. The defaults suit one instance behind a load balancer.
 #[derive(Clone, Debug)]

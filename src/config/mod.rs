@@ -11,28 +11,25 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 pub use fields::ConfigError;
-use fields::{Fields, Result};
+use fields::{Fields, Known, Result};
 pub use handler::{CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3};
 pub use limits::Limits;
 
-const FIELDS: &[&str] = &[
-    "handlers",
-    "address",
-    "http_port",
-    "https_enabled",
-    "https_strict",
-    "https_port",
-    "https_cert",
-    "https_key",
-    "limits",
-    "access_log",
-    "trusted_proxies",
-    "admin",
-    "memory_cache",
-    "user",
-    "http_socket",
-];
-const NOT_YET: [&str; 5] = ["trusted_proxies", "admin", "memory_cache", "user", "http_socket"];
+const KNOWN: Known = Known {
+    fields: &[
+        "handlers",
+        "address",
+        "http_port",
+        "https_enabled",
+        "https_strict",
+        "https_port",
+        "https_cert",
+        "https_key",
+        "limits",
+        "access_log",
+    ],
+    not_yet: &["trusted_proxies", "admin", "memory_cache", "user", "http_socket"],
+};
 
 /// The port of `http_port` when it is missing.
 const DEFAULT_HTTP_PORT: u16 = 80;
@@ -86,7 +83,7 @@ pub fn parse_resolved(text: &str, resolved: &[Resolved]) -> Result<Config> {
 fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config> {
     let value = relaxed_json::parse(text)
         .map_err(|error| ConfigError::new(name, format!("not valid JSON: {error}")))?;
-    let top = Fields::of(&value, "", FIELDS)?;
+    let top = Fields::of(&value, "", KNOWN)?;
 
     let address = match top.text("address")? {
         None => None,
@@ -96,9 +93,8 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
     };
     let http_port = port(&top, "http_port")?.unwrap_or(DEFAULT_HTTP_PORT);
     let https = https(&top, http_port)?;
-    let limits = Limits::read(top.object("limits", limits::FIELDS)?)?;
+    let limits = Limits::read(top.object("limits", limits::KNOWN)?)?;
     let access_log = top.bool("access_log")?.unwrap_or(true);
-    top.not_yet(&NOT_YET)?;
 
     let handlers = match top.array("handlers")? {
         None => return Err(top.error("handlers", "required: a list with at least one handler")),
