@@ -8,8 +8,19 @@ use std::time::{Duration, Instant};
 /// Writes one line whole. A standard error that can't be written (a closed pipe, a full disk) must not cost a
 /// request, which is why this is not `eprintln!`: that would panic.
 pub fn line(sentence: Arguments) {
-    let line = format!("{sentence}\n");
+    let mut line = visible(&sentence.to_string());
+    line.push('\n');
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// A sentence may hold a key or what a decoder said of a picture; neither may look like another line or command a
+/// terminal.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c.is_control() { visible.extend(c.escape_unicode()) } else { visible.push(c) }
+    }
+    visible
 }
 
 /// `eprintln!` that never panics.
@@ -31,5 +42,15 @@ impl OnceAMinute {
             *last = Some(Instant::now());
             line(sentence);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_not_sent() {
+        assert_eq!(visible("a\nb\u{1b}[0m ü"), "a\\u{a}b\\u{1b}[0m ü");
     }
 }

@@ -16,9 +16,10 @@ use std::process::exit;
 use std::sync::Arc;
 use std::thread;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, Limits};
 use crate::report::say;
 use crate::wire;
 
@@ -50,6 +51,7 @@ fn start(socket: &Path) -> io::Result<()> {
     let setup = wire::receive_setup(&mut edge)?;
     thread::Builder::new().name("edge-watch".into()).spawn(move || end_with(edge))?;
     let config = config::parse_resolved(&setup.text, &setup.resolved).map_err(io::Error::other)?;
+    bound_memory(&config.limits);
     let vips = vips::Vips::start().map_err(|error| io::Error::other(error.0))?;
     let pictures = pictures::Pictures::new(&config, vips);
     server::serve(socket, pictures, config.limits.fetches_at_once, || {
@@ -57,6 +59,25 @@ fn start(socket: &Path) -> io::Result<()> {
         writeln!(out, "{}", wire::READY)?;
         out.flush()
     })
+}
+
+/// Bounds what the renderer may allocate by what its other limits add up to. A header may lie about its pixels
+/// (the `ispe` box of an AVIF does not bind its decoder): then an allocation fails, or at worst this process
+/// ends, and not the machine's memory.
+fn bound_memory(limits: &Limits) {
+    /// For code, stacks and results.
+    const BASE: u64 = 512 << 20;
+    /// The decoders' working memory; AV1 with its reference frames needs the most.
+    const BYTES_PER_PIXEL: u64 = 16;
+    let originals = limits.origin_max_bytes.saturating_mul(limits.fetches_at_once as u64);
+    let pixels = limits.source_max_pixels.max(limits.result_max_pixels);
+    let decoded = pixels.saturating_mul(BYTES_PER_PIXEL).saturating_mul(limits.renders_at_once as u64);
+    let bound = BASE.saturating_add(originals).saturating_add(decoded);
+    let hard = getrlimit(Resource::Data).maximum;
+    let bound = hard.map_or(bound, |hard| hard.min(bound));
+    if let Err(error) = setrlimit(Resource::Data, Rlimit { current: Some(bound), maximum: hard }) {
+        say!("renderer: its memory stays unbounded: {error}");
+    }
 }
 
 /// A service manager sends SIGTERM to every process of a service. When the renderer ends is the edge's to

@@ -692,6 +692,26 @@ fn an_absurd_header_does_no_harm() {
 }
 
 #[test]
+fn a_header_that_lies_about_the_pixels_does_not_cost_unbounded_memory() {
+    let folder = Folder::new()
+        .with("lie.avif", &data("lying-ispe.avif"))
+        .with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
+    // What the renderer may allocate follows from these; decoding all of it takes 1.2 GB.
+    let limits = json!({
+        "source_max_pixels": 1_000_000, "result_max_pixels": 1_000_000, "origin_max_bytes": 1_000_000,
+    });
+    let server = Server::with_limits(folder.handler(), limits);
+    let renderer = server.renderer();
+    server.get("/h/lie.avif?w=50").failed("corrupt_image");
+    assert!(renderer.lives(), "it must be refused, not survived");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", renderer.id)).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+    let peak: u64 = peak.trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 800 << 10, "{peak} KiB");
+    server.get("/h/a.png").ok();
+}
+
+#[test]
 fn a_small_picture_does_not_become_a_huge_one() {
     let frame =
         |shade: u8| (image::DynamicImage::from(pictures::solid(10, 10, [shade, 0, 0])).to_rgba8(), 50);
