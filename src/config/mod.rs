@@ -66,8 +66,16 @@ pub struct Https {
 
 /// Reads the configuration file as text, so that it can be checked here and handed to the renderer as it is.
 pub fn read_file(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path)
-        .map_err(|error| ConfigError::new(path.display().to_string(), format!("can't be read: {error}")))
+    /// What a renderer takes.
+    const LONGEST: usize = 16 << 20;
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.len() > LONGEST => {
+            Err(ConfigError::new(name, format!("is longer than {LONGEST} bytes; is it a configuration?")))
+        }
+        Ok(text) => Ok(text),
+        Err(error) => Err(ConfigError::new(name, format!("can't be read: {error}"))),
+    }
 }
 
 /// Checks a configuration text. `name` stands in front of errors that concern no field, such as bad JSON.

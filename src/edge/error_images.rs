@@ -65,7 +65,9 @@ impl ErrorImages {
             *resized = Resized::default();
         }
         resized.bytes += picture.bytes.len();
-        resized.pictures.insert(target, Arc::clone(picture));
+        if let Some(replaced) = resized.pictures.insert(target, Arc::clone(picture)) {
+            resized.bytes -= replaced.bytes.len();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Resized> {

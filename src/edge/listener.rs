@@ -38,7 +38,8 @@ pub fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, edge: &Ar
     loop {
         match listener.accept() {
             Ok((tcp, client)) => start(tcp, client, tls, edge),
-            Err(_) if edge.lifecycle.is_stopping() => return,
+            // What a listener says that has been shut down.
+            Err(error) if edge.lifecycle.is_stopping() && error.kind() == ErrorKind::InvalidInput => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 complaint.line(format_args!("edge: can't accept connections now, trying again: {error}"));

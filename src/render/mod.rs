@@ -65,11 +65,14 @@ fn start(socket: &Path) -> io::Result<()> {
 /// (the `ispe` box of an AVIF does not bind its decoder): then an allocation fails, or at worst this process
 /// ends, and not the machine's memory.
 fn bound_memory(limits: &Limits) {
-    /// For code, stacks and results.
+    /// For code and results.
     const BASE: u64 = 512 << 20;
+    /// Each worker's thread and that of its connection.
+    const STACKS: u64 = 8 << 20;
     /// The decoders' working memory; AV1 with its reference frames needs the most.
     const BYTES_PER_PIXEL: u64 = 16;
-    let originals = limits.origin_max_bytes.saturating_mul(limits.fetches_at_once as u64);
+    let originals =
+        limits.origin_max_bytes.saturating_add(STACKS).saturating_mul(limits.fetches_at_once as u64);
     let pixels = limits.source_max_pixels.max(limits.result_max_pixels);
     let decoded = pixels.saturating_mul(BYTES_PER_PIXEL).saturating_mul(limits.renders_at_once as u64);
     let bound = BASE.saturating_add(originals).saturating_add(decoded);

@@ -9,6 +9,9 @@ use crate::options::Options;
 
 /// WebP's largest side (RFC 9649 §2.7).
 const WEBP_LARGEST_SIDE: u32 = 16_383;
+/// libheif refuses more with libaom 3.6.0, which has a bug there.
+const AVIF_MOST_PIXELS: u64 = 1 << 25;
+const AVIF_LIMIT: &str = "the AVIF encoder takes";
 /// The largest side of the other formats that is sure to be written: JPEG's limit.
 const LARGEST_SIDE: u32 = 65_500;
 
@@ -48,14 +51,24 @@ pub fn render(
 
     let (width, height) = upright_size(&header, all_frames);
     let plan = plan(options.size, options.enlarge, width, height);
-    check_pixels("resized picture", plan.width, plan.height, frames, "result_max_pixels", bounds.result)?;
+    check_pixels(
+        "resized picture",
+        plan.width,
+        plan.height,
+        frames,
+        "limits.result_max_pixels",
+        bounds.result,
+    )?;
     let result = plan.crop.map_or((plan.width, plan.height), |crop| (crop.width, crop.height));
     check_side(format, result.0.max(result.1))?;
+    if format == Format::Avif {
+        check_pixels("AVIF", result.0, result.1, 1, AVIF_LIMIT, AVIF_MOST_PIXELS)?;
+    }
 
     let wanted =
         Thumbnail { width: plan.width, height: plan.height, all_frames, fail_on, colours: header.colours() };
     let bytes = resize(vips, original, &wanted, plan.crop, options, format)
-        .map_err(|error| corrupt(source, error))?;
+        .map_err(|error| unmade(source, format, error))?;
     Ok((bytes, format))
 }
 
@@ -128,7 +141,7 @@ fn check_pixels(
     let pixels = u64::from(width).saturating_mul(u64::from(height)).saturating_mul(u64::from(frames));
     if pixels > most {
         let sentence = format!(
-            "the {what} has {width} x {height} pixels in {frames} frames, more than limits.{limit} ({most})"
+            "the {what} has {width} x {height} pixels in {frames} frames, more than {limit} ({most})"
         );
         return Err(Failure::new(Code::TooLarge, sentence));
     }
@@ -142,6 +155,12 @@ fn check_side(format: Format, side: u32) -> Result<(), Failure> {
         return Err(Failure::new(Code::TooLarge, sentence));
     }
     Ok(())
+}
+
+/// Pixels are decoded while they are encoded, so libvips' own words must tell which of the two failed.
+fn unmade(source: Format, format: Format, error: Error) -> Failure {
+    let (from, to) = (source.name(), format.name());
+    Failure::new(Code::CorruptImage, format!("the original can't be made from {from} into {to}: {}", error.0))
 }
 
 fn corrupt(source: Format, error: Error) -> Failure {
