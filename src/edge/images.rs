@@ -77,6 +77,12 @@ struct Asked<'r> {
     varies: bool,
 }
 
+impl<'r> Asked<'r> {
+    fn find(&self, name: &Name, need: Need) -> Option<Entry<'r>> {
+        self.route.cache.as_ref()?.find(name, need)
+    }
+}
+
 impl Images {
     /// Pictures of this configuration, made by this renderer.
     pub fn new(config: &Config, validator: Option<TokenValidator>, renderer: Renderer) -> Images {
@@ -147,7 +153,7 @@ impl Images {
 
     fn picture(&self, asked: &Asked, key: String) -> Answer {
         let name = Name { handler: asked.route.identity.clone(), key, options: asked.options.canonical() };
-        if let Some(entry) = self.find(asked, &name, need(asked.request))
+        if let Some(entry) = asked.find(&name, need(asked.request))
             && let Some(response) = entry_response(asked, entry)
         {
             return Answer { response, cache: Some("hit"), error: None };
@@ -157,7 +163,7 @@ impl Images {
             Failure::new(Code::RendererFailed, "the request that made this picture for all of them failed");
         let made = self.flights.get(&name, self.patience, Err(Trouble::Failure(failed)), || {
             // Who looked before the last flight landed and boarded after finds its result here.
-            if let Some(picture) = self.find(asked, &name, Need::Picture).and_then(Entry::read) {
+            if let Some(picture) = asked.find(&name, Need::Picture).and_then(Entry::read) {
                 return Ok(Arc::new(picture));
             }
             self.renderer.ask(&target).map(Arc::new)
@@ -170,11 +176,6 @@ impl Images {
             Some(Err(Trouble::Failure(failure))) => self.failure(asked, &failure, Some(&name.key)),
             Some(Err(Trouble::Overloaded)) | None => overloaded(),
         }
-    }
-
-    fn find(&self, asked: &Asked, name: &Name, need: Need) -> Option<Entry<'_>> {
-        // The map is looked up again so that the entry borrows from us and not from the request.
-        self.routes.get(&asked.route.handler.route)?.cache.as_ref()?.find(name, need)
     }
 
     fn failure(&self, asked: &Asked, failure: &Failure, key: Option<&str>) -> Answer {

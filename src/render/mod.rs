@@ -94,11 +94,11 @@ fn ignore_stop_signals() -> io::Result<()> {
 
 /// Ends this process when the pipe from the edge closes: the edge wants it gone, or is gone itself.
 fn end_with(mut edge: impl BufRead) {
-    while let Ok(bytes) = edge.fill_buf() {
-        match bytes.len() {
-            0 => break,
-            length => edge.consume(length),
+    loop {
+        match edge.fill_buf().map(<[u8]>::len) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => exit(0),
+            Ok(length) => edge.consume(length),
         }
     }
-    exit(0)
 }

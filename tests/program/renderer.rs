@@ -146,6 +146,25 @@ fn a_renderer_killed_again_and_again_is_started_again_and_again() {
 }
 
 #[test]
+fn a_service_managers_signal_to_every_process_does_not_end_the_renderer() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let mut server = Server::with_handler(origin.handler());
+    let mut working = server.client();
+    working.send(&request("GET", "/h/held.png", &[]));
+    origin.wait_for_requests(1);
+    let renderer = server.renderer();
+    for signal in [Signal::TERM, Signal::INT] {
+        renderer.signal(signal);
+    }
+    server.terminate();
+    gate.open();
+    working.read().ok();
+    assert_eq!(server.wait().code(), Some(0));
+    eventually("the renderer is gone", || !renderer.lives());
+}
+
+#[test]
 fn a_renderer_that_dies_while_nobody_asks_is_started_again_all_the_same() {
     let folder = Folder::new().with("a.png", &picture());
     let server = Server::with_handler(folder.handler());
