@@ -24,6 +24,7 @@ mod config;
 mod error;
 mod format;
 mod key;
+mod network;
 mod options;
 mod report;
 mod wire;

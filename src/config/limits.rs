@@ -7,12 +7,16 @@ use super::fields::{Fields, Known, Result};
 pub(super) const KNOWN: Known = Known {
     fields: &[
         "connections",
+        "connections_per_address",
         "head_timeout",
         "idle_timeout",
         "write_timeout",
+        "min_write_rate",
         "queue_length",
         "queue_timeout",
         "render_timeout",
+        "renderer_max_rss",
+        "renderer_max_renders",
         "stop_timeout",
         "stop_delay",
         "renders_at_once",
@@ -30,20 +34,29 @@ pub(super) const KNOWN: Known = Known {
 /// Every deadline and size limit. The defaults suit one instance behind a load balancer.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// `connections`: clients connected at once; one more is answered 503.
+    /// `connections`: clients connected at once. For one more, the one idle longest is closed; where none is idle
+    /// the new one is answered 503.
     pub connections: usize,
+    /// `connections_per_address`: of one IPv4 address or one IPv6 /64; trusted proxies are not counted.
+    pub connections_per_address: usize,
     /// `head_timeout`: from a request's first byte to the end of its head, and for the TLS handshake.
     pub head_timeout: Duration,
     /// `idle_timeout`: how long a kept-alive connection may be quiet.
     pub idle_timeout: Duration,
-    /// `write_timeout`: for sending one answer whole.
+    /// `write_timeout`: for sending one answer, besides what `min_write_rate` gives it for its length.
     pub write_timeout: Duration,
+    /// `min_write_rate`: bytes a second that a client must take.
+    pub min_write_rate: u64,
     /// `queue_length`: requests that may wait for the renderer; one more is answered 503.
     pub queue_length: usize,
     /// `queue_timeout`: how long a request may wait for the renderer before it is answered 503.
     pub queue_timeout: Duration,
     /// `render_timeout`: from handing a request to the renderer to its answer.
     pub render_timeout: Duration,
+    /// `renderer_max_rss`: bytes of resident memory at which the renderer is replaced; 0 never.
+    pub renderer_max_rss: u64,
+    /// `renderer_max_renders`: answers after which the renderer is replaced; 0 never.
+    pub renderer_max_renders: u64,
     /// `stop_timeout`: how long requests in flight may take after SIGTERM.
     pub stop_timeout: Duration,
     /// `stop_delay`: how long to go on serving after SIGTERM while `/-/health` already answers 503.
@@ -71,12 +84,16 @@ impl Limits {
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
         let mut limits = Limits {
             connections: 1024,
+            connections_per_address: 64,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
+            min_write_rate: 16 << 10,
             queue_length: 256,
             queue_timeout: Duration::from_secs(10),
             render_timeout: Duration::from_secs(60),
+            renderer_max_rss: 512 << 20,
+            renderer_max_renders: 0,
             stop_timeout: Duration::from_secs(30),
             stop_delay: Duration::ZERO,
             renders_at_once: processors,
@@ -112,18 +129,22 @@ impl Limits {
             Ok(())
         };
         count("connections", &mut limits.connections, 1, 1_000_000)?;
+        count("connections_per_address", &mut limits.connections_per_address, 1, 1_000_000)?;
         count("queue_length", &mut limits.queue_length, 0, 1_000_000)?;
         count("renders_at_once", &mut limits.renders_at_once, 1, 1024)?;
         count("fetches_at_once", &mut limits.fetches_at_once, 1, 1024)?;
-        let size = |name, field: &mut u64, most: i64| -> Result<()> {
-            if let Some(written) = fields.integer(name, 1..=most)? {
+        let size = |name, field: &mut u64, least: i64, most: i64| -> Result<()> {
+            if let Some(written) = fields.integer(name, least..=most)? {
                 *field = written.unsigned_abs();
             }
             Ok(())
         };
-        size("origin_max_bytes", &mut limits.origin_max_bytes, 4 << 30)?;
-        size("source_max_pixels", &mut limits.source_max_pixels, 10_000_000_000)?;
-        size("result_max_pixels", &mut limits.result_max_pixels, 10_000_000_000)?;
+        size("min_write_rate", &mut limits.min_write_rate, 1, 1 << 40)?;
+        size("renderer_max_rss", &mut limits.renderer_max_rss, 0, 1 << 40)?;
+        size("renderer_max_renders", &mut limits.renderer_max_renders, 0, 1 << 40)?;
+        size("origin_max_bytes", &mut limits.origin_max_bytes, 1, 4 << 30)?;
+        size("source_max_pixels", &mut limits.source_max_pixels, 1, 10_000_000_000)?;
+        size("result_max_pixels", &mut limits.result_max_pixels, 1, 10_000_000_000)?;
         Ok(limits)
     }
 }

@@ -15,6 +15,8 @@ use fields::{Fields, Known, Result};
 pub use handler::{CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3};
 pub use limits::Limits;
 
+use crate::network::Network;
+
 const KNOWN: Known = Known {
     fields: &[
         "handlers",
@@ -25,14 +27,28 @@ const KNOWN: Known = Known {
         "https_port",
         "https_cert",
         "https_key",
+        "https_certificates",
+        "https_hsts",
+        "http_socket",
+        "trusted_proxies",
+        "proxy_protocol",
+        "memory_cache",
+        "user",
         "limits",
         "access_log",
     ],
-    not_yet: &["trusted_proxies", "admin", "memory_cache", "user", "http_socket"],
+    not_yet: &["admin"],
 };
+const CERTIFICATE_KNOWN: Known = Known { fields: &["cert", "key"], not_yet: &[] };
 
 /// The port of `http_port` when it is missing.
 const DEFAULT_HTTP_PORT: u16 = 80;
+/// `memory_cache` when it is missing: 64 MiB.
+const DEFAULT_MEMORY_CACHE: u64 = 64 << 20;
+/// The largest `memory_cache`: a terabyte.
+const LARGEST_MEMORY_CACHE: i64 = 1 << 40;
+/// How `trusted_proxies` names whoever connects to `http_socket`.
+const UNIX: &str = "unix:";
 
 /// A configuration whose every field has been checked.
 #[derive(Clone, Debug)]
@@ -41,10 +57,20 @@ pub struct Config {
     pub handlers: Vec<Handler>,
     /// The address to listen on; `None` is every address of the machine, IPv6 and IPv4.
     pub address: Option<IpAddr>,
-    /// The port for plain HTTP; 0 lets the system choose a free one.
-    pub http_port: u16,
+    /// The port for plain HTTP; 0 lets the system choose a free one. `None` when only `http_socket` is listened on.
+    pub http_port: Option<u16>,
+    /// `http_socket`: the path of a Unix socket for plain HTTP.
+    pub http_socket: Option<PathBuf>,
     /// HTTPS, if it is enabled.
     pub https: Option<Https>,
+    /// `trusted_proxies`: whose word about the client is taken.
+    pub trusted_proxies: TrustedProxies,
+    /// `proxy_protocol`: trusted proxies start each connection with a PROXY header.
+    pub proxy_protocol: bool,
+    /// `memory_cache`: bytes of the hottest results to keep in memory; 0 keeps none.
+    pub memory_cache: u64,
+    /// `user`: `name` or `name:group`, as numbers or names, to become once the ports are bound.
+    pub user: Option<String>,
     /// Deadlines and sizes.
     pub limits: Limits,
     /// Whether each request is a line on stderr.
@@ -56,12 +82,47 @@ pub struct Config {
 pub struct Https {
     /// The port; 0 lets the system choose a free one.
     pub port: u16,
-    /// The PEM file of the certificate chain, leaf first.
-    pub cert: PathBuf,
-    /// The PEM file of the private key.
-    pub key: PathBuf,
+    /// `https_cert` and `https_key`, for clients that name no host or one that no certificate is for; then
+    /// `https_certificates`.
+    pub certificates: Vec<Certificate>,
     /// Whether plain requests are redirected to HTTPS.
     pub strict: bool,
+    /// `https_hsts`: the `max-age` of `Strict-Transport-Security` in seconds; `None` sends no such field.
+    pub hsts: Option<u64>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The PEM file of the certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// The JSON path of the field that names it.
+    pub cert_field: String,
+    /// The PEM file of the private key.
+    pub key: PathBuf,
+    /// The JSON path of the field that names it.
+    pub key_field: String,
+}
+
+/// Whose `X-Forwarded-For`, `Forwarded` and PROXY header are believed.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies {
+    networks: Vec<Network>,
+    unix: bool,
+}
+
+impl TrustedProxies {
+    /// Whether this peer is one of them; `None` is a peer on `http_socket`.
+    pub fn contains(&self, peer: Option<IpAddr>) -> bool {
+        match peer {
+            None => self.unix,
+            Some(address) => self.networks.iter().any(|network| network.contains(address)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.networks.is_empty() && !self.unix
+    }
 }
 
 /// Reads the configuration file as text, so that it can be checked here and handed to the renderer as it is.
@@ -99,8 +160,21 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
             top.error("address", format!("must be an IPv4 or IPv6 address without a port, not {written:?}"))
         })?),
     };
-    let http_port = port(&top, "http_port")?.unwrap_or(DEFAULT_HTTP_PORT);
+    let http_socket = top.text("http_socket")?.map(PathBuf::from);
+    let http_port = match port(&top, "http_port")? {
+        None if http_socket.is_some() => None,
+        written => Some(written.unwrap_or(DEFAULT_HTTP_PORT)),
+    };
     let https = https(&top, http_port)?;
+    let trusted_proxies = trusted_proxies(&top)?;
+    let proxy_protocol = top.bool("proxy_protocol")?.unwrap_or(false);
+    if proxy_protocol && trusted_proxies.is_empty() {
+        return Err(top.error("proxy_protocol", "needs trusted_proxies: only they may send a PROXY header"));
+    }
+    let memory_cache = top
+        .integer("memory_cache", 0..=LARGEST_MEMORY_CACHE)?
+        .map_or(DEFAULT_MEMORY_CACHE, i64::unsigned_abs);
+    let user = top.text("user")?.map(str::to_owned);
     let limits = Limits::read(top.object("limits", limits::KNOWN)?)?;
     let access_log = top.bool("access_log")?.unwrap_or(true);
 
@@ -117,19 +191,51 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
             .collect::<Result<Vec<_>>>()?,
     };
     unique_routes(&handlers)?;
-    Ok(Config { handlers, address, http_port, https, limits, access_log })
+    Ok(Config {
+        handlers,
+        address,
+        http_port,
+        http_socket,
+        https,
+        trusted_proxies,
+        proxy_protocol,
+        memory_cache,
+        user,
+        limits,
+        access_log,
+    })
+}
+
+fn trusted_proxies(top: &Fields) -> Result<TrustedProxies> {
+    let mut trusted = TrustedProxies::default();
+    for (index, item) in top.array("trusted_proxies")?.unwrap_or_default().iter().enumerate() {
+        let error = |message| Err(top.error(&format!("trusted_proxies[{index}]"), message));
+        match item {
+            relaxed_json::Value::String(text) if text == UNIX => trusted.unix = true,
+            relaxed_json::Value::String(text) => match Network::parse(text) {
+                Ok(network) => trusted.networks.push(network),
+                Err(message) => return error(message),
+            },
+            other => return error(format!("must be a network, as \"10.0.0.0/8\", not {}", other.kind())),
+        }
+    }
+    Ok(trusted)
 }
 
 fn port(top: &Fields, name: &'static str) -> Result<Option<u16>> {
     Ok(top.integer(name, 0..=i64::from(u16::MAX))?.and_then(|port| u16::try_from(port).ok()))
 }
 
-fn https(top: &Fields, http_port: u16) -> Result<Option<Https>> {
+fn https(top: &Fields, http_port: Option<u16>) -> Result<Option<Https>> {
+    /// Two years, which is what browsers' preload lists ask for, and some more.
+    const LONGEST_HSTS: i64 = 315_360_000;
     let enabled = top.bool("https_enabled")?.unwrap_or(false);
     let strict = top.bool("https_strict")?.unwrap_or(false);
     let port = port(top, "https_port")?;
     let cert = top.text("https_cert")?;
     let key = top.text("https_key")?;
+    let hsts = top.integer("https_hsts", 0..=LONGEST_HSTS)?.map(i64::unsigned_abs);
+    let more = more_certificates(top)?;
     if !enabled {
         if strict {
             return Err(
@@ -140,12 +246,33 @@ fn https(top: &Fields, http_port: u16) -> Result<Option<Https>> {
     }
     let required = |name| top.error(name, "required when https_enabled is true");
     let port = port.ok_or_else(|| required("https_port"))?;
-    let cert = PathBuf::from(cert.ok_or_else(|| required("https_cert"))?);
-    let key = PathBuf::from(key.ok_or_else(|| required("https_key"))?);
-    if port == http_port && port != 0 {
+    let first = Certificate {
+        cert: PathBuf::from(cert.ok_or_else(|| required("https_cert"))?),
+        cert_field: top.path("https_cert"),
+        key: PathBuf::from(key.ok_or_else(|| required("https_key"))?),
+        key_field: top.path("https_key"),
+    };
+    if Some(port) == http_port && port != 0 {
         return Err(top.error("https_port", format!("{port} is also the http_port; they must differ")));
     }
-    Ok(Some(Https { port, cert, key, strict }))
+    Ok(Some(Https { port, certificates: std::iter::once(first).chain(more).collect(), strict, hsts }))
+}
+
+fn more_certificates(top: &Fields) -> Result<Vec<Certificate>> {
+    let written = top.array("https_certificates")?.unwrap_or_default();
+    let read = |(index, value)| {
+        let fields = Fields::of(value, format!("https_certificates[{index}]"), CERTIFICATE_KNOWN)?;
+        let file = |name| -> Result<PathBuf> {
+            fields.text(name)?.map(PathBuf::from).ok_or_else(|| fields.error(name, "required"))
+        };
+        Ok(Certificate {
+            cert: file("cert")?,
+            cert_field: fields.path("cert"),
+            key: file("key")?,
+            key_field: fields.path("key"),
+        })
+    };
+    written.iter().enumerate().map(read).collect()
 }
 
 fn unique_routes(handlers: &[Handler]) -> Result<()> {

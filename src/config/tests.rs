@@ -15,7 +15,7 @@ fn error(text: &str) -> String {
 #[test]
 fn defaults_are_those_of_the_contract() {
     let config = parse(&minimal("", ""), "config.json").unwrap();
-    assert_eq!((config.http_port, config.https.is_some(), config.address), (80, false, None));
+    assert_eq!((config.http_port, config.https.is_some(), config.address), (Some(80), false, None));
     let handler = &config.handlers[0];
     assert_eq!(handler.cache_time, CacheTime::Seconds(604_800));
     assert_eq!((handler.max_dimension, handler.output_format, handler.precise_errors), (3064, None, false));

@@ -61,7 +61,7 @@ pub fn run(
     config_text: String,
     validator: Option<TokenValidator>,
 ) -> Result<i32, ConfigError> {
-    let http = bind(&config, "http_port", config.http_port)?;
+    let http = bind(&config, "http_port", config.http_port.unwrap_or(0))?;
     let https = match &config.https {
         None => None,
         Some(https) => Some((bind(&config, "https_port", https.port)?, tls::server_config(https)?)),

@@ -11,6 +11,10 @@ use crate::config::{ConfigError, Https};
 
 /// Loads certificate chain and key, and proves that they belong together.
 pub fn server_config(https: &Https) -> Result<Arc<ServerConfig>, ConfigError> {
+    let Some(first) = https.certificates.first() else {
+        return Err(ConfigError { path: "https_cert".into(), message: "required".into() });
+    };
+    let https = first;
     let cert_error = |message: String| error("https_cert", &https.cert, message);
     let chain = CertificateDer::pem_file_iter(&https.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)

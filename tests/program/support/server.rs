@@ -50,7 +50,11 @@ pub struct Setup {
 impl Setup {
     /// With a configuration, to which a free port of the loopback interface is added where it names none.
     pub fn new(config: Value) -> Setup {
-        let config = merged(json!({"address": "127.0.0.1", "http_port": 0}), config);
+        let mut config = merged(json!({"address": "127.0.0.1", "http_port": 0}), config);
+        // Every client of a test has the same address.
+        if config["limits"]["connections_per_address"].is_null() {
+            config["limits"]["connections_per_address"] = json!(100_000);
+        }
         Setup::verbatim(&config.to_string(), config["https_enabled"] == true)
     }
 
