@@ -134,6 +134,25 @@ pub struct Entry<'c> {
     start: Vec<u8>,
 }
 
+/// What tells later, without reading the file again, whether an entry is still the one that was read.
+#[derive(Clone, Debug)]
+pub struct Witness {
+    path: PathBuf,
+    identity: Identity,
+    stored: u64,
+}
+
+impl Identity {
+    fn of(metadata: &fs::Metadata) -> Identity {
+        Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
 impl DiskCache {
     /// The cache in this folder.
     pub fn new(folder: &Path, time: CacheTime) -> DiskCache {
@@ -180,12 +199,7 @@ impl DiskCache {
         if !metadata.is_file() {
             return Err(damaged("is not a file"));
         }
-        let identity = Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        };
+        let identity = Identity::of(&metadata);
         let length = usize::try_from(identity.length).unwrap_or(usize::MAX);
         let first = if need == Need::Picture { FIRST_READ } else { DESCRIPTION_READ };
         let mut start = vec![0; length.min(first)];
@@ -208,23 +222,34 @@ impl DiskCache {
         if description.length.checked_add(body_at as u64) != Some(identity.length) {
             return Err(damaged("has another length than it says"));
         }
-        if !self.is_fresh(&description) {
+        if !self.is_fresh(description.stored, SystemTime::now()) {
             return Ok(None);
         }
         start.drain(..body_at);
         Ok(Some(Entry { cache: self, path: path.to_owned(), file, identity, description, format, start }))
     }
 
-    fn is_fresh(&self, description: &Description) -> bool {
-        let now = unix_milliseconds(SystemTime::now());
+    fn is_fresh(&self, stored: u64, now: SystemTime) -> bool {
         match self.time {
             CacheTime::Never => false,
             CacheTime::Forever => true,
             // An entry from the future was stored before the clock was set back; it has no honest age.
             CacheTime::Seconds(most) => {
-                now.checked_sub(description.stored).is_some_and(|age| age < most.saturating_mul(1000))
+                let age = unix_milliseconds(now).checked_sub(stored);
+                age.is_some_and(|age| age < most.saturating_mul(1000))
             }
         }
+    }
+
+    /// Whether an entry that was read has not expired yet.
+    pub fn is_witness_fresh(&self, witness: &Witness, now: SystemTime) -> bool {
+        self.is_fresh(witness.stored, now)
+    }
+
+    /// Whether the file of an entry that was read is still there and the same.
+    pub fn is_unchanged(&self, witness: &Witness) -> bool {
+        // The path itself and not what a link leads to: no entry is a link.
+        fs::symlink_metadata(&witness.path).is_ok_and(|metadata| Identity::of(&metadata) == witness.identity)
     }
 
     /// Stores a picture. Readers see the old entry or the new one, never a part.
@@ -306,6 +331,11 @@ impl Entry<'_> {
     /// The picture's length in bytes.
     pub fn length(&self) -> u64 {
         self.description.length
+    }
+
+    /// For telling later whether the entry is still this one.
+    pub fn witness(&self) -> Witness {
+        Witness { path: self.path.clone(), identity: self.identity, stored: self.description.stored }
     }
 
     /// Reads the picture. Its checksum is computed the first time this process sees the file. `None` for a

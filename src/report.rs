@@ -34,6 +34,11 @@ pub(crate) use say;
 pub struct OnceAMinute(Mutex<Option<Instant>>);
 
 impl OnceAMinute {
+    /// Nothing has been said yet.
+    pub const fn new() -> OnceAMinute {
+        OnceAMinute(Mutex::new(None))
+    }
+
     /// Writes the line unless one was written less than a minute ago.
     pub fn line(&self, sentence: Arguments) {
         const MINUTE: Duration = Duration::from_secs(60);

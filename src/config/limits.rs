@@ -43,7 +43,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// `idle_timeout`: how long a kept-alive connection may be quiet.
     pub idle_timeout: Duration,
-    /// `write_timeout`: for sending one answer, besides what `min_write_rate` gives it for its length.
+    /// `write_timeout`: how long a client may take nothing of an answer. All of it may take this long and as long as
+    /// its length takes at `min_write_rate`.
     pub write_timeout: Duration,
     /// `min_write_rate`: bytes a second that a client must take.
     pub min_write_rate: u64,

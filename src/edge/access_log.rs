@@ -1,13 +1,112 @@
 //! One line a request on standard error.
 //!
 //! `time client method target status bytes milliseconds hit|miss|- error|-`
+//!
+//! Lines are gathered in memory and written by a thread of their own a few milliseconds later, many at once: a
+//! request pays no system call for its line, and a standard error that takes nothing costs lines and no request.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::key::decode_query;
+
+/// How long lines are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(10);
+/// More bytes than this are not kept for a standard error that takes nothing.
+const MOST_BYTES: usize = 1 << 20;
+
+/// Where lines go.
+#[derive(Clone, Debug, Default)]
+pub struct AccessLog(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    gathered: Mutex<Gathered>,
+    filled: Condvar,
+    /// Held while a batch is written, so that batches stay in order.
+    output: Mutex<Vec<u8>>,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    lines: Vec<u8>,
+    lost: u64,
+    writer_waits: bool,
+}
+
+impl AccessLog {
+    /// A log with its writing thread.
+    pub fn start() -> io::Result<AccessLog> {
+        let log = AccessLog::default();
+        let writer = log.clone();
+        thread::Builder::new().name("access-log".into()).spawn(move || writer.write_for_ever())?;
+        Ok(log)
+    }
+
+    /// Adds a line.
+    pub fn add(&self, line: &Line, now: SystemTime) {
+        thread_local! {
+            /// One buffer a connection's thread, so that nothing is formatted under the lock.
+            static BUFFER: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            line.format(now, buffer);
+            self.push(buffer.as_bytes());
+        });
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut gathered = self.gathered();
+        if gathered.lines.len() + line.len() > MOST_BYTES {
+            gathered.lost += 1;
+            return;
+        }
+        gathered.lines.extend_from_slice(line);
+        if std::mem::take(&mut gathered.writer_waits) {
+            drop(gathered);
+            self.0.filled.notify_one();
+        }
+    }
+
+    fn write_for_ever(&self) {
+        loop {
+            let mut gathered = self.gathered();
+            gathered.writer_waits = true;
+            let is_empty = |gathered: &mut Gathered| gathered.lines.is_empty();
+            drop(self.0.filled.wait_while(gathered, is_empty).unwrap_or_else(PoisonError::into_inner));
+            thread::sleep(GATHER);
+            self.flush();
+        }
+    }
+
+    /// Writes what has been gathered.
+    pub fn flush(&self) {
+        let mut batch = self.0.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = {
+            let mut gathered = self.gathered();
+            gathered.writer_waits = false;
+            std::mem::swap(&mut gathered.lines, &mut batch);
+            std::mem::take(&mut gathered.lost)
+        };
+        if lost > 0 {
+            // Writing to a Vec can't fail.
+            let _ =
+                writeln!(batch, "access log: {lost} lines were lost, standard error takes them too slowly");
+        }
+        // A log that can't be written must not cost a request.
+        let _ = io::stderr().lock().write_all(&batch);
+        batch.clear();
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.0.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What there is to say about one request.
 #[derive(Debug)]
@@ -31,54 +130,53 @@ pub struct Line<'r> {
 }
 
 impl Line<'_> {
-    /// Writes the line whole.
-    pub fn write(&self) {
-        let line = self.format(SystemTime::now());
-        // A log that can't be written must not cost a request.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
-    }
-
-    fn format(&self, now: SystemTime) -> String {
-        let mut line = timestamp(now);
-        line.reserve(self.target.len() + 80);
+    fn format(&self, now: SystemTime, line: &mut String) {
+        push_timestamp(line, now);
         // Writing to a String can't fail.
         let _ = match self.client {
-            Some(address) => write!(line, " {address}"),
-            None => write!(line, " -"),
+            Some(address) => write!(line, " {address} "),
+            None => write!(line, " - "),
         };
-        line.push(' ');
-        push_visible(&mut line, if self.method.is_empty() { "-" } else { self.method });
+        push_visible(line, if self.method.is_empty() { "-" } else { self.method });
         line.push(' ');
         match self.target {
             "" => line.push('-'),
-            target => push_visible(&mut line, &redacted(target)),
+            target => push_redacted(line, target),
         }
-        let _ = write!(
-            line,
-            " {} {} {:.3}ms {} {}",
-            self.status,
-            self.bytes,
-            self.took.as_secs_f64() * 1e3,
-            self.cache.unwrap_or("-"),
-            self.error.unwrap_or("-")
-        );
+        let micros = self.took.as_micros();
+        let _ = write!(line, " {} {} {}.{:03}ms ", self.status, self.bytes, micros / 1000, micros % 1000);
+        line.push_str(self.cache.unwrap_or("-"));
+        line.push(' ');
+        line.push_str(self.error.unwrap_or("-"));
         line.push('\n');
-        line
     }
 }
 
 /// The target with the value of each `t` replaced, however the name is encoded: a token is a secret.
-fn redacted(target: &str) -> String {
-    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
-    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if decode_query(name).as_deref() == Some("t") => format!("{name}=[redacted]"),
-        _ => pair.to_owned(),
-    });
-    format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
+fn push_redacted(line: &mut String, target: &str) {
+    let Some((path, query)) = target.split_once('?') else { return push_visible(line, target) };
+    push_visible(line, path);
+    for (number, pair) in query.split('&').enumerate() {
+        line.push(if number == 0 { '?' } else { '&' });
+        match pair.split_once('=') {
+            Some((name, _)) if is_token(name) => {
+                push_visible(line, name);
+                line.push_str("=[redacted]");
+            }
+            _ => push_visible(line, pair),
+        }
+    }
+}
+
+fn is_token(name: &str) -> bool {
+    name == "t" || (name.contains('%') && decode_query(name).as_deref() == Some("t"))
 }
 
 /// Nothing that a client sent may look like another line, another column or a terminal's command.
 fn push_visible(line: &mut String, text: &str) {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return line.push_str(text);
+    }
     for c in text.chars() {
         if c.is_control() || c.is_whitespace() {
             let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
@@ -89,17 +187,24 @@ fn push_visible(line: &mut String, text: &str) {
 }
 
 /// RFC 3339 in UTC with milliseconds.
-fn timestamp(now: SystemTime) -> String {
+fn push_timestamp(line: &mut String, now: SystemTime) {
+    thread_local! {
+        /// The second that was formatted last, and how.
+        static LAST: std::cell::RefCell<(u64, String)> = const { std::cell::RefCell::new((u64::MAX, String::new())) };
+    }
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
-        seconds / 3600,
-        seconds / 60 % 60,
-        seconds % 60,
-        since.subsec_millis()
-    )
+    LAST.with_borrow_mut(|(second, text)| {
+        if *second != since.as_secs() {
+            *second = since.as_secs();
+            text.clear();
+            let (days, seconds) = (*second / 86_400, *second % 86_400);
+            let (year, month, day) = civil(days);
+            let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+            let _ = write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+        }
+        line.push_str(text);
+    });
+    let _ = write!(line, ".{:03}Z", since.subsec_millis());
 }
 
 /// The Gregorian date of a day since 1970-01-01, counted in eras of 400 years that start on 1 March.
@@ -120,7 +225,7 @@ mod tests {
     use super::*;
 
     fn line(target: &str) -> String {
-        Line {
+        let line = Line {
             client: Some([127, 0, 0, 1].into()),
             method: "GET",
             target,
@@ -129,8 +234,10 @@ mod tests {
             took: Duration::from_micros(1234),
             cache: Some("hit"),
             error: None,
-        }
-        .format(UNIX_EPOCH + Duration::from_millis(1_795_361_381_123))
+        };
+        let mut text = String::new();
+        line.format(UNIX_EPOCH + Duration::from_millis(1_795_361_381_123), &mut text);
+        text
     }
 
     #[test]
@@ -156,6 +263,7 @@ mod tests {
 
     #[test]
     fn tokens_are_redacted_however_they_are_spelled() {
+        let redacted = |target| line(target).split(' ').nth(3).unwrap().to_owned();
         assert_eq!(
             redacted("/h/a?t=x&w=1&%74=y&tt=z&t="),
             "/h/a?t=[redacted]&w=1&%74=[redacted]&tt=z&t=[redacted]"
@@ -166,5 +274,15 @@ mod tests {
     #[test]
     fn control_characters_make_no_line() {
         assert!(line("/h/\u{1b}[0m\u{85} x").contains("/h/\\u{1b}[0m\\u{85}\\u{20}x "));
+    }
+
+    #[test]
+    fn a_log_that_nobody_takes_is_bounded_and_says_what_it_lost() {
+        let log = AccessLog::default();
+        let line = [b'x'; 1000];
+        (0..2000).for_each(|_| log.push(&line));
+        let gathered = log.gathered();
+        assert!(gathered.lines.len() <= MOST_BYTES && gathered.lines.len() > MOST_BYTES - 1000);
+        assert_eq!(gathered.lost as usize, 2000 - gathered.lines.len() / 1000);
     }
 }

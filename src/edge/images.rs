@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::conditional::{Outcome, Validators, evaluate};
 use super::error_images::ErrorImages;
 use super::flights::Flights;
+use super::memory::{Hot, Memory};
 use super::renderer::{Renderer, Trouble};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
 use crate::TokenValidator;
-use crate::cache::{DiskCache, Entry, Name, Need, Picture};
+use crate::cache::{DiskCache, Entry, Name, Need, Picture, Witness};
 use crate::config::{CacheTime, Config, DEFAULT_CACHE_SECONDS, Handler};
 use crate::error::{Code, Failure};
 use crate::format::Format;
@@ -29,6 +30,7 @@ pub struct Images {
     validator: Option<TokenValidator>,
     routes: HashMap<String, Route>,
     error_images: ErrorImages,
+    memory: Memory,
     flights: Flights<Name, Result<Arc<Picture>, Trouble>>,
     renderer: Renderer,
     patience: Duration,
@@ -95,6 +97,7 @@ impl Images {
             validator,
             routes: config.handlers.iter().map(|handler| (handler.route.clone(), route(handler))).collect(),
             error_images: ErrorImages::new(config),
+            memory: Memory::new(config.memory_cache),
             flights: Flights::new(),
             renderer,
             patience: config.limits.queue_timeout + config.limits.render_timeout,
@@ -153,9 +156,7 @@ impl Images {
 
     fn picture(&self, asked: &Asked, key: String) -> Answer {
         let name = Name { handler: asked.route.identity.clone(), key, options: asked.options.canonical() };
-        if let Some(entry) = asked.find(&name, need(asked.request))
-            && let Some(response) = entry_response(asked, entry)
-        {
+        if let Some(response) = self.cached(asked, &name) {
             return Answer { response, cache: Some("hit"), error: None };
         }
         let target = format!("{}?{}", key::to_path(&asked.route.handler.route, &name.key), name.options);
@@ -178,6 +179,24 @@ impl Images {
         }
     }
 
+    fn cached(&self, asked: &Asked, name: &Name) -> Option<Response> {
+        let disk = asked.route.cache.as_ref()?;
+        if let Some(hot) = self.memory.find(name, disk) {
+            return Some(hot_response(asked, &hot));
+        }
+        let entry = disk.find(name, need(asked.request))?;
+        let is_small = usize::try_from(entry.length()).is_ok_and(|length| self.memory.takes(length));
+        if !is_small {
+            return entry_response(asked, entry);
+        }
+        let witness = entry.witness();
+        let picture = Arc::new(entry.read()?);
+        let hot = ready(&asked.route.handler, picture, witness);
+        let response = hot_response(asked, &hot);
+        self.memory.keep(name.clone(), hot);
+        Some(response)
+    }
+
     fn failure(&self, asked: &Asked, failure: &Failure, key: Option<&str>) -> Answer {
         let handler = &asked.route.handler;
         if let Some(key) = key
@@ -195,8 +214,9 @@ impl Images {
             }
             None => Response::new(status, Body::Text(String::new())),
         };
-        let response =
-            common(asked, response).with("Cache-Control", "no-store").with("X-Error", failure.code.as_str());
+        let response = common(handler, asked.varies, response)
+            .with("Cache-Control", "no-store")
+            .with("X-Error", failure.code.as_str());
         // Nothing was looked for in the cache when the request was refused before.
         let cache = key.map(|_| "miss");
         let response = if cache.is_some() { response.with("X-Cache", "miss") } else { response };
@@ -235,12 +255,44 @@ fn as_configured(handler: &Handler) -> Options {
     }
 }
 
-/// The answer from a cache entry, whose picture is read only if it is sent.
+/// A result with the header fields of its answers.
+fn ready(handler: &Handler, picture: Arc<Picture>, witness: Witness) -> Arc<Hot> {
+    let etag = quoted(&picture.sha256);
+    let fields = |outcome, body| {
+        respond(handler, false, outcome, Some(body), described(&picture, &etag))
+            .with("X-Cache", "hit")
+            .into_fields()
+    };
+    let whole = fields(Outcome::Whole, Body::None);
+    let not_modified = fields(Outcome::NotModified, Body::None);
+    Arc::new(Hot::new(picture, etag, whole, not_modified, witness))
+}
+
+/// The answer from memory.
+fn hot_response(asked: &Asked, hot: &Arc<Hot>) -> Response {
+    let described = described(&hot.picture, &hot.etag);
+    let response = match evaluate(asked.request, described.validators()) {
+        Outcome::Whole => Response::hot(200, hot),
+        Outcome::NotModified => Response::hot(304, hot),
+        outcome => {
+            let body = Body::Picture(Arc::clone(&hot.picture), 0..hot.picture.bytes.len());
+            let response = respond(&asked.route.handler, asked.varies, outcome, Some(body), described);
+            return response.with("X-Cache", "hit");
+        }
+    };
+    if asked.varies { response.with("Vary", "Accept") } else { response }
+}
+
+/// The answer from a cache entry that is too large for memory. Its picture is read only if it is sent.
 fn entry_response(asked: &Asked, entry: Entry) -> Option<Response> {
     let etag = quoted(entry.sha256());
-    let validators = Validators { etag: &etag, last_modified: entry.last_modified(), length: entry.length() };
-    let outcome = evaluate(asked.request, validators);
-    let (format, last_modified) = (entry.format(), entry.last_modified());
+    let described = Described {
+        etag: &etag,
+        format: entry.format(),
+        last_modified: entry.last_modified(),
+        length: entry.length(),
+    };
+    let outcome = evaluate(asked.request, described.validators());
     let body = match outcome {
         Outcome::Whole if asked.request.method == Method::Head => Some(Body::Length(entry.length())),
         Outcome::NotModified | Outcome::Unsatisfiable | Outcome::PreconditionFailed => None,
@@ -250,39 +302,57 @@ fn entry_response(asked: &Asked, entry: Entry) -> Option<Response> {
             Some(Body::Picture(Arc::new(picture), whole))
         }
     };
-    let length = validators.length;
-    Some(respond(asked, outcome, body, format, &etag, last_modified, length).with("X-Cache", "hit"))
+    let response = respond(&asked.route.handler, asked.varies, outcome, body, described);
+    Some(response.with("X-Cache", "hit"))
 }
 
 fn picture_response(asked: &Asked, picture: Arc<Picture>) -> Response {
     let etag = quoted(&picture.sha256);
-    let length = picture.bytes.len() as u64;
-    let validators = Validators { etag: &etag, last_modified: picture.last_modified, length };
-    let outcome = evaluate(asked.request, validators);
+    let described = described(&picture, &etag);
+    let outcome = evaluate(asked.request, described.validators());
+    let body = Body::Picture(Arc::clone(&picture), 0..picture.bytes.len());
+    respond(&asked.route.handler, asked.varies, outcome, Some(body), described)
+}
+
+/// What an answer says about a picture.
+#[derive(Clone, Copy)]
+struct Described<'p> {
+    etag: &'p str,
+    format: Format,
+    last_modified: Option<u64>,
+    length: u64,
+}
+
+fn described<'p>(picture: &Picture, etag: &'p str) -> Described<'p> {
     let (format, last_modified) = (picture.format, picture.last_modified);
-    let whole = 0..picture.bytes.len();
-    respond(asked, outcome, Some(Body::Picture(picture, whole)), format, &etag, last_modified, length)
+    Described { etag, format, last_modified, length: picture.bytes.len() as u64 }
+}
+
+impl<'p> Described<'p> {
+    fn validators(&self) -> Validators<'p> {
+        Validators { etag: self.etag, last_modified: self.last_modified, length: self.length }
+    }
 }
 
 /// The answer for a picture and an outcome; `body` is the whole picture where the outcome needs it.
 fn respond(
-    asked: &Asked,
+    handler: &Handler,
+    varies: bool,
     outcome: Outcome,
     body: Option<Body>,
-    format: Format,
-    etag: &str,
-    last_modified: Option<u64>,
-    length: u64,
+    described: Described,
 ) -> Response {
-    let typed = |response: Response| response.with("Content-Type", format.media_type());
+    let length = described.length;
+    let typed = |response: Response| response.with("Content-Type", described.format.media_type());
     let response = match (outcome, body) {
         (Outcome::NotModified, _) => Response::new(304, Body::None),
         (Outcome::Unsatisfiable, _) => {
-            return common(asked, Response::text(416, "the range starts behind the end of the picture"))
-                .with("Content-Range", &format!("bytes */{length}"));
+            let response = Response::text(416, "the range starts behind the end of the picture");
+            return common(handler, varies, response).with("Content-Range", &format!("bytes */{length}"));
         }
         (Outcome::PreconditionFailed, _) => {
-            return common(asked, Response::text(412, "the picture is not the one of the condition"));
+            let response = Response::text(412, "the picture is not the one of the condition");
+            return common(handler, varies, response);
         }
         (Outcome::Part(range), Some(Body::Picture(picture, _))) => {
             let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
@@ -292,23 +362,24 @@ fn respond(
         }
         (_, body) => typed(Response::new(200, body.unwrap_or(Body::None))),
     };
-    let response = common(asked, response)
-        .with("ETag", etag)
+    let response = response
+        .with("ETag", described.etag)
         .with("Accept-Ranges", "bytes")
-        .with("Cache-Control", &cache_control(asked.route.handler.cache_time));
-    match last_modified {
+        .with("Cache-Control", &cache_control(handler.cache_time));
+    let response = match described.last_modified {
         Some(seconds) => response.with("Last-Modified", &http_date(seconds)),
         None => response,
-    }
+    };
+    common(handler, varies, response)
 }
 
 /// What every answer of a handler carries.
-fn common(asked: &Asked, response: Response) -> Response {
-    let response = if asked.varies { response.with("Vary", "Accept") } else { response };
-    match &asked.route.handler.cors_origin {
+fn common(handler: &Handler, varies: bool, response: Response) -> Response {
+    let response = match &handler.cors_origin {
         Some(origin) => response.with("Access-Control-Allow-Origin", origin),
         None => response,
-    }
+    };
+    if varies { response.with("Vary", "Accept") } else { response }
 }
 
 fn overloaded() -> Answer {

@@ -1,14 +1,15 @@
 //! Whether the server is stopping, and what is still in flight.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Shared by every connection.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     stopping: AtomicBool,
-    in_flight: Mutex<usize>,
+    in_flight: AtomicUsize,
+    waiting: Mutex<()>,
     landed: Condvar,
 }
 
@@ -19,35 +20,36 @@ pub struct InFlight<'l>(&'l Lifecycle);
 impl Lifecycle {
     /// Counts a request.
     pub fn begin(&self) -> InFlight<'_> {
-        *self.count() += 1;
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
         InFlight(self)
     }
 
     /// From now on health is 503 and connections are not kept.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.store(true, Ordering::SeqCst);
     }
 
     /// Whether [`Lifecycle::stop`] was called.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// Waits until nothing is in flight. The number of requests that are still, if patience ends first.
     pub fn wait_until_idle(&self, patience: Duration) -> usize {
-        let waited = self.landed.wait_timeout_while(self.count(), patience, |count| *count > 0);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn count(&self) -> MutexGuard<'_, usize> {
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_busy = |(): &mut ()| self.in_flight.load(Ordering::SeqCst) > 0;
+        let waited = self.landed.wait_timeout_while(waiting, patience, is_busy);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.in_flight.load(Ordering::SeqCst)
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        *self.0.count() -= 1;
-        if self.0.is_stopping() {
+        let was_last = self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
+        if was_last && self.0.is_stopping() {
+            // The lock makes sure that whoever looked before the count fell waits by now.
+            drop(self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner));
             self.0.landed.notify_all();
         }
     }

@@ -1,17 +1,24 @@
-//! A listening port: accepts, and hands each connection to a thread of its own.
+//! A port or a socket that is listened on: accepts, and hands each connection to a thread of its own.
 
+use std::fmt;
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::ServerConfig;
 
-use super::response::Response;
-use super::stream::{Socket, Stream};
+use super::connections::Full;
+use super::response::{self, Date, Response};
+use super::socket::{Raw, Socket};
 use super::{Edge, connection};
+use crate::config::{Config, ConfigError};
 use crate::report::{OnceAMinute, say};
 
 /// Enough for a TLS handshake; the pages that are never touched cost nothing.
@@ -21,8 +28,127 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// For telling a client that there is no room.
 const REFUSAL_TIME: Duration = Duration::from_millis(100);
 
-/// Binds a port on an address, or on every address of the machine: IPv6 with IPv4 where the system has it.
-pub fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+/// What the configuration asks to be listened on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `http_port` on `address`.
+    Http(Option<IpAddr>, u16),
+    /// `https_port` on `address`.
+    Https(Option<IpAddr>, u16),
+    /// `http_socket`
+    Unix(PathBuf),
+}
+
+/// An endpoint that is bound. Dropping it closes it.
+#[derive(Debug)]
+pub struct Listener {
+    endpoint: Endpoint,
+    bound: Arc<Bound>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    socket: ListeningSocket,
+    closed: AtomicBool,
+}
+
+#[derive(Debug)]
+enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Endpoint {
+    /// Every endpoint of a configuration.
+    pub fn of(config: &Config) -> Vec<Endpoint> {
+        let http = config.http_port.map(|port| Endpoint::Http(config.address, port));
+        let https = config.https.as_ref().map(|https| Endpoint::Https(config.address, https.port));
+        let unix = config.http_socket.clone().map(Endpoint::Unix);
+        http.into_iter().chain(https).chain(unix).collect()
+    }
+
+    fn field(&self) -> &'static str {
+        match self {
+            Endpoint::Http(..) => "http_port",
+            Endpoint::Https(..) => "https_port",
+            Endpoint::Unix(_) => "http_socket",
+        }
+    }
+}
+
+impl Listener {
+    /// Binds an endpoint. From here on connections wait to be accepted.
+    pub fn bind(endpoint: Endpoint) -> Result<Listener, ConfigError> {
+        let socket = match &endpoint {
+            Endpoint::Http(address, port) | Endpoint::Https(address, port) => {
+                bind_tcp(*address, *port).map(ListeningSocket::Tcp)
+            }
+            Endpoint::Unix(path) => bind_unix(path).map(ListeningSocket::Unix),
+        };
+        match socket {
+            Ok(socket) => {
+                Ok(Listener { endpoint, bound: Arc::new(Bound { socket, closed: AtomicBool::new(false) }) })
+            }
+            Err(error) => Err(not_bound(&endpoint, &error)),
+        }
+    }
+
+    /// What it was bound for.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The port that is listened on, which the system has chosen where the configuration says 0.
+    pub fn port(&self) -> Option<u16> {
+        self.address().map(|address| address.port())
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match &self.bound.socket {
+            ListeningSocket::Tcp(listener) => listener.local_addr().ok(),
+            ListeningSocket::Unix(_) => None,
+        }
+    }
+
+    /// Accepts on a thread of its own until this is dropped. `tls` is for an HTTPS endpoint.
+    pub fn start(&self, tls: Option<Arc<ServerConfig>>, edge: &Arc<Edge>) -> io::Result<()> {
+        let (bound, edge) = (Arc::clone(&self.bound), Arc::clone(edge));
+        thread::Builder::new().name("accept".into()).spawn(move || accept(&bound, tls.as_ref(), &edge))?;
+        Ok(())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.bound.closed.store(true, Ordering::SeqCst);
+        // Linux wakes the blocked `accept`, and refuses new connections from here on.
+        let _ = match &self.bound.socket {
+            ListeningSocket::Tcp(listener) => rustix::net::shutdown(listener, rustix::net::Shutdown::Both),
+            ListeningSocket::Unix(listener) => rustix::net::shutdown(listener, rustix::net::Shutdown::Both),
+        };
+        if let Endpoint::Unix(path) = &self.endpoint {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The address as one would type it.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if matches!(self.endpoint, Endpoint::Https(..)) { "https" } else { "http" };
+        match (&self.endpoint, self.address()) {
+            (Endpoint::Unix(path), _) => write!(f, "{}", path.display()),
+            (_, Some(address)) if address.ip().is_unspecified() => {
+                write!(f, "{scheme}://*:{}", address.port())
+            }
+            (_, Some(address)) => write!(f, "{scheme}://{address}"),
+            (_, None) => write!(f, "{scheme}://?"),
+        }
+    }
+}
+
+/// A port on an address, or on every address of the machine: IPv6 with IPv4 where the system has it.
+fn bind_tcp(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     match address {
         Some(address) => TcpListener::bind((address, port)),
         None => TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).or_else(|error| match error.kind() {
@@ -32,17 +158,63 @@ pub fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Accepts until the listener is shut down.
-pub fn accept(listener: &TcpListener, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) {
+/// A Unix socket that everybody may connect to who can reach it: its folder says who. One that a killed server
+/// left behind is replaced; one that is listened at, or another file, is not.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+        if UnixStream::connect(path).is_ok() {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+fn not_bound(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
+    let what = match endpoint {
+        Endpoint::Http(_, port) | Endpoint::Https(_, port) => port.to_string(),
+        Endpoint::Unix(path) => path.display().to_string(),
+    };
+    let message = match (error.kind(), endpoint) {
+        (ErrorKind::AddrInUse, _) => format!("{what} is already in use"),
+        (ErrorKind::PermissionDenied, Endpoint::Http(..) | Endpoint::Https(..)) => {
+            format!("{what} needs root or the capability CAP_NET_BIND_SERVICE")
+        }
+        _ => format!("{what} can't be opened: {error}"),
+    };
+    ConfigError { path: endpoint.field().into(), message }
+}
+
+impl Bound {
+    fn accept(&self) -> io::Result<(Raw, Option<IpAddr>)> {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => {
+                let (tcp, client) = listener.accept()?;
+                // An IPv4 client on a socket of both families is shown as what it is.
+                Ok((Raw::Tcp(tcp), Some(client.ip().to_canonical())))
+            }
+            ListeningSocket::Unix(listener) => {
+                let (unix, _) = listener.accept()?;
+                Ok((Raw::Unix(unix), None))
+            }
+        }
+    }
+}
+
+fn accept(bound: &Bound, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) {
     let complaint = OnceAMinute::default();
     loop {
-        match listener.accept() {
-            Ok((tcp, client)) => start(tcp, client, tls, edge),
-            // What a listener says that has been shut down.
-            Err(error) if edge.lifecycle.is_stopping() && error.kind() == ErrorKind::InvalidInput => return,
+        match bound.accept() {
+            // A connection that the kernel had taken already is served to its end.
+            Ok((raw, peer)) => start(Arc::new(raw), peer, tls, edge),
+            Err(_) if bound.closed.load(Ordering::SeqCst) => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 complaint.line(format_args!("edge: can't accept connections now, trying again: {error}"));
+                // Descriptors are what is most likely missing, and whoever is idle holds one.
+                edge.connections.close_idlest();
                 thread::sleep(PAUSE);
             }
         }
@@ -54,63 +226,49 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
 }
 
-fn start(tcp: TcpStream, client: SocketAddr, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) {
-    let Some(place) = Place::take(edge) else { return refuse(tcp, tls.is_some()) };
-    let secure = tls.is_some();
-    let Ok(stream) = open(tcp, tls) else { return };
-    // An IPv4 client on a socket of both families is shown as what it is.
-    let client = client.ip().to_canonical();
+fn start(raw: Arc<Raw>, peer: Option<IpAddr>, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) {
+    static COMPLAINT: OnceAMinute = OnceAMinute::new();
+    let site = edge.site.get();
+    let counted = peer.filter(|_| !site.trusted_proxies.contains(peer));
+    let place = match edge.connections.admit(&raw, counted, &site.limits) {
+        Ok(place) => place,
+        Err(full) => {
+            if let (Full::Address, Some(peer)) = (full, peer) {
+                COMPLAINT.line(format_args!(
+                    "edge: {peer} has {} connections, as many as limits.connections_per_address allows; if it is a \
+                     load balancer, name it in trusted_proxies",
+                    site.limits.connections_per_address
+                ));
+            }
+            return refuse(raw, full, tls.is_some());
+        }
+    };
+    drop(site);
+    let (edge, tls) = (Arc::clone(edge), tls.cloned());
     let spawned = thread::Builder::new().name("client".into()).stack_size(STACK).spawn(move || {
-        connection::serve(stream, Some(client), secure, place.edge());
+        if let Ok(socket) = Socket::new(raw) {
+            connection::serve(socket, peer, tls.as_ref(), &place, &edge);
+        }
     });
     if let Err(error) = spawned {
         say!("edge: no thread for a connection: {error}");
     }
 }
 
-fn open(tcp: TcpStream, tls: Option<&Arc<ServerConfig>>) -> io::Result<Stream> {
-    let socket = Socket::new(tcp)?;
-    Ok(match tls {
-        None => Stream::Plain(socket),
-        Some(config) => {
-            let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-            Stream::Tls(Box::new(StreamOwned::new(session, socket)))
-        }
-    })
-}
-
 /// Says 503 on a plain connection if that is possible without waiting; TLS is just closed.
-fn refuse(tcp: TcpStream, secure: bool) {
+fn refuse(raw: Arc<Raw>, full: Full, secure: bool) {
+    let Ok(mut socket) = Socket::new(raw) else { return };
     if secure {
         return;
     }
-    if let Ok(mut stream) = open(tcp, None) {
-        let response = Response::text(503, "too many connections").with("Retry-After", "1");
-        stream.write_within(REFUSAL_TIME);
-        let _ = stream.send(response.head(false, false), response.body.bytes());
-    }
+    let sentence = match full {
+        Full::Total => "too many connections",
+        Full::Address => "too many connections from your address",
+    };
+    let response = Response::text(503, sentence).with("Retry-After", "1");
+    let connection = response::Connection { is_http_10: false, keep_alive: false, hsts: None };
+    let mut head = String::new();
+    response.write_head(&mut head, &mut Date::default(), SystemTime::now(), connection);
+    socket.write_until(Instant::now() + REFUSAL_TIME, REFUSAL_TIME);
+    let _ = socket.write_both(head.as_bytes(), response.body.bytes());
 }
-
-/// One of the limited number of connections.
-struct Place(Arc<Edge>);
-
-impl Place {
-    fn take(edge: &Arc<Edge>) -> Option<Place> {
-        let place = Place(Arc::clone(edge));
-        let taken = edge.connections.fetch_add(1, Ordering::Relaxed);
-        (taken < edge.limits.connections).then_some(place)
-    }
-
-    fn edge(&self) -> &Edge {
-        &self.0
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// How many connections there are.
-pub type Count = AtomicUsize;

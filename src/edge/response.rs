@@ -3,8 +3,9 @@
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::memory::Hot;
 use crate::cache::Picture;
 
 /// An answer to one request.
@@ -14,6 +15,8 @@ pub struct Response {
     pub status: u16,
     /// What follows the head.
     pub body: Body,
+    /// Header fields that were written when the picture came into memory.
+    ready: Option<Arc<Hot>>,
     /// The header fields besides those that every answer has, as they are written.
     fields: String,
 }
@@ -50,10 +53,30 @@ impl Body {
     }
 }
 
+/// What the head of an answer says about the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// The request said HTTP/1.0.
+    pub is_http_10: bool,
+    /// Another request may follow.
+    pub keep_alive: bool,
+    /// `Strict-Transport-Security`: its `max-age` in seconds (RFC 6797 §6.1).
+    pub hsts: Option<u64>,
+}
+
 impl Response {
     /// An answer without header fields of its own.
     pub fn new(status: u16, body: Body) -> Response {
-        Response { status, body, fields: String::with_capacity(320) }
+        Response { status, body, ready: None, fields: String::new() }
+    }
+
+    /// A picture from memory, or that it has not changed.
+    pub fn hot(status: u16, hot: &Arc<Hot>) -> Response {
+        let body = match status {
+            304 => Body::None,
+            _ => Body::Picture(Arc::clone(&hot.picture), 0..hot.picture.bytes.len()),
+        };
+        Response { status, body, ready: Some(Arc::clone(hot)), fields: String::new() }
     }
 
     /// A plain sentence.
@@ -69,34 +92,69 @@ impl Response {
     pub fn with(mut self, name: &str, value: &str) -> Response {
         debug_assert!(!value.contains(['\r', '\n', '\0']), "{name} carries a line break");
         if !value.contains(['\r', '\n', '\0']) {
-            // Writing to a String can't fail.
-            let _ = write!(self.fields, "{name}: {value}\r\n");
+            if self.fields.capacity() == 0 {
+                self.fields.reserve(320);
+            }
+            for part in [name, ": ", value, "\r\n"] {
+                self.fields.push_str(part);
+            }
         }
         self
     }
 
-    /// The status line and every header field.
-    pub fn head(&self, is_http_10: bool, keep_alive: bool) -> Vec<u8> {
-        let mut head = String::with_capacity(192 + self.fields.len());
-        let _ = write!(
-            head,
-            "HTTP/1.1 {} {}\r\nServer: s3imageserver\r\nDate: {}\r\nX-Content-Type-Options: nosniff\r\n\
-             Content-Security-Policy: default-src 'none'; sandbox\r\n{}",
-            self.status,
-            reason(self.status),
-            httpdate::HttpDate::from(SystemTime::now()),
-            self.fields
+    /// The fields that [`Response::with`] has added, for keeping.
+    pub fn into_fields(self) -> String {
+        self.fields
+    }
+
+    /// Writes the status line and every header field.
+    pub fn write_head(&self, head: &mut String, date: &mut Date, now: SystemTime, connection: Connection) {
+        head.push_str("HTTP/1.1 ");
+        // Writing to a String can't fail.
+        let _ = write!(head, "{}", self.status);
+        for part in [" ", reason(self.status), "\r\nServer: s3imageserver\r\nDate: ", date.text(now)] {
+            head.push_str(part);
+        }
+        head.push_str(
+            "\r\nX-Content-Type-Options: nosniff\r\nContent-Security-Policy: default-src 'none'; sandbox\r\n",
         );
+        if let Some(seconds) = connection.hsts {
+            let _ = write!(head, "Strict-Transport-Security: max-age={seconds}\r\n");
+        }
+        match &self.ready {
+            Some(hot) if self.status == 304 => head.push_str(&hot.not_modified),
+            Some(hot) => head.push_str(&hot.fields),
+            None => {}
+        }
+        head.push_str(&self.fields);
         if let Some(length) = self.body.announced() {
             let _ = write!(head, "Content-Length: {length}\r\n");
         }
-        match (is_http_10, keep_alive) {
+        match (connection.is_http_10, connection.keep_alive) {
             (_, false) => head.push_str("Connection: close\r\n"),
             (true, true) => head.push_str("Connection: keep-alive\r\n"),
             (false, true) => {}
         }
         head.push_str("\r\n");
-        head.into_bytes()
+    }
+}
+
+/// The value of `Date`, formatted once a second.
+#[derive(Debug, Default)]
+pub struct Date {
+    second: Option<u64>,
+    text: String,
+}
+
+impl Date {
+    fn text(&mut self, now: SystemTime) -> &str {
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if self.second != Some(second) {
+            self.second = Some(second);
+            self.text.clear();
+            let _ = write!(self.text, "{}", httpdate::HttpDate::from(now));
+        }
+        &self.text
     }
 }
 
@@ -130,20 +188,36 @@ fn reason(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
+    fn head(response: &Response, is_http_10: bool, keep_alive: bool, hsts: Option<u64>) -> String {
+        let mut head = String::new();
+        let connection = Connection { is_http_10, keep_alive, hsts };
+        response.write_head(&mut head, &mut Date::default(), SystemTime::now(), connection);
+        head
+    }
+
     #[test]
     fn a_head_is_complete() {
-        let head = Response::text(400, "no").with("X-Error", "x").head(false, true);
-        let head = String::from_utf8(head).unwrap();
+        let head = head(&Response::text(400, "no").with("X-Error", "x"), false, true, None);
         assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n") && head.ends_with("\r\n\r\n"), "{head}");
         assert!(head.contains("\r\nContent-Length: 3\r\n") && head.contains("\r\nX-Error: x\r\n"), "{head}");
-        assert!(!head.contains("Connection"), "{head}");
+        assert!(!head.contains("Connection") && !head.contains("Strict"), "{head}");
     }
 
     #[test]
     fn the_connection_field_says_what_happens() {
-        let head = |old, keep| String::from_utf8(Response::new(304, Body::None).head(old, keep)).unwrap();
+        let head = |old, keep| head(&Response::new(304, Body::None), old, keep, Some(9));
         assert!(head(false, false).contains("\r\nConnection: close\r\n"));
         assert!(head(true, true).contains("\r\nConnection: keep-alive\r\n"));
         assert!(!head(false, true).contains("Content-Length"), "a 304 announces no body");
+        assert!(head(false, true).contains("\r\nStrict-Transport-Security: max-age=9\r\n"));
+    }
+
+    #[test]
+    fn the_date_is_that_of_the_moment() {
+        let mut date = Date::default();
+        let moment = |seconds| UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (seconds, expected) in [(0, "00:00:00"), (0, "00:00:00"), (61, "00:01:01")] {
+            assert_eq!(date.text(moment(seconds)), format!("Thu, 01 Jan 1970 {expected} GMT"));
+        }
     }
 }

@@ -1,32 +1,33 @@
 //! Which part of the edge answers a request.
 
-use super::Edge;
 use super::images::Answer;
+use super::lifecycle::Lifecycle;
 use super::request::{Method, Request};
 use super::response::Response;
+use super::site::Site;
 
 /// Where load balancers look.
 const HEALTH_PATH: &str = "/-/health";
 
 /// Answers a request that came over HTTPS or not.
-pub fn answer(request: &Request, secure: bool, edge: &Edge) -> Answer {
+pub fn answer(request: &Request, secure: bool, site: &Site, lifecycle: &Lifecycle) -> Answer {
     if request.method == Method::Other {
         return Answer::plain(
             Response::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD"),
         );
     }
     if request.path() == HEALTH_PATH {
-        return Answer::plain(health(edge));
+        return Answer::plain(health(lifecycle));
     }
-    if !secure && let Some(port) = edge.https_redirect {
+    if !secure && let Some(port) = site.https_redirect {
         return Answer::plain(redirect(request, port));
     }
-    edge.images.answer(request)
+    site.images.answer(request)
 }
 
 /// 503 tells a load balancer to send no more, while what it has sent is still answered.
-fn health(edge: &Edge) -> Response {
-    if edge.lifecycle.is_stopping() { Response::text(503, "stopping") } else { Response::text(200, "ok") }
+fn health(lifecycle: &Lifecycle) -> Response {
+    if lifecycle.is_stopping() { Response::text(503, "stopping") } else { Response::text(200, "ok") }
 }
 
 /// 301 to the same host, path and query on HTTPS.

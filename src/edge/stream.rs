@@ -1,80 +1,16 @@
-//! A client's connection, plain or TLS, with deadlines for what is read and what is written.
+//! A client's connection, plain or TLS.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::{ServerConnection, StreamOwned};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// A TCP connection whose reads and writes end at a deadline, however slowly the bytes dribble.
-#[derive(Debug)]
-pub struct Socket {
-    tcp: TcpStream,
-    read: Deadline,
-    write: Deadline,
-}
+use super::socket::Socket;
 
-#[derive(Debug)]
-struct Deadline {
-    at: Instant,
-    /// The socket option's value, which is set again only when it is off by more than a tenth.
-    set: Duration,
-}
-
-impl Deadline {
-    /// The new value of the socket option if it must change.
-    fn renewed(&mut self) -> io::Result<Option<Duration>> {
-        let left = self.at.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        if self.set > left + left / 10 || self.set < left - left / 10 {
-            self.set = left;
-            return Ok(Some(left));
-        }
-        Ok(None)
-    }
-}
-
-impl Socket {
-    /// Takes an accepted connection. Answers are written whole, so nothing is gained by waiting for more.
-    pub fn new(tcp: TcpStream) -> io::Result<Socket> {
-        tcp.set_nodelay(true)?;
-        let unset = || Deadline { at: Instant::now(), set: Duration::ZERO };
-        Ok(Socket { tcp, read: unset(), write: unset() })
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(left) = self.read.renewed()? {
-            self.tcp.set_read_timeout(Some(left))?;
-        }
-        self.tcp.read(buffer).map_err(timed_out)
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(bytes)])
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if let Some(left) = self.write.renewed()? {
-            self.tcp.set_write_timeout(Some(left))?;
-        }
-        self.tcp.write_vectored(slices).map_err(timed_out)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The kernel reports a socket's timeout as EAGAIN.
-fn timed_out(error: io::Error) -> io::Error {
-    if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
-}
+/// One TLS record holds this much at the most.
+const RECORD: usize = 16 << 10;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -86,6 +22,19 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// A TLS connection whose handshake is finished, or the reason why it could not be.
+    pub fn handshaken(config: &Arc<ServerConfig>, mut socket: Socket) -> io::Result<Stream> {
+        let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+        while session.is_handshaking() {
+            if let Err(error) = session.complete_io(&mut socket) {
+                // The alert, if rustls has one for the client.
+                let _ = session.write_tls(&mut socket);
+                return Err(error);
+            }
+        }
+        Ok(Stream::Tls(Box::new(StreamOwned::new(session, socket))))
+    }
+
     fn socket(&mut self) -> &mut Socket {
         match self {
             Stream::Plain(socket) => socket,
@@ -93,35 +42,30 @@ impl Stream {
         }
     }
 
-    /// From now on reads end after this long, all together.
-    pub fn read_within(&mut self, time: Duration) {
-        self.socket().read.at = Instant::now() + time;
+    /// From now on reads end at this moment, all together.
+    pub fn read_until(&mut self, moment: Instant) {
+        self.socket().read_until(moment);
     }
 
-    /// From now on writes end after this long, all together.
-    pub fn write_within(&mut self, time: Duration) {
-        self.socket().write.at = Instant::now() + time;
-    }
-
-    /// Finishes the TLS handshake; nothing to do on a plain connection.
-    pub fn handshake(&mut self) -> io::Result<()> {
-        if let Stream::Tls(tls) = self {
-            while tls.conn.is_handshaking() {
-                tls.conn.complete_io(&mut tls.sock)?;
-            }
-        }
-        Ok(())
+    /// From now on writes end at this moment, all together, or when the client takes nothing for so long.
+    pub fn write_until(&mut self, moment: Instant, longest_wait: Duration) {
+        self.socket().write_until(moment, longest_wait);
     }
 
     /// Writes head and body, in one system call if the socket takes them.
-    pub fn send(&mut self, head: Vec<u8>, body: &[u8]) -> io::Result<()> {
+    pub fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
         match self {
-            Stream::Plain(socket) => write_both(socket, &head, body),
+            Stream::Plain(socket) => socket.write_both(head, body),
             Stream::Tls(tls) => {
-                // One record for a small answer, and no small record before a large one.
-                let mut bytes = head;
-                bytes.extend_from_slice(body);
-                tls.write_all(&bytes)?;
+                // The first record is filled up with the body: no small record before a large one, and no copy of
+                // a large body.
+                let with_head = body.len().min(RECORD.saturating_sub(head.len()));
+                let (first, rest) = body.split_at(with_head);
+                let mut record = Vec::with_capacity(head.len() + first.len());
+                record.extend_from_slice(head);
+                record.extend_from_slice(first);
+                write_all(tls, &record)?;
+                write_all(tls, rest)?;
                 tls.flush()
             }
         }
@@ -137,10 +81,10 @@ impl Stream {
             let _ = tls.flush();
         }
         let socket = self.socket();
-        if socket.tcp.shutdown(Shutdown::Write).is_err() {
+        if socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        socket.read.at = Instant::now() + LONGEST;
+        socket.read_until(Instant::now() + LONGEST);
         let mut rest = [0; 4096];
         let mut read = 0;
         while read < MOST {
@@ -152,6 +96,21 @@ impl Stream {
     }
 }
 
+/// Hands everything to rustls before anything is sent, as far as its buffer goes.
+fn write_all(tls: &mut StreamOwned<ServerConnection, Socket>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match tls.conn.writer().write(bytes)? {
+            0 => match tls.conn.write_tls(&mut tls.sock) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            },
+            taken => bytes = &bytes[taken..],
+        }
+    }
+    Ok(())
+}
+
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -159,19 +118,4 @@ impl Read for Stream {
             Stream::Tls(tls) => tls.read(buffer),
         }
     }
-}
-
-fn write_both(socket: &mut Socket, head: &[u8], body: &[u8]) -> io::Result<()> {
-    let mut written = 0;
-    while written < head.len() + body.len() {
-        let head_left = head.get(written..).unwrap_or_default();
-        let body_left = body.get(written.saturating_sub(head.len())..).unwrap_or_default();
-        match socket.write_vectored(&[IoSlice::new(head_left), IoSlice::new(body_left)]) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(length) => written += length,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

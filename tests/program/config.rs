@@ -152,6 +152,16 @@ fn an_error_at_the_top_names_its_json_path() {
         (json!({"handlers": [handler()], "https_strict": true}), "https_strict"),
         (json!({"handlers": [handler()], "limits": []}), "limits"),
         (json!({"handlers": [handler()], "limits": {"connections": 0}}), "limits.connections"),
+        (json!({"handlers": [handler()], "limits": {"min_write_rate": 0}}), "limits.min_write_rate"),
+        (json!({"handlers": [handler()], "trusted_proxies": ["10.0.0.1/8"]}), "trusted_proxies[0]"),
+        (json!({"handlers": [handler()], "trusted_proxies": ["::/0", 1]}), "trusted_proxies[1]"),
+        (json!({"handlers": [handler()], "proxy_protocol": true}), "proxy_protocol"),
+        (json!({"handlers": [handler()], "memory_cache": -1}), "memory_cache"),
+        (
+            json!({"handlers": [handler()], "https_certificates": [{"cert": "a"}]}),
+            "https_certificates[0].key",
+        ),
+        (json!({"handlers": [handler()], "http_socket": ""}), "http_socket"),
         (json!({"handlers": [handler()], "limits": {"head_timeout": "1"}}), "limits.head_timeout"),
         (json!({"handlers": [handler()], "limits": {"idle_timeout": 0}}), "limits.idle_timeout"),
         (json!({"handlers": [handler()], "limits": {"origin_timeout": -1}}), "limits.origin_timeout"),
@@ -287,17 +297,9 @@ fn a_field_that_is_not_built_yet_is_refused_and_not_ignored() {
         let said = expect_refused(&Setup::new(config).run(), &format!("handlers[0].{field}"));
         assert!(!said.contains("unknown field"), "{said}");
     }
-    for (field, value) in [
-        ("trusted_proxies", json!(["10.0.0.0/8"])),
-        ("admin", json!({"address": "127.0.0.1:0"})),
-        ("memory_cache", json!(1)),
-        ("user", json!("nobody")),
-        ("http_socket", json!("s")),
-    ] {
-        let config = merged(json!({"handlers": [handler()]}), json!({field: value}));
-        let said = expect_refused(&Setup::new(config).run(), field);
-        assert!(!said.contains("unknown field"), "{said}");
-    }
+    let config = json!({"handlers": [handler()], "admin": {"address": "127.0.0.1:0"}});
+    let said = expect_refused(&Setup::new(config).run(), "admin");
+    assert!(!said.contains("unknown field"), "{said}");
 }
 
 #[test]

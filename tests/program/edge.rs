@@ -351,29 +351,79 @@ fn an_answer_that_is_not_read_has_a_deadline() {
 }
 
 #[test]
-fn one_connection_more_than_the_limit_is_503() {
+fn when_all_places_are_taken_the_one_idle_longest_is_closed_for_the_next() {
     let folder = folder();
     let server = Server::with_limits(folder.handler(), json!({"connections": 3}));
     let mut within: Vec<Client> = (0..3).map(|_| server.client()).collect();
     for client in &mut within {
         client.get("/h/a.png").ok();
+        std::thread::sleep(Duration::from_millis(10));
     }
+    // The first is used again, so that the second is the one that has been idle longest.
+    within[0].get("/h/a.png").ok();
+    std::thread::sleep(Duration::from_millis(10));
+    let mut next = server.client();
+    next.get("/h/a.png").ok();
+    within.remove(1).expect_closed();
+    within.push(next);
+    for client in &mut within {
+        client.get("/h/a.png").ok();
+    }
+}
+
+#[test]
+fn when_everybody_is_busy_one_connection_more_is_503() {
+    let gate = Gate::new();
+    let origin = gated(&gate);
+    let server = Server::with_limits(origin.handler(), json!({"connections": 3}));
+    let mut busy: Vec<Client> = (0..3).map(|_| server.client()).collect();
+    for (n, client) in busy.iter_mut().enumerate() {
+        client.send(&request("GET", &format!("/h/held.png?w={}", n + 1), &[]));
+    }
+    origin.wait_for_requests(3);
     let mut over = server.client();
-    let _ = over.try_send(&request("GET", "/h/a.png", &[]));
+    let _ = over.try_send(&request("GET", "/-/health", &[]));
     let answer = over.read();
     assert_eq!(answer.status, 503);
     assert!(answer.expect("Retry-After").parse::<u64>().is_ok());
     over.expect_closed();
-    // Those inside are served as before, and a place that is left is free.
-    for client in &mut within {
-        client.get("/h/a.png").ok();
+    gate.open();
+    for client in &mut busy {
+        client.read().ok();
     }
-    within.pop();
-    eventually("a place is free", || {
-        let mut next = server.client();
-        next.try_send(&request("GET", "/h/a.png", &[])).is_ok()
-            && matches!(next.try_read(false), Ok(Some(answer)) if answer.status == 200)
-    });
+    // And now there is somebody idle again.
+    server.get("/h/free.png").ok();
+}
+
+#[test]
+fn one_address_has_so_many_connections_and_a_trusted_proxy_any_number() {
+    let folder = folder();
+    for (trusted, expected) in [(json!(["192.0.2.0/24"]), 503), (json!(["127.0.0.0/8"]), 200)] {
+        let server = Server::start(json!({
+            "handlers": [folder.handler()],
+            "limits": {"connections_per_address": 2},
+            "trusted_proxies": trusted,
+        }));
+        let mut within: Vec<Client> = (0..2).map(|_| server.client()).collect();
+        for client in &mut within {
+            client.get("/h/a.png").ok();
+        }
+        let mut over = server.client();
+        let _ = over.try_send(&request("GET", "/h/a.png", &[]));
+        assert_eq!(over.read().status, expected);
+        if expected == 503 {
+            server.log.line_with("limits.connections_per_address");
+        }
+        for client in &mut within {
+            client.get("/h/a.png").ok();
+        }
+        drop((within, over));
+        eventually("a place is free", || {
+            let mut next = server.client();
+            next.try_send(&request("GET", "/h/a.png", &[])).is_ok()
+                && matches!(next.try_read(false), Ok(Some(answer)) if answer.status == 200)
+        });
+    }
 }
 
 /// An origin that answers `free*` at once and everything else when the gate opens.

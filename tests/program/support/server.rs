@@ -52,8 +52,9 @@ impl Setup {
     pub fn new(config: Value) -> Setup {
         let mut config = merged(json!({"address": "127.0.0.1", "http_port": 0}), config);
         // Every client of a test has the same address.
-        if config["limits"]["connections_per_address"].is_null() {
-            config["limits"]["connections_per_address"] = json!(100_000);
+        let limits = config.as_object_mut().unwrap().entry("limits").or_insert_with(|| json!({}));
+        if let Some(limits) = limits.as_object_mut() {
+            limits.entry("connections_per_address").or_insert_with(|| json!(100_000));
         }
         Setup::verbatim(&config.to_string(), config["https_enabled"] == true)
     }

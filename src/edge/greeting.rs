@@ -1,0 +1,103 @@
+//! The first bytes of a connection: who it is for, and whether it is what the port expects.
+
+use std::io::{self, ErrorKind, Read};
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use super::proxy_protocol::{self, Header};
+use super::response::{Connection, Date, Response};
+use super::socket::Socket;
+use super::stream::Stream;
+use crate::report::OnceAMinute;
+
+/// What the first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// What the port expects, as far as can be told.
+    Expected,
+    /// HTTP where TLS is expected.
+    PlainHttp,
+}
+
+/// A connection whose first bytes have been looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Greeted {
+    /// The client's address, if a PROXY header tells one.
+    pub client: Option<IpAddr>,
+    /// What follows.
+    pub greeting: Greeting,
+}
+
+/// Reads the PROXY header where one is expected, and looks at the first byte where TLS is.
+pub fn read(socket: &mut Socket, expects_proxy_header: bool, expects_tls: bool) -> io::Result<Greeted> {
+    let client = if expects_proxy_header { proxy_header(socket)? } else { None };
+    let greeting = match expects_tls {
+        true => tls_greeting(socket)?,
+        false => Greeting::Expected,
+    };
+    Ok(Greeted { client, greeting })
+}
+
+fn proxy_header(socket: &mut Socket) -> io::Result<Option<IpAddr>> {
+    let mut buffer = Vec::with_capacity(256);
+    loop {
+        let parsed = proxy_protocol::parse(&buffer);
+        match parsed.map_err(|sentence| io::Error::new(ErrorKind::InvalidData, sentence))? {
+            Header::Whole { length, source } => {
+                socket.put_back(buffer.get(length..).unwrap_or_default());
+                return Ok(source.map(|source| source.ip().to_canonical()));
+            }
+            Header::Partial => read_more(socket, &mut buffer)?,
+        }
+    }
+}
+
+fn tls_greeting(socket: &mut Socket) -> io::Result<Greeting> {
+    let mut buffer = Vec::new();
+    read_more(socket, &mut buffer)?;
+    socket.put_back(&buffer);
+    // A TLS record starts with a number below 32, a method of HTTP with a letter.
+    Ok(match buffer.first() {
+        Some(byte) if byte.is_ascii_alphabetic() => Greeting::PlainHttp,
+        _ => Greeting::Expected,
+    })
+}
+
+fn read_more(socket: &mut Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let mut bytes = [0; 2048];
+    let length = loop {
+        match socket.read(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    if length == 0 {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    buffer.extend_from_slice(&bytes[..length]);
+    Ok(())
+}
+
+/// A trusted proxy that sends no PROXY header is set up wrong, and its operator sees nothing but closed connections.
+pub fn log(peer: Option<IpAddr>, error: &io::Error) {
+    static COMPLAINT: OnceAMinute = OnceAMinute::new();
+    if error.kind() == ErrorKind::InvalidData {
+        let peer = peer.map_or("http_socket".to_owned(), |address| address.to_string());
+        COMPLAINT.line(format_args!(
+            "edge: {peer} is a trusted proxy, proxy_protocol is true, and it sent no PROXY header that can be \
+             read: {error}"
+        ));
+    }
+}
+
+/// Tells a client that its scheme does not fit the port.
+pub fn refuse_plain_http(socket: Socket) {
+    let response = Response::text(400, "this port speaks HTTPS");
+    let connection = Connection { is_http_10: false, keep_alive: false, hsts: None };
+    let mut head = String::new();
+    response.write_head(&mut head, &mut Date::default(), SystemTime::now(), connection);
+    let mut stream = Stream::Plain(socket);
+    if stream.send(head.as_bytes(), response.body.bytes()).is_ok() {
+        stream.close();
+    }
+}

@@ -1,0 +1,259 @@
+//! The hottest results in memory: what is asked for again and again costs no file.
+//!
+//! A result comes here when it is read from the disk cache. Before it is used it must be as fresh as there, and at
+//! most [`TRUST`] ago its file was seen to be the one that it was read from: what is removed from the disk is gone
+//! here as well, a moment later.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::cache::{DiskCache, Name, Picture, Witness};
+
+/// How long a file that was looked at is taken to be there.
+const TRUST: Duration = Duration::from_secs(1);
+/// What an entry costs besides its picture: name, header fields, the maps' own memory.
+const OVERHEAD: usize = 1024;
+/// No entry takes more than this part of the whole, so that one picture can't push out all others.
+const LARGEST_PART: usize = 8;
+
+/// A result as it is sent.
+#[derive(Debug)]
+pub struct Hot {
+    /// The picture.
+    pub picture: Arc<Picture>,
+    /// Header fields of the whole picture's answer (200).
+    pub fields: String,
+    /// Header fields of the answer without it (304).
+    pub not_modified: String,
+    /// The entity tag with its quotes.
+    pub etag: String,
+    witness: Witness,
+    /// When the file was last looked at, in milliseconds since `started`.
+    checked: AtomicU64,
+    /// Whether it was asked for since the hand came by.
+    used: AtomicBool,
+}
+
+impl Hot {
+    /// An entry that has just been read from its file.
+    pub fn new(
+        picture: Arc<Picture>,
+        etag: String,
+        fields: String,
+        not_modified: String,
+        witness: Witness,
+    ) -> Hot {
+        let (checked, used) = (AtomicU64::new(0), AtomicBool::new(false));
+        Hot { picture, fields, not_modified, etag, witness, checked, used }
+    }
+
+    fn size(&self) -> usize {
+        self.picture.bytes.len() + OVERHEAD
+    }
+}
+
+/// A bounded number of bytes of results, evicted by the clock algorithm (second chance): a hit sets one flag and
+/// moves nothing.
+#[derive(Debug)]
+pub struct Memory {
+    most: usize,
+    started: Instant,
+    entries: RwLock<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_name: HashMap<Arc<Name>, Arc<Hot>>,
+    /// In the order in which the hand passes them.
+    ring: VecDeque<Arc<Name>>,
+    bytes: usize,
+}
+
+impl Memory {
+    /// Room for this many bytes; 0 keeps nothing.
+    pub fn new(most: u64) -> Memory {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Memory { most, started: Instant::now(), entries: RwLock::default() }
+    }
+
+    /// Whether a picture of this length is worth reading whole for.
+    pub fn takes(&self, length: usize) -> bool {
+        length + OVERHEAD <= self.most / LARGEST_PART
+    }
+
+    /// The result of this name, if it is here and still what is on disk.
+    pub fn find(&self, name: &Name, disk: &DiskCache) -> Option<Arc<Hot>> {
+        if self.most == 0 {
+            return None;
+        }
+        let hot = Arc::clone(self.read().by_name.get(name)?);
+        if !disk.is_witness_fresh(&hot.witness, SystemTime::now()) || !self.is_unchanged(&hot, disk) {
+            self.forget(name, &hot);
+            return None;
+        }
+        // Not written when it is set already: the cache line stays shared.
+        if !hot.used.load(Ordering::Relaxed) {
+            hot.used.store(true, Ordering::Relaxed);
+        }
+        Some(hot)
+    }
+
+    fn is_unchanged(&self, hot: &Hot, disk: &DiskCache) -> bool {
+        let now = self.now();
+        let checked = hot.checked.load(Ordering::Relaxed);
+        if now.saturating_sub(checked) < TRUST.as_millis() as u64 {
+            return true;
+        }
+        // One of those who notice at this moment looks; the others believe for the moment what they believed.
+        if hot.checked.compare_exchange(checked, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return true;
+        }
+        disk.is_unchanged(&hot.witness)
+    }
+
+    /// Keeps a result.
+    pub fn keep(&self, name: Name, hot: Arc<Hot>) {
+        if !self.takes(hot.picture.bytes.len()) {
+            return;
+        }
+        hot.checked.store(self.now(), Ordering::Relaxed);
+        let (name, size) = (Arc::new(name), hot.size());
+        let mut entries = self.write();
+        match entries.by_name.insert(Arc::clone(&name), hot) {
+            Some(replaced) => entries.bytes -= replaced.size(),
+            None => entries.ring.push_back(name),
+        }
+        entries.bytes += size;
+        while entries.bytes > self.most && entries.evict_one() {}
+    }
+
+    /// Unless it has been replaced by a newer one.
+    fn forget(&self, name: &Name, stale: &Arc<Hot>) {
+        let mut entries = self.write();
+        if entries.by_name.get(name).is_some_and(|current| Arc::ptr_eq(current, stale)) {
+            entries.by_name.remove(name);
+            entries.bytes -= stale.size();
+            entries.ring.retain(|other| **other != *name);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    /// Takes out the next one that nobody has asked for since the hand came by. Whether there was one.
+    fn evict_one(&mut self) -> bool {
+        while let Some(name) = self.ring.pop_front() {
+            match self.by_name.get(&name) {
+                Some(hot) if hot.used.swap(false, Ordering::Relaxed) => self.ring.push_back(name),
+                Some(hot) => {
+                    self.bytes -= hot.size();
+                    self.by_name.remove(&name);
+                    return true;
+                }
+                None => {}
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Need;
+    use crate::config::CacheTime;
+    use crate::format::Format;
+    use std::fs;
+    use tempfile::TempDir;
+
+    const LENGTH: usize = 9_000;
+
+    struct Room {
+        memory: Memory,
+        disk: DiskCache,
+        folder: TempDir,
+    }
+
+    fn room(places: usize) -> Room {
+        let folder = TempDir::new().unwrap();
+        let memory = Memory::new((places * (LENGTH + OVERHEAD)) as u64);
+        Room { memory, disk: DiskCache::new(folder.path(), CacheTime::Seconds(60)), folder }
+    }
+
+    fn name(number: usize) -> Name {
+        Name { handler: "h".into(), key: number.to_string(), options: String::new() }
+    }
+
+    impl Room {
+        fn put(&self, number: usize) {
+            let picture = Picture::new(vec![number as u8; LENGTH], Format::Png, None);
+            self.disk.store(&name(number), &picture, None).unwrap();
+            let entry = self.disk.find(&name(number), Need::Picture).unwrap();
+            let witness = entry.witness();
+            let picture = Arc::new(entry.read().unwrap());
+            let (etag, fields, not_modified) = Default::default();
+            let hot = Hot::new(picture, etag, fields, not_modified, witness);
+            self.memory.keep(name(number), Arc::new(hot));
+        }
+
+        fn has(&self, number: usize) -> bool {
+            self.memory.find(&name(number), &self.disk).is_some()
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_stays_and_what_is_not_goes() {
+        let room = room(10);
+        (0..10).for_each(|number| room.put(number));
+        assert!(room.has(0) && room.has(3));
+        (10..18).for_each(|number| room.put(number));
+        assert!(room.has(0) && room.has(3), "second chance");
+        assert!(!room.has(1) && !room.has(2));
+        assert!(room.memory.read().bytes <= room.memory.most);
+        assert_eq!(room.memory.read().by_name.len(), room.memory.read().ring.len());
+    }
+
+    #[test]
+    fn what_is_gone_from_disk_is_gone_here_a_moment_later() {
+        let room = room(10);
+        room.put(1);
+        room.put(2);
+        fs::remove_dir_all(room.folder.path().join("v1")).unwrap();
+        room.put(2);
+        assert!(room.has(1) && room.has(2), "not looked at again at once");
+        std::thread::sleep(TRUST + Duration::from_millis(50));
+        assert!(!room.has(1));
+        assert!(room.has(2));
+        assert_eq!(room.memory.read().by_name.len(), 1);
+    }
+
+    #[test]
+    fn an_expired_one_is_not_served() {
+        let room = room(10);
+        room.put(1);
+        let expired = DiskCache::new(room.folder.path(), CacheTime::Seconds(0));
+        assert!(room.memory.find(&name(1), &expired).is_none());
+    }
+
+    #[test]
+    fn large_pictures_and_no_room_at_all_are_passed_over() {
+        assert!(!Memory::new(0).takes(0));
+        assert!(!Memory::new(80_000).takes(10_000) && Memory::new(80_000).takes(8_000));
+        let room = room(0);
+        room.put(1);
+        assert!(!room.has(1));
+    }
+}

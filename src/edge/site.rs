@@ -1,0 +1,75 @@
+//! What a configuration makes of requests: everything that a reload replaces at once.
+
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::images::Images;
+use super::renderer::Renderer;
+use crate::TokenValidator;
+use crate::config::{Config, Limits, TrustedProxies};
+
+/// One configuration at work. Requests that began under it end under it; the last one takes its renderer along.
+#[derive(Debug)]
+pub struct Site {
+    /// The pictures.
+    pub images: Images,
+    /// Deadlines and sizes.
+    pub limits: Limits,
+    /// Whether each request is a line.
+    pub access_log: bool,
+    /// The HTTPS port that plain requests are sent to.
+    pub https_redirect: Option<u16>,
+    /// The `max-age` of `Strict-Transport-Security`.
+    pub hsts: Option<u64>,
+    /// Whose word about the client is taken.
+    pub trusted_proxies: TrustedProxies,
+    proxy_protocol: bool,
+}
+
+impl Site {
+    /// A configuration with its renderer, which runs already. `https_port` is the one that is really listened on.
+    pub fn new(
+        config: &Config,
+        validator: Option<TokenValidator>,
+        renderer: Renderer,
+        https_port: Option<u16>,
+    ) -> Site {
+        let strict = config.https.as_ref().is_some_and(|https| https.strict);
+        Site {
+            images: Images::new(config, validator, renderer),
+            limits: config.limits.clone(),
+            access_log: config.access_log,
+            https_redirect: https_port.filter(|_| strict),
+            hsts: config.https.as_ref().and_then(|https| https.hsts),
+            trusted_proxies: config.trusted_proxies.clone(),
+            proxy_protocol: config.proxy_protocol,
+        }
+    }
+
+    /// Whether this peer must start its connections with a PROXY header.
+    pub fn expects_proxy_header(&self, peer: Option<IpAddr>) -> bool {
+        self.proxy_protocol && self.trusted_proxies.contains(peer)
+    }
+}
+
+/// The site in force.
+#[derive(Debug)]
+pub struct CurrentSite(RwLock<Arc<Site>>);
+
+impl CurrentSite {
+    /// The first one.
+    pub fn new(site: Site) -> CurrentSite {
+        CurrentSite(RwLock::new(Arc::new(site)))
+    }
+
+    /// For the length of one request. Nobody keeps it while waiting for a client, or an old site would live on.
+    pub fn get(&self) -> Arc<Site> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on requests are answered by this one. The one before is returned.
+    pub fn replace(&self, site: Site) -> Arc<Site> {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut current, Arc::new(site))
+    }
+}

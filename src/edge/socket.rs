@@ -1,0 +1,245 @@
+//! A client's socket, TCP or Unix, with deadlines for what is read and what is written.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+
+/// An accepted connection as the system gives it to us.
+#[derive(Debug)]
+pub enum Raw {
+    /// Of `http_port` or `https_port`.
+    Tcp(TcpStream),
+    /// Of `http_socket`.
+    Unix(UnixStream),
+}
+
+impl Raw {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Raw::Tcp(tcp) => (&mut &*tcp).read(buffer),
+            Raw::Unix(unix) => (&mut &*unix).read(buffer),
+        }
+    }
+
+    fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Raw::Tcp(tcp) => (&mut &*tcp).write_vectored(slices),
+            Raw::Unix(unix) => (&mut &*unix).write_vectored(slices),
+        }
+    }
+
+    fn set_read_timeout(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Raw::Tcp(tcp) => tcp.set_read_timeout(Some(time)),
+            Raw::Unix(unix) => unix.set_read_timeout(Some(time)),
+        }
+    }
+
+    fn set_write_timeout(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Raw::Tcp(tcp) => tcp.set_write_timeout(Some(time)),
+            Raw::Unix(unix) => unix.set_write_timeout(Some(time)),
+        }
+    }
+
+    /// Ends one direction or both, also for a thread that waits in it.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Raw::Tcp(tcp) => tcp.shutdown(how),
+            Raw::Unix(unix) => unix.shutdown(how),
+        }
+    }
+}
+
+impl AsFd for Raw {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Raw::Tcp(tcp) => tcp.as_fd(),
+            Raw::Unix(unix) => unix.as_fd(),
+        }
+    }
+}
+
+/// A connection whose reads and writes end at a deadline, however slowly the bytes dribble.
+#[derive(Debug)]
+pub struct Socket {
+    raw: Arc<Raw>,
+    /// What was read to see what this connection is, and is read again.
+    unread: Vec<u8>,
+    read: Deadline,
+    write: Deadline,
+}
+
+#[derive(Debug)]
+struct Deadline {
+    at: Instant,
+    /// One wait takes no longer, however far the deadline is.
+    longest_wait: Duration,
+    /// The socket option's value, which is set again only when it is off by more than a tenth.
+    set: Duration,
+}
+
+impl Deadline {
+    /// The new value of the socket option if it must change.
+    fn renewed(&mut self) -> io::Result<Option<Duration>> {
+        let left = self.at.saturating_duration_since(Instant::now()).min(self.longest_wait);
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        if self.set > left + left / 10 || self.set < left - left / 10 {
+            self.set = left;
+            return Ok(Some(left));
+        }
+        Ok(None)
+    }
+}
+
+impl Socket {
+    /// Takes an accepted connection. Answers are written whole, so nothing is gained by waiting for more.
+    pub fn new(raw: Arc<Raw>) -> io::Result<Socket> {
+        if let Raw::Tcp(tcp) = &*raw {
+            tcp.set_nodelay(true)?;
+        }
+        let unset = || Deadline { at: Instant::now(), longest_wait: Duration::MAX, set: Duration::ZERO };
+        Ok(Socket { raw, unread: Vec::new(), read: unset(), write: unset() })
+    }
+
+    /// From now on reads end at this moment, all together.
+    pub fn read_until(&mut self, moment: Instant) {
+        self.read.at = moment;
+    }
+
+    /// From now on writes end at this moment, all together, or when the client takes nothing for so long.
+    pub fn write_until(&mut self, moment: Instant, longest_wait: Duration) {
+        self.write.at = moment;
+        self.write.longest_wait = longest_wait;
+    }
+
+    /// Puts bytes back that were read, in front of what is read next.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.unread.splice(..0, bytes.iter().copied());
+    }
+
+    /// Ends our direction, or both.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.raw.shutdown(how)
+    }
+
+    /// Writes two parts whole, in one system call if the socket takes them.
+    pub fn write_both(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        while written < head.len() + body.len() {
+            let head_left = head.get(written..).unwrap_or_default();
+            let body_left = body.get(written.saturating_sub(head.len())..).unwrap_or_default();
+            match self.write_vectored(&[IoSlice::new(head_left), IoSlice::new(body_left)]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(length) => written += length,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.unread.is_empty() {
+            let length = buffer.len().min(self.unread.len());
+            buffer[..length].copy_from_slice(&self.unread[..length]);
+            self.unread.drain(..length);
+            return Ok(length);
+        }
+        if let Some(left) = self.read.renewed()? {
+            self.raw.set_read_timeout(left)?;
+        }
+        self.raw.read(buffer).map_err(timed_out)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        // Most of the time the kernel takes all of it at once, and then no timeout has to be set.
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match sendmsg(&*self.raw, slices, &mut SendAncillaryBuffer::default(), flags) {
+            Ok(length) => return Ok(length),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(left) = self.write.renewed()? {
+            self.raw.set_write_timeout(left)?;
+        }
+        self.raw.write_vectored(slices).map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The kernel reports a socket's timeout as EAGAIN.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Socket, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut socket = Socket::new(Arc::new(Raw::Unix(ours))).unwrap();
+        let moment = Instant::now() + Duration::from_secs(10);
+        socket.read_until(moment);
+        socket.write_until(moment, Duration::MAX);
+        (socket, theirs)
+    }
+
+    #[test]
+    fn what_is_put_back_is_read_first() {
+        let (mut socket, mut theirs) = pair();
+        theirs.write_all(b"cd").unwrap();
+        socket.put_back(b"b");
+        socket.put_back(b"a");
+        let mut read = [0; 2];
+        socket.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"ab");
+        socket.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"cd");
+    }
+
+    #[test]
+    fn a_large_answer_is_written_whole_to_a_slow_reader() {
+        let (mut socket, mut theirs) = pair();
+        let (head, body) = (vec![1; 10], vec![2; 1 << 20]);
+        let reader = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            read
+        });
+        socket.write_both(&head, &body).unwrap();
+        drop(socket);
+        assert_eq!(reader.join().unwrap(), [head, body].concat());
+    }
+
+    #[test]
+    fn deadlines_end_reads_and_writes() {
+        let (mut socket, _theirs) = pair();
+        let soon = Instant::now() + Duration::from_millis(20);
+        socket.read_until(soon);
+        socket.write_until(soon, Duration::MAX);
+        assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(socket.write_both(&[], &vec![0; 8 << 20]).unwrap_err().kind(), ErrorKind::TimedOut);
+        socket.write_until(Instant::now() + Duration::from_secs(3600), Duration::from_millis(20));
+        assert_eq!(socket.write_both(&[], &vec![0; 8 << 20]).unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+}
