@@ -79,6 +79,7 @@ fn targets_are_paths() {
         ("GET /a#b HTTP/1.1", 400),
         ("GET /a?b#c HTTP/1.1", 400),
         ("GET http://x/a#b HTTP/1.1", 400),
+        ("GET http://x?a#b HTTP/1.1", 400),
         ("GET /a%23b HTTP/1.1", 200),
         ("GET /bücher.jpg HTTP/1.1", 200),
     ] {
