@@ -42,7 +42,7 @@ fn proxy_header(socket: &mut Socket) -> io::Result<Option<IpAddr>> {
     let mut buffer = Vec::with_capacity(256);
     loop {
         let parsed = proxy_protocol::parse(&buffer);
-        match parsed.map_err(|sentence| io::Error::new(ErrorKind::InvalidData, sentence))? {
+        match parsed.map_err(|malformed| io::Error::new(ErrorKind::InvalidData, malformed.0))? {
             Header::Whole { length, source } => {
                 socket.put_back(buffer.get(length..).unwrap_or_default());
                 return Ok(source.map(|source| source.ip().to_canonical()));
