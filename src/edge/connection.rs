@@ -1,7 +1,12 @@
 //! One client's connection: requests in, answers out, in order.
+//!
+//! A connection lies with a poller while it is idle, and is served there as long as nothing has to be waited for: a
+//! hit costs no thread of its own and no hand-over. What has to wait (the rest of a head, the renderer, a client that
+//! takes its answer slowly, a handshake) is waited for on a thread of its own.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,8 +16,9 @@ use super::access_log::Line;
 use super::connections::Place;
 use super::greeting::{self, Greeting};
 use super::images::Answer;
+use super::lifecycle::InFlight;
 use super::request::{Head, LONGEST_HEAD, Method, Refusal, Request, parse};
-use super::response::{self, Date, Response};
+use super::response::{Date, Ending, Response};
 use super::site::Site;
 use super::socket::Socket;
 use super::stream::Stream;
@@ -20,216 +26,414 @@ use super::{Edge, forwarded, routes};
 
 /// A usual head fits; a longer one makes the buffer grow up to the limit.
 const USUAL_HEAD: usize = 2 << 10;
+/// After our last answer the client has this long to close.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// And it may send this much meanwhile.
+const FAREWELL_BYTES: usize = 256 << 10;
 
-/// What to do next with a connection.
-enum Step {
-    /// The buffer's first so many bytes have been answered.
-    Answered(usize),
-    /// The buffer does not hold a whole head yet.
-    Read,
-    /// Nothing after this can be understood, or the client asked to close.
-    Close,
+/// What may be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Nothing: a poller has others to serve.
+    Nothing,
+    /// Everything but the next request.
+    Work,
+    /// The next request as well.
+    Everything,
 }
 
-/// The deadlines for reading, which outlive the site that they come from.
-#[derive(Clone, Copy)]
-struct Deadlines {
-    head: Duration,
-    idle: Duration,
+/// How far a connection could be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Until there was nothing more to do for now.
+    Idle,
+    /// Until something would have had to be waited for.
+    MustWait,
+    /// Until its end.
+    Closed,
 }
 
-impl Deadlines {
-    fn of(site: &Site) -> Deadlines {
-        Deadlines { head: site.limits.head_timeout, idle: site.limits.idle_timeout }
-    }
-}
-
-/// A connection at work.
-struct Connection<'e> {
-    stream: Stream,
-    edge: &'e Edge,
-    place: &'e Place,
-    /// The other end; `None` on a Unix socket.
-    peer: Option<IpAddr>,
-    secure: bool,
-    deadlines: Deadlines,
-    /// Whether the first bytes of a head have come, and its deadline runs.
-    in_head: bool,
-    /// Reused from answer to answer.
+/// What a connection needs only while it is served.
+#[derive(Debug)]
+pub struct Scratch {
+    /// What was read and has not been answered.
+    buffer: Vec<u8>,
+    /// The head of the answer.
     head: String,
     date: Date,
 }
 
-/// Serves one connection until it ends.
-pub fn serve(
+impl Scratch {
+    /// Empty buffers.
+    pub fn new() -> Scratch {
+        let (buffer, head) = (Vec::with_capacity(USUAL_HEAD), String::with_capacity(1024));
+        Scratch { buffer, head, date: Date::default() }
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    place: Place,
+    /// The other end, or whom the PROXY header names; `None` on a Unix socket.
+    peer: Option<IpAddr>,
+    secure: bool,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+    /// Whether the first bytes of a head have come, and its deadline runs.
+    in_head: bool,
+    /// When what is being read has to be there.
+    deadline: Instant,
+    /// Read by a poller and left to a thread.
+    rest: Vec<u8>,
+    /// Since when a request is being answered.
+    working: Option<(Instant, InFlight)>,
+    /// An answer that the client has not taken whole.
+    unsent: Option<Box<Unsent>>,
+    /// After the last answer: how much the client may still send.
+    farewell: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Unsent {
+    answer: Answer,
+    head: String,
+    sent: usize,
+    ending: Ending,
+    log: Logged,
+}
+
+/// What the log says about a request whose bytes are gone.
+#[derive(Debug)]
+struct Logged {
+    client: Option<IpAddr>,
+    method: String,
+    target: String,
+    is_head: bool,
+}
+
+/// Reads what comes before the first request, on a thread, and serves the connection.
+pub fn greet(
     mut socket: Socket,
     peer: Option<IpAddr>,
     tls: Option<&Arc<ServerConfig>>,
-    place: &Place,
-    edge: &Edge,
+    place: Place,
+    edge: &Arc<Edge>,
 ) {
     let site = edge.site.get();
-    let deadlines = Deadlines::of(&site);
-    let deadline = Instant::now() + deadlines.head;
+    let head_timeout = site.limits.head_timeout;
+    let deadline = Instant::now() + head_timeout;
     socket.read_until(deadline);
-    socket.write_until(deadline, deadlines.head);
+    socket.write_until(deadline, head_timeout);
     let greeted = match greeting::read(&mut socket, site.expects_proxy_header(peer), tls.is_some()) {
         Ok(greeted) => greeted,
         Err(error) => return greeting::log(peer, &error),
     };
     drop(site);
-    let (peer, secure) = (greeted.client.or(peer), tls.is_some());
+    let (client, secure) = (greeted.client.or(peer), tls.is_some());
     let stream = match (greeted.greeting, tls) {
         (Greeting::Expected, Some(config)) => Stream::handshaken(config, socket),
-        (Greeting::Expected, None) => Ok(Stream::Plain(socket)),
-        (Greeting::PlainHttp, _) => return greeting::refuse_plain_http(socket),
+        _ => Ok(Stream::Plain(socket)),
     };
     let Ok(stream) = stream else { return };
-    let (head, date) = (String::with_capacity(1024), Date::default());
-    Connection { stream, edge, place, peer, secure, deadlines, in_head: false, head, date }.serve();
+    let mut connection = Connection::new(stream, client, secure, place, &edge.site.get());
+    if greeted.greeting == Greeting::PlainHttp {
+        connection.refuse(greeting::plain_http_refusal(), &mut Scratch::new(), edge);
+    }
+    serve(Box::new(connection), edge);
 }
 
-impl Connection<'_> {
-    fn serve(mut self) {
-        let mut buffer = Vec::with_capacity(USUAL_HEAD);
-        self.wait_for_request(&buffer, Instant::now());
-        loop {
+/// Serves a connection on this thread as long as it is worth one.
+pub fn serve(mut connection: Box<Connection>, edge: &Arc<Edge>) {
+    let patience = if edge.site.get().needs_threads { Patience::Everything } else { Patience::Work };
+    let mut scratch = Scratch::new();
+    match connection.serve(patience, &mut scratch, edge) {
+        Served::Idle => edge.pollers.park(connection),
+        Served::MustWait | Served::Closed => {}
+    }
+}
+
+impl Connection {
+    /// A connection of which nothing has been read yet. It is idle from now on.
+    pub fn new(stream: Stream, peer: Option<IpAddr>, secure: bool, place: Place, site: &Site) -> Connection {
+        let now = Instant::now();
+        place.idle(now);
+        Connection {
+            stream,
+            place,
+            peer,
+            secure,
+            head_timeout: site.limits.head_timeout,
+            idle_timeout: site.limits.idle_timeout,
+            in_head: false,
+            deadline: now + site.limits.idle_timeout,
+            rest: Vec::new(),
+            working: None,
+            unsent: None,
+            farewell: None,
+        }
+    }
+
+    /// When an idle connection has to be closed.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Tells its connections apart for a poller.
+    pub fn number(&self) -> u64 {
+        self.place.number()
+    }
+
+    /// Reads, answers and writes as far as `patience` goes. With [`Patience::Nothing`] something is there to be read.
+    pub fn serve(&mut self, patience: Patience, scratch: &mut Scratch, edge: &Arc<Edge>) -> Served {
+        self.stream.set_waiting(patience != Patience::Nothing);
+        scratch.buffer.clear();
+        scratch.buffer.append(&mut self.rest);
+        let mut buffer = std::mem::take(&mut scratch.buffer);
+        let served = self.run(patience, &mut buffer, scratch, edge);
+        if served == Served::MustWait {
+            self.rest = buffer.clone();
+        }
+        scratch.buffer = buffer;
+        served
+    }
+
+    fn run(
+        &mut self,
+        patience: Patience,
+        buffer: &mut Vec<u8>,
+        scratch: &mut Scratch,
+        edge: &Arc<Edge>,
+    ) -> Served {
+        let mut may_read = patience != Patience::Work;
+        let result = loop {
+            if self.farewell.is_some() {
+                break match patience {
+                    Patience::Nothing => self.discard(),
+                    // A poller can see it off.
+                    _ => Ok(Served::Idle),
+                };
+            }
+            if let Some(unsent) = self.unsent.take() {
+                match self.send_rest(unsent, patience, edge) {
+                    Ok(()) => continue,
+                    other => break other.map(|()| Served::MustWait),
+                }
+            }
             // Pipelined requests are in the buffer already and are answered in order.
-            let step = match parse(&buffer) {
-                Ok(Head::Whole(request, length)) => self.answer(&request, length),
-                Ok(Head::Partial) => Ok(Step::Read),
-                Err(refusal) => self.refuse(&refusal),
-            };
-            let step = match step {
-                Ok(Step::Answered(length)) => {
+            match parse(buffer) {
+                Ok(Head::Whole(request, length)) => {
+                    match self.answer(&request, patience, scratch, edge) {
+                        Ok(true) => {}
+                        other => break other.map(|_| Served::MustWait),
+                    }
                     buffer.drain(..length);
-                    drop_empty_lines(&mut buffer);
-                    self.wait_for_request(&buffer, Instant::now());
+                    drop_empty_lines(buffer);
+                    if self.unsent.is_some() {
+                        break Ok(Served::MustWait);
+                    }
+                    self.wait_for_request(buffer);
                     continue;
                 }
-                Ok(Step::Read) => {
-                    if !self.in_head && !buffer.is_empty() {
-                        self.wait_for_request(&buffer, Instant::now());
-                    }
-                    self.read(&mut buffer)
+                Ok(Head::Partial) => {}
+                Err(refusal) => {
+                    self.refuse(Response::text(refusal.status, refusal.sentence), scratch, edge);
+                    continue;
                 }
-                other => other,
-            };
-            match step {
-                Ok(Step::Close) => return self.stream.close(),
-                Ok(_) => {}
-                Err(_) => return,
             }
-        }
+            let is_idle = buffer.is_empty();
+            if is_idle && !may_read && !self.stream.has_unread() {
+                break Ok(Served::Idle);
+            }
+            may_read = patience == Patience::Everything;
+            if !is_idle && !self.in_head {
+                self.wait_for_request(buffer);
+            }
+            self.stream.read_until(self.deadline);
+            match read_some(&mut self.stream, buffer) {
+                Ok(0) => break Ok(Served::Closed),
+                Ok(_) => drop_empty_lines(buffer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    break Ok(if buffer.is_empty() { Served::Idle } else { Served::MustWait });
+                }
+                Err(error) if error.kind() == ErrorKind::TimedOut && self.in_head => {
+                    let late = Refusal { status: 408, sentence: "the request did not come in time" };
+                    self.refuse(Response::text(late.status, late.sentence), scratch, edge);
+                }
+                // A client that closes or is quiet between two requests is no error worth an answer.
+                Err(error) => break Err(error),
+            }
+        };
+        result.unwrap_or(Served::Closed)
     }
 
-    fn wait_for_request(&mut self, buffer: &[u8], now: Instant) {
+    fn wait_for_request(&mut self, buffer: &[u8]) {
+        let now = Instant::now();
         self.in_head = !buffer.is_empty();
-        if !self.in_head {
-            self.place.idle(now);
-            self.stream.read_until(now + self.deadlines.idle);
-        } else {
+        if self.in_head {
             self.place.reading(now);
             // From here on the whole head has this long, however it dribbles in.
-            self.stream.read_until(now + self.deadlines.head);
+            self.deadline = now + self.head_timeout;
+        } else {
+            self.place.idle(now);
+            self.deadline = now + self.idle_timeout;
         }
     }
 
-    /// Reads more of a head. A client that closes or is quiet between two requests is no error worth an answer.
-    fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Step> {
-        match read_some(&mut self.stream, buffer) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {
-                drop_empty_lines(buffer);
-                Ok(Step::Read)
-            }
-            Err(error) if error.kind() == ErrorKind::TimedOut && self.in_head => {
-                self.refuse(&Refusal { status: 408, sentence: "the request did not come in time" })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn answer(&mut self, request: &Request, length: usize) -> io::Result<Step> {
-        let _in_flight = self.edge.lifecycle.begin();
-        let started = Instant::now();
-        self.place.busy(started);
-        let site = self.edge.site.get();
-        self.deadlines = Deadlines::of(&site);
-        let client = forwarded::client(request, self.peer, self.secure, &site.trusted_proxies);
-        let answer = routes::answer(request, client.secure, &site, &self.edge.lifecycle);
-        let keep_alive = request.keep_alive && !self.edge.lifecycle.is_stopping() && !self.place.is_leaving();
-        let sent = self.send(&answer.response, Some(request), keep_alive, &site);
-        self.log(&answer, Some(request), &sent, started, client.address, &site);
-        sent.map(|_| if keep_alive { Step::Answered(length) } else { Step::Close })
-    }
-
-    fn refuse(&mut self, refusal: &Refusal) -> io::Result<Step> {
-        let _in_flight = self.edge.lifecycle.begin();
-        let started = Instant::now();
-        let site = self.edge.site.get();
-        let answer = Answer {
-            error: Some("bad_request"),
-            ..Answer::plain(Response::text(refusal.status, refusal.sentence))
-        };
-        let sent = self.send(&answer.response, None, false, &site);
-        self.log(&answer, None, &sent, started, self.peer, &site);
-        sent.map(|_| Step::Close)
-    }
-
-    /// Sends an answer and tells how many bytes its body had.
-    fn send(
+    /// Answers a request. `false` if that has to be waited for and may not be.
+    fn answer(
         &mut self,
-        response: &Response,
-        request: Option<&Request>,
-        keep_alive: bool,
-        site: &Site,
-    ) -> io::Result<usize> {
-        let connection = response::Connection {
-            is_http_10: request.is_some_and(|request| request.is_http_10),
-            keep_alive,
-            hsts: site.hsts.filter(|_| self.secure),
-        };
-        self.head.clear();
-        response.write_head(&mut self.head, &mut self.date, SystemTime::now(), connection);
-        let body = match request {
-            Some(request) if request.method == Method::Head => &[],
-            _ => response.body.bytes(),
-        };
-        self.stream.write_until(Instant::now() + time_to_take(body.len(), site), site.limits.write_timeout);
-        self.stream.send(self.head.as_bytes(), body).map(|()| body.len())
+        request: &Request,
+        patience: Patience,
+        scratch: &mut Scratch,
+        edge: &Arc<Edge>,
+    ) -> io::Result<bool> {
+        if self.working.is_none() {
+            let started = Instant::now();
+            self.place.busy(started);
+            self.working = Some((started, edge.lifecycle.begin()));
+        }
+        let site = edge.site.get();
+        (self.head_timeout, self.idle_timeout) = (site.limits.head_timeout, site.limits.idle_timeout);
+        let client = forwarded::client(request, self.peer, self.secure, &site.trusted_proxies);
+        let may_wait = patience != Patience::Nothing;
+        let answer = routes::answer(request, client.secure, may_wait, &site, &edge.lifecycle);
+        let Some(answer) = answer else { return Ok(false) };
+        let keep_alive = request.keep_alive && !edge.lifecycle.is_stopping() && !self.place.is_leaving();
+        let ending =
+            Ending { is_http_10: request.is_http_10, keep_alive, hsts: site.hsts.filter(|_| client.secure) };
+        scratch.head.clear();
+        let now = SystemTime::now();
+        answer.response.write_head(&mut scratch.head, &mut scratch.date, now, ending);
+        let is_head = request.method == Method::Head;
+        let body = if is_head { &[] } else { answer.response.body.bytes() };
+        self.give_time(body.len(), &site);
+        let mut sent = 0;
+        let result = self.stream.send(scratch.head.as_bytes(), body, &mut sent);
+        if let Err(error) = &result
+            && error.kind() == ErrorKind::WouldBlock
+        {
+            let (method, target) = (request.method_name.to_owned(), request.target.to_owned());
+            let log = Logged { client: client.address, method, target, is_head };
+            let head = std::mem::take(&mut scratch.head);
+            self.unsent = Some(Box::new(Unsent { answer, head, sent, ending, log }));
+            return Ok(true);
+        }
+        if site.access_log {
+            let line = Line {
+                client: client.address,
+                method: request.method_name,
+                target: request.target,
+                ..self.line(&answer, body.len(), &result)
+            };
+            edge.log.add(&line, now);
+        }
+        self.answered(result, ending).map(|()| true)
     }
 
-    fn log(
-        &self,
-        answer: &Answer,
-        request: Option<&Request>,
-        sent: &io::Result<usize>,
-        started: Instant,
-        client: Option<IpAddr>,
-        site: &Site,
-    ) {
-        if !site.access_log {
-            return;
+    /// Goes on with an answer where it stopped.
+    fn send_rest(&mut self, mut unsent: Box<Unsent>, patience: Patience, edge: &Edge) -> io::Result<()> {
+        let site = edge.site.get();
+        let body = if unsent.log.is_head { &[] } else { unsent.answer.response.body.bytes() };
+        let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
+        if patience == Patience::Nothing
+            && result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        {
+            self.unsent = Some(unsent);
+            return Ok(());
         }
-        let line = Line {
-            client,
-            method: request.map_or("", |request| request.method_name),
-            target: request.map_or("", |request| request.target),
+        if site.access_log {
+            let line = Line {
+                client: unsent.log.client,
+                method: &unsent.log.method,
+                target: &unsent.log.target,
+                ..self.line(&unsent.answer, body.len(), &result)
+            };
+            edge.log.add(&line, SystemTime::now());
+        }
+        self.answered(result, unsent.ending)?;
+        self.wait_for_request(&[]);
+        Ok(())
+    }
+
+    /// Answers what is no request, and closes.
+    fn refuse(&mut self, response: Response, scratch: &mut Scratch, edge: &Edge) {
+        let (started, _in_flight) = (Instant::now(), edge.lifecycle.begin());
+        self.place.busy(started);
+        let site = edge.site.get();
+        let answer = Answer { error: Some("bad_request"), ..Answer::plain(response) };
+        let ending = Ending { is_http_10: false, keep_alive: false, hsts: site.hsts.filter(|_| self.secure) };
+        scratch.head.clear();
+        let now = SystemTime::now();
+        answer.response.write_head(&mut scratch.head, &mut scratch.date, now, ending);
+        let body = answer.response.body.bytes();
+        self.give_time(body.len(), &site);
+        // It is so short that a socket which does not take it at once belongs to a client that does not read.
+        let result = self.stream.send(scratch.head.as_bytes(), body, &mut 0);
+        if site.access_log {
+            let line = Line { client: self.peer, ..self.line(&answer, body.len(), &result) };
+            edge.log.add(&line, now);
+        }
+        self.farewell();
+    }
+
+    /// A client has some time for an answer, and more for a long one at the lowest rate that is allowed.
+    fn give_time(&mut self, length: usize, site: &Site) {
+        let (wait, rate) = (site.limits.write_timeout, site.limits.min_write_rate.max(1));
+        self.stream.write_until(Instant::now() + wait + Duration::from_secs(length as u64 / rate), wait);
+    }
+
+    fn answered(&mut self, result: io::Result<()>, ending: Ending) -> io::Result<()> {
+        self.working = None;
+        result?;
+        if !ending.keep_alive {
+            self.farewell();
+        }
+        Ok(())
+    }
+
+    fn line<'a>(&self, answer: &Answer, length: usize, result: &io::Result<()>) -> Line<'a> {
+        Line {
+            client: None,
+            method: "",
+            target: "",
             status: answer.response.status,
-            bytes: sent.as_ref().map_or(0, |length| *length),
-            took: started.elapsed(),
+            bytes: if result.is_ok() { length } else { 0 },
+            took: self.working.as_ref().map_or(Duration::ZERO, |(started, _)| started.elapsed()),
             cache: answer.cache,
             // An answer that the client did not take is worth seeing.
-            error: if sent.is_err() { Some("client_gone") } else { answer.error },
-        };
-        self.edge.log.add(&line, SystemTime::now());
+            error: if result.is_err() { Some("client_gone") } else { answer.error },
+        }
+    }
+
+    /// Nothing more is answered; the client may take its time to read our last answer.
+    fn farewell(&mut self) {
+        let left = if self.stream.finish().is_ok() { FAREWELL_BYTES } else { 0 };
+        self.farewell = Some(left);
+        self.deadline = Instant::now() + FAREWELL;
+    }
+
+    fn discard(&mut self) -> io::Result<Served> {
+        let mut bytes = [0; 4096];
+        while let Some(left) = self.farewell
+            && left > 0
+        {
+            match self.stream.discard(&mut bytes) {
+                Ok(0) => return Ok(Served::Closed),
+                Ok(length) => self.farewell = Some(left.saturating_sub(length)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Served::Idle),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Served::Closed)
     }
 }
 
-/// How long a client may take for an answer: some time, and more for a long one at the lowest rate that is allowed.
-fn time_to_take(length: usize, site: &Site) -> Duration {
-    site.limits.write_timeout + Duration::from_secs(length as u64 / site.limits.min_write_rate)
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
 }
 
 /// RFC 9112 §2.2: empty lines before a request line are skipped.

@@ -193,6 +193,11 @@ impl Place {
         self.set(Phase::Busy, now);
     }
 
+    /// Tells this connection from every other one of this process.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether the connection was told to go.
     pub fn is_leaving(&self) -> bool {
         unpack(self.slot.state.load(Ordering::Relaxed)).0 == Phase::Leaving

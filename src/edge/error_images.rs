@@ -45,9 +45,7 @@ impl ErrorImages {
     /// The error image of a handler with these options. Where it is not in memory and no renderer answers soon,
     /// it is the file as it is: an error must be told even when nothing works any more.
     pub fn get(&self, route: &str, options: &Options, renderer: &Renderer) -> Option<Arc<Picture>> {
-        let path = crate::key::to_path("-", route);
-        let target =
-            format!("{}{}?{}", wire::ERROR_IMAGE_PATH, path.trim_start_matches("/-/"), options.canonical());
+        let target = target(route, options);
         if let Some(known) = self.lock().pictures.get(&target) {
             return Some(Arc::clone(known));
         }
@@ -57,6 +55,11 @@ impl ErrorImages {
             return Some(picture);
         }
         self.originals.get(route).map(Arc::clone)
+    }
+
+    /// The error image of a handler with these options, if it is in memory.
+    pub fn known(&self, route: &str, options: &Options) -> Option<Arc<Picture>> {
+        self.lock().pictures.get(&target(route, options)).map(Arc::clone)
     }
 
     fn remember(&self, target: String, picture: &Arc<Picture>) {
@@ -73,4 +76,10 @@ impl ErrorImages {
     fn lock(&self) -> MutexGuard<'_, Resized> {
         self.resized.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the renderer is asked with.
+fn target(route: &str, options: &Options) -> String {
+    let path = crate::key::to_path("-", route);
+    format!("{}{}?{}", wire::ERROR_IMAGE_PATH, path.trim_start_matches("/-/"), options.canonical())
 }

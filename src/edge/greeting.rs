@@ -2,12 +2,10 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
-use std::time::SystemTime;
 
 use super::proxy_protocol::{self, Header};
-use super::response::{Connection, Date, Response};
+use super::response::Response;
 use super::socket::Socket;
-use super::stream::Stream;
 use crate::report::OnceAMinute;
 
 /// What the first bytes say.
@@ -90,14 +88,7 @@ pub fn log(peer: Option<IpAddr>, error: &io::Error) {
     }
 }
 
-/// Tells a client that its scheme does not fit the port.
-pub fn refuse_plain_http(socket: Socket) {
-    let response = Response::text(400, "this port speaks HTTPS");
-    let connection = Connection { is_http_10: false, keep_alive: false, hsts: None };
-    let mut head = String::new();
-    response.write_head(&mut head, &mut Date::default(), SystemTime::now(), connection);
-    let mut stream = Stream::Plain(socket);
-    if stream.send(head.as_bytes(), response.body.bytes()).is_ok() {
-        stream.close();
-    }
+/// What a client is told whose scheme does not fit the port.
+pub fn plain_http_refusal() -> Response {
+    Response::text(400, "this port speaks HTTPS")
 }

@@ -77,6 +77,8 @@ struct Asked<'r> {
     route: &'r Route,
     options: Options,
     varies: bool,
+    /// Whether the renderer may be waited for.
+    may_wait: bool,
 }
 
 impl<'r> Asked<'r> {
@@ -109,37 +111,34 @@ impl Images {
         &self.renderer
     }
 
-    /// Answers a GET or HEAD.
-    pub fn answer(&self, request: &Request) -> Answer {
+    /// Answers a GET or HEAD. `None` if the renderer has to be waited for and that is not wanted.
+    pub fn answer(&self, request: &Request, may_wait: bool) -> Option<Answer> {
         if !request.path()[1..].contains('/') {
-            return Answer::no_such_handler();
+            return Some(Answer::no_such_handler());
         }
         let Some((route, key)) = key::split_path(request.path()) else {
-            return Answer::refused("the path must be /{handler}/{key}, percent-encoded UTF-8");
+            return Some(Answer::refused("the path must be /{handler}/{key}, percent-encoded UTF-8"));
         };
-        let Some(route) = self.routes.get(&route) else { return Answer::no_such_handler() };
+        let Some(route) = self.routes.get(&route) else { return Some(Answer::no_such_handler()) };
         let query = match Query::parse(request.query()) {
             Ok(query) => query,
-            Err(error) => return Answer::refused(&error.0),
+            Err(error) => return Some(Answer::refused(&error.0)),
         };
         let accept = if query.varies() { request.list("accept").unwrap_or_default() } else { String::new() };
         let options = Options::resolve(&query, &accept, &route.handler);
+        let (varies, is_accepted) = (query.varies(), self.is_token_accepted(query.token()));
 
-        if !self.is_token_accepted(query.token()) {
-            // Whether its options are right is none of the business of someone without a token.
-            let options = options.unwrap_or_else(|_| as_configured(&route.handler));
-            let asked = Asked { request, route, options, varies: query.varies() };
-            return self.failure(
-                &asked,
-                &Failure::new(Code::TokenRefused, "the token was not accepted"),
-                None,
-            );
-        }
         let options = match options {
             Ok(options) => options,
-            Err(error) => return Answer::refused(&error.0),
+            // Whether its options are right is none of the business of someone without a token.
+            Err(_) if !is_accepted => as_configured(&route.handler),
+            Err(error) => return Some(Answer::refused(&error.0)),
         };
-        let asked = Asked { request, route, options, varies: query.varies() };
+        let asked = Asked { request, route, options, varies, may_wait };
+        if !is_accepted {
+            let failure = Failure::new(Code::TokenRefused, "the token was not accepted");
+            return self.failure(&asked, &failure, None);
+        }
         if let Err(failure) = check_key(&key, &route.handler) {
             return self.failure(&asked, &failure, None);
         }
@@ -154,10 +153,13 @@ impl Images {
         }
     }
 
-    fn picture(&self, asked: &Asked, key: String) -> Answer {
+    fn picture(&self, asked: &Asked, key: String) -> Option<Answer> {
         let name = Name { handler: asked.route.identity.clone(), key, options: asked.options.canonical() };
         if let Some(response) = self.cached(asked, &name) {
-            return Answer { response, cache: Some("hit"), error: None };
+            return Some(Answer { response, cache: Some("hit"), error: None });
+        }
+        if !asked.may_wait {
+            return None;
         }
         let target = format!("{}?{}", key::to_path(&asked.route.handler.route, &name.key), name.options);
         let failed =
@@ -172,10 +174,10 @@ impl Images {
         match made {
             Some(Ok(picture)) => {
                 let response = picture_response(asked, picture).with("X-Cache", "miss");
-                Answer { response, cache: Some("miss"), error: None }
+                Some(Answer { response, cache: Some("miss"), error: None })
             }
             Some(Err(Trouble::Failure(failure))) => self.failure(asked, &failure, Some(&name.key)),
-            Some(Err(Trouble::Overloaded)) | None => overloaded(),
+            Some(Err(Trouble::Overloaded)) | None => Some(overloaded()),
         }
     }
 
@@ -197,14 +199,18 @@ impl Images {
         Some(response)
     }
 
-    fn failure(&self, asked: &Asked, failure: &Failure, key: Option<&str>) -> Answer {
+    fn failure(&self, asked: &Asked, failure: &Failure, key: Option<&str>) -> Option<Answer> {
         let handler = &asked.route.handler;
+        let image = match self.error_images.known(&handler.route, &asked.options) {
+            Some(image) => Some(image),
+            None if !asked.may_wait => return None,
+            None => self.error_images.get(&handler.route, &asked.options, &self.renderer),
+        };
         if let Some(key) = key
             && failure.code != Code::NotFound
         {
             say!("{}: {key:?}: {failure}", handler.route);
         }
-        let image = self.error_images.get(&handler.route, &asked.options, &self.renderer);
         let status = if handler.precise_errors { failure.code.precise_status() } else { 404 };
         let response = match image {
             Some(picture) => {
@@ -220,7 +226,7 @@ impl Images {
         // Nothing was looked for in the cache when the request was refused before.
         let cache = key.map(|_| "miss");
         let response = if cache.is_some() { response.with("X-Cache", "miss") } else { response };
-        Answer { response, cache, error: Some(failure.code.as_str()) }
+        Some(Answer { response, cache, error: Some(failure.code.as_str()) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether the server is stopping, and what is still in flight.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Shared by every connection.
@@ -15,13 +15,13 @@ pub struct Lifecycle {
 
 /// Held from the moment a request's head is read until its answer is written.
 #[derive(Debug)]
-pub struct InFlight<'l>(&'l Lifecycle);
+pub struct InFlight(Arc<Lifecycle>);
 
 impl Lifecycle {
     /// Counts a request.
-    pub fn begin(&self) -> InFlight<'_> {
+    pub fn begin(self: &Arc<Lifecycle>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        InFlight(self)
+        InFlight(Arc::clone(self))
     }
 
     /// From now on health is 503 and connections are not kept.
@@ -44,7 +44,7 @@ impl Lifecycle {
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         let was_last = self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1;
         if was_last && self.0.is_stopping() {

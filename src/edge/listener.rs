@@ -14,15 +14,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ServerConfig;
 
+use super::Edge;
+use super::connection::{self, Connection};
 use super::connections::Full;
 use super::response::{self, Date, Response};
 use super::socket::{Raw, Socket};
-use super::{Edge, connection};
+use super::stream::Stream;
 use crate::config::{Config, ConfigError};
-use crate::report::{OnceAMinute, say};
+use crate::report::OnceAMinute;
 
-/// Enough for a TLS handshake; the pages that are never touched cost nothing.
-const STACK: usize = 256 << 10;
 /// After an error of `accept` that will not go away at once (EMFILE, ENFILE, ENOBUFS, ENOMEM).
 const PAUSE: Duration = Duration::from_millis(50);
 /// For telling a client that there is no room.
@@ -243,16 +243,15 @@ fn start(raw: Arc<Raw>, peer: Option<IpAddr>, tls: Option<&Arc<ServerConfig>>, e
             return refuse(raw, full, tls.is_some());
         }
     };
-    drop(site);
-    let (edge, tls) = (Arc::clone(edge), tls.cloned());
-    let spawned = thread::Builder::new().name("client".into()).stack_size(STACK).spawn(move || {
-        if let Ok(socket) = Socket::new(raw) {
-            connection::serve(socket, peer, tls.as_ref(), &place, &edge);
-        }
-    });
-    if let Err(error) = spawned {
-        say!("edge: no thread for a connection: {error}");
+    let Ok(socket) = Socket::new(raw) else { return };
+    if tls.is_none() && !site.expects_proxy_header(peer) && !site.needs_threads {
+        // Nothing has to be waited for before the first request.
+        let connection = Connection::new(Stream::Plain(socket), peer, false, place, &site);
+        return edge.pollers.park(Box::new(connection));
     }
+    drop(site);
+    let tls = tls.cloned();
+    edge.spawn(move |edge| connection::greet(socket, peer, tls.as_ref(), place, edge));
 }
 
 /// Says 503 on a plain connection if that is possible without waiting; TLS is just closed.
@@ -266,9 +265,9 @@ fn refuse(raw: Arc<Raw>, full: Full, secure: bool) {
         Full::Address => "too many connections from your address",
     };
     let response = Response::text(503, sentence).with("Retry-After", "1");
-    let connection = response::Connection { is_http_10: false, keep_alive: false, hsts: None };
+    let connection = response::Ending { is_http_10: false, keep_alive: false, hsts: None };
     let mut head = String::new();
     response.write_head(&mut head, &mut Date::default(), SystemTime::now(), connection);
     socket.write_until(Instant::now() + REFUSAL_TIME, REFUSAL_TIME);
-    let _ = socket.write_both(head.as_bytes(), response.body.bytes());
+    let _ = socket.write_both(head.as_bytes(), response.body.bytes(), &mut 0);
 }

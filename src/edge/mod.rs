@@ -12,6 +12,7 @@ mod images;
 mod lifecycle;
 mod listener;
 mod memory;
+mod poller;
 mod proxy_protocol;
 mod renderer;
 mod request;
@@ -24,11 +25,14 @@ mod stream;
 mod tls;
 
 use std::sync::Arc;
+use std::thread;
 
 use crate::config::{Config, ConfigError};
+use crate::report::say;
 use access_log::AccessLog;
 use connections::Connections;
 use lifecycle::Lifecycle;
+use poller::Pollers;
 use site::CurrentSite;
 
 pub use server::run;
@@ -37,9 +41,25 @@ pub use server::run;
 #[derive(Debug)]
 pub struct Edge {
     site: CurrentSite,
-    lifecycle: Lifecycle,
+    lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
+    pollers: Pollers,
     log: AccessLog,
+}
+
+/// Enough for a TLS handshake; the pages that are never touched cost nothing.
+const STACK: usize = 256 << 10;
+
+impl Edge {
+    /// A thread for what has to wait. Without one, what it was for ends, and nothing else.
+    fn spawn(self: &Arc<Edge>, work: impl FnOnce(&Arc<Edge>) + Send + 'static) {
+        let edge = Arc::clone(self);
+        let spawned =
+            thread::Builder::new().name("client".into()).stack_size(STACK).spawn(move || work(&edge));
+        if let Err(error) = spawned {
+            say!("edge: no thread for a connection: {error}");
+        }
+    }
 }
 
 /// Checks what only the edge can tell about a configuration.

@@ -55,7 +55,7 @@ impl Body {
 
 /// What the head of an answer says about the connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Connection {
+pub struct Ending {
     /// The request said HTTP/1.0.
     pub is_http_10: bool,
     /// Another request may follow.
@@ -108,7 +108,7 @@ impl Response {
     }
 
     /// Writes the status line and every header field.
-    pub fn write_head(&self, head: &mut String, date: &mut Date, now: SystemTime, connection: Connection) {
+    pub fn write_head(&self, head: &mut String, date: &mut Date, now: SystemTime, ending: Ending) {
         head.push_str("HTTP/1.1 ");
         // Writing to a String can't fail.
         let _ = write!(head, "{}", self.status);
@@ -118,7 +118,7 @@ impl Response {
         head.push_str(
             "\r\nX-Content-Type-Options: nosniff\r\nContent-Security-Policy: default-src 'none'; sandbox\r\n",
         );
-        if let Some(seconds) = connection.hsts {
+        if let Some(seconds) = ending.hsts {
             let _ = write!(head, "Strict-Transport-Security: max-age={seconds}\r\n");
         }
         match &self.ready {
@@ -130,7 +130,7 @@ impl Response {
         if let Some(length) = self.body.announced() {
             let _ = write!(head, "Content-Length: {length}\r\n");
         }
-        match (connection.is_http_10, connection.keep_alive) {
+        match (ending.is_http_10, ending.keep_alive) {
             (_, false) => head.push_str("Connection: close\r\n"),
             (true, true) => head.push_str("Connection: keep-alive\r\n"),
             (false, true) => {}
@@ -190,8 +190,8 @@ mod tests {
 
     fn head(response: &Response, is_http_10: bool, keep_alive: bool, hsts: Option<u64>) -> String {
         let mut head = String::new();
-        let connection = Connection { is_http_10, keep_alive, hsts };
-        response.write_head(&mut head, &mut Date::default(), SystemTime::now(), connection);
+        let ending = Ending { is_http_10, keep_alive, hsts };
+        response.write_head(&mut head, &mut Date::default(), SystemTime::now(), ending);
         head
     }
 

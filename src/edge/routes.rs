@@ -9,20 +9,26 @@ use super::site::Site;
 /// Where load balancers look.
 const HEALTH_PATH: &str = "/-/health";
 
-/// Answers a request that came over HTTPS or not.
-pub fn answer(request: &Request, secure: bool, site: &Site, lifecycle: &Lifecycle) -> Answer {
+/// Answers a request that came over HTTPS or not. `None` if the renderer has to be waited for and that is not
+/// wanted.
+pub fn answer(
+    request: &Request,
+    secure: bool,
+    may_wait: bool,
+    site: &Site,
+    lifecycle: &Lifecycle,
+) -> Option<Answer> {
     if request.method == Method::Other {
-        return Answer::plain(
-            Response::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD"),
-        );
+        let response = Response::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD");
+        return Some(Answer::plain(response));
     }
     if request.path() == HEALTH_PATH {
-        return Answer::plain(health(lifecycle));
+        return Some(Answer::plain(health(lifecycle)));
     }
     if !secure && let Some(port) = site.https_redirect {
-        return Answer::plain(redirect(request, port));
+        return Some(Answer::plain(redirect(request, port)));
     }
-    site.images.answer(request)
+    site.images.answer(request, may_wait)
 }
 
 /// 503 tells a load balancer to send no more, while what it has sent is still answered.

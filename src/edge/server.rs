@@ -13,8 +13,8 @@ use signal_hook::iterator::Signals;
 
 use super::access_log::AccessLog;
 use super::connections::Connections;
-use super::lifecycle::Lifecycle;
 use super::listener::{Endpoint, Listener};
+use super::poller::Pollers;
 use super::renderer::Renderer;
 use super::site::{CurrentSite, Site};
 use super::{Edge, tls};
@@ -65,10 +65,12 @@ impl<'l> Server<'l> {
         let site = Site::new(config, validator, renderer(config, text)?, https_port(&listeners));
         let edge = Arc::new(Edge {
             site: CurrentSite::new(site),
-            lifecycle: Lifecycle::default(),
+            lifecycle: Arc::default(),
+            pollers: Pollers::new()?,
             connections: Arc::new(Connections::new()),
             log: AccessLog::start()?,
         });
+        edge.pollers.start(&edge)?;
         let server = Server { load, validator, edge, listeners, tls, user: config.user.clone() };
         for listener in &server.listeners {
             server.open(listener)?;

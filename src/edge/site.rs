@@ -23,6 +23,8 @@ pub struct Site {
     pub hsts: Option<u64>,
     /// Whose word about the client is taken.
     pub trusted_proxies: TrustedProxies,
+    /// A token check that is not ours may take its time, so that each connection gets a thread of its own.
+    pub needs_threads: bool,
     proxy_protocol: bool,
 }
 
@@ -41,6 +43,7 @@ impl Site {
             access_log: config.access_log,
             https_redirect: https_port.filter(|_| strict),
             hsts: config.https.as_ref().and_then(|https| https.hsts),
+            needs_threads: validator.is_some(),
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol: config.proxy_protocol,
         }

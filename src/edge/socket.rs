@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
 /// An accepted connection as the system gives it to us.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ impl AsFd for Raw {
 #[derive(Debug)]
 pub struct Socket {
     raw: Arc<Raw>,
+    waits: bool,
     /// What was read to see what this connection is, and is read again.
     unread: Vec<u8>,
     read: Deadline,
@@ -106,7 +107,17 @@ impl Socket {
             tcp.set_nodelay(true)?;
         }
         let unset = || Deadline { at: Instant::now(), longest_wait: Duration::MAX, set: Duration::ZERO };
-        Ok(Socket { raw, unread: Vec::new(), read: unset(), write: unset() })
+        Ok(Socket { raw, waits: true, unread: Vec::new(), read: unset(), write: unset() })
+    }
+
+    /// Whether reads and writes wait until their deadlines, or return [`ErrorKind::WouldBlock`] at once.
+    pub fn set_waiting(&mut self, waits: bool) {
+        self.waits = waits;
+    }
+
+    /// Whether bytes that were put back are still to be read.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     /// From now on reads end at this moment, all together.
@@ -130,20 +141,26 @@ impl Socket {
         self.raw.shutdown(how)
     }
 
-    /// Writes two parts whole, in one system call if the socket takes them.
-    pub fn write_both(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
-        let mut written = 0;
-        while written < head.len() + body.len() {
-            let head_left = head.get(written..).unwrap_or_default();
-            let body_left = body.get(written.saturating_sub(head.len())..).unwrap_or_default();
+    /// Writes two parts whole, in one system call if the socket takes them. `sent` counts what has been written, also
+    /// by the call before that could not finish.
+    pub fn write_both(&mut self, head: &[u8], body: &[u8], sent: &mut usize) -> io::Result<()> {
+        while *sent < head.len() + body.len() {
+            let head_left = head.get(*sent..).unwrap_or_default();
+            let body_left = body.get(sent.saturating_sub(head.len())..).unwrap_or_default();
             match self.write_vectored(&[IoSlice::new(head_left), IoSlice::new(body_left)]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(length) => written += length,
+                Ok(length) => *sent += length,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
     }
 }
 
@@ -153,6 +170,10 @@ impl Read for Socket {
             let length = buffer.len().min(self.unread.len());
             buffer[..length].copy_from_slice(&self.unread[..length]);
             self.unread.drain(..length);
+            return Ok(length);
+        }
+        if !self.waits {
+            let (length, _) = recv(&*self.raw, buffer, RecvFlags::DONTWAIT)?;
             return Ok(length);
         }
         if let Some(left) = self.read.renewed()? {
@@ -172,7 +193,7 @@ impl Write for Socket {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match sendmsg(&*self.raw, slices, &mut SendAncillaryBuffer::default(), flags) {
             Ok(length) => return Ok(length),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if self.waits => {}
             Err(error) => return Err(error.into()),
         }
         if let Some(left) = self.write.renewed()? {
@@ -226,7 +247,7 @@ mod tests {
             theirs.read_to_end(&mut read).unwrap();
             read
         });
-        socket.write_both(&head, &body).unwrap();
+        socket.write_both(&head, &body, &mut 0).unwrap();
         drop(socket);
         assert_eq!(reader.join().unwrap(), [head, body].concat());
     }
@@ -238,8 +259,35 @@ mod tests {
         socket.read_until(soon);
         socket.write_until(soon, Duration::MAX);
         assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
-        assert_eq!(socket.write_both(&[], &vec![0; 8 << 20]).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(
+            socket.write_both(&[], &vec![0; 8 << 20], &mut 0).unwrap_err().kind(),
+            ErrorKind::TimedOut
+        );
         socket.write_until(Instant::now() + Duration::from_secs(3600), Duration::from_millis(20));
-        assert_eq!(socket.write_both(&[], &vec![0; 8 << 20]).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(
+            socket.write_both(&[], &vec![0; 8 << 20], &mut 0).unwrap_err().kind(),
+            ErrorKind::TimedOut
+        );
+    }
+
+    #[test]
+    fn without_waiting_an_answer_goes_on_where_it_stopped() {
+        let (mut socket, mut theirs) = pair();
+        let (head, body) = (vec![1; 10], (0..1 << 20).map(|n| n as u8).collect::<Vec<_>>());
+        socket.set_waiting(false);
+        assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let mut sent = 0;
+        let error = socket.write_both(&head, &body, &mut sent).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert!(sent > 0 && sent < body.len());
+        let reader = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            theirs.read_to_end(&mut read).unwrap();
+            read
+        });
+        socket.set_waiting(true);
+        socket.write_both(&head, &body, &mut sent).unwrap();
+        drop(socket);
+        assert_eq!(reader.join().unwrap(), [head, body].concat());
     }
 }

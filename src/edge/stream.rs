@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,63 +53,97 @@ impl Stream {
         self.socket().write_until(moment, longest_wait);
     }
 
-    /// Writes head and body, in one system call if the socket takes them.
-    pub fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
+    /// Whether reads and writes wait until their deadlines, or return [`ErrorKind::WouldBlock`] at once.
+    pub fn set_waiting(&mut self, waits: bool) {
+        self.socket().set_waiting(waits);
+    }
+
+    /// Whether there is something to read that the system does not know of.
+    pub fn has_unread(&self) -> bool {
         match self {
-            Stream::Plain(socket) => socket.write_both(head, body),
+            Stream::Plain(socket) => socket.has_unread(),
+            // rustls wants no more while it holds what nobody has taken yet.
+            Stream::Tls(tls) => tls.sock.has_unread() || !tls.conn.wants_read(),
+        }
+    }
+
+    /// Writes head and body, in one system call if the socket takes them. `sent` counts what has been taken, also by
+    /// the call before that could not finish.
+    pub fn send(&mut self, head: &[u8], body: &[u8], sent: &mut usize) -> io::Result<()> {
+        match self {
+            Stream::Plain(socket) => socket.write_both(head, body, sent),
             Stream::Tls(tls) => {
                 // The first record is filled up with the body: no small record before a large one, and no copy of
                 // a large body.
                 let with_head = body.len().min(RECORD.saturating_sub(head.len()));
-                let (first, rest) = body.split_at(with_head);
-                let mut record = Vec::with_capacity(head.len() + first.len());
-                record.extend_from_slice(head);
-                record.extend_from_slice(first);
-                write_all(tls, &record)?;
-                write_all(tls, rest)?;
-                tls.flush()
+                let first = head.len() + with_head;
+                if *sent < first {
+                    let mut record = Vec::with_capacity(first);
+                    record.extend_from_slice(head);
+                    record.extend_from_slice(&body[..with_head]);
+                    hand_over(tls, &record, sent, 0)?;
+                }
+                hand_over(tls, body, sent, head.len())?;
+                while tls.conn.wants_write() {
+                    write_tls(tls)?;
+                }
+                Ok(())
             }
         }
     }
 
-    /// Ends the connection so that the client still reads our last answer: data of its own that we have not read
-    /// would make the kernel send a reset (RFC 9112 §9.6).
-    pub fn close(mut self) {
-        const LONGEST: Duration = Duration::from_secs(1);
-        const MOST: usize = 256 << 10;
-        if let Stream::Tls(tls) = &mut self {
+    /// Tells the other end that no more comes. What it still sends must be read for a while, or the kernel would
+    /// answer it with a reset, which could overtake our last answer (RFC 9112 §9.6).
+    pub fn finish(&mut self) -> io::Result<()> {
+        if let Stream::Tls(tls) = self {
             tls.conn.send_close_notify();
-            let _ = tls.flush();
-        }
-        let socket = self.socket();
-        if socket.shutdown(Shutdown::Write).is_err() {
-            return;
-        }
-        socket.read_until(Instant::now() + LONGEST);
-        let mut rest = [0; 4096];
-        let mut read = 0;
-        while read < MOST {
-            match socket.read(&mut rest) {
-                Ok(length) if length > 0 => read += length,
-                _ => break,
+            while tls.conn.wants_write() {
+                write_tls(tls)?;
             }
         }
+        self.socket().shutdown(Shutdown::Write)
+    }
+
+    /// Reads what is still sent after [`Stream::finish`], past TLS.
+    pub fn discard(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket().read(buffer)
     }
 }
 
-/// Hands everything to rustls before anything is sent, as far as its buffer goes.
-fn write_all(tls: &mut StreamOwned<ServerConnection, Socket>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match tls.conn.writer().write(bytes)? {
-            0 => match tls.conn.write_tls(&mut tls.sock) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            },
-            taken => bytes = &bytes[taken..],
+/// Hands bytes to rustls, from `sent` on; they start at `offset` of the whole.
+fn hand_over(
+    tls: &mut StreamOwned<ServerConnection, Socket>,
+    bytes: &[u8],
+    sent: &mut usize,
+    offset: usize,
+) -> io::Result<()> {
+    while let Some(rest) = bytes.get(*sent - offset..)
+        && !rest.is_empty()
+    {
+        match tls.conn.writer().write(rest)? {
+            // Its buffer is full.
+            0 => write_tls(tls)?,
+            taken => *sent += taken,
         }
     }
     Ok(())
+}
+
+fn write_tls(tls: &mut StreamOwned<ServerConnection, Socket>) -> io::Result<()> {
+    match tls.conn.write_tls(&mut tls.sock) {
+        Ok(0) => Err(ErrorKind::WriteZero.into()),
+        Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Plain(socket) => socket.as_fd(),
+            Stream::Tls(tls) => tls.sock.as_fd(),
+        }
+    }
 }
 
 impl Read for Stream {
