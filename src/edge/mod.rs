@@ -23,7 +23,6 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustls::ServerConfig;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -34,6 +33,7 @@ use crate::wire::Setup;
 use images::Images;
 use lifecycle::Lifecycle;
 use renderer::Renderer;
+use tls::Tls;
 
 /// The exit status when the system does not give us what we need.
 const EXIT_FAILURE: i32 = 1;
@@ -52,7 +52,7 @@ pub struct Edge {
 
 /// Checks what only the edge can tell about a configuration.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    config.https.as_ref().map_or(Ok(()), |https| tls::server_config(https).map(drop))
+    config.https.as_ref().map_or(Ok(()), tls::check)
 }
 
 /// Serves until SIGTERM or SIGINT and returns the exit status.
@@ -64,7 +64,7 @@ pub fn run(
     let http = bind(&config, "http_port", config.http_port.unwrap_or(0))?;
     let https = match &config.https {
         None => None,
-        Some(https) => Some((bind(&config, "https_port", https.port)?, tls::server_config(https)?)),
+        Some(https) => Some((bind(&config, "https_port", https.port)?, Arc::new(Tls::new(https)?))),
     };
     Ok(serve(config, config_text, validator, http, https).unwrap_or_else(|error| {
         say!("s3imageserver: {error}");
@@ -90,7 +90,7 @@ fn serve(
     config_text: String,
     validator: Option<TokenValidator>,
     http: TcpListener,
-    https: Option<(TcpListener, Arc<ServerConfig>)>,
+    https: Option<(TcpListener, Arc<Tls>)>,
 ) -> io::Result<i32> {
     let signals = signals()?;
     raise_file_limit();
@@ -112,6 +112,7 @@ fn serve(
     let mut listeners = vec![start_accepting(http, None, &edge)?];
     say!("listening on http://{}", shown(http_address));
     if let (Some((listener, tls)), Some(address)) = (https, https_address) {
+        tls::watch(&tls)?;
         listeners.push(start_accepting(listener, Some(tls), &edge)?);
         say!("listening on https://{}", shown(address));
     }
@@ -137,14 +138,14 @@ fn signals() -> io::Result<Receiver<i32>> {
 
 fn start_accepting(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     edge: &Arc<Edge>,
 ) -> io::Result<Arc<TcpListener>> {
     let listener = Arc::new(listener);
     let (accepting, edge) = (Arc::clone(&listener), Arc::clone(edge));
     thread::Builder::new()
         .name("accept".into())
-        .spawn(move || listener::accept(&accepting, tls.as_ref(), &edge))?;
+        .spawn(move || listener::accept(&accepting, tls.as_ref().map(|tls| tls.config()), &edge))?;
     Ok(listener)
 }
 
