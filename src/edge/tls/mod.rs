@@ -126,3 +126,6 @@ impl ResolvesServerCert for Chooser {
         Some(certificates.choose(client.server_name(), client.signature_schemes()))
     }
 }
+
+#[cfg(test)]
+mod tests;
