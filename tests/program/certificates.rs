@@ -165,6 +165,15 @@ fn every_certificate_is_proven_at_the_start_and_an_error_names_its_field() {
     }
 }
 
+/// Ends the other threads of a scope, of a failing test as well.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
     let certificates = Certificates::new();
@@ -192,6 +201,7 @@ fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
                 }
             });
         }
+        let _ends_with_this_block = SetOnDrop(&enough);
         let more_answers = || {
             let before = answered.load(Ordering::Relaxed);
             eventually("requests are answered", || answered.load(Ordering::Relaxed) > before + 20);
@@ -209,7 +219,6 @@ fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
         }
         eventually("the newer certificate is presented", || presented(&server, "localhost") == newer.leaf);
         more_answers();
-        enough.store(true, Ordering::Relaxed);
     });
     assert_eq!(kept.get("/-/health").status, 200, "an open connection has outlived both");
     server.log.line_with("changed on disk and in use from now on: 0.crt, 0.key");
