@@ -64,5 +64,5 @@ impl Edge {
 
 /// Checks what only the edge can tell about a configuration.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    config.https.as_ref().map_or(Ok(()), |https| tls::server_config(https).map(drop))
+    config.https.as_ref().map_or(Ok(()), tls::check)
 }

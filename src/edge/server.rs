@@ -7,17 +7,17 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustls::ServerConfig;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::Edge;
 use super::access_log::AccessLog;
 use super::connections::Connections;
 use super::listener::{Endpoint, Listener};
 use super::poller::Pollers;
 use super::renderer::Renderer;
 use super::site::{CurrentSite, Site};
-use super::{Edge, tls};
+use super::tls::{self, Tls};
 use crate::TokenValidator;
 use crate::config::{Config, ConfigError, Handler};
 use crate::report::say;
@@ -35,7 +35,7 @@ struct Server<'l> {
     validator: Option<TokenValidator>,
     edge: Arc<Edge>,
     listeners: Vec<Listener>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Arc<Tls>>,
     user: Option<String>,
 }
 
@@ -43,7 +43,7 @@ struct Server<'l> {
 pub fn run(load: &Load, validator: Option<TokenValidator>) -> Result<i32, ConfigError> {
     let (config, text) = load()?;
     let listeners = Endpoint::of(&config).into_iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
-    let tls = config.https.as_ref().map(tls::server_config).transpose()?;
+    let tls = config.https.as_ref().map(Tls::new).transpose()?.map(Arc::new);
     let served = Server::start(load, validator, &config, text, listeners, tls).map(Server::serve);
     Ok(served.unwrap_or_else(|error| {
         say!("s3imageserver: {error}");
@@ -58,7 +58,7 @@ impl<'l> Server<'l> {
         config: &Config,
         text: String,
         listeners: Vec<Listener>,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Arc<Tls>>,
     ) -> io::Result<(Server<'l>, Receiver<i32>)> {
         let signals = signals()?;
         raise_file_limit();
@@ -71,6 +71,7 @@ impl<'l> Server<'l> {
             log: AccessLog::start()?,
         });
         edge.pollers.start(&edge)?;
+        tls.as_ref().map_or(Ok(()), tls::watch)?;
         let server = Server { load, validator, edge, listeners, tls, user: config.user.clone() };
         for listener in &server.listeners {
             server.open(listener)?;
@@ -80,7 +81,8 @@ impl<'l> Server<'l> {
 
     fn open(&self, listener: &Listener) -> io::Result<()> {
         let is_https = matches!(listener.endpoint(), Endpoint::Https(..));
-        listener.start(self.tls.clone().filter(|_| is_https), &self.edge)?;
+        let tls = self.tls.as_ref().filter(|_| is_https).map(|tls| Arc::clone(tls.config()));
+        listener.start(tls, &self.edge)?;
         say!("listening on {listener}");
         Ok(())
     }
@@ -112,8 +114,14 @@ impl<'l> Server<'l> {
         let added = wanted.iter().filter(|endpoint| !self.is_open(endpoint)).cloned();
         let added = added.map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
         let renderer = renderer(&config, text).map_err(failed)?;
-        if let Some(https) = &config.https {
-            self.tls = Some(tls::server_config(https)?);
+        match (&config.https, &self.tls) {
+            (Some(https), Some(tls)) => tls.reload(https)?,
+            (Some(https), None) => {
+                let tls = Arc::new(Tls::new(https)?);
+                tls::watch(&tls).map_err(failed)?;
+                self.tls = Some(tls);
+            }
+            (None, _) => self.tls = None,
         }
         let kept = self.listeners.iter().filter(|listener| wanted.contains(listener.endpoint()));
         let https_port = https_port(kept.chain(&added));

@@ -1,14 +1,27 @@
 //! HTTPS, and the redirect to it.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::client::{Resumption, Tls12Resumption};
+use rustls::crypto::cipher::{OutboundChunks, OutboundPlainMessage};
+use rustls::crypto::ring::cipher_suite;
 use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CipherSuite, ConnectionTrafficSecrets, ContentType, HandshakeKind, ProtocolVersion, SupportedCipherSuite,
+};
 use serde_json::{Value, json};
 
 use crate::support::certificates::Certificates;
 use crate::support::client::{Client, request};
 use crate::support::folder::Folder;
-use crate::support::merged;
+use crate::support::handshake::Handshake;
 use crate::support::pictures;
 use crate::support::server::{Server, Setup};
+use crate::support::{PATIENCE, merged};
 
 fn folder() -> Folder {
     Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)))
@@ -89,6 +102,148 @@ fn what_is_not_tls_on_the_https_port_is_hung_up_on() {
     }
     let mut good = Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
     good.get("/h/a.png").ok();
+}
+
+#[test]
+fn a_session_is_resumed_in_tls_1_3_and_with_and_without_tickets_in_tls_1_2() {
+    let (certificates, folder) = (Certificates::new(), folder());
+    let server = start(&certificates, &folder, json!({}));
+    for (version, tls_1_2) in [
+        (&TLS13, Tls12Resumption::Disabled),
+        (&TLS12, Tls12Resumption::SessionIdOnly),
+        (&TLS12, Tls12Resumption::SessionIdOrTickets),
+    ] {
+        let mut config = certificates.client_config(&[version]);
+        config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(tls_1_2);
+        let config = Arc::new(config);
+        let kind = |name| Handshake::new(server.https(), name, Arc::clone(&config)).unwrap().finish();
+        assert_eq!(kind("localhost"), HandshakeKind::Full, "{version:?} {tls_1_2:?}");
+        for _ in 0..3 {
+            assert_eq!(kind("localhost"), HandshakeKind::Resumed, "{version:?} {tls_1_2:?}");
+        }
+    }
+    // A request that comes before the handshake is over might be a replay.
+    let mut config = certificates.client_config(&[&TLS13]);
+    config.enable_early_data = true;
+    let config = Arc::new(config);
+    Handshake::new(server.https(), "localhost", Arc::clone(&config)).unwrap().finish();
+    let resumed = Handshake::new(server.https(), "localhost", config).unwrap();
+    assert!(!resumed.connection.is_early_data_accepted());
+    assert_eq!(resumed.finish(), HandshakeKind::Resumed);
+}
+
+#[test]
+fn http_1_1_is_negotiated_and_a_client_that_speaks_only_http_2_is_refused() {
+    let (certificates, folder) = (Certificates::new(), folder());
+    let server = start(&certificates, &folder, json!({}));
+    for version in [&TLS13, &TLS12] {
+        let connect = |protocols: &[&[u8]]| {
+            let mut config = certificates.client_config(&[version]);
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Handshake::new(server.https(), "localhost", Arc::new(config))
+        };
+        let both = connect(&[b"h2", b"http/1.1"]).unwrap();
+        assert_eq!(both.connection.alpn_protocol(), Some(&b"http/1.1"[..]));
+        both.finish();
+        connect(&[]).unwrap().finish();
+        let error = connect(&[b"h2"]).err().unwrap().to_string();
+        assert!(error.contains("NoApplicationProtocol"), "{error}");
+    }
+}
+
+/// A ClientHello for this version of TLS, without extensions.
+fn hello(version: [u8; 2], suites: &[CipherSuite]) -> Vec<u8> {
+    let mut body = [&version[..], &[7; 32], &[0, 0, u8::try_from(suites.len() * 2).unwrap()]].concat();
+    body.extend(suites.iter().flat_map(|suite| u16::from(*suite).to_be_bytes()));
+    body.extend([1, 0]);
+    [&[1, 0, 0, u8::try_from(body.len()).unwrap()], &body[..]].concat()
+}
+
+/// The records that come until the server closes.
+fn records(socket: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
+    let mut records = Vec::new();
+    loop {
+        let Some(record) = record(socket) else { return records };
+        records.push(record);
+    }
+}
+
+/// The next record's type and content; `None` when the server has closed.
+fn record(socket: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+    let mut head = [0; 5];
+    socket.read_exact(&mut head).ok()?;
+    let mut content = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+    socket.read_exact(&mut content).unwrap();
+    Some((head[0], content))
+}
+
+const ALERT: u8 = 21;
+const APPLICATION_DATA: u8 = 23;
+
+#[test]
+fn a_client_older_than_tls_1_2_is_told_so_and_hung_up_on() {
+    let (certificates, folder) = (Certificates::new(), folder());
+    let server = start(&certificates, &folder, json!({}));
+    let suites =
+        [CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, CipherSuite::TLS_RSA_WITH_AES_128_CBC_SHA];
+    for version in [[3, 2], [3, 1], [3, 0], [2, 0]] {
+        let hello = hello(version, &suites);
+        let head = [22, 3, 1, 0, u8::try_from(hello.len()).unwrap()];
+        let mut socket = TcpStream::connect(server.https()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(&[&head[..], &hello].concat()).unwrap();
+        let answer = records(&mut socket);
+        assert!(matches!(&answer[..], [(ALERT, content)] if content[0] == 2), "{version:?}: {answer:?}");
+    }
+    Handshake::new(server.https(), "localhost", certificates.client(&[&TLS12])).unwrap().finish();
+}
+
+#[test]
+fn a_handshake_that_dribbles_has_the_deadline_of_a_head() {
+    let (certificates, folder) = (Certificates::new(), folder());
+    let server = start(&certificates, &folder, json!({"limits": {"head_timeout": 1}}));
+    let mut client = Client::connect(server.https());
+    // A record of 16 KiB, of which one byte comes at a time: each in time, all together never.
+    let mut bytes = [22, 3, 1, 64, 0, 1, 0, 63, 252].into_iter().chain(std::iter::repeat(0));
+    let started = Instant::now();
+    while client.try_send(&[bytes.next().unwrap()]).is_ok() {
+        assert!(started.elapsed() < PATIENCE, "it may go on for ever");
+        thread::sleep(Duration::from_millis(100));
+    }
+    Handshake::new(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap().finish();
+}
+
+#[test]
+fn a_renegotiation_is_refused() {
+    let (certificates, folder) = (Certificates::new(), folder());
+    let server = start(&certificates, &folder, json!({}));
+    // No client of today renegotiates: its records are made by hand, with the keys of a handshake.
+    let suite = cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+    let SupportedCipherSuite::Tls12(inner) = suite else { panic!("a suite of TLS 1.2") };
+    let mut config = certificates.client_config_with(&[&TLS12], vec![suite]);
+    config.enable_secret_extraction = true;
+    let Handshake { connection, mut socket } =
+        Handshake::new(server.https(), "localhost", Arc::new(config)).unwrap();
+    let (mut number, secrets) = connection.dangerous_extract_secrets().unwrap().tx;
+    let ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } = secrets else { panic!("{}", number) };
+    let mut encrypter = inner.aead_alg.encrypter(key, iv.as_ref(), &[]);
+    let mut send = |socket: &mut TcpStream, typ, content: &[u8]| {
+        let payload = OutboundChunks::Single(content);
+        let message = OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_2, payload };
+        socket.write_all(&encrypter.encrypt(message, number).unwrap().encode()).unwrap();
+        number += 1;
+    };
+    let hello = hello([3, 3], &[suite.suite()]);
+
+    // Once it is told no, and nothing else happens to it.
+    send(&mut socket, ContentType::Handshake, &hello);
+    assert_eq!(record(&mut socket).unwrap().0, ALERT);
+    send(&mut socket, ContentType::ApplicationData, &request("GET", "/-/health", &[]));
+    assert_eq!(record(&mut socket).unwrap().0, APPLICATION_DATA);
+    // Who insists is hung up on.
+    send(&mut socket, ContentType::Handshake, &hello);
+    assert!(records(&mut socket).iter().all(|(kind, _)| *kind == ALERT));
+    Handshake::new(server.https(), "localhost", certificates.client(&[&TLS12])).unwrap().finish();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod answers;
 mod cache;
+mod certificates;
 mod config;
 mod directory;
 mod edge;

@@ -1,11 +1,11 @@
-//! A certificate authority of the test's own, and a server's certificate from it.
+//! A certificate authority of the test's own, and servers' certificates from it.
 
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::crypto::ring;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
 pub struct Certificates {
     /// The authority's certificate.
@@ -15,8 +15,19 @@ pub struct Certificates {
     /// The server's private key.
     pub key_pem: String,
     root: rcgen::Certificate,
-    leaf: rcgen::Certificate,
-    key: KeyPair,
+    leaf: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// One more certificate of the same authority.
+pub struct Issued {
+    /// The chain: the server's certificate, then the authority's.
+    pub chain_pem: String,
+    /// The server's private key.
+    pub key_pem: String,
+    /// The server's certificate, as clients get to see it.
+    pub leaf: CertificateDer<'static>,
 }
 
 impl Certificates {
@@ -28,39 +39,67 @@ impl Certificates {
         let root = authority.self_signed(&authority_key).unwrap();
         let issuer = Issuer::new(authority, authority_key);
         let key = KeyPair::generate().unwrap();
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-        Certificates {
-            root_pem: root.pem(),
-            chain_pem: leaf.pem() + &root.pem(),
-            key_pem: key.serialize_pem(),
-            root,
-            leaf,
-            key,
-        }
+        let Issued { chain_pem, key_pem, leaf } = issue(&["localhost", "127.0.0.1"], &key, &issuer, &root);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Certificates { root_pem: root.pem(), chain_pem, key_pem, root, leaf, key, issuer }
+    }
+
+    /// For these names or addresses, with a new ECDSA key.
+    pub fn issue(&self, names: &[&str]) -> Issued {
+        issue(names, &KeyPair::generate().unwrap(), &self.issuer, &self.root)
+    }
+
+    /// For these names or addresses and this key, which is PEM of PKCS#8.
+    pub fn issue_for(&self, names: &[&str], key_pem: &[u8]) -> Issued {
+        let key = KeyPair::from_pem(std::str::from_utf8(key_pem).unwrap()).unwrap();
+        issue(names, &key, &self.issuer, &self.root)
     }
 
     /// A client's side that trusts this authority and nobody else.
     pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        Arc::new(self.client_config(versions))
+    }
+
+    /// As `client`, to be changed before it is used.
+    pub fn client_config(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        self.client_config_with(versions, ring::ALL_CIPHER_SUITES.to_vec())
+    }
+
+    /// As `client_config`, for a client that knows these suites only.
+    pub fn client_config_with(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        cipher_suites: Vec<SupportedCipherSuite>,
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.der().clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = CryptoProvider { cipher_suites, ..ring::default_provider() };
+        ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)
-            .with_no_client_auth();
-        Arc::new(config)
+            .with_no_client_auth()
     }
 
     /// A server's side.
     pub fn server(&self) -> Arc<ServerConfig> {
-        let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![self.leaf.der().clone()], key)
+            .with_single_cert(vec![self.leaf.clone()], self.key.clone_key())
             .unwrap();
         Arc::new(config)
     }
+}
+
+fn issue(
+    names: &[&str],
+    key: &KeyPair,
+    issuer: &Issuer<'static, KeyPair>,
+    root: &rcgen::Certificate,
+) -> Issued {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let leaf = CertificateParams::new(names).unwrap().signed_by(key, issuer).unwrap();
+    Issued { chain_pem: leaf.pem() + &root.pem(), key_pem: key.serialize_pem(), leaf: leaf.der().clone() }
 }

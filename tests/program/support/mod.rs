@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod client;
 pub mod folder;
 pub mod gate;
+pub mod handshake;
 pub mod origin;
 pub mod pictures;
 pub mod process;

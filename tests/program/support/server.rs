@@ -82,6 +82,11 @@ impl Setup {
         self
     }
 
+    /// The folder that it is going to be started in.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     fn command(&self) -> Command {
         let path = self.folder.put("config.json", self.config.as_bytes());
         let mut command = command(&self.program, self.folder.path());

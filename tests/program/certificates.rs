@@ -1,0 +1,287 @@
+//! Which certificate a client is given, and how a new one takes the place of an old one.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustls::SignatureScheme;
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::version::{TLS12, TLS13};
+use serde_json::{Value, json};
+
+use crate::support::certificates::{Certificates, Issued};
+use crate::support::client::Client;
+use crate::support::eventually;
+use crate::support::handshake::{Handshake, curious};
+use crate::support::server::{self, Server, Setup};
+
+/// A directory, and HTTPS with `0.crt` and `0.key`, then `1.crt` and `1.key` and so on.
+fn setup(issued: &[&Issued]) -> Setup {
+    let more: Vec<Value> = (1..issued.len())
+        .map(|index| json!({"cert": format!("{index}.crt"), "key": format!("{index}.key")}))
+        .collect();
+    let config = json!({
+        "handlers": [{"name": "h", "directory": "."}],
+        "https_enabled": true,
+        "https_port": 0,
+        "https_cert": "0.crt",
+        "https_key": "0.key",
+        "https_certificates": more,
+    });
+    issued.iter().enumerate().fold(Setup::new(config), |setup, (index, issued)| {
+        setup
+            .file(&format!("{index}.crt"), issued.chain_pem.as_bytes())
+            .file(&format!("{index}.key"), issued.key_pem.as_bytes())
+    })
+}
+
+/// The certificate that a client is given who asks for this name.
+#[track_caller]
+fn presented(server: &Server, name: &str) -> CertificateDer<'static> {
+    Handshake::new(server.https(), name, curious(&TLS13, None)).unwrap().leaf()
+}
+
+/// Puts the files of a pair over those of the first one, as a renewal does.
+fn renew(server: &Server, issued: &Issued) {
+    server.folder().put("0.crt", issued.chain_pem.as_bytes());
+    server.folder().put("0.key", issued.key_pem.as_bytes());
+}
+
+#[test]
+fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
+    let certificates = Certificates::new();
+    let address = certificates.issue(&["127.0.0.1"]);
+    let one = certificates.issue(&["One.test", "two.test"]);
+    let wildcard = certificates.issue(&["*.wild.test"]);
+    let exact = certificates.issue(&["exact.wild.test"]);
+    let server = setup(&[&address, &one, &wildcard, &exact]).start();
+    for (name, expected) in [
+        ("one.test", &one),
+        ("TWO.TEST", &one),
+        ("a.wild.test", &wildcard),
+        ("A.Wild.Test", &wildcard),
+        ("exact.wild.test", &exact),
+        // A wildcard is one label, neither none nor two.
+        ("wild.test", &address),
+        ("a.b.wild.test", &address),
+        ("sub.one.test", &address),
+        ("elsewhere.test", &address),
+        ("test", &address),
+        // Nothing is asked for.
+        ("127.0.0.1", &address),
+    ] {
+        assert!(presented(&server, name) == expected.leaf, "{name}");
+    }
+    // Those who verify are content.
+    for name in ["one.test", "a.wild.test", "127.0.0.1"] {
+        for version in [&TLS12, &TLS13] {
+            let mut client =
+                Client::connect_tls(server.https(), name, certificates.client(&[version])).unwrap();
+            assert_eq!(client.get("/-/health").status, 200);
+        }
+    }
+}
+
+#[test]
+fn of_two_certificates_for_a_name_the_client_gets_one_that_it_can_verify() {
+    const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
+    const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+    let certificates = Certificates::new();
+    let default = certificates.issue(&["default.test"]);
+    let names = ["both.test", "*.wild.test"];
+    let ecdsa = certificates.issue(&names);
+    let rsa = certificates.issue_for(&names, &server::data("rsa-pkcs8.key"));
+    for (pair, first) in [([&default, &ecdsa, &rsa], &ecdsa), ([&default, &rsa, &ecdsa], &rsa)] {
+        let server = setup(&pair).start();
+        for version in [&TLS12, &TLS13] {
+            for (schemes, expected) in [(Some(RSA), &rsa), (Some(ECDSA), &ecdsa), (None, first)] {
+                for name in ["both.test", "a.wild.test"] {
+                    let handshake = Handshake::new(server.https(), name, curious(version, schemes)).unwrap();
+                    assert!(handshake.leaf() == expected.leaf, "{name} {version:?} {schemes:?}");
+                }
+            }
+            // There is only ECDSA for this name.
+            assert!(Handshake::new(server.https(), "default.test", curious(version, Some(RSA))).is_err());
+        }
+    }
+}
+
+#[test]
+fn keys_are_read_as_pkcs_8_pkcs_1_and_sec_1() {
+    let certificates = Certificates::new();
+    let names = ["localhost"];
+    for (key, same_in_pkcs_8) in [
+        ("rsa-pkcs8.key", "rsa-pkcs8.key"),
+        ("rsa-pkcs1.key", "rsa-pkcs8.key"),
+        ("ec-pkcs8.key", "ec-pkcs8.key"),
+        ("ec-sec1.key", "ec-pkcs8.key"),
+    ] {
+        let mut issued = certificates.issue_for(&names, &server::data(same_in_pkcs_8));
+        issued.key_pem = String::from_utf8(server::data(key)).unwrap();
+        let server = setup(&[&issued]).start();
+        for version in [&TLS12, &TLS13] {
+            let mut client =
+                Client::connect_tls(server.https(), "localhost", certificates.client(&[version])).unwrap();
+            assert_eq!(client.get("/-/health").status, 200, "{key} {version:?}");
+        }
+    }
+}
+
+#[test]
+fn every_certificate_is_proven_at_the_start_and_an_error_names_its_field() {
+    let certificates = Certificates::new();
+    let (first, second, third) =
+        (certificates.issue(&["a.test"]), certificates.issue(&["b.test"]), certificates.issue(&["c.test"]));
+    let rsa = server::data("rsa-pkcs8.key");
+    for (file, bytes, field) in [
+        ("2.key", second.key_pem.as_bytes(), "https_certificates[1].key"),
+        ("2.key", &rsa, "https_certificates[1].key"),
+        ("2.key", b"", "https_certificates[1].key"),
+        ("2.crt", b"", "https_certificates[1].cert"),
+        ("1.crt", second.key_pem.as_bytes(), "https_certificates[0].cert"),
+        (
+            "1.crt",
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "https_certificates[0].cert",
+        ),
+        ("1.crt", b"-----BEGIN CERTIFICATE-----\n", "https_certificates[0].cert"),
+        ("0.key", second.key_pem.as_bytes(), "https_key"),
+    ] {
+        let setup = setup(&[&first, &second, &third]).file(file, bytes);
+        let started = setup.run();
+        let mut check = server::command(Path::new(server::PROGRAM), setup.folder().path());
+        let checked = server::run(check.args(["--check", "-c", "config.json"]));
+        for output in [started, checked] {
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains(&format!("{field}: {file}: ")), "no {field:?} in {said:?}");
+            assert!(!said.contains("listening on"), "{said}");
+        }
+    }
+}
+
+/// Ends the other threads of a scope, of a failing test as well.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
+    let certificates = Certificates::new();
+    let [old, new, newer] = [(); 3].map(|()| certificates.issue(&["localhost"]));
+    let server = setup(&[&old]).start();
+    assert!(presented(&server, "localhost") == old.leaf);
+    let config = |resumption| {
+        let mut config = certificates.client_config(&[&TLS12, &TLS13]);
+        config.resumption = resumption;
+        Arc::new(config)
+    };
+    let configs = [config(Resumption::disabled()), config(Resumption::in_memory_sessions(8))];
+    let mut kept = Client::connect_tls(server.https(), "localhost", Arc::clone(&configs[0])).unwrap();
+
+    let (enough, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for config in &configs {
+            scope.spawn(|| {
+                // A panic here fails the test at the end of the scope.
+                while !enough.load(Ordering::Relaxed) {
+                    let mut client =
+                        Client::connect_tls(server.https(), "localhost", Arc::clone(config)).unwrap();
+                    assert_eq!(client.get("/-/health").status, 200);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let _ends_with_this_block = SetOnDrop(&enough);
+        let more_answers = || {
+            let before = answered.load(Ordering::Relaxed);
+            eventually("requests are answered", || answered.load(Ordering::Relaxed) > before + 20);
+        };
+        more_answers();
+        renew(&server, &new);
+        eventually("the new certificate is presented", || presented(&server, "localhost") == new.leaf);
+        more_answers();
+        // Renamed over the old ones.
+        server.folder().put("next.crt", newer.chain_pem.as_bytes());
+        server.folder().put("next.key", newer.key_pem.as_bytes());
+        for kind in ["crt", "key"] {
+            let path = |name| server.folder().path().join(format!("{name}.{kind}"));
+            fs::rename(path("next"), path("0")).unwrap();
+        }
+        eventually("the newer certificate is presented", || presented(&server, "localhost") == newer.leaf);
+        more_answers();
+    });
+    assert_eq!(kept.get("/-/health").status, 200, "an open connection has outlived both");
+    server.log.line_with("changed on disk and in use from now on: 0.crt, 0.key");
+}
+
+#[test]
+fn a_bad_new_certificate_leaves_the_old_one_in_use_and_a_good_one_after_it_is_taken() {
+    let certificates = Certificates::new();
+    let [old, new, other] = [(); 3].map(|()| certificates.issue(&["localhost"]));
+    let second = certificates.issue(&["second.test"]);
+    let server = setup(&[&old, &second]).start();
+
+    server.folder().put("0.crt", b"not a certificate");
+    let said = server.log.line_with("https_cert: 0.crt: ");
+    assert!(said.contains("stay"), "{said}");
+    assert!(presented(&server, "localhost") == old.leaf);
+
+    // All or nothing: a good first pair does not come without the second.
+    server.folder().put("1.key", other.key_pem.as_bytes());
+    renew(&server, &new);
+    server.log.line_with("https_certificates[0].key: 1.key: ");
+    assert!(presented(&server, "localhost") == old.leaf);
+    assert!(presented(&server, "second.test") == second.leaf);
+
+    server.folder().put("1.key", second.key_pem.as_bytes());
+    eventually("the good one is presented", || presented(&server, "localhost") == new.leaf);
+    assert!(presented(&server, "second.test") == second.leaf);
+}
+
+#[test]
+fn a_file_that_is_away_for_a_while_is_waited_for() {
+    let certificates = Certificates::new();
+    let [old, new] = [(); 2].map(|()| certificates.issue(&["localhost"]));
+    let server = setup(&[&old]).start();
+    fs::remove_file(server.folder().path().join("0.key")).unwrap();
+    server.folder().put("0.crt", new.chain_pem.as_bytes());
+    // Long enough for several looks.
+    thread::sleep(Duration::from_secs(4));
+    assert!(presented(&server, "localhost") == old.leaf);
+    server.folder().put("0.key", new.key_pem.as_bytes());
+    eventually("the new certificate is presented", || presented(&server, "localhost") == new.leaf);
+    let complaints: Vec<_> = server.log.lines().into_iter().filter(|line| line.contains("https_")).collect();
+    assert!(complaints.iter().all(|line| line.contains("chmod")), "{complaints:?}");
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_warned_of_at_the_start_and_when_it_is_loaded_again() {
+    let certificates = Certificates::new();
+    let issued = certificates.issue(&["localhost"]);
+    let with_mode = |mode| {
+        let setup = setup(&[&issued, &issued]);
+        for key in ["0.key", "1.key"] {
+            fs::set_permissions(setup.folder().path().join(key), Permissions::from_mode(mode)).unwrap();
+        }
+        setup.start()
+    };
+    let open = with_mode(0o604);
+    open.log.line_with("https_key: 0.key can be read by every user of this machine: chmod o-r 0.key");
+    open.log.line_with("https_certificates[0].key: 1.key can be read");
+
+    let closed = with_mode(0o640);
+    assert!(!closed.log.lines().iter().any(|line| line.contains("chmod")));
+    fs::set_permissions(closed.folder().path().join("1.key"), Permissions::from_mode(0o644)).unwrap();
+    closed.log.line_with("https_certificates[0].key: 1.key can be read");
+    assert!(!closed.log.lines().iter().any(|line| line.contains("chmod o-r 0.key")));
+}
