@@ -69,7 +69,11 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             Err(error) => refuse(&error),
         },
         Ok(Command::Serve(path)) => {
-            match load(&path).and_then(|(config, text)| edge::run(config, text, validator)) {
+            let served = load(&path).and_then(|(config, text)| {
+                render::warn();
+                edge::run(config, text, validator)
+            });
+            match served {
                 Ok(status) => exit(status),
                 Err(error) => refuse(&error),
             }

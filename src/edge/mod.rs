@@ -8,6 +8,7 @@ mod flights;
 mod images;
 mod lifecycle;
 mod listener;
+mod privileges;
 mod renderer;
 mod request;
 mod response;
@@ -52,6 +53,7 @@ pub struct Edge {
 
 /// Checks what only the edge can tell about a configuration.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
+    privileges::check(config)?;
     config.https.as_ref().map_or(Ok(()), |https| tls::server_config(https).map(drop))
 }
 
@@ -66,6 +68,8 @@ pub fn run(
         None => None,
         Some(https) => Some((bind(&config, "https_port", https.port)?, tls::server_config(https)?)),
     };
+    // Between the last thing that may need root and the first thread.
+    privileges::give_up(&config)?;
     Ok(serve(config, config_text, validator, http, https).unwrap_or_else(|error| {
         say!("s3imageserver: {error}");
         EXIT_FAILURE

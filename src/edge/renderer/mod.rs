@@ -118,9 +118,17 @@ impl Renderer {
             let mut connection = self.shared.take(deadline)?;
             let generation = connection.generation().number();
             let error = match connection.ask(target, self.shared.render_timeout) {
-                Ok(answer) => {
+                Ok(said) => {
                     self.shared.give_back(connection);
-                    return answer.map_err(Trouble::Failure);
+                    if said.is_outdated {
+                        let _ = self.events.send(Event::Retire(generation));
+                    }
+                    match said.result {
+                        // The next one may well have it; nobody is to ask this one meanwhile.
+                        Err(_) if said.is_outdated => self.shared.forget(generation),
+                        result => return result.map_err(Trouble::Failure),
+                    }
+                    continue;
                 }
                 Err(error) => error,
             };
