@@ -4,6 +4,7 @@
 mod answers;
 mod cache;
 mod config;
+mod confine;
 mod directory;
 mod edge;
 mod handlers;

@@ -81,6 +81,11 @@ impl Setup {
         self
     }
 
+    /// The folder that the program is going to be started in.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     fn command(&self) -> Command {
         let path = self.folder.put("config.json", self.config.as_bytes());
         let mut command = command(&self.program, self.folder.path());
