@@ -74,6 +74,25 @@ fn the_renderers_resources_are_bounded_for_good() {
 }
 
 #[test]
+fn no_decoder_wants_a_place_for_temporary_files() {
+    let picture = || pictures::gradient(80, 60);
+    let files = [
+        ("jpg", pictures::jpeg(picture())),
+        ("png", pictures::png(picture())),
+        ("webp", pictures::webp(picture())),
+        ("gif", server::data("anim.gif")),
+        ("avif", server::data("quarters.avif")),
+    ];
+    let folder = files.iter().fold(Folder::new(), |folder, (name, bytes)| folder.with(name, bytes));
+    // As if each of them were large: libvips decodes into a file what has more bytes than this.
+    let config = json!({"handlers": [folder.handler()]});
+    let server = Setup::new(config).env("VIPS_DISC_THRESHOLD", "1").start();
+    for (name, _) in &files {
+        server.get(&format!("/h/{name}?f=png")).ok();
+    }
+}
+
+#[test]
 fn a_deleted_cache_is_made_again_and_no_request_notices() {
     let (folder, place) = (Folder::new().with("a.png", &picture()), Folder::new());
     let cache = place.path().join("cache");

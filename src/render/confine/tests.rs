@@ -81,6 +81,7 @@ fn files_outside_of_what_is_needed_are_out_of_reach() {
         assert_eq!(fs::read(around.path("originals/a.jpg")).unwrap(), b"picture");
         assert_eq!(fs::read_dir(around.path("originals")).unwrap().count(), 1);
         refused(fs::write(around.path("originals/a.jpg"), b"mine"));
+        refused(File::options().append(true).open(around.path("originals/a.jpg")));
         refused(fs::write(around.path("originals/b.jpg"), b"mine"));
         refused(fs::remove_file(around.path("originals/a.jpg")));
 
