@@ -114,6 +114,7 @@ impl Renderer {
     /// [`Renderer::ask`] with a patience of one's own for a free connection.
     pub fn ask_within(&self, target: &str, patience: Duration) -> Result<Picture, Trouble> {
         let deadline = Instant::now() + patience;
+        let mut asked_again = false;
         loop {
             let mut connection = self.shared.take(deadline)?;
             let generation = connection.generation().number();
@@ -125,7 +126,10 @@ impl Renderer {
                     }
                     match said.result {
                         // The next one may well have it; nobody is to ask this one meanwhile.
-                        Err(_) if said.is_outdated => self.shared.forget(generation),
+                        Err(_) if said.is_outdated && !asked_again => {
+                            asked_again = true;
+                            self.shared.forget(generation);
+                        }
                         result => return result.map_err(Trouble::Failure),
                     }
                     continue;
