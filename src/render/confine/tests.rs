@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-use rustix::process::{getppid, test_kill_process};
+use rustix::process::{Pid, test_kill_process};
 use serde_json::json;
 
 use super::*;
@@ -170,12 +170,15 @@ fn nobody_outside_is_signalled_or_spoken_to() {
     let address = SocketAddr::from_abstract_name(name).unwrap();
     let _outside = UnixListener::bind_addr(&address).unwrap();
     UnixStream::connect_addr(&address).unwrap();
-    let parent = getppid().unwrap();
-    test_kill_process(parent).unwrap();
+    let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+    let other = Pid::from_child(&child);
+    test_kill_process(other).unwrap();
     Surroundings::new(serde_json::Value::Null).confined(|_| {
         refused(UnixStream::connect_addr(&address));
-        refused(test_kill_process(parent).map_err(Into::into));
+        refused(test_kill_process(other).map_err(Into::into));
     });
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]
