@@ -68,10 +68,13 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             Ok(_) => print(&format!("{}: ok", path.display())),
             Err(error) => refuse(&error),
         },
-        Ok(Command::Serve(path)) => match edge::run(&|| load(&path), validator) {
-            Ok(status) => exit(status),
-            Err(error) => refuse(&error),
-        },
+        Ok(Command::Serve(path)) => {
+            render::warn();
+            match edge::run(&|| load(&path), validator) {
+                Ok(status) => exit(status),
+                Err(error) => refuse(&error),
+            }
+        }
         Err(sentence) => {
             say!("s3imageserver: {sentence}");
             say!("Try s3imageserver --help");

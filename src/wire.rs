@@ -27,6 +27,9 @@ pub const LAST_MODIFIED_HEADER: &str = "X-Last-Modified";
 pub const FORMAT_HEADER: &str = "X-Format";
 /// The failure's code; the body is then its sentence.
 pub const ERROR_HEADER: &str = "X-Error";
+/// The file system has changed under the renderer's rights: the edge should start another. With a failure: and
+/// should ask that one, because the failure may be due to it.
+pub const OUTDATED_HEADER: &str = "X-Outdated";
 
 /// No configuration and no error image is longer.
 const LONGEST_PART: usize = 16 << 20;

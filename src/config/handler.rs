@@ -460,7 +460,7 @@ fn cache(fields: &Fields, time: CacheTime, resolved: Option<&Resolved>) -> Resul
 }
 
 /// Makes the folder and a file in it, because permission bits alone don't tell (read-only mounts, ACLs).
-fn prove_writable(folder: &Path) -> std::io::Result<()> {
+pub fn prove_writable(folder: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let probe = folder.join(format!(".write-test-{}", std::process::id()));
     std::fs::write(&probe, b"")?;

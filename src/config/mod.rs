@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 pub use fields::ConfigError;
 use fields::{Fields, Known, Result};
-pub use handler::{CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3};
+pub use handler::{
+    CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3, prove_writable,
+};
 pub use limits::Limits;
 
 use crate::network::Network;

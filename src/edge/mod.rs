@@ -13,6 +13,7 @@ mod lifecycle;
 mod listener;
 mod memory;
 mod poller;
+mod privileges;
 mod proxy_protocol;
 mod renderer;
 mod request;
@@ -64,5 +65,6 @@ impl Edge {
 
 /// Checks what only the edge can tell about a configuration.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
+    privileges::check(config)?;
     config.https.as_ref().map_or(Ok(()), tls::check)
 }

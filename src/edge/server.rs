@@ -10,7 +10,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::Edge;
 use super::access_log::AccessLog;
 use super::connections::Connections;
 use super::listener::{Endpoint, Listener};
@@ -18,6 +17,7 @@ use super::poller::Pollers;
 use super::renderer::Renderer;
 use super::site::{CurrentSite, Site};
 use super::tls::{self, Tls};
+use super::{Edge, privileges};
 use crate::TokenValidator;
 use crate::config::{Config, ConfigError, Handler};
 use crate::report::say;
@@ -44,6 +44,8 @@ pub fn run(load: &Load, validator: Option<TokenValidator>) -> Result<i32, Config
     let (config, text) = load()?;
     let listeners = Endpoint::of(&config).into_iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
     let tls = config.https.as_ref().map(Tls::new).transpose()?.map(Arc::new);
+    // Between the last thing that may need root and the first thread.
+    privileges::give_up(&config)?;
     let served = Server::start(load, validator, &config, text, listeners, tls).map(Server::serve);
     Ok(served.unwrap_or_else(|error| {
         say!("s3imageserver: {error}");

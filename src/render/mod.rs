@@ -2,6 +2,7 @@
 //!
 //! It may crash, hang or be killed at any time; the edge starts another.
 
+mod confine;
 mod geometry;
 mod pictures;
 mod pipeline;
@@ -16,10 +17,9 @@ use std::process::exit;
 use std::sync::Arc;
 use std::thread;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::config::{self, Config, ConfigError, Limits};
+use crate::config::{self, Config, ConfigError};
 use crate::report::say;
 use crate::wire;
 
@@ -32,6 +32,13 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
         })?;
     }
     Ok(())
+}
+
+/// Says once, before a renderer is started, where no renderer can be confined.
+pub fn warn() {
+    if !confine::is_possible() {
+        say!("renderer: this kernel has no Landlock; it has the rights of its user");
+    }
 }
 
 /// Is the renderer until the edge goes away. Returns an exit status only when it can't start.
@@ -49,38 +56,17 @@ fn start(socket: &Path) -> io::Result<()> {
     ignore_stop_signals()?;
     let mut edge = BufReader::new(io::stdin());
     let setup = wire::receive_setup(&mut edge)?;
-    thread::Builder::new().name("edge-watch".into()).spawn(move || end_with(edge))?;
     let config = config::parse_resolved(&setup.text, &setup.resolved).map_err(io::Error::other)?;
-    bound_memory(&config.limits);
+    // Before the first thread: threads have the rights of the one that starts them.
+    let confinement = confine::confine(&config, socket);
+    thread::Builder::new().name("edge-watch".into()).spawn(move || end_with(edge))?;
     let vips = vips::Vips::start().map_err(|error| io::Error::other(error.0))?;
-    let pictures = pictures::Pictures::new(&config, vips);
+    let pictures = pictures::Pictures::new(&config, vips, confinement);
     server::serve(socket, pictures, config.limits.fetches_at_once, || {
         let mut out = io::stdout();
         writeln!(out, "{}", wire::READY)?;
         out.flush()
     })
-}
-
-/// Bounds what the renderer may allocate by what its other limits add up to. A header may lie about its pixels
-/// (the `ispe` box of an AVIF does not bind its decoder): then an allocation fails, or at worst this process
-/// ends, and not the machine's memory.
-fn bound_memory(limits: &Limits) {
-    /// For code and results.
-    const BASE: u64 = 512 << 20;
-    /// Each worker's thread and that of its connection.
-    const STACKS: u64 = 8 << 20;
-    /// The decoders' working memory; AV1 with its reference frames needs the most.
-    const BYTES_PER_PIXEL: u64 = 16;
-    let originals =
-        limits.origin_max_bytes.saturating_add(STACKS).saturating_mul(limits.fetches_at_once as u64);
-    let pixels = limits.source_max_pixels.max(limits.result_max_pixels);
-    let decoded = pixels.saturating_mul(BYTES_PER_PIXEL).saturating_mul(limits.renders_at_once as u64);
-    let bound = BASE.saturating_add(originals).saturating_add(decoded);
-    let hard = getrlimit(Resource::Data).maximum;
-    let bound = hard.map_or(bound, |hard| hard.min(bound));
-    if let Err(error) = setrlimit(Resource::Data, Rlimit { current: Some(bound), maximum: hard }) {
-        say!("renderer: its memory stays unbounded: {error}");
-    }
 }
 
 /// A service manager sends SIGTERM to every process of a service. When the renderer ends is the edge's to

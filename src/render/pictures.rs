@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::confine::Confinement;
 use super::pipeline::{self, Bounds};
 use super::pool::Turns;
 use super::source::Source;
@@ -21,6 +22,7 @@ pub struct Pictures {
     turns: Turns,
     bounds: Bounds,
     cache_complaint: OnceAMinute,
+    confinement: Confinement,
 }
 
 struct Route {
@@ -33,7 +35,7 @@ struct Route {
 
 impl Pictures {
     /// Opens the origins and caches of a configuration.
-    pub fn new(config: &Config, vips: Vips) -> Pictures {
+    pub fn new(config: &Config, vips: Vips, confinement: Confinement) -> Pictures {
         let mut routes = HashMap::new();
         for handler in &config.handlers {
             let route = Route {
@@ -53,7 +55,13 @@ impl Pictures {
                 result: config.limits.result_max_pixels,
             },
             cache_complaint: OnceAMinute::default(),
+            confinement,
         }
+    }
+
+    /// Whether this process can't get at what the configuration names any more, and the next one could.
+    pub fn is_outdated(&self) -> bool {
+        self.confinement.is_outdated()
     }
 
     /// Answers a path and canonical query as the edge writes them.
@@ -80,7 +88,10 @@ impl Pictures {
         let picture = Picture::new(bytes, format, original.last_modified);
         if let Some(cache) = &route.cache {
             let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
-            if let Err(error) = cache.store(&name, &picture, original.etag.as_deref()) {
+            // A cache that was deleted, which empties it, is the next renderer's to make.
+            if let Err(error) = cache.store(&name, &picture, original.etag.as_deref())
+                && !self.is_outdated()
+            {
                 let sentence =
                     format_args!("the cache can't be written, pictures are served without it: {error}");
                 self.cache_complaint.line(format_args!("renderer: {sentence}"));

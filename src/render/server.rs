@@ -5,7 +5,6 @@
 
 use std::io::{self, Cursor};
 use std::path::Path;
-use std::sync::Arc;
 
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
@@ -23,7 +22,6 @@ pub fn serve(
     ready: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
     let server = Server::http_unix(socket).map_err(|error| io::Error::other(error.to_string()))?;
-    let pictures = Arc::new(pictures);
     let pool = Pool::start(workers, move |request: Request| answer(request, &pictures))?;
     ready()?;
     loop {
@@ -39,14 +37,18 @@ pub fn serve(
 
 fn answer(request: Request, pictures: &Pictures) {
     let target = request.url().to_owned();
-    match pictures.answer(&target) {
-        Ok(picture) => send_picture(request, picture),
-        Err(failure) => send_failure(request, &failure),
+    let answer = pictures.answer(&target);
+    // After the work, so that what has failed because of it is marked.
+    let outdated = pictures.is_outdated().then(|| header(wire::OUTDATED_HEADER, "1")).flatten();
+    match answer {
+        Ok(picture) => send_picture(request, picture, outdated),
+        Err(failure) => send_failure(request, &failure, outdated),
     }
 }
 
-fn send_picture(request: Request, picture: Picture) {
+fn send_picture(request: Request, picture: Picture, outdated: Option<Header>) {
     let mut headers = vec![
+        outdated,
         header(wire::FORMAT_HEADER, picture.format.name()),
         header(wire::SHA256_HEADER, &picture.sha256),
     ];
@@ -57,9 +59,12 @@ fn send_picture(request: Request, picture: Picture) {
     send(request, 200, headers, picture.bytes);
 }
 
-fn send_failure(request: Request, failure: &Failure) {
-    let headers =
-        vec![header(wire::ERROR_HEADER, failure.code.as_str()), header("Content-Type", "text/plain")];
+fn send_failure(request: Request, failure: &Failure, outdated: Option<Header>) {
+    let headers = vec![
+        outdated,
+        header(wire::ERROR_HEADER, failure.code.as_str()),
+        header("Content-Type", "text/plain"),
+    ];
     send(request, failure.code.precise_status(), headers, failure.detail.clone().into_bytes());
 }
 

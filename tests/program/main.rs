@@ -5,6 +5,7 @@ mod answers;
 mod cache;
 mod certificates;
 mod config;
+mod confine;
 mod directory;
 mod edge;
 mod handlers;

@@ -45,8 +45,18 @@ impl From<Lost> for io::Error {
     }
 }
 
+/// What the renderer said.
+#[derive(Debug)]
+pub struct Said {
+    /// The picture, or why there is none.
+    pub result: Result<Picture, Failure>,
+    /// Whether it has asked to be replaced.
+    pub is_outdated: bool,
+}
+
 struct Answer {
     status: u16,
+    is_outdated: bool,
     format: Option<Format>,
     sha256: Option<String>,
     last_modified: Option<u64>,
@@ -70,16 +80,19 @@ impl Connection {
     }
 
     /// Asks for a picture.
-    pub fn ask(&mut self, target: &str, patience: Duration) -> Result<Result<Picture, Failure>, Lost> {
+    pub fn ask(&mut self, target: &str, patience: Duration) -> Result<Said, Lost> {
         let answer = self.exchange(target, patience)?;
+        let is_outdated = answer.is_outdated;
         if answer.status != 200 {
             let code = answer.code.ok_or_else(|| invalid("a failure without a code"))?;
-            return Ok(Err(Failure::new(code, String::from_utf8_lossy(&answer.body))));
+            let failure = Failure::new(code, String::from_utf8_lossy(&answer.body));
+            return Ok(Said { result: Err(failure), is_outdated });
         }
         let (Some(format), Some(sha256)) = (answer.format, answer.sha256) else {
             return Err(invalid("a picture without its description").into());
         };
-        Ok(Ok(Picture { bytes: answer.body, format, sha256, last_modified: answer.last_modified }))
+        let picture = Picture { bytes: answer.body, format, sha256, last_modified: answer.last_modified };
+        Ok(Said { result: Ok(picture), is_outdated })
     }
 
     fn exchange(&mut self, target: &str, patience: Duration) -> Result<Answer, Lost> {
@@ -157,6 +170,7 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
     let length = field("Content-Length").and_then(|length| length.parse().ok());
     let answer = Answer {
         status: response.code.unwrap_or(0),
+        is_outdated: field(wire::OUTDATED_HEADER).is_some(),
         format: field(wire::FORMAT_HEADER).and_then(Format::parse),
         sha256: field(wire::SHA256_HEADER).map(str::to_owned),
         last_modified: field(wire::LAST_MODIFIED_HEADER).and_then(|seconds| seconds.parse().ok()),

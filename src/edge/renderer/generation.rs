@@ -36,6 +36,9 @@ impl Generation {
             .env(wire::SOCKET_VARIABLE, &socket)
             // libvips' warnings are about clients' pictures; what matters comes back as an error.
             .env("VIPS_WARNING", "0")
+            // A large WebP would be decoded into a temporary file, for which the renderer has no place. Its memory
+            // is bounded.
+            .env("VIPS_DISC_THRESHOLD", "1000g")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Ctrl-C at a terminal goes to the edge, which lets the renderer finish.

@@ -114,13 +114,25 @@ impl Renderer {
     /// [`Renderer::ask`] with a patience of one's own for a free connection.
     pub fn ask_within(&self, target: &str, patience: Duration) -> Result<Picture, Trouble> {
         let deadline = Instant::now() + patience;
+        let mut asked_again = false;
         loop {
             let mut connection = self.shared.take(deadline)?;
             let generation = connection.generation().number();
             let error = match connection.ask(target, self.shared.render_timeout) {
-                Ok(answer) => {
+                Ok(said) => {
                     self.shared.give_back(connection);
-                    return answer.map_err(Trouble::Failure);
+                    if said.is_outdated {
+                        let _ = self.events.send(Event::Retire(generation));
+                    }
+                    match said.result {
+                        // The next one may well have it; nobody is to ask this one meanwhile.
+                        Err(_) if said.is_outdated && !asked_again => {
+                            asked_again = true;
+                            self.shared.forget(generation);
+                        }
+                        result => return result.map_err(Trouble::Failure),
+                    }
+                    continue;
                 }
                 Err(error) => error,
             };
