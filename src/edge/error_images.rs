@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::flights::Flights;
 use super::renderer::Renderer;
 use crate::cache::Picture;
 use crate::config::Config;
@@ -21,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct ErrorImages {
     originals: HashMap<String, Arc<Picture>>,
     resized: Mutex<Resized>,
+    /// What is being resized, by the same target.
+    flights: Flights<String, Option<Arc<Picture>>>,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +42,7 @@ impl ErrorImages {
         };
         let originals =
             config.handlers.iter().map(|handler| (handler.route.clone(), picture(handler))).collect();
-        ErrorImages { originals, resized: Mutex::default() }
+        ErrorImages { originals, resized: Mutex::default(), flights: Flights::new() }
     }
 
     /// The error image of a handler with these options. Where it is not in memory and no renderer answers soon,
@@ -48,15 +51,22 @@ impl ErrorImages {
         let path = crate::key::to_path("-", route);
         let target =
             format!("{}{}?{}", wire::ERROR_IMAGE_PATH, path.trim_start_matches("/-/"), options.canonical());
-        if let Some(known) = self.lock().pictures.get(&target) {
-            return Some(Arc::clone(known));
+        if let Some(known) = self.known(&target) {
+            return Some(known);
         }
-        if let Ok(picture) = renderer.ask_within(&target, PATIENCE) {
-            let picture = Arc::new(picture);
-            self.remember(target, &picture);
-            return Some(picture);
-        }
-        self.originals.get(route).map(Arc::clone)
+        // A crowd of failures must not fill the queue that others wait in for their pictures.
+        let resized = self.flights.get(&target, PATIENCE, None, || {
+            self.known(&target).or_else(|| {
+                let picture = Arc::new(renderer.ask_within(&target, PATIENCE).ok()?);
+                self.remember(target.clone(), &picture);
+                Some(picture)
+            })
+        });
+        resized.flatten().or_else(|| self.originals.get(route).map(Arc::clone))
+    }
+
+    fn known(&self, target: &str) -> Option<Arc<Picture>> {
+        self.lock().pictures.get(target).map(Arc::clone)
     }
 
     fn remember(&self, target: String, picture: &Arc<Picture>) {

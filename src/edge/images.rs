@@ -96,8 +96,8 @@ impl Images {
             routes: config.handlers.iter().map(|handler| (handler.route.clone(), route(handler))).collect(),
             error_images: ErrorImages::new(config),
             flights: Flights::new(),
+            patience: renderer.longest_ask(),
             renderer,
-            patience: config.limits.queue_timeout + config.limits.render_timeout,
         }
     }
 
@@ -181,7 +181,7 @@ impl Images {
     fn failure(&self, asked: &Asked, failure: &Failure, key: Option<&str>) -> Answer {
         let handler = &asked.route.handler;
         if let Some(key) = key
-            && failure.code != Code::NotFound
+            && !matches!(failure.code, Code::NotFound | Code::CrashesRenderer)
         {
             say!("{}: {key:?}: {failure}", handler.route);
         }

@@ -39,10 +39,16 @@ pub fn serve(
 
 fn answer(request: Request, pictures: &Pictures) {
     let target = request.url().to_owned();
-    match pictures.answer(&target) {
+    match pictures.answer(&target, ticket(&request)) {
         Ok(picture) => send_picture(request, picture),
         Err(failure) => send_failure(request, &failure),
     }
+}
+
+/// The number that the edge knows this request by.
+fn ticket(request: &Request) -> Option<u64> {
+    let header = request.headers().iter().find(|header| header.field.equiv(wire::TICKET_HEADER))?;
+    header.value.as_str().parse().ok()
 }
 
 fn send_picture(request: Request, picture: Picture) {
