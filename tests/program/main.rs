@@ -4,6 +4,7 @@
 mod answers;
 mod cache;
 mod config;
+mod crashes;
 mod directory;
 mod edge;
 mod handlers;
@@ -12,6 +13,7 @@ mod keys;
 mod log;
 mod options;
 mod renderer;
+mod replacement;
 mod resize;
 mod s3;
 mod stop;

@@ -231,3 +231,76 @@ impl Drop for Renderer {
 fn failure(code: Code, detail: impl Into<String>) -> Trouble {
     Trouble::Failure(Failure::new(code, detail))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Handler};
+    use std::path::Path;
+
+    const TARGET: &str = "/h/error_image.jpg?w=20";
+
+    fn start() -> Renderer {
+        let text =
+            format!(r#"{{"handlers": [{{"name": "h", "directory": {:?}}}]}}"#, env!("CARGO_MANIFEST_DIR"));
+        let config = config::parse(&text, "test").unwrap();
+        let resolved = config.handlers.iter().map(Handler::resolved).collect();
+        Renderer::start(Setup { text, resolved }, &config.limits).unwrap()
+    }
+
+    fn process(renderer: &Renderer) -> u32 {
+        let connection = renderer.shared.queue.take(Instant::now() + Duration::from_secs(20)).unwrap();
+        let id = connection.generation().process().id();
+        renderer.shared.queue.give_back(connection);
+        id
+    }
+
+    fn eventually(holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < deadline);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn is_there(process: u32) -> bool {
+        Path::new(&format!("/proc/{process}")).exists()
+    }
+
+    #[test]
+    fn two_work_side_by_side_and_dropping_one_ends_what_it_started() {
+        let (one, two) = (start(), start());
+        let ids = [&one, &two].map(process);
+        for renderer in [&one, &two] {
+            renderer.ask(TARGET).unwrap();
+        }
+        let folder = one.folder.socket(0).parent().unwrap().to_owned();
+        let supervisor_has_left = Arc::downgrade(&one.shared);
+        drop(one);
+        eventually(|| !is_there(ids[0]) && !folder.exists());
+        eventually(|| supervisor_has_left.strong_count() == 0);
+        assert!(is_there(ids[1]));
+        two.ask(TARGET).unwrap();
+    }
+
+    #[test]
+    fn one_that_was_dropped_while_it_has_no_renderer_does_not_start_another() {
+        let renderer = start();
+        let (id, folder) = (process(&renderer), renderer.folder.socket(0).parent().unwrap().to_owned());
+        let connection = renderer.shared.queue.take(Instant::now()).unwrap();
+        connection.generation().process().kill();
+        drop(connection);
+        let shared = Arc::downgrade(&renderer.shared);
+        drop(renderer);
+        eventually(|| shared.strong_count() == 0 && !is_there(id) && !folder.exists());
+    }
+
+    #[test]
+    fn one_that_is_to_be_replaced_is() {
+        let renderer = start();
+        let first = process(&renderer);
+        renderer.replace();
+        eventually(|| process(&renderer) != first && !is_there(first));
+        renderer.ask(TARGET).unwrap();
+    }
+}

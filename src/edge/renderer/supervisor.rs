@@ -129,9 +129,12 @@ impl Supervisor {
     /// stop.
     pub fn run(mut self, events: &Receiver<Event>, started: impl FnOnce(io::Result<()>)) {
         let first = self.start_generation();
-        let goes_on = first.is_ok();
+        let has_failed = first.is_err();
         started(first);
-        while goes_on {
+        if has_failed {
+            return;
+        }
+        loop {
             match events.recv_timeout(self.patience()) {
                 Ok(Event::Ended(number)) => self.has_ended(number),
                 Ok(Event::Lost(number)) => self.was_lost(number),
