@@ -170,6 +170,25 @@ fn a_renderer_killed_from_outside_under_load_costs_nobody_a_picture() {
 }
 
 #[test]
+fn a_crash_of_the_renderer_before_costs_nothing_either() {
+    let gate = Gate::new();
+    let origin = origin(&gate);
+    let limits = merged(patient(), json!({"renderer_max_renders": 1}));
+    let server = Server::with_limits(origin.handler(), limits);
+    let old = server.renderer();
+    let mut held = server.client();
+    held.send(&request("GET", "/h/held.png?w=40", &[]));
+    origin.wait_for_requests(1);
+    server.get("/h/a.png").ok();
+    eventually("there is another one", || Process::children_of(server.id()).len() == 2);
+    old.signal(Signal::ABORT);
+    origin.wait_for_requests(3);
+    gate.open();
+    assert_eq!(size_of(&held.read().ok().body), (40, 30));
+    server.log.line_with(&format!("process {} ended (signal: 6 (SIGABRT)", old.id));
+}
+
+#[test]
 fn a_kill_while_it_is_decoded_makes_a_picture_suspicious_but_not_guilty() {
     let gate = Gate::new();
     let origin = origin(&gate);

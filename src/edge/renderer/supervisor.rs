@@ -94,7 +94,8 @@ struct Former {
     generation: Arc<Generation>,
     pulse: Pulse,
     deadline: Instant,
-    killed: bool,
+    /// It has ended or was killed, and the log says so.
+    settled: bool,
 }
 
 impl Supervisor {
@@ -184,35 +185,33 @@ impl Supervisor {
         self.shared.queue.install(&generation, connections);
         let running = Running { generation, pulse, started: Instant::now(), resident: 0 };
         if let Some(old) = self.current.replace(running) {
-            self.dismiss(old);
+            self.dismiss(old, false);
         }
         Ok(())
     }
 
     /// The requests that it has it may finish.
-    fn dismiss(&mut self, old: Running) {
+    fn dismiss(&mut self, old: Running, settled: bool) {
         self.shared.queue.forget(old.generation.number());
         let deadline = Instant::now() + self.limits.render_timeout + DRAIN_PATIENCE;
-        self.former.push(Former { generation: old.generation, pulse: old.pulse, deadline, killed: false });
+        self.former.push(Former { generation: old.generation, pulse: old.pulse, deadline, settled });
     }
 
     /// There is no renderer to be asked, so the next one is started as soon as that makes sense.
-    fn dismiss_current(&mut self) {
+    fn dismiss_current(&mut self, settled: bool) {
         let Some(running) = self.current.take() else { return };
         let worked = running.generation.answers() > 0 || running.started.elapsed() > LONG_LIFE;
         self.pause = if worked { Duration::ZERO } else { longer(self.pause) };
         self.start_at = Instant::now() + self.pause;
-        self.dismiss(running);
+        self.dismiss(running, settled);
     }
 
     fn has_ended(&mut self, number: u64) {
         if let Some(running) = &self.current
             && running.generation.number() == number
         {
-            let process = running.generation.process();
-            let how = process.end().map_or_else(|error| error.to_string(), |status| status.to_string());
-            say!("renderer: process {} ended ({how}); starting another", process.id());
-            self.dismiss_current();
+            say!("renderer: process {}; starting another", end_of(&running.generation));
+            self.dismiss_current(true);
         }
     }
 
@@ -227,7 +226,7 @@ impl Supervisor {
             }
             let id = process.id();
             say!("renderer: process {id} did not answer; starting another, this one may finish");
-            self.dismiss_current();
+            self.dismiss_current(false);
         }
     }
 
@@ -250,9 +249,9 @@ impl Supervisor {
 
     /// Feels every pulse and measures the memory.
     fn check(&mut self) {
-        for former in self.former.iter_mut().filter(|former| !former.killed) {
+        for former in self.former.iter_mut().filter(|former| !former.settled) {
             if former.pulse.check() == Beat::Silent {
-                former.killed = true;
+                former.settled = true;
                 kill_silent(&former.generation);
             }
         }
@@ -263,7 +262,7 @@ impl Supervisor {
             Beat::Steady => {}
             Beat::Silent => {
                 kill_silent(&running.generation);
-                self.dismiss_current();
+                self.dismiss_current(true);
             }
             Beat::Gone => self.was_lost(number),
         }
@@ -273,13 +272,18 @@ impl Supervisor {
     fn end_former(&mut self) {
         self.former.retain_mut(|former| {
             let process = former.generation.process();
+            if !former.settled && process.has_ended() {
+                former.settled = true;
+                say!("renderer: process {} before its last answer", end_of(&former.generation));
+            }
             if Arc::strong_count(&former.generation) == 1 {
+                former.settled = true;
                 process.kill();
                 // Nobody waits for one that the kernel does not let go of.
                 return !process.has_ended();
             }
-            if Instant::now() > former.deadline && !former.killed {
-                former.killed = true;
+            if Instant::now() > former.deadline && !former.settled {
+                former.settled = true;
                 say!("renderer: process {} does not finish what it was asked for; killing it", process.id());
                 process.kill();
             }
@@ -335,6 +339,13 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// `{process id} ended ({how})`
+fn end_of(generation: &Generation) -> String {
+    let process = generation.process();
+    let how = process.end().map_or_else(|error| error.to_string(), |status| status.to_string());
+    format!("{} ended ({how})", process.id())
 }
 
 fn kill_silent(generation: &Generation) {
