@@ -37,10 +37,12 @@ pub enum Code {
     RenderTimeout,
     /// The renderer ended while it worked on this picture.
     RendererFailed,
+    /// Renderers have ended because of this key, so it is not tried again for a while.
+    CrashesRenderer,
 }
 
 impl Code {
-    const ALL: [Code; 15] = [
+    const ALL: [Code; 16] = [
         Code::NotFound,
         Code::InvalidKey,
         Code::TokenRefused,
@@ -56,6 +58,7 @@ impl Code {
         Code::OriginTimeout,
         Code::RenderTimeout,
         Code::RendererFailed,
+        Code::CrashesRenderer,
     ];
 
     /// The word in `X-Error` and in the access log.
@@ -76,6 +79,7 @@ impl Code {
             Code::OriginTimeout => "origin_timeout",
             Code::RenderTimeout => "render_timeout",
             Code::RendererFailed => "renderer_failed",
+            Code::CrashesRenderer => "crashes_renderer",
         }
     }
 
@@ -97,7 +101,8 @@ impl Code {
             | Code::OriginTruncated
             | Code::WrongRegion
             | Code::NoCredentials
-            | Code::RendererFailed => 502,
+            | Code::RendererFailed
+            | Code::CrashesRenderer => 502,
         }
     }
 }

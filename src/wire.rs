@@ -2,9 +2,12 @@
 //!
 //! The renderer is the same binary with [`SOCKET_VARIABLE`] in its environment. Its standard input brings the
 //! [`Setup`] and stays open: when the edge is gone, however it
-//! went, the pipe closes and the renderer ends. Its standard output carries [`READY`] once it can be connected to.
+//! went, the pipe closes and the renderer ends. Its standard output carries [`READY`] once it can be connected to,
+//! and from then on a [`Mark`] whenever libvips begins or ends work for a ticket: when the renderer ends, the edge
+//! knows what it was decoding.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -13,12 +16,16 @@ use crate::config::Resolved;
 
 /// The environment variable that names the socket and so makes a process the renderer.
 pub const SOCKET_VARIABLE: &str = "S3IMAGESERVER_RENDERER_SOCKET";
+/// The environment variable with the edge's process id: a renderer without that parent ends.
+pub const EDGE_VARIABLE: &str = "S3IMAGESERVER_EDGE_PROCESS";
 /// The line on the renderer's standard output after which it accepts connections.
 pub const READY: &str = "ready";
 /// Answered by the loop itself: proves that a connection is read from.
 pub const PING_PATH: &str = "/-/ping";
 /// Before a route and a canonical query: the handler's error image, resized.
 pub const ERROR_IMAGE_PATH: &str = "/-/error/";
+/// The number that a request's marks carry. Whoever drives a renderer by hand leaves it out.
+pub const TICKET_HEADER: &str = "X-Ticket";
 /// SHA-256 of the body, computed once by the renderer.
 pub const SHA256_HEADER: &str = "X-Sha256";
 /// When the original last changed, in Unix seconds.
@@ -33,6 +40,43 @@ pub const OUTDATED_HEADER: &str = "X-Outdated";
 
 /// No configuration and no error image is longer.
 const LONGEST_PART: usize = 16 << 20;
+
+/// A line on the renderer's standard output about the request with this ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// `+17`: libvips begins to work for it.
+    Begins(u64),
+    /// `-17`: libvips is done with it.
+    Ends(u64),
+}
+
+impl Mark {
+    /// The bytes of the longest mark.
+    pub const LONGEST: usize = "+18446744073709551615".len();
+
+    /// Reads a line without its end.
+    pub fn parse(line: &[u8]) -> Option<Mark> {
+        let (sign, digits) = line.split_first()?;
+        if digits.len() >= Mark::LONGEST || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let ticket = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        match sign {
+            b'+' => Some(Mark::Begins(ticket)),
+            b'-' => Some(Mark::Ends(ticket)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mark::Begins(ticket) => write!(f, "+{ticket}"),
+            Mark::Ends(ticket) => write!(f, "-{ticket}"),
+        }
+    }
+}
 
 /// What a renderer is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +159,18 @@ mod tests {
             for end in 0..pipe.len() {
                 assert!(receive_setup(&mut &pipe[..end]).is_err(), "cut at {end}");
             }
+        }
+    }
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written() {
+        for mark in [Mark::Begins(0), Mark::Ends(17), Mark::Begins(u64::MAX)] {
+            let line = mark.to_string();
+            assert!(line.len() <= Mark::LONGEST);
+            assert_eq!(Mark::parse(line.as_bytes()), Some(mark));
+        }
+        for line in ["", "+", "-", "17", "*17", "++17", "+-17", "+ 17", "+17 ", "+18446744073709551616"] {
+            assert_eq!(Mark::parse(line.as_bytes()), None, "{line:?}");
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::flights::Flights;
 use super::renderer::Renderer;
 use crate::cache::Picture;
 use crate::config::Config;
@@ -21,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct ErrorImages {
     originals: HashMap<String, Arc<Picture>>,
     resized: Mutex<Resized>,
+    /// What is being resized, by the same target.
+    flights: Flights<String, Option<Arc<Picture>>>,
 }
 
 #[derive(Debug, Default)]
@@ -39,27 +42,34 @@ impl ErrorImages {
         };
         let originals =
             config.handlers.iter().map(|handler| (handler.route.clone(), picture(handler))).collect();
-        ErrorImages { originals, resized: Mutex::default() }
+        ErrorImages { originals, resized: Mutex::default(), flights: Flights::new() }
     }
 
     /// The error image of a handler with these options. Where it is not in memory and no renderer answers soon,
     /// it is the file as it is: an error must be told even when nothing works any more.
     pub fn get(&self, route: &str, options: &Options, renderer: &Renderer) -> Option<Arc<Picture>> {
         let target = target(route, options);
-        if let Some(known) = self.lock().pictures.get(&target) {
-            return Some(Arc::clone(known));
+        if let Some(known) = self.find(&target) {
+            return Some(known);
         }
-        if let Ok(picture) = renderer.ask_within(&target, PATIENCE) {
-            let picture = Arc::new(picture);
-            self.remember(target, &picture);
-            return Some(picture);
-        }
-        self.originals.get(route).map(Arc::clone)
+        // A crowd of failures must not fill the queue that others wait in for their pictures.
+        let resized = self.flights.get(&target, PATIENCE, None, || {
+            self.find(&target).or_else(|| {
+                let picture = Arc::new(renderer.ask_within(&target, PATIENCE).ok()?);
+                self.remember(target.clone(), &picture);
+                Some(picture)
+            })
+        });
+        resized.flatten().or_else(|| self.originals.get(route).map(Arc::clone))
     }
 
     /// The error image of a handler with these options, if it is in memory.
     pub fn known(&self, route: &str, options: &Options) -> Option<Arc<Picture>> {
-        self.lock().pictures.get(&target(route, options)).map(Arc::clone)
+        self.find(&target(route, options))
+    }
+
+    fn find(&self, target: &str) -> Option<Arc<Picture>> {
+        self.lock().pictures.get(target).map(Arc::clone)
     }
 
     fn remember(&self, target: String, picture: &Arc<Picture>) {

@@ -101,8 +101,8 @@ impl Images {
             error_images: ErrorImages::new(config),
             memory: Memory::new(config.memory_cache),
             flights: Flights::new(),
+            patience: renderer.longest_ask(),
             renderer,
-            patience: config.limits.queue_timeout + config.limits.render_timeout,
         }
     }
 
@@ -207,7 +207,7 @@ impl Images {
             None => self.error_images.get(&handler.route, &asked.options, &self.renderer),
         };
         if let Some(key) = key
-            && failure.code != Code::NotFound
+            && !matches!(failure.code, Code::NotFound | Code::CrashesRenderer)
         {
             say!("{}: {key:?}: {failure}", handler.route);
         }

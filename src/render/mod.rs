@@ -2,7 +2,9 @@
 //!
 //! It may crash, hang or be killed at any time; the edge starts another.
 
+mod child;
 mod confine;
+mod decoding;
 mod geometry;
 mod pictures;
 mod pipeline;
@@ -53,6 +55,8 @@ pub fn run(socket: &Path) -> i32 {
 }
 
 fn start(socket: &Path) -> io::Result<()> {
+    child::end_with_edge()?;
+    child::yield_to_edge();
     ignore_stop_signals()?;
     let mut edge = BufReader::new(io::stdin());
     let setup = wire::receive_setup(&mut edge)?;

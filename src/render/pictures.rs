@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::confine::Confinement;
+use super::decoding::Decoding;
 use super::pipeline::{self, Bounds};
 use super::pool::Turns;
 use super::source::Source;
@@ -64,16 +65,16 @@ impl Pictures {
         self.confinement.is_outdated()
     }
 
-    /// Answers a path and canonical query as the edge writes them.
-    pub fn answer(&self, target: &str) -> Result<Picture, Failure> {
+    /// Answers a path and canonical query as the edge writes them. The ticket is the edge's number for it.
+    pub fn answer(&self, target: &str, ticket: Option<u64>) -> Result<Picture, Failure> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match path.strip_prefix(wire::ERROR_IMAGE_PATH) {
-            Some(route) => self.error_image(route, query),
-            None => self.picture(path, query),
+            Some(route) => self.error_image(route, query, ticket),
+            None => self.picture(path, query, ticket),
         }
     }
 
-    fn picture(&self, path: &str, query: &str) -> Result<Picture, Failure> {
+    fn picture(&self, path: &str, query: &str, ticket: Option<u64>) -> Result<Picture, Failure> {
         let (route, key) = key::split_path(path).ok_or_else(|| unreadable(path))?;
         if !key::is_valid(&key) {
             return Err(unreadable(path));
@@ -83,6 +84,7 @@ impl Pictures {
         let original = route.source.as_ref().map_err(Failure::clone)?.fetch(&key)?;
         let (bytes, format) = {
             let _turn = self.turns.take();
+            let _decoding = Decoding::of(ticket);
             pipeline::render(self.vips, &original.bytes, &options, route.handler.fail_on, self.bounds)?
         };
         let picture = Picture::new(bytes, format, original.last_modified);
@@ -100,11 +102,12 @@ impl Pictures {
         Ok(picture)
     }
 
-    fn error_image(&self, route: &str, query: &str) -> Result<Picture, Failure> {
+    fn error_image(&self, route: &str, query: &str, ticket: Option<u64>) -> Result<Picture, Failure> {
         let (route, _) = key::split_path(&format!("/{route}/")).ok_or_else(|| unreadable(route))?;
         let route = self.routes.get(&route).ok_or_else(|| unreadable(&route))?;
         let options = resolve(query, &route.handler)?;
         let _turn = self.turns.take();
+        let _decoding = Decoding::of(ticket);
         let bytes = &route.handler.error_image.bytes;
         let (bytes, format) = pipeline::render(self.vips, bytes, &options, FailOn::None, self.bounds)?;
         Ok(Picture::new(bytes, format, None))

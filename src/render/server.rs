@@ -37,13 +37,19 @@ pub fn serve(
 
 fn answer(request: Request, pictures: &Pictures) {
     let target = request.url().to_owned();
-    let answer = pictures.answer(&target);
+    let answer = pictures.answer(&target, ticket(&request));
     // After the work, so that what has failed because of it is marked.
     let outdated = pictures.is_outdated().then(|| header(wire::OUTDATED_HEADER, "1")).flatten();
     match answer {
         Ok(picture) => send_picture(request, picture, outdated),
         Err(failure) => send_failure(request, &failure, outdated),
     }
+}
+
+/// The number that the edge knows this request by.
+fn ticket(request: &Request) -> Option<u64> {
+    let header = request.headers().iter().find(|header| header.field.equiv(wire::TICKET_HEADER))?;
+    header.value.as_str().parse().ok()
 }
 
 fn send_picture(request: Request, picture: Picture, outdated: Option<Header>) {

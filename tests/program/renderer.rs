@@ -1,4 +1,4 @@
-//! The renderer may die, hang or be slow at any time: one request pays for it, and no other.
+//! The renderer may die, hang or be slow at any time, and nobody has to notice. What it dies of is in crashes.rs.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +13,7 @@ use crate::support::client::{Client, request};
 use crate::support::folder::Folder;
 use crate::support::gate::Gate;
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, MAGENTA, Picture, close, size_of};
+use crate::support::pictures::{self, size_of};
 use crate::support::process::{self, Process};
 use crate::support::s3::{PICTURES, S3};
 use crate::support::server::Server;
@@ -83,13 +83,11 @@ fn a_renderer_can_be_driven_by_hand() {
 }
 
 #[test]
-fn a_renderer_killed_mid_request_costs_that_request_alone() {
+fn a_renderer_killed_mid_request_costs_no_request() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let folder = Folder::new().with("error.png", &pictures::png(pictures::solid(60, 40, MAGENTA)));
     let cache = Folder::new();
-    let fields = json!({"cache_path": cache.path(), "error_image": folder.path().join("error.png")});
-    let server = Server::with_handler(merged(origin.handler(), fields));
+    let server = Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
     server.get("/h/cached.png").ok();
     let first = server.renderer();
 
@@ -99,30 +97,12 @@ fn a_renderer_killed_mid_request_costs_that_request_alone() {
     first.signal(Signal::KILL);
     // Hits are served while there is no renderer.
     assert_eq!(server.get("/h/cached.png").ok().expect("X-Cache"), "hit");
-    let failed = client.read().failed("renderer_failed");
-    assert!(failed.cache_control().contains(&"no-store"));
-    assert!(close(Picture::decode(&failed.body).at(50, 50), MAGENTA));
 
     // The next request finds a new one, without being told to come back later.
     server.get("/h/next.png").ok();
     assert_ne!(server.renderer(), first);
     gate.open();
-    server.get("/h/held.png?w=30").ok();
-}
-
-#[test]
-fn the_error_image_for_a_dead_renderer_has_the_requests_size() {
-    let gate = Gate::new();
-    let origin = gated(&gate);
-    let folder = Folder::new().with("error.png", &pictures::png(pictures::solid(60, 40, MAGENTA)));
-    let fields = json!({"error_image": folder.path().join("error.png")});
-    let server = Server::with_handler(merged(origin.handler(), fields));
-    let mut client = server.client();
-    client.send(&request("GET", "/h/held.png?w=30", &[]));
-    origin.wait_for_requests(1);
-    server.renderer().signal(Signal::KILL);
-    assert_eq!(size_of(&client.read().failed("renderer_failed").body), (30, 20));
-    gate.open();
+    assert_eq!(size_of(&client.read().ok().body), (30, 23));
 }
 
 #[test]
@@ -280,6 +260,22 @@ fn requests_for_the_same_picture_are_fetched_once() {
 }
 
 #[test]
+fn a_crowd_of_failures_asks_for_one_error_image() {
+    let image = pictures::png(pictures::noise(600, 400));
+    let folder = Folder::new().with("error.png", &image);
+    let handler = merged(folder.handler(), json!({"error_image": folder.path().join("error.png")}));
+    // Whoever does not share the one connection is told that it is taken.
+    let server = Server::with_limits(handler, json!({"fetches_at_once": 1, "queue_length": 0}));
+    let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    for client in &mut clients {
+        client.send(&request("GET", "/h/a%2F..%2Fb.png?w=300", &[]));
+    }
+    for client in &mut clients {
+        assert_eq!(size_of(&client.read().failed("invalid_key").body), (300, 200));
+    }
+}
+
+#[test]
 fn a_client_that_leaves_takes_nobody_with_it() {
     let gate = Gate::new();
     let origin = gated(&gate);
@@ -303,6 +299,36 @@ fn the_renderer_ends_with_the_edge_even_when_that_is_killed() {
     process::send(server.id(), Signal::KILL);
     server.wait();
     eventually("the renderer is gone", || !renderer.lives());
+}
+
+#[test]
+fn a_renderer_that_can_not_run_ends_with_the_edge_as_well() {
+    let folder = Folder::new().with("a.png", &picture());
+    let mut server = Server::with_handler(folder.handler());
+    server.get("/h/a.png").ok();
+    let renderer = server.renderer();
+    // It won't read that its standard input was closed.
+    renderer.signal(Signal::STOP);
+    process::send(server.id(), Signal::KILL);
+    server.wait();
+    eventually("the renderer is gone", || !renderer.lives());
+}
+
+#[test]
+fn the_renderer_steps_back_behind_the_edge() {
+    let folder = Folder::new().with("a.png", &picture());
+    let server = Server::with_handler(folder.handler());
+    let edge = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
+    let edge: i64 = edge.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse().unwrap();
+    let renderer = server.renderer();
+    assert_eq!(renderer.niceness(), (edge + 10).min(19));
+    // Its threads too: libvips works on those.
+    server.get("/h/a.png").ok();
+    for task in std::fs::read_dir(format!("/proc/{}/task", renderer.id)).unwrap().flatten() {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let niceness = stat.rsplit(')').next().unwrap().split_whitespace().nth(16).map(str::parse::<i64>);
+        assert!(niceness.is_none_or(|niceness| niceness == Ok((edge + 10).min(19))), "{stat}");
+    }
 }
 
 #[test]

@@ -70,18 +70,23 @@ impl Connection {
     pub fn open(socket: &Path, generation: &Arc<Generation>, patience: Duration) -> io::Result<Connection> {
         let stream = UnixStream::connect(socket)?;
         let mut connection = Connection { stream, generation: Arc::clone(generation) };
-        let answer = connection.exchange(wire::PING_PATH, patience)?;
+        let answer = connection.exchange(wire::PING_PATH, None, patience)?;
         if answer.status != 200 { Err(invalid("the ping was refused")) } else { Ok(connection) }
     }
 
     /// The renderer at the other end.
-    pub fn generation(&self) -> &Generation {
+    pub fn generation(&self) -> &Arc<Generation> {
         &self.generation
     }
 
-    /// Asks for a picture.
-    pub fn ask(&mut self, target: &str, patience: Duration) -> Result<Said, Lost> {
-        let answer = self.exchange(target, patience)?;
+    /// The socket alone, which keeps no renderer alive.
+    pub fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
+    /// Asks for a picture; the renderer's marks carry the ticket.
+    pub fn ask(&mut self, target: &str, ticket: u64, patience: Duration) -> Result<Said, Lost> {
+        let answer = self.exchange(target, Some(ticket), patience)?;
         let is_outdated = answer.is_outdated;
         if answer.status != 200 {
             let code = answer.code.ok_or_else(|| invalid("a failure without a code"))?;
@@ -95,10 +100,12 @@ impl Connection {
         Ok(Said { result: Ok(picture), is_outdated })
     }
 
-    fn exchange(&mut self, target: &str, patience: Duration) -> Result<Answer, Lost> {
+    fn exchange(&mut self, target: &str, ticket: Option<u64>, patience: Duration) -> Result<Answer, Lost> {
         let deadline = Instant::now() + patience;
         self.stream.set_write_timeout(Some(patience))?;
-        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n\r\n");
+        let ticket =
+            ticket.map_or_else(String::new, |number| format!("{}: {number}\r\n", wire::TICKET_HEADER));
+        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{ticket}\r\n");
         self.stream.write_all(request.as_bytes()).map_err(|error| Lost::NotSent(timed_out(error)))?;
 
         let mut buffer = Vec::with_capacity(4096);

@@ -2,12 +2,13 @@
 
 use std::collections::hash_map::RandomState;
 use std::env;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The longest path that fits into a socket address (`sun_path` has 108 bytes, one of them NUL), less the name.
@@ -18,7 +19,11 @@ const PREFIX: &str = "s3imageserver-";
 
 /// A folder that only we can enter; removed when it is dropped.
 #[derive(Debug)]
-pub struct PrivateFolder(PathBuf);
+pub struct PrivateFolder {
+    path: PathBuf,
+    /// Tells others, in this process too, that the folder is in use also while nobody listens in it.
+    lock: Mutex<Option<File>>,
+}
 
 impl PrivateFolder {
     /// Makes the folder where the system keeps sockets, or, on a system that has no such place, where we are.
@@ -33,7 +38,7 @@ impl PrivateFolder {
         for place in places {
             match Self::create_in(&place) {
                 Ok(folder) => {
-                    sweep(&place, &folder.0);
+                    sweep(&place, &folder.path);
                     return Ok(folder);
                 }
                 Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", place.display())),
@@ -49,25 +54,30 @@ impl PrivateFolder {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long for a socket"));
         }
         private().create(&path)?;
-        Ok(PrivateFolder(path))
+        let folder = PrivateFolder { lock: Mutex::new(locked(&path)), path };
+        Ok(folder)
     }
 
     /// Makes the folder again if something that cleans temporary files has taken it away.
     pub fn ensure(&self) -> io::Result<()> {
-        match private().create(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
+        match private().create(&self.path) {
+            Ok(()) => {
+                *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = locked(&self.path);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
     /// Where a generation of the renderer listens.
     pub fn socket(&self, generation: u64) -> PathBuf {
-        self.0.join(format!("renderer-{generation}.sock"))
+        self.path.join(format!("renderer-{generation}.sock"))
     }
 
     /// Removes the folder with its sockets.
     pub fn remove(&self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -83,8 +93,14 @@ fn private() -> DirBuilder {
     builder
 }
 
-/// Removes the folders of servers that were killed: named as ours are, of our user, old enough, with nothing but
-/// sockets in them that nobody listens at.
+/// The folder, held with a lock that ends with this file. Where a file system has no locks there is none.
+fn locked(folder: &Path) -> Option<File> {
+    let file = File::open(folder).ok()?;
+    file.try_lock().is_ok().then_some(file)
+}
+
+/// Removes the folders of servers that were killed: named as ours are, of our user, old enough, not locked, with
+/// nothing but sockets in them that nobody listens at.
 fn sweep(place: &Path, ours: &Path) {
     const OLD: Duration = Duration::from_secs(60);
     let (Ok(entries), Ok(our)) = (fs::read_dir(place), fs::symlink_metadata(ours)) else { return };
@@ -116,6 +132,9 @@ fn is_name_of_ours(name: &str) -> bool {
 }
 
 fn is_abandoned(folder: &Path) -> bool {
+    if locked(folder).is_none() {
+        return false;
+    }
     let Ok(entries) = fs::read_dir(folder) else { return false };
     entries.flatten().all(|entry| {
         let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
@@ -132,10 +151,10 @@ mod tests {
     #[test]
     fn the_folder_is_private_and_goes_away() {
         let folder = PrivateFolder::create().unwrap();
-        let path = folder.0.clone();
+        let path = folder.path.clone();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert!(folder.socket(u64::MAX).as_os_str().len() <= 107);
-        assert_ne!(PrivateFolder::create().unwrap().0, path);
+        assert_ne!(PrivateFolder::create().unwrap().path, path);
         drop(folder);
         assert!(!path.exists());
     }
@@ -144,7 +163,7 @@ mod tests {
     fn only_old_folders_in_which_nobody_listens_are_swept() {
         let place = PrivateFolder::create().unwrap();
         let folder = |name: &str| {
-            let path = place.0.join(format!("{PREFIX}{name}"));
+            let path = place.path.join(format!("{PREFIX}{name}"));
             fs::create_dir(&path).unwrap();
             path
         };
@@ -162,9 +181,25 @@ mod tests {
         let _listener = UnixListener::bind(alive.join("renderer-1.sock")).unwrap();
         fs::write(strange.join("picture.jpg"), b"").unwrap();
         [&old, &alive, &strange, &source].into_iter().for_each(|path| aged(path));
-        sweep(&place.0, &place.0);
+        sweep(&place.path, &place.path);
         let left = [&new, &old, &alive, &strange, &source].map(|path| path.exists());
         assert_eq!(left, [true, false, true, true, true]);
+    }
+
+    #[test]
+    fn a_folder_in_use_is_not_swept_while_nobody_listens_in_it() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = PrivateFolder::create_in(place.path()).unwrap();
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let age = || fs::File::open(&folder.path).unwrap().set_modified(hour_ago).unwrap();
+        age();
+        sweep(place.path(), place.path());
+        assert!(folder.path.exists());
+        folder.remove();
+        folder.ensure().unwrap();
+        age();
+        sweep(place.path(), place.path());
+        assert!(folder.path.exists(), "also not when it was made again");
     }
 
     #[test]
@@ -173,7 +208,7 @@ mod tests {
         folder.ensure().unwrap();
         folder.remove();
         folder.ensure().unwrap();
-        assert!(folder.0.is_dir());
+        assert!(folder.path.is_dir());
     }
 
     #[test]

@@ -3,12 +3,15 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::ledger::Ledger;
+use super::process::Process;
 use crate::wire::{self, Setup};
 
 /// What `ps` shows.
@@ -17,23 +20,28 @@ const PROCESS_NAME: &str = "s3imageserver-renderer";
 /// A renderer is ready within milliseconds; one that takes this long hangs.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A running renderer. It ends when the last connection to it is dropped, or on its own.
+/// A running renderer. It is ended when the last reference to it is dropped, or ends on its own.
 #[derive(Debug)]
 pub struct Generation {
     number: u64,
     socket: PathBuf,
-    process: Arc<Mutex<Child>>,
+    process: Arc<Process>,
+    ledger: Arc<Ledger>,
+    answers: AtomicU64,
     /// The renderer ends when this closes, also when it is our death that closes it.
     _lifeline: ChildStdin,
 }
 
 impl Generation {
-    /// Starts the renderer and waits until it accepts connections. The pipe that is returned with it closes when
-    /// the process ends.
+    /// Starts the renderer and waits until it accepts connections. The pipe that is returned with it carries its
+    /// marks and closes when the process ends.
+    ///
+    /// The process ends with the thread that calls this.
     pub fn start(number: u64, socket: PathBuf, setup: &Setup) -> io::Result<(Generation, ChildStdout)> {
-        let mut process = Command::new(executable())
+        let mut child = Command::new(executable())
             .arg0(PROCESS_NAME)
             .env(wire::SOCKET_VARIABLE, &socket)
+            .env(wire::EDGE_VARIABLE, std::process::id().to_string())
             // libvips' warnings are about clients' pictures; what matters comes back as an error.
             .env("VIPS_WARNING", "0")
             // A large WebP would be decoded into a temporary file, for which the renderer has no place. Its memory
@@ -44,16 +52,18 @@ impl Generation {
             // Ctrl-C at a terminal goes to the edge, which lets the renderer finish.
             .process_group(0)
             .spawn()?;
-        let (Some(mut lifeline), Some(mut output)) = (process.stdin.take(), process.stdout.take()) else {
-            let _ = process.kill();
+        let pipes = (child.stdin.take(), child.stdout.take());
+        let process = Arc::new(Process::new(child));
+        let (Some(mut lifeline), Some(mut output)) = pipes else {
+            let _ = process.end();
             return Err(io::Error::other("the renderer was started without pipes"));
         };
-        let process = Arc::new(Mutex::new(process));
         let ready = start_deadline(&process).and_then(|_deadline| {
             wire::send_setup(&mut lifeline, setup)?;
             wait_until_ready(&mut output)
         });
-        let generation = Generation { number, socket, process, _lifeline: lifeline };
+        let (ledger, answers) = (Arc::default(), AtomicU64::new(0));
+        let generation = Generation { number, socket, process, ledger, answers, _lifeline: lifeline };
         // On an error the generation is dropped, and the process with it.
         ready.map(|()| (generation, output))
     }
@@ -68,40 +78,45 @@ impl Generation {
         &self.socket
     }
 
-    /// The process's id.
-    pub fn id(&self) -> u32 {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner).id()
+    /// Its process.
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
     }
 
-    /// Whether the process ends by itself within this time.
-    pub fn ends_within(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        loop {
-            let ended = self.process.lock().unwrap_or_else(PoisonError::into_inner).try_wait();
-            match ended {
-                Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
-                Ok(None) => return false,
-                Ok(Some(_)) | Err(_) => return true,
-            }
-        }
+    /// What it is asked for.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
-    /// Ends the process if it has not ended, and tells how it ended.
-    pub fn end(&self) -> io::Result<ExitStatus> {
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        process.kill()?;
-        process.wait()
+    /// How many requests it has answered.
+    pub fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// It has answered one more; returns how many that are.
+    pub fn count_answer(&self) -> u64 {
+        self.answers.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.process.end();
         let _ = std::fs::remove_file(&self.socket);
     }
 }
 
+/// The tests are no renderer, but `cargo test` builds one before it runs them.
+#[cfg(test)]
+fn executable() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.parent().unwrap().with_file_name(env!("CARGO_PKG_NAME"));
+    assert!(program.exists(), "{} is missing: run cargo build", program.display());
+    program
+}
+
 /// Our own program. `/proc/self/exe` is right even when the file was replaced by a newer version meanwhile.
+#[cfg(not(test))]
 fn executable() -> PathBuf {
     const SELF: &str = "/proc/self/exe";
     if Path::new(SELF).exists() { SELF.into() } else { std::env::args_os().next().unwrap_or_default().into() }
@@ -109,12 +124,12 @@ fn executable() -> PathBuf {
 
 /// Kills a process that is not ready in time, so that nobody waits for it. The deadline is lifted by dropping what
 /// is returned.
-fn start_deadline(process: &Arc<Mutex<Child>>) -> io::Result<Sender<()>> {
+fn start_deadline(process: &Arc<Process>) -> io::Result<Sender<()>> {
     let (lifted, deadline) = channel::<()>();
     let process = Arc::clone(process);
     thread::Builder::new().name("renderer-start".into()).spawn(move || {
         if deadline.recv_timeout(START_PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            let _ = process.lock().unwrap_or_else(PoisonError::into_inner).kill();
+            process.kill();
         }
     })?;
     Ok(lifted)

@@ -4,6 +4,8 @@ use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::eventually;
+
 /// A process that can't be mistaken for a later one with the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -28,6 +30,23 @@ impl Process {
         Stat::of(self.id).is_some_and(|stat| stat.lives && stat.started == self.started)
     }
 
+    /// The processor time that it has used, in hundredths of a second.
+    pub fn work(&self) -> u64 {
+        Stat::of(self.id).map_or(0, |stat| stat.work)
+    }
+
+    /// How far it steps back behind others.
+    pub fn niceness(&self) -> i64 {
+        Stat::of(self.id).unwrap().niceness
+    }
+
+    /// Waits until it has worked for another fifth of a second.
+    #[track_caller]
+    pub fn wait_until_at_work(&self) {
+        let before = self.work();
+        eventually("it works", || self.work() >= before + 20);
+    }
+
     pub fn signal(&self, signal: Signal) {
         if self.lives() {
             send(self.id, signal);
@@ -46,6 +65,8 @@ struct Stat {
     lives: bool,
     parent: u32,
     started: String,
+    work: u64,
+    niceness: i64,
 }
 
 impl Stat {
@@ -56,6 +77,13 @@ impl Stat {
         // The first thread may be gone while others still hold the process's files open.
         let threads = fs::read_dir(format!("/proc/{id}/task")).map_or(0, |tasks| tasks.count());
         let lives = !matches!(*fields.first()?, "Z" | "X") || threads > 1;
-        Some(Stat { lives, parent: fields.get(1)?.parse().ok()?, started: (*fields.get(19)?).to_owned() })
+        let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
+        Some(Stat {
+            lives,
+            parent: fields.get(1)?.parse().ok()?,
+            started: (*fields.get(19)?).to_owned(),
+            work: (number(11)? + number(12)?).unsigned_abs(),
+            niceness: number(16)?,
+        })
     }
 }

@@ -1,0 +1,202 @@
+//! Which keys end renderers: strikes, and the refusal of who has two.
+//!
+//! A picture that ends its renderer would end the next one as well. One that was decoded alone when that happened is
+//! proven; of several, each gets a strike and is tried again on its own (see [`super::quarantine`]), so that the
+//! next crash has a name.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a strike counts, and so how long a key is refused.
+const MEMORY: Duration = Duration::from_secs(600);
+/// So many strikes are refused.
+const REFUSED: u8 = 2;
+/// How many paths are remembered; for one more, the one struck longest ago is forgotten.
+const MOST_PATHS: usize = 1024;
+
+/// How a renderer's process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By a fault of its own: a signal like SIGSEGV, an abort, an exit.
+    Fault,
+    /// Somebody else killed it. When that was the kernel for want of memory, a picture may still be the cause.
+    Killed,
+    /// We did, for a reason of ours.
+    Ours,
+}
+
+/// What is known of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Clear,
+    /// It may be what ended a renderer.
+    Suspect,
+    /// It is.
+    Refused,
+}
+
+/// The strikes of every path (handler and key, as they are asked for, without the options).
+#[derive(Debug, Default)]
+pub struct Blame {
+    paths: Mutex<HashMap<String, Strikes>>,
+}
+
+#[derive(Debug)]
+struct Strikes {
+    count: u8,
+    last: Instant,
+}
+
+impl Strikes {
+    fn count_at(&self, now: Instant) -> u8 {
+        if now.saturating_duration_since(self.last) < MEMORY { self.count } else { 0 }
+    }
+}
+
+impl Blame {
+    /// What to do with a request for this path.
+    pub fn standing(&self, path: &str, now: Instant) -> Standing {
+        match self.lock().get(path).map_or(0, |strikes| strikes.count_at(now)) {
+            0 => Standing::Clear,
+            REFUSED.. => Standing::Refused,
+            _ => Standing::Suspect,
+        }
+    }
+
+    /// A renderer has ended while it decoded these. Returns which of them are refused from now on.
+    pub fn crash<'p>(&self, decoding: &BTreeSet<&'p str>, end: End, now: Instant) -> Vec<&'p str> {
+        if end == End::Ours {
+            return Vec::new();
+        }
+        let mut paths = self.lock();
+        let is_known = |path: &&str| paths.get(*path).is_some_and(|strikes| strikes.count_at(now) > 0);
+        let known: BTreeSet<&str> = decoding.iter().copied().filter(is_known).collect();
+        let proven = known.is_empty() && decoding.len() == 1 && end == End::Fault;
+        let weight = if proven { REFUSED } else { 1 };
+        let blamed = if known.is_empty() { decoding } else { &known };
+        blamed.iter().copied().filter(|path| strike(&mut paths, path, weight, now)).collect()
+    }
+
+    /// This path was still being decoded when its time was over. Returns whether it is refused from now on.
+    pub fn overdue(&self, path: &str, now: Instant) -> bool {
+        strike(&mut self.lock(), path, 1, now)
+    }
+
+    /// A picture was made of this path, so it is no suspect any more. What is refused was asked for before it was.
+    pub fn clear(&self, path: &str) {
+        let mut paths = self.lock();
+        if paths.get(path).is_some_and(|strikes| strikes.count < REFUSED) {
+            paths.remove(path);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Strikes>> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns whether this made the path one that is refused.
+fn strike(paths: &mut HashMap<String, Strikes>, path: &str, weight: u8, now: Instant) -> bool {
+    let before = paths.get(path).map_or(0, |strikes| strikes.count_at(now));
+    if !paths.contains_key(path) && paths.len() >= MOST_PATHS {
+        let oldest = paths.iter().min_by_key(|(_, strikes)| strikes.last).map(|(path, _)| path.clone());
+        if let Some(oldest) = oldest {
+            paths.remove(&oldest);
+        }
+    }
+    let count = before.saturating_add(weight).min(REFUSED);
+    paths.insert(path.to_owned(), Strikes { count, last: now });
+    before < REFUSED && count == REFUSED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Standing::{Clear, Refused, Suspect};
+    use super::*;
+
+    fn standings(blame: &Blame, now: Instant) -> [Standing; 3] {
+        ["/h/a", "/h/b", "/h/c"].map(|path| blame.standing(path, now))
+    }
+
+    #[test]
+    fn who_was_decoded_alone_is_proven() {
+        let (blame, now) = (Blame::default(), Instant::now());
+        assert_eq!(blame.crash(&["/h/a"].into(), End::Fault, now), ["/h/a"]);
+        assert_eq!(standings(&blame, now), [Refused, Clear, Clear]);
+    }
+
+    #[test]
+    fn of_several_each_is_a_suspect_and_the_next_crash_has_a_name() {
+        let (blame, now) = (Blame::default(), Instant::now());
+        assert!(blame.crash(&["/h/a", "/h/b"].into(), End::Fault, now).is_empty());
+        assert_eq!(standings(&blame, now), [Suspect, Suspect, Clear]);
+        blame.clear("/h/b");
+        // Whoever has no strike is a bystander, although it was decoded as well.
+        assert_eq!(blame.crash(&["/h/a", "/h/b", "/h/c"].into(), End::Fault, now), ["/h/a"]);
+        assert_eq!(standings(&blame, now), [Refused, Clear, Clear]);
+    }
+
+    #[test]
+    fn who_was_killed_from_outside_is_a_suspect_only_but_not_for_ever() {
+        let (blame, now) = (Blame::default(), Instant::now());
+        assert!(blame.crash(&["/h/a"].into(), End::Killed, now).is_empty());
+        assert_eq!(standings(&blame, now), [Suspect, Clear, Clear]);
+        assert_eq!(blame.crash(&["/h/a"].into(), End::Killed, now), ["/h/a"]);
+        assert_eq!(standings(&blame, now), [Refused, Clear, Clear]);
+    }
+
+    #[test]
+    fn nobody_is_blamed_for_what_we_did_or_for_a_crash_without_a_picture() {
+        let (blame, now) = (Blame::default(), Instant::now());
+        blame.overdue("/h/b", now);
+        assert!(blame.crash(&["/h/a", "/h/b"].into(), End::Ours, now).is_empty());
+        assert!(blame.crash(&BTreeSet::new(), End::Fault, now).is_empty());
+        assert_eq!(standings(&blame, now), [Clear, Suspect, Clear]);
+    }
+
+    #[test]
+    fn two_deadlines_missed_are_refused() {
+        let (blame, now) = (Blame::default(), Instant::now());
+        assert!(!blame.overdue("/h/a", now));
+        assert!(blame.overdue("/h/a", now));
+        // It is news once.
+        assert!(!blame.overdue("/h/a", now));
+        assert_eq!(standings(&blame, now), [Refused, Clear, Clear]);
+    }
+
+    #[test]
+    fn a_success_clears_strikes_but_not_a_refusal() {
+        let (blame, now) = (Blame::default(), Instant::now());
+        blame.overdue("/h/a", now);
+        blame.crash(&["/h/b"].into(), End::Fault, now);
+        blame.clear("/h/a");
+        blame.clear("/h/b");
+        assert_eq!(standings(&blame, now), [Clear, Refused, Clear]);
+    }
+
+    #[test]
+    fn strikes_and_refusals_are_forgotten_after_a_while() {
+        let (blame, now) = (Blame::default(), Instant::now());
+        blame.overdue("/h/a", now);
+        blame.crash(&["/h/b"].into(), End::Fault, now);
+        let almost = now + MEMORY - Duration::from_millis(1);
+        assert_eq!(standings(&blame, almost), [Suspect, Refused, Clear]);
+        assert_eq!(standings(&blame, now + MEMORY), [Clear; 3]);
+        assert!(!blame.overdue("/h/a", now + MEMORY), "an old strike counts for nothing");
+    }
+
+    #[test]
+    fn the_paths_struck_longest_ago_are_forgotten_first() {
+        let (blame, start) = (Blame::default(), Instant::now());
+        let at = |n: usize| start + Duration::from_millis(n as u64);
+        for n in 0..MOST_PATHS + 10 {
+            blame.overdue(&format!("/h/{n}"), at(n));
+        }
+        assert_eq!(blame.lock().len(), MOST_PATHS);
+        let now = at(MOST_PATHS + 10);
+        assert_eq!(blame.standing("/h/9", now), Clear);
+        assert_eq!(blame.standing("/h/10", now), Suspect);
+    }
+}
