@@ -1,8 +1,8 @@
 //! Which keys end renderers: strikes, and the refusal of who has two.
 //!
 //! A picture that ends its renderer would end the next one as well. One that was decoded alone when that happened is
-//! proven; of several, each gets a strike and is tried again on its own (see [`super::quarantine`]), so that the
-//! next crash has a name.
+//! guilty, and its request fails; of several, each gets a strike and is tried again on its own (see
+//! [`super::quarantine`]), so that the next crash has a name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,15 @@ pub enum End {
     Killed,
     /// We did, for a reason of ours.
     Ours,
+}
+
+/// What an end means for those who were being decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sentence<'p> {
+    /// They caused it; their requests fail.
+    pub guilty: Vec<&'p str>,
+    /// They did it twice and are refused from now on.
+    pub refused: Vec<&'p str>,
 }
 
 /// What is known of a path.
@@ -65,23 +74,25 @@ impl Blame {
         }
     }
 
-    /// A renderer has ended while it decoded these. Returns which of them are refused from now on.
-    pub fn crash<'p>(&self, decoding: &BTreeSet<&'p str>, end: End, now: Instant) -> Vec<&'p str> {
+    /// A renderer has ended while it decoded these.
+    pub fn crash<'p>(&self, decoding: &BTreeSet<&'p str>, end: End, now: Instant) -> Sentence<'p> {
         if end == End::Ours {
-            return Vec::new();
+            return Sentence::default();
         }
         let mut paths = self.lock();
         let is_known = |path: &&str| paths.get(*path).is_some_and(|strikes| strikes.count_at(now) > 0);
         let known: BTreeSet<&str> = decoding.iter().copied().filter(is_known).collect();
-        let proven = known.is_empty() && decoding.len() == 1 && end == End::Fault;
-        let weight = if proven { REFUSED } else { 1 };
+        let proven = decoding.len() == 1 && end == End::Fault;
         let blamed = if known.is_empty() { decoding } else { &known };
-        blamed.iter().copied().filter(|path| strike(&mut paths, path, weight, now)).collect()
+        let refused: Vec<&str> =
+            blamed.iter().copied().filter(|path| strike(&mut paths, path, now)).collect();
+        let guilty = if proven { decoding.iter().copied().collect() } else { refused.clone() };
+        Sentence { guilty, refused }
     }
 
     /// This path was still being decoded when its time was over. Returns whether it is refused from now on.
     pub fn overdue(&self, path: &str, now: Instant) -> bool {
-        strike(&mut self.lock(), path, 1, now)
+        strike(&mut self.lock(), path, now)
     }
 
     /// A picture was made of this path, so it is no suspect any more. What is refused was asked for before it was.
@@ -98,7 +109,7 @@ impl Blame {
 }
 
 /// Returns whether this made the path one that is refused.
-fn strike(paths: &mut HashMap<String, Strikes>, path: &str, weight: u8, now: Instant) -> bool {
+fn strike(paths: &mut HashMap<String, Strikes>, path: &str, now: Instant) -> bool {
     let before = paths.get(path).map_or(0, |strikes| strikes.count_at(now));
     if !paths.contains_key(path) && paths.len() >= MOST_PATHS {
         let oldest = paths.iter().min_by_key(|(_, strikes)| strikes.last).map(|(path, _)| path.clone());
@@ -106,7 +117,7 @@ fn strike(paths: &mut HashMap<String, Strikes>, path: &str, weight: u8, now: Ins
             paths.remove(&oldest);
         }
     }
-    let count = before.saturating_add(weight).min(REFUSED);
+    let count = before.saturating_add(1).min(REFUSED);
     paths.insert(path.to_owned(), Strikes { count, last: now });
     before < REFUSED && count == REFUSED
 }
@@ -116,34 +127,41 @@ mod tests {
     use super::Standing::{Clear, Refused, Suspect};
     use super::*;
 
+    fn sentence(guilty: &[&'static str], refused: &[&'static str]) -> Sentence<'static> {
+        Sentence { guilty: guilty.to_vec(), refused: refused.to_vec() }
+    }
+
     fn standings(blame: &Blame, now: Instant) -> [Standing; 3] {
         ["/h/a", "/h/b", "/h/c"].map(|path| blame.standing(path, now))
     }
 
     #[test]
-    fn who_was_decoded_alone_is_proven() {
+    fn who_was_decoded_alone_is_guilty_at_once_and_refused_the_second_time() {
         let (blame, now) = (Blame::default(), Instant::now());
-        assert_eq!(blame.crash(&["/h/a"].into(), End::Fault, now), ["/h/a"]);
+        assert_eq!(blame.crash(&["/h/a"].into(), End::Fault, now), sentence(&["/h/a"], &[]));
+        assert_eq!(standings(&blame, now), [Suspect, Clear, Clear]);
+        assert_eq!(blame.crash(&["/h/a"].into(), End::Fault, now), sentence(&["/h/a"], &["/h/a"]));
         assert_eq!(standings(&blame, now), [Refused, Clear, Clear]);
     }
 
     #[test]
     fn of_several_each_is_a_suspect_and_the_next_crash_has_a_name() {
         let (blame, now) = (Blame::default(), Instant::now());
-        assert!(blame.crash(&["/h/a", "/h/b"].into(), End::Fault, now).is_empty());
+        assert_eq!(blame.crash(&["/h/a", "/h/b"].into(), End::Fault, now), Sentence::default());
         assert_eq!(standings(&blame, now), [Suspect, Suspect, Clear]);
         blame.clear("/h/b");
         // Whoever has no strike is a bystander, although it was decoded as well.
-        assert_eq!(blame.crash(&["/h/a", "/h/b", "/h/c"].into(), End::Fault, now), ["/h/a"]);
+        let second = blame.crash(&["/h/a", "/h/b", "/h/c"].into(), End::Fault, now);
+        assert_eq!(second, sentence(&["/h/a"], &["/h/a"]));
         assert_eq!(standings(&blame, now), [Refused, Clear, Clear]);
     }
 
     #[test]
     fn who_was_killed_from_outside_is_a_suspect_only_but_not_for_ever() {
         let (blame, now) = (Blame::default(), Instant::now());
-        assert!(blame.crash(&["/h/a"].into(), End::Killed, now).is_empty());
+        assert_eq!(blame.crash(&["/h/a"].into(), End::Killed, now), Sentence::default());
         assert_eq!(standings(&blame, now), [Suspect, Clear, Clear]);
-        assert_eq!(blame.crash(&["/h/a"].into(), End::Killed, now), ["/h/a"]);
+        assert_eq!(blame.crash(&["/h/a"].into(), End::Killed, now), sentence(&["/h/a"], &["/h/a"]));
         assert_eq!(standings(&blame, now), [Refused, Clear, Clear]);
     }
 
@@ -151,8 +169,8 @@ mod tests {
     fn nobody_is_blamed_for_what_we_did_or_for_a_crash_without_a_picture() {
         let (blame, now) = (Blame::default(), Instant::now());
         blame.overdue("/h/b", now);
-        assert!(blame.crash(&["/h/a", "/h/b"].into(), End::Ours, now).is_empty());
-        assert!(blame.crash(&BTreeSet::new(), End::Fault, now).is_empty());
+        assert_eq!(blame.crash(&["/h/a", "/h/b"].into(), End::Ours, now), Sentence::default());
+        assert_eq!(blame.crash(&BTreeSet::new(), End::Fault, now), Sentence::default());
         assert_eq!(standings(&blame, now), [Clear, Suspect, Clear]);
     }
 
@@ -171,6 +189,7 @@ mod tests {
         let (blame, now) = (Blame::default(), Instant::now());
         blame.overdue("/h/a", now);
         blame.crash(&["/h/b"].into(), End::Fault, now);
+        blame.crash(&["/h/b"].into(), End::Fault, now);
         blame.clear("/h/a");
         blame.clear("/h/b");
         assert_eq!(standings(&blame, now), [Clear, Refused, Clear]);
@@ -180,6 +199,7 @@ mod tests {
     fn strikes_and_refusals_are_forgotten_after_a_while() {
         let (blame, now) = (Blame::default(), Instant::now());
         blame.overdue("/h/a", now);
+        blame.crash(&["/h/b"].into(), End::Fault, now);
         blame.crash(&["/h/b"].into(), End::Fault, now);
         let almost = now + MEMORY - Duration::from_millis(1);
         assert_eq!(standings(&blame, almost), [Suspect, Refused, Clear]);

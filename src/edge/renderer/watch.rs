@@ -49,9 +49,9 @@ impl Watch {
             Err(error) => (error.to_string(), None),
         };
         self.ledger.conclude(how, |decoding| {
-            let guilty = end.map(|end| self.blame.crash(decoding, end, Instant::now())).unwrap_or_default();
-            guilty.iter().for_each(|path| report_refusal(path));
-            guilty
+            let sentence = end.map(|end| self.blame.crash(decoding, end, Instant::now())).unwrap_or_default();
+            sentence.refused.iter().for_each(|path| report_refusal(path));
+            sentence.guilty
         });
     }
 }
