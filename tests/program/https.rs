@@ -261,6 +261,25 @@ fn limits_hold_over_tls_as_well() {
 }
 
 #[test]
+fn hsts_is_sent_over_https_alone_and_only_when_it_is_wanted() {
+    let (certificates, folder) = (Certificates::new(), folder());
+    for (fields, expected) in [
+        (json!({}), None),
+        (json!({"https_hsts": 31_536_000}), Some("max-age=31536000")),
+        // RFC 6797 §6.1.1: forget it.
+        (json!({"https_hsts": 0}), Some("max-age=0")),
+    ] {
+        let server = start(&certificates, &folder, fields);
+        let mut client =
+            Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
+        for target in ["/h/a.png", "/h/missing.png", "/-/health"] {
+            assert_eq!(client.get(target).header("Strict-Transport-Security"), expected, "{target}");
+            assert_eq!(server.get(target).header("Strict-Transport-Security"), None, "{target}");
+        }
+    }
+}
+
+#[test]
 fn https_strict_redirects_to_the_same_host_path_and_query() {
     let (certificates, folder) = (Certificates::new(), folder());
     let server = start(&certificates, &folder, json!({"https_strict": true}));
