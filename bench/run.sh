@@ -5,77 +5,38 @@
 # neighbours than wall time does. Rounds are interleaved and the median of them is reported.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=bench/lib.sh
+. bench/lib.sh
 
-ROUNDS=${ROUNDS:-5}
 PORT=18180
 PEER_PORT=18181
-RESULT=bench/results/summary.md
-work=$(mktemp -d)
-# nginx, started by root, drops to a user of its own.
-chmod 755 "$work"
-pids=()
-stop() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    rm -rf "$work"
-}
-trap stop EXIT
+RESULT=$RESULTS/summary.md
 
-for tool in wrk nginx curl; do
-    command -v "$tool" >/dev/null || { echo "bench: needs $tool (apt-get install wrk nginx-light curl)" >&2; exit 1; }
-done
+need wrk:wrk nginx:nginx-light curl:curl pgrep:procps
 
-cat >"$work/config.json" <<JSON
+cat >"$work/edge.json" <<JSON
 {"handlers": [{"name": "s", "directory": "examples/pictures", "cache_path": "$work/cache", "output_format": "jpg"}],
- "address": "127.0.0.1", "http_port": $PORT}
+ "address": "127.0.0.1", "http_port": $PORT, "limits": {"connections_per_address": 5000}}
 JSON
-./s3imageserver -c "$work/config.json" 2>"$work/log" &
-pids+=($!)
-server=$!
-for _ in $(seq 100); do grep -q listening "$work/log" && break; sleep 0.05; done
+start_edge edge http
+server=$started
 renderer=$(pgrep -P "$server")
 
 base="http://127.0.0.1:$PORT/s"
 hit="$base/photo.jpg?w=600&h=400&q=60"
+peer_hit="http://127.0.0.1:$PEER_PORT/hit.jpg"
 mkdir -p "$work/www"
 curl -sf -o "$work/www/hit.jpg" "$hit"
-etag=$(curl -sfI "$hit" | tr -d '\r' | awk 'tolower($1) == "etag:" {print $2}')
 size=$(stat -c %s "$work/www/hit.jpg")
 
-cat >"$work/nginx.conf" <<NGINX
-worker_processes 2; daemon off; pid $work/nginx.pid; error_log $work/nginx.log;
-events { worker_connections 1024; }
-http { access_log $work/access.log; sendfile on; tcp_nopush on; keepalive_requests 1000000000;
-  client_body_temp_path $work/b; proxy_temp_path $work/p; fastcgi_temp_path $work/f; uwsgi_temp_path $work/u; scgi_temp_path $work/s;
-  open_file_cache max=1000; server { listen 127.0.0.1:$PEER_PORT; root $work/www; etag on; } }
-NGINX
-nginx -c "$work/nginx.conf" 2>>"$work/nginx.log" &
-pids+=($!)
-peer=$!
-for _ in $(seq 100); do curl -sf -o /dev/null "http://127.0.0.1:$PEER_PORT/hit.jpg" && break; sleep 0.05; done
-curl -sf -o "$work/peer.jpg" "http://127.0.0.1:$PEER_PORT/hit.jpg"
+{ nginx_head nginx && echo "server { listen 127.0.0.1:$PEER_PORT; } }"; } >"$work/nginx.conf"
+start_nginx nginx "$peer_hit"
+peer=$started
+curl -sf -o "$work/peer.jpg" "$peer_hit"
 cmp "$work/peer.jpg" "$work/www/hit.jpg"
-
-# CPU ticks (10 ms) of a process and its children.
-ticks() {
-    local total=0 pid
-    for pid in "$1" $(pgrep -P "$1" || true); do
-        total=$((total + $(awk '{print $14 + $15}' "/proc/$pid/stat")))
-    done
-    echo "$total"
-}
-rss() { awk '/VmRSS/ {printf "%.1f", $2 / 1024}' "/proc/$1/status"; }
-median() { sort -n | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
-
-# µs of CPU a request and requests a second: load PID URL [header]
-load() {
-    local before requests report
-    before=$(ticks "$1")
-    report=$(wrk -t1 -c64 -d2 ${3:+-H "$3"} "$2")
-    requests=$(awk '/requests in/ {print $1}' <<<"$report")
-    awk -v t=$(($(ticks "$1") - before)) -v n="$requests" 'BEGIN {printf "%.2f ", t * 10000 / n}'
-    awk '/Requests\/sec/ {printf "%.0f\n", $2}' <<<"$report"
-}
+# nginx's own entity tag differs from ours.
+etag=$(etag "$hit")
+peer_etag=$(etag "$peer_hit")
 
 # ms of CPU an uncached request: cold NUMBER-OF-REQUESTS FIRST-WIDTH OPTIONS
 cold() {
@@ -91,12 +52,10 @@ cold() {
 edge_idle=$(rss "$server")
 renderer_idle=$(rss "$renderer")
 for ((round = 0; round < ROUNDS; round++)); do
-    load "$server" "$hit" >>"$work/hit"
-    load "$peer" "http://127.0.0.1:$PEER_PORT/hit.jpg" >>"$work/peer"
-    load "$server" "$hit" "If-None-Match: $etag" >>"$work/304"
-    # nginx's own entity tag differs from ours.
-    peer_etag=$(curl -sfI "http://127.0.0.1:$PEER_PORT/hit.jpg" | tr -d '\r' | awk 'tolower($1) == "etag:" {print $2}')
-    load "$peer" "http://127.0.0.1:$PEER_PORT/hit.jpg" "If-None-Match: $peer_etag" >>"$work/peer304"
+    load "$server" 2 "$hit" >>"$work/hit"
+    load "$peer" 2 "$peer_hit" >>"$work/peer"
+    load "$server" 2 "$hit" "If-None-Match: $etag" >>"$work/304"
+    load "$peer" 2 "$peer_hit" "If-None-Match: $peer_etag" >>"$work/peer304"
     cold 60 $((300 + round * 60)) 'h=200&f=jpg' >>"$work/cold-jpg"
     cold 60 $((300 + round * 60)) 'h=200&f=webp' >>"$work/cold-webp"
     cold 30 $((300 + round * 30)) 'h=200&f=avif' >>"$work/cold-avif"
@@ -107,10 +66,8 @@ for i in $(seq 1000); do
 done >"$work/mixed"
 curl -sf --parallel --parallel-max 16 -K "$work/mixed" >/dev/null 2>&1
 
-column() { awk -v c="$2" '{print $c}' "$work/$1" | median; }
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f", a / b}'; }
 row() { echo "| $1 | $(column "$2" 1) | $(column "$3" 1) | $(ratio "$(column "$2" 1)" "$(column "$3" 1)") | $(column "$2" 2) | $(column "$3" 2) | $(ratio "$(column "$2" 2)" "$(column "$3" 2)") |"; }
-mkdir -p bench/results
+mkdir -p "$RESULTS"
 {
     echo "# Summary"
     echo

@@ -1,0 +1,146 @@
+# What run.sh and edge.sh share. They source it in the repository's root; it makes a folder $work that goes away, and
+# stops every process in $pids, by its id, when the script ends however it ends.
+# shellcheck shell=bash
+
+# An ordinary user's path has no nginx.
+PATH=$PATH:/usr/sbin
+ROUNDS=${ROUNDS:-5}
+SERVER=${SERVER:-./s3imageserver}
+RESULTS=${RESULTS:-bench/results}
+work=$(mktemp -d)
+# nginx, started by root, drops to a user of its own.
+chmod 755 "$work"
+pids=()
+
+fail() {
+    printf '%s\n' "bench: $*" >&2
+    exit 1
+}
+
+# end PID…: SIGTERM, and SIGKILL for what is still there after five seconds.
+end() {
+    local pid
+    for pid in "$@"; do kill "$pid" 2>/dev/null || true; done
+    for _ in $(seq 100); do
+        kill -0 "$@" 2>/dev/null || break
+        sleep 0.05
+    done
+    for pid in "$@"; do kill -KILL "$pid" 2>/dev/null || true; done
+    wait "$@" 2>/dev/null || true
+    forget "$@"
+}
+# forget PID…: they have ended, and their ids may become somebody else's.
+forget() {
+    local pid kept=()
+    for pid in "${pids[@]}"; do
+        [[ " $* " == *" $pid "* ]] || kept+=("$pid")
+    done
+    pids=("${kept[@]}")
+}
+stop() {
+    trap - EXIT
+    [ ${#pids[@]} -eq 0 ] || end "${pids[@]}"
+    rm -rf "$work"
+}
+trap stop EXIT
+
+# need TOOL:PACKAGE…: installs the Debian packages of the tools that are missing.
+need() {
+    local tool missing=() root=()
+    for tool in "$@"; do command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}"); done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || fail "these are missing, and there is no apt-get to install them: ${missing[*]}"
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || fail "these are missing, and there is neither root nor sudo: ${missing[*]}"
+        root=(sudo)
+    fi
+    printf 'installing %s\n' "${missing[*]}"
+    if ! {
+        "${root[@]}" apt-get update &&
+            "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+    } >"$work/apt.log" 2>&1 </dev/null; then
+        tail -n 30 "$work/apt.log" >&2
+        fail "apt could not install the packages"
+    fi
+    # Debian starts what it installs; nobody asked for a web server on port 80.
+    if [[ " ${missing[*]} " == *" nginx-light "* && -d /run/systemd/system ]]; then
+        "${root[@]}" systemctl disable --now nginx >/dev/null 2>&1 || true
+    fi
+}
+
+# wait_for COMMAND…: until it succeeds, half a minute at most.
+wait_for() {
+    for _ in $(seq 600); do
+        if "$@" >/dev/null 2>&1; then return 0; fi
+        sleep 0.05
+    done
+    tail -n 5 "$work"/*.log >&2
+    fail "waited in vain: $*"
+}
+
+# start_edge NAME http|https: with $work/NAME.json, all it says in $work/NAME.log; its process is $started.
+start_edge() {
+    "$SERVER" -c "$work/$1.json" 2>"$work/$1.log" &
+    started=$!
+    pids+=("$started")
+    wait_for grep -q "listening on $2:" "$work/$1.log"
+}
+
+# start_nginx NAME URL: with $work/NAME.conf, answering at the URL; its process is $started.
+start_nginx() {
+    nginx -e "$work/$1.log" -c "$work/$1.conf" &
+    started=$!
+    pids+=("$started")
+    wait_for curl -sfk -o /dev/null "$2"
+}
+
+# The parts of an nginx configuration that are the same everywhere: nginx_head NAME.
+nginx_head() {
+    cat <<NGINX
+worker_processes 2; daemon off; pid $work/$1.pid; error_log $work/$1.log;
+events { worker_connections 4096; }
+http { sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000000;
+  client_body_temp_path $work/$1.b; proxy_temp_path $work/$1.p; fastcgi_temp_path $work/$1.f;
+  uwsgi_temp_path $work/$1.u; scgi_temp_path $work/$1.s;
+  open_file_cache max=1000; open_file_cache_valid 60s; access_log $work/$1.access; root $work/www; etag on;
+NGINX
+}
+
+etag() { curl -sfkI "$1" | tr -d '\r' | awk 'tolower($1) == "etag:" {print $2}'; }
+
+# A process and its children.
+family() {
+    echo "$1"
+    pgrep -P "$1" || true
+}
+
+# CPU ticks (10 ms) of a process and its children.
+ticks() {
+    local total=0 pid
+    for pid in $(family "$1"); do
+        total=$((total + $(awk '{print $14 + $15}' "/proc/$pid/stat")))
+    done
+    echo "$total"
+}
+
+# Resident MB of processes, added up.
+rss() {
+    local pid
+    for pid in "$@"; do cat "/proc/$pid/status"; done | awk '/VmRSS/ {kb += $2} END {printf "%.1f", kb / 1024}'
+}
+
+median() { sort -n | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
+# column FILE NUMBER: the median of a column of $work/FILE.
+column() { awk -v c="$2" '{print $c}' "$work/$1" | median; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f", a / b}'; }
+
+# µs of CPU a request and requests a second, 64 connections kept alive: load PID SECONDS URL [header]
+load() {
+    local before requests report
+    before=$(ticks "$1")
+    report=$(wrk -t1 -c64 -d"$2" ${4:+-H "$4"} "$3")
+    if grep -e Non-2xx -e 'Socket errors' <<<"$report" >&2; then fail "not every request of $3 was answered"; fi
+    requests=$(awk '/requests in/ {print $1}' <<<"$report")
+    awk -v t=$(($(ticks "$1") - before)) -v n="$requests" 'BEGIN {printf "%.2f ", t * 10000 / n}'
+    awk '/Requests\/sec/ {printf "%.0f\n", $2}' <<<"$report"
+}
