@@ -32,8 +32,9 @@ test: native ## check the formatting, lint, run all tests
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo test --locked
 
-bench: build ## measure against nginx in one run; writes bench/results/summary.md (needs wrk, nginx, curl)
+bench: build ## measure against nginx; writes bench/results (installs wrk, nginx, curl; 7 minutes)
 	bench/run.sh
+	bench/edge.sh
 
 native: cargo ## install Debian's packages and build the C libraries (once; 3 to 5 minutes on 2 cores)
 	@native/build.sh

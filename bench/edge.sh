@@ -158,7 +158,8 @@ memory() { echo "$(rss "$loaded") $(rss "$(pgrep -P "$loaded")")"; }
 overload() {
     paced 18206 "$HIT" >>"$work/calm"
     paced 18220 /hit.jpg >>"$work/calm-peer"
-    hold "$CLIENT" busy 127.0.0.1:18206 /s/photo.jpg "$CLIENTS" $((round * 7000))
+    # These clients stand for other machines too: they get what processor time is left.
+    hold nice -n 19 "$CLIENT" busy 127.0.0.1:18206 /s/photo.jpg "$CLIENTS" $((round * 7000))
     paced 18206 "$HIT" >>"$work/busy"
     memory >>"$work/memory-busy"
     paced 18220 /hit.jpg >>"$work/busy-peer"
@@ -225,6 +226,7 @@ latency() {
         wanted="≤ $5"
     fi
     echo "| $1 | $calm | $busy | $(ratio "$busy" "$calm") ($(spread "$3" "$2" "$4")) | $wanted | $reached |"
+    case $1 in *p99.9) return ;; esac # only in the table: on its scale nothing else would be seen
     printf 'latency\t%s\t%s\t%s\t%s\n' "$1" "$calm" "$busy" "$reached" >>"$work/plot"
 }
 share() { awk '{n += $3} END {printf "%.1f %%", n * 100 / NR}' "$work/$1"; }

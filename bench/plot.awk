@@ -25,7 +25,7 @@ function line(x, top, bottom, look) {
 END {
     if (!widest || !slowest) { print "plot.awk: nothing to draw" >"/dev/stderr"; exit 1 }
     top = 62
-    below = top + r * step + 64
+    below = top + r * step + 84
     printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 %d\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#222\">\n", below + l * step + 36
     print "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>"
     words(20, 26, "start", "Ratio to nginx", " font-size=\"16\" font-weight=\"bold\"")
