@@ -52,6 +52,11 @@ impl<N: Clone + Eq + Hash, R: Clone> Flights<N, R> {
         }
     }
 
+    /// Whether this is being made right now, so that a request for it needs no place of its own.
+    pub fn is_under_way(&self, name: &N) -> bool {
+        self.lock().contains_key(name)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<N, Arc<Flight<R>>>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }

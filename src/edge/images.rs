@@ -159,7 +159,9 @@ impl Images {
             return Some(Answer { response, cache: Some("hit"), error: None });
         }
         if !asked.may_wait {
-            return None;
+            // A thread that is told so at once is a thread too many, above all when there are many to be told.
+            let is_refused = self.renderer.is_full() && !self.flights.is_under_way(&name);
+            return is_refused.then(overloaded);
         }
         let target = format!("{}?{}", key::to_path(&asked.route.handler.route, &name.key), name.options);
         let failed =

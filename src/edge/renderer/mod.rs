@@ -113,6 +113,11 @@ impl Renderer {
         (self.limits.queue_timeout + self.limits.render_timeout) * 2 + VERDICT_PATIENCE
     }
 
+    /// Whether a question that came now would be [`Trouble::Overloaded`] at once.
+    pub fn is_full(&self) -> bool {
+        self.shared.queue.is_full()
+    }
+
     /// Asks for a path and canonical query, waiting for a free connection as long as the limits say.
     pub fn ask(&self, target: &str) -> Result<Picture, Trouble> {
         self.ask_within(target, self.limits.queue_timeout)

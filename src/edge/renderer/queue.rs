@@ -85,6 +85,12 @@ impl Queue {
         None
     }
 
+    /// Whether whoever comes now would be sent away.
+    pub fn is_full(&self) -> bool {
+        let state = self.lock();
+        state.idle.is_empty() && state.waiting.len() >= self.most_waiting
+    }
+
     /// A connection to a generation that is no longer asked is closed here.
     pub fn give_back(&self, connection: Connection) {
         let mut state = self.lock();
