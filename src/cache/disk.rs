@@ -1,16 +1,4 @@
-//! The disk cache: one file an entry, written by the renderer, read by the edge.
-//!
-//! ```text
-//! {cache_path}/v1/{2 hex}/{2 hex}/{28 hex: source}/{32 hex: options}
-//!
-//! magic "S3IS\0\0\0\x01" │ u32 length of the description │ 8 bytes of its SHA-256 │ description (JSON) │ picture
-//! ```
-//!
-//! The folder is named by a hash over handler and key, the file by a hash over the options that change the
-//! bytes: no name is made from what a client sent, and all renditions of one original lie together. An entry
-//! appears by `rename` and is never written in place, so a reader sees all of it or nothing. The description
-//! says which picture this is, how long it is and what its SHA-256 is; a reader checks all of it and takes an
-//! entry that does not match for one that is not there.
+//! One handler's view of a cache folder.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -21,60 +9,24 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::entry::{self, Description, FIXED, damaged, description_length, parse_description};
+use super::layout::{EntryId, VERSION};
+use super::{Name, Picture, hexadecimal, unix_milliseconds};
 
 use crate::config::CacheTime;
 use crate::format::Format;
 use crate::report::{OnceAMinute, say};
 
-const MAGIC: &[u8; 8] = b"S3IS\0\0\0\x01";
-/// The folder of this layout; another version gets another folder and never misreads this one's.
-const VERSION: &str = "v1";
-/// Magic, length and checksum of the description.
-const FIXED: usize = 8 + 4 + 8;
-/// No description is longer: keys are at most 1024 bytes.
-const LONGEST_DESCRIPTION: usize = 16 << 10;
 /// Read at once with the description, so that a usual entry costs one read.
 const FIRST_READ: usize = 64 << 10;
 /// Read when the picture itself is probably not needed: a usual description fits.
 const DESCRIPTION_READ: usize = 1 << 10;
 /// How many entries are remembered as verified before the memory is emptied.
 const MOST_VERIFIED: usize = 1 << 16;
-
-/// What is cached: a handler's original and what was done to it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Name {
-    /// [`crate::config::Handler::identity`]
-    pub handler: String,
-    /// The original's key.
-    pub key: String,
-    /// The canonical query.
-    pub options: String,
-}
-
-/// A picture as it is sent, with what its answer needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
-    /// The encoded picture.
-    pub bytes: Vec<u8>,
-    /// Its format.
-    pub format: Format,
-    /// SHA-256 of the bytes, in hexadecimal: the strong `ETag`.
-    pub sha256: String,
-    /// When the original last changed, if the origin says so, in Unix seconds.
-    pub last_modified: Option<u64>,
-}
-
-impl Picture {
-    /// A picture from its bytes.
-    pub fn new(bytes: Vec<u8>, format: Format, last_modified: Option<SystemTime>) -> Picture {
-        let sha256 = hexadecimal(&Sha256::digest(&bytes));
-        Picture { bytes, format, sha256, last_modified: last_modified.map(unix_seconds) }
-    }
-}
 
 /// What an entry is looked up for. It decides how much is read at once and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,21 +35,6 @@ pub enum Need {
     Picture,
     /// Most likely its description alone: HEAD, or a condition that most likely holds.
     Description,
-}
-
-/// Everything about an entry that is not its bytes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Description {
-    handler: String,
-    key: String,
-    options: String,
-    format: String,
-    sha256: String,
-    length: u64,
-    last_modified: Option<u64>,
-    source_etag: Option<String>,
-    /// Milliseconds since 1970.
-    stored: u64,
 }
 
 /// One handler's cache on disk.
@@ -162,17 +99,7 @@ impl DiskCache {
     }
 
     fn path(&self, name: &Name) -> PathBuf {
-        let mut source = Sha256::new();
-        source.update(name.handler.as_bytes());
-        source.update([0]);
-        source.update(name.key.as_bytes());
-        let source = hexadecimal(&source.finalize()[..16]);
-        let options = hexadecimal(&Sha256::digest(name.options.as_bytes())[..16]);
-        let mut path = self.root.join(&source[..2]);
-        path.push(&source[2..4]);
-        path.push(&source[4..]);
-        path.push(options);
-        path
+        EntryId::of(name).path(&self.root)
     }
 
     /// The entry of this name, unless there is none, it has expired, or it is damaged; a damaged one is removed.
@@ -257,7 +184,7 @@ impl DiskCache {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let path = self.path(name);
         let folder = path.parent().ok_or_else(|| io::Error::other("an entry has a folder"))?;
-        let description = serde_json::to_vec(&Description {
+        let head = entry::head(&Description {
             handler: name.handler.clone(),
             key: name.key.clone(),
             options: name.options.clone(),
@@ -268,12 +195,6 @@ impl DiskCache {
             source_etag: source_etag.map(str::to_owned),
             stored: unix_milliseconds(SystemTime::now()),
         })?;
-        let mut head = Vec::with_capacity(FIXED + description.len());
-        head.extend_from_slice(MAGIC);
-        let length = u32::try_from(description.len()).map_err(io::Error::other)?;
-        head.extend_from_slice(&length.to_le_bytes());
-        head.extend_from_slice(&Sha256::digest(&description)[..8]);
-        head.extend_from_slice(&description);
 
         // Process ids repeat, in containers above all, and a killed process leaves its file behind.
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -375,52 +296,10 @@ impl Entry<'_> {
     }
 }
 
-fn description_length(start: &[u8]) -> io::Result<usize> {
-    let rest = start.strip_prefix(MAGIC).ok_or_else(|| damaged("is not a cache entry"))?;
-    let (length, _) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("is too short"))?;
-    match u32::from_le_bytes(*length) as usize {
-        length if length > LONGEST_DESCRIPTION => Err(damaged("has too long a description")),
-        length => Ok(length),
-    }
-}
-
-fn parse_description(start: &[u8]) -> io::Result<(Description, usize)> {
-    let end = FIXED + description_length(start)?;
-    let checksum = start.get(FIXED - 8..FIXED).ok_or_else(|| damaged("is too short"))?;
-    let description = start.get(FIXED..end).ok_or_else(|| damaged("is too short"))?;
-    if Sha256::digest(description)[..8] != *checksum {
-        return Err(damaged("has a damaged description"));
-    }
-    Ok((serde_json::from_slice(description)?, end))
-}
-
-fn damaged(how: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the entry {how}"))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
-}
-
-/// Whole seconds since 1970; a time before is 1970.
-pub fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
-}
-
-fn unix_milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
 
     struct Folder(PathBuf);
 

@@ -1,0 +1,78 @@
+//! The disk cache: one file an entry, written by the renderer, read by the edge.
+//!
+//! ```text
+//! {cache_path}/v1/{2 hex}/{2 hex}/{28 hex: source}/{32 hex: options}
+//!
+//! magic "S3IS\0\0\0\x01" │ u32 length of the description │ 8 bytes of its SHA-256 │ description (JSON) │ picture
+//! ```
+//!
+//! The folder is named by a hash over handler and key, the file by a hash over the options that change the
+//! bytes: no name is made from what a client sent, and all renditions of one original lie together. An entry
+//! appears by `rename` and is never written in place, so a reader sees all of it or nothing. The description
+//! says which picture this is, how long it is and what its SHA-256 is; a reader checks all of it and takes an
+//! entry that does not match for one that is not there.
+
+mod disk;
+mod entry;
+mod layout;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+pub use disk::{DiskCache, Entry, Need, Witness};
+pub use layout::EntryId;
+
+use crate::format::Format;
+
+/// What is cached: a handler's original and what was done to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    /// [`crate::config::Handler::identity`]
+    pub handler: String,
+    /// The original's key.
+    pub key: String,
+    /// The canonical query.
+    pub options: String,
+}
+
+/// A picture as it is sent, with what its answer needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// The encoded picture.
+    pub bytes: Vec<u8>,
+    /// Its format.
+    pub format: Format,
+    /// SHA-256 of the bytes, in hexadecimal: the strong `ETag`.
+    pub sha256: String,
+    /// When the original last changed, if the origin says so, in Unix seconds.
+    pub last_modified: Option<u64>,
+}
+
+impl Picture {
+    /// A picture from its bytes.
+    pub fn new(bytes: Vec<u8>, format: Format, last_modified: Option<SystemTime>) -> Picture {
+        let sha256 = hexadecimal(&Sha256::digest(&bytes));
+        Picture { bytes, format, sha256, last_modified: last_modified.map(unix_seconds) }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Whole seconds since 1970; a time before is 1970.
+pub fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+pub(crate) fn unix_milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
