@@ -309,6 +309,9 @@ impl Connection {
         let is_head = request.method == Method::Head;
         let body = if is_head { &[] } else { answer.response.body.bytes() };
         self.give_time(body.len(), &site);
+        let access_log = site.access_log;
+        // A client may take its time from here on, and an old site must not wait for it.
+        drop(site);
         let mut sent = 0;
         let result = self.stream.send(scratch.head.as_bytes(), body, &mut sent);
         if let Err(error) = &result
@@ -320,7 +323,7 @@ impl Connection {
             self.unsent = Some(Box::new(Unsent { answer, head, sent, ending, log }));
             return Ok(true);
         }
-        if site.access_log {
+        if access_log {
             let line = Line {
                 client: client.address,
                 method: request.method_name,
@@ -334,7 +337,6 @@ impl Connection {
 
     /// Goes on with an answer where it stopped.
     fn send_rest(&mut self, mut unsent: Box<Unsent>, patience: Patience, edge: &Edge) -> io::Result<()> {
-        let site = edge.site.get();
         let body = if unsent.log.is_head { &[] } else { unsent.answer.response.body.bytes() };
         let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
         if patience == Patience::Nothing
@@ -343,7 +345,7 @@ impl Connection {
             self.unsent = Some(unsent);
             return Ok(());
         }
-        if site.access_log {
+        if edge.site.get().access_log {
             let line = Line {
                 client: unsent.log.client,
                 method: &unsent.log.method,
