@@ -14,7 +14,7 @@ use super::access_log::AccessLog;
 use super::connections::Connections;
 use super::listener::{Endpoint, Listener};
 use super::poller::Pollers;
-use super::renderer::Renderer;
+use super::renderer::{PrivateFolder, Renderer};
 use super::site::{CurrentSite, Site};
 use super::tls::{self, Tls};
 use super::{Edge, privileges};
@@ -37,6 +37,8 @@ struct Server<'l> {
     listeners: Vec<Listener>,
     tls: Option<Arc<Tls>>,
     user: Option<String>,
+    /// Of every renderer that may still be there, those of former configurations too.
+    folders: Vec<Arc<PrivateFolder>>,
 }
 
 /// Serves until SIGTERM or SIGINT and returns the exit status.
@@ -74,7 +76,8 @@ impl<'l> Server<'l> {
         });
         edge.pollers.start(&edge)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
-        let server = Server { load, validator, edge, listeners, tls, user: config.user.clone() };
+        let (user, folders) = (config.user.clone(), vec![folder(&edge)]);
+        let server = Server { load, validator, edge, listeners, tls, user, folders };
         for listener in &server.listeners {
             server.open(listener)?;
         }
@@ -129,6 +132,9 @@ impl<'l> Server<'l> {
         let https_port = https_port(kept.chain(&added));
         let old = self.edge.site.replace(Site::new(&config, self.validator, renderer, https_port));
         drop(old);
+        // Whose renderers are gone has removed its folder.
+        self.folders.retain(|folder| Arc::strong_count(folder) > 1);
+        self.folders.push(folder(&self.edge));
         for listener in &added {
             self.open(listener).map_err(failed)?;
         }
@@ -158,7 +164,7 @@ impl<'l> Server<'l> {
             left = lifecycle.wait_until_idle(STEP);
             waited += STEP;
         }
-        self.edge.site.get().images.renderer().clean_up();
+        self.folders.iter().for_each(|folder| folder.remove());
         self.edge.log.flush();
         match left {
             0 => say!("stopped"),
@@ -177,6 +183,10 @@ fn next_stop(signals: &Receiver<i32>, patience: Duration) -> bool {
             other => return other.is_ok(),
         }
     }
+}
+
+fn folder(edge: &Edge) -> Arc<PrivateFolder> {
+    Arc::clone(edge.site.get().images.renderer().folder())
 }
 
 fn renderer(config: &Config, text: String) -> io::Result<Renderer> {
