@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ServerConfig;
 
-use super::access_log::Line;
+use super::access_log::{self, Line};
 use super::connections::Place;
 use super::greeting::{self, Greeting};
 use super::images::Answer;
@@ -309,7 +309,7 @@ impl Connection {
         let is_head = request.method == Method::Head;
         let body = if is_head { &[] } else { answer.response.body.bytes() };
         self.give_time(body.len(), &site);
-        let access_log = site.access_log;
+        let is_logged = site.access_log;
         // A client may take its time from here on, and an old site must not wait for it.
         drop(site);
         let mut sent = 0;
@@ -323,14 +323,14 @@ impl Connection {
             self.unsent = Some(Box::new(Unsent { answer, head, sent, ending, log }));
             return Ok(true);
         }
-        if access_log {
+        if is_logged {
             let line = Line {
                 client: client.address,
                 method: request.method_name,
                 target: request.target,
                 ..self.line(&answer, body.len(), &result)
             };
-            edge.log.add(&line, now);
+            access_log::add(&line, now);
         }
         self.answered(result, ending).map(|()| true)
     }
@@ -352,7 +352,7 @@ impl Connection {
                 target: &unsent.log.target,
                 ..self.line(&unsent.answer, body.len(), &result)
             };
-            edge.log.add(&line, SystemTime::now());
+            access_log::add(&line, SystemTime::now());
         }
         self.answered(result, unsent.ending)?;
         self.wait_for_request(&[]);
@@ -375,7 +375,7 @@ impl Connection {
         let result = self.stream.send(scratch.head.as_bytes(), body, &mut 0);
         if site.access_log {
             let line = Line { client: self.peer, ..self.line(&answer, body.len(), &result) };
-            edge.log.add(&line, now);
+            access_log::add(&line, now);
         }
         self.farewell();
     }

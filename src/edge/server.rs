@@ -10,7 +10,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::access_log::AccessLog;
 use super::connections::Connections;
 use super::listener::{Endpoint, Listener};
 use super::poller::Pollers;
@@ -20,6 +19,7 @@ use super::tls::{self, Tls};
 use super::{Edge, privileges};
 use crate::TokenValidator;
 use crate::config::{Config, ConfigError, Handler};
+use crate::outlet;
 use crate::report::say;
 use crate::wire::Setup;
 
@@ -64,6 +64,7 @@ impl<'l> Server<'l> {
         listeners: Vec<Listener>,
         tls: Option<Arc<Tls>>,
     ) -> io::Result<(Server<'l>, Receiver<i32>)> {
+        outlet::start()?;
         let signals = signals()?;
         raise_file_limit();
         let site = Site::new(config, validator, renderer(config, text)?, https_port(&listeners));
@@ -72,7 +73,6 @@ impl<'l> Server<'l> {
             lifecycle: Arc::default(),
             pollers: Pollers::new()?,
             connections: Arc::new(Connections::new()),
-            log: AccessLog::start()?,
         });
         edge.pollers.start(&edge)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
@@ -165,7 +165,6 @@ impl<'l> Server<'l> {
             waited += STEP;
         }
         self.folders.iter().for_each(|folder| folder.remove());
-        self.edge.log.flush();
         match left {
             0 => say!("stopped"),
             left => say!("stopped with {left} requests unfinished"),
