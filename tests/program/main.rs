@@ -22,6 +22,7 @@ mod replacement;
 mod resize;
 mod s3;
 mod sockets;
+mod stderr;
 mod stop;
 mod support;
 mod token;
