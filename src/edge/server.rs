@@ -117,7 +117,7 @@ impl<'l> Server<'l> {
             |error: io::Error| ConfigError { path: "s3imageserver".into(), message: error.to_string() };
         let wanted = Endpoint::of(&config);
         let added = wanted.iter().filter(|endpoint| !self.is_open(endpoint)).cloned();
-        let added = added.map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let added = added.map(|endpoint| self.bind(endpoint)).collect::<Result<Vec<_>, _>>()?;
         let renderer = renderer(&config, text).map_err(failed)?;
         match (&config.https, &self.tls) {
             (Some(https), Some(tls)) => tls.reload(https)?,
@@ -141,6 +141,18 @@ impl<'l> Server<'l> {
         self.listeners.retain(|listener| wanted.contains(listener.endpoint()));
         self.listeners.extend(added);
         Ok(())
+    }
+
+    fn bind(&self, endpoint: Endpoint) -> Result<Listener, ConfigError> {
+        let is_ours = self.listeners.iter().any(|listener| listener.blocks(&endpoint));
+        Listener::bind(endpoint).map_err(|error| match is_ours {
+            // The old one can't be closed before the new one is known to work.
+            true => {
+                let message = format!("{}, by this server itself: it takes a restart", error.message);
+                ConfigError { message, ..error }
+            }
+            false => error,
+        })
     }
 
     fn is_open(&self, endpoint: &Endpoint) -> bool {
