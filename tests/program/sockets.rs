@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -70,9 +71,18 @@ fn a_unix_socket_and_a_port_are_both_served() {
     server.log.line_with("listening on deep/run.sock");
     server.get("/h/a.png").ok();
     Client::connect_unix(&path).get("/h/a.png").ok();
-    // Also by its whole name.
-    server.reload_well(with(&folder, json!({"http_socket": path})));
-    Client::connect_unix(&path).get("/h/a.png").ok();
+    // What is open already can't be opened by another name.
+    for (more, field) in [
+        (json!({"http_socket": path}), "http_socket"),
+        (json!({"http_port": server.http().port()}), "http_port"),
+        (json!({"http_port": server.http().port(), "address": "0.0.0.0"}), "http_port"),
+    ] {
+        let said = server.reload(with(&folder, more));
+        let expected = "is already in use, by this server itself: it takes a restart; the old one stays";
+        assert!(said.contains(&format!(" {field}: ")) && said.ends_with(expected), "{said}");
+        server.get("/h/a.png").ok();
+        Client::connect_unix(&path).get("/h/a.png").ok();
+    }
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
     assert!(!path.exists());
@@ -109,6 +119,25 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
     assert!(is_socket(&path));
     drop(other);
 
+    // Of one that is too busy to accept.
+    fs::remove_file(&path).unwrap();
+    let busy = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&busy, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&busy, 0).unwrap();
+    let _first = UnixStream::connect(&path).unwrap();
+    let output = Setup::new(config(&path)).run();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(is_socket(&path));
+
+    // Of a logger.
+    fs::remove_file(&path).unwrap();
+    let logger = UnixDatagram::bind(&path).unwrap();
+    let output = Setup::new(config(&path)).run();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("it is a socket of another kind") && is_socket(&path), "{said}");
+    drop((busy, logger));
+
     // What is no socket.
     let (file, directory, link) =
         (place.put("file", b"text"), place.path().join("directory"), place.path().join("link"));
@@ -142,7 +171,9 @@ fn a_socket_that_another_server_has_put_in_our_sockets_place_is_not_removed() {
 #[test]
 fn peers_on_a_trusted_unix_socket_are_believed() {
     let folder = folder();
-    for (trusted, expected) in [(json!(["unix:"]), "192.0.2.7"), (json!(["127.0.0.1"]), "-"), (json!([]), "-")] {
+    for (trusted, expected) in
+        [(json!(["unix:"]), "192.0.2.7"), (json!(["127.0.0.1"]), "-"), (json!([]), "-")]
+    {
         let more = json!({"http_socket": "run.sock", "trusted_proxies": trusted});
         let server = Server::start(with(&folder, more));
         let path = server.folder().path().join("run.sock");
@@ -192,10 +223,7 @@ fn one_address_or_every_address_of_both_families() {
         (None, "http://*:", true, has_ipv6()),
     ];
     if has_ipv6() {
-        cases.extend([
-            (Some("::1"), "http://[::1]:", false, true),
-            (Some("::"), "http://*:", true, true),
-        ]);
+        cases.extend([(Some("::1"), "http://[::1]:", false, true), (Some("::"), "http://*:", true, true)]);
     }
     for (address, shown, has_four, has_six) in cases {
         let mut config = with(&folder, json!({"http_port": 0, "limits": {"connections_per_address": 2}}));
