@@ -131,7 +131,8 @@ pub fn greet(
         Err(error) => return greeting::log(peer, &error),
     };
     drop(site);
-    let (client, secure) = (greeted.client.or(peer), tls.is_some());
+    let client = greeted.client.or(peer);
+    let secure = tls.is_some() && greeted.greeting == Greeting::Expected;
     let stream = match (greeted.greeting, tls) {
         (Greeting::Expected, Some(config)) => Stream::handshaken(config, socket),
         _ => Ok(Stream::Plain(socket)),
