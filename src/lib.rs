@@ -26,6 +26,7 @@ mod format;
 mod key;
 mod network;
 mod options;
+mod outlet;
 mod report;
 mod wire;
 
@@ -71,7 +72,10 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
         Ok(Command::Serve(path)) => {
             render::warn();
             match edge::run(&|| load(&path), validator) {
-                Ok(status) => exit(status),
+                Ok(status) => {
+                    outlet::flush();
+                    exit(status)
+                }
                 Err(error) => refuse(&error),
             }
         }

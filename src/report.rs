@@ -1,16 +1,17 @@
 //! Sentences for the operator, one line each on standard error.
 
 use std::fmt::Arguments;
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Writes one line whole. A standard error that can't be written (a closed pipe, a full disk) must not cost a
-/// request, which is why this is not `eprintln!`: that would panic.
+use crate::outlet;
+
+/// Writes one line whole. A standard error that can't be written (a closed pipe, a full disk) or takes nothing must not
+/// cost a request, which is why this is not `eprintln!`: that would panic, or wait.
 pub fn line(sentence: Arguments) {
     let mut line = visible(&sentence.to_string());
     line.push('\n');
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    outlet::sentence(line.as_bytes());
 }
 
 /// A sentence may hold a key or what a decoder said of a picture; neither may look like another line or command a

@@ -1,111 +1,25 @@
 //! One line a request on standard error.
 //!
 //! `time client method target status bytes milliseconds hit|miss|- error|-`
-//!
-//! Lines are gathered in memory and written by a thread of their own a few milliseconds later, many at once: a
-//! request pays no system call for its line, and a standard error that takes nothing costs lines and no request.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::key::decode_query;
+use crate::outlet;
 
-/// How long lines are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(10);
-/// More bytes than this are not kept for a standard error that takes nothing.
-const MOST_BYTES: usize = 1 << 20;
-
-/// Where lines go.
-#[derive(Clone, Debug, Default)]
-pub struct AccessLog(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    gathered: Mutex<Gathered>,
-    filled: Condvar,
-    /// Held while a batch is written, so that batches stay in order.
-    output: Mutex<Vec<u8>>,
-}
-
-#[derive(Debug, Default)]
-struct Gathered {
-    lines: Vec<u8>,
-    lost: u64,
-    writer_waits: bool,
-}
-
-impl AccessLog {
-    /// A log with its writing thread.
-    pub fn start() -> io::Result<AccessLog> {
-        let log = AccessLog::default();
-        let writer = log.clone();
-        thread::Builder::new().name("access-log".into()).spawn(move || writer.write_for_ever())?;
-        Ok(log)
+/// Adds a line.
+pub fn add(line: &Line, now: SystemTime) {
+    thread_local! {
+        /// One buffer a connection's thread, so that nothing is formatted under a lock.
+        static BUFFER: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
     }
-
-    /// Adds a line.
-    pub fn add(&self, line: &Line, now: SystemTime) {
-        thread_local! {
-            /// One buffer a connection's thread, so that nothing is formatted under the lock.
-            static BUFFER: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
-        }
-        BUFFER.with_borrow_mut(|buffer| {
-            buffer.clear();
-            line.format(now, buffer);
-            self.push(buffer.as_bytes());
-        });
-    }
-
-    fn push(&self, line: &[u8]) {
-        let mut gathered = self.gathered();
-        if gathered.lines.len() + line.len() > MOST_BYTES {
-            gathered.lost += 1;
-            return;
-        }
-        gathered.lines.extend_from_slice(line);
-        if std::mem::take(&mut gathered.writer_waits) {
-            drop(gathered);
-            self.0.filled.notify_one();
-        }
-    }
-
-    fn write_for_ever(&self) {
-        loop {
-            let mut gathered = self.gathered();
-            gathered.writer_waits = true;
-            let is_empty = |gathered: &mut Gathered| gathered.lines.is_empty();
-            drop(self.0.filled.wait_while(gathered, is_empty).unwrap_or_else(PoisonError::into_inner));
-            thread::sleep(GATHER);
-            self.flush();
-        }
-    }
-
-    /// Writes what has been gathered.
-    pub fn flush(&self) {
-        let mut batch = self.0.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let lost = {
-            let mut gathered = self.gathered();
-            gathered.writer_waits = false;
-            std::mem::swap(&mut gathered.lines, &mut batch);
-            std::mem::take(&mut gathered.lost)
-        };
-        if lost > 0 {
-            // Writing to a Vec can't fail.
-            let _ =
-                writeln!(batch, "access log: {lost} lines were lost, standard error takes them too slowly");
-        }
-        // A log that can't be written must not cost a request.
-        let _ = io::stderr().lock().write_all(&batch);
-        batch.clear();
-    }
-
-    fn gathered(&self) -> MutexGuard<'_, Gathered> {
-        self.0.gathered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        line.format(now, buffer);
+        outlet::line(buffer.as_bytes());
+    });
 }
 
 /// What there is to say about one request.
@@ -274,15 +188,5 @@ mod tests {
     #[test]
     fn control_characters_make_no_line() {
         assert!(line("/h/\u{1b}[0m\u{85} x").contains("/h/\\u{1b}[0m\\u{85}\\u{20}x "));
-    }
-
-    #[test]
-    fn a_log_that_nobody_takes_is_bounded_and_says_what_it_lost() {
-        let log = AccessLog::default();
-        let line = [b'x'; 1000];
-        (0..2000).for_each(|_| log.push(&line));
-        let gathered = log.gathered();
-        assert!(gathered.lines.len() <= MOST_BYTES && gathered.lines.len() > MOST_BYTES - 1000);
-        assert_eq!(gathered.lost as usize, 2000 - gathered.lines.len() / 1000);
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ServerConfig;
 
-use super::access_log::Line;
+use super::access_log::{self, Line};
 use super::connections::Place;
 use super::greeting::{self, Greeting};
 use super::images::Answer;
@@ -131,7 +131,8 @@ pub fn greet(
         Err(error) => return greeting::log(peer, &error),
     };
     drop(site);
-    let (client, secure) = (greeted.client.or(peer), tls.is_some());
+    let client = greeted.client.or(peer);
+    let secure = tls.is_some() && greeted.greeting == Greeting::Expected;
     let stream = match (greeted.greeting, tls) {
         (Greeting::Expected, Some(config)) => Stream::handshaken(config, socket),
         _ => Ok(Stream::Plain(socket)),
@@ -309,6 +310,9 @@ impl Connection {
         let is_head = request.method == Method::Head;
         let body = if is_head { &[] } else { answer.response.body.bytes() };
         self.give_time(body.len(), &site);
+        let is_logged = site.access_log;
+        // A client may take its time from here on, and an old site must not wait for it.
+        drop(site);
         let mut sent = 0;
         let result = self.stream.send(scratch.head.as_bytes(), body, &mut sent);
         if let Err(error) = &result
@@ -320,21 +324,20 @@ impl Connection {
             self.unsent = Some(Box::new(Unsent { answer, head, sent, ending, log }));
             return Ok(true);
         }
-        if site.access_log {
+        if is_logged {
             let line = Line {
                 client: client.address,
                 method: request.method_name,
                 target: request.target,
                 ..self.line(&answer, body.len(), &result)
             };
-            edge.log.add(&line, now);
+            access_log::add(&line, now);
         }
         self.answered(result, ending).map(|()| true)
     }
 
     /// Goes on with an answer where it stopped.
     fn send_rest(&mut self, mut unsent: Box<Unsent>, patience: Patience, edge: &Edge) -> io::Result<()> {
-        let site = edge.site.get();
         let body = if unsent.log.is_head { &[] } else { unsent.answer.response.body.bytes() };
         let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
         if patience == Patience::Nothing
@@ -343,14 +346,14 @@ impl Connection {
             self.unsent = Some(unsent);
             return Ok(());
         }
-        if site.access_log {
+        if edge.site.get().access_log {
             let line = Line {
                 client: unsent.log.client,
                 method: &unsent.log.method,
                 target: &unsent.log.target,
                 ..self.line(&unsent.answer, body.len(), &result)
             };
-            edge.log.add(&line, SystemTime::now());
+            access_log::add(&line, SystemTime::now());
         }
         self.answered(result, unsent.ending)?;
         self.wait_for_request(&[]);
@@ -373,7 +376,7 @@ impl Connection {
         let result = self.stream.send(scratch.head.as_bytes(), body, &mut 0);
         if site.access_log {
             let line = Line { client: self.peer, ..self.line(&answer, body.len(), &result) };
-            edge.log.add(&line, now);
+            access_log::add(&line, now);
         }
         self.farewell();
     }

@@ -4,14 +4,16 @@ use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustls::ServerConfig;
 
 use super::Edge;
@@ -44,6 +46,8 @@ pub enum Endpoint {
 pub struct Listener {
     endpoint: Endpoint,
     bound: Arc<Bound>,
+    /// Device and inode of a Unix socket's file.
+    file: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -67,6 +71,11 @@ impl Endpoint {
         http.into_iter().chain(https).chain(unix).collect()
     }
 
+    fn file(&self) -> Option<(u64, u64)> {
+        let Endpoint::Unix(path) = self else { return None };
+        fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
+
     fn field(&self) -> &'static str {
         match self {
             Endpoint::Http(..) => "http_port",
@@ -87,9 +96,19 @@ impl Listener {
         };
         match socket {
             Ok(socket) => {
-                Ok(Listener { endpoint, bound: Arc::new(Bound { socket, closed: AtomicBool::new(false) }) })
+                let file = endpoint.file();
+                let bound = Arc::new(Bound { socket, closed: AtomicBool::new(false) });
+                Ok(Listener { endpoint, bound, file })
             }
             Err(error) => Err(not_bound(&endpoint, &error)),
+        }
+    }
+
+    /// Whether this is what stands in the way of another endpoint: the same port by another name.
+    pub fn blocks(&self, other: &Endpoint) -> bool {
+        match other {
+            Endpoint::Http(_, port) | Endpoint::Https(_, port) => self.port() == Some(*port),
+            Endpoint::Unix(_) => self.file.is_some() && self.file == other.file(),
         }
     }
 
@@ -121,14 +140,17 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.bound.closed.store(true, Ordering::SeqCst);
+        // Before it is closed: afterwards another server may put its own in its place. Or it has done so already.
+        if let Endpoint::Unix(path) = &self.endpoint
+            && self.file == self.endpoint.file()
+        {
+            let _ = fs::remove_file(path);
+        }
         // Linux wakes the blocked `accept`, and refuses new connections from here on.
         let _ = match &self.bound.socket {
             ListeningSocket::Tcp(listener) => rustix::net::shutdown(listener, rustix::net::Shutdown::Both),
             ListeningSocket::Unix(listener) => rustix::net::shutdown(listener, rustix::net::Shutdown::Both),
         };
-        if let Endpoint::Unix(path) = &self.endpoint {
-            let _ = fs::remove_file(path);
-        }
     }
 }
 
@@ -162,14 +184,25 @@ fn bind_tcp(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
 /// left behind is replaced; one that is listened at, or another file, is not.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
-        if UnixStream::connect(path).is_ok() {
-            return Err(ErrorKind::AddrInUse.into());
-        }
+        prove_abandoned(path)?;
         fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
     Ok(listener)
+}
+
+/// An error unless nobody listens at this socket. It does not wait: somebody may listen and be too busy to accept.
+fn prove_abandoned(path: &Path) -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
+        Err(Errno::CONNREFUSED) => Ok(()),
+        Ok(()) | Err(Errno::AGAIN) => Err(ErrorKind::AddrInUse.into()),
+        // That of a logger, for example.
+        Err(Errno::PROTOTYPE) => Err(io::Error::other("it is a socket of another kind")),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn not_bound(endpoint: &Endpoint, error: &io::Error) -> ConfigError {

@@ -30,7 +30,6 @@ use std::thread;
 
 use crate::config::{Config, ConfigError};
 use crate::report::say;
-use access_log::AccessLog;
 use connections::Connections;
 use lifecycle::Lifecycle;
 use poller::Pollers;
@@ -45,7 +44,6 @@ pub struct Edge {
     lifecycle: Arc<Lifecycle>,
     connections: Arc<Connections>,
     pollers: Pollers,
-    log: AccessLog,
 }
 
 /// Enough for a TLS handshake; the pages that are never touched cost nothing.

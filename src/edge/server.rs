@@ -10,16 +10,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::access_log::AccessLog;
 use super::connections::Connections;
 use super::listener::{Endpoint, Listener};
 use super::poller::Pollers;
-use super::renderer::Renderer;
+use super::renderer::{PrivateFolder, Renderer};
 use super::site::{CurrentSite, Site};
 use super::tls::{self, Tls};
 use super::{Edge, privileges};
 use crate::TokenValidator;
 use crate::config::{Config, ConfigError, Handler};
+use crate::outlet;
 use crate::report::say;
 use crate::wire::Setup;
 
@@ -37,6 +37,8 @@ struct Server<'l> {
     listeners: Vec<Listener>,
     tls: Option<Arc<Tls>>,
     user: Option<String>,
+    /// Of every renderer that may still be there, those of former configurations too.
+    folders: Vec<Arc<PrivateFolder>>,
 }
 
 /// Serves until SIGTERM or SIGINT and returns the exit status.
@@ -62,6 +64,7 @@ impl<'l> Server<'l> {
         listeners: Vec<Listener>,
         tls: Option<Arc<Tls>>,
     ) -> io::Result<(Server<'l>, Receiver<i32>)> {
+        outlet::start()?;
         let signals = signals()?;
         raise_file_limit();
         let site = Site::new(config, validator, renderer(config, text)?, https_port(&listeners));
@@ -70,11 +73,11 @@ impl<'l> Server<'l> {
             lifecycle: Arc::default(),
             pollers: Pollers::new()?,
             connections: Arc::new(Connections::new()),
-            log: AccessLog::start()?,
         });
         edge.pollers.start(&edge)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
-        let server = Server { load, validator, edge, listeners, tls, user: config.user.clone() };
+        let (user, folders) = (config.user.clone(), vec![folder(&edge)]);
+        let server = Server { load, validator, edge, listeners, tls, user, folders };
         for listener in &server.listeners {
             server.open(listener)?;
         }
@@ -114,7 +117,7 @@ impl<'l> Server<'l> {
             |error: io::Error| ConfigError { path: "s3imageserver".into(), message: error.to_string() };
         let wanted = Endpoint::of(&config);
         let added = wanted.iter().filter(|endpoint| !self.is_open(endpoint)).cloned();
-        let added = added.map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let added = added.map(|endpoint| self.bind(endpoint)).collect::<Result<Vec<_>, _>>()?;
         let renderer = renderer(&config, text).map_err(failed)?;
         match (&config.https, &self.tls) {
             (Some(https), Some(tls)) => tls.reload(https)?,
@@ -129,12 +132,27 @@ impl<'l> Server<'l> {
         let https_port = https_port(kept.chain(&added));
         let old = self.edge.site.replace(Site::new(&config, self.validator, renderer, https_port));
         drop(old);
+        // Whose renderers are gone has removed its folder.
+        self.folders.retain(|folder| Arc::strong_count(folder) > 1);
+        self.folders.push(folder(&self.edge));
         for listener in &added {
             self.open(listener).map_err(failed)?;
         }
         self.listeners.retain(|listener| wanted.contains(listener.endpoint()));
         self.listeners.extend(added);
         Ok(())
+    }
+
+    fn bind(&self, endpoint: Endpoint) -> Result<Listener, ConfigError> {
+        let is_ours = self.listeners.iter().any(|listener| listener.blocks(&endpoint));
+        Listener::bind(endpoint).map_err(|error| match is_ours {
+            // The old one can't be closed before the new one is known to work.
+            true => {
+                let message = format!("{}, by this server itself: it takes a restart", error.message);
+                ConfigError { message, ..error }
+            }
+            false => error,
+        })
     }
 
     fn is_open(&self, endpoint: &Endpoint) -> bool {
@@ -158,8 +176,7 @@ impl<'l> Server<'l> {
             left = lifecycle.wait_until_idle(STEP);
             waited += STEP;
         }
-        self.edge.site.get().images.renderer().clean_up();
-        self.edge.log.flush();
+        self.folders.iter().for_each(|folder| folder.remove());
         match left {
             0 => say!("stopped"),
             left => say!("stopped with {left} requests unfinished"),
@@ -177,6 +194,10 @@ fn next_stop(signals: &Receiver<i32>, patience: Duration) -> bool {
             other => return other.is_ok(),
         }
     }
+}
+
+fn folder(edge: &Edge) -> Arc<PrivateFolder> {
+    Arc::clone(edge.site.get().images.renderer().folder())
 }
 
 fn renderer(config: &Config, text: String) -> io::Result<Renderer> {

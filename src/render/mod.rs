@@ -19,7 +19,7 @@ use std::process::exit;
 use std::sync::Arc;
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{self, Config, ConfigError};
 use crate::report::say;
@@ -57,7 +57,7 @@ pub fn run(socket: &Path) -> i32 {
 fn start(socket: &Path) -> io::Result<()> {
     child::end_with_edge()?;
     child::yield_to_edge();
-    ignore_stop_signals()?;
+    ignore_signals()?;
     let mut edge = BufReader::new(io::stdin());
     let setup = wire::receive_setup(&mut edge)?;
     let config = config::parse_resolved(&setup.text, &setup.resolved).map_err(io::Error::other)?;
@@ -73,10 +73,10 @@ fn start(socket: &Path) -> io::Result<()> {
     })
 }
 
-/// A service manager sends SIGTERM to every process of a service. When the renderer ends is the edge's to
-/// decide, which still needs it for the requests in flight.
-fn ignore_stop_signals() -> io::Result<()> {
-    for signal in [SIGTERM, SIGINT] {
+/// A service manager sends SIGTERM, or SIGHUP for a reload, to every process of a service. When the renderer ends is
+/// the edge's to decide, which still needs it for the requests in flight.
+fn ignore_signals() -> io::Result<()> {
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, Arc::default())?;
     }
     Ok(())

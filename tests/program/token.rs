@@ -11,7 +11,7 @@ use crate::support::pictures::{self, RED, size_of};
 use crate::support::server::{PROGRAM, Server, Setup};
 
 /// Where Cargo puts the example when it builds the tests.
-fn example() -> PathBuf {
+pub fn example() -> PathBuf {
     let path = Path::new(PROGRAM).with_file_name("examples").join("token");
     assert!(path.is_file(), "{} is missing: `cargo build --example token` makes it", path.display());
     path

@@ -26,7 +26,7 @@ use crate::error::{Code, Failure};
 use crate::wire::Setup;
 use blame::{Blame, Standing};
 use connection::Lost;
-use folder::PrivateFolder;
+pub use folder::PrivateFolder;
 use quarantine::{Pass, Quarantine};
 use queue::Queue;
 use supervisor::{Event, Supervisor};
@@ -97,9 +97,9 @@ impl Renderer {
         Ok(Renderer { shared, events, folder, limits: limits.clone() })
     }
 
-    /// Removes what would outlive the process; the renderer itself ends with it.
-    pub fn clean_up(&self) {
-        self.folder.remove();
+    /// What would outlive the process; the renderer itself ends with it.
+    pub fn folder(&self) -> &Arc<PrivateFolder> {
+        &self.folder
     }
 
     /// Replaces the renderer by a new one. Nobody who waits for the old one loses anything.

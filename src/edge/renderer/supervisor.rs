@@ -156,6 +156,7 @@ impl Supervisor {
         if let Some(running) = self.current.take() {
             self.shared.queue.forget(running.generation.number());
         }
+        self.folder.remove();
     }
 
     /// How long nothing happens by itself.

@@ -1,7 +1,9 @@
 //! A client that sends exactly the bytes it is told to and reads answers strictly.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +15,32 @@ use super::PATIENCE;
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
+/// What lies below the stream.
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn set_read_timeout(&self, time: Duration) {
+        match self {
+            Socket::Tcp(socket) => socket.set_read_timeout(Some(time)).unwrap(),
+            Socket::Unix(socket) => socket.set_read_timeout(Some(time)).unwrap(),
+        }
+    }
+
+    fn finish_sending(&self) {
+        match self {
+            Socket::Tcp(socket) => socket.shutdown(Shutdown::Write).unwrap(),
+            Socket::Unix(socket) => socket.shutdown(Shutdown::Write).unwrap(),
+        }
+    }
+}
+
 /// One connection.
 pub struct Client {
     stream: Box<dyn Stream>,
-    socket: TcpStream,
+    socket: Socket,
     /// Read from the stream and not yet part of an answer.
     pending: Vec<u8>,
 }
@@ -41,8 +65,23 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> 
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Client {
-        let socket = Client::socket(address).unwrap();
-        Client { stream: Box::new(socket.try_clone().unwrap()), socket, pending: Vec::new() }
+        Client::try_connect(address).unwrap()
+    }
+
+    /// As `connect`, for a server that may not listen there.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Client> {
+        let socket = Client::socket(address)?;
+        let stream = Box::new(socket.try_clone()?);
+        Ok(Client { stream, socket: Socket::Tcp(socket), pending: Vec::new() })
+    }
+
+    /// To a Unix socket.
+    pub fn connect_unix(path: &Path) -> Client {
+        let socket = UnixStream::connect(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        let stream = Box::new(socket.try_clone().unwrap());
+        Client { stream, socket: Socket::Unix(socket), pending: Vec::new() }
     }
 
     pub fn connect_tls(
@@ -50,14 +89,26 @@ impl Client {
         name: &'static str,
         config: Arc<ClientConfig>,
     ) -> io::Result<Client> {
-        let socket = Client::socket(address)?;
+        Client::connect_tls_after(address, b"", name, config)
+    }
+
+    /// As `connect_tls`, with some bytes in front of the handshake.
+    pub fn connect_tls_after(
+        address: SocketAddr,
+        first: &[u8],
+        name: &'static str,
+        config: Arc<ClientConfig>,
+    ) -> io::Result<Client> {
+        let mut socket = Client::socket(address)?;
+        socket.write_all(first)?;
         let name = ServerName::try_from(name).unwrap();
         let mut connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
         let mut stream = socket.try_clone()?;
         while connection.is_handshaking() {
             connection.complete_io(&mut stream)?;
         }
-        Ok(Client { stream: Box::new(StreamOwned::new(connection, stream)), socket, pending: Vec::new() })
+        let stream = Box::new(StreamOwned::new(connection, stream));
+        Ok(Client { stream, socket: Socket::Tcp(socket), pending: Vec::new() })
     }
 
     fn socket(address: SocketAddr) -> io::Result<TcpStream> {
@@ -80,7 +131,7 @@ impl Client {
 
     /// Tells the server that no more requests come, while answers can still be read.
     pub fn finish_sending(&self) {
-        self.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        self.socket.finish_sending();
     }
 
     pub fn get(&mut self, target: &str) -> Answer {
@@ -138,6 +189,12 @@ impl Client {
         Ok(count)
     }
 
+    /// Waits until an answer has begun to come.
+    #[track_caller]
+    pub fn wait_for_first_bytes(&mut self) {
+        assert!(!self.pending.is_empty() || self.fill().unwrap() > 0, "closed instead of answered");
+    }
+
     /// Waits until the server closes the connection, and fails if it sends anything before.
     #[track_caller]
     pub fn expect_closed(&mut self) {
@@ -159,9 +216,9 @@ impl Client {
 
     /// Whether the server says nothing for this long.
     pub fn is_quiet_for(&mut self, time: Duration) -> bool {
-        self.socket.set_read_timeout(Some(time)).unwrap();
+        self.socket.set_read_timeout(time);
         let outcome = self.fill();
-        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.socket.set_read_timeout(PATIENCE);
         outcome.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 }

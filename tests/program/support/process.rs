@@ -26,6 +26,13 @@ impl Process {
             .collect()
     }
 
+    /// The processes whose parent has not yet waited for their end are counted as well.
+    pub fn children_and_dead(parent: u32) -> usize {
+        let numbers = fs::read_dir("/proc").unwrap().flatten();
+        let ids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.filter_map(Stat::of).filter(|stat| stat.parent == parent).count()
+    }
+
     pub fn lives(&self) -> bool {
         Stat::of(self.id).is_some_and(|stat| stat.lives && stat.started == self.started)
     }
@@ -33,6 +40,28 @@ impl Process {
     /// The processor time that it has used, in hundredths of a second.
     pub fn work(&self) -> u64 {
         Stat::of(self.id).map_or(0, |stat| stat.work)
+    }
+
+    /// A process that runs now.
+    pub fn of(id: u32) -> Process {
+        Process { id, started: Stat::of(id).unwrap().started }
+    }
+
+    /// The bytes of memory that it has.
+    pub fn resident(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.id)).unwrap();
+        let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * rustix::param::page_size() as u64
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.id)).unwrap().count()
+    }
+
+    /// How many files it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.id)).unwrap().count()
     }
 
     /// How far it steps back behind others.

@@ -37,10 +37,28 @@ pub fn command(program: &Path, folder: &Path) -> Command {
     command
 }
 
+/// A configuration for a test: on a free port of the loopback interface where it says nothing else, and on none where
+/// there is only `http_socket`.
+fn completed(config: Value) -> Value {
+    let mut base = json!({"address": "127.0.0.1", "http_port": 0});
+    if config.get("http_socket").is_some() {
+        base = json!({});
+    }
+    let mut config = merged(base, config);
+    // Every client of a test has the same address.
+    let limits = config.as_object_mut().unwrap().entry("limits").or_insert_with(|| json!({}));
+    if let Some(limits) = limits.as_object_mut() {
+        limits.entry("connections_per_address").or_insert_with(|| json!(100_000));
+    }
+    config
+}
+
 /// A program about to be started.
 pub struct Setup {
     program: PathBuf,
     config: String,
+    /// Whether it is going to listen on a port for HTTP.
+    has_port: bool,
     /// Whether it is going to listen for HTTPS as well.
     https: bool,
     environment: Vec<(String, String)>,
@@ -50,19 +68,16 @@ pub struct Setup {
 impl Setup {
     /// With a configuration, to which a free port of the loopback interface is added where it names none.
     pub fn new(config: Value) -> Setup {
-        let mut config = merged(json!({"address": "127.0.0.1", "http_port": 0}), config);
-        // Every client of a test has the same address.
-        let limits = config.as_object_mut().unwrap().entry("limits").or_insert_with(|| json!({}));
-        if let Some(limits) = limits.as_object_mut() {
-            limits.entry("connections_per_address").or_insert_with(|| json!(100_000));
-        }
-        Setup::verbatim(&config.to_string(), config["https_enabled"] == true)
+        let config = completed(config);
+        let has_port = config.get("http_port").is_some();
+        Setup { has_port, ..Setup::verbatim(&config.to_string(), config["https_enabled"] == true) }
     }
 
     /// With a configuration text to which nothing is added.
     pub fn verbatim(text: &str, https: bool) -> Setup {
         let config = text.to_owned();
-        Setup { program: PROGRAM.into(), config, https, environment: Vec::new(), folder: Folder::new() }
+        let (environment, folder) = (Vec::new(), Folder::new());
+        Setup { program: PROGRAM.into(), config, has_port: true, https, environment, folder }
     }
 
     /// Another program built on the library.
@@ -87,7 +102,8 @@ impl Setup {
         &self.folder
     }
 
-    fn command(&self) -> Command {
+    /// The command that starts it, for a test with a hand of its own in that.
+    pub fn command(&self) -> Command {
         let path = self.folder.put("config.json", self.config.as_bytes());
         let mut command = command(&self.program, self.folder.path());
         command.arg("-c").arg(path).envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -108,7 +124,11 @@ impl Setup {
         let log = Log::of(child.stderr.take().unwrap());
         let mut server =
             Server { child, http: None, https: None, log, renderers: Vec::new(), folder: self.folder };
-        server.http = Some(server.log.address("http"));
+        if self.has_port {
+            server.http = Some(server.log.address("http"));
+        } else {
+            server.log.line_with("listening on ");
+        }
         if self.https {
             server.https = Some(server.log.address("https"));
         }
@@ -161,7 +181,7 @@ impl Server {
     }
 
     pub fn http(&self) -> SocketAddr {
-        self.http.unwrap()
+        self.http.expect("it listens on no port for http")
     }
 
     pub fn https(&self) -> SocketAddr {
@@ -211,6 +231,60 @@ impl Server {
         self.child.id()
     }
 
+    /// Gives it another configuration and tells it so. Returns what it says to that.
+    #[track_caller]
+    pub fn reload(&self, config: Value) -> String {
+        self.reload_text(&completed(config).to_string())
+    }
+
+    /// As `reload`, with a configuration text to which nothing is added.
+    #[track_caller]
+    pub fn reload_text(&self, text: &str) -> String {
+        const SAID: &str = "the configuration was read again";
+        let said = || self.log.lines().into_iter().filter(|line| line.starts_with(SAID));
+        let before = said().count();
+        self.folder.put("config.json", text.as_bytes());
+        self.hang_up();
+        let mut verdict = None;
+        eventually("the configuration is read again", || {
+            verdict = said().nth(before);
+            verdict.is_some()
+        });
+        verdict.unwrap()
+    }
+
+    /// As `reload`, with a configuration that is taken.
+    #[track_caller]
+    pub fn reload_well(&self, config: Value) {
+        let said = self.reload(config);
+        assert!(said.ends_with("is in force"), "{said}");
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        process::send(self.id(), Signal::HUP);
+    }
+
+    /// The last address that it has begun to listen on whose name starts like this.
+    #[track_caller]
+    pub fn listening_on(&self, start: &str) -> SocketAddr {
+        let begins = format!("listening on {start}");
+        let mut address = None;
+        eventually("it listens there", || {
+            let lines = self.log.lines();
+            let line = lines.iter().rev().find(|line| line.starts_with(&begins));
+            let authority = line.and_then(|line| line.split_once("://")?.1.split_whitespace().next());
+            address = authority.and_then(|authority| authority.replace('*', "127.0.0.1").parse().ok());
+            address.is_some()
+        });
+        address.unwrap()
+    }
+
+    /// Its own process.
+    pub fn process(&self) -> Process {
+        Process::of(self.id())
+    }
+
     pub fn terminate(&self) {
         process::send(self.id(), Signal::TERM);
     }
@@ -231,7 +305,8 @@ impl Server {
         self.child.try_wait().unwrap().is_none()
     }
 
-    fn children(&self) -> Vec<Process> {
+    /// The children that live.
+    pub fn children(&self) -> Vec<Process> {
         Process::children_of(self.id())
     }
 

@@ -1,0 +1,271 @@
+//! Where it listens: `http_socket`, and addresses of both families.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::client::{Client, request};
+use crate::support::folder::Folder;
+use crate::support::merged;
+use crate::support::pictures;
+use crate::support::process;
+use crate::support::server::{Server, Setup};
+
+fn folder() -> Folder {
+    Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)))
+}
+
+fn with(folder: &Folder, more: Value) -> Value {
+    merged(json!({"handlers": [folder.handler()]}), more)
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+#[test]
+fn a_unix_socket_alone_is_served_and_removed_at_the_end() {
+    let folder = folder();
+    let mut server = Server::start(with(&folder, json!({"http_socket": "run.sock"})));
+    let path = server.folder().path().join("run.sock");
+    assert_eq!(server.log.line_with("listening on "), "listening on run.sock");
+    assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+    let mut client = Client::connect_unix(&path);
+    for _ in 0..3 {
+        client.get("/h/a.png?w=40").ok();
+        client.get("/h/missing.png").failed("not_found");
+    }
+    // Many at once, pipelined, and one that closes.
+    client.send(&request("GET", "/h/a.png?w=41", &[]).repeat(20));
+    (0..20).for_each(|_| drop(client.read().ok()));
+    client.get_with("/h/a.png", &[("Connection", "close")]).ok();
+    client.expect_closed();
+    let mut half = Client::connect_unix(&path);
+    half.send(&request("GET", "/h/a.png", &[]));
+    half.finish_sending();
+    half.read().ok();
+    half.expect_closed();
+    // Its log has no address to show.
+    assert_eq!(server.log.access("/h/a.png?w=40")[1], "-");
+    // No port has been opened: not even the default one is tried.
+    assert_eq!(server.log.lines().iter().filter(|line| line.starts_with("listening on ")).count(), 1);
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_unix_socket_and_a_port_are_both_served() {
+    let folder = folder();
+    let more = json!({"http_socket": "deep/run.sock", "http_port": 0, "address": "127.0.0.1"});
+    let setup = Setup::new(with(&folder, more)).file("deep/x", b"");
+    let path = setup.folder().path().join("deep/run.sock");
+    let mut server = setup.start();
+    server.log.line_with("listening on deep/run.sock");
+    server.get("/h/a.png").ok();
+    Client::connect_unix(&path).get("/h/a.png").ok();
+    // What is open already can't be opened by another name.
+    for (more, field) in [
+        (json!({"http_socket": path}), "http_socket"),
+        (json!({"http_port": server.http().port()}), "http_port"),
+        (json!({"http_port": server.http().port(), "address": "0.0.0.0"}), "http_port"),
+    ] {
+        let said = server.reload(with(&folder, more));
+        let expected = "is already in use, by this server itself: it takes a restart; the old one stays";
+        assert!(said.contains(&format!(" {field}: ")) && said.ends_with(expected), "{said}");
+        server.get("/h/a.png").ok();
+        Client::connect_unix(&path).get("/h/a.png").ok();
+    }
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
+    let folder = folder();
+    let config = |path: &Path| with(&folder, json!({"http_socket": path}));
+    let place = Folder::new();
+    let path = place.path().join("run.sock");
+
+    // Left by a server that was killed.
+    let mut killed = Server::start(config(&path));
+    process::send(killed.id(), Signal::KILL);
+    killed.wait();
+    assert!(is_socket(&path));
+    let server = Server::start(config(&path));
+    Client::connect_unix(&path).get("/h/a.png").ok();
+
+    // Of a server that lives.
+    let output = Setup::new(config(&path)).run();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("http_socket: ") && said.contains("is already in use"), "{said}");
+    Client::connect_unix(&path).get("/h/a.png").ok();
+    drop(server);
+
+    // Of another program, which does not answer.
+    fs::remove_file(&path).unwrap();
+    let other = UnixListener::bind(&path).unwrap();
+    let output = Setup::new(config(&path)).run();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(is_socket(&path));
+    drop(other);
+
+    // Of one that is too busy to accept.
+    fs::remove_file(&path).unwrap();
+    let busy = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&busy, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&busy, 0).unwrap();
+    let _first = UnixStream::connect(&path).unwrap();
+    let output = Setup::new(config(&path)).run();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(is_socket(&path));
+
+    // Of a logger.
+    fs::remove_file(&path).unwrap();
+    let logger = UnixDatagram::bind(&path).unwrap();
+    let output = Setup::new(config(&path)).run();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("it is a socket of another kind") && is_socket(&path), "{said}");
+    drop((busy, logger));
+
+    // What is no socket.
+    let (file, directory, link) =
+        (place.put("file", b"text"), place.path().join("directory"), place.path().join("link"));
+    fs::create_dir(&directory).unwrap();
+    std::os::unix::fs::symlink(place.path().join("nowhere"), &link).unwrap();
+    let nowhere = place.path().join("no/such/folder/run.sock");
+    let long = place.path().join("x".repeat(120));
+    for path in [&file, &directory, &link, &nowhere, &long] {
+        let output = Setup::new(config(path)).run();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("s3imageserver: http_socket: "), "{said}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"text");
+    assert!(directory.is_dir() && fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn a_socket_that_another_server_has_put_in_our_sockets_place_is_not_removed() {
+    let folder = folder();
+    let mut server = Server::start(with(&folder, json!({"http_socket": "run.sock"})));
+    let path = server.folder().path().join("run.sock");
+    fs::remove_file(&path).unwrap();
+    let other = UnixListener::bind(&path).unwrap();
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(UnixStream::connect(&path).is_ok());
+    drop(other);
+}
+
+#[test]
+fn peers_on_a_trusted_unix_socket_are_believed() {
+    let folder = folder();
+    for (trusted, expected) in
+        [(json!(["unix:"]), "192.0.2.7"), (json!(["127.0.0.1"]), "-"), (json!([]), "-")]
+    {
+        let more = json!({"http_socket": "run.sock", "trusted_proxies": trusted});
+        let server = Server::start(with(&folder, more));
+        let path = server.folder().path().join("run.sock");
+        let mut client = Client::connect_unix(&path);
+        client.get_with("/h/a.png?told", &[("X-Forwarded-For", "192.0.2.7")]).ok();
+        assert_eq!(server.log.access("/h/a.png?told")[1], expected, "{trusted}");
+    }
+    // And nobody else is, who comes by the port of the same server.
+    let more = json!({"http_socket": "run.sock", "http_port": 0, "address": "127.0.0.1", "trusted_proxies": ["unix:"]});
+    let server = Server::start(with(&folder, more));
+    server.get_with("/h/a.png?told", &[("X-Forwarded-For", "192.0.2.7")]).ok();
+    assert_eq!(server.log.access("/h/a.png?told")[1], "127.0.0.1");
+}
+
+#[test]
+fn a_proxy_header_on_a_trusted_unix_socket_is_required() {
+    let folder = folder();
+    let more = json!({"http_socket": "run.sock", "trusted_proxies": ["unix:"], "proxy_protocol": true});
+    let server = Server::start(with(&folder, more));
+    let path = server.folder().path().join("run.sock");
+    let mut client = Client::connect_unix(&path);
+    client.send(b"PROXY TCP4 192.0.2.9 127.0.0.1 1 2\r\n");
+    client.get("/h/a.png?told").ok();
+    assert_eq!(server.log.access("/h/a.png?told")[1], "192.0.2.9");
+    let mut without = UnixStream::connect(&path).unwrap();
+    without.write_all(&request("GET", "/h/a.png?untold", &[])).unwrap();
+    let mut answer = Vec::new();
+    // It may be reset, since what was sent is not read.
+    let _ = without.read_to_end(&mut answer);
+    assert_eq!(answer, b"");
+    server.log.line_with("http_socket is a trusted proxy, proxy_protocol is true");
+}
+
+fn has_ipv6() -> bool {
+    TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+#[test]
+fn one_address_or_every_address_of_both_families() {
+    let folder = folder();
+    let four = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let six = |port| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    // (address, what the log says, whether IPv4 and IPv6 are served)
+    let mut cases = vec![
+        (Some("127.0.0.1"), "http://127.0.0.1:", true, false),
+        (Some("0.0.0.0"), "http://*:", true, false),
+        (None, "http://*:", true, has_ipv6()),
+    ];
+    if has_ipv6() {
+        cases.extend([(Some("::1"), "http://[::1]:", false, true), (Some("::"), "http://*:", true, true)]);
+    }
+    for (address, shown, has_four, has_six) in cases {
+        let mut config = with(&folder, json!({"http_port": 0, "limits": {"connections_per_address": 2}}));
+        if let Some(address) = address {
+            config["address"] = json!(address);
+        }
+        let server = Setup::verbatim(&config.to_string(), false).start();
+        let port = server.listening_on(shown).port();
+        for (address, expected) in [(four(port), has_four), (six(port), has_six)] {
+            let client = Client::try_connect(address);
+            assert_eq!(client.is_ok(), expected, "{config} {address}");
+            let Ok(mut client) = client else { continue };
+            let target = format!("/h/a.png?{}", if address.is_ipv4() { "four" } else { "six" });
+            client.get(&target).ok();
+            // An IPv4 client is logged as what it is, on a socket for both too.
+            assert_eq!(server.log.access(&target)[1], address.ip().to_string());
+        }
+    }
+}
+
+#[test]
+fn an_ipv4_proxy_is_known_on_a_socket_of_both_families() {
+    let folder = folder();
+    let config = with(&folder, json!({"http_port": 0, "trusted_proxies": ["127.0.0.0/8"]}));
+    let server = Setup::verbatim(&config.to_string(), false).start();
+    server.get_with("/h/a.png?told", &[("X-Forwarded-For", "2001:db8::7")]).ok();
+    assert_eq!(server.log.access("/h/a.png?told")[1], "2001:db8::7");
+}
+
+#[test]
+fn a_port_in_use_is_refused_whatever_address_holds_it() {
+    let folder = folder();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    for address in [Some("127.0.0.1"), Some("0.0.0.0"), None] {
+        let mut config = with(&folder, json!({"http_port": port}));
+        if let Some(address) = address {
+            config["address"] = json!(address);
+        }
+        let output = Setup::verbatim(&config.to_string(), false).run();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("http_port: {port} is already in use")), "{said}");
+    }
+}
