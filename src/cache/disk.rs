@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::entry::{self, Description, FIXED, damaged, description_length, parse_description};
 use super::layout::{EntryId, VERSION};
+use super::walk::TEMPORARY;
 use super::{Name, Picture, hexadecimal, unix_milliseconds};
 
 use crate::config::CacheTime;
@@ -198,7 +199,7 @@ impl DiskCache {
 
         // Process ids repeat, in containers above all, and a killed process leaves its file behind.
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = folder.join(format!(".tmp-{:016x}-{number}", self.random));
+        let temporary = folder.join(format!("{TEMPORARY}{:016x}-{number}", self.random));
         let mut file = match File::create_new(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(folder)?;

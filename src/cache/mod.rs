@@ -15,6 +15,7 @@
 mod disk;
 mod entry;
 mod layout;
+mod walk;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 pub use disk::{DiskCache, Entry, Need, Witness};
 pub use layout::EntryId;
+pub use walk::{Found, OnDisk, bytes_on_disk, walk};
 
 use crate::format::Format;
 

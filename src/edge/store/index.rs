@@ -1,0 +1,157 @@
+//! What lies in a cache folder: how large each entry is and when it was last asked for.
+//!
+//! An entry takes 40 bytes and the map's room to grow, 94 bytes at the worst; it is found by the hashes that its path is
+//! made of, so that it can be removed without knowing what it is.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::cache::EntryId;
+
+/// A power of two. Growing one of so many maps holds the others up for nothing.
+const SHARDS: usize = 64;
+/// Sizes are counted in the blocks of `st_blocks`.
+pub const BLOCK: u64 = 512;
+/// How finely the last uses are told apart when the oldest are looked for.
+const BINS: usize = 4096;
+
+/// Every entry of one cache folder, as far as it is known.
+#[derive(Debug)]
+pub struct Index {
+    shards: Vec<RwLock<HashMap<EntryId, Record>>>,
+    blocks: AtomicU64,
+    entries: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Record {
+    /// Seconds of the index's own clock.
+    used: AtomicU32,
+    blocks: u32,
+}
+
+impl Index {
+    /// Nothing is known.
+    pub fn new() -> Index {
+        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
+        Index { shards, blocks: AtomicU64::new(0), entries: AtomicU64::new(0) }
+    }
+
+    /// The size of everything that is known, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.blocks.load(Ordering::Relaxed) * BLOCK
+    }
+
+    /// How many entries are known.
+    pub fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// An entry is there, with this size; it was last asked for at this second.
+    pub fn put(&self, id: EntryId, bytes: u64, used: u32) {
+        let blocks = u32::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
+        let mut shard = self.write(id);
+        match shard.insert(id, Record { used: AtomicU32::new(used), blocks }) {
+            Some(old) => {
+                self.blocks.fetch_sub(u64::from(old.blocks), Ordering::Relaxed);
+                // What was seen in the folder knows less than what was asked for meanwhile.
+                if let Some(record) = shard.get(&id) {
+                    record.used.fetch_max(old.used.load(Ordering::Relaxed), Ordering::Relaxed);
+                }
+            }
+            None => {
+                self.entries.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.blocks.fetch_add(u64::from(blocks), Ordering::Relaxed);
+    }
+
+    /// An entry was asked for at this second. Whether it is known.
+    pub fn touch(&self, id: EntryId, now: u32) -> bool {
+        match self.read(id).get(&id) {
+            None => false,
+            Some(record) => {
+                // Not written when it is right already: the cache line stays shared.
+                if record.used.load(Ordering::Relaxed) < now {
+                    record.used.store(now, Ordering::Relaxed);
+                }
+                true
+            }
+        }
+    }
+
+    /// An entry is gone. Whether it was known.
+    pub fn remove(&self, id: EntryId) -> bool {
+        match self.write(id).remove(&id) {
+            None => false,
+            Some(record) => {
+                self.blocks.fetch_sub(u64::from(record.blocks), Ordering::Relaxed);
+                self.entries.fetch_sub(1, Ordering::Relaxed);
+                true
+            }
+        }
+    }
+
+    /// The entries that were not asked for for the longest time, at least so many bytes of them and so many entries,
+    /// each with when it was last asked for.
+    pub fn oldest(&self, bytes: u64, entries: u64) -> Vec<(EntryId, u32)> {
+        let (mut first, mut last) = (u32::MAX, 0);
+        self.each(|_, used, _| (first, last) = (first.min(used), last.max(used)));
+        if first > last || (bytes == 0 && entries == 0) {
+            return Vec::new();
+        }
+        let width = (last - first) / BINS as u32 + 1;
+        let mut bins = vec![(0_u64, 0_u64); BINS];
+        self.each(|_, used, blocks| {
+            let bin = &mut bins[((used.max(first) - first) / width).min(BINS as u32 - 1) as usize];
+            *bin = (bin.0 + u64::from(blocks) * BLOCK, bin.1 + 1);
+        });
+        let (mut sum, mut count, mut newest) = (0, 0, first);
+        for (number, (bin_bytes, bin_entries)) in bins.into_iter().enumerate() {
+            newest = first.saturating_add(width.saturating_mul(number as u32 + 1) - 1);
+            (sum, count) = (sum + bin_bytes, count + bin_entries);
+            if sum >= bytes && count >= entries {
+                break;
+            }
+        }
+        let mut oldest = Vec::new();
+        let (mut sum, mut count) = (0, 0);
+        self.each(|id, used, blocks| {
+            if used <= newest {
+                oldest.push((id, used, blocks));
+            }
+        });
+        oldest.sort_unstable_by_key(|(_, used, _)| *used);
+        oldest
+            .into_iter()
+            .take_while(|(_, _, blocks)| {
+                let wanted = sum < bytes || count < entries;
+                (sum, count) = (sum + u64::from(*blocks) * BLOCK, count + 1);
+                wanted
+            })
+            .map(|(id, used, _)| (id, used))
+            .collect()
+    }
+
+    /// Every entry, in no order: its last use and its blocks.
+    fn each(&self, mut see: impl FnMut(EntryId, u32, u32)) {
+        for shard in &self.shards {
+            for (id, record) in &*shard.read().unwrap_or_else(PoisonError::into_inner) {
+                see(*id, record.used.load(Ordering::Relaxed), record.blocks);
+            }
+        }
+    }
+
+    fn shard(&self, id: EntryId) -> &RwLock<HashMap<EntryId, Record>> {
+        &self.shards[usize::from(id.source[0]) % SHARDS]
+    }
+
+    fn read(&self, id: EntryId) -> RwLockReadGuard<'_, HashMap<EntryId, Record>> {
+        self.shard(id).read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, id: EntryId) -> RwLockWriteGuard<'_, HashMap<EntryId, Record>> {
+        self.shard(id).write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,241 @@
+//! Keeps a cache folder within its bounds, from a thread of its own.
+//!
+//! It learns what lies there by going through the folder once at the start, slowly, and again each hour; what is
+//! written and asked for meanwhile it is told. What was not asked for for the longest time goes first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+use std::{io, thread};
+
+use super::index::Index;
+use crate::cache::{self, EntryId, Found};
+use crate::report::{OnceAMinute, say};
+
+/// How often the free space of the disk is looked at.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// How often the folder is gone through.
+const BETWEEN_WALKS: Duration = Duration::from_secs(3600);
+/// A walk rests for [`REST`] after so many entries: 20,000 a second at the most.
+const STRIDE: u32 = 200;
+const REST: Duration = Duration::from_millis(10);
+/// A file that was to become an entry is given up after this.
+const TEMPORARY_AGE: Duration = Duration::from_secs(600);
+/// So much of the bound is made free at once, that not every new entry costs a search for the oldest.
+const SLACK: u64 = 100;
+
+/// How large a folder may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// `cache_max_bytes`
+    pub max_bytes: Option<u64>,
+    /// `cache_min_free`: bytes that stay free on the disk.
+    pub min_free: u64,
+    /// How long after it was written an entry is of no use to anybody; `None` is never.
+    pub useful: Option<Duration>,
+}
+
+/// One cache folder.
+#[derive(Debug)]
+pub struct Keeper {
+    path: PathBuf,
+    bounds: Bounds,
+    index: Index,
+    started: Instant,
+    /// Whether the folder was gone through once.
+    is_complete: AtomicBool,
+    evicted: AtomicU64,
+    woken: Mutex<bool>,
+    wake: Condvar,
+    complaint: OnceAMinute,
+}
+
+impl Keeper {
+    /// Begins; the thread ends when the keeper is dropped.
+    pub fn start(path: &Path, bounds: Bounds) -> io::Result<Arc<Keeper>> {
+        let keeper = Arc::new(Keeper {
+            path: path.to_owned(),
+            bounds,
+            index: Index::new(),
+            started: Instant::now(),
+            is_complete: AtomicBool::new(false),
+            evicted: AtomicU64::new(0),
+            woken: Mutex::new(false),
+            wake: Condvar::new(),
+            complaint: OnceAMinute::default(),
+        });
+        let weak = Arc::downgrade(&keeper);
+        thread::Builder::new().name("cache-keeper".into()).spawn(move || run(&weak))?;
+        Ok(keeper)
+    }
+
+    /// The entry was asked for.
+    pub fn used(&self, id: EntryId) {
+        self.index.touch(id, self.now());
+    }
+
+    /// The entry was written and takes so many bytes of the disk.
+    pub fn stored(&self, id: EntryId, bytes: u64) {
+        self.index.put(id, bytes, self.now());
+        if self.bounds.max_bytes.is_some_and(|most| self.index.bytes() > most) {
+            self.nudge();
+        }
+    }
+
+    /// The entry is gone.
+    pub fn gone(&self, id: EntryId) {
+        self.index.remove(id);
+    }
+
+    /// Seconds since the start, and an hour more, so that what was there before can be older.
+    fn now(&self) -> u32 {
+        self.at(SystemTime::now())
+    }
+
+    /// Seconds since 2020, which fit until 2156; a clock that is set back makes entries younger for a while.
+    fn at(&self, time: SystemTime) -> u32 {
+        const START: u64 = 1_577_836_800;
+        u32::try_from(cache::unix_seconds(time).saturating_sub(START)).unwrap_or(u32::MAX)
+    }
+
+    fn nudge(&self) {
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*woken {
+            *woken = true;
+            self.wake.notify_one();
+        }
+    }
+
+    fn wait(&self) {
+        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wake.wait_timeout_while(woken, BETWEEN_LOOKS, |woken| !*woken);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// Removes what is too much. Only what is known can be removed; a walk finds the rest.
+    fn keep_bounds(&self) {
+        let mut bytes = 0;
+        if let Some(most) = self.bounds.max_bytes
+            && self.index.bytes() > most
+        {
+            bytes = self.index.bytes() - most + most / SLACK;
+        }
+        let mut entries = 0;
+        if let Ok(disk) = rustix::fs::statvfs(&self.path) {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            if free < self.bounds.min_free {
+                bytes = bytes.max(self.bounds.min_free - free + self.bounds.min_free / SLACK);
+            }
+            // As many inodes stay free in a hundred as an ordinary file system keeps for root in blocks.
+            let least = disk.f_files / 100;
+            if disk.f_files > 0 && disk.f_favail < least {
+                entries = least - disk.f_favail;
+            }
+        }
+        if bytes > 0 || entries > 0 {
+            self.evict(bytes, entries);
+        }
+    }
+
+    fn evict(&self, bytes: u64, entries: u64) {
+        let oldest = self.index.oldest(bytes, entries);
+        let root = self.path.join(cache::LAYOUT);
+        for (id, used) in oldest {
+            // Asked for since it was found to be old.
+            if self.index.last_use(id) != Some(used) {
+                continue;
+            }
+            let path = id.path(&root);
+            match fs::remove_file(&path) {
+                Ok(()) => drop(self.evicted.fetch_add(1, Ordering::Relaxed)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.complaint.line(format_args!("cache: {}: can't be removed: {error}", path.display()));
+                    continue;
+                }
+            }
+            self.index.remove(id);
+            if let Some(folder) = path.parent() {
+                // Fails, as it should, when there is something in it.
+                let _ = fs::remove_dir(folder);
+            }
+        }
+    }
+}
+
+fn run(keeper: &Weak<Keeper>) {
+    let mut walked: Option<Instant> = None;
+    loop {
+        let Some(keeper) = keeper.upgrade() else { return };
+        if walked.is_none_or(|at| at.elapsed() > BETWEEN_WALKS) {
+            walk(&keeper);
+            walked = Some(Instant::now());
+        }
+        keeper.keep_bounds();
+        keeper.wait();
+    }
+}
+
+/// Goes through the folder once.
+fn walk(keeper: &Arc<Keeper>) {
+    let now = SystemTime::now();
+    let mut seen = 0;
+    let result = cache::walk(&keeper.path, &mut |found| {
+        seen += 1;
+        if seen % STRIDE == 0 {
+            keeper.keep_bounds();
+            thread::sleep(REST);
+        }
+        keeper.see(found, now);
+        // Nobody but us holds it any more: the edge has ended or has another configuration.
+        Arc::strong_count(keeper) > 1
+    });
+    match result {
+        Ok(()) => keeper.is_complete.store(true, Ordering::Relaxed),
+        Err(error) => say!("cache: {}: can't be gone through: {error}", keeper.path.display()),
+    }
+    remove_other_layouts(&keeper.path);
+}
+
+impl Keeper {
+    fn see(&self, found: Found, now: SystemTime) {
+        let age = |time: Option<SystemTime>| time.and_then(|time| now.duration_since(time).ok());
+        match found {
+            Found::Entry(entry) => {
+                let is_useless = age(entry.written)
+                    .zip(self.bounds.useful)
+                    .is_some_and(|(age, useful)| age > useful);
+                if is_useless && fs::remove_file(&entry.path).is_ok() {
+                    self.index.remove(entry.id);
+                } else {
+                    let written = entry.written.map_or(0, |written| self.at(written));
+                    self.index.put(entry.id, entry.bytes, written);
+                }
+            }
+            Found::Temporary(path, written) if age(written).is_some_and(|age| age > TEMPORARY_AGE) => {
+                let _ = fs::remove_file(path);
+            }
+            Found::EmptyFolder(path) => {
+                let _ = fs::remove_dir(path);
+            }
+            // What somebody else has put there is not ours to remove.
+            Found::Temporary(..) | Found::Stranger(_) => {}
+        }
+    }
+}
+
+/// Removes the folders of former layouts: `v` and a number.
+fn remove_other_layouts(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_layout = name.to_str().and_then(|name| name.strip_prefix('v')).is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        if is_layout && name != cache::LAYOUT && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            say!("cache: removing {}, which is of another version", entry.path().display());
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
