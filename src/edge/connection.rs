@@ -26,6 +26,9 @@ use super::{Edge, forwarded, routes};
 
 /// A usual head fits; a longer one makes the buffer grow up to the limit.
 const USUAL_HEAD: usize = 2 << 10;
+/// So often a poller reads from one connection while others may be waiting. Who sends faster than it is answered
+/// would keep the poller for as long as he likes.
+const READS_IN_A_TURN: usize = 4;
 /// After our last answer the client has this long to close.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// And it may send this much meanwhile.
@@ -207,6 +210,7 @@ impl Connection {
         edge: &Arc<Edge>,
     ) -> Served {
         let mut may_read = patience != Patience::Work;
+        let mut reads = 0;
         let result = loop {
             if self.farewell.is_some() {
                 break match patience {
@@ -247,6 +251,10 @@ impl Connection {
                 break Ok(Served::Idle);
             }
             may_read = patience == Patience::Everything;
+            if patience == Patience::Nothing && reads == READS_IN_A_TURN {
+                break Ok(Served::MustWait);
+            }
+            reads += 1;
             if !is_idle && !self.in_head {
                 self.wait_for_request(buffer);
             }

@@ -115,6 +115,11 @@ impl Socket {
         self.waits = waits;
     }
 
+    /// Whether reads and writes wait.
+    pub fn is_waiting(&self) -> bool {
+        self.waits
+    }
+
     /// Whether bytes that were put back are still to be read.
     pub fn has_unread(&self) -> bool {
         !self.unread.is_empty()

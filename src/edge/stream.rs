@@ -150,7 +150,14 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Plain(socket) => socket.read(buffer),
-            Stream::Tls(tls) => tls.read(buffer),
+            Stream::Tls(tls) if tls.sock.is_waiting() => tls.read(buffer),
+            // Once only: records without content may follow each other for ever.
+            Stream::Tls(tls) => {
+                if tls.conn.wants_read() {
+                    tls.conn.complete_io(&mut tls.sock)?;
+                }
+                tls.conn.reader().read(buffer)
+            }
         }
     }
 }
