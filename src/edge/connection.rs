@@ -90,6 +90,11 @@ pub struct Connection {
     deadline: Instant,
     /// Read by a poller and left to a thread.
     rest: Vec<u8>,
+    /// How long the client may still keep its answers waiting, besides the time that each has for its length. What a
+    /// slow one has used up is not given back with the next request.
+    grace: Duration,
+    /// When the answer that is being written has to be taken.
+    write_deadline: Instant,
     /// Since when a request is being answered.
     working: Option<(Instant, InFlight)>,
     /// An answer that the client has not taken whole.
@@ -172,6 +177,8 @@ impl Connection {
             in_head: false,
             deadline: now + site.limits.idle_timeout,
             rest: Vec::new(),
+            grace: site.limits.write_timeout,
+            write_deadline: now,
             working: None,
             unsent: None,
             farewell: None,
@@ -316,7 +323,7 @@ impl Connection {
         answer.response.write_head(&mut scratch.head, &mut scratch.date, now, ending);
         let is_head = request.method == Method::Head;
         let body = if is_head { &[] } else { answer.response.body.bytes() };
-        self.give_time(body.len(), &site);
+        self.give_time(scratch.head.len() + body.len(), &site);
         let mut sent = 0;
         let result = self.stream.send(scratch.head.as_bytes(), body, &mut sent);
         if let Err(error) = &result
@@ -376,7 +383,7 @@ impl Connection {
         let now = SystemTime::now();
         answer.response.write_head(&mut scratch.head, &mut scratch.date, now, ending);
         let body = answer.response.body.bytes();
-        self.give_time(body.len(), &site);
+        self.give_time(scratch.head.len() + body.len(), &site);
         // It is so short that a socket which does not take it at once belongs to a client that does not read.
         let result = self.stream.send(scratch.head.as_bytes(), body, &mut 0);
         if site.access_log {
@@ -386,15 +393,18 @@ impl Connection {
         self.farewell();
     }
 
-    /// A client has some time for an answer, and more for a long one at the lowest rate that is allowed.
+    /// A client has some time for its answers, and more for a long one at the lowest rate that is allowed.
     fn give_time(&mut self, length: usize, site: &Site) {
         let (wait, rate) = (site.limits.write_timeout, site.limits.min_write_rate.max(1));
-        self.stream.write_until(Instant::now() + wait + Duration::from_secs(length as u64 / rate), wait);
+        let for_length = Duration::from_micros((length as u64).saturating_mul(1_000_000) / rate);
+        self.write_deadline = Instant::now() + self.grace.min(wait) + for_length;
+        self.stream.write_until(self.write_deadline, wait);
     }
 
     fn answered(&mut self, result: io::Result<()>, ending: Ending) -> io::Result<()> {
         self.working = None;
         result?;
+        self.grace = self.write_deadline.saturating_duration_since(Instant::now());
         if !ending.keep_alive {
             self.farewell();
         }
