@@ -227,9 +227,9 @@ impl Connection {
                 };
             }
             if let Some(unsent) = self.unsent.take() {
-                match self.send_rest(unsent, patience, edge) {
+                match self.send_rest(unsent, edge) {
                     Ok(()) => continue,
-                    other => break other.map(|()| Served::MustWait),
+                    Err(error) => break Err(error),
                 }
             }
             // Pipelined requests are in the buffer already and are answered in order.
@@ -347,17 +347,11 @@ impl Connection {
         self.answered(result, ending).map(|()| true)
     }
 
-    /// Goes on with an answer where it stopped.
-    fn send_rest(&mut self, mut unsent: Box<Unsent>, patience: Patience, edge: &Edge) -> io::Result<()> {
+    /// Goes on with an answer where it stopped, and waits until it is taken: no poller has a connection with one.
+    fn send_rest(&mut self, mut unsent: Box<Unsent>, edge: &Edge) -> io::Result<()> {
         let site = edge.site.get();
         let body = if unsent.log.is_head { &[] } else { unsent.answer.response.body.bytes() };
         let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
-        if patience == Patience::Nothing
-            && result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-        {
-            self.unsent = Some(unsent);
-            return Ok(());
-        }
         if site.access_log {
             let line = Line {
                 client: unsent.log.client,
@@ -429,7 +423,10 @@ impl Connection {
     fn farewell(&mut self) {
         let left = if self.stream.finish().is_ok() { FAREWELL_BYTES } else { 0 };
         self.farewell = Some(left);
-        self.deadline = Instant::now() + FAREWELL;
+        let now = Instant::now();
+        // It has its answer: when places are scarce it can go.
+        self.place.idle(now);
+        self.deadline = now + FAREWELL;
     }
 
     fn discard(&mut self) -> io::Result<Served> {
