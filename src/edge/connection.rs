@@ -267,7 +267,10 @@ impl Connection {
             }
             self.stream.read_until(self.deadline);
             match read_some(&mut self.stream, buffer) {
-                Ok(0) => break Ok(Served::Closed),
+                Ok(0) => {
+                    self.stream.bid_goodbye();
+                    break Ok(Served::Closed);
+                }
                 Ok(_) => drop_empty_lines(buffer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     break Ok(if buffer.is_empty() { Served::Idle } else { Served::MustWait });

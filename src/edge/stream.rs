@@ -104,6 +104,14 @@ impl Stream {
         self.socket().shutdown(Shutdown::Write)
     }
 
+    /// After the other end has said its last word: TLS wants one from each side (RFC 8446 §6.1).
+    pub fn bid_goodbye(&mut self) {
+        if let Stream::Tls(tls) = self {
+            tls.conn.send_close_notify();
+            while tls.conn.wants_write() && write_tls(tls).is_ok() {}
+        }
+    }
+
     /// Reads what is still sent after [`Stream::finish`], past TLS.
     pub fn discard(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket().read(buffer)
