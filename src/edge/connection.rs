@@ -26,10 +26,19 @@ use super::{Edge, forwarded, routes};
 
 /// A usual head fits; a longer one makes the buffer grow up to the limit.
 const USUAL_HEAD: usize = 2 << 10;
+/// So often a poller reads from one connection while others may be waiting. Who sends faster than it is answered
+/// would keep the poller for as long as he likes.
+const READS_IN_A_TURN: usize = 4;
 /// After our last answer the client has this long to close.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// And it may send this much meanwhile.
 const FAREWELL_BYTES: usize = 256 << 10;
+
+/// Who has just shaken hands most likely asks at once, and many close after one answer. Their thread waits so long for
+/// that before it leaves them to a poller.
+const FIRST_REQUEST: Duration = Duration::from_millis(20);
+/// How many times it does.
+const BRIEF_WAITS: u32 = 2;
 
 /// What may be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +47,8 @@ pub enum Patience {
     Nothing,
     /// Everything but the next request.
     Work,
+    /// That, and the first request after a handshake for a moment.
+    Beginning,
     /// The next request as well.
     Everything,
 }
@@ -87,6 +98,11 @@ pub struct Connection {
     deadline: Instant,
     /// Read by a poller and left to a thread.
     rest: Vec<u8>,
+    /// How long the client may still keep its answers waiting, besides the time that each has for its length. What a
+    /// slow one has used up is not given back with the next request.
+    grace: Duration,
+    /// When the answer that is being written has to be taken.
+    write_deadline: Instant,
     /// Since when a request is being answered.
     working: Option<(Instant, InFlight)>,
     /// An answer that the client has not taken whole.
@@ -142,12 +158,16 @@ pub fn greet(
     if greeted.greeting == Greeting::PlainHttp {
         connection.refuse(greeting::plain_http_refusal(), &mut Scratch::new(), edge);
     }
-    serve(Box::new(connection), edge);
+    serve_with(Patience::Beginning, Box::new(connection), edge);
 }
 
 /// Serves a connection on this thread as long as it is worth one.
-pub fn serve(mut connection: Box<Connection>, edge: &Arc<Edge>) {
-    let patience = if edge.site.get().needs_threads { Patience::Everything } else { Patience::Work };
+pub fn serve(connection: Box<Connection>, edge: &Arc<Edge>) {
+    serve_with(Patience::Work, connection, edge);
+}
+
+fn serve_with(patience: Patience, mut connection: Box<Connection>, edge: &Arc<Edge>) {
+    let patience = if edge.site.get().needs_threads { Patience::Everything } else { patience };
     let mut scratch = Scratch::new();
     match connection.serve(patience, &mut scratch, edge) {
         Served::Idle => edge.pollers.park(connection),
@@ -170,6 +190,8 @@ impl Connection {
             in_head: false,
             deadline: now + site.limits.idle_timeout,
             rest: Vec::new(),
+            grace: site.limits.write_timeout,
+            write_deadline: now,
             working: None,
             unsent: None,
             farewell: None,
@@ -208,6 +230,8 @@ impl Connection {
         edge: &Arc<Edge>,
     ) -> Served {
         let mut may_read = patience != Patience::Work;
+        let mut brief_waits = if patience == Patience::Beginning { BRIEF_WAITS } else { 0 };
+        let mut reads = 0;
         let result = loop {
             if self.farewell.is_some() {
                 break match patience {
@@ -217,9 +241,9 @@ impl Connection {
                 };
             }
             if let Some(unsent) = self.unsent.take() {
-                match self.send_rest(unsent, patience, edge) {
+                match self.send_rest(unsent, edge) {
                     Ok(()) => continue,
-                    other => break other.map(|()| Served::MustWait),
+                    Err(error) => break Err(error),
                 }
             }
             // Pipelined requests are in the buffer already and are answered in order.
@@ -247,13 +271,23 @@ impl Connection {
             if is_idle && !may_read && !self.stream.has_unread() {
                 break Ok(Served::Idle);
             }
-            may_read = patience == Patience::Everything;
+            brief_waits = brief_waits.saturating_sub(1);
+            may_read = patience == Patience::Everything || brief_waits > 0;
+            if patience == Patience::Nothing && reads == READS_IN_A_TURN {
+                break Ok(Served::MustWait);
+            }
+            reads += 1;
             if !is_idle && !self.in_head {
                 self.wait_for_request(buffer);
             }
-            self.stream.read_until(self.deadline);
+            let is_brief = is_idle && patience == Patience::Beginning;
+            let moment = Instant::now() + FIRST_REQUEST;
+            self.stream.read_until(if is_brief { moment.min(self.deadline) } else { self.deadline });
             match read_some(&mut self.stream, buffer) {
-                Ok(0) => break Ok(Served::Closed),
+                Ok(0) => {
+                    self.stream.bid_goodbye();
+                    break Ok(Served::Closed);
+                }
                 Ok(_) => drop_empty_lines(buffer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     break Ok(if buffer.is_empty() { Served::Idle } else { Served::MustWait });
@@ -262,6 +296,7 @@ impl Connection {
                     let late = Refusal { status: 408, sentence: "the request did not come in time" };
                     self.refuse(Response::text(late.status, late.sentence), scratch, edge);
                 }
+                Err(error) if error.kind() == ErrorKind::TimedOut && is_brief => break Ok(Served::Idle),
                 // A client that closes or is quiet between two requests is no error worth an answer.
                 Err(error) => break Err(error),
             }
@@ -309,7 +344,7 @@ impl Connection {
         answer.response.write_head(&mut scratch.head, &mut scratch.date, now, ending);
         let is_head = request.method == Method::Head;
         let body = if is_head { &[] } else { answer.response.body.bytes() };
-        self.give_time(body.len(), &site);
+        self.give_time(scratch.head.len() + body.len(), &site);
         let is_logged = site.access_log;
         // A client may take its time from here on, and an old site must not wait for it.
         drop(site);
@@ -336,16 +371,10 @@ impl Connection {
         self.answered(result, ending).map(|()| true)
     }
 
-    /// Goes on with an answer where it stopped.
-    fn send_rest(&mut self, mut unsent: Box<Unsent>, patience: Patience, edge: &Edge) -> io::Result<()> {
+    /// Goes on with an answer where it stopped, and waits until it is taken: no poller has a connection with one.
+    fn send_rest(&mut self, mut unsent: Box<Unsent>, edge: &Edge) -> io::Result<()> {
         let body = if unsent.log.is_head { &[] } else { unsent.answer.response.body.bytes() };
         let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
-        if patience == Patience::Nothing
-            && result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-        {
-            self.unsent = Some(unsent);
-            return Ok(());
-        }
         if edge.site.get().access_log {
             let line = Line {
                 client: unsent.log.client,
@@ -371,7 +400,7 @@ impl Connection {
         let now = SystemTime::now();
         answer.response.write_head(&mut scratch.head, &mut scratch.date, now, ending);
         let body = answer.response.body.bytes();
-        self.give_time(body.len(), &site);
+        self.give_time(scratch.head.len() + body.len(), &site);
         // It is so short that a socket which does not take it at once belongs to a client that does not read.
         let result = self.stream.send(scratch.head.as_bytes(), body, &mut 0);
         if site.access_log {
@@ -381,15 +410,18 @@ impl Connection {
         self.farewell();
     }
 
-    /// A client has some time for an answer, and more for a long one at the lowest rate that is allowed.
+    /// A client has some time for its answers, and more for a long one at the lowest rate that is allowed.
     fn give_time(&mut self, length: usize, site: &Site) {
         let (wait, rate) = (site.limits.write_timeout, site.limits.min_write_rate.max(1));
-        self.stream.write_until(Instant::now() + wait + Duration::from_secs(length as u64 / rate), wait);
+        let for_length = Duration::from_micros((length as u64).saturating_mul(1_000_000) / rate);
+        self.write_deadline = Instant::now() + self.grace.min(wait) + for_length;
+        self.stream.write_until(self.write_deadline, wait);
     }
 
     fn answered(&mut self, result: io::Result<()>, ending: Ending) -> io::Result<()> {
         self.working = None;
         result?;
+        self.grace = self.write_deadline.saturating_duration_since(Instant::now());
         if !ending.keep_alive {
             self.farewell();
         }
@@ -414,7 +446,10 @@ impl Connection {
     fn farewell(&mut self) {
         let left = if self.stream.finish().is_ok() { FAREWELL_BYTES } else { 0 };
         self.farewell = Some(left);
-        self.deadline = Instant::now() + FAREWELL;
+        let now = Instant::now();
+        // It has its answer: when places are scarce it can go.
+        self.place.idle(now);
+        self.deadline = now + FAREWELL;
     }
 
     fn discard(&mut self) -> io::Result<Served> {

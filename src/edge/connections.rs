@@ -130,14 +130,16 @@ impl Connections {
         let now = self.now();
         let is_slow = |since: u64| now.saturating_sub(since) >= milliseconds(SLOW_HEAD);
         for _ in 0..TRIES {
-            let candidates = open.slots.values().filter_map(|slot| {
+            let candidates = open.slots.iter().filter_map(|(number, slot)| {
                 let state = slot.state.load(Ordering::Relaxed);
                 let (phase, since) = unpack(state);
                 let may_go = phase == Phase::Idle || (phase == Phase::Reading && is_slow(since));
-                may_go.then_some((phase as u64, since, state, slot))
+                may_go.then_some(((phase as u64, since, *number), state, slot))
             });
-            let longest = candidates.min_by_key(|(phase, since, ..)| (*phase, *since));
-            let Some((_, _, state, slot)) = longest else { return false };
+            // Of those that became idle in the same millisecond the newest goes last: it may not even have had the
+            // time to ask for anything.
+            let longest = candidates.min_by_key(|(order, ..)| *order);
+            let Some((_, state, slot)) = longest else { return false };
             let leaving = pack(Phase::Leaving, now);
             if slot.state.compare_exchange(state, leaving, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 // A request that has arrived already is still read and answered; then its thread sees the end.

@@ -27,6 +27,8 @@ use crate::report::OnceAMinute;
 
 /// After an error of `accept` that will not go away at once (EMFILE, ENFILE, ENOBUFS, ENOMEM).
 const PAUSE: Duration = Duration::from_millis(50);
+/// After such an error when somebody was found who can go.
+const MOMENT: Duration = Duration::from_millis(2);
 /// For telling a client that there is no room.
 const REFUSAL_TIME: Duration = Duration::from_millis(100);
 
@@ -246,9 +248,9 @@ fn accept(bound: &Bound, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 complaint.line(format_args!("edge: can't accept connections now, trying again: {error}"));
-                // Descriptors are what is most likely missing, and whoever is idle holds one.
-                edge.connections.close_idlest();
-                thread::sleep(PAUSE);
+                // Descriptors are what is most likely missing, and whoever is idle holds one, which is free in a moment.
+                let has_made_room = edge.connections.close_idlest();
+                thread::sleep(if has_made_room { MOMENT } else { PAUSE });
             }
         }
     }

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::config::{Config, ConfigError};
-use crate::report::say;
+use crate::report::OnceAMinute;
 use connections::Connections;
 use lifecycle::Lifecycle;
 use poller::Pollers;
@@ -56,7 +56,8 @@ impl Edge {
         let spawned =
             thread::Builder::new().name("client".into()).stack_size(STACK).spawn(move || work(&edge));
         if let Err(error) = spawned {
-            say!("edge: no thread for a connection: {error}");
+            static COMPLAINT: OnceAMinute = OnceAMinute::new();
+            COMPLAINT.line(format_args!("edge: no thread for a connection, which is closed: {error}"));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg, sockopt};
 
 /// An accepted connection as the system gives it to us.
 #[derive(Debug)]
@@ -115,6 +115,11 @@ impl Socket {
         self.waits = waits;
     }
 
+    /// Whether reads and writes wait.
+    pub fn is_waiting(&self) -> bool {
+        self.waits
+    }
+
     /// Whether bytes that were put back are still to be read.
     pub fn has_unread(&self) -> bool {
         !self.unread.is_empty()
@@ -158,6 +163,27 @@ impl Socket {
     }
 }
 
+impl Socket {
+    fn write_at_once(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(sendmsg(&*self.raw, slices, &mut SendAncillaryBuffer::default(), flags)?)
+    }
+
+    fn write_waiting(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(left) = self.write.renewed()? {
+            self.raw.set_write_timeout(left)?;
+        }
+        match self.raw.write_vectored(slices) {
+            // Whoever waits is not woken before a third of the kernel's buffer is free, which is much for a slow
+            // client: if it has taken anything at all, there is room by now.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.write_at_once(slices).map_err(timed_out)
+            }
+            other => other,
+        }
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.raw.as_fd()
@@ -190,16 +216,16 @@ impl Write for Socket {
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         // Most of the time the kernel takes all of it at once, and then no timeout has to be set.
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        match sendmsg(&*self.raw, slices, &mut SendAncillaryBuffer::default(), flags) {
-            Ok(length) => return Ok(length),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) if self.waits => {}
-            Err(error) => return Err(error.into()),
+        match self.write_at_once(slices) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && self.waits => {}
+            other => return other,
         }
-        if let Some(left) = self.write.renewed()? {
-            self.raw.set_write_timeout(left)?;
+        let written = self.write_waiting(slices);
+        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
+            // Nobody reads. Without a reset the kernel would go on offering what it holds, megabytes, for minutes.
+            let _ = sockopt::set_socket_linger(&*self.raw, Some(Duration::ZERO));
         }
-        self.raw.write_vectored(slices).map_err(timed_out)
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -104,6 +104,14 @@ impl Stream {
         self.socket().shutdown(Shutdown::Write)
     }
 
+    /// After the other end has said its last word: TLS wants one from each side (RFC 8446 §6.1).
+    pub fn bid_goodbye(&mut self) {
+        if let Stream::Tls(tls) = self {
+            tls.conn.send_close_notify();
+            while tls.conn.wants_write() && write_tls(tls).is_ok() {}
+        }
+    }
+
     /// Reads what is still sent after [`Stream::finish`], past TLS.
     pub fn discard(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket().read(buffer)
@@ -150,7 +158,14 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Plain(socket) => socket.read(buffer),
-            Stream::Tls(tls) => tls.read(buffer),
+            Stream::Tls(tls) if tls.sock.is_waiting() => tls.read(buffer),
+            // Once only: records without content may follow each other for ever.
+            Stream::Tls(tls) => {
+                if tls.conn.wants_read() {
+                    tls.conn.complete_io(&mut tls.sock)?;
+                }
+                tls.conn.reader().read(buffer)
+            }
         }
     }
 }

@@ -1,1 +1,294 @@
+//! Hits from memory: they are what the disk says, in every answer, and no more of them than were asked for.
 
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::client::{Answer, Client, request};
+use crate::support::folder::Folder;
+use crate::support::origin::{RawOrigin, object};
+use crate::support::pictures::{self, BLUE, RED, size_of};
+use crate::support::server::{Server, Setup};
+use crate::support::{eventually, merged};
+
+/// A hit from memory is believed for a second; this is surely shorter.
+const SOON: Duration = Duration::from_millis(800);
+
+fn picture() -> Vec<u8> {
+    pictures::png(pictures::gradient(80, 60))
+}
+
+fn cached(handler: Value, cache: &Folder) -> Value {
+    merged(handler, json!({"cache_path": cache.path()}))
+}
+
+fn start(handler: &Value, memory: u64) -> Server {
+    Server::start(json!({"handlers": [handler], "memory_cache": memory}))
+}
+
+const MIB: u64 = 1 << 20;
+
+fn state(answer: &Answer) -> &str {
+    answer.expect("X-Cache")
+}
+
+#[test]
+fn a_hit_comes_from_memory_and_what_is_removed_from_disk_is_gone_a_moment_later() {
+    let folder = Folder::new().with("a.png", &picture());
+    let cache = Folder::new();
+    let handler = cached(folder.handler(), &cache);
+    let server = start(&handler, 64 * MIB);
+    let mut client = server.client();
+    let targets: Vec<String> = (1..=20).map(|width| format!("/h/a.png?w={width}")).collect();
+    let mut from_memory = 0;
+    // The machine may be too busy for one try; nothing of it is measured then.
+    eventually("some hits come from memory", || {
+        for target in &targets {
+            while state(&client.get(target).ok()) == "miss" {}
+        }
+        let before = Instant::now();
+        for target in &targets {
+            client.get(target).ok();
+        }
+        fs::remove_dir_all(cache.path().join("v1")).unwrap();
+        let hits = targets.iter().filter(|target| state(&client.get(target).ok()) == "hit").count();
+        if before.elapsed() < SOON {
+            assert!(hits > 0, "each hit reads the disk");
+            from_memory = hits;
+        }
+        from_memory > 0
+    });
+    // Everything is gone within two seconds: what is not here any more is made again.
+    fs::remove_dir_all(cache.path().join("v1")).unwrap_or_default();
+    let removed = Instant::now();
+    std::thread::sleep(Duration::from_millis(1500));
+    for target in &targets {
+        assert_eq!(state(&client.get(target).ok()), "miss", "{target} after {:?}", removed.elapsed());
+        assert_eq!(state(&client.get(target).ok()), "hit", "{target}");
+    }
+}
+
+#[test]
+fn without_memory_every_hit_is_read_from_disk() {
+    let folder = Folder::new().with("a.png", &picture());
+    let cache = Folder::new();
+    let server = start(&cached(folder.handler(), &cache), 0);
+    let mut client = server.client();
+    for _ in 0..3 {
+        assert_eq!(state(&client.get("/h/a.png").ok()), "miss");
+        assert_eq!(state(&client.get("/h/a.png").ok()), "hit");
+        assert_eq!(state(&client.get("/h/a.png").ok()), "hit");
+        fs::remove_dir_all(cache.path().join("v1")).unwrap();
+    }
+}
+
+fn only_entry(cache: &Folder) -> PathBuf {
+    let files = cache.files();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files[0].clone()
+}
+
+#[test]
+fn a_newer_entry_of_another_server_is_seen() {
+    let folder = Folder::new().with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
+    let (cache, others) = (Folder::new(), Folder::new());
+    let server = start(&cached(folder.handler(), &cache), 64 * MIB);
+    let mut client = server.client();
+    for _ in 0..5 {
+        assert_eq!(size_of(&client.get("/h/a.png").ok().body), (10, 10));
+    }
+    folder.put("a.png", &pictures::png(pictures::solid(20, 20, BLUE)));
+    start(&cached(folder.handler(), &others), 0).get("/h/a.png").ok();
+    let next = only_entry(&cache).with_file_name(".next");
+    fs::copy(only_entry(&others), &next).unwrap();
+    fs::rename(&next, next.with_file_name(only_entry(&others).file_name().unwrap())).unwrap();
+    let renamed = Instant::now();
+    eventually("the newer one is served", || {
+        let answer = client.get("/h/a.png").ok();
+        assert_eq!(state(&answer), "hit");
+        size_of(&answer.body) == (20, 20)
+    });
+    assert!(renamed.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn an_expired_entry_is_not_served_from_memory_either() {
+    let origin = RawOrigin::always(object(&picture()));
+    let cache = Folder::new();
+    let server = start(&merged(cached(origin.handler(), &cache), json!({"cache_time": 2})), 64 * MIB);
+    let mut client = server.client();
+    let begun = Instant::now();
+    client.get("/h/a.png").ok();
+    let stored = Instant::now();
+    let mut hits = 0;
+    // Hot all the time, so that it does not expire for want of requests.
+    let mut asked = Instant::now();
+    while state(&client.get("/h/a.png").ok()) == "hit" {
+        hits += 1;
+        assert!(asked < stored + Duration::from_millis(2100), "served when it had expired");
+        asked = Instant::now();
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(hits > 10);
+    assert_eq!(origin.requests().len(), 2);
+}
+
+/// What a client can tell from an answer, in an order of its own.
+fn seen(answer: Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
+    let mut headers = answer.headers;
+    headers.retain(|(name, _)| name != "Date");
+    headers.sort();
+    (answer.status, headers, answer.body)
+}
+
+#[test]
+fn answers_from_memory_are_those_from_disk() {
+    let folder =
+        Folder::new().with("a.png", &picture()).with("noise.png", &pictures::png(pictures::noise(400, 400)));
+    // The origin's date is the pictures', and known.
+    let date = httpdate_of_2020();
+    folder.set_modified("a.png", date);
+    folder.set_modified("noise.png", date);
+    let cache = Folder::new();
+    let handler = merged(cached(folder.handler(), &cache), json!({"cors_origin": "*"}));
+    let from_disk = start(&handler, 0);
+    // The noise is larger than an eighth of a MiB.
+    let servers = [start(&handler, 64 * MIB), start(&handler, MIB)];
+    let tag = from_disk.get("/h/a.png").ok().expect("ETag").to_owned();
+    let weak = format!("W/{tag}");
+    let both = format!("\"other\", {tag}");
+    let on = "Tue, 14 Apr 2020 09:00:00 GMT";
+    let before = "Tue, 14 Apr 2020 08:59:59 GMT";
+    let after = "Tue, 14 Apr 2020 09:00:01 GMT";
+    let fields: &[&[(&str, &str)]] = &[
+        &[],
+        &[("If-None-Match", &tag)],
+        &[("If-None-Match", &weak)],
+        &[("If-None-Match", &both)],
+        &[("If-None-Match", "*")],
+        &[("If-None-Match", "\"other\"")],
+        &[("If-None-Match", "\"other\""), ("If-None-Match", &tag)],
+        &[("If-None-Match", "\"other\""), ("If-Modified-Since", on)],
+        &[("If-Modified-Since", on)],
+        &[("If-Modified-Since", before)],
+        &[("If-Modified-Since", after)],
+        &[("If-Modified-Since", "never")],
+        &[("If-Match", &tag)],
+        &[("If-Match", &weak)],
+        &[("If-Match", "*")],
+        &[("If-Match", "\"other\"")],
+        &[("If-Unmodified-Since", before)],
+        &[("If-Unmodified-Since", on)],
+        &[("Range", "bytes=0-0")],
+        &[("Range", "bytes=5-20")],
+        &[("Range", "bytes=-7")],
+        &[("Range", "bytes=100-")],
+        &[("Range", "bytes=0-999999999")],
+        &[("Range", "bytes=99999999-")],
+        &[("Range", "bytes=0-1,3-4")],
+        &[("Range", "bytes=9-3")],
+        &[("Range", "lines=1-2")],
+        &[("Range", "bytes=0-3"), ("If-Range", &tag)],
+        &[("Range", "bytes=0-3"), ("If-Range", &weak)],
+        &[("Range", "bytes=0-3"), ("If-Range", "\"other\"")],
+        &[("Range", "bytes=0-3"), ("If-Range", on)],
+        &[("Range", "bytes=0-3"), ("If-Range", before)],
+        &[("Range", "bytes=0-3"), ("If-None-Match", &tag)],
+        &[("Range", "bytes=0-3"), ("If-Match", "\"other\"")],
+    ];
+    let targets = [
+        ("/h/a.png", ""),
+        ("/h/noise.png", ""),
+        ("/h/a.png?f=auto", "image/webp"),
+        ("/h/a.png?f=auto", "image/*"),
+        ("/h/a.png?w=20&f=webp", ""),
+    ];
+    for (target, accept) in targets {
+        let accept = [("Accept", accept)];
+        // In memory where it has room.
+        for server in [&from_disk, &servers[0], &servers[1]] {
+            while state(&server.get_with(target, &accept).ok()) == "miss" {}
+            server.get_with(target, &accept).ok();
+        }
+        let mut clients: Vec<Client> = servers.iter().map(Server::client).collect();
+        let mut disk = from_disk.client();
+        let mut statuses = std::collections::BTreeSet::new();
+        for fields in fields {
+            let all = [&accept[..], fields].concat();
+            for method in ["GET", "HEAD"] {
+                let ask = |client: &mut Client| {
+                    client.send(&request(method, target, &all));
+                    seen(client.try_read(method == "HEAD").unwrap().unwrap())
+                };
+                let expected = ask(&mut disk);
+                statuses.insert(expected.0);
+                for client in &mut clients {
+                    let answer = ask(client);
+                    assert!(
+                        answer == expected,
+                        "{method} {target} {fields:?}:\n{:?}\n{:?}",
+                        answer.1,
+                        expected.1
+                    );
+                }
+            }
+        }
+        assert_eq!(Vec::from_iter(statuses), [200, 206, 304, 412, 416], "{target}");
+        // Each answer was a hit.
+        assert!(disk.get_with(target, &accept).varies_on("Accept") == target.contains("auto"));
+    }
+}
+
+/// Tue, 14 Apr 2020 09:00:00 GMT
+fn httpdate_of_2020() -> std::time::SystemTime {
+    std::time::UNIX_EPOCH + Duration::from_secs(1_586_854_800)
+}
+
+#[test]
+fn memory_holds_as_much_as_it_may_and_no_more() {
+    const ROOM: u64 = 8 * MIB;
+    // 60 pictures of about 600 KB: four times the room, each less than an eighth of it.
+    let folder = Folder::new().with("noise.png", &pictures::png(pictures::noise(450, 450)));
+    let cache = Folder::new();
+    let server = start(&cached(folder.handler(), &cache), ROOM);
+    let mut client = server.client();
+    let targets: Vec<String> = (0..60).map(|n| format!("/h/noise.png?w={}", 400 + n % 50 - n / 50)).collect();
+    let mut bytes = 0;
+    for target in &targets {
+        bytes += client.get(target).ok().body.len() as u64;
+    }
+    assert!(bytes > 3 * ROOM, "{bytes}");
+    // As it is with full buffers and without memory.
+    let before = server.process().resident();
+    for _ in 0..4 {
+        for target in &targets {
+            for _ in 0..2 {
+                assert_eq!(state(&client.get(target).ok()), "hit");
+            }
+        }
+    }
+    let after = server.process().resident();
+    assert!(after < before + ROOM + 10 * MIB, "{before} bytes before, {after} after");
+}
+
+#[test]
+fn a_hit_from_memory_needs_the_token_as_well() {
+    let folder = Folder::new().with("a.png", &picture());
+    let cache = Folder::new();
+    let config = json!({"handlers": [cached(folder.handler(), &cache)]});
+    let server = Setup::new(config).program(crate::token::example()).start();
+    let mut client = server.client();
+    let tag = client.get("/h/a.png?t=letmein").ok().expect("ETag").to_owned();
+    for _ in 0..3 {
+        assert_eq!(state(&client.get("/h/a.png?t=letmein").ok()), "hit");
+        client.get("/h/a.png").failed("token_refused");
+        client.get("/h/a.png?t=wrong").failed("token_refused");
+        client.get_with("/h/a.png?t=", &[("If-None-Match", &tag)]).failed("token_refused");
+        client.get_with("/h/a.png", &[("Range", "bytes=0-1")]).failed("token_refused");
+        let head = client.head_with("/h/a.png", &[]);
+        assert_eq!((head.status, head.header("ETag")), (404, None));
+        assert_eq!(client.get_with("/h/a.png?t=letmein", &[("If-None-Match", &tag)]).status, 304);
+    }
+}

@@ -99,6 +99,8 @@ fn server_config(chooser: Arc<Chooser>) -> Result<ServerConfig, rustls::Error> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(chooser);
+    // One for each handshake: a resumption takes one and gives one, and rustls would make two each time.
+    config.send_tls13_tickets = 1;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // A TLS 1.3 client resumes with a ticket, under a key that is replaced every six hours and forgotten after twelve.
     // A TLS 1.2 client resumes with a session that is kept here, and if it asks for a ticket it gets one as well:
