@@ -37,6 +37,8 @@ pub const ERROR_HEADER: &str = "X-Error";
 /// The file system has changed under the renderer's rights: the edge should start another. With a failure: and
 /// should ask that one, because the failure may be due to it.
 pub const OUTDATED_HEADER: &str = "X-Outdated";
+/// How many bytes of the disk the picture takes as a cache entry; left out when it was not stored.
+pub const STORED_HEADER: &str = "X-Stored";
 
 /// No configuration and no error image is longer.
 const LONGEST_PART: usize = 16 << 20;

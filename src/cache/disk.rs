@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::entry::{self, Description, FIXED, damaged, description_length, parse_description};
 use super::layout::{EntryId, VERSION};
-use super::walk::TEMPORARY;
+use super::walk::{TEMPORARY, bytes_on_disk};
 use super::{Name, Picture, hexadecimal, unix_milliseconds};
 
 use crate::config::CacheTime;
@@ -63,6 +63,7 @@ struct Identity {
 #[derive(Debug)]
 pub struct Entry<'c> {
     cache: &'c DiskCache,
+    id: EntryId,
     path: PathBuf,
     file: File,
     identity: Identity,
@@ -105,8 +106,9 @@ impl DiskCache {
 
     /// The entry of this name, unless there is none, it has expired, or it is damaged; a damaged one is removed.
     pub fn find(&self, name: &Name, need: Need) -> Option<Entry<'_>> {
-        let path = self.path(name);
-        match self.open(&path, name, need) {
+        let id = EntryId::of(name);
+        let path = id.path(&self.root);
+        match self.open(id, &path, name, need) {
             Ok(entry) => entry,
             Err(error) => {
                 self.drop_damaged(&path, &error);
@@ -115,7 +117,7 @@ impl DiskCache {
         }
     }
 
-    fn open(&self, path: &Path, name: &Name, need: Need) -> io::Result<Option<Entry<'_>>> {
+    fn open(&self, id: EntryId, path: &Path, name: &Name, need: Need) -> io::Result<Option<Entry<'_>>> {
         // Not to wait for the other end of what is no file.
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let mut file = match File::options().read(true).custom_flags(flags).open(path) {
@@ -154,7 +156,7 @@ impl DiskCache {
             return Ok(None);
         }
         start.drain(..body_at);
-        Ok(Some(Entry { cache: self, path: path.to_owned(), file, identity, description, format, start }))
+        Ok(Some(Entry { cache: self, id, path: path.to_owned(), file, identity, description, format, start }))
     }
 
     fn is_fresh(&self, stored: u64, now: SystemTime) -> bool {
@@ -180,8 +182,9 @@ impl DiskCache {
         fs::symlink_metadata(&witness.path).is_ok_and(|metadata| Identity::of(&metadata) == witness.identity)
     }
 
-    /// Stores a picture. Readers see the old entry or the new one, never a part.
-    pub fn store(&self, name: &Name, picture: &Picture, source_etag: Option<&str>) -> io::Result<()> {
+    /// Stores a picture and tells how many bytes of the disk that takes. Readers see the old entry or the new one,
+    /// never a part.
+    pub fn store(&self, name: &Name, picture: &Picture, source_etag: Option<&str>) -> io::Result<u64> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let path = self.path(name);
         let folder = path.parent().ok_or_else(|| io::Error::other("an entry has a folder"))?;
@@ -200,17 +203,12 @@ impl DiskCache {
         // Process ids repeat, in containers above all, and a killed process leaves its file behind.
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let temporary = folder.join(format!("{TEMPORARY}{:016x}-{number}", self.random));
-        let mut file = match File::create_new(&temporary) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(folder)?;
-                File::create_new(&temporary)?
-            }
-            other => other?,
-        };
+        let mut file = create(folder, &temporary)?;
         let written = file
             .write_all(&head)
             .and_then(|()| file.write_all(&picture.bytes))
-            .and_then(|()| fs::rename(&temporary, &path));
+            .and_then(|()| file.metadata())
+            .and_then(|metadata| fs::rename(&temporary, &path).map(|()| bytes_on_disk(&metadata)));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
@@ -234,6 +232,20 @@ impl DiskCache {
     }
 }
 
+/// Makes a file and the folder for it. Somebody may be removing empty folders at the same time.
+fn create(folder: &Path, path: &Path) -> io::Result<File> {
+    const TRIES: usize = 4;
+    let mut created = File::create_new(path);
+    for _ in 0..TRIES {
+        match &created {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(folder)?,
+            _ => break,
+        }
+        created = File::create_new(path);
+    }
+    created
+}
+
 impl Entry<'_> {
     /// The strong `ETag`'s hash.
     pub fn sha256(&self) -> &str {
@@ -253,6 +265,11 @@ impl Entry<'_> {
     /// The picture's length in bytes.
     pub fn length(&self) -> u64 {
         self.description.length
+    }
+
+    /// The entry's name on disk.
+    pub fn id(&self) -> EntryId {
+        self.id
     }
 
     /// For telling later whether the entry is still this one.

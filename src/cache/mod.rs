@@ -22,8 +22,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 pub use disk::{DiskCache, Entry, Need, Witness};
-pub use layout::EntryId;
-pub use walk::{Found, OnDisk, bytes_on_disk, walk};
+pub use layout::{EntryId, VERSION as LAYOUT};
+pub use walk::{Found, walk};
 
 use crate::format::Format;
 
@@ -51,6 +51,15 @@ pub struct Picture {
     pub last_modified: Option<u64>,
 }
 
+/// A picture that has just been made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The picture.
+    pub picture: Picture,
+    /// How many bytes of the disk its cache entry takes, if it has one.
+    pub stored: Option<u64>,
+}
+
 impl Picture {
     /// A picture from its bytes.
     pub fn new(bytes: Vec<u8>, format: Format, last_modified: Option<SystemTime>) -> Picture {
@@ -67,6 +76,12 @@ fn hexadecimal(bytes: &[u8]) -> String {
         text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
     text
+}
+
+/// How much of a disk stays free: what `cache_min_free` says, else a twentieth of it and a gibibyte at the most.
+pub fn least_free(min_free: Option<u64>, disk: &rustix::fs::StatVfs) -> u64 {
+    const MOST: u64 = 1 << 30;
+    min_free.unwrap_or_else(|| (disk.f_blocks.saturating_mul(disk.f_frsize) / 20).min(MOST))
 }
 
 /// Whole seconds since 1970; a time before is 1970.

@@ -18,6 +18,8 @@ const KNOWN: Known = Known {
         "cache_enabled",
         "cache_path",
         "cache_time",
+        "cache_max_bytes",
+        "cache_min_free",
         "allowed_formats",
         "max_dimension",
         "error_status",
@@ -29,8 +31,6 @@ const KNOWN: Known = Known {
         "presets",
         "presets_only",
         "allowed_sizes",
-        "cache_max_bytes",
-        "cache_min_free",
         "negative_cache_time",
         "stale_while_revalidate",
         "stale_if_error",
@@ -59,6 +59,8 @@ pub const DEFAULT_CACHE_SECONDS: u64 = 604_800;
 const DEFAULT_MAX_DIMENSION: u32 = 3064;
 /// The largest `max_dimension`: WebP's limit is 16383 and JPEG's 65535, so past this nothing can be written.
 const LARGEST_MAX_DIMENSION: i64 = 16_383;
+/// The largest cache that can be asked for: a pebibyte.
+const LARGEST_CACHE: i64 = 1 << 50;
 /// An error image is kept in memory; a larger file is surely a mistake.
 const LARGEST_ERROR_IMAGE: u64 = 16 << 20;
 /// Served when a handler names no `error_image`, so that one binary and one file are enough to run.
@@ -117,6 +119,10 @@ pub struct ErrorImage {
 pub struct Cache {
     /// `cache_path`
     pub path: PathBuf,
+    /// `cache_max_bytes`: how much of the disk the folder may take; `None` is as much as `min_free` leaves.
+    pub max_bytes: Option<u64>,
+    /// `cache_min_free`: bytes that stay free on its disk; `None` is a twentieth of it, and a gibibyte at the most.
+    pub min_free: Option<u64>,
 }
 
 /// How long a result stays fresh, on disk and at clients.
@@ -442,6 +448,8 @@ fn error_image(fields: &Fields, resolved: Option<&Resolved>) -> Result<ErrorImag
 fn cache(fields: &Fields, time: CacheTime, resolved: Option<&Resolved>) -> Result<Option<Cache>> {
     let enabled = fields.bool("cache_enabled")?;
     let path = fields.text("cache_path")?;
+    let max_bytes = fields.integer("cache_max_bytes", 1..=LARGEST_CACHE)?.map(i64::unsigned_abs);
+    let min_free = fields.integer("cache_min_free", 0..=LARGEST_CACHE)?.map(i64::unsigned_abs);
     if enabled == Some(false) || time == CacheTime::Never {
         return Ok(None);
     }
@@ -452,11 +460,11 @@ fn cache(fields: &Fields, time: CacheTime, resolved: Option<&Resolved>) -> Resul
         };
     };
     if resolved.is_some() {
-        return Ok(Some(Cache { path: PathBuf::from(path) }));
+        return Ok(Some(Cache { path: PathBuf::from(path), max_bytes, min_free }));
     }
     prove_writable(Path::new(path))
         .map_err(|error| fields.error("cache_path", format!("{path}: can't be written: {error}")))?;
-    Ok(Some(Cache { path: PathBuf::from(path) }))
+    Ok(Some(Cache { path: PathBuf::from(path), max_bytes, min_free }))
 }
 
 /// Makes the folder and a file in it, because permission bits alone don't tell (read-only mounts, ACLs).

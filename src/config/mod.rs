@@ -193,6 +193,7 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
             .collect::<Result<Vec<_>>>()?,
     };
     unique_routes(&handlers)?;
+    agreeing_caches(&handlers)?;
     Ok(Config {
         handlers,
         address,
@@ -284,6 +285,30 @@ fn unique_routes(handlers: &[Handler]) -> Result<()> {
                 format!("handlers[{index}].{}", handler.route_field),
                 format!("handlers[{first}] already answers at /{}/", handler.route),
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Handlers that share a folder must say the same about it.
+fn agreeing_caches(handlers: &[Handler]) -> Result<()> {
+    for (index, handler) in handlers.iter().enumerate() {
+        let Some(cache) = &handler.cache else { continue };
+        let others = handlers[..index].iter().enumerate();
+        for (other, first) in others.filter_map(|(at, other)| Some((at, other.cache.as_ref()?))) {
+            if first.path != cache.path {
+                continue;
+            }
+            let disagree = |field: &str| {
+                let message = format!("handlers[{other}] has the same cache_path and says otherwise");
+                Err(ConfigError::new(format!("handlers[{index}].{field}"), message))
+            };
+            if first.max_bytes != cache.max_bytes {
+                return disagree("cache_max_bytes");
+            }
+            if first.min_free != cache.min_free {
+                return disagree("cache_min_free");
+            }
         }
     }
     Ok(())

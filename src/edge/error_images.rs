@@ -55,7 +55,7 @@ impl ErrorImages {
         // A crowd of failures must not fill the queue that others wait in for their pictures.
         let resized = self.flights.get(&target, PATIENCE, None, || {
             self.find(&target).or_else(|| {
-                let picture = Arc::new(renderer.ask_within(&target, PATIENCE).ok()?);
+                let picture = Arc::new(renderer.ask_within(&target, PATIENCE).ok()?.picture);
                 self.remember(target.clone(), &picture);
                 Some(picture)
             })

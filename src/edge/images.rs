@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use super::memory::{Hot, Memory};
 use super::renderer::{Renderer, Trouble};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
+use super::store::Keeper;
 use crate::TokenValidator;
-use crate::cache::{DiskCache, Entry, Name, Need, Picture, Witness};
+use crate::cache::{DiskCache, Entry, EntryId, Name, Need, Picture, Witness};
 use crate::config::{CacheTime, Config, DEFAULT_CACHE_SECONDS, Handler};
 use crate::error::{Code, Failure};
 use crate::format::Format;
@@ -41,6 +43,7 @@ struct Route {
     handler: Handler,
     identity: String,
     cache: Option<DiskCache>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 /// An answer, with what the log says about it.
@@ -89,11 +92,17 @@ impl<'r> Asked<'r> {
 
 impl Images {
     /// Pictures of this configuration, made by this renderer.
-    pub fn new(config: &Config, validator: Option<TokenValidator>, renderer: Renderer) -> Images {
+    pub fn new(
+        config: &Config,
+        validator: Option<TokenValidator>,
+        renderer: Renderer,
+        keepers: &HashMap<PathBuf, Arc<Keeper>>,
+    ) -> Images {
         let route = |handler: &Handler| Route {
             handler: handler.clone(),
             identity: handler.identity(),
             cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.cache_time)),
+            keeper: handler.cache.as_ref().and_then(|cache| keepers.get(&cache.path)).map(Arc::clone),
         };
         Images {
             validator,
@@ -171,7 +180,11 @@ impl Images {
             if let Some(picture) = asked.find(&name, Need::Picture).and_then(Entry::read) {
                 return Ok(Arc::new(picture));
             }
-            self.renderer.ask(&target).map(Arc::new)
+            let made = self.renderer.ask(&target)?;
+            if let (Some(keeper), Some(bytes)) = (&asked.route.keeper, made.stored) {
+                keeper.stored(EntryId::of(&name), bytes);
+            }
+            Ok(Arc::new(made.picture))
         });
         match made {
             Some(Ok(picture)) => {
@@ -185,17 +198,20 @@ impl Images {
 
     fn cached(&self, asked: &Asked, name: &Name) -> Option<Response> {
         let disk = asked.route.cache.as_ref()?;
-        if let Some(hot) = self.memory.find(name, disk) {
+        if let Some(hot) = self.memory.find(name, disk, asked.route.keeper.as_deref()) {
             return Some(hot_response(asked, &hot));
         }
         let entry = disk.find(name, need(asked.request))?;
+        if let Some(keeper) = &asked.route.keeper {
+            keeper.used(entry.id());
+        }
         let is_small = usize::try_from(entry.length()).is_ok_and(|length| self.memory.takes(length));
         if !is_small {
             return entry_response(asked, entry);
         }
-        let witness = entry.witness();
+        let (id, witness) = (entry.id(), entry.witness());
         let picture = Arc::new(entry.read()?);
-        let hot = ready(&asked.route.handler, picture, witness);
+        let hot = ready(&asked.route.handler, picture, id, witness);
         let response = hot_response(asked, &hot);
         self.memory.keep(name.clone(), hot);
         Some(response)
@@ -264,7 +280,7 @@ fn as_configured(handler: &Handler) -> Options {
 }
 
 /// A result with the header fields of its answers.
-fn ready(handler: &Handler, picture: Arc<Picture>, witness: Witness) -> Arc<Hot> {
+fn ready(handler: &Handler, picture: Arc<Picture>, id: EntryId, witness: Witness) -> Arc<Hot> {
     let etag = quoted(&picture.sha256);
     let fields = |outcome, body| {
         respond(handler, false, outcome, Some(body), described(&picture, &etag))
@@ -273,7 +289,7 @@ fn ready(handler: &Handler, picture: Arc<Picture>, witness: Witness) -> Arc<Hot>
     };
     let whole = fields(Outcome::Whole, Body::None);
     let not_modified = fields(Outcome::NotModified, Body::None);
-    Arc::new(Hot::new(picture, etag, whole, not_modified, witness))
+    Arc::new(Hot::new(picture, etag, whole, not_modified, id, witness))
 }
 
 /// The answer from memory.

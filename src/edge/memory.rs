@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cache::{DiskCache, Name, Picture, Witness};
+use super::store::Keeper;
+use crate::cache::{DiskCache, EntryId, Name, Picture, Witness};
 
 /// How long a file that was looked at is taken to be there.
 const TRUST: Duration = Duration::from_secs(1);
@@ -29,6 +30,7 @@ pub struct Hot {
     pub not_modified: String,
     /// The entity tag with its quotes.
     pub etag: String,
+    id: EntryId,
     witness: Witness,
     /// When the file was last looked at, in milliseconds since `started`.
     checked: AtomicU64,
@@ -43,10 +45,11 @@ impl Hot {
         etag: String,
         fields: String,
         not_modified: String,
+        id: EntryId,
         witness: Witness,
     ) -> Hot {
         let (checked, used) = (AtomicU64::new(0), AtomicBool::new(false));
-        Hot { picture, fields, not_modified, etag, witness, checked, used }
+        Hot { picture, fields, not_modified, etag, id, witness, checked, used }
     }
 
     fn size(&self) -> usize {
@@ -84,12 +87,12 @@ impl Memory {
     }
 
     /// The result of this name, if it is here and still what is on disk.
-    pub fn find(&self, name: &Name, disk: &DiskCache) -> Option<Arc<Hot>> {
+    pub fn find(&self, name: &Name, disk: &DiskCache, keeper: Option<&Keeper>) -> Option<Arc<Hot>> {
         if self.most == 0 {
             return None;
         }
         let hot = Arc::clone(self.read().by_name.get(name)?);
-        if !disk.is_witness_fresh(&hot.witness, SystemTime::now()) || !self.is_unchanged(&hot, disk) {
+        if !disk.is_witness_fresh(&hot.witness, SystemTime::now()) || !self.is_unchanged(&hot, disk, keeper) {
             self.forget(name, &hot);
             return None;
         }
@@ -100,7 +103,7 @@ impl Memory {
         Some(hot)
     }
 
-    fn is_unchanged(&self, hot: &Hot, disk: &DiskCache) -> bool {
+    fn is_unchanged(&self, hot: &Hot, disk: &DiskCache, keeper: Option<&Keeper>) -> bool {
         let now = self.now();
         let checked = hot.checked.load(Ordering::Relaxed);
         if now.saturating_sub(checked) < TRUST.as_millis() as u64 {
@@ -109,6 +112,10 @@ impl Memory {
         // One of those who notice at this moment looks; the others believe for the moment what they believed.
         if hot.checked.compare_exchange(checked, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return true;
+        }
+        // Once in a while is enough to be known as asked for.
+        if let Some(keeper) = keeper {
+            keeper.used(hot.id);
         }
         disk.is_unchanged(&hot.witness)
     }
@@ -202,15 +209,15 @@ mod tests {
             let picture = Picture::new(vec![number as u8; LENGTH], Format::Png, None);
             self.disk.store(&name(number), &picture, None).unwrap();
             let entry = self.disk.find(&name(number), Need::Picture).unwrap();
-            let witness = entry.witness();
+            let (id, witness) = (entry.id(), entry.witness());
             let picture = Arc::new(entry.read().unwrap());
             let (etag, fields, not_modified) = Default::default();
-            let hot = Hot::new(picture, etag, fields, not_modified, witness);
+            let hot = Hot::new(picture, etag, fields, not_modified, id, witness);
             self.memory.keep(name(number), Arc::new(hot));
         }
 
         fn has(&self, number: usize) -> bool {
-            self.memory.find(&name(number), &self.disk).is_some()
+            self.memory.find(&name(number), &self.disk, None).is_some()
         }
     }
 
@@ -245,7 +252,7 @@ mod tests {
         let room = room(10);
         room.put(1);
         let expired = DiskCache::new(room.folder.path(), CacheTime::Seconds(0));
-        assert!(room.memory.find(&name(1), &expired).is_none());
+        assert!(room.memory.find(&name(1), &expired, None).is_none());
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod routes;
 mod server;
 mod site;
 mod socket;
+mod store;
 mod stream;
 mod tls;
 

@@ -15,6 +15,7 @@ use super::listener::{Endpoint, Listener};
 use super::poller::Pollers;
 use super::renderer::{PrivateFolder, Renderer};
 use super::site::{CurrentSite, Site};
+use super::store::Keepers;
 use super::tls::{self, Tls};
 use super::{Edge, privileges};
 use crate::TokenValidator;
@@ -39,6 +40,7 @@ struct Server<'l> {
     user: Option<String>,
     /// Of every renderer that may still be there, those of former configurations too.
     folders: Vec<Arc<PrivateFolder>>,
+    keepers: Keepers,
 }
 
 /// Serves until SIGTERM or SIGINT and returns the exit status.
@@ -67,7 +69,8 @@ impl<'l> Server<'l> {
         outlet::start()?;
         let signals = signals()?;
         raise_file_limit();
-        let site = Site::new(config, validator, renderer(config, text)?, https_port(&listeners));
+        let keepers = Keepers::default();
+        let site = Site::new(config, validator, renderer(config, text)?, https_port(&listeners), &keepers);
         let edge = Arc::new(Edge {
             site: CurrentSite::new(site),
             lifecycle: Arc::default(),
@@ -77,7 +80,7 @@ impl<'l> Server<'l> {
         edge.pollers.start(&edge)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
         let (user, folders) = (config.user.clone(), vec![folder(&edge)]);
-        let server = Server { load, validator, edge, listeners, tls, user, folders };
+        let server = Server { load, validator, edge, listeners, tls, user, folders, keepers };
         for listener in &server.listeners {
             server.open(listener)?;
         }
@@ -130,7 +133,8 @@ impl<'l> Server<'l> {
         }
         let kept = self.listeners.iter().filter(|listener| wanted.contains(listener.endpoint()));
         let https_port = https_port(kept.chain(&added));
-        let old = self.edge.site.replace(Site::new(&config, self.validator, renderer, https_port));
+        let old =
+            self.edge.site.replace(Site::new(&config, self.validator, renderer, https_port, &self.keepers));
         drop(old);
         // Whose renderers are gone has removed its folder.
         self.folders.retain(|folder| Arc::strong_count(folder) > 1);

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::images::Images;
 use super::renderer::Renderer;
+use super::store::Keepers;
 use crate::TokenValidator;
 use crate::config::{Config, Limits, TrustedProxies};
 
@@ -35,10 +36,11 @@ impl Site {
         validator: Option<TokenValidator>,
         renderer: Renderer,
         https_port: Option<u16>,
+        keepers: &Keepers,
     ) -> Site {
         let strict = config.https.as_ref().is_some_and(|https| https.strict);
         Site {
-            images: Images::new(config, validator, renderer),
+            images: Images::new(config, validator, renderer, &keepers.of(config)),
             limits: config.limits.clone(),
             access_log: config.access_log,
             https_redirect: https_port.filter(|_| strict),

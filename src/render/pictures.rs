@@ -8,7 +8,7 @@ use super::pipeline::{self, Bounds};
 use super::pool::Turns;
 use super::source::Source;
 use super::vips::Vips;
-use crate::cache::{DiskCache, Name, Picture};
+use crate::cache::{DiskCache, Made, Name, Picture};
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
 use crate::key;
@@ -66,7 +66,7 @@ impl Pictures {
     }
 
     /// Answers a path and canonical query as the edge writes them. The ticket is the edge's number for it.
-    pub fn answer(&self, target: &str, ticket: Option<u64>) -> Result<Picture, Failure> {
+    pub fn answer(&self, target: &str, ticket: Option<u64>) -> Result<Made, Failure> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match path.strip_prefix(wire::ERROR_IMAGE_PATH) {
             Some(route) => self.error_image(route, query, ticket),
@@ -74,7 +74,7 @@ impl Pictures {
         }
     }
 
-    fn picture(&self, path: &str, query: &str, ticket: Option<u64>) -> Result<Picture, Failure> {
+    fn picture(&self, path: &str, query: &str, ticket: Option<u64>) -> Result<Made, Failure> {
         let (route, key) = key::split_path(path).ok_or_else(|| unreadable(path))?;
         if !key::is_valid(&key) {
             return Err(unreadable(path));
@@ -88,21 +88,24 @@ impl Pictures {
             pipeline::render(self.vips, &original.bytes, &options, route.handler.fail_on, self.bounds)?
         };
         let picture = Picture::new(bytes, format, original.last_modified);
+        let mut stored = None;
         if let Some(cache) = &route.cache {
             let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
-            // A cache that was deleted, which empties it, is the next renderer's to make.
-            if let Err(error) = cache.store(&name, &picture, original.etag.as_deref())
-                && !self.is_outdated()
-            {
-                let sentence =
-                    format_args!("the cache can't be written, pictures are served without it: {error}");
-                self.cache_complaint.line(format_args!("renderer: {sentence}"));
+            match cache.store(&name, &picture, original.etag.as_deref()) {
+                Ok(bytes) => stored = Some(bytes),
+                // A cache that was deleted, which empties it, is the next renderer's to make.
+                Err(_) if self.is_outdated() => {}
+                Err(error) => {
+                    let sentence =
+                        format_args!("the cache can't be written, pictures are served without it: {error}");
+                    self.cache_complaint.line(format_args!("renderer: {sentence}"));
+                }
             }
         }
-        Ok(picture)
+        Ok(Made { picture, stored })
     }
 
-    fn error_image(&self, route: &str, query: &str, ticket: Option<u64>) -> Result<Picture, Failure> {
+    fn error_image(&self, route: &str, query: &str, ticket: Option<u64>) -> Result<Made, Failure> {
         let (route, _) = key::split_path(&format!("/{route}/")).ok_or_else(|| unreadable(route))?;
         let route = self.routes.get(&route).ok_or_else(|| unreadable(&route))?;
         let options = resolve(query, &route.handler)?;
@@ -110,7 +113,7 @@ impl Pictures {
         let _decoding = Decoding::of(ticket);
         let bytes = &route.handler.error_image.bytes;
         let (bytes, format) = pipeline::render(self.vips, bytes, &options, FailOn::None, self.bounds)?;
-        Ok(Picture::new(bytes, format, None))
+        Ok(Made { picture: Picture::new(bytes, format, None), stored: None })
     }
 }
 

@@ -10,7 +10,7 @@ use tiny_http::{Header, Request, Response, Server, StatusCode};
 
 use super::pictures::Pictures;
 use super::pool::Pool;
-use crate::cache::Picture;
+use crate::cache::Made;
 use crate::error::Failure;
 use crate::wire;
 
@@ -41,7 +41,7 @@ fn answer(request: Request, pictures: &Pictures) {
     // After the work, so that what has failed because of it is marked.
     let outdated = pictures.is_outdated().then(|| header(wire::OUTDATED_HEADER, "1")).flatten();
     match answer {
-        Ok(picture) => send_picture(request, picture, outdated),
+        Ok(made) => send_picture(request, made, outdated),
         Err(failure) => send_failure(request, &failure, outdated),
     }
 }
@@ -52,8 +52,10 @@ fn ticket(request: &Request) -> Option<u64> {
     header.value.as_str().parse().ok()
 }
 
-fn send_picture(request: Request, picture: Picture, outdated: Option<Header>) {
+fn send_picture(request: Request, made: Made, outdated: Option<Header>) {
+    let picture = made.picture;
     let mut headers = vec![
+        made.stored.and_then(|bytes| header(wire::STORED_HEADER, &bytes.to_string())),
         outdated,
         header(wire::FORMAT_HEADER, picture.format.name()),
         header(wire::SHA256_HEADER, &picture.sha256),

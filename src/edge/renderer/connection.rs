@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::generation::Generation;
-use crate::cache::Picture;
+use crate::cache::{Made, Picture};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::wire;
@@ -49,7 +49,7 @@ impl From<Lost> for io::Error {
 #[derive(Debug)]
 pub struct Said {
     /// The picture, or why there is none.
-    pub result: Result<Picture, Failure>,
+    pub result: Result<Made, Failure>,
     /// Whether it has asked to be replaced.
     pub is_outdated: bool,
 }
@@ -57,6 +57,7 @@ pub struct Said {
 struct Answer {
     status: u16,
     is_outdated: bool,
+    stored: Option<u64>,
     format: Option<Format>,
     sha256: Option<String>,
     last_modified: Option<u64>,
@@ -97,7 +98,7 @@ impl Connection {
             return Err(invalid("a picture without its description").into());
         };
         let picture = Picture { bytes: answer.body, format, sha256, last_modified: answer.last_modified };
-        Ok(Said { result: Ok(picture), is_outdated })
+        Ok(Said { result: Ok(Made { picture, stored: answer.stored }), is_outdated })
     }
 
     fn exchange(&mut self, target: &str, ticket: Option<u64>, patience: Duration) -> Result<Answer, Lost> {
@@ -178,6 +179,7 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
     let answer = Answer {
         status: response.code.unwrap_or(0),
         is_outdated: field(wire::OUTDATED_HEADER).is_some(),
+        stored: field(wire::STORED_HEADER).and_then(|bytes| bytes.parse().ok()),
         format: field(wire::FORMAT_HEADER).and_then(Format::parse),
         sha256: field(wire::SHA256_HEADER).map(str::to_owned),
         last_modified: field(wire::LAST_MODIFIED_HEADER).and_then(|seconds| seconds.parse().ok()),

@@ -20,7 +20,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cache::Picture;
+use crate::cache::Made;
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::wire::Setup;
@@ -67,7 +67,7 @@ struct Shared {
 /// What came of asking one renderer.
 enum Attempt {
     /// It answered, or it is certain that the request is not to be tried again.
-    Over(Result<Picture, Failure>),
+    Over(Result<Made, Failure>),
     /// It was gone before it had the request.
     NotSent(io::Error),
     /// It could not, and the next one may be able to: folders and files are others than when it started.
@@ -119,12 +119,12 @@ impl Renderer {
     }
 
     /// Asks for a path and canonical query, waiting for a free connection as long as the limits say.
-    pub fn ask(&self, target: &str) -> Result<Picture, Trouble> {
+    pub fn ask(&self, target: &str) -> Result<Made, Trouble> {
         self.ask_within(target, self.limits.queue_timeout)
     }
 
     /// [`Renderer::ask`] with a patience of one's own for a free connection.
-    pub fn ask_within(&self, target: &str, patience: Duration) -> Result<Picture, Trouble> {
+    pub fn ask_within(&self, target: &str, patience: Duration) -> Result<Made, Trouble> {
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let mut deadline = Instant::now() + patience;
         let (mut unsent, mut lost, mut outdated) = (0, false, false);

@@ -44,6 +44,7 @@ impl Index {
     }
 
     /// How many entries are known.
+    #[cfg(test)]
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
     }
@@ -81,6 +82,11 @@ impl Index {
         }
     }
 
+    /// When an entry was last asked for, if it is known.
+    pub fn last_use(&self, id: EntryId) -> Option<u32> {
+        self.read(id).get(&id).map(|record| record.used.load(Ordering::Relaxed))
+    }
+
     /// An entry is gone. Whether it was known.
     pub fn remove(&self, id: EntryId) -> bool {
         match self.write(id).remove(&id) {
@@ -107,9 +113,10 @@ impl Index {
             let bin = &mut bins[((used.max(first) - first) / width).min(BINS as u32 - 1) as usize];
             *bin = (bin.0 + u64::from(blocks) * BLOCK, bin.1 + 1);
         });
+        // The last bin that is needed; what is older than it goes anyway.
         let (mut sum, mut count, mut newest) = (0, 0, first);
-        for (number, (bin_bytes, bin_entries)) in bins.into_iter().enumerate() {
-            newest = first.saturating_add(width.saturating_mul(number as u32 + 1) - 1);
+        for (number, (bin_bytes, bin_entries)) in (1_u32..).zip(bins) {
+            newest = first.saturating_add(width.saturating_mul(number) - 1);
             (sum, count) = (sum + bin_bytes, count + bin_entries);
             if sum >= bytes && count >= entries {
                 break;
@@ -134,6 +141,18 @@ impl Index {
             .collect()
     }
 
+    /// Nothing is known any more.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            for record in shard.values() {
+                self.blocks.fetch_sub(u64::from(record.blocks), Ordering::Relaxed);
+                self.entries.fetch_sub(1, Ordering::Relaxed);
+            }
+            shard.clear();
+        }
+    }
+
     /// Every entry, in no order: its last use and its blocks.
     fn each(&self, mut see: impl FnMut(EntryId, u32, u32)) {
         for shard in &self.shards {
@@ -153,5 +172,60 @@ impl Index {
 
     fn write(&self, id: EntryId) -> RwLockWriteGuard<'_, HashMap<EntryId, Record>> {
         self.shard(id).write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u32) -> EntryId {
+        let mut source = [0; 16];
+        source[..4].copy_from_slice(&number.to_le_bytes());
+        EntryId { source, options: [7; 16] }
+    }
+
+    #[test]
+    fn sizes_and_entries_are_counted_through_everything_that_happens() {
+        let index = Index::new();
+        index.put(id(1), 1, 0);
+        index.put(id(2), 4096, 0);
+        assert_eq!((index.bytes(), index.entries()), (512 + 4096, 2));
+        index.put(id(2), 8192, 0);
+        assert_eq!((index.bytes(), index.entries()), (512 + 8192, 2));
+        assert!(index.remove(id(1)) && !index.remove(id(1)) && !index.remove(id(3)));
+        assert_eq!((index.bytes(), index.entries()), (8192, 1));
+    }
+
+    #[test]
+    fn a_walk_makes_nothing_older_than_it_is() {
+        let index = Index::new();
+        index.put(id(1), 512, 10);
+        assert!(index.touch(id(1), 50) && !index.touch(id(2), 50));
+        index.put(id(1), 512, 10);
+        assert_eq!(index.last_use(id(1)), Some(50));
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_no_more_than_are_needed() {
+        let index = Index::new();
+        for n in 0..1000 {
+            index.put(id(n), 4096, 1_000_000 - n * 500);
+        }
+        let oldest = index.oldest(10 * 4096, 0);
+        let expected: Vec<(EntryId, u32)> = (990..1000).rev().map(|n| (id(n), 1_000_000 - n * 500)).collect();
+        assert_eq!(oldest, expected);
+        assert_eq!(index.oldest(1, 0).len(), 1);
+        assert_eq!(index.oldest(0, 7).len(), 7);
+        assert_eq!(index.oldest(u64::MAX, 0).len(), 1000);
+        assert!(index.oldest(0, 0).is_empty());
+        assert!(Index::new().oldest(1, 1).is_empty());
+    }
+
+    #[test]
+    fn entries_of_one_second_can_be_told_apart_by_nothing_and_go_all_the_same() {
+        let index = Index::new();
+        (0..100).for_each(|n| index.put(id(n), 512, 5));
+        assert_eq!(index.oldest(512 * 30, 0).len(), 30);
     }
 }

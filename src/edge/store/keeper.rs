@@ -4,8 +4,8 @@
 //! written and asked for meanwhile it is told. What was not asked for for the longest time goes first.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
@@ -23,6 +23,8 @@ const STRIDE: u32 = 200;
 const REST: Duration = Duration::from_millis(10);
 /// A file that was to become an entry is given up after this.
 const TEMPORARY_AGE: Duration = Duration::from_secs(600);
+/// One inode of so many stays free.
+const LEAST_FREE_INODES: u64 = 100;
 /// So much of the bound is made free at once, that not every new entry costs a search for the oldest.
 const SLACK: u64 = 100;
 
@@ -31,8 +33,8 @@ const SLACK: u64 = 100;
 pub struct Bounds {
     /// `cache_max_bytes`
     pub max_bytes: Option<u64>,
-    /// `cache_min_free`: bytes that stay free on the disk.
-    pub min_free: u64,
+    /// `cache_min_free`
+    pub min_free: Option<u64>,
     /// How long after it was written an entry is of no use to anybody; `None` is never.
     pub useful: Option<Duration>,
 }
@@ -41,12 +43,9 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Keeper {
     path: PathBuf,
-    bounds: Bounds,
+    /// Others after a reload.
+    bounds: Mutex<Bounds>,
     index: Index,
-    started: Instant,
-    /// Whether the folder was gone through once.
-    is_complete: AtomicBool,
-    evicted: AtomicU64,
     woken: Mutex<bool>,
     wake: Condvar,
     complaint: OnceAMinute,
@@ -57,11 +56,8 @@ impl Keeper {
     pub fn start(path: &Path, bounds: Bounds) -> io::Result<Arc<Keeper>> {
         let keeper = Arc::new(Keeper {
             path: path.to_owned(),
-            bounds,
+            bounds: Mutex::new(bounds),
             index: Index::new(),
-            started: Instant::now(),
-            is_complete: AtomicBool::new(false),
-            evicted: AtomicU64::new(0),
             woken: Mutex::new(false),
             wake: Condvar::new(),
             complaint: OnceAMinute::default(),
@@ -71,33 +67,33 @@ impl Keeper {
         Ok(keeper)
     }
 
+    /// From now on other bounds hold.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
+        self.nudge();
+    }
+
+    fn bounds(&self) -> Bounds {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The entry was asked for.
     pub fn used(&self, id: EntryId) {
-        self.index.touch(id, self.now());
+        self.index.touch(id, seconds(SystemTime::now()));
     }
 
     /// The entry was written and takes so many bytes of the disk.
     pub fn stored(&self, id: EntryId, bytes: u64) {
-        self.index.put(id, bytes, self.now());
-        if self.bounds.max_bytes.is_some_and(|most| self.index.bytes() > most) {
+        self.index.put(id, bytes, seconds(SystemTime::now()));
+        if self.bounds().max_bytes.is_some_and(|most| self.index.bytes() > most) {
             self.nudge();
         }
     }
 
-    /// The entry is gone.
-    pub fn gone(&self, id: EntryId) {
-        self.index.remove(id);
-    }
-
-    /// Seconds since the start, and an hour more, so that what was there before can be older.
-    fn now(&self) -> u32 {
-        self.at(SystemTime::now())
-    }
-
-    /// Seconds since 2020, which fit until 2156; a clock that is set back makes entries younger for a while.
-    fn at(&self, time: SystemTime) -> u32 {
-        const START: u64 = 1_577_836_800;
-        u32::try_from(cache::unix_seconds(time).saturating_sub(START)).unwrap_or(u32::MAX)
+    /// What tells the folder from one that is made anew in its place.
+    fn folder(&self) -> Option<(u64, u64)> {
+        let metadata = fs::metadata(self.path.join(cache::LAYOUT)).ok()?;
+        Some((metadata.dev(), metadata.ino()))
     }
 
     fn nudge(&self) {
@@ -116,8 +112,9 @@ impl Keeper {
 
     /// Removes what is too much. Only what is known can be removed; a walk finds the rest.
     fn keep_bounds(&self) {
+        let bounds = self.bounds();
         let mut bytes = 0;
-        if let Some(most) = self.bounds.max_bytes
+        if let Some(most) = bounds.max_bytes
             && self.index.bytes() > most
         {
             bytes = self.index.bytes() - most + most / SLACK;
@@ -125,11 +122,12 @@ impl Keeper {
         let mut entries = 0;
         if let Ok(disk) = rustix::fs::statvfs(&self.path) {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            if free < self.bounds.min_free {
-                bytes = bytes.max(self.bounds.min_free - free + self.bounds.min_free / SLACK);
+            let least = cache::least_free(bounds.min_free, &disk);
+            if free < least {
+                bytes = bytes.max(least - free + least / SLACK);
             }
-            // As many inodes stay free in a hundred as an ordinary file system keeps for root in blocks.
-            let least = disk.f_files / 100;
+            // Some file systems have as many inodes as they like, and say 0.
+            let least = disk.f_files / LEAST_FREE_INODES;
             if disk.f_files > 0 && disk.f_favail < least {
                 entries = least - disk.f_favail;
             }
@@ -149,7 +147,7 @@ impl Keeper {
             }
             let path = id.path(&root);
             match fs::remove_file(&path) {
-                Ok(()) => drop(self.evicted.fetch_add(1, Ordering::Relaxed)),
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     self.complaint.line(format_args!("cache: {}: can't be removed: {error}", path.display()));
@@ -167,8 +165,16 @@ impl Keeper {
 
 fn run(keeper: &Weak<Keeper>) {
     let mut walked: Option<Instant> = None;
+    let mut folder = None;
     loop {
         let Some(keeper) = keeper.upgrade() else { return };
+        let now = keeper.folder();
+        if now != folder && folder.is_some() {
+            // It was deleted, and perhaps made again: nothing of what we know is there.
+            keeper.index.clear();
+            walked = None;
+        }
+        folder = now;
         if walked.is_none_or(|at| at.elapsed() > BETWEEN_WALKS) {
             walk(&keeper);
             walked = Some(Instant::now());
@@ -176,6 +182,12 @@ fn run(keeper: &Weak<Keeper>) {
         keeper.keep_bounds();
         keeper.wait();
     }
+}
+
+/// Seconds since 2020, which fit until 2156.
+fn seconds(time: SystemTime) -> u32 {
+    const START: u64 = 1_577_836_800;
+    u32::try_from(cache::unix_seconds(time).saturating_sub(START)).unwrap_or(u32::MAX)
 }
 
 /// Goes through the folder once.
@@ -193,7 +205,7 @@ fn walk(keeper: &Arc<Keeper>) {
         Arc::strong_count(keeper) > 1
     });
     match result {
-        Ok(()) => keeper.is_complete.store(true, Ordering::Relaxed),
+        Ok(()) => {}
         Err(error) => say!("cache: {}: can't be gone through: {error}", keeper.path.display()),
     }
     remove_other_layouts(&keeper.path);
@@ -204,13 +216,12 @@ impl Keeper {
         let age = |time: Option<SystemTime>| time.and_then(|time| now.duration_since(time).ok());
         match found {
             Found::Entry(entry) => {
-                let is_useless = age(entry.written)
-                    .zip(self.bounds.useful)
-                    .is_some_and(|(age, useful)| age > useful);
+                let is_useless =
+                    age(entry.written).zip(self.bounds().useful).is_some_and(|(age, useful)| age > useful);
                 if is_useless && fs::remove_file(&entry.path).is_ok() {
                     self.index.remove(entry.id);
                 } else {
-                    let written = entry.written.map_or(0, |written| self.at(written));
+                    let written = entry.written.map_or(0, seconds);
                     self.index.put(entry.id, entry.bytes, written);
                 }
             }
@@ -230,9 +241,10 @@ impl Keeper {
 fn remove_other_layouts(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let is_layout = name.to_str().and_then(|name| name.strip_prefix('v')).is_some_and(|number| {
-            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-        });
+        let is_layout = name
+            .to_str()
+            .and_then(|name| name.strip_prefix('v'))
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
         if is_layout && name != cache::LAYOUT && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             say!("cache: removing {}, which is of another version", entry.path().display());
             let _ = fs::remove_dir_all(entry.path());
