@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -41,7 +42,11 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> 
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Client {
-        let socket = Client::socket(address).unwrap();
+        Client::over(Client::socket(address).unwrap())
+    }
+
+    /// On a connection made before.
+    pub fn over(socket: TcpStream) -> Client {
         Client { stream: Box::new(socket.try_clone().unwrap()), socket, pending: Vec::new() }
     }
 
@@ -81,6 +86,11 @@ impl Client {
     /// Tells the server that no more requests come, while answers can still be read.
     pub fn finish_sending(&self) {
         self.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// Hangs up without a farewell: the server gets a reset.
+    pub fn reset(self) {
+        sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO)).unwrap();
     }
 
     pub fn get(&mut self, target: &str) -> Answer {
@@ -131,6 +141,12 @@ impl Client {
         Ok(Some(answer))
     }
 
+    /// Waits for the next bytes of an answer.
+    #[track_caller]
+    pub fn read_some(&mut self) {
+        assert!(self.fill().unwrap() > 0, "the server closed the connection");
+    }
+
     fn fill(&mut self) -> io::Result<usize> {
         let mut buffer = [0; 16 << 10];
         let count = self.stream.read(&mut buffer)?;
@@ -144,6 +160,17 @@ impl Client {
         let ended = self.ended();
         assert!(self.pending.is_empty(), "unasked for: {:?}", String::from_utf8_lossy(&self.pending));
         assert!(ended, "the server left the connection open for {PATIENCE:?}");
+    }
+
+    /// Whether the server has left the connection open so far.
+    pub fn is_open(&self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        let open = match self.socket.peek(&mut [0]) {
+            Ok(length) => length > 0,
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        };
+        self.socket.set_nonblocking(false).unwrap();
+        open
     }
 
     /// Reads until the server closes the connection, cleanly or not; false when it never does.

@@ -14,6 +14,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// A process that lives.
+    #[track_caller]
+    pub fn of(id: u32) -> Process {
+        Process { id, started: Stat::of(id).expect("it lives").started }
+    }
+
     /// The processes whose parent this is. Dead ones that nobody has waited for don't count.
     pub fn children_of(parent: u32) -> Vec<Process> {
         let numbers = fs::read_dir("/proc").unwrap().flatten();
@@ -33,6 +39,27 @@ impl Process {
     /// The processor time that it has used, in hundredths of a second.
     pub fn work(&self) -> u64 {
         Stat::of(self.id).map_or(0, |stat| stat.work)
+    }
+
+    pub fn threads(&self) -> usize {
+        self.entries("task")
+    }
+
+    /// How many descriptors it has open.
+    pub fn files(&self) -> usize {
+        self.entries("fd")
+    }
+
+    fn entries(&self, folder: &str) -> usize {
+        fs::read_dir(format!("/proc/{}/{folder}", self.id)).map_or(0, |entries| entries.count())
+    }
+
+    /// The bytes of its memory that are there.
+    #[track_caller]
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
     }
 
     /// How far it steps back behind others.
