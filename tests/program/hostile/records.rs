@@ -50,7 +50,7 @@ impl Records {
 }
 
 #[test]
-fn floods_of_records_without_content_keep_no_poller_and_end_with_idle_timeout() {
+fn floods_of_records_that_hold_no_request_keep_no_poller_and_end_with_idle_timeout() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"idle_timeout": 2}));
     let vitals = Vitals::of(&server, HIT);
@@ -62,8 +62,9 @@ fn floods_of_records_without_content_keep_no_poller_and_end_with_idle_timeout() 
             thread::spawn(move || {
                 let started = Instant::now();
                 loop {
-                    let bytes: Vec<u8> =
-                        (0..1000).flat_map(|_| records.sealed(ContentType::ApplicationData, b"")).collect();
+                    let bytes: Vec<u8> = (0..1000)
+                        .flat_map(|_| records.sealed(ContentType::ApplicationData, b"\r\n"))
+                        .collect();
                     if records.socket.write_all(&bytes).is_err() {
                         return;
                     }
@@ -84,14 +85,15 @@ fn floods_of_records_without_content_keep_no_poller_and_end_with_idle_timeout() 
 }
 
 #[test]
-fn alerts_and_new_keys_without_end_are_hung_up_on() {
+fn records_of_nothing_alerts_and_new_keys_without_end_are_hung_up_on() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({}));
     let vitals = Vitals::of(&server, HIT);
     let (handshake, alert) = (ContentType::Handshake, ContentType::Alert);
-    // KeyUpdate that asks for another one; an alert that may be ignored; a second greeting; an end that is none;
-    // records whose content can't be decrypted.
-    let floods: [(ContentType, &[u8]); 4] = [
+    // No content; KeyUpdate that asks for another one; an alert that may be ignored; a second greeting; a change of the
+    // cipher.
+    let floods: [(ContentType, &[u8]); 5] = [
+        (ContentType::ApplicationData, b""),
         (handshake, &[24, 0, 0, 1, 1]),
         (alert, &[1, 90]),
         (handshake, &[1, 0, 0, 2, 3, 3]),
@@ -108,6 +110,7 @@ fn alerts_and_new_keys_without_end_are_hung_up_on() {
             assert!(started.elapsed() < LONG, "{kind:?} is read for ever");
         }
     }
+    // What can't be decrypted.
     for bytes in [record(23, &[0; 100]), record(23, &[0; 3]), record(22, &[0; 40]), vec![0; 10]] {
         let mut records = Records::new(&server, &certificates);
         records.socket.write_all(&bytes).unwrap();
