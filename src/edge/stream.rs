@@ -159,7 +159,7 @@ impl Read for Stream {
         match self {
             Stream::Plain(socket) => socket.read(buffer),
             Stream::Tls(tls) if tls.sock.is_waiting() => tls.read(buffer),
-            // Once only: records without content may follow each other for ever.
+            // Once only: with new keys between them, records without content may follow each other for ever.
             Stream::Tls(tls) => {
                 if tls.conn.wants_read() {
                     tls.conn.complete_io(&mut tls.sock)?;

@@ -10,6 +10,7 @@ mod crashes;
 mod directory;
 mod edge;
 mod handlers;
+mod hostile;
 mod https;
 mod keys;
 mod log;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -26,6 +27,12 @@ impl Socket {
         match self {
             Socket::Tcp(socket) => socket.set_read_timeout(Some(time)).unwrap(),
             Socket::Unix(socket) => socket.set_read_timeout(Some(time)).unwrap(),
+        }
+    }
+
+    fn reset_at_close(&self) {
+        if let Socket::Tcp(socket) = self {
+            sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
         }
     }
 
@@ -70,9 +77,13 @@ impl Client {
 
     /// As `connect`, for a server that may not listen there.
     pub fn try_connect(address: SocketAddr) -> io::Result<Client> {
-        let socket = Client::socket(address)?;
-        let stream = Box::new(socket.try_clone()?);
-        Ok(Client { stream, socket: Socket::Tcp(socket), pending: Vec::new() })
+        Client::socket(address).map(Client::over)
+    }
+
+    /// On a connection made before.
+    pub fn over(socket: TcpStream) -> Client {
+        let stream = Box::new(socket.try_clone().unwrap());
+        Client { stream, socket: Socket::Tcp(socket), pending: Vec::new() }
     }
 
     /// To a Unix socket.
@@ -134,6 +145,11 @@ impl Client {
         self.socket.finish_sending();
     }
 
+    /// Hangs up without a farewell: the server gets a reset.
+    pub fn reset(self) {
+        self.socket.reset_at_close();
+    }
+
     pub fn get(&mut self, target: &str) -> Answer {
         self.get_with(target, &[])
     }
@@ -182,6 +198,12 @@ impl Client {
         Ok(Some(answer))
     }
 
+    /// Waits for the next bytes of an answer.
+    #[track_caller]
+    pub fn read_some(&mut self) {
+        assert!(self.fill().unwrap() > 0, "the server closed the connection");
+    }
+
     fn fill(&mut self) -> io::Result<usize> {
         let mut buffer = [0; 16 << 10];
         let count = self.stream.read(&mut buffer)?;
@@ -201,6 +223,18 @@ impl Client {
         let ended = self.ended();
         assert!(self.pending.is_empty(), "unasked for: {:?}", String::from_utf8_lossy(&self.pending));
         assert!(ended, "the server left the connection open for {PATIENCE:?}");
+    }
+
+    /// Whether the server has left the connection open so far.
+    pub fn is_open(&self) -> bool {
+        let Socket::Tcp(socket) = &self.socket else { panic!("not for Unix sockets") };
+        socket.set_nonblocking(true).unwrap();
+        let open = match socket.peek(&mut [0]) {
+            Ok(length) => length > 0,
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        };
+        socket.set_nonblocking(false).unwrap();
+        open
     }
 
     /// Reads until the server closes the connection, cleanly or not; false when it never does.

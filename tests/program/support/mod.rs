@@ -12,6 +12,7 @@ pub mod process;
 pub mod s3;
 pub mod server;
 pub mod unused_port;
+pub mod vitals;
 
 use std::time::{Duration, Instant};
 

@@ -14,6 +14,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// A process that lives.
+    #[track_caller]
+    pub fn of(id: u32) -> Process {
+        Process { id, started: Stat::of(id).expect("it lives").started }
+    }
+
     /// The processes whose parent this is. Dead ones that nobody has waited for don't count.
     pub fn children_of(parent: u32) -> Vec<Process> {
         let numbers = fs::read_dir("/proc").unwrap().flatten();
@@ -42,26 +48,26 @@ impl Process {
         Stat::of(self.id).map_or(0, |stat| stat.work)
     }
 
-    /// A process that runs now.
-    pub fn of(id: u32) -> Process {
-        Process { id, started: Stat::of(id).unwrap().started }
-    }
-
-    /// The bytes of memory that it has.
-    pub fn resident(&self) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/statm", self.id)).unwrap();
-        let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
-        pages * rustix::param::page_size() as u64
-    }
-
     /// How many threads it has.
     pub fn threads(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/task", self.id)).unwrap().count()
+        self.entries("task")
     }
 
     /// How many files it has open.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.id)).unwrap().count()
+        self.entries("fd")
+    }
+
+    fn entries(&self, folder: &str) -> usize {
+        fs::read_dir(format!("/proc/{}/{folder}", self.id)).map_or(0, |entries| entries.count())
+    }
+
+    /// The bytes of its memory that are there.
+    #[track_caller]
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
     }
 
     /// How far it steps back behind others.

@@ -1,0 +1,130 @@
+//! How a server is doing: whether it answers at once, and what it holds.
+
+use std::time::{Duration, Instant};
+
+use super::client::{Client, request};
+use super::process::Process;
+use super::server::Server;
+use super::{PATIENCE, eventually};
+
+/// What a picture that is in the cache may take, from the connection to the last byte.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// A thread or a descriptor that comes and goes is not one that is left behind.
+const A_FEW: usize = 2;
+/// What an allocator may keep of memory that was given back.
+const SOME_MEMORY: u64 = 12 << 20;
+
+/// A server's threads, descriptors and memory at a quiet moment.
+pub struct Vitals<'s> {
+    server: &'s Server,
+    process: Process,
+    /// A picture in the cache.
+    target: String,
+    threads: usize,
+    files: usize,
+    resident: u64,
+    spare: u64,
+}
+
+impl<'s> Vitals<'s> {
+    /// Of a server that nobody asks for anything. `target` is a picture that it keeps in its cache.
+    #[track_caller]
+    pub fn of(server: &'s Server, target: &str) -> Vitals<'s> {
+        // Every poller has its buffers after this.
+        for _ in 0..16 {
+            server.get(target).ok();
+        }
+        let process = Process::of(server.id());
+        let (mut threads, mut files) = (0, 0);
+        eventually("it is quiet", || {
+            let before = (threads, files);
+            std::thread::sleep(Duration::from_millis(50));
+            (threads, files) = (process.threads(), process.descriptors());
+            before == (threads, files)
+        });
+        let resident = process.resident();
+        Vitals { server, process, target: target.into(), threads, files, resident, spare: SOME_MEMORY }
+    }
+
+    /// With more memory that may be kept afterwards.
+    pub fn sparing(self, spare: u64) -> Vitals<'s> {
+        Vitals { spare, ..self }
+    }
+
+    /// Fails unless a normal request is answered at once; so that a busy machine is no reason, the fastest of
+    /// several counts.
+    #[track_caller]
+    pub fn answers_at_once(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut fastest = Duration::MAX;
+        while fastest > AT_ONCE {
+            assert!(Instant::now() < deadline, "the fastest answer took {fastest:?}");
+            let started = Instant::now();
+            let mut client = Client::connect(self.server.http());
+            let answer = client.get_with(&self.target, &[("Connection", "close")]).ok();
+            assert_eq!(answer.expect("X-Cache"), "hit");
+            fastest = fastest.min(started.elapsed());
+        }
+    }
+
+    /// As [`Vitals::answers_at_once`] on a connection that is open already.
+    #[track_caller]
+    pub fn answers_at_once_on(&self, client: &mut Client) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut fastest = Duration::MAX;
+        while fastest > AT_ONCE {
+            assert!(Instant::now() < deadline, "the fastest answer took {fastest:?}");
+            let started = Instant::now();
+            client.send(&request("GET", &self.target, &[]));
+            client.read().ok();
+            fastest = fastest.min(started.elapsed());
+        }
+    }
+
+    /// Fails if it holds more memory than before, and this much.
+    #[track_caller]
+    pub fn holds_at_most(&self, more: u64) {
+        let resident = self.process.resident();
+        assert!(resident <= self.resident + more, "{resident} bytes resident, {} before", self.resident);
+    }
+
+    /// How many threads it has more than at the quiet moment.
+    pub fn more_threads(&self) -> usize {
+        self.process.threads().saturating_sub(self.threads)
+    }
+
+    /// Fails if the server uses more than a tenth of a processor for a while.
+    #[track_caller]
+    pub fn costs_nothing(&self) {
+        const WHILE: Duration = Duration::from_millis(1500);
+        // What has just been sent to it may be seen to first.
+        std::thread::sleep(Duration::from_millis(200));
+        let before = self.process.work();
+        std::thread::sleep(WHILE);
+        let work = self.process.work() - before;
+        assert!(work < 15, "{work} hundredths of a second of work in {WHILE:?}");
+    }
+
+    /// Waits until everything that came with the clients is gone with them.
+    #[track_caller]
+    pub fn are_back(&self) {
+        self.answers_at_once();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = (self.process.threads(), self.process.descriptors(), self.process.resident());
+            let (threads, files, resident) = now;
+            if threads <= self.threads + A_FEW
+                && files <= self.files + A_FEW
+                && resident <= self.resident + self.spare
+            {
+                return;
+            }
+            let before = (self.threads, self.files, self.resident);
+            assert!(
+                Instant::now() < deadline,
+                "threads, descriptors, bytes: {now:?}, at the beginning {before:?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
