@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::entry::{self, Description, FIXED, damaged, description_length, parse_description};
 use super::layout::{EntryId, VERSION};
 use super::walk::{TEMPORARY, bytes_on_disk};
-use super::{Name, Picture, hexadecimal, unix_milliseconds};
+use super::{Name, Picture, hexadecimal, least_free, unix_milliseconds};
 
 use crate::config::CacheTime;
 use crate::format::Format;
@@ -43,11 +43,31 @@ pub enum Need {
 pub struct DiskCache {
     root: PathBuf,
     time: CacheTime,
+    /// Bytes of the disk that stay free; `None` does not look.
+    min_free: Option<MinFree>,
     /// Tells this process's temporary files from every other's.
     random: u64,
     complaint: OnceAMinute,
     /// Files whose checksum was right when it was last computed.
     verified: Mutex<HashMap<PathBuf, Identity>>,
+}
+
+/// `cache_min_free` of a cache that is written to.
+#[derive(Clone, Copy, Debug)]
+struct MinFree(Option<u64>);
+
+impl MinFree {
+    fn check(self, folder: &Path) -> io::Result<()> {
+        // A folder that is not there yet is on the disk of the one around it, which is looked at next time.
+        let Ok(disk) = rustix::fs::statvfs(folder) else { return Ok(()) };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let least = least_free(self.0, &disk);
+        if free < least {
+            let sentence = format!("the disk has {free} bytes left, cache_min_free is {least}");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, sentence));
+        }
+        Ok(())
+    }
 }
 
 /// What a file can't keep while its contents change behind our back.
@@ -97,7 +117,14 @@ impl DiskCache {
     pub fn new(folder: &Path, time: CacheTime) -> DiskCache {
         let random = RandomState::new().build_hasher().finish();
         let complaint = OnceAMinute::default();
-        DiskCache { root: folder.join(VERSION), time, random, complaint, verified: Mutex::default() }
+        let (root, verified) = (folder.join(VERSION), Mutex::default());
+        DiskCache { root, time, min_free: None, random, complaint, verified }
+    }
+
+    /// One that stores nothing when the disk is as full as `cache_min_free` lets it become.
+    pub fn with_min_free(mut self, min_free: Option<u64>) -> DiskCache {
+        self.min_free = Some(MinFree(min_free));
+        self
     }
 
     fn path(&self, name: &Name) -> PathBuf {
@@ -188,6 +215,7 @@ impl DiskCache {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let path = self.path(name);
         let folder = path.parent().ok_or_else(|| io::Error::other("an entry has a folder"))?;
+        self.min_free.map_or(Ok(()), |min_free| min_free.check(&self.root))?;
         let head = entry::head(&Description {
             handler: name.handler.clone(),
             key: name.key.clone(),

@@ -42,7 +42,9 @@ impl Pictures {
             let route = Route {
                 identity: handler.identity(),
                 source: Source::open(&handler.origin, &config.limits),
-                cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.cache_time)),
+                cache: handler.cache.as_ref().map(|cache| {
+                    DiskCache::new(&cache.path, handler.cache_time).with_min_free(cache.min_free)
+                }),
                 handler: handler.clone(),
             };
             routes.insert(handler.route.clone(), route);

@@ -2,6 +2,7 @@
 //! own and talks to it as a client does. The origins are servers in this process.
 
 mod answers;
+mod bounds;
 mod cache;
 mod certificates;
 mod config;

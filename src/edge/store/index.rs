@@ -26,7 +26,7 @@ pub struct Index {
 
 #[derive(Debug)]
 struct Record {
-    /// Seconds of the index's own clock.
+    /// Ticks of the keeper's clock.
     used: AtomicU32,
     blocks: u32,
 }
@@ -49,7 +49,7 @@ impl Index {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// An entry is there, with this size; it was last asked for at this second.
+    /// An entry is there, with this size; it was last asked for at this tick.
     pub fn put(&self, id: EntryId, bytes: u64, used: u32) {
         let blocks = u32::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
         let mut shard = self.write(id);
@@ -68,7 +68,7 @@ impl Index {
         self.blocks.fetch_add(u64::from(blocks), Ordering::Relaxed);
     }
 
-    /// An entry was asked for at this second. Whether it is known.
+    /// An entry was asked for at this tick. Whether it is known.
     pub fn touch(&self, id: EntryId, now: u32) -> bool {
         match self.read(id).get(&id) {
             None => false,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_one_second_can_be_told_apart_by_nothing_and_go_all_the_same() {
+    fn entries_of_one_tick_can_be_told_apart_by_nothing_and_go_all_the_same() {
         let index = Index::new();
         (0..100).for_each(|n| index.put(id(n), 512, 5));
         assert_eq!(index.oldest(512 * 30, 0).len(), 30);

@@ -39,6 +39,34 @@ pub struct Bounds {
     pub useful: Option<Duration>,
 }
 
+/// Sixteenths of a second in 32 bits, four years before and after its start. It does not follow a wall clock that is
+/// set, so that nothing becomes older than what was asked for before it.
+#[derive(Debug)]
+struct Clock(Instant);
+
+impl Clock {
+    const TICKS: u64 = 16;
+    const START: u32 = 1 << 31;
+
+    fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    fn now(&self) -> u32 {
+        Clock::START.saturating_add(ticks(self.0.elapsed()))
+    }
+
+    fn ago(&self, age: Duration) -> u32 {
+        self.now().saturating_sub(ticks(age))
+    }
+}
+
+fn ticks(time: Duration) -> u32 {
+    let whole = time.as_secs().saturating_mul(Clock::TICKS);
+    let part = u64::from(time.subsec_millis()) * Clock::TICKS / 1000;
+    u32::try_from(whole.saturating_add(part)).unwrap_or(u32::MAX)
+}
+
 /// One cache folder.
 #[derive(Debug)]
 pub struct Keeper {
@@ -46,6 +74,7 @@ pub struct Keeper {
     /// Others after a reload.
     bounds: Mutex<Bounds>,
     index: Index,
+    clock: Clock,
     woken: Mutex<bool>,
     wake: Condvar,
     complaint: OnceAMinute,
@@ -58,6 +87,7 @@ impl Keeper {
             path: path.to_owned(),
             bounds: Mutex::new(bounds),
             index: Index::new(),
+            clock: Clock::start(),
             woken: Mutex::new(false),
             wake: Condvar::new(),
             complaint: OnceAMinute::default(),
@@ -79,12 +109,12 @@ impl Keeper {
 
     /// The entry was asked for.
     pub fn used(&self, id: EntryId) {
-        self.index.touch(id, seconds(SystemTime::now()));
+        self.index.touch(id, self.clock.now());
     }
 
     /// The entry was written and takes so many bytes of the disk.
     pub fn stored(&self, id: EntryId, bytes: u64) {
-        self.index.put(id, bytes, seconds(SystemTime::now()));
+        self.index.put(id, bytes, self.clock.now());
         if self.bounds().max_bytes.is_some_and(|most| self.index.bytes() > most) {
             self.nudge();
         }
@@ -184,12 +214,6 @@ fn run(keeper: &Weak<Keeper>) {
     }
 }
 
-/// Seconds since 2020, which fit until 2156.
-fn seconds(time: SystemTime) -> u32 {
-    const START: u64 = 1_577_836_800;
-    u32::try_from(cache::unix_seconds(time).saturating_sub(START)).unwrap_or(u32::MAX)
-}
-
 /// Goes through the folder once.
 fn walk(keeper: &Arc<Keeper>) {
     let now = SystemTime::now();
@@ -221,7 +245,7 @@ impl Keeper {
                 if is_useless && fs::remove_file(&entry.path).is_ok() {
                     self.index.remove(entry.id);
                 } else {
-                    let written = entry.written.map_or(0, seconds);
+                    let written = self.clock.ago(age(entry.written).unwrap_or_default());
                     self.index.put(entry.id, entry.bytes, written);
                 }
             }
@@ -232,7 +256,7 @@ impl Keeper {
                 let _ = fs::remove_dir(path);
             }
             // What somebody else has put there is not ours to remove.
-            Found::Temporary(..) | Found::Stranger(_) => {}
+            Found::Temporary(..) | Found::Stranger => {}
         }
     }
 }

@@ -1,0 +1,151 @@
+//! A cache folder that keeps within its bounds by itself.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::support::folder::Folder;
+use crate::support::pictures;
+use crate::support::server::{Server, Setup};
+use crate::support::{eventually, merged};
+
+/// A picture whose PNGs take 12 to 16 KB of the disk.
+const SOURCE: (u32, u32) = (64, 64);
+const BOUND: u64 = 400_000;
+
+fn originals() -> Folder {
+    Folder::new().with("a.png", &pictures::png(pictures::noise(SOURCE.0, SOURCE.1)))
+}
+
+fn bytes(cache: &Folder) -> u64 {
+    // Files go while they are looked at.
+    cache.files().iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum()
+}
+
+fn handler(originals: &Folder, cache: &Folder, fields: Value) -> Value {
+    merged(merged(originals.handler(), json!({"cache_path": cache.path()})), fields)
+}
+
+/// A different rendition for each number, of about the same size.
+fn target(number: u32) -> String {
+    format!("/h/a.png?f=png&e=true&w=64&h=64&bg={number:06x}&q={}", 1 + number % 100)
+}
+
+fn distinct(number: u32) -> String {
+    format!("/h/a.png?f=jpg&q=100&bg={number:06x}")
+}
+
+fn is_hit(server: &Server, target: &str) -> bool {
+    server.get(target).ok().expect("X-Cache") == "hit"
+}
+
+#[test]
+fn what_is_too_much_goes_and_what_was_asked_for_last_stays() {
+    let (originals, cache) = (originals(), Folder::new());
+    let bounded = handler(&originals, &cache, json!({"cache_max_bytes": BOUND}));
+    let server = Server::start(json!({"handlers": [bounded], "memory_cache": 0}));
+    server.get(&distinct(0)).ok();
+    for number in 1..150 {
+        server.get(&distinct(number)).ok();
+        if number % 10 == 0 {
+            // Asked for again and again, in other seconds than what is to go.
+            assert!(is_hit(&server, &distinct(0)), "after {number}");
+            std::thread::sleep(Duration::from_millis(110));
+        }
+    }
+    eventually("it is within its bound", || bytes(&cache) <= BOUND);
+    assert!(bytes(&cache) > BOUND * 9 / 10, "no more goes than has to: {}", bytes(&cache));
+    assert!(is_hit(&server, &distinct(149)));
+    assert!(!is_hit(&server, &distinct(1)));
+    // Nothing but entries is left behind.
+    assert!(cache.files().iter().all(|file| !file.to_string_lossy().contains(".tmp-")));
+}
+
+#[test]
+fn what_was_there_before_counts_and_what_does_not_belong_there_goes() {
+    let (originals, cache) = (originals(), Folder::new());
+    {
+        let server = Server::with_handler(handler(&originals, &cache, json!({})));
+        (0..40).for_each(|number| drop(server.get(&distinct(number)).ok()));
+    }
+    let before = bytes(&cache);
+    let entry = cache.files().remove(0);
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let put = |path: &Path, modified: SystemTime| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"x").unwrap();
+        fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+    };
+    let (old, new) = (entry.with_file_name(".tmp-0-1"), entry.with_file_name(".tmp-0-2"));
+    put(&old, hour_ago);
+    put(&new, SystemTime::now());
+    let (former, stranger) = (cache.path().join("v0/ab/cd"), cache.path().join("notes.txt"));
+    put(&former, SystemTime::now());
+    put(&stranger, hour_ago);
+
+    let half = json!({"cache_max_bytes": before / 2});
+    let server = Server::with_handler(handler(&originals, &cache, half));
+    eventually("half of it goes", || bytes(&cache) <= before / 2);
+    eventually("what a killed server left goes", || !old.exists() && !former.exists());
+    assert!(stranger.exists(), "somebody else's file");
+    server.get(&distinct(1000)).ok();
+    assert!(is_hit(&server, &distinct(1000)));
+}
+
+#[test]
+fn what_has_expired_goes_without_being_asked_for() {
+    let (originals, cache) = (originals(), Folder::new());
+    {
+        let server = Server::with_handler(handler(&originals, &cache, json!({})));
+        (0..5).for_each(|number| drop(server.get(&distinct(number)).ok()));
+    }
+    assert_eq!(cache.files().len(), 5);
+    let day_ago = SystemTime::now() - Duration::from_secs(86_400);
+    for file in cache.files().iter().skip(1) {
+        fs::File::options().write(true).open(file).unwrap().set_modified(day_ago).unwrap();
+    }
+    let _server = Server::with_handler(handler(&originals, &cache, json!({"cache_time": 3600})));
+    eventually("four of five are gone", || cache.files().len() == 1);
+}
+
+#[test]
+fn a_disk_that_is_full_enough_is_left_alone_and_pictures_are_served_all_the_same() {
+    let (originals, cache) = (originals(), Folder::new());
+    let full = json!({"cache_min_free": 1_u64 << 50});
+    let server = Server::with_handler(handler(&originals, &cache, full));
+    for number in 0..3 {
+        server.get(&distinct(number)).ok();
+    }
+    server.log.line_with("cache_min_free");
+    assert!(!is_hit(&server, &distinct(2)));
+    eventually("nothing stays", || cache.files().is_empty());
+}
+
+#[test]
+fn a_purge_is_noticed() {
+    let (originals, cache) = (originals(), Folder::new());
+    let bounded = handler(&originals, &cache, json!({"cache_max_bytes": BOUND}));
+    let server = Server::start(json!({"handlers": [bounded], "memory_cache": 0}));
+    (0..20).for_each(|number| drop(server.get(&target(number)).ok()));
+    fs::remove_dir_all(cache.path().join("v1")).unwrap();
+    eventually("pictures are kept again", || is_hit(&server, &distinct(1)));
+    (2..25).for_each(|number| drop(server.get(&distinct(number)).ok()));
+    // What was there before the purge takes nobody's place.
+    assert!((2..25).all(|number| is_hit(&server, &distinct(number))));
+}
+
+#[test]
+fn handlers_that_share_a_folder_must_agree() {
+    let (originals, cache) = (originals(), Folder::new());
+    for field in ["cache_max_bytes", "cache_min_free"] {
+        let first = handler(&originals, &cache, json!({field: 1_000_000}));
+        let second = handler(&originals, &cache, json!({"name": "other", field: 2_000_000}));
+        let output = Setup::new(json!({"handlers": [first, second]})).run();
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(&format!("handlers[1].{field}")) && said.contains("handlers[0]"), "{said}");
+    }
+}
