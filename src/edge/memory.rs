@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cache::{DiskCache, Name, Picture, Witness};
@@ -66,8 +66,8 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct Entries {
     by_name: HashMap<Arc<Name>, Arc<Hot>>,
-    /// In the order in which the hand passes them.
-    ring: VecDeque<Arc<Name>>,
+    /// In the order in which the hand passes them. What is here no more is passed over.
+    ring: VecDeque<(Arc<Name>, Weak<Hot>)>,
     bytes: usize,
 }
 
@@ -121,9 +121,10 @@ impl Memory {
         hot.checked.store(self.now(), Ordering::Relaxed);
         let (name, size) = (Arc::new(name), hot.size());
         let mut entries = self.write();
-        match entries.by_name.insert(Arc::clone(&name), hot) {
-            Some(replaced) => entries.bytes -= replaced.size(),
-            None => entries.ring.push_back(name),
+        entries.ring.push_back((Arc::clone(&name), Arc::downgrade(&hot)));
+        if let Some(replaced) = entries.by_name.insert(name, hot) {
+            entries.bytes -= replaced.size();
+            entries.tidy();
         }
         entries.bytes += size;
         while entries.bytes > self.most && entries.evict_one() {}
@@ -135,7 +136,7 @@ impl Memory {
         if entries.by_name.get(name).is_some_and(|current| Arc::ptr_eq(current, stale)) {
             entries.by_name.remove(name);
             entries.bytes -= stale.size();
-            entries.ring.retain(|other| **other != *name);
+            entries.tidy();
         }
     }
 
@@ -155,18 +156,31 @@ impl Memory {
 impl Entries {
     /// Takes out the next one that nobody has asked for since the hand came by. Whether there was one.
     fn evict_one(&mut self) -> bool {
-        while let Some(name) = self.ring.pop_front() {
-            match self.by_name.get(&name) {
-                Some(hot) if hot.used.swap(false, Ordering::Relaxed) => self.ring.push_back(name),
-                Some(hot) => {
-                    self.bytes -= hot.size();
-                    self.by_name.remove(&name);
-                    return true;
-                }
-                None => {}
+        while let Some((name, hot)) = self.ring.pop_front() {
+            let Some(current) = hot.upgrade().filter(|hot| self.is_current(&name, hot)) else { continue };
+            if current.used.swap(false, Ordering::Relaxed) {
+                self.ring.push_back((name, hot));
+            } else {
+                self.bytes -= current.size();
+                self.by_name.remove(&name);
+                return true;
             }
         }
         false
+    }
+
+    fn is_current(&self, name: &Name, hot: &Arc<Hot>) -> bool {
+        self.by_name.get(name).is_some_and(|current| Arc::ptr_eq(current, hot))
+    }
+
+    /// Takes out of the ring what is here no more, once that is most of it: a purge costs no more than its entries.
+    fn tidy(&mut self) {
+        const FEW: usize = 64;
+        if self.ring.len() > 2 * self.by_name.len() + FEW {
+            let mut ring = std::mem::take(&mut self.ring);
+            ring.retain(|(name, hot)| hot.upgrade().is_some_and(|hot| self.is_current(name, &hot)));
+            self.ring = ring;
+        }
     }
 }
 
@@ -255,5 +269,21 @@ mod tests {
         let room = room(0);
         room.put(1);
         assert!(!room.has(1));
+    }
+
+    #[test]
+    fn what_comes_and_goes_for_years_leaves_nothing_in_the_ring() {
+        let room = room(10);
+        for round in 0..200 {
+            room.put(round % 3);
+            if round % 2 == 0 {
+                let hot = room.memory.find(&name(round % 3), &room.disk).unwrap();
+                room.memory.forget(&name(round % 3), &hot);
+            }
+        }
+        let entries = room.memory.read();
+        assert!(entries.ring.len() <= 2 * entries.by_name.len() + 65, "{}", entries.ring.len());
+        let bytes: usize = entries.by_name.values().map(|hot| hot.size()).sum();
+        assert_eq!(bytes, entries.bytes);
     }
 }
