@@ -271,6 +271,16 @@ mod tests {
         let room = room(10);
         let expired = DiskCache::new(room.folder.path(), CacheTime::Seconds(0));
         (0..10).for_each(|number| room.put(number));
+        // The place that the first one had is nobody's now.
+        assert!(room.memory.find(&name(0), &expired).is_none());
+        room.put(0);
+        room.put(10);
+        let is_kept = |number| room.memory.read().by_name.contains_key(&name(number));
+        assert!(is_kept(0) && !is_kept(1));
+        for number in [10, 1] {
+            assert!(room.memory.find(&name(number), &expired).is_none());
+        }
+        room.put(1);
         for round in 0..300 {
             assert!(room.memory.find(&name(round % 5), &expired).is_none());
             room.put(round % 5);
