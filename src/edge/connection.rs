@@ -29,6 +29,10 @@ const USUAL_HEAD: usize = 2 << 10;
 /// So often a poller reads from one connection while others may be waiting. Who sends faster than it is answered
 /// would keep the poller for as long as he likes.
 const READS_IN_A_TURN: usize = 4;
+/// A poller goes on to others after so many answers to one connection, or so many bytes: pipelined requests are small
+/// and their answers are not.
+const ANSWERS_IN_A_TURN: usize = 16;
+const BYTES_IN_A_TURN: usize = 64 << 10;
 /// After our last answer the client has this long to close.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// And it may send this much meanwhile.
@@ -58,6 +62,8 @@ pub enum Patience {
 pub enum Served {
     /// Until there was nothing more to do for now.
     Idle,
+    /// As long as it was its turn; there is more to do that needs no waiting.
+    More,
     /// Until something would have had to be waited for.
     MustWait,
     /// Until its end.
@@ -96,8 +102,10 @@ pub struct Connection {
     in_head: bool,
     /// When what is being read has to be there.
     deadline: Instant,
-    /// Read by a poller and left to a thread.
+    /// Read by a poller and left to a thread, or to its own next turn.
     rest: Vec<u8>,
+    /// How many bytes have been sent in this turn.
+    taken: usize,
     /// How long the client may still keep its answers waiting, besides the time that each has for its length. What a
     /// slow one has used up is not given back with the next request.
     grace: Duration,
@@ -171,7 +179,7 @@ fn serve_with(patience: Patience, mut connection: Box<Connection>, edge: &Arc<Ed
     let mut scratch = Scratch::new();
     match connection.serve(patience, &mut scratch, edge) {
         Served::Idle => edge.pollers.park(connection),
-        Served::MustWait | Served::Closed => {}
+        Served::More | Served::MustWait | Served::Closed => {}
     }
 }
 
@@ -190,6 +198,7 @@ impl Connection {
             in_head: false,
             deadline: now + site.limits.idle_timeout,
             rest: Vec::new(),
+            taken: 0,
             grace: site.limits.write_timeout,
             write_deadline: now,
             working: None,
@@ -215,7 +224,7 @@ impl Connection {
         scratch.buffer.append(&mut self.rest);
         let mut buffer = std::mem::take(&mut scratch.buffer);
         let served = self.run(patience, &mut buffer, scratch, edge);
-        if served == Served::MustWait {
+        if matches!(served, Served::More | Served::MustWait) {
             self.rest = buffer.clone();
         }
         scratch.buffer = buffer;
@@ -231,7 +240,8 @@ impl Connection {
     ) -> Served {
         let mut may_read = patience != Patience::Work;
         let mut brief_waits = if patience == Patience::Beginning { BRIEF_WAITS } else { 0 };
-        let mut reads = 0;
+        let (mut reads, mut answers) = (0, 0);
+        self.taken = 0;
         let result = loop {
             if self.farewell.is_some() {
                 break match patience {
@@ -259,6 +269,11 @@ impl Connection {
                         break Ok(Served::MustWait);
                     }
                     self.wait_for_request(buffer);
+                    answers += 1;
+                    let is_long = answers == ANSWERS_IN_A_TURN || self.taken > BYTES_IN_A_TURN;
+                    if is_long && patience == Patience::Nothing && !buffer.is_empty() {
+                        break Ok(Served::More);
+                    }
                     continue;
                 }
                 Ok(Head::Partial) => {}
@@ -350,6 +365,7 @@ impl Connection {
         drop(site);
         let mut sent = 0;
         let result = self.stream.send(scratch.head.as_bytes(), body, &mut sent);
+        self.taken += sent;
         if let Err(error) = &result
             && error.kind() == ErrorKind::WouldBlock
         {

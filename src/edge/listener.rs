@@ -23,7 +23,7 @@ use super::response::{self, Date, Response};
 use super::socket::{Raw, Socket};
 use super::stream::Stream;
 use crate::config::{Config, ConfigError};
-use crate::report::OnceAMinute;
+use crate::report::{OnceAMinute, say};
 
 /// After an error of `accept` that will not go away at once (EMFILE, ENFILE, ENOBUFS, ENOMEM).
 const PAUSE: Duration = Duration::from_millis(50);
@@ -114,6 +114,11 @@ impl Listener {
         }
     }
 
+    /// Whether nobody can connect any more: the file of the socket was deleted or is another one.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Unix(_)) && self.file != self.endpoint.file()
+    }
+
     /// What it was bound for.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
@@ -144,9 +149,10 @@ impl Drop for Listener {
         self.bound.closed.store(true, Ordering::SeqCst);
         // Before it is closed: afterwards another server may put its own in its place. Or it has done so already.
         if let Endpoint::Unix(path) = &self.endpoint
-            && self.file == self.endpoint.file()
+            && !self.is_lost()
+            && let Err(error) = fs::remove_file(path)
         {
-            let _ = fs::remove_file(path);
+            say!("edge: {} stays behind: {error}", path.display());
         }
         // Linux wakes the blocked `accept`, and refuses new connections from here on.
         let _ = match &self.bound.socket {
@@ -185,7 +191,7 @@ fn bind_tcp(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
 /// A Unix socket that everybody may connect to who can reach it: its folder says who. One that a killed server
 /// left behind is replaced; one that is listened at, or another file, is not.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket()) {
+    if is_socket(path) {
         prove_abandoned(path)?;
         fs::remove_file(path)?;
     }
@@ -207,12 +213,19 @@ fn prove_abandoned(path: &Path) -> io::Result<()> {
     }
 }
 
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
 fn not_bound(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
     let what = match endpoint {
         Endpoint::Http(_, port) | Endpoint::Https(_, port) => port.to_string(),
         Endpoint::Unix(path) => path.display().to_string(),
     };
     let message = match (error.kind(), endpoint) {
+        (ErrorKind::AddrInUse, Endpoint::Unix(path)) if !is_socket(path) => {
+            format!("{what} exists and is not a socket")
+        }
         (ErrorKind::AddrInUse, _) => format!("{what} is already in use"),
         (ErrorKind::PermissionDenied, Endpoint::Http(..) | Endpoint::Https(..)) => {
             format!("{what} needs root or the capability CAP_NET_BIND_SERVICE")

@@ -18,6 +18,8 @@ const TRUST: Duration = Duration::from_secs(1);
 const OVERHEAD: usize = 1024;
 /// No entry takes more than this part of the whole, so that one picture can't push out all others.
 const LARGEST_PART: usize = 8;
+/// So many forgotten ones may stay in the ring in any case.
+const FORGOTTEN: usize = 64;
 
 /// A result as it is sent.
 #[derive(Debug)]
@@ -68,10 +70,17 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Entries {
-    by_name: HashMap<Arc<Name>, Arc<Hot>>,
-    /// In the order in which the hand passes them.
-    ring: VecDeque<Arc<Name>>,
+    by_name: HashMap<Arc<Name>, Kept>,
+    /// In the order in which the hand passes them. One whose number is not that of its name's entry was forgotten.
+    ring: VecDeque<(u64, Arc<Name>)>,
+    next: u64,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    number: u64,
+    hot: Arc<Hot>,
 }
 
 impl Memory {
@@ -91,7 +100,7 @@ impl Memory {
         if self.most == 0 {
             return None;
         }
-        let hot = Arc::clone(self.read().by_name.get(name)?);
+        let hot = Arc::clone(&self.read().by_name.get(name)?.hot);
         if !disk.is_witness_fresh(&hot.witness, SystemTime::now()) || !self.is_unchanged(&hot, disk, keeper) {
             self.forget(name, &hot);
             return None;
@@ -128,21 +137,26 @@ impl Memory {
         hot.checked.store(self.now(), Ordering::Relaxed);
         let (name, size) = (Arc::new(name), hot.size());
         let mut entries = self.write();
-        match entries.by_name.insert(Arc::clone(&name), hot) {
-            Some(replaced) => entries.bytes -= replaced.size(),
-            None => entries.ring.push_back(name),
-        }
         entries.bytes += size;
+        if let Some(kept) = entries.by_name.get_mut(&name) {
+            let replaced = std::mem::replace(&mut kept.hot, hot);
+            entries.bytes -= replaced.size();
+        } else {
+            let number = entries.next;
+            entries.next += 1;
+            entries.ring.push_back((number, Arc::clone(&name)));
+            entries.by_name.insert(name, Kept { number, hot });
+        }
         while entries.bytes > self.most && entries.evict_one() {}
     }
 
     /// Unless it has been replaced by a newer one.
     fn forget(&self, name: &Name, stale: &Arc<Hot>) {
         let mut entries = self.write();
-        if entries.by_name.get(name).is_some_and(|current| Arc::ptr_eq(current, stale)) {
+        if entries.by_name.get(name).is_some_and(|current| Arc::ptr_eq(&current.hot, stale)) {
             entries.by_name.remove(name);
             entries.bytes -= stale.size();
-            entries.ring.retain(|other| **other != *name);
+            entries.sweep();
         }
     }
 
@@ -162,11 +176,14 @@ impl Memory {
 impl Entries {
     /// Takes out the next one that nobody has asked for since the hand came by. Whether there was one.
     fn evict_one(&mut self) -> bool {
-        while let Some(name) = self.ring.pop_front() {
+        while let Some((number, name)) = self.ring.pop_front() {
             match self.by_name.get(&name) {
-                Some(hot) if hot.used.swap(false, Ordering::Relaxed) => self.ring.push_back(name),
-                Some(hot) => {
-                    self.bytes -= hot.size();
+                Some(kept) if kept.number != number => {}
+                Some(kept) if kept.hot.used.swap(false, Ordering::Relaxed) => {
+                    self.ring.push_back((number, name));
+                }
+                Some(kept) => {
+                    self.bytes -= kept.hot.size();
                     self.by_name.remove(&name);
                     return true;
                 }
@@ -174,6 +191,15 @@ impl Entries {
             }
         }
         false
+    }
+
+    /// Takes the forgotten ones out of the ring once they are more than the others: looking for each of them alone
+    /// would hold up every hit when many expire.
+    fn sweep(&mut self) {
+        let Entries { by_name, ring, .. } = self;
+        if ring.len() > 2 * by_name.len() + FORGOTTEN {
+            ring.retain(|(number, name)| by_name.get(name).is_some_and(|kept| kept.number == *number));
+        }
     }
 }
 
@@ -245,6 +271,33 @@ mod tests {
         assert!(!room.has(1));
         assert!(room.has(2));
         assert_eq!(room.memory.read().by_name.len(), 1);
+    }
+
+    #[test]
+    fn what_expires_and_comes_again_leaves_nothing_behind() {
+        let room = room(10);
+        let expired = DiskCache::new(room.folder.path(), CacheTime::Seconds(0));
+        (0..10).for_each(|number| room.put(number));
+        // The place that the first one had is nobody's now.
+        assert!(room.memory.find(&name(0), &expired, None).is_none());
+        room.put(0);
+        room.put(10);
+        let is_kept = |number| room.memory.read().by_name.contains_key(&name(number));
+        assert!(is_kept(0) && !is_kept(1));
+        for number in [10, 1] {
+            assert!(room.memory.find(&name(number), &expired, None).is_none());
+        }
+        room.put(1);
+        for round in 0..300 {
+            assert!(room.memory.find(&name(round % 5), &expired, None).is_none());
+            room.put(round % 5);
+            let entries = room.memory.read();
+            assert_eq!((entries.by_name.len(), entries.bytes), (10, 10 * (LENGTH + OVERHEAD)));
+            assert!(entries.ring.len() <= 2 * 10 + FORGOTTEN);
+        }
+        // Those that came again last go last, wherever they had been in the ring before.
+        (10..15).for_each(|number| room.put(number));
+        assert!((0..5).all(|number| room.has(number)) && !(5..10).any(|number| room.has(number)));
     }
 
     #[test]

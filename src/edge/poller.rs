@@ -4,7 +4,7 @@
 //! here as long as nothing has to be waited for, and gets a thread of its own for what has to be. So an idle
 //! connection costs a few hundred bytes, and a hit no switch from thread to thread.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +24,8 @@ use crate::report::say;
 const SWEEP: Duration = Duration::from_secs(1);
 /// How many connections are served between two looks at what has arrived.
 const EVENTS: usize = 64;
+/// How many connections that have more to do are served between two looks at those that have something new.
+const AGAIN: usize = 8;
 /// The number under which a poller's own bell is watched; no connection has it.
 const BELL: u64 = u64::MAX;
 
@@ -99,20 +101,25 @@ struct Poller<'p> {
     inbox: &'p Inbox,
     edge: &'p Arc<Edge>,
     connections: HashMap<u64, Box<Connection>>,
+    /// Those whose turn was over before they were done.
+    again: VecDeque<u64>,
     scratch: Scratch,
     swept: Instant,
 }
 
 impl Poller<'_> {
     fn new<'p>(inbox: &'p Inbox, edge: &'p Arc<Edge>) -> Poller<'p> {
-        Poller { inbox, edge, connections: HashMap::new(), scratch: Scratch::new(), swept: Instant::now() }
+        let (connections, again) = (HashMap::new(), VecDeque::new());
+        Poller { inbox, edge, connections, again, scratch: Scratch::new(), swept: Instant::now() }
     }
 
     fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS);
-        let timeout = Timespec { tv_sec: SWEEP.as_secs().cast_signed(), tv_nsec: 0 };
+        let until_sweep = Timespec { tv_sec: SWEEP.as_secs().cast_signed(), tv_nsec: 0 };
+        let not_at_all = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
-            match epoll::wait(&self.inbox.epoll, spare_capacity(&mut events), Some(&timeout)) {
+            let timeout = if self.again.is_empty() { &until_sweep } else { &not_at_all };
+            match epoll::wait(&self.inbox.epoll, spare_capacity(&mut events), Some(timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     say!("edge: epoll: {error}");
@@ -124,6 +131,11 @@ impl Poller<'_> {
                 match event.data.u64() {
                     BELL => rung = true,
                     number => self.serve(number),
+                }
+            }
+            for _ in 0..AGAIN.min(self.again.len()) {
+                if let Some(number) = self.again.pop_front() {
+                    self.serve(number);
                 }
             }
             if rung {
@@ -157,6 +169,7 @@ impl Poller<'_> {
         let served = catch_unwind(AssertUnwindSafe(|| connection.serve(Patience::Nothing, scratch, edge)));
         match served {
             Ok(Served::Idle) => {}
+            Ok(Served::More) => self.again.push_back(number),
             Ok(Served::MustWait) => {
                 if let Some(connection) = self.connections.remove(&number) {
                     let _ = epoll::delete(&self.inbox.epoll, &*connection);

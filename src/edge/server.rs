@@ -142,7 +142,7 @@ impl<'l> Server<'l> {
         for listener in &added {
             self.open(listener).map_err(failed)?;
         }
-        self.listeners.retain(|listener| wanted.contains(listener.endpoint()));
+        self.listeners.retain(|listener| wanted.contains(listener.endpoint()) && !listener.is_lost());
         self.listeners.extend(added);
         Ok(())
     }
@@ -160,7 +160,7 @@ impl<'l> Server<'l> {
     }
 
     fn is_open(&self, endpoint: &Endpoint) -> bool {
-        self.listeners.iter().any(|listener| listener.endpoint() == endpoint)
+        self.listeners.iter().any(|listener| listener.endpoint() == endpoint && !listener.is_lost())
     }
 
     /// Health turns 503 at once; after `stop_delay` no connection is accepted any more; what is in flight is

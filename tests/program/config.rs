@@ -286,8 +286,6 @@ fn a_field_that_is_not_built_yet_is_refused_and_not_ignored() {
         ("presets", json!({})),
         ("presets_only", json!(true)),
         ("allowed_sizes", json!([])),
-        ("cache_max_bytes", json!(1)),
-        ("cache_min_free", json!(1)),
         ("negative_cache_time", json!(1)),
         ("stale_while_revalidate", json!(1)),
         ("stale_if_error", json!(1)),

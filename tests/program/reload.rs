@@ -339,7 +339,9 @@ fn a_bad_configuration_is_reported_and_the_old_one_stays_in_force() {
     assert_eq!(server.get("/h/a.png?w=41").ok().expect("X-Cache"), "miss");
     assert_eq!(server.renderer(), before.0);
     eventually("nothing is left of what failed", || {
-        (server.process().descriptors(), server.process().threads()) == (before.1, before.2)
+        // The last client before may have been counted while it was leaving.
+        server.process().descriptors() <= before.1
+            && server.process().threads() <= before.2
             && private_folders(&server) == 1
     });
     server.reload_well(one(&other));
@@ -407,18 +409,14 @@ fn nothing_is_left_behind_by_twenty_reloads() {
             client.get("/h/missing.png").failed("not_found");
         }
     };
-    let measured = || (process.descriptors(), process.threads(), private_folders(&server));
+    let measured = || (process.descriptors(), process.threads());
     use_it();
     // As much as before is what a reload may leave; the first has everything in its place.
     server.reload_well(one(&handler));
     use_it();
     let renderer = server.renderer();
-    let settled = |expected| {
-        eventually("nothing is left behind", || {
-            measured() == expected && Process::children_and_dead(server.id()) == 1
-        });
-    };
-    eventually("all old ones are gone", || measured().2 == 1);
+    let has_one_renderer = || private_folders(&server) == 1 && Process::children_and_dead(server.id()) == 1;
+    eventually("the first one is gone", has_one_renderer);
     thread::sleep(Duration::from_millis(300));
     let before = measured();
     for round in 0..20 {
@@ -431,7 +429,11 @@ fn nothing_is_left_behind_by_twenty_reloads() {
         assert_eq!(server.reload(merged(one(&handler), more)).ends_with("is in force"), round % 4 != 2);
         use_it();
     }
-    settled(before);
+    eventually("nothing is left behind", || {
+        let now = measured();
+        // Something of the first renderer may have been counted while it was leaving.
+        now.0 <= before.0 && now.1 <= before.1 && has_one_renderer()
+    });
     assert_ne!(server.renderer(), renderer);
     assert!(!renderer.lives());
 }

@@ -1,7 +1,6 @@
 //! Lines on standard error: complete and in order from many clients, and nobody waits for who reads them.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use serde_json::json;
 use crate::support::client::{Client, request};
 use crate::support::folder::Folder;
 use crate::support::pictures;
-use crate::support::server::{Server, Setup};
+use crate::support::server::{Log, Server, Setup};
 use crate::support::{eventually, merged, process};
 
 fn folder() -> Folder {
@@ -62,7 +61,7 @@ fn lines_of_many_clients_are_complete_and_in_the_order_of_each_connection() {
 /// A server on a Unix socket, whose standard error is a pipe that is not read.
 struct Unread {
     child: Child,
-    stderr: BufReader<ChildStderr>,
+    stderr: Option<ChildStderr>,
     setup: Setup,
 }
 
@@ -70,7 +69,7 @@ impl Unread {
     fn start(config: serde_json::Value) -> Unread {
         let setup = Setup::new(merged(config, json!({"http_socket": "http.sock"})));
         let mut child = setup.command().stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::with_capacity(1, child.stderr.take().unwrap());
+        let stderr = child.stderr.take();
         let unread = Unread { child, stderr, setup };
         eventually("it listens", || std::os::unix::net::UnixStream::connect(unread.socket()).is_ok());
         unread
@@ -129,29 +128,18 @@ fn a_standard_error_that_nobody_reads_stops_nothing() {
         eventually("the new configuration is in force", || server.client().get(&target).status == 200);
     }
     // Somebody reads again.
-    let mut lost = 0;
-    let mut lines = 0;
-    let (mut told, mut whole) = (false, true);
-    let mut line = String::new();
-    while !told {
-        line.clear();
-        assert!(server.stderr.read_line(&mut line).unwrap() > 0, "no word of lost lines");
-        if let Some(rest) = line.strip_prefix("standard error: ") {
-            lost += rest.split(' ').next().unwrap().parse::<usize>().unwrap();
-            told = true;
-        } else if line.contains(" GET ") {
-            lines += 1;
-            whole &= line.trim_end().split(' ').count() == 9;
-        }
-    }
-    assert!(whole, "a line is torn");
-    assert!(lines > 300 && lost > 1000, "{lines} lines, {lost} lost");
-    assert!(lines + lost >= 3000, "{lines} lines, {lost} lost");
+    let log = Log::of(server.stderr.take().unwrap());
+    let told = log.line_with(" lines were lost, it takes them too slowly");
+    let lost: usize =
+        told.strip_prefix("standard error: ").unwrap().split(' ').next().unwrap().parse().unwrap();
+    let lines: Vec<String> = log.lines().into_iter().filter(|line| line.contains(" GET ")).collect();
+    assert!(lines.iter().all(|line| line.split(' ').count() == 9), "a line is torn");
+    assert!(lines.len() > 300 && lost > 1000, "{} lines, {lost} lost", lines.len());
+    assert!(lines.len() + lost >= 3000, "{} lines, {lost} lost", lines.len());
+    // Sentences had room of their own.
+    log.line_with("the configuration was read again and is in force");
     server.client().get("/j/a.png?read").ok();
-    while !line.contains("/j/a.png?read") {
-        line.clear();
-        assert!(server.stderr.read_line(&mut line).unwrap() > 0);
-    }
+    log.access("/j/a.png?read");
 }
 
 #[test]

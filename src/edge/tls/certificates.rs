@@ -84,7 +84,7 @@ fn load(certificate: &Certificate) -> Result<(Vec<String>, Arc<CertifiedKey>), C
     match certified.keys_match() {
         // A kind of key that does not tell its public half can't be compared.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok((names, Arc::new(certified))),
-        Err(reason) => Err(key_error(format!("does not go with {}: {reason}", cert.display()))),
+        Err(_) => Err(key_error(format!("is not the key of {}", cert.display()))),
     }
 }
 

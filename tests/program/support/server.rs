@@ -342,7 +342,8 @@ impl Drop for Server {
 pub struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 
 impl Log {
-    fn of(stderr: impl std::io::Read + Send + 'static) -> Log {
+    /// Reads it from now on.
+    pub fn of(stderr: impl std::io::Read + Send + 'static) -> Log {
         let log = Log(Arc::default());
         let shared = log.clone();
         std::thread::spawn(move || {
