@@ -38,6 +38,8 @@ fn who_never_reads_a_large_answer_is_cut() {
     vitals.answers_at_once();
     // What they have not read is still open on their side; on the server's nothing is.
     vitals.are_back();
+    // Not one is left that would be served after all as soon as it reads.
+    eventually("all of them are cut", || vitals.more_descriptors() == 0);
     let started = Instant::now();
     for socket in &mut sockets {
         // And the kernel does not keep what they did not take.
