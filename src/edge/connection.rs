@@ -217,6 +217,11 @@ impl Connection {
         self.place.number()
     }
 
+    /// Whether its turn was over before it was done: it has one coming, whatever else may be there to be read.
+    pub fn has_turn_coming(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
     /// Reads, answers and writes as far as `patience` goes. With [`Patience::Nothing`] something is there to be read.
     pub fn serve(&mut self, patience: Patience, scratch: &mut Scratch, edge: &Arc<Edge>) -> Served {
         self.stream.set_waiting(patience != Patience::Nothing);

@@ -255,7 +255,7 @@ fn accept(bound: &Bound, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) {
     let complaint = OnceAMinute::default();
     loop {
         match bound.accept() {
-            // A connection that the kernel had taken already is served to its end.
+            // What was accepted is served to its end. What the kernel holds when the listener closes is reset.
             Ok((raw, peer)) => start(Arc::new(raw), peer, tls, edge),
             Err(_) if bound.closed.load(Ordering::SeqCst) => return,
             Err(error) if is_of_one_connection(&error) => {}

@@ -101,7 +101,7 @@ struct Poller<'p> {
     inbox: &'p Inbox,
     edge: &'p Arc<Edge>,
     connections: HashMap<u64, Box<Connection>>,
-    /// Those whose turn was over before they were done.
+    /// Those whose turn was over before they were done, each once.
     again: VecDeque<u64>,
     scratch: Scratch,
     swept: Instant,
@@ -130,6 +130,8 @@ impl Poller<'_> {
             for event in events.drain(..) {
                 match event.data.u64() {
                     BELL => rung = true,
+                    // More to read is told of again and again, and must not bring turns out of turn.
+                    number if self.has_turn_coming(number) => {}
                     number => self.serve(number),
                 }
             }
@@ -146,7 +148,9 @@ impl Poller<'_> {
                 let now = self.swept;
                 // Closing takes a connection out of epoll's list.
                 self.connections.retain(|_, connection| connection.deadline() > now);
+                self.again.retain(|number| self.connections.contains_key(number));
             }
+            debug_assert!(self.again.len() <= self.connections.len(), "a connection has two turns coming");
         }
     }
 
@@ -160,6 +164,10 @@ impl Poller<'_> {
                 Err(error) => say!("edge: a connection can't be watched: {error}"),
             }
         }
+    }
+
+    fn has_turn_coming(&self, number: u64) -> bool {
+        self.connections.get(&number).is_some_and(|connection| connection.has_turn_coming())
     }
 
     fn serve(&mut self, number: u64) {

@@ -140,7 +140,10 @@ impl<'l> Server<'l> {
         self.folders.retain(|folder| Arc::strong_count(folder) > 1);
         self.folders.push(folder(&self.edge));
         for listener in &added {
-            self.open(listener).map_err(failed)?;
+            // The new configuration is in force by now.
+            if let Err(error) = self.open(listener) {
+                say!("edge: {listener} can't be served: {error}");
+            }
         }
         self.listeners.retain(|listener| wanted.contains(listener.endpoint()) && !listener.is_lost());
         self.listeners.extend(added);

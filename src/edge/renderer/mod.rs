@@ -102,12 +102,6 @@ impl Renderer {
         &self.folder
     }
 
-    /// Replaces the renderer by a new one. Nobody who waits for the old one loses anything.
-    #[allow(dead_code)] // For the operator's hand; the limits' replacements don't come this way.
-    pub fn replace(&self) {
-        let _ = self.events.send(Event::Replace);
-    }
-
     /// The longest time that [`Renderer::ask`] can take.
     pub fn longest_ask(&self) -> Duration {
         (self.limits.queue_timeout + self.limits.render_timeout) * 2 + VERDICT_PATIENCE
@@ -312,14 +306,5 @@ mod tests {
         let shared = Arc::downgrade(&renderer.shared);
         drop(renderer);
         eventually(|| shared.strong_count() == 0 && !is_there(id) && !folder.exists());
-    }
-
-    #[test]
-    fn one_that_is_to_be_replaced_is() {
-        let renderer = start();
-        let first = process(&renderer);
-        renderer.replace();
-        eventually(|| process(&renderer) != first && !is_there(first));
-        renderer.ask(TARGET).unwrap();
     }
 }

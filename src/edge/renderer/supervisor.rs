@@ -44,9 +44,6 @@ pub enum Event {
     Lost(u64),
     /// This generation can't get at what the configuration names any more, and the next one could.
     Outdated(u64),
-    /// Somebody wants a new one.
-    #[allow(dead_code)] // For the operator's hand; a reload starts a renderer of its own.
-    Replace,
     /// A limit may have been reached.
     Look,
     /// Nobody will ask any more.
@@ -68,7 +65,6 @@ pub struct Supervisor {
     /// When the next one is to be started while there is none.
     start_at: Instant,
     checked: Instant,
-    replace_asked: bool,
     is_outdated: bool,
     /// No replacement of one that could go on before this.
     replace_after: Instant,
@@ -79,7 +75,6 @@ pub struct Supervisor {
 /// Why a renderer that works is replaced.
 #[derive(Clone, Copy, Debug)]
 enum Reason {
-    Asked,
     Outdated,
     Answers(u64),
     Memory(u64),
@@ -125,7 +120,6 @@ impl Supervisor {
             pause: Duration::ZERO,
             start_at: now,
             checked: now,
-            replace_asked: false,
             is_outdated: false,
             replace_after: now,
             shrink_after: now,
@@ -146,7 +140,6 @@ impl Supervisor {
                 Ok(Event::Ended(number)) => self.has_ended(number),
                 Ok(Event::Lost(number)) => self.was_lost(number),
                 Ok(Event::Outdated(number)) => self.is_outdated |= self.asks(number),
-                Ok(Event::Replace) => self.replace_asked = true,
                 Ok(Event::Look) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -320,9 +313,7 @@ impl Supervisor {
         }
         let (answers, resident) = (running.generation.answers(), running.resident);
         let is_over = |value: u64, most: u64| most > 0 && value >= most;
-        if self.replace_asked {
-            Some(Reason::Asked)
-        } else if is_over(answers, self.limits.renderer_max_renders) {
+        if is_over(answers, self.limits.renderer_max_renders) {
             Some(Reason::Answers(answers))
         } else if is_over(resident, self.limits.renderer_max_rss) && answers > 0 && now >= self.shrink_after {
             // One that has answered nothing yet would be followed by one of the same size.
@@ -337,7 +328,6 @@ impl Supervisor {
         let Some(running) = &self.current else { return };
         let id = running.generation.process().id();
         match reason {
-            Reason::Asked => say!("renderer: process {id} is replaced, as it was asked for"),
             Reason::Outdated => say!(
                 "renderer: process {id} is replaced: a folder or a file of the configuration is another one now"
             ),
@@ -355,12 +345,9 @@ impl Supervisor {
                 self.shrink_after = Instant::now() + BETWEEN_REPLACEMENTS;
             }
         }
-        match self.start_generation() {
-            Ok(()) => self.replace_asked = false,
-            Err(error) => {
-                say!("renderer: no other can be started, process {id} goes on: {error}");
-                self.replace_after = Instant::now() + BETWEEN_REPLACEMENTS;
-            }
+        if let Err(error) = self.start_generation() {
+            say!("renderer: no other can be started, process {id} goes on: {error}");
+            self.replace_after = Instant::now() + BETWEEN_REPLACEMENTS;
         }
     }
 }

@@ -93,6 +93,11 @@ impl<'s> Vitals<'s> {
         self.process.threads().saturating_sub(self.threads)
     }
 
+    /// How many descriptors it has more than at the quiet moment.
+    pub fn more_descriptors(&self) -> usize {
+        self.process.descriptors().saturating_sub(self.files)
+    }
+
     /// Fails if the server uses more than a tenth of a processor for a while.
     #[track_caller]
     pub fn costs_nothing(&self) {
