@@ -120,10 +120,10 @@ impl Keeper {
         }
     }
 
-    /// What tells the folder from one that is made anew in its place.
-    fn folder(&self) -> Option<(u64, u64)> {
+    /// What tells the folder from one that is made anew in its place, which often gets the same inode.
+    fn folder(&self) -> Option<(u64, u64, Option<SystemTime>)> {
         let metadata = fs::metadata(self.path.join(cache::LAYOUT)).ok()?;
-        Some((metadata.dev(), metadata.ino()))
+        Some((metadata.dev(), metadata.ino(), metadata.created().ok()))
     }
 
     fn nudge(&self) {
