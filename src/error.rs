@@ -7,8 +7,10 @@ use std::fmt;
 /// The answer is 404 for each of them unless the handler asks for `"error_status": "precise"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// The origin has no such key, or does not let us see it.
+    /// The origin has no such key.
     NotFound,
+    /// The origin does not say whether it has the key, or the bucket is not there: to a client, `not_found`.
+    NotShown,
     /// The key is empty, longer than S3 allows, or has a NUL or a `.` or `..` segment.
     InvalidKey,
     /// The token is missing or was not accepted.
@@ -42,8 +44,9 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Code; 16] = [
+    const ALL: [Code; 17] = [
         Code::NotFound,
+        Code::NotShown,
         Code::InvalidKey,
         Code::TokenRefused,
         Code::FormatNotAllowed,
@@ -61,10 +64,37 @@ impl Code {
         Code::CrashesRenderer,
     ];
 
-    /// The word in `X-Error` and in the access log.
+    /// The word in a client's `X-Error` and in the access log.
+    pub const fn public(self) -> &'static str {
+        match self {
+            // Why is the operator's to know.
+            Code::NotShown => "not_found",
+            other => other.as_str(),
+        }
+    }
+
+    /// Whether the failure is the origin's or the way to it, so that what was there before may still be.
+    pub const fn is_outage(self) -> bool {
+        matches!(
+            self,
+            Code::NotShown
+                | Code::OriginUnreachable
+                | Code::OriginError
+                | Code::OriginTruncated
+                | Code::WrongRegion
+                | Code::NoCredentials
+                | Code::OriginTimeout
+                | Code::RenderTimeout
+                | Code::RendererFailed
+                | Code::CrashesRenderer
+        )
+    }
+
+    /// The word that a renderer says to the edge.
     pub const fn as_str(self) -> &'static str {
         match self {
             Code::NotFound => "not_found",
+            Code::NotShown => "not_shown",
             Code::InvalidKey => "invalid_key",
             Code::TokenRefused => "token_refused",
             Code::FormatNotAllowed => "format_not_allowed",
@@ -91,7 +121,7 @@ impl Code {
     /// The status under `"error_status": "precise"`.
     pub const fn precise_status(self) -> u16 {
         match self {
-            Code::NotFound | Code::InvalidKey => 404,
+            Code::NotFound | Code::NotShown | Code::InvalidKey => 404,
             Code::TokenRefused => 403,
             Code::TooLarge => 413,
             Code::FormatNotAllowed | Code::UnsupportedFormat | Code::CorruptImage => 415,

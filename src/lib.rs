@@ -22,6 +22,7 @@ mod cache;
 mod cli;
 mod config;
 mod error;
+mod flights;
 mod format;
 mod key;
 mod network;

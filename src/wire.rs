@@ -39,6 +39,16 @@ pub const ERROR_HEADER: &str = "X-Error";
 pub const OUTDATED_HEADER: &str = "X-Outdated";
 /// How many bytes of the disk the picture takes as a cache entry; left out when it was not stored.
 pub const STORED_HEADER: &str = "X-Stored";
+/// In a request: nothing that the origin said before this, in milliseconds since 1970, is good enough.
+pub const NOT_BEFORE_HEADER: &str = "X-Not-Before";
+/// When the origin was asked for what the picture is made from, in milliseconds since 1970.
+pub const ASKED_HEADER: &str = "X-Asked";
+/// The origin said that the original has not changed, so the picture is the one that was in the cache.
+pub const RENEWED_HEADER: &str = "X-Renewed";
+/// What became of the original in its cache: how many bytes of the disk it takes now, or [`ORIGINAL_USED`].
+pub const ORIGINAL_HEADER: &str = "X-Original";
+/// The original came out of its cache.
+pub const ORIGINAL_USED: &str = "used";
 
 /// No configuration and no error image is longer.
 const LONGEST_PART: usize = 16 << 20;

@@ -18,7 +18,7 @@ use super::layout::{EntryId, VERSION};
 use super::walk::{TEMPORARY, bytes_on_disk};
 use super::{Name, Picture, hexadecimal, least_free, unix_milliseconds};
 
-use crate::config::CacheTime;
+use super::freshness::{Freshness, Lifetime, age};
 use crate::format::Format;
 use crate::report::{OnceAMinute, say};
 
@@ -42,7 +42,7 @@ pub enum Need {
 #[derive(Debug)]
 pub struct DiskCache {
     root: PathBuf,
-    time: CacheTime,
+    lifetime: Lifetime,
     /// Bytes of the disk that stay free; `None` does not look.
     min_free: Option<MinFree>,
     /// Tells this process's temporary files from every other's.
@@ -79,7 +79,7 @@ struct Identity {
     modified: (i64, i64),
 }
 
-/// A fresh entry whose picture has perhaps not been read yet.
+/// An entry whose picture has perhaps not been read yet.
 #[derive(Debug)]
 pub struct Entry<'c> {
     cache: &'c DiskCache,
@@ -96,6 +96,7 @@ pub struct Entry<'c> {
 /// What tells later, without reading the file again, whether an entry is still the one that was read.
 #[derive(Clone, Debug)]
 pub struct Witness {
+    id: EntryId,
     path: PathBuf,
     identity: Identity,
     stored: u64,
@@ -114,11 +115,11 @@ impl Identity {
 
 impl DiskCache {
     /// The cache in this folder.
-    pub fn new(folder: &Path, time: CacheTime) -> DiskCache {
+    pub fn new(folder: &Path, lifetime: impl Into<Lifetime>) -> DiskCache {
         let random = RandomState::new().build_hasher().finish();
         let complaint = OnceAMinute::default();
         let (root, verified) = (folder.join(VERSION), Mutex::default());
-        DiskCache { root, time, min_free: None, random, complaint, verified }
+        DiskCache { root, lifetime: lifetime.into(), min_free: None, random, complaint, verified }
     }
 
     /// One that stores nothing when the disk is as full as `cache_min_free` lets it become.
@@ -131,7 +132,7 @@ impl DiskCache {
         EntryId::of(name).path(&self.root)
     }
 
-    /// The entry of this name, unless there is none, it has expired, or it is damaged; a damaged one is removed.
+    /// The entry of this name, however old, unless there is none or it is damaged; a damaged one is removed.
     pub fn find(&self, name: &Name, need: Need) -> Option<Entry<'_>> {
         let id = EntryId::of(name);
         let path = id.path(&self.root);
@@ -179,28 +180,13 @@ impl DiskCache {
         if description.length.checked_add(body_at as u64) != Some(identity.length) {
             return Err(damaged("has another length than it says"));
         }
-        if !self.is_fresh(description.stored, SystemTime::now()) {
-            return Ok(None);
-        }
         start.drain(..body_at);
         Ok(Some(Entry { cache: self, id, path: path.to_owned(), file, identity, description, format, start }))
     }
 
-    fn is_fresh(&self, stored: u64, now: SystemTime) -> bool {
-        match self.time {
-            CacheTime::Never => false,
-            CacheTime::Forever => true,
-            // An entry from the future was stored before the clock was set back; it has no honest age.
-            CacheTime::Seconds(most) => {
-                let age = unix_milliseconds(now).checked_sub(stored);
-                age.is_some_and(|age| age < most.saturating_mul(1000))
-            }
-        }
-    }
-
-    /// Whether an entry that was read has not expired yet.
-    pub fn is_witness_fresh(&self, witness: &Witness, now: SystemTime) -> bool {
-        self.is_fresh(witness.stored, now)
+    /// What an entry that was read is good for by now.
+    pub fn freshness(&self, witness: &Witness, now: SystemTime) -> Freshness {
+        self.lifetime.freshness(witness.id, witness.stored, now)
     }
 
     /// Whether the file of an entry that was read is still there and the same.
@@ -210,13 +196,16 @@ impl DiskCache {
     }
 
     /// Stores a picture and tells how many bytes of the disk that takes. Readers see the old entry or the new one,
-    /// never a part.
-    pub fn store(&self, name: &Name, picture: &Picture, source_etag: Option<&str>) -> io::Result<u64> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let path = self.path(name);
-        let folder = path.parent().ok_or_else(|| io::Error::other("an entry has a folder"))?;
+    /// never a part. `asked` is when its origin was asked for what it is made from: that old it is.
+    pub fn store(
+        &self,
+        name: &Name,
+        picture: &Picture,
+        source_etag: Option<&str>,
+        asked: SystemTime,
+    ) -> io::Result<u64> {
         self.min_free.map_or(Ok(()), |min_free| min_free.check(&self.root))?;
-        let head = entry::head(&Description {
+        let description = Description {
             handler: name.handler.clone(),
             key: name.key.clone(),
             options: name.options.clone(),
@@ -225,22 +214,38 @@ impl DiskCache {
             length: picture.bytes.len() as u64,
             last_modified: picture.last_modified,
             source_etag: source_etag.map(str::to_owned),
-            stored: unix_milliseconds(SystemTime::now()),
-        })?;
+            stored: unix_milliseconds(asked),
+        };
+        self.write(&self.path(name), &description, &picture.bytes)
+    }
 
+    fn write(&self, path: &Path, description: &Description, bytes: &[u8]) -> io::Result<u64> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let folder = path.parent().ok_or_else(|| io::Error::other("an entry has a folder"))?;
+        let head = entry::head(description)?;
         // Process ids repeat, in containers above all, and a killed process leaves its file behind.
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let temporary = folder.join(format!("{TEMPORARY}{:016x}-{number}", self.random));
         let mut file = create(folder, &temporary)?;
         let written = file
             .write_all(&head)
-            .and_then(|()| file.write_all(&picture.bytes))
+            .and_then(|()| file.write_all(bytes))
             .and_then(|()| file.metadata())
-            .and_then(|metadata| fs::rename(&temporary, &path).map(|()| bytes_on_disk(&metadata)));
+            .and_then(|metadata| fs::rename(&temporary, path).map(|()| bytes_on_disk(&metadata)));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
         written
+    }
+
+    /// Removes an entry. Whether it was there.
+    pub fn remove(&self, id: EntryId) -> io::Result<bool> {
+        let path = id.path(&self.root);
+        self.verified().remove(&path);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => removed.map(|()| true),
+        }
     }
 
     /// Removes a file whose contents are wrong. One that merely can't be read now (too many open files, a
@@ -274,6 +279,18 @@ fn create(folder: &Path, path: &Path) -> io::Result<File> {
     created
 }
 
+impl Witness {
+    /// The `Age` of the entry, in seconds.
+    pub fn age(&self, now: SystemTime) -> u64 {
+        age(self.stored, now)
+    }
+
+    /// When its origin was asked, in milliseconds since 1970.
+    pub fn stored(&self) -> u64 {
+        self.stored
+    }
+}
+
 impl Entry<'_> {
     /// The strong `ETag`'s hash.
     pub fn sha256(&self) -> &str {
@@ -302,7 +319,41 @@ impl Entry<'_> {
 
     /// For telling later whether the entry is still this one.
     pub fn witness(&self) -> Witness {
-        Witness { path: self.path.clone(), identity: self.identity, stored: self.description.stored }
+        let (path, stored) = (self.path.clone(), self.description.stored);
+        Witness { id: self.id, path, identity: self.identity, stored }
+    }
+
+    /// What it is good for now.
+    pub fn freshness(&self, now: SystemTime) -> Freshness {
+        self.cache.lifetime.freshness(self.id, self.description.stored, now)
+    }
+
+    /// When its origin was asked, in milliseconds since 1970.
+    pub fn stored(&self) -> u64 {
+        self.description.stored
+    }
+
+    /// The entity tag that its original had at its origin.
+    pub fn source_etag(&self) -> Option<&str> {
+        self.description.source_etag.as_deref()
+    }
+
+    /// Its origin, asked at this time, says that it has not changed: the picture, and how many bytes of the disk its
+    /// entry takes now. `None` for a damaged one, which is removed.
+    pub fn renew(mut self, asked: SystemTime) -> Option<(Picture, io::Result<u64>)> {
+        match self.read_verified() {
+            Ok(bytes) => {
+                let stored = unix_milliseconds(asked);
+                let description = Description { stored, ..self.description };
+                let written = self.cache.write(&self.path, &description, &bytes);
+                let Description { sha256, last_modified, .. } = description;
+                Some((Picture { bytes, format: self.format, sha256, last_modified }, written))
+            }
+            Err(error) => {
+                self.cache.drop_damaged(&self.path, &error);
+                None
+            }
+        }
     }
 
     /// Reads the picture. Its checksum is computed the first time this process sees the file. `None` for a
@@ -345,6 +396,7 @@ impl Entry<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CacheTime;
     use std::time::{Duration, UNIX_EPOCH};
 
     struct Folder(PathBuf);
@@ -377,7 +429,7 @@ mod tests {
         let folder = Folder::new("lengths");
         let cache = DiskCache::new(&folder.0, CacheTime::Seconds(60));
         for length in [0, 1, FIRST_READ - 300, FIRST_READ, FIRST_READ + 1, 1 << 20] {
-            cache.store(&name("k", "o"), &picture(length), Some("etag")).unwrap();
+            cache.store(&name("k", "o"), &picture(length), Some("etag"), SystemTime::now()).unwrap();
             for need in [Need::Picture, Need::Description] {
                 let entry = cache.find(&name("k", "o"), need).unwrap();
                 assert_eq!((entry.length(), entry.last_modified()), (length as u64, Some(7)));
@@ -393,7 +445,7 @@ mod tests {
         let folder = Folder::new("long");
         let cache = DiskCache::new(&folder.0, CacheTime::Forever);
         let long = name(&"\u{1}".repeat(1024), "o");
-        cache.store(&long, &picture(5000), None).unwrap();
+        cache.store(&long, &picture(5000), None, SystemTime::now()).unwrap();
         assert_eq!(cache.find(&long, Need::Description).unwrap().read(), Some(picture(5000)));
     }
 
@@ -401,7 +453,7 @@ mod tests {
     fn handler_key_and_options_all_tell_entries_apart() {
         let folder = Folder::new("names");
         let cache = DiskCache::new(&folder.0, CacheTime::Forever);
-        cache.store(&name("a.png", "w=1"), &picture(9), None).unwrap();
+        cache.store(&name("a.png", "w=1"), &picture(9), None, SystemTime::now()).unwrap();
         assert!(cache.find(&name("a.jpg", "w=1"), Need::Picture).is_none());
         assert!(cache.find(&name("a.png", "w=2"), Need::Picture).is_none());
         let other = Name { handler: "h2".into(), ..name("a.png", "w=1") };
@@ -410,18 +462,37 @@ mod tests {
     }
 
     #[test]
-    fn entries_expire() {
-        let folder = Folder::new("expiry");
-        let forever = DiskCache::new(&folder.0, CacheTime::Forever);
-        forever.store(&name("k", "o"), &picture(9), None).unwrap();
-        assert!(DiskCache::new(&folder.0, CacheTime::Never).find(&name("k", "o"), Need::Picture).is_none());
-        assert!(
-            DiskCache::new(&folder.0, CacheTime::Seconds(0)).find(&name("k", "o"), Need::Picture).is_none()
-        );
-        assert!(
-            DiskCache::new(&folder.0, CacheTime::Seconds(60)).find(&name("k", "o"), Need::Picture).is_some()
-        );
-        assert!(forever.find(&name("k", "o"), Need::Picture).is_some());
+    fn an_entry_is_as_old_as_its_origins_word_and_is_renewed_by_another() {
+        let folder = Folder::new("renewal");
+        let cache = DiskCache::new(&folder.0, CacheTime::Seconds(600));
+        let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+        let found = || cache.find(&name("k", "o"), Need::Picture).unwrap();
+        cache.store(&name("k", "o"), &picture(9000), Some("etag"), ago(1000)).unwrap();
+        let old = found();
+        let witness = old.witness();
+        assert_eq!(old.freshness(SystemTime::now()), Freshness::Useless);
+        assert!((1000..1010).contains(&witness.age(SystemTime::now())));
+        let (same, written) = old.renew(ago(5)).unwrap();
+        assert_eq!(same, picture(9000));
+        assert!(written.unwrap() >= 9000);
+        let new = found();
+        assert_eq!(new.freshness(SystemTime::now()), Freshness::Fresh);
+        assert_eq!((new.source_etag(), new.stored() > witness.stored()), (Some("etag"), true));
+        assert!(!cache.is_unchanged(&witness), "what was read before is not what is there now");
+        assert_eq!(new.read(), Some(picture(9000)));
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_nothing_else() {
+        let folder = Folder::new("removal");
+        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
+        for options in ["o", "p"] {
+            cache.store(&name("k", options), &picture(9), None, SystemTime::now()).unwrap();
+        }
+        let id = EntryId::of(&name("k", "o"));
+        assert!(cache.remove(id).unwrap() && !cache.remove(id).unwrap());
+        assert!(cache.find(&name("k", "o"), Need::Picture).is_none());
+        assert!(cache.find(&name("k", "p"), Need::Picture).is_some());
     }
 
     #[test]
@@ -429,7 +500,7 @@ mod tests {
         let folder = Folder::new("damage");
         let write = DiskCache::new(&folder.0, CacheTime::Forever);
         let path = write.path(&name("k", "o"));
-        write.store(&name("k", "o"), &picture(40), None).unwrap();
+        write.store(&name("k", "o"), &picture(40), None, SystemTime::now()).unwrap();
         let good = fs::read(&path).unwrap();
         let survives = |bytes: &[u8]| {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -454,7 +525,7 @@ mod tests {
     fn a_change_after_the_first_read_is_noticed() {
         let folder = Folder::new("change");
         let cache = DiskCache::new(&folder.0, CacheTime::Forever);
-        cache.store(&name("k", "o"), &picture(40), None).unwrap();
+        cache.store(&name("k", "o"), &picture(40), None, SystemTime::now()).unwrap();
         assert!(cache.find(&name("k", "o"), Need::Picture).and_then(Entry::read).is_some());
         let path = cache.path(&name("k", "o"));
         let mut bytes = fs::read(&path).unwrap();
@@ -473,14 +544,14 @@ mod tests {
         let kind = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, rustix::fs::Mode::RUSR, 0).unwrap();
         assert!(cache.find(&name("k", "o"), Need::Picture).is_none());
-        cache.store(&name("k", "o"), &picture(9), None).unwrap();
+        cache.store(&name("k", "o"), &picture(9), None, SystemTime::now()).unwrap();
         assert!(cache.find(&name("k", "o"), Need::Picture).is_some());
     }
 
     #[test]
     fn an_unwritable_folder_is_an_error_and_no_panic() {
         let cache = DiskCache::new(Path::new("/proc/no-such-place"), CacheTime::Forever);
-        assert!(cache.store(&name("k", "o"), &picture(1), None).is_err());
+        assert!(cache.store(&name("k", "o"), &picture(1), None, SystemTime::now()).is_err());
         assert!(cache.find(&name("k", "o"), Need::Picture).is_none());
     }
 }

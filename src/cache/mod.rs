@@ -14,6 +14,7 @@
 
 mod disk;
 mod entry;
+mod freshness;
 mod layout;
 mod walk;
 
@@ -22,10 +23,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 pub use disk::{DiskCache, Entry, Need, Witness};
+pub use freshness::{Freshness, Lifetime};
 pub use layout::{EntryId, VERSION as LAYOUT};
 pub use walk::{Found, walk};
 
 use crate::format::Format;
+
+/// The options of an original's own entry. No canonical query looks like it.
+pub const ORIGINAL: &str = "original";
 
 /// What is cached: a handler's original and what was done to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +63,23 @@ pub struct Made {
     pub picture: Picture,
     /// How many bytes of the disk its cache entry takes, if it has one.
     pub stored: Option<u64>,
+    /// When the origin was asked for what it is made from, in milliseconds since 1970.
+    pub asked: u64,
+    /// Whether it is the entry that was there, which its origin says to be right still.
+    pub renewed: bool,
+    /// What became of the original in the cache of originals.
+    pub original: OriginalEntry,
+}
+
+/// What became of an original in its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginalEntry {
+    /// Nothing: there is no such cache, or it was not needed.
+    None,
+    /// It was written and takes so many bytes of the disk.
+    Stored(u64),
+    /// It was there.
+    Used,
 }
 
 impl Picture {
@@ -89,7 +111,8 @@ pub fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
-pub(crate) fn unix_milliseconds(time: SystemTime) -> u64 {
+/// Milliseconds since 1970; a time before is 1970.
+pub fn unix_milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -107,7 +107,9 @@ mod tests {
         let cache = DiskCache::new(folder.path(), CacheTime::Forever);
         let name = |key: &str| Name { handler: "h".into(), key: key.into(), options: String::new() };
         for key in ["a", "b", "c"] {
-            cache.store(&name(key), &Picture::new(vec![1; 5000], Format::Png, None), None).unwrap();
+            cache
+                .store(&name(key), &Picture::new(vec![1; 5000], Format::Png, None), None, SystemTime::now())
+                .unwrap();
         }
         let of_a = EntryId::of(&name("a")).path(&folder.path().join(VERSION));
         let beside = |name: &str| of_a.with_file_name(name);

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fields::{Fields, Known, Result};
 use super::relaxed_json::Value;
+use crate::cache::Lifetime;
 use crate::format::Format;
 
 const KNOWN: Known = Known {
@@ -20,23 +22,19 @@ const KNOWN: Known = Known {
         "cache_time",
         "cache_max_bytes",
         "cache_min_free",
+        "negative_cache_time",
+        "stale_while_revalidate",
+        "stale_if_error",
+        "originals_cache",
         "allowed_formats",
         "max_dimension",
         "error_status",
         "cors_origin",
         "fail_on",
     ],
-    not_yet: &[
-        "token",
-        "presets",
-        "presets_only",
-        "allowed_sizes",
-        "negative_cache_time",
-        "stale_while_revalidate",
-        "stale_if_error",
-        "originals_cache",
-    ],
+    not_yet: &["token", "presets", "presets_only", "allowed_sizes"],
 };
+const ORIGINALS_KNOWN: Known = Known { fields: &["path", "max_bytes"], not_yet: &[] };
 const AWS_KNOWN: Known = Known {
     fields: &[
         "bucket_name",
@@ -55,6 +53,10 @@ const AWS_KNOWN: Known = Known {
 
 /// `cache_time` when it is missing: a week.
 pub const DEFAULT_CACHE_SECONDS: u64 = 604_800;
+/// `stale_if_error` when it is missing: a day.
+const DEFAULT_STALE_IF_ERROR: Duration = Duration::from_secs(86_400);
+/// `negative_cache_time` when it is missing.
+const DEFAULT_NEGATIVE_CACHE_TIME: Duration = Duration::from_secs(5);
 /// `max_dimension` when it is missing.
 const DEFAULT_MAX_DIMENSION: u32 = 3064;
 /// The largest `max_dimension`: WebP's limit is 16383 and JPEG's 65535, so past this nothing can be written.
@@ -81,8 +83,16 @@ pub struct Handler {
     pub output_format: Option<Format>,
     /// The disk cache; `None` when results are not stored.
     pub cache: Option<Cache>,
+    /// The cache of originals; `None` when they are fetched each time.
+    pub originals: Option<Originals>,
     /// `cache_time`
     pub cache_time: CacheTime,
+    /// `stale_while_revalidate`: how long past its time a result is served while it is renewed.
+    pub stale_while_revalidate: Duration,
+    /// `stale_if_error`: how long past its time a result is served when its origin can't be asked.
+    pub stale_if_error: Duration,
+    /// `negative_cache_time`: how long it is remembered that there is no such key.
+    pub negative_cache_time: Duration,
     /// `allowed_formats` in lower case, without dots; `None` allows every extension.
     pub allowed_formats: Option<Vec<String>>,
     /// `max_dimension`: the largest width and height that a request gets.
@@ -123,6 +133,15 @@ pub struct Cache {
     pub max_bytes: Option<u64>,
     /// `cache_min_free`: bytes that stay free on its disk; `None` is a twentieth of it, and a gibibyte at the most.
     pub min_free: Option<u64>,
+}
+
+/// `originals_cache`: where a handler's originals are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Originals {
+    /// `path`
+    pub path: PathBuf,
+    /// `max_bytes`: how much of the disk the folder may take; `None` is as much as is left free.
+    pub max_bytes: Option<u64>,
 }
 
 /// How long a result stays fresh, on disk and at clients.
@@ -217,6 +236,12 @@ impl Handler {
         }
     }
 
+    /// How long its results are good for what.
+    pub fn lifetime(&self) -> Lifetime {
+        let Handler { stale_while_revalidate, stale_if_error, .. } = *self;
+        Lifetime { time: self.cache_time, stale_while_revalidate, stale_if_error }
+    }
+
     /// What was read from the file system for this handler.
     pub fn resolved(&self) -> Resolved {
         let directory = match &self.origin {
@@ -252,6 +277,17 @@ impl Handler {
             Some(seconds) => CacheTime::Seconds(seconds.unsigned_abs()),
         };
         let cache = cache(fields, cache_time, resolved)?;
+        let originals = originals(fields, cache_time, &origin, resolved)?;
+        let duration = |name, default| -> Result<Duration> {
+            let written = fields.integer(name, 0..=i64::from(u32::MAX))?;
+            Ok(written.map_or(default, |seconds| Duration::from_secs(seconds.unsigned_abs())))
+        };
+        let stale_while_revalidate = duration("stale_while_revalidate", Duration::ZERO)?;
+        let stale_if_error = duration("stale_if_error", DEFAULT_STALE_IF_ERROR)?;
+        let negative_cache_time = match cache_time {
+            CacheTime::Never => Duration::ZERO,
+            _ => duration("negative_cache_time", DEFAULT_NEGATIVE_CACHE_TIME)?,
+        };
         let allowed_formats = allowed_formats(fields)?;
         let max_dimension = fields
             .integer("max_dimension", 1..=LARGEST_MAX_DIMENSION)?
@@ -290,7 +326,11 @@ impl Handler {
             error_image,
             output_format,
             cache,
+            originals,
             cache_time,
+            stale_while_revalidate,
+            stale_if_error,
+            negative_cache_time,
             allowed_formats,
             max_dimension,
             precise_errors,
@@ -465,6 +505,28 @@ fn cache(fields: &Fields, time: CacheTime, resolved: Option<&Resolved>) -> Resul
     prove_writable(Path::new(path))
         .map_err(|error| fields.error("cache_path", format!("{path}: can't be written: {error}")))?;
     Ok(Some(Cache { path: PathBuf::from(path), max_bytes, min_free }))
+}
+
+fn originals(
+    fields: &Fields,
+    time: CacheTime,
+    origin: &Origin,
+    resolved: Option<&Resolved>,
+) -> Result<Option<Originals>> {
+    let Some(written) = fields.object("originals_cache", ORIGINALS_KNOWN)? else { return Ok(None) };
+    let path = written.text("path")?.ok_or_else(|| written.error("path", "required"))?;
+    let max_bytes = written.integer("max_bytes", 1..=LARGEST_CACHE)?.map(i64::unsigned_abs);
+    if let Origin::Directory(_) = origin {
+        return Err(fields.error("originals_cache", "is for buckets; a directory's files are here already"));
+    }
+    if time == CacheTime::Never {
+        return Ok(None);
+    }
+    if resolved.is_none() {
+        prove_writable(Path::new(path))
+            .map_err(|error| written.error("path", format!("{path}: can't be written: {error}")))?;
+    }
+    Ok(Some(Originals { path: PathBuf::from(path), max_bytes }))
 }
 
 /// Makes the folder and a file in it, because permission bits alone don't tell (read-only mounts, ACLs).

@@ -2,6 +2,7 @@
 //!
 //! The renderer reads the same text as the edge did, so both hold the same configuration at all times.
 
+mod admin;
 mod fields;
 mod handler;
 mod limits;
@@ -10,10 +11,12 @@ mod relaxed_json;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+pub use admin::Admin;
 pub use fields::ConfigError;
 use fields::{Fields, Known, Result};
 pub use handler::{
-    CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3, prove_writable,
+    CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Originals, Resolved, S3,
+    prove_writable,
 };
 pub use limits::Limits;
 
@@ -38,8 +41,9 @@ const KNOWN: Known = Known {
         "user",
         "limits",
         "access_log",
+        "admin",
     ],
-    not_yet: &["admin"],
+    not_yet: &[],
 };
 const CERTIFICATE_KNOWN: Known = Known { fields: &["cert", "key"], not_yet: &[] };
 
@@ -77,6 +81,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether each request is a line on stderr.
     pub access_log: bool,
+    /// `admin`: where what is cached can be refreshed; `None` when nowhere.
+    pub admin: Option<Admin>,
 }
 
 /// Where HTTPS is served, and with what.
@@ -179,6 +185,7 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
     let user = top.text("user")?.map(str::to_owned);
     let limits = Limits::read(top.object("limits", limits::KNOWN)?)?;
     let access_log = top.bool("access_log")?.unwrap_or(true);
+    let admin = top.object("admin", admin::KNOWN)?.map(|fields| Admin::read(&fields)).transpose()?;
 
     let handlers = match top.array("handlers")? {
         None => return Err(top.error("handlers", "required: a list with at least one handler")),
@@ -206,6 +213,7 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
         user,
         limits,
         access_log,
+        admin,
     })
 }
 
@@ -293,21 +301,35 @@ fn unique_routes(handlers: &[Handler]) -> Result<()> {
 /// Handlers that share a folder must say the same about it.
 fn agreeing_caches(handlers: &[Handler]) -> Result<()> {
     for (index, handler) in handlers.iter().enumerate() {
-        let Some(cache) = &handler.cache else { continue };
-        let others = handlers[..index].iter().enumerate();
-        for (other, first) in others.filter_map(|(at, other)| Some((at, other.cache.as_ref()?))) {
-            if first.path != cache.path {
-                continue;
+        let error = |field: &str, message: String| {
+            Err(ConfigError::new(format!("handlers[{index}].{field}"), message))
+        };
+        for (at, other) in handlers[..=index].iter().enumerate() {
+            if let (Some(originals), Some(cache)) = (&handler.originals, &other.cache)
+                && originals.path == cache.path
+            {
+                return error("originals_cache.path", format!("is the cache_path of handlers[{at}]"));
             }
-            let disagree = |field: &str| {
-                let message = format!("handlers[{other}] has the same cache_path and says otherwise");
-                Err(ConfigError::new(format!("handlers[{index}].{field}"), message))
+            if let (Some(cache), Some(originals)) = (&handler.cache, &other.originals)
+                && originals.path == cache.path
+            {
+                return error("cache_path", format!("is the originals_cache.path of handlers[{at}]"));
+            }
+            let disagreement = match (&handler.cache, &other.cache) {
+                (Some(one), Some(two)) if one.path != two.path => None,
+                (Some(one), Some(two)) if one.max_bytes != two.max_bytes => Some("cache_max_bytes"),
+                (Some(one), Some(two)) if one.min_free != two.min_free => Some("cache_min_free"),
+                _ => None,
             };
-            if first.max_bytes != cache.max_bytes {
-                return disagree("cache_max_bytes");
+            if let Some(field) = disagreement {
+                return error(field, format!("handlers[{at}] has the same cache_path and says otherwise"));
             }
-            if first.min_free != cache.min_free {
-                return disagree("cache_min_free");
+            if let (Some(one), Some(two)) = (&handler.originals, &other.originals)
+                && one.path == two.path
+                && one.max_bytes != two.max_bytes
+            {
+                let message = format!("handlers[{at}] has the same originals_cache.path and says otherwise");
+                return error("originals_cache.max_bytes", message);
             }
         }
     }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::flights::Flights;
-use super::renderer::Renderer;
+use super::renderer::{Renderer, Wanted};
 use crate::cache::Picture;
 use crate::config::Config;
+use crate::flights::Flights;
 use crate::options::Options;
 use crate::wire;
 
@@ -55,7 +55,8 @@ impl ErrorImages {
         // A crowd of failures must not fill the queue that others wait in for their pictures.
         let resized = self.flights.get(&target, PATIENCE, None, || {
             self.find(&target).or_else(|| {
-                let picture = Arc::new(renderer.ask_within(&target, PATIENCE).ok()?.picture);
+                let picture =
+                    Arc::new(renderer.ask_within(Wanted::anything(&target), PATIENCE).ok()?.picture);
                 self.remember(target.clone(), &picture);
                 Some(picture)
             })

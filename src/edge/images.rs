@@ -4,20 +4,20 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::conditional::{Outcome, Validators, evaluate};
 use super::error_images::ErrorImages;
-use super::flights::Flights;
 use super::memory::{Hot, Memory};
-use super::renderer::{Renderer, Trouble};
+use super::renderer::{Renderer, Trouble, Wanted};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
 use super::store::Keeper;
 use crate::TokenValidator;
-use crate::cache::{DiskCache, Entry, EntryId, Name, Need, Picture, Witness};
+use crate::cache::{DiskCache, Entry, EntryId, Freshness, Name, Need, Picture, Witness};
 use crate::config::{CacheTime, Config, DEFAULT_CACHE_SECONDS, Handler};
 use crate::error::{Code, Failure};
+use crate::flights::Flights;
 use crate::format::Format;
 use crate::key;
 use crate::options::{DEFAULT_QUALITY, Options, Query, Size};
@@ -86,7 +86,8 @@ struct Asked<'r> {
 
 impl<'r> Asked<'r> {
     fn find(&self, name: &Name, need: Need) -> Option<Entry<'r>> {
-        self.route.cache.as_ref()?.find(name, need)
+        let entry = self.route.cache.as_ref()?.find(name, need)?;
+        (entry.freshness(SystemTime::now()) == Freshness::Fresh).then_some(entry)
     }
 }
 
@@ -101,7 +102,7 @@ impl Images {
         let route = |handler: &Handler| Route {
             handler: handler.clone(),
             identity: handler.identity(),
-            cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.cache_time)),
+            cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.lifetime())),
             keeper: handler.cache.as_ref().and_then(|cache| keepers.get(&cache.path)).map(Arc::clone),
         };
         Images {
@@ -180,7 +181,7 @@ impl Images {
             if let Some(picture) = asked.find(&name, Need::Picture).and_then(Entry::read) {
                 return Ok(Arc::new(picture));
             }
-            let made = self.renderer.ask(&target)?;
+            let made = self.renderer.ask(Wanted::anything(&target))?;
             if let (Some(keeper), Some(bytes)) = (&asked.route.keeper, made.stored) {
                 keeper.stored(EntryId::of(&name), bytes);
             }
@@ -201,7 +202,7 @@ impl Images {
         if let Some(hot) = self.memory.find(name, disk, asked.route.keeper.as_deref()) {
             return Some(hot_response(asked, &hot));
         }
-        let entry = disk.find(name, need(asked.request))?;
+        let entry = asked.find(name, need(asked.request))?;
         if let Some(keeper) = &asked.route.keeper {
             keeper.used(entry.id());
         }
@@ -225,7 +226,7 @@ impl Images {
             None => self.error_images.get(&handler.route, &asked.options, &self.renderer),
         };
         if let Some(key) = key
-            && !matches!(failure.code, Code::NotFound | Code::CrashesRenderer)
+            && !matches!(failure.code, Code::NotFound | Code::NotShown | Code::CrashesRenderer)
         {
             say!("{}: {key:?}: {failure}", handler.route);
         }
@@ -240,11 +241,11 @@ impl Images {
         };
         let response = common(handler, asked.varies, response)
             .with("Cache-Control", "no-store")
-            .with("X-Error", failure.code.as_str());
+            .with("X-Error", failure.code.public());
         // Nothing was looked for in the cache when the request was refused before.
         let cache = key.map(|_| "miss");
         let response = if cache.is_some() { response.with("X-Cache", "miss") } else { response };
-        Some(Answer { response, cache, error: Some(failure.code.as_str()) })
+        Some(Answer { response, cache, error: Some(failure.code.public()) })
     }
 }
 

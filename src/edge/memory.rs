@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::store::Keeper;
-use crate::cache::{DiskCache, EntryId, Name, Picture, Witness};
+use crate::cache::{DiskCache, EntryId, Freshness, Name, Picture, Witness};
 
 /// How long a file that was looked at is taken to be there.
 const TRUST: Duration = Duration::from_secs(1);
@@ -101,7 +101,8 @@ impl Memory {
             return None;
         }
         let hot = Arc::clone(&self.read().by_name.get(name)?.hot);
-        if !disk.is_witness_fresh(&hot.witness, SystemTime::now()) || !self.is_unchanged(&hot, disk, keeper) {
+        let freshness = disk.freshness(&hot.witness, SystemTime::now());
+        if freshness != Freshness::Fresh || !self.is_unchanged(&hot, disk, keeper) {
             self.forget(name, &hot);
             return None;
         }
@@ -233,7 +234,7 @@ mod tests {
     impl Room {
         fn put(&self, number: usize) {
             let picture = Picture::new(vec![number as u8; LENGTH], Format::Png, None);
-            self.disk.store(&name(number), &picture, None).unwrap();
+            self.disk.store(&name(number), &picture, None, SystemTime::now()).unwrap();
             let entry = self.disk.find(&name(number), Need::Picture).unwrap();
             let (id, witness) = (entry.id(), entry.witness());
             let picture = Arc::new(entry.read().unwrap());

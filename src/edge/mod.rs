@@ -5,7 +5,6 @@ mod conditional;
 mod connection;
 mod connections;
 mod error_images;
-mod flights;
 mod forwarded;
 mod greeting;
 mod images;

@@ -1,6 +1,7 @@
 //! What the renderer does for one request: fetch, render, store.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use super::confine::Confinement;
 use super::decoding::Decoding;
@@ -8,7 +9,7 @@ use super::pipeline::{self, Bounds};
 use super::pool::Turns;
 use super::source::Source;
 use super::vips::Vips;
-use crate::cache::{DiskCache, Made, Name, Picture};
+use crate::cache::{DiskCache, Made, Name, OriginalEntry, Picture, unix_milliseconds};
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
 use crate::key;
@@ -43,7 +44,7 @@ impl Pictures {
                 identity: handler.identity(),
                 source: Source::open(&handler.origin, &config.limits),
                 cache: handler.cache.as_ref().map(|cache| {
-                    DiskCache::new(&cache.path, handler.cache_time).with_min_free(cache.min_free)
+                    DiskCache::new(&cache.path, handler.lifetime()).with_min_free(cache.min_free)
                 }),
                 handler: handler.clone(),
             };
@@ -67,8 +68,9 @@ impl Pictures {
         self.confinement.is_outdated()
     }
 
-    /// Answers a path and canonical query as the edge writes them. The ticket is the edge's number for it.
-    pub fn answer(&self, target: &str, ticket: Option<u64>) -> Result<Made, Failure> {
+    /// Answers a path and canonical query as the edge writes them, with nothing that an origin said before a time in
+    /// milliseconds since 1970. The ticket is the edge's number for it.
+    pub fn answer(&self, target: &str, _not_before: u64, ticket: Option<u64>) -> Result<Made, Failure> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match path.strip_prefix(wire::ERROR_IMAGE_PATH) {
             Some(route) => self.error_image(route, query, ticket),
@@ -83,6 +85,7 @@ impl Pictures {
         }
         let route = self.routes.get(&route).ok_or_else(|| unreadable(path))?;
         let options = resolve(query, &route.handler)?;
+        let asked = SystemTime::now();
         let original = route.source.as_ref().map_err(Failure::clone)?.fetch(&key)?;
         let (bytes, format) = {
             let _turn = self.turns.take();
@@ -93,7 +96,7 @@ impl Pictures {
         let mut stored = None;
         if let Some(cache) = &route.cache {
             let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
-            match cache.store(&name, &picture, original.etag.as_deref()) {
+            match cache.store(&name, &picture, original.etag.as_deref(), asked) {
                 Ok(bytes) => stored = Some(bytes),
                 // A cache that was deleted, which empties it, is the next renderer's to make.
                 Err(_) if self.is_outdated() => {}
@@ -104,7 +107,13 @@ impl Pictures {
                 }
             }
         }
-        Ok(Made { picture, stored })
+        Ok(Made {
+            picture,
+            stored,
+            asked: unix_milliseconds(asked),
+            renewed: false,
+            original: OriginalEntry::None,
+        })
     }
 
     fn error_image(&self, route: &str, query: &str, ticket: Option<u64>) -> Result<Made, Failure> {
@@ -115,7 +124,8 @@ impl Pictures {
         let _decoding = Decoding::of(ticket);
         let bytes = &route.handler.error_image.bytes;
         let (bytes, format) = pipeline::render(self.vips, bytes, &options, FailOn::None, self.bounds)?;
-        Ok(Made { picture: Picture::new(bytes, format, None), stored: None })
+        let picture = Picture::new(bytes, format, None);
+        Ok(Made { picture, stored: None, asked: 0, renewed: false, original: OriginalEntry::None })
     }
 }
 

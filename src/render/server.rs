@@ -10,7 +10,7 @@ use tiny_http::{Header, Request, Response, Server, StatusCode};
 
 use super::pictures::Pictures;
 use super::pool::Pool;
-use crate::cache::Made;
+use crate::cache::{Made, OriginalEntry};
 use crate::error::Failure;
 use crate::wire;
 
@@ -37,7 +37,8 @@ pub fn serve(
 
 fn answer(request: Request, pictures: &Pictures) {
     let target = request.url().to_owned();
-    let answer = pictures.answer(&target, ticket(&request));
+    let not_before = number(&request, wire::NOT_BEFORE_HEADER).unwrap_or_default();
+    let answer = pictures.answer(&target, not_before, number(&request, wire::TICKET_HEADER));
     // After the work, so that what has failed because of it is marked.
     let outdated = pictures.is_outdated().then(|| header(wire::OUTDATED_HEADER, "1")).flatten();
     match answer {
@@ -46,9 +47,9 @@ fn answer(request: Request, pictures: &Pictures) {
     }
 }
 
-/// The number that the edge knows this request by.
-fn ticket(request: &Request) -> Option<u64> {
-    let header = request.headers().iter().find(|header| header.field.equiv(wire::TICKET_HEADER))?;
+fn number(request: &Request, name: &str) -> Option<u64> {
+    let header =
+        request.headers().iter().find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name))?;
     header.value.as_str().parse().ok()
 }
 
@@ -56,6 +57,13 @@ fn send_picture(request: Request, made: Made, outdated: Option<Header>) {
     let picture = made.picture;
     let mut headers = vec![
         made.stored.and_then(|bytes| header(wire::STORED_HEADER, &bytes.to_string())),
+        header(wire::ASKED_HEADER, &made.asked.to_string()),
+        made.renewed.then(|| header(wire::RENEWED_HEADER, "1")).flatten(),
+        match made.original {
+            OriginalEntry::None => None,
+            OriginalEntry::Stored(bytes) => header(wire::ORIGINAL_HEADER, &bytes.to_string()),
+            OriginalEntry::Used => header(wire::ORIGINAL_HEADER, wire::ORIGINAL_USED),
+        },
         outdated,
         header(wire::FORMAT_HEADER, picture.format.name()),
         header(wire::SHA256_HEADER, &picture.sha256),

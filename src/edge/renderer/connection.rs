@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::generation::Generation;
-use crate::cache::{Made, Picture};
+use crate::cache::{Made, OriginalEntry, Picture};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::wire;
@@ -45,6 +45,22 @@ impl From<Lost> for io::Error {
     }
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'w> {
+    /// A path and canonical query.
+    pub target: &'w str,
+    /// Nothing that the origin said before this is good enough, in milliseconds since 1970.
+    pub not_before: u64,
+}
+
+impl<'w> Wanted<'w> {
+    /// Whatever the origin has said.
+    pub fn anything(target: &'w str) -> Wanted<'w> {
+        Wanted { target, not_before: 0 }
+    }
+}
+
 /// What the renderer said.
 #[derive(Debug)]
 pub struct Said {
@@ -58,6 +74,9 @@ struct Answer {
     status: u16,
     is_outdated: bool,
     stored: Option<u64>,
+    asked: Option<u64>,
+    renewed: bool,
+    original: OriginalEntry,
     format: Option<Format>,
     sha256: Option<String>,
     last_modified: Option<u64>,
@@ -71,7 +90,7 @@ impl Connection {
     pub fn open(socket: &Path, generation: &Arc<Generation>, patience: Duration) -> io::Result<Connection> {
         let stream = UnixStream::connect(socket)?;
         let mut connection = Connection { stream, generation: Arc::clone(generation) };
-        let answer = connection.exchange(wire::PING_PATH, None, patience)?;
+        let answer = connection.exchange(Wanted::anything(wire::PING_PATH), None, patience)?;
         if answer.status != 200 { Err(invalid("the ping was refused")) } else { Ok(connection) }
     }
 
@@ -86,8 +105,8 @@ impl Connection {
     }
 
     /// Asks for a picture; the renderer's marks carry the ticket.
-    pub fn ask(&mut self, target: &str, ticket: u64, patience: Duration) -> Result<Said, Lost> {
-        let answer = self.exchange(target, Some(ticket), patience)?;
+    pub fn ask(&mut self, wanted: Wanted, ticket: u64, patience: Duration) -> Result<Said, Lost> {
+        let answer = self.exchange(wanted, Some(ticket), patience)?;
         let is_outdated = answer.is_outdated;
         if answer.status != 200 {
             let code = answer.code.ok_or_else(|| invalid("a failure without a code"))?;
@@ -98,15 +117,19 @@ impl Connection {
             return Err(invalid("a picture without its description").into());
         };
         let picture = Picture { bytes: answer.body, format, sha256, last_modified: answer.last_modified };
-        Ok(Said { result: Ok(Made { picture, stored: answer.stored }), is_outdated })
+        let Answer { stored, renewed, original, .. } = answer;
+        let asked = answer.asked.unwrap_or_default();
+        Ok(Said { result: Ok(Made { picture, stored, asked, renewed, original }), is_outdated })
     }
 
-    fn exchange(&mut self, target: &str, ticket: Option<u64>, patience: Duration) -> Result<Answer, Lost> {
+    fn exchange(&mut self, wanted: Wanted, ticket: Option<u64>, patience: Duration) -> Result<Answer, Lost> {
         let deadline = Instant::now() + patience;
         self.stream.set_write_timeout(Some(patience))?;
-        let ticket =
-            ticket.map_or_else(String::new, |number| format!("{}: {number}\r\n", wire::TICKET_HEADER));
-        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{ticket}\r\n");
+        let Wanted { target, not_before } = wanted;
+        let field = |name, number| format!("{name}: {number}\r\n");
+        let ticket = ticket.map(|number| field(wire::TICKET_HEADER, number)).unwrap_or_default();
+        let bound = (not_before > 0).then(|| field(wire::NOT_BEFORE_HEADER, not_before)).unwrap_or_default();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{ticket}{bound}\r\n");
         self.stream.write_all(request.as_bytes()).map_err(|error| Lost::NotSent(timed_out(error)))?;
 
         let mut buffer = Vec::with_capacity(4096);
@@ -180,6 +203,13 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
         status: response.code.unwrap_or(0),
         is_outdated: field(wire::OUTDATED_HEADER).is_some(),
         stored: field(wire::STORED_HEADER).and_then(|bytes| bytes.parse().ok()),
+        asked: field(wire::ASKED_HEADER).and_then(|milliseconds| milliseconds.parse().ok()),
+        renewed: field(wire::RENEWED_HEADER).is_some(),
+        original: match field(wire::ORIGINAL_HEADER) {
+            Some(wire::ORIGINAL_USED) => OriginalEntry::Used,
+            Some(bytes) => bytes.parse().map_or(OriginalEntry::None, OriginalEntry::Stored),
+            None => OriginalEntry::None,
+        },
         format: field(wire::FORMAT_HEADER).and_then(Format::parse),
         sha256: field(wire::SHA256_HEADER).map(str::to_owned),
         last_modified: field(wire::LAST_MODIFIED_HEADER).and_then(|seconds| seconds.parse().ok()),

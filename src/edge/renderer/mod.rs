@@ -26,6 +26,7 @@ use crate::error::{Code, Failure};
 use crate::wire::Setup;
 use blame::{Blame, Standing};
 use connection::Lost;
+pub use connection::Wanted;
 pub use folder::PrivateFolder;
 use quarantine::{Pass, Quarantine};
 use queue::Queue;
@@ -113,17 +114,18 @@ impl Renderer {
     }
 
     /// Asks for a path and canonical query, waiting for a free connection as long as the limits say.
-    pub fn ask(&self, target: &str) -> Result<Made, Trouble> {
-        self.ask_within(target, self.limits.queue_timeout)
+    pub fn ask(&self, wanted: Wanted) -> Result<Made, Trouble> {
+        self.ask_within(wanted, self.limits.queue_timeout)
     }
 
     /// [`Renderer::ask`] with a patience of one's own for a free connection.
-    pub fn ask_within(&self, target: &str, patience: Duration) -> Result<Made, Trouble> {
+    pub fn ask_within(&self, wanted: Wanted, patience: Duration) -> Result<Made, Trouble> {
+        let target = wanted.target;
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let mut deadline = Instant::now() + patience;
         let (mut unsent, mut lost, mut outdated) = (0, false, false);
         loop {
-            match self.attempt(target, path, deadline)? {
+            match self.attempt(wanted, path, deadline)? {
                 Attempt::Over(answer) => return answer.map_err(Trouble::Failure),
                 Attempt::NotSent(_) if unsent < MOST_UNSENT => unsent += 1,
                 Attempt::Outdated(_) if !outdated => outdated = true,
@@ -145,13 +147,13 @@ impl Renderer {
     }
 
     /// Asks one renderer.
-    fn attempt(&self, target: &str, path: &str, deadline: Instant) -> Result<Attempt, Trouble> {
+    fn attempt(&self, wanted: Wanted, path: &str, deadline: Instant) -> Result<Attempt, Trouble> {
         let _pass = self.admit(path, deadline)?;
         let mut connection = self.shared.queue.take(deadline).ok_or(Trouble::Overloaded)?;
         let generation = Arc::clone(connection.generation());
         let ledger = generation.ledger();
         let ticket = ledger.open(path);
-        let lost = match connection.ask(target, ticket, self.limits.render_timeout) {
+        let lost = match connection.ask(wanted, ticket, self.limits.render_timeout) {
             Ok(said) => {
                 ledger.close(ticket);
                 if said.result.is_ok() {
@@ -285,7 +287,7 @@ mod tests {
         let (one, two) = (start(), start());
         let ids = [&one, &two].map(process);
         for renderer in [&one, &two] {
-            renderer.ask(TARGET).unwrap();
+            renderer.ask(Wanted::anything(TARGET)).unwrap();
         }
         let folder = one.folder.socket(0).parent().unwrap().to_owned();
         let supervisor_has_left = Arc::downgrade(&one.shared);
@@ -293,7 +295,7 @@ mod tests {
         eventually(|| !is_there(ids[0]) && !folder.exists());
         eventually(|| supervisor_has_left.strong_count() == 0);
         assert!(is_there(ids[1]));
-        two.ask(TARGET).unwrap();
+        two.ask(Wanted::anything(TARGET)).unwrap();
     }
 
     #[test]

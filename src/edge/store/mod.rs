@@ -11,7 +11,7 @@ use std::time::Duration;
 use keeper::Bounds;
 pub use keeper::Keeper;
 
-use crate::config::{CacheTime, Config};
+use crate::config::Config;
 use crate::report::say;
 
 /// The keepers of all cache folders, which outlive the configurations that name them.
@@ -56,10 +56,6 @@ fn useful(config: &Config, path: &Path) -> Option<Duration> {
         .handlers
         .iter()
         .filter(|handler| handler.cache.as_ref().is_some_and(|cache| cache.path == path));
-    let times = of_folder.map(|handler| match handler.cache_time {
-        CacheTime::Seconds(seconds) => Some(Duration::from_secs(seconds)),
-        CacheTime::Forever => None,
-        CacheTime::Never => Some(Duration::ZERO),
-    });
+    let times = of_folder.map(|handler| handler.lifetime().useful());
     times.max_by_key(|time| time.unwrap_or(Duration::MAX)).flatten()
 }

@@ -16,6 +16,7 @@ pub(super) fn failure(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Failure {
+    let is_certain = !hides_a_problem(status, body);
     let body = String::from_utf8_lossy(body);
     let code = xml::word(&body, "Code").unwrap_or_else(|| "no error code".to_owned());
     let status = status.as_u16();
@@ -23,7 +24,8 @@ pub(super) fn failure(
     match status {
         // Without the permission to list, S3 says 403 for what is not there; and what we may not see is,
         // to a client, not there either.
-        403 | 404 => Failure::new(Code::NotFound, answered),
+        404 if is_certain => Failure::new(Code::NotFound, answered),
+        403 | 404 => Failure::new(Code::NotShown, answered),
         300..=400 => match elsewhere(config, headers, &body) {
             Some(Elsewhere::Region(region)) => {
                 let (bucket, path) = (&config.bucket, &config.json_path);
@@ -110,9 +112,13 @@ mod tests {
 
     #[test]
     fn what_may_not_be_seen_is_not_there() {
-        for (status, code) in [(404, "NoSuchKey"), (403, "SignatureDoesNotMatch"), (404, "NoSuchBucket")] {
+        for (status, code, expected) in [
+            (404, "NoSuchKey", Code::NotFound),
+            (403, "SignatureDoesNotMatch", Code::NotShown),
+            (404, "NoSuchBucket", Code::NotShown),
+        ] {
             let failure = refused(status, None, &format!("<Error><Code>{code}</Code></Error>"));
-            assert_eq!(failure.code, Code::NotFound);
+            assert_eq!(failure.code, expected);
             let expected = format!("key \"k\" in bucket pictures: the origin answered {status} ({code})");
             assert_eq!(failure.detail, expected);
         }

@@ -263,7 +263,7 @@ fn two_5xx_are_a_failure() {
 #[test]
 fn other_refusals_are_not_tried_again() {
     for (status, code) in [
-        ("403 Forbidden", Code::NotFound),
+        ("403 Forbidden", Code::NotShown),
         ("404 Not Found", Code::NotFound),
         ("400 Bad Request", Code::OriginError),
         ("429 Too Many Requests", Code::OriginError),
