@@ -18,7 +18,7 @@ use super::layout::{EntryId, VERSION};
 use super::walk::{TEMPORARY, bytes_on_disk};
 use super::{Name, Picture, hexadecimal, least_free, unix_milliseconds};
 
-use super::freshness::{Freshness, Lifetime, age};
+use super::freshness::{Freshness, Lifetime};
 use crate::format::Format;
 use crate::report::{OnceAMinute, say};
 
@@ -280,9 +280,9 @@ fn create(folder: &Path, path: &Path) -> io::Result<File> {
 }
 
 impl Witness {
-    /// The `Age` of the entry, in seconds.
-    pub fn age(&self, now: SystemTime) -> u64 {
-        age(self.stored, now)
+    /// The entry's name on disk.
+    pub fn id(&self) -> EntryId {
+        self.id
     }
 
     /// When its origin was asked, in milliseconds since 1970.
@@ -396,6 +396,7 @@ impl Entry<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::age;
     use crate::config::CacheTime;
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -471,7 +472,7 @@ mod tests {
         let old = found();
         let witness = old.witness();
         assert_eq!(old.freshness(SystemTime::now()), Freshness::Useless);
-        assert!((1000..1010).contains(&witness.age(SystemTime::now())));
+        assert!((1000..1010).contains(&age(witness.stored(), SystemTime::now())));
         let (same, written) = old.renew(ago(5)).unwrap();
         assert_eq!(same, picture(9000));
         assert!(written.unwrap() >= 9000);

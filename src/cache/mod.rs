@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 pub use disk::{DiskCache, Entry, Need, Witness};
-pub use freshness::{Freshness, Lifetime};
+pub use freshness::{Freshness, Lifetime, age};
 pub use layout::{EntryId, VERSION as LAYOUT};
 pub use walk::{Found, walk};
 

@@ -4,46 +4,32 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use super::conditional::{Outcome, Validators, evaluate};
 use super::error_images::ErrorImages;
-use super::memory::{Hot, Memory};
-use super::renderer::{Renderer, Trouble, Wanted};
+use super::picture::{self, Wish, common};
+use super::renderer::{Renderer, Trouble};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
+use super::results::{Missed, Results, Route, Source};
 use super::store::Keeper;
 use crate::TokenValidator;
-use crate::cache::{DiskCache, Entry, EntryId, Freshness, Name, Need, Picture, Witness};
-use crate::config::{CacheTime, Config, DEFAULT_CACHE_SECONDS, Handler};
+use crate::cache::{Name, Need};
+use crate::config::{Config, Handler};
 use crate::error::{Code, Failure};
-use crate::flights::Flights;
-use crate::format::Format;
 use crate::key;
 use crate::options::{DEFAULT_QUALITY, Options, Query, Size};
 use crate::report::say;
 
-/// What `Cache-Control` says for a picture that never expires: RFC 9111 knows no "for ever", so a year.
-const A_YEAR: u64 = 31_536_000;
+/// How often a damaged entry is replaced for one request.
+const TRIES: usize = 3;
 
 /// Everything that is needed to answer for pictures.
 #[derive(Debug)]
 pub struct Images {
     validator: Option<TokenValidator>,
-    routes: HashMap<String, Route>,
+    routes: HashMap<String, Arc<Route>>,
     error_images: ErrorImages,
-    memory: Memory,
-    flights: Flights<Name, Result<Arc<Picture>, Trouble>>,
-    renderer: Renderer,
-    patience: Duration,
-}
-
-#[derive(Debug)]
-struct Route {
-    handler: Handler,
-    identity: String,
-    cache: Option<DiskCache>,
-    keeper: Option<Arc<Keeper>>,
+    results: Arc<Results>,
 }
 
 /// An answer, with what the log says about it.
@@ -51,7 +37,7 @@ struct Route {
 pub struct Answer {
     /// What the client gets.
     pub response: Response,
-    /// `hit` or `miss`.
+    /// The value of `X-Cache`.
     pub cache: Option<&'static str>,
     /// The value of `X-Error`.
     pub error: Option<&'static str>,
@@ -77,18 +63,11 @@ impl Answer {
 /// One request, as far as it has been understood.
 struct Asked<'r> {
     request: &'r Request<'r>,
-    route: &'r Route,
+    route: &'r Arc<Route>,
     options: Options,
     varies: bool,
     /// Whether the renderer may be waited for.
     may_wait: bool,
-}
-
-impl<'r> Asked<'r> {
-    fn find(&self, name: &Name, need: Need) -> Option<Entry<'r>> {
-        let entry = self.route.cache.as_ref()?.find(name, need)?;
-        (entry.freshness(SystemTime::now()) == Freshness::Fresh).then_some(entry)
-    }
 }
 
 impl Images {
@@ -99,26 +78,21 @@ impl Images {
         renderer: Renderer,
         keepers: &HashMap<PathBuf, Arc<Keeper>>,
     ) -> Images {
-        let route = |handler: &Handler| Route {
-            handler: handler.clone(),
-            identity: handler.identity(),
-            cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.lifetime())),
-            keeper: handler.cache.as_ref().and_then(|cache| keepers.get(&cache.path)).map(Arc::clone),
+        let route = |handler: &Handler| {
+            let keeper = handler.cache.as_ref().and_then(|cache| keepers.get(&cache.path));
+            (handler.route.clone(), Arc::new(Route::new(handler, keeper.map(Arc::clone))))
         };
         Images {
             validator,
-            routes: config.handlers.iter().map(|handler| (handler.route.clone(), route(handler))).collect(),
+            routes: config.handlers.iter().map(route).collect(),
             error_images: ErrorImages::new(config),
-            memory: Memory::new(config.memory_cache),
-            flights: Flights::new(),
-            patience: renderer.longest_ask(),
-            renderer,
+            results: Arc::new(Results::new(config.memory_cache, renderer)),
         }
     }
 
     /// The renderer that makes the pictures.
     pub fn renderer(&self) -> &Renderer {
-        &self.renderer
+        self.results.renderer()
     }
 
     /// Answers a GET or HEAD. `None` if the renderer has to be waited for and that is not wanted.
@@ -164,68 +138,37 @@ impl Images {
     }
 
     fn picture(&self, asked: &Asked, key: String) -> Option<Answer> {
-        let name = Name { handler: asked.route.identity.clone(), key, options: asked.options.canonical() };
-        if let Some(response) = self.cached(asked, &name) {
-            return Some(Answer { response, cache: Some("hit"), error: None });
-        }
-        if !asked.may_wait {
-            // A thread that is told so at once is a thread too many, above all when there are many to be told.
-            let is_refused = self.renderer.is_full() && !self.flights.is_under_way(&name);
-            return is_refused.then(overloaded);
-        }
-        let target = format!("{}?{}", key::to_path(&asked.route.handler.route, &name.key), name.options);
-        let failed =
-            Failure::new(Code::RendererFailed, "the request that made this picture for all of them failed");
-        let made = self.flights.get(&name, self.patience, Err(Trouble::Failure(failed)), || {
-            // Who looked before the last flight landed and boarded after finds its result here.
-            if let Some(picture) = asked.find(&name, Need::Picture).and_then(Entry::read) {
-                return Ok(Arc::new(picture));
+        let (request, route) = (asked.request, asked.route);
+        let name = Name { handler: route.identity.clone(), key, options: asked.options.canonical() };
+        let wish = Wish { request, handler: &route.handler, varies: asked.varies };
+        // What is found damaged when it is read is removed, and made anew the next time round.
+        for _ in 0..TRIES {
+            match self.results.get(route, &name, need(request), asked.may_wait)? {
+                Ok(found) => {
+                    let cache = Some(found.source.as_str());
+                    if let Some(response) = picture::response(wish, found) {
+                        return Some(Answer { response, cache, error: None });
+                    }
+                }
+                Err(Missed { trouble: Trouble::Overloaded, .. }) => return Some(overloaded()),
+                Err(Missed { trouble: Trouble::Failure(failure), is_known }) => {
+                    let source = if is_known { Source::Hit } else { Source::Miss };
+                    return self.failure(asked, &failure, Some((&name.key, source)));
+                }
             }
-            let made = self.renderer.ask(Wanted::anything(&target))?;
-            if let (Some(keeper), Some(bytes)) = (&asked.route.keeper, made.stored) {
-                keeper.stored(EntryId::of(&name), bytes);
-            }
-            Ok(Arc::new(made.picture))
-        });
-        match made {
-            Some(Ok(picture)) => {
-                let response = picture_response(asked, picture).with("X-Cache", "miss");
-                Some(Answer { response, cache: Some("miss"), error: None })
-            }
-            Some(Err(Trouble::Failure(failure))) => self.failure(asked, &failure, Some(&name.key)),
-            Some(Err(Trouble::Overloaded)) | None => Some(overloaded()),
         }
+        let failure = Failure::new(Code::RendererFailed, "its cache entry is damaged again and again");
+        self.failure(asked, &failure, Some((&name.key, Source::Miss)))
     }
 
-    fn cached(&self, asked: &Asked, name: &Name) -> Option<Response> {
-        let disk = asked.route.cache.as_ref()?;
-        if let Some(hot) = self.memory.find(name, disk, asked.route.keeper.as_deref()) {
-            return Some(hot_response(asked, &hot));
-        }
-        let entry = asked.find(name, need(asked.request))?;
-        if let Some(keeper) = &asked.route.keeper {
-            keeper.used(entry.id());
-        }
-        let is_small = usize::try_from(entry.length()).is_ok_and(|length| self.memory.takes(length));
-        if !is_small {
-            return entry_response(asked, entry);
-        }
-        let (id, witness) = (entry.id(), entry.witness());
-        let picture = Arc::new(entry.read()?);
-        let hot = ready(&asked.route.handler, picture, id, witness);
-        let response = hot_response(asked, &hot);
-        self.memory.keep(name.clone(), hot);
-        Some(response)
-    }
-
-    fn failure(&self, asked: &Asked, failure: &Failure, key: Option<&str>) -> Option<Answer> {
+    fn failure(&self, asked: &Asked, failure: &Failure, looked_up: Option<(&str, Source)>) -> Option<Answer> {
         let handler = &asked.route.handler;
         let image = match self.error_images.known(&handler.route, &asked.options) {
             Some(image) => Some(image),
             None if !asked.may_wait => return None,
-            None => self.error_images.get(&handler.route, &asked.options, &self.renderer),
+            None => self.error_images.get(&handler.route, &asked.options, self.renderer()),
         };
-        if let Some(key) = key
+        if let Some((key, _)) = looked_up
             && !matches!(failure.code, Code::NotFound | Code::NotShown | Code::CrashesRenderer)
         {
             say!("{}: {key:?}: {failure}", handler.route);
@@ -243,8 +186,8 @@ impl Images {
             .with("Cache-Control", "no-store")
             .with("X-Error", failure.code.public());
         // Nothing was looked for in the cache when the request was refused before.
-        let cache = key.map(|_| "miss");
-        let response = if cache.is_some() { response.with("X-Cache", "miss") } else { response };
+        let cache = looked_up.map(|(_, source)| source.as_str());
+        let response = cache.into_iter().fold(response, |response, cache| response.with("X-Cache", cache));
         Some(Answer { response, cache, error: Some(failure.code.public()) })
     }
 }
@@ -280,156 +223,9 @@ fn as_configured(handler: &Handler) -> Options {
     }
 }
 
-/// A result with the header fields of its answers.
-fn ready(handler: &Handler, picture: Arc<Picture>, id: EntryId, witness: Witness) -> Arc<Hot> {
-    let etag = quoted(&picture.sha256);
-    let fields = |outcome, body| {
-        respond(handler, false, outcome, Some(body), described(&picture, &etag))
-            .with("X-Cache", "hit")
-            .into_fields()
-    };
-    let whole = fields(Outcome::Whole, Body::None);
-    let not_modified = fields(Outcome::NotModified, Body::None);
-    Arc::new(Hot::new(picture, etag, whole, not_modified, id, witness))
-}
-
-/// The answer from memory.
-fn hot_response(asked: &Asked, hot: &Arc<Hot>) -> Response {
-    let described = described(&hot.picture, &hot.etag);
-    let response = match evaluate(asked.request, described.validators()) {
-        Outcome::Whole => Response::hot(200, hot),
-        Outcome::NotModified => Response::hot(304, hot),
-        outcome => {
-            let body = Body::Picture(Arc::clone(&hot.picture), 0..hot.picture.bytes.len());
-            let response = respond(&asked.route.handler, asked.varies, outcome, Some(body), described);
-            return response.with("X-Cache", "hit");
-        }
-    };
-    if asked.varies { response.with("Vary", "Accept") } else { response }
-}
-
-/// The answer from a cache entry that is too large for memory. Its picture is read only if it is sent.
-fn entry_response(asked: &Asked, entry: Entry) -> Option<Response> {
-    let etag = quoted(entry.sha256());
-    let described = Described {
-        etag: &etag,
-        format: entry.format(),
-        last_modified: entry.last_modified(),
-        length: entry.length(),
-    };
-    let outcome = evaluate(asked.request, described.validators());
-    let body = match outcome {
-        Outcome::Whole if asked.request.method == Method::Head => Some(Body::Length(entry.length())),
-        Outcome::NotModified | Outcome::Unsatisfiable | Outcome::PreconditionFailed => None,
-        Outcome::Whole | Outcome::Part(_) => {
-            let picture = entry.read()?;
-            let whole = 0..picture.bytes.len();
-            Some(Body::Picture(Arc::new(picture), whole))
-        }
-    };
-    let response = respond(&asked.route.handler, asked.varies, outcome, body, described);
-    Some(response.with("X-Cache", "hit"))
-}
-
-fn picture_response(asked: &Asked, picture: Arc<Picture>) -> Response {
-    let etag = quoted(&picture.sha256);
-    let described = described(&picture, &etag);
-    let outcome = evaluate(asked.request, described.validators());
-    let body = Body::Picture(Arc::clone(&picture), 0..picture.bytes.len());
-    respond(&asked.route.handler, asked.varies, outcome, Some(body), described)
-}
-
-/// What an answer says about a picture.
-#[derive(Clone, Copy)]
-struct Described<'p> {
-    etag: &'p str,
-    format: Format,
-    last_modified: Option<u64>,
-    length: u64,
-}
-
-fn described<'p>(picture: &Picture, etag: &'p str) -> Described<'p> {
-    let (format, last_modified) = (picture.format, picture.last_modified);
-    Described { etag, format, last_modified, length: picture.bytes.len() as u64 }
-}
-
-impl<'p> Described<'p> {
-    fn validators(&self) -> Validators<'p> {
-        Validators { etag: self.etag, last_modified: self.last_modified, length: self.length }
-    }
-}
-
-/// The answer for a picture and an outcome; `body` is the whole picture where the outcome needs it.
-fn respond(
-    handler: &Handler,
-    varies: bool,
-    outcome: Outcome,
-    body: Option<Body>,
-    described: Described,
-) -> Response {
-    let length = described.length;
-    let typed = |response: Response| response.with("Content-Type", described.format.media_type());
-    let response = match (outcome, body) {
-        (Outcome::NotModified, _) => Response::new(304, Body::None),
-        (Outcome::Unsatisfiable, _) => {
-            let response = Response::text(416, "the range starts behind the end of the picture");
-            return common(handler, varies, response).with("Content-Range", &format!("bytes */{length}"));
-        }
-        (Outcome::PreconditionFailed, _) => {
-            let response = Response::text(412, "the picture is not the one of the condition");
-            return common(handler, varies, response);
-        }
-        (Outcome::Part(range), Some(Body::Picture(picture, _))) => {
-            let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
-            // Both ends lie inside the picture, which is in memory.
-            let range = range.start as usize..range.end as usize;
-            typed(Response::new(206, Body::Picture(picture, range))).with("Content-Range", &content_range)
-        }
-        (_, body) => typed(Response::new(200, body.unwrap_or(Body::None))),
-    };
-    let response = response
-        .with("ETag", described.etag)
-        .with("Accept-Ranges", "bytes")
-        .with("Cache-Control", &cache_control(handler.cache_time));
-    let response = match described.last_modified {
-        Some(seconds) => response.with("Last-Modified", &http_date(seconds)),
-        None => response,
-    };
-    common(handler, varies, response)
-}
-
-/// What every answer of a handler carries.
-fn common(handler: &Handler, varies: bool, response: Response) -> Response {
-    let response = match &handler.cors_origin {
-        Some(origin) => response.with("Access-Control-Allow-Origin", origin),
-        None => response,
-    };
-    if varies { response.with("Vary", "Accept") } else { response }
-}
-
 fn overloaded() -> Answer {
     let response = Response::text(503, "too many pictures are being made; please come again")
         .with("Retry-After", "1")
         .with("X-Error", "overloaded");
     Answer { error: Some("overloaded"), cache: Some("miss"), ..Answer::plain(response) }
-}
-
-fn cache_control(time: CacheTime) -> String {
-    match time {
-        CacheTime::Seconds(DEFAULT_CACHE_SECONDS) => "public, max-age=604800".into(),
-        CacheTime::Seconds(seconds) => format!("public, max-age={seconds}"),
-        CacheTime::Forever => format!("public, max-age={A_YEAR}"),
-        CacheTime::Never => "no-store".into(),
-    }
-}
-
-fn quoted(sha256: &str) -> String {
-    format!("\"{sha256}\"")
-}
-
-fn http_date(seconds: u64) -> String {
-    /// The last second that an HTTP date can write: 9999-12-31T23:59:59Z.
-    const LAST: u64 = 253_402_300_799;
-    let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST));
-    httpdate::fmt_http_date(time)
 }

@@ -1,6 +1,6 @@
 //! The hottest results in memory: what is asked for again and again costs no file.
 //!
-//! A result comes here when it is read from the disk cache. Before it is used it must be as fresh as there, and at
+//! A result comes here when it is read from the disk cache. Before it is used as a fresh one, at
 //! most [`TRUST`] ago its file was seen to be the one that it was read from: what is removed from the disk is gone
 //! here as well, a moment later.
 
@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::store::Keeper;
-use crate::cache::{DiskCache, EntryId, Freshness, Name, Picture, Witness};
+use crate::cache::{DiskCache, Freshness, Name, Picture, Witness};
 
 /// How long a file that was looked at is taken to be there.
 const TRUST: Duration = Duration::from_secs(1);
@@ -32,7 +32,6 @@ pub struct Hot {
     pub not_modified: String,
     /// The entity tag with its quotes.
     pub etag: String,
-    id: EntryId,
     witness: Witness,
     /// When the file was last looked at, in milliseconds since `started`.
     checked: AtomicU64,
@@ -47,11 +46,15 @@ impl Hot {
         etag: String,
         fields: String,
         not_modified: String,
-        id: EntryId,
         witness: Witness,
     ) -> Hot {
         let (checked, used) = (AtomicU64::new(0), AtomicBool::new(false));
-        Hot { picture, fields, not_modified, etag, id, witness, checked, used }
+        Hot { picture, fields, not_modified, etag, witness, checked, used }
+    }
+
+    /// What tells whether its file is still the one that it was read from.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     fn size(&self) -> usize {
@@ -95,25 +98,34 @@ impl Memory {
         length + OVERHEAD <= self.most / LARGEST_PART
     }
 
-    /// The result of this name, if it is here and still what is on disk.
-    pub fn find(&self, name: &Name, disk: &DiskCache, keeper: Option<&Keeper>) -> Option<Arc<Hot>> {
+    /// The result of this name, if it is here and still what is on disk, with what it is good for.
+    pub fn find(
+        &self,
+        name: &Name,
+        disk: &DiskCache,
+        keeper: Option<&Keeper>,
+        now: SystemTime,
+    ) -> Option<(Arc<Hot>, Freshness)> {
         if self.most == 0 {
             return None;
         }
         let hot = Arc::clone(&self.read().by_name.get(name)?.hot);
-        let freshness = disk.freshness(&hot.witness, SystemTime::now());
-        if freshness != Freshness::Fresh || !self.is_unchanged(&hot, disk, keeper) {
-            self.forget(name, &hot);
+        let freshness = disk.freshness(&hot.witness, now);
+        // Somebody may have renewed what is past its time here.
+        let is_trusted = freshness == Freshness::Fresh && self.is_trusted(&hot, keeper);
+        if !is_trusted && (freshness == Freshness::Useless || !disk.is_unchanged(&hot.witness)) {
+            self.forget_this(name, &hot);
             return None;
         }
         // Not written when it is set already: the cache line stays shared.
         if !hot.used.load(Ordering::Relaxed) {
             hot.used.store(true, Ordering::Relaxed);
         }
-        Some(hot)
+        Some((hot, freshness))
     }
 
-    fn is_unchanged(&self, hot: &Hot, disk: &DiskCache, keeper: Option<&Keeper>) -> bool {
+    /// Whether the file need not be looked at.
+    fn is_trusted(&self, hot: &Hot, keeper: Option<&Keeper>) -> bool {
         let now = self.now();
         let checked = hot.checked.load(Ordering::Relaxed);
         if now.saturating_sub(checked) < TRUST.as_millis() as u64 {
@@ -125,9 +137,9 @@ impl Memory {
         }
         // Once in a while is enough to be known as asked for.
         if let Some(keeper) = keeper {
-            keeper.used(hot.id);
+            keeper.used(hot.witness.id());
         }
-        disk.is_unchanged(&hot.witness)
+        false
     }
 
     /// Keeps a result.
@@ -151,8 +163,16 @@ impl Memory {
         while entries.bytes > self.most && entries.evict_one() {}
     }
 
+    /// Forgets a result.
+    pub fn forget(&self, name: &Name) {
+        let known = self.read().by_name.get(name).map(|kept| Arc::clone(&kept.hot));
+        if let Some(hot) = known {
+            self.forget_this(name, &hot);
+        }
+    }
+
     /// Unless it has been replaced by a newer one.
-    fn forget(&self, name: &Name, stale: &Arc<Hot>) {
+    fn forget_this(&self, name: &Name, stale: &Arc<Hot>) {
         let mut entries = self.write();
         if entries.by_name.get(name).is_some_and(|current| Arc::ptr_eq(&current.hot, stale)) {
             entries.by_name.remove(name);
@@ -236,15 +256,15 @@ mod tests {
             let picture = Picture::new(vec![number as u8; LENGTH], Format::Png, None);
             self.disk.store(&name(number), &picture, None, SystemTime::now()).unwrap();
             let entry = self.disk.find(&name(number), Need::Picture).unwrap();
-            let (id, witness) = (entry.id(), entry.witness());
+            let witness = entry.witness();
             let picture = Arc::new(entry.read().unwrap());
             let (etag, fields, not_modified) = Default::default();
-            let hot = Hot::new(picture, etag, fields, not_modified, id, witness);
+            let hot = Hot::new(picture, etag, fields, not_modified, witness);
             self.memory.keep(name(number), Arc::new(hot));
         }
 
         fn has(&self, number: usize) -> bool {
-            self.memory.find(&name(number), &self.disk, None).is_some()
+            self.memory.find(&name(number), &self.disk, None, SystemTime::now()).is_some()
         }
     }
 
@@ -280,17 +300,17 @@ mod tests {
         let expired = DiskCache::new(room.folder.path(), CacheTime::Seconds(0));
         (0..10).for_each(|number| room.put(number));
         // The place that the first one had is nobody's now.
-        assert!(room.memory.find(&name(0), &expired, None).is_none());
+        assert!(room.memory.find(&name(0), &expired, None, SystemTime::now()).is_none());
         room.put(0);
         room.put(10);
         let is_kept = |number| room.memory.read().by_name.contains_key(&name(number));
         assert!(is_kept(0) && !is_kept(1));
         for number in [10, 1] {
-            assert!(room.memory.find(&name(number), &expired, None).is_none());
+            assert!(room.memory.find(&name(number), &expired, None, SystemTime::now()).is_none());
         }
         room.put(1);
         for round in 0..300 {
-            assert!(room.memory.find(&name(round % 5), &expired, None).is_none());
+            assert!(room.memory.find(&name(round % 5), &expired, None, SystemTime::now()).is_none());
             room.put(round % 5);
             let entries = room.memory.read();
             assert_eq!((entries.by_name.len(), entries.bytes), (10, 10 * (LENGTH + OVERHEAD)));
@@ -306,7 +326,7 @@ mod tests {
         let room = room(10);
         room.put(1);
         let expired = DiskCache::new(room.folder.path(), CacheTime::Seconds(0));
-        assert!(room.memory.find(&name(1), &expired, None).is_none());
+        assert!(room.memory.find(&name(1), &expired, None, SystemTime::now()).is_none());
     }
 
     #[test]

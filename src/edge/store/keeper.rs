@@ -120,6 +120,11 @@ impl Keeper {
         }
     }
 
+    /// The entry was removed.
+    pub fn removed(&self, id: EntryId) {
+        self.index.remove(id);
+    }
+
     /// What tells the folder from one that is made anew in its place, which often gets the same inode.
     fn folder(&self) -> Option<(u64, u64, Option<SystemTime>)> {
         let metadata = fs::metadata(self.path.join(cache::LAYOUT)).ok()?;

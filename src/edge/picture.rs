@@ -1,0 +1,181 @@
+//! The answers that carry a picture, from wherever it was got.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::conditional::{Outcome, Validators, evaluate};
+use super::memory::Hot;
+use super::request::{Method, Request};
+use super::response::{Body, Response};
+use super::results::{Found, Got};
+use crate::cache::{Entry, Picture, Witness};
+use crate::config::{CacheTime, DEFAULT_CACHE_SECONDS, Handler};
+use crate::format::Format;
+
+/// What `Cache-Control` says for a picture that never expires: RFC 9111 knows no "for ever", so a year.
+const A_YEAR: u64 = 31_536_000;
+
+/// For whom a picture is, and how.
+#[derive(Clone, Copy)]
+pub struct Wish<'r> {
+    /// The request.
+    pub request: &'r Request<'r>,
+    /// Whose picture it is.
+    pub handler: &'r Handler,
+    /// Whether the picture depends on `Accept`.
+    pub varies: bool,
+}
+
+/// The answer with what was found. `None` if that turns out to be damaged.
+pub fn response(wish: Wish, found: Found) -> Option<Response> {
+    let response = match found.got {
+        Got::Hot(hot) => from_memory(wish, &hot),
+        Got::Entry(entry) => from_disk(wish, entry)?,
+        Got::Picture(picture) => fresh(wish, picture),
+    };
+    // RFC 9111 §5.1
+    let response = response.with("Age", &found.age.to_string());
+    Some(response.with("X-Cache", found.source.as_str()))
+}
+
+/// A result with the header fields of its answers.
+pub fn ready(handler: &Handler, picture: Arc<Picture>, witness: Witness) -> Arc<Hot> {
+    let etag = quoted(&picture.sha256);
+    let fields = |outcome, body| {
+        respond(handler, false, outcome, Some(body), described(&picture, &etag)).into_fields()
+    };
+    let whole = fields(Outcome::Whole, Body::None);
+    let not_modified = fields(Outcome::NotModified, Body::None);
+    Arc::new(Hot::new(picture, etag, whole, not_modified, witness))
+}
+
+fn from_memory(wish: Wish, hot: &Arc<Hot>) -> Response {
+    let described = described(&hot.picture, &hot.etag);
+    let response = match evaluate(wish.request, described.validators()) {
+        Outcome::Whole => Response::hot(200, hot),
+        Outcome::NotModified => Response::hot(304, hot),
+        outcome => {
+            let body = Body::Picture(Arc::clone(&hot.picture), 0..hot.picture.bytes.len());
+            return respond(wish.handler, wish.varies, outcome, Some(body), described);
+        }
+    };
+    if wish.varies { response.with("Vary", "Accept") } else { response }
+}
+
+/// From a cache entry that is too large for memory. Its picture is read only if it is sent.
+fn from_disk(wish: Wish, entry: Entry) -> Option<Response> {
+    let etag = quoted(entry.sha256());
+    let described = Described {
+        etag: &etag,
+        format: entry.format(),
+        last_modified: entry.last_modified(),
+        length: entry.length(),
+    };
+    let outcome = evaluate(wish.request, described.validators());
+    let body = match outcome {
+        Outcome::Whole if wish.request.method == Method::Head => Some(Body::Length(entry.length())),
+        Outcome::NotModified | Outcome::Unsatisfiable | Outcome::PreconditionFailed => None,
+        Outcome::Whole | Outcome::Part(_) => {
+            let picture = entry.read()?;
+            let whole = 0..picture.bytes.len();
+            Some(Body::Picture(Arc::new(picture), whole))
+        }
+    };
+    Some(respond(wish.handler, wish.varies, outcome, body, described))
+}
+
+fn fresh(wish: Wish, picture: Arc<Picture>) -> Response {
+    let etag = quoted(&picture.sha256);
+    let described = described(&picture, &etag);
+    let outcome = evaluate(wish.request, described.validators());
+    let body = Body::Picture(Arc::clone(&picture), 0..picture.bytes.len());
+    respond(wish.handler, wish.varies, outcome, Some(body), described)
+}
+
+/// What an answer says about a picture.
+#[derive(Clone, Copy)]
+struct Described<'p> {
+    etag: &'p str,
+    format: Format,
+    last_modified: Option<u64>,
+    length: u64,
+}
+
+fn described<'p>(picture: &Picture, etag: &'p str) -> Described<'p> {
+    let (format, last_modified) = (picture.format, picture.last_modified);
+    Described { etag, format, last_modified, length: picture.bytes.len() as u64 }
+}
+
+impl<'p> Described<'p> {
+    fn validators(&self) -> Validators<'p> {
+        Validators { etag: self.etag, last_modified: self.last_modified, length: self.length }
+    }
+}
+
+/// The answer for a picture and an outcome; `body` is the whole picture where the outcome needs it.
+fn respond(
+    handler: &Handler,
+    varies: bool,
+    outcome: Outcome,
+    body: Option<Body>,
+    described: Described,
+) -> Response {
+    let length = described.length;
+    let typed = |response: Response| response.with("Content-Type", described.format.media_type());
+    let response = match (outcome, body) {
+        (Outcome::NotModified, _) => Response::new(304, Body::None),
+        (Outcome::Unsatisfiable, _) => {
+            let response = Response::text(416, "the range starts behind the end of the picture");
+            return common(handler, varies, response).with("Content-Range", &format!("bytes */{length}"));
+        }
+        (Outcome::PreconditionFailed, _) => {
+            let response = Response::text(412, "the picture is not the one of the condition");
+            return common(handler, varies, response);
+        }
+        (Outcome::Part(range), Some(Body::Picture(picture, _))) => {
+            let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+            // Both ends lie inside the picture, which is in memory.
+            let range = range.start as usize..range.end as usize;
+            typed(Response::new(206, Body::Picture(picture, range))).with("Content-Range", &content_range)
+        }
+        (_, body) => typed(Response::new(200, body.unwrap_or(Body::None))),
+    };
+    let response = response
+        .with("ETag", described.etag)
+        .with("Accept-Ranges", "bytes")
+        .with("Cache-Control", &cache_control(handler.cache_time));
+    let response = match described.last_modified {
+        Some(seconds) => response.with("Last-Modified", &http_date(seconds)),
+        None => response,
+    };
+    common(handler, varies, response)
+}
+
+/// What every answer of a handler carries.
+pub fn common(handler: &Handler, varies: bool, response: Response) -> Response {
+    let response = match &handler.cors_origin {
+        Some(origin) => response.with("Access-Control-Allow-Origin", origin),
+        None => response,
+    };
+    if varies { response.with("Vary", "Accept") } else { response }
+}
+
+fn cache_control(time: CacheTime) -> String {
+    match time {
+        CacheTime::Seconds(DEFAULT_CACHE_SECONDS) => "public, max-age=604800".into(),
+        CacheTime::Seconds(seconds) => format!("public, max-age={seconds}"),
+        CacheTime::Forever => format!("public, max-age={A_YEAR}"),
+        CacheTime::Never => "no-store".into(),
+    }
+}
+
+fn quoted(sha256: &str) -> String {
+    format!("\"{sha256}\"")
+}
+
+fn http_date(seconds: u64) -> String {
+    /// The last second that an HTTP date can write: 9999-12-31T23:59:59Z.
+    const LAST: u64 = 253_402_300_799;
+    let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST));
+    httpdate::fmt_http_date(time)
+}

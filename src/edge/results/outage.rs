@@ -1,0 +1,93 @@
+//! Whether a handler's origin answers: when it does not, what is cached is served without waiting for it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::Code;
+
+/// An origin that has failed is taken to be down for so long after its last failure.
+const MEMORY: Duration = Duration::from_secs(10);
+/// And is tried again behind what is served so often.
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
+/// What is known of one handler's origin.
+#[derive(Debug, Default)]
+pub struct Outage(Mutex<Option<Down>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Down {
+    failed: Instant,
+    tried: Instant,
+}
+
+impl Outage {
+    /// The origin was asked and answered, or did not.
+    pub fn note(&self, failure: Option<Code>, now: Instant) {
+        let is_down = match failure {
+            None | Some(Code::NotFound) => false,
+            Some(Code::OriginUnreachable | Code::OriginTimeout | Code::OriginError | Code::NoCredentials) => {
+                true
+            }
+            // It says nothing about the next key.
+            Some(_) => return,
+        };
+        let mut down = self.lock();
+        *down = is_down.then(|| Down { failed: now, tried: down.map_or(now, |down| down.tried.max(now)) });
+    }
+
+    /// Whether it is down as far as is known.
+    pub fn is_known(&self, now: Instant) -> bool {
+        self.lock().is_some_and(|down| now.saturating_duration_since(down.failed) < MEMORY)
+    }
+
+    /// Whether the origin may be asked behind what is served. Of an origin that is down, only one in a while may.
+    pub fn may_try(&self, now: Instant) -> bool {
+        match &mut *self.lock() {
+            None => true,
+            Some(down) if now.saturating_duration_since(down.tried) < BETWEEN_TRIES => false,
+            Some(down) => {
+                down.tried = now;
+                true
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Down>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_down_until_it_answers_or_enough_time_has_gone_by() {
+        let (outage, start) = (Outage::default(), Instant::now());
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert!(!outage.is_known(at(0)) && outage.may_try(at(0)) && outage.may_try(at(0)));
+        outage.note(Some(Code::OriginTimeout), at(0));
+        assert!(outage.is_known(at(9_000)) && !outage.is_known(at(10_000)));
+        assert!(!outage.may_try(at(500)));
+        assert!(outage.may_try(at(1000)) && !outage.may_try(at(1000)), "one of them");
+        outage.note(Some(Code::OriginUnreachable), at(1200));
+        assert!(outage.is_known(at(11_000)) && !outage.may_try(at(2100)) && outage.may_try(at(2200)));
+        for answer in [None, Some(Code::NotFound)] {
+            outage.note(Some(Code::OriginError), at(3000));
+            outage.note(answer, at(3000));
+            assert!(!outage.is_known(at(3000)) && outage.may_try(at(3000)));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_picture_says_nothing_about_the_origin() {
+        let (outage, now) = (Outage::default(), Instant::now());
+        for code in [Code::CorruptImage, Code::RenderTimeout, Code::NotShown, Code::TooLarge] {
+            outage.note(Some(code), now);
+            assert!(!outage.is_known(now));
+        }
+        outage.note(Some(Code::OriginError), now);
+        outage.note(Some(Code::CorruptImage), now);
+        assert!(outage.is_known(now));
+    }
+}
