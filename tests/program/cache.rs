@@ -168,11 +168,12 @@ fn an_entry_expires_after_cache_time() {
 }
 
 #[test]
-fn an_expired_entry_is_not_served_when_the_origin_is_down() {
+fn an_expired_entry_is_not_served_when_the_origin_is_down_and_that_is_not_wanted() {
     let mut s3 = S3::start();
     s3.put(&PICTURES, "a.png", &picture());
     let cache = Folder::new();
-    let server = Server::with_handler(merged(cached(s3.handler(), &cache), json!({"cache_time": 1})));
+    let fields = json!({"cache_time": 1, "stale_if_error": 0});
+    let server = Server::with_handler(merged(cached(s3.handler(), &cache), fields));
     server.get("/h/a.png").ok();
     s3.stop();
     eventually("the entry expires", || server.get("/h/a.png").status == 404);
@@ -252,7 +253,8 @@ fn formats_and_sizes_are_entries_of_their_own() {
 fn failures_are_not_stored() {
     let s3 = S3::start();
     let cache = Folder::new();
-    let server = Server::with_handler(cached(s3.handler(), &cache));
+    let fields = json!({"negative_cache_time": 0});
+    let server = Server::with_handler(merged(cached(s3.handler(), &cache), fields));
     server.get("/h/a.png").failed("not_found");
     s3.put(&PICTURES, "a.png", b"half a picture");
     server.get("/h/a.png").failed("unsupported_format");

@@ -38,7 +38,7 @@ fn each_handler_has_its_own_bucket_folder_and_credentials() {
         handler(json!({"name": "top", "aws": s3.aws(&PICTURES)})),
         handler(json!({"name": "folder", "aws": in_folder})),
         handler(json!({"name": "archive", "prefix": "old", "aws": s3.aws(&ARCHIVE)})),
-        handler(json!({"name": "stranger", "aws": stranger})),
+        handler(json!({"name": "stranger", "aws": stranger, "negative_cache_time": 0})),
         handler(json!({"name": "local", "directory": local.path()})),
     ]}));
     // Rendered first, then out of the cache.

@@ -130,7 +130,8 @@ fn an_expired_entry_is_not_served_from_memory_either() {
         assert!(asked < stored + Duration::from_millis(2100), "served when it had expired");
         asked = Instant::now();
     }
-    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    // A tenth of its time at the most is taken off.
+    assert!(begun.elapsed() >= Duration::from_millis(1800), "{:?}", begun.elapsed());
     assert!(hits > 10);
     assert_eq!(origin.requests().len(), 2);
 }
