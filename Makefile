@@ -35,6 +35,7 @@ test: native ## check the formatting, lint, run all tests
 bench: build ## measure against nginx; writes bench/results (installs wrk, nginx, curl; 7 minutes)
 	bench/run.sh
 	bench/edge.sh
+	bench/cache.sh
 
 native: cargo ## install Debian's packages and build the C libraries (once; 3 to 5 minutes on 2 cores)
 	@native/build.sh

@@ -1,0 +1,43 @@
+//! What bench/cache.sh needs beside wrk: a full cache folder, an origin that counts, a crowd at one moment.
+//!
+//! ```text
+//! cache fill   TEMPLATE FOLDER KEYS EACH     copies a cache entry under so many keys, with so many options each
+//! cache origin ADDRESS FILE MILLISECONDS     answers every GET with the file after a while; `/count` tells how many
+//! cache storm  ADDRESS CLIENTS KEYS          clients that ask at once, each for one of the keys
+//! cache start  ADDRESS PATH                  waits for the first answer that is a hit
+//! ```
+//!
+//! The result is one line of numbers on standard output; each module says which.
+
+mod fill;
+mod origin;
+mod start;
+mod storm;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// A result whose error ends the run with a sentence.
+type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        ["fill", template, folder, keys, each] => fill::run(template, folder, keys, each),
+        ["origin", address, file, milliseconds] => origin::run(address, file, milliseconds),
+        ["storm", address, clients, keys] => storm::run(address, clients, keys),
+        ["start", address, path] => start::run(address, path),
+        _ => Err("usage: cache fill|origin|storm|start …".into()),
+    };
+    match result {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("cache: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
