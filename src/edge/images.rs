@@ -12,7 +12,7 @@ use super::memory::{Hot, Memory};
 use super::renderer::{Renderer, Trouble, Wanted};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
-use super::store::Keeper;
+use super::store::{Keeper, OriginalsKeeper};
 use crate::TokenValidator;
 use crate::cache::{DiskCache, Entry, EntryId, Freshness, Name, Need, Picture, Witness};
 use crate::config::{CacheTime, Config, DEFAULT_CACHE_SECONDS, Handler};
@@ -44,6 +44,7 @@ struct Route {
     identity: String,
     cache: Option<DiskCache>,
     keeper: Option<Arc<Keeper>>,
+    originals: OriginalsKeeper,
 }
 
 /// An answer, with what the log says about it.
@@ -104,6 +105,7 @@ impl Images {
             identity: handler.identity(),
             cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.lifetime())),
             keeper: handler.cache.as_ref().and_then(|cache| keepers.get(&cache.path)).map(Arc::clone),
+            originals: OriginalsKeeper::of(handler, keepers),
         };
         Images {
             validator,
@@ -182,6 +184,7 @@ impl Images {
                 return Ok(Arc::new(picture));
             }
             let made = self.renderer.ask(Wanted::anything(&target))?;
+            asked.route.originals.note(&name.key, made.original);
             if let (Some(keeper), Some(bytes)) = (&asked.route.keeper, made.stored) {
                 keeper.stored(EntryId::of(&name), bytes);
             }

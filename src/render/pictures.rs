@@ -154,8 +154,7 @@ impl Pictures {
         if unix_milliseconds(asked) <= was_asked {
             // The entry knows better already; it must not become older.
             let read = entry.read();
-            return Ok(read
-                .map_or(Revalidated::Unknown, |picture| right(picture, None, was_asked, original)));
+            return Ok(read.map_or(Revalidated::Unknown, |picture| right(picture, None, was_asked, original)));
         }
         Ok(match entry.renew(asked) {
             None => Revalidated::Unknown,

@@ -149,12 +149,12 @@ fn errno(error: &io::Error) -> Errno {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{self, TempFolder};
+    use super::*;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::sync::mpsc;
     use std::thread;
-    use super::super::testing::{self, TempFolder};
-    use super::*;
 
     impl Directory {
         /// Without a condition.

@@ -143,9 +143,19 @@ mod tests {
         for etag in ["\"\"", "\"a\"", "W/\"a-1,b\""] {
             assert!(is_entity_tag(etag), "{etag}");
         }
-        for other in
-            ["", "*", "a", "\"", "\"a", "a\"", "w/\"a\"", "\"a\", \"b\"", "\"a b\"", "\"\r\nX: y\"", "\"\u{e9}\""]
-        {
+        for other in [
+            "",
+            "*",
+            "a",
+            "\"",
+            "\"a",
+            "a\"",
+            "w/\"a\"",
+            "\"a\", \"b\"",
+            "\"a b\"",
+            "\"\r\nX: y\"",
+            "\"\u{e9}\"",
+        ] {
             assert!(!is_entity_tag(other), "{other:?}");
         }
     }

@@ -161,13 +161,15 @@ fn a_condition_is_sent_and_not_modified_is_its_answer_alone() {
     let bucket = bucket(&server);
     assert_eq!(bucket.fetch_unless("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
     assert_eq!(bucket.fetch_unless("a", Some("W/\"abc\"")), Ok(Fetched::Unchanged));
-    let Ok(Fetched::Original(original)) = bucket.fetch_unless("a", Some("\"old\"")) else { panic!("changed") };
+    let Ok(Fetched::Original(original)) = bucket.fetch_unless("a", Some("\"old\"")) else {
+        panic!("changed")
+    };
     assert_eq!(original.bytes, b"another");
     let failure = refused(&bucket, "a");
     assert_eq!(failure.code, Code::OriginError);
     assert!(failure.detail.contains("answered 304"), "{}", failure.detail);
 
-    let conditions = server.requests().iter().map(|request| {
+    let conditions = server.requests().into_iter().map(|request| {
         let header = request.lines().filter_map(|line| line.split_once(": "));
         let mut conditions = header.filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"));
         let condition = conditions.next().map(|(_, value)| value.to_owned());
