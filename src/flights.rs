@@ -57,6 +57,13 @@ impl<N: Clone + Eq + Hash, R: Clone> Flights<N, R> {
         self.lock().contains_key(name)
     }
 
+    /// How many wait for the only result that is being made, whoever makes it included.
+    #[cfg(test)]
+    pub fn passengers(&self) -> usize {
+        // The map has one more.
+        self.lock().values().map(|flight| Arc::strong_count(flight) - 1).sum()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<N, Arc<Flight<R>>>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -22,7 +22,10 @@ pub fn run(address: &str, clients: &str, keys: &str) -> Fallible<String> {
             let (mut stream, begun) = (stream?, Instant::now());
             stream.set_read_timeout(Some(PATIENCE))?;
             let key = number % keys;
-            write!(stream, "GET /h/storm-{key}?w=300&h=200 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+            write!(
+                stream,
+                "GET /h/storm-{key}?w=300&h=200 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            )?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer)?;
             let took = begun.elapsed();

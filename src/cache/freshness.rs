@@ -59,6 +59,19 @@ impl Lifetime {
         }
     }
 
+    /// Whether everything that is what its origin said at this time is fresh, whatever its name.
+    pub fn is_surely_fresh(&self, stored: u64, now: SystemTime) -> bool {
+        match self.time {
+            CacheTime::Never => false,
+            CacheTime::Forever => true,
+            CacheTime::Seconds(seconds) => {
+                let time = seconds.saturating_mul(1000);
+                let age = unix_milliseconds(now).checked_sub(stored);
+                age.is_some_and(|age| age < time - time / JITTER)
+            }
+        }
+    }
+
     /// How long after it was written an entry can still be served; `None` is for ever.
     pub fn useful(&self) -> Option<Duration> {
         match self.time {
@@ -140,6 +153,18 @@ mod tests {
             let count = expired(604_800 * 9 / 10 + 60_480 * tenth / 10);
             assert!((count as u64).abs_diff(100 * tenth) < 60, "{tenth}: {count}");
         }
+    }
+
+    #[test]
+    fn what_is_surely_fresh_is_fresh_under_every_name() {
+        let hour = Lifetime::from(CacheTime::Seconds(3600));
+        let surely = |now| hour.is_surely_fresh(1_000_000, at(now));
+        assert!(surely(1000) && surely(1000 + 3239) && !surely(1000 + 3240) && !surely(999));
+        for n in 0..1000 {
+            assert_eq!(hour.freshness(id(n), 1_000_000, at(1000 + 3239)), Freshness::Fresh, "{n}");
+        }
+        let of = |time| Lifetime::from(time).is_surely_fresh(1_000_000, at(1000));
+        assert!(of(CacheTime::Forever) && of(CacheTime::Seconds(1)) && !of(CacheTime::Never));
     }
 
     #[test]

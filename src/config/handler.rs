@@ -242,6 +242,13 @@ impl Handler {
         Lifetime { time: self.cache_time, stale_while_revalidate, stale_if_error }
     }
 
+    /// The folders that it stores in, each with the field that names it.
+    pub fn stores(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let cache = self.cache.iter().map(|cache| ("cache_path", cache.path.as_path()));
+        let originals = self.originals.iter();
+        cache.chain(originals.map(|originals| ("originals_cache.path", originals.path.as_path())))
+    }
+
     /// What was read from the file system for this handler.
     pub fn resolved(&self) -> Resolved {
         let directory = match &self.origin {

@@ -15,8 +15,7 @@ pub use admin::Admin;
 pub use fields::ConfigError;
 use fields::{Fields, Known, Result};
 pub use handler::{
-    CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Originals, Resolved, S3,
-    prove_writable,
+    CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3, prove_writable,
 };
 pub use limits::Limits;
 

@@ -78,10 +78,7 @@ impl Images {
         renderer: Renderer,
         keepers: &HashMap<PathBuf, Arc<Keeper>>,
     ) -> Images {
-        let route = |handler: &Handler| {
-            let keeper = handler.cache.as_ref().and_then(|cache| keepers.get(&cache.path));
-            (handler.route.clone(), Arc::new(Route::new(handler, keeper.map(Arc::clone))))
-        };
+        let route = |handler: &Handler| (handler.route.clone(), Arc::new(Route::new(handler, keepers)));
         Images {
             validator,
             routes: config.handlers.iter().map(route).collect(),

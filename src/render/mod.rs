@@ -6,11 +6,13 @@ mod child;
 mod confine;
 mod decoding;
 mod geometry;
+mod originals;
 mod pictures;
 mod pipeline;
 mod pool;
 mod server;
 mod source;
+mod storing;
 mod vips;
 
 use std::io::{self, BufRead, BufReader, Write};

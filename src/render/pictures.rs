@@ -1,20 +1,23 @@
-//! What the renderer does for one request: fetch, render, store.
+//! What the renderer does for one request: ask the origin, render, store.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::confine::Confinement;
 use super::decoding::Decoding;
+use super::originals::{Answer, Held, Originals};
 use super::pipeline::{self, Bounds};
 use super::pool::Turns;
-use super::source::Source;
+use super::storing::Storing;
 use super::vips::Vips;
-use crate::cache::{DiskCache, Made, Name, OriginalEntry, Picture, unix_milliseconds};
+use crate::cache::{
+    DiskCache, Entry, Freshness, Made, Name, Need, OriginalEntry, Picture, unix_milliseconds,
+};
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
 use crate::key;
 use crate::options::{Options, Query};
-use crate::report::OnceAMinute;
 use crate::wire;
 
 /// Every handler with its origin and its cache.
@@ -23,26 +26,35 @@ pub struct Pictures {
     vips: Vips,
     turns: Turns,
     bounds: Bounds,
-    cache_complaint: OnceAMinute,
-    confinement: Confinement,
+    storing: Arc<Storing>,
 }
 
 struct Route {
     handler: Handler,
     identity: String,
-    /// One origin that can't be opened any more must not take the other handlers' with it.
-    source: Result<Source, Failure>,
+    originals: Originals,
     cache: Option<DiskCache>,
+}
+
+/// What an entry was good for.
+enum Revalidated {
+    /// It is the answer.
+    Right(Made),
+    /// The origin has something else.
+    Outdated(Arc<Held>),
+    /// Nothing.
+    Unknown,
 }
 
 impl Pictures {
     /// Opens the origins and caches of a configuration.
     pub fn new(config: &Config, vips: Vips, confinement: Confinement) -> Pictures {
+        let storing = Arc::new(Storing::new(confinement));
         let mut routes = HashMap::new();
         for handler in &config.handlers {
             let route = Route {
                 identity: handler.identity(),
-                source: Source::open(&handler.origin, &config.limits),
+                originals: Originals::open(handler, &config.limits, Arc::clone(&storing)),
                 cache: handler.cache.as_ref().map(|cache| {
                     DiskCache::new(&cache.path, handler.lifetime()).with_min_free(cache.min_free)
                 }),
@@ -58,61 +70,100 @@ impl Pictures {
                 source: config.limits.source_max_pixels,
                 result: config.limits.result_max_pixels,
             },
-            cache_complaint: OnceAMinute::default(),
-            confinement,
+            storing,
         }
     }
 
     /// Whether this process can't get at what the configuration names any more, and the next one could.
     pub fn is_outdated(&self) -> bool {
-        self.confinement.is_outdated()
+        self.storing.is_outdated()
     }
 
     /// Answers a path and canonical query as the edge writes them, with nothing that an origin said before a time in
     /// milliseconds since 1970. The ticket is the edge's number for it.
-    pub fn answer(&self, target: &str, _not_before: u64, ticket: Option<u64>) -> Result<Made, Failure> {
+    pub fn answer(&self, target: &str, not_before: u64, ticket: Option<u64>) -> Result<Made, Failure> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match path.strip_prefix(wire::ERROR_IMAGE_PATH) {
             Some(route) => self.error_image(route, query, ticket),
-            None => self.picture(path, query, ticket),
+            None => self.picture(path, query, not_before, ticket),
         }
     }
 
-    fn picture(&self, path: &str, query: &str, ticket: Option<u64>) -> Result<Made, Failure> {
+    fn picture(
+        &self,
+        path: &str,
+        query: &str,
+        not_before: u64,
+        ticket: Option<u64>,
+    ) -> Result<Made, Failure> {
         let (route, key) = key::split_path(path).ok_or_else(|| unreadable(path))?;
         if !key::is_valid(&key) {
             return Err(unreadable(path));
         }
         let route = self.routes.get(&route).ok_or_else(|| unreadable(path))?;
         let options = resolve(query, &route.handler)?;
-        let asked = SystemTime::now();
-        let original = route.source.as_ref().map_err(Failure::clone)?.fetch(&key)?;
+        let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
+        // Most of the time it is not read: there is none, or the origin has something else.
+        let entry = route.cache.as_ref().and_then(|cache| cache.find(&name, Need::Description));
+        let revalidated = match entry.filter(|entry| entry.stored() > not_before) {
+            None => Revalidated::Unknown,
+            Some(entry) => self.revalidate(route, &name.key, entry, not_before)?,
+        };
+        let held = match revalidated {
+            Revalidated::Right(made) => return Ok(made),
+            Revalidated::Outdated(held) => held,
+            Revalidated::Unknown => route.originals.get(&name.key, not_before)?,
+        };
         let (bytes, format) = {
             let _turn = self.turns.take();
             let _decoding = Decoding::of(ticket);
-            pipeline::render(self.vips, &original.bytes, &options, route.handler.fail_on, self.bounds)?
+            pipeline::render(self.vips, &held.original.bytes, &options, route.handler.fail_on, self.bounds)?
         };
-        let picture = Picture::new(bytes, format, original.last_modified);
-        let mut stored = None;
-        if let Some(cache) = &route.cache {
-            let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
-            match cache.store(&name, &picture, original.etag.as_deref(), asked) {
-                Ok(bytes) => stored = Some(bytes),
-                // A cache that was deleted, which empties it, is the next renderer's to make.
-                Err(_) if self.is_outdated() => {}
-                Err(error) => {
-                    let sentence =
-                        format_args!("the cache can't be written, pictures are served without it: {error}");
-                    self.cache_complaint.line(format_args!("renderer: {sentence}"));
-                }
-            }
+        let picture = Picture::new(bytes, format, held.original.last_modified);
+        let stored = route.cache.as_ref().and_then(|cache| {
+            let written = cache.store(&name, &picture, held.original.etag.as_deref(), held.asked);
+            self.storing.outcome(written)
+        });
+        let asked = unix_milliseconds(held.asked);
+        Ok(Made { picture, stored, asked, renewed: false, original: held.entry })
+    }
+
+    /// Asks the origin whether an entry is right still, unless somebody else has just done that.
+    fn revalidate(
+        &self,
+        route: &Route,
+        key: &str,
+        entry: Entry,
+        not_before: u64,
+    ) -> Result<Revalidated, Failure> {
+        let right = |picture, stored, asked, original| {
+            Revalidated::Right(Made { picture, stored, asked, renewed: true, original })
+        };
+        let was_asked = entry.stored();
+        if entry.freshness(SystemTime::now()) == Freshness::Fresh {
+            let read = entry.read();
+            return Ok(read.map_or(Revalidated::Unknown, |picture| {
+                right(picture, None, was_asked, OriginalEntry::None)
+            }));
         }
-        Ok(Made {
-            picture,
-            stored,
-            asked: unix_milliseconds(asked),
-            renewed: false,
-            original: OriginalEntry::None,
+        let Some(etag) = entry.source_etag().map(str::to_owned) else { return Ok(Revalidated::Unknown) };
+        let (asked, original) = match route.originals.get_unless(key, &etag, not_before)? {
+            Answer::Changed(held) => return Ok(Revalidated::Outdated(held)),
+            Answer::Unchanged { asked, entry } => (asked, entry),
+        };
+        // One from the future was made before the clock was set back.
+        let knows_better = unix_milliseconds(asked)..=unix_milliseconds(SystemTime::now());
+        if knows_better.contains(&was_asked) {
+            // It must not become older.
+            let read = entry.read();
+            return Ok(read.map_or(Revalidated::Unknown, |picture| right(picture, None, was_asked, original)));
+        }
+        Ok(match entry.renew(asked) {
+            None => Revalidated::Unknown,
+            Some((picture, written)) => {
+                let stored = self.storing.outcome(written);
+                right(picture, stored, unix_milliseconds(asked), original)
+            }
         })
     }
 

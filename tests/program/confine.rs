@@ -325,6 +325,12 @@ fn what_the_user_can_not_use_is_refused_by_its_name() {
     chown(setup.folder().path().join("cache"), Some(1), Some(1)).unwrap();
     refused(&setup.run(), "handlers[0].cache_path: ");
 
+    let bucket = json!({"bucket_name": "b", "anonymous": true});
+    let kept = json!({"name": "h", "aws": bucket, "originals_cache": {"path": "originals"}});
+    let setup = with_user("1:1", json!({"handlers": [kept]}));
+    setup.folder().put("originals/something", b"of root");
+    refused(&setup.run(), "handlers[0].originals_cache.path: ");
+
     let closed = Folder::new();
     close_to_others(closed.path());
     refused(&with_user("1:1", json!({"handlers": [closed.handler()]})).run(), "handlers[0].directory: ");

@@ -19,6 +19,7 @@ mod keys;
 mod log;
 mod memory;
 mod options;
+mod originals;
 mod proxies;
 mod reload;
 mod renderer;

@@ -46,7 +46,7 @@ fn the_renderer_is_a_process_of_its_own() {
 }
 
 /// Where the renderer listens, as its environment tells it.
-fn socket_of(renderer: &Process) -> PathBuf {
+pub fn socket_of(renderer: &Process) -> PathBuf {
     let environment = std::fs::read(format!("/proc/{}/environ", renderer.id)).unwrap();
     let variables =
         environment.split(|byte| *byte == 0).map(|pair| String::from_utf8_lossy(pair).into_owned());

@@ -16,7 +16,7 @@ use rustix::process::{Gid, Uid};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid, set_thread_uid};
 
-use crate::config::{self, Config, ConfigError, Origin};
+use crate::config::{self, Config, ConfigError, Handler, Origin};
 use accounts::Accounts;
 
 const FIELD: &str = "user";
@@ -94,9 +94,9 @@ pub fn give_up(config: &Config) -> Result<(), ConfigError> {
     let Some(written) = &config.user else { return Ok(()) };
     let identity = Identity::resolve(written)?;
     if geteuid().is_root() {
-        config.handlers.iter().filter_map(|handler| handler.cache.as_ref()).for_each(|cache| {
+        config.handlers.iter().flat_map(Handler::stores).for_each(|(_, folder)| {
             // Where it is not ours to give, what follows tells whether that matters.
-            let _ = hand_over(&cache.path, &identity);
+            let _ = hand_over(folder, &identity);
         });
     }
     let program = fs::read_link(PROGRAM).unwrap_or_else(|_| PROGRAM.into());
@@ -142,11 +142,11 @@ fn is_empty(folder: &OwnedFd) -> io::Result<bool> {
 /// What was checked for root has to hold for the user as well.
 fn check_places(config: &Config, user: &str) -> Result<(), ConfigError> {
     for (index, handler) in config.handlers.iter().enumerate() {
-        if let Some(cache) = &handler.cache {
-            prove_writable(&cache.path).map_err(|error| {
-                let path = cache.path.display();
+        for (field, folder) in handler.stores() {
+            prove_writable(folder).map_err(|error| {
+                let path = folder.display();
                 let message = format!("{path}: {user} can't write it ({error}): chown -R {user} {path}");
-                refusal(&format!("handlers[{index}].cache_path"), message)
+                refusal(&format!("handlers[{index}].{field}"), message)
             })?;
         }
         match &handler.origin {

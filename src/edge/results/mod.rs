@@ -4,6 +4,8 @@ mod missing;
 mod outage;
 mod renewals;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::memory::{Hot, Memory};
 use super::picture;
 use super::renderer::{Renderer, Trouble, Wanted};
-use super::store::Keeper;
+use super::store::{Keeper, OriginalsKeeper};
 use crate::cache::{self, DiskCache, Entry, EntryId, Freshness, Name, Need, Picture};
 use crate::config::Handler;
 use crate::error::{Code, Failure};
@@ -31,6 +33,7 @@ pub struct Route {
     pub identity: String,
     cache: Option<DiskCache>,
     keeper: Option<Arc<Keeper>>,
+    originals: OriginalsKeeper,
     outage: Outage,
     complaint: OnceAMinute,
 }
@@ -114,13 +117,15 @@ pub struct Results {
 }
 
 impl Route {
-    /// A handler with its cache folder's keeper.
-    pub fn new(handler: &Handler, keeper: Option<Arc<Keeper>>) -> Route {
+    /// A handler with its cache folders' keepers.
+    pub fn new(handler: &Handler, keepers: &HashMap<PathBuf, Arc<Keeper>>) -> Route {
+        let keeper = handler.cache.as_ref().and_then(|cache| keepers.get(&cache.path));
         Route {
             handler: handler.clone(),
             identity: handler.identity(),
             cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.lifetime())),
-            keeper,
+            keeper: keeper.map(Arc::clone),
+            originals: OriginalsKeeper::of(handler, keepers),
             outage: Outage::default(),
             complaint: OnceAMinute::default(),
         }
@@ -326,6 +331,7 @@ impl Results {
             }
         };
         route.outage.note(None, Instant::now());
+        route.originals.note(&name.key, made.original);
         if let (Some(keeper), Some(bytes)) = (&route.keeper, made.stored) {
             keeper.stored(id, bytes);
         }

@@ -85,9 +85,9 @@ pub fn confine(config: &Config, socket: &Path) -> Confinement {
 /// Keeps the calling thread to the places that it needs.
 fn enter(config: &Config, socket: &Path) -> Result<Confinement, RulesetError> {
     for handler in &config.handlers {
-        if let Some(cache) = &handler.cache {
+        for (_, folder) in handler.stores() {
             // Where that fails, storing says so.
-            let _ = std::fs::create_dir_all(&cache.path);
+            let _ = std::fs::create_dir_all(folder);
         }
     }
     let places = places::needed(config, socket, &|name| std::env::var_os(name));

@@ -52,9 +52,7 @@ pub fn needed(config: &Config, socket: &Path, variable: &dyn Fn(&str) -> Option<
     }
     MACHINE.iter().for_each(|path| add(path.into(), Right::Read, false));
     for handler in &config.handlers {
-        if let Some(cache) = &handler.cache {
-            add(cache.path.clone(), Right::Store, true);
-        }
+        handler.stores().for_each(|(_, folder)| add(folder.to_owned(), Right::Store, true));
         match &handler.origin {
             Origin::Directory(folder) => add(folder.clone(), Right::Read, true),
             Origin::S3(S3 { ca_file, credentials, .. }) => {
@@ -141,6 +139,22 @@ mod tests {
         assert!(found.contains(&("/etc/resolv.conf".into(), Right::Read)));
         let has = |path: &str| found.iter().any(|(found, _)| found.ends_with(path));
         assert!(!has("token") && !has("credentials") && !has("uuid"), "{found:?}");
+        assert!(found.iter().all(|(_, right)| *right != Right::Store), "{found:?}");
+    }
+
+    #[test]
+    fn a_bucket_may_have_two_caches() {
+        let temp = tempfile::tempdir().unwrap();
+        let (cache, originals) = (temp.path().join("cache"), temp.path().join("originals"));
+        let handler = serde_json::json!({
+            "name": "h",
+            "aws": {"bucket_name": "b", "anonymous": true},
+            "cache_path": cache,
+            "originals_cache": {"path": originals},
+        });
+        let mut found = places(serde_json::json!([handler]), &[]);
+        found.retain(|(_, right)| *right == Right::Store);
+        assert_eq!(found, [(cache, Right::Store), (originals, Right::Store)]);
     }
 
     #[test]

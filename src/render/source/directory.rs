@@ -5,17 +5,22 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Original, refuse_unsafe};
+use super::{Fetched, Original, refuse_unsafe};
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 
 /// Without `NONBLOCK`, opening a FIFO would wait for its writer.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Linux' file systems write times that are up to a hundredth of a second old: a file that was changed that short a
+/// time ago may be changed again and look the same.
+const TICK: Duration = Duration::from_millis(20);
 
 /// A folder whose files are originals.
 pub(super) struct Directory {
@@ -28,7 +33,7 @@ impl Directory {
         Directory { folder: folder.to_owned(), max_bytes: limits.origin_max_bytes }
     }
 
-    pub(super) fn fetch(&self, key: &str) -> Result<Original, Failure> {
+    pub(super) fn fetch_unless(&self, key: &str, etag: Option<&str>) -> Result<Fetched, Failure> {
         refuse_unsafe(key)?;
         // No file has an empty segment in its path: not "", "/etc/passwd", "a//b" or "a/".
         if key.split('/').any(str::is_empty) {
@@ -40,7 +45,7 @@ impl Directory {
             self.failure(Code::OriginUnreachable, key, &problem)
         })?;
         let file = self.open(folder, key).map_err(|error| self.not_opened(key, error))?;
-        self.read(key, file)
+        self.read(key, file, etag)
     }
 
     fn open(&self, folder: OwnedFd, key: &str) -> Result<File, Errno> {
@@ -74,7 +79,7 @@ impl Directory {
         Err(Errno::ISDIR)
     }
 
-    fn read(&self, key: &str, file: File) -> Result<Original, Failure> {
+    fn read(&self, key: &str, file: File, known: Option<&str>) -> Result<Fetched, Failure> {
         let failed =
             |error: io::Error| self.failure(Code::OriginError, key, &format!("can't be read: {error}"));
         let too_large = || {
@@ -88,6 +93,10 @@ impl Directory {
         if metadata.len() > self.max_bytes {
             return Err(too_large());
         }
+        let etag = etag(&metadata, SystemTime::now());
+        if known.is_some() && known == etag.as_deref() {
+            return Ok(Fetched::Unchanged);
+        }
         let mut bytes = Vec::new();
         let expected = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
         bytes.try_reserve_exact(expected).map_err(|error| failed(error.into()))?;
@@ -98,14 +107,7 @@ impl Directory {
         if bytes.len() as u64 != metadata.len() {
             return Err(self.failure(Code::OriginTruncated, key, "changed its length while it was read"));
         }
-        let etag = format!(
-            "\"{:x}-{:x}-{:x}.{:x}\"",
-            metadata.ino(),
-            metadata.len(),
-            metadata.mtime(),
-            metadata.mtime_nsec()
-        );
-        Ok(Original { bytes, etag: Some(etag), last_modified: metadata.modified().ok() })
+        Ok(Fetched::Original(Original { bytes, etag, last_modified: metadata.modified().ok() }))
     }
 
     fn not_opened(&self, key: &str, error: Errno) -> Failure {
@@ -130,20 +132,45 @@ impl Directory {
     }
 }
 
+/// What stands for a file's contents, unless they may be changing at this moment.
+fn etag(metadata: &fs::Metadata, now: SystemTime) -> Option<String> {
+    let modified = metadata.modified().ok()?;
+    let since = now.duration_since(modified).unwrap_or_else(|error| error.duration());
+    if since < TICK {
+        return None;
+    }
+    let (inode, length) = (metadata.ino(), metadata.len());
+    Some(format!("\"{inode:x}-{length:x}-{:x}.{:x}\"", metadata.mtime(), metadata.mtime_nsec()))
+}
+
 fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{self, TempFolder};
+    use super::*;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::sync::mpsc;
     use std::thread;
-    use std::time::{Duration, SystemTime};
 
-    use super::super::testing::{self, TempFolder};
-    use super::*;
+    impl Directory {
+        /// Without a condition.
+        fn fetch(&self, key: &str) -> Result<Original, Failure> {
+            match self.fetch_unless(key, None)? {
+                Fetched::Original(original) => Ok(original),
+                Fetched::Unchanged => panic!("unchanged since when?"),
+            }
+        }
+    }
+
+    /// Gives a file a time that is long enough ago.
+    fn set_modified(path: &Path, seconds_ago: u64) {
+        let file = File::options().append(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds_ago)).unwrap();
+    }
 
     /// A folder with files inside and a secret beside it.
     fn folder() -> (TempFolder, Directory) {
@@ -151,6 +178,7 @@ mod tests {
         let inside = temp.path().join("inside");
         fs::create_dir_all(inside.join("sub")).unwrap();
         fs::write(inside.join("a.jpg"), b"picture").unwrap();
+        set_modified(&inside.join("a.jpg"), 60);
         fs::write(inside.join("sub/b c+é%2B.jpg"), b"odd").unwrap();
         fs::write(inside.join("empty"), b"").unwrap();
         fs::write(temp.path().join("secret"), b"secret").unwrap();
@@ -178,8 +206,38 @@ mod tests {
         let (temp, directory) = folder();
         let before = directory.fetch("a.jpg").unwrap().etag;
         assert_eq!(directory.fetch("a.jpg").unwrap().etag, before);
-        fs::write(temp.path().join("inside/a.jpg"), b"picture, another").unwrap();
+        let path = temp.path().join("inside/a.jpg");
+        fs::write(&path, b"picture, another").unwrap();
+        set_modified(&path, 60);
         assert_ne!(directory.fetch("a.jpg").unwrap().etag, before);
+    }
+
+    #[test]
+    fn an_unchanged_file_is_not_read() {
+        let (temp, directory) = folder();
+        let etag = directory.fetch("a.jpg").unwrap().etag;
+        assert_eq!(directory.fetch_unless("a.jpg", etag.as_deref()), Ok(Fetched::Unchanged));
+        let path = temp.path().join("inside/a.jpg");
+        fs::write(&path, b"Picture").unwrap();
+        set_modified(&path, 30);
+        let Ok(Fetched::Original(original)) = directory.fetch_unless("a.jpg", etag.as_deref()) else {
+            panic!("it has changed");
+        };
+        assert_eq!(original.bytes, b"Picture");
+        fs::remove_file(&path).unwrap();
+        let missing = directory.fetch_unless("a.jpg", original.etag.as_deref()).unwrap_err();
+        assert_eq!(missing.code, Code::NotFound);
+    }
+
+    #[test]
+    fn a_file_that_may_be_changing_has_no_etag_yet() {
+        let (temp, _) = folder();
+        let metadata = fs::metadata(temp.path().join("inside/a.jpg")).unwrap();
+        let modified = metadata.modified().unwrap();
+        assert_eq!(etag(&metadata, modified), None);
+        assert_eq!(etag(&metadata, modified + TICK / 2), None);
+        assert!(etag(&metadata, modified + TICK).is_some());
+        assert!(etag(&metadata, modified - TICK).is_some(), "a time that somebody has set");
     }
 
     #[test]
@@ -225,8 +283,11 @@ mod tests {
         let resolved = directory
             .open_resolved(key)
             .map_err(|error| directory.not_opened(key, error))
-            .and_then(|file| directory.read(key, file))
-            .map(|original| original.bytes)
+            .and_then(|file| directory.read(key, file, None))
+            .map(|fetched| match fetched {
+                Fetched::Original(original) => original.bytes,
+                Fetched::Unchanged => panic!("unchanged since when?"),
+            })
             .map_err(|failure| failure.code);
         [whole, resolved]
     }

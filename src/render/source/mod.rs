@@ -14,7 +14,7 @@ mod tls;
 mod xml;
 
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 use std::time::SystemTime;
 
@@ -30,6 +30,15 @@ pub struct Original {
     pub etag: Option<String>,
     /// When the original was last changed.
     pub last_modified: Option<SystemTime>,
+}
+
+/// What a fetch brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The original.
+    Original(Original),
+    /// The origin still has what the entity tag of the condition stands for.
+    Unchanged,
 }
 
 /// One handler's originals.
@@ -61,15 +70,26 @@ impl Source {
     ///
     /// Blocks, at most as long as the limits allow (`origin_timeout` for a bucket).
     ///
+    /// With an entity tag that the origin once gave, it is fetched unless it still has that one
+    /// (RFC 9110 §13.1.2). What is no entity tag is no condition.
+    ///
     /// # Errors
     ///
     /// The failure's code is for the client. Its sentence names bucket and key, never a secret.
-    pub fn fetch(&self, key: &str) -> Result<Original, Failure> {
+    pub fn fetch_unless(&self, key: &str, etag: Option<&str>) -> Result<Fetched, Failure> {
+        let etag = etag.filter(|etag| is_entity_tag(etag));
         match &self.0 {
-            Kind::S3(bucket) => bucket.fetch(key),
-            Kind::Directory(directory) => directory.fetch(key),
+            Kind::S3(bucket) => bucket.fetch_unless(key, etag),
+            Kind::Directory(directory) => directory.fetch_unless(key, etag),
         }
     }
+}
+
+/// RFC 9110 §8.8.3, in ASCII. `*` or a list in its place would be another condition.
+fn is_entity_tag(text: &str) -> bool {
+    let quoted = text.strip_prefix("W/").unwrap_or(text);
+    let opaque = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    opaque.is_some_and(|opaque| opaque.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"'))
 }
 
 /// What can be checked about an origin without asking it: that its `ca_file` holds certificates.
@@ -115,6 +135,28 @@ mod tests {
     fn what_only_looks_like_a_dot_segment_is_a_key() {
         for key in ["...", "a..b", ".a", "a.", "%2e%2e/a", "..\\a", "a/ ../b", ".. /a", "/", "//", "é/…"] {
             assert_eq!(refuse_unsafe(key), Ok(()), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn only_one_entity_tag_is_an_entity_tag() {
+        for etag in ["\"\"", "\"a\"", "W/\"a-1,b\""] {
+            assert!(is_entity_tag(etag), "{etag}");
+        }
+        for other in [
+            "",
+            "*",
+            "a",
+            "\"",
+            "\"a",
+            "a\"",
+            "w/\"a\"",
+            "\"a\", \"b\"",
+            "\"a b\"",
+            "\"\r\nX: y\"",
+            "\"\u{e9}\"",
+        ] {
+            assert!(!is_entity_tag(other), "{other:?}");
         }
     }
 

@@ -14,7 +14,7 @@ use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::{Agent, Body, Error, Timeout};
 
 use super::credentials::{self, Provider};
-use super::{Original, agent, refusal, refuse_unsafe};
+use super::{Fetched, Original, agent, refusal, refuse_unsafe};
 use crate::config::{Credentials, Limits, S3};
 use crate::error::{Code, Failure};
 use crate::report::OnceAMinute;
@@ -44,6 +44,13 @@ enum Keys {
     Fixed(Box<SigningKeys>),
     Chain(Arc<Provider>),
     None,
+}
+
+/// What the origin is asked.
+struct Question<'q> {
+    url: &'q str,
+    /// The answer may be that it still has this one.
+    etag: Option<&'q str>,
 }
 
 /// Whether a request may go over a kept connection.
@@ -79,13 +86,18 @@ impl Bucket {
         })
     }
 
-    pub(super) fn fetch(&self, key: &str) -> Result<Original, Failure> {
+    pub(super) fn fetch_unless(&self, key: &str, etag: Option<&str>) -> Result<Fetched, Failure> {
         let deadline = Instant::now() + self.limits.origin_timeout;
         let object = &self.object(key)?;
         let url = self.url(object, deadline)?;
-        let answer = self.get(object, &url, deadline)?;
+        let answer = self.get(object, &Question { url: &url, etag }, deadline)?;
         match answer.status() {
-            StatusCode::OK => self.read(object, answer),
+            StatusCode::OK => self.read(object, answer).map(Fetched::Original),
+            StatusCode::NOT_MODIFIED if etag.is_some() => {
+                // It has no body, whatever length it says, and is done with when that has been seen.
+                let _ = answer.into_body().into_reader().read(&mut [0]);
+                Ok(Fetched::Unchanged)
+            }
             status => {
                 let headers = answer.headers().clone();
                 let body = drained(answer);
@@ -143,24 +155,38 @@ impl Bucket {
 
     /// The answer's head. One more try, at once, for a connection that died and for a 5xx: both are over
     /// by then as often as not, and the first comes of a connection that was closed while it was idle.
-    fn get(&self, object: &Object, url: &str, deadline: Instant) -> Result<Response<Body>, Failure> {
-        let outcome = match self.attempt(url, deadline, Connection::Any) {
+    fn get(
+        &self,
+        object: &Object,
+        question: &Question,
+        deadline: Instant,
+    ) -> Result<Response<Body>, Failure> {
+        let outcome = match self.attempt(question, deadline, Connection::Any) {
             Ok(answer) if answer.status().is_server_error() => {
                 drained(answer);
-                self.attempt(url, deadline, Connection::Any)
+                self.attempt(question, deadline, Connection::Any)
             }
-            Err(error) if died(&error) => self.attempt(url, deadline, Connection::New),
+            Err(error) if died(&error) => self.attempt(question, deadline, Connection::New),
             outcome => outcome,
         };
         outcome.map_err(|error| self.unanswered(object, &error))
     }
 
-    fn attempt(&self, url: &str, deadline: Instant, connection: Connection) -> Result<Response<Body>, Error> {
+    fn attempt(
+        &self,
+        question: &Question,
+        deadline: Instant,
+        connection: Connection,
+    ) -> Result<Response<Body>, Error> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Error::Timeout(Timeout::Global));
         }
-        let request = self.agent.get(url);
+        let mut request = self.agent.get(question.url);
+        if let Some(etag) = question.etag {
+            // Not part of what is signed: of the header, that is the host alone.
+            request = request.header(header::IF_NONE_MATCH, etag);
+        }
         if connection == Connection::Any && left + NEGLIGIBLE >= self.limits.origin_timeout {
             return request.call();
         }

@@ -1,4 +1,5 @@
-//! An S3 server that verifies signatures: s3s-fs in a thread of ours, with two buckets of two owners.
+//! An S3 server that verifies signatures: s3s-fs in a thread of ours, with two buckets of two owners. It ignores
+//! If-None-Match, which is done here.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -8,13 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use hyper::header;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{S3Result, s3_error};
+use s3s::{HttpResponse, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -160,6 +162,18 @@ impl S3 {
         requests.iter().filter(|(asked, _)| *asked == path).map(|(_, status)| *status).collect()
     }
 
+    /// Removes an object.
+    pub fn remove(&self, bucket: &Bucket, key: &str) {
+        std::fs::remove_file(self.file(bucket, key)).unwrap();
+    }
+
+    /// How often this object was sent, and how often it was said not to have changed.
+    pub fn gets(&self, bucket: &Bucket, key: &str) -> (usize, usize) {
+        let statuses = self.statuses(bucket, key);
+        let count = |status| statuses.iter().filter(|known| **known == status).count();
+        (count(200), count(304))
+    }
+
     /// How often each path has been asked for.
     pub fn requests(&self) -> HashMap<String, usize> {
         let mut counts = HashMap::new();
@@ -198,13 +212,27 @@ async fn accept(listener: tokio::net::TcpListener, service: S3Service, seen: Arc
         let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let path =
                 percent_encoding::percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
+            let condition = request.headers().get(header::IF_NONE_MATCH).cloned();
             let (answer, seen) = (Service::call(&service, request), seen.clone());
             async move {
-                let answer = answer.await.unwrap();
+                let answer = not_modified(condition, answer.await.unwrap());
                 seen.requests.lock().unwrap().push((path, answer.status().as_u16()));
                 Ok::<_, Infallible>(answer)
             }
         });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
     }
+}
+
+/// Leaves the object out of the answer when the client has it (RFC 9110 §13.1.2): it knows one entity tag at most.
+/// Whether it may have the object has been decided before.
+fn not_modified(condition: Option<header::HeaderValue>, answer: HttpResponse) -> HttpResponse {
+    let etag = answer.headers().get(header::ETAG);
+    if answer.status() != 200 || condition.is_none() || condition.as_ref() != etag {
+        return answer;
+    }
+    let (mut head, _) = answer.into_parts();
+    head.status = hyper::StatusCode::NOT_MODIFIED;
+    head.headers.remove(header::CONTENT_LENGTH);
+    HttpResponse::from_parts(head, s3s::Body::empty())
 }

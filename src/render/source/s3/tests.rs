@@ -6,6 +6,16 @@ use std::thread;
 use super::super::testing::{self, Server, response};
 use super::*;
 
+impl Bucket {
+    /// Without a condition.
+    fn fetch(&self, key: &str) -> Result<Original, Failure> {
+        match self.fetch_unless(key, None)? {
+            Fetched::Original(original) => Ok(original),
+            Fetched::Unchanged => panic!("unchanged since when?"),
+        }
+    }
+}
+
 fn bucket(server: &Server) -> Bucket {
     open(&testing::s3(&server.url()), &testing::limits())
 }
@@ -137,6 +147,49 @@ fn keys_that_could_mean_another_object_are_not_sent() {
     let at_the_limit = "x".repeat(1020);
     assert_eq!(with_folder(&server, "folder").fetch(&at_the_limit).unwrap_err().code, Code::InvalidKey);
     assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn a_condition_is_sent_and_not_modified_is_its_answer_alone() {
+    // An answer that says how long the object is, and that connection goes on without it.
+    let server = Server::answering(|number| match number {
+        0 => b"HTTP/1.1 304 Not Modified\r\nETag: \"abc\"\r\nContent-Length: 100000\r\n\r\n".to_vec(),
+        1 => b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec(),
+        2 => ok(b"another"),
+        _ => response("304 Not Modified", "", b""),
+    });
+    let bucket = bucket(&server);
+    assert_eq!(bucket.fetch_unless("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
+    assert_eq!(bucket.fetch_unless("a", Some("W/\"abc\"")), Ok(Fetched::Unchanged));
+    let Ok(Fetched::Original(original)) = bucket.fetch_unless("a", Some("\"old\"")) else {
+        panic!("changed")
+    };
+    assert_eq!(original.bytes, b"another");
+    let failure = refused(&bucket, "a");
+    assert_eq!(failure.code, Code::OriginError);
+    assert!(failure.detail.contains("answered 304"), "{}", failure.detail);
+
+    let conditions = server.requests().into_iter().map(|request| {
+        let header = request.lines().filter_map(|line| line.split_once(": "));
+        let mut conditions = header.filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"));
+        let condition = conditions.next().map(|(_, value)| value.to_owned());
+        assert_eq!(conditions.next(), None);
+        condition
+    });
+    let expected = [Some("\"abc\""), Some("W/\"abc\""), Some("\"old\""), None];
+    assert_eq!(conditions.collect::<Vec<_>>(), expected.map(|etag| etag.map(str::to_owned)));
+    assert!(server.requests()[0].contains("X-Amz-SignedHeaders=host&"), "{}", server.requests()[0]);
+    assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn a_condition_is_tried_once_more_as_well() {
+    let server = Server::scripted(|number, stream| match number {
+        0 => false,
+        _ => stream.write_all(&response("304 Not Modified", "", b"")).is_ok(),
+    });
+    assert_eq!(bucket(&server).fetch_unless("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
+    assert!(server.requests()[1].to_ascii_lowercase().contains("if-none-match: \"abc\""));
 }
 
 #[test]
