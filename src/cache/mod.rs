@@ -14,18 +14,26 @@
 
 mod disk;
 mod entry;
+#[cfg(test)]
+pub mod faults;
 mod freshness;
+mod inspect;
 mod layout;
+mod system;
 mod walk;
+mod write;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
 pub use disk::{DiskCache, Entry, Need, Witness};
 pub use freshness::{Freshness, Lifetime};
-pub use layout::{EntryId, VERSION as LAYOUT};
-pub use walk::{Found, walk};
+pub use inspect::{Inspected, inspect, is_damage};
+pub use layout::{EntryId, VERSION as LAYOUT, source, source_folder};
+pub use walk::{Found, OnDisk, walk};
+pub use write::remove_abandoned;
 
 use crate::format::Format;
 
@@ -88,6 +96,11 @@ impl Picture {
         let sha256 = hexadecimal(&Sha256::digest(&bytes));
         Picture { bytes, format, sha256, last_modified: last_modified.map(unix_seconds) }
     }
+}
+
+/// A file whose change tells the keepers of a cache folder that entries were removed from it.
+pub fn purge_mark(cache_path: &Path) -> PathBuf {
+    cache_path.join(".purged")
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -21,8 +21,6 @@ const BETWEEN_WALKS: Duration = Duration::from_secs(3600);
 /// A walk rests for [`REST`] after so many entries: 20,000 a second at the most.
 const STRIDE: u32 = 200;
 const REST: Duration = Duration::from_millis(10);
-/// A file that was to become an entry is given up after this.
-const TEMPORARY_AGE: Duration = Duration::from_secs(600);
 /// One inode of so many stays free.
 const LEAST_FREE_INODES: u64 = 100;
 /// So much of the bound is made free at once, that not every new entry costs a search for the oldest.
@@ -120,6 +118,12 @@ impl Keeper {
         }
     }
 
+    /// Changes when somebody has removed entries and wants it known.
+    fn purged(&self) -> Option<(u64, SystemTime)> {
+        let metadata = fs::symlink_metadata(cache::purge_mark(&self.path)).ok()?;
+        Some((metadata.ino(), metadata.modified().ok()?))
+    }
+
     /// What tells the folder from one that is made anew in its place, which often gets the same inode.
     fn folder(&self) -> Option<(u64, u64, Option<SystemTime>)> {
         let metadata = fs::metadata(self.path.join(cache::LAYOUT)).ok()?;
@@ -196,6 +200,7 @@ impl Keeper {
 fn run(keeper: &Weak<Keeper>) {
     let mut walked: Option<Instant> = None;
     let mut folder = None;
+    let mut purged = keeper.upgrade().and_then(|keeper| keeper.purged());
     loop {
         let Some(keeper) = keeper.upgrade() else { return };
         let now = keeper.folder();
@@ -205,6 +210,11 @@ fn run(keeper: &Weak<Keeper>) {
             walked = None;
         }
         folder = now;
+        let now = keeper.purged();
+        if now != purged {
+            walked = None;
+        }
+        purged = now;
         if walked.is_none_or(|at| at.elapsed() > BETWEEN_WALKS) {
             walk(&keeper);
             walked = Some(Instant::now());
@@ -218,17 +228,24 @@ fn run(keeper: &Weak<Keeper>) {
 fn walk(keeper: &Arc<Keeper>) {
     let now = SystemTime::now();
     let mut seen = 0;
+    let mut is_whole = true;
+    keeper.index.begin_round();
     let result = cache::walk(&keeper.path, &mut |found| {
         seen += 1;
         if seen % STRIDE == 0 {
             keeper.keep_bounds();
             thread::sleep(REST);
         }
+        is_whole &= !matches!(found, Found::Unreadable(..));
         keeper.see(found, now);
         // Nobody but us holds it any more: the edge has ended or has another configuration.
-        Arc::strong_count(keeper) > 1
+        let is_wanted = Arc::strong_count(keeper) > 1;
+        is_whole &= is_wanted;
+        is_wanted
     });
     match result {
+        Ok(()) if is_whole => keeper.index.end_round(),
+        // What could not be looked at may be there all the same.
         Ok(()) => {}
         Err(error) => say!("cache: {}: can't be gone through: {error}", keeper.path.display()),
     }
@@ -249,14 +266,18 @@ impl Keeper {
                     self.index.put(entry.id, entry.bytes, written);
                 }
             }
-            Found::Temporary(path, written) if age(written).is_some_and(|age| age > TEMPORARY_AGE) => {
-                let _ = fs::remove_file(path);
+            Found::Temporary(path, written) => {
+                // One that can't be opened is not ours.
+                let _ = cache::remove_abandoned(&path, written);
             }
             Found::EmptyFolder(path) => {
                 let _ = fs::remove_dir(path);
             }
+            Found::Unreadable(path, error) => {
+                self.complaint.line(format_args!("cache: {}: can't be read: {error}", path.display()));
+            }
             // What somebody else has put there is not ours to remove.
-            Found::Temporary(..) | Found::Stranger => {}
+            Found::Stranger => {}
         }
     }
 }
