@@ -19,11 +19,11 @@ pub mod faults;
 mod freshness;
 mod inspect;
 mod layout;
+mod purge_mark;
 mod system;
 mod walk;
 mod write;
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
@@ -32,6 +32,7 @@ pub use disk::{DiskCache, Entry, Need, Witness};
 pub use freshness::{Freshness, Lifetime};
 pub use inspect::{Inspected, inspect, is_damage};
 pub use layout::{EntryId, VERSION as LAYOUT, source, source_folder};
+pub use purge_mark::PurgeMark;
 pub use walk::{Found, OnDisk, walk};
 pub use write::remove_abandoned;
 
@@ -96,11 +97,6 @@ impl Picture {
         let sha256 = hexadecimal(&Sha256::digest(&bytes));
         Picture { bytes, format, sha256, last_modified: last_modified.map(unix_seconds) }
     }
-}
-
-/// A file whose change tells the keepers of a cache folder that entries were removed from it.
-pub fn purge_mark(cache_path: &Path) -> PathBuf {
-    cache_path.join(".purged")
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

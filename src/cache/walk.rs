@@ -51,7 +51,12 @@ pub fn walk(cache_path: &Path, see: &mut impl FnMut(Found) -> bool) -> io::Resul
         Err(error) => Err(error),
         Ok(entries) => {
             for entry in entries {
-                if !level(&entry?.path(), 2, see) {
+                let entry = entry?;
+                let goes_on = match is_link(&entry) {
+                    true => see(Found::Stranger),
+                    false => level(&entry.path(), 2, see),
+                };
+                if !goes_on {
                     break;
                 }
             }
@@ -75,6 +80,8 @@ fn level(folder: &Path, depth: u32, see: &mut impl FnMut(Found) -> bool) -> bool
         let goes_on = match (entry, depth) {
             (Err(error), _) => see(Found::Unreadable(folder.to_owned(), error)),
             (Ok(entry), 0) => file(&entry.path()).is_none_or(&mut *see),
+            // Not where a link leads to: what lies there is somebody else's.
+            (Ok(entry), _) if is_link(&entry) => see(Found::Stranger),
             (Ok(entry), _) => level(&entry.path(), depth - 1, see),
         };
         if !goes_on {
@@ -82,6 +89,21 @@ fn level(folder: &Path, depth: u32, see: &mut impl FnMut(Found) -> bool) -> bool
         }
     }
     !is_empty || see(Found::EmptyFolder(folder.to_owned()))
+}
+
+fn is_link(entry: &fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_symlink())
+}
+
+impl OnDisk {
+    /// The entry at this path; `None` if there is none or its name is not one.
+    pub fn at(path: &Path) -> io::Result<Option<OnDisk>> {
+        match file(path) {
+            Some(Found::Entry(entry)) => Ok(Some(entry)),
+            Some(Found::Unreadable(_, error)) => Err(error),
+            _ => Ok(None),
+        }
+    }
 }
 
 fn file(path: &Path) -> Option<Found> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use super::index::Index;
-use crate::cache::{self, EntryId, Found};
+use crate::cache::{self, EntryId, Found, PurgeMark};
 use crate::report::{OnceAMinute, say};
 
 /// How often the free space of the disk is looked at.
@@ -118,12 +118,6 @@ impl Keeper {
         }
     }
 
-    /// Changes when somebody has removed entries and wants it known.
-    fn purged(&self) -> Option<(u64, SystemTime)> {
-        let metadata = fs::symlink_metadata(cache::purge_mark(&self.path)).ok()?;
-        Some((metadata.ino(), metadata.modified().ok()?))
-    }
-
     /// What tells the folder from one that is made anew in its place, which often gets the same inode.
     fn folder(&self) -> Option<(u64, u64, Option<SystemTime>)> {
         let metadata = fs::metadata(self.path.join(cache::LAYOUT)).ok()?;
@@ -200,7 +194,7 @@ impl Keeper {
 fn run(keeper: &Weak<Keeper>) {
     let mut walked: Option<Instant> = None;
     let mut folder = None;
-    let mut purged = keeper.upgrade().and_then(|keeper| keeper.purged());
+    let mut purged = keeper.upgrade().and_then(|keeper| PurgeMark::of(&keeper.path));
     loop {
         let Some(keeper) = keeper.upgrade() else { return };
         let now = keeper.folder();
@@ -210,8 +204,9 @@ fn run(keeper: &Weak<Keeper>) {
             walked = None;
         }
         folder = now;
-        let now = keeper.purged();
+        let now = PurgeMark::of(&keeper.path);
         if now != purged {
+            // Somebody removes entries from outside and says so.
             walked = None;
         }
         purged = now;
