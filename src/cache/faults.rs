@@ -38,7 +38,7 @@ thread_local! {
     static PLAN: RefCell<Vec<Planned>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lets a call fail, after so many that don't.
+/// Lets a call fail, after so many that don't: from now, or from the failure that was planned for this call before.
 pub fn plan(step: Step, after: usize, fault: Fault) {
     PLAN.with_borrow_mut(|plan| plan.push(Planned { step, after, fault }));
 }
