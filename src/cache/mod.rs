@@ -33,6 +33,8 @@ pub use freshness::{Freshness, Lifetime};
 pub use inspect::{Inspected, inspect, is_damage};
 pub use layout::{EntryId, VERSION as LAYOUT, source, source_folder};
 pub use purge_mark::PurgeMark;
+#[cfg(test)]
+pub use walk::bytes_on_disk;
 pub use walk::{Found, OnDisk, walk};
 pub use write::remove_abandoned;
 

@@ -40,18 +40,46 @@ pub struct Bounds {
 /// Sixteenths of a second in 32 bits, four years before and after its start. It does not follow a wall clock that is
 /// set, so that nothing becomes older than what was asked for before it.
 #[derive(Debug)]
-struct Clock(Instant);
+struct Clock {
+    start: Instant,
+    /// Time that a test lets pass, in seconds.
+    #[cfg(test)]
+    ahead: std::sync::atomic::AtomicU64,
+}
 
 impl Clock {
     const TICKS: u64 = 16;
     const START: u32 = 1 << 31;
 
     fn start() -> Clock {
-        Clock(Instant::now())
+        Clock {
+            start: Instant::now(),
+            #[cfg(test)]
+            ahead: Default::default(),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed() + self.ahead()
+    }
+
+    /// The time of day.
+    fn wall(&self) -> SystemTime {
+        SystemTime::now() + self.ahead()
+    }
+
+    #[cfg(not(test))]
+    fn ahead(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    #[cfg(test)]
+    fn ahead(&self) -> Duration {
+        Duration::from_secs(self.ahead.load(std::sync::atomic::Ordering::Relaxed))
     }
 
     fn now(&self) -> u32 {
-        Clock::START.saturating_add(ticks(self.0.elapsed()))
+        Clock::START.saturating_add(ticks(self.elapsed()))
     }
 
     fn ago(&self, age: Duration) -> u32 {
@@ -79,9 +107,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Begins; the thread ends when the keeper is dropped.
-    pub fn start(path: &Path, bounds: Bounds) -> io::Result<Arc<Keeper>> {
-        let keeper = Arc::new(Keeper {
+    fn new(path: &Path, bounds: Bounds) -> Keeper {
+        Keeper {
             path: path.to_owned(),
             bounds: Mutex::new(bounds),
             index: Index::new(),
@@ -89,7 +116,12 @@ impl Keeper {
             woken: Mutex::new(false),
             wake: Condvar::new(),
             complaint: OnceAMinute::default(),
-        });
+        }
+    }
+
+    /// Begins; the thread ends when the keeper is dropped.
+    pub fn start(path: &Path, bounds: Bounds) -> io::Result<Arc<Keeper>> {
+        let keeper = Arc::new(Keeper::new(path, bounds));
         let weak = Arc::downgrade(&keeper);
         thread::Builder::new().name("cache-keeper".into()).spawn(move || run(&weak))?;
         Ok(keeper)
@@ -221,7 +253,7 @@ fn run(keeper: &Weak<Keeper>) {
 
 /// Goes through the folder once.
 fn walk(keeper: &Arc<Keeper>) {
-    let now = SystemTime::now();
+    let now = keeper.clock.wall();
     let mut seen = 0;
     let mut is_whole = true;
     keeper.index.begin_round();
@@ -291,3 +323,6 @@ fn remove_other_layouts(path: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
