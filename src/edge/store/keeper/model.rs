@@ -235,15 +235,12 @@ impl World {
             1 if !bytes.is_empty() => bytes.truncate(at),
             _ => bytes.push(0),
         }
+        // Damaging twice may make it right again, which nobody has to notice.
+        let bytes = if self.disk[&number].is_damaged { b"rubbish".to_vec() } else { bytes };
         fs::write(&path, bytes).unwrap();
         self.date(&path, written);
-        let blocks = World::blocks(&path);
         let stored = self.disk.get_mut(&number).unwrap();
-        // Damaging twice may make it right again, which nobody has to notice.
-        if stored.is_damaged {
-            fs::write(&path, b"rubbish").unwrap();
-        }
-        (stored.is_damaged, stored.blocks) = (true, blocks.min(World::blocks(&path)));
+        (stored.is_damaged, stored.blocks) = (true, World::blocks(&path));
     }
 
     fn failing_put(&mut self, number: u64) {
