@@ -4,12 +4,14 @@
 mod answers;
 mod bounds;
 mod cache;
+mod cache_command;
 mod certificates;
 mod config;
 mod confine;
 mod crashes;
 mod directory;
 mod edge;
+mod faults;
 mod handlers;
 mod hostile;
 mod https;
