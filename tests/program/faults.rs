@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -17,6 +17,7 @@ use crate::cache_command::cache;
 use crate::support::client::{Client, request};
 use crate::support::folder::Folder;
 use crate::support::pictures;
+use crate::support::s3::{PICTURES, S3};
 use crate::support::server::{Server, Setup, can_mount};
 use crate::support::{eventually, merged};
 
@@ -229,31 +230,27 @@ fn a_disk_that_becomes_read_only_serves_what_it_has() {
 
 #[test]
 fn a_process_without_descriptors_removes_nothing() {
-    let (originals, folder) = (originals(), Folder::new());
-    let reference = Reference::of(&originals);
-    let handler = handler(&originals, folder.path(), json!({}));
+    const FEW: Option<u64> = Some(4);
+    let (mut s3, folder) = (S3::start(), Folder::new());
+    s3.put(&PICTURES, "a.png", &pictures::png(pictures::noise(96, 96)));
+    let handler = merged(s3.handler(), json!({"cache_path": folder.path()}));
     let server = Server::start(json!({"handlers": [handler], "memory_cache": 0}));
     let mut client = server.client();
-    (0..5).for_each(|number| drop(reference.check(&mut client, number)));
-    assert!((0..5).all(|number| reference.check(&mut client, number)));
-    let before = folder.files();
+    let pictures: Vec<_> = (0..5).map(|number| client.get(&target(number)).ok().body).collect();
+    // From now on nobody can make what is removed once more.
+    s3.stop();
     let id = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
-    let limits = prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(4), maximum: None });
-    let limits = match limits {
-        Ok(limits) => limits,
-        // Without a privilege the hard limit can't be raised, so it is kept.
-        Err(_) => {
-            let most = rustix::process::getrlimit(Resource::Nofile).maximum;
-            prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(4), maximum: most }).unwrap()
-        }
-    };
-    let hits = (0..5).filter(|number| reference.check(&mut client, *number)).count();
+    let most = getrlimit(Resource::Nofile).maximum;
+    let before = prlimit(Some(id), Resource::Nofile, Rlimit { current: FEW, maximum: most }).unwrap();
+    for number in 0..5 {
+        assert_eq!(client.get(&target(number)).status, 404);
+    }
     server.log.line_with("Too many open files");
-    prlimit(Some(id), Resource::Nofile, limits).unwrap();
-    assert_eq!(hits, 0);
-    let names = |files: &[PathBuf]| files.to_vec();
-    assert_eq!(names(&folder.files()), names(&before));
-    assert!((0..5).all(|number| reference.check(&mut client, number)));
+    prlimit(Some(id), Resource::Nofile, before).unwrap();
+    for (number, picture) in (0..).zip(pictures) {
+        let answer = client.get(&target(number)).ok();
+        assert_eq!((answer.expect("X-Cache"), answer.body == picture), ("hit", true));
+    }
 }
 
 #[test]
