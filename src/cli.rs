@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use getopts::{Fail, Options};
+use getopts::{Fail, Matches, Options};
+
+use crate::maintenance::{Extent, Job};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub enum Command {
     Serve(PathBuf),
     /// `--check`: check this configuration and exit.
     Check(PathBuf),
+    /// `cache …`: see to the cache folders of this configuration and exit.
+    Cache(Job, PathBuf),
     /// `--version`
     Version,
     /// `--help`
@@ -24,6 +28,9 @@ fn options() -> Options {
     let mut options = Options::new();
     options.optopt("c", "config", "the configuration file (default: config.json)", "FILE");
     options.optflag("", "check", "check the configuration and exit: 0 when it can be used, 2 when not");
+    options.optflag("", "json", "with cache stats: for machines");
+    options.optflag("", "remove", "with cache verify: remove damaged entries");
+    options.optflag("", "all", "with cache purge: remove every entry");
     options.optflag("V", "version", "print the versions of this program and of its libraries");
     options.optflag("h", "help", "print this text");
     options
@@ -43,11 +50,42 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     if matches.opt_present("version") {
         return Ok(Command::Version);
     }
-    if let Some(extra) = matches.free.first() {
+    let config = PathBuf::from(matches.opt_str("config").unwrap_or_else(|| DEFAULT_CONFIG.to_owned()));
+    let free: Vec<&str> = matches.free.iter().map(String::as_str).collect();
+    if let ["cache", rest @ ..] = free.as_slice() {
+        return Ok(Command::Cache(job(rest, &matches)?, config));
+    }
+    if let Some(extra) = free.first() {
         return Err(format!("unexpected argument {extra:?}; the configuration is given with -c FILE"));
     }
-    let config = PathBuf::from(matches.opt_str("config").unwrap_or_else(|| DEFAULT_CONFIG.to_owned()));
+    only(&matches, &["check"], "is for cache stats, cache verify or cache purge")?;
     Ok(if matches.opt_present("check") { Command::Check(config) } else { Command::Serve(config) })
+}
+
+fn job(arguments: &[&str], matches: &Matches) -> Result<Job, String> {
+    let (job, option) = match *arguments {
+        ["stats"] => (Job::Stats { json: matches.opt_present("json") }, "json"),
+        ["verify"] => (Job::Verify { remove: matches.opt_present("remove") }, "remove"),
+        ["purge"] if matches.opt_present("all") => (Job::Purge(Extent::All), "all"),
+        // The path stands in the place of --all.
+        ["purge", path] => (Job::Purge(Extent::Path(path.to_owned())), ""),
+        ["purge", ..] => {
+            return Err("cache purge needs --all, one /HANDLER/KEY or one /HANDLER/PREFIX/".to_owned());
+        }
+        ["stats" | "verify", extra, ..] => return Err(format!("unexpected argument {extra:?}")),
+        _ => return Err("cache needs one of stats, verify and purge".to_owned()),
+    };
+    only(matches, &[option], &format!("is not for cache {}", arguments.join(" ")))?;
+    Ok(job)
+}
+
+/// Refuses options that belong to another command than the one that is given.
+fn only(matches: &Matches, allowed: &[&str], why: &str) -> Result<(), String> {
+    let others = ["check", "json", "remove", "all"].into_iter().filter(|name| !allowed.contains(name));
+    match others.into_iter().find(|name| matches.opt_present(name)) {
+        Some(name) => Err(format!("the option --{name} {why}")),
+        None => Ok(()),
+    }
 }
 
 /// `-c=FILE` means `-c FILE`, as in the program of 2015; getopts would take the `=` for a part of the name.
@@ -64,7 +102,16 @@ fn dashed(name: &str) -> String {
 
 /// The text of `--help`.
 pub fn help() -> String {
-    options().usage("Usage: s3imageserver [-c FILE]\n\nServes resized pictures out of S3.")
+    options().usage(
+        "Usage: s3imageserver [-c FILE]
+       s3imageserver [-c FILE] cache stats [--json]
+       s3imageserver [-c FILE] cache verify [--remove]
+       s3imageserver [-c FILE] cache purge --all | /HANDLER/KEY | /HANDLER/PREFIX/
+
+Serves resized pictures out of S3. `cache` tells what lies in the cache folders of
+the configuration, reads every entry and checks it, or removes entries, whether or
+not a server runs on them.",
+    )
 }
 
 /// The text of `--version`.
@@ -95,6 +142,39 @@ mod tests {
         assert_eq!(parsed(&["--check", "-c=x.json"]), Ok(Command::Check("x.json".into())));
         assert_eq!(parsed(&["--version"]), Ok(Command::Version));
         assert_eq!(parsed(&["--help", "-c", "x"]), Ok(Command::Help));
+    }
+
+    #[test]
+    fn the_cache_is_seen_to() {
+        let cache = |job| Ok(Command::Cache(job, "x.json".into()));
+        let purge = |path: &str| Job::Purge(Extent::Path(path.into()));
+        for (arguments, job) in [
+            (&["cache", "stats", "-c", "x.json"][..], Job::Stats { json: false }),
+            (&["-c=x.json", "cache", "stats", "--json"], Job::Stats { json: true }),
+            (&["cache", "-c", "x.json", "verify"], Job::Verify { remove: false }),
+            (&["cache", "verify", "--remove", "-c", "x.json"], Job::Verify { remove: true }),
+            (&["cache", "purge", "--all", "-c", "x.json"], Job::Purge(Extent::All)),
+            (&["cache", "purge", "/h/a.png", "-c", "x.json"], purge("/h/a.png")),
+        ] {
+            assert_eq!(parsed(arguments), cache(job), "{arguments:?}");
+        }
+        for (arguments, part) in [
+            (&["cache"][..], "one of stats, verify and purge"),
+            (&["cache", "state"], "one of stats, verify and purge"),
+            (&["cache", "purge"], "needs --all"),
+            (&["cache", "purge", "/h/a", "/h/b"], "needs --all"),
+            (&["cache", "purge", "/h/a", "--all"], "--all"),
+            (&["cache", "stats", "x"], "unexpected argument \"x\""),
+            (&["cache", "stats", "--all"], "--all is not for cache stats"),
+            (&["cache", "verify", "--json"], "--json is not for cache verify"),
+            (&["cache", "stats", "--check"], "--check is not for"),
+            (&["--all"], "--all is for cache"),
+            (&["--check", "--remove"], "--remove is for cache"),
+            (&["stats"], "unexpected argument \"stats\""),
+        ] {
+            let sentence = parsed(arguments).unwrap_err();
+            assert!(sentence.contains(part), "{arguments:?}: {sentence}");
+        }
     }
 
     #[test]

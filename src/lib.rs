@@ -25,6 +25,7 @@ mod error;
 mod flights;
 mod format;
 mod key;
+mod maintenance;
 mod network;
 mod options;
 mod outlet;
@@ -34,7 +35,7 @@ mod wire;
 mod edge;
 mod render;
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::exit;
 
@@ -58,7 +59,7 @@ const EXIT_USAGE: i32 = 2;
 /// Call it first thing in `main`, before any thread is started: the process may have been started as the
 /// renderer, which `run` recognises by its environment and becomes. The exit status is 0 after SIGTERM or
 /// SIGINT, 2 when the command line or the configuration can't be used (a sentence on standard error names the
-/// field), 1 when the renderer can't be started.
+/// field), 1 when the renderer can't be started or `cache` finds something wrong.
 pub fn run(validator: Option<TokenValidator>) -> ! {
     if let Some(socket) = std::env::var_os(wire::SOCKET_VARIABLE) {
         exit(render::run(Path::new(&socket)));
@@ -70,6 +71,15 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             Ok(_) => print(&format!("{}: ok", path.display())),
             Err(error) => refuse(&error),
         },
+        Ok(Command::Cache(job, path)) => {
+            let done = load(&path).map_err(|error| error.to_string()).and_then(|(config, _)| {
+                maintenance::run(&job, &config, &mut BufWriter::new(std::io::stdout()))
+            });
+            match done {
+                Ok(is_well) => exit(i32::from(!is_well)),
+                Err(sentence) => misused(&sentence),
+            }
+        }
         Ok(Command::Serve(path)) => {
             render::warn();
             match edge::run(&|| load(&path), validator) {
@@ -104,6 +114,10 @@ fn print(text: &str) -> ! {
 }
 
 fn refuse(error: &ConfigError) -> ! {
-    say!("s3imageserver: {error}");
+    misused(&error.to_string())
+}
+
+fn misused(sentence: &str) -> ! {
+    say!("s3imageserver: {sentence}");
     exit(EXIT_USAGE)
 }

@@ -1,21 +1,20 @@
 //! One handler's view of a cache folder.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::fs::{self, File};
-use std::hash::{BuildHasher, Hasher};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::entry::{self, Description, FIXED, damaged, description_length, parse_description};
+use super::entry::{Description, damaged};
+use super::inspect::{Opened, is_damage};
 use super::layout::{EntryId, VERSION};
-use super::walk::{TEMPORARY, bytes_on_disk};
+use super::system::{self, EntryFile};
+use super::write::Writer;
 use super::{Name, Picture, hexadecimal, least_free, unix_milliseconds};
 
 use super::freshness::{Freshness, Lifetime};
@@ -45,8 +44,7 @@ pub struct DiskCache {
     lifetime: Lifetime,
     /// Bytes of the disk that stay free; `None` does not look.
     min_free: Option<MinFree>,
-    /// Tells this process's temporary files from every other's.
-    random: u64,
+    writer: Writer,
     complaint: OnceAMinute,
     /// Files whose checksum was right when it was last computed.
     verified: Mutex<HashMap<PathBuf, Identity>>,
@@ -85,7 +83,7 @@ pub struct Entry<'c> {
     cache: &'c DiskCache,
     id: EntryId,
     path: PathBuf,
-    file: File,
+    file: EntryFile,
     identity: Identity,
     description: Description,
     format: Format,
@@ -116,10 +114,9 @@ impl Identity {
 impl DiskCache {
     /// The cache in this folder.
     pub fn new(folder: &Path, lifetime: impl Into<Lifetime>) -> DiskCache {
-        let random = RandomState::new().build_hasher().finish();
-        let complaint = OnceAMinute::default();
+        let (lifetime, complaint) = (lifetime.into(), OnceAMinute::default());
         let (root, verified) = (folder.join(VERSION), Mutex::default());
-        DiskCache { root, lifetime: lifetime.into(), min_free: None, random, complaint, verified }
+        DiskCache { root, lifetime, min_free: None, writer: Writer::new(), complaint, verified }
     }
 
     /// One that stores nothing when the disk is as full as `cache_min_free` lets it become.
@@ -146,41 +143,16 @@ impl DiskCache {
     }
 
     fn open(&self, id: EntryId, path: &Path, name: &Name, need: Need) -> io::Result<Option<Entry<'_>>> {
-        // Not to wait for the other end of what is no file.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let mut file = match File::options().read(true).custom_flags(flags).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(damaged("is not a file"));
-        }
-        let identity = Identity::of(&metadata);
-        let length = usize::try_from(identity.length).unwrap_or(usize::MAX);
         let first = if need == Need::Picture { FIRST_READ } else { DESCRIPTION_READ };
-        let mut start = vec![0; length.min(first)];
-        file.read_exact(&mut start)?;
-        let described = FIXED.saturating_add(description_length(&start)?);
-        if described > start.len() && length > start.len() {
-            // A key of the longest kind.
-            let read = start.len();
-            start.resize(described.min(length), 0);
-            file.read_exact(&mut start[read..])?;
-        }
-        let (description, body_at) = parse_description(&start)?;
-        let format = Format::parse(&description.format).ok_or_else(|| damaged("names an unknown format"))?;
+        let Some(opened) = Opened::open(path, first)? else { return Ok(None) };
+        let Opened { file, metadata, description, format, start } = opened;
         if description.handler != name.handler
             || description.key != name.key
             || description.options != name.options
         {
             return Err(damaged("belongs to another picture"));
         }
-        if description.length.checked_add(body_at as u64) != Some(identity.length) {
-            return Err(damaged("has another length than it says"));
-        }
-        start.drain(..body_at);
+        let identity = Identity::of(&metadata);
         Ok(Some(Entry { cache: self, id, path: path.to_owned(), file, identity, description, format, start }))
     }
 
@@ -216,33 +188,14 @@ impl DiskCache {
             source_etag: source_etag.map(str::to_owned),
             stored: unix_milliseconds(asked),
         };
-        self.write(&self.path(name), &description, &picture.bytes)
-    }
-
-    fn write(&self, path: &Path, description: &Description, bytes: &[u8]) -> io::Result<u64> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let folder = path.parent().ok_or_else(|| io::Error::other("an entry has a folder"))?;
-        let head = entry::head(description)?;
-        // Process ids repeat, in containers above all, and a killed process leaves its file behind.
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = folder.join(format!("{TEMPORARY}{:016x}-{number}", self.random));
-        let mut file = create(folder, &temporary)?;
-        let written = file
-            .write_all(&head)
-            .and_then(|()| file.write_all(bytes))
-            .and_then(|()| file.metadata())
-            .and_then(|metadata| fs::rename(&temporary, path).map(|()| bytes_on_disk(&metadata)));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        self.writer.write(&self.path(name), &description, &picture.bytes)
     }
 
     /// Removes an entry. Whether it was there.
     pub fn remove(&self, id: EntryId) -> io::Result<bool> {
         let path = id.path(&self.root);
         self.verified().remove(&path);
-        match fs::remove_file(&path) {
+        match system::remove(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             removed => removed.map(|()| true),
         }
@@ -252,8 +205,7 @@ impl DiskCache {
     /// failing disk) stays.
     fn drop_damaged(&self, path: &Path, error: &io::Error) {
         self.verified().remove(path);
-        let is_damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
-        if is_damaged && fs::remove_file(path).is_ok() {
+        if is_damage(error) && system::remove(path).is_ok() {
             say!("cache: {}: {error}; rendering it again", path.display());
         } else {
             self.complaint.line(format_args!("cache: {}: {error}; served without it", path.display()));
@@ -263,20 +215,6 @@ impl DiskCache {
     fn verified(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Identity>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Makes a file and the folder for it. Somebody may be removing empty folders at the same time.
-fn create(folder: &Path, path: &Path) -> io::Result<File> {
-    const TRIES: usize = 4;
-    let mut created = File::create_new(path);
-    for _ in 0..TRIES {
-        match &created {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(folder)?,
-            _ => break,
-        }
-        created = File::create_new(path);
-    }
-    created
 }
 
 impl Witness {
@@ -345,7 +283,7 @@ impl Entry<'_> {
             Ok(bytes) => {
                 let stored = unix_milliseconds(asked);
                 let description = Description { stored, ..self.description };
-                let written = self.cache.write(&self.path, &description, &bytes);
+                let written = self.cache.writer.write(&self.path, &description, &bytes);
                 let Description { sha256, last_modified, .. } = description;
                 Some((Picture { bytes, format: self.format, sha256, last_modified }, written))
             }

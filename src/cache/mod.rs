@@ -14,9 +14,15 @@
 
 mod disk;
 mod entry;
+#[cfg(test)]
+pub mod faults;
 mod freshness;
+mod inspect;
 mod layout;
+mod purge_mark;
+mod system;
 mod walk;
+mod write;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,8 +30,13 @@ use sha2::{Digest, Sha256};
 
 pub use disk::{DiskCache, Entry, Need, Witness};
 pub use freshness::{Freshness, Lifetime, age};
-pub use layout::{EntryId, VERSION as LAYOUT};
-pub use walk::{Found, walk};
+pub use inspect::{Inspected, inspect, is_damage};
+pub use layout::{EntryId, VERSION as LAYOUT, source, source_folder};
+pub use purge_mark::PurgeMark;
+#[cfg(test)]
+pub use walk::bytes_on_disk;
+pub use walk::{Found, OnDisk, walk};
+pub use write::remove_abandoned;
 
 use crate::format::Format;
 

@@ -7,18 +7,21 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::layout::{EntryId, VERSION};
+use super::write::TEMPORARY;
 
 /// What a walk comes across.
 #[derive(Debug)]
 pub enum Found {
     /// An entry.
     Entry(OnDisk),
-    /// A file that was to become an entry, and its age is as the second field says.
+    /// A file that is to become an entry or was to, and when it was written.
     Temporary(PathBuf, Option<SystemTime>),
     /// A folder that has nothing in it.
     EmptyFolder(PathBuf),
     /// What no entry can be named.
     Stranger,
+    /// A folder in which there may be more than was seen.
+    Unreadable(PathBuf, io::Error),
 }
 
 /// An entry's file, as the file system describes it.
@@ -34,9 +37,6 @@ pub struct OnDisk {
     pub written: Option<SystemTime>,
 }
 
-/// What temporary files' names start with.
-pub const TEMPORARY: &str = ".tmp-";
-
 /// What a file takes of the disk, which is more than its length.
 pub fn bytes_on_disk(metadata: &fs::Metadata) -> u64 {
     const BLOCK: u64 = 512;
@@ -44,15 +44,19 @@ pub fn bytes_on_disk(metadata: &fs::Metadata) -> u64 {
 }
 
 /// Calls `see` for everything in the folder of this layout below a `cache_path`, folders after what is in them, until it
-/// says `false`. What can't be read is passed over: somebody else may be removing it.
+/// says `false`. What is gone by the time it is looked at is passed over.
 pub fn walk(cache_path: &Path, see: &mut impl FnMut(Found) -> bool) -> io::Result<()> {
-    let root = cache_path.join(VERSION);
-    match fs::read_dir(&root) {
+    match fs::read_dir(cache_path.join(VERSION)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(entries) => {
-            for entry in entries.flatten() {
-                if !level(&entry.path(), 2, see) {
+            for entry in entries {
+                let entry = entry?;
+                let goes_on = match is_link(&entry) {
+                    true => see(Found::Stranger),
+                    false => level(&entry.path(), 2, see),
+                };
+                if !goes_on {
                     break;
                 }
             }
@@ -63,15 +67,22 @@ pub fn walk(cache_path: &Path, see: &mut impl FnMut(Found) -> bool) -> io::Resul
 
 /// `depth` levels of folders lie between this folder and the entries.
 fn level(folder: &Path, depth: u32, see: &mut impl FnMut(Found) -> bool) -> bool {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return see(Found::Stranger);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // Somebody else has removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return see(Found::Stranger),
+        Err(error) => return see(Found::Unreadable(folder.to_owned(), error)),
     };
     let mut is_empty = true;
-    for entry in entries.flatten() {
+    for entry in entries {
         is_empty = false;
-        let goes_on = match depth {
-            0 => see(file(&entry.path())),
-            _ => level(&entry.path(), depth - 1, see),
+        let goes_on = match (entry, depth) {
+            (Err(error), _) => see(Found::Unreadable(folder.to_owned(), error)),
+            (Ok(entry), 0) => file(&entry.path()).is_none_or(&mut *see),
+            // Not where a link leads to: what lies there is somebody else's.
+            (Ok(entry), _) if is_link(&entry) => see(Found::Stranger),
+            (Ok(entry), _) => level(&entry.path(), depth - 1, see),
         };
         if !goes_on {
             return false;
@@ -80,17 +91,37 @@ fn level(folder: &Path, depth: u32, see: &mut impl FnMut(Found) -> bool) -> bool
     !is_empty || see(Found::EmptyFolder(folder.to_owned()))
 }
 
-fn file(path: &Path) -> Found {
-    let metadata = fs::symlink_metadata(path).ok();
-    let written = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
+fn is_link(entry: &fs::DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_symlink())
+}
+
+impl OnDisk {
+    /// The entry at this path; `None` if there is none or its name is not one.
+    pub fn at(path: &Path) -> io::Result<Option<OnDisk>> {
+        match file(path) {
+            Some(Found::Entry(entry)) => Ok(Some(entry)),
+            Some(Found::Unreadable(_, error)) => Err(error),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn file(path: &Path) -> Option<Found> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(Found::Unreadable(path.to_owned(), error)),
+    };
+    let written = metadata.modified().ok();
     let is_temporary = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
-    match (EntryId::of_path(path), metadata) {
-        (Some(id), Some(metadata)) if metadata.is_file() => {
+    Some(match EntryId::of_path(path) {
+        _ if !metadata.is_file() => Found::Stranger,
+        Some(id) => {
             Found::Entry(OnDisk { id, path: path.to_owned(), bytes: bytes_on_disk(&metadata), written })
         }
-        _ if is_temporary => Found::Temporary(path.to_owned(), written),
-        _ => Found::Stranger,
-    }
+        None if is_temporary => Found::Temporary(path.to_owned(), written),
+        None => Found::Stranger,
+    })
 }
 
 #[cfg(test)]
@@ -127,6 +158,7 @@ mod tests {
                 Found::Temporary(path, _) => others.push(("temporary", path)),
                 Found::EmptyFolder(path) => others.push(("empty", path)),
                 Found::Stranger => others.push(("stranger", PathBuf::new())),
+                Found::Unreadable(path, _) => others.push(("unreadable", path)),
             }
             true
         })

@@ -4,6 +4,7 @@
 mod answers;
 mod bounds;
 mod cache;
+mod cache_command;
 mod certificates;
 mod coalescing;
 mod config;
@@ -11,6 +12,7 @@ mod confine;
 mod crashes;
 mod directory;
 mod edge;
+mod faults;
 mod freshness;
 mod handlers;
 mod hostile;

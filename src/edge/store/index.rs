@@ -4,7 +4,7 @@
 //! made of, so that it can be removed without knowing what it is.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::cache::EntryId;
@@ -22,20 +22,45 @@ pub struct Index {
     shards: Vec<RwLock<HashMap<EntryId, Record>>>,
     blocks: AtomicU64,
     entries: AtomicU64,
+    /// Changes with each time that the folder is gone through.
+    round: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Record {
     /// Ticks of the keeper's clock.
     used: AtomicU32,
-    blocks: u32,
+    size: Size,
+}
+
+/// The blocks that an entry takes, and in which round it was last seen: no more than four bytes an entry.
+#[derive(Clone, Copy, Debug)]
+struct Size(u32);
+
+impl Size {
+    /// A tebibyte.
+    const MOST: u32 = u32::MAX >> 1;
+
+    fn new(bytes: u64, round: bool) -> Size {
+        let blocks = u32::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX).min(Size::MOST);
+        Size(blocks << 1 | u32::from(round))
+    }
+
+    fn blocks(self) -> u32 {
+        self.0 >> 1
+    }
+
+    fn round(self) -> bool {
+        self.0 & 1 == 1
+    }
 }
 
 impl Index {
     /// Nothing is known.
     pub fn new() -> Index {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
-        Index { shards, blocks: AtomicU64::new(0), entries: AtomicU64::new(0) }
+        let (blocks, entries, round) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        Index { shards, blocks, entries, round }
     }
 
     /// The size of everything that is known, in bytes.
@@ -51,11 +76,11 @@ impl Index {
 
     /// An entry is there, with this size; it was last asked for at this tick.
     pub fn put(&self, id: EntryId, bytes: u64, used: u32) {
-        let blocks = u32::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
+        let size = Size::new(bytes, self.round.load(Ordering::Relaxed));
         let mut shard = self.write(id);
-        match shard.insert(id, Record { used: AtomicU32::new(used), blocks }) {
+        match shard.insert(id, Record { used: AtomicU32::new(used), size }) {
             Some(old) => {
-                self.blocks.fetch_sub(u64::from(old.blocks), Ordering::Relaxed);
+                self.blocks.fetch_sub(u64::from(old.size.blocks()), Ordering::Relaxed);
                 // What was seen in the folder knows less than what was asked for meanwhile.
                 if let Some(record) = shard.get(&id) {
                     record.used.fetch_max(old.used.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -65,7 +90,18 @@ impl Index {
                 self.entries.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.blocks.fetch_add(u64::from(blocks), Ordering::Relaxed);
+        self.blocks.fetch_add(u64::from(size.blocks()), Ordering::Relaxed);
+    }
+
+    /// From now on it is noticed what is [put](Index::put).
+    pub fn begin_round(&self) {
+        self.round.fetch_xor(true, Ordering::Relaxed);
+    }
+
+    /// Forgets what was not put since the round began: who else works in the folder has removed it.
+    pub fn end_round(&self) {
+        let round = self.round.load(Ordering::Relaxed);
+        self.retain(|record| record.size.round() == round);
     }
 
     /// An entry was asked for at this tick. Whether it is known.
@@ -92,7 +128,7 @@ impl Index {
         match self.write(id).remove(&id) {
             None => false,
             Some(record) => {
-                self.blocks.fetch_sub(u64::from(record.blocks), Ordering::Relaxed);
+                self.blocks.fetch_sub(u64::from(record.size.blocks()), Ordering::Relaxed);
                 self.entries.fetch_sub(1, Ordering::Relaxed);
                 true
             }
@@ -143,13 +179,19 @@ impl Index {
 
     /// Nothing is known any more.
     pub fn clear(&self) {
+        self.retain(|_| false);
+    }
+
+    fn retain(&self, stays: impl Fn(&Record) -> bool) {
         for shard in &self.shards {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            for record in shard.values() {
-                self.blocks.fetch_sub(u64::from(record.blocks), Ordering::Relaxed);
-                self.entries.fetch_sub(1, Ordering::Relaxed);
-            }
-            shard.clear();
+            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|_, record| {
+                let stays = stays(record);
+                if !stays {
+                    self.blocks.fetch_sub(u64::from(record.size.blocks()), Ordering::Relaxed);
+                    self.entries.fetch_sub(1, Ordering::Relaxed);
+                }
+                stays
+            });
         }
     }
 
@@ -157,7 +199,7 @@ impl Index {
     fn each(&self, mut see: impl FnMut(EntryId, u32, u32)) {
         for shard in &self.shards {
             for (id, record) in &*shard.read().unwrap_or_else(PoisonError::into_inner) {
-                see(*id, record.used.load(Ordering::Relaxed), record.blocks);
+                see(*id, record.used.load(Ordering::Relaxed), record.size.blocks());
             }
         }
     }
@@ -204,6 +246,24 @@ mod tests {
         assert!(index.touch(id(1), 50) && !index.touch(id(2), 50));
         index.put(id(1), 512, 10);
         assert_eq!(index.last_use(id(1)), Some(50));
+    }
+
+    #[test]
+    fn what_a_whole_round_has_not_seen_is_forgotten() {
+        let index = Index::new();
+        for round in 0..3 {
+            (0..10).for_each(|n| index.put(id(n), 4096, n));
+            index.begin_round();
+            (0..4).for_each(|n| index.put(id(n), 512, 0));
+            assert_eq!(index.entries(), 10, "round {round}");
+            index.end_round();
+            assert_eq!((index.entries(), index.bytes()), (4, 4 * 512), "round {round}");
+            assert_eq!(index.last_use(id(3)), Some(3));
+        }
+        index.clear();
+        assert_eq!((index.entries(), index.bytes()), (0, 0));
+        index.put(id(1), u64::MAX, 0);
+        assert_eq!(index.bytes(), u64::from(Size::MOST) * BLOCK);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use super::index::Index;
-use crate::cache::{self, EntryId, Found};
+use crate::cache::{self, EntryId, Found, PurgeMark};
 use crate::report::{OnceAMinute, say};
 
 /// How often the free space of the disk is looked at.
@@ -21,8 +21,6 @@ const BETWEEN_WALKS: Duration = Duration::from_secs(3600);
 /// A walk rests for [`REST`] after so many entries: 20,000 a second at the most.
 const STRIDE: u32 = 200;
 const REST: Duration = Duration::from_millis(10);
-/// A file that was to become an entry is given up after this.
-const TEMPORARY_AGE: Duration = Duration::from_secs(600);
 /// One inode of so many stays free.
 const LEAST_FREE_INODES: u64 = 100;
 /// So much of the bound is made free at once, that not every new entry costs a search for the oldest.
@@ -42,18 +40,46 @@ pub struct Bounds {
 /// Sixteenths of a second in 32 bits, four years before and after its start. It does not follow a wall clock that is
 /// set, so that nothing becomes older than what was asked for before it.
 #[derive(Debug)]
-struct Clock(Instant);
+struct Clock {
+    start: Instant,
+    /// Time that a test lets pass, in seconds.
+    #[cfg(test)]
+    ahead: std::sync::atomic::AtomicU64,
+}
 
 impl Clock {
     const TICKS: u64 = 16;
     const START: u32 = 1 << 31;
 
     fn start() -> Clock {
-        Clock(Instant::now())
+        Clock {
+            start: Instant::now(),
+            #[cfg(test)]
+            ahead: Default::default(),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed() + self.ahead()
+    }
+
+    /// The time of day.
+    fn wall(&self) -> SystemTime {
+        SystemTime::now() + self.ahead()
+    }
+
+    #[cfg(not(test))]
+    fn ahead(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    #[cfg(test)]
+    fn ahead(&self) -> Duration {
+        Duration::from_secs(self.ahead.load(std::sync::atomic::Ordering::Relaxed))
     }
 
     fn now(&self) -> u32 {
-        Clock::START.saturating_add(ticks(self.0.elapsed()))
+        Clock::START.saturating_add(ticks(self.elapsed()))
     }
 
     fn ago(&self, age: Duration) -> u32 {
@@ -81,9 +107,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Begins; the thread ends when the keeper is dropped.
-    pub fn start(path: &Path, bounds: Bounds) -> io::Result<Arc<Keeper>> {
-        let keeper = Arc::new(Keeper {
+    fn new(path: &Path, bounds: Bounds) -> Keeper {
+        Keeper {
             path: path.to_owned(),
             bounds: Mutex::new(bounds),
             index: Index::new(),
@@ -91,7 +116,12 @@ impl Keeper {
             woken: Mutex::new(false),
             wake: Condvar::new(),
             complaint: OnceAMinute::default(),
-        });
+        }
+    }
+
+    /// Begins; the thread ends when the keeper is dropped.
+    pub fn start(path: &Path, bounds: Bounds) -> io::Result<Arc<Keeper>> {
+        let keeper = Arc::new(Keeper::new(path, bounds));
         let weak = Arc::downgrade(&keeper);
         thread::Builder::new().name("cache-keeper".into()).spawn(move || run(&weak))?;
         Ok(keeper)
@@ -201,6 +231,7 @@ impl Keeper {
 fn run(keeper: &Weak<Keeper>) {
     let mut walked: Option<Instant> = None;
     let mut folder = None;
+    let mut purged = keeper.upgrade().and_then(|keeper| PurgeMark::of(&keeper.path));
     loop {
         let Some(keeper) = keeper.upgrade() else { return };
         let now = keeper.folder();
@@ -210,6 +241,12 @@ fn run(keeper: &Weak<Keeper>) {
             walked = None;
         }
         folder = now;
+        let now = PurgeMark::of(&keeper.path);
+        if now != purged {
+            // Somebody removes entries from outside and says so.
+            walked = None;
+        }
+        purged = now;
         if walked.is_none_or(|at| at.elapsed() > BETWEEN_WALKS) {
             walk(&keeper);
             walked = Some(Instant::now());
@@ -221,19 +258,26 @@ fn run(keeper: &Weak<Keeper>) {
 
 /// Goes through the folder once.
 fn walk(keeper: &Arc<Keeper>) {
-    let now = SystemTime::now();
+    let now = keeper.clock.wall();
     let mut seen = 0;
+    let mut is_whole = true;
+    keeper.index.begin_round();
     let result = cache::walk(&keeper.path, &mut |found| {
         seen += 1;
         if seen % STRIDE == 0 {
             keeper.keep_bounds();
             thread::sleep(REST);
         }
+        is_whole &= !matches!(found, Found::Unreadable(..));
         keeper.see(found, now);
         // Nobody but us holds it any more: the edge has ended or has another configuration.
-        Arc::strong_count(keeper) > 1
+        let is_wanted = Arc::strong_count(keeper) > 1;
+        is_whole &= is_wanted;
+        is_wanted
     });
     match result {
+        Ok(()) if is_whole => keeper.index.end_round(),
+        // What could not be looked at may be there all the same.
         Ok(()) => {}
         Err(error) => say!("cache: {}: can't be gone through: {error}", keeper.path.display()),
     }
@@ -254,14 +298,18 @@ impl Keeper {
                     self.index.put(entry.id, entry.bytes, written);
                 }
             }
-            Found::Temporary(path, written) if age(written).is_some_and(|age| age > TEMPORARY_AGE) => {
-                let _ = fs::remove_file(path);
+            Found::Temporary(path, written) => {
+                // One that can't be opened is not ours.
+                let _ = cache::remove_abandoned(&path, written);
             }
             Found::EmptyFolder(path) => {
                 let _ = fs::remove_dir(path);
             }
+            Found::Unreadable(path, error) => {
+                self.complaint.line(format_args!("cache: {}: can't be read: {error}", path.display()));
+            }
             // What somebody else has put there is not ours to remove.
-            Found::Temporary(..) | Found::Stranger => {}
+            Found::Stranger => {}
         }
     }
 }
@@ -280,3 +328,6 @@ fn remove_other_layouts(path: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod model;

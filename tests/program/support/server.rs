@@ -63,6 +63,8 @@ pub struct Setup {
     https: bool,
     environment: Vec<(String, String)>,
     folder: Folder,
+    /// What is done in a mount namespace of its own before it is started there.
+    mounts: Option<String>,
 }
 
 impl Setup {
@@ -77,7 +79,8 @@ impl Setup {
     pub fn verbatim(text: &str, https: bool) -> Setup {
         let config = text.to_owned();
         let (environment, folder) = (Vec::new(), Folder::new());
-        Setup { program: PROGRAM.into(), config, has_port: true, https, environment, folder }
+        let program = PROGRAM.into();
+        Setup { program, config, has_port: true, https, environment, folder, mounts: None }
     }
 
     /// Another program built on the library.
@@ -88,6 +91,12 @@ impl Setup {
 
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Setup {
         self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Starts it in a mount namespace of its own, in which a shell has run these commands.
+    pub fn mounts(mut self, script: impl Into<String>) -> Setup {
+        self.mounts = Some(script.into());
         self
     }
 
@@ -105,7 +114,15 @@ impl Setup {
     /// The command that starts it, for a test with a hand of its own in that.
     pub fn command(&self) -> Command {
         let path = self.folder.put("config.json", self.config.as_bytes());
-        let mut command = command(&self.program, self.folder.path());
+        let mut command = match &self.mounts {
+            None => command(&self.program, self.folder.path()),
+            Some(script) => {
+                let mut command = command(Path::new("unshare"), self.folder.path());
+                command.args(namespace()).args(["sh", "-ec", &format!("{script}\nexec \"$@\""), "sh"]);
+                command.arg(&self.program);
+                command
+            }
+        };
         command.arg("-c").arg(path).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -134,6 +151,22 @@ impl Setup {
         }
         server
     }
+}
+
+/// How unshare(1) makes a namespace in which we may mount; who is not root becomes it there.
+fn namespace() -> &'static [&'static str] {
+    if rustix::process::getuid().is_root() { &["-m"] } else { &["-rm"] }
+}
+
+/// Whether this machine lets us mount something for ourselves; says so where it doesn't.
+pub fn can_mount() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(namespace()).args(["sh", "-c", "mount -t tmpfs -o size=1m none /tmp"]);
+    let can = command.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("skipped: nothing can be mounted here");
+    }
+    can
 }
 
 /// Runs a command that should end by itself. It is killed when it doesn't.

@@ -1,0 +1,362 @@
+//! How an entry comes to be: it is written under another name and renamed, so that nobody sees a part of it.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::entry::{Description, head};
+use super::system::{self, EntryFile};
+use super::walk::bytes_on_disk;
+
+/// What temporary files' names start with.
+pub const TEMPORARY: &str = ".tmp-";
+/// Where the file system knows no locks, a temporary file is given up after this.
+const LONGEST_WRITE: Duration = Duration::from_secs(600);
+/// How often somebody else's removing folders may be met before it is an error.
+const TRIES: u32 = 100;
+
+/// Writes entries under names that no other process, on no other machine, gives its temporary files.
+#[derive(Debug)]
+pub struct Writer {
+    /// Process ids repeat, in containers above all, and a killed process leaves its file behind.
+    random: u64,
+}
+
+impl Writer {
+    /// One for each cache.
+    pub fn new() -> Writer {
+        Writer { random: RandomState::new().build_hasher().finish() }
+    }
+
+    /// Writes an entry and tells how many bytes of the disk that takes.
+    ///
+    /// Somebody may be removing empty folders or the whole cache at the same time, so a folder that has just been made
+    /// may be gone, and the temporary file as well.
+    pub fn write(&self, path: &Path, description: &Description, bytes: &[u8]) -> io::Result<u64> {
+        let folder = path.parent().ok_or_else(|| io::Error::other("an entry has a folder"))?;
+        let head = head(description)?;
+        let mut written = self.attempt(folder, path, &head, bytes);
+        for _ in 1..TRIES {
+            match &written {
+                // The second is what making a folder ends with that another makes and a third removes.
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
+                _ => break,
+            }
+            written = system::create_folders(folder).and_then(|()| self.attempt(folder, path, &head, bytes));
+        }
+        written
+    }
+
+    fn attempt(&self, folder: &Path, path: &Path, head: &[u8], bytes: &[u8]) -> io::Result<u64> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = folder.join(format!("{TEMPORARY}{:016x}-{number}", self.random));
+        let mut file = EntryFile::create(&temporary)?;
+        file.claim();
+        let written = file
+            .write_all(head)
+            .and_then(|()| file.write_all(bytes))
+            .and_then(|()| file.metadata())
+            .and_then(|metadata| system::rename(&temporary, path).map(|()| bytes_on_disk(&metadata)));
+        if written.is_err() {
+            let _ = system::remove(&temporary);
+        }
+        written
+    }
+}
+
+/// Removes a temporary file if nobody writes it any more. Whether it was removed.
+///
+/// Whoever writes one holds a lock on it, which ends with the process. A writer that has made its file and not locked it
+/// yet loses it, notices that when it renames it, and writes it again.
+pub fn remove_abandoned(path: &Path, written: Option<SystemTime>) -> io::Result<bool> {
+    let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let is_abandoned = match file.try_lock() {
+        Ok(()) => true,
+        Err(fs::TryLockError::WouldBlock) => false,
+        Err(fs::TryLockError::Error(_)) => {
+            let age = written.and_then(|time| SystemTime::now().duration_since(time).ok());
+            age.is_some_and(|age| age > LONGEST_WRITE)
+        }
+    };
+    // It stays locked until it is gone.
+    Ok(is_abandoned && fs::remove_file(path).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+    use std::time::Instant;
+
+    use rustix::io::Errno;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cache::faults::{self, Fault, Step, plan};
+    use crate::cache::{DiskCache, Entry, Found, LAYOUT, Name, Need, Picture, walk};
+    use crate::config::CacheTime;
+    use crate::format::Format;
+
+    fn name(key: &str) -> Name {
+        Name { handler: "h".into(), key: key.into(), options: "w=1".into() }
+    }
+
+    fn picture(colour: u8) -> Picture {
+        Picture::new(vec![colour; 100_000], Format::Png, None)
+    }
+
+    fn cache(folder: &TempDir) -> DiskCache {
+        DiskCache::new(folder.path(), CacheTime::Forever)
+    }
+
+    fn store(cache: &DiskCache, key: &str, picture: &Picture) -> io::Result<u64> {
+        cache.store(&name(key), picture, None, SystemTime::now())
+    }
+
+    /// The colour of the picture that is found.
+    fn read(cache: &DiskCache, key: &str) -> Option<u8> {
+        let found = cache.find(&name(key), Need::Picture).and_then(Entry::read)?;
+        let colour = found.bytes[0];
+        assert!(found == picture(colour), "it is whole");
+        Some(colour)
+    }
+
+    /// As `read`, for a process that knows of no file that it is right.
+    fn found(folder: &TempDir, key: &str) -> Option<u8> {
+        read(&cache(folder), key)
+    }
+
+    fn temporary_files(folder: &TempDir) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        walk(folder.path(), &mut |found| {
+            if let Found::Temporary(path, _) = found {
+                files.push(path);
+            }
+            true
+        })
+        .unwrap();
+        files
+    }
+
+    #[test]
+    fn whatever_fails_while_an_entry_is_written_the_old_one_stays_whole() {
+        const FULL: [Errno; 4] = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::FBIG];
+        const CLOSED: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::ROFS, Errno::ACCESS, Errno::NOSPC];
+        let with = |step, after, errors: &[Errno]| -> Vec<(Step, usize, Fault)> {
+            errors.iter().map(|error| (step, after, Fault::Error(*error))).collect()
+        };
+        let faults = [
+            with(Step::Create, 0, &CLOSED),
+            with(Step::Write, 0, &FULL),
+            with(Step::Write, 1, &FULL),
+            with(Step::Metadata, 0, &[Errno::IO]),
+            with(Step::Rename, 0, &[Errno::NOSPC, Errno::IO, Errno::ROFS, Errno::XDEV]),
+        ]
+        .concat();
+        for (step, after, fault) in faults {
+            let folder = TempDir::new().unwrap();
+            let cache = cache(&folder);
+            store(&cache, "old", &picture(1)).unwrap();
+            // Renditions of one original share a folder; this one has none yet, where that makes a difference.
+            for (key, before) in [("old", Some(1)), ("new", None)] {
+                // A folder that isn't there is told by a file that can't be made.
+                let after = after + usize::from(key == "new" && step == Step::Create);
+                plan(step, after, fault);
+                assert!(store(&cache, key, &picture(2)).is_err(), "{key} {step:?} {fault:?}");
+                assert_eq!(faults::clear(), 0, "{key} {step:?} {fault:?} did not happen");
+                assert_eq!(found(&folder, key), before, "{key} {step:?} {fault:?}");
+                assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new(), "{step:?} {fault:?}");
+                store(&cache, key, &picture(3)).unwrap();
+                assert_eq!(found(&folder, key), Some(3));
+                store(&cache, key, &picture(1)).unwrap();
+            }
+        }
+        for error in CLOSED {
+            let folder = TempDir::new().unwrap();
+            plan(Step::CreateFolders, 0, Fault::Error(error));
+            let failure = store(&cache(&folder), "new", &picture(2)).unwrap_err();
+            assert_eq!((failure.raw_os_error(), faults::clear()), (Some(error.raw_os_error()), 0));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_write_is_followed_by_the_rest_or_thrown_away() {
+        let folder = TempDir::new().unwrap();
+        let cache = cache(&folder);
+        for short in [1, 7, 99_999] {
+            plan(Step::Write, 1, Fault::Short(short));
+            plan(Step::Write, 0, Fault::Error(Errno::INTR));
+            store(&cache, "k", &picture(short as u8)).unwrap();
+            assert_eq!((faults::clear(), found(&folder, "k")), (0, Some(short as u8)));
+            plan(Step::Write, 1, Fault::Short(short));
+            plan(Step::Write, 0, Fault::Error(Errno::NOSPC));
+            let full = store(&cache, "k", &picture(200)).unwrap_err();
+            assert_eq!((full.kind(), faults::clear()), (ErrorKind::StorageFull, 0));
+            assert_eq!(found(&folder, "k"), Some(short as u8));
+            assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new());
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_now_is_there_later() {
+        let folder = TempDir::new().unwrap();
+        let cache = cache(&folder);
+        store(&cache, "k", &picture(1)).unwrap();
+        let read = || read(&cache, "k");
+        for (step, after, errors) in [
+            (Step::Open, 0, &[Errno::MFILE, Errno::NFILE, Errno::IO, Errno::ACCESS, Errno::NOMEM][..]),
+            (Step::Metadata, 0, &[Errno::IO]),
+            (Step::Read, 0, &[Errno::IO, Errno::NOMEM, Errno::STALE]),
+            (Step::Read, 1, &[Errno::IO]),
+        ] {
+            for error in errors {
+                plan(step, after, Fault::Error(*error));
+                assert_eq!((read(), faults::clear()), (None, 0), "{step:?} {error:?}");
+                assert_eq!(read(), Some(1), "{step:?} {error:?}");
+            }
+        }
+        for after in [0, 1] {
+            plan(Step::Read, after, Fault::Error(Errno::INTR));
+            assert_eq!((read(), faults::clear()), (Some(1), 0), "a signal is no failure");
+        }
+        plan(Step::Open, 0, Fault::Error(Errno::NOENT));
+        assert_eq!((read(), faults::clear()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_damaged_and_can_not_be_removed_is_not_served() {
+        let folder = TempDir::new().unwrap();
+        let cache = cache(&folder);
+        store(&cache, "k", &picture(1)).unwrap();
+        let path = crate::cache::EntryId::of(&name("k")).path(&folder.path().join(LAYOUT));
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        for _ in 0..2 {
+            plan(Step::Remove, 0, Fault::Error(Errno::ROFS));
+            assert_eq!(read(&cache, "k"), None);
+            assert_eq!((faults::clear(), path.exists()), (0, true));
+        }
+        assert_eq!(found(&folder, "k"), None);
+        assert!(!path.exists());
+    }
+
+    /// Makes a file as a writer does that ends at once.
+    fn left_behind(folder: &TempDir) -> PathBuf {
+        plan(Step::Write, 1, Fault::Short(1000));
+        plan(Step::Write, 0, Fault::Error(Errno::IO));
+        plan(Step::Remove, 0, Fault::Error(Errno::IO));
+        store(&cache(folder), "k", &picture(9)).unwrap_err();
+        assert_eq!(faults::clear(), 0);
+        let mut files = temporary_files(folder);
+        assert_eq!(files.len(), 1);
+        files.remove(0)
+    }
+
+    #[test]
+    fn a_dead_writers_file_goes_at_once_and_a_living_ones_stays() {
+        let folder = TempDir::new().unwrap();
+        let path = left_behind(&folder);
+        let at = |time: SystemTime| fs::File::options().append(true).open(&path).unwrap().set_modified(time);
+        let written = SystemTime::now() + Duration::from_secs(86_400);
+        // Whatever the clock said when it was written, and however long it takes.
+        at(written).unwrap();
+        let writer = File::open(&path).unwrap();
+        writer.lock().unwrap();
+        assert!(!remove_abandoned(&path, Some(SystemTime::UNIX_EPOCH)).unwrap() && path.exists());
+        drop(writer);
+        assert!(remove_abandoned(&path, Some(written)).unwrap() && !path.exists());
+        assert!(remove_abandoned(&path, None).is_err());
+        let target = folder.path().join("somebody-elses");
+        fs::write(&target, b"").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(remove_abandoned(&path, None).is_err() && target.exists());
+    }
+
+    #[test]
+    fn a_writer_shows_that_it_is_at_work() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join(".tmp-1");
+        let file = EntryFile::create(&path).unwrap();
+        file.claim();
+        assert!(!remove_abandoned(&path, None).unwrap());
+        drop(file);
+        assert!(remove_abandoned(&path, None).unwrap());
+    }
+
+    /// Does this again and again on another thread, for as long as it is not dropped.
+    struct Meanwhile<'a>(&'a AtomicBool);
+
+    impl Drop for Meanwhile<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn hammered(folder: &TempDir, meanwhile: impl Fn() + Sync) {
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    meanwhile();
+                }
+            });
+            let _over = Meanwhile(&is_over);
+            for writer in ["a", "b"] {
+                scope.spawn(move || {
+                    let cache = cache(folder);
+                    let begin = Instant::now();
+                    let mut number = 0_u32;
+                    while begin.elapsed() < Duration::from_millis(400) {
+                        number += 1;
+                        // They share the folders' upper levels and the same few entries.
+                        let small = Picture::new(number.to_le_bytes().into(), Format::Png, None);
+                        store(&cache, &format!("{}", number % 3), &small)
+                            .unwrap_or_else(|error| panic!("{writer} {number}: {error:?}"));
+                    }
+                });
+            }
+            thread::sleep(Duration::from_millis(450));
+        });
+        assert_eq!(temporary_files(folder), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn somebody_may_be_removing_empty_folders() {
+        let folder = TempDir::new().unwrap();
+        let leaf =
+            |n: u32| crate::cache::EntryId::of(&name(&n.to_string())).path(&folder.path().join(LAYOUT));
+        hammered(&folder, || {
+            for n in 0..3 {
+                let path = leaf(n);
+                let _ = fs::remove_file(&path);
+                path.ancestors().skip(1).take(4).for_each(|folder| drop(fs::remove_dir(folder)));
+            }
+        });
+    }
+
+    #[test]
+    fn somebody_may_be_removing_files_that_are_being_written() {
+        let folder = TempDir::new().unwrap();
+        hammered(&folder, || {
+            let root = folder.path().join(LAYOUT);
+            let _ = walk(folder.path(), &mut |found| {
+                match found {
+                    Found::Temporary(path, written) => drop(remove_abandoned(&path, written)),
+                    Found::EmptyFolder(path) => drop(fs::remove_dir(path)),
+                    _ => {}
+                }
+                true
+            });
+            let _ = fs::remove_dir_all(&root);
+        });
+    }
+}
