@@ -20,9 +20,6 @@ use crate::key;
 use crate::options::{DEFAULT_QUALITY, Options, Query, Size};
 use crate::report::say;
 
-/// How often a damaged entry is replaced for one request.
-const TRIES: usize = 3;
-
 /// Everything that is needed to answer for pictures.
 #[derive(Debug)]
 pub struct Images {
@@ -138,14 +135,17 @@ impl Images {
         let (request, route) = (asked.request, asked.route);
         let name = Name { handler: route.identity.clone(), key, options: asked.options.canonical() };
         let wish = Wish { request, handler: &route.handler, varies: asked.varies };
-        // What is found damaged when it is read is removed, and made anew the next time round.
-        for _ in 0..TRIES {
-            match self.results.get(route, &name, need(request), asked.may_wait)? {
+        let (results, may_wait) = (&self.results, asked.may_wait);
+        let mut got = results.get(route, &name, need(request), may_wait)?;
+        loop {
+            match got {
                 Ok(found) => {
                     let cache = Some(found.source.as_str());
                     if let Some(response) = picture::response(wish, found) {
                         return Some(Answer { response, cache, error: None });
                     }
+                    // It was found damaged when it was read; what is made anew is not read.
+                    got = results.get_anew(route, &name, may_wait)?;
                 }
                 Err(Missed { trouble: Trouble::Overloaded, .. }) => return Some(overloaded()),
                 Err(Missed { trouble: Trouble::Failure(failure), is_known }) => {
@@ -154,8 +154,6 @@ impl Images {
                 }
             }
         }
-        let failure = Failure::new(Code::RendererFailed, "its cache entry is damaged again and again");
-        self.failure(asked, &failure, Some((&name.key, Source::Miss)))
     }
 
     fn failure(&self, asked: &Asked, failure: &Failure, looked_up: Option<(&str, Source)>) -> Option<Answer> {

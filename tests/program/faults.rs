@@ -191,7 +191,9 @@ fn a_disk_that_becomes_read_only_serves_what_it_has() {
     let reference = Reference::of(&originals);
     let server = on_small_disk(&originals, &folder, json!({}));
     let mut client = server.client();
-    (0..10).for_each(|number| drop(reference.check(&mut client, number)));
+    for number in 0..10 {
+        reference.check(&mut client, number);
+    }
     let remount = |how: &str| {
         let id = server.id().to_string();
         let option = format!("remount,{how}");
@@ -223,7 +225,9 @@ fn a_disk_that_becomes_read_only_serves_what_it_has() {
     server.log.line_with("Read-only file system");
     assert!(damaged.exists());
     remount("rw");
-    (0..21).for_each(|number| drop(reference.check(&mut client, number)));
+    for number in 0..21 {
+        reference.check(&mut client, number);
+    }
     let hits = (0..21).filter(|number| reference.check(&mut client, *number)).count();
     assert_eq!(hits, 21);
 }
@@ -242,8 +246,9 @@ fn a_process_without_descriptors_removes_nothing() {
     let id = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
     let most = getrlimit(Resource::Nofile).maximum;
     let before = prlimit(Some(id), Resource::Nofile, Rlimit { current: FEW, maximum: most }).unwrap();
-    for number in 0..5 {
-        assert_eq!(client.get(&target(number)).status, 404);
+    for (number, picture) in (0..).zip(&pictures) {
+        // The renderer can still read what the edge can't.
+        assert_eq!(client.get(&target(number)).ok().body, *picture);
     }
     server.log.line_with("Too many open files");
     prlimit(Some(id), Resource::Nofile, before).unwrap();

@@ -14,7 +14,7 @@ use super::memory::{Hot, Memory};
 use super::picture;
 use super::renderer::{Renderer, Trouble, Wanted};
 use super::store::{Keeper, OriginalsKeeper};
-use crate::cache::{self, DiskCache, Entry, EntryId, Freshness, Name, Need, Picture};
+use crate::cache::{self, DiskCache, Entry, EntryId, Freshness, Name, Need, Picture, unix_milliseconds};
 use crate::config::Handler;
 use crate::error::{Code, Failure};
 use crate::flights::Flights;
@@ -208,6 +208,28 @@ impl Results {
                 Freshness::Useless => {}
             }
         }
+        self.not_kept(route, name, not_before, may_wait, spare)
+    }
+
+    /// The result of this name when what is kept has turned out to be damaged, whether or not that could be removed.
+    pub fn get_anew<'r>(
+        self: &Arc<Results>,
+        route: &'r Arc<Route>,
+        name: &Name,
+        may_wait: bool,
+    ) -> Option<Result<Found<'r>, Missed>> {
+        self.not_kept(route, name, self.not_before(name), may_wait, None)
+    }
+
+    /// Has the result made. Where that fails, `spare` is better than nothing.
+    fn not_kept<'r>(
+        &self,
+        route: &Route,
+        name: &Name,
+        not_before: u64,
+        may_wait: bool,
+        spare: Option<Found<'r>>,
+    ) -> Option<Result<Found<'r>, Missed>> {
         if let Some(failure) = self.missing.find(EntryId::of(name).source) {
             let trouble = Trouble::Failure(failure);
             let stale = spare.filter(|_| may_serve_stale(&trouble));
@@ -220,10 +242,16 @@ impl Results {
             }
             return Some(spare.ok_or(Missed { trouble: Trouble::Overloaded, is_known: false }));
         }
+        let begun = SystemTime::now();
         Some(match self.make(route, name, not_before) {
             Ok(landed) => {
-                let source = if landed.renewed { Source::Revalidated } else { Source::Miss };
-                let age = cache::age(landed.asked, now);
+                let source = match landed.renewed {
+                    true if landed.asked >= unix_milliseconds(begun) => Source::Revalidated,
+                    // Somebody else has asked.
+                    true => Source::Hit,
+                    false => Source::Miss,
+                };
+                let age = cache::age(landed.asked, SystemTime::now());
                 Ok(Found { got: Got::Picture(landed.picture), source, age })
             }
             Err(trouble) => match spare.filter(|_| may_serve_stale(&trouble)) {

@@ -177,11 +177,6 @@ impl Index {
             .collect()
     }
 
-    /// Nothing is known any more.
-    pub fn clear(&self) {
-        self.retain(|_| false);
-    }
-
     fn retain(&self, stays: impl Fn(&Record) -> bool) {
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).retain(|_, record| {
@@ -260,7 +255,8 @@ mod tests {
             assert_eq!((index.entries(), index.bytes()), (4, 4 * 512), "round {round}");
             assert_eq!(index.last_use(id(3)), Some(3));
         }
-        index.clear();
+        index.begin_round();
+        index.end_round();
         assert_eq!((index.entries(), index.bytes()), (0, 0));
         index.put(id(1), u64::MAX, 0);
         assert_eq!(index.bytes(), u64::from(Size::MOST) * BLOCK);

@@ -235,9 +235,8 @@ fn run(keeper: &Weak<Keeper>) {
     loop {
         let Some(keeper) = keeper.upgrade() else { return };
         let now = keeper.folder();
-        if now != folder && folder.is_some() {
-            // It was deleted, and perhaps made again: nothing of what we know is there.
-            keeper.index.clear();
+        if now != folder {
+            // It was made, deleted, or deleted and made again: what we know may not be there.
             walked = None;
         }
         folder = now;
