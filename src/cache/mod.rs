@@ -12,6 +12,7 @@
 //! says which picture this is, how long it is and what its SHA-256 is; a reader checks all of it and takes an
 //! entry that does not match for one that is not there.
 
+mod describe;
 mod disk;
 mod entry;
 mod freshness;
@@ -22,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
+pub use describe::{describe, entries_of};
 pub use disk::{DiskCache, Entry, Need, Witness};
 pub use freshness::{Freshness, Lifetime};
 pub use layout::{EntryId, VERSION as LAYOUT};

@@ -80,7 +80,8 @@ fn level(folder: &Path, depth: u32, see: &mut impl FnMut(Found) -> bool) -> bool
     !is_empty || see(Found::EmptyFolder(folder.to_owned()))
 }
 
-fn file(path: &Path) -> Found {
+/// What lies at the place of an entry.
+pub fn file(path: &Path) -> Found {
     let metadata = fs::symlink_metadata(path).ok();
     let written = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
     let is_temporary = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));

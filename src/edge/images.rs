@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::conditional::{Outcome, Validators, evaluate};
 use super::error_images::ErrorImages;
 use super::memory::{Hot, Memory};
+use super::refreshes::Refreshes;
 use super::renderer::{Renderer, Trouble, Wanted};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
@@ -33,7 +34,9 @@ pub struct Images {
     routes: HashMap<String, Route>,
     error_images: ErrorImages,
     memory: Memory,
-    flights: Flights<Name, Result<Arc<Picture>, Trouble>>,
+    /// By name and the refresh that they come after: no request boards one that began before it.
+    flights: Flights<(Name, u64), Result<Arc<Picture>, Trouble>>,
+    refreshes: Arc<Refreshes>,
     renderer: Renderer,
     patience: Duration,
 }
@@ -85,9 +88,16 @@ struct Asked<'r> {
 }
 
 impl<'r> Asked<'r> {
-    fn find(&self, name: &Name, need: Need) -> Option<Entry<'r>> {
-        let entry = self.route.cache.as_ref()?.find(name, need)?;
-        (entry.freshness(SystemTime::now()) == Freshness::Fresh).then_some(entry)
+    fn find(&self, name: &Name, not_before: u64, need: Need) -> Option<Entry<'r>> {
+        self.route.find(name, not_before, need)
+    }
+}
+
+impl Route {
+    fn find(&self, name: &Name, not_before: u64, need: Need) -> Option<Entry<'_>> {
+        let entry = self.cache.as_ref()?.find(name, need)?;
+        let is_fresh = entry.freshness(SystemTime::now()) == Freshness::Fresh;
+        (is_fresh && entry.stored() > not_before).then_some(entry)
     }
 }
 
@@ -98,6 +108,7 @@ impl Images {
         validator: Option<TokenValidator>,
         renderer: Renderer,
         keepers: &HashMap<PathBuf, Arc<Keeper>>,
+        refreshes: &Arc<Refreshes>,
     ) -> Images {
         let route = |handler: &Handler| Route {
             handler: handler.clone(),
@@ -111,6 +122,7 @@ impl Images {
             error_images: ErrorImages::new(config),
             memory: Memory::new(config.memory_cache),
             flights: Flights::new(),
+            refreshes: Arc::clone(refreshes),
             patience: renderer.longest_ask(),
             renderer,
         }
@@ -165,29 +177,17 @@ impl Images {
 
     fn picture(&self, asked: &Asked, key: String) -> Option<Answer> {
         let name = Name { handler: asked.route.identity.clone(), key, options: asked.options.canonical() };
-        if let Some(response) = self.cached(asked, &name) {
+        let not_before = self.refreshes.not_before(&name);
+        if let Some(response) = self.cached(asked, &name, not_before) {
             return Some(Answer { response, cache: Some("hit"), error: None });
         }
         if !asked.may_wait {
             // A thread that is told so at once is a thread too many, above all when there are many to be told.
-            let is_refused = self.renderer.is_full() && !self.flights.is_under_way(&name);
+            let is_refused =
+                self.renderer.is_full() && !self.flights.is_under_way(&(name, not_before));
             return is_refused.then(overloaded);
         }
-        let target = format!("{}?{}", key::to_path(&asked.route.handler.route, &name.key), name.options);
-        let failed =
-            Failure::new(Code::RendererFailed, "the request that made this picture for all of them failed");
-        let made = self.flights.get(&name, self.patience, Err(Trouble::Failure(failed)), || {
-            // Who looked before the last flight landed and boarded after finds its result here.
-            if let Some(picture) = asked.find(&name, Need::Picture).and_then(Entry::read) {
-                return Ok(Arc::new(picture));
-            }
-            let made = self.renderer.ask(Wanted::anything(&target))?;
-            if let (Some(keeper), Some(bytes)) = (&asked.route.keeper, made.stored) {
-                keeper.stored(EntryId::of(&name), bytes);
-            }
-            Ok(Arc::new(made.picture))
-        });
-        match made {
+        match self.made(asked.route, &name, not_before) {
             Some(Ok(picture)) => {
                 let response = picture_response(asked, picture).with("X-Cache", "miss");
                 Some(Answer { response, cache: Some("miss"), error: None })
@@ -197,12 +197,67 @@ impl Images {
         }
     }
 
-    fn cached(&self, asked: &Asked, name: &Name) -> Option<Response> {
+    /// Has a picture made, by whoever is making it already or here. `None` if that takes too long.
+    fn made(&self, route: &Route, name: &Name, not_before: u64) -> Option<Result<Arc<Picture>, Trouble>> {
+        let target = format!("{}?{}", key::to_path(&route.handler.route, &name.key), name.options);
+        let failed =
+            Failure::new(Code::RendererFailed, "the request that made this picture for all of them failed");
+        let flight = (name.clone(), not_before);
+        self.flights.get(&flight, self.patience, Err(Trouble::Failure(failed)), || {
+            // Who looked before the last flight landed and boarded after finds its result here.
+            if let Some(picture) = route.find(name, not_before, Need::Picture).and_then(Entry::read) {
+                return Ok(Arc::new(picture));
+            }
+            let made = self.renderer.ask(Wanted { target: &target, not_before })?;
+            if let (Some(keeper), Some(bytes)) = (&route.keeper, made.stored) {
+                keeper.stored(EntryId::of(name), bytes);
+            }
+            if made.asked <= self.refreshes.not_before(name) {
+                self.drop_entry(route, name);
+            }
+            Ok(Arc::new(made.picture))
+        })
+    }
+
+    /// A flight that began before a refresh must not leave behind what that has dropped.
+    fn drop_entry(&self, route: &Route, name: &Name) {
+        let id = EntryId::of(name);
+        if let Some(disk) = &route.cache
+            && let Err(error) = disk.remove(id)
+        {
+            say!("cache: {}: {:?}: can't be removed after a refresh: {error}", route.handler.route, name.key);
+        }
+        if let Some(keeper) = &route.keeper {
+            keeper.removed(id);
+        }
+    }
+
+    /// Forgets everything of such names that is held in memory. A refresh calls this, and it has to reach whatever
+    /// remembers something about a key.
+    pub fn forget(&self, is_touched: &dyn Fn(&Name) -> bool) {
+        self.memory.forget_all(is_touched);
+    }
+
+    /// Makes a rendition whose original was refreshed, as a request for it would. Whether it is there now.
+    pub fn render(&self, route: &str, name: &Name) -> bool {
+        let Some(route) = self.routes.get(route) else { return false };
+        match self.made(route, name, self.refreshes.not_before(name)) {
+            Some(Ok(_)) => true,
+            Some(Err(Trouble::Failure(failure))) => {
+                say!("{}: {:?}: {failure}", route.handler.route, name.key);
+                false
+            }
+            Some(Err(Trouble::Overloaded)) | None => false,
+        }
+    }
+
+    fn cached(&self, asked: &Asked, name: &Name, not_before: u64) -> Option<Response> {
         let disk = asked.route.cache.as_ref()?;
-        if let Some(hot) = self.memory.find(name, disk, asked.route.keeper.as_deref()) {
+        let hot = self.memory.find(name, disk, asked.route.keeper.as_deref());
+        if let Some(hot) = hot.filter(|hot| hot.stored() > not_before) {
             return Some(hot_response(asked, &hot));
         }
-        let entry = asked.find(name, need(asked.request))?;
+        let entry = asked.find(name, not_before, need(asked.request))?;
         if let Some(keeper) = &asked.route.keeper {
             keeper.used(entry.id());
         }

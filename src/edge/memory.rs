@@ -54,6 +54,11 @@ impl Hot {
         Hot { picture, fields, not_modified, etag, id, witness, checked, used }
     }
 
+    /// When its origin was asked, in milliseconds since 1970.
+    pub fn stored(&self) -> u64 {
+        self.witness.stored()
+    }
+
     fn size(&self) -> usize {
         self.picture.bytes.len() + OVERHEAD
     }
@@ -149,6 +154,17 @@ impl Memory {
             entries.by_name.insert(name, Kept { number, hot });
         }
         while entries.bytes > self.most && entries.evict_one() {}
+    }
+
+    /// Forgets every result of such a name.
+    pub fn forget_all(&self, is_touched: &dyn Fn(&Name) -> bool) {
+        // Hits go on while all names are looked at.
+        let touched: Vec<_> = {
+            let entries = self.read();
+            let touched = entries.by_name.iter().filter(|(name, _)| is_touched(name));
+            touched.map(|(name, kept)| (Arc::clone(name), Arc::clone(&kept.hot))).collect()
+        };
+        touched.iter().for_each(|(name, hot)| self.forget(name, hot));
     }
 
     /// Unless it has been replaced by a newer one.

@@ -1,6 +1,7 @@
 //! The edge: owns every byte of every client. It decodes no picture and talks to no origin.
 
 mod access_log;
+mod admin;
 mod conditional;
 mod connection;
 mod connections;
@@ -14,6 +15,8 @@ mod memory;
 mod poller;
 mod privileges;
 mod proxy_protocol;
+mod refresh;
+mod refreshes;
 mod renderer;
 mod request;
 mod response;
