@@ -149,13 +149,7 @@ struct Logged {
 }
 
 /// Reads what comes before the first request, on a thread, and serves the connection.
-pub fn greet(
-    mut socket: Socket,
-    peer: Option<IpAddr>,
-    entrance: &Entrance,
-    place: Place,
-    edge: &Arc<Edge>,
-) {
+pub fn greet(mut socket: Socket, peer: Option<IpAddr>, entrance: &Entrance, place: Place, edge: &Arc<Edge>) {
     let site = edge.site.get();
     let head_timeout = site.limits.head_timeout;
     let deadline = Instant::now() + head_timeout;
@@ -443,7 +437,11 @@ impl Connection {
         self.place.busy(started);
         let site = edge.site.get();
         let answer = Answer { error: Some("bad_request"), ..Answer::plain(response) };
-        let ending = Ending { is_http_10: false, keep_alive: false, hsts: site.hsts.filter(|_| self.port == Port::Https) };
+        let ending = Ending {
+            is_http_10: false,
+            keep_alive: false,
+            hsts: site.hsts.filter(|_| self.port == Port::Https),
+        };
         scratch.head.clear();
         let now = SystemTime::now();
         answer.response.write_head(&mut scratch.head, &mut scratch.date, now, ending);

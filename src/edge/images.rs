@@ -183,8 +183,7 @@ impl Images {
         }
         if !asked.may_wait {
             // A thread that is told so at once is a thread too many, above all when there are many to be told.
-            let is_refused =
-                self.renderer.is_full() && !self.flights.is_under_way(&(name, not_before));
+            let is_refused = self.renderer.is_full() && !self.flights.is_under_way(&(name, not_before));
             return is_refused.then(overloaded);
         }
         match self.made(asked.route, &name, not_before) {

@@ -62,11 +62,7 @@ pub struct Rendered {
 
 impl Refresher {
     /// For the handlers of a configuration.
-    pub fn new(
-        config: &Config,
-        keepers: &HashMap<PathBuf, Arc<Keeper>>,
-        log: &Arc<Refreshes>,
-    ) -> Refresher {
+    pub fn new(config: &Config, keepers: &HashMap<PathBuf, Arc<Keeper>>, log: &Arc<Refreshes>) -> Refresher {
         let folder = |path: &PathBuf| Folder {
             path: path.clone(),
             disk: DiskCache::new(path, CacheTime::Forever),
@@ -85,7 +81,8 @@ impl Refresher {
     pub fn key(&self, route: &str, key: &str, images: &Images) -> Option<io::Result<Dropped>> {
         let places = self.handlers.get(route)?;
         self.log.record_key(&places.identity, key);
-        Some(places.drop_key(key, images))
+        images.forget(&|name| name.handler == places.identity && name.key == key);
+        Some(places.drop_key(key))
     }
 
     /// Drops a key, and has the renditions made again that were there, those first that were asked for last.
@@ -97,8 +94,7 @@ impl Refresher {
     ) -> Option<io::Result<(Dropped, Rendered)>> {
         let places = self.handlers.get(route)?;
         let names = places.hottest(key);
-        self.log.record_key(&places.identity, key);
-        let dropped = match places.drop_key(key, images) {
+        let dropped = match self.key(route, key, images)? {
             Ok(dropped) => dropped,
             Err(error) => return Some(Err(error)),
         };
@@ -117,14 +113,15 @@ impl Refresher {
     pub fn prefix(&self, route: &str, prefix: &str, images: &Images) -> Option<io::Result<Dropped>> {
         let places = self.handlers.get(route)?;
         let walk = self.log.record_prefix(&places.identity, prefix);
-        let dropped = places.drop_prefix(prefix, images);
+        images.forget(&|name| places.has_below(name, prefix));
+        let dropped = places.drop_prefix(prefix);
         drop(walk);
         Some(dropped)
     }
 }
 
 impl Places {
-    fn drop_key(&self, key: &str, images: &Images) -> io::Result<Dropped> {
+    fn drop_key(&self, key: &str) -> io::Result<Dropped> {
         let name = |options: &str| Name {
             handler: self.identity.clone(),
             key: key.to_owned(),
@@ -133,14 +130,17 @@ impl Places {
         let original = EntryId::of(&name(ORIGINAL));
         let renditions = self.results.as_ref().map_or(Ok(0), |folder| folder.drop_source(original.source));
         let originals = self.originals.as_ref().map_or(Ok(0), |folder| folder.remove(original));
-        images.forget(&|name| name.handler == self.identity && name.key == key);
         Ok(Dropped { renditions: renditions?, originals: originals? })
     }
 
-    fn drop_prefix(&self, prefix: &str, images: &Images) -> io::Result<Dropped> {
-        let is_touched = |name: &Name| name.handler == self.identity && name.key.starts_with(prefix);
-        images.forget(&is_touched);
-        let walk = |folder: &Option<Folder>| folder.as_ref().map_or(Ok(0), |folder| folder.drop_all(&is_touched));
+    fn has_below(&self, name: &Name, prefix: &str) -> bool {
+        name.handler == self.identity && name.key.starts_with(prefix)
+    }
+
+    fn drop_prefix(&self, prefix: &str) -> io::Result<Dropped> {
+        let is_touched = |name: &Name| self.has_below(name, prefix);
+        let walk =
+            |folder: &Option<Folder>| folder.as_ref().map_or(Ok(0), |folder| folder.drop_all(&is_touched));
         let (renditions, originals) = (walk(&self.results), walk(&self.originals));
         Ok(Dropped { renditions: renditions?, originals: originals? })
     }
@@ -239,4 +239,138 @@ fn is_about_the_entry(error: &io::Error) -> bool {
 
 fn with_path(error: &io::Error, path: &std::path::Path) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Picture;
+    use crate::format::Format;
+    use std::time::{Duration, SystemTime};
+    use tempfile::TempDir;
+
+    fn name(handler: &str, key: &str, options: &str) -> Name {
+        Name { handler: handler.into(), key: key.into(), options: options.into() }
+    }
+
+    fn folder(at: &TempDir) -> Folder {
+        let (path, disk) = (at.path().to_owned(), DiskCache::new(at.path(), CacheTime::Forever));
+        Folder { path, disk, keeper: None }
+    }
+
+    fn store(at: &TempDir, name: &Name, age: u64) {
+        let picture = Picture::new(vec![1; 3000], Format::Png, None);
+        folder(at).disk.store(name, &picture, None, SystemTime::now()).unwrap();
+        let path = EntryId::of(name).path(&at.path().join(cache::LAYOUT));
+        let written = SystemTime::now() - Duration::from_secs(age);
+        fs::File::options().append(true).open(path).unwrap().set_modified(written).unwrap();
+    }
+
+    fn is_there(at: &TempDir, name: &Name) -> bool {
+        EntryId::of(name).path(&at.path().join(cache::LAYOUT)).exists()
+    }
+
+    /// Two folders that two handlers share, with some renditions and originals of each.
+    fn shared() -> (Places, TempDir, TempDir) {
+        let (results, originals) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        for handler in ["h", "i"] {
+            for key in ["a", "a/", "a/1", "a/b/2", "ab/1", "b/a/1"] {
+                store(&results, &name(handler, key, "w=1"), 0);
+                store(&results, &name(handler, key, "w=2"), 0);
+                store(&originals, &name(handler, key, ORIGINAL), 0);
+            }
+        }
+        let places = Places {
+            identity: "h".into(),
+            results: Some(folder(&results)),
+            originals: Some(folder(&originals)),
+        };
+        (places, results, originals)
+    }
+
+    #[test]
+    fn a_key_goes_with_its_original_and_no_other_does() {
+        let (places, results, originals) = shared();
+        let gone = Dropped { renditions: 2, originals: 1 };
+        assert_eq!(places.drop_key("a/1").unwrap(), gone);
+        assert_eq!(places.drop_key("a/1").unwrap(), Dropped::default());
+        assert_eq!(places.drop_key("nothing").unwrap(), Dropped::default());
+        for handler in ["h", "i"] {
+            for key in ["a", "a/", "a/1", "a/b/2", "ab/1", "b/a/1"] {
+                let stays = (handler, key) != ("h", "a/1");
+                assert_eq!(is_there(&results, &name(handler, key, "w=1")), stays, "{handler} {key}");
+                assert_eq!(is_there(&results, &name(handler, key, "w=2")), stays, "{handler} {key}");
+                assert_eq!(is_there(&originals, &name(handler, key, ORIGINAL)), stays, "{handler} {key}");
+            }
+        }
+        let id = EntryId::of(&name("h", "a/1", "w=1"));
+        assert!(!id.path(&results.path().join(cache::LAYOUT)).parent().unwrap().exists());
+    }
+
+    #[test]
+    fn a_prefix_goes_and_what_is_beside_it_stays() {
+        let (places, results, originals) = shared();
+        assert_eq!(places.drop_prefix("a/").unwrap(), Dropped { renditions: 6, originals: 3 });
+        for handler in ["h", "i"] {
+            for key in ["a", "a/", "a/1", "a/b/2", "ab/1", "b/a/1"] {
+                let stays = handler == "i" || !key.starts_with("a/");
+                assert_eq!(is_there(&results, &name(handler, key, "w=1")), stays, "{handler} {key}");
+                assert_eq!(is_there(&results, &name(handler, key, "w=2")), stays, "{handler} {key}");
+                assert_eq!(is_there(&originals, &name(handler, key, ORIGINAL)), stays, "{handler} {key}");
+            }
+        }
+        assert_eq!(places.drop_prefix("").unwrap(), Dropped { renditions: 6, originals: 3 });
+        assert_eq!(places.drop_prefix("").unwrap(), Dropped::default());
+        assert!(is_there(&results, &name("i", "a/1", "w=1")));
+    }
+
+    #[test]
+    fn what_is_damaged_or_no_entry_stops_nothing() {
+        let (places, results, _originals) = shared();
+        let root = results.path().join(cache::LAYOUT);
+        let damaged = EntryId::of(&name("h", "a/1", "w=1")).path(&root);
+        let other = EntryId::of(&name("h", "a/1", "w=2")).path(&root);
+        fs::write(&damaged, b"S3IS").unwrap();
+        fs::write(&other, b"").unwrap();
+        fs::write(damaged.with_file_name(".tmp-1-2"), b"").unwrap();
+        fs::write(root.join("stranger"), b"").unwrap();
+        // Only what can be read tells whose it is.
+        assert_eq!(places.drop_prefix("").unwrap().renditions, 10);
+        assert!(damaged.exists() && other.exists());
+        // By its key it is known without being read.
+        assert_eq!(places.drop_key("a/1").unwrap().renditions, 2);
+        assert!(!damaged.exists() && !other.exists());
+        assert!(damaged.with_file_name(".tmp-1-2").exists());
+    }
+
+    #[test]
+    fn a_handler_without_a_cache_has_nothing_to_drop() {
+        let places = Places { identity: "h".into(), results: None, originals: None };
+        assert_eq!(places.drop_key("a").unwrap(), Dropped::default());
+        assert_eq!(places.drop_prefix("").unwrap(), Dropped::default());
+        assert!(places.hottest("a").is_empty());
+    }
+
+    #[test]
+    fn what_can_not_be_gone_through_is_no_success() {
+        let (places, results, _originals) = shared();
+        let root = results.path().join(cache::LAYOUT);
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(places.drop_prefix("").unwrap().renditions, 0);
+        fs::write(&root, b"").unwrap();
+        places.drop_key("a").unwrap_err();
+        places.drop_prefix("").unwrap_err();
+    }
+
+    #[test]
+    fn of_all_renditions_the_last_used_are_made_again() {
+        let results = TempDir::new().unwrap();
+        for number in 0..20 {
+            store(&results, &name("h", "a", &format!("w={number}")), 100 - number);
+        }
+        store(&results, &name("h", "b", "w=100"), 0);
+        let places = Places { identity: "h".into(), results: Some(folder(&results)), originals: None };
+        let expected: Vec<Name> = (4..20).rev().map(|n| name("h", "a", &format!("w={n}"))).collect();
+        assert_eq!(places.hottest("a"), expected);
+    }
 }

@@ -23,7 +23,7 @@ const FOR_NOW: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Refreshes {
     started: Instant,
-    /// When the last of them can be forgotten, in milliseconds since `started`; 0 when there are none.
+    /// When the last of them can be forgotten, as [`Refreshes::now`] tells it; 0 when there are none.
     until: AtomicU64,
     log: RwLock<Log>,
 }
@@ -58,7 +58,7 @@ enum Kind {
 
 #[derive(Debug)]
 struct Ended {
-    /// In milliseconds since [`Refreshes::started`].
+    /// As [`Refreshes::now`] tells it.
     at: u64,
     time: u64,
     handler: Arc<str>,
@@ -131,7 +131,7 @@ impl Refreshes {
         self.forget(log);
         let keep = u64::try_from(log.keep.as_millis()).unwrap_or(u64::MAX / 2);
         // `keep` never becomes less, so that they stay in order.
-        log.ended.push_back(Ended { at: self.now().saturating_add(keep).max(1), ..ended });
+        log.ended.push_back(Ended { at: self.now().saturating_add(keep), ..ended });
         self.set_until(log);
     }
 
@@ -162,8 +162,9 @@ impl Refreshes {
         self.until.store(if log.walks > 0 { FOR_NOW } else { last }, Ordering::Relaxed);
     }
 
+    /// Milliseconds since `started`. Never 0, and never [`FOR_NOW`].
     fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2) + 1
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Log> {

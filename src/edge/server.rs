@@ -74,8 +74,7 @@ impl<'l> Server<'l> {
         raise_file_limit();
         let (keepers, refreshes) = (Keepers::default(), Arc::default());
         let https_port = https_port(&listeners);
-        let site =
-            Site::new(config, validator, renderer(config, text)?, https_port, &keepers, &refreshes);
+        let site = Site::new(config, validator, renderer(config, text)?, https_port, &keepers, &refreshes);
         let edge = Arc::new(Edge {
             site: CurrentSite::new(site),
             lifecycle: Arc::default(),

@@ -77,7 +77,9 @@ impl Command {
                 Ok(Command::Prefix { route, prefix: key })
             }
             _ if key.is_empty() => Err(other_method("DELETE", "POST refreshes a key, and there is none")),
-            _ if is_prefix(&key) => Err(other_method("POST, DELETE", "only POST and DELETE are answered here")),
+            _ if is_prefix(&key) => {
+                Err(other_method("POST, DELETE", "only POST and DELETE are answered here"))
+            }
             Method::Delete => {
                 Err(other_method("POST", "DELETE is for everything below a prefix, which ends with a slash"))
             }

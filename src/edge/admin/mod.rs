@@ -50,18 +50,22 @@ fn obey(command: &Command, site: &Site) -> Answer {
         }
         Command::Key { route, key, render: true } => {
             let done = site.refresher.key_and_render(route, key, &site.images);
-            done.map(|done| done.map(|(dropped, Rendered { rendered, failed })| {
-                let mut answer = of_key(dropped);
-                answer["rendered"] = rendered.into();
-                answer["failed"] = failed.into();
-                answer
-            }))
+            done.map(|done| {
+                done.map(|(dropped, Rendered { rendered, failed })| {
+                    let mut answer = of_key(dropped);
+                    answer["rendered"] = rendered.into();
+                    answer["failed"] = failed.into();
+                    answer
+                })
+            })
         }
         Command::Prefix { route, prefix } => {
             let done = site.refresher.prefix(route, prefix, &site.images);
-            done.map(|done| done.map(|Dropped { renditions, originals }| {
+            done.map(|done| {
+                done.map(|Dropped { renditions, originals }| {
                 json!({"renditions": renditions, "originals": originals})
-            }))
+            })
+            })
         }
         Command::Health => None,
     };
