@@ -383,16 +383,46 @@ fn a_refresh_is_not_undone_by_a_request_in_flight() {
 
 #[test]
 fn what_was_in_flight_leaves_nothing_behind() {
-    let gate = Gate::new();
-    let (origin, cache) = (slow_once(&gate), Folder::new());
-    let server = Server::start(config(cached(origin.handler(), &cache)));
-    let address = server.http();
-    let early = thread::spawn(move || Client::connect(address).get("/h/a.png"));
-    origin.wait_for_requests(1);
-    assert_eq!(done(&server, "POST", "/-/refresh/h/a.png"), zero());
-    gate.open();
-    early.join().unwrap().ok();
-    assert_eq!(cache.files(), Vec::<std::path::PathBuf>::new());
+    for reloads in [false, true] {
+        let gate = Gate::new();
+        let (origin, cache) = (slow_once(&gate), Folder::new());
+        let config = config(cached(origin.handler(), &cache));
+        let server = Server::start(config.clone());
+        let address = server.http();
+        let early = thread::spawn(move || Client::connect(address).get("/h/a.png"));
+        origin.wait_for_requests(1);
+        if reloads {
+            server.reload_well(config);
+        }
+        assert_eq!(done(&server, "POST", "/-/refresh/h/a.png"), zero());
+        gate.open();
+        early.join().unwrap().ok();
+        assert_eq!(cache.files(), Vec::<std::path::PathBuf>::new(), "{reloads}");
+    }
+}
+
+#[test]
+fn what_another_server_brings_back_is_not_served() {
+    for reloads in [false, true] {
+        let gate = Gate::new();
+        let (origin, cache) = (slow_once(&gate), Folder::new());
+        let config = config(cached(origin.handler(), &cache));
+        let (server, other) = (Server::start(config.clone()), Server::start(config.clone()));
+        let address = other.http();
+        let early = thread::spawn(move || Client::connect(address).get("/h/a.png"));
+        origin.wait_for_requests(1);
+        assert_eq!(done(&server, "POST", "/-/refresh/h/a.png"), zero());
+        if reloads {
+            server.reload_well(config);
+        }
+        gate.open();
+        assert_eq!(size_of(&early.join().unwrap().ok().body), (10, 10));
+        assert_eq!(cache.files().len(), 1);
+        for expected in ["miss", "hit", "hit"] {
+            let answer = server.get("/h/a.png").ok();
+            assert_eq!((state(&answer), size_of(&answer.body)), (expected, (20, 20)), "{reloads}");
+        }
+    }
 }
 
 #[test]
