@@ -318,6 +318,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refreshed_goes_and_gives_its_room_back() {
+        let room = room(300);
+        (0..300).for_each(|number| room.put(number));
+        room.memory.forget_all(&|name| name.key.len() == 3);
+        assert!(room.has(0) && room.has(99) && !room.has(100) && !room.has(299));
+        let entries = room.memory.read();
+        assert_eq!((entries.by_name.len(), entries.bytes), (100, 100 * (LENGTH + OVERHEAD)));
+        assert!(entries.ring.len() <= 2 * 100 + FORGOTTEN);
+    }
+
+    #[test]
     fn an_expired_one_is_not_served() {
         let room = room(10);
         room.put(1);

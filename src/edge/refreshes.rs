@@ -296,6 +296,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_over_takes_nothing_along_that_is_not() {
+        let refreshes = Refreshes::default();
+        for key in ["a", "b"] {
+            refreshes.record_key("h", key);
+        }
+        drop(refreshes.record_prefix("h", "c/"));
+        // From now on they are kept.
+        refreshes.outlast(Duration::ZERO);
+        let (again, new) = (refreshes.record_key("h", "a"), refreshes.record_key("h", "new"));
+        let key = |key| refreshes.not_before(&name(key));
+        assert_eq!((key("a"), key("b"), key("c/d"), key("new")), (again, 0, 0, new));
+    }
+
+    #[test]
     fn a_prefix_is_remembered_until_its_last_walk_is_over() {
         let refreshes = Refreshes::default();
         let first = refreshes.record_prefix("h", "a/");
@@ -304,7 +318,9 @@ mod tests {
         let time = second.time;
         assert!(first.time < time);
         drop(first);
-        assert_eq!(refreshes.not_before(&name("a/x")), time);
+        for _ in 0..3 {
+            assert_eq!(refreshes.not_before(&name("a/x")), time);
+        }
         drop(second);
         assert_eq!(refreshes.not_before(&name("a/x")), 0);
         assert_eq!(refreshes.until.load(Ordering::Relaxed), 0);
