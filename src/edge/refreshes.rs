@@ -298,10 +298,10 @@ mod tests {
     #[test]
     fn what_is_over_takes_nothing_along_that_is_not() {
         let refreshes = Refreshes::default();
-        for key in ["a", "b"] {
+        drop(refreshes.record_prefix("h", "c/"));
+        for key in ["b", "a"] {
             refreshes.record_key("h", key);
         }
-        drop(refreshes.record_prefix("h", "c/"));
         // From now on they are kept.
         refreshes.outlast(Duration::ZERO);
         let (again, new) = (refreshes.record_key("h", "a"), refreshes.record_key("h", "new"));

@@ -13,6 +13,13 @@ const HEALTH: &str = "/-/health";
 pub enum Command {
     /// `GET /-/health`
     Health,
+    /// Something is refreshed.
+    Refresh(Refresh),
+}
+
+/// What is refreshed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refresh {
     /// `POST /-/refresh/{handler}/{key}`, perhaps with `?render=1`.
     Key {
         /// The handler.
@@ -65,7 +72,7 @@ impl Command {
             Method::Post if !key.is_empty() => {
                 let render = is_to_render(request.query())?;
                 check(&key)?;
-                Ok(Command::Key { route, key, render })
+                Ok(Command::Refresh(Refresh::Key { route, key, render }))
             }
             Method::Delete if is_prefix(&key) => {
                 if !request.query().is_empty() {
@@ -74,7 +81,7 @@ impl Command {
                 if !key.is_empty() {
                     check(&key)?;
                 }
-                Ok(Command::Prefix { route, prefix: key })
+                Ok(Command::Refresh(Refresh::Prefix { route, prefix: key }))
             }
             _ if key.is_empty() => Err(other_method("DELETE", "POST refreshes a key, and there is none")),
             _ if is_prefix(&key) => {
@@ -124,11 +131,11 @@ mod tests {
     }
 
     fn key(key: &str, render: bool) -> Result<Command, (u16, Option<&'static str>)> {
-        Ok(Command::Key { route: "h".into(), key: key.into(), render })
+        Ok(Command::Refresh(Refresh::Key { route: "h".into(), key: key.into(), render }))
     }
 
     fn prefix(prefix: &str) -> Result<Command, (u16, Option<&'static str>)> {
-        Ok(Command::Prefix { route: "h".into(), prefix: prefix.into() })
+        Ok(Command::Refresh(Refresh::Prefix { route: "h".into(), prefix: prefix.into() }))
     }
 
     #[test]

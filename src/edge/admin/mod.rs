@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use command::{Command, Refused};
+use command::{Command, Refresh, Refused};
 pub use secret::Secret;
 
 use super::images::Answer;
@@ -35,20 +35,19 @@ pub fn answer(
     if !site.admin.as_ref().is_some_and(|secret| secret.is_in(request)) {
         return Some(unauthorized(peer));
     }
-    let command = match Command::of(request) {
-        Ok(Command::Health) => return Some(Answer::plain(routes::health(lifecycle))),
-        Ok(command) => command,
-        Err(refused) => return Some(refusal(&refused)),
-    };
-    may_wait.then(|| obey(&command, site))
+    match Command::of(request) {
+        Err(refused) => Some(refusal(&refused)),
+        Ok(Command::Health) => Some(Answer::plain(routes::health(lifecycle))),
+        Ok(Command::Refresh(refresh)) => may_wait.then(|| obey(&refresh, site)),
+    }
 }
 
-fn obey(command: &Command, site: &Site) -> Answer {
-    let done = match command {
-        Command::Key { route, key, render: false } => {
+fn obey(refresh: &Refresh, site: &Site) -> Answer {
+    let done = match refresh {
+        Refresh::Key { route, key, render: false } => {
             site.refresher.key(route, key, &site.images).map(|done| done.map(of_key))
         }
-        Command::Key { route, key, render: true } => {
+        Refresh::Key { route, key, render: true } => {
             let done = site.refresher.key_and_render(route, key, &site.images);
             done.map(|done| {
                 done.map(|(dropped, Rendered { rendered, failed })| {
@@ -59,7 +58,7 @@ fn obey(command: &Command, site: &Site) -> Answer {
                 })
             })
         }
-        Command::Prefix { route, prefix } => {
+        Refresh::Prefix { route, prefix } => {
             let done = site.refresher.prefix(route, prefix, &site.images);
             done.map(|done| {
                 done.map(|Dropped { renditions, originals }| {
@@ -67,7 +66,6 @@ fn obey(command: &Command, site: &Site) -> Answer {
             })
             })
         }
-        Command::Health => None,
     };
     match done {
         Some(Ok(answer)) => Answer::plain(json(200, &answer)),
