@@ -19,6 +19,7 @@ mod log;
 mod memory;
 mod options;
 mod proxies;
+mod refresh;
 mod reload;
 mod renderer;
 mod replacement;
