@@ -54,3 +54,65 @@ fn parse(written: &str) -> Option<SocketAddr> {
     let alone = || Some(SocketAddr::new(written.parse::<IpAddr>().ok()?, DEFAULT_PORT));
     written.parse().ok().or_else(alone)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::relaxed_json::parse;
+    use super::*;
+
+    const SECRET: &str = r#""secret": "0123456789abcdef""#;
+
+    fn read(fields: &str) -> std::result::Result<Admin, String> {
+        let value = parse(&format!("{{{fields}}}")).unwrap();
+        let fields = Fields::of(&value, "admin", KNOWN).map_err(|error| error.to_string())?;
+        Admin::read(&fields).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn addresses_are_of_either_family_and_a_port_may_be_left_out() {
+        for (written, expected) in [
+            ("127.0.0.1:81", "127.0.0.1:81"),
+            ("127.0.0.1", "127.0.0.1:9090"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+            ("[::1]:81", "[::1]:81"),
+            ("::1", "[::1]:9090"),
+        ] {
+            let admin = read(&format!(r#""address": "{written}", {SECRET}"#)).unwrap();
+            assert_eq!(admin.address.to_string(), expected);
+        }
+        assert_eq!(read(SECRET).unwrap().address.to_string(), "127.0.0.1:9090");
+    }
+
+    #[test]
+    fn errors_name_their_field_and_no_secret() {
+        for (fields, expected) in [
+            (r#""address": "localhost:81""#, "admin.address: must be an address and a port"),
+            (r#""address": ":81""#, "admin.address: must be an address and a port"),
+            (r#""address": "127.0.0.1:65536""#, "admin.address: must be an address and a port"),
+            (r#""address": "::1:81:""#, "admin.address: must be an address and a port"),
+            (r#""address": """#, "admin.address: must not be empty"),
+            (r#""address": 9090"#, "admin.address: must be a string, not a number"),
+            (r#""secret": 1"#, "admin.secret: must be a string, not a number"),
+            (r#""secret": """#, "admin.secret: must not be empty"),
+            (r#""secret": "0123456789abcde""#, "admin.secret: must have at least 16 bytes"),
+            (r#""secret": "0123456789 abcdef""#, "admin.secret: must be visible ASCII"),
+            (r#""secret": "0123456789abcdef\n""#, "admin.secret: must be visible ASCII"),
+            (r#""secret": "0123456789abcdefü""#, "admin.secret: must be visible ASCII"),
+            (
+                r#""secret": "$S3IS_NOT_SET""#,
+                "admin.secret: the environment variable S3IS_NOT_SET is not set",
+            ),
+            ("", "admin.secret: required"),
+            (r#""secrt": "x""#, "admin.secrt: unknown field, did you mean secret?"),
+        ] {
+            let got = read(fields).expect_err(fields);
+            assert!(got.starts_with(expected) && !got.contains("0123"), "{fields}: {got}");
+        }
+    }
+
+    #[test]
+    fn the_secret_is_not_shown() {
+        let shown = format!("{:?}", read(SECRET).unwrap());
+        assert!(!shown.contains("0123"), "{shown}");
+    }
+}

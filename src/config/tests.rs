@@ -126,7 +126,7 @@ fn top_level_errors_name_their_path() {
         ),
         (r#""limits": {"head_timout": 1}"#, "limits.head_timout: unknown field, did you mean head_timeout?"),
         (r#""limits": []"#, "limits: must be an object, not an array"),
-        (r#""admin": {}"#, "admin: this version does not act on this field yet"),
+        (r#""admin": {}"#, "admin.secret: required"),
     ] {
         let got = error(&minimal("", fields));
         assert!(got.starts_with(expected), "{fields}: {got}");

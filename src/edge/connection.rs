@@ -10,19 +10,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustls::ServerConfig;
-
 use super::access_log::{self, Line};
 use super::connections::Place;
+use super::forwarded::Client;
 use super::greeting::{self, Greeting};
 use super::images::Answer;
 use super::lifecycle::InFlight;
+use super::listener::Entrance;
 use super::request::{Head, LONGEST_HEAD, Method, Refusal, Request, parse};
 use super::response::{Date, Ending, Response};
 use super::site::Site;
 use super::socket::Socket;
 use super::stream::Stream;
-use super::{Edge, forwarded, routes};
+use super::{Edge, admin, forwarded, routes};
 
 /// A usual head fits; a longer one makes the buffer grow up to the limit.
 const USUAL_HEAD: usize = 2 << 10;
@@ -43,6 +43,17 @@ const FAREWELL_BYTES: usize = 256 << 10;
 const FIRST_REQUEST: Duration = Duration::from_millis(20);
 /// How many times it does.
 const BRIEF_WAITS: u32 = 2;
+
+/// What a connection was made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// A port or a socket for pictures, in plain HTTP.
+    Http,
+    /// The port for pictures behind TLS.
+    Https,
+    /// `admin.address`
+    Admin,
+}
 
 /// What may be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +106,7 @@ pub struct Connection {
     place: Place,
     /// The other end, or whom the PROXY header names; `None` on a Unix socket.
     peer: Option<IpAddr>,
-    secure: bool,
+    port: Port,
     head_timeout: Duration,
     idle_timeout: Duration,
     /// Whether the first bytes of a head have come, and its deadline runs.
@@ -138,31 +149,32 @@ struct Logged {
 }
 
 /// Reads what comes before the first request, on a thread, and serves the connection.
-pub fn greet(
-    mut socket: Socket,
-    peer: Option<IpAddr>,
-    tls: Option<&Arc<ServerConfig>>,
-    place: Place,
-    edge: &Arc<Edge>,
-) {
+pub fn greet(mut socket: Socket, peer: Option<IpAddr>, entrance: &Entrance, place: Place, edge: &Arc<Edge>) {
     let site = edge.site.get();
     let head_timeout = site.limits.head_timeout;
     let deadline = Instant::now() + head_timeout;
     socket.read_until(deadline);
     socket.write_until(deadline, head_timeout);
-    let greeted = match greeting::read(&mut socket, site.expects_proxy_header(peer), tls.is_some()) {
+    let is_admin = matches!(entrance, Entrance::Admin);
+    let tls = if let Entrance::Https(config) = entrance { Some(config) } else { None };
+    let expects_proxy_header = !is_admin && site.expects_proxy_header(peer);
+    let greeted = match greeting::read(&mut socket, expects_proxy_header, tls.is_some()) {
         Ok(greeted) => greeted,
         Err(error) => return greeting::log(peer, &error),
     };
     drop(site);
     let client = greeted.client.or(peer);
-    let secure = tls.is_some() && greeted.greeting == Greeting::Expected;
+    let port = match tls {
+        Some(_) if greeted.greeting == Greeting::Expected => Port::Https,
+        None if is_admin => Port::Admin,
+        _ => Port::Http,
+    };
     let stream = match (greeted.greeting, tls) {
         (Greeting::Expected, Some(config)) => Stream::handshaken(config, socket),
         _ => Ok(Stream::Plain(socket)),
     };
     let Ok(stream) = stream else { return };
-    let mut connection = Connection::new(stream, client, secure, place, &edge.site.get());
+    let mut connection = Connection::new(stream, client, port, place, &edge.site.get());
     if greeted.greeting == Greeting::PlainHttp {
         connection.refuse(greeting::plain_http_refusal(), &mut Scratch::new(), edge);
     }
@@ -185,14 +197,14 @@ fn serve_with(patience: Patience, mut connection: Box<Connection>, edge: &Arc<Ed
 
 impl Connection {
     /// A connection of which nothing has been read yet. It is idle from now on.
-    pub fn new(stream: Stream, peer: Option<IpAddr>, secure: bool, place: Place, site: &Site) -> Connection {
+    pub fn new(stream: Stream, peer: Option<IpAddr>, port: Port, place: Place, site: &Site) -> Connection {
         let now = Instant::now();
         place.idle(now);
         Connection {
             stream,
             place,
             peer,
-            secure,
+            port,
             head_timeout: site.limits.head_timeout,
             idle_timeout: site.limits.idle_timeout,
             in_head: false,
@@ -352,9 +364,18 @@ impl Connection {
         }
         let site = edge.site.get();
         (self.head_timeout, self.idle_timeout) = (site.limits.head_timeout, site.limits.idle_timeout);
-        let client = forwarded::client(request, self.peer, self.secure, &site.trusted_proxies);
         let may_wait = patience != Patience::Nothing;
-        let answer = routes::answer(request, client.secure, may_wait, &site, &edge.lifecycle);
+        let (client, answer) = match self.port {
+            Port::Admin => {
+                let client = Client { address: self.peer, secure: false };
+                (client, admin::answer(request, self.peer, may_wait, &site, &edge.lifecycle))
+            }
+            port => {
+                let secure = port == Port::Https;
+                let client = forwarded::client(request, self.peer, secure, &site.trusted_proxies);
+                (client, routes::answer(request, client.secure, may_wait, &site, &edge.lifecycle))
+            }
+        };
         let Some(answer) = answer else { return Ok(false) };
         let keep_alive = request.keep_alive && !edge.lifecycle.is_stopping() && !self.place.is_leaving();
         let ending =
@@ -416,7 +437,11 @@ impl Connection {
         self.place.busy(started);
         let site = edge.site.get();
         let answer = Answer { error: Some("bad_request"), ..Answer::plain(response) };
-        let ending = Ending { is_http_10: false, keep_alive: false, hsts: site.hsts.filter(|_| self.secure) };
+        let ending = Ending {
+            is_http_10: false,
+            keep_alive: false,
+            hsts: site.hsts.filter(|_| self.port == Port::Https),
+        };
         scratch.head.clear();
         let now = SystemTime::now();
         answer.response.write_head(&mut scratch.head, &mut scratch.date, now, ending);

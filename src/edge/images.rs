@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::error_images::ErrorImages;
 use super::picture::{self, Wish, common};
+use super::refreshes::Refreshes;
 use super::renderer::{Renderer, Trouble};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
@@ -74,19 +75,30 @@ impl Images {
         validator: Option<TokenValidator>,
         renderer: Renderer,
         keepers: &HashMap<PathBuf, Arc<Keeper>>,
+        refreshes: &Arc<Refreshes>,
     ) -> Images {
         let route = |handler: &Handler| (handler.route.clone(), Arc::new(Route::new(handler, keepers)));
         Images {
             validator,
             routes: config.handlers.iter().map(route).collect(),
             error_images: ErrorImages::new(config),
-            results: Arc::new(Results::new(config.memory_cache, renderer)),
+            results: Arc::new(Results::new(config.memory_cache, renderer, refreshes)),
         }
     }
 
     /// The renderer that makes the pictures.
     pub fn renderer(&self) -> &Renderer {
         self.results.renderer()
+    }
+
+    /// Forgets everything of such names that is held in memory.
+    pub fn forget(&self, is_touched: &dyn Fn(&Name) -> bool) {
+        self.results.forget(is_touched);
+    }
+
+    /// Makes a rendition whose original was refreshed. Whether it is there now.
+    pub fn render(&self, route: &str, name: &Name) -> bool {
+        self.routes.get(route).is_some_and(|route| self.results.render(route, name))
     }
 
     /// Answers a GET or HEAD. `None` if the renderer has to be waited for and that is not wanted.

@@ -17,7 +17,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustls::ServerConfig;
 
 use super::Edge;
-use super::connection::{self, Connection};
+use super::connection::{self, Connection, Port};
 use super::connections::Full;
 use super::response::{self, Date, Response};
 use super::socket::{Raw, Socket};
@@ -41,6 +41,19 @@ pub enum Endpoint {
     Https(Option<IpAddr>, u16),
     /// `http_socket`
     Unix(PathBuf),
+    /// `admin.address`
+    Admin(SocketAddr),
+}
+
+/// What comes in at an endpoint.
+#[derive(Clone, Debug)]
+pub enum Entrance {
+    /// Requests for pictures, in plain HTTP.
+    Http,
+    /// Requests for pictures behind TLS.
+    Https(Arc<ServerConfig>),
+    /// Orders from whoever runs the server. No proxy stands in front of it.
+    Admin,
 }
 
 /// An endpoint that is bound. Dropping it closes it.
@@ -70,7 +83,8 @@ impl Endpoint {
         let http = config.http_port.map(|port| Endpoint::Http(config.address, port));
         let https = config.https.as_ref().map(|https| Endpoint::Https(config.address, https.port));
         let unix = config.http_socket.clone().map(Endpoint::Unix);
-        http.into_iter().chain(https).chain(unix).collect()
+        let admin = config.admin.as_ref().map(|admin| Endpoint::Admin(admin.address));
+        http.into_iter().chain(https).chain(unix).chain(admin).collect()
     }
 
     fn file(&self) -> Option<(u64, u64)> {
@@ -83,6 +97,7 @@ impl Endpoint {
             Endpoint::Http(..) => "http_port",
             Endpoint::Https(..) => "https_port",
             Endpoint::Unix(_) => "http_socket",
+            Endpoint::Admin(_) => "admin.address",
         }
     }
 }
@@ -95,6 +110,7 @@ impl Listener {
                 bind_tcp(*address, *port).map(ListeningSocket::Tcp)
             }
             Endpoint::Unix(path) => bind_unix(path).map(ListeningSocket::Unix),
+            Endpoint::Admin(address) => TcpListener::bind(address).map(ListeningSocket::Tcp),
         };
         match socket {
             Ok(socket) => {
@@ -110,6 +126,7 @@ impl Listener {
     pub fn blocks(&self, other: &Endpoint) -> bool {
         match other {
             Endpoint::Http(_, port) | Endpoint::Https(_, port) => self.port() == Some(*port),
+            Endpoint::Admin(address) => self.port() == Some(address.port()),
             Endpoint::Unix(_) => self.file.is_some() && self.file == other.file(),
         }
     }
@@ -137,9 +154,15 @@ impl Listener {
     }
 
     /// Accepts on a thread of its own until this is dropped. `tls` is for an HTTPS endpoint.
-    pub fn start(&self, tls: Option<Arc<ServerConfig>>, edge: &Arc<Edge>) -> io::Result<()> {
+    pub fn start(&self, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) -> io::Result<()> {
+        let entrance = match (&self.endpoint, tls) {
+            (Endpoint::Admin(_), _) => Entrance::Admin,
+            (Endpoint::Https(..), Some(tls)) => Entrance::Https(Arc::clone(tls)),
+            (Endpoint::Https(..), None) => return Err(io::Error::other("there is no certificate")),
+            (Endpoint::Http(..) | Endpoint::Unix(_), _) => Entrance::Http,
+        };
         let (bound, edge) = (Arc::clone(&self.bound), Arc::clone(edge));
-        thread::Builder::new().name("accept".into()).spawn(move || accept(&bound, tls.as_ref(), &edge))?;
+        thread::Builder::new().name("accept".into()).spawn(move || accept(&bound, &entrance, &edge))?;
         Ok(())
     }
 }
@@ -165,7 +188,11 @@ impl Drop for Listener {
 /// The address as one would type it.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if matches!(self.endpoint, Endpoint::Https(..)) { "https" } else { "http" };
+        let scheme = match self.endpoint {
+            Endpoint::Https(..) => "https",
+            Endpoint::Admin(_) => "admin http",
+            Endpoint::Http(..) | Endpoint::Unix(_) => "http",
+        };
         match (&self.endpoint, self.address()) {
             (Endpoint::Unix(path), _) => write!(f, "{}", path.display()),
             (_, Some(address)) if address.ip().is_unspecified() => {
@@ -221,13 +248,14 @@ fn not_bound(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
     let what = match endpoint {
         Endpoint::Http(_, port) | Endpoint::Https(_, port) => port.to_string(),
         Endpoint::Unix(path) => path.display().to_string(),
+        Endpoint::Admin(address) => address.to_string(),
     };
     let message = match (error.kind(), endpoint) {
         (ErrorKind::AddrInUse, Endpoint::Unix(path)) if !is_socket(path) => {
             format!("{what} exists and is not a socket")
         }
         (ErrorKind::AddrInUse, _) => format!("{what} is already in use"),
-        (ErrorKind::PermissionDenied, Endpoint::Http(..) | Endpoint::Https(..)) => {
+        (ErrorKind::PermissionDenied, Endpoint::Http(..) | Endpoint::Https(..) | Endpoint::Admin(_)) => {
             format!("{what} needs root or the capability CAP_NET_BIND_SERVICE")
         }
         _ => format!("{what} can't be opened: {error}"),
@@ -251,12 +279,12 @@ impl Bound {
     }
 }
 
-fn accept(bound: &Bound, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) {
+fn accept(bound: &Bound, entrance: &Entrance, edge: &Arc<Edge>) {
     let complaint = OnceAMinute::default();
     loop {
         match bound.accept() {
             // What was accepted is served to its end. What the kernel holds when the listener closes is reset.
-            Ok((raw, peer)) => start(Arc::new(raw), peer, tls, edge),
+            Ok((raw, peer)) => start(Arc::new(raw), peer, entrance, edge),
             Err(_) if bound.closed.load(Ordering::SeqCst) => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -274,10 +302,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
 }
 
-fn start(raw: Arc<Raw>, peer: Option<IpAddr>, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) {
+fn start(raw: Arc<Raw>, peer: Option<IpAddr>, entrance: &Entrance, edge: &Arc<Edge>) {
     static COMPLAINT: OnceAMinute = OnceAMinute::new();
     let site = edge.site.get();
-    let counted = peer.filter(|_| !site.trusted_proxies.contains(peer));
+    let is_admin = matches!(entrance, Entrance::Admin);
+    let counted = peer.filter(|_| is_admin || !site.trusted_proxies.contains(peer));
     let place = match edge.connections.admit(&raw, counted, &site.limits) {
         Ok(place) => place,
         Err(full) => {
@@ -288,24 +317,30 @@ fn start(raw: Arc<Raw>, peer: Option<IpAddr>, tls: Option<&Arc<ServerConfig>>, e
                     site.limits.connections_per_address
                 ));
             }
-            return refuse(raw, full, tls.is_some());
+            return refuse(raw, full, entrance);
         }
     };
     let Ok(socket) = Socket::new(raw) else { return };
-    if tls.is_none() && !site.expects_proxy_header(peer) && !site.needs_threads {
+    let waits = match entrance {
+        Entrance::Http => site.expects_proxy_header(peer),
+        Entrance::Https(_) => true,
+        Entrance::Admin => false,
+    };
+    if !waits && !site.needs_threads {
         // Nothing has to be waited for before the first request.
-        let connection = Connection::new(Stream::Plain(socket), peer, false, place, &site);
+        let comes_by = if is_admin { Port::Admin } else { Port::Http };
+        let connection = Connection::new(Stream::Plain(socket), peer, comes_by, place, &site);
         return edge.pollers.park(Box::new(connection));
     }
     drop(site);
-    let tls = tls.cloned();
-    edge.spawn(move |edge| connection::greet(socket, peer, tls.as_ref(), place, edge));
+    let entrance = entrance.clone();
+    edge.spawn(move |edge| connection::greet(socket, peer, &entrance, place, edge));
 }
 
 /// Says 503 on a plain connection if that is possible without waiting; TLS is just closed.
-fn refuse(raw: Arc<Raw>, full: Full, secure: bool) {
+fn refuse(raw: Arc<Raw>, full: Full, entrance: &Entrance) {
     let Ok(mut socket) = Socket::new(raw) else { return };
-    if secure {
+    if matches!(entrance, Entrance::Https(_)) {
         return;
     }
     let sentence = match full {

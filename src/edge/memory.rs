@@ -171,6 +171,17 @@ impl Memory {
         }
     }
 
+    /// Forgets every result of such a name.
+    pub fn forget_all(&self, is_touched: &dyn Fn(&Name) -> bool) {
+        // Hits go on while all names are looked at.
+        let touched: Vec<_> = {
+            let entries = self.read();
+            let touched = entries.by_name.iter().filter(|(name, _)| is_touched(name));
+            touched.map(|(name, kept)| (Arc::clone(name), Arc::clone(&kept.hot))).collect()
+        };
+        touched.iter().for_each(|(name, hot)| self.forget_this(name, hot));
+    }
+
     /// Unless it has been replaced by a newer one.
     fn forget_this(&self, name: &Name, stale: &Arc<Hot>) {
         let mut entries = self.write();
@@ -319,6 +330,17 @@ mod tests {
         // Those that came again last go last, wherever they had been in the ring before.
         (10..15).for_each(|number| room.put(number));
         assert!((0..5).all(|number| room.has(number)) && !(5..10).any(|number| room.has(number)));
+    }
+
+    #[test]
+    fn what_is_refreshed_goes_and_gives_its_room_back() {
+        let room = room(300);
+        (0..300).for_each(|number| room.put(number));
+        room.memory.forget_all(&|name| name.key.len() == 3);
+        assert!(room.has(0) && room.has(99) && !room.has(100) && !room.has(299));
+        let entries = room.memory.read();
+        assert_eq!((entries.by_name.len(), entries.bytes), (100, 100 * (LENGTH + OVERHEAD)));
+        assert!(entries.ring.len() <= 2 * 100 + FORGOTTEN);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The edge: owns every byte of every client. It decodes no picture and talks to no origin.
 
 mod access_log;
+mod admin;
 mod conditional;
 mod connection;
 mod connections;
@@ -15,6 +16,8 @@ mod picture;
 mod poller;
 mod privileges;
 mod proxy_protocol;
+mod refresh;
+mod refreshes;
 mod renderer;
 mod request;
 mod response;

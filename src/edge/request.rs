@@ -20,6 +20,10 @@ pub enum Method {
     Get,
     /// `HEAD`
     Head,
+    /// `POST`, which only the admin listener answers.
+    Post,
+    /// `DELETE`, which only the admin listener answers.
+    Delete,
     /// Everything else, which is answered 405.
     Other,
 }
@@ -103,6 +107,8 @@ pub fn parse(buffer: &[u8]) -> Result<Head<'_>, Refusal> {
         method: match method_name {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
+            "POST" => Method::Post,
+            "DELETE" => Method::Delete,
             _ => Method::Other,
         },
         method_name,

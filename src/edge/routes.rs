@@ -18,7 +18,7 @@ pub fn answer(
     site: &Site,
     lifecycle: &Lifecycle,
 ) -> Option<Answer> {
-    if request.method == Method::Other {
+    if !matches!(request.method, Method::Get | Method::Head) {
         let response = Response::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD");
         return Some(Answer::plain(response));
     }
@@ -32,7 +32,7 @@ pub fn answer(
 }
 
 /// 503 tells a load balancer to send no more, while what it has sent is still answered.
-fn health(lifecycle: &Lifecycle) -> Response {
+pub fn health(lifecycle: &Lifecycle) -> Response {
     if lifecycle.is_stopping() { Response::text(503, "stopping") } else { Response::text(200, "ok") }
 }
 

@@ -13,6 +13,7 @@ use signal_hook::iterator::Signals;
 use super::connections::Connections;
 use super::listener::{Endpoint, Listener};
 use super::poller::Pollers;
+use super::refreshes::Refreshes;
 use super::renderer::{PrivateFolder, Renderer};
 use super::site::{CurrentSite, Site};
 use super::store::Keepers;
@@ -41,6 +42,8 @@ struct Server<'l> {
     /// Of every renderer that may still be there, those of former configurations too.
     folders: Vec<Arc<PrivateFolder>>,
     keepers: Keepers,
+    /// A refresh holds through a reload.
+    refreshes: Arc<Refreshes>,
 }
 
 /// Serves until SIGTERM or SIGINT and returns the exit status.
@@ -69,8 +72,9 @@ impl<'l> Server<'l> {
         outlet::start()?;
         let signals = signals()?;
         raise_file_limit();
-        let keepers = Keepers::default();
-        let site = Site::new(config, validator, renderer(config, text)?, https_port(&listeners), &keepers);
+        let (keepers, refreshes) = (Keepers::default(), Arc::default());
+        let https_port = https_port(&listeners);
+        let site = Site::new(config, validator, renderer(config, text)?, https_port, &keepers, &refreshes);
         let edge = Arc::new(Edge {
             site: CurrentSite::new(site),
             lifecycle: Arc::default(),
@@ -80,7 +84,7 @@ impl<'l> Server<'l> {
         edge.pollers.start(&edge)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
         let (user, folders) = (config.user.clone(), vec![folder(&edge)]);
-        let server = Server { load, validator, edge, listeners, tls, user, folders, keepers };
+        let server = Server { load, validator, edge, listeners, tls, user, folders, keepers, refreshes };
         for listener in &server.listeners {
             server.open(listener)?;
         }
@@ -88,9 +92,7 @@ impl<'l> Server<'l> {
     }
 
     fn open(&self, listener: &Listener) -> io::Result<()> {
-        let is_https = matches!(listener.endpoint(), Endpoint::Https(..));
-        let tls = self.tls.as_ref().filter(|_| is_https).map(|tls| Arc::clone(tls.config()));
-        listener.start(tls, &self.edge)?;
+        listener.start(self.tls.as_ref().map(|tls| tls.config()), &self.edge)?;
         say!("listening on {listener}");
         Ok(())
     }
@@ -133,9 +135,9 @@ impl<'l> Server<'l> {
         }
         let kept = self.listeners.iter().filter(|listener| wanted.contains(listener.endpoint()));
         let https_port = https_port(kept.chain(&added));
-        let old =
-            self.edge.site.replace(Site::new(&config, self.validator, renderer, https_port, &self.keepers));
-        drop(old);
+        let (keepers, refreshes) = (&self.keepers, &self.refreshes);
+        let site = Site::new(&config, self.validator, renderer, https_port, keepers, refreshes);
+        drop(self.edge.site.replace(site));
         // Whose renderers are gone has removed its folder.
         self.folders.retain(|folder| Arc::strong_count(folder) > 1);
         self.folders.push(folder(&self.edge));

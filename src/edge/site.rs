@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::admin::Secret;
 use super::images::Images;
+use super::refresh::Refresher;
+use super::refreshes::Refreshes;
 use super::renderer::Renderer;
 use super::store::Keepers;
 use crate::TokenValidator;
@@ -26,6 +29,10 @@ pub struct Site {
     pub trusted_proxies: TrustedProxies,
     /// A token check that is not ours may take its time, so that each connection gets a thread of its own.
     pub needs_threads: bool,
+    /// Refreshes what is cached.
+    pub refresher: Refresher,
+    /// Who may use the admin listener; `None` is nobody.
+    pub admin: Option<Secret>,
     proxy_protocol: bool,
 }
 
@@ -37,16 +44,21 @@ impl Site {
         renderer: Renderer,
         https_port: Option<u16>,
         keepers: &Keepers,
+        refreshes: &Arc<Refreshes>,
     ) -> Site {
+        refreshes.outlast(renderer.longest_ask());
+        let keepers = keepers.of(config);
         let strict = config.https.as_ref().is_some_and(|https| https.strict);
         Site {
-            images: Images::new(config, validator, renderer, &keepers.of(config)),
+            images: Images::new(config, validator, renderer, &keepers, refreshes),
             limits: config.limits.clone(),
             access_log: config.access_log,
             https_redirect: https_port.filter(|_| strict),
             hsts: config.https.as_ref().and_then(|https| https.hsts),
             needs_threads: validator.is_some(),
             trusted_proxies: config.trusted_proxies.clone(),
+            refresher: Refresher::new(config, &keepers, refreshes),
+            admin: config.admin.as_ref().map(|admin| Secret::new(&admin.secret)),
             proxy_protocol: config.proxy_protocol,
         }
     }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::{Folder, Out, Refusal, entries, shown, size};
 use crate::cache::{
-    Found, Inspected, LAYOUT, ORIGINAL, OnDisk, PurgeMark, inspect, is_damage, source, source_folder, walk,
+    Found, Inspected, LAYOUT, ORIGINAL, OnDisk, PurgeMark, entries_of, inspect, is_damage, source,
+    source_folder, walk,
 };
 use crate::config::{Config, Handler};
 use crate::key;
@@ -108,26 +109,19 @@ impl Tally {
     }
 
     fn key(&mut self, folder: &Folder, handler: &Handler, key: &str, out: &mut Out) {
-        let place = source_folder(&folder.path.join(LAYOUT), source(&handler.identity(), key));
-        let found = match fs::read_dir(&place) {
-            Ok(found) => found,
-            Err(error) if error.kind() == ErrorKind::NotFound => return,
-            Err(error) => return self.failure(&place, &error),
+        let source = source(&handler.identity(), key);
+        let entries = match entries_of(&folder.path, source) {
+            Ok(entries) => entries,
+            Err(error) => return self.failure(&source_folder(&folder.path.join(LAYOUT), source), &error),
         };
-        for file in found {
-            match file.and_then(|file| OnDisk::at(&file.path())) {
-                Ok(Some(entry)) => {
-                    // Its path alone says whose it is, so a damaged one goes as well.
-                    let title = match inspect(&entry.path) {
-                        Ok(Some(found)) => title(handler, &found),
-                        _ => shown(&entry.path),
-                    };
-                    if self.remove(&entry) {
-                        out.line(format_args!("{title}"));
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => self.failure(&place, &error),
+        for entry in entries {
+            // Its path alone says whose it is, so a damaged one goes as well.
+            let title = match inspect(&entry.path) {
+                Ok(Some(found)) => title(handler, &found),
+                _ => shown(&entry.path),
+            };
+            if self.remove(&entry) {
+                out.line(format_args!("{title}"));
             }
         }
     }

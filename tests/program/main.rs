@@ -1,6 +1,7 @@
 //! The contract, held against the whole program: each test starts the real binary with a configuration of its
 //! own and talks to it as a client does. The origins are servers in this process.
 
+mod admin;
 mod answers;
 mod bounds;
 mod cache;
@@ -23,6 +24,7 @@ mod memory;
 mod options;
 mod originals;
 mod proxies;
+mod refresh;
 mod reload;
 mod renderer;
 mod replacement;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::cache::{EntryId, Name};
 use crate::error::{Code, Failure};
 
 /// How many keys are remembered before those whose time has come, or else all, are forgotten.
@@ -15,6 +16,8 @@ pub struct Missing(Mutex<HashMap<[u8; 16], Remembered>>);
 
 #[derive(Debug)]
 struct Remembered {
+    /// One of those that have this key.
+    name: Name,
     until: Instant,
     failure: Failure,
 }
@@ -22,7 +25,7 @@ struct Remembered {
 impl Missing {
     /// Remembers that the origin has no such key, or does not show it. Any other failure may be over by the next
     /// request, and is not remembered.
-    pub fn remember(&self, source: [u8; 16], failure: &Failure, time: Duration) {
+    pub fn remember(&self, name: &Name, failure: &Failure, time: Duration) {
         if time.is_zero() || !matches!(failure.code, Code::NotFound | Code::NotShown) {
             return;
         }
@@ -35,12 +38,17 @@ impl Missing {
         if all.len() >= MOST {
             all.clear();
         }
-        all.insert(source, Remembered { until, failure: failure.clone() });
+        let (name, failure) = (name.clone(), failure.clone());
+        all.insert(EntryId::of(&name).source, Remembered { name, until, failure });
     }
 
     /// Why there is no picture of this key, if that is known.
-    pub fn find(&self, source: [u8; 16]) -> Option<Failure> {
+    pub fn find(&self, name: &Name) -> Option<Failure> {
         let mut all = self.lock();
+        if all.is_empty() {
+            return None;
+        }
+        let source = EntryId::of(name).source;
         let remembered = all.get(&source)?;
         if remembered.until > Instant::now() {
             return Some(remembered.failure.clone());
@@ -49,14 +57,9 @@ impl Missing {
         None
     }
 
-    /// Forgets one key.
-    pub fn forget(&self, source: [u8; 16]) {
-        self.lock().remove(&source);
-    }
-
-    /// Forgets all keys.
-    pub fn forget_all(&self) {
-        self.lock().clear();
+    /// Forgets every key that such names have.
+    pub fn forget(&self, is_touched: &dyn Fn(&Name) -> bool) {
+        self.lock().retain(|_, remembered| !is_touched(&remembered.name));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Remembered>> {
@@ -70,8 +73,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn key(number: usize) -> [u8; 16] {
-        (number as u128).to_le_bytes()
+    fn key(number: usize) -> Name {
+        Name { handler: "h".into(), key: number.to_string(), options: String::new() }
     }
 
     fn failed(code: Code) -> Failure {
@@ -81,29 +84,29 @@ mod tests {
     #[test]
     fn what_is_not_there_is_remembered_for_its_time_and_failures_are_not() {
         let missing = Missing::default();
-        missing.remember(key(1), &failed(Code::NotFound), LONG);
-        missing.remember(key(2), &failed(Code::NotShown), LONG);
-        missing.remember(key(3), &failed(Code::NotFound), Duration::ZERO);
-        missing.remember(key(4), &failed(Code::NotFound), Duration::from_nanos(1));
+        missing.remember(&key(1), &failed(Code::NotFound), LONG);
+        missing.remember(&key(2), &failed(Code::NotShown), LONG);
+        missing.remember(&key(3), &failed(Code::NotFound), Duration::ZERO);
+        missing.remember(&key(4), &failed(Code::NotFound), Duration::from_nanos(1));
         for (number, code) in [Code::OriginTimeout, Code::OriginError, Code::CorruptImage].iter().enumerate()
         {
-            missing.remember(key(10 + number), &failed(*code), LONG);
+            missing.remember(&key(10 + number), &failed(*code), LONG);
         }
         std::thread::sleep(Duration::from_millis(1));
-        let found: Vec<usize> = (0..20).filter(|number| missing.find(key(*number)).is_some()).collect();
+        let found: Vec<usize> = (0..20).filter(|number| missing.find(&key(*number)).is_some()).collect();
         assert_eq!(found, [1, 2]);
-        assert_eq!(missing.find(key(1)), Some(failed(Code::NotFound)));
-        missing.forget(key(1));
-        assert_eq!(missing.find(key(1)), None);
+        assert_eq!(missing.find(&key(1)), Some(failed(Code::NotFound)));
+        missing.forget(&|name| name.key == "1");
+        assert!(missing.find(&key(1)).is_none() && missing.find(&key(2)).is_some());
     }
 
     #[test]
     fn a_flood_of_keys_is_bounded() {
         let missing = Missing::default();
         for number in 0..3 * MOST {
-            missing.remember(key(number), &failed(Code::NotFound), LONG);
+            missing.remember(&key(number), &failed(Code::NotFound), LONG);
             assert!(missing.lock().len() <= MOST);
         }
-        assert!(missing.find(key(3 * MOST - 1)).is_some());
+        assert!(missing.find(&key(3 * MOST - 1)).is_some());
     }
 }

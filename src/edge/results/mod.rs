@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::memory::{Hot, Memory};
 use super::picture;
+use super::refreshes::Refreshes;
 use super::renderer::{Renderer, Trouble, Wanted};
 use super::store::{Keeper, OriginalsKeeper};
 use crate::cache::{self, DiskCache, Entry, EntryId, Freshness, Name, Need, Picture, unix_milliseconds};
@@ -114,6 +115,7 @@ pub struct Results {
     patience: Duration,
     missing: Missing,
     renewals: Arc<Renewals>,
+    refreshes: Arc<Refreshes>,
 }
 
 impl Route {
@@ -164,7 +166,7 @@ impl Got<'_> {
 
 impl Results {
     /// Nothing in memory yet.
-    pub fn new(memory_bytes: u64, renderer: Renderer) -> Results {
+    pub fn new(memory_bytes: u64, renderer: Renderer, refreshes: &Arc<Refreshes>) -> Results {
         Results {
             memory: Memory::new(memory_bytes),
             flights: Flights::new(),
@@ -172,6 +174,7 @@ impl Results {
             renderer,
             missing: Missing::default(),
             renewals: Arc::default(),
+            refreshes: Arc::clone(refreshes),
         }
     }
 
@@ -230,7 +233,7 @@ impl Results {
         may_wait: bool,
         spare: Option<Found<'r>>,
     ) -> Option<Result<Found<'r>, Missed>> {
-        if let Some(failure) = self.missing.find(EntryId::of(name).source) {
+        if let Some(failure) = self.missing.find(name) {
             let trouble = Trouble::Failure(failure);
             let stale = spare.filter(|_| may_serve_stale(&trouble));
             return Some(stale.ok_or(Missed { trouble, is_known: true }));
@@ -282,6 +285,8 @@ impl Results {
         }
         let entry = disk.find(name, need)?;
         if entry.stored() <= not_before {
+            // It was written by someone who had asked before a refresh, and the log will not hide it for ever.
+            self.drop_entry(route, name);
             return None;
         }
         let freshness = entry.freshness(now);
@@ -350,9 +355,9 @@ impl Results {
                 route.outage.note(Some(failure.code), Instant::now());
                 // A refresh meanwhile wants the origin to be asked again.
                 if self.not_before(name) == not_before {
-                    self.missing.remember(id.source, &failure, route.handler.negative_cache_time);
+                    self.missing.remember(name, &failure, route.handler.negative_cache_time);
                 }
-                if failure.code == Code::NotFound {
+                if failure.code == Code::NotFound || self.not_before(name) > not_before {
                     self.drop_entry(route, name);
                 }
                 return Err(Trouble::Failure(failure));
@@ -379,14 +384,35 @@ impl Results {
         {
             route.complaint.line(format_args!("cache: an old picture can't be removed: {error}"));
         }
+        if let Err(error) = route.originals.drop_entry(&name.key) {
+            route.complaint.line(format_args!("cache: an old original can't be removed: {error}"));
+        }
         if let Some(keeper) = &route.keeper {
             keeper.removed(id);
         }
         self.memory.forget(name);
     }
 
+    /// Forgets everything of such names that is held in memory. A refresh calls this, and it has to reach whatever
+    /// remembers something about a key.
+    pub fn forget(&self, is_touched: &dyn Fn(&Name) -> bool) {
+        self.memory.forget_all(is_touched);
+        self.missing.forget(is_touched);
+    }
+
+    /// Makes a rendition whose original was refreshed, as a request for it would. Whether it is there now.
+    pub fn render(&self, route: &Route, name: &Name) -> bool {
+        match self.make(route, name, self.not_before(name)) {
+            Ok(_) => true,
+            Err(trouble) => {
+                route.complain(name, &trouble);
+                false
+            }
+        }
+    }
+
     /// What the origin said before this is not good enough for this name, in milliseconds since 1970.
-    fn not_before(&self, _name: &Name) -> u64 {
-        0
+    fn not_before(&self, name: &Name) -> u64 {
+        self.refreshes.not_before(name)
     }
 }

@@ -150,9 +150,14 @@ impl Keeper {
         }
     }
 
-    /// The entry was removed.
+    /// The entry was removed by somebody else.
     pub fn removed(&self, id: EntryId) {
         self.index.remove(id);
+    }
+
+    /// When the entry was last asked for, in ticks of a clock of its own.
+    pub fn last_use(&self, id: EntryId) -> Option<u32> {
+        self.index.last_use(id)
     }
 
     /// What tells the folder from one that is made anew in its place, which often gets the same inode.
