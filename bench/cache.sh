@@ -47,7 +47,7 @@ for ((round = 0; round < ROUNDS; round++)); do
     start_edge storm http
     line=$("$TOOL" storm 127.0.0.1:18300 500 50)
     total=$(curl -sf http://127.0.0.1:18309/count)
-    echo "$line $((total - gets)) $(stats 18300 .renderer.answers)" >>"$work/storm"
+    echo "$line $((total - gets)) $(stats 18300 .rendered)" >>"$work/storm"
     gets=$total
     end "$started"
 done

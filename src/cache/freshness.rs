@@ -96,8 +96,8 @@ fn milliseconds(time: Duration) -> u64 {
 
 /// The hashes of a name are as good as dice, and fall the same way in every process.
 fn early(id: EntryId, time: u64) -> u64 {
-    let dice = u64::from(id.source[15] ^ id.options[15]) << 8 | u64::from(id.source[14] ^ id.options[14]);
-    time - u64::try_from(u128::from(time / JITTER) * u128::from(dice) >> 16).unwrap_or_default()
+    let dice = (u64::from(id.source[15] ^ id.options[15]) << 8) | u64::from(id.source[14] ^ id.options[14]);
+    time - u64::try_from((u128::from(time / JITTER) * u128::from(dice)) >> 16).unwrap_or_default()
 }
 
 #[cfg(test)]

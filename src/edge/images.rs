@@ -11,7 +11,7 @@ use super::refreshes::Refreshes;
 use super::renderer::{Renderer, Trouble};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
-use super::results::{Missed, Results, Route, Source};
+use super::results::{Counts, Missed, Results, Route, Source};
 use super::store::Keeper;
 use crate::TokenValidator;
 use crate::cache::{Name, Need};
@@ -89,6 +89,11 @@ impl Images {
     /// The renderer that makes the pictures.
     pub fn renderer(&self) -> &Renderer {
         self.results.renderer()
+    }
+
+    /// What the renderer was asked for.
+    pub fn counts(&self) -> &Counts {
+        self.results.counts()
     }
 
     /// Forgets everything of such names that is held in memory.

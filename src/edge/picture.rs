@@ -30,7 +30,7 @@ pub struct Wish<'r> {
 pub fn response(wish: Wish, found: Found) -> Option<Response> {
     let response = match found.got {
         Got::Hot(hot) => from_memory(wish, &hot),
-        Got::Entry(entry) => from_disk(wish, entry)?,
+        Got::Entry(entry) => from_disk(wish, *entry)?,
         Got::Picture(picture) => fresh(wish, picture),
     };
     // RFC 9111 §5.1

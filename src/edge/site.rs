@@ -1,6 +1,8 @@
 //! What a configuration makes of requests: everything that a reload replaces at once.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::admin::Secret;
@@ -8,7 +10,7 @@ use super::images::Images;
 use super::refresh::Refresher;
 use super::refreshes::Refreshes;
 use super::renderer::Renderer;
-use super::store::Keepers;
+use super::store::{Keeper, Keepers};
 use crate::TokenValidator;
 use crate::config::{Config, Limits, TrustedProxies};
 
@@ -29,6 +31,8 @@ pub struct Site {
     pub trusted_proxies: TrustedProxies,
     /// A token check that is not ours may take its time, so that each connection gets a thread of its own.
     pub needs_threads: bool,
+    /// Who keeps the cache folders within their bounds.
+    pub keepers: HashMap<PathBuf, Arc<Keeper>>,
     /// Refreshes what is cached.
     pub refresher: Refresher,
     /// Who may use the admin listener; `None` is nobody.
@@ -58,6 +62,7 @@ impl Site {
             needs_threads: validator.is_some(),
             trusted_proxies: config.trusted_proxies.clone(),
             refresher: Refresher::new(config, &keepers, refreshes),
+            keepers,
             admin: config.admin.as_ref().map(|admin| Secret::new(&admin.secret)),
             proxy_protocol: config.proxy_protocol,
         }

@@ -8,11 +8,16 @@ const REFRESH: &str = "/-/refresh/";
 /// Whether the server lives.
 const HEALTH: &str = "/-/health";
 
+/// What there is and what was done.
+const STATS: &str = "/-/stats";
+
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// `GET /-/health`
     Health,
+    /// `GET /-/stats`
+    Stats,
     /// Something is refreshed.
     Refresh(Refresh),
 }
@@ -57,11 +62,13 @@ impl Command {
     /// Reads it from method, path and query.
     pub fn of(request: &Request) -> Result<Command, Refused> {
         let path = request.path();
-        if path == HEALTH {
-            return match request.method {
-                Method::Get | Method::Head => Ok(Command::Health),
-                _ => Err(other_method("GET, HEAD", "only GET and HEAD are answered here")),
-            };
+        for (known, command) in [(HEALTH, Command::Health), (STATS, Command::Stats)] {
+            if path == known {
+                return match request.method {
+                    Method::Get | Method::Head => Ok(command),
+                    _ => Err(other_method("GET, HEAD", "only GET and HEAD are answered here")),
+                };
+            }
         }
         let Some(rest) = path.strip_prefix(REFRESH).filter(|rest| rest.contains('/')) else {
             return Err(refused(404, "nothing is done at this path: it is /-/refresh/{handler}/{key}"));
@@ -155,6 +162,7 @@ mod tests {
             ("DELETE /-/refresh/h//", prefix("/")),
             ("GET /-/health", Ok(Command::Health)),
             ("HEAD /-/health", Ok(Command::Health)),
+            ("GET /-/stats", Ok(Command::Stats)),
         ] {
             assert_eq!(command(line), expected, "{line}");
         }
@@ -178,6 +186,7 @@ mod tests {
             ("DELETE /-/refresh/h/a/?render=1", 400, None),
             (&long, 400, None),
             (&long_prefix, 400, None),
+            ("POST /-/stats", 405, Some("GET, HEAD")),
             ("POST /-/refresh/h/", 405, Some("DELETE")),
             ("DELETE /-/refresh/h/a", 405, Some("POST")),
             ("GET /-/refresh/h/a", 405, Some("POST")),

@@ -8,6 +8,7 @@ mod secret;
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
@@ -19,6 +20,7 @@ use super::lifecycle::Lifecycle;
 use super::refresh::{Dropped, Rendered};
 use super::request::Request;
 use super::response::{Body, Response};
+use super::results::Counts;
 use super::routes;
 use super::site::Site;
 use crate::report::{OnceAMinute, say};
@@ -38,8 +40,26 @@ pub fn answer(
     match Command::of(request) {
         Err(refused) => Some(refusal(&refused)),
         Ok(Command::Health) => Some(Answer::plain(routes::health(lifecycle))),
+        Ok(Command::Stats) => Some(Answer::plain(json(200, &stats(site)))),
         Ok(Command::Refresh(refresh)) => may_wait.then(|| obey(&refresh, site)),
     }
+}
+
+/// What the renderer was asked for since the start or the last reload, and what is known of the cache folders: all of
+/// them only once they have been gone through.
+fn stats(site: &Site) -> Value {
+    let Counts { rendered, renewed, failed } = site.images.counts();
+    let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let caches = site.keepers.iter().map(|(path, keeper)| {
+        let (entries, bytes) = keeper.known();
+        json!({"path": path.to_string_lossy(), "entries": entries, "bytes": bytes})
+    });
+    json!({
+        "rendered": count(rendered),
+        "renewed": count(renewed),
+        "failed": count(failed),
+        "caches": caches.collect::<Vec<_>>(),
+    })
 }
 
 fn obey(refresh: &Refresh, site: &Site) -> Answer {

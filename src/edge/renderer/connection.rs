@@ -128,7 +128,10 @@ impl Connection {
         let Wanted { target, not_before } = wanted;
         let field = |name, number| format!("{name}: {number}\r\n");
         let ticket = ticket.map(|number| field(wire::TICKET_HEADER, number)).unwrap_or_default();
-        let bound = (not_before > 0).then(|| field(wire::NOT_BEFORE_HEADER, not_before)).unwrap_or_default();
+        let bound = match not_before {
+            0 => String::new(),
+            bound => field(wire::NOT_BEFORE_HEADER, bound),
+        };
         let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{ticket}{bound}\r\n");
         self.stream.write_all(request.as_bytes()).map_err(|error| Lost::NotSent(timed_out(error)))?;
 

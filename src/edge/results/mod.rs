@@ -7,6 +7,7 @@ mod renewals;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -90,7 +91,7 @@ pub enum Got<'r> {
     /// In memory, with the header fields of its answers.
     Hot(Arc<Hot>),
     /// On disk, too large for memory.
-    Entry(Entry<'r>),
+    Entry(Box<Entry<'r>>),
     /// It has just been made.
     Picture(Arc<Picture>),
 }
@@ -116,6 +117,18 @@ pub struct Results {
     missing: Missing,
     renewals: Arc<Renewals>,
     refreshes: Arc<Refreshes>,
+    counts: Counts,
+}
+
+/// What the renderer was asked for, since the start or the last reload.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Pictures that were made.
+    pub rendered: AtomicU64,
+    /// Entries whose origins said that they are right still.
+    pub renewed: AtomicU64,
+    /// Pictures that there was none of, for whatever reason.
+    pub failed: AtomicU64,
 }
 
 impl Route {
@@ -175,7 +188,13 @@ impl Results {
             missing: Missing::default(),
             renewals: Arc::default(),
             refreshes: Arc::clone(refreshes),
+            counts: Counts::default(),
         }
+    }
+
+    /// What the renderer was asked for.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// What makes the pictures.
@@ -295,7 +314,7 @@ impl Results {
         }
         let is_small = usize::try_from(entry.length()).is_ok_and(|length| self.memory.takes(length));
         if !is_small || freshness == Freshness::Useless {
-            return Some((Got::Entry(entry), freshness));
+            return Some((Got::Entry(Box::new(entry)), freshness));
         }
         let witness = entry.witness();
         let picture = Arc::new(entry.read()?);
@@ -352,6 +371,7 @@ impl Results {
             Ok(made) => made,
             Err(Trouble::Overloaded) => return Err(Trouble::Overloaded),
             Err(Trouble::Failure(failure)) => {
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
                 route.outage.note(Some(failure.code), Instant::now());
                 // A refresh meanwhile wants the origin to be asked again.
                 if self.not_before(name) == not_before {
@@ -363,6 +383,8 @@ impl Results {
                 return Err(Trouble::Failure(failure));
             }
         };
+        let count = if made.renewed { &self.counts.renewed } else { &self.counts.rendered };
+        count.fetch_add(1, Ordering::Relaxed);
         route.outage.note(None, Instant::now());
         route.originals.note(&name.key, made.original);
         if let (Some(keeper), Some(bytes)) = (&route.keeper, made.stored) {

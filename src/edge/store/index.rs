@@ -69,7 +69,6 @@ impl Index {
     }
 
     /// How many entries are known.
-    #[cfg(test)]
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
     }

@@ -155,6 +155,11 @@ impl Keeper {
         self.index.remove(id);
     }
 
+    /// How many entries are known, and how many bytes of the disk they take.
+    pub fn known(&self) -> (u64, u64) {
+        (self.index.entries(), self.index.bytes())
+    }
+
     /// When the entry was last asked for, in ticks of a clock of its own.
     pub fn last_use(&self, id: EntryId) -> Option<u32> {
         self.index.last_use(id)
