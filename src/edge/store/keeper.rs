@@ -230,9 +230,12 @@ fn run(keeper: &Weak<Keeper>) {
     loop {
         let Some(keeper) = keeper.upgrade() else { return };
         let now = keeper.folder();
-        if now != folder && folder.is_some() {
-            // It was deleted, and perhaps made again: nothing of what we know is there.
-            keeper.index.clear();
+        if now != folder {
+            // It was deleted, and perhaps made again: nothing of what we know is there. Even where it was not there when
+            // it was last looked at, it may have been made and deleted and made again since.
+            if folder.is_some() {
+                keeper.index.clear();
+            }
             walked = None;
         }
         folder = now;
