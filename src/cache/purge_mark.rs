@@ -27,3 +27,27 @@ impl PurgeMark {
         File::create_new(&path).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    #[test]
+    fn each_mark_is_another_and_no_link_is_followed() {
+        let folder = TempDir::new().unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, b"precious").unwrap();
+        std::os::unix::fs::symlink(&victim, folder.path().join(NAME)).unwrap();
+        let mut before = PurgeMark::of(folder.path());
+        for _ in 0..3 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            PurgeMark::renew(folder.path()).unwrap();
+            let mark = PurgeMark::of(folder.path());
+            assert!(mark.is_some() && mark != before);
+            before = mark;
+        }
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(PurgeMark::of(&folder.path().join("nowhere")), None);
+    }
+}

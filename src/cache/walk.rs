@@ -175,4 +175,32 @@ mod tests {
         ];
         assert_eq!(others, expected);
     }
+
+    #[test]
+    fn what_a_link_leads_to_is_somebody_elses() {
+        let (folder, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let name = Name { handler: "h".into(), key: "k".into(), options: String::new() };
+        let picture = Picture::new(vec![1; 50], Format::Png, None);
+        DiskCache::new(other.path(), CacheTime::Forever)
+            .store(&name, &picture, None, SystemTime::now())
+            .unwrap();
+        let theirs = EntryId::of(&name).path(&other.path().join(VERSION));
+        let ours = EntryId::of(&name).path(&folder.path().join(VERSION));
+        // The entry itself and each folder above it, one after the other.
+        for level in 0..3 {
+            let place = ours.ancestors().nth(level).unwrap();
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            let _ = fs::remove_dir(place);
+            std::os::unix::fs::symlink(theirs.ancestors().nth(level).unwrap(), place).unwrap();
+            let mut strangers = 0;
+            walk(folder.path(), &mut |found| {
+                assert!(!matches!(found, Found::Entry(_)), "{found:?}");
+                strangers += u32::from(matches!(found, Found::Stranger));
+                true
+            })
+            .unwrap();
+            assert_eq!(strangers, 1, "{level}");
+            fs::remove_file(place).unwrap();
+        }
+    }
 }

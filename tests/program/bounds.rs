@@ -103,11 +103,8 @@ fn what_has_expired_goes_without_being_asked_for() {
     for file in cache.files().iter().skip(1) {
         fs::File::options().write(true).open(file).unwrap().set_modified(day_ago).unwrap();
     }
-    let _server = Server::with_handler(handler(
-        &originals,
-        &cache,
-        json!({"cache_time": 3600, "stale_if_error": 7200}),
-    ));
+    let of_use = json!({"cache_time": 3600, "stale_if_error": 3600});
+    let _server = Server::with_handler(handler(&originals, &cache, of_use));
     eventually("four of five are gone", || cache.files().len() == 1);
 }
 

@@ -47,11 +47,15 @@ fn is_hit(server: &Server, target: &str) -> bool {
 const TARGETS: [&str; 5] =
     ["/h/a.png?w=10", "/h/a.png?w=20", "/h/b/c%20d.png?w=10", "/h/b/e.png?w=10", "/h/b/e.png?w=20"];
 
+fn ask(server: &Server) {
+    TARGETS.iter().for_each(|target| drop(server.get(target).ok()));
+}
+
 #[test]
 fn a_running_servers_cache_is_told_of_verified_and_purged() {
     let (originals, folder) = (originals(), Folder::new());
     let server = Server::with_handler(cached(&originals, &folder, json!({})));
-    TARGETS.iter().for_each(|target| drop(server.get(target).ok()));
+    ask(&server);
     assert!(TARGETS.iter().all(|target| is_hit(&server, target)));
     let at = server.folder();
 
@@ -75,7 +79,7 @@ fn a_running_servers_cache_is_told_of_verified_and_purged() {
     assert!(!entry.exists());
 
     eventually("it is made again", || {
-        TARGETS.iter().for_each(|target| drop(server.get(target).ok()));
+        ask(&server);
         entry.exists()
     });
     let (said, _, status) = cache(at, &["purge", "/h/b/c%20d.png"]);
@@ -122,7 +126,7 @@ fn what_was_purged_takes_nobodys_place() {
 fn a_reader_who_goes_away_stops_nothing() {
     let (originals, folder) = (originals(), Folder::new());
     let server = Server::with_handler(cached(&originals, &folder, json!({})));
-    TARGETS.iter().for_each(|target| drop(server.get(target).ok()));
+    ask(&server);
     for arguments in [&["stats"][..], &["stats", "--json"], &["verify"], &["purge", "/h/"]] {
         let mut child = command(server.folder(), arguments)
             .stdout(Stdio::piped())

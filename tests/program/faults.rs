@@ -191,9 +191,7 @@ fn a_disk_that_becomes_read_only_serves_what_it_has() {
     let reference = Reference::of(&originals);
     let server = on_small_disk(&originals, &folder, json!({}));
     let mut client = server.client();
-    for number in 0..10 {
-        reference.check(&mut client, number);
-    }
+    (0..10).for_each(|number| _ = reference.check(&mut client, number));
     let remount = |how: &str| {
         let id = server.id().to_string();
         let option = format!("remount,{how}");
@@ -225,9 +223,7 @@ fn a_disk_that_becomes_read_only_serves_what_it_has() {
     server.log.line_with("Read-only file system");
     assert!(damaged.exists());
     remount("rw");
-    for number in 0..21 {
-        reference.check(&mut client, number);
-    }
+    (0..21).for_each(|number| _ = reference.check(&mut client, number));
     let hits = (0..21).filter(|number| reference.check(&mut client, *number)).count();
     assert_eq!(hits, 21);
 }
@@ -333,9 +329,7 @@ fn what_is_killed_leaves_nothing_wrong_and_nothing_unfinished() {
     let server = start();
     eventually("what was not finished goes", || temporary_files(&folder) == 0);
     let mut client = server.client();
-    for number in 0..TARGETS {
-        reference.check(&mut client, number);
-    }
+    (0..TARGETS).for_each(|number| _ = reference.check(&mut client, number));
     is_whole(&server);
 }
 

@@ -75,8 +75,9 @@ impl Index {
 
     /// An entry is there, with this size; it was last asked for at this tick.
     pub fn put(&self, id: EntryId, bytes: u64, used: u32) {
-        let size = Size::new(bytes, self.round.load(Ordering::Relaxed));
         let mut shard = self.write(id);
+        // Not before: a round may begin while the lock is waited for.
+        let size = Size::new(bytes, self.round.load(Ordering::Relaxed));
         match shard.insert(id, Record { used: AtomicU32::new(used), size }) {
             Some(old) => {
                 self.blocks.fetch_sub(u64::from(old.size.blocks()), Ordering::Relaxed);
