@@ -99,9 +99,9 @@ fn what_has_expired_goes_without_being_asked_for() {
         (0..5).for_each(|number| drop(server.get(&distinct(number)).ok()));
     }
     assert_eq!(cache.files().len(), 5);
-    let day_ago = SystemTime::now() - Duration::from_secs(86_400);
+    let week_ago = SystemTime::now() - Duration::from_secs(7 * 86_400);
     for file in cache.files().iter().skip(1) {
-        fs::File::options().write(true).open(file).unwrap().set_modified(day_ago).unwrap();
+        fs::File::options().write(true).open(file).unwrap().set_modified(week_ago).unwrap();
     }
     let of_use = json!({"cache_time": 3600, "stale_if_error": 3600});
     let _server = Server::with_handler(handler(&originals, &cache, of_use));

@@ -235,6 +235,24 @@ fn a_privileged_port_is_opened_and_then_nobody_is_root_any_more() {
 }
 
 #[test]
+fn both_caches_of_a_bucket_are_given_to_the_user() {
+    if !is_root() {
+        return;
+    }
+    let handler = json!({
+        "name": "h",
+        "aws": {"bucket_name": "b", "anonymous": true},
+        "cache_path": "cache",
+        "originals_cache": {"path": "originals"},
+    });
+    let server = with_user("1:2", json!({"handlers": [handler]})).start();
+    for name in ["cache", "originals"] {
+        let found = fs::metadata(server.folder().path().join(name)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (1, 2), "{name}");
+    }
+}
+
+#[test]
 fn a_name_brings_its_groups() {
     if !is_root() {
         return;

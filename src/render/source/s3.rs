@@ -93,11 +93,8 @@ impl Bucket {
         let answer = self.get(object, &Question { url: &url, etag }, deadline)?;
         match answer.status() {
             StatusCode::OK => self.read(object, answer).map(Fetched::Original),
-            StatusCode::NOT_MODIFIED if etag.is_some() => {
-                // It has no body, whatever length it says, and is done with when that has been seen.
-                let _ = answer.into_body().into_reader().read(&mut [0]);
-                Ok(Fetched::Unchanged)
-            }
+            // It has no body, whatever length it says, so its connection is free already.
+            StatusCode::NOT_MODIFIED if etag.is_some() => Ok(Fetched::Unchanged),
             status => {
                 let headers = answer.headers().clone();
                 let body = drained(answer);

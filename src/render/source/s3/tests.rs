@@ -158,7 +158,9 @@ fn a_condition_is_sent_and_not_modified_is_its_answer_alone() {
         2 => ok(b"another"),
         _ => response("304 Not Modified", "", b""),
     });
-    let bucket = bucket(&server);
+    // With an agent of its own, whose connections nobody else takes a place of.
+    let limits = Limits { fetches_at_once: 3, ..testing::limits() };
+    let bucket = open(&testing::s3(&server.url()), &limits);
     assert_eq!(bucket.fetch_unless("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
     assert_eq!(bucket.fetch_unless("a", Some("W/\"abc\"")), Ok(Fetched::Unchanged));
     let Ok(Fetched::Original(original)) = bucket.fetch_unless("a", Some("\"old\"")) else {
