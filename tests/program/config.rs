@@ -286,18 +286,11 @@ fn a_field_that_is_not_built_yet_is_refused_and_not_ignored() {
         ("presets", json!({})),
         ("presets_only", json!(true)),
         ("allowed_sizes", json!([])),
-        ("negative_cache_time", json!(1)),
-        ("stale_while_revalidate", json!(1)),
-        ("stale_if_error", json!(1)),
-        ("originals_cache", json!({"path": "o"})),
     ] {
         let config = json!({"handlers": [merged(handler(), json!({field: value}))]});
         let said = expect_refused(&Setup::new(config).run(), &format!("handlers[0].{field}"));
         assert!(!said.contains("unknown field"), "{said}");
     }
-    let config = json!({"handlers": [handler()], "admin": {"address": "127.0.0.1:0"}});
-    let said = expect_refused(&Setup::new(config).run(), "admin");
-    assert!(!said.contains("unknown field"), "{said}");
 }
 
 #[test]

@@ -378,7 +378,7 @@ fn when_everybody_is_busy_one_connection_more_is_503() {
     let server = Server::with_limits(origin.handler(), json!({"connections": 3}));
     let mut busy: Vec<Client> = (0..3).map(|_| server.client()).collect();
     for (n, client) in busy.iter_mut().enumerate() {
-        client.send(&request("GET", &format!("/h/held.png?w={}", n + 1), &[]));
+        client.send(&request("GET", &format!("/h/held-{n}.png"), &[]));
     }
     origin.wait_for_requests(3);
     let mut over = server.client();
