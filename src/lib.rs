@@ -72,7 +72,8 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             Err(error) => refuse(&error),
         },
         Ok(Command::Cache(job, path)) => {
-            let done = load(&path).map_err(|error| error.to_string()).and_then(|(config, _)| {
+            // A disk that is full or can't be written is no reason not to look at it.
+            let done = read(&path).map_err(|error| error.to_string()).and_then(|(config, _)| {
                 maintenance::run(&job, &config, &mut BufWriter::new(std::io::stdout()))
             });
             match done {
@@ -98,10 +99,16 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
     }
 }
 
-/// Reads the configuration and checks everything in it that can be checked before a port is opened.
-fn load(path: &Path) -> Result<(config::Config, String), ConfigError> {
+fn read(path: &Path) -> Result<(config::Config, String), ConfigError> {
     let text = config::read_file(path)?;
     let config = config::parse(&text, &path.display().to_string())?;
+    Ok((config, text))
+}
+
+/// Reads the configuration and checks everything in it that can be checked before a port is opened.
+fn load(path: &Path) -> Result<(config::Config, String), ConfigError> {
+    let (config, text) = read(path)?;
+    config::check_folders(&config)?;
     edge::check(&config)?;
     render::check(&config)?;
     Ok((config, text))

@@ -39,7 +39,7 @@ pub const ERROR_HEADER: &str = "X-Error";
 pub const OUTDATED_HEADER: &str = "X-Outdated";
 /// How many bytes of the disk the picture takes as a cache entry; left out when it was not stored.
 pub const STORED_HEADER: &str = "X-Stored";
-/// In a request: nothing that the origin said before this, in milliseconds since 1970, is good enough.
+/// In a request: nothing that the origin was asked for then or before, in milliseconds since 1970, is good enough.
 pub const NOT_BEFORE_HEADER: &str = "X-Not-Before";
 /// When the origin was asked for what the picture is made from, in milliseconds since 1970.
 pub const ASKED_HEADER: &str = "X-Asked";

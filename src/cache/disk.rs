@@ -195,10 +195,7 @@ impl DiskCache {
     pub fn remove(&self, id: EntryId) -> io::Result<bool> {
         let path = id.path(&self.root);
         self.verified().remove(&path);
-        match system::remove(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            removed => removed.map(|()| true),
-        }
+        system::remove_entry(&path)
     }
 
     /// Removes a file whose contents are wrong. One that merely can't be read now (too many open files, a
@@ -315,6 +312,8 @@ impl Entry<'_> {
         let length = usize::try_from(self.description.length).map_err(io::Error::other)?;
         let mut bytes = std::mem::take(&mut self.start);
         let read = bytes.len();
+        // A file that was made to look large must not end the process that reads it.
+        bytes.try_reserve_exact(length.saturating_sub(read)).map_err(io::Error::other)?;
         bytes.resize(length, 0);
         self.file.read_exact(&mut bytes[read..])?;
         if self.cache.verified().get(&self.path) != Some(&self.identity) {

@@ -9,6 +9,12 @@ use super::{Name, hexadecimal};
 /// The folder of this layout; another version gets another folder and never misreads this one's.
 pub const VERSION: &str = "v1";
 
+/// Whether a name is that of a layout, of this one or another.
+pub fn is_layout(name: &str) -> bool {
+    let number = name.strip_prefix('v').unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The hashes that an entry's path is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntryId {

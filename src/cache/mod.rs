@@ -32,9 +32,10 @@ use sha2::{Digest, Sha256};
 pub use disk::{DiskCache, Entry, Need, Witness};
 pub use freshness::{Freshness, Lifetime, age};
 pub use inspect::{Inspected, inspect, is_damage};
-pub use layout::{EntryId, VERSION as LAYOUT, source, source_folder};
+pub use layout::{EntryId, VERSION as LAYOUT, is_layout, source, source_folder};
 pub use purge_mark::PurgeMark;
 pub use renditions::entries_of;
+pub use system::remove_entry;
 #[cfg(test)]
 pub use walk::bytes_on_disk;
 pub use walk::{Found, OnDisk, walk};

@@ -81,3 +81,16 @@ pub fn remove(path: &Path) -> io::Result<()> {
     may_fail!(Remove);
     fs::remove_file(path)
 }
+
+/// Removes an entry, and its folder if that is empty then. Whether it was there.
+pub fn remove_entry(path: &Path) -> io::Result<bool> {
+    let was_there = match remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        removed => removed.map(|()| true)?,
+    };
+    if let Some(folder) = path.parent() {
+        // Fails, as it should, when there is something in it.
+        let _ = fs::remove_dir(folder);
+    }
+    Ok(was_there)
+}

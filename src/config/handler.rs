@@ -283,17 +283,18 @@ impl Handler {
             Some(0) => CacheTime::Forever,
             Some(seconds) => CacheTime::Seconds(seconds.unsigned_abs()),
         };
-        let cache = cache(fields, cache_time, resolved)?;
-        let originals = originals(fields, cache_time, &origin, resolved)?;
+        let cache = cache(fields, cache_time)?;
+        let originals = originals(fields, cache_time, &origin)?;
         let duration = |name, default| -> Result<Duration> {
             let written = fields.integer(name, 0..=i64::from(u32::MAX))?;
             Ok(written.map_or(default, |seconds| Duration::from_secs(seconds.unsigned_abs())))
         };
         let stale_while_revalidate = duration("stale_while_revalidate", Duration::ZERO)?;
         let stale_if_error = duration("stale_if_error", DEFAULT_STALE_IF_ERROR)?;
+        let negative_cache_time = duration("negative_cache_time", DEFAULT_NEGATIVE_CACHE_TIME)?;
         let negative_cache_time = match cache_time {
             CacheTime::Never => Duration::ZERO,
-            _ => duration("negative_cache_time", DEFAULT_NEGATIVE_CACHE_TIME)?,
+            _ => negative_cache_time,
         };
         let allowed_formats = allowed_formats(fields)?;
         let max_dimension = fields
@@ -492,7 +493,7 @@ fn error_image(fields: &Fields, resolved: Option<&Resolved>) -> Result<ErrorImag
     Ok(ErrorImage { bytes: bytes.into(), format })
 }
 
-fn cache(fields: &Fields, time: CacheTime, resolved: Option<&Resolved>) -> Result<Option<Cache>> {
+fn cache(fields: &Fields, time: CacheTime) -> Result<Option<Cache>> {
     let enabled = fields.bool("cache_enabled")?;
     let path = fields.text("cache_path")?;
     let max_bytes = fields.integer("cache_max_bytes", 1..=LARGEST_CACHE)?.map(i64::unsigned_abs);
@@ -506,20 +507,10 @@ fn cache(fields: &Fields, time: CacheTime, resolved: Option<&Resolved>) -> Resul
             _ => Ok(None),
         };
     };
-    if resolved.is_some() {
-        return Ok(Some(Cache { path: PathBuf::from(path), max_bytes, min_free }));
-    }
-    prove_writable(Path::new(path))
-        .map_err(|error| fields.error("cache_path", format!("{path}: can't be written: {error}")))?;
     Ok(Some(Cache { path: PathBuf::from(path), max_bytes, min_free }))
 }
 
-fn originals(
-    fields: &Fields,
-    time: CacheTime,
-    origin: &Origin,
-    resolved: Option<&Resolved>,
-) -> Result<Option<Originals>> {
+fn originals(fields: &Fields, time: CacheTime, origin: &Origin) -> Result<Option<Originals>> {
     let Some(written) = fields.object("originals_cache", ORIGINALS_KNOWN)? else { return Ok(None) };
     let path = written.text("path")?.ok_or_else(|| written.error("path", "required"))?;
     let max_bytes = written.integer("max_bytes", 1..=LARGEST_CACHE)?.map(i64::unsigned_abs);
@@ -529,19 +520,7 @@ fn originals(
     if time == CacheTime::Never {
         return Ok(None);
     }
-    if resolved.is_none() {
-        prove_writable(Path::new(path))
-            .map_err(|error| written.error("path", format!("{path}: can't be written: {error}")))?;
-    }
     Ok(Some(Originals { path: PathBuf::from(path), max_bytes }))
-}
-
-/// Makes the folder and a file in it, because permission bits alone don't tell (read-only mounts, ACLs).
-pub fn prove_writable(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let probe = folder.join(format!(".write-test-{}", std::process::id()));
-    std::fs::write(&probe, b"")?;
-    std::fs::remove_file(&probe)
 }
 
 fn allowed_formats(fields: &Fields) -> Result<Option<Vec<String>>> {

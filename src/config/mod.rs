@@ -4,6 +4,7 @@
 
 mod admin;
 mod fields;
+mod folders;
 mod handler;
 mod limits;
 mod relaxed_json;
@@ -14,9 +15,8 @@ use std::path::{Path, PathBuf};
 pub use admin::Admin;
 pub use fields::ConfigError;
 use fields::{Fields, Known, Result};
-pub use handler::{
-    CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3, prove_writable,
-};
+pub use folders::{check as check_folders, place, prove_writable};
+pub use handler::{CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3};
 pub use limits::Limits;
 
 use crate::network::Network;
@@ -199,7 +199,6 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
             .collect::<Result<Vec<_>>>()?,
     };
     unique_routes(&handlers)?;
-    agreeing_caches(&handlers)?;
     Ok(Config {
         handlers,
         address,
@@ -292,44 +291,6 @@ fn unique_routes(handlers: &[Handler]) -> Result<()> {
                 format!("handlers[{index}].{}", handler.route_field),
                 format!("handlers[{first}] already answers at /{}/", handler.route),
             ));
-        }
-    }
-    Ok(())
-}
-
-/// Handlers that share a folder must say the same about it.
-fn agreeing_caches(handlers: &[Handler]) -> Result<()> {
-    for (index, handler) in handlers.iter().enumerate() {
-        let error = |field: &str, message: String| {
-            Err(ConfigError::new(format!("handlers[{index}].{field}"), message))
-        };
-        for (at, other) in handlers[..=index].iter().enumerate() {
-            if let (Some(originals), Some(cache)) = (&handler.originals, &other.cache)
-                && originals.path == cache.path
-            {
-                return error("originals_cache.path", format!("is the cache_path of handlers[{at}]"));
-            }
-            if let (Some(cache), Some(originals)) = (&handler.cache, &other.originals)
-                && originals.path == cache.path
-            {
-                return error("cache_path", format!("is the originals_cache.path of handlers[{at}]"));
-            }
-            let disagreement = match (&handler.cache, &other.cache) {
-                (Some(one), Some(two)) if one.path != two.path => None,
-                (Some(one), Some(two)) if one.max_bytes != two.max_bytes => Some("cache_max_bytes"),
-                (Some(one), Some(two)) if one.min_free != two.min_free => Some("cache_min_free"),
-                _ => None,
-            };
-            if let Some(field) = disagreement {
-                return error(field, format!("handlers[{at}] has the same cache_path and says otherwise"));
-            }
-            if let (Some(one), Some(two)) = (&handler.originals, &other.originals)
-                && one.path == two.path
-                && one.max_bytes != two.max_bytes
-            {
-                let message = format!("handlers[{at}] has the same originals_cache.path and says otherwise");
-                return error("originals_cache.max_bytes", message);
-            }
         }
     }
     Ok(())

@@ -34,7 +34,10 @@ fn handler_errors_name_their_path() {
         (r#""cache_time": "x""#, "handlers[0].cache_time: must be a whole number, not a string"),
         (r#""cache_time": -2"#, "handlers[0].cache_time: must be from -1 to 4294967295, not -2"),
         (r#""cache_enabled": true"#, "handlers[0].cache_path: required when cache_enabled is true"),
-        (r#""cache_path": "/proc/nowhere""#, "handlers[0].cache_path: /proc/nowhere: can't be written: "),
+        (
+            r#""cache_time": -1, "negative_cache_time": "abc""#,
+            "handlers[0].negative_cache_time: must be a whole number, not a string",
+        ),
         (r#""error_image": "/no/such""#, "handlers[0].error_image: /no/such: can't be read: "),
         (
             r#""error_image": "/proc/self/cmdline""#,

@@ -131,9 +131,10 @@ impl Memory {
         if now.saturating_sub(checked) < TRUST.as_millis() as u64 {
             return true;
         }
-        // One of those who notice at this moment looks; the others believe for the moment what they believed.
+        // One of those who notice at this moment looks; the others believe for the moment what they believed, unless
+        // that is too long ago.
         if hot.checked.compare_exchange(checked, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            return true;
+            return now.saturating_sub(checked) < 2 * TRUST.as_millis() as u64;
         }
         // Once in a while is enough to be known as asked for.
         if let Some(keeper) = keeper {

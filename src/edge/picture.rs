@@ -33,8 +33,11 @@ pub fn response(wish: Wish, found: Found) -> Option<Response> {
         Got::Entry(entry) => from_disk(wish, *entry)?,
         Got::Picture(picture) => fresh(wish, picture),
     };
-    // RFC 9111 §5.1
-    let response = response.with("Age", &found.age.to_string());
+    // RFC 9111 §5.1. What never expires is never older than its `max-age` either.
+    let response = match wish.handler.cache_time {
+        CacheTime::Forever => response,
+        _ => response.with("Age", &found.age.to_string()),
+    };
     Some(response.with("X-Cache", found.source.as_str()))
 }
 

@@ -4,7 +4,6 @@
 //! the keepers' indexes and the memory, so that it is gone when the log has forgotten about it.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -174,7 +173,14 @@ impl Folder {
         // All entries of a key lie side by side, and one of them tells for all.
         let mut known: Option<([u8; 16], bool)> = None;
         cache::walk(&self.path, &mut |found| {
-            let Found::Entry(entry) = found else { return true };
+            let entry = match found {
+                Found::Entry(entry) => entry,
+                Found::Unreadable(path, error) => {
+                    removed.add(Err(with_path(&error, &path)));
+                    return true;
+                }
+                Found::Temporary(..) | Found::EmptyFolder(_) | Found::Stranger => return true,
+            };
             let goes = match known {
                 Some((source, goes)) if source == entry.id.source => goes,
                 // One that can't tell is never served, and goes when it is asked for.
@@ -202,10 +208,6 @@ impl Folder {
         let was_there = self.disk.remove(id).map_err(|error| with_path(&error, &path))?;
         if let Some(keeper) = &self.keeper {
             keeper.removed(id);
-        }
-        if let Some(folder) = path.parent() {
-            // Fails, as it should, when there is something in it.
-            let _ = fs::remove_dir(folder);
         }
         Ok(u64::from(was_there))
     }
@@ -240,6 +242,7 @@ mod tests {
     use super::*;
     use crate::cache::Picture;
     use crate::format::Format;
+    use std::fs;
     use std::time::{Duration, SystemTime};
     use tempfile::TempDir;
 

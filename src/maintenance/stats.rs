@@ -259,7 +259,6 @@ mod tests {
     fn a_folder_that_is_not_there_yet_is_empty() {
         let room = Room::new();
         let config = room.config(&[("h", "x", None)]);
-        fs::remove_dir_all(room.path().join("x")).unwrap();
         let (text, is_well) = said(&Job::Stats { json: false }, &config).unwrap();
         assert!(is_well && text.contains("x: 0 entries, 0 B"), "{text}");
         assert!(!room.path().join("x").exists());

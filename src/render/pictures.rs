@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::confine::Confinement;
 use super::decoding::Decoding;
@@ -26,6 +26,7 @@ pub struct Pictures {
     vips: Vips,
     turns: Turns,
     bounds: Bounds,
+    render_timeout: Duration,
     storing: Arc<Storing>,
 }
 
@@ -70,6 +71,7 @@ impl Pictures {
                 source: config.limits.source_max_pixels,
                 result: config.limits.result_max_pixels,
             },
+            render_timeout: config.limits.render_timeout,
             storing,
         }
     }
@@ -100,6 +102,7 @@ impl Pictures {
         if !key::is_valid(&key) {
             return Err(unreadable(path));
         }
+        let begun = Instant::now();
         let route = self.routes.get(&route).ok_or_else(|| unreadable(path))?;
         let options = resolve(query, &route.handler)?;
         let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
@@ -120,7 +123,9 @@ impl Pictures {
             pipeline::render(self.vips, &held.original.bytes, &options, route.handler.fail_on, self.bounds)?
         };
         let picture = Picture::new(bytes, format, held.original.last_modified);
-        let stored = route.cache.as_ref().and_then(|cache| {
+        // Nobody waits any more, and nobody would know of it.
+        let is_overdue = begun.elapsed() >= self.render_timeout;
+        let stored = route.cache.as_ref().filter(|_| !is_overdue).and_then(|cache| {
             let written = cache.store(&name, &picture, held.original.etag.as_deref(), held.asked);
             self.storing.outcome(written)
         });

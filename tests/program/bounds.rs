@@ -78,7 +78,9 @@ fn what_was_there_before_counts_and_what_does_not_belong_there_goes() {
     let (old, new) = (entry.with_file_name(".tmp-0-1"), entry.with_file_name(".tmp-0-2"));
     put(&old, hour_ago);
     put(&new, SystemTime::now());
-    let (former, stranger) = (cache.path().join("v0/ab/cd"), cache.path().join("notes.txt"));
+    let (former, stranger) = (cache.path().join("v0/ab/cd/e"), cache.path().join("notes.txt"));
+    let pictures = cache.path().join("v2/summer/a.png");
+    put(&pictures, hour_ago);
     put(&former, SystemTime::now());
     put(&stranger, hour_ago);
 
@@ -86,7 +88,7 @@ fn what_was_there_before_counts_and_what_does_not_belong_there_goes() {
     let server = Server::with_handler(handler(&originals, &cache, half));
     eventually("half of it goes", || bytes(&cache) <= before / 2);
     eventually("what a killed server left goes", || !old.exists() && !former.exists());
-    assert!(stranger.exists(), "somebody else's file");
+    assert!(stranger.exists() && pictures.exists(), "somebody else's files");
     server.get(&distinct(1000)).ok();
     assert!(is_hit(&server, &distinct(1000)));
 }
@@ -145,4 +147,40 @@ fn handlers_that_share_a_folder_must_agree() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(&format!("handlers[1].{field}")) && said.contains("handlers[0]"), "{said}");
     }
+}
+
+#[test]
+fn one_folder_is_one_however_it_is_spelled() {
+    let (originals, cache) = (originals(), Folder::new());
+    let other = cache.path().join("x/..");
+    fs::create_dir(cache.path().join("x")).unwrap();
+    let long = handler(&originals, &cache, json!({}));
+    let spelled =
+        |fields: Value| merged(merged(long.clone(), json!({"name": "other", "cache_path": other})), fields);
+    // The one that keeps its results longest decides for both.
+    let brief = spelled(json!({"cache_time": 1, "stale_if_error": 0}));
+    {
+        let server = Server::start(json!({"handlers": [brief, long]}));
+        server.get(&distinct(0)).ok();
+    }
+    let day_ago = SystemTime::now() - Duration::from_secs(86_400);
+    for file in cache.files() {
+        fs::File::options().write(true).open(file).unwrap().set_modified(day_ago).unwrap();
+    }
+    let server = Server::start(json!({"handlers": [brief, long]}));
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(is_hit(&server, &distinct(0)));
+    for (fields, field) in [
+        (json!({"cache_max_bytes": 5}), "cache_max_bytes"),
+        (json!({"cache_path": cache.path().join("v1/ab")}), "cache_path"),
+    ] {
+        let output = Setup::new(json!({"handlers": [long, spelled(fields)]})).run();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(&format!("handlers[1].{field}: ")) && said.contains("handlers[0]"), "{said}");
+    }
+    let inside = cache.path().join("v2/pictures");
+    fs::create_dir_all(&inside).unwrap();
+    let output = Setup::new(json!({"handlers": [merged(long, json!({"directory": inside}))]})).run();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("handlers[0].directory: lies among the entries"), "{said}");
 }

@@ -327,11 +327,11 @@ fn a_clock_that_was_set_back_makes_nothing_eternal() {
 }
 
 /// An entry whose time is so many milliseconds later.
-fn with_stored(entry: &[u8], later: u64) -> Vec<u8> {
+fn with_stored(entry: &[u8], later: i64) -> Vec<u8> {
     use sha2::{Digest, Sha256};
     let length = u32::from_le_bytes(entry[8..12].try_into().unwrap()) as usize;
     let mut description: Value = serde_json::from_slice(&entry[20..20 + length]).unwrap();
-    description["stored"] = json!(description["stored"].as_u64().unwrap() + later);
+    description["stored"] = json!(description["stored"].as_i64().unwrap() + later);
     let description = serde_json::to_vec(&description).unwrap();
     let mut bytes = entry[..8].to_vec();
     bytes.extend_from_slice(&(description.len() as u32).to_le_bytes());
@@ -379,4 +379,34 @@ fn when_s3_comes_and_goes_under_load_no_known_picture_fails() {
         }
         over.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn a_picture_that_needs_no_origin_does_not_end_an_outage() {
+    let moody = Moody::new(Mood::Has(picture(RED)));
+    let (cache, originals) = (Folder::new(), Folder::new());
+    let fields = json!({"cache_path": cache.path(), "originals_cache": {"path": originals.path()}});
+    let handler = merged(moody.origin.handler(), fields);
+    let server = Server::with_handler(handler.clone());
+    server.get("/h/a.png?w=3").ok();
+    drop(server);
+    // A week and some more ago.
+    let entry = cache.files().remove(0);
+    std::fs::write(&entry, with_stored(&std::fs::read(&entry).unwrap(), -650_000_000)).unwrap();
+    std::fs::remove_file(originals.files().remove(0)).unwrap();
+    let server = Server::with_handler(handler);
+    server.get("/h/b.png?w=1").ok();
+    moody.set(Mood::Refuses(500, "InternalError"));
+    for width in 2..60 {
+        assert_eq!(state(&server.get("/h/a.png?w=3").ok()), "stale");
+        let (asked, begun) = (moody.asked(), Instant::now());
+        // Its original is here.
+        assert_eq!(state(&server.get(&format!("/h/b.png?w={width}")).ok()), "miss");
+        assert_eq!(state(&server.get("/h/a.png?w=3").ok()), "stale");
+        // The origin is tried once a second, which is not to be seen here.
+        if begun.elapsed() < Duration::from_millis(200) && moody.asked() == asked {
+            return;
+        }
+    }
+    panic!("the origin is asked each time");
 }

@@ -1,6 +1,5 @@
 //! Refreshing: what is cached of a key is gone from the moment that it is answered, and does not come back.
 
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::support::client::Client;
 use crate::support::folder::Folder;
 use crate::support::gate::Gate;
 use crate::support::merged;
-use crate::support::origin::{RawOrigin, object};
+use crate::support::origin::{self, RawOrigin, object};
 use crate::support::pictures::{self, BLUE, size_of};
 use crate::support::server::Server;
 
@@ -167,7 +166,8 @@ fn a_refresh_is_not_undone_by_a_request_in_flight() {
             let answer = server.get("/h/a/b.png").ok();
             assert_eq!((state(&answer), size_of(&answer.body)), ("miss", (20, 20)));
             gate.open();
-            assert_eq!(size_of(&early.join().unwrap().ok().body), (10, 10));
+            // Nor is who asked before given what the origin said before.
+            assert_eq!(size_of(&early.join().unwrap().ok().body), (20, 20));
             for _ in 0..5 {
                 assert_eq!(size_of(&server.get("/h/a/b.png").ok().body), (20, 20), "{method} {reload}");
             }
@@ -191,8 +191,10 @@ fn what_was_in_flight_leaves_nothing_behind() {
         }
         assert_eq!(done(&server, "POST", "/-/refresh/h/a.png"), zero());
         gate.open();
-        early.join().unwrap().ok();
-        assert_eq!(cache.files(), Vec::<PathBuf>::new(), "{reloads}");
+        assert_eq!(size_of(&early.join().unwrap().ok().body), (20, 20));
+        // The one that is there is the new one.
+        assert_eq!(cache.files().len(), 1, "{reloads}");
+        assert_eq!(state(&server.get("/h/a.png").ok()), "hit");
     }
 }
 
@@ -218,4 +220,28 @@ fn what_another_server_brings_back_is_not_served() {
             assert_eq!((state(&answer), size_of(&answer.body)), (expected, (20, 20)), "{reloads}");
         }
     }
+}
+
+#[test]
+fn what_was_kept_for_an_outage_is_dropped_as_well() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = RawOrigin::start(move |request, peer| match request.number {
+        0 => peer.send(&object(&pictures::png(pictures::solid(10, 10, BLUE)))),
+        _ => {
+            held.pass();
+            peer.send(&origin::answer(500, &[], b"<Error><Code>InternalError</Code></Error>"))
+        }
+    });
+    let cache = Folder::new();
+    let config = config(merged(cached(origin.handler(), &cache), json!({"cache_time": 1})));
+    let server = Server::start(config);
+    server.get("/h/a.png").ok();
+    thread::sleep(Duration::from_millis(1100));
+    let address = server.http();
+    let early = thread::spawn(move || Client::connect(address).get("/h/a.png"));
+    origin.wait_for_requests(2);
+    order(&server, "POST", "/-/refresh/h/a.png");
+    gate.open();
+    early.join().unwrap().failed("origin_error");
 }

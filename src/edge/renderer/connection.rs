@@ -50,7 +50,7 @@ impl From<Lost> for io::Error {
 pub struct Wanted<'w> {
     /// A path and canonical query.
     pub target: &'w str,
-    /// Nothing that the origin said before this is good enough, in milliseconds since 1970.
+    /// Nothing that the origin was asked for then or before is good enough, in milliseconds since 1970.
     pub not_before: u64,
 }
 

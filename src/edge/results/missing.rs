@@ -18,6 +18,8 @@ pub struct Missing(Mutex<HashMap<[u8; 16], Remembered>>);
 struct Remembered {
     /// One of those that have this key.
     name: Name,
+    /// The refresh that it comes after, in milliseconds since 1970.
+    not_before: u64,
     until: Instant,
     failure: Failure,
 }
@@ -25,7 +27,7 @@ struct Remembered {
 impl Missing {
     /// Remembers that the origin has no such key, or does not show it. Any other failure may be over by the next
     /// request, and is not remembered.
-    pub fn remember(&self, name: &Name, failure: &Failure, time: Duration) {
+    pub fn remember(&self, name: &Name, not_before: u64, failure: &Failure, time: Duration) {
         if time.is_zero() || !matches!(failure.code, Code::NotFound | Code::NotShown) {
             return;
         }
@@ -39,18 +41,18 @@ impl Missing {
             all.clear();
         }
         let (name, failure) = (name.clone(), failure.clone());
-        all.insert(EntryId::of(&name).source, Remembered { name, until, failure });
+        all.insert(EntryId::of(&name).source, Remembered { name, not_before, until, failure });
     }
 
-    /// Why there is no picture of this key, if that is known.
-    pub fn find(&self, name: &Name) -> Option<Failure> {
+    /// Why there is no picture of this key, if that is known from after the latest refresh.
+    pub fn find(&self, name: &Name, not_before: u64) -> Option<Failure> {
         let mut all = self.lock();
         if all.is_empty() {
             return None;
         }
         let source = EntryId::of(name).source;
         let remembered = all.get(&source)?;
-        if remembered.until > Instant::now() {
+        if remembered.until > Instant::now() && remembered.not_before >= not_before {
             return Some(remembered.failure.clone());
         }
         all.remove(&source);
@@ -84,29 +86,31 @@ mod tests {
     #[test]
     fn what_is_not_there_is_remembered_for_its_time_and_failures_are_not() {
         let missing = Missing::default();
-        missing.remember(&key(1), &failed(Code::NotFound), LONG);
-        missing.remember(&key(2), &failed(Code::NotShown), LONG);
-        missing.remember(&key(3), &failed(Code::NotFound), Duration::ZERO);
-        missing.remember(&key(4), &failed(Code::NotFound), Duration::from_nanos(1));
+        missing.remember(&key(1), 5, &failed(Code::NotFound), LONG);
+        missing.remember(&key(2), 5, &failed(Code::NotShown), LONG);
+        missing.remember(&key(3), 5, &failed(Code::NotFound), Duration::ZERO);
+        missing.remember(&key(4), 5, &failed(Code::NotFound), Duration::from_nanos(1));
         for (number, code) in [Code::OriginTimeout, Code::OriginError, Code::CorruptImage].iter().enumerate()
         {
-            missing.remember(&key(10 + number), &failed(*code), LONG);
+            missing.remember(&key(10 + number), 5, &failed(*code), LONG);
         }
         std::thread::sleep(Duration::from_millis(1));
-        let found: Vec<usize> = (0..20).filter(|number| missing.find(&key(*number)).is_some()).collect();
+        let found: Vec<usize> = (0..20).filter(|number| missing.find(&key(*number), 5).is_some()).collect();
         assert_eq!(found, [1, 2]);
-        assert_eq!(missing.find(&key(1)), Some(failed(Code::NotFound)));
+        assert_eq!(missing.find(&key(1), 5), Some(failed(Code::NotFound)));
+        assert_eq!(missing.find(&key(2), 6), None, "refreshed since");
+        missing.remember(&key(2), 5, &failed(Code::NotShown), LONG);
         missing.forget(&|name| name.key == "1");
-        assert!(missing.find(&key(1)).is_none() && missing.find(&key(2)).is_some());
+        assert!(missing.find(&key(1), 5).is_none() && missing.find(&key(2), 5).is_some());
     }
 
     #[test]
     fn a_flood_of_keys_is_bounded() {
         let missing = Missing::default();
         for number in 0..3 * MOST {
-            missing.remember(&key(number), &failed(Code::NotFound), LONG);
+            missing.remember(&key(number), 5, &failed(Code::NotFound), LONG);
             assert!(missing.lock().len() <= MOST);
         }
-        assert!(missing.find(&key(3 * MOST - 1)).is_some());
+        assert!(missing.find(&key(3 * MOST - 1), 5).is_some());
     }
 }

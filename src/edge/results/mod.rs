@@ -3,9 +3,8 @@
 mod missing;
 mod outage;
 mod renewals;
+mod route;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -15,30 +14,14 @@ use super::memory::{Hot, Memory};
 use super::picture;
 use super::refreshes::Refreshes;
 use super::renderer::{Renderer, Trouble, Wanted};
-use super::store::{Keeper, OriginalsKeeper};
-use crate::cache::{self, DiskCache, Entry, EntryId, Freshness, Name, Need, Picture, unix_milliseconds};
-use crate::config::Handler;
+use crate::cache::{self, Entry, EntryId, Freshness, Name, Need, Picture, unix_milliseconds};
 use crate::error::{Code, Failure};
 use crate::flights::Flights;
-use crate::key;
-use crate::report::OnceAMinute;
 use missing::Missing;
-use outage::Outage;
-use renewals::Renewals;
+pub use route::Route;
 
-/// Everything about one handler that answering for its pictures takes.
-#[derive(Debug)]
-pub struct Route {
-    /// The handler.
-    pub handler: Handler,
-    /// [`Handler::identity`]
-    pub identity: String,
-    cache: Option<DiskCache>,
-    keeper: Option<Arc<Keeper>>,
-    originals: OriginalsKeeper,
-    outage: Outage,
-    complaint: OnceAMinute,
-}
+/// How often a picture is made again for one request because it was refreshed meanwhile.
+const MOST_REFRESHES: usize = 4;
 
 /// Where a result came from: the value of `X-Cache`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +83,8 @@ pub enum Got<'r> {
 #[derive(Clone, Debug)]
 struct Landed {
     picture: Arc<Picture>,
-    renewed: bool,
+    /// It was in the cache, and is right.
+    was_there: bool,
     asked: u64,
 }
 
@@ -115,7 +99,6 @@ pub struct Results {
     renderer: Renderer,
     patience: Duration,
     missing: Missing,
-    renewals: Arc<Renewals>,
     refreshes: Arc<Refreshes>,
     counts: Counts,
 }
@@ -129,34 +112,6 @@ pub struct Counts {
     pub renewed: AtomicU64,
     /// Pictures that there was none of, for whatever reason.
     pub failed: AtomicU64,
-}
-
-impl Route {
-    /// A handler with its cache folders' keepers.
-    pub fn new(handler: &Handler, keepers: &HashMap<PathBuf, Arc<Keeper>>) -> Route {
-        let keeper = handler.cache.as_ref().and_then(|cache| keepers.get(&cache.path));
-        Route {
-            handler: handler.clone(),
-            identity: handler.identity(),
-            cache: handler.cache.as_ref().map(|cache| DiskCache::new(&cache.path, handler.lifetime())),
-            keeper: keeper.map(Arc::clone),
-            originals: OriginalsKeeper::of(handler, keepers),
-            outage: Outage::default(),
-            complaint: OnceAMinute::default(),
-        }
-    }
-
-    /// Says, once in a while, why old pictures are served.
-    fn complain(&self, name: &Name, trouble: &Trouble) {
-        if let Trouble::Failure(failure) = trouble {
-            let (handler, key) = (&self.handler.route, &name.key);
-            self.complaint.line(format_args!("{handler}: {key:?} can't be renewed: {failure}"));
-        }
-    }
-
-    fn target(&self, name: &Name) -> String {
-        format!("{}?{}", key::to_path(&self.handler.route, &name.key), name.options)
-    }
 }
 
 /// Whether what is kept may be served instead, within its `stale_if_error` (RFC 5861 §4).
@@ -186,7 +141,6 @@ impl Results {
             patience: renderer.longest_ask(),
             renderer,
             missing: Missing::default(),
-            renewals: Arc::default(),
             refreshes: Arc::clone(refreshes),
             counts: Counts::default(),
         }
@@ -252,7 +206,7 @@ impl Results {
         may_wait: bool,
         spare: Option<Found<'r>>,
     ) -> Option<Result<Found<'r>, Missed>> {
-        if let Some(failure) = self.missing.find(name) {
+        if let Some(failure) = self.missing.find(name, not_before) {
             let trouble = Trouble::Failure(failure);
             let stale = spare.filter(|_| may_serve_stale(&trouble));
             return Some(stale.ok_or(Missed { trouble, is_known: true }));
@@ -265,9 +219,9 @@ impl Results {
             return Some(spare.ok_or(Missed { trouble: Trouble::Overloaded, is_known: false }));
         }
         let begun = SystemTime::now();
-        Some(match self.make(route, name, not_before) {
+        Some(match self.make_as_of_now(route, name, not_before) {
             Ok(landed) => {
-                let source = match landed.renewed {
+                let source = match landed.was_there {
                     true if landed.asked >= unix_milliseconds(begun) => Source::Revalidated,
                     // Somebody else has asked.
                     true => Source::Hit,
@@ -276,14 +230,37 @@ impl Results {
                 let age = cache::age(landed.asked, SystemTime::now());
                 Ok(Found { got: Got::Picture(landed.picture), source, age })
             }
-            Err(trouble) => match spare.filter(|_| may_serve_stale(&trouble)) {
-                Some(spare) => {
-                    route.complain(name, &trouble);
-                    Ok(spare)
+            Err(trouble) => {
+                let is_good = |spare: &Found| spare.got.stored() > self.not_before(name);
+                match spare.filter(|spare| may_serve_stale(&trouble) && is_good(spare)) {
+                    Some(spare) => {
+                        route.complain(name, &trouble);
+                        Ok(spare)
+                    }
+                    None => Err(Missed { trouble, is_known: false }),
                 }
-                None => Err(Missed { trouble, is_known: false }),
-            },
+            }
         })
+    }
+
+    /// Has the picture made once more when it was refreshed meanwhile.
+    fn make_as_of_now(&self, route: &Route, name: &Name, mut not_before: u64) -> Landing {
+        for _ in 0..MOST_REFRESHES {
+            let landing = self.make(route, name, not_before);
+            let latest = self.not_before(name);
+            let is_outdated = match &landing {
+                Ok(landed) => landed.asked <= latest,
+                Err(Trouble::Failure(failure)) => {
+                    latest > not_before && matches!(failure.code, Code::NotFound | Code::NotShown)
+                }
+                Err(Trouble::Overloaded) => false,
+            };
+            if !is_outdated {
+                return landing;
+            }
+            not_before = latest;
+        }
+        Err(Trouble::Overloaded)
     }
 
     /// What is kept under this name in memory or on disk, whatever its age.
@@ -325,10 +302,13 @@ impl Results {
 
     /// Renews a result on a thread of its own, unless there is enough to do already.
     fn renew_behind(self: &Arc<Results>, route: &Arc<Route>, name: &Name, not_before: u64) {
-        if self.renderer.is_full() || !route.outage.may_try(Instant::now()) {
+        if self.renderer.is_full() {
             return;
         }
-        let Some(renewal) = self.renewals.begin(name) else { return };
+        let Some(renewal) = route.renewals.begin(name) else { return };
+        if !route.outage.may_try(Instant::now()) {
+            return;
+        }
         let (results, route, name) = (Arc::clone(self), Arc::clone(route), name.clone());
         let renew = move || {
             let _renewal = renewal;
@@ -360,11 +340,12 @@ impl Results {
             return None;
         }
         let asked = entry.stored();
-        Some(Landed { picture: Arc::new(entry.read()?), renewed: false, asked })
+        Some(Landed { picture: Arc::new(entry.read()?), was_there: true, asked })
     }
 
     fn ask(&self, route: &Route, name: &Name, not_before: u64) -> Landing {
         let target = route.target(name);
+        let begun = unix_milliseconds(SystemTime::now());
         let asked = self.renderer.ask(Wanted { target: &target, not_before });
         let id = EntryId::of(name);
         let made = match asked {
@@ -375,7 +356,7 @@ impl Results {
                 route.outage.note(Some(failure.code), Instant::now());
                 // A refresh meanwhile wants the origin to be asked again.
                 if self.not_before(name) == not_before {
-                    self.missing.remember(name, &failure, route.handler.negative_cache_time);
+                    self.missing.remember(name, not_before, &failure, route.handler.negative_cache_time);
                 }
                 if failure.code == Code::NotFound || self.not_before(name) > not_before {
                     self.drop_entry(route, name);
@@ -383,9 +364,16 @@ impl Results {
                 return Err(Trouble::Failure(failure));
             }
         };
-        let count = if made.renewed { &self.counts.renewed } else { &self.counts.rendered };
-        count.fetch_add(1, Ordering::Relaxed);
-        route.outage.note(None, Instant::now());
+        // What was found on disk, or another request has brought, tells nothing about the origin.
+        let was_origin_asked = made.asked >= begun;
+        if was_origin_asked {
+            route.outage.note(None, Instant::now());
+        }
+        if !made.renewed {
+            self.counts.rendered.fetch_add(1, Ordering::Relaxed);
+        } else if was_origin_asked {
+            self.counts.renewed.fetch_add(1, Ordering::Relaxed);
+        }
         route.originals.note(&name.key, made.original);
         if let (Some(keeper), Some(bytes)) = (&route.keeper, made.stored) {
             keeper.stored(id, bytes);
@@ -395,7 +383,7 @@ impl Results {
         if made.asked <= self.not_before(name) {
             self.drop_entry(route, name);
         }
-        Ok(Landed { picture: Arc::new(made.picture), renewed: made.renewed, asked: made.asked })
+        Ok(Landed { picture: Arc::new(made.picture), was_there: made.renewed, asked: made.asked })
     }
 
     /// What is kept under this name is not right any more.
@@ -424,7 +412,7 @@ impl Results {
 
     /// Makes a rendition whose original was refreshed, as a request for it would. Whether it is there now.
     pub fn render(&self, route: &Route, name: &Name) -> bool {
-        match self.make(route, name, self.not_before(name)) {
+        match self.make_as_of_now(route, name, self.not_before(name)) {
             Ok(_) => true,
             Err(trouble) => {
                 route.complain(name, &trouble);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Code;
 
-/// An origin that has failed is taken to be down for so long after its last failure.
+/// An origin that has failed is taken to be down for so long after its last failure, or after it was last tried.
 const MEMORY: Duration = Duration::from_secs(10);
 /// And is tried again behind what is served so often.
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
@@ -37,7 +37,8 @@ impl Outage {
 
     /// Whether it is down as far as is known.
     pub fn is_known(&self, now: Instant) -> bool {
-        self.lock().is_some_and(|down| now.saturating_duration_since(down.failed) < MEMORY)
+        // A try takes its time to fail.
+        self.lock().is_some_and(|down| now.saturating_duration_since(down.failed.max(down.tried)) < MEMORY)
     }
 
     /// Whether the origin may be asked behind what is served. Of an origin that is down, only one in a while may.
@@ -72,6 +73,7 @@ mod tests {
         assert!(outage.may_try(at(1000)) && !outage.may_try(at(1000)), "one of them");
         outage.note(Some(Code::OriginUnreachable), at(1200));
         assert!(outage.is_known(at(11_000)) && !outage.may_try(at(2100)) && outage.may_try(at(2200)));
+        assert!(outage.may_try(at(12_000)) && outage.is_known(at(21_900)) && !outage.is_known(at(22_000)));
         for answer in [None, Some(Code::NotFound)] {
             outage.note(Some(Code::OriginError), at(3000));
             outage.note(answer, at(3000));

@@ -78,6 +78,8 @@ impl Index {
         let mut shard = self.write(id);
         // Not before: a round may begin while the lock is waited for.
         let size = Size::new(bytes, self.round.load(Ordering::Relaxed));
+        // Before what it replaces is taken off: the sum is looked at meanwhile.
+        self.blocks.fetch_add(u64::from(size.blocks()), Ordering::Relaxed);
         match shard.insert(id, Record { used: AtomicU32::new(used), size }) {
             Some(old) => {
                 self.blocks.fetch_sub(u64::from(old.size.blocks()), Ordering::Relaxed);
@@ -90,7 +92,6 @@ impl Index {
                 self.entries.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.blocks.fetch_add(u64::from(size.blocks()), Ordering::Relaxed);
     }
 
     /// From now on it is noticed what is [put](Index::put).

@@ -189,10 +189,10 @@ impl Keeper {
     fn keep_bounds(&self) {
         let bounds = self.bounds();
         let mut bytes = 0;
-        if let Some(most) = bounds.max_bytes
-            && self.index.bytes() > most
-        {
-            bytes = self.index.bytes() - most + most / SLACK;
+        if let Some(most) = bounds.max_bytes {
+            // Looked at once: others store meanwhile.
+            let over = self.index.bytes().saturating_sub(most);
+            bytes = if over > 0 { over + most / SLACK } else { 0 };
         }
         let mut entries = 0;
         if let Ok(disk) = rustix::fs::statvfs(&self.path) {
@@ -221,19 +221,11 @@ impl Keeper {
                 continue;
             }
             let path = id.path(&root);
-            match fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    self.complaint.line(format_args!("cache: {}: can't be removed: {error}", path.display()));
-                    continue;
-                }
+            if let Err(error) = cache::remove_entry(&path) {
+                self.complaint.line(format_args!("cache: {}: can't be removed: {error}", path.display()));
+                continue;
             }
             self.index.remove(id);
-            if let Some(folder) = path.parent() {
-                // Fails, as it should, when there is something in it.
-                let _ = fs::remove_dir(folder);
-            }
         }
     }
 }
@@ -323,19 +315,32 @@ impl Keeper {
     }
 }
 
-/// Removes the folders of former layouts: `v` and a number.
+/// Removes the folders of other layouts: `v` and a number, in them nothing but folders as layouts have them.
 fn remove_other_layouts(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let is_layout = name
-            .to_str()
-            .and_then(|name| name.strip_prefix('v'))
-            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
-        if is_layout && name != cache::LAYOUT && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        let is_other = name.to_str().is_some_and(|name| name != cache::LAYOUT && cache::is_layout(name));
+        if is_other && entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_fanned_out(&entry.path()) {
             say!("cache: removing {}, which is of another version", entry.path().display());
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Whether there is nothing in it but folders of two hexadecimal digits, and nothing else in these. What an operator has
+/// put there is not ours to remove.
+fn is_fanned_out(folder: &Path) -> bool {
+    let is_ours = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        let is_hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_named = name.to_str().is_some_and(|name| name.len() == 2 && name.bytes().all(is_hexadecimal));
+        is_named && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    };
+    let all = |folder: &Path, holds: &dyn Fn(&fs::DirEntry) -> bool| {
+        fs::read_dir(folder)
+            .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| holds(&entry))))
+    };
+    all(folder, &|entry| is_ours(entry) && all(&entry.path(), &is_ours))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use keeper::Bounds;
 pub use keeper::Keeper;
 pub use originals::OriginalsKeeper;
 
-use crate::config::{Config, Handler};
+use crate::config::{Config, Handler, place};
 use crate::report::say;
 
 /// The keepers of all cache folders, which outlive the configurations that name them.
@@ -31,8 +31,10 @@ impl Keepers {
             if wanted.contains_key(path) {
                 continue;
             }
-            let bounds = Bounds { max_bytes, min_free, useful: useful(config, path) };
-            let keeper = match known.get(path).and_then(Weak::upgrade) {
+            // One folder has one keeper, however it is spelled.
+            let place = place(path);
+            let bounds = Bounds { max_bytes, min_free, useful: useful(config, &place) };
+            let keeper = match known.get(&place).and_then(Weak::upgrade) {
                 Some(keeper) => {
                     keeper.set_bounds(bounds);
                     keeper
@@ -45,7 +47,7 @@ impl Keepers {
                     }
                 },
             };
-            known.insert(path.to_owned(), Arc::downgrade(&keeper));
+            known.insert(place, Arc::downgrade(&keeper));
             wanted.insert(path.to_owned(), keeper);
         }
         wanted
@@ -60,9 +62,9 @@ fn folders(handler: &Handler) -> impl Iterator<Item = (&Path, Option<u64>, Optio
 }
 
 /// How long an entry is of use in a folder: as long as to the handler that keeps its results for the longest time.
-fn useful(config: &Config, path: &Path) -> Option<Duration> {
+fn useful(config: &Config, wanted: &Path) -> Option<Duration> {
     let of_folder =
-        config.handlers.iter().filter(|handler| handler.stores().any(|(_, folder)| folder == path));
+        config.handlers.iter().filter(|handler| handler.stores().any(|(_, folder)| place(folder) == wanted));
     let times = of_folder.map(|handler| handler.lifetime().useful());
     times.max_by_key(|time| time.unwrap_or(Duration::MAX)).flatten()
 }
