@@ -392,7 +392,7 @@ fn a_picture_that_needs_no_origin_does_not_end_an_outage() {
     drop(server);
     // A week and some more ago.
     let entry = cache.files().remove(0);
-    std::fs::write(&entry, with_stored(&std::fs::read(&entry).unwrap(), -650_000_000)).unwrap();
+    std::fs::write(&entry, with_stored(&std::fs::read(&entry).unwrap(), -610_000_000)).unwrap();
     std::fs::remove_file(originals.files().remove(0)).unwrap();
     let server = Server::with_handler(handler);
     server.get("/h/b.png?w=1").ok();
