@@ -44,12 +44,14 @@ impl<N: Clone + Eq + Hash, R: Clone> Flights<N, R> {
                 leader.result = Some(result.clone());
                 Some(result)
             }
-            Err(flight) => {
-                let result = flight.result.lock().unwrap_or_else(PoisonError::into_inner);
-                let waited = flight.landed.wait_timeout_while(result, patience, |result| result.is_none());
-                waited.unwrap_or_else(PoisonError::into_inner).0.clone()
-            }
+            Err(flight) => flight.wait(patience),
         }
+    }
+
+    /// The result of this name if it is being made right now and finished within `patience`.
+    pub fn join(&self, name: &N, patience: Duration) -> Option<R> {
+        let flight = Arc::clone(self.lock().get(name)?);
+        flight.wait(patience)
     }
 
     /// Whether this is being made right now, so that a request for it needs no place of its own.
@@ -66,6 +68,14 @@ impl<N: Clone + Eq + Hash, R: Clone> Flights<N, R> {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<N, Arc<Flight<R>>>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Clone> Flight<R> {
+    fn wait(&self, patience: Duration) -> Option<R> {
+        let result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.landed.wait_timeout_while(result, patience, |result| result.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 }
 
@@ -146,8 +156,10 @@ mod tests {
     #[test]
     fn patience_ends() {
         let flights: Flights<&str, u32> = Flights::new();
+        assert_eq!(flights.join(&"k", LONG), None, "there is nothing to join");
         let got = flights.get(&"k", LONG, 0, || {
             assert_eq!(flights.get(&"k", Duration::from_millis(1), 0, || 2), None);
+            assert_eq!(flights.join(&"k", Duration::from_millis(1)), None);
             1
         });
         assert_eq!(got, Some(1));

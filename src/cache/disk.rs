@@ -202,7 +202,9 @@ impl DiskCache {
     /// failing disk) stays.
     fn drop_damaged(&self, path: &Path, error: &io::Error) {
         self.verified().remove(path);
-        if is_damage(error) && system::remove(path).is_ok() {
+        // An empty folder in its place is in the way of the next one.
+        let remove = || system::remove(path).or_else(|_| fs::remove_dir(path));
+        if is_damage(error) && remove().is_ok() {
             say!("cache: {}: {error}; rendering it again", path.display());
         } else {
             self.complaint.line(format_args!("cache: {}: {error}; served without it", path.display()));

@@ -19,7 +19,6 @@ use crate::config::{Config, Handler};
 use crate::error::{Code, Failure};
 use crate::key;
 use crate::options::{DEFAULT_QUALITY, Options, Query, Size};
-use crate::report::say;
 
 /// Everything that is needed to answer for pictures.
 #[derive(Debug)]
@@ -180,11 +179,6 @@ impl Images {
             None if !asked.may_wait => return None,
             None => self.error_images.get(&handler.route, &asked.options, self.renderer()),
         };
-        if let Some((key, _)) = looked_up
-            && !matches!(failure.code, Code::NotFound | Code::NotShown | Code::CrashesRenderer)
-        {
-            say!("{}: {key:?}: {failure}", handler.route);
-        }
         let status = if handler.precise_errors { failure.code.precise_status() } else { 404 };
         let response = match image {
             Some(picture) => {

@@ -17,6 +17,7 @@ mod poller;
 mod privileges;
 mod proxy_protocol;
 mod refresh;
+mod refresh_journal;
 mod refreshes;
 mod renderer;
 mod request;

@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::images::Images;
-use super::refreshes::Refreshes;
+use super::refresh_journal::{self, Line};
+use super::refreshes::{Kind, Refreshes};
 use super::store::Keeper;
 use crate::cache::{self, DiskCache, EntryId, Found, Name, ORIGINAL};
 use crate::config::{CacheTime, Config, Handler};
+use crate::report::OnceAMinute;
 
 /// So many renditions are made again at the most.
 const MOST_RENDERED: usize = 16;
@@ -76,10 +78,24 @@ impl Refresher {
         Refresher { log: Arc::clone(log), handlers: handlers.collect() }
     }
 
+    /// Goes on with what servers before this one have refreshed, which may have been killed since.
+    pub fn restore(&self) {
+        for places in self.handlers.values() {
+            for line in
+                places.folders().flat_map(|folder| refresh_journal::read(&folder.path, self.log.keep()))
+            {
+                if line.handler == places.identity {
+                    self.log.restore(&line.handler, &line.what, line.kind, line.time);
+                }
+            }
+        }
+    }
+
     /// Drops a key: its renditions and its original. `None` if there is no such handler.
     pub fn key(&self, route: &str, key: &str, images: &Images) -> Option<io::Result<Dropped>> {
         let places = self.handlers.get(route)?;
-        self.log.record_key(&places.identity, key);
+        let time = self.log.record_key(&places.identity, key);
+        places.write_down(time, key, Kind::Key);
         images.forget(&|name| name.handler == places.identity && name.key == key);
         Some(places.drop_key(key))
     }
@@ -112,6 +128,7 @@ impl Refresher {
     pub fn prefix(&self, route: &str, prefix: &str, images: &Images) -> Option<io::Result<Dropped>> {
         let places = self.handlers.get(route)?;
         let walk = self.log.record_prefix(&places.identity, prefix);
+        places.write_down(walk.time(), prefix, Kind::Prefix);
         images.forget(&|name| places.has_below(name, prefix));
         let dropped = places.drop_prefix(prefix);
         drop(walk);
@@ -120,6 +137,22 @@ impl Refresher {
 }
 
 impl Places {
+    fn folders(&self) -> impl Iterator<Item = &Folder> {
+        self.results.iter().chain(&self.originals)
+    }
+
+    /// For a server that is started after this one was killed.
+    fn write_down(&self, time: u64, what: &str, kind: Kind) {
+        let line = Line { time, handler: self.identity.clone(), what: what.to_owned(), kind };
+        for folder in self.folders() {
+            if let Err(error) = refresh_journal::append(&folder.path, &line) {
+                static COMPLAINT: OnceAMinute = OnceAMinute::new();
+                let path = folder.path.display();
+                COMPLAINT.line(format_args!("admin: {path}: a refresh can't be written down: {error}"));
+            }
+        }
+    }
+
     fn drop_key(&self, key: &str) -> io::Result<Dropped> {
         let name = |options: &str| Name {
             handler: self.identity.clone(),

@@ -50,9 +50,12 @@ struct Touched {
     prefixes: HashMap<Arc<str>, u64>,
 }
 
+/// What is refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
+    /// One key.
     Key,
+    /// Every key that starts so.
     Prefix,
 }
 
@@ -98,6 +101,26 @@ impl Refreshes {
         drop(log);
         wait_until_past(time);
         time
+    }
+
+    /// Something was refreshed then, before this server was started.
+    pub fn restore(&self, handler: &str, what: &str, kind: Kind, time: u64) {
+        let mut log = self.write();
+        let (handler, what): (Arc<str>, Arc<str>) = (handler.into(), what.into());
+        let touched = log.handlers.entry(Arc::clone(&handler)).or_default();
+        let times = match kind {
+            Kind::Key => &mut touched.keys,
+            Kind::Prefix => &mut touched.prefixes,
+        };
+        let latest = times.entry(Arc::clone(&what)).or_default();
+        *latest = time.max(*latest);
+        log.latest = log.latest.max(time);
+        self.end(&mut log, Ended { at: 0, time, handler, what, kind });
+    }
+
+    /// How long a refresh is remembered.
+    pub fn keep(&self) -> Duration {
+        self.log.read().unwrap_or_else(PoisonError::into_inner).keep
     }
 
     /// Every key that starts with this is refreshed; it ends with a slash, or is empty. As [`Refreshes::record_key`],
@@ -198,6 +221,13 @@ impl Touched {
             }
         }
         latest
+    }
+}
+
+impl Walk<'_> {
+    /// The time of the refresh, in milliseconds since 1970.
+    pub fn time(&self) -> u64 {
+        self.time
     }
 }
 

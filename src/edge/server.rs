@@ -75,6 +75,7 @@ impl<'l> Server<'l> {
         let (keepers, refreshes) = (Keepers::default(), Arc::default());
         let https_port = https_port(&listeners);
         let site = Site::new(config, validator, renderer(config, text)?, https_port, &keepers, &refreshes);
+        site.refresher.restore();
         let edge = Arc::new(Edge {
             site: CurrentSite::new(site),
             lifecycle: Arc::default(),

@@ -133,6 +133,11 @@ fn a_prefix_is_every_key_below_it_and_nothing_beside_it() {
 }
 
 /// An origin that holds its first answer back until the gate opens and then says how it was before.
+/// How many entries there are; refreshes are written down beside them.
+fn entries(cache: &Folder) -> usize {
+    cache.files().iter().filter(|file| !file.ends_with(".refreshed")).count()
+}
+
 fn slow_once(gate: &Gate) -> RawOrigin {
     let held = gate.clone();
     RawOrigin::start(move |request, peer| {
@@ -193,7 +198,7 @@ fn what_was_in_flight_leaves_nothing_behind() {
         gate.open();
         assert_eq!(size_of(&early.join().unwrap().ok().body), (20, 20));
         // The one that is there is the new one.
-        assert_eq!(cache.files().len(), 1, "{reloads}");
+        assert_eq!(entries(&cache), 1, "{reloads}");
         assert_eq!(state(&server.get("/h/a.png").ok()), "hit");
     }
 }
@@ -214,7 +219,7 @@ fn what_another_server_brings_back_is_not_served() {
         }
         gate.open();
         assert_eq!(size_of(&early.join().unwrap().ok().body), (10, 10));
-        assert_eq!(cache.files().len(), 1);
+        assert_eq!(entries(&cache), 1);
         for expected in ["miss", "hit", "hit"] {
             let answer = server.get("/h/a.png").ok();
             assert_eq!((state(&answer), size_of(&answer.body)), (expected, (20, 20)), "{reloads}");
@@ -244,4 +249,31 @@ fn what_was_kept_for_an_outage_is_dropped_as_well() {
     order(&server, "POST", "/-/refresh/h/a.png");
     gate.open();
     early.join().unwrap().failed("origin_error");
+}
+
+#[test]
+fn what_a_killed_server_left_is_no_older_than_its_refreshes() {
+    for (method, target) in [("POST", "/-/refresh/h/a/b.png"), ("DELETE", "/-/refresh/h/a/")] {
+        let origin = RawOrigin::always(object(&pictures::png(pictures::solid(10, 10, BLUE))));
+        let cache = Folder::new();
+        let config = config(cached(origin.handler(), &cache));
+        let server = Server::start(config.clone());
+        for key in ["a/b.png", "c.png"] {
+            server.get(&format!("/h/{key}")).ok();
+        }
+        let entries: Vec<_> =
+            cache.files().into_iter().map(|file| (std::fs::read(&file).unwrap(), file)).collect();
+        assert_eq!(order(&server, method, target).status, 200);
+        // Killed.
+        drop(server);
+        // Its renderer had not heard of that yet, and has stored what it had asked for before.
+        for (bytes, file) in entries {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, bytes).unwrap();
+        }
+        let server = Server::start(config);
+        assert_eq!(state(&server.get("/h/a/b.png").ok()), "miss");
+        assert_eq!(state(&server.get("/h/a/b.png").ok()), "hit");
+        assert_eq!(state(&server.get("/h/c.png").ok()), "hit");
+    }
 }

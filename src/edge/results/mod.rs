@@ -7,6 +7,7 @@ mod route;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,6 +21,8 @@ use crate::flights::Flights;
 use missing::Missing;
 pub use route::Route;
 
+/// Who has something to serve waits no longer for something newer.
+const IN_TIME: Duration = Duration::from_secs(1);
 /// How often a picture is made again for one request because it was refreshed meanwhile.
 const MOST_REFRESHES: usize = 4;
 
@@ -89,6 +92,20 @@ struct Landed {
 }
 
 type Landing = Result<Landed, Trouble>;
+
+impl Landed {
+    /// What it is for a request that began then.
+    fn found<'r>(self, begun: SystemTime) -> Found<'r> {
+        let source = match self.was_there {
+            true if self.asked >= unix_milliseconds(begun) => Source::Revalidated,
+            // Somebody else has asked.
+            true => Source::Hit,
+            false => Source::Miss,
+        };
+        let age = cache::age(self.asked, SystemTime::now());
+        Found { got: Got::Picture(self.picture), source, age }
+    }
+}
 
 /// The pictures of all handlers, made or kept.
 #[derive(Debug)]
@@ -166,25 +183,67 @@ impl Results {
     ) -> Option<Result<Found<'r>, Missed>> {
         let now = SystemTime::now();
         let not_before = self.not_before(name);
-        let mut spare = None;
         if let Some((got, freshness)) = self.kept(route, name, need, not_before, now) {
             let age = cache::age(got.stored(), now);
             let found = |source| Found { got, source, age };
             match freshness {
                 Freshness::Fresh => return Some(Ok(found(Source::Hit))),
                 Freshness::Stale => {
-                    self.renew_behind(route, name, not_before);
+                    drop(self.renew(route, name, not_before));
                     return Some(Ok(found(Source::Stale)));
                 }
-                Freshness::Expired if route.outage.is_known(Instant::now()) => {
-                    self.renew_behind(route, name, not_before);
-                    return Some(Ok(found(Source::Stale)));
+                Freshness::Expired => {
+                    return self.renewed_in_time(route, name, not_before, may_wait, found(Source::Stale));
                 }
-                Freshness::Expired => spare = Some(found(Source::Stale)),
                 Freshness::Useless => {}
             }
         }
-        self.not_kept(route, name, not_before, may_wait, spare)
+        self.not_kept(route, name, not_before, may_wait)
+    }
+
+    /// The result of a name of which only an expired one is kept: renewed, if that is possible now, or as it is.
+    fn renewed_in_time<'r>(
+        self: &Arc<Results>,
+        route: &Arc<Route>,
+        name: &Name,
+        not_before: u64,
+        may_wait: bool,
+        spare: Found<'r>,
+    ) -> Option<Result<Found<'r>, Missed>> {
+        if let Some(failure) = self.missing.find(name, not_before) {
+            let trouble = Trouble::Failure(failure);
+            return Some(if may_serve_stale(&trouble) {
+                Ok(spare)
+            } else {
+                Err(Missed { trouble, is_known: true })
+            });
+        }
+        if route.outage.is_known(Instant::now()) || self.renderer.is_full() {
+            drop(self.renew(route, name, not_before));
+            return Some(Ok(spare));
+        }
+        if !may_wait {
+            return None;
+        }
+        let begun = SystemTime::now();
+        let landing = match self.renew(route, name, not_before) {
+            Some(renewal) => renewal.recv_timeout(IN_TIME).ok(),
+            None => self.flights.join(&(name.clone(), not_before), IN_TIME),
+        };
+        if self.not_before(name) > not_before {
+            // It was refreshed meanwhile, and nothing of this is right any more.
+            return self.not_kept(route, name, self.not_before(name), may_wait);
+        }
+        Some(match landing {
+            Some(Ok(landed)) => Ok(landed.found(begun)),
+            Some(Err(trouble)) if !may_serve_stale(&trouble) => Err(Missed { trouble, is_known: false }),
+            late_or_failed => {
+                if !matches!(late_or_failed, Some(Err(Trouble::Failure(_)))) {
+                    route.outage.note_late(Instant::now());
+                }
+                Ok(spare)
+            }
+        })
     }
 
     /// The result of this name when what is kept has turned out to be damaged, whether or not that could be removed.
@@ -194,53 +253,36 @@ impl Results {
         name: &Name,
         may_wait: bool,
     ) -> Option<Result<Found<'r>, Missed>> {
-        self.not_kept(route, name, self.not_before(name), may_wait, None)
+        self.not_kept(route, name, self.not_before(name), may_wait)
     }
 
-    /// Has the result made. Where that fails, `spare` is better than nothing.
+    /// Has the result made.
     fn not_kept<'r>(
         &self,
         route: &Route,
         name: &Name,
         not_before: u64,
         may_wait: bool,
-        spare: Option<Found<'r>>,
     ) -> Option<Result<Found<'r>, Missed>> {
         if let Some(failure) = self.missing.find(name, not_before) {
-            let trouble = Trouble::Failure(failure);
-            let stale = spare.filter(|_| may_serve_stale(&trouble));
-            return Some(stale.ok_or(Missed { trouble, is_known: true }));
+            return Some(Err(Missed { trouble: Trouble::Failure(failure), is_known: true }));
         }
         if !may_wait {
             // A thread that is told so at once is a thread too many, above all when there are many to be told.
             if !self.renderer.is_full() || self.flights.is_under_way(&(name.clone(), not_before)) {
                 return None;
             }
-            return Some(spare.ok_or(Missed { trouble: Trouble::Overloaded, is_known: false }));
+            return Some(Err(Missed { trouble: Trouble::Overloaded, is_known: false }));
         }
         let begun = SystemTime::now();
-        Some(match self.make_as_of_now(route, name, not_before) {
-            Ok(landed) => {
-                let source = match landed.was_there {
-                    true if landed.asked >= unix_milliseconds(begun) => Source::Revalidated,
-                    // Somebody else has asked.
-                    true => Source::Hit,
-                    false => Source::Miss,
-                };
-                let age = cache::age(landed.asked, SystemTime::now());
-                Ok(Found { got: Got::Picture(landed.picture), source, age })
+        let landing = self.make_as_of_now(route, name, not_before);
+        let missed = |trouble| {
+            if let Trouble::Failure(failure) = &trouble {
+                route.explain(name, failure);
             }
-            Err(trouble) => {
-                let is_good = |spare: &Found| spare.got.stored() > self.not_before(name);
-                match spare.filter(|spare| may_serve_stale(&trouble) && is_good(spare)) {
-                    Some(spare) => {
-                        route.complain(name, &trouble);
-                        Ok(spare)
-                    }
-                    None => Err(Missed { trouble, is_known: false }),
-                }
-            }
-        })
+            Missed { trouble, is_known: false }
+        };
+        Some(landing.map(|landed| landed.found(begun)).map_err(missed))
     }
 
     /// Has the picture made once more when it was refreshed meanwhile.
@@ -300,24 +342,34 @@ impl Results {
         Some((Got::Hot(hot), freshness))
     }
 
-    /// Renews a result on a thread of its own, unless there is enough to do already.
-    fn renew_behind(self: &Arc<Results>, route: &Arc<Route>, name: &Name, not_before: u64) {
+    /// Renews a result on a thread of its own, unless there is enough to do already; what comes of it can be waited for.
+    fn renew(
+        self: &Arc<Results>,
+        route: &Arc<Route>,
+        name: &Name,
+        not_before: u64,
+    ) -> Option<Receiver<Landing>> {
         if self.renderer.is_full() {
-            return;
+            return None;
         }
-        let Some(renewal) = route.renewals.begin(name) else { return };
+        let renewal = route.renewals.begin(name)?;
         if !route.outage.may_try(Instant::now()) {
-            return;
+            return None;
         }
         let (results, route, name) = (Arc::clone(self), Arc::clone(route), name.clone());
+        let (sender, landing) = channel();
         let renew = move || {
             let _renewal = renewal;
-            if let Err(trouble) = results.make(&route, &name, not_before) {
-                route.complain(&name, &trouble);
+            let landing = results.make(&route, &name, not_before);
+            if let Err(trouble) = &landing {
+                route.complain(&name, trouble);
             }
+            // Most of the time nobody waits.
+            let _ = sender.send(landing);
         };
         // Without a thread, the next one who asks tries again.
-        let _ = thread::Builder::new().name("renewal".into()).stack_size(super::STACK).spawn(renew);
+        thread::Builder::new().name("renewal".into()).stack_size(super::STACK).spawn(renew).ok()?;
+        Some(landing)
     }
 
     /// Has the picture made or renewed, together with everybody else who wants it now.

@@ -35,6 +35,12 @@ impl Outage {
         *down = is_down.then(|| Down { failed: now, tried: down.map_or(now, |down| down.tried.max(now)) });
     }
 
+    /// The origin did not answer in time, or nobody was free to ask it.
+    pub fn note_late(&self, now: Instant) {
+        let mut down = self.lock();
+        *down = Some(Down { failed: now, tried: down.map_or(now, |down| down.tried.max(now)) });
+    }
+
     /// Whether it is down as far as is known.
     pub fn is_known(&self, now: Instant) -> bool {
         // A try takes its time to fail.

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::outage::Outage;
 use super::renewals::Renewals;
@@ -10,8 +11,12 @@ use crate::cache::{DiskCache, Name};
 use crate::config::Handler;
 use crate::edge::renderer::Trouble;
 use crate::edge::store::{Keeper, OriginalsKeeper};
+use crate::error::{Code, Failure};
 use crate::key;
-use crate::report::OnceAMinute;
+use crate::report::{OnceAMinute, say};
+
+/// A line that was said is not said again so soon: a crowd that waited for one picture is told one thing.
+const SAME_LINE: Duration = Duration::from_secs(1);
 
 /// Everything about one handler that answering for its pictures takes.
 #[derive(Debug)]
@@ -32,6 +37,7 @@ pub struct Route {
     pub renewals: Arc<Renewals>,
     /// For what is said once in a while.
     pub complaint: OnceAMinute,
+    last_line: Mutex<Option<(String, Instant)>>,
 }
 
 impl Route {
@@ -47,6 +53,21 @@ impl Route {
             outage: Outage::default(),
             renewals: Arc::default(),
             complaint: OnceAMinute::default(),
+            last_line: Mutex::default(),
+        }
+    }
+
+    /// Says why there is no picture. Everybody who waited for it says so, but only once in a while the same.
+    pub fn explain(&self, name: &Name, failure: &Failure) {
+        if matches!(failure.code, Code::NotFound | Code::NotShown | Code::CrashesRenderer) {
+            return;
+        }
+        let line = format!("{}: {:?}: {failure}", self.handler.route, name.key);
+        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if last.as_ref().is_none_or(|(said, at)| *said != line || now.duration_since(*at) > SAME_LINE) {
+            say!("{line}");
+            *last = Some((line, now));
         }
     }
 
