@@ -87,23 +87,45 @@ pub struct Query {
     values: [Option<String>; NAMES.len()],
 }
 
-const NAMES: [&str; 10] = ["w", "h", "c", "f", "t", "q", "dpr", "g", "e", "bg"];
+const NAMES: [&str; 11] = ["w", "h", "c", "f", "t", "q", "dpr", "g", "e", "bg", "p"];
+
+/// Those of them that say something about the picture, which is what a preset may hold.
+const ABOUT_THE_PICTURE: [&str; 9] = ["w", "h", "c", "f", "q", "dpr", "g", "e", "bg"];
 
 impl Query {
     /// Reads a query string. A known parameter given twice or with a malformed escape is an error.
     pub fn parse(query: &str) -> Result<Query, BadQuery> {
         let mut parsed = Query::default();
         for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(name) = decode_query(name) else { continue };
-            let Some(index) = NAMES.iter().position(|known| *known == name) else { continue };
-            let value = decode_query(value)
-                .ok_or_else(|| BadQuery(format!("{name}: its value is not percent-encoded UTF-8")))?;
-            if parsed.values[index].replace(value).is_some() {
-                return Err(BadQuery(format!("{name}: given twice")));
+            parsed.take(pair)?;
+        }
+        Ok(parsed)
+    }
+
+    /// Reads a preset, in which a parameter that is unknown or not about the picture is an error as well.
+    pub fn parse_preset(written: &str) -> Result<Query, BadQuery> {
+        let mut parsed = Query::default();
+        for pair in written.split('&').filter(|_| !written.is_empty()) {
+            match parsed.take(pair)? {
+                Some(name) if ABOUT_THE_PICTURE.contains(&name) => {}
+                Some(name) => return Err(BadQuery(format!("{name}: can't be in a preset"))),
+                None => return Err(BadQuery(format!("{pair:?} is no parameter"))),
             }
         }
         Ok(parsed)
+    }
+
+    /// Takes one `name=value`, and says which one it was; an unknown one is none.
+    fn take(&mut self, pair: &str) -> Result<Option<&'static str>, BadQuery> {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let Some(name) = decode_query(name) else { return Ok(None) };
+        let Some(index) = NAMES.iter().position(|known| *known == name) else { return Ok(None) };
+        let value = decode_query(value)
+            .ok_or_else(|| BadQuery(format!("{name}: its value is not percent-encoded UTF-8")))?;
+        if self.values[index].replace(value).is_some() {
+            return Err(BadQuery(format!("{name}: given twice")));
+        }
+        Ok(Some(NAMES[index]))
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -114,6 +136,40 @@ impl Query {
     /// The decoded `t`; empty when it is absent.
     pub fn token(&self) -> &str {
         self.get("t").unwrap_or_default()
+    }
+
+    /// The decoded `p`.
+    pub fn preset(&self) -> Option<&str> {
+        self.get("p")
+    }
+
+    /// The first parameter about the picture that is given.
+    pub fn first_about_the_picture(&self) -> Option<&'static str> {
+        ABOUT_THE_PICTURE.into_iter().find(|name| self.get(name).is_some())
+    }
+
+    /// Whether one of these is given.
+    pub fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.get(name).is_some())
+    }
+
+    /// `w` and `h` as they are written, 0 for one that is not given, in a query that [`Options::resolve`] accepts.
+    pub fn sides(&self) -> [u32; 2] {
+        ["w", "h"].map(|name| self.get(name).and_then(digits).unwrap_or_default())
+    }
+
+    /// `dpr` as it is written, in a query that [`Options::resolve`] accepts.
+    pub fn ratio(&self) -> Option<f64> {
+        self.get("dpr").and_then(decimal)
+    }
+
+    /// This query, with a preset for what it does not say itself.
+    pub fn over(&self, preset: &Query) -> Query {
+        let mut values = preset.values.clone();
+        for (value, own) in values.iter_mut().zip(&self.values).filter(|(_, own)| own.is_some()) {
+            value.clone_from(own);
+        }
+        Query { values }
     }
 
     /// Whether the answer depends on `Accept`.

@@ -6,6 +6,7 @@ mod admin;
 mod fields;
 mod handler;
 mod limits;
+mod offer;
 mod relaxed_json;
 
 use std::net::IpAddr;

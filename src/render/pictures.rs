@@ -29,6 +29,17 @@ pub struct Pictures {
     storing: Arc<Storing>,
 }
 
+/// What the edge says about a request besides what it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Nothing that an origin said before this is good enough, in milliseconds since 1970.
+    pub not_before: u64,
+    /// Whether the picture is not to become a cache entry.
+    pub no_store: bool,
+    /// The edge's number for it.
+    pub ticket: Option<u64>,
+}
+
 struct Route {
     handler: Handler,
     identity: String,
@@ -79,23 +90,17 @@ impl Pictures {
         self.storing.is_outdated()
     }
 
-    /// Answers a path and canonical query as the edge writes them, with nothing that an origin said before a time in
-    /// milliseconds since 1970. The ticket is the edge's number for it.
-    pub fn answer(&self, target: &str, not_before: u64, ticket: Option<u64>) -> Result<Made, Failure> {
+    /// Answers a path and canonical query as the edge writes them.
+    pub fn answer(&self, target: &str, terms: Terms) -> Result<Made, Failure> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match path.strip_prefix(wire::ERROR_IMAGE_PATH) {
-            Some(route) => self.error_image(route, query, ticket),
-            None => self.picture(path, query, not_before, ticket),
+            Some(route) => self.error_image(route, query, terms.ticket),
+            None => self.picture(path, query, terms),
         }
     }
 
-    fn picture(
-        &self,
-        path: &str,
-        query: &str,
-        not_before: u64,
-        ticket: Option<u64>,
-    ) -> Result<Made, Failure> {
+    fn picture(&self, path: &str, query: &str, terms: Terms) -> Result<Made, Failure> {
+        let Terms { not_before, no_store, ticket } = terms;
         let (route, key) = key::split_path(path).ok_or_else(|| unreadable(path))?;
         if !key::is_valid(&key) {
             return Err(unreadable(path));
@@ -120,7 +125,7 @@ impl Pictures {
             pipeline::render(self.vips, &held.original.bytes, &options, route.handler.fail_on, self.bounds)?
         };
         let picture = Picture::new(bytes, format, held.original.last_modified);
-        let stored = route.cache.as_ref().and_then(|cache| {
+        let stored = route.cache.as_ref().filter(|_| !no_store).and_then(|cache| {
             let written = cache.store(&name, &picture, held.original.etag.as_deref(), held.asked);
             self.storing.outcome(written)
         });
