@@ -477,6 +477,61 @@ mod tests {
     }
 
     #[test]
+    fn a_preset_fills_in_what_a_query_does_not_say() {
+        let preset = Query::parse_preset("w=160&h=120&c=true&f=auto&bg=00%30000").unwrap();
+        for (query, expected) in [
+            ("p=thumb", "w=160&h=120&f=jpg&bg=000000"),
+            ("p=thumb&h=90&f=png&t=1&unknown=2", "w=160&h=90&f=png"),
+            ("c=false&bg=ffffff&q=9&f=jpg", "w=160&h=120&c=false&f=jpg&q=9"),
+        ] {
+            let query = Query::parse(query).unwrap();
+            let whole = query.over(&preset);
+            assert_eq!((whole.token(), whole.preset()), (query.token(), query.preset()));
+            assert_eq!(whole.varies(), query.get("f").is_none());
+            let options = Options::resolve(&whole, "", &handler("jpg")).unwrap();
+            assert_eq!(options.canonical(), expected);
+        }
+        assert_eq!(canonical("p=thumb&w=1").as_deref(), Ok("w=1&f=jpg"), "no preset is left in it");
+    }
+
+    #[test]
+    fn a_preset_holds_what_is_about_the_picture_and_nothing_else() {
+        for (written, sentence) in [
+            ("p=x", "p: can't be in a preset"),
+            ("w=1&t=secret", "t: can't be in a preset"),
+            ("w=1&utm=2", "\"utm=2\" is no parameter"),
+            ("W=1", "\"W=1\" is no parameter"),
+            ("?w=1", "\"?w=1\" is no parameter"),
+            ("w=1&", "\"\" is no parameter"),
+            ("&", "\"\" is no parameter"),
+            ("%zz=1", "\"%zz=1\" is no parameter"),
+            ("w=1&w=2", "w: given twice"),
+            ("bg=%ff", "bg: its value is not percent-encoded UTF-8"),
+        ] {
+            assert_eq!(Query::parse_preset(written).unwrap_err().0, sentence, "{written}");
+        }
+        for name in ABOUT_THE_PICTURE {
+            let preset = Query::parse_preset(&format!("{name}=1")).unwrap();
+            assert_eq!(preset.first_about_the_picture(), Some(name));
+        }
+        assert_eq!(Query::parse_preset("").unwrap().first_about_the_picture(), None);
+        assert_eq!(Query::parse("p=a&t=b&unknown=c").unwrap().first_about_the_picture(), None);
+    }
+
+    #[test]
+    fn sides_are_those_of_the_query_and_not_of_the_result() {
+        for (query, sides, ratio) in [
+            ("", [0, 0], None),
+            ("w=300&h=200&dpr=1.5", [300, 200], Some(1.5)),
+            ("w=0300", [300, 0], None),
+            ("h=99999999999", [0, u32::MAX], None),
+        ] {
+            let query = Query::parse(query).unwrap();
+            assert_eq!((query.sides(), query.ratio()), (sides, ratio));
+        }
+    }
+
+    #[test]
     fn auto_follows_accept() {
         let query = Query::parse("f=auto").unwrap();
         assert!(query.varies());

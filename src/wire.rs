@@ -41,8 +41,6 @@ pub const OUTDATED_HEADER: &str = "X-Outdated";
 pub const STORED_HEADER: &str = "X-Stored";
 /// In a request: nothing that the origin said before this, in milliseconds since 1970, is good enough.
 pub const NOT_BEFORE_HEADER: &str = "X-Not-Before";
-/// In a request: the picture is not to become a cache entry.
-pub const NO_STORE_HEADER: &str = "X-No-Store";
 /// When the origin was asked for what the picture is made from, in milliseconds since 1970.
 pub const ASKED_HEADER: &str = "X-Asked";
 /// The origin said that the original has not changed, so the picture is the one that was in the cache.

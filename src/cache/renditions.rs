@@ -23,8 +23,8 @@ pub fn entries_of(cache_path: &Path, source: [u8; 16]) -> io::Result<Vec<OnDisk>
 
 /// Whether the folder of this entry's original has fewer than `most` entries, or this one among them.
 ///
-/// Whoever is about to make a picture asks, so a look at one small folder costs next to nothing; those who ask at the
-/// same moment don't know of each other.
+/// Whoever asks has just made a picture, beside which a look at one small folder costs nothing; those who ask at the same
+/// moment don't know of each other.
 pub fn has_room(cache_path: &Path, id: EntryId, most: usize) -> io::Result<bool> {
     let root = cache_path.join(VERSION);
     if fs::symlink_metadata(id.path(&root)).is_ok() {

@@ -164,3 +164,6 @@ fn side(value: &Value, max_dimension: u32) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

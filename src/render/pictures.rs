@@ -12,7 +12,8 @@ use super::pool::Turns;
 use super::storing::Storing;
 use super::vips::Vips;
 use crate::cache::{
-    DiskCache, Entry, Freshness, Made, Name, Need, OriginalEntry, Picture, unix_milliseconds,
+    DiskCache, Entry, EntryId, Freshness, Made, Name, Need, OriginalEntry, Picture, has_room,
+    unix_milliseconds,
 };
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
@@ -27,17 +28,6 @@ pub struct Pictures {
     turns: Turns,
     bounds: Bounds,
     storing: Arc<Storing>,
-}
-
-/// What the edge says about a request besides what it is for.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    /// Nothing that an origin said before this is good enough, in milliseconds since 1970.
-    pub not_before: u64,
-    /// Whether the picture is not to become a cache entry.
-    pub no_store: bool,
-    /// The edge's number for it.
-    pub ticket: Option<u64>,
 }
 
 struct Route {
@@ -90,17 +80,23 @@ impl Pictures {
         self.storing.is_outdated()
     }
 
-    /// Answers a path and canonical query as the edge writes them.
-    pub fn answer(&self, target: &str, terms: Terms) -> Result<Made, Failure> {
+    /// Answers a path and canonical query as the edge writes them, with nothing that an origin said before a time in
+    /// milliseconds since 1970. The ticket is the edge's number for it.
+    pub fn answer(&self, target: &str, not_before: u64, ticket: Option<u64>) -> Result<Made, Failure> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match path.strip_prefix(wire::ERROR_IMAGE_PATH) {
-            Some(route) => self.error_image(route, query, terms.ticket),
-            None => self.picture(path, query, terms),
+            Some(route) => self.error_image(route, query, ticket),
+            None => self.picture(path, query, not_before, ticket),
         }
     }
 
-    fn picture(&self, path: &str, query: &str, terms: Terms) -> Result<Made, Failure> {
-        let Terms { not_before, no_store, ticket } = terms;
+    fn picture(
+        &self,
+        path: &str,
+        query: &str,
+        not_before: u64,
+        ticket: Option<u64>,
+    ) -> Result<Made, Failure> {
         let (route, key) = key::split_path(path).ok_or_else(|| unreadable(path))?;
         if !key::is_valid(&key) {
             return Err(unreadable(path));
@@ -125,10 +121,7 @@ impl Pictures {
             pipeline::render(self.vips, &held.original.bytes, &options, route.handler.fail_on, self.bounds)?
         };
         let picture = Picture::new(bytes, format, held.original.last_modified);
-        let stored = route.cache.as_ref().filter(|_| !no_store).and_then(|cache| {
-            let written = cache.store(&name, &picture, held.original.etag.as_deref(), held.asked);
-            self.storing.outcome(written)
-        });
+        let stored = self.store(route, &name, &picture, &held);
         let asked = unix_milliseconds(held.asked);
         Ok(Made { picture, stored, asked, renewed: false, original: held.entry })
     }
@@ -170,6 +163,21 @@ impl Pictures {
                 right(picture, stored, unix_milliseconds(asked), original)
             }
         })
+    }
+
+    /// Stores a picture, unless its key has as many renditions as it may have. How many bytes of the disk that takes.
+    fn store(&self, route: &Route, name: &Name, picture: &Picture, held: &Held) -> Option<u64> {
+        let cache = route.cache.as_ref()?;
+        let has_room = match (&route.handler.cache, route.handler.max_variants) {
+            (Some(folder), Some(most)) => has_room(&folder.path, EntryId::of(name), most),
+            _ => Ok(true),
+        };
+        let written = match has_room {
+            Ok(true) => cache.store(name, picture, held.original.etag.as_deref(), held.asked),
+            Ok(false) => return None,
+            Err(error) => Err(error),
+        };
+        self.storing.outcome(written)
     }
 
     fn error_image(&self, route: &str, query: &str, ticket: Option<u64>) -> Result<Made, Failure> {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
-use super::pictures::{Pictures, Terms};
+use super::pictures::Pictures;
 use super::pool::Pool;
 use crate::cache::{Made, OriginalEntry};
 use crate::error::Failure;
@@ -37,12 +37,8 @@ pub fn serve(
 
 fn answer(request: Request, pictures: &Pictures) {
     let target = request.url().to_owned();
-    let terms = Terms {
-        not_before: number(&request, wire::NOT_BEFORE_HEADER).unwrap_or_default(),
-        no_store: number(&request, wire::NO_STORE_HEADER).is_some(),
-        ticket: number(&request, wire::TICKET_HEADER),
-    };
-    let answer = pictures.answer(&target, terms);
+    let not_before = number(&request, wire::NOT_BEFORE_HEADER).unwrap_or_default();
+    let answer = pictures.answer(&target, not_before, number(&request, wire::TICKET_HEADER));
     // After the work, so that what has failed because of it is marked.
     let outdated = pictures.is_outdated().then(|| header(wire::OUTDATED_HEADER, "1")).flatten();
     match answer {

@@ -52,14 +52,12 @@ pub struct Wanted<'w> {
     pub target: &'w str,
     /// Nothing that the origin said before this is good enough, in milliseconds since 1970.
     pub not_before: u64,
-    /// Whether the picture is not to become a cache entry.
-    pub no_store: bool,
 }
 
 impl<'w> Wanted<'w> {
     /// Whatever the origin has said.
     pub fn anything(target: &'w str) -> Wanted<'w> {
-        Wanted { target, not_before: 0, no_store: false }
+        Wanted { target, not_before: 0 }
     }
 }
 
@@ -127,15 +125,14 @@ impl Connection {
     fn exchange(&mut self, wanted: Wanted, ticket: Option<u64>, patience: Duration) -> Result<Answer, Lost> {
         let deadline = Instant::now() + patience;
         self.stream.set_write_timeout(Some(patience))?;
-        let Wanted { target, not_before, no_store } = wanted;
+        let Wanted { target, not_before } = wanted;
         let field = |name, number| format!("{name}: {number}\r\n");
         let ticket = ticket.map(|number| field(wire::TICKET_HEADER, number)).unwrap_or_default();
         let bound = match not_before {
             0 => String::new(),
             bound => field(wire::NOT_BEFORE_HEADER, bound),
         };
-        let no_store = if no_store { field(wire::NO_STORE_HEADER, 1) } else { String::new() };
-        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{ticket}{bound}{no_store}\r\n");
+        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{ticket}{bound}\r\n");
         self.stream.write_all(request.as_bytes()).map_err(|error| Lost::NotSent(timed_out(error)))?;
 
         let mut buffer = Vec::with_capacity(4096);

@@ -154,23 +154,6 @@ impl Route {
         }
     }
 
-    /// Whether the key has as many renditions as it may have, and this is none of them.
-    fn is_crowded(&self, name: &Name) -> bool {
-        let (Some(cache), Some(most)) = (&self.handler.cache, self.handler.max_variants) else {
-            return false;
-        };
-        match cache::has_room(&cache.path, EntryId::of(name), most) {
-            Ok(has_room) => !has_room,
-            Err(error) => {
-                let (handler, key) = (&self.handler.route, &name.key);
-                self.complaint.line(format_args!(
-                    "{handler}: {key:?}: how much is cached of it can't be seen, so no more is: {error}"
-                ));
-                true
-            }
-        }
-    }
-
     fn target(&self, name: &Name) -> String {
         format!("{}?{}", key::to_path(&self.handler.route, &name.key), name.options)
     }
@@ -382,8 +365,7 @@ impl Results {
 
     fn ask(&self, route: &Route, name: &Name, not_before: u64) -> Landing {
         let target = route.target(name);
-        let no_store = route.is_crowded(name);
-        let asked = self.renderer.ask(Wanted { target: &target, not_before, no_store });
+        let asked = self.renderer.ask(Wanted { target: &target, not_before });
         let id = EntryId::of(name);
         let made = match asked {
             Ok(made) => made,
