@@ -23,7 +23,7 @@ ulimit -n "$(ulimit -Hn)"
 # config NAME PORT CACHE MEMORY ORIGIN [FIELDS]: HTTP on the port, the admin listener on the next.
 config() {
     cat >"$work/$1.json" <<JSON
-{"handlers": [{"name": "h", $5, "cache_path": "$3", "output_format": "jpg"${6:+, $6}}], "memory_cache": $4,
+{"handlers": [{"name": "h", $5, "cache_path": "$3", "max_variants": 0, "output_format": "jpg"${6:+, $6}}], "memory_cache": $4,
  "address": "127.0.0.1", "http_port": $2, "access_log": false, "limits": {"connections_per_address": 5000},
  "admin": {"address": "127.0.0.1:$(($2 + 1))", "secret": "$SECRET"}}
 JSON

@@ -87,23 +87,45 @@ pub struct Query {
     values: [Option<String>; NAMES.len()],
 }
 
-const NAMES: [&str; 10] = ["w", "h", "c", "f", "t", "q", "dpr", "g", "e", "bg"];
+const NAMES: [&str; 11] = ["w", "h", "c", "f", "t", "q", "dpr", "g", "e", "bg", "p"];
+
+/// Those of them that say something about the picture, which is what a preset may hold.
+const ABOUT_THE_PICTURE: [&str; 9] = ["w", "h", "c", "f", "q", "dpr", "g", "e", "bg"];
 
 impl Query {
     /// Reads a query string. A known parameter given twice or with a malformed escape is an error.
     pub fn parse(query: &str) -> Result<Query, BadQuery> {
         let mut parsed = Query::default();
         for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(name) = decode_query(name) else { continue };
-            let Some(index) = NAMES.iter().position(|known| *known == name) else { continue };
-            let value = decode_query(value)
-                .ok_or_else(|| BadQuery(format!("{name}: its value is not percent-encoded UTF-8")))?;
-            if parsed.values[index].replace(value).is_some() {
-                return Err(BadQuery(format!("{name}: given twice")));
+            parsed.take(pair)?;
+        }
+        Ok(parsed)
+    }
+
+    /// Reads a preset, in which a parameter that is unknown or not about the picture is an error as well.
+    pub fn parse_preset(written: &str) -> Result<Query, BadQuery> {
+        let mut parsed = Query::default();
+        for pair in written.split('&').filter(|_| !written.is_empty()) {
+            match parsed.take(pair)? {
+                Some(name) if ABOUT_THE_PICTURE.contains(&name) => {}
+                Some(name) => return Err(BadQuery(format!("{name}: can't be in a preset"))),
+                None => return Err(BadQuery(format!("{pair:?} is no parameter"))),
             }
         }
         Ok(parsed)
+    }
+
+    /// Takes one `name=value`, and says which one it was; an unknown one is none.
+    fn take(&mut self, pair: &str) -> Result<Option<&'static str>, BadQuery> {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let Some(name) = decode_query(name) else { return Ok(None) };
+        let Some(index) = NAMES.iter().position(|known| *known == name) else { return Ok(None) };
+        let value = decode_query(value)
+            .ok_or_else(|| BadQuery(format!("{name}: its value is not percent-encoded UTF-8")))?;
+        if self.values[index].replace(value).is_some() {
+            return Err(BadQuery(format!("{name}: given twice")));
+        }
+        Ok(Some(NAMES[index]))
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -114,6 +136,40 @@ impl Query {
     /// The decoded `t`; empty when it is absent.
     pub fn token(&self) -> &str {
         self.get("t").unwrap_or_default()
+    }
+
+    /// The decoded `p`.
+    pub fn preset(&self) -> Option<&str> {
+        self.get("p")
+    }
+
+    /// The first parameter about the picture that is given.
+    pub fn first_about_the_picture(&self) -> Option<&'static str> {
+        ABOUT_THE_PICTURE.into_iter().find(|name| self.get(name).is_some())
+    }
+
+    /// Whether one of these is given.
+    pub fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.get(name).is_some())
+    }
+
+    /// `w` and `h` as they are written, 0 for one that is not given, in a query that [`Options::resolve`] accepts.
+    pub fn sides(&self) -> [u32; 2] {
+        ["w", "h"].map(|name| self.get(name).and_then(digits).unwrap_or_default())
+    }
+
+    /// `dpr` as it is written, in a query that [`Options::resolve`] accepts.
+    pub fn ratio(&self) -> Option<f64> {
+        self.get("dpr").and_then(decimal)
+    }
+
+    /// This query, with a preset for what it does not say itself.
+    pub fn over(&self, preset: &Query) -> Query {
+        let mut values = preset.values.clone();
+        for (value, own) in values.iter_mut().zip(&self.values).filter(|(_, own)| own.is_some()) {
+            value.clone_from(own);
+        }
+        Query { values }
     }
 
     /// Whether the answer depends on `Accept`.
@@ -418,6 +474,61 @@ mod tests {
     fn a_handler_without_output_format_keeps_the_originals() {
         let options = Options::resolve(&Query::parse("bg=000000&q=3").unwrap(), "", &handler("")).unwrap();
         assert_eq!(options.canonical(), "q=3&bg=000000");
+    }
+
+    #[test]
+    fn a_preset_fills_in_what_a_query_does_not_say() {
+        let preset = Query::parse_preset("w=160&h=120&c=true&f=auto&bg=00%30000").unwrap();
+        for (query, expected) in [
+            ("p=thumb", "w=160&h=120&f=jpg&bg=000000"),
+            ("p=thumb&h=90&f=png&t=1&unknown=2", "w=160&h=90&f=png"),
+            ("c=false&bg=ffffff&q=9&f=jpg", "w=160&h=120&c=false&f=jpg&q=9"),
+        ] {
+            let query = Query::parse(query).unwrap();
+            let whole = query.over(&preset);
+            assert_eq!((whole.token(), whole.preset()), (query.token(), query.preset()));
+            assert_eq!(whole.varies(), query.get("f").is_none());
+            let options = Options::resolve(&whole, "", &handler("jpg")).unwrap();
+            assert_eq!(options.canonical(), expected);
+        }
+        assert_eq!(canonical("p=thumb&w=1").as_deref(), Ok("w=1&f=jpg"), "no preset is left in it");
+    }
+
+    #[test]
+    fn a_preset_holds_what_is_about_the_picture_and_nothing_else() {
+        for (written, sentence) in [
+            ("p=x", "p: can't be in a preset"),
+            ("w=1&t=secret", "t: can't be in a preset"),
+            ("w=1&utm=2", "\"utm=2\" is no parameter"),
+            ("W=1", "\"W=1\" is no parameter"),
+            ("?w=1", "\"?w=1\" is no parameter"),
+            ("w=1&", "\"\" is no parameter"),
+            ("&", "\"\" is no parameter"),
+            ("%zz=1", "\"%zz=1\" is no parameter"),
+            ("w=1&w=2", "w: given twice"),
+            ("bg=%ff", "bg: its value is not percent-encoded UTF-8"),
+        ] {
+            assert_eq!(Query::parse_preset(written).unwrap_err().0, sentence, "{written}");
+        }
+        for name in ABOUT_THE_PICTURE {
+            let preset = Query::parse_preset(&format!("{name}=1")).unwrap();
+            assert_eq!(preset.first_about_the_picture(), Some(name));
+        }
+        assert_eq!(Query::parse_preset("").unwrap().first_about_the_picture(), None);
+        assert_eq!(Query::parse("p=a&t=b&unknown=c").unwrap().first_about_the_picture(), None);
+    }
+
+    #[test]
+    fn sides_are_those_of_the_query_and_not_of_the_result() {
+        for (query, sides, ratio) in [
+            ("", [0, 0], None),
+            ("w=300&h=200&dpr=1.5", [300, 200], Some(1.5)),
+            ("w=0300", [300, 0], None),
+            ("h=99999999999", [0, u32::MAX], None),
+        ] {
+            let query = Query::parse(query).unwrap();
+            assert_eq!((query.sides(), query.ratio()), (sides, ratio));
+        }
     }
 
     #[test]

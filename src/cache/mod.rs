@@ -34,7 +34,7 @@ pub use freshness::{Freshness, Lifetime, age};
 pub use inspect::{Inspected, inspect, is_damage};
 pub use layout::{EntryId, VERSION as LAYOUT, is_layout, source, source_folder};
 pub use purge_mark::PurgeMark;
-pub use renditions::entries_of;
+pub use renditions::{entries_of, has_room};
 pub use system::remove_entry;
 #[cfg(test)]
 pub use walk::bytes_on_disk;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::layout::{VERSION, source_folder};
+use super::layout::{EntryId, VERSION, source_folder};
 use super::walk::OnDisk;
 
 /// Every entry of one handler and key: all renditions, or its original.
@@ -21,11 +21,34 @@ pub fn entries_of(cache_path: &Path, source: [u8; 16]) -> io::Result<Vec<OnDisk>
     Ok(found)
 }
 
+/// Whether the folder of this entry's original has fewer than `most` entries, or this one among them.
+///
+/// Whoever asks has just made a picture, beside which a look at one small folder costs nothing; those who ask at the same
+/// moment don't know of each other.
+pub fn has_room(cache_path: &Path, id: EntryId, most: usize) -> io::Result<bool> {
+    let root = cache_path.join(VERSION);
+    if fs::symlink_metadata(id.path(&root)).is_ok() {
+        return Ok(true);
+    }
+    let entries = match fs::read_dir(source_folder(&root, id.source)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(most > 0),
+        entries => entries?,
+    };
+    let mut count = 0;
+    for entry in entries {
+        count += usize::from(EntryId::of_path(&entry?.path()).is_some());
+        if count >= most {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cache::entry::{FIXED, description_length};
-    use crate::cache::{DiskCache, EntryId, Name, Picture, inspect};
+    use crate::cache::{DiskCache, Name, Picture, inspect};
     use crate::config::CacheTime;
     use crate::format::Format;
     use std::time::SystemTime;
@@ -93,6 +116,32 @@ mod tests {
         fs::remove_file(&one).unwrap();
         fs::create_dir(&one).unwrap();
         assert!(describe(&one).is_err());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_always_for_what_is_there() {
+        let names = [name("a", "w=1"), name("a", "w=2"), name("b", "w=1")];
+        let folder = filled(&names);
+        let has_room = |name: &Name, most| has_room(folder.path(), EntryId::of(name), most).unwrap();
+        // What is no entry does not count.
+        for stranger in [".tmp-1-2", "x", "f"] {
+            fs::write(path(&folder, &names[0]).with_file_name(stranger), b"").unwrap();
+        }
+        for (most, expected) in [(1, false), (2, false), (3, true)] {
+            assert_eq!(has_room(&name("a", "w=3"), most), expected, "{most}");
+            assert!(has_room(&names[0], most) && has_room(&names[1], most), "{most}");
+        }
+        assert!(has_room(&name("b", "w=2"), 2) && has_room(&name("c", "w=1"), 1));
+        // A damaged one is replaced.
+        fs::write(path(&folder, &names[0]), b"").unwrap();
+        assert!(has_room(&names[0], 1));
+        fs::remove_file(path(&folder, &names[0])).unwrap();
+        assert!(!has_room(&names[0], 1) && has_room(&names[0], 2));
+        // Whether there is room in what can't be looked at is not known.
+        let source = path(&folder, &names[2]).parent().unwrap().to_owned();
+        fs::remove_dir_all(&source).unwrap();
+        fs::write(&source, b"").unwrap();
+        super::has_room(folder.path(), EntryId::of(&names[2]), 9).unwrap_err();
     }
 
     #[test]

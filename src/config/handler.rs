@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fields::{Fields, Known, Result};
+use super::offer::{MOST_VARIANTS, Offer};
 use super::relaxed_json::Value;
 use crate::cache::Lifetime;
 use crate::format::Format;
@@ -31,8 +32,12 @@ const KNOWN: Known = Known {
         "error_status",
         "cors_origin",
         "fail_on",
+        "presets",
+        "presets_only",
+        "allowed_sizes",
+        "max_variants",
     ],
-    not_yet: &["token", "presets", "presets_only", "allowed_sizes"],
+    not_yet: &["token"],
 };
 const ORIGINALS_KNOWN: Known = Known { fields: &["path", "max_bytes"], not_yet: &[] };
 const AWS_KNOWN: Known = Known {
@@ -103,6 +108,10 @@ pub struct Handler {
     pub cors_origin: Option<String>,
     /// `fail_on`
     pub fail_on: FailOn,
+    /// `presets`, `presets_only`, `allowed_sizes`
+    pub offer: Offer,
+    /// `max_variants`: about how many renditions of a key are stored; `None` is as many as are asked for.
+    pub max_variants: Option<usize>,
 }
 
 /// What a configuration text alone does not hold: the edge hands it to each renderer with the text, so that a
@@ -326,8 +335,14 @@ impl Handler {
                     .error("fail_on", format!("must be none, truncated, error or warning, not {other:?}")));
             }
         };
+        let offer = Offer::read(fields, max_dimension)?;
+        let max_variants = match fields.integer("max_variants", 0..=i64::from(MOST_VARIANTS))? {
+            // The same `None` is right where a token is required that is for one URL only.
+            None => offer.default_max_variants(),
+            Some(most) => usize::try_from(most).ok().filter(|most| *most > 0),
+        };
         let route = route.to_owned();
-        Ok(Handler {
+        let handler = Handler {
             route,
             route_field,
             origin,
@@ -344,7 +359,11 @@ impl Handler {
             precise_errors,
             cors_origin,
             fail_on,
-        })
+            offer,
+            max_variants,
+        };
+        handler.offer.check_presets(fields, &handler)?;
+        Ok(handler)
     }
 }
 

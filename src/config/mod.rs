@@ -7,6 +7,7 @@ mod fields;
 mod folders;
 mod handler;
 mod limits;
+mod offer;
 mod relaxed_json;
 
 use std::net::IpAddr;

@@ -18,7 +18,7 @@ use crate::cache::{Name, Need};
 use crate::config::{Config, Handler};
 use crate::error::{Code, Failure};
 use crate::key;
-use crate::options::{DEFAULT_QUALITY, Options, Query, Size};
+use crate::options::{BadQuery, DEFAULT_QUALITY, Options, Query, Size};
 
 /// Everything that is needed to answer for pictures.
 #[derive(Debug)]
@@ -118,14 +118,13 @@ impl Images {
             Ok(query) => query,
             Err(error) => return Some(Answer::refused(&error.0)),
         };
-        let accept = if query.varies() { request.list("accept").unwrap_or_default() } else { String::new() };
-        let options = Options::resolve(&query, &accept, &route.handler);
-        let (varies, is_accepted) = (query.varies(), self.is_token_accepted(query.token()));
+        let options = options(&query, request, &route.handler);
+        let is_accepted = self.is_token_accepted(query.token());
 
-        let options = match options {
+        let (options, varies) = match options {
             Ok(options) => options,
             // Whether its options are right is none of the business of someone without a token.
-            Err(_) if !is_accepted => as_configured(&route.handler),
+            Err(_) if !is_accepted => (as_configured(&route.handler), query.varies()),
             Err(error) => return Some(Answer::refused(&error.0)),
         };
         let asked = Asked { request, route, options, varies, may_wait };
@@ -196,6 +195,16 @@ impl Images {
         let response = cache.into_iter().fold(response, |response, cache| response.with("X-Cache", cache));
         Some(Answer { response, cache, error: Some(failure.code.public()) })
     }
+}
+
+/// What is asked for, if the handler offers that, and whether it depends on `Accept`.
+fn options(query: &Query, request: &Request, handler: &Handler) -> Result<(Options, bool), BadQuery> {
+    let whole = handler.offer.with_preset(query)?;
+    let varies = whole.varies();
+    let accept = if varies { request.list("accept").unwrap_or_default() } else { String::new() };
+    let options = Options::resolve(&whole, &accept, handler)?;
+    handler.offer.check_size(query, &whole)?;
+    Ok((options, varies))
 }
 
 /// A client that sends a condition has the picture, and most of the time the right one.

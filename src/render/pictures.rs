@@ -12,7 +12,8 @@ use super::pool::Turns;
 use super::storing::Storing;
 use super::vips::Vips;
 use crate::cache::{
-    DiskCache, Entry, Freshness, Made, Name, Need, OriginalEntry, Picture, unix_milliseconds,
+    DiskCache, Entry, EntryId, Freshness, Made, Name, Need, OriginalEntry, Picture, has_room,
+    unix_milliseconds,
 };
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
@@ -125,10 +126,7 @@ impl Pictures {
         let picture = Picture::new(bytes, format, held.original.last_modified);
         // Nobody waits any more, and nobody would know of it.
         let is_overdue = begun.elapsed() >= self.render_timeout;
-        let stored = route.cache.as_ref().filter(|_| !is_overdue).and_then(|cache| {
-            let written = cache.store(&name, &picture, held.original.etag.as_deref(), held.asked);
-            self.storing.outcome(written)
-        });
+        let stored = if is_overdue { None } else { self.store(route, &name, &picture, &held) };
         let asked = unix_milliseconds(held.asked);
         Ok(Made { picture, stored, asked, renewed: false, original: held.entry })
     }
@@ -170,6 +168,21 @@ impl Pictures {
                 right(picture, stored, unix_milliseconds(asked), original)
             }
         })
+    }
+
+    /// Stores a picture, unless its key has as many renditions as it may have. How many bytes of the disk that takes.
+    fn store(&self, route: &Route, name: &Name, picture: &Picture, held: &Held) -> Option<u64> {
+        let cache = route.cache.as_ref()?;
+        let has_room = match (&route.handler.cache, route.handler.max_variants) {
+            (Some(folder), Some(most)) => has_room(&folder.path, EntryId::of(name), most),
+            _ => Ok(true),
+        };
+        let written = match has_room {
+            Ok(true) => cache.store(name, picture, held.original.etag.as_deref(), held.asked),
+            Ok(false) => return None,
+            Err(error) => Err(error),
+        };
+        self.storing.outcome(written)
     }
 
     fn error_image(&self, route: &str, query: &str, ticket: Option<u64>) -> Result<Made, Failure> {

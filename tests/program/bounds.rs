@@ -26,7 +26,8 @@ fn bytes(cache: &Folder) -> u64 {
 }
 
 fn handler(originals: &Folder, cache: &Folder, fields: Value) -> Value {
-    merged(merged(originals.handler(), json!({"cache_path": cache.path()})), fields)
+    // One key has them all.
+    merged(merged(originals.handler(), json!({"cache_path": cache.path(), "max_variants": 0})), fields)
 }
 
 /// A different rendition for each number, of about the same size.

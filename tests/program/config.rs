@@ -281,16 +281,10 @@ fn an_unknown_field_is_refused_with_the_name_that_was_meant() {
 
 #[test]
 fn a_field_that_is_not_built_yet_is_refused_and_not_ignored() {
-    for (field, value) in [
-        ("token", json!({"type": "hmac", "secrets": ["x"], "required": true})),
-        ("presets", json!({})),
-        ("presets_only", json!(true)),
-        ("allowed_sizes", json!([])),
-    ] {
-        let config = json!({"handlers": [merged(handler(), json!({field: value}))]});
-        let said = expect_refused(&Setup::new(config).run(), &format!("handlers[0].{field}"));
-        assert!(!said.contains("unknown field"), "{said}");
-    }
+    let token = json!({"type": "hmac", "secrets": ["x"], "required": true});
+    let config = json!({"handlers": [merged(handler(), json!({"token": token}))]});
+    let said = expect_refused(&Setup::new(config).run(), "handlers[0].token");
+    assert!(!said.contains("unknown field"), "{said}");
 }
 
 #[test]

@@ -34,7 +34,8 @@ fn target(number: u32) -> String {
 }
 
 fn handler(originals: &Folder, cache: &Path, fields: Value) -> Value {
-    merged(merged(originals.handler(), json!({"cache_path": cache})), fields)
+    // One key has them all.
+    merged(merged(originals.handler(), json!({"cache_path": cache, "max_variants": 0})), fields)
 }
 
 /// What the pictures are, from a server that keeps nothing.

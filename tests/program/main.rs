@@ -23,6 +23,7 @@ mod log;
 mod memory;
 mod options;
 mod originals;
+mod presets;
 mod proxies;
 mod refresh;
 mod reload;
