@@ -175,16 +175,30 @@ impl<'v> Fields<'v> {
     pub fn secret(&self, name: &'static str) -> Result<Option<String>> {
         match self.text(name)? {
             None => Ok(None),
-            Some(written) => match written.strip_prefix('$') {
-                None => Ok(Some(written.to_owned())),
-                Some(variable) => match std::env::var(variable) {
-                    Ok(value) if !value.is_empty() => Ok(Some(value)),
-                    Ok(_) => Err(self.error(name, format!("the environment variable {variable} is empty"))),
-                    Err(_) => {
-                        Err(self.error(name, format!("the environment variable {variable} is not set")))
-                    }
-                },
-            },
+            Some(written) => self.resolved_secret(name, written).map(Some),
+        }
+    }
+
+    /// A list of strings, each of which may be written as `"$NAME"`.
+    pub fn secrets(&self, name: &'static str) -> Result<Option<Vec<String>>> {
+        let Some(items) = self.array(name)? else { return Ok(None) };
+        let read = |(index, item): (usize, &Value)| {
+            let name = format!("{name}[{index}]");
+            match item {
+                Value::String(written) if written.is_empty() => Err(self.error(&name, "must not be empty")),
+                Value::String(written) => self.resolved_secret(&name, written),
+                other => Err(self.wrong_type(&name, "a string", other)),
+            }
+        };
+        items.iter().enumerate().map(read).collect::<Result<_>>().map(Some)
+    }
+
+    fn resolved_secret(&self, name: &str, written: &str) -> Result<String> {
+        let Some(variable) = written.strip_prefix('$') else { return Ok(written.to_owned()) };
+        match std::env::var(variable) {
+            Ok(value) if !value.is_empty() => Ok(value),
+            Ok(_) => Err(self.error(name, format!("the environment variable {variable} is empty"))),
+            Err(_) => Err(self.error(name, format!("the environment variable {variable} is not set"))),
         }
     }
 

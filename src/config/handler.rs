@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::fields::{Fields, Known, Result};
 use super::relaxed_json::Value;
+use super::token::{self, Token};
 use crate::cache::Lifetime;
 use crate::format::Format;
 
@@ -31,8 +32,9 @@ const KNOWN: Known = Known {
         "error_status",
         "cors_origin",
         "fail_on",
+        "token",
     ],
-    not_yet: &["token", "presets", "presets_only", "allowed_sizes"],
+    not_yet: &["presets", "presets_only", "allowed_sizes"],
 };
 const ORIGINALS_KNOWN: Known = Known { fields: &["path", "max_bytes"], not_yet: &[] };
 const AWS_KNOWN: Known = Known {
@@ -103,6 +105,8 @@ pub struct Handler {
     pub cors_origin: Option<String>,
     /// `fail_on`
     pub fail_on: FailOn,
+    /// `token`; `None` when everybody may have its pictures.
+    pub token: Option<Token>,
 }
 
 /// What a configuration text alone does not hold: the edge hands it to each renderer with the text, so that a
@@ -325,6 +329,7 @@ impl Handler {
                     .error("fail_on", format!("must be none, truncated, error or warning, not {other:?}")));
             }
         };
+        let token = fields.object("token", token::KNOWN)?.map(|token| Token::read(&token)).transpose()?;
         let route = route.to_owned();
         Ok(Handler {
             route,
@@ -343,6 +348,7 @@ impl Handler {
             precise_errors,
             cors_origin,
             fail_on,
+            token,
         })
     }
 }

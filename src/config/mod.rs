@@ -7,6 +7,7 @@ mod fields;
 mod handler;
 mod limits;
 mod relaxed_json;
+mod token;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,10 +15,9 @@ use std::path::{Path, PathBuf};
 pub use admin::Admin;
 pub use fields::ConfigError;
 use fields::{Fields, Known, Result};
-pub use handler::{
-    CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3, prove_writable,
-};
+pub use handler::{CacheTime, Credentials, FailOn, Handler, Origin, Resolved, S3, prove_writable};
 pub use limits::Limits;
+pub use token::{Rules, Token, TokenKind};
 
 use crate::network::Network;
 

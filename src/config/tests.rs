@@ -51,7 +51,7 @@ fn handler_errors_name_their_path() {
         (r#""cors_origin": "foo""#, "handlers[0].cors_origin: must be * or one origin"),
         (r#""cors_origin": "https://a,https://b""#, "handlers[0].cors_origin: must be * or one origin"),
         (r#""nam": 1"#, "handlers[0].nam: unknown field, did you mean name?"),
-        (r#""token": {"type": "hmac"}"#, "handlers[0].token: this version does not act on this field yet"),
+        (r#""token": {"type": "hmac"}"#, "handlers[0].token.secrets: required"),
     ] {
         let got = error(&minimal(fields, ""));
         assert!(got.starts_with(expected), "{fields}: {got}");

@@ -281,12 +281,9 @@ fn an_unknown_field_is_refused_with_the_name_that_was_meant() {
 
 #[test]
 fn a_field_that_is_not_built_yet_is_refused_and_not_ignored() {
-    for (field, value) in [
-        ("token", json!({"type": "hmac", "secrets": ["x"], "required": true})),
-        ("presets", json!({})),
-        ("presets_only", json!(true)),
-        ("allowed_sizes", json!([])),
-    ] {
+    for (field, value) in
+        [("presets", json!({})), ("presets_only", json!(true)), ("allowed_sizes", json!([]))]
+    {
         let config = json!({"handlers": [merged(handler(), json!({field: value}))]});
         let said = expect_refused(&Setup::new(config).run(), &format!("handlers[0].{field}"));
         assert!(!said.contains("unknown field"), "{said}");
