@@ -8,7 +8,7 @@ use super::memory::Hot;
 use super::request::{Method, Request};
 use super::response::{Body, Response};
 use super::results::{Found, Got};
-use crate::cache::{Entry, Picture, Witness, unix_milliseconds};
+use crate::cache::{Entry, Picture, Witness};
 use crate::config::{CacheTime, Handler};
 use crate::format::Format;
 use crate::token::Grant;
@@ -50,11 +50,9 @@ impl Wish<'_> {
     /// What `Cache-Control` says of a picture of this age.
     fn keep(&self, age: u64) -> String {
         let Grant { expires, is_private, .. } = *self.grant;
-        let now = SystemTime::now();
         let usual = max_age(self.handler.cache_time);
-        // A cache counts from where `Age` is (RFC 9111 §4.2.3). It must have forgotten the picture when the token expires,
-        // and by then a part of this second is over already.
-        let left = expires.map(|expires| expires.saturating_sub(unix_milliseconds(now).div_ceil(1000)));
+        // A cache counts from where `Age` is (RFC 9111 §4.2.3).
+        let left = expires.map(|expires| expires.saturating_sub(next_second(SystemTime::now())));
         let most = match (usual, left) {
             (Some(usual), Some(left)) => Some(usual.min(left.saturating_add(age))),
             (usual, _) => usual,
@@ -185,6 +183,12 @@ pub fn common(handler: &Handler, varies: bool, response: Response) -> Response {
     if varies { response.with("Vary", "Accept") } else { response }
 }
 
+/// The first whole second that is not before this time: what may be kept until then has no part of a second too much.
+fn next_second(now: SystemTime) -> u64 {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() + u64::from(since.subsec_nanos() > 0)
+}
+
 /// For how many seconds a picture may be kept; `None` if not at all.
 fn max_age(time: CacheTime) -> Option<u64> {
     match time {
@@ -211,4 +215,15 @@ fn http_date(seconds: u64) -> String {
     const LAST: u64 = 253_402_300_799;
     let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST));
     httpdate::fmt_http_date(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_token_is_not_rounded_up() {
+        let at = |nanoseconds| next_second(UNIX_EPOCH + Duration::from_nanos(nanoseconds));
+        assert_eq!([at(0), at(1), at(999_999_999), at(1_000_000_000), at(1_000_000_001)], [0, 1, 1, 1, 2]);
+    }
 }
