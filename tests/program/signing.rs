@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::Output;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use rustls::version::TLS13;
 use serde_json::{Value, json};
 
@@ -179,6 +180,21 @@ fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
 }
 
 #[test]
+fn a_refused_request_waits_for_no_renderer() {
+    let folder = folder();
+    let server = Server::with_handler(guarded(&folder));
+    let renderer = server.renderer();
+    renderer.signal(Signal::STOP);
+    let asked = Instant::now();
+    for width in 1..=40 {
+        server.get(&format!("/h/a.png?f=webp&w={width}&t=wrong")).failed("token_refused");
+    }
+    renderer.signal(Signal::CONT);
+    // Each would wait a second for its error image.
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+}
+
+#[test]
 fn a_signed_request_that_is_malformed_is_told_so() {
     let folder = folder();
     let server = Server::with_handler(guarded(&folder));
@@ -279,6 +295,15 @@ fn an_expiry_makes_no_second_entry() {
         assert_eq!(answer.expect("X-Cache"), "hit");
     }
     assert_eq!(origin.requests().len(), 1);
+    assert_eq!(cache.files().len(), 1, "{:?}", cache.files());
+    // Nor one in memory: the edge finds it without a renderer, whoever may ask for it until when.
+    let renderer = server.renderer();
+    renderer.signal(Signal::STOP);
+    let asked = Instant::now();
+    let answer = server.get(&signed(&format!("/h/a.png?w=9&exp={}", at(7200)))).ok();
+    renderer.signal(Signal::CONT);
+    assert_eq!(answer.expect("X-Cache"), "hit");
+    assert!(asked.elapsed() < Duration::from_secs(5), "a renderer that hangs was asked");
 }
 
 #[test]
