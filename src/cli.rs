@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use getopts::{Fail, Matches, Options};
 
@@ -16,6 +17,8 @@ pub enum Command {
     Check(PathBuf),
     /// `cache …`: see to the cache folders of this configuration and exit.
     Cache(Job, PathBuf),
+    /// `sign …`: print this path and query with a token that is good for so long, and exit.
+    Sign(String, Option<Duration>, PathBuf),
     /// `--version`
     Version,
     /// `--help`
@@ -31,6 +34,7 @@ fn options() -> Options {
     options.optflag("", "json", "with cache stats: for machines");
     options.optflag("", "remove", "with cache verify: remove damaged entries");
     options.optflag("", "all", "with cache purge: remove every entry");
+    options.optopt("", "expires", "with sign: how long the URL is good for, as 3600, 30m, 12h or 7d", "TIME");
     options.optflag("V", "version", "print the versions of this program and of its libraries");
     options.optflag("h", "help", "print this text");
     options
@@ -40,6 +44,7 @@ fn options() -> Options {
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
     let matches = options().parse(arguments.map(short_with_equals)).map_err(|failure| match failure {
         Fail::UnrecognizedOption(name) => format!("unknown option {}", dashed(&name)),
+        Fail::ArgumentMissing(name) if name == "expires" => "the option --expires needs a time".to_owned(),
         Fail::ArgumentMissing(name) => format!("the option {} needs a file", dashed(&name)),
         Fail::OptionDuplicated(name) => format!("the option {} is given twice", dashed(&name)),
         other => other.to_string(),
@@ -55,10 +60,14 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     if let ["cache", rest @ ..] = free.as_slice() {
         return Ok(Command::Cache(job(rest, &matches)?, config));
     }
+    if let ["sign", rest @ ..] = free.as_slice() {
+        let (target, lifetime) = signing(rest, &matches)?;
+        return Ok(Command::Sign(target, lifetime, config));
+    }
     if let Some(extra) = free.first() {
         return Err(format!("unexpected argument {extra:?}; the configuration is given with -c FILE"));
     }
-    only(&matches, &["check"], "is for cache stats, cache verify or cache purge")?;
+    only(&matches, &["check"], "is for cache stats, cache verify, cache purge or sign")?;
     Ok(if matches.opt_present("check") { Command::Check(config) } else { Command::Serve(config) })
 }
 
@@ -79,9 +88,39 @@ fn job(arguments: &[&str], matches: &Matches) -> Result<Job, String> {
     Ok(job)
 }
 
+fn signing(arguments: &[&str], matches: &Matches) -> Result<(String, Option<Duration>), String> {
+    only(matches, &["expires"], "is not for sign")?;
+    let target = match *arguments {
+        [target] => target.to_owned(),
+        [] => return Err("sign needs one /HANDLER/KEY?PARAMETERS".to_owned()),
+        [_, extra, ..] => return Err(format!("unexpected argument {extra:?}; quote what has an &")),
+    };
+    let lifetime = match matches.opt_str("expires") {
+        None => None,
+        Some(written) => Some(
+            duration(&written)
+                .ok_or_else(|| format!("--expires must be as 3600, 30m, 12h or 7d, not {written:?}"))?,
+        ),
+    };
+    Ok((target, lifetime))
+}
+
+/// Whole seconds, minutes, hours or days, one at least.
+fn duration(written: &str) -> Option<Duration> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let unit = units.into_iter().find_map(|(unit, seconds)| Some((written.strip_suffix(unit)?, seconds)));
+    let (number, seconds) = unit.unwrap_or((written, 1));
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = number.parse::<u64>().ok()?.checked_mul(seconds)?;
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
 /// Refuses options that belong to another command than the one that is given.
 fn only(matches: &Matches, allowed: &[&str], why: &str) -> Result<(), String> {
-    let others = ["check", "json", "remove", "all"].into_iter().filter(|name| !allowed.contains(name));
+    let others =
+        ["check", "json", "remove", "all", "expires"].into_iter().filter(|name| !allowed.contains(name));
     match others.into_iter().find(|name| matches.opt_present(name)) {
         Some(name) => Err(format!("the option --{name} {why}")),
         None => Ok(()),
@@ -107,10 +146,12 @@ pub fn help() -> String {
        s3imageserver [-c FILE] cache stats [--json]
        s3imageserver [-c FILE] cache verify [--remove]
        s3imageserver [-c FILE] cache purge --all | /HANDLER/KEY | /HANDLER/PREFIX/
+       s3imageserver [-c FILE] sign [--expires TIME] '/HANDLER/KEY?PARAMETERS'
 
 Serves resized pictures out of S3. `cache` tells what lies in the cache folders of
 the configuration, reads every entry and checks it, or removes entries, whether or
-not a server runs on them.",
+not a server runs on them. `sign` prints a path and query with the token that a
+handler of the type hmac wants.",
     )
 }
 
@@ -171,6 +212,47 @@ mod tests {
             (&["--all"], "--all is for cache"),
             (&["--check", "--remove"], "--remove is for cache"),
             (&["stats"], "unexpected argument \"stats\""),
+        ] {
+            let sentence = parsed(arguments).unwrap_err();
+            assert!(sentence.contains(part), "{arguments:?}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn urls_are_signed() {
+        let sign = |seconds: Option<u64>| {
+            Ok(Command::Sign("/h/a?w=1&h=2".into(), seconds.map(Duration::from_secs), "x.json".into()))
+        };
+        for (expires, seconds) in [("90", 90), ("1s", 1), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)] {
+            let arguments = ["sign", "-c", "x.json", "--expires", expires, "/h/a?w=1&h=2"];
+            assert_eq!(parsed(&arguments), sign(Some(seconds)));
+        }
+        assert_eq!(parsed(&["-c=x.json", "sign", "/h/a?w=1&h=2"]), sign(None));
+        for expires in [
+            "",
+            "0",
+            "0d",
+            "d",
+            "-1",
+            "+1",
+            "1.5h",
+            "1 h",
+            "1h30m",
+            "1w",
+            "99999999999999999999",
+            "999999999999999999d",
+        ] {
+            let sentence = parsed(&["sign", "/h/a", &format!("--expires={expires}")]).unwrap_err();
+            assert!(sentence.contains("--expires"), "{expires}: {sentence}");
+        }
+        for (arguments, part) in [
+            (&["sign"][..], "needs one"),
+            (&["sign", "/h/a?w=1", "h=2"], "quote what has an &"),
+            (&["sign", "/h/a", "--all"], "--all is not for sign"),
+            (&["sign", "/h/a", "--check"], "--check is not for sign"),
+            (&["--expires", "1h"], "--expires is for"),
+            (&["cache", "stats", "--expires", "1h"], "--expires is not for cache stats"),
+            (&["sign", "/h/a", "--expires"], "--expires needs a time"),
         ] {
             let sentence = parsed(arguments).unwrap_err();
             assert!(sentence.contains(part), "{arguments:?}: {sentence}");

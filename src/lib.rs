@@ -30,6 +30,7 @@ mod network;
 mod options;
 mod outlet;
 mod report;
+mod token;
 mod wire;
 
 mod edge;
@@ -38,6 +39,7 @@ mod render;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::exit;
+use std::time::SystemTime;
 
 use cli::Command;
 use config::ConfigError;
@@ -79,6 +81,17 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             match done {
                 Ok(is_well) => exit(i32::from(!is_well)),
                 Err(sentence) => misused(&sentence),
+            }
+        }
+        Ok(Command::Sign(target, lifetime, path)) => {
+            let now = cache::unix_seconds(SystemTime::now());
+            // No more of the configuration than that: who signs need not be who serves.
+            let config =
+                config::read_file(&path).and_then(|text| config::parse(&text, &path.display().to_string()));
+            match config.map(|config| token::sign(&config, &target, lifetime, now)) {
+                Ok(Ok(signed)) => print(&signed),
+                Ok(Err(sentence)) => misused(&sentence),
+                Err(error) => refuse(&error),
             }
         }
         Ok(Command::Serve(path)) => {

@@ -87,7 +87,7 @@ pub struct Query {
     values: [Option<String>; NAMES.len()],
 }
 
-const NAMES: [&str; 11] = ["w", "h", "c", "f", "t", "q", "dpr", "g", "e", "bg", "p"];
+const NAMES: [&str; 12] = ["w", "h", "c", "f", "t", "exp", "q", "dpr", "g", "e", "bg", "p"];
 
 /// Those of them that say something about the picture, which is what a preset may hold.
 const ABOUT_THE_PICTURE: [&str; 9] = ["w", "h", "c", "f", "q", "dpr", "g", "e", "bg"];
@@ -133,9 +133,30 @@ impl Query {
         self.values[index].as_deref()
     }
 
-    /// The decoded `t`; empty when it is absent.
-    pub fn token(&self) -> &str {
-        self.get("t").unwrap_or_default()
+    /// The names of the parameters that we know.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.into_iter()
+    }
+
+    /// Each known parameter that is there, with its decoded value.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let pairs = NAMES.into_iter().zip(&self.values);
+        pairs.filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+
+    /// The decoded `t`.
+    pub fn token(&self) -> Option<&str> {
+        self.get("t")
+    }
+
+    /// `exp`: the Unix time at which a signed URL expires. One that is too large to count is as good as the largest.
+    pub fn expires(&self) -> Option<Result<u64, BadQuery>> {
+        let written = self.get("exp")?;
+        let is_number = !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
+        Some(match is_number {
+            true => Ok(written.parse().unwrap_or(u64::MAX)),
+            false => Err(bad("exp", "must be a whole number of seconds since 1970", written)),
+        })
     }
 
     /// The decoded `p`.
@@ -181,6 +202,7 @@ impl Query {
 impl Options {
     /// Checks the parameters and resolves them with the handler's defaults and limits.
     pub fn resolve(query: &Query, accept_header: &str, handler: &Handler) -> Result<Options, BadQuery> {
+        query.expires().transpose()?;
         let ratio = match query.get("dpr") {
             None => 1.0,
             Some(written) => decimal(written)
@@ -394,6 +416,7 @@ mod tests {
             ("w=1&dpr=0.1", "w=1&f=jpg"),
             ("dpr=2", "f=jpg"),
             ("w=1&utm_source=x&t=secret", "w=1&f=jpg"),
+            ("w=1&exp=99999999999999999999999", "w=1&f=jpg"),
             ("w=%33%30", "w=30&f=jpg"),
             ("q=75", "f=jpg"),
             ("q=9", "f=jpg&q=9"),
@@ -463,6 +486,11 @@ mod tests {
             "bg=%23ffffff",
             "bg=gggggg",
             "t=1&t=2",
+            "exp=",
+            "exp=-1",
+            "exp=1.5",
+            "exp=%2B1",
+            "exp=1&exp=1",
         ] {
             let sentence = canonical(query).expect_err(query);
             let name = decode_query(query.split(['=', '&']).next().unwrap()).unwrap();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::fields::{Fields, Known, Result};
 
-pub(super) const KNOWN: Known = Known { fields: &["address", "secret"], not_yet: &[] };
+pub(super) const KNOWN: Known = Known { fields: &["address", "secret"] };
 
 /// The shortest `secret`, in bytes: what can't be guessed.
 const SHORTEST_SECRET: usize = 16;

@@ -43,9 +43,6 @@ pub(super) struct Fields<'v> {
 pub(super) struct Known {
     /// What this version acts on.
     pub fields: &'static [&'static str],
-    /// What the contract names and this version does not act on. It is refused rather than ignored: a limit or
-    /// a token check that silently does nothing is worse than none.
-    pub not_yet: &'static [&'static str],
 }
 
 impl<'v> Fields<'v> {
@@ -70,9 +67,6 @@ impl<'v> Fields<'v> {
         for (member, _) in self.members {
             if self.known.fields.iter().any(|name| name == member) {
                 continue;
-            }
-            if self.known.not_yet.iter().any(|name| name == member) {
-                return Err(self.error(member, "this version does not act on this field yet; remove it"));
             }
             let likeliest = self.known.fields.iter().map(|name| (edits(member, name), name)).min();
             let message = match likeliest {
@@ -175,16 +169,30 @@ impl<'v> Fields<'v> {
     pub fn secret(&self, name: &'static str) -> Result<Option<String>> {
         match self.text(name)? {
             None => Ok(None),
-            Some(written) => match written.strip_prefix('$') {
-                None => Ok(Some(written.to_owned())),
-                Some(variable) => match std::env::var(variable) {
-                    Ok(value) if !value.is_empty() => Ok(Some(value)),
-                    Ok(_) => Err(self.error(name, format!("the environment variable {variable} is empty"))),
-                    Err(_) => {
-                        Err(self.error(name, format!("the environment variable {variable} is not set")))
-                    }
-                },
-            },
+            Some(written) => self.resolved_secret(name, written).map(Some),
+        }
+    }
+
+    /// A list of strings, each of which may be written as `"$NAME"`.
+    pub fn secrets(&self, name: &'static str) -> Result<Option<Vec<String>>> {
+        let Some(items) = self.array(name)? else { return Ok(None) };
+        let read = |(index, item): (usize, &Value)| {
+            let name = format!("{name}[{index}]");
+            match item {
+                Value::String(written) if written.is_empty() => Err(self.error(&name, "must not be empty")),
+                Value::String(written) => self.resolved_secret(&name, written),
+                other => Err(self.wrong_type(&name, "a string", other)),
+            }
+        };
+        items.iter().enumerate().map(read).collect::<Result<_>>().map(Some)
+    }
+
+    fn resolved_secret(&self, name: &str, written: &str) -> Result<String> {
+        let Some(variable) = written.strip_prefix('$') else { return Ok(written.to_owned()) };
+        match std::env::var(variable) {
+            Ok(value) if !value.is_empty() => Ok(value),
+            Ok(_) => Err(self.error(name, format!("the environment variable {variable} is empty"))),
+            Err(_) => Err(self.error(name, format!("the environment variable {variable} is not set"))),
         }
     }
 
@@ -226,7 +234,7 @@ mod tests {
     use super::super::relaxed_json::parse;
     use super::*;
 
-    const KNOWN: Known = Known { fields: &["a", "bucket_name"], not_yet: &["token"] };
+    const KNOWN: Known = Known { fields: &["a", "bucket_name"] };
 
     fn with<T>(text: &str, read: impl FnOnce(&Fields) -> Result<T>) -> std::result::Result<T, String> {
         let value = parse(text).unwrap();
@@ -266,10 +274,6 @@ mod tests {
         assert_eq!(
             error(r#"{"a": "$S3IS_SURELY_NOT_SET"}"#, |f| f.secret("a").map(drop)),
             "top.a: the environment variable S3IS_SURELY_NOT_SET is not set"
-        );
-        assert_eq!(
-            error(r#"{"token": 1}"#, |_| Ok(())),
-            "top.token: this version does not act on this field yet; remove it"
         );
     }
 }

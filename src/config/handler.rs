@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::fields::{Fields, Known, Result};
 use super::offer::{MOST_VARIANTS, Offer};
 use super::relaxed_json::Value;
+use super::token::{self, Token};
 use crate::cache::Lifetime;
 use crate::format::Format;
 
@@ -36,10 +37,10 @@ const KNOWN: Known = Known {
         "presets_only",
         "allowed_sizes",
         "max_variants",
+        "token",
     ],
-    not_yet: &["token"],
 };
-const ORIGINALS_KNOWN: Known = Known { fields: &["path", "max_bytes"], not_yet: &[] };
+const ORIGINALS_KNOWN: Known = Known { fields: &["path", "max_bytes"] };
 const AWS_KNOWN: Known = Known {
     fields: &[
         "bucket_name",
@@ -53,7 +54,6 @@ const AWS_KNOWN: Known = Known {
         "anonymous",
         "ca_file",
     ],
-    not_yet: &[],
 };
 
 /// `cache_time` when it is missing: a week.
@@ -112,6 +112,8 @@ pub struct Handler {
     pub offer: Offer,
     /// `max_variants`: about how many renditions of a key are stored; `None` is as many as are asked for.
     pub max_variants: Option<usize>,
+    /// `token`; `None` when everybody may have its pictures.
+    pub token: Option<Token>,
 }
 
 /// What a configuration text alone does not hold: the edge hands it to each renderer with the text, so that a
@@ -335,9 +337,11 @@ impl Handler {
                     .error("fail_on", format!("must be none, truncated, error or warning, not {other:?}")));
             }
         };
+        let token = fields.object("token", token::KNOWN)?.map(|token| Token::read(&token)).transpose()?;
         let offer = Offer::read(fields, max_dimension)?;
         let max_variants = match fields.integer("max_variants", 0..=i64::from(MOST_VARIANTS))? {
-            // The same `None` is right where a token is required that is for one URL only.
+            // A token that is for one URL only is bound enough.
+            None if token.as_ref().is_some_and(Token::binds_url) => None,
             None => offer.default_max_variants(),
             Some(most) => usize::try_from(most).ok().filter(|most| *most > 0),
         };
@@ -361,6 +365,7 @@ impl Handler {
             fail_on,
             offer,
             max_variants,
+            token,
         };
         handler.offer.check_presets(fields, &handler)?;
         Ok(handler)

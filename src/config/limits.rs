@@ -28,7 +28,6 @@ pub(super) const KNOWN: Known = Known {
         "source_max_pixels",
         "result_max_pixels",
     ],
-    not_yet: &[],
 };
 
 /// Every deadline and size limit. The defaults suit one instance behind a load balancer.

@@ -9,6 +9,7 @@ mod handler;
 mod limits;
 mod offer;
 mod relaxed_json;
+mod token;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ pub use admin::Admin;
 pub use fields::ConfigError;
 use fields::{Fields, Known, Result};
 pub use folders::{check as check_folders, place, prove_writable};
-pub use handler::{CacheTime, Credentials, DEFAULT_CACHE_SECONDS, FailOn, Handler, Origin, Resolved, S3};
+pub use handler::{CacheTime, Credentials, FailOn, Handler, Origin, Resolved, S3};
 pub use limits::Limits;
+pub use token::{Rules, Token, TokenKind};
 
 use crate::network::Network;
 
@@ -43,9 +45,8 @@ const KNOWN: Known = Known {
         "access_log",
         "admin",
     ],
-    not_yet: &[],
 };
-const CERTIFICATE_KNOWN: Known = Known { fields: &["cert", "key"], not_yet: &[] };
+const CERTIFICATE_KNOWN: Known = Known { fields: &["cert", "key"] };
 
 /// The port of `http_port` when it is missing.
 const DEFAULT_HTTP_PORT: u16 = 80;

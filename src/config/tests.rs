@@ -86,7 +86,7 @@ fn handler_errors_name_their_path() {
         ),
         (r#""max_variants": -1"#, "handlers[0].max_variants: must be from 0 to 10000, not -1"),
         (r#""max_variants": 10001"#, "handlers[0].max_variants: must be from 0 to 10000, not 10001"),
-        (r#""token": {"type": "hmac"}"#, "handlers[0].token: this version does not act on this field yet"),
+        (r#""token": {"type": "hmac"}"#, "handlers[0].token.secrets: required"),
     ] {
         let got = error(&minimal(fields, ""));
         assert!(got.starts_with(expected), "{fields}: {got}");

@@ -373,7 +373,7 @@ impl Connection {
             port => {
                 let secure = port == Port::Https;
                 let client = forwarded::client(request, self.peer, secure, &site.trusted_proxies);
-                (client, routes::answer(request, client.secure, may_wait, &site, &edge.lifecycle))
+                (client, routes::answer(request, client, may_wait, &site, &edge.lifecycle))
             }
         };
         let Some(answer) = answer else { return Ok(false) };

@@ -61,7 +61,12 @@ impl ErrorImages {
                 Some(picture)
             })
         });
-        resized.flatten().or_else(|| self.originals.get(route).map(Arc::clone))
+        resized.flatten().or_else(|| self.original(route))
+    }
+
+    /// The error image of a handler as it is in its file.
+    pub fn original(&self, route: &str) -> Option<Arc<Picture>> {
+        self.originals.get(route).map(Arc::clone)
     }
 
     /// The error image of a handler with these options, if it is in memory.

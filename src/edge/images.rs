@@ -1,11 +1,12 @@
 //! A request for a picture: token, options, cache, renderer, answer; in this order.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error_images::ErrorImages;
+use super::gate::{Caller, Gate};
 use super::picture::{self, Wish, common};
 use super::refreshes::Refreshes;
 use super::renderer::{Renderer, Trouble};
@@ -14,19 +15,26 @@ use super::response::{Body, Response};
 use super::results::{Counts, Missed, Results, Route, Source};
 use super::store::Keeper;
 use crate::TokenValidator;
-use crate::cache::{Name, Need};
+use crate::cache::{Name, Need, Picture};
 use crate::config::{Config, Handler};
 use crate::error::{Code, Failure};
 use crate::key;
-use crate::options::{BadQuery, DEFAULT_QUALITY, Options, Query, Size};
+use crate::options::{BadQuery, Options, Query};
+use crate::token::{Grant, Refusal};
 
 /// Everything that is needed to answer for pictures.
 #[derive(Debug)]
 pub struct Images {
-    validator: Option<TokenValidator>,
-    routes: HashMap<String, Arc<Route>>,
+    routes: HashMap<String, Place>,
     error_images: ErrorImages,
     results: Arc<Results>,
+}
+
+/// A handler and who may come in.
+#[derive(Debug)]
+struct Place {
+    gate: Gate,
+    route: Arc<Route>,
 }
 
 /// An answer, with what the log says about it.
@@ -63,6 +71,8 @@ struct Asked<'r> {
     route: &'r Arc<Route>,
     options: Options,
     varies: bool,
+    /// What its token allows.
+    grant: Grant,
     /// Whether the renderer may be waited for.
     may_wait: bool,
 }
@@ -76,10 +86,12 @@ impl Images {
         keepers: &HashMap<PathBuf, Arc<Keeper>>,
         refreshes: &Arc<Refreshes>,
     ) -> Images {
-        let route = |handler: &Handler| (handler.route.clone(), Arc::new(Route::new(handler, keepers)));
+        let place = |handler: &Handler| {
+            let (gate, route) = (Gate::new(handler, validator), Arc::new(Route::new(handler, keepers)));
+            (handler.route.clone(), Place { gate, route })
+        };
         Images {
-            validator,
-            routes: config.handlers.iter().map(route).collect(),
+            routes: config.handlers.iter().map(place).collect(),
             error_images: ErrorImages::new(config),
             results: Arc::new(Results::new(config.memory_cache, renderer, refreshes)),
         }
@@ -102,54 +114,48 @@ impl Images {
 
     /// Makes a rendition whose original was refreshed. Whether it is there now.
     pub fn render(&self, route: &str, name: &Name) -> bool {
-        self.routes.get(route).is_some_and(|route| self.results.render(route, name))
+        self.routes.get(route).is_some_and(|place| self.results.render(&place.route, name))
     }
 
-    /// Answers a GET or HEAD. `None` if the renderer has to be waited for and that is not wanted.
-    pub fn answer(&self, request: &Request, may_wait: bool) -> Option<Answer> {
+    /// Answers this client's GET or HEAD. `None` if the renderer has to be waited for and that is not wanted.
+    pub fn answer(&self, request: &Request, client: Option<IpAddr>, may_wait: bool) -> Option<Answer> {
         if !request.path()[1..].contains('/') {
             return Some(Answer::no_such_handler());
         }
         let Some((route, key)) = key::split_path(request.path()) else {
             return Some(Answer::refused("the path must be /{handler}/{key}, percent-encoded UTF-8"));
         };
-        let Some(route) = self.routes.get(&route) else { return Some(Answer::no_such_handler()) };
+        let Some(Place { gate, route }) = self.routes.get(&route) else {
+            return Some(Answer::no_such_handler());
+        };
         let query = match Query::parse(request.query()) {
             Ok(query) => query,
             Err(error) => return Some(Answer::refused(&error.0)),
         };
-        let options = options(&query, request, &route.handler);
-        let is_accepted = self.is_token_accepted(query.token());
-
-        let (options, varies) = match options {
+        // Whether its options are right, and everything after that, is none of the business of someone without a token.
+        let caller = Caller { request, key: &key, query: &query, client };
+        let Ok(grant) = gate.admit(&route.handler.route, caller) else {
+            return Some(self.token_refused(&route.handler));
+        };
+        let (options, varies) = match options(&query, request, &route.handler) {
             Ok(options) => options,
-            // Whether its options are right is none of the business of someone without a token.
-            Err(_) if !is_accepted => (as_configured(&route.handler), query.varies()),
             Err(error) => return Some(Answer::refused(&error.0)),
         };
-        let asked = Asked { request, route, options, varies, may_wait };
-        if !is_accepted {
-            let failure = Failure::new(Code::TokenRefused, "the token was not accepted");
-            return self.failure(&asked, &failure, None);
+        if !grant.bounds.allow(options.size) {
+            gate.complain(&route.handler.route, client, Refusal::Size);
+            return Some(self.token_refused(&route.handler));
         }
+        let asked = Asked { request, route, options, varies, grant, may_wait };
         if let Err(failure) = check_key(&key, &route.handler) {
             return self.failure(&asked, &failure, None);
         }
         self.picture(&asked, key)
     }
 
-    fn is_token_accepted(&self, token: &str) -> bool {
-        match self.validator {
-            None => true,
-            // The panic's own message is on stderr.
-            Some(validator) => catch_unwind(AssertUnwindSafe(|| validator(token))).unwrap_or(false),
-        }
-    }
-
     fn picture(&self, asked: &Asked, key: String) -> Option<Answer> {
         let (request, route) = (asked.request, asked.route);
         let name = Name { handler: route.identity.clone(), key, options: asked.options.canonical() };
-        let wish = Wish { request, handler: &route.handler, varies: asked.varies };
+        let wish = Wish { request, handler: &route.handler, varies: asked.varies, grant: &asked.grant };
         let (results, may_wait) = (&self.results, asked.may_wait);
         let mut got = results.get(route, &name, need(request), may_wait)?;
         loop {
@@ -171,6 +177,13 @@ impl Images {
         }
     }
 
+    /// The one answer to everybody who is not let in: the error image as it is, for which nobody is asked.
+    fn token_refused(&self, handler: &Handler) -> Answer {
+        let image = self.error_images.original(&handler.route);
+        let response = error_response(handler, false, Code::TokenRefused, image);
+        Answer { response, cache: None, error: Some(Code::TokenRefused.public()) }
+    }
+
     fn failure(&self, asked: &Asked, failure: &Failure, looked_up: Option<(&str, Source)>) -> Option<Answer> {
         let handler = &asked.route.handler;
         let image = match self.error_images.known(&handler.route, &asked.options) {
@@ -178,18 +191,7 @@ impl Images {
             None if !asked.may_wait => return None,
             None => self.error_images.get(&handler.route, &asked.options, self.renderer()),
         };
-        let status = if handler.precise_errors { failure.code.precise_status() } else { 404 };
-        let response = match image {
-            Some(picture) => {
-                let format = picture.format;
-                let whole = 0..picture.bytes.len();
-                Response::new(status, Body::Picture(picture, whole)).with("Content-Type", format.media_type())
-            }
-            None => Response::new(status, Body::Text(String::new())),
-        };
-        let response = common(handler, asked.varies, response)
-            .with("Cache-Control", "no-store")
-            .with("X-Error", failure.code.public());
+        let response = error_response(handler, asked.varies, failure.code, image);
         // Nothing was looked for in the cache when the request was refused before.
         let cache = looked_up.map(|(_, source)| source.as_str());
         let response = cache.into_iter().fold(response, |response, cache| response.with("X-Cache", cache));
@@ -205,6 +207,20 @@ fn options(query: &Query, request: &Request, handler: &Handler) -> Result<(Optio
     let options = Options::resolve(&whole, &accept, handler)?;
     handler.offer.check_size(query, &whole)?;
     Ok((options, varies))
+}
+
+/// The answer of a handler that has no picture to send, with its error image.
+fn error_response(handler: &Handler, varies: bool, code: Code, image: Option<Arc<Picture>>) -> Response {
+    let status = if handler.precise_errors { code.precise_status() } else { 404 };
+    let response = match image {
+        Some(picture) => {
+            let format = picture.format;
+            let whole = 0..picture.bytes.len();
+            Response::new(status, Body::Picture(picture, whole)).with("Content-Type", format.media_type())
+        }
+        None => Response::new(status, Body::Text(String::new())),
+    };
+    common(handler, varies, response).with("Cache-Control", "no-store").with("X-Error", code.public())
 }
 
 /// A client that sends a condition has the picture, and most of the time the right one.
@@ -226,16 +242,6 @@ fn check_key(key: &str, handler: &Handler) -> Result<(), Failure> {
         return Err(Failure::new(Code::FormatNotAllowed, format!(".{extension} is not in allowed_formats")));
     }
     Ok(())
-}
-
-fn as_configured(handler: &Handler) -> Options {
-    Options {
-        size: Size::Original,
-        format: handler.output_format,
-        quality: DEFAULT_QUALITY,
-        enlarge: false,
-        background: [0xff; 3],
-    }
 }
 
 fn overloaded() -> Answer {

@@ -7,6 +7,7 @@ mod connection;
 mod connections;
 mod error_images;
 mod forwarded;
+mod gate;
 mod greeting;
 mod images;
 mod lifecycle;

@@ -1,7 +1,7 @@
 //! The answers that carry a picture, from wherever it was got.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::conditional::{Outcome, Validators, evaluate};
 use super::memory::Hot;
@@ -9,8 +9,9 @@ use super::request::{Method, Request};
 use super::response::{Body, Response};
 use super::results::{Found, Got};
 use crate::cache::{Entry, Picture, Witness};
-use crate::config::{CacheTime, DEFAULT_CACHE_SECONDS, Handler};
+use crate::config::{CacheTime, Handler};
 use crate::format::Format;
+use crate::token::Grant;
 
 /// What `Cache-Control` says for a picture that never expires: RFC 9111 knows no "for ever", so a year.
 const A_YEAR: u64 = 31_536_000;
@@ -24,14 +25,16 @@ pub struct Wish<'r> {
     pub handler: &'r Handler,
     /// Whether the picture depends on `Accept`.
     pub varies: bool,
+    /// What its token allows.
+    pub grant: &'r Grant,
 }
 
 /// The answer with what was found. `None` if that turns out to be damaged.
 pub fn response(wish: Wish, found: Found) -> Option<Response> {
     let response = match found.got {
-        Got::Hot(hot) => from_memory(wish, &hot),
-        Got::Entry(entry) => from_disk(wish, *entry)?,
-        Got::Picture(picture) => fresh(wish, picture),
+        Got::Hot(hot) => from_memory(wish, found.age, &hot),
+        Got::Entry(entry) => from_disk(wish, found.age, *entry)?,
+        Got::Picture(picture) => fresh(wish, found.age, picture),
     };
     // RFC 9111 §5.1. What never expires is never older than its `max-age` either.
     let response = match wish.handler.cache_time {
@@ -41,32 +44,53 @@ pub fn response(wish: Wish, found: Found) -> Option<Response> {
     Some(response.with("X-Cache", found.source.as_str()))
 }
 
+impl Wish<'_> {
+    /// Whether the header fields of the answer are those of everybody's.
+    fn is_usual(&self) -> bool {
+        self.grant.expires.is_none() && !self.grant.is_private
+    }
+
+    /// What `Cache-Control` says of a picture of this age.
+    fn keep(&self, age: u64) -> String {
+        let Grant { expires, is_private, .. } = *self.grant;
+        let usual = max_age(self.handler.cache_time);
+        // A cache counts from where `Age` is (RFC 9111 §4.2.3).
+        let left = expires.map(|expires| expires.saturating_sub(next_second(SystemTime::now())));
+        let most = match (usual, left) {
+            (Some(usual), Some(left)) => Some(usual.min(left.saturating_add(age))),
+            (usual, _) => usual,
+        };
+        cache_control(most, is_private)
+    }
+}
+
 /// A result with the header fields of its answers.
 pub fn ready(handler: &Handler, picture: Arc<Picture>, witness: Witness) -> Arc<Hot> {
     let etag = quoted(&picture.sha256);
+    let keep = cache_control(max_age(handler.cache_time), false);
     let fields = |outcome, body| {
-        respond(handler, false, outcome, Some(body), described(&picture, &etag)).into_fields()
+        respond(handler, false, &keep, outcome, Some(body), described(&picture, &etag)).into_fields()
     };
     let whole = fields(Outcome::Whole, Body::None);
     let not_modified = fields(Outcome::NotModified, Body::None);
     Arc::new(Hot::new(picture, etag, whole, not_modified, witness))
 }
 
-fn from_memory(wish: Wish, hot: &Arc<Hot>) -> Response {
+fn from_memory(wish: Wish, age: u64, hot: &Arc<Hot>) -> Response {
     let described = described(&hot.picture, &hot.etag);
     let response = match evaluate(wish.request, described.validators()) {
-        Outcome::Whole => Response::hot(200, hot),
-        Outcome::NotModified => Response::hot(304, hot),
+        Outcome::Whole if wish.is_usual() => Response::hot(200, hot),
+        Outcome::NotModified if wish.is_usual() => Response::hot(304, hot),
         outcome => {
             let body = Body::Picture(Arc::clone(&hot.picture), 0..hot.picture.bytes.len());
-            return respond(wish.handler, wish.varies, outcome, Some(body), described);
+            return respond(wish.handler, wish.varies, &wish.keep(age), outcome, Some(body), described);
         }
     };
     if wish.varies { response.with("Vary", "Accept") } else { response }
 }
 
 /// From a cache entry that is too large for memory. Its picture is read only if it is sent.
-fn from_disk(wish: Wish, entry: Entry) -> Option<Response> {
+fn from_disk(wish: Wish, age: u64, entry: Entry) -> Option<Response> {
     let etag = quoted(entry.sha256());
     let described = Described {
         etag: &etag,
@@ -84,15 +108,15 @@ fn from_disk(wish: Wish, entry: Entry) -> Option<Response> {
             Some(Body::Picture(Arc::new(picture), whole))
         }
     };
-    Some(respond(wish.handler, wish.varies, outcome, body, described))
+    Some(respond(wish.handler, wish.varies, &wish.keep(age), outcome, body, described))
 }
 
-fn fresh(wish: Wish, picture: Arc<Picture>) -> Response {
+fn fresh(wish: Wish, age: u64, picture: Arc<Picture>) -> Response {
     let etag = quoted(&picture.sha256);
     let described = described(&picture, &etag);
     let outcome = evaluate(wish.request, described.validators());
     let body = Body::Picture(Arc::clone(&picture), 0..picture.bytes.len());
-    respond(wish.handler, wish.varies, outcome, Some(body), described)
+    respond(wish.handler, wish.varies, &wish.keep(age), outcome, Some(body), described)
 }
 
 /// What an answer says about a picture.
@@ -119,6 +143,7 @@ impl<'p> Described<'p> {
 fn respond(
     handler: &Handler,
     varies: bool,
+    keep: &str,
     outcome: Outcome,
     body: Option<Body>,
     described: Described,
@@ -143,10 +168,8 @@ fn respond(
         }
         (_, body) => typed(Response::new(200, body.unwrap_or(Body::None))),
     };
-    let response = response
-        .with("ETag", described.etag)
-        .with("Accept-Ranges", "bytes")
-        .with("Cache-Control", &cache_control(handler.cache_time));
+    let response =
+        response.with("ETag", described.etag).with("Accept-Ranges", "bytes").with("Cache-Control", keep);
     let response = match described.last_modified {
         Some(seconds) => response.with("Last-Modified", &http_date(seconds)),
         None => response,
@@ -163,12 +186,26 @@ pub fn common(handler: &Handler, varies: bool, response: Response) -> Response {
     if varies { response.with("Vary", "Accept") } else { response }
 }
 
-fn cache_control(time: CacheTime) -> String {
+/// The first whole second that is not before this time: what may be kept until then has no part of a second too much.
+fn next_second(now: SystemTime) -> u64 {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() + u64::from(since.subsec_nanos() > 0)
+}
+
+/// For how many seconds a picture may be kept; `None` if not at all.
+fn max_age(time: CacheTime) -> Option<u64> {
     match time {
-        CacheTime::Seconds(DEFAULT_CACHE_SECONDS) => "public, max-age=604800".into(),
-        CacheTime::Seconds(seconds) => format!("public, max-age={seconds}"),
-        CacheTime::Forever => format!("public, max-age={A_YEAR}"),
-        CacheTime::Never => "no-store".into(),
+        CacheTime::Seconds(seconds) => Some(seconds),
+        CacheTime::Forever => Some(A_YEAR),
+        CacheTime::Never => None,
+    }
+}
+
+fn cache_control(max_age: Option<u64>, is_private: bool) -> String {
+    match max_age {
+        Some(seconds) if is_private => format!("private, max-age={seconds}"),
+        Some(seconds) => format!("public, max-age={seconds}"),
+        None => "no-store".into(),
     }
 }
 
@@ -181,4 +218,15 @@ fn http_date(seconds: u64) -> String {
     const LAST: u64 = 253_402_300_799;
     let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST));
     httpdate::fmt_http_date(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_token_is_not_rounded_up() {
+        let at = |nanoseconds| next_second(UNIX_EPOCH + Duration::from_nanos(nanoseconds));
+        assert_eq!([at(0), at(1), at(999_999_999), at(1_000_000_000), at(1_000_000_001)], [0, 1, 1, 1, 2]);
+    }
 }

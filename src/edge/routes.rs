@@ -1,5 +1,6 @@
 //! Which part of the edge answers a request.
 
+use super::forwarded::Client;
 use super::images::Answer;
 use super::lifecycle::Lifecycle;
 use super::request::{Method, Request};
@@ -9,11 +10,11 @@ use super::site::Site;
 /// Where load balancers look.
 const HEALTH_PATH: &str = "/-/health";
 
-/// Answers a request that came over HTTPS or not. `None` if the renderer has to be waited for and that is not
+/// Answers a request of this client. `None` if the renderer has to be waited for and that is not
 /// wanted.
 pub fn answer(
     request: &Request,
-    secure: bool,
+    client: Client,
     may_wait: bool,
     site: &Site,
     lifecycle: &Lifecycle,
@@ -25,10 +26,12 @@ pub fn answer(
     if request.path() == HEALTH_PATH {
         return Some(Answer::plain(health(lifecycle)));
     }
-    if !secure && let Some(port) = site.https_redirect {
+    if !client.secure
+        && let Some(port) = site.https_redirect
+    {
         return Some(Answer::plain(redirect(request, port)));
     }
-    site.images.answer(request, may_wait)
+    site.images.answer(request, client.address, may_wait)
 }
 
 /// 503 tells a load balancer to send no more, while what it has sent is still answered.

@@ -280,14 +280,6 @@ fn an_unknown_field_is_refused_with_the_name_that_was_meant() {
 }
 
 #[test]
-fn a_field_that_is_not_built_yet_is_refused_and_not_ignored() {
-    let token = json!({"type": "hmac", "secrets": ["x"], "required": true});
-    let config = json!({"handlers": [merged(handler(), json!({"token": token}))]});
-    let said = expect_refused(&Setup::new(config).run(), "handlers[0].token");
-    assert!(!said.contains("unknown field"), "{said}");
-}
-
-#[test]
 fn https_needs_a_certificate_a_key_and_a_port_of_its_own() {
     let certificates = Certificates::new();
     let stranger = Certificates::new();

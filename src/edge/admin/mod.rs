@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 
 use command::{Command, Refresh, Refused};
-pub use secret::Secret;
+pub use secret::{Secret, bearer};
 
 use super::images::Answer;
 use super::lifecycle::Lifecycle;

@@ -49,7 +49,7 @@ impl Secret {
 }
 
 /// The token of `Bearer 1*SP token` (RFC 9110 §11.4), whose scheme is of either case (§11.1).
-fn bearer(field: &[u8]) -> Option<&[u8]> {
+pub fn bearer(field: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = field.split_at_checked(b"Bearer".len())?;
     let token = rest.trim_ascii_start();
     let is_apart = rest.first() == Some(&b' ');

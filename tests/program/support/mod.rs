@@ -11,6 +11,7 @@ pub mod pictures;
 pub mod process;
 pub mod s3;
 pub mod server;
+pub mod tokens;
 pub mod unused_port;
 pub mod vitals;
 

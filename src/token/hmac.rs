@@ -1,0 +1,210 @@
+//! Signed URLs: `t` is the HMAC-SHA256 of what the URL asks for, in one canonical spelling.
+
+use super::keys::Keys;
+use super::{Grant, Refusal, base64url};
+use crate::options::Query;
+
+/// The parameter that the token is in, and that it can't sign.
+const TOKEN: &str = "t";
+
+/// What is signed: path and parameters as they are acted on, after decoding. Two requests that mean different things have
+/// different strings: the route has no slash and no line break, and no value has a line break or an `&`, so that the last
+/// line is the parameters and the rest is the path, whatever the key is made of.
+///
+/// `None` for values that have one: none that is understood has.
+pub fn canonical(route: &str, key: &str, query: &Query) -> Option<String> {
+    let mut given: Vec<(&str, &str)> = query.given().filter(|(name, _)| *name != TOKEN).collect();
+    given.sort_unstable();
+    let mut text = String::with_capacity(route.len() + key.len() + 64);
+    for part in ["/", route, "/", key, "\n"] {
+        text.push_str(part);
+    }
+    for (number, (name, value)) in given.into_iter().enumerate() {
+        if value.contains(|c: char| c.is_control() || c == '&') {
+            return None;
+        }
+        if number > 0 {
+            text.push('&');
+        }
+        for part in [name, "=", value] {
+            text.push_str(part);
+        }
+    }
+    Some(text)
+}
+
+/// The `t` of a canonical string.
+pub fn sign(keys: &Keys, canonical: &str) -> Option<String> {
+    keys.sign(canonical.as_bytes()).map(|code| base64url::encode(&code))
+}
+
+/// Whether the URL is signed and has not expired at this Unix time.
+pub fn check(
+    keys: &Keys,
+    route: &str,
+    key: &str,
+    query: &Query,
+    token: &str,
+    now: u64,
+) -> Result<Grant, Refusal> {
+    let code = base64url::decode(token.as_bytes()).ok_or(Refusal::Malformed)?;
+    let canonical = canonical(route, key, query).ok_or(Refusal::Malformed)?;
+    if !keys.verify(canonical.as_bytes(), &code) {
+        return Err(Refusal::Signature);
+    }
+    let expires = match query.expires() {
+        None => None,
+        Some(Ok(expires)) if expires <= now => return Err(Refusal::Expired),
+        Some(Ok(expires)) => Some(expires),
+        Some(Err(_)) => return Err(Refusal::Malformed),
+    };
+    Ok(Grant { expires, ..Grant::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key;
+
+    fn data() -> serde_json::Value {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/signing.json");
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn keys() -> Keys {
+        Keys::new(&["the secret of these tests".to_owned()])
+    }
+
+    fn of(target: &str) -> Option<String> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (route, key) = key::split_path(path).unwrap();
+        canonical(&route, &key, &Query::parse(query).unwrap())
+    }
+
+    fn checked(target: &str, token: &str, now: u64) -> Result<Grant, Refusal> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (route, key) = key::split_path(path).unwrap();
+        check(&keys(), &route, &key, &Query::parse(query).unwrap(), token, now)
+    }
+
+    fn token(target: &str) -> String {
+        sign(&keys(), &of(target).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_shared_vectors_hold() {
+        let data = data();
+        let vectors = data.as_array().unwrap();
+        assert!(vectors.len() >= 8);
+        for vector in vectors {
+            let text = |name: &str| vector[name].as_str().unwrap();
+            let canonical = of(text("url")).unwrap();
+            assert_eq!(canonical, text("canonical"));
+            let keys = Keys::new(&[text("secret").to_owned()]);
+            assert_eq!(sign(&keys, &canonical).as_deref(), Some(text("t")), "{vector}");
+            assert!(text("canonical").starts_with(&format!("{}\n", text("path"))), "{vector}");
+        }
+    }
+
+    #[test]
+    fn what_means_the_same_is_signed_the_same() {
+        let expected = "/h/a b.jpg\nh=2&w=1";
+        for target in [
+            "/h/a%20b.jpg?w=1&h=2",
+            "/h/a%20b.jpg?h=2&w=1",
+            "/%68/a%20b%2Ejpg?h=%32&%77=1",
+            "/h/a%20b.jpg?h=2&w=1&t=xyz&utm_source=mail&zz",
+        ] {
+            assert_eq!(of(target).as_deref(), Some(expected), "{target}");
+        }
+        assert_eq!(of("/h/a").as_deref(), Some("/h/a\n"));
+        assert_eq!(of("/h/a?exp=9&dpr=2&e=").as_deref(), Some("/h/a\ndpr=2&e=&exp=9"));
+    }
+
+    #[test]
+    fn what_means_something_else_is_signed_otherwise() {
+        let targets = [
+            "/h/a",
+            "/h/a?w=1",
+            "/h/a?w=01",
+            "/h/a?w=1&h=1",
+            "/h/a?h=1",
+            "/h/a?exp=1",
+            "/h/a%0A",
+            "/h/a%0Aw=1",
+            "/h/A",
+            "/h/a%0Aw=1?h=1",
+            "/h/a?w=%20",
+            "/h/a?w=",
+            "/h//a",
+            "/h/a/",
+            "/h2/a",
+            "/h/a%3Fw=1",
+            "/h/%61?f=jpg",
+            "/h/a?f=jpeg",
+            "/h/a?f=auto",
+        ];
+        let signed: std::collections::HashSet<_> = targets.iter().map(|target| of(target).unwrap()).collect();
+        assert_eq!(signed.len(), targets.len());
+    }
+
+    #[test]
+    fn a_value_that_could_pass_for_another_line_or_parameter_is_not_signed() {
+        for target in ["/h/a?w=1%26h=2", "/h/a?w=1%0Ah=2", "/h/a?w=%00", "/h/a?f=jpg%0D", "/h/a?w=1%C2%85"] {
+            assert_eq!(of(target), None, "{target}");
+            assert_eq!(checked(target, &token("/h/a"), 0), Err(Refusal::Malformed), "{target}");
+        }
+    }
+
+    #[test]
+    fn every_known_parameter_is_covered() {
+        for name in Query::names().filter(|name| *name != TOKEN) {
+            let target = format!("/h/a?{name}=1");
+            assert_eq!(of(&target), Some(format!("/h/a\n{name}=1")));
+            assert_eq!(checked(&target, &token("/h/a"), 0), Err(Refusal::Signature), "{name}");
+            assert_eq!(checked("/h/a", &token(&target), 0), Err(Refusal::Signature), "{name}");
+        }
+        assert!(Query::names().any(|name| name == "exp") && Query::names().count() >= 11);
+    }
+
+    #[test]
+    fn a_token_has_one_spelling() {
+        let right = token("/h/a?w=1");
+        assert!(checked("/h/a?w=1", &right, 0).is_ok());
+        let (start, last) = right.split_at(right.len() - 1);
+        let other_bits = char::from(last.as_bytes()[0] ^ 1);
+        for wrong in [
+            String::new(),
+            start.to_owned(),
+            format!("{right}="),
+            format!("{right}A"),
+            format!("{right}AAA"),
+            format!("{start}{other_bits}"),
+            right.to_ascii_lowercase(),
+            right.to_ascii_uppercase(),
+            right.replace(['-', '_'], "%2D") + "%41",
+            format!(" {right}"),
+            format!("{right}\n"),
+        ] {
+            assert!(checked("/h/a?w=1", &wrong, 0).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_expires_when_it_says() {
+        let target = "/h/a?exp=1000";
+        let expiry = |now| checked(target, &token(target), now).map(|grant| grant.expires);
+        assert_eq!(expiry(999), Ok(Some(1000)));
+        assert_eq!(expiry(1000), Err(Refusal::Expired));
+        assert_eq!(expiry(u64::MAX), Err(Refusal::Expired));
+        assert_eq!(checked("/h/a", &token("/h/a"), u64::MAX).map(|grant| grant.expires), Ok(None));
+        for value in ["", "-1", "%2B5000", "5e9", "5000.0", "0x99", "5000%20", "never"] {
+            let target = format!("/h/a?exp={value}");
+            assert_eq!(checked(&target, &token(&target), 1), Err(Refusal::Malformed), "{value}");
+        }
+        // Nobody is told when a URL of somebody else's expires.
+        assert_eq!(checked(target, &token("/h/b?exp=1000"), 2000), Err(Refusal::Signature));
+        let far = format!("/h/a?exp={}", "9".repeat(40));
+        assert_eq!(checked(&far, &token(&far), 1).map(|grant| grant.expires), Ok(Some(u64::MAX)));
+    }
+}

@@ -1,0 +1,255 @@
+//! JSON Web Tokens, made by another library: who is let in, and to what.
+
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+
+use crate::support::client::Answer;
+use crate::support::folder::Folder;
+use crate::support::merged;
+use crate::support::origin::{RawOrigin, object};
+use crate::support::pictures::{self, size_of};
+use crate::support::server::Server;
+use crate::support::tokens::{
+    OTHER_SECRET, SECRET, at, bearer_token, bearer_token_by, jwt, max_age, now, with_token,
+};
+
+const A_WEEK: u64 = 604_800;
+
+fn picture() -> Vec<u8> {
+    pictures::png(pictures::gradient(80, 60))
+}
+
+fn start(folder: &Folder, token: Value) -> Server {
+    Server::with_handler(merged(folder.handler(), json!({"token": token})))
+}
+
+fn folder() -> Folder {
+    Folder::new().with("a.png", &picture()).with("x/a.png", &picture()).with("xy/a.png", &picture())
+}
+
+fn get_bearing(server: &Server, target: &str, token: &str) -> Answer {
+    server.get_with(target, &[("Authorization", &format!("Bearer {token}"))])
+}
+
+#[test]
+fn a_token_is_taken_from_the_query_or_from_authorization() {
+    let folder = folder();
+    let server = start(&folder, jwt());
+    let token = bearer_token(json!({}));
+    let in_query = with_token("/h/a.png?w=20", &token);
+    server.get(&in_query).ok();
+    get_bearing(&server, "/h/a.png?w=20", &token).ok();
+    get_bearing(&server, &in_query, &token).ok();
+    server.get_with("/h/a.png", &[("authorization", &format!("bEARER   {token}"))]).ok();
+    // Another scheme is not for us.
+    server.get_with(&in_query, &[("Authorization", "Basic dTpw")]).ok();
+    let other = bearer_token(json!({"sub": "somebody"}));
+    get_bearing(&server, &in_query, &other).failed("token_refused");
+    get_bearing(&server, "/h/a.png?t=", &token).failed("token_refused");
+    server.log.line_with("h: the token of 127.0.0.1 was refused: there are two that differ");
+    let field = format!("Bearer {token}");
+    let twice = [("Authorization", field.as_str()), ("Authorization", field.as_str())];
+    server.get_with("/h/a.png", &twice).failed("token_refused");
+    server
+        .get_with(&in_query, &[("Authorization", "Basic dTpw"), ("Authorization", &field)])
+        .failed("token_refused");
+    for wrong in
+        [format!("Bearer {token}x"), format!("Bearer {token}, Bearer {token}"), format!("Bearer \"{token}\"")]
+    {
+        server.get_with("/h/a.png", &[("Authorization", &wrong)]).failed("token_refused");
+    }
+    for absent in [
+        &[][..],
+        &[("Authorization", "Bearer")],
+        &[("Authorization", &token)],
+        &[("Proxy-Authorization", &field)],
+    ] {
+        server.get_with("/h/a.png", absent).failed("token_refused");
+    }
+    let log = server.log.lines().join("\n");
+    assert!(!log.contains(&token) && !log.contains(&other) && !log.contains(SECRET), "{log}");
+}
+
+#[test]
+fn tokens_that_are_not_ours_cost_nothing() {
+    let origin = RawOrigin::always(object(&picture()));
+    let server = Server::with_handler(merged(origin.handler(), json!({"token": jwt()})));
+    let good = bearer_token(json!({}));
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    // {"alg":"none"}
+    let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", signed.split_once('.').unwrap().1);
+    let mut tokens = vec![
+        String::new(),
+        "letmein".to_owned(),
+        signed.to_owned(),
+        format!("{signed}."),
+        format!("{good}="),
+        format!("{good}."),
+        format!("{signed}.{}", signature.to_ascii_lowercase()),
+        unsigned.clone(),
+        format!("{unsigned}{signature}"),
+        bearer_token_by(OTHER_SECRET, Algorithm::HS256, json!({})),
+        bearer_token_by(SECRET, Algorithm::HS384, json!({})),
+        bearer_token_by(SECRET, Algorithm::HS512, json!({})),
+    ];
+    for claims in [
+        json!({"exp": at(-61)}),
+        json!({"exp": "4102444800"}),
+        json!({"exp": null}),
+        json!({"nbf": at(300)}),
+        json!({"aud": "somebody else"}),
+        json!({"path": "b"}),
+        json!({"path": ""}),
+        json!({"w": 0}),
+    ] {
+        tokens.push(bearer_token(claims));
+    }
+    for token in &tokens {
+        server.get(&with_token("/h/a.png", token)).failed("token_refused");
+        if !token.is_empty() {
+            get_bearing(&server, "/h/a.png", token).failed("token_refused");
+        }
+    }
+    assert_eq!(origin.accepted(), 0);
+    server.get(&with_token("/h/a.png", &good)).ok();
+}
+
+#[test]
+fn what_the_configuration_asks_for_must_be_said() {
+    let folder = folder();
+    let rules = json!({"issuer": "shop", "audience": "pictures", "leeway": 0, "require_exp": false});
+    let server = start(&folder, merged(jwt(), rules));
+    let good = json!({"iss": "shop", "aud": ["mail", "pictures"]});
+    for (claims, is_good) in [
+        (json!({}), true),
+        (json!({"aud": "pictures"}), true),
+        (json!({"iss": "shop2"}), false),
+        (json!({"iss": null}), false),
+        (json!({"aud": "mail"}), false),
+        (json!({"aud": ["Pictures"]}), false),
+        (json!({"exp": at(-1)}), false),
+        (json!({"nbf": at(100)}), false),
+        (json!({"nbf": at(-5)}), true),
+    ] {
+        let token = bearer_token(merged(good.clone(), claims.clone()));
+        let answer = server.get(&with_token("/h/a.png", &token));
+        assert_eq!(answer.status == 200, is_good, "{claims}");
+    }
+    // Without an expiry: made by hand, since the helper adds one.
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let endless = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &good, &key).unwrap();
+    let answer = server.get(&with_token("/h/a.png", &endless)).ok();
+    assert_eq!(max_age(&answer.cache_control()), A_WEEK);
+    let strict = start(&folder, merged(jwt(), json!({"issuer": "shop", "audience": "pictures"})));
+    strict.get(&with_token("/h/a.png", &endless)).failed("token_refused");
+}
+
+#[test]
+fn a_path_opens_whole_folders_and_nothing_beside_them() {
+    let folder = folder();
+    let server = start(&folder, jwt());
+    for (path, target, is_open) in [
+        ("x", "/h/x/a.png", true),
+        ("x/", "/h/x/a.png", true),
+        ("x", "/h/%78%2Fa.png", true),
+        ("x", "/h/xy/a.png", false),
+        ("x/", "/h/xy/a.png", false),
+        ("x", "/h/a.png", false),
+        ("x", "/h/x/../a.png", false),
+        ("x", "/h/x/%2e%2e/a.png", false),
+        ("x", "/h/x%2F..%2Fa.png", false),
+        ("x/a.png", "/h/x/a.png", true),
+        ("x/a", "/h/x/a.png", false),
+        ("/x", "/h/x/a.png", false),
+    ] {
+        let answer = server.get(&with_token(target, &bearer_token(json!({"path": path}))));
+        assert_eq!(answer.status == 200, is_open, "{path} {target}");
+        assert!(is_open || answer.status == 404, "{path} {target}");
+    }
+}
+
+#[test]
+fn sizes_are_bounded_in_pixels_of_the_result() {
+    let folder = folder();
+    let server = start(&folder, jwt());
+    let verdict = |claims: &Value, query: &str| {
+        let answer = server.get(&with_token(&format!("/h/a.png{query}"), &bearer_token(claims.clone())));
+        (answer.status, answer.header("X-Error").map(str::to_owned), answer.body)
+    };
+    let both = json!({"w": 40, "h": 30});
+    for query in ["?w=40&h=30", "?w=20&h=15&dpr=2", "?w=40&h=30&c=false", "?w=1&h=1"] {
+        let (status, _, body) = verdict(&both, query);
+        let (width, height) = size_of(&body);
+        assert!(status == 200 && width <= 40 && height <= 30, "{query}");
+    }
+    for query in
+        ["", "?w=41&h=30", "?w=40&h=31", "?w=40", "?h=30", "?w=21&h=15&dpr=2", "?q=5", "?w=99999&h=1"]
+    {
+        let (status, code, _) = verdict(&both, query);
+        assert_eq!((status, code.as_deref()), (404, Some("token_refused")), "{query}");
+    }
+    assert_eq!(verdict(&json!({"w": 40}), "?w=40").0, 200);
+    assert_eq!(verdict(&json!({"w": 40}), "?h=1").0, 404);
+    assert_eq!(verdict(&json!({"h": 30}), "?h=30").0, 200);
+    assert_eq!(verdict(&both, "?w=none").0, 400);
+    server.log.line_with("h: the token of 127.0.0.1 was refused: its w or h");
+}
+
+#[test]
+fn answers_to_a_bearer_are_private_and_end_with_the_token() {
+    let (folder, cache) = (folder(), Folder::new());
+    for memory in [0, 64 << 20] {
+        let handler = merged(
+            folder.handler(),
+            json!({"token": merged(jwt(), json!({"require_exp": false})), "cache_path": cache.path()}),
+        );
+        let server = Server::start(json!({"handlers": [handler], "memory_cache": memory}));
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let endless = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &json!({}), &key).unwrap();
+        let usual = with_token("/h/a.png?w=20", &endless);
+        let tag = server.get(&usual).ok().expect("ETag").to_owned();
+        let expires = at(600);
+        let token = bearer_token(json!({"exp": expires}));
+        let field = format!("Bearer {token}");
+        let bearing = ("Authorization", field.as_str());
+        for (headers, status) in [
+            (vec![bearing], 200),
+            (vec![bearing, ("If-None-Match", &tag)], 304),
+            (vec![bearing, ("Range", "bytes=0-0")], 206),
+        ] {
+            let before = now();
+            let answer = server.get_with("/h/a.png?w=20", &headers);
+            let members = answer.cache_control();
+            assert_eq!((answer.status, members.contains(&"private")), (status, true), "{members:?}");
+            assert!(!members.contains(&"public"), "{members:?}");
+            let left = max_age(&members) as f64 - answer.expect("Age").parse::<f64>().unwrap();
+            assert!(left <= expires as f64 - before && left >= expires as f64 - now() - 1.0, "{left}");
+            // Whoever has it in the URL may share it, but for no longer.
+            let in_query = server.get_with(&with_token("/h/a.png?w=20", &token), &headers[1..]);
+            let members = in_query.cache_control();
+            assert_eq!((in_query.status, members.contains(&"public")), (status, true), "{members:?}");
+            assert!(max_age(&members) <= 620, "{members:?}");
+            let others = server.get_with(&usual, &headers[1..]);
+            assert_eq!(others.cache_control(), ["public", &format!("max-age={A_WEEK}")]);
+            let endless = get_bearing(&server, "/h/a.png?w=20", &endless);
+            assert_eq!(endless.cache_control(), ["private", &format!("max-age={A_WEEK}")]);
+        }
+        // Within the leeway it is shown and not kept.
+        let late = get_bearing(&server, "/h/a.png?w=20", &bearer_token(json!({"exp": at(-5)}))).ok();
+        assert_eq!(max_age(&late.cache_control()).to_string(), late.expect("Age"));
+    }
+}
+
+#[test]
+fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
+    let folder = folder();
+    let server = start(&folder, merged(jwt(), json!({"required": false})));
+    assert!(server.get("/h/a.png").ok().cache_control().contains(&"public"));
+    server.get("/h/a.png?exp=1").ok();
+    server.get(&with_token("/h/a.png", &bearer_token(json!({})))).ok();
+    server.get("/h/a.png?t=x").failed("token_refused");
+    server.get("/h/a.png?t=").failed("token_refused");
+    get_bearing(&server, "/h/a.png", &bearer_token(json!({"exp": at(-100)}))).failed("token_refused");
+    let small = bearer_token(json!({"w": 10}));
+    get_bearing(&server, "/h/a.png", &small).failed("token_refused");
+}

@@ -1,0 +1,495 @@
+//! Signed URLs: what is let in, what is not, and that whoever is not has cost nothing and learns nothing.
+
+use std::path::Path;
+use std::process::Output;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use rustls::version::TLS13;
+use serde_json::{Value, json};
+
+use crate::support::certificates::Certificates;
+use crate::support::client::{Answer, Client, request};
+use crate::support::folder::Folder;
+use crate::support::merged;
+use crate::support::origin::{RawOrigin, object};
+use crate::support::pictures::{self, size_of};
+use crate::support::server::{self, PROGRAM, Server, Setup};
+use crate::support::tokens::{OTHER_SECRET, SECRET, at, hmac, max_age, now, signed, token, with_token};
+use crate::token::example;
+
+const MIB: u64 = 1 << 20;
+const A_WEEK: u64 = 604_800;
+
+fn picture() -> Vec<u8> {
+    pictures::png(pictures::gradient(80, 60))
+}
+
+/// A folder's handler that wants URLs signed.
+fn guarded(folder: &Folder) -> Value {
+    merged(folder.handler(), json!({"token": hmac()}))
+}
+
+fn folder() -> Folder {
+    Folder::new().with("a.png", &picture()).with("b.png", &picture())
+}
+
+/// Everything that a client sees but the time.
+fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, &[u8]) {
+    let fields = answer.headers.iter().filter(|(name, _)| name != "Date").cloned().collect();
+    (answer.status, fields, &answer.body)
+}
+
+/// Requests for one picture that are refused.
+fn refused_targets() -> Vec<(&'static str, String)> {
+    let target = "/h/a.png?w=40&h=30";
+    let right = token(SECRET, target);
+    let soon = format!("{target}&exp={}", at(600));
+    vec![
+        ("absent", target.to_owned()),
+        ("empty", with_token(target, "")),
+        ("expired", signed(&format!("{target}&exp={}", at(-1)))),
+        ("expired long ago", signed(&format!("{target}&exp=1"))),
+        ("foreign", with_token(target, &token(OTHER_SECRET, target))),
+        ("for another key", with_token(target, &token(SECRET, "/h/b.png?w=40&h=30"))),
+        ("for a missing key", with_token("/h/missing.png", &right)),
+        ("for other options", with_token("/h/a.png?w=41&h=30", &right)),
+        ("for more options", with_token("/h/a.png?w=40&h=30&q=9", &right)),
+        ("for fewer options", with_token("/h/a.png?w=40", &right)),
+        ("without its expiry", with_token(target, &token(SECRET, &soon))),
+        ("with an expiry of its own", with_token(&soon, &right)),
+        ("with a later expiry", with_token(&format!("{target}&exp={}", at(900)), &token(SECRET, &soon))),
+        ("for an option that is another way to say the same", with_token("/h/a.png?w=040&h=30", &right)),
+        ("truncated", with_token(target, &right[..42])),
+        ("padded", with_token(target, &format!("{right}="))),
+        ("padded, encoded", with_token(target, &format!("{right}%3D"))),
+        ("longer", with_token(target, &format!("{right}A"))),
+        ("in lower case", with_token(target, &right.to_ascii_lowercase())),
+        ("in upper case", with_token(target, &right.to_ascii_uppercase())),
+        ("encoded twice", with_token(target, &format!("%25{:02X}{}", right.as_bytes()[0], &right[1..]))),
+        ("of malformed options", with_token("/h/a.png?w=none", &right)),
+        ("of a malformed expiry", with_token(&format!("{target}&exp=never"), &right)),
+        ("of no valid key", with_token("/h/a/../b.png", &right)),
+        ("as a bearer's", target.to_owned()),
+    ]
+}
+
+/// Requests for the same picture that are let in.
+fn good_targets() -> Vec<String> {
+    let target = "/h/a.png?w=40&h=30";
+    let right = token(SECRET, target);
+    let hex = format!("%{:02X}", right.as_bytes()[0]);
+    vec![
+        with_token(target, &right),
+        with_token("/h/a.png?h=30&w=40", &right),
+        format!("/h/a.png?t={right}&h=30&w=40"),
+        with_token("/h/%61%2Epng?%77=4%30&h=30", &right),
+        with_token("/%68/a.png?w=40&h=30", &right),
+        with_token("/h/a.png?w=40&utm_source=x&h=30&zz=%zz&W=1&T=2", &right),
+        with_token(target, &format!("{hex}{}", &right[1..])),
+        signed(&format!("{target}&exp={}", at(600))),
+        signed(&format!("{target}&exp=99999999999999999999999")),
+    ]
+}
+
+#[test]
+fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
+    let certificates = Certificates::new();
+    for (name, fields, memory) in [
+        ("none", json!({}), 0),
+        ("disk", json!({"cache_enabled": true}), 0),
+        ("memory", json!({"cache_enabled": true}), 64 * MIB),
+    ] {
+        let (origin, cache) = (RawOrigin::always(object(&picture())), Folder::new());
+        let handler =
+            merged(merged(origin.handler(), json!({"token": hmac(), "cache_path": cache.path()})), fields);
+        let handler = if name == "none" { merged(handler, json!({"cache_enabled": false})) } else { handler };
+        let config = json!({
+            "handlers": [handler], "memory_cache": memory,
+            "https_enabled": true, "https_port": 0, "https_cert": "bundle.crt", "https_key": "cert.key",
+        });
+        let server = Setup::new(config)
+            .file("bundle.crt", certificates.chain_pem.as_bytes())
+            .file("cert.key", certificates.key_pem.as_bytes())
+            .start();
+        let tls =
+            || Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
+        let mut clients = [("http", server.client()), ("https", tls())];
+
+        // Nothing has been made yet, and nobody is asked to.
+        for (listener, client) in &mut clients {
+            for (case, target) in refused_targets() {
+                assert_eq!(
+                    client.get(&target).failed("token_refused").header("X-Cache"),
+                    None,
+                    "{listener} {case}"
+                );
+            }
+        }
+        assert_eq!(origin.accepted(), 0, "{name}");
+
+        let first = server.get(&good_targets()[0]).ok();
+        assert_eq!(size_of(&first.body), (40, 30));
+        let tag = first.expect("ETag").to_owned();
+        let state = if name == "none" { "miss" } else { "hit" };
+        for (listener, client) in &mut clients {
+            for target in good_targets() {
+                let at = format!("{name} {listener} {target}");
+                let whole = client.get(&target).ok();
+                assert_eq!((whole.expect("X-Cache"), &whole.body), (state, &first.body), "{at}");
+                let head = client.head_with(&target, &[]);
+                assert_eq!((head.status, head.expect("ETag")), (200, tag.as_str()), "{at}");
+                assert_eq!(client.get_with(&target, &[("If-None-Match", &tag)]).status, 304, "{at}");
+                let part = client.get_with(&target, &[("Range", "bytes=1-2")]);
+                assert_eq!((part.status, &part.body[..]), (206, &first.body[1..3]), "{at}");
+            }
+        }
+
+        let asked = origin.requests().len();
+        let reference = server.get("/h/a.png").failed("token_refused");
+        assert_eq!(reference.body, std::fs::read("error_image.jpg").unwrap(), "as it is");
+        let bearer = format!("Bearer {}", token(SECRET, "/h/a.png?w=40&h=30"));
+        for (listener, client) in &mut clients {
+            for (case, target) in refused_targets() {
+                for headers in [
+                    &[][..],
+                    &[("If-None-Match", tag.as_str())],
+                    &[("If-None-Match", "*")],
+                    &[("If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT")],
+                    &[("If-Match", "\"other\"")],
+                    &[("Range", "bytes=1-2")],
+                    &[("Range", "bytes=9999999-")],
+                    &[("Authorization", bearer.as_str())],
+                ] {
+                    let at = format!("{name} {listener} {case} {headers:?}");
+                    let answer = client.get_with(&target, headers);
+                    assert_eq!(seen(&answer), seen(&reference), "{at}");
+                    let head = client.head_with(&target, headers);
+                    assert_eq!((head.status, &seen(&head).1), (404, &seen(&reference).1), "{at}");
+                }
+            }
+            // What is no request is told so, whoever sends it.
+            for twice in ["w=40", "exp=9", "t=x", "zz=1&t=x"] {
+                let target = format!("{}&{twice}&{twice}", good_targets()[0]);
+                assert_eq!(client.get(&target).status, 400, "{listener} {twice}");
+            }
+        }
+        assert_eq!(origin.requests().len(), asked, "{name}: a refused request has reached the origin");
+    }
+}
+
+#[test]
+fn a_refused_request_waits_for_no_renderer() {
+    let folder = folder();
+    let server = Server::with_handler(guarded(&folder));
+    let renderer = server.renderer();
+    renderer.signal(Signal::STOP);
+    let asked = Instant::now();
+    for width in 1..=40 {
+        server.get(&format!("/h/a.png?f=webp&w={width}&t=wrong")).failed("token_refused");
+    }
+    renderer.signal(Signal::CONT);
+    // Each would wait a second for its error image.
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_signed_request_that_is_malformed_is_told_so() {
+    let folder = folder();
+    let server = Server::with_handler(guarded(&folder));
+    for target in ["/h/a.png?w=none", "/h/a.png?f=svg", "/h/a.png?q=0&exp=99999999999"] {
+        assert_eq!(server.get(&signed(target)).status, 400, "{target}");
+    }
+    server.get(&signed("/h/a.png?exp=never")).failed("token_refused");
+    server.get(&signed("/h/missing.png")).failed("not_found");
+    // Two requests with one string: the other one's value is not one that can be signed.
+    let other = token(SECRET, "/h/a.png?w=40&h=30");
+    server.get(&with_token("/h/a.png?h=30%26w=40", &other)).failed("token_refused");
+    let line_break = token(SECRET, "/h/a.png%0Ah=30?w=40");
+    server.get(&with_token("/h/a.png?h=30%0Aw=40", &line_break)).failed("token_refused");
+}
+
+#[test]
+fn exp_is_checked_where_nothing_is_signed_and_means_nothing_there() {
+    let folder = folder();
+    let server = Server::with_handler(folder.handler());
+    for value in ["", "never", "-1", "1.5", "%2B1"] {
+        let answer = server.get(&format!("/h/a.png?exp={value}"));
+        assert_eq!((answer.status, answer.text().starts_with("exp: ")), (400, true), "{value}");
+    }
+    let answer = server.get("/h/a.png?exp=1").ok();
+    assert_eq!(max_age(&answer.cache_control()), A_WEEK);
+}
+
+#[test]
+fn no_cache_keeps_an_answer_for_longer_than_its_signature_holds() {
+    let (folder, cache) = (folder(), Folder::new());
+    for memory in [0, 64 * MIB] {
+        let handler = merged(guarded(&folder), json!({"cache_path": cache.path()}));
+        let server = Server::start(json!({"handlers": [handler], "memory_cache": memory}));
+        let mut client = server.client();
+        let usual = signed("/h/a.png?w=20");
+        let tag = client.get(&usual).ok().expect("ETag").to_owned();
+        thread::sleep(Duration::from_millis(2100));
+        for lifetime in [30, 600, 1_000_000] {
+            let expires = at(lifetime);
+            let target = signed(&format!("/h/a.png?w=20&exp={expires}"));
+            for (headers, status) in
+                [(&[][..], 200), (&[("If-None-Match", tag.as_str())], 304), (&[("Range", "bytes=0-0")], 206)]
+            {
+                let before = now();
+                let answer = client.get_with(&target, headers);
+                assert_eq!((answer.status, answer.expect("X-Cache")), (status, "hit"), "{lifetime}");
+                let members = answer.cache_control();
+                assert!(members.contains(&"public"), "{members:?}");
+                let (most, age) = (max_age(&members), answer.expect("Age").parse::<u64>().unwrap());
+                assert!(age >= 2, "{age}");
+                let left = most as f64 - age as f64;
+                assert!(left <= expires as f64 - before, "{lifetime} {status}: {left}");
+                assert!(most <= A_WEEK);
+                if most < A_WEEK {
+                    assert!(left >= expires as f64 - now() - 1.0, "{lifetime} {status}: {left}");
+                } else {
+                    assert_eq!(lifetime, 1_000_000);
+                }
+                let head = client.head_with(&target, &[]);
+                assert!(max_age(&head.cache_control()) <= most, "{lifetime}");
+                // Nothing of it is left for others.
+                let others = client.get_with(&usual, headers);
+                assert_eq!((others.status, max_age(&others.cache_control())), (status, A_WEEK));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_made_while_its_signature_expires_is_kept_by_nobody() {
+    let origin = RawOrigin::start(|_, peer| {
+        thread::sleep(Duration::from_millis(4500));
+        peer.send(&object(&picture()))
+    });
+    let handler = merged(origin.handler(), json!({"token": hmac()}));
+    let server = Server::with_limits(handler, json!({"origin_first_byte_timeout": 25}));
+    let answer = server.get(&signed(&format!("/h/a.png?exp={}", at(4)))).ok();
+    let age = answer.expect("Age").parse::<u64>().unwrap();
+    assert_eq!(max_age(&answer.cache_control()), age);
+}
+
+#[test]
+fn what_is_not_to_be_kept_is_not() {
+    let folder = folder();
+    let server = Server::with_handler(merged(guarded(&folder), json!({"cache_time": -1})));
+    let answer = server.get(&signed(&format!("/h/a.png?exp={}", at(600)))).ok();
+    assert_eq!(answer.cache_control(), ["no-store"]);
+}
+
+#[test]
+fn an_expiry_makes_no_second_entry() {
+    let (origin, cache) = (RawOrigin::always(object(&picture())), Folder::new());
+    let handler = merged(origin.handler(), json!({"token": hmac(), "cache_path": cache.path()}));
+    let server = Server::with_handler(handler);
+    assert_eq!(server.get(&signed("/h/a.png?w=9")).ok().expect("X-Cache"), "miss");
+    for lifetime in [60, 61, 3600] {
+        let answer = server.get(&signed(&format!("/h/a.png?w=9&exp={}", at(lifetime)))).ok();
+        assert_eq!(answer.expect("X-Cache"), "hit");
+    }
+    assert_eq!(origin.requests().len(), 1);
+    assert_eq!(cache.files().len(), 1, "{:?}", cache.files());
+    // Nor one in memory: the edge finds it without a renderer, whoever may ask for it until when.
+    let renderer = server.renderer();
+    renderer.signal(Signal::STOP);
+    let asked = Instant::now();
+    let answer = server.get(&signed(&format!("/h/a.png?w=9&exp={}", at(7200)))).ok();
+    renderer.signal(Signal::CONT);
+    assert_eq!(answer.expect("X-Cache"), "hit");
+    assert!(asked.elapsed() < Duration::from_secs(5), "a renderer that hangs was asked");
+}
+
+#[test]
+fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
+    let folder = folder();
+    let open = json!({"type": "hmac", "secrets": [SECRET], "required": false});
+    let server = Server::with_handler(merged(folder.handler(), json!({"token": open})));
+    for target in ["/h/a.png", "/h/a.png?w=40&h=30&zz=1"] {
+        assert_eq!(max_age(&server.get(target).ok().cache_control()), A_WEEK);
+    }
+    server.get(&signed("/h/a.png?w=40")).ok();
+    for (case, target) in refused_targets() {
+        if ["absent", "as a bearer's"].contains(&case) {
+            server.get(&target).ok();
+        } else {
+            server.get(&target).failed("token_refused");
+        }
+    }
+    server.get(&format!("/h/a.png?exp={}", at(600))).failed("token_refused");
+    assert_eq!(server.get("/h/a.png?w=none").status, 400);
+}
+
+#[test]
+fn statuses_may_be_precise_and_other_handlers_are_open() {
+    let folder = folder();
+    let handler = merged(guarded(&folder), json!({"error_status": "precise"}));
+    let open = merged(folder.handler(), json!({"name": "open"}));
+    let server = Server::start(json!({"handlers": [handler, open]}));
+    let answer = server.get("/h/a.png");
+    assert_eq!((answer.status, answer.header("X-Error")), (403, Some("token_refused")));
+    server.get("/open/a.png?t=whatever").ok();
+    assert_eq!(server.get(&with_token("/h/a.png", &token(SECRET, "/open/a.png"))).status, 403);
+    server.get(&signed("/h/a.png")).ok();
+}
+
+#[test]
+fn secrets_are_replaced_by_a_reload() {
+    let folder = folder();
+    let with = |secrets: Value| json!({"handlers": [merged(folder.handler(), json!({"token": {"type": "hmac", "secrets": secrets}}))]});
+    let old = signed("/h/a.png?w=9");
+    let new = with_token("/h/a.png?w=9", &token(OTHER_SECRET, "/h/a.png?w=9"));
+    let server = Setup::new(with(json!(["$TEST_KEY"]))).env("TEST_KEY", SECRET).start();
+    server.get(&old).ok();
+    server.get(&new).failed("token_refused");
+    server.reload_well(with(json!([OTHER_SECRET, "$TEST_KEY"])));
+    server.get(&old).ok();
+    server.get(&new).ok();
+    server.reload_well(with(json!([OTHER_SECRET])));
+    server.get(&old).failed("token_refused");
+    server.get(&new).ok();
+    let said = server.reload(with(json!(["too short"])));
+    assert!(said.contains("handlers[0].token.secrets[0]") && !said.contains("too short"), "{said}");
+    server.get(&new).ok();
+}
+
+#[test]
+fn many_requests_of_one_connection_are_each_looked_at() {
+    let (folder, cache) = (folder(), Folder::new());
+    let server = Server::with_handler(merged(guarded(&folder), json!({"cache_path": cache.path()})));
+    let good = signed("/h/a.png?w=20");
+    (0..2).for_each(|_| drop(server.get(&good).ok()));
+    let mut client = server.client();
+    let pair = [request("GET", &good, &[]), request("GET", "/h/a.png?w=20", &[])].concat();
+    client.send(&pair.repeat(40));
+    for _ in 0..40 {
+        assert_eq!(client.read().ok().expect("X-Cache"), "hit");
+        client.read().failed("token_refused");
+    }
+}
+
+#[test]
+fn the_operator_is_told_why_and_no_secret() {
+    let folder = folder();
+    let server = Server::with_handler(guarded(&folder));
+    let expired = format!("/h/a.png?exp={}", at(-5));
+    let tokens = [token(SECRET, &expired), token(OTHER_SECRET, "/h/a.png")];
+    for _ in 0..20 {
+        server.get("/h/a.png").failed("token_refused");
+        server.get(&with_token(&expired, &tokens[0])).failed("token_refused");
+        server.get(&with_token("/h/a.png", &tokens[1])).failed("token_refused");
+    }
+    let refused = "h: the token of 127.0.0.1 was refused: ";
+    for reason in ["there is none", "it has expired", "no secret has signed"] {
+        server.log.line_with(&format!("{refused}{reason}"));
+    }
+    server.log.access(&format!("{expired}&t=[redacted]"));
+    let lines = server.log.lines();
+    assert_eq!(lines.iter().filter(|line| line.starts_with(refused)).count(), 3, "{lines:?}");
+    let log = lines.join("\n");
+    for hidden in [SECRET, &tokens[0], &tokens[1]] {
+        assert!(!log.contains(hidden), "{hidden}: {log}");
+    }
+}
+
+#[test]
+fn the_programs_own_check_comes_first_and_the_handlers_second() {
+    let folder = folder();
+    let open = merged(folder.handler(), json!({"name": "open"}));
+    let server = Setup::new(json!({"handlers": [guarded(&folder), open]})).program(example()).start();
+    server.get("/open/a.png?t=letmein").ok();
+    server.get("/h/a.png?t=letmein").failed("token_refused");
+    server.log.line_with("h: the token of 127.0.0.1 was refused: it is malformed");
+    server.get(&signed("/h/a.png")).failed("token_refused");
+    server.log.line_with("h: the token of 127.0.0.1 was refused: the validator has refused it");
+}
+
+#[test]
+fn a_token_that_can_not_be_checked_is_a_start_up_error() {
+    let folder = folder();
+    for (token, path) in [
+        (json!(true), "token"),
+        (json!({}), "token.type"),
+        (json!({"type": "hmac"}), "token.secrets"),
+        (json!({"type": "hmac", "secrets": []}), "token.secrets"),
+        (json!({"type": "hmac", "secrets": [SECRET, "hidden"]}), "token.secrets[1]"),
+        (json!({"type": "hmac", "secrets": ["$TEST_ABSENT_KEY"]}), "token.secrets[0]"),
+        (json!({"type": "hmac", "secrets": ["$TEST_KEY"]}), "token.secrets[0]"),
+        (json!({"type": "hmac", "secrets": [SECRET], "audience": "a"}), "token.audience"),
+        (json!({"type": "hmac", "secrets": [SECRET], "expires": 1}), "token.expires"),
+        (json!({"type": "ed25519", "secrets": [SECRET]}), "token.type"),
+    ] {
+        let config = json!({"handlers": [merged(folder.handler(), json!({"token": token}))]});
+        let Output { status, stderr, .. } = Setup::new(config).env("TEST_KEY", "hidden-too").run();
+        let said = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(2), "{token}: {said}");
+        assert!(said.contains(&format!("handlers[0].{path}: ")), "{token}: {said}");
+        assert!(!said.contains(SECRET) && !said.contains("hidden"), "{said}");
+    }
+}
+
+/// What `sign` with these arguments says, and how it ends.
+#[track_caller]
+fn sign(folder: &Folder, arguments: &[&str]) -> (String, String, Option<i32>) {
+    let mut command = server::command(Path::new(PROGRAM), folder.path());
+    command.arg("sign").args(arguments).arg("-c").arg(folder.path().join("config.json"));
+    let Output { stdout, stderr, status } = server::run(&mut command);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(stdout), text(stderr), status.code())
+}
+
+#[test]
+fn what_the_command_signs_is_served() {
+    let folder = folder().with("x/ü b.png", &picture());
+    let second = json!({"type": "hmac", "secrets": [SECRET, OTHER_SECRET]});
+    let open = merged(folder.handler(), json!({"name": "open"}));
+    let bearer =
+        merged(folder.handler(), json!({"name": "j", "token": {"type": "jwt", "secrets": [SECRET]}}));
+    let guarded = merged(folder.handler(), json!({"token": second}));
+    let server = Server::start(json!({"handlers": [guarded, open, bearer]}));
+    let at_server = server.folder();
+    let output = |arguments: &[&str]| {
+        let (stdout, stderr, status) = sign(at_server, arguments);
+        assert_eq!((stderr.as_str(), status), ("", Some(0)), "{arguments:?}");
+        stdout.strip_suffix('\n').unwrap().to_owned()
+    };
+    assert_eq!(
+        output(&["/h/a.png?w=40&h=30"]),
+        "/h/a.png?h=30&w=40&t=".to_owned() + &token(SECRET, "/h/a.png?w=40&h=30")
+    );
+    for target in
+        ["/h/a.png", "/h/a.png?w=40&g=fp:0.5:0.5&h=20", "/h/x/ü b.png?f=webp", "/h/x/%C3%BC%20b.png?f=webp"]
+    {
+        server.get(&output(&[target])).ok();
+    }
+    for (written, seconds) in [("1h", 3600.0), ("30m", 1800.0), ("7d", 604_800.0), ("90", 90.0)] {
+        let before = now().floor();
+        let url = output(&["/h/a.png?w=9", "--expires", written]);
+        let expires: f64 = url.split_once("exp=").unwrap().1.split('&').next().unwrap().parse().unwrap();
+        assert!((before + seconds..=now() + seconds).contains(&expires), "{written}: {url}");
+        server.get(&url).ok();
+    }
+    let brief = output(&["/h/a.png", "--expires=1"]);
+    thread::sleep(Duration::from_millis(1100));
+    server.get(&brief).failed("token_refused");
+    for (arguments, part) in [
+        (&["/nobody/a.png"][..], "no handler answers at /nobody/"),
+        (&["/open/a.png"], "has no token"),
+        (&["/j/a.png"], "not of the type hmac"),
+        (&["/h/a.png?w=0"], "w: "),
+        (&["/h/a.png?t=x"], "t: is there already"),
+        (&["/h/a.png?widht=9"], "widht: unknown parameter"),
+        (&["/h/a.png", "--expires", "soon"], "--expires"),
+        (&[], "sign needs"),
+    ] {
+        let (stdout, stderr, status) = sign(at_server, arguments);
+        assert_eq!((stdout.as_str(), status), ("", Some(2)), "{arguments:?}");
+        assert!(stderr.contains(part) && !stderr.contains(SECRET), "{arguments:?}: {stderr}");
+    }
+}
