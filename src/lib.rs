@@ -56,7 +56,8 @@ const EXIT_USAGE: i32 = 2;
 
 /// Runs the server with the process's command line until it is told to stop, and exits.
 ///
-/// `validator` is asked for every picture on every handler; with `None` no token is needed.
+/// `validator` is asked for every picture on every handler, before the handler's own `token`; with `None` that one alone
+/// decides.
 ///
 /// Call it first thing in `main`, before any thread is started: the process may have been started as the
 /// renderer, which `run` recognises by its environment and becomes. The exit status is 0 after SIGTERM or

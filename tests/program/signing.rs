@@ -399,6 +399,14 @@ fn the_operator_is_told_why_and_no_secret() {
 }
 
 #[test]
+fn the_operator_is_told_who_is_behind_a_proxy() {
+    let folder = folder();
+    let server = Server::start(json!({"handlers": [guarded(&folder)], "trusted_proxies": ["127.0.0.1"]}));
+    server.get_with("/h/a.png", &[("X-Forwarded-For", "192.0.2.7")]).failed("token_refused");
+    server.log.line_with("h: the token of 192.0.2.7 was refused: there is none");
+}
+
+#[test]
 fn the_programs_own_check_comes_first_and_the_handlers_second() {
     let folder = folder();
     let open = merged(folder.handler(), json!({"name": "open"}));
