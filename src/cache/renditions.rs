@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::layout::{EntryId, VERSION, source_folder};
 use super::walk::OnDisk;
@@ -21,11 +22,12 @@ pub fn entries_of(cache_path: &Path, source: [u8; 16]) -> io::Result<Vec<OnDisk>
     Ok(found)
 }
 
-/// Whether the folder of this entry's original has fewer than `most` entries, or this one among them.
+/// Whether the folder of this entry's original has fewer than `most` entries that are still of use, or this one among
+/// them. An entry is of use for so long after it was written; `None` is for ever.
 ///
 /// Whoever asks has just made a picture, beside which a look at one small folder costs nothing; those who ask at the same
 /// moment don't know of each other.
-pub fn has_room(cache_path: &Path, id: EntryId, most: usize) -> io::Result<bool> {
+pub fn has_room(cache_path: &Path, id: EntryId, most: usize, useful: Option<Duration>) -> io::Result<bool> {
     let root = cache_path.join(VERSION);
     if fs::symlink_metadata(id.path(&root)).is_ok() {
         return Ok(true);
@@ -34,14 +36,23 @@ pub fn has_room(cache_path: &Path, id: EntryId, most: usize) -> io::Result<bool>
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(most > 0),
         entries => entries?,
     };
-    let mut count = 0;
+    let mut paths = Vec::new();
     for entry in entries {
-        count += usize::from(EntryId::of_path(&entry?.path()).is_some());
-        if count >= most {
-            return Ok(false);
+        let path = entry?.path();
+        if EntryId::of_path(&path).is_some() {
+            paths.push(path);
         }
     }
-    Ok(true)
+    if paths.len() < most {
+        return Ok(true);
+    }
+    let is_of_use = |path: &PathBuf| {
+        let written = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+        let age = written.ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        useful.is_none_or(|useful| age <= useful)
+    };
+    // Each costs a call to the system, and most of the time there is room.
+    Ok(paths.iter().filter(|path| is_of_use(path)).count() < most)
 }
 
 #[cfg(test)]
@@ -122,7 +133,7 @@ mod tests {
     fn there_is_room_for_so_many_and_always_for_what_is_there() {
         let names = [name("a", "w=1"), name("a", "w=2"), name("b", "w=1")];
         let folder = filled(&names);
-        let has_room = |name: &Name, most| has_room(folder.path(), EntryId::of(name), most).unwrap();
+        let has_room = |name: &Name, most| has_room(folder.path(), EntryId::of(name), most, None).unwrap();
         // What is no entry does not count.
         for stranger in [".tmp-1-2", "x", "f"] {
             fs::write(path(&folder, &names[0]).with_file_name(stranger), b"").unwrap();
@@ -141,7 +152,7 @@ mod tests {
         let source = path(&folder, &names[2]).parent().unwrap().to_owned();
         fs::remove_dir_all(&source).unwrap();
         fs::write(&source, b"").unwrap();
-        super::has_room(folder.path(), EntryId::of(&names[2]), 9).unwrap_err();
+        super::has_room(folder.path(), EntryId::of(&names[2]), 9, None).unwrap_err();
     }
 
     #[test]
@@ -159,5 +170,21 @@ mod tests {
         found.sort_by(|a, b| a.options.cmp(&b.options));
         assert_eq!(found, [one, two]);
         assert!(entries_of(folder.path(), [0; 16]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_of_no_use_any_more_takes_no_place() {
+        let names = [name("a", "w=1"), name("a", "w=2")];
+        let folder = filled(&names);
+        let new = EntryId::of(&name("a", "w=3"));
+        let minute = Some(Duration::from_secs(60));
+        assert!(!has_room(folder.path(), new, 2, minute).unwrap());
+        let old = fs::File::options().append(true).open(path(&folder, &names[0])).unwrap();
+        old.set_modified(SystemTime::now() - Duration::from_secs(90)).unwrap();
+        assert!(has_room(folder.path(), new, 2, minute).unwrap());
+        assert!(
+            !has_room(folder.path(), new, 2, None).unwrap()
+                && !has_room(folder.path(), new, 1, minute).unwrap()
+        );
     }
 }

@@ -189,6 +189,14 @@ impl<'v> Fields<'v> {
 
     fn resolved_secret(&self, name: &str, written: &str) -> Result<String> {
         let Some(variable) = written.strip_prefix('$') else { return Ok(written.to_owned()) };
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if variable.is_empty()
+            || variable.starts_with(|c: char| c.is_ascii_digit())
+            || !variable.bytes().all(is_name)
+        {
+            // It may be the secret itself, so it is not repeated.
+            return Err(self.error(name, "starts with $ and is no name of an environment variable"));
+        }
         match std::env::var(variable) {
             Ok(value) if !value.is_empty() => Ok(value),
             Ok(_) => Err(self.error(name, format!("the environment variable {variable} is empty"))),

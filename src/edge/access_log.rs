@@ -82,8 +82,10 @@ fn push_redacted(line: &mut String, target: &str) {
     }
 }
 
+/// As `t` is written, and as it is written by mistake: in another case, or behind an `&amp;` of HTML.
 fn is_token(name: &str) -> bool {
-    name == "t" || (name.contains('%') && decode_query(name).as_deref() == Some("t"))
+    let decoded = if name.contains('%') { decode_query(name).unwrap_or_default() } else { name.to_owned() };
+    decoded.rsplit(';').next().is_some_and(|name| name.eq_ignore_ascii_case("t"))
 }
 
 /// Nothing that a client sent may look like another line, another column or a terminal's command.

@@ -36,9 +36,11 @@ pub fn response(wish: Wish, found: Found) -> Option<Response> {
         Got::Entry(entry) => from_disk(wish, found.age, *entry)?,
         Got::Picture(picture) => fresh(wish, found.age, picture),
     };
-    // RFC 9111 §5.1. What never expires is never older than its `max-age` either.
+    // One who has another token must not be shown it by the cache of the same browser.
+    let response = if wish.grant.is_private { response.with("Vary", "Authorization") } else { response };
+    // RFC 9111 §5.1. What never expires is never older than its `max-age` either; what ends with a token is.
     let response = match wish.handler.cache_time {
-        CacheTime::Forever => response,
+        CacheTime::Forever if wish.is_usual() => response,
         _ => response.with("Age", &found.age.to_string()),
     };
     Some(response.with("X-Cache", found.source.as_str()))

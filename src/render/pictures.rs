@@ -174,7 +174,9 @@ impl Pictures {
     fn store(&self, route: &Route, name: &Name, picture: &Picture, held: &Held) -> Option<u64> {
         let cache = route.cache.as_ref()?;
         let has_room = match (&route.handler.cache, route.handler.max_variants) {
-            (Some(folder), Some(most)) => has_room(&folder.path, EntryId::of(name), most),
+            (Some(folder), Some(most)) => {
+                has_room(&folder.path, EntryId::of(name), most, route.handler.lifetime().useful())
+            }
             _ => Ok(true),
         };
         let written = match has_room {

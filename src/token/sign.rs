@@ -53,7 +53,10 @@ pub fn sign(config: &Config, target: &str, lifetime: Option<Duration>, now: u64)
         (None, _) => {}
     }
     let query = Query::parse(&asked).map_err(|error| error.0)?;
-    Options::resolve(&query, "", handler).map_err(|error| error.0)?;
+    // What the handler does not offer is refused with any token.
+    let whole = handler.offer.with_preset(&query).map_err(|error| error.0)?;
+    Options::resolve(&whole, "", handler).map_err(|error| error.0)?;
+    handler.offer.check_size(&query, &whole).map_err(|error| error.0)?;
     let canonical = hmac::canonical(&route, &key, &query).ok_or("a value has a line break or an &")?;
     let token = hmac::sign(&keys, &canonical).ok_or("there is no secret")?;
     let mut given: Vec<_> = query.given().collect();

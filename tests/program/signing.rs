@@ -264,6 +264,22 @@ fn no_cache_keeps_an_answer_for_longer_than_its_signature_holds() {
 }
 
 #[test]
+fn what_never_expires_ends_with_its_signature_all_the_same() {
+    let (folder, cache) = (folder(), Folder::new());
+    let handler = merged(guarded(&folder), json!({"cache_path": cache.path(), "cache_time": 0}));
+    let server = Server::with_handler(handler);
+    let usual = server.get(&signed("/h/a.png?w=20")).ok();
+    assert!(usual.header("Age").is_none());
+    thread::sleep(Duration::from_millis(3100));
+    let expires = at(30);
+    let before = now();
+    let answer = server.get(&signed(&format!("/h/a.png?w=20&exp={expires}"))).ok();
+    let age = answer.header("Age").map_or(0, |age| age.parse().unwrap());
+    let left = max_age(&answer.cache_control()) as f64 - age as f64;
+    assert!(left <= expires as f64 - before, "{left}");
+}
+
+#[test]
 fn what_is_made_while_its_signature_expires_is_kept_by_nobody() {
     let origin = RawOrigin::start(|_, peer| {
         thread::sleep(Duration::from_millis(4500));
