@@ -21,15 +21,24 @@ const LARGEST_PART: usize = 8;
 /// So many forgotten ones may stay in the ring in any case.
 const FORGOTTEN: usize = 64;
 
+/// What is written once for all answers with a picture.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// Header fields of the whole picture's answer (200), without `Cache-Control`.
+    pub whole: String,
+    /// Header fields of the answer without it (304), without `Cache-Control`.
+    pub not_modified: String,
+    /// `Cache-Control` for those who need no token.
+    pub keep: String,
+}
+
 /// A result as it is sent.
 #[derive(Debug)]
 pub struct Hot {
     /// The picture.
     pub picture: Arc<Picture>,
-    /// Header fields of the whole picture's answer (200).
-    pub fields: String,
-    /// Header fields of the answer without it (304).
-    pub not_modified: String,
+    /// What its answers say.
+    pub prepared: Prepared,
     /// The entity tag with its quotes.
     pub etag: String,
     witness: Witness,
@@ -41,15 +50,9 @@ pub struct Hot {
 
 impl Hot {
     /// An entry that has just been read from its file.
-    pub fn new(
-        picture: Arc<Picture>,
-        etag: String,
-        fields: String,
-        not_modified: String,
-        witness: Witness,
-    ) -> Hot {
+    pub fn new(picture: Arc<Picture>, etag: String, prepared: Prepared, witness: Witness) -> Hot {
         let (checked, used) = (AtomicU64::new(0), AtomicBool::new(false));
-        Hot { picture, fields, not_modified, etag, witness, checked, used }
+        Hot { picture, prepared, etag, witness, checked, used }
     }
 
     /// What tells whether its file is still the one that it was read from.
@@ -270,8 +273,8 @@ mod tests {
             let entry = self.disk.find(&name(number), Need::Picture).unwrap();
             let witness = entry.witness();
             let picture = Arc::new(entry.read().unwrap());
-            let (etag, fields, not_modified) = Default::default();
-            let hot = Hot::new(picture, etag, fields, not_modified, witness);
+            let (etag, prepared) = Default::default();
+            let hot = Hot::new(picture, etag, prepared, witness);
             self.memory.keep(name(number), Arc::new(hot));
         }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::conditional::{Outcome, Validators, evaluate};
-use super::memory::Hot;
+use super::memory::{Hot, Prepared};
 use super::request::{Method, Request};
 use super::response::{Body, Response};
 use super::results::{Found, Got};
@@ -69,26 +69,32 @@ impl Wish<'_> {
 /// A result with the header fields of its answers.
 pub fn ready(handler: &Handler, picture: Arc<Picture>, witness: Witness) -> Arc<Hot> {
     let etag = quoted(&picture.sha256);
-    let keep = cache_control(max_age(handler.cache_time), false);
+    // How long an answer may be kept depends on who asks, so that is in no field that is written for all.
     let fields = |outcome, body| {
-        respond(handler, false, &keep, outcome, Some(body), described(&picture, &etag)).into_fields()
+        respond(handler, false, None, outcome, Some(body), described(&picture, &etag)).into_fields()
     };
     let whole = fields(Outcome::Whole, Body::None);
     let not_modified = fields(Outcome::NotModified, Body::None);
-    Arc::new(Hot::new(picture, etag, whole, not_modified, witness))
+    let keep = cache_control(max_age(handler.cache_time), false);
+    Arc::new(Hot::new(picture, etag, Prepared { whole, not_modified, keep }, witness))
 }
 
 fn from_memory(wish: Wish, age: u64, hot: &Arc<Hot>) -> Response {
     let described = described(&hot.picture, &hot.etag);
     let response = match evaluate(wish.request, described.validators()) {
-        Outcome::Whole if wish.is_usual() => Response::hot(200, hot),
-        Outcome::NotModified if wish.is_usual() => Response::hot(304, hot),
+        Outcome::Whole => Response::hot(200, hot),
+        Outcome::NotModified => Response::hot(304, hot),
         outcome => {
             let body = Body::Picture(Arc::clone(&hot.picture), 0..hot.picture.bytes.len());
-            return respond(wish.handler, wish.varies, &wish.keep(age), outcome, Some(body), described);
+            let keep = Some(wish.keep(age));
+            return respond(wish.handler, wish.varies, keep.as_deref(), outcome, Some(body), described);
         }
     };
-    if wish.varies { response.with("Vary", "Accept") } else { response }
+    let response = if wish.varies { response.with("Vary", "Accept") } else { response };
+    match wish.is_usual() {
+        true => response.with("Cache-Control", &hot.prepared.keep),
+        false => response.with("Cache-Control", &wish.keep(age)),
+    }
 }
 
 /// From a cache entry that is too large for memory. Its picture is read only if it is sent.
@@ -110,7 +116,7 @@ fn from_disk(wish: Wish, age: u64, entry: Entry) -> Option<Response> {
             Some(Body::Picture(Arc::new(picture), whole))
         }
     };
-    Some(respond(wish.handler, wish.varies, &wish.keep(age), outcome, body, described))
+    Some(respond(wish.handler, wish.varies, Some(&wish.keep(age)), outcome, body, described))
 }
 
 fn fresh(wish: Wish, age: u64, picture: Arc<Picture>) -> Response {
@@ -118,7 +124,7 @@ fn fresh(wish: Wish, age: u64, picture: Arc<Picture>) -> Response {
     let described = described(&picture, &etag);
     let outcome = evaluate(wish.request, described.validators());
     let body = Body::Picture(Arc::clone(&picture), 0..picture.bytes.len());
-    respond(wish.handler, wish.varies, &wish.keep(age), outcome, Some(body), described)
+    respond(wish.handler, wish.varies, Some(&wish.keep(age)), outcome, Some(body), described)
 }
 
 /// What an answer says about a picture.
@@ -145,7 +151,7 @@ impl<'p> Described<'p> {
 fn respond(
     handler: &Handler,
     varies: bool,
-    keep: &str,
+    keep: Option<&str>,
     outcome: Outcome,
     body: Option<Body>,
     described: Described,
@@ -170,13 +176,16 @@ fn respond(
         }
         (_, body) => typed(Response::new(200, body.unwrap_or(Body::None))),
     };
-    let response =
-        response.with("ETag", described.etag).with("Accept-Ranges", "bytes").with("Cache-Control", keep);
+    let response = response.with("ETag", described.etag).with("Accept-Ranges", "bytes");
     let response = match described.last_modified {
         Some(seconds) => response.with("Last-Modified", &http_date(seconds)),
         None => response,
     };
-    common(handler, varies, response)
+    let response = common(handler, varies, response);
+    match keep {
+        Some(keep) => response.with("Cache-Control", keep),
+        None => response,
+    }
 }
 
 /// What every answer of a handler carries.

@@ -122,8 +122,8 @@ impl Response {
             let _ = write!(head, "Strict-Transport-Security: max-age={seconds}\r\n");
         }
         match &self.ready {
-            Some(hot) if self.status == 304 => head.push_str(&hot.not_modified),
-            Some(hot) => head.push_str(&hot.fields),
+            Some(hot) if self.status == 304 => head.push_str(&hot.prepared.not_modified),
+            Some(hot) => head.push_str(&hot.prepared.whole),
             None => {}
         }
         head.push_str(&self.fields);
