@@ -289,9 +289,9 @@ mkdir -p "$RESULTS"
     compare "signed URL: CPU µs a request" signed hit 1
     compare "signed URL with \`exp\`: requests/s" expiring hit 2 ≥ 0.95
     compare "signed URL with \`exp\`: CPU µs a request" expiring hit 1
-    more=$(awk -v a="$(column signed 1)" -v b="$(column hit 1)" 'BEGIN {printf "%.2f", a - b}')
+    more=$(awk -v a="$(column signed 1)" -v b="$(column hit 1)" 'BEGIN {if (a > b) printf "%.2f µs of CPU", a - b; else print "less CPU than these rounds can tell"}')
     echo
-    echo "So a verification takes $more µs of CPU, of 3 that it may take."
+    echo "So a verification takes $more; it may take 3 µs."
     echo
     echo "## Hits while the renderer is overloaded"
     echo
