@@ -283,5 +283,10 @@ mod tests {
             error(r#"{"a": "$S3IS_SURELY_NOT_SET"}"#, |f| f.secret("a").map(drop)),
             "top.a: the environment variable S3IS_SURELY_NOT_SET is not set"
         );
+        // What may be the secret itself is not repeated.
+        for written in [r#"{"a": "$"}"#, r#"{"a": "$9a"}"#, r#"{"a": "$s3cret-with/signs"}"#] {
+            let said = error(written, |f| f.secret("a").map(drop));
+            assert_eq!(said, "top.a: starts with $ and is no name of an environment variable");
+        }
     }
 }

@@ -184,6 +184,11 @@ mod tests {
             redacted("/h/a?t=x&w=1&%74=y&tt=z&t="),
             "/h/a?t=[redacted]&w=1&%74=[redacted]&tt=z&t=[redacted]"
         );
+        // As a page's source has it, and as somebody may type it.
+        assert_eq!(
+            redacted("/h/a?w=1&amp;t=x&T=y&%54=z&at=v"),
+            "/h/a?w=1&amp;t=[redacted]&T=[redacted]&%54=[redacted]&at=v"
+        );
         assert_eq!(redacted("/h/t=x"), "/h/t=x");
     }
 

@@ -79,6 +79,10 @@ mod tests {
                 {{"name": "h", "directory": "{folder}",
                   "token": {{"type": "hmac", "secrets": ["the first of the secrets", "the second secret"]}}}},
                 {{"name": "j", "directory": "{folder}", "token": {{"type": "jwt", "secrets": ["the first of the secrets"]}}}},
+                {{"name": "p", "directory": "{folder}", "presets": {{"small": "w=9"}}, "presets_only": true,
+                  "token": {{"type": "hmac", "secrets": ["the first of the secrets"]}}}},
+                {{"name": "s", "directory": "{folder}", "allowed_sizes": [[3, 0]],
+                  "token": {{"type": "hmac", "secrets": ["the first of the secrets"]}}}},
                 {{"name": "open", "directory": "{folder}"}}]}}"#
         );
         config::parse(&text, "test").unwrap()
@@ -116,6 +120,9 @@ mod tests {
             ("/h/%zz", None, "/HANDLER/KEY"),
             ("https://example.com/h/a.jpg", None, "/HANDLER/KEY"),
             ("/x/a.jpg", None, "no handler answers at /x/"),
+            ("/p/a.jpg?w=3", None, "w: "),
+            ("/p/a.jpg?p=other", None, "other"),
+            ("/s/a.jpg?w=4", None, "not offered"),
             ("/open/a.jpg", None, "has no token"),
             ("/j/a.jpg", None, "not of the type hmac"),
             ("/h/", None, "the key is empty"),

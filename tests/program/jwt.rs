@@ -222,6 +222,7 @@ fn answers_to_a_bearer_are_private_and_end_with_the_token() {
             let members = answer.cache_control();
             assert_eq!((answer.status, members.contains(&"private")), (status, true), "{members:?}");
             assert!(!members.contains(&"public"), "{members:?}");
+            assert!(answer.varies_on("Authorization"));
             let left = max_age(&members) as f64 - answer.expect("Age").parse::<f64>().unwrap();
             assert!(left <= expires as f64 - before && left >= expires as f64 - now() - 1.0, "{left}");
             // Whoever has it in the URL may share it, but for no longer.
@@ -229,6 +230,7 @@ fn answers_to_a_bearer_are_private_and_end_with_the_token() {
             let members = in_query.cache_control();
             assert_eq!((in_query.status, members.contains(&"public")), (status, true), "{members:?}");
             assert!(max_age(&members) <= 620, "{members:?}");
+            assert!(!in_query.varies_on("Authorization"));
             let others = server.get_with(&usual, &headers[1..]);
             assert_eq!(others.cache_control(), ["public", &format!("max-age={A_WEEK}")]);
             let endless = get_bearing(&server, "/h/a.png?w=20", &endless);
