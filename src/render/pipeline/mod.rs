@@ -6,6 +6,7 @@ mod effects;
 mod encode;
 mod frames;
 mod geometry;
+mod keep;
 mod load;
 mod pad;
 mod trim;
@@ -48,7 +49,9 @@ pub fn render(
     )?;
 
     let (width, height) = upright_size(&header, frames);
-    let mut wanted = Wanted { width, height, frames, fail_on, colours: header.colours() };
+    let keeps = keep::is_wanted(options, format);
+    let colours = keep::colours(&header, !keeps);
+    let mut wanted = Wanted { width, height, frames, fail_on, colours };
     let trimmed = match options.trim {
         None => None,
         Some(tolerance) => {
@@ -72,8 +75,11 @@ pub fn render(
     check_encoder(format, result.0, result.1)?;
 
     (wanted.width, wanted.height) = turn::sides(options.turn, (plan.width, plan.height));
-    let bytes = steps(vips, original, &wanted, trimmed, plan.crop, options, format)
+    let mut bytes = steps(vips, original, &wanted, trimmed, plan.crop, options, format)
         .map_err(|error| unmade(source, format, error))?;
+    if keeps && let Some(copyright) = keep::copyright(&header) {
+        bytes = keep::with_copyright(bytes, format, &copyright);
+    }
     Ok((bytes, format))
 }
 
