@@ -1,10 +1,14 @@
 //! From the bytes of an original to the bytes of the result: one file a step.
 
+mod animation;
 mod bounds;
+mod colour;
 mod crop;
 mod encode;
 mod geometry;
 mod load;
+mod profile;
+mod resize;
 
 pub use bounds::Bounds;
 
@@ -54,25 +58,25 @@ pub fn render(
     let result = plan.crop.map_or((plan.width, plan.height), |crop| (crop.width, crop.height));
     check_encoder(format, result.0, result.1)?;
 
-    let wanted =
-        Wanted { width: plan.width, height: plan.height, all_frames, fail_on, colours: header.colours() };
-    let bytes = steps(vips, original, &wanted, plan.crop, options, format)
+    let wanted = Wanted { source, width: plan.width, height: plan.height, first: 0, frames, fail_on };
+    let bytes = steps(vips, original, &header, &wanted, plan.crop, options, format)
         .map_err(|error| unmade(source, format, error))?;
     Ok((bytes, format))
 }
 
 /// The steps in their order. Nothing is computed until the last one asks for pixels.
-fn steps(
+fn steps<'b>(
     vips: Vips,
-    original: &[u8],
+    original: &'b [u8],
+    header: &Image<'b>,
     wanted: &Wanted,
     crop: Option<Crop>,
     options: &Options,
     format: Format,
 ) -> Result<Vec<u8>, Error> {
-    let mut image = load::resized(vips, original, wanted)?;
+    let mut image = load::resized(vips, original, header, wanted)?;
     if let Some(crop) = crop {
-        image = if wanted.all_frames { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
+        image = if wanted.frames > 1 { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
     }
     if image.has_transparency() && !format.keeps_transparency() {
         image = image.flattened(options.background)?;
