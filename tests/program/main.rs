@@ -8,6 +8,7 @@ mod cache;
 mod cache_command;
 mod certificates;
 mod coalescing;
+mod colours;
 mod config;
 mod confine;
 mod crashes;
