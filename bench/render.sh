@@ -83,7 +83,7 @@ for quarter in 1 2 3 4; do
     done >"$work/mixed"
     curl -sf --parallel --parallel-max 4 -K "$work/mixed" >/dev/null 2>&1
     peak >"$work/peak.$quarter"
-    total=$(awk -v a="$total" -v b="$(cat "$work/peak.$quarter")" 'BEGIN {print a > b ? a : b}')
+    total=$(awk -v a="$total" -v b="$(cat "$work/peak.$quarter")" 'BEGIN {print (a > b ? a : b)}')
 done
 end "$started"
 

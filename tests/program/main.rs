@@ -2,6 +2,7 @@
 //! own and talks to it as a client does. The origins are servers in this process.
 
 mod admin;
+mod animations;
 mod answers;
 mod bounds;
 mod cache;
@@ -16,6 +17,7 @@ mod directory;
 mod edge;
 mod faults;
 mod freshness;
+mod golden;
 mod handlers;
 mod hostile;
 mod https;
