@@ -1,8 +1,8 @@
 //! `blur` and `sharp`.
 
-use super::frames;
+use super::{frames, resize};
 use crate::options::Options;
-use crate::render::vips::{Error, Image, SIZE_FORCE, Value, pixels};
+use crate::render::vips::{Error, Image, Value};
 
 /// A wider blur than this is made of a smaller picture: the mask has a good six pixels for each of sigma, and what it
 /// leaves has no detail that would need all pixels.
@@ -35,8 +35,8 @@ fn blurred<'b>(image: &Image<'b>, sigma: f64) -> Result<Image<'b>, Error> {
     }
     let (width, height) = (image.width(), image.height());
     let shrunk = |side: u32| (f64::from(side) / factor).round().max(1.0) as u32;
-    let small = resized(image, shrunk(width), shrunk(height))?.in_memory()?;
-    resized(&convolved(&small, sigma / factor)?, width, height)
+    let small = resize::exactly(image.made(c"copy", &[])?, shrunk(width), shrunk(height))?.in_memory()?;
+    resize::exactly(convolved(&small, sigma / factor)?, width, height)
 }
 
 /// What is transparent must not colour what is not, so colours are weighted by their opacity.
@@ -46,16 +46,5 @@ fn convolved<'b>(image: &Image<'b>, sigma: f64) -> Result<Image<'b>, Error> {
         return image.made(c"gaussblur", &sigma);
     }
     let weighted = image.made(c"premultiply", &[])?.made(c"gaussblur", &sigma)?;
-    // 0 is `VIPS_FORMAT_UCHAR`, which all of our pictures are in.
-    weighted.made(c"unpremultiply", &[])?.made(c"cast", &[(c"format", Value::Int(0))])
-}
-
-fn resized<'b>(image: &Image<'b>, width: u32, height: u32) -> Result<Image<'b>, Error> {
-    let sides = [
-        (c"width", pixels(width)),
-        (c"height", pixels(height)),
-        (c"size", SIZE_FORCE),
-        (c"no-rotate", Value::Bool(true)),
-    ];
-    image.made(c"thumbnail_image", &sides)
+    weighted.made(c"unpremultiply", &[])?.stored_as(image)
 }

@@ -1,5 +1,6 @@
 //! Which frames of an animation are wanted, and the steps that are made with each frame on its own.
 
+use super::animation;
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::options::Options;
@@ -58,10 +59,8 @@ pub fn split<'b>(image: &Image<'b>) -> Result<Option<Vec<Image<'b>>>, Error> {
     }
     // Each frame is read on its own, and the decoder gives them once and in their order.
     let image = image.in_memory()?;
-    (0..count)
-        .map(|frame| image.window(0, frame * height, image.width(), height))
-        .collect::<Result<_, _>>()
-        .map(Some)
+    let size = (image.width(), height);
+    animation::windows(&image, height, (0, 0), size).collect::<Result<_, _>>().map(Some)
 }
 
 #[cfg(test)]

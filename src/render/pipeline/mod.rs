@@ -1,6 +1,8 @@
 //! From the bytes of an original to the bytes of the result: one file a step.
 
+mod animation;
 mod bounds;
+mod colour;
 mod crop;
 mod effects;
 mod encode;
@@ -9,6 +11,8 @@ mod geometry;
 mod keep;
 mod load;
 mod pad;
+mod profile;
+mod resize;
 mod trim;
 mod turn;
 
@@ -50,12 +54,19 @@ pub fn render(
 
     let (width, height) = upright_size(&header, frames);
     let keeps = keep::is_wanted(options, format);
-    let colours = keep::colours(&header, !keeps);
-    let mut wanted = Wanted { width, height, frames, fail_on, colours };
+    let mut wanted = Wanted {
+        source,
+        width,
+        height,
+        first: frames.first,
+        frames: frames.count,
+        fail_on,
+        keep_profile: keeps,
+    };
     let trimmed = match options.trim {
         None => None,
         Some(tolerance) => {
-            let whole = load::resized(vips, original, &wanted);
+            let whole = load::resized(vips, original, &header, &wanted);
             let trimmed = whole.and_then(|whole| Trimmed::new(&whole, tolerance));
             Some(trimmed.map_err(|error| unmade(source, format, error))?)
         }
@@ -75,7 +86,7 @@ pub fn render(
     check_encoder(format, result.0, result.1)?;
 
     (wanted.width, wanted.height) = turn::sides(options.turn, (plan.width, plan.height));
-    let mut bytes = steps(vips, original, &wanted, trimmed, plan.crop, options, format)
+    let mut bytes = steps(vips, original, &header, &wanted, trimmed, plan.crop, options, format)
         .map_err(|error| unmade(source, format, error))?;
     if keeps && let Some(copyright) = keep::copyright(&header) {
         bytes = keep::with_copyright(bytes, format, &copyright);
@@ -84,28 +95,29 @@ pub fn render(
 }
 
 /// The steps in their order. Nothing is computed until one asks for pixels, which most leave to the last.
-fn steps(
+fn steps<'b>(
     vips: Vips,
-    original: &[u8],
+    original: &'b [u8],
+    header: &Image<'b>,
     wanted: &Wanted,
-    trimmed: Option<Trimmed>,
+    trimmed: Option<Trimmed<'b>>,
     crop: Option<Crop>,
     options: &Options,
     format: Format,
 ) -> Result<Vec<u8>, Error> {
     let mut image = match trimmed {
         Some(trimmed) => trimmed.resized(wanted.width, wanted.height)?,
-        None => load::resized(vips, original, wanted)?,
+        None => load::resized(vips, original, header, wanted)?,
     };
     image = turn::turned(image, options.turn)?;
     if let Some(crop) = crop {
-        let moves = wanted.frames.are_several();
+        let moves = wanted.frames > 1;
         image = if moves { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
     }
     image = effects::applied(image, options)?;
     image = pad::padded(image, options, format.keeps_transparency())?;
     if image.has_transparency() && !format.keeps_transparency() {
-        image = image.flattened(options.background.rgb())?;
+        image = image.flattened(keep::background(&image, options).rgb())?;
     }
     image.encoded(&encode::suffix(format, options))
 }

@@ -2,6 +2,7 @@
 
 use super::frames;
 use super::geometry::part;
+use super::keep;
 use crate::options::{Colour, Gravity, Options, Size};
 use crate::render::vips::{Error, Image, Value, pixels};
 
@@ -11,9 +12,11 @@ pub fn padded<'b>(image: Image<'b>, options: &Options, transparent: bool) -> Res
     if (image.width(), image.frame_height()) == (width, height) {
         return Ok(image);
     }
-    let colour = if transparent { options.background } else { options.background.opaque() };
-    // A gray picture with a profile has to stay what its profile is about.
-    let image = if options.strip { coloured(image, colour)? } else { image };
+    let mut colour = keep::background(&image, options);
+    if !transparent {
+        colour = colour.opaque();
+    }
+    let image = coloured(image, colour)?;
     let image = match colour.alpha() < u8::MAX && !image.has_transparency() {
         true => image.made(c"addalpha", &[])?,
         false => image,
@@ -47,17 +50,14 @@ fn coloured<'b>(image: Image<'b>, colour: Colour) -> Result<Image<'b>, Error> {
     if image.bands() > 2 || (red == green && green == blue) {
         return Ok(image);
     }
-    // 22 is `VIPS_INTERPRETATION_sRGB`.
-    image.made(c"colourspace", &[(c"space", Value::Int(22))])
+    image.in_colour()
 }
 
 /// The colour in the channels of a picture.
 fn channels(image: &Image, colour: Colour) -> Vec<f64> {
     let mut channels: Vec<f64> = colour.rgb().map(f64::from).into();
-    if image.bands() < 3 {
-        // The brightness (Rec. 709, as libvips' own b-w).
-        channels = vec![0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]];
-    }
+    // A picture that is gray still has a gray box.
+    channels.truncate(if image.bands() < 3 { 1 } else { 3 });
     if image.has_transparency() {
         channels.push(f64::from(colour.alpha()));
     }

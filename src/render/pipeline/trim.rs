@@ -2,8 +2,8 @@
 
 use std::ffi::c_int;
 
-use super::frames;
-use crate::render::vips::{Error, Image, SIZE_FORCE, Value, call, pixels};
+use super::{frames, resize};
+use crate::render::vips::{Error, Image, Value, call, pixels};
 
 /// An upright picture without its border, in memory, in its full size.
 pub struct Trimmed<'b> {
@@ -61,13 +61,7 @@ impl<'b> Trimmed<'b> {
 
     /// Resized to exactly this.
     pub fn resized(&self, width: u32, height: u32) -> Result<Image<'b>, Error> {
-        let sides = [
-            (c"width", pixels(width)),
-            (c"height", pixels(height)),
-            (c"size", SIZE_FORCE),
-            (c"no-rotate", Value::Bool(true)),
-        ];
-        let resized = |frame: &Image<'b>| frame.made(c"thumbnail_image", &sides);
+        let resized = |frame: &Image<'b>| resize::exactly(frame.made(c"copy", &[])?, width, height);
         match &self.frames[..] {
             [still] => resized(still),
             frames => Image::animation(&frames.iter().map(resized).collect::<Result<Vec<_>, _>>()?),
@@ -80,8 +74,7 @@ fn visible<'b>(frame: &Image<'b>) -> Result<Image<'b>, Error> {
     if !frame.has_transparency() {
         return frame.made(c"copy", &[]);
     }
-    // 0 is `VIPS_FORMAT_UCHAR`.
-    frame.made(c"premultiply", &[])?.made(c"cast", &[(c"format", Value::Int(0))])
+    frame.made(c"premultiply", &[])?.stored_as(frame)
 }
 
 /// The window outside of which everything is like the border; `None` if everything is.

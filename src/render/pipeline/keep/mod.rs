@@ -7,22 +7,26 @@ mod container;
 mod exif;
 
 use crate::format::Format;
-use crate::options::Options;
-use crate::render::vips::{Colours, Image};
+use crate::options::{Colour, Options};
+use crate::render::vips::Image;
 
 pub use exif::Copyright;
-
-/// What the colours have to go through: a kept profile says what they are, and CMYK is converted all the same.
-pub fn colours(header: &Image, strip: bool) -> Colours {
-    match header.colours() {
-        Colours::Profile if !strip => Colours::Untagged,
-        colours => colours,
-    }
-}
 
 /// Whether something of the original's metadata is kept in this format.
 pub fn is_wanted(options: &Options, format: Format) -> bool {
     !options.strip && format.keeps_metadata()
+}
+
+/// `bg`, as bright and without its colour where a gray picture stays gray because its profile is about gray.
+pub fn background(image: &Image, options: &Options) -> Colour {
+    let [red, green, blue, alpha] = options.background.0;
+    if options.strip || image.bands() > 2 || !image.has_profile() {
+        return options.background;
+    }
+    // Rec. 709, as libvips' own gray.
+    let [red, green, blue] = [red, green, blue].map(f64::from);
+    let gray = (0.2126 * red + 0.7152 * green + 0.0722 * blue).round() as u8;
+    Colour([gray, gray, gray, alpha])
 }
 
 /// The copyright fields of an original, as far as its format has such.
