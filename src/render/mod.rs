@@ -6,6 +6,7 @@ mod child;
 mod confine;
 mod decoding;
 mod geometry;
+mod inspect;
 mod originals;
 mod pictures;
 mod pipeline;
