@@ -21,8 +21,22 @@ pub enum Code {
     UnsupportedFormat,
     /// The bytes start like a picture but can't be decoded whole.
     CorruptImage,
-    /// The original has more bytes or more pixels than the limits allow.
+    /// The original has more bytes than the limits allow.
     TooLarge,
+    /// One frame of the original has more pixels than the limits allow.
+    TooManyPixels,
+    /// The original is wider or higher than the limits allow.
+    SideTooLong,
+    /// The original has more frames than the limits allow.
+    TooManyFrames,
+    /// All frames of the original together have more pixels than the limits allow.
+    AnimationTooLarge,
+    /// The result would have more pixels than the limits or its format allow.
+    ResultTooLarge,
+    /// The original has more bytes of profiles, EXIF, XMP and text than the limits allow.
+    MetadataTooLarge,
+    /// The original is a JPEG of more scans than the limits allow.
+    TooManyScans,
     /// The origin could not be reached, or its connection died.
     OriginUnreachable,
     /// The origin answered with a status that is neither success nor "not there".
@@ -44,7 +58,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Code; 17] = [
+    const ALL: [Code; 24] = [
         Code::NotFound,
         Code::NotShown,
         Code::InvalidKey,
@@ -53,6 +67,13 @@ impl Code {
         Code::UnsupportedFormat,
         Code::CorruptImage,
         Code::TooLarge,
+        Code::TooManyPixels,
+        Code::SideTooLong,
+        Code::TooManyFrames,
+        Code::AnimationTooLarge,
+        Code::ResultTooLarge,
+        Code::MetadataTooLarge,
+        Code::TooManyScans,
         Code::OriginUnreachable,
         Code::OriginError,
         Code::OriginTruncated,
@@ -101,6 +122,13 @@ impl Code {
             Code::UnsupportedFormat => "unsupported_format",
             Code::CorruptImage => "corrupt_image",
             Code::TooLarge => "too_large",
+            Code::TooManyPixels => "too_many_pixels",
+            Code::SideTooLong => "side_too_long",
+            Code::TooManyFrames => "too_many_frames",
+            Code::AnimationTooLarge => "animation_too_large",
+            Code::ResultTooLarge => "result_too_large",
+            Code::MetadataTooLarge => "metadata_too_large",
+            Code::TooManyScans => "too_many_scans",
             Code::OriginUnreachable => "origin_unreachable",
             Code::OriginError => "origin_error",
             Code::OriginTruncated => "origin_truncated",
@@ -123,7 +151,14 @@ impl Code {
         match self {
             Code::NotFound | Code::NotShown | Code::InvalidKey => 404,
             Code::TokenRefused => 403,
-            Code::TooLarge => 413,
+            Code::TooLarge
+            | Code::TooManyPixels
+            | Code::SideTooLong
+            | Code::TooManyFrames
+            | Code::AnimationTooLarge
+            | Code::ResultTooLarge
+            | Code::MetadataTooLarge
+            | Code::TooManyScans => 413,
             Code::FormatNotAllowed | Code::UnsupportedFormat | Code::CorruptImage => 415,
             Code::OriginTimeout | Code::RenderTimeout => 504,
             Code::OriginUnreachable

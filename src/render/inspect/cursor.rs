@@ -17,11 +17,6 @@ impl<'b> Cursor<'b> {
         self.bytes
     }
 
-    /// Whether nothing is left.
-    pub fn is_at_end(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// The next so many bytes.
     pub fn take(&mut self, length: usize) -> Option<&'b [u8]> {
         let (taken, rest) = self.bytes.split_at_checked(length)?;
@@ -108,6 +103,6 @@ mod tests {
         );
         assert_eq!(cursor.rest(), [16]);
         assert_eq!(cursor.take_at_most(5), [16]);
-        assert_eq!((cursor.u8(), cursor.uint_be(0), cursor.is_at_end()), (None, Some(0), true));
+        assert_eq!((cursor.u8(), cursor.uint_be(0), cursor.rest()), (None, Some(0), &[][..]));
     }
 }
