@@ -6,6 +6,7 @@ mod colour;
 mod crop;
 mod effects;
 mod encode;
+mod estimate;
 mod frames;
 mod geometry;
 mod keep;
@@ -18,18 +19,30 @@ mod turn;
 
 pub use bounds::Bounds;
 
+use super::inspect::inspect;
 use super::vips::{Error, Image, Vips};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::options::{Options, Size};
-use bounds::{check_encoder, check_pixels};
+use bounds::check_encoder;
 use frames::Frames;
 use geometry::{Crop, plan};
 use load::Wanted;
 use trim::Trimmed;
 
-/// Renders one picture.
+/// Looks at an original before anything of it is decoded: refuses what is not allowed, and says how many bytes of
+/// memory the work on it may take.
+pub fn examine(original: &[u8], options: &Options, bounds: &Bounds) -> Result<u64, Failure> {
+    let source = format_of(original)?;
+    let format = options.format_of(source);
+    let facts = inspect(original, source)?;
+    let frames = Frames::wanted(facts.frames, options, format)?;
+    bounds.check_source(&facts, frames.decoded())?;
+    Ok(estimate::bytes(&facts, source, frames.decoded(), options, format))
+}
+
+/// Renders one picture, which was examined.
 pub fn render(
     vips: Vips,
     original: &[u8],
@@ -37,20 +50,13 @@ pub fn render(
     fail_on: FailOn,
     bounds: Bounds,
 ) -> Result<(Vec<u8>, Format), Failure> {
-    let source = Format::of_bytes(original).ok_or_else(|| {
-        Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
-    })?;
+    let source = format_of(original)?;
     let format = options.format_of(source);
     let header = vips.header(original).map_err(|error| corrupt(source, error))?;
     let frames = Frames::wanted(header.frames_in_file(), options, format)?;
-    check_pixels(
-        "original",
-        header.width(),
-        header.frame_height(),
-        frames.decoded(),
-        "source_max_pixels",
-        bounds.source,
-    )?;
+    // Its container has said so, but only libvips has unpacked the profile.
+    bounds.check_header(header.width(), header.frame_height(), frames.decoded())?;
+    bounds.check_metadata(header.profile_bytes())?;
 
     let (width, height) = upright_size(&header, frames);
     let keeps = keep::is_wanted(options, format);
@@ -74,19 +80,21 @@ pub fn render(
     let measured = trimmed.as_ref().map_or((width, height), Trimmed::size);
     let (width, height) = turn::sides(options.turn, measured);
     let plan = plan(options.size, options.enlarge, width, height);
-    let check_result = |what, (width, height)| {
-        check_pixels(what, width, height, frames.count, "limits.result_max_pixels", bounds.result)
-    };
-    check_result("resized picture", (plan.width, plan.height))?;
+    bounds.check_result(plan.width, plan.height, frames.count)?;
     let mut result = plan.crop.map_or((plan.width, plan.height), |crop| (crop.width, crop.height));
     if let Size::Pad(width, height, _) = options.size {
         result = (width, height);
-        check_result("padded picture", result)?;
+        bounds.check_result(width, height, frames.count)?;
     }
     check_encoder(format, result.0, result.1)?;
 
     (wanted.width, wanted.height) = turn::sides(options.turn, (plan.width, plan.height));
-    let mut bytes = steps(vips, original, &header, &wanted, trimmed, plan.crop, options, format)
+    let opened = match trimmed {
+        Some(trimmed) => trimmed.resized(wanted.width, wanted.height),
+        None => load::resized(vips, original, &header, &wanted),
+    };
+    let mut bytes = opened
+        .and_then(|image| finished(image, plan.crop, options, format))
         .map_err(|error| unmade(source, format, error))?;
     if keeps && let Some(copyright) = keep::copyright(&header) {
         bytes = keep::with_copyright(bytes, format, &copyright);
@@ -94,24 +102,17 @@ pub fn render(
     Ok((bytes, format))
 }
 
-/// The steps in their order. Nothing is computed until one asks for pixels, which most leave to the last.
-fn steps<'b>(
-    vips: Vips,
-    original: &'b [u8],
-    header: &Image<'b>,
-    wanted: &Wanted,
-    trimmed: Option<Trimmed<'b>>,
+/// The steps behind the resize, in their order. Nothing is computed until one asks for pixels, which most leave to the
+/// last.
+fn finished(
+    mut image: Image,
     crop: Option<Crop>,
     options: &Options,
     format: Format,
 ) -> Result<Vec<u8>, Error> {
-    let mut image = match trimmed {
-        Some(trimmed) => trimmed.resized(wanted.width, wanted.height)?,
-        None => load::resized(vips, original, header, wanted)?,
-    };
     image = turn::turned(image, options.turn)?;
     if let Some(crop) = crop {
-        let moves = wanted.frames > 1;
+        let moves = image.frame_height() < image.height();
         image = if moves { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
     }
     image = effects::applied(image, options)?;
@@ -120,6 +121,12 @@ fn steps<'b>(
         image = image.flattened(keep::background(&image, options).rgb())?;
     }
     image.encoded(&encode::suffix(format, options))
+}
+
+fn format_of(original: &[u8]) -> Result<Format, Failure> {
+    Format::of_bytes(original).ok_or_else(|| {
+        Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
+    })
 }
 
 fn upright_size(header: &Image, frames: Frames) -> (u32, u32) {
