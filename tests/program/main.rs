@@ -17,6 +17,7 @@ mod faults;
 mod freshness;
 mod handlers;
 mod hostile;
+mod hostile_pictures;
 mod https;
 mod jwt;
 mod keys;
