@@ -21,6 +21,8 @@ pub enum Code {
     UnsupportedFormat,
     /// The bytes start like a picture but can't be decoded whole.
     CorruptImage,
+    /// The original has no frame of the number that `page` asks for.
+    PageMissing,
     /// The original has more bytes than the limits allow.
     TooLarge,
     /// One frame of the original has more pixels than the limits allow.
@@ -58,7 +60,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Code; 24] = [
+    const ALL: [Code; 25] = [
         Code::NotFound,
         Code::NotShown,
         Code::InvalidKey,
@@ -66,6 +68,7 @@ impl Code {
         Code::FormatNotAllowed,
         Code::UnsupportedFormat,
         Code::CorruptImage,
+        Code::PageMissing,
         Code::TooLarge,
         Code::TooManyPixels,
         Code::SideTooLong,
@@ -121,6 +124,7 @@ impl Code {
             Code::FormatNotAllowed => "format_not_allowed",
             Code::UnsupportedFormat => "unsupported_format",
             Code::CorruptImage => "corrupt_image",
+            Code::PageMissing => "page_missing",
             Code::TooLarge => "too_large",
             Code::TooManyPixels => "too_many_pixels",
             Code::SideTooLong => "side_too_long",
@@ -149,7 +153,7 @@ impl Code {
     /// The status under `"error_status": "precise"`.
     pub const fn precise_status(self) -> u16 {
         match self {
-            Code::NotFound | Code::NotShown | Code::InvalidKey => 404,
+            Code::NotFound | Code::NotShown | Code::InvalidKey | Code::PageMissing => 404,
             Code::TokenRefused => 403,
             Code::TooLarge
             | Code::TooManyPixels

@@ -57,7 +57,8 @@ impl Bounds {
             let decoded = facts.frame_pixels;
             format!("{sides} ({decoded} to decode), more than limits.source_max_pixels ({})", self.pixels)
         })?;
-        self.check_frames(frames, facts.total_pixels)?;
+        let decoded = facts.frame_pixels.saturating_mul(u64::from(frames)).min(facts.total_pixels);
+        self.check_frames(frames, decoded)?;
         refuse(facts.scans > self.scans, Code::TooManyScans, || {
             format!(
                 "the original has {} scans, more than limits.source_max_scans ({})",
@@ -104,15 +105,15 @@ impl Bounds {
         self.check_frames(frames, pixels.saturating_mul(u64::from(frames)))
     }
 
-    /// Refuses a resized picture of so many frames.
-    pub fn check_result(&self, width: u32, height: u32, frames: u32) -> Result<(), Failure> {
+    /// Refuses what would become of so many frames.
+    pub fn check_result(&self, what: &str, width: u32, height: u32, frames: u32) -> Result<(), Failure> {
         refuse(
             area(width, height).saturating_mul(u64::from(frames)) > self.result,
             Code::ResultTooLarge,
             || {
                 let most = self.result;
                 format!(
-                    "the resized picture would have {width} x {height} pixels in {frames} frames, more than \
+                    "the {what} would have {width} x {height} pixels in {frames} frames, more than \
                  limits.result_max_pixels ({most})"
                 )
             },

@@ -29,7 +29,14 @@ pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, form
     };
     // Frames are kept for as long as they are cropped; one that is looked at for its attention, or turned, as well.
     let kept = all.saturating_mul(CANVAS * if facts.bytes_per_pixel > 4 { 2 } else { 1 });
-    [BASE, line.saturating_mul(LINES), facts.held, facts.inflated_bytes, decoder, kept]
+    // A border is looked for in the whole picture.
+    let trimmed = match options.trim {
+        Some(_) => {
+            facts.frame_pixels.saturating_mul(u64::from(frames)).saturating_mul(2 * facts.bytes_per_pixel)
+        }
+        None => 0,
+    };
+    [BASE, line.saturating_mul(LINES), facts.held, facts.inflated_bytes, decoder, kept, trimmed]
         .into_iter()
         .chain([canvas.saturating_mul(encoder_bytes_per_pixel(format))])
         .fold(0, u64::saturating_add)
@@ -45,6 +52,7 @@ fn resized_pixels(facts: &Facts, options: &Options) -> (u64, u64) {
     let resized = one.max(other);
     let result = match options.size {
         Size::Fill(width, height, _) => resized.min(u64::from(width).saturating_mul(u64::from(height))),
+        Size::Pad(width, height, _) => u64::from(width).saturating_mul(u64::from(height)),
         _ => resized,
     };
     (resized, result)
