@@ -84,7 +84,6 @@ fn each_is_answered_as_the_list_says_and_the_renderer_lives_on() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(server.renderer(), renderer, "it must refuse them, not survive them");
     let peak = renderer.peak();
-    eprintln!("peak {} MiB", peak >> 20);
     assert!(peak < 400 << 20, "{peak} bytes");
     assert_eq!(size_of(&server.get("/h/good.png?w=40").ok().body), (40, 30));
 }

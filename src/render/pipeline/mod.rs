@@ -11,6 +11,8 @@ mod frames;
 mod geometry;
 mod keep;
 mod load;
+#[cfg(test)]
+mod mutation;
 mod pad;
 mod profile;
 mod resize;
@@ -41,7 +43,8 @@ pub fn examine(original: &[u8], options: &Options, bounds: &Bounds) -> Result<u6
     let first = Frames { first: 0, count: 1 };
     let frames = Frames::wanted(facts.frames, options, format).unwrap_or(first);
     bounds.check_source(&facts, frames.decoded())?;
-    Ok(estimate::bytes(&facts, source, frames.count, options, format))
+    let bytes = estimate::bytes(&facts, source, frames.count, options, format);
+    Ok(bytes.saturating_add(original.len() as u64))
 }
 
 /// Renders one picture, which was examined.
