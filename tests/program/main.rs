@@ -21,6 +21,7 @@ mod freshness;
 mod golden;
 mod handlers;
 mod hostile;
+mod hostile_pictures;
 mod https;
 mod jwt;
 mod keys;

@@ -105,15 +105,15 @@ impl Bounds {
         self.check_frames(frames, pixels.saturating_mul(u64::from(frames)))
     }
 
-    /// Refuses a resized picture of so many frames.
-    pub fn check_result(&self, width: u32, height: u32, frames: u32) -> Result<(), Failure> {
+    /// Refuses what would become of so many frames.
+    pub fn check_result(&self, what: &str, width: u32, height: u32, frames: u32) -> Result<(), Failure> {
         refuse(
             area(width, height).saturating_mul(u64::from(frames)) > self.result,
             Code::ResultTooLarge,
             || {
                 let most = self.result;
                 format!(
-                    "the resized picture would have {width} x {height} pixels in {frames} frames, more than \
+                    "the {what} would have {width} x {height} pixels in {frames} frames, more than \
                  limits.result_max_pixels ({most})"
                 )
             },

@@ -27,16 +27,18 @@ pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, form
         Format::Webp => resized.min(facts.frame_pixels).saturating_mul(2 * CANVAS),
         _ => 0,
     };
-    // The border is looked for in the whole picture, decoded.
-    let trimmed = match options.trim {
-        None => 0,
-        Some(_) => facts.frame_pixels.saturating_mul(u64::from(frames)).saturating_mul(2 * CANVAS),
-    };
+    let encoder = canvas.saturating_mul(encoder_bytes_per_pixel(format, options.lossless));
     // Frames are kept for as long as they are cropped; one that is looked at for its attention, or turned, as well.
     let kept = all.saturating_mul(CANVAS * if facts.bytes_per_pixel > 4 { 2 } else { 1 });
-    [BASE, line.saturating_mul(LINES), facts.held, facts.inflated_bytes, decoder, trimmed, kept]
+    // A border is looked for in the whole picture.
+    let trimmed = match options.trim {
+        Some(_) => {
+            facts.frame_pixels.saturating_mul(u64::from(frames)).saturating_mul(2 * facts.bytes_per_pixel)
+        }
+        None => 0,
+    };
+    [BASE, line.saturating_mul(LINES), facts.held, facts.inflated_bytes, decoder, kept, trimmed, encoder]
         .into_iter()
-        .chain([canvas.saturating_mul(encoder_bytes_per_pixel(format))])
         .fold(0, u64::saturating_add)
 }
 
@@ -57,13 +59,65 @@ fn resized_pixels(facts: &Facts, options: &Options) -> (u64, u64) {
 }
 
 /// What an encoder keeps for each pixel of a frame.
-fn encoder_bytes_per_pixel(format: Format) -> u64 {
+fn encoder_bytes_per_pixel(format: Format, lossless: bool) -> u64 {
     match format {
         // Coefficients for the optimised tables, and the bytes.
-        Format::Jpeg => 8,
-        Format::Png => 8,
-        Format::Webp => 16,
-        Format::Avif => 40,
+        Format::Jpeg => 6,
+        Format::Png => 6,
+        Format::Webp if lossless => 36,
+        Format::Webp => 10,
+        Format::Avif => 28,
         Format::Gif => 16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+    use crate::options::Query;
+    use crate::render::inspect::inspect;
+
+    const MIB: u64 = 1 << 20;
+
+    fn estimated(file: &str, query: &str) -> u64 {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let original = std::fs::read(format!("{root}/tests/data/{file}")).unwrap();
+        let config =
+            parse(&format!(r#"{{"handlers": [{{"name": "h", "directory": {root:?}}}]}}"#), "test").unwrap();
+        let options = Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
+        let source = Format::of_bytes(&original).unwrap();
+        let facts = inspect(&original, source).unwrap();
+        let format = options.format_of(source);
+        let frames = if format.keeps_animation() { facts.frames } else { 1 };
+        bytes(&facts, source, frames, &options, format)
+    }
+
+    #[test]
+    fn what_is_handed_out_line_by_line_takes_little() {
+        assert!(estimated("photo-2mp.jpg", "w=300") < 12 * MIB);
+        assert!(estimated("bomb-15000x15000-rgb.png", "w=300") < 24 * MIB);
+    }
+
+    #[test]
+    fn what_is_held_whole_takes_all_of_it() {
+        // Coefficients of two bytes, one and a half for each pixel; a byte for each; four for each.
+        assert!(estimated("hostile/progressive-16mpx.jpg", "w=100") > 16_000_000 * 3);
+        assert!(estimated("hostile/interlaced-16mpx.png", "w=100") > 16_000_000);
+        assert!(estimated("hostile/lossless-25mpx.webp", "w=100") > 25_000_000 * 4);
+        assert!(estimated("lying-ispe.avif", "w=100") > 81_000_000 * 12);
+        assert!(
+            estimated("photo-2mp.jpg", "w=300&trim=10") > estimated("photo-2mp.jpg", "w=300") + 6_000_000
+        );
+    }
+
+    #[test]
+    fn results_and_all_their_frames_count() {
+        assert!(
+            estimated("photo-2mp.jpg", "w=1600&f=avif") > estimated("photo-2mp.jpg", "w=1600") + 40_000_000
+        );
+        let (still, moving) = (estimated("anim.gif", "f=png"), estimated("anim.gif", "f=gif"));
+        assert!(moving > still + 41 * 245 * 245 * 4);
+        assert!(estimated("anim.gif", "f=gif&w=490&e=true") > moving + 42 * 245 * 245 * 4 * 3);
     }
 }

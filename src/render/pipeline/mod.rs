@@ -11,6 +11,8 @@ mod frames;
 mod geometry;
 mod keep;
 mod load;
+#[cfg(test)]
+mod mutation;
 mod pad;
 mod profile;
 mod resize;
@@ -37,9 +39,12 @@ pub fn examine(original: &[u8], options: &Options, bounds: &Bounds) -> Result<u6
     let source = format_of(original)?;
     let format = options.format_of(source);
     let facts = inspect(original, source)?;
-    let frames = Frames::wanted(facts.frames, options, format)?;
+    // How many pictures an AVIF holds, and so whether it has this one, is libvips' to say.
+    let first = Frames { first: 0, count: 1 };
+    let frames = Frames::wanted(facts.frames, options, format).unwrap_or(first);
     bounds.check_source(&facts, frames.decoded())?;
-    Ok(estimate::bytes(&facts, source, frames.decoded(), options, format))
+    let bytes = estimate::bytes(&facts, source, frames.count, options, format);
+    Ok(bytes.saturating_add(original.len() as u64))
 }
 
 /// Renders one picture, which was examined.
@@ -80,21 +85,16 @@ pub fn render(
     let measured = trimmed.as_ref().map_or((width, height), Trimmed::size);
     let (width, height) = turn::sides(options.turn, measured);
     let plan = plan(options.size, options.enlarge, width, height);
-    bounds.check_result(plan.width, plan.height, frames.count)?;
+    bounds.check_result("resized picture", plan.width, plan.height, frames.count)?;
     let mut result = plan.crop.map_or((plan.width, plan.height), |crop| (crop.width, crop.height));
     if let Size::Pad(width, height, _) = options.size {
         result = (width, height);
-        bounds.check_result(width, height, frames.count)?;
+        bounds.check_result("padded picture", width, height, frames.count)?;
     }
     check_encoder(format, result.0, result.1)?;
 
     (wanted.width, wanted.height) = turn::sides(options.turn, (plan.width, plan.height));
-    let opened = match trimmed {
-        Some(trimmed) => trimmed.resized(wanted.width, wanted.height),
-        None => load::resized(vips, original, &header, &wanted),
-    };
-    let mut bytes = opened
-        .and_then(|image| finished(image, plan.crop, options, format))
+    let mut bytes = steps(vips, original, &header, &wanted, trimmed, plan.crop, options, format)
         .map_err(|error| unmade(source, format, error))?;
     if keeps && let Some(copyright) = keep::copyright(&header) {
         bytes = keep::with_copyright(bytes, format, &copyright);
@@ -102,17 +102,24 @@ pub fn render(
     Ok((bytes, format))
 }
 
-/// The steps behind the resize, in their order. Nothing is computed until one asks for pixels, which most leave to the
-/// last.
-fn finished(
-    mut image: Image,
+/// The steps in their order. Nothing is computed until one asks for pixels, which most leave to the last.
+fn steps<'b>(
+    vips: Vips,
+    original: &'b [u8],
+    header: &Image<'b>,
+    wanted: &Wanted,
+    trimmed: Option<Trimmed<'b>>,
     crop: Option<Crop>,
     options: &Options,
     format: Format,
 ) -> Result<Vec<u8>, Error> {
+    let mut image = match trimmed {
+        Some(trimmed) => trimmed.resized(wanted.width, wanted.height)?,
+        None => load::resized(vips, original, header, wanted)?,
+    };
     image = turn::turned(image, options.turn)?;
     if let Some(crop) = crop {
-        let moves = image.frame_height() < image.height();
+        let moves = wanted.frames > 1;
         image = if moves { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
     }
     image = effects::applied(image, options)?;

@@ -110,6 +110,20 @@ impl<'b> Image<'b> {
         }
     }
 
+    /// The bytes of the embedded colour profile, unpacked.
+    pub fn profile_bytes(&self) -> u64 {
+        let mut data: *const c_void = ptr::null();
+        let mut length = 0;
+        // SAFETY: as in `has_profile`; both out parameters are valid to write to, and the data stays the image's.
+        let status = unsafe {
+            match ffi::vips_image_get_typeof(self.raw(), PROFILE.as_ptr()) {
+                0 => return 0,
+                _ => ffi::vips_image_get_blob(self.raw(), PROFILE.as_ptr(), &mut data, &mut length),
+            }
+        };
+        if status == 0 { length } else { 0 }
+    }
+
     /// Whether a colour profile is embedded.
     pub fn has_profile(&self) -> bool {
         // SAFETY: as in `width`; the name is static and ends with NUL.
@@ -125,20 +139,6 @@ impl<'b> Image<'b> {
             ffi::vips_image_set_blob_copy(copy.raw(), PROFILE.as_ptr(), profile.as_ptr().cast(), length);
         }
         Ok(copy)
-    }
-
-    /// The bytes of the embedded colour profile, unpacked.
-    pub fn profile_bytes(&self) -> u64 {
-        let mut data: *const c_void = ptr::null();
-        let mut length = 0;
-        // SAFETY: as in `has_profile`; both out parameters are valid to write to, and the data stays the image's.
-        let status = unsafe {
-            if !self.has_profile() {
-                return 0;
-            }
-            ffi::vips_image_get_blob(self.raw(), PROFILE.as_ptr(), &mut data, &mut length)
-        };
-        if status == 0 { length } else { 0 }
     }
 
     /// How many channels a pixel has, transparency included.

@@ -136,6 +136,7 @@ mod tests {
     use super::super::testing::GIF;
     use super::super::{Value, Vips};
     use super::*;
+    use std::sync::mpsc::{TryRecvError, channel};
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -161,22 +162,21 @@ mod tests {
 
     #[test]
     fn another_thread_stops_what_takes_too_long() {
-        let image = slow();
-        let work = Work::begin();
-        let stop = work.stop();
-        let done = AtomicBool::new(false);
-        let begun = Instant::now();
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                thread::sleep(Duration::from_millis(50));
-                while !done.load(Ordering::SeqCst) {
-                    stop.stop();
-                    thread::sleep(Duration::from_millis(5));
-                }
-            });
-            assert!(image.encoded(".png").is_err());
-            done.store(true, Ordering::SeqCst);
+        let (image, work) = (slow(), Work::begin());
+        let (stop, begun) = (work.stop(), Instant::now());
+        let (done, is_done) = channel::<()>();
+        let stopping = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            while is_done.try_recv() == Err(TryRecvError::Empty) {
+                stop.stop();
+                thread::sleep(Duration::from_millis(5));
+            }
         });
+        let outcome = image.encoded(".png");
+        // Ends the other thread whatever came of it.
+        drop(done);
+        stopping.join().unwrap();
+        assert!(outcome.is_err());
         assert!(work.was_stopped());
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         drop(work);
@@ -186,19 +186,18 @@ mod tests {
 
     #[test]
     fn nothing_is_begun_after_a_stop() {
-        let work = Work::begin();
-        work.stop().stop();
-        thread::scope(|scope| {
-            let stop = work.stop();
-            let done = Arc::new(AtomicBool::new(false));
-            let is_done = Arc::clone(&done);
-            scope.spawn(move || {
-                while !is_done.load(Ordering::SeqCst) {
-                    stop.stop();
-                }
-            });
-            assert!(slow().in_memory().is_err());
-            done.store(true, Ordering::SeqCst);
+        let (image, work) = (slow(), Work::begin());
+        let (stop, begun) = (work.stop(), Instant::now());
+        let (done, is_done) = channel::<()>();
+        stop.stop();
+        let stopping = thread::spawn(move || {
+            while is_done.try_recv() == Err(TryRecvError::Empty) {
+                stop.stop();
+            }
         });
+        let outcome = image.in_memory();
+        drop(done);
+        stopping.join().unwrap();
+        assert!(outcome.is_err() && begun.elapsed() < Duration::from_secs(10));
     }
 }

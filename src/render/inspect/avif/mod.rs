@@ -52,7 +52,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
         total_pixels: pixels,
         // The frame as it is decoded and the references that libaom keeps, libheif's copy of its planes and the
         // pixels it makes of them.
-        held: pixels.saturating_mul(facts.bytes_per_pixel * 4),
+        held: pixels.saturating_mul(facts.bytes_per_pixel * 5 + 1),
         metadata_bytes: seen.metadata,
         profile_bytes: seen.profile,
         ..facts
