@@ -23,6 +23,7 @@ mod handlers;
 mod hostile;
 mod https;
 mod jwt;
+mod keep;
 mod keys;
 mod log;
 mod memory;
