@@ -242,8 +242,14 @@ fn an_error_image_is_made_without_what_is_about_the_picture() {
 }
 
 #[test]
-fn every_parameter_about_the_picture_is_known() {
+fn every_parameter_about_the_picture_is_known_and_explained() {
+    let page = include_str!("../../docs/options.md");
+    let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("### ")).collect();
     for name in ABOUT_THE_PICTURE {
+        assert!(
+            headings.iter().any(|line| line.contains(&format!("`{name}`"))),
+            "docs/options.md lacks {name}"
+        );
         assert!(Query::names().any(|known| known == name), "{name}");
     }
     let others = Query::names().filter(|name| !ABOUT_THE_PICTURE.contains(name));

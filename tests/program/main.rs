@@ -14,6 +14,7 @@ mod config;
 mod confine;
 mod crashes;
 mod directory;
+mod documentation;
 mod edge;
 mod effects;
 mod faults;
