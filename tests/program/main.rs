@@ -15,6 +15,7 @@ mod confine;
 mod crashes;
 mod directory;
 mod edge;
+mod effects;
 mod faults;
 mod freshness;
 mod golden;

@@ -32,3 +32,13 @@ pub fn finished(image: Image<'_>) -> Result<Image<'_>, Error> {
     ];
     image.made(c"icc_transform", &arguments).or_else(|_| image.in_srgb_or_gray())
 }
+
+/// After the resize, where the profile is going to be kept: what it is about stays as it is, in bytes. Inks are converted
+/// all the same.
+pub fn kept(image: Image<'_>) -> Result<Image<'_>, Error> {
+    match image.space() {
+        Space::Cmyk => finished(image),
+        Space::Other => image.in_srgb_or_gray(),
+        Space::Srgb | Space::Gray => Ok(image),
+    }
+}

@@ -23,6 +23,8 @@ pub struct Wanted {
     pub frames: u32,
     /// How broken the bytes may be.
     pub fail_on: FailOn,
+    /// Leave the colours as the embedded profile has them.
+    pub keep_profile: bool,
 }
 
 /// An encoded picture, upright, in sRGB or gray, and resized to exactly this size when its pixels are asked for.
@@ -42,7 +44,7 @@ pub fn resized<'b>(
         1 => resize::exactly(image, width, height)?,
         frames => resize::each_frame(image, frames, width, height)?,
     };
-    let image = colour::finished(image)?;
+    let image = if wanted.keep_profile { colour::kept(image)? } else { colour::finished(image)? };
     match orientation {
         1 => Ok(image),
         // Turned after the shrink: it takes the whole picture in memory.
@@ -78,7 +80,11 @@ fn opened<'b>(
         arguments.push((c"page", pixels(wanted.first)));
         arguments.push((c"n", pixels(wanted.frames)));
     }
-    let image = vips.loaded(bytes, loader(wanted.source), &arguments)?;
+    let mut image = vips.loaded(bytes, loader(wanted.source), &arguments)?;
+    if wanted.first > 0 {
+        // The loaders tell the times of all frames of the file, and savers take them from the first one on.
+        image = image.without_delays(wanted.first)?;
+    }
     match profile::of_png(bytes).filter(|_| wanted.source == Format::Png) {
         Some(profile) => image.with_profile(&profile),
         None => Ok(image),

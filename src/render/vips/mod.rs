@@ -17,6 +17,7 @@
 
 mod error;
 mod image;
+mod metadata;
 mod operation;
 
 use std::ffi::{CStr, c_char};
@@ -28,11 +29,10 @@ use libvips::bindings as ffi;
 use quantizr as _;
 
 use error::take_error;
-use operation::call;
 
 pub use error::Error;
 pub use image::{Image, SEQUENTIAL, Space, pixels};
-pub use operation::Value;
+pub use operation::{Value, call};
 
 /// The initialised library.
 #[derive(Clone, Copy, Debug)]
