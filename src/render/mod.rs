@@ -5,7 +5,6 @@
 mod child;
 mod confine;
 mod decoding;
-mod geometry;
 mod originals;
 mod pictures;
 mod pipeline;

@@ -1,0 +1,209 @@
+//! A picture of libvips, decoded as far as was asked for so far.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use libvips::bindings as ffi;
+
+use super::error::{Error, take_error};
+use super::operation::{Value, call};
+
+/// A picture, decoded as far as was asked for so far.
+#[derive(Debug)]
+pub struct Image<'b> {
+    raw: NonNull<ffi::VipsImage>,
+    bytes: PhantomData<&'b [u8]>,
+}
+
+/// What the colours of a picture have to go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colours {
+    /// No profile: libvips' own conversion to sRGB or gray.
+    Untagged,
+    /// An embedded RGB or gray profile.
+    Profile,
+    /// An embedded CMYK profile.
+    CmykProfile,
+}
+
+/// `size` of a thumbnail: exactly these sides, the aspect ratio given up.
+pub const SIZE_FORCE: Value = Value::Int(ffi::VipsSize_VIPS_SIZE_FORCE as c_int);
+
+impl<'b> Image<'b> {
+    /// Takes over a reference.
+    pub(super) fn owned(raw: *mut ffi::VipsImage) -> Result<Image<'b>, Error> {
+        let raw = NonNull::new(raw).ok_or_else(take_error)?;
+        Ok(Image { raw, bytes: PhantomData })
+    }
+
+    pub(super) fn raw(&self) -> *mut ffi::VipsImage {
+        self.raw.as_ptr()
+    }
+
+    /// Makes a picture of this one: calls an operation whose input is `in` and whose output is `out`.
+    pub fn made(&self, operation: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Image<'b>, Error> {
+        let mut all = vec![(c"in", Value::Image(self))];
+        all.extend_from_slice(arguments);
+        call(operation, &all)?.image(c"out")
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> u32 {
+        // SAFETY: `raw` is a live image for as long as `self`.
+        unsigned(unsafe { ffi::vips_image_get_width(self.raw()) })
+    }
+
+    /// Height in pixels, of all loaded frames together.
+    pub fn height(&self) -> u32 {
+        // SAFETY: as in `width`.
+        unsigned(unsafe { ffi::vips_image_get_height(self.raw()) })
+    }
+
+    /// Height of one frame.
+    pub fn frame_height(&self) -> u32 {
+        // SAFETY: as in `width`.
+        unsigned(unsafe { ffi::vips_image_get_page_height(self.raw()) })
+    }
+
+    /// How many frames the encoded picture has.
+    pub fn frames_in_file(&self) -> u32 {
+        // SAFETY: as in `width`.
+        unsigned(unsafe { ffi::vips_image_get_n_pages(self.raw()) }).max(1)
+    }
+
+    /// Whether the EXIF orientation swaps width and height.
+    pub fn lies_on_its_side(&self) -> bool {
+        // SAFETY: as in `width`.
+        unsafe { ffi::vips_image_get_orientation_swap(self.raw()) != 0 }
+    }
+
+    /// Whether the last band is transparency.
+    pub fn has_transparency(&self) -> bool {
+        // SAFETY: as in `width`.
+        unsafe { ffi::vips_image_hasalpha(self.raw()) != 0 }
+    }
+
+    /// What the colours need.
+    pub fn colours(&self) -> Colours {
+        // SAFETY: as in `width`; the name is static and ends with NUL.
+        let (profile, interpretation) = unsafe {
+            (
+                ffi::vips_image_get_typeof(self.raw(), c"icc-profile-data".as_ptr()),
+                ffi::vips_image_get_interpretation(self.raw()),
+            )
+        };
+        if profile == 0 {
+            Colours::Untagged
+        } else if interpretation == ffi::VipsInterpretation_VIPS_INTERPRETATION_CMYK {
+            Colours::CmykProfile
+        } else {
+            Colours::Profile
+        }
+    }
+
+    /// How many channels a pixel has, transparency included.
+    pub fn bands(&self) -> u32 {
+        // SAFETY: as in `width`.
+        unsigned(unsafe { ffi::vips_image_get_bands(self.raw()) })
+    }
+
+    /// The window of this picture; it must lie inside.
+    pub fn window(&self, left: u32, top: u32, width: u32, height: u32) -> Result<Image<'b>, Error> {
+        let window = [
+            (c"input", Value::Image(self)),
+            (c"left", pixels(left)),
+            (c"top", pixels(top)),
+            (c"width", pixels(width)),
+            (c"height", pixels(height)),
+        ];
+        call(c"extract_area", &window)?.image(c"out")
+    }
+
+    /// The window of this size that libvips finds the most interesting (`attention`).
+    pub fn smart_window(&self, width: u32, height: u32) -> Result<Image<'b>, Error> {
+        let attention = ffi::VipsInteresting_VIPS_INTERESTING_ATTENTION as c_int;
+        let window = [
+            (c"input", Value::Image(self)),
+            (c"width", pixels(width)),
+            (c"height", pixels(height)),
+            (c"interesting", Value::Int(attention)),
+        ];
+        call(c"smartcrop", &window)?.image(c"out")
+    }
+
+    /// The decoded pixels in memory, to be read in any order; a picture straight from its decoder can be read
+    /// from top to bottom once.
+    pub fn in_memory(&self) -> Result<Image<'b>, Error> {
+        // SAFETY: `raw` is live; the result is a new reference or null.
+        Image::owned(unsafe { ffi::vips_image_copy_memory(self.raw()) })
+    }
+
+    /// This picture without transparency, laid on a colour.
+    pub fn flattened(&self, colour: [u8; 3]) -> Result<Image<'b>, Error> {
+        let channels = colour.map(f64::from);
+        // A gray picture has one band and its background the brightness (Rec. 709, as libvips' own b-w).
+        let gray = [0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]];
+        let background: &[f64] = if self.bands() < 3 { &gray } else { &channels };
+        self.made(c"flatten", &[(c"background", Value::Doubles(background))])
+    }
+
+    /// These frames, all of one size, below each other as one animation, with the first one's delays and loops.
+    pub fn animation(frames: &[Image<'b>]) -> Result<Image<'b>, Error> {
+        let height = frames.first().map_or(0, Image::height);
+        let joined = call(c"arrayjoin", &[(c"in", Value::Images(frames)), (c"across", Value::Int(1))])?
+            .image(c"out")?;
+        joined.with_frame_height(height)
+    }
+
+    /// The same pixels as frames of this height.
+    pub fn with_frame_height(&self, height: u32) -> Result<Image<'b>, Error> {
+        let copy = self.made(c"copy", &[])?;
+        // SAFETY: metadata may be set on an image that nobody else holds: the copy has just been made, and libvips'
+        // operation cache is off. The name is static.
+        unsafe { ffi::vips_image_set_int(copy.raw(), c"page-height".as_ptr(), clamped(height)) };
+        Ok(copy)
+    }
+
+    /// Encodes in the format and with the options of a libvips suffix, as `.jpg[Q=75]`. This is where the
+    /// pixels are computed and where a broken picture fails.
+    pub fn encoded(&self, suffix: &str) -> Result<Vec<u8>, Error> {
+        let suffix = CString::new(suffix).map_err(|error| Error(error.to_string()))?;
+        let mut buffer: *mut c_void = ptr::null_mut();
+        let mut length = 0;
+        let end: *const c_char = ptr::null();
+        // SAFETY: `raw` is live, the suffix ends with NUL, both out parameters are valid to write to.
+        let status = unsafe {
+            ffi::vips_image_write_to_buffer(self.raw(), suffix.as_ptr(), &mut buffer, &mut length, end)
+        };
+        if status != 0 || buffer.is_null() {
+            return Err(take_error());
+        }
+        // SAFETY: on success libvips hands over a buffer of this length, which is ours to free.
+        unsafe {
+            let bytes = std::slice::from_raw_parts(buffer.cast::<u8>(), length as usize).to_vec();
+            ffi::g_free(buffer.cast());
+            Ok(bytes)
+        }
+    }
+}
+
+impl Drop for Image<'_> {
+    fn drop(&mut self) {
+        // SAFETY: this is the one reference that this value owns.
+        unsafe { ffi::g_object_unref(self.raw.as_ptr().cast()) }
+    }
+}
+
+/// A number of pixels as an argument.
+pub fn pixels<'v, 'b>(count: u32) -> Value<'v, 'b> {
+    Value::Int(clamped(count))
+}
+
+fn clamped(pixels: u32) -> c_int {
+    c_int::try_from(pixels).unwrap_or(c_int::MAX)
+}
+
+fn unsigned(pixels: c_int) -> u32 {
+    u32::try_from(pixels).unwrap_or(0)
+}

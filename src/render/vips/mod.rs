@@ -1,0 +1,156 @@
+//! libvips behind safe types: the only module with `unsafe`.
+//!
+//! # Why it is sound
+//!
+//! - **Initialised once.** Every function that calls libvips is a method of [`Vips`] or of an [`Image`], which
+//!   only a `Vips` makes; the only `Vips` comes out of [`Vips::start`], behind a `OnceLock`.
+//! - **One owner a reference.** An `Image` holds exactly one GObject reference to a live `VipsImage`, gives it
+//!   back in `drop`, is not `Clone` and, because of its raw pointer, neither `Send` nor `Sync`. Operations take
+//!   `&Image`, and libvips takes references of its own on whatever an operation still needs.
+//! - **Buffers outlive images.** libvips decodes lazily and keeps the pointer to the encoded bytes, so an
+//!   `Image<'b>` carries the lifetime of those bytes, and so does everything made from it.
+//! - **Arguments are checked.** Operations are called through [`operation::call`], which asks libvips for the name,
+//!   type and range of each argument. The two C functions with varargs are given none: their lists are empty.
+//! - **Results.** A non-zero return or a null pointer is turned into [`Error`] before any out parameter is used.
+//! - **No unwinding.** libvips calls no function of ours, so no panic can cross into C.
+#![allow(unsafe_code)]
+
+mod error;
+mod image;
+mod operation;
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+use std::sync::OnceLock;
+
+use libvips::bindings as ffi;
+// libvips calls its C functions to make palettes; naming the crate here is what links it.
+use quantizr as _;
+
+use error::take_error;
+use operation::call;
+
+pub use error::Error;
+pub use image::{Colours, Image, SIZE_FORCE, pixels};
+pub use operation::Value;
+
+/// The initialised library.
+#[derive(Clone, Copy, Debug)]
+pub struct Vips {
+    _started: (),
+}
+
+impl Vips {
+    /// Starts libvips: one thread a worker, no operation cache, and no loader but those of our formats.
+    pub fn start() -> Result<Vips, Error> {
+        static STARTED: OnceLock<Result<(), Error>> = OnceLock::new();
+        STARTED.get_or_init(Self::start_once).clone().map(|()| Vips { _started: () })
+    }
+
+    fn start_once() -> Result<(), Error> {
+        // SAFETY: called once, before any other function of libvips; the strings are static and end with NUL.
+        unsafe {
+            if ffi::vips_init(c"s3imageserver".as_ptr()) != 0 {
+                return Err(take_error());
+            }
+            ffi::vips_concurrency_set(1);
+            ffi::vips_cache_set_max(0);
+            ffi::vips_block_untrusted_set(1);
+            ffi::vips_operation_block_set(c"VipsForeignLoad".as_ptr(), 1);
+            for loader in [
+                c"VipsForeignLoadJpeg",
+                c"VipsForeignLoadPng",
+                c"VipsForeignLoadWebp",
+                c"VipsForeignLoadNsgif",
+                c"VipsForeignLoadHeif",
+            ] {
+                ffi::vips_operation_block_set(loader.as_ptr(), 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the header of an encoded picture; no pixel is decoded.
+    pub fn header(self, bytes: &[u8]) -> Result<Image<'_>, Error> {
+        let length = bytes.len() as ffi::size_t;
+        // SAFETY: pointer and length are those of `bytes`, which the image's lifetime keeps borrowed; the option
+        // string is static and the list is empty.
+        let raw = unsafe {
+            let end: *const c_char = ptr::null();
+            ffi::vips_image_new_from_buffer(bytes.as_ptr().cast(), length, c"".as_ptr(), end)
+        };
+        Image::owned(raw)
+    }
+
+    /// Makes a picture of encoded bytes: calls an operation whose input is `buffer` and whose output is `out`.
+    pub fn loaded<'b>(
+        self,
+        bytes: &'b [u8],
+        operation: &CStr,
+        arguments: &[(&CStr, Value<'_, 'b>)],
+    ) -> Result<Image<'b>, Error> {
+        let mut all = vec![(c"buffer", Value::Bytes(bytes))];
+        all.extend_from_slice(arguments);
+        call(operation, &all)?.image(c"out")
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    /// A 2×1 GIF: one red pixel, one blue.
+    pub const GIF: &[u8] = b"GIF89a\x02\0\x01\0\x80\0\0\xff\0\0\0\0\xff,\0\0\0\0\x02\0\x01\0\0\x02\x02D\n\0;";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::GIF;
+    use super::*;
+
+    fn gif<'b>() -> Image<'b> {
+        Vips::start().unwrap().loaded(GIF, c"gifload_buffer", &[]).unwrap()
+    }
+
+    #[test]
+    fn a_picture_goes_in_and_out() {
+        let vips = Vips::start().unwrap();
+        let header = vips.header(GIF).unwrap();
+        assert_eq!((header.width(), header.height(), header.frames_in_file()), (2, 1, 1));
+        let image = gif();
+        for (suffix, magic) in [
+            (".png", &b"\x89PNG"[..]),
+            (".jpg[Q=75]", b"\xff\xd8\xff"),
+            (".gif", b"GIF89a"),
+            (".webp", b"RIFF"),
+        ] {
+            let image = image.in_memory().unwrap();
+            assert!(image.encoded(suffix).unwrap().starts_with(magic), "{suffix}");
+        }
+        assert!(gif().encoded(".avif").unwrap()[4..].starts_with(b"ftypavif"));
+    }
+
+    #[test]
+    fn errors_are_values() {
+        let vips = Vips::start().unwrap();
+        for bytes in
+            [&b""[..], b"x", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", &GIF[..9]]
+        {
+            assert!(vips.header(bytes).is_err(), "{bytes:?}");
+        }
+        let image = gif();
+        assert!(image.window(1, 0, 2, 1).is_err());
+        assert!(image.encoded(".nonsense").is_err());
+        assert!(image.encoded("\0").is_err());
+        assert!(Image::animation(&[]).is_err());
+    }
+
+    #[test]
+    fn windows_flattening_and_frames_work_on_pixels() {
+        let image = gif().in_memory().unwrap();
+        assert!(!image.has_transparency() || image.flattened([1, 2, 3]).is_ok());
+        let left = image.window(0, 0, 1, 1).unwrap();
+        let right = image.window(1, 0, 1, 1).unwrap();
+        let both = Image::animation(&[left, right]).unwrap();
+        assert_eq!((both.width(), both.height(), both.frame_height()), (1, 2, 1));
+        assert_eq!(image.smart_window(1, 1).unwrap().width(), 1);
+    }
+}

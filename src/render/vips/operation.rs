@@ -1,0 +1,272 @@
+//! One way to call any operation of libvips: by its name, with named arguments.
+//!
+//! libvips' C functions take their optional arguments as varargs, which nobody checks. Here each argument is set
+//! as a property of the operation object after its name, its type and its range were compared with what libvips
+//! itself says of the property, so a misspelt or mistyped argument is an [`Error`] and never undefined behaviour.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use libvips::bindings as ffi;
+
+use super::error::{Error, take_error};
+use super::image::Image;
+
+/// GObject's fundamental types (`G_TYPE_MAKE_FUNDAMENTAL` of gtype.h): stable numbers, which C has as macros.
+const G_TYPE_BOOLEAN: ffi::GType = 5 << 2;
+const G_TYPE_INT: ffi::GType = 6 << 2;
+const G_TYPE_DOUBLE: ffi::GType = 15 << 2;
+const G_TYPE_STRING: ffi::GType = 16 << 2;
+
+/// An argument of an operation.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'v, 'b> {
+    /// A whole number, or one of the numbers of an enum or of flags.
+    Int(c_int),
+    /// A fraction.
+    Double(f64),
+    /// Yes or no.
+    Bool(bool),
+    /// Text; libvips copies it.
+    Text(&'v CStr),
+    /// A picture; libvips takes a reference of its own.
+    Image(&'v Image<'b>),
+    /// Several pictures.
+    Images(&'v [Image<'b>]),
+    /// Several fractions; libvips copies them.
+    Doubles(&'v [f64]),
+    /// An encoded picture, which is not copied: it must outlive what is made from it.
+    Bytes(&'b [u8]),
+}
+
+/// What an operation has made, which may read its arguments' bytes later on.
+#[derive(Debug)]
+pub struct Outputs<'b> {
+    operation: NonNull<ffi::VipsOperation>,
+    bytes: PhantomData<&'b [u8]>,
+}
+
+/// Calls an operation. Whatever it has made is in the outputs.
+pub fn call<'b>(name: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Outputs<'b>, Error> {
+    // SAFETY: the name ends with NUL; the result is a new reference or null.
+    let operation = NonNull::new(unsafe { ffi::vips_operation_new(name.as_ptr()) }).ok_or_else(take_error)?;
+    // From here on dropping it gives the reference back.
+    let mut outputs = Outputs { operation, bytes: PhantomData };
+    for (name, value) in arguments {
+        outputs.set(name, value)?;
+    }
+    let mut operation = outputs.operation.as_ptr();
+    // SAFETY: a live operation that is not built yet. libvips may put an equal one from its cache in its place; the
+    // reference that we hold moves along.
+    let status = unsafe { ffi::vips_cache_operation_buildp(&mut operation) };
+    if let Some(built) = NonNull::new(operation) {
+        outputs.operation = built;
+    }
+    if status == 0 { Ok(outputs) } else { Err(take_error()) }
+}
+
+impl<'b> Outputs<'b> {
+    /// The picture of this name.
+    pub fn image(&self, name: &CStr) -> Result<Image<'b>, Error> {
+        // SAFETY: asks for a number.
+        let kind = unsafe { ffi::vips_image_get_type() };
+        let found = self.get(name, kind, |value| {
+            // SAFETY: a property of an image's type holds a live image or null; the result is a reference of its own.
+            unsafe { ffi::g_value_dup_object(value) }
+        })?;
+        Image::owned(found.cast())
+    }
+
+    /// The whole number of this name.
+    pub fn int(&self, name: &CStr) -> Result<c_int, Error> {
+        // SAFETY: the property is an int.
+        self.get(name, G_TYPE_INT, |value| unsafe { ffi::g_value_get_int(value) })
+    }
+
+    fn object(&self) -> *mut ffi::VipsObject {
+        self.operation.as_ptr().cast()
+    }
+
+    /// What libvips knows of an argument. It lives as long as the operation's class, which is for ever.
+    fn property(&self, name: &CStr) -> Result<*mut ffi::GParamSpec, Error> {
+        let mut property = ptr::null_mut();
+        let (mut class, mut instance) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: a live object, a name that ends with NUL, out parameters that are valid to write to.
+        let status = unsafe {
+            ffi::vips_object_get_argument(
+                self.object(),
+                name.as_ptr(),
+                &mut property,
+                &mut class,
+                &mut instance,
+            )
+        };
+        if status == 0 && !property.is_null() { Ok(property) } else { Err(take_error()) }
+    }
+
+    fn set(&self, name: &CStr, value: &Value) -> Result<(), Error> {
+        // SAFETY: each kind of value is written with the setter of the type that it was initialised with. Text, boxed
+        // values and objects are copied or referenced by the setter; what was made for it is released right after.
+        unsafe {
+            match *value {
+                Value::Int(number) => self.put(name, G_TYPE_INT, |value| ffi::g_value_set_int(value, number)),
+                Value::Double(number) => {
+                    self.put(name, G_TYPE_DOUBLE, |value| ffi::g_value_set_double(value, number))
+                }
+                Value::Bool(yes) => {
+                    self.put(name, G_TYPE_BOOLEAN, |value| ffi::g_value_set_boolean(value, c_int::from(yes)))
+                }
+                Value::Text(text) => {
+                    self.put(name, G_TYPE_STRING, |value| ffi::g_value_set_string(value, text.as_ptr()))
+                }
+                Value::Image(image) => self.put(name, ffi::vips_image_get_type(), |value| {
+                    ffi::g_value_set_object(value, image.raw().cast());
+                }),
+                Value::Images(images) => {
+                    let mut raw: Vec<*mut ffi::VipsImage> = images.iter().map(Image::raw).collect();
+                    let count = c_int::try_from(raw.len()).unwrap_or(c_int::MAX);
+                    let array = ffi::vips_array_image_new(raw.as_mut_ptr(), count);
+                    self.put_boxed(name, ffi::vips_array_image_get_type(), array.cast())
+                }
+                Value::Doubles(numbers) => {
+                    let count = c_int::try_from(numbers.len()).unwrap_or(c_int::MAX);
+                    let array = ffi::vips_array_double_new(numbers.as_ptr(), count);
+                    self.put_boxed(name, ffi::vips_array_double_get_type(), array.cast())
+                }
+                Value::Bytes(bytes) => {
+                    let blob = ffi::vips_blob_new(None, bytes.as_ptr().cast(), bytes.len() as ffi::size_t);
+                    self.put_boxed(name, ffi::vips_blob_get_type(), blob.cast())
+                }
+            }
+        }
+    }
+
+    /// Sets a boxed value of a type that libvips counts references of, and gives ours back.
+    ///
+    /// # Safety
+    /// `area` is a live value of that type, or null, and ours.
+    unsafe fn put_boxed(&self, name: &CStr, kind: ffi::GType, area: *mut ffi::VipsArea) -> Result<(), Error> {
+        if area.is_null() {
+            return Err(take_error());
+        }
+        // SAFETY: as the caller says; the value takes a reference of its own.
+        unsafe {
+            let outcome =
+                self.put(name, kind, |value| ffi::g_value_set_boxed(value, area.cast_const().cast()));
+            ffi::vips_area_unref(area);
+            outcome
+        }
+    }
+
+    fn put(&self, name: &CStr, kind: ffi::GType, fill: impl FnOnce(*mut ffi::GValue)) -> Result<(), Error> {
+        let property = self.property(name)?;
+        // SAFETY: a live property; both types are valid.
+        let (wanted_kind, fits) = unsafe {
+            let wanted = (*property).value_type;
+            (wanted, ffi::g_value_type_transformable(kind, wanted) != 0)
+        };
+        if !fits {
+            return Err(Error(format!("{name:?} is of another type")));
+        }
+        let (mut given, mut wanted) = (unset(), unset());
+        // SAFETY: both values are initialised before they are used and unset after. The transformation is one that
+        // GObject has. Validation changes what is out of range, and says so.
+        let fits = unsafe {
+            ffi::g_value_init(&mut given, kind);
+            fill(&mut given);
+            ffi::g_value_init(&mut wanted, wanted_kind);
+            let fits = ffi::g_value_transform(&given, &mut wanted) != 0
+                && ffi::g_param_value_validate(property, &mut wanted) == 0;
+            if fits {
+                ffi::g_object_set_property(self.operation.as_ptr().cast(), name.as_ptr(), &wanted);
+            }
+            ffi::g_value_unset(&mut wanted);
+            ffi::g_value_unset(&mut given);
+            fits
+        };
+        if fits { Ok(()) } else { Err(Error(format!("{name:?} is out of range"))) }
+    }
+
+    fn get<T>(
+        &self,
+        name: &CStr,
+        kind: ffi::GType,
+        read: impl FnOnce(*const ffi::GValue) -> T,
+    ) -> Result<T, Error> {
+        let property = self.property(name)?;
+        // SAFETY: a live property.
+        if unsafe { (*property).value_type } != kind {
+            return Err(Error(format!("{name:?} is of another type")));
+        }
+        let mut value = unset();
+        // SAFETY: the value is initialised with the property's own type, read and unset.
+        unsafe {
+            ffi::g_value_init(&mut value, kind);
+            ffi::g_object_get_property(self.operation.as_ptr().cast(), name.as_ptr(), &mut value);
+            let found = read(&value);
+            ffi::g_value_unset(&mut value);
+            Ok(found)
+        }
+    }
+}
+
+impl Drop for Outputs<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the outputs that nobody took and the one reference that this value owns.
+        unsafe {
+            ffi::vips_object_unref_outputs(self.object());
+            ffi::g_object_unref(self.operation.as_ptr().cast::<c_void>());
+        }
+    }
+}
+
+/// `G_VALUE_INIT`.
+fn unset() -> ffi::GValue {
+    // SAFETY: a GValue is plain data, and all zero is how C initialises it.
+    unsafe { std::mem::zeroed() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Vips;
+    use super::super::testing::GIF;
+    use super::*;
+
+    #[test]
+    fn names_types_and_ranges_are_checked() {
+        let vips = Vips::start().unwrap();
+        let image = vips.header(GIF).unwrap();
+        let copy = |arguments: &[(&CStr, Value)]| {
+            let mut all = vec![(c"in", Value::Image(&image))];
+            all.extend_from_slice(arguments);
+            call(c"copy", &all).map(|outputs| outputs.image(c"out").unwrap().width()).map_err(|error| error.0)
+        };
+        assert_eq!(copy(&[]), Ok(2));
+        assert_eq!(copy(&[(c"width", Value::Int(2))]), Ok(2));
+        for wrong in [
+            (c"nonsense", Value::Int(1)),
+            (c"width", Value::Text(c"two")),
+            (c"width", Value::Image(&image)),
+            (c"width", Value::Int(-1)),
+            (c"width", Value::Bytes(b"x")),
+            (c"in", Value::Doubles(&[1.0])),
+            (c"in", Value::Images(&[])),
+        ] {
+            assert!(copy(&[wrong]).is_err(), "{wrong:?}");
+        }
+        assert!(call(c"no such operation", &[]).is_err());
+        assert!(call(c"copy", &[]).is_err(), "a required argument is missing");
+    }
+
+    #[test]
+    fn outputs_have_names_and_types_too() {
+        let vips = Vips::start().unwrap();
+        let image = vips.header(GIF).unwrap();
+        let outputs = call(c"copy", &[(c"in", Value::Image(&image))]).unwrap();
+        assert!(outputs.image(c"nonsense").is_err());
+        assert!(outputs.int(c"out").is_err());
+        assert_eq!(outputs.image(c"out").unwrap().width(), 2);
+        assert_eq!(outputs.image(c"out").unwrap().height(), 1, "taking one leaves it there");
+    }
+}
