@@ -7,28 +7,8 @@ use std::path::Path;
 use crate::vips::{Image, cpu};
 use crate::{Fallible, median, ssim};
 
-/// The first is what libvips does when nothing is said.
-const SETTINGS: [&str; 16] = [
-    "effort=7",
-    "effort=1",
-    "effort=2",
-    "effort=3",
-    "effort=4",
-    "effort=5",
-    "effort=3,dither=0",
-    "effort=3,dither=0.5",
-    "effort=3,reuse",
-    "effort=3,interframe_maxerror=4",
-    "effort=3,interframe_maxerror=8",
-    "effort=3,interpalette_maxerror=8",
-    "effort=3,interpalette_maxerror=40",
-    "effort=1,interpalette_maxerror=40",
-    "effort=1,dither=0.5",
-    "effort=1,reuse",
-];
-
 /// The table.
-pub fn run(rounds: usize, width: u32, pictures: &[&str]) -> Fallible<String> {
+pub fn run(rounds: usize, width: u32, settings: &[&str], pictures: &[&str]) -> Fallible<String> {
     let mut table = String::from(
         "| picture | setting | bytes | × | CPU ms, all of it | × | CPU ms, encoding | SSIM | PSNR dB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
@@ -38,7 +18,7 @@ pub fn run(rounds: usize, width: u32, pictures: &[&str]) -> Fallible<String> {
         let reference = Image::thumbnail(&bytes, width, true)?;
         let pixels = reference.opaque()?.rgb()?;
         let mut first = None;
-        for setting in SETTINGS {
+        for setting in settings {
             let suffix = format!(".gif[{setting},keep=none]");
             let (mut whole, mut encoding) = (Vec::new(), Vec::new());
             let mut encoded = Vec::new();

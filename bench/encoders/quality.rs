@@ -5,10 +5,6 @@ use std::fmt::Write;
 use crate::Fallible;
 use crate::cases::{Case, load};
 
-/// Each format with the settings that the server uses; see src/render/pipeline/encode.rs.
-const JPEG: &str = "optimize_coding";
-const OTHERS: [(&str, &str); 2] = [("webp", "effort=4"), ("avif", "effort=2")];
-
 /// Mean SSIM and total bytes over all cases, for each quality from 0 (never used) to 100.
 struct Curve(Vec<(f64, f64)>);
 
@@ -38,17 +34,17 @@ impl Curve {
 }
 
 /// The table.
-pub fn run(pictures: &[&str]) -> Fallible<String> {
+pub fn run(jpeg: &str, others: [(&str, &str); 2], pictures: &[&str]) -> Fallible<String> {
     let cases = load(pictures)?;
     let every: Vec<u32> = (1..=100).collect();
     let mut asked: Vec<u32> = (5..=95).step_by(5).collect();
     asked.extend([1, 98, 100]);
     asked.sort_unstable();
-    let jpeg = Curve::of("jpg", JPEG, &cases, &asked)?;
+    let jpeg = Curve::of("jpg", jpeg, &cases, &asked)?;
     let mut table = String::from("| q | JPEG SSIM | KB |");
     let mut rule = String::from("\n| --- | --- | --- |");
     let mut curves = Vec::new();
-    for (format, setting) in OTHERS {
+    for (format, setting) in others {
         write!(table, " {format} Q | SSIM | difference | KB | × JPEG | {format} SSIM at q itself |")?;
         rule.push_str(" --- | --- | --- | --- | --- | --- |");
         curves.push(Curve::of(format, setting, &cases, &every)?);

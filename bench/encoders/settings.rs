@@ -8,81 +8,6 @@ use crate::cases::{Case, Outcome, load};
 /// What is compared at: the server's own default.
 const QUALITY: u32 = 75;
 
-/// The settings of each format as libvips writes them; the first is what the others are compared with.
-fn candidates(format: &str) -> Fallible<Vec<&'static str>> {
-    Ok(match format {
-        "jpg" => vec![
-            "",
-            "optimize_coding",
-            "interlace",
-            "interlace,subsample_mode=off",
-            "optimize_coding,subsample_mode=off",
-        ],
-        "webp" => vec![
-            "effort=4",
-            "effort=0",
-            "effort=1",
-            "effort=2",
-            "effort=3",
-            "effort=5",
-            "effort=6",
-            "effort=4,smart_subsample",
-            "effort=4,preset=photo",
-            "effort=2,preset=photo",
-            "effort=4,smart_deblock",
-            "effort=4,alpha_q=75",
-        ],
-        "avif" => vec![
-            "effort=2",
-            "effort=0",
-            "effort=1",
-            "effort=3",
-            "effort=4",
-            "effort=5",
-            "effort=6",
-            "effort=2,subsample_mode=off",
-            "effort=2,bitdepth=10",
-        ],
-        "png" => vec![
-            "compression=6",
-            "compression=1",
-            "compression=2",
-            "compression=3",
-            "compression=4",
-            "compression=5",
-            "compression=7",
-            "compression=8",
-            "compression=9",
-            "compression=1,filter=none",
-            "compression=6,filter=none",
-            "compression=1,filter=sub",
-            "compression=6,filter=sub",
-            "compression=1,filter=up",
-            "compression=3,filter=up",
-            "compression=6,filter=up",
-            "compression=1,filter=paeth",
-            "compression=3,filter=paeth",
-            "compression=6,filter=paeth",
-            "compression=1,filter=all",
-            "compression=3,filter=all",
-            "compression=6,filter=all",
-            "compression=9,filter=all",
-        ],
-        "gif" => vec![
-            "effort=7",
-            "effort=1",
-            "effort=2",
-            "effort=3",
-            "effort=4",
-            "effort=5",
-            "effort=10",
-            "effort=3,dither=0",
-            "effort=3,dither=0.5",
-        ],
-        _ => return Err(format!("{format} has no settings here").into()),
-    })
-}
-
 fn suffix(format: &str, quality: u32, setting: &str) -> String {
     let quality = if matches!(format, "png" | "gif") { String::new() } else { format!("Q={quality},") };
     let setting = if setting.is_empty() { String::new() } else { format!("{setting},") };
@@ -90,14 +15,14 @@ fn suffix(format: &str, quality: u32, setting: &str) -> String {
 }
 
 /// The table.
-pub fn run(format: &str, rounds: usize, pictures: &[&str]) -> Fallible<String> {
+pub fn run(format: &str, rounds: usize, settings: &[&str], pictures: &[&str]) -> Fallible<String> {
     let cases = load(pictures)?;
     let lossy = !matches!(format, "png" | "gif");
     let mut table = String::from(
         "| setting | KB | × | CPU ms | × | SSIM | PSNR dB | × bytes at the first row's SSIM |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut first: Option<Vec<Outcome>> = None;
-    for setting in candidates(format)? {
+    for setting in settings {
         let outcomes = cases
             .iter()
             .map(|case| case.encode(&suffix(format, QUALITY, setting), rounds))
@@ -110,7 +35,7 @@ pub fn run(format: &str, rounds: usize, pictures: &[&str]) -> Fallible<String> {
         writeln!(
             table,
             "| `{}` | {:.1} | {:.2} | {:.1} | {:.2} | {:.4} | {:.2} | {} |",
-            if setting.is_empty() { "(none)" } else { setting },
+            if setting.is_empty() { "nothing" } else { setting },
             bytes / 1000.0,
             bytes / sum(|o| o.bytes as f64, reference),
             cpu,
