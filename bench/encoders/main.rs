@@ -12,7 +12,13 @@
 //! first one is what the others are compared with. The result is a Markdown table on standard output.
 
 mod cases;
+// Both stand alone: what is compared are the qualities that the server itself asks for.
+#[allow(dead_code)]
+#[path = "../../src/format.rs"]
+mod format;
 mod gif;
+#[path = "../../src/render/pipeline/quality.rs"]
+mod mapping;
 mod quality;
 mod settings;
 mod ssim;

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use crate::Fallible;
 use crate::cases::{Case, load};
+use crate::format::Format;
+use crate::mapping::encoder_quality;
 
 /// Mean SSIM and total bytes over all cases, for each quality from 0 (never used) to 100.
 struct Curve(Vec<(f64, f64)>);
@@ -45,24 +47,25 @@ pub fn run(jpeg: &str, others: [(&str, &str); 2], pictures: &[&str]) -> Fallible
     let mut rule = String::from("\n| --- | --- | --- |");
     let mut curves = Vec::new();
     for (format, setting) in others {
-        write!(table, " {format} Q | SSIM | difference | KB | × JPEG | {format} SSIM at q itself |")?;
+        write!(table, " {format} nearest | ours | SSIM | difference | KB | × JPEG |")?;
         rule.push_str(" --- | --- | --- | --- | --- | --- |");
-        curves.push(Curve::of(format, setting, &cases, &every)?);
+        let known = Format::parse(format).ok_or("no such format")?;
+        curves.push((known, Curve::of(format, setting, &cases, &every)?));
     }
     writeln!(table, "{rule}")?;
     for quality in asked {
         let (ssim, bytes) = jpeg.0[quality as usize];
         write!(table, "| {quality} | {ssim:.4} | {:.1} |", bytes / 1000.0)?;
-        for curve in &curves {
-            let chosen = if quality == 100 { 100 } else { curve.nearest(ssim) };
-            let (other, size) = curve.0[chosen];
+        for (format, curve) in &curves {
+            let ours = usize::from(encoder_quality(*format, u8::try_from(quality)?));
+            let (other, size) = curve.0[ours];
             write!(
                 table,
-                " {chosen} | {other:.4} | {:+.4} | {:.1} | {:.2} | {:.4} |",
+                " {} | {ours} | {other:.4} | {:+.4} | {:.1} | {:.2} |",
+                curve.nearest(ssim),
                 other - ssim,
                 size / 1000.0,
                 size / bytes,
-                curve.0[quality as usize].0
             )?;
         }
         table.push('\n');

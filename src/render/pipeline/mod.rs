@@ -5,6 +5,9 @@ mod crop;
 mod encode;
 mod geometry;
 mod load;
+mod original;
+mod palette;
+mod quality;
 
 pub use bounds::Bounds;
 
@@ -58,6 +61,11 @@ pub fn render(
         Wanted { width: plan.width, height: plan.height, all_frames, fail_on, colours: header.colours() };
     let bytes = steps(vips, original, &wanted, plan.crop, options, format)
         .map_err(|error| unmade(source, format, error))?;
+    // As many pixels as in the original, and every one where it was.
+    let is_whole = plan.crop.is_none() && (plan.width, plan.height) == (width, height);
+    if format == source && is_whole && frames == header.frames_in_file() {
+        return Ok((original::or_smaller(bytes, format, original), format));
+    }
     Ok((bytes, format))
 }
 
@@ -77,7 +85,7 @@ fn steps(
     if image.has_transparency() && !format.keeps_transparency() {
         image = image.flattened(options.background)?;
     }
-    image.encoded(&encode::suffix(format, options.quality))
+    encode::encoded(&image, format, options.quality)
 }
 
 fn upright_size(header: &Image, all_frames: bool) -> (u32, u32) {
