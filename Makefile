@@ -36,6 +36,7 @@ bench: build ## measure against nginx; writes bench/results (installs wrk, nginx
 	bench/run.sh
 	bench/edge.sh
 	bench/cache.sh
+	bench/render.sh
 
 native: cargo ## install Debian's packages and build the C libraries (once; 3 to 5 minutes on 2 cores)
 	@native/build.sh

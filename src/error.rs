@@ -21,6 +21,8 @@ pub enum Code {
     UnsupportedFormat,
     /// The bytes start like a picture but can't be decoded whole.
     CorruptImage,
+    /// The original has no frame of the number that `page` asks for.
+    PageMissing,
     /// The original has more bytes or more pixels than the limits allow.
     TooLarge,
     /// The origin could not be reached, or its connection died.
@@ -44,7 +46,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Code; 17] = [
+    const ALL: [Code; 18] = [
         Code::NotFound,
         Code::NotShown,
         Code::InvalidKey,
@@ -52,6 +54,7 @@ impl Code {
         Code::FormatNotAllowed,
         Code::UnsupportedFormat,
         Code::CorruptImage,
+        Code::PageMissing,
         Code::TooLarge,
         Code::OriginUnreachable,
         Code::OriginError,
@@ -100,6 +103,7 @@ impl Code {
             Code::FormatNotAllowed => "format_not_allowed",
             Code::UnsupportedFormat => "unsupported_format",
             Code::CorruptImage => "corrupt_image",
+            Code::PageMissing => "page_missing",
             Code::TooLarge => "too_large",
             Code::OriginUnreachable => "origin_unreachable",
             Code::OriginError => "origin_error",
@@ -121,7 +125,7 @@ impl Code {
     /// The status under `"error_status": "precise"`.
     pub const fn precise_status(self) -> u16 {
         match self {
-            Code::NotFound | Code::NotShown | Code::InvalidKey => 404,
+            Code::NotFound | Code::NotShown | Code::InvalidKey | Code::PageMissing => 404,
             Code::TokenRefused => 403,
             Code::TooLarge => 413,
             Code::FormatNotAllowed | Code::UnsupportedFormat | Code::CorruptImage => 415,

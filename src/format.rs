@@ -84,6 +84,21 @@ impl Format {
     pub const fn has_quality(self) -> bool {
         matches!(self, Format::Jpeg | Format::Webp | Format::Avif)
     }
+
+    /// Whether each pixel can be what it was. GIF has no more than 256 colours.
+    pub const fn can_be_lossless(self) -> bool {
+        !matches!(self, Format::Jpeg | Format::Gif)
+    }
+
+    /// Whether it can be lossless and need not be.
+    pub const fn has_lossless_mode(self) -> bool {
+        matches!(self, Format::Webp | Format::Avif)
+    }
+
+    /// Whether we write colour profiles and copyright fields in this format.
+    pub const fn keeps_metadata(self) -> bool {
+        !matches!(self, Format::Gif)
+    }
 }
 
 /// The `ftyp` box (ISO/IEC 14496-12 §4.3): an AVIF names `avif` or `avis` as its major or a compatible brand.

@@ -97,5 +97,10 @@ impl ErrorImages {
 /// What the renderer is asked with.
 fn target(route: &str, options: &Options) -> String {
     let path = crate::key::to_path("-", route);
-    format!("{}{}?{}", wire::ERROR_IMAGE_PATH, path.trim_start_matches("/-/"), options.canonical())
+    format!(
+        "{}{}?{}",
+        wire::ERROR_IMAGE_PATH,
+        path.trim_start_matches("/-/"),
+        options.of_error_image().canonical()
+    )
 }

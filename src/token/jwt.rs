@@ -28,7 +28,9 @@ impl Bounds {
             Size::Original => (None, None),
             Size::Width(width) => (Some(width), None),
             Size::Height(height) => (None, Some(height)),
-            Size::Fit(width, height) | Size::Fill(width, height, _) => (Some(width), Some(height)),
+            Size::Fit(width, height) | Size::Pad(width, height, _) | Size::Fill(width, height, _) => {
+                (Some(width), Some(height))
+            }
         };
         let is_within = |most: Option<u32>, side: Option<u32>| match most {
             None => true,
@@ -356,6 +358,8 @@ mod tests {
             (fill(300, 200), true),
             (Size::Fit(300, 200), true),
             (Size::Fit(1, 1), true),
+            (Size::Pad(300, 200, Gravity::CENTRE), true),
+            (Size::Pad(300, 201, Gravity::CENTRE), false),
             (fill(301, 200), false),
             (fill(300, 201), false),
             (Size::Fit(301, 1), false),

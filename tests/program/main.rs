@@ -2,19 +2,23 @@
 //! own and talks to it as a client does. The origins are servers in this process.
 
 mod admin;
+mod animations;
 mod answers;
 mod bounds;
 mod cache;
 mod cache_command;
 mod certificates;
 mod coalescing;
+mod colours;
 mod config;
 mod confine;
 mod crashes;
 mod directory;
 mod edge;
+mod effects;
 mod faults;
 mod freshness;
+mod golden;
 mod handlers;
 mod hostile;
 mod https;

@@ -1,5 +1,6 @@
 //! Cuts the window of the result out of the resized picture.
 
+use super::animation;
 use super::geometry::Crop;
 use crate::render::vips::{Error, Image};
 
@@ -7,22 +8,33 @@ use crate::render::vips::{Error, Image};
 pub fn picture<'b>(image: &Image<'b>, crop: &Crop) -> Result<Image<'b>, Error> {
     match crop.corner(image.width(), image.height()) {
         Some((left, top)) => image.window(left, top, crop.width, crop.height),
-        // The search reads the picture more than once.
-        None => image.in_memory()?.smart_window(crop.width, crop.height),
+        None => {
+            // The search reads the picture more than once.
+            let image = image.in_memory()?;
+            let (left, top) = attended(&image, crop)?;
+            image.window(left, top, crop.width, crop.height)
+        }
     }
 }
 
-/// Cuts the same window out of each frame.
+/// Cuts the same window out of each frame. What draws attention in the first one decides: a window that moved with it
+/// would shake.
 pub fn frames<'b>(image: &Image<'b>, crop: &Crop) -> Result<Image<'b>, Error> {
     let image = image.in_memory()?;
     let height = image.frame_height().max(1);
-    // What attention finds in one frame need not stand still in the next, so a moving picture is cut at its centre.
-    let (left, top) = crop.corner(image.width(), height).unwrap_or((
-        (image.width() - crop.width.min(image.width())) / 2,
-        (height - crop.height.min(height)) / 2,
-    ));
-    let frames = (0..image.height() / height)
-        .map(|frame| image.window(left, frame * height + top, crop.width, crop.height))
-        .collect::<Result<Vec<_>, _>>()?;
-    Image::animation(&frames)
+    let corner = match crop.corner(image.width(), height) {
+        Some(corner) => corner,
+        None => attended(&image.window(0, 0, image.width(), height)?, crop)?,
+    };
+    let frames: Result<Vec<_>, _> =
+        animation::windows(&image, height, corner, (crop.width, crop.height)).collect();
+    Image::animation(&frames?)
+}
+
+/// The left upper corner of the window around the point that draws the most attention.
+fn attended(image: &Image, crop: &Crop) -> Result<(u32, u32), Error> {
+    let (x, y) = image.attention(crop.width, crop.height)?;
+    let corner =
+        |at: u32, window: u32, whole: u32| at.saturating_sub(window / 2).min(whole.saturating_sub(window));
+    Ok((corner(x, crop.width, image.width()), corner(y, crop.height, image.height())))
 }

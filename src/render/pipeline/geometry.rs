@@ -40,7 +40,7 @@ impl Crop {
 }
 
 /// Ten-thousandths of a length, rounded down as libvips does for its centre crop.
-fn part(length: u32, ten_thousandths: u16) -> u32 {
+pub fn part(length: u32, ten_thousandths: u16) -> u32 {
     u32::try_from(u64::from(length) * u64::from(ten_thousandths) / 10_000).unwrap_or(length)
 }
 
@@ -63,7 +63,7 @@ pub fn plan(size: Size, enlarge: bool, width: u32, height: u32) -> Plan {
             let scale = bounded(f64::from(box_height) / source_height);
             whole(scaled(source_width, scale), scaled(source_height, scale))
         }
-        Size::Fit(box_width, box_height) => {
+        Size::Fit(box_width, box_height) | Size::Pad(box_width, box_height, _) => {
             let scale = (f64::from(box_width) / source_width).min(f64::from(box_height) / source_height);
             let scale = bounded(scale);
             whole(scaled(source_width, scale), scaled(source_height, scale))
@@ -124,6 +124,8 @@ mod tests {
         assert_eq!(result(Size::Fit(300, 200), false, 1000, 1), (300, 1));
         assert_eq!(result(Size::Fit(300, 200), false, 30, 20), (30, 20));
         assert_eq!(result(Size::Fit(300, 200), true, 30, 40), (150, 200));
+        // What is padded is fitted before.
+        assert_eq!(result(Size::Pad(300, 200, CENTRE), false, 1600, 1200), (267, 200));
     }
 
     #[test]

@@ -1,59 +1,144 @@
-//! Decodes an original, shrunk as far as its decoder can, and resizes it.
+//! Opens an original so that its decoder does as much of the shrinking as it can do well.
 
 use std::ffi::CStr;
 
+use super::resize;
+use super::{colour, profile};
 use crate::config::FailOn;
-use crate::render::vips::{Colours, Error, Image, SIZE_FORCE, Value, Vips, pixels};
+use crate::format::Format;
+use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
-/// How to load and resize in one go.
+/// What to load, and how large it is to become.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
+    /// The format of the original.
+    pub source: Format,
     /// Width of the upright result.
     pub width: u32,
     /// Height of the upright result; of one frame, when there are several.
     pub height: u32,
-    /// Load every frame, below each other, and not only the first.
-    pub all_frames: bool,
+    /// The first frame to load.
+    pub first: u32,
+    /// How many to load, below each other. Several are an animation and one is a picture.
+    pub frames: u32,
     /// How broken the bytes may be.
     pub fail_on: FailOn,
-    /// Convert from the embedded profile to sRGB.
-    pub colours: Colours,
+    /// Leave the colours as the embedded profile has them.
+    pub keep_profile: bool,
 }
 
-/// An encoded picture, shrunk as far as its decoder can, upright, in sRGB or gray, and resized to exactly this size
-/// when its pixels are asked for.
-pub fn resized<'b>(vips: Vips, bytes: &'b [u8], wanted: &Wanted) -> Result<Image<'b>, Error> {
-    let mut arguments = vec![
-        (c"width", pixels(wanted.width)),
-        (c"height", pixels(wanted.height)),
-        (c"size", SIZE_FORCE),
-        (c"option-string", Value::Text(load_options(wanted))),
-        // A stack of frames can't be turned as one picture.
-        (c"no-rotate", Value::Bool(wanted.all_frames)),
-    ];
-    let import = match wanted.colours {
-        Colours::Untagged => None,
-        Colours::Profile => Some(c"srgb"),
-        Colours::CmykProfile => Some(c"cmyk"),
+/// An encoded picture, upright, in sRGB or gray, and resized to exactly this size when its pixels are asked for.
+pub fn resized<'b>(
+    vips: Vips,
+    bytes: &'b [u8],
+    header: &Image<'b>,
+    wanted: &Wanted,
+) -> Result<Image<'b>, Error> {
+    // A stack of frames can't be turned as one picture, and no animation says that it is to be.
+    let orientation = if wanted.frames == 1 { header.orientation() } else { 1 };
+    let lies = header.lies_on_its_side() && wanted.frames == 1;
+    let (width, height) = if lies { (wanted.height, wanted.width) } else { (wanted.width, wanted.height) };
+    let image = opened(vips, bytes, header, wanted, (width, height))?;
+    let image = colour::prepared(image)?;
+    let image = match wanted.frames {
+        1 => resize::exactly(image, width, height)?,
+        frames => resize::each_frame(image, frames, width, height)?,
     };
-    if let Some(import) = import {
-        arguments.push((c"import-profile", Value::Text(import)));
-        arguments.push((c"export-profile", Value::Text(c"srgb")));
+    let image = if wanted.keep_profile { colour::kept(image)? } else { colour::finished(image)? };
+    match orientation {
+        1 => Ok(image),
+        // Turned after the shrink: it takes the whole picture in memory.
+        _ => image.in_memory()?.made(c"autorot", &[]),
     }
-    vips.loaded(bytes, c"thumbnail_buffer", &arguments)
 }
 
-/// The loader's options as libvips writes them behind a file name. `vips_thumbnail_buffer` of 8.16 has a
-/// `fail_on` of its own and does not hand it to the loader, so it goes this way.
-fn load_options(wanted: &Wanted) -> &'static CStr {
-    match (wanted.all_frames, wanted.fail_on) {
-        (false, FailOn::None) => c"[fail_on=none]",
-        (false, FailOn::Truncated) => c"[fail_on=truncated]",
-        (false, FailOn::Error) => c"[fail_on=error]",
-        (false, FailOn::Warning) => c"[fail_on=warning]",
-        (true, FailOn::None) => c"[n=-1,fail_on=none]",
-        (true, FailOn::Truncated) => c"[n=-1,fail_on=truncated]",
-        (true, FailOn::Error) => c"[n=-1,fail_on=error]",
-        (true, FailOn::Warning) => c"[n=-1,fail_on=warning]",
+/// The picture as its loader gives it: at least as large as this, as it lies in the file.
+fn opened<'b>(
+    vips: Vips,
+    bytes: &'b [u8],
+    header: &Image<'b>,
+    wanted: &Wanted,
+    (width, height): (u32, u32),
+) -> Result<Image<'b>, Error> {
+    let mut arguments = vec![(c"access", SEQUENTIAL), (c"fail_on", fail_on(wanted.fail_on))];
+    let (from_width, from_height) = (header.width(), header.frame_height());
+    let shrink_x = f64::from(from_width) / f64::from(width.max(1));
+    let shrink_y = f64::from(from_height) / f64::from(height.max(1));
+    match wanted.source {
+        Format::Jpeg => {
+            arguments.push((c"shrink", pixels(jpeg_shrink((from_width, from_height), (width, height)))));
+        }
+        // libwebp scales by any factor, with the mean of what falls together.
+        Format::Webp if shrink_x.min(shrink_y) > 1.0 => {
+            arguments.push((c"scale", Value::Double(1.0 / shrink_x.min(shrink_y))));
+        }
+        _ => {}
+    }
+    let has_frames = matches!(wanted.source, Format::Gif | Format::Webp | Format::Avif);
+    // Of an AVIF that holds several pictures, libvips shows the primary one unless it is asked for another.
+    if has_frames && (wanted.first, wanted.frames) != (0, 1) {
+        arguments.push((c"page", pixels(wanted.first)));
+        arguments.push((c"n", pixels(wanted.frames)));
+    }
+    let mut image = vips.loaded(bytes, loader(wanted.source), &arguments)?;
+    if wanted.first > 0 {
+        // The loaders tell the times of all frames of the file, and savers take them from the first one on.
+        image = image.without_delays(wanted.first)?;
+    }
+    match profile::of_png(bytes).filter(|_| wanted.source == Format::Png) {
+        Some(profile) => image.with_profile(&profile),
+        None => Ok(image),
+    }
+}
+
+/// The largest part of 1 that libjpeg can decode at which leaves at least this size. Its scaled inverse DCT is as good
+/// a shrink as any, so nothing has to be left over for a better one.
+fn jpeg_shrink(from: (u32, u32), to: (u32, u32)) -> u32 {
+    // libvips rounds the sides down.
+    let is_enough = |shrink: &u32| from.0 / shrink >= to.0 && from.1 / shrink >= to.1;
+    [8, 4, 2].into_iter().find(is_enough).unwrap_or(1)
+}
+
+/// Named, and not found by libvips: what the bytes are has been decided.
+const fn loader(format: Format) -> &'static CStr {
+    match format {
+        Format::Jpeg => c"jpegload_buffer",
+        Format::Png => c"pngload_buffer",
+        Format::Webp => c"webpload_buffer",
+        Format::Avif => c"heifload_buffer",
+        Format::Gif => c"gifload_buffer",
+    }
+}
+
+/// `VipsFailOn`, whose numbers go from lenient to strict.
+const fn fail_on(fail_on: FailOn) -> Value<'static, 'static> {
+    Value::Int(match fail_on {
+        FailOn::None => 0,
+        FailOn::Truncated => 1,
+        FailOn::Error => 2,
+        FailOn::Warning => 3,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jpeg_is_shrunk_as_far_as_the_result_allows_and_no_further() {
+        for (from, to, shrink) in [
+            ((1664, 1248), (300, 225), 4),
+            ((1664, 1248), (1200, 900), 1),
+            ((4000, 3000), (1200, 900), 2),
+            ((1600, 1200), (200, 150), 8),
+            ((1600, 1200), (201, 150), 4),
+            ((997, 613), (125, 77), 4),
+            ((997, 613), (124, 76), 8),
+            ((100, 1), (1, 1), 1),
+            ((100, 100), (200, 200), 1),
+            ((0, 0), (1, 1), 1),
+        ] {
+            assert_eq!(jpeg_shrink(from, to), shrink, "{from:?} to {to:?}");
+        }
     }
 }

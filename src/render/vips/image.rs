@@ -16,19 +16,23 @@ pub struct Image<'b> {
     bytes: PhantomData<&'b [u8]>,
 }
 
-/// What the colours of a picture have to go through.
+/// How the numbers of a picture's pixels are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colours {
-    /// No profile: libvips' own conversion to sRGB or gray.
-    Untagged,
-    /// An embedded RGB or gray profile.
-    Profile,
-    /// An embedded CMYK profile.
-    CmykProfile,
+pub enum Space {
+    /// sRGB in bytes.
+    Srgb,
+    /// Brightness in bytes, with sRGB's curve.
+    Gray,
+    /// Inks.
+    Cmyk,
+    /// Anything else: 16 bits a channel, for one.
+    Other,
 }
 
-/// `size` of a thumbnail: exactly these sides, the aspect ratio given up.
-pub const SIZE_FORCE: Value = Value::Int(ffi::VipsSize_VIPS_SIZE_FORCE as c_int);
+/// `access` of a loader: the pixels are read once, from top to bottom, and not kept.
+pub const SEQUENTIAL: Value = Value::Int(ffi::VipsAccess_VIPS_ACCESS_SEQUENTIAL as c_int);
+
+const PROFILE: &CStr = c"icc-profile-data";
 
 impl<'b> Image<'b> {
     /// Takes over a reference.
@@ -84,22 +88,42 @@ impl<'b> Image<'b> {
         unsafe { ffi::vips_image_hasalpha(self.raw()) != 0 }
     }
 
-    /// What the colours need.
-    pub fn colours(&self) -> Colours {
-        // SAFETY: as in `width`; the name is static and ends with NUL.
-        let (profile, interpretation) = unsafe {
-            (
-                ffi::vips_image_get_typeof(self.raw(), c"icc-profile-data".as_ptr()),
-                ffi::vips_image_get_interpretation(self.raw()),
-            )
+    /// The EXIF orientation: 1 is upright, the other seven have to be turned or mirrored.
+    pub fn orientation(&self) -> u32 {
+        // SAFETY: as in `width`.
+        unsigned(unsafe { ffi::vips_image_get_orientation(self.raw()) })
+    }
+
+    /// How its numbers are to be read.
+    pub fn space(&self) -> Space {
+        // SAFETY: as in `width`.
+        let (format, interpretation) = unsafe {
+            (ffi::vips_image_get_format(self.raw()), ffi::vips_image_get_interpretation(self.raw()))
         };
-        if profile == 0 {
-            Colours::Untagged
-        } else if interpretation == ffi::VipsInterpretation_VIPS_INTERPRETATION_CMYK {
-            Colours::CmykProfile
-        } else {
-            Colours::Profile
+        let is_bytes = format == ffi::VipsBandFormat_VIPS_FORMAT_UCHAR;
+        match interpretation {
+            ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB if is_bytes => Space::Srgb,
+            ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W if is_bytes => Space::Gray,
+            ffi::VipsInterpretation_VIPS_INTERPRETATION_CMYK => Space::Cmyk,
+            _ => Space::Other,
         }
+    }
+
+    /// Whether a colour profile is embedded.
+    pub fn has_profile(&self) -> bool {
+        // SAFETY: as in `width`; the name is static and ends with NUL.
+        unsafe { ffi::vips_image_get_typeof(self.raw(), PROFILE.as_ptr()) != 0 }
+    }
+
+    /// The same pixels with this colour profile.
+    pub fn with_profile(&self, profile: &[u8]) -> Result<Image<'b>, Error> {
+        let copy = self.made(c"copy", &[])?;
+        let length = profile.len() as ffi::size_t;
+        // SAFETY: as in `with_frame_height`; libvips copies the bytes, whose pointer and length are right.
+        unsafe {
+            ffi::vips_image_set_blob_copy(copy.raw(), PROFILE.as_ptr(), profile.as_ptr().cast(), length);
+        }
+        Ok(copy)
     }
 
     /// How many channels a pixel has, transparency included.
@@ -120,8 +144,9 @@ impl<'b> Image<'b> {
         call(c"extract_area", &window)?.image(c"out")
     }
 
-    /// The window of this size that libvips finds the most interesting (`attention`).
-    pub fn smart_window(&self, width: u32, height: u32) -> Result<Image<'b>, Error> {
+    /// Where libvips looks for the window of this size that draws the most `attention`: the point that it centres
+    /// it on, from the left and from the top.
+    pub fn attention(&self, width: u32, height: u32) -> Result<(u32, u32), Error> {
         let attention = ffi::VipsInteresting_VIPS_INTERESTING_ATTENTION as c_int;
         let window = [
             (c"input", Value::Image(self)),
@@ -129,7 +154,8 @@ impl<'b> Image<'b> {
             (c"height", pixels(height)),
             (c"interesting", Value::Int(attention)),
         ];
-        call(c"smartcrop", &window)?.image(c"out")
+        let found = call(c"smartcrop", &window)?;
+        Ok((unsigned(found.int(c"attention-x")?), unsigned(found.int(c"attention-y")?)))
     }
 
     /// The decoded pixels in memory, to be read in any order; a picture straight from its decoder can be read
@@ -139,13 +165,40 @@ impl<'b> Image<'b> {
         Image::owned(unsafe { ffi::vips_image_copy_memory(self.raw()) })
     }
 
-    /// This picture without transparency, laid on a colour.
+    /// This picture without transparency, laid on a colour. A gray one stays gray on a gray that is one.
     pub fn flattened(&self, colour: [u8; 3]) -> Result<Image<'b>, Error> {
+        let [red, green, blue] = colour;
+        if self.bands() < 3 && (red != green || green != blue) {
+            return self.in_colour()?.flattened(colour);
+        }
         let channels = colour.map(f64::from);
-        // A gray picture has one band and its background the brightness (Rec. 709, as libvips' own b-w).
-        let gray = [0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]];
-        let background: &[f64] = if self.bands() < 3 { &gray } else { &channels };
+        let background = if self.bands() < 3 { &channels[..1] } else { &channels[..] };
         self.made(c"flatten", &[(c"background", Value::Doubles(background))])
+    }
+
+    /// This picture in sRGB, and as it is if it is gray.
+    pub fn in_srgb_or_gray(&self) -> Result<Image<'b>, Error> {
+        if self.bands() < 3 {
+            self.in_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W)
+        } else {
+            self.in_colour()
+        }
+    }
+
+    /// This picture in sRGB, even if it is gray.
+    pub fn in_colour(&self) -> Result<Image<'b>, Error> {
+        self.in_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB)
+    }
+
+    fn in_space(&self, space: ffi::VipsInterpretation) -> Result<Image<'b>, Error> {
+        self.made(c"colourspace", &[(c"space", Value::Int(space as c_int))])
+    }
+
+    /// These numbers as another picture stores its: a fraction is cut off, and what is above or below as well.
+    pub fn stored_as(&self, other: &Image) -> Result<Image<'b>, Error> {
+        // SAFETY: as in `width`.
+        let format = unsafe { ffi::vips_image_get_format(other.raw()) };
+        self.made(c"cast", &[(c"format", Value::Int(format))])
     }
 
     /// These frames, all of one size, below each other as one animation, with the first one's delays and loops.

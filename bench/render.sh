@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Measures what a picture costs that is not cached: the CPU time of the server's processes for each, against a loop of
+# `vips_thumbnail` and a saver with the same libvips (bench/render), and the memory of a mixed load. Writes
+# bench/results/render.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=bench/lib.sh
+. bench/lib.sh
+
+PORT=${PORT:-18400}
+MS=${MS:-1500}            # of CPU for each measurement; it is counted in hundredths of a second
+REQUESTS=${REQUESTS:-1000} # of the mixed load
+RESULT=$RESULTS/render.md
+
+need curl:curl pgrep:procps
+if [ -z "${TOOL:-}" ]; then
+    cargo build --release --locked --example render
+    TOOL=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/examples/render
+fi
+
+originals=$work/originals
+mkdir "$originals"
+cp examples/pictures/photo.jpg "$originals/2mpx.jpg"
+cp examples/pictures/seedling.webp "$originals/photo.webp"
+cp examples/pictures/transparent.png "$originals/small.png"
+cp tests/data/anim.gif "$originals/anim.gif"
+cat >"$work/edge.json" <<JSON
+{"handlers": [{"name": "s", "directory": "$originals", "cache_time": -1, "max_dimension": 5000}], "memory_cache": 0, "access_log": false,
+ "address": "127.0.0.1", "http_port": $PORT}
+JSON
+start_edge edge http
+server=$started
+base="http://127.0.0.1:$PORT/s"
+curl -sf -o "$originals/12mpx.jpg" "$base/2mpx.jpg?w=4000&e=true&q=90&f=jpg"
+curl -sf -o "$originals/alpha.png" "$base/small.png?w=1000&e=true&f=png"
+
+# served QUERY COUNT: ms of CPU a request.
+served() {
+    local before i
+    before=$(ticks "$server")
+    for ((i = 0; i < $2; i++)); do printf 'url=%s/%s\noutput=/dev/null\n' "$base" "$1"; done >"$work/urls"
+    curl -sf -K "$work/urls"
+    awk -v t=$(($(ticks "$server") - before)) -v n="$2" 'BEGIN {printf "%.3f\n", t * 10 / n}'
+}
+
+"$TOOL" jobs >"$work/jobs"
+# Everything once: the first of each kind pays for tables and buffers. The floor's time says how often a job is measured.
+declare -A count
+while read -r name source query _; do
+    served "$source?$query" 2 >/dev/null
+    floor=$("$TOOL" floor "$name" "$originals/$source" 3)
+    count[$name]=$(awk -v all="$MS" -v one="$floor" 'BEGIN {n = int(all / one); print (n < 3 ? 3 : n)}')
+done <"$work/jobs"
+for ((round = 0; round < ROUNDS; round++)); do
+    printf 'round %d of %d\n' $((round + 1)) "$ROUNDS"
+    while read -r name source query _; do
+        floor=$("$TOOL" floor "$name" "$originals/$source" "${count[$name]}")
+        ours=$(served "$source?$query" "${count[$name]}")
+        echo "$ours $floor $(ratio "$ours" "$floor")" >>"$work/$name"
+    done <"$work/jobs"
+done
+while read -r name source query _; do
+    curl -sf -o "$work/answer" "$base/$source?$query"
+    if [ "$name" = gif-100-gif ]; then similarity="– –"; else
+        similarity=$("$TOOL" ssim "$name" "$originals/$source" "$work/answer")
+    fi
+    echo "$similarity $(stat -c %s "$work/answer") $("$TOOL" bytes "$name" "$originals/$source")" >"$work/$name.pictures"
+done <"$work/jobs"
+end "$server"
+
+# --- Memory: 12 Mpx sources, four requests at a time, in processes that have done nothing else.
+start_edge edge http
+mapfile -t processes < <(family "$started")
+peak() { for pid in "${processes[@]}"; do cat "/proc/$pid/status"; done | awk '/VmHWM/ {kb += $2} END {printf "%.1f", kb / 1024}'; }
+total=0
+for quarter in 1 2 3 4; do
+    # The peak begins anew.
+    for pid in "${processes[@]}"; do echo 5 >"/proc/$pid/clear_refs"; done
+    for ((i = 0; i < REQUESTS / 4; i++)); do
+        case $((i % 5)) in 0) job='w=300&h=200&f=jpg' ;; 1) job='w=1200&f=jpg' ;; 2) job='w=300&h=200&f=webp' ;; 3) job='w=800&f=webp' ;; 4) job='w=600&h=600&g=smart&f=jpg' ;; esac
+        # No two are one flight.
+        printf 'url=%s/12mpx.jpg?%s&q=%d\noutput=/dev/null\n' "$base" "$job" $((50 + i % 40))
+    done >"$work/mixed"
+    curl -sf --parallel --parallel-max 4 -K "$work/mixed" >/dev/null 2>&1
+    peak >"$work/peak.$quarter"
+    total=$(awk -v a="$total" -v b="$(cat "$work/peak.$quarter")" 'BEGIN {print (a > b ? a : b)}')
+done
+end "$started"
+
+verdict() { awk -v a="$1" -v most="$2" 'BEGIN {print (a + 0 <= most + 0) ? "yes" : "**no**"}'; }
+mkdir -p "$RESULTS"
+{
+    echo "# Pictures that are not cached"
+    echo
+    echo "ms of CPU a picture: the server's processes, and a loop of \`vips_thumbnail\` and a saver with the same options in one process of the"
+    echo "same static libvips. Medians of $ROUNDS interleaved rounds; $(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)),"
+    echo "Linux $(uname -r), $(date -u +%F). 2 Mpx are 1664 × 1248, 12 Mpx 4000 × 3000; q75. SSIM is against a Lanczos resize of all"
+    echo "pixels, not stored lossily; libvips' GIF is made with its default effort."
+    echo
+    echo "| job | server | floor | ratio | to reach | reached | bytes | of the floor's | SSIM | of the floor's | within 0.01 |"
+    echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    while read -r name source query most; do
+        read -r one other bytes floor_bytes <"$work/$name.pictures"
+        near=$(awk -v a="$one" -v b="$other" 'BEGIN {print a == "–" ? "–" : (a + 0 >= b - 0.01) ? "yes" : "**no**"}')
+        median_ratio=$(column "$name" 3)
+        echo "| \`$source?${query//|/}\` | $(column "$name" 1) | $(column "$name" 2) | $median_ratio | ≤ $most | $(verdict "$median_ratio" "$most") | $bytes | $floor_bytes | $one | $other | $near |"
+    done <"$work/jobs"
+    echo
+    echo "| memory | measured | to reach | reached |"
+    echo "| --- | --- | --- | --- |"
+    echo "| peak of both processes, $REQUESTS mixed requests for 12 Mpx sources, 4 at a time | $total MB | ≤ 120 MB | $(verdict "$total" 120) |"
+    flat=$(ratio "$(cat "$work/peak.4")" "$(cat "$work/peak.2")")
+    echo "| … of the last quarter, of the second's | $(cat "$work/peak.4") of $(cat "$work/peak.2") MB: $flat × | ≤ 1.05 × | $(verdict "$flat" 1.05) |"
+} >"$RESULT"
+cat "$RESULT"

@@ -1,0 +1,101 @@
+//! `vips_thumbnail_buffer` and a saver, in a loop.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fs;
+use std::ptr;
+
+use libvips::bindings as ffi;
+
+use crate::Fallible;
+use crate::jobs::Job;
+
+/// Linux counts processor time for `/proc` in hundredths of a second (`USER_HZ`).
+const MS_PER_TICK: f64 = 10.0;
+
+/// ms of CPU a picture.
+pub fn run(job: &Job, original: &[u8], count: u32) -> Fallible<String> {
+    // Not counted: what is done once.
+    thumbnail(job, original)?;
+    let before = ticks()?;
+    for _ in 0..count {
+        thumbnail(job, original)?;
+    }
+    Ok(format!("{:.3}", (ticks()? - before) * MS_PER_TICK / f64::from(count)))
+}
+
+/// The floor's picture.
+pub fn thumbnail(job: &Job, original: &[u8]) -> Fallible<Vec<u8>> {
+    start()?;
+    let crop = if job.crop {
+        ffi::VipsInteresting_VIPS_INTERESTING_CENTRE
+    } else {
+        ffi::VipsInteresting_VIPS_INTERESTING_NONE
+    };
+    let end: *const c_char = ptr::null();
+    let mut image = ptr::null_mut();
+    // SAFETY: the buffer outlives the image, which is given back below; the optional arguments are pairs of a name and a
+    // value of its type, and end with null.
+    let status = unsafe {
+        ffi::vips_thumbnail_buffer(
+            original.as_ptr().cast_mut().cast::<c_void>(),
+            original.len() as ffi::size_t,
+            &mut image,
+            job.width,
+            c"height".as_ptr(),
+            job.height,
+            c"crop".as_ptr(),
+            crop as c_int,
+            c"option_string".as_ptr(),
+            job.load.as_ptr(),
+            end,
+        )
+    };
+    if status != 0 {
+        return Err(complaint());
+    }
+    let written = written(image, job.save);
+    // SAFETY: ours, and not used any more.
+    unsafe { ffi::g_object_unref(image.cast()) };
+    written
+}
+
+/// A picture in a format.
+fn written(image: *mut ffi::VipsImage, options: &CStr) -> Fallible<Vec<u8>> {
+    let end: *const c_char = ptr::null();
+    let (mut bytes, mut length) = (ptr::null_mut(), 0);
+    // SAFETY: a live image; on success the buffer has that length and is ours to free.
+    unsafe {
+        if ffi::vips_image_write_to_buffer(image, options.as_ptr(), &mut bytes, &mut length, end) != 0 {
+            return Err(complaint());
+        }
+        let copy = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize).to_vec();
+        ffi::g_free(bytes);
+        Ok(copy)
+    }
+}
+
+/// Starts libvips as the server does.
+pub fn start() -> Fallible<()> {
+    static STARTED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    // SAFETY: before any other function of libvips.
+    let started = *STARTED.get_or_init(|| unsafe {
+        let started = ffi::vips_init(c"render".as_ptr()) == 0;
+        ffi::vips_concurrency_set(1);
+        ffi::vips_cache_set_max(0);
+        started
+    });
+    if started { Ok(()) } else { Err(complaint()) }
+}
+
+/// What libvips says.
+pub fn complaint() -> Box<dyn std::error::Error + Send + Sync> {
+    // SAFETY: a string of libvips that ends with NUL; nobody else writes to it, there is one thread.
+    unsafe { CStr::from_ptr(ffi::vips_error_buffer()) }.to_string_lossy().trim().into()
+}
+
+fn ticks() -> Fallible<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may hold anything: `utime` and `stime` are the 14th and 15th field of the line.
+    let behind = stat.rsplit_once(')').ok_or("/proc/self/stat is not as it was")?.1;
+    behind.split_whitespace().skip(11).take(2).map(|field| Ok(field.parse::<f64>()?)).sum()
+}

@@ -1,0 +1,54 @@
+//! What bench/render.sh measures the server against: the same libvips, called in this process by its own
+//! `vips_thumbnail`, with nothing around it.
+//!
+//! ```text
+//! render jobs                    a line for each job: name, source, query, largest ratio to the floor
+//! render floor JOB FILE COUNT    ms of CPU a picture
+//! render bytes JOB FILE          how many bytes the floor's picture has
+//! render ssim  JOB FILE ANSWER   SSIM of the answer and of the floor's picture, against a resize without shrink-on-load
+//! ```
+//!
+//! The result is one line of numbers on standard output, but for the jobs.
+//!
+//! The bindings have no safe side, and a safe layer would be part of what is measured.
+#![allow(unsafe_code)]
+
+mod floor;
+mod jobs;
+mod ssim;
+
+use std::error::Error;
+use std::fs;
+use std::process::ExitCode;
+
+use jobs::Job;
+// Brings the static libraries to the linker.
+use s3imageserver as _;
+
+/// A result whose error ends the run with a sentence.
+type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("render: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Fallible<String> {
+    match *arguments {
+        ["jobs"] => Ok(Job::lines()),
+        ["floor", job, file, count] => floor::run(Job::named(job)?, &fs::read(file)?, count.parse()?),
+        ["bytes", job, file] => Ok(floor::thumbnail(Job::named(job)?, &fs::read(file)?)?.len().to_string()),
+        ["ssim", job, file, answer] => ssim::run(Job::named(job)?, &fs::read(file)?, &fs::read(answer)?),
+        _ => Err("usage: render jobs|floor|bytes|ssim …".into()),
+    }
+}

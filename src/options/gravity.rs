@@ -1,0 +1,66 @@
+//! `g`: which part of a picture a crop keeps, and where in its box a padded picture stands.
+
+use std::fmt;
+
+use super::values::decimal;
+
+/// Which part of a picture a crop keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gravity {
+    /// The window stands at these fractions of the free space, in ten-thousandths: 0 is left or top,
+    /// 5000 the centre, 10000 right or bottom.
+    At(u16, u16),
+    /// `fp:x:y`: the window is centred on this point of the picture, in ten-thousandths.
+    Focus(u16, u16),
+    /// `smart`: where libvips finds attention.
+    Smart,
+}
+
+const WHOLE: u16 = 10_000;
+const HALF: u16 = WHOLE / 2;
+
+/// The words of `g` besides `fp:x:y`.
+pub(super) const GRAVITIES: [(&str, Gravity); 10] = [
+    ("ce", Gravity::CENTRE),
+    ("n", Gravity::At(HALF, 0)),
+    ("s", Gravity::At(HALF, WHOLE)),
+    ("e", Gravity::At(WHOLE, HALF)),
+    ("w", Gravity::At(0, HALF)),
+    ("ne", Gravity::At(WHOLE, 0)),
+    ("nw", Gravity::At(0, 0)),
+    ("se", Gravity::At(WHOLE, WHOLE)),
+    ("sw", Gravity::At(0, WHOLE)),
+    ("smart", Gravity::Smart),
+];
+
+impl Gravity {
+    /// The default.
+    pub const CENTRE: Gravity = Gravity::At(HALF, HALF);
+
+    /// A word, or `fp:x:y`.
+    pub fn parse(written: &str) -> Option<Gravity> {
+        if let Some((_, gravity)) = GRAVITIES.iter().find(|(word, _)| *word == written) {
+            return Some(*gravity);
+        }
+        let (x, y) = written.strip_prefix("fp:")?.split_once(':')?;
+        let fraction = |written| {
+            let value = decimal(written).filter(|value| (0.0..=1.0).contains(value))?;
+            Some((value * f64::from(WHOLE)).round() as u16)
+        };
+        Some(Gravity::Focus(fraction(x)?, fraction(y)?))
+    }
+}
+
+impl fmt::Display for Gravity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Gravity::Focus(x, y) => {
+                let whole = f64::from(WHOLE);
+                write!(f, "fp:{}:{}", f64::from(x) / whole, f64::from(y) / whole)
+            }
+            named => {
+                f.write_str(GRAVITIES.iter().find(|(_, known)| *known == named).map_or("ce", |pair| pair.0))
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+use super::gravity::GRAVITIES;
+use super::query::ABOUT_THE_PICTURE;
+use super::*;
+use crate::config::{self, Handler};
+use crate::key::decode_query;
+
+fn handler(output_format: &str) -> Handler {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let text = format!(
+        r#"{{"handlers": [{{"name": "h", "directory": "{folder}", "output_format": "{output_format}"}}]}}"#
+    );
+    config::parse(&text, "test").unwrap().handlers.remove(0)
+}
+
+fn canonical(query: &str) -> Result<String, String> {
+    let resolve = |query: &str| {
+        Query::parse(query).and_then(|query| Options::resolve(&query, "", &handler("jpg"))).map_err(|e| e.0)
+    };
+    let options = resolve(query)?;
+    let canonical = options.canonical();
+    assert_eq!(resolve(&canonical), Ok(options), "{canonical} must mean the same as {query}");
+    Ok(canonical)
+}
+
+#[test]
+fn the_canonical_query_holds_what_changes_the_bytes_and_nothing_else() {
+    for (query, expected) in [
+        ("", "f=jpg"),
+        ("w=300&h=200&c=true&f=webp", "w=300&h=200&f=webp"),
+        ("h=200&w=300", "w=300&h=200&f=jpg"),
+        ("w=300&h=200&c=false", "w=300&h=200&c=false&f=jpg"),
+        ("w=300&c=false", "w=300&f=jpg"),
+        ("h=7", "h=7&f=jpg"),
+        ("w=99999999999999999999", "w=3064&f=jpg"),
+        ("w=100&dpr=2", "w=200&f=jpg"),
+        ("w=1000&dpr=8", "w=3064&f=jpg"),
+        ("w=1&dpr=0.1", "w=1&f=jpg"),
+        ("dpr=2", "f=jpg"),
+        ("w=1&utm_source=x&t=secret", "w=1&f=jpg"),
+        ("w=1&exp=99999999999999999999999", "w=1&f=jpg"),
+        ("w=%33%30", "w=30&f=jpg"),
+        ("q=75", "f=jpg"),
+        ("q=9", "f=jpg&q=9"),
+        ("f=png&q=9&bg=000000", "f=png"),
+        ("f=jpeg&bg=00FF7f", "f=jpg&bg=00ff7f"),
+        ("e=true", "f=jpg"),
+        ("e=true&w=9", "w=9&f=jpg&e=true"),
+        ("w=1&h=1&g=ce", "w=1&h=1&f=jpg"),
+        ("w=1&h=1&g=nw", "w=1&h=1&g=nw&f=jpg"),
+        ("w=1&h=1&g=smart", "w=1&h=1&g=smart&f=jpg"),
+        ("w=1&h=1&g=fp:0.33333:1", "w=1&h=1&g=fp:0.3333:1&f=jpg"),
+        ("w=1&h=1&c=false&g=nw", "w=1&h=1&c=false&f=jpg"),
+        ("f=auto", "f=jpg"),
+        ("bg=000000ff&f=jpg", "f=jpg&bg=000000"),
+        ("bg=00000080&f=jpg", "f=jpg&bg=000000"),
+        ("w=1&h=1&pad=true", "w=1&h=1&pad=true&f=jpg"),
+        ("w=1&h=1&pad=true&c=true", "w=1&h=1&pad=true&f=jpg"),
+        ("w=1&h=1&pad=true&c=false", "w=1&h=1&pad=true&f=jpg"),
+        ("w=1&h=1&pad=false", "w=1&h=1&f=jpg"),
+        ("w=1&pad=true", "w=1&f=jpg"),
+        ("pad=true", "f=jpg"),
+        ("w=1&h=1&pad=true&g=n&e=true", "w=1&h=1&pad=true&g=n&f=jpg&e=true"),
+        ("w=1&h=1&pad=true&g=smart", "w=1&h=1&pad=true&f=jpg"),
+        ("w=1&h=1&pad=true&g=fp:0:0", "w=1&h=1&pad=true&f=jpg"),
+        ("w=1&h=1&pad=true&f=png&bg=ABCDEF", "w=1&h=1&pad=true&f=png&bg=abcdef"),
+        ("w=1&h=1&pad=true&f=png&bg=abcdef7F", "w=1&h=1&pad=true&f=png&bg=abcdef7f"),
+        ("w=1&h=1&pad=true&f=png&bg=ffffff00", "w=1&h=1&pad=true&f=png&bg=ffffff00"),
+        ("w=1&h=1&pad=true&f=png&bg=ffffffff", "w=1&h=1&pad=true&f=png"),
+        ("w=1&h=1&pad=true&f=jpg&bg=abcdef7f", "w=1&h=1&pad=true&f=jpg&bg=abcdef"),
+        ("rot=0", "f=jpg"),
+        ("rot=90", "f=jpg&rot=90"),
+        ("rot=270", "f=jpg&rot=270"),
+        ("flip=none", "f=jpg"),
+        ("flip=h", "f=jpg&flip=h"),
+        ("flip=hv", "f=jpg&rot=180"),
+        ("flip=hv&rot=180", "f=jpg"),
+        ("flip=h&rot=180", "f=jpg&flip=v"),
+        ("rot=270&flip=v", "f=jpg&rot=90&flip=h"),
+        ("trim=0", "f=jpg&trim=0"),
+        ("trim=255", "f=jpg&trim=255"),
+        ("trim=none", "f=jpg"),
+        ("blur=0", "f=jpg"),
+        ("blur=0.3", "f=jpg&blur=0.3"),
+        ("blur=2.50", "f=jpg&blur=2.5"),
+        ("blur=1.234", "f=jpg&blur=1.23"),
+        ("blur=100", "f=jpg&blur=100"),
+        ("sharp=0.0", "f=jpg"),
+        ("sharp=10", "f=jpg&sharp=10"),
+        ("sharp=.5&blur=1", "f=jpg&blur=1&sharp=0.5"),
+        ("lossless=true", "f=png"),
+        ("lossless=false", "f=jpg"),
+        ("lossless=true&f=auto", "f=png"),
+        ("lossless=true&f=png", "f=png"),
+        ("lossless=true&f=webp&q=9", "f=webp&lossless=true"),
+        ("lossless=true&f=avif", "f=avif&lossless=true"),
+        ("page=0", "f=jpg"),
+        ("page=007", "f=jpg&page=7"),
+        ("page=99999", "f=jpg&page=99999"),
+        ("frames=1", "f=jpg"),
+        ("frames=1&f=gif", "f=gif&frames=1"),
+        ("frames=100000&f=webp&page=2", "f=webp&page=2&frames=100000"),
+        ("strip=true", "f=jpg"),
+        ("strip=false", "f=jpg&strip=false"),
+        ("strip=false&f=gif", "f=gif"),
+    ] {
+        assert_eq!(canonical(query).as_deref(), Ok(expected), "{query}");
+    }
+}
+
+#[test]
+fn every_gravity_survives() {
+    for (word, _) in GRAVITIES {
+        canonical(&format!("w=2&h=3&g={word}")).unwrap();
+    }
+}
+
+#[test]
+fn what_is_malformed_out_of_range_or_given_twice_is_refused_with_a_sentence() {
+    for query in [
+        "w=",
+        "w",
+        "w=0",
+        "w=-1",
+        "w=1.5",
+        "w=a",
+        "w=%2B1",
+        "h=0x10",
+        "w=1&w=1",
+        "w=1&%77=2",
+        "w=%zz",
+        "w=%ff",
+        "c=1",
+        "c=",
+        "c=TRUE",
+        "f=svg",
+        "f=",
+        "f=JPG",
+        "q=0",
+        "q=101",
+        "q=-1",
+        "q=1e1",
+        "dpr=0",
+        "dpr=0.09",
+        "dpr=8.1",
+        "dpr=inf",
+        "dpr=nan",
+        "dpr=1e0",
+        "dpr=",
+        "g=x",
+        "g=",
+        "g=fp:1",
+        "g=fp:2:0",
+        "g=fp:-1:0",
+        "g=fp:a:b",
+        "g=fp:0:0:0",
+        "e=yes",
+        "bg=fff",
+        "bg=%23ffffff",
+        "bg=gggggg",
+        "bg=fffffff",
+        "bg=fffffffff",
+        "bg=+fffffff",
+        "pad=1",
+        "pad=",
+        "rot=",
+        "rot=45",
+        "rot=-90",
+        "rot=360",
+        "rot=090",
+        "flip=",
+        "flip=H",
+        "flip=vh",
+        "trim=",
+        "trim=256",
+        "trim=-1",
+        "trim=1.5",
+        "trim=true",
+        "blur=",
+        "blur=0.29",
+        "blur=100.01",
+        "blur=-1",
+        "blur=1e1",
+        "blur=nan",
+        "blur=.",
+        "sharp=0.2",
+        "sharp=10.1",
+        "sharp=inf",
+        "lossless=1",
+        "lossless=true&f=jpg",
+        "lossless=true&f=gif",
+        "page=",
+        "page=-1",
+        "page=100000",
+        "page=1.0",
+        "frames=0",
+        "frames=100001",
+        "frames=",
+        "frames=all",
+        "strip=no",
+        "t=1&t=2",
+        "exp=",
+        "exp=-1",
+        "exp=1.5",
+        "exp=%2B1",
+        "exp=1&exp=1",
+    ] {
+        let sentence = canonical(query).expect_err(query);
+        let name = decode_query(query.split(['=', '&']).next().unwrap()).unwrap();
+        assert!(sentence.starts_with(&format!("{name}: ")), "{query}: {sentence}");
+    }
+}
+
+#[test]
+fn a_handler_without_output_format_keeps_the_originals() {
+    let options = Options::resolve(&Query::parse("bg=000000&q=3").unwrap(), "", &handler("")).unwrap();
+    assert_eq!(options.canonical(), "q=3&bg=000000");
+    let options = Options::resolve(&Query::parse("lossless=true&q=3").unwrap(), "", &handler("")).unwrap();
+    assert_eq!(options.canonical(), "lossless=true");
+    for (original, written) in [
+        (Format::Jpeg, Format::Png),
+        (Format::Gif, Format::Png),
+        (Format::Png, Format::Png),
+        (Format::Webp, Format::Webp),
+        (Format::Avif, Format::Avif),
+    ] {
+        assert_eq!(options.format_of(original), written);
+    }
+}
+
+#[test]
+fn an_error_image_is_made_without_what_is_about_the_picture() {
+    let all =
+        "w=9&h=8&pad=true&g=n&bg=00ff0080&rot=90&flip=h&trim=1&blur=2&sharp=3&page=4&frames=5&strip=false";
+    for (query, expected) in [
+        (format!("{all}&f=webp&lossless=true"), "w=9&h=8&pad=true&g=n&f=webp&bg=00ff0080"),
+        (format!("{all}&f=jpg&q=7"), "w=9&h=8&pad=true&g=n&f=jpg&q=7&bg=00ff00"),
+    ] {
+        let options = Options::resolve(&Query::parse(&query).unwrap(), "", &handler("")).unwrap();
+        assert_eq!(options.of_error_image().canonical(), expected);
+    }
+}
+
+#[test]
+fn every_parameter_about_the_picture_is_known() {
+    for name in ABOUT_THE_PICTURE {
+        assert!(Query::names().any(|known| known == name), "{name}");
+    }
+    let others = Query::names().filter(|name| !ABOUT_THE_PICTURE.contains(name));
+    assert_eq!(others.collect::<Vec<_>>(), ["t", "exp", "p"]);
+}
+
+#[test]
+fn a_preset_fills_in_what_a_query_does_not_say() {
+    let preset = Query::parse_preset("w=160&h=120&c=true&f=auto&bg=00%30000").unwrap();
+    for (query, expected) in [
+        ("p=thumb", "w=160&h=120&f=jpg&bg=000000"),
+        ("p=thumb&h=90&f=png&t=1&unknown=2", "w=160&h=90&f=png"),
+        ("c=false&bg=ffffff&q=9&f=jpg", "w=160&h=120&c=false&f=jpg&q=9"),
+        ("pad=true&rot=90&f=jpg", "w=160&h=120&pad=true&f=jpg&bg=000000&rot=90"),
+    ] {
+        let query = Query::parse(query).unwrap();
+        let whole = query.over(&preset);
+        assert_eq!((whole.token(), whole.preset()), (query.token(), query.preset()));
+        assert_eq!(whole.varies(), query.get("f").is_none());
+        let options = Options::resolve(&whole, "", &handler("jpg")).unwrap();
+        assert_eq!(options.canonical(), expected);
+    }
+    assert_eq!(canonical("p=thumb&w=1").as_deref(), Ok("w=1&f=jpg"), "no preset is left in it");
+}
+
+#[test]
+fn a_preset_holds_what_is_about_the_picture_and_nothing_else() {
+    for (written, sentence) in [
+        ("p=x", "p: can't be in a preset"),
+        ("w=1&t=secret", "t: can't be in a preset"),
+        ("w=1&utm=2", "\"utm=2\" is no parameter"),
+        ("W=1", "\"W=1\" is no parameter"),
+        ("?w=1", "\"?w=1\" is no parameter"),
+        ("w=1&", "\"\" is no parameter"),
+        ("&", "\"\" is no parameter"),
+        ("%zz=1", "\"%zz=1\" is no parameter"),
+        ("w=1&w=2", "w: given twice"),
+        ("bg=%ff", "bg: its value is not percent-encoded UTF-8"),
+    ] {
+        assert_eq!(Query::parse_preset(written).unwrap_err().0, sentence, "{written}");
+    }
+    for name in ABOUT_THE_PICTURE {
+        let preset = Query::parse_preset(&format!("{name}=1")).unwrap();
+        assert_eq!(preset.first_about_the_picture(), Some(name));
+    }
+    assert_eq!(Query::parse_preset("").unwrap().first_about_the_picture(), None);
+    assert_eq!(Query::parse("p=a&t=b&unknown=c").unwrap().first_about_the_picture(), None);
+}
+
+#[test]
+fn sides_are_those_of_the_query_and_not_of_the_result() {
+    for (query, sides, ratio) in [
+        ("", [0, 0], None),
+        ("w=300&h=200&dpr=1.5", [300, 200], Some(1.5)),
+        ("w=0300", [300, 0], None),
+        ("h=99999999999", [0, u32::MAX], None),
+    ] {
+        let query = Query::parse(query).unwrap();
+        assert_eq!((query.sides(), query.ratio()), (sides, ratio));
+    }
+}
+
+#[test]
+fn auto_follows_accept() {
+    let query = Query::parse("f=auto").unwrap();
+    assert!(query.varies());
+    let options = Options::resolve(&query, "image/webp", &handler("jpg")).unwrap();
+    assert_eq!(options.format, Some(Format::Webp));
+    // What can't be lossless is not chosen, however dear it is to the client.
+    let query = Query::parse("f=auto&lossless=true").unwrap();
+    for (accept, own, format) in [
+        ("image/jpeg", "jpg", Some(Format::Png)),
+        ("image/png;q=0.5,image/jpeg", "jpg", Some(Format::Png)),
+        ("image/webp;q=0.1,image/jpeg", "jpg", Some(Format::Webp)),
+        ("image/avif", "gif", Some(Format::Avif)),
+        ("*/*", "gif", Some(Format::Png)),
+        ("*/*", "webp", Some(Format::Webp)),
+        ("image/gif", "", None),
+    ] {
+        let options = Options::resolve(&query, accept, &handler(own)).unwrap();
+        assert_eq!(options.format, format, "{accept} of {own:?}");
+        assert!(options.lossless || format == Some(Format::Png));
+    }
+}

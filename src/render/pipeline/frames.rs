@@ -1,0 +1,98 @@
+//! Which frames of an animation are wanted, and the steps that are made with each frame on its own.
+
+use super::animation;
+use crate::error::{Code, Failure};
+use crate::format::Format;
+use crate::options::Options;
+use crate::render::vips::{Error, Image};
+
+/// Frames of a file that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frames {
+    /// The number of the first of them, from 0.
+    pub first: u32,
+    /// How many there are; never 0.
+    pub count: u32,
+}
+
+impl Frames {
+    /// The frames of a file with so many that are wanted in this format.
+    pub fn wanted(in_file: u32, options: &Options, format: Format) -> Result<Frames, Failure> {
+        let first = options.page;
+        if first >= in_file {
+            let sentence =
+                format!("page {first} is asked for, and the original has {in_file}, counted from 0");
+            return Err(Failure::new(Code::PageMissing, sentence));
+        }
+        let most = if format.keeps_animation() { options.frames.unwrap_or(u32::MAX) } else { 1 };
+        Ok(Frames { first, count: (in_file - first).min(most).max(1) })
+    }
+
+    /// Whether it moves.
+    pub fn are_several(self) -> bool {
+        self.count > 1
+    }
+
+    /// How many frames are decoded for them: each is drawn on those before it.
+    pub fn decoded(self) -> u32 {
+        self.first.saturating_add(self.count)
+    }
+}
+
+/// Makes a step with each frame on its own, so that nothing of one gets into the next.
+pub fn each<'b>(
+    image: &Image<'b>,
+    step: impl Fn(&Image<'b>) -> Result<Image<'b>, Error>,
+) -> Result<Image<'b>, Error> {
+    match split(image)? {
+        None => step(image),
+        Some(frames) => Image::animation(&frames.iter().map(step).collect::<Result<Vec<_>, _>>()?),
+    }
+}
+
+/// The frames; `None` for a still picture.
+pub fn split<'b>(image: &Image<'b>) -> Result<Option<Vec<Image<'b>>>, Error> {
+    let height = image.frame_height().max(1);
+    let count = image.height() / height;
+    if count < 2 {
+        return Ok(None);
+    }
+    // Each frame is read on its own, and the decoder gives them once and in their order.
+    let image = image.in_memory()?;
+    let size = (image.width(), height);
+    animation::windows(&image, height, (0, 0), size).collect::<Result<_, _>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::options::Query;
+
+    #[test]
+    fn frames_are_counted_from_the_page_and_end_with_the_file() {
+        let folder = env!("CARGO_MANIFEST_DIR");
+        let text = format!(r#"{{"handlers": [{{"name": "h", "directory": "{folder}"}}]}}"#);
+        let handler = config::parse(&text, "test").unwrap().handlers.remove(0);
+        for (query, in_file, expected) in [
+            ("f=gif", 1, Some((0, 1))),
+            ("f=gif", 9, Some((0, 9))),
+            ("f=jpg", 9, Some((0, 1))),
+            ("f=jpg&page=8", 9, Some((8, 1))),
+            ("f=gif&page=8", 9, Some((8, 1))),
+            ("f=gif&page=3", 9, Some((3, 6))),
+            ("f=gif&page=3&frames=2", 9, Some((3, 2))),
+            ("f=gif&page=8&frames=2", 9, Some((8, 1))),
+            ("f=gif&frames=1", 9, Some((0, 1))),
+            ("f=gif&frames=100000", 9, Some((0, 9))),
+            ("f=gif&page=9", 9, None),
+            ("f=jpg&page=1", 1, None),
+        ] {
+            let query_parsed = Query::parse(query).unwrap();
+            let options = Options::resolve(&query_parsed, "", &handler).unwrap();
+            let got = Frames::wanted(in_file, &options, options.format.unwrap());
+            let got = got.map(|frames| (frames.first, frames.count)).map_err(|failure| failure.code);
+            assert_eq!(got, expected.ok_or(Code::PageMissing), "{query} of {in_file}");
+        }
+    }
+}

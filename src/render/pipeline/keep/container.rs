@@ -1,0 +1,104 @@
+//! Puts an EXIF block into a picture that our encoders have written.
+
+/// Behind the start of image and JFIF's APP0: an APP1 segment (CIPA DC-008 §4.5.4).
+pub fn jpeg(picture: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
+    let start = match picture.get(..4)? {
+        [0xff, 0xd8, 0xff, 0xe0] => 4 + usize::from(u16::from_be_bytes(picture.get(4..6)?.try_into().ok()?)),
+        [0xff, 0xd8, ..] => 2,
+        _ => return None,
+    };
+    let length = u16::try_from(2 + 6 + exif.len()).ok()?.to_be_bytes();
+    Some([picture.get(..start)?, &[0xff, 0xe1], &length, b"Exif\0\0", exif, picture.get(start..)?].concat())
+}
+
+/// Behind the header: a chunk `eXIf` (W3C PNG §11.3.4.5).
+pub fn png(picture: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
+    // The signature, and a chunk of 13 bytes with its length, type and check.
+    const BEHIND_HEADER: usize = 8 + 4 + 4 + 13 + 4;
+    picture.get(12..16).filter(|kind| kind == b"IHDR")?;
+    let length = u32::try_from(exif.len()).ok()?.to_be_bytes();
+    let checked = [b"eXIf", exif].concat();
+    let check = crc(&checked).to_be_bytes();
+    let (before, behind) = picture.split_at_checked(BEHIND_HEADER)?;
+    Some([before, &length, &checked, &check, behind].concat())
+}
+
+/// CRC-32 (W3C PNG §D.1).
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(
+            crc ^ u32::from(*byte),
+            |crc, _| {
+                if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+            },
+        )
+    })
+}
+
+/// Flags of `VP8X` (RFC 9649 §2.7.1).
+const HAS_EXIF: u8 = 0x08;
+const HAS_ALPHA: u8 = 0x10;
+
+/// At the end: a chunk `EXIF`, which needs the extended format (RFC 9649 §2.7).
+pub fn webp(picture: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
+    let kind: &[u8; 4] = picture.get(12..16)?.try_into().ok()?;
+    let mut chunks = picture.get(12..)?.to_vec();
+    match kind {
+        b"VP8X" => *chunks.get_mut(8)? |= HAS_EXIF,
+        b"VP8 " | b"VP8L" => {
+            let (width, height, alpha) = canvas(kind, picture.get(20..)?)?;
+            let flags = HAS_EXIF | if alpha { HAS_ALPHA } else { 0 };
+            let mut extended = b"VP8X\x0a\0\0\0".to_vec();
+            extended.extend([flags, 0, 0, 0]);
+            for side in [width, height] {
+                extended.extend(side.checked_sub(1)?.to_le_bytes().get(..3)?);
+            }
+            chunks = [extended, chunks].concat();
+        }
+        _ => return None,
+    }
+    chunks.extend(b"EXIF");
+    chunks.extend(u32::try_from(exif.len()).ok()?.to_le_bytes());
+    chunks.extend(exif);
+    // A chunk has an even length.
+    chunks.resize(chunks.len().next_multiple_of(2), 0);
+    let length = u32::try_from(chunks.len().checked_add(4)?).ok()?.to_le_bytes();
+    Some([&b"RIFF"[..], &length, b"WEBP", &chunks].concat())
+}
+
+/// Width, height and whether there is transparency, by the header of the only frame.
+fn canvas(kind: &[u8; 4], data: &[u8]) -> Option<(u32, u32, bool)> {
+    if kind == b"VP8L" {
+        // RFC 9649 §3.4: a signature, 14 bits of width - 1, 14 of height - 1, one of transparency.
+        let bits = u32::from_le_bytes(data.get(1..5)?.try_into().ok()?);
+        return Some(((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1, bits >> 28 & 1 == 1));
+    }
+    // RFC 6386 §9.1: three bytes of tag, three of start code, then 14 bits of each side.
+    let side = |at: usize| {
+        let bytes = data.get(at..at + 2)?.try_into().ok()?;
+        Some(u32::from(u16::from_le_bytes(bytes) & 0x3fff))
+    };
+    Some((side(6)?, side(8)?, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_is_that_of_png() {
+        // The end chunk of every PNG.
+        assert_eq!(crc(b"IEND"), 0xae42_6082);
+    }
+
+    #[test]
+    fn what_is_no_picture_of_ours_is_left_alone() {
+        for bytes in [&b""[..], b"\xff\xd8", b"\xff\xd8\xff\xe0\xff\xff", b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0"] {
+            assert_eq!(
+                (jpeg(bytes, b"x"), png(bytes, b"x"), webp(bytes, b"x")),
+                (None, None, None),
+                "{bytes:?}"
+            );
+        }
+    }
+}

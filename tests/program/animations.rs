@@ -1,0 +1,226 @@
+//! Animations: frames that only say what changes, what they leave behind, how often they are shown, and their edges.
+
+use image::{Rgba, RgbaImage};
+
+use crate::support::folder::Folder;
+use crate::support::pictures::{self, Picture, RED, WHITE, close, within};
+use crate::support::server::{Server, data};
+
+/// A frame of a GIF (89a): where it stands, its one colour (0 is clear, 1 to 3 are red, green and blue), what becomes of it
+/// (1 stays, 2 is cleared, 3 gives way to what was there before), and its time in hundredths of a second.
+#[derive(Clone, Copy)]
+struct Part {
+    window: (u16, u16, u16, u16),
+    colour: u8,
+    disposal: u8,
+    time: u16,
+}
+
+const COLOURS: [[u8; 4]; 4] = [[0, 0, 0, 0], [255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255]];
+
+/// Shown so many times; `None` says nothing of it, which is once.
+fn gif(width: u16, height: u16, shown: Option<u16>, parts: &[Part]) -> Vec<u8> {
+    let mut out = b"GIF89a".to_vec();
+    out.extend([width, height].into_iter().flat_map(u16::to_le_bytes));
+    out.extend([0x81, 0, 0]);
+    out.extend(COLOURS.iter().flat_map(|colour| &colour[..3]));
+    if let Some(shown) = shown {
+        out.extend(b"\x21\xff\x0bNETSCAPE2.0\x03\x01");
+        out.extend(shown.to_le_bytes());
+        out.push(0);
+    }
+    for part in parts {
+        out.extend([0x21, 0xf9, 4, part.disposal << 2 | 1]);
+        out.extend(part.time.to_le_bytes());
+        out.extend([0, 0, 0x2c]);
+        let (left, top, width, height) = part.window;
+        out.extend([left, top, width, height].into_iter().flat_map(u16::to_le_bytes));
+        out.extend([0, 2]);
+        // Codes of three bits: a clear code before every second pixel, so that the code size never grows.
+        let pixels = usize::from(width) * usize::from(height);
+        let codes =
+            (0..pixels).flat_map(|n| (n % 2 == 0).then_some(4).into_iter().chain([part.colour])).chain([5]);
+        let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+        for code in codes {
+            bits |= u32::from(code) << count;
+            count += 3;
+            while count >= 8 {
+                bytes.push(bits as u8);
+                bits >>= 8;
+                count -= 8;
+            }
+        }
+        bytes.push(bits as u8);
+        for block in bytes.chunks(255) {
+            out.push(block.len() as u8);
+            out.extend_from_slice(block);
+        }
+        out.push(0);
+    }
+    out.push(0x3b);
+    out
+}
+
+/// What is to be seen at each frame.
+fn composed(width: u32, height: u32, parts: &[Part]) -> Vec<RgbaImage> {
+    let mut canvas = RgbaImage::new(width, height);
+    let mut seen = Vec::new();
+    for part in parts {
+        let before = canvas.clone();
+        let (left, top, across, down) = part.window;
+        let fill = |canvas: &mut RgbaImage, colour: [u8; 4]| {
+            for y in top..top + down {
+                for x in left..left + across {
+                    canvas.put_pixel(x.into(), y.into(), Rgba(colour));
+                }
+            }
+        };
+        // What is clear lets the frame before shine through.
+        if part.colour != 0 {
+            fill(&mut canvas, COLOURS[usize::from(part.colour)]);
+        }
+        seen.push(canvas.clone());
+        match part.disposal {
+            2 => fill(&mut canvas, [0; 4]),
+            3 => canvas = before,
+            _ => {}
+        }
+    }
+    seen
+}
+
+const PARTS: [Part; 6] = [
+    Part { window: (0, 0, 60, 40), colour: 1, disposal: 1, time: 10 },
+    Part { window: (0, 0, 20, 20), colour: 2, disposal: 3, time: 20 },
+    Part { window: (20, 20, 20, 20), colour: 3, disposal: 2, time: 30 },
+    Part { window: (40, 0, 20, 40), colour: 2, disposal: 2, time: 40 },
+    Part { window: (0, 0, 60, 40), colour: 0, disposal: 1, time: 50 },
+    Part { window: (0, 20, 20, 20), colour: 3, disposal: 1, time: 60 },
+];
+
+#[track_caller]
+fn expect_parts(body: &[u8], shown: Option<u32>, what: &str) {
+    let picture = Picture::decode(body);
+    let expected = composed(60, 40, &PARTS);
+    assert_eq!(picture.frames.len(), PARTS.len(), "{what}");
+    assert_eq!(picture.shown, shown, "{what}");
+    for (n, ((frame, time), expected)) in picture.frames.iter().zip(&expected).enumerate() {
+        assert_eq!(*time, u32::from(PARTS[n].time) * 10, "{what}: frame {n}");
+        for (x, y) in [(16, 25), (50, 25), (84, 25), (16, 75), (50, 75), (84, 75)] {
+            let (one, other) = (pictures::colour_at(frame, x, y), pictures::colour_at(expected, x, y));
+            assert_eq!(one[3] > 127, other[3] > 127, "{what}: frame {n} at {x} %, {y} %: {one:?} {other:?}");
+            let [r, g, b, alpha] = other;
+            assert!(
+                alpha == 0 || within(one, [r, g, b], 24),
+                "{what}: frame {n} at {x} %, {y} %: {one:?} {other:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_frames_leave_behind_how_long_and_how_often_survives_every_way_through() {
+    let folder = Folder::new()
+        .with("a.gif", &gif(60, 40, Some(0), &PARTS))
+        .with("thrice.gif", &gif(60, 40, Some(3), &PARTS));
+    let server = Server::with_handler(folder.handler());
+    let again = Folder::new();
+    // GIF says how often it begins anew, and WebP how often it is shown in all.
+    let sources = [("a", [0, 0]), ("thrice", [3, 4])];
+    for (name, [in_gif, in_webp]) in sources {
+        for query in ["", "&w=30", "&w=120&h=80&e=true"] {
+            for (format, shown) in [("gif", in_gif), ("webp", in_webp)] {
+                let target = format!("/h/{name}.gif?f={format}&q=95{query}");
+                expect_parts(&server.get(&target).ok().body, Some(shown), &target);
+            }
+        }
+        again.put(&format!("{name}.webp"), &server.get(&format!("/h/{name}.gif?f=webp&q=100")).ok().body);
+    }
+    let server = Server::with_handler(again.handler());
+    for (name, [in_gif, in_webp]) in sources {
+        for query in ["", "&w=30"] {
+            for (format, shown) in [("gif", in_gif), ("webp", in_webp)] {
+                let target = format!("/h/{name}.webp?f={format}&q=95{query}");
+                expect_parts(&server.get(&target).ok().body, Some(shown), &target);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_frame_is_a_picture_and_stays_still() {
+    let folder = Folder::new()
+        .with("one.gif", &gif(60, 40, Some(0), &PARTS[..1]))
+        .with("part.gif", &gif(60, 40, None, &PARTS[1..2]));
+    let server = Server::with_handler(folder.handler());
+    for source in ["one", "part"] {
+        for query in ["", "&w=30"] {
+            let webp = server.get(&format!("/h/{source}.gif?f=webp{query}")).ok().body;
+            assert!(!pictures::holds(&webp, b"ANIM") && !pictures::holds(&webp, b"ANMF"), "{source}{query}");
+            let gif = server.get(&format!("/h/{source}.gif?f=gif{query}")).ok().body;
+            assert_eq!(Picture::decode(&gif).frames.len(), 1);
+        }
+    }
+    let part = Picture::decode(&server.get("/h/part.gif?f=png&w=30").ok().body);
+    assert!(
+        within(part.at(10, 10), [0, 255, 0], 8) && part.at(80, 80)[3] == 0,
+        "the rest of the canvas is clear"
+    );
+}
+
+#[test]
+fn the_edge_of_a_frame_has_nothing_of_the_next_one() {
+    let colours = [WHITE, RED, WHITE, RED, WHITE];
+    let frames: Vec<(RgbaImage, u32)> =
+        colours.map(|[r, g, b]| (RgbaImage::from_pixel(245, 245, Rgba([r, g, b, 255])), 100)).into();
+    let folder = Folder::new().with("a.gif", &pictures::animated_gif(&frames));
+    let server = Server::with_handler(folder.handler());
+    for query in ["w=100", "w=99&h=40", "w=33", "w=300&e=true"] {
+        for format in ["gif", "webp&q=100"] {
+            let target = format!("/h/a.gif?{query}&f={format}");
+            let answer = Picture::decode(&server.get(&target).ok().body);
+            assert_eq!(answer.frames.len(), 5);
+            for (frame, colour) in answer.frames.iter().map(|(frame, _)| frame).zip(colours) {
+                let [top, bottom] = [0, frame.height() - 1].map(|y| frame.get_pixel(5, y).0);
+                assert!(
+                    close(top, colour) && close(bottom, colour),
+                    "{target}: {top:?} and {bottom:?}, not {colour:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_window_of_smart_stands_still_where_the_first_frame_draws_attention() {
+    // A red square on gray in the first frame at the right, in the others at the left.
+    let frame = |left: u32| {
+        RgbaImage::from_fn(200, 100, |x, y| {
+            let inside = (left..left + 30).contains(&x) && (35..65).contains(&y);
+            Rgba(if inside { [230, 40, 30, 255] } else { [128, 128, 128, 255] })
+        })
+    };
+    let folder = Folder::new()
+        .with("a.gif", &pictures::animated_gif(&[(frame(150), 100), (frame(20), 100), (frame(30), 100)]));
+    let server = Server::with_handler(folder.handler());
+    for format in ["gif", "webp&q=95"] {
+        let answer =
+            Picture::decode(&server.get(&format!("/h/a.gif?w=60&h=60&g=smart&f={format}")).ok().body);
+        let red = |frame: &RgbaImage| frame.pixels().filter(|pixel| pixel.0[0] > pixel.0[1] + 80).count();
+        // The frames behind the first one look alike in the window, and may be stored as one.
+        assert_eq!((answer.size(), answer.frames.len() > 1), ((60, 60), true));
+        let counts: Vec<usize> = answer.frames.iter().map(|(frame, _)| red(frame)).collect();
+        // 18 × 18 of it.
+        assert!(counts[0] > 200 && counts[1..].iter().all(|count| *count == 0), "{format}: {counts:?}");
+    }
+}
+
+#[test]
+fn the_first_frame_alone_is_decoded_when_that_is_all_that_is_asked() {
+    // What follows the first frame is broken, and is not looked at for a JPEG.
+    let whole = data("anim.gif");
+    let folder = Folder::new().with("a.gif", &whole[..whole.len() / 2]);
+    let server = Server::with_handler(folder.handler());
+    let first = Picture::decode(&server.get("/h/a.gif?f=png&w=100").ok().body);
+    assert_eq!(first.size(), (100, 100));
+}

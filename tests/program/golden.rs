@@ -1,0 +1,84 @@
+//! The resize itself: answers compared, pixel by pixel, with the same original resized by code that is not libvips.
+
+use image::imageops::{self, FilterType};
+use image::{RgbImage, RgbaImage};
+
+use crate::support::folder::Folder;
+use crate::support::pictures::{self, Kind, Picture};
+use crate::support::server::{Server, data};
+
+/// A query, the size to resize to, the window of it, and how far pixels may be from the reference in the mean.
+type Case = (&'static str, (u32, u32), (u32, u32, u32, u32), f64);
+
+/// The mean difference of two pictures, in 255ths.
+#[track_caller]
+fn mean_difference(one: &RgbaImage, other: &RgbImage) -> f64 {
+    assert_eq!(one.dimensions(), other.dimensions());
+    let sum: u64 = one
+        .pixels()
+        .zip(other.pixels())
+        .flat_map(|(one, other)| one.0.into_iter().zip(other.0))
+        .map(|(one, other)| u64::from(one.abs_diff(other)))
+        .sum();
+    sum as f64 / (other.width() * other.height() * 3) as f64
+}
+
+/// Structural similarity of brightness, in windows of 8 × 8 (Wang et al. 2004).
+fn similarity(one: &RgbaImage, other: &RgbImage) -> f64 {
+    let brightness = |[r, g, b]: [u8; 3]| 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
+    let (mut sum, mut count) = (0.0, 0.0);
+    for top in (0..other.height().saturating_sub(7)).step_by(4) {
+        for left in (0..other.width().saturating_sub(7)).step_by(4) {
+            let (mut a, mut b, mut aa, mut bb, mut ab) = (0.0, 0.0, 0.0, 0.0, 0.0);
+            for (x, y) in (0..64).map(|n| (left + n % 8, top + n / 8)) {
+                let [r, g, b_, _] = one.get_pixel(x, y).0;
+                let (p, q) = (brightness([r, g, b_]), brightness(other.get_pixel(x, y).0));
+                (a, b, aa, bb, ab) = (a + p, b + q, aa + p * p, bb + q * q, ab + p * q);
+            }
+            let (a, b, aa, bb, ab) = (a / 64.0, b / 64.0, aa / 64.0, bb / 64.0, ab / 64.0);
+            let (c1, c2) = (6.5025, 58.5225);
+            sum += (2.0 * a * b + c1) * (2.0 * (ab - a * b) + c2)
+                / ((a * a + b * b + c1) * (aa - a * a + bb - b * b + c2));
+            count += 1.0;
+        }
+    }
+    sum / count
+}
+
+#[test]
+fn results_are_what_another_resampler_makes_of_the_same_pixels() {
+    // 600 × 400.
+    let photo = data("gps.jpg");
+    let pixels = image::DynamicImage::from(Picture::decode(&photo).pixels).into_rgb8();
+    let folder = Folder::new().with("a.jpg", &photo);
+    for kind in [Kind::Png, Kind::Webp] {
+        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &pixels));
+    }
+    // Decoded in whole, only the resampler differs; a JPEG that was shrunk by its decoder, or a WebP, is a little softer or
+    // sharper.
+    let cases: [Case; 6] = [
+        ("w=600", (600, 400), (0, 0, 600, 400), 0.5),
+        ("w=401", (401, 267), (0, 0, 401, 267), 1.0),
+        ("w=300", (300, 200), (0, 0, 300, 200), 1.0),
+        ("w=140&h=140&g=w", (210, 140), (0, 0, 140, 140), 1.0),
+        ("w=75&h=40&g=se", (75, 50), (0, 10, 75, 40), 2.0),
+        ("w=700&e=true", (700, 467), (0, 0, 700, 467), 2.5),
+    ];
+    let server = Server::with_handler(folder.handler());
+    for (query, (width, height), (left, top, across, down), most) in cases {
+        // libvips enlarges with a bicubic filter.
+        let filter = if width > 600 { FilterType::CatmullRom } else { FilterType::Lanczos3 };
+        let resized = imageops::resize(&pixels, width, height, filter);
+        let reference = imageops::crop_imm(&resized, left, top, across, down).to_image();
+        for source in ["jpg", "png", "webp"] {
+            for (format, loss) in [("png", 0.0), ("jpg&q=90", 3.5), ("webp&q=90", 3.5)] {
+                let target = format!("/h/a.{source}?{query}&f={format}");
+                let shown = Picture::decode(&server.get(&target).ok().body).pixels;
+                let (off, alike) = (mean_difference(&shown, &reference), similarity(&shown, &reference));
+                let most = if source == "png" && width <= 600 { most.min(0.6) } else { most };
+                assert!(off <= most + loss, "{target}: {off:.2} of 255 off in the mean");
+                assert!(alike >= 0.95, "{target}: SSIM {alike:.4}");
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Colour profiles and what their colours are in sRGB, by the numbers and formulas of the standards.
+
+/// How light becomes a number.
+#[derive(Clone, Copy, Debug)]
+pub enum Curve {
+    Power(f64),
+    Srgb,
+    Bt709,
+}
+
+/// A space of red, green and blue.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// The XYZ of red, green and blue under D50, one a row, as Bruce Lindbloom tabulates them.
+    pub primaries: [[f64; 3]; 3],
+    pub curve: Curve,
+}
+
+pub const SRGB: Space = Space {
+    primaries: [
+        [0.436_074_7, 0.222_504_5, 0.013_932_2],
+        [0.385_064_9, 0.716_878_6, 0.097_104_5],
+        [0.143_080_4, 0.060_616_9, 0.714_173_3],
+    ],
+    curve: Curve::Srgb,
+};
+pub const DISPLAY_P3: Space = Space {
+    primaries: [
+        [0.515_102, 0.241_182, -0.001_050],
+        [0.291_965, 0.692_236, 0.041_882],
+        [0.157_153, 0.066_582, 0.784_378],
+    ],
+    curve: Curve::Srgb,
+};
+pub const ADOBE_RGB: Space = Space {
+    primaries: [
+        [0.609_755_9, 0.311_111_8, 0.019_481_1],
+        [0.205_240_1, 0.625_656_0, 0.060_890_2],
+        [0.149_224_0, 0.063_219_7, 0.744_838_7],
+    ],
+    curve: Curve::Power(2.199_218_75),
+};
+pub const PROPHOTO: Space = Space {
+    primaries: [
+        [0.797_674_9, 0.288_040_2, 0.0],
+        [0.135_191_7, 0.711_874_1, 0.0],
+        [0.031_353_4, 0.000_085_7, 0.825_210_0],
+    ],
+    curve: Curve::Power(1.8),
+};
+
+/// XYZ under D50 to linear sRGB (Lindbloom).
+const TO_SRGB: [[f64; 3]; 3] = [
+    [3.133_856_1, -1.616_866_7, -0.490_614_6],
+    [-0.978_768_4, 1.916_141_5, 0.033_454_0],
+    [0.071_945_3, -0.228_991_4, 1.405_242_7],
+];
+const D50: [f64; 3] = [0.9642, 1.0, 0.8249];
+
+/// The light of a colour in linear sRGB.
+pub fn to_linear_srgb(space: &Space, colour: [f64; 3]) -> [f64; 3] {
+    let light = colour.map(|value| match space.curve {
+        Curve::Power(exponent) => value.powf(exponent),
+        Curve::Srgb if value <= 0.04045 => value / 12.92,
+        Curve::Srgb => ((value + 0.055) / 1.055).powf(2.4),
+        Curve::Bt709 if value < 0.081 => value / 4.5,
+        Curve::Bt709 => ((value + 0.099) / 1.099).powf(1.0 / 0.45),
+    });
+    let xyz = [0, 1, 2].map(|row| (0..3).map(|n| space.primaries[n][row] * light[n]).sum());
+    linear_srgb_of_xyz(xyz)
+}
+
+fn linear_srgb_of_xyz(xyz: [f64; 3]) -> [f64; 3] {
+    TO_SRGB.map(|row| row.iter().zip(xyz).map(|(factor, value)| factor * value).sum())
+}
+
+/// sRGB's curve (IEC 61966-2-1), of light to a number between 0 and 1.
+pub fn srgb_encoded(light: f64) -> f64 {
+    if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 }
+}
+
+/// The profile of a space (ICC.1 version 2: a matrix and tables of its curve).
+pub fn profile(space: &Space) -> Vec<u8> {
+    let curve = match space.curve {
+        Curve::Power(exponent) => gamma(exponent),
+        Curve::Srgb => [
+            b"para\0\0\0\0\0\x03\0\0".to_vec(),
+            numbers(&[2.4, 1.0 / 1.055, 0.055 / 1.055, 1.0 / 12.92, 0.04045]),
+        ]
+        .concat(),
+        Curve::Bt709 => panic!("no profile is needed of it"),
+    };
+    let colorant = |n: usize| xyz(space.primaries[n]);
+    let tags = [
+        (b"wtpt", xyz(D50)),
+        (b"rXYZ", colorant(0)),
+        (b"gXYZ", colorant(1)),
+        (b"bXYZ", colorant(2)),
+        (b"rTRC", curve.clone()),
+        (b"gTRC", curve.clone()),
+        (b"bTRC", curve),
+    ];
+    written(b"mntr", b"RGB ", b"XYZ ", &tags)
+}
+
+/// Gray with a power curve.
+pub fn gray_profile(exponent: f64) -> Vec<u8> {
+    written(b"mntr", b"GRAY", b"XYZ ", &[(b"wtpt", xyz(D50)), (b"kTRC", gamma(exponent))])
+}
+
+/// CIE Lab of each combination of full and no ink: cyan counts 8, magenta 4, yellow 2, black 1.
+const LAB_OF_INKS: [[u8; 3]; 16] = {
+    let mut table = [[0; 3]; 16];
+    let mut n = 0;
+    while n < 16 {
+        let (c, m, y, k) = ((n >> 3 & 1) as i32, (n >> 2 & 1) as i32, (n >> 1 & 1) as i32, (n & 1) as i32);
+        // Light, and modest enough in colour that sRGB shows it. In bytes as ICC's `mft1` has them.
+        table[n] = [
+            (245 - 40 * c - 45 * m - 15 * y - 60 * k) as u8,
+            (128 - 14 * c + 22 * m - 4 * y) as u8,
+            (128 - 16 * c - 6 * m + 24 * y) as u8,
+        ];
+        n += 1;
+    }
+    table
+};
+
+/// A press whose inks make the colours of the table, and what is between them.
+pub fn cmyk_profile() -> Vec<u8> {
+    let mut lut = b"mft1\0\0\0\0\x04\x03\x02\0".to_vec();
+    lut.extend(numbers(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]));
+    let identity: Vec<u8> = (0..=255).collect();
+    lut.extend(identity.repeat(4));
+    lut.extend(LAB_OF_INKS.concat());
+    lut.extend(identity.repeat(3));
+    written(b"prtr", b"CMYK", b"Lab ", &[(b"wtpt", xyz(D50)), (b"A2B0", lut.clone()), (b"A2B1", lut)])
+}
+
+/// What that press makes of inks that are all or nothing, if sRGB can show it.
+pub fn srgb_of_inks(inks: [u8; 4]) -> Option<[f64; 3]> {
+    let at = inks.iter().fold(0, |at, ink| at << 1 | usize::from(*ink > 127));
+    let [l, a, b] = LAB_OF_INKS[at].map(f64::from);
+    let (l, a, b) = (l * 100.0 / 255.0, a - 128.0, b - 128.0);
+    let middle = (l + 16.0) / 116.0;
+    let light =
+        |t: f64| if t > 6.0 / 29.0 { t.powi(3) } else { 3.0 * (6.0_f64 / 29.0).powi(2) * (t - 4.0 / 29.0) };
+    let relative = [light(middle + a / 500.0), light(middle), light(middle - b / 200.0)];
+    let linear = linear_srgb_of_xyz([0, 1, 2].map(|n| relative[n] * D50[n]));
+    linear
+        .iter()
+        .all(|value| (0.0..=1.0).contains(value))
+        .then(|| linear.map(|value| 255.0 * srgb_encoded(value)))
+}
+
+fn gamma(exponent: f64) -> Vec<u8> {
+    [&b"curv\0\0\0\0\0\0\0\x01"[..], &((exponent * 256.0).round() as u16).to_be_bytes(), &[0, 0]].concat()
+}
+
+fn xyz(light: [f64; 3]) -> Vec<u8> {
+    [b"XYZ \0\0\0\0".to_vec(), numbers(&light)].concat()
+}
+
+fn numbers(values: &[f64]) -> Vec<u8> {
+    values.iter().flat_map(|value| ((value * 65_536.0).round() as i32).to_be_bytes()).collect()
+}
+
+fn written(class: &[u8; 4], space: &[u8; 4], pcs: &[u8; 4], tags: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
+    let mut table = (tags.len() as u32).to_be_bytes().to_vec();
+    let mut data = Vec::new();
+    for (name, tag) in tags {
+        table.extend_from_slice(*name);
+        table.extend((128 + 4 + 12 * tags.len() as u32 + data.len() as u32).to_be_bytes());
+        table.extend((tag.len() as u32).to_be_bytes());
+        data.extend_from_slice(tag);
+        data.resize(data.len().next_multiple_of(4), 0);
+    }
+    let mut head = ((128 + table.len() + data.len()) as u32).to_be_bytes().to_vec();
+    head.extend(b"\0\0\0\0\x02\x40\0\0");
+    head.extend([class, space, pcs].into_iter().flatten());
+    head.extend([0; 12]);
+    head.extend(b"acsp");
+    head.resize(68, 0);
+    head.extend(numbers(&D50));
+    head.resize(128, 0);
+    [head, table, data].concat()
+}
+
+/// A JPEG of inks, one patch of 16 × 16 beside the other (T.81: baseline, four components, one value a block; inverted and
+/// marked as Adobe's programs do).
+pub fn cmyk_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
+    let segment = |marker: u8, data: &[u8]| {
+        let mut segment = vec![0xff, marker];
+        segment.extend((data.len() as u16 + 2).to_be_bytes());
+        segment.extend_from_slice(data);
+        segment
+    };
+    let mut out = vec![0xff, 0xd8];
+    out.extend(segment(0xee, b"Adobe\0\x64\0\0\0\0\0"));
+    if let Some(profile) = profile {
+        out.extend(segment(0xe2, &[b"ICC_PROFILE\0\x01\x01", profile].concat()));
+    }
+    // A block's first coefficient is eight times its mean.
+    out.extend(segment(0xdb, &[&[0, 8][..], &[1; 63]].concat()));
+    let width = (patches.len() * 16) as u16;
+    let mut frame = vec![8, 0, 16];
+    frame.extend(width.to_be_bytes());
+    frame.push(4);
+    frame.extend((1..=4).flat_map(|component| [component, 0x11, 0]));
+    out.extend(segment(0xc0, &frame));
+    // Differences: the twelve sizes, each with a code of four bits. The rest of a block: one code, of one bit, that ends it.
+    let sizes: Vec<u8> = (0..12).collect();
+    out.extend(segment(0xc4, &[&[0x00, 0, 0, 0, 12][..], &[0; 12], &sizes].concat()));
+    out.extend(segment(0xc4, &[&[0x10, 1][..], &[0; 15], &[0]].concat()));
+    out.extend(segment(0xda, &[4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0]));
+    let mut bits: Vec<bool> = Vec::new();
+    let mut put = |value: u32, count: u32| bits.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
+    let mut last = [0_i32; 4];
+    for _row in 0..2 {
+        for block in 0..patches.len() * 2 {
+            for (ink, last) in patches[block / 2].iter().zip(&mut last) {
+                let value = 127 - i32::from(*ink);
+                let difference = value - *last;
+                *last = value;
+                let size = 32 - difference.unsigned_abs().leading_zeros();
+                put(size, 4);
+                let coded = if difference < 0 { difference - 1 } else { difference };
+                put(coded as u32 & ((1 << size) - 1), size);
+                put(0, 1);
+            }
+        }
+    }
+    bits.resize(bits.len().next_multiple_of(8), true);
+    for byte in bits.chunks(8) {
+        let byte = byte.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
+        out.push(byte);
+        if byte == 0xff {
+            out.push(0);
+        }
+    }
+    out.extend([0xff, 0xd9]);
+    out
+}
