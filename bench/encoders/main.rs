@@ -42,7 +42,9 @@ fn main() -> ExitCode {
             settings::run(format, rounds.parse()?, settings, pictures)
         }
         ["quality", jpeg, webp, avif] => quality::run(jpeg, [("webp", webp), ("avif", avif)], pictures),
-        ["gif", rounds, width, settings @ ..] => gif::run(rounds.parse()?, width.parse()?, settings, pictures),
+        ["gif", rounds, width, settings @ ..] => {
+            gif::run(rounds.parse()?, width.parse()?, settings, pictures)
+        }
         ["dump", folder] => cases::dump(folder, pictures),
         _ => Err("usage: encoders settings|quality|gif|dump … -- PICTURE…".into()),
     });

@@ -16,6 +16,7 @@ mod crashes;
 mod directory;
 mod edge;
 mod effects;
+mod encoders;
 mod faults;
 mod freshness;
 mod golden;

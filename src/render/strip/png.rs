@@ -6,8 +6,7 @@ const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// 1/2.2 in gAMA's unit, which is what sRGB files carry (§11.3.2.5).
 const SRGB_GAMMA: [u8; 4] = 45_455_u32.to_be_bytes();
 /// sRGB's white point and primaries in cHRM's unit (§11.3.2.5).
-const SRGB_CHROMATICITIES: [u32; 8] =
-    [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
+const SRGB_CHROMATICITIES: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
 /// Colour type 3 has a palette (§11.2.1).
 const INDEXED: u8 = 3;
 
@@ -71,5 +70,8 @@ pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
 
 fn is_srgb(body: &[u8]) -> bool {
     body.len() == 32
-        && body.chunks_exact(4).zip(SRGB_CHROMATICITIES).all(|(written, value)| written == value.to_be_bytes())
+        && body
+            .chunks_exact(4)
+            .zip(SRGB_CHROMATICITIES)
+            .all(|(written, value)| written == value.to_be_bytes())
 }

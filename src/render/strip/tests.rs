@@ -9,7 +9,11 @@ const PNG: &[u8] = include_bytes!("../../../examples/pictures/transparent.png");
 /// A picture of each format that has metadata to lose, and what is in it.
 fn with_metadata() -> [(Format, Vec<u8>, &'static [u8]); 4] {
     [
-        (Format::Jpeg, [&JPEG[..2], &segment(0xfe, b"a comment"), &JPEG[2..], b"trailing"].concat(), b"a comment"),
+        (
+            Format::Jpeg,
+            [&JPEG[..2], &segment(0xfe, b"a comment"), &JPEG[2..], b"trailing"].concat(),
+            b"a comment",
+        ),
         (Format::Png, after_header(&chunk(b"tEXt", b"Comment\0a comment")), b"a comment"),
         (Format::Webp, extended_webp(0x0c, &[(b"EXIF", TIFF), (b"XMP ", b"<a comment/>!")]), b"a comment"),
         (
@@ -141,8 +145,18 @@ fn what_decides_how_it_looks_is_left_alone() {
         ("unknown chunk", Format::Webp, extended_webp(0, &[(b"ABCD", b"?")]), false),
         ("frame in a still", Format::Webp, extended_webp(0, &[(b"ANMF", b"?")]), false),
         ("two stills", Format::Webp, extended_webp(0, &[(b"VP8 ", b"?")]), false),
-        ("plain text", Format::Gif, [&GIF[..gif_start()], b"\x21\x01\0", &GIF[gif_start()..]].concat(), false),
-        ("application", Format::Gif, [&GIF[..gif_start()], b"\x21\xff\x0bXMP DataXMP\0", &GIF[gif_start()..]].concat(), true),
+        (
+            "plain text",
+            Format::Gif,
+            [&GIF[..gif_start()], b"\x21\x01\0", &GIF[gif_start()..]].concat(),
+            false,
+        ),
+        (
+            "application",
+            Format::Gif,
+            [&GIF[..gif_start()], b"\x21\xff\x0bXMP DataXMP\0", &GIF[gif_start()..]].concat(),
+            true,
+        ),
         ("AVIF", Format::Avif, include_bytes!("../../../tests/data/quarters.avif").to_vec(), false),
     ] {
         assert_eq!(stripped(format, &bytes).is_some(), is_taken, "{name}");

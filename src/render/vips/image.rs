@@ -158,6 +158,12 @@ impl<'b> Image<'b> {
         Ok((unsigned(found.int(c"attention-x")?), unsigned(found.int(c"attention-y")?)))
     }
 
+    /// Every so many pixels one, across and down.
+    pub fn sparse(&self, step: u32) -> Result<Image<'b>, Error> {
+        let arguments = [(c"input", Value::Image(self)), (c"xfac", pixels(step)), (c"yfac", pixels(step))];
+        call(c"subsample", &arguments)?.image(c"out")
+    }
+
     /// The decoded pixels in memory, to be read in any order; a picture straight from its decoder can be read
     /// from top to bottom once.
     pub fn in_memory(&self) -> Result<Image<'b>, Error> {
