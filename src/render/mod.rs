@@ -15,6 +15,7 @@ mod pool;
 mod server;
 mod source;
 mod storing;
+mod strip;
 mod vips;
 
 use std::io::{self, BufRead, BufReader, Write};

@@ -17,6 +17,7 @@ mod directory;
 mod documentation;
 mod edge;
 mod effects;
+mod encoders;
 mod faults;
 mod freshness;
 mod golden;

@@ -13,8 +13,11 @@ mod keep;
 mod load;
 #[cfg(test)]
 mod mutation;
+mod original;
 mod pad;
+mod palette;
 mod profile;
+mod quality;
 mod resize;
 mod trim;
 mod turn;
@@ -104,6 +107,9 @@ pub fn render(
     if keeps && let Some(copyright) = keep::copyright(&header) {
         bytes = keep::with_copyright(bytes, format, &copyright);
     }
+    if format == source && result == measured && frames.count == header.frames_in_file() {
+        bytes = original::or_smaller(bytes, format, original, options);
+    }
     Ok((bytes, format))
 }
 
@@ -126,7 +132,7 @@ fn steps(
     if image.has_transparency() && !format.keeps_transparency() {
         image = image.flattened(keep::background(&image, options).rgb())?;
     }
-    image.encoded(&encode::suffix(format, options))
+    encode::encoded(&image, format, options)
 }
 
 fn format_of(original: &[u8]) -> Result<Format, Failure> {

@@ -173,6 +173,12 @@ impl<'b> Image<'b> {
         Ok((unsigned(found.int(c"attention-x")?), unsigned(found.int(c"attention-y")?)))
     }
 
+    /// Every so many pixels one, across and down.
+    pub fn sparse(&self, step: u32) -> Result<Image<'b>, Error> {
+        let arguments = [(c"input", Value::Image(self)), (c"xfac", pixels(step)), (c"yfac", pixels(step))];
+        call(c"subsample", &arguments)?.image(c"out")
+    }
+
     /// The decoded pixels in memory, to be read in any order; a picture straight from its decoder can be read
     /// from top to bottom once.
     pub fn in_memory(&self) -> Result<Image<'b>, Error> {
@@ -231,6 +237,34 @@ impl<'b> Image<'b> {
         // SAFETY: metadata may be set on an image that nobody else holds: the copy has just been made, and libvips'
         // operation cache is off. The name is static.
         unsafe { ffi::vips_image_set_int(copy.raw(), c"page-height".as_ptr(), clamped(height)) };
+        Ok(copy)
+    }
+
+    /// The samples of all pixels, one after the other; each has eight bits.
+    pub fn samples(&self) -> Result<Vec<u8>, Error> {
+        let whole = self.made(c"cast", &[(c"format", Value::Int(ffi::VipsBandFormat_VIPS_FORMAT_UCHAR))])?;
+        let mut length = 0;
+        // SAFETY: `raw` is live, the out parameter is valid to write to. On success libvips hands over a buffer of this
+        // length, which is ours to free.
+        unsafe {
+            let buffer = ffi::vips_image_write_to_memory(whole.raw(), &mut length);
+            if buffer.is_null() {
+                return Err(take_error());
+            }
+            let samples = std::slice::from_raw_parts(buffer.cast::<u8>(), length as usize).to_vec();
+            ffi::g_free(buffer);
+            Ok(samples)
+        }
+    }
+
+    /// The same pixels, with the colours that a GIF of them is to have, if its encoder is told to reuse them.
+    pub fn with_palette(&self, colours: &[[u8; 4]]) -> Result<Image<'b>, Error> {
+        let copy = self.made(c"copy", &[])?;
+        // libvips packs a colour as its four samples stand in memory.
+        let packed: Vec<c_int> = colours.iter().map(|colour| c_int::from_ne_bytes(*colour)).collect();
+        let count = c_int::try_from(packed.len()).unwrap_or(0);
+        // SAFETY: as in `with_frame_height`; the array is copied.
+        unsafe { ffi::vips_image_set_array_int(copy.raw(), c"gif-palette".as_ptr(), packed.as_ptr(), count) };
         Ok(copy)
     }
 
