@@ -6,7 +6,7 @@ use crate::options::Options;
 /// The libvips suffix with the options of each encoder. Of the original's metadata at most the profile is kept.
 pub fn suffix(format: Format, options: &Options) -> String {
     let quality = options.quality;
-    let keep = if options.strip { "none" } else { "icc" };
+    let keep = if options.strip || !format.keeps_metadata() { "none" } else { "icc" };
     match format {
         Format::Jpeg => format!(".jpg[Q={quality},optimize_coding,keep={keep}]"),
         Format::Png => format!(".png[keep={keep}]"),

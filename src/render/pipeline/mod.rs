@@ -94,7 +94,12 @@ pub fn render(
     check_encoder(format, result.0, result.1)?;
 
     (wanted.width, wanted.height) = turn::sides(options.turn, (plan.width, plan.height));
-    let mut bytes = steps(vips, original, &header, &wanted, trimmed, plan.crop, options, format)
+    let resized = match trimmed {
+        Some(trimmed) => trimmed.resized(wanted.width, wanted.height),
+        None => load::resized(vips, original, &header, &wanted),
+    };
+    let mut bytes = resized
+        .and_then(|image| steps(image, frames, plan.crop, options, format))
         .map_err(|error| unmade(source, format, error))?;
     if keeps && let Some(copyright) = keep::copyright(&header) {
         bytes = keep::with_copyright(bytes, format, &copyright);
@@ -102,25 +107,19 @@ pub fn render(
     Ok((bytes, format))
 }
 
-/// The steps in their order. Nothing is computed until one asks for pixels, which most leave to the last.
-fn steps<'b>(
-    vips: Vips,
-    original: &'b [u8],
-    header: &Image<'b>,
-    wanted: &Wanted,
-    trimmed: Option<Trimmed<'b>>,
+/// The steps after the resize, in their order. Nothing is computed until one asks for pixels, which most leave to the
+/// last.
+fn steps(
+    image: Image,
+    frames: Frames,
     crop: Option<Crop>,
     options: &Options,
     format: Format,
 ) -> Result<Vec<u8>, Error> {
-    let mut image = match trimmed {
-        Some(trimmed) => trimmed.resized(wanted.width, wanted.height)?,
-        None => load::resized(vips, original, header, wanted)?,
-    };
-    image = turn::turned(image, options.turn)?;
+    let mut image = turn::turned(image, options.turn)?;
     if let Some(crop) = crop {
-        let moves = wanted.frames > 1;
-        image = if moves { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
+        image =
+            if frames.are_several() { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
     }
     image = effects::applied(image, options)?;
     image = pad::padded(image, options, format.keeps_transparency())?;
