@@ -7,6 +7,7 @@ use std::ptr::{self, NonNull};
 use libvips::bindings as ffi;
 
 use super::error::{Error, take_error};
+use super::kill::Computing;
 use super::operation::{Value, call};
 
 /// A picture, decoded as far as was asked for so far.
@@ -109,6 +110,20 @@ impl<'b> Image<'b> {
         }
     }
 
+    /// The bytes of the embedded colour profile, unpacked.
+    pub fn profile_bytes(&self) -> u64 {
+        let mut data: *const c_void = ptr::null();
+        let mut length = 0;
+        // SAFETY: as in `has_profile`; both out parameters are valid to write to, and the data stays the image's.
+        let status = unsafe {
+            match ffi::vips_image_get_typeof(self.raw(), PROFILE.as_ptr()) {
+                0 => return 0,
+                _ => ffi::vips_image_get_blob(self.raw(), PROFILE.as_ptr(), &mut data, &mut length),
+            }
+        };
+        if status == 0 { length } else { 0 }
+    }
+
     /// Whether a colour profile is embedded.
     pub fn has_profile(&self) -> bool {
         // SAFETY: as in `width`; the name is static and ends with NUL.
@@ -158,9 +173,16 @@ impl<'b> Image<'b> {
         Ok((unsigned(found.int(c"attention-x")?), unsigned(found.int(c"attention-y")?)))
     }
 
+    /// Every so many pixels one, across and down.
+    pub fn sparse(&self, step: u32) -> Result<Image<'b>, Error> {
+        let arguments = [(c"input", Value::Image(self)), (c"xfac", pixels(step)), (c"yfac", pixels(step))];
+        call(c"subsample", &arguments)?.image(c"out")
+    }
+
     /// The decoded pixels in memory, to be read in any order; a picture straight from its decoder can be read
     /// from top to bottom once.
     pub fn in_memory(&self) -> Result<Image<'b>, Error> {
+        let _computing = Computing::of(self);
         // SAFETY: `raw` is live; the result is a new reference or null.
         Image::owned(unsafe { ffi::vips_image_copy_memory(self.raw()) })
     }
@@ -218,10 +240,39 @@ impl<'b> Image<'b> {
         Ok(copy)
     }
 
+    /// The samples of all pixels, one after the other; each has eight bits.
+    pub fn samples(&self) -> Result<Vec<u8>, Error> {
+        let whole = self.made(c"cast", &[(c"format", Value::Int(ffi::VipsBandFormat_VIPS_FORMAT_UCHAR))])?;
+        let mut length = 0;
+        // SAFETY: `raw` is live, the out parameter is valid to write to. On success libvips hands over a buffer of this
+        // length, which is ours to free.
+        unsafe {
+            let buffer = ffi::vips_image_write_to_memory(whole.raw(), &mut length);
+            if buffer.is_null() {
+                return Err(take_error());
+            }
+            let samples = std::slice::from_raw_parts(buffer.cast::<u8>(), length as usize).to_vec();
+            ffi::g_free(buffer);
+            Ok(samples)
+        }
+    }
+
+    /// The same pixels, with the colours that a GIF of them is to have, if its encoder is told to reuse them.
+    pub fn with_palette(&self, colours: &[[u8; 4]]) -> Result<Image<'b>, Error> {
+        let copy = self.made(c"copy", &[])?;
+        // libvips packs a colour as its four samples stand in memory.
+        let packed: Vec<c_int> = colours.iter().map(|colour| c_int::from_ne_bytes(*colour)).collect();
+        let count = c_int::try_from(packed.len()).unwrap_or(0);
+        // SAFETY: as in `with_frame_height`; the array is copied.
+        unsafe { ffi::vips_image_set_array_int(copy.raw(), c"gif-palette".as_ptr(), packed.as_ptr(), count) };
+        Ok(copy)
+    }
+
     /// Encodes in the format and with the options of a libvips suffix, as `.jpg[Q=75]`. This is where the
     /// pixels are computed and where a broken picture fails.
     pub fn encoded(&self, suffix: &str) -> Result<Vec<u8>, Error> {
         let suffix = CString::new(suffix).map_err(|error| Error(error.to_string()))?;
+        let _computing = Computing::of(self);
         let mut buffer: *mut c_void = ptr::null_mut();
         let mut length = 0;
         let end: *const c_char = ptr::null();

@@ -1,0 +1,83 @@
+//! What is encoded: each picture at each size.
+
+use std::fs;
+use std::path::Path;
+
+use crate::vips::{Image, cpu};
+use crate::{Fallible, median, ssim};
+
+const WIDTHS: [u32; 3] = [300, 800, 1600];
+
+/// The pixels that go into an encoder.
+pub struct Case {
+    /// File and width.
+    pub name: String,
+    /// With its transparency.
+    pub image: Image,
+    /// On white.
+    pub rgb: Vec<[u8; 3]>,
+}
+
+/// What came out.
+pub struct Outcome {
+    /// The file.
+    pub bytes: usize,
+    /// The middle of what the encoder took, in milliseconds.
+    pub cpu: f64,
+    /// Against what went in.
+    pub ssim: f64,
+    /// Of all three channels, in dB.
+    pub psnr: f64,
+}
+
+/// Every picture at every width that it has.
+pub fn load(pictures: &[&str]) -> Fallible<Vec<Case>> {
+    let mut cases = Vec::new();
+    for picture in pictures {
+        let bytes = fs::read(picture).map_err(|error| format!("{picture}: {error}"))?;
+        for width in WIDTHS {
+            let image = Image::thumbnail(&bytes, width, false)?;
+            if image.size().0 != width as usize {
+                break;
+            }
+            let rgb = image.opaque()?.rgb()?;
+            let stem = Path::new(picture).file_name().unwrap_or_default().to_string_lossy();
+            cases.push(Case { name: format!("{stem}-{width}"), image, rgb });
+        }
+    }
+    if cases.is_empty() { Err("no picture is 300 pixels wide".into()) } else { Ok(cases) }
+}
+
+impl Case {
+    /// Encodes so many times, decodes once.
+    pub fn encode(&self, suffix: &str, rounds: usize) -> Fallible<Outcome> {
+        let mut times = Vec::with_capacity(rounds);
+        let mut encoded = Vec::new();
+        for _ in 0..rounds.max(1) {
+            let before = cpu();
+            encoded = self.image.encoded(suffix)?;
+            times.push(cpu() - before);
+        }
+        let decoded = Image::decoded(&encoded, false)?.rgb()?;
+        Ok(Outcome {
+            bytes: encoded.len(),
+            cpu: median(times),
+            ssim: ssim::ssim(&self.rgb, &decoded, self.image.size()),
+            psnr: ssim::psnr(&self.rgb, &decoded),
+        })
+    }
+}
+
+/// Writes the pixels of every case into a folder.
+pub fn dump(folder: &str, pictures: &[&str]) -> Fallible<String> {
+    let mut list = String::new();
+    for case in load(pictures)? {
+        let (width, height) = case.image.size();
+        let mut file = format!("P6\n{width} {height}\n255\n").into_bytes();
+        file.extend_from_slice(case.rgb.as_flattened());
+        fs::write(Path::new(folder).join(format!("{}.ppm", case.name)), file)?;
+        list.push_str(&case.name);
+        list.push('\n');
+    }
+    Ok(list)
+}

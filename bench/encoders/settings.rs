@@ -1,0 +1,76 @@
+//! One format's encoder with each setting, over all cases.
+
+use std::fmt::Write;
+
+use crate::Fallible;
+use crate::cases::{Case, Outcome, load};
+
+/// What is compared at: the server's own default.
+const QUALITY: u32 = 75;
+
+fn suffix(format: &str, quality: u32, setting: &str) -> String {
+    let quality = if matches!(format, "png" | "gif") { String::new() } else { format!("Q={quality},") };
+    let setting = if setting.is_empty() { String::new() } else { format!("{setting},") };
+    format!(".{format}[{quality}{setting}keep=none]")
+}
+
+/// The table.
+pub fn run(format: &str, rounds: usize, settings: &[&str], pictures: &[&str]) -> Fallible<String> {
+    let cases = load(pictures)?;
+    let lossy = !matches!(format, "png" | "gif");
+    let mut table = String::from(
+        "| setting | KB | × | CPU ms | × | SSIM | PSNR dB | × bytes at the first row's SSIM |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    let mut first: Option<Vec<Outcome>> = None;
+    for setting in settings {
+        let outcomes = cases
+            .iter()
+            .map(|case| case.encode(&suffix(format, QUALITY, setting), rounds))
+            .collect::<Fallible<Vec<_>>>()?;
+        let reference = first.as_ref().unwrap_or(&outcomes);
+        let equal = if lossy { bytes_when_alike(format, setting, &cases, reference)? } else { f64::NAN };
+        let sum = |of: fn(&Outcome) -> f64, all: &[Outcome]| all.iter().map(of).sum::<f64>();
+        let mean = |of: fn(&Outcome) -> f64| sum(of, &outcomes) / outcomes.len() as f64;
+        let (bytes, cpu) = (sum(|o| o.bytes as f64, &outcomes), sum(|o| o.cpu, &outcomes));
+        writeln!(
+            table,
+            "| `{}` | {:.1} | {:.2} | {:.1} | {:.2} | {:.4} | {:.2} | {} |",
+            if setting.is_empty() { "nothing" } else { setting },
+            bytes / 1000.0,
+            bytes / sum(|o| o.bytes as f64, reference),
+            cpu,
+            cpu / sum(|o| o.cpu, reference),
+            mean(|o| o.ssim),
+            mean(|o| o.psnr),
+            if equal.is_nan() { "–".into() } else { format!("{equal:.3}") },
+        )?;
+        if first.is_none() {
+            first = Some(outcomes);
+        }
+    }
+    Ok(table)
+}
+
+/// The geometric mean, over the cases, of the bytes this setting takes to look as the reference does.
+fn bytes_when_alike(format: &str, setting: &str, cases: &[Case], reference: &[Outcome]) -> Fallible<f64> {
+    let mut logarithms = 0.0;
+    for (case, wanted) in cases.iter().zip(reference) {
+        let encode = |quality| case.encode(&suffix(format, quality, setting), 1);
+        // The least quality that is no worse, and the one below it.
+        let (mut low, mut high) = (1, 100);
+        let (mut below, mut above) = (encode(low)?, encode(high)?);
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            let outcome = encode(middle)?;
+            if outcome.ssim < wanted.ssim {
+                (low, below) = (middle, outcome);
+            } else {
+                (high, above) = (middle, outcome);
+            }
+        }
+        let part = ((wanted.ssim - below.ssim) / (above.ssim - below.ssim)).clamp(0.0, 1.0);
+        let (small, large) = ((below.bytes as f64).ln(), (above.bytes as f64).ln());
+        logarithms += small + part * (large - small) - (wanted.bytes as f64).ln();
+    }
+    Ok((logarithms / cases.len() as f64).exp())
+}

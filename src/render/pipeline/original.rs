@@ -1,0 +1,25 @@
+//! The original in place of a result that is larger.
+
+use crate::format::Format;
+use crate::options::{Options, Turn};
+use crate::render::strip;
+
+/// The smaller of a result and the original without its metadata, if both show the same pixels; the two are of one
+/// format and size. An original that can't be stripped without decoding it stays out.
+///
+/// The result has been made by then, so an original that is broken has failed.
+pub fn or_smaller(encoded: Vec<u8>, format: Format, original: &[u8], options: &Options) -> Vec<u8> {
+    if !keeps_pixels(options) {
+        return encoded;
+    }
+    match strip::stripped(format, original) {
+        Some(stripped) if stripped.len() < encoded.len() => stripped,
+        _ => encoded,
+    }
+}
+
+/// Whether nothing is asked for that makes other pixels of a picture that stays as large.
+fn keeps_pixels(options: &Options) -> bool {
+    let Options { turn, trim, blur, sharp, strip, .. } = options;
+    *turn == Turn::default() && trim.is_none() && blur.is_none() && sharp.is_none() && *strip
+}

@@ -1,0 +1,113 @@
+//! One palette for all frames of a moving GIF.
+//!
+//! libvips makes one for each frame and compares it with those before, which takes three quarters of its time (measured
+//! in bench/results/encoders.md). Most animations have the same colours from the first frame to the last.
+
+use quantizr::{Histogram, Image as Samples, Options, QuantizeResult};
+
+use crate::render::vips::{Error, Image};
+
+/// About so many pixels of all frames are looked at.
+const LOOKED_AT: u32 = 20_000;
+/// The frames have to be in memory for it.
+const MOST_PIXELS: u64 = 4 << 20;
+/// libvips allows 255 colours, and adds the transparent one.
+const MOST_COLOURS: i32 = 254;
+/// The mean squared distance to the nearest colour, over the four samples of a pixel, up to which nobody sees that
+/// colours are missing (38 dB). Dithering is not needed either, and would flicker.
+const LARGEST_ERROR: f32 = 32.0;
+
+/// The frames in memory with a palette that is good for all of them; `None` where there is none.
+pub fn shared<'b>(image: &Image<'b>) -> Result<Option<Image<'b>>, Error> {
+    let count = u64::from(image.width()) * u64::from(image.height());
+    if count > MOST_PIXELS || !matches!(image.bands(), 3 | 4) {
+        return Ok(None);
+    }
+    let image = image.in_memory()?;
+    Ok(match colours(&image)? {
+        Some(colours) => Some(image.with_palette(&colours)?),
+        None => None,
+    })
+}
+
+fn colours(image: &Image) -> Result<Option<Vec<[u8; 4]>>, Error> {
+    let total = u64::from(image.width()) * u64::from(image.height());
+    let step = (total as f64 / f64::from(LOOKED_AT)).sqrt().ceil().clamp(1.0, 1000.0) as u32;
+    let step = step.min(image.width()).min(image.frame_height()).max(1);
+    let sampled = image.sparse(step)?;
+    let samples = sampled.samples()?;
+    let rgba = as_libvips_sees_them(&samples, sampled.bands());
+    let Ok(pixels) = Samples::new(rgba.as_flattened(), rgba.len(), 1) else { return Ok(None) };
+    let (mut histogram, mut options) = (Histogram::new(), Options::default());
+    histogram.add_image(&pixels);
+    if options.set_max_colors(MOST_COLOURS).is_err() {
+        return Ok(None);
+    }
+    let quantised = QuantizeResult::quantize_histogram(&histogram, &options);
+    if quantised.get_error() > LARGEST_ERROR {
+        return Ok(None);
+    }
+    let palette = quantised.get_palette();
+    let entries = palette.entries.iter().take(palette.count as usize);
+    let colours: Vec<[u8; 4]> =
+        entries.filter(|colour| colour.a != 0).map(|colour| [colour.r, colour.g, colour.b, 255]).collect();
+    Ok((!colours.is_empty()).then_some(colours))
+}
+
+/// A GIF's pixel is there or it isn't; libvips draws the line in the middle.
+fn as_libvips_sees_them(samples: &[u8], bands: u32) -> Vec<[u8; 4]> {
+    match bands {
+        4 => samples
+            .chunks_exact(4)
+            .map(|pixel| match pixel {
+                &[red, green, blue, alpha] if alpha >= 128 => [red, green, blue, 255],
+                _ => [0; 4],
+            })
+            .collect(),
+        _ => samples
+            .chunks_exact(3)
+            .map(|pixel| match pixel {
+                &[red, green, blue] => [red, green, blue, 255],
+                _ => [0; 4],
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::vips::{Value, Vips};
+
+    const ANIMATION: &[u8] = include_bytes!("../../../tests/data/anim.gif");
+
+    fn frames<'b>() -> Image<'b> {
+        Vips::start().unwrap().loaded(ANIMATION, c"gifload_buffer", &[(c"n", Value::Int(-1))]).unwrap()
+    }
+
+    #[test]
+    fn one_palette_is_found_where_it_is_good_for_all() {
+        let image = frames().in_memory().unwrap();
+        let colours = colours(&image).unwrap().unwrap();
+        assert!((8..=254).contains(&colours.len()), "{}", colours.len());
+        assert!(colours.iter().all(|colour| colour[3] == 255));
+        assert!(shared(&image).unwrap().is_some());
+    }
+
+    #[test]
+    fn where_none_is_good_enough_there_is_none() {
+        let cube =
+            image::RgbImage::from_fn(256, 256, |x, y| image::Rgb([x as u8, y as u8, (x * y / 7) as u8]));
+        let mut png = std::io::Cursor::new(Vec::new());
+        cube.write_to(&mut png, image::ImageFormat::Png).unwrap();
+        let image = Vips::start().unwrap().loaded(png.get_ref(), c"pngload_buffer", &[]).unwrap();
+        assert!(shared(&image).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_pixel_is_there_or_not() {
+        let samples = [9, 8, 7, 127, 9, 8, 7, 128];
+        assert_eq!(as_libvips_sees_them(&samples, 4), [[0; 4], [9, 8, 7, 255]]);
+        assert_eq!(as_libvips_sees_them(&samples[..6], 3), [[9, 8, 7, 255], [127, 9, 8, 255]]);
+    }
+}

@@ -1,0 +1,60 @@
+//! One scale of quality for all formats: `q` is JPEG's, and the others are asked for what looks like it.
+
+use crate::format::Format;
+
+/// `q`, and the quality of WebP (effort 4) and of AVIF (effort 1) whose mean SSIM is the nearest to JPEG's at that `q`:
+/// measured over photographs at three sizes by bench/encoders.sh, whose table is in bench/results/encoders.md. Between
+/// two of them it is interpolated.
+const ALIKE: [[u8; 3]; 16] = [
+    [1, 1, 1],
+    [10, 6, 22],
+    [15, 15, 30],
+    [20, 22, 35],
+    [30, 32, 40],
+    [40, 40, 43],
+    [50, 48, 46],
+    [60, 56, 49],
+    [70, 67, 53],
+    [75, 73, 55],
+    [80, 78, 59],
+    [85, 82, 65],
+    [90, 87, 76],
+    [95, 94, 89],
+    [98, 99, 97],
+    [100, 100, 100],
+];
+
+/// What the format's encoder is to be told for `q`.
+pub fn encoder_quality(format: Format, quality: u8) -> u8 {
+    let column = match format {
+        Format::Webp => 1,
+        Format::Avif => 2,
+        Format::Jpeg | Format::Png | Format::Gif => return quality,
+    };
+    for pair in ALIKE.windows(2) {
+        if let [below, above] = pair
+            && (below[0]..=above[0]).contains(&quality)
+        {
+            let [from, to] = [below, above].map(|row| f64::from(row[column]));
+            let part = f64::from(quality - below[0]) / f64::from(above[0] - below[0]);
+            return (from + part * (to - from)).round() as u8;
+        }
+    }
+    quality
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_never_less() {
+        for format in [Format::Jpeg, Format::Webp, Format::Avif] {
+            let all: Vec<u8> = (1..=100).map(|quality| encoder_quality(format, quality)).collect();
+            assert!(all.is_sorted(), "{format:?}: {all:?}");
+            assert_eq!((all[0], all[99]), (1, 100), "{format:?}");
+        }
+        assert_eq!([Format::Webp, Format::Avif].map(|format| encoder_quality(format, 75)), [73, 55]);
+        assert_eq!([Format::Webp, Format::Avif].map(|format| encoder_quality(format, 77)), [75, 57]);
+    }
+}

@@ -1,0 +1,27 @@
+//! An encoded picture without its metadata, its pixels untouched.
+//!
+//! What decides how the pixels look can't be left out, and what can't be understood can't be judged: a picture with a
+//! colour profile, an orientation, or a structure that is not exactly the specification's is left alone (`None`).
+
+mod exif;
+mod gif;
+mod jpeg;
+mod png;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod webp;
+
+use crate::format::Format;
+
+/// The same picture without metadata; `None` where it can't be had without decoding.
+pub fn stripped(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
+    match format {
+        Format::Jpeg => jpeg::stripped(bytes),
+        Format::Png => png::stripped(bytes),
+        Format::Webp => webp::stripped(bytes),
+        Format::Gif => gif::stripped(bytes),
+        // Its metadata are items of a box that names offsets into the file: nothing can be left out of it alone.
+        Format::Avif => None,
+    }
+}

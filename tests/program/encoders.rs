@@ -1,0 +1,119 @@
+//! What a client sees of the encoders' settings: bytes saved, frames kept, and never more bytes than the original.
+
+use crate::support::folder::Folder;
+use crate::support::pictures::{self, Picture, holds};
+use crate::support::server::{Server, data};
+
+fn example(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/examples/pictures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// A block that comes into the answer of no format.
+const SECRET: &[u8] = b"the photographer's address";
+
+fn with_comment(jpeg: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(SECRET.len() + 2).unwrap().to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xfe], &length, SECRET, &jpeg[2..]].concat()
+}
+
+#[test]
+fn a_result_larger_than_its_original_is_the_original_without_metadata() {
+    let originals = [
+        ("upright.jpg", data("orient-1.jpg")),
+        ("turned.jpg", data("orient-6.jpg")),
+        ("comment.jpg", with_comment(&data("gps.jpg"))),
+        ("a.webp", example("seedling.webp")),
+        ("a.gif", example("anim.gif")),
+    ];
+    let folder = Folder::new();
+    for (name, bytes) in &originals {
+        folder.put(name, bytes);
+    }
+    let server = Server::with_handler(folder.handler());
+    for (name, query, is_original) in [
+        ("upright.jpg", "q=100", true),
+        ("upright.jpg", "q=100&w=600&h=400", true),
+        ("upright.jpg", "q=100&w=900", true),
+        ("upright.jpg", "q=100&f=jpg&bg=000000", true),
+        ("upright.jpg", "q=20", false),
+        ("upright.jpg", "q=100&w=599", false),
+        ("upright.jpg", "q=100&w=300&h=400", false),
+        ("upright.jpg", "q=100&rot=180", false),
+        ("upright.jpg", "q=100&flip=h", false),
+        ("upright.jpg", "q=100&blur=1", false),
+        ("upright.jpg", "q=100&sharp=1", false),
+        ("upright.jpg", "q=100&trim=10", false),
+        ("upright.jpg", "q=100&strip=false", false),
+        ("upright.jpg", "q=100&w=610&h=400&pad=true", false),
+        ("turned.jpg", "q=100", false),
+        ("comment.jpg", "q=100", true),
+        ("a.webp", "q=100", true),
+        ("a.webp", "q=100&h=100", false),
+        ("a.gif", "frames=2", false),
+    ] {
+        let target = format!("/h/{name}?{query}");
+        let answer = server.get(&target).ok();
+        let original = &originals.iter().find(|(known, _)| *known == name).unwrap().1;
+        let (shown, stored) = (Picture::decode(&answer.body), Picture::decode(original));
+        let is_same = shown.frames.len() == stored.frames.len() && shown.pixels == stored.pixels;
+        assert_eq!(is_same, is_original, "{target}");
+        if is_original {
+            assert!(answer.body.len() <= original.len(), "{target}: {}", answer.body.len());
+        }
+        for gone in [SECRET, b"Exif", b"GPS"] {
+            assert!(!holds(&answer.body, gone), "{target}: {}", gone.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn a_broken_original_fails_although_it_would_be_the_smaller() {
+    // The chunks are as they should be; what is in them can't be inflated.
+    let mut broken = example("transparent.png");
+    let middle = broken.len() / 2;
+    broken[middle..middle + 64].fill(0);
+    let folder = Folder::new().with("a.png", &broken);
+    let server = Server::with_handler(folder.handler());
+    server.get("/h/a.png").failed("corrupt_image");
+}
+
+#[test]
+fn the_same_q_takes_fewer_bytes_in_newer_formats() {
+    let folder = Folder::new().with("a.jpg", &example("photo.jpg"));
+    let server = Server::with_handler(folder.handler());
+    for q in [50, 75, 90] {
+        let bytes = |format: &str| server.get(&format!("/h/a.jpg?w=400&q={q}&f={format}")).ok().body.len();
+        let (jpeg, webp, avif) = (bytes("jpg"), bytes("webp"), bytes("avif"));
+        assert!(avif < webp && webp < jpeg, "q={q}: {jpeg}, {webp}, {avif}");
+    }
+}
+
+#[test]
+fn a_large_jpeg_is_progressive_and_a_small_one_is_not() {
+    let folder = Folder::new().with("a.jpg", &example("photo.jpg"));
+    let server = Server::with_handler(folder.handler());
+    for (query, is_progressive) in [("q=50", true), ("w=1000", false), ("w=100", false)] {
+        let body = server.get(&format!("/h/a.jpg?{query}")).ok().body;
+        // A frame header of 17 bytes: SOF2 or SOF0 (T.81 table B.1).
+        assert_eq!(holds(&body, b"\xff\xc2\0\x11\x08"), is_progressive, "{query}");
+        assert_eq!(holds(&body, b"\xff\xc0\0\x11\x08"), !is_progressive, "{query}");
+    }
+}
+
+#[test]
+fn a_gif_made_smaller_has_all_its_frames_and_one_palette() {
+    let folder = Folder::new().with("a.gif", &data("anim.gif"));
+    let server = Server::with_handler(folder.handler());
+    let answer = server.get("/h/a.gif?w=100").ok();
+    // Two thirds of what a palette for each frame takes.
+    assert!(answer.body.len() < 45_000, "{}", answer.body.len());
+    let (small, whole) = (Picture::decode(&answer.body), Picture::decode(&data("anim.gif")));
+    assert_eq!(small.frames.len(), 42);
+    for (small, whole) in small.frames.iter().zip(&whole.frames) {
+        assert_eq!(small.1, whole.1, "as long");
+        for (x, y) in [(3, 3), (50, 50), (97, 97)] {
+            let (one, other) = (pictures::colour_at(&small.0, x, y), pictures::colour_at(&whole.0, x, y));
+            assert!(pictures::within(one, [other[0], other[1], other[2]], 24), "{one:?}, {other:?}");
+        }
+    }
+}
