@@ -8,7 +8,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/$(BINARY)
 
 .DEFAULT_GOAL := build
-.PHONY: build run test bench native install clean help cargo
+.PHONY: build run test bench docs native install clean help cargo
 
 build: native ## build ./s3imageserver, one static binary (the default)
 	cargo build --release --locked
@@ -37,6 +37,9 @@ bench: build ## measure against nginx; writes bench/results (installs wrk, nginx
 	bench/edge.sh
 	bench/cache.sh
 	bench/render.sh
+
+docs: build ## make the pictures of docs/options.md anew (needs curl)
+	docs/options.sh ./$(BINARY)
 
 native: cargo ## install Debian's packages and build the C libraries (once; 3 to 5 minutes on 2 cores)
 	@native/build.sh

@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 PORT=${PORT:-18400}
 MS=${MS:-1500}            # of CPU for each measurement; it is counted in hundredths of a second
 REQUESTS=${REQUESTS:-1000} # of the mixed load
+JOBS=${JOBS:-.}           # those that match it
 RESULT=$RESULTS/render.md
 
 need curl:curl pgrep:procps
@@ -43,7 +44,7 @@ served() {
     awk -v t=$(($(ticks "$server") - before)) -v n="$2" 'BEGIN {printf "%.3f\n", t * 10 / n}'
 }
 
-"$TOOL" jobs >"$work/jobs"
+"$TOOL" jobs | grep -e "$JOBS" >"$work/jobs"
 # Everything once: the first of each kind pays for tables and buffers. The floor's time says how often a job is measured.
 declare -A count
 while read -r name source query _; do

@@ -23,8 +23,22 @@ pub enum Code {
     CorruptImage,
     /// The original has no frame of the number that `page` asks for.
     PageMissing,
-    /// The original has more bytes or more pixels than the limits allow.
+    /// The original has more bytes than the limits allow.
     TooLarge,
+    /// One frame of the original has more pixels than the limits allow.
+    TooManyPixels,
+    /// The original is wider or higher than the limits allow.
+    SideTooLong,
+    /// The original has more frames than the limits allow.
+    TooManyFrames,
+    /// All frames of the original together have more pixels than the limits allow.
+    AnimationTooLarge,
+    /// The result would have more pixels than the limits or its format allow.
+    ResultTooLarge,
+    /// The original has more bytes of profiles, EXIF, XMP and text than the limits allow.
+    MetadataTooLarge,
+    /// The original is a JPEG of more scans than the limits allow.
+    TooManyScans,
     /// The origin could not be reached, or its connection died.
     OriginUnreachable,
     /// The origin answered with a status that is neither success nor "not there".
@@ -46,7 +60,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Code; 18] = [
+    const ALL: [Code; 25] = [
         Code::NotFound,
         Code::NotShown,
         Code::InvalidKey,
@@ -56,6 +70,13 @@ impl Code {
         Code::CorruptImage,
         Code::PageMissing,
         Code::TooLarge,
+        Code::TooManyPixels,
+        Code::SideTooLong,
+        Code::TooManyFrames,
+        Code::AnimationTooLarge,
+        Code::ResultTooLarge,
+        Code::MetadataTooLarge,
+        Code::TooManyScans,
         Code::OriginUnreachable,
         Code::OriginError,
         Code::OriginTruncated,
@@ -105,6 +126,13 @@ impl Code {
             Code::CorruptImage => "corrupt_image",
             Code::PageMissing => "page_missing",
             Code::TooLarge => "too_large",
+            Code::TooManyPixels => "too_many_pixels",
+            Code::SideTooLong => "side_too_long",
+            Code::TooManyFrames => "too_many_frames",
+            Code::AnimationTooLarge => "animation_too_large",
+            Code::ResultTooLarge => "result_too_large",
+            Code::MetadataTooLarge => "metadata_too_large",
+            Code::TooManyScans => "too_many_scans",
             Code::OriginUnreachable => "origin_unreachable",
             Code::OriginError => "origin_error",
             Code::OriginTruncated => "origin_truncated",
@@ -127,7 +155,14 @@ impl Code {
         match self {
             Code::NotFound | Code::NotShown | Code::InvalidKey | Code::PageMissing => 404,
             Code::TokenRefused => 403,
-            Code::TooLarge => 413,
+            Code::TooLarge
+            | Code::TooManyPixels
+            | Code::SideTooLong
+            | Code::TooManyFrames
+            | Code::AnimationTooLarge
+            | Code::ResultTooLarge
+            | Code::MetadataTooLarge
+            | Code::TooManyScans => 413,
             Code::FormatNotAllowed | Code::UnsupportedFormat | Code::CorruptImage => 415,
             Code::OriginTimeout | Code::RenderTimeout => 504,
             Code::OriginUnreachable

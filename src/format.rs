@@ -95,9 +95,10 @@ impl Format {
         matches!(self, Format::Webp | Format::Avif)
     }
 
-    /// Whether we write colour profiles and copyright fields in this format.
+    /// Whether we write colour profiles and copyright fields in this format. GIF has no place for them, and our libvips
+    /// is built without those of AVIF.
     pub const fn keeps_metadata(self) -> bool {
-        !matches!(self, Format::Gif)
+        !matches!(self, Format::Gif | Format::Avif)
     }
 }
 

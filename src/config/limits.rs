@@ -20,12 +20,19 @@ pub(super) const KNOWN: Known = Known {
         "stop_timeout",
         "stop_delay",
         "renders_at_once",
+        "memory_budget",
+        "decode_timeout",
         "fetches_at_once",
         "origin_connect_timeout",
         "origin_first_byte_timeout",
         "origin_timeout",
         "origin_max_bytes",
         "source_max_pixels",
+        "source_max_side",
+        "source_max_frames",
+        "source_max_total_pixels",
+        "source_max_metadata",
+        "source_max_scans",
         "result_max_pixels",
     ],
 };
@@ -63,6 +70,11 @@ pub struct Limits {
     pub stop_delay: Duration,
     /// `renders_at_once`: pictures decoded and encoded at the same moment.
     pub renders_at_once: usize,
+    /// `memory_budget`: bytes that all pictures in work may take by what their headers say; one that takes more is
+    /// worked on alone.
+    pub memory_budget: u64,
+    /// `decode_timeout`: how long the work on one picture may take; waiting for others does not count.
+    pub decode_timeout: Duration,
     /// `fetches_at_once`: requests that the renderer works on at the same moment, waits for the origin included.
     pub fetches_at_once: usize,
     /// `origin_connect_timeout`: to resolve the origin's name, and to connect to it, TLS included.
@@ -73,8 +85,18 @@ pub struct Limits {
     pub origin_timeout: Duration,
     /// `origin_max_bytes`: the largest original that is read.
     pub origin_max_bytes: u64,
-    /// `source_max_pixels`: width × height × frames of the largest original that is decoded.
+    /// `source_max_pixels`: width × height of one frame of the largest original that is decoded.
     pub source_max_pixels: u64,
+    /// `source_max_side`: its width, or its height.
+    pub source_max_side: u32,
+    /// `source_max_frames`: how many frames it may have where more than the first is kept.
+    pub source_max_frames: u32,
+    /// `source_max_total_pixels`: width × height × frames, where more than the first is kept.
+    pub source_max_total_pixels: u64,
+    /// `source_max_metadata`: its bytes of colour profile, EXIF, XMP, comments and text, and of the profile unpacked.
+    pub source_max_metadata: u64,
+    /// `source_max_scans`: how often a progressive JPEG may go over its pixels.
+    pub source_max_scans: u32,
     /// `result_max_pixels`: width × height × frames of the resized picture, before it is cropped.
     pub result_max_pixels: u64,
 }
@@ -97,12 +119,21 @@ impl Limits {
             stop_timeout: Duration::from_secs(30),
             stop_delay: Duration::ZERO,
             renders_at_once: processors,
+            memory_budget: 512 << 20,
+            decode_timeout: Duration::from_secs(20),
             fetches_at_once: (processors * 8).clamp(16, 64),
             origin_connect_timeout: Duration::from_secs(2),
             origin_first_byte_timeout: Duration::from_secs(5),
             origin_timeout: Duration::from_secs(15),
             origin_max_bytes: 64 << 20,
             source_max_pixels: 50_000_000,
+            // The longest that libjpeg writes and reads.
+            source_max_side: 65_500,
+            source_max_frames: 1000,
+            source_max_total_pixels: 50_000_000,
+            source_max_metadata: 4 << 20,
+            // Encoders write about ten.
+            source_max_scans: 100,
             result_max_pixels: 50_000_000,
         };
         let Some(fields) = fields else { return Ok(limits) };
@@ -116,6 +147,7 @@ impl Limits {
             seconds("write_timeout", &mut limits.write_timeout)?;
             seconds("queue_timeout", &mut limits.queue_timeout)?;
             seconds("render_timeout", &mut limits.render_timeout)?;
+            seconds("decode_timeout", &mut limits.decode_timeout)?;
             seconds("stop_timeout", &mut limits.stop_timeout)?;
             seconds("origin_connect_timeout", &mut limits.origin_connect_timeout)?;
             seconds("origin_first_byte_timeout", &mut limits.origin_first_byte_timeout)?;
@@ -144,6 +176,19 @@ impl Limits {
         size("renderer_max_renders", &mut limits.renderer_max_renders, 0, 1 << 40)?;
         size("origin_max_bytes", &mut limits.origin_max_bytes, 1, 4 << 30)?;
         size("source_max_pixels", &mut limits.source_max_pixels, 1, 10_000_000_000)?;
+        size("source_max_total_pixels", &mut limits.source_max_total_pixels, 1, 10_000_000_000)?;
+        size("source_max_metadata", &mut limits.source_max_metadata, 0, 4 << 30)?;
+        size("memory_budget", &mut limits.memory_budget, 1 << 20, 1 << 50)?;
+        let number = |name, field: &mut u32, most: i64| -> Result<()> {
+            if let Some(written) = fields.integer(name, 1..=most)? {
+                *field = u32::try_from(written).unwrap_or(u32::MAX);
+            }
+            Ok(())
+        };
+        // libvips' own limit on a side.
+        number("source_max_side", &mut limits.source_max_side, 10_000_000)?;
+        number("source_max_frames", &mut limits.source_max_frames, 1_000_000)?;
+        number("source_max_scans", &mut limits.source_max_scans, 1_000_000)?;
         size("result_max_pixels", &mut limits.result_max_pixels, 1, 10_000_000_000)?;
         Ok(limits)
     }

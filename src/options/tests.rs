@@ -102,6 +102,7 @@ fn the_canonical_query_holds_what_changes_the_bytes_and_nothing_else() {
         ("strip=true", "f=jpg"),
         ("strip=false", "f=jpg&strip=false"),
         ("strip=false&f=gif", "f=gif"),
+        ("strip=false&f=avif", "f=avif"),
     ] {
         assert_eq!(canonical(query).as_deref(), Ok(expected), "{query}");
     }
@@ -241,8 +242,14 @@ fn an_error_image_is_made_without_what_is_about_the_picture() {
 }
 
 #[test]
-fn every_parameter_about_the_picture_is_known() {
+fn every_parameter_about_the_picture_is_known_and_explained() {
+    let page = include_str!("../../docs/options.md");
+    let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("### ")).collect();
     for name in ABOUT_THE_PICTURE {
+        assert!(
+            headings.iter().any(|line| line.contains(&format!("`{name}`"))),
+            "docs/options.md lacks {name}"
+        );
         assert!(Query::names().any(|known| known == name), "{name}");
     }
     let others = Query::names().filter(|name| !ABOUT_THE_PICTURE.contains(name));

@@ -2,9 +2,12 @@
 //!
 //! It may crash, hang or be killed at any time; the edge starts another.
 
+mod admission;
 mod child;
 mod confine;
+mod deadline;
 mod decoding;
+mod inspect;
 mod originals;
 mod pictures;
 mod pipeline;
@@ -67,7 +70,7 @@ fn start(socket: &Path) -> io::Result<()> {
     let confinement = confine::confine(&config, socket);
     thread::Builder::new().name("edge-watch".into()).spawn(move || end_with(edge))?;
     let vips = vips::Vips::start().map_err(|error| io::Error::other(error.0))?;
-    let pictures = pictures::Pictures::new(&config, vips, confinement);
+    let pictures = pictures::Pictures::new(&config, vips, confinement)?;
     server::serve(socket, pictures, config.limits.fetches_at_once, || {
         let mut out = io::stdout();
         writeln!(out, "{}", wire::READY)?;

@@ -1,14 +1,16 @@
 //! What the renderer does for one request: ask the origin, render, store.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::admission::Admission;
 use super::confine::Confinement;
+use super::deadline::Watchdog;
 use super::decoding::Decoding;
 use super::originals::{Answer, Held, Originals};
 use super::pipeline::{self, Bounds};
-use super::pool::Turns;
 use super::storing::Storing;
 use super::vips::Vips;
 use crate::cache::{
@@ -17,6 +19,7 @@ use crate::cache::{
 };
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
+use crate::format::Format;
 use crate::key;
 use crate::options::{Options, Query};
 use crate::wire;
@@ -25,7 +28,8 @@ use crate::wire;
 pub struct Pictures {
     routes: HashMap<String, Route>,
     vips: Vips,
-    turns: Turns,
+    admission: Admission,
+    watchdog: Watchdog,
     bounds: Bounds,
     render_timeout: Duration,
     storing: Arc<Storing>,
@@ -50,7 +54,7 @@ enum Revalidated {
 
 impl Pictures {
     /// Opens the origins and caches of a configuration.
-    pub fn new(config: &Config, vips: Vips, confinement: Confinement) -> Pictures {
+    pub fn new(config: &Config, vips: Vips, confinement: Confinement) -> io::Result<Pictures> {
         let storing = Arc::new(Storing::new(confinement));
         let mut routes = HashMap::new();
         for handler in &config.handlers {
@@ -64,17 +68,16 @@ impl Pictures {
             };
             routes.insert(handler.route.clone(), route);
         }
-        Pictures {
+        let limits = &config.limits;
+        Ok(Pictures {
             routes,
             vips,
-            turns: Turns::new(config.limits.renders_at_once),
-            bounds: Bounds {
-                source: config.limits.source_max_pixels,
-                result: config.limits.result_max_pixels,
-            },
-            render_timeout: config.limits.render_timeout,
+            admission: Admission::new(limits.renders_at_once, limits.memory_budget),
+            watchdog: Watchdog::start(limits.decode_timeout)?,
+            bounds: Bounds::of(limits),
+            render_timeout: limits.render_timeout,
             storing,
-        }
+        })
     }
 
     /// Whether this process can't get at what the configuration names any more, and the next one could.
@@ -118,17 +121,34 @@ impl Pictures {
             Revalidated::Outdated(held) => held,
             Revalidated::Unknown => route.originals.get(&name.key, not_before)?,
         };
-        let (bytes, format) = {
-            let _turn = self.turns.take();
-            let _decoding = Decoding::of(ticket);
-            pipeline::render(self.vips, &held.original.bytes, &options, route.handler.fail_on, self.bounds)?
-        };
+        let (bytes, format) = self.render(&held.original.bytes, &options, route.handler.fail_on, ticket)?;
         let picture = Picture::new(bytes, format, held.original.last_modified);
         // Nobody waits any more, and nobody would know of it.
         let is_overdue = begun.elapsed() >= self.render_timeout;
         let stored = if is_overdue { None } else { self.store(route, &name, &picture, &held) };
         let asked = unix_milliseconds(held.asked);
         Ok(Made { picture, stored, asked, renewed: false, original: held.entry })
+    }
+
+    /// Makes a picture of an original, when there is a turn and memory for it.
+    fn render(
+        &self,
+        original: &[u8],
+        options: &Options,
+        fail_on: FailOn,
+        ticket: Option<u64>,
+    ) -> Result<(Vec<u8>, Format), Failure> {
+        // What is refused by its header waits for nobody.
+        let bytes = pipeline::examine(original, options, &self.bounds)?;
+        let _turn = self.admission.enter(bytes);
+        let _decoding = Decoding::of(ticket);
+        let watched = self.watchdog.begin();
+        let made = pipeline::render(self.vips, original, options, fail_on, self.bounds);
+        if made.is_err() && watched.was_stopped() {
+            let sentence = "the work on this picture took longer than limits.decode_timeout";
+            return Err(Failure::new(Code::RenderTimeout, sentence));
+        }
+        made
     }
 
     /// Asks the origin whether an entry is right still, unless somebody else has just done that.
@@ -191,10 +211,8 @@ impl Pictures {
         let (route, _) = key::split_path(&format!("/{route}/")).ok_or_else(|| unreadable(route))?;
         let route = self.routes.get(&route).ok_or_else(|| unreadable(&route))?;
         let options = resolve(query, &route.handler)?;
-        let _turn = self.turns.take();
-        let _decoding = Decoding::of(ticket);
         let bytes = &route.handler.error_image.bytes;
-        let (bytes, format) = pipeline::render(self.vips, bytes, &options, FailOn::None, self.bounds)?;
+        let (bytes, format) = self.render(bytes, &options, FailOn::None, ticket)?;
         let picture = Picture::new(bytes, format, None);
         Ok(Made { picture, stored: None, asked: 0, renewed: false, original: OriginalEntry::None })
     }

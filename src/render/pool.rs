@@ -1,8 +1,8 @@
-//! A bounded pool of worker threads, and a bound on how many of them decode at once.
+//! A bounded pool of worker threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{io, thread};
 
 /// Workers that take jobs from one bounded queue.
@@ -40,44 +40,9 @@ fn next<J>(queue: &Mutex<Receiver<J>>) -> Option<J> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-/// A counting semaphore: at most so many hold a turn.
-#[derive(Debug)]
-pub struct Turns {
-    free: Mutex<usize>,
-    returned: Condvar,
-}
-
-/// Held while it is one's turn.
-#[derive(Debug)]
-pub struct Turn<'t>(&'t Turns);
-
-impl Turns {
-    /// So many turns at once.
-    pub fn new(count: usize) -> Turns {
-        Turns { free: Mutex::new(count), returned: Condvar::new() }
-    }
-
-    /// Waits for a turn.
-    pub fn take(&self) -> Turn<'_> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free =
-            self.returned.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
-        Turn(self)
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.returned.notify_one();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc::channel;
 
     #[test]
@@ -106,23 +71,5 @@ mod tests {
         let refused = (0..3).filter(|job| pool.submit(*job).is_err()).count();
         assert!(refused >= 1);
         drop(hold);
-    }
-
-    #[test]
-    fn no_more_than_the_turns_are_held_at_once() {
-        let (turns, now, most) = (Turns::new(2), AtomicUsize::new(0), AtomicUsize::new(0));
-        thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..50 {
-                        let _turn = turns.take();
-                        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        thread::yield_now();
-                        now.fetch_sub(1, Ordering::SeqCst);
-                    }
-                });
-            }
-        });
-        assert_eq!(most.into_inner(), 2);
     }
 }

@@ -386,7 +386,7 @@ fn precise_statuses_tell_failures_apart() {
         ("/h/..%2fx.png", 404, "invalid_key"),
         ("/h/a.exe", 415, "format_not_allowed"),
         ("/h/text.png", 415, "unsupported_format"),
-        ("/h/large.png", 413, "too_large"),
+        ("/h/large.png", 413, "too_many_pixels"),
         ("/s3/denied", 404, "not_found"),
         ("/s3/error", 502, "origin_error"),
         ("/s3/truncated", 502, "origin_truncated"),

@@ -540,9 +540,9 @@ fn the_limits_hold_for_what_is_padded_too() {
     let limits = serde_json::json!({"result_max_pixels": 40_000});
     let server = Server::with_limits(folder.handler(), limits);
     assert_eq!(size_of(&server.get("/h/a.png?w=200&h=200&pad=true").ok().body), (200, 200));
-    server.get("/h/a.png?w=200&h=201&pad=true").failed("too_large");
+    server.get("/h/a.png?w=200&h=201&pad=true").failed("result_too_large");
     assert_eq!(size_of(&server.get("/h/a.gif?w=100&h=100&pad=true").ok().body), (100, 100));
-    server.get("/h/a.gif?w=100&h=101&pad=true").failed("too_large");
+    server.get("/h/a.gif?w=100&h=101&pad=true").failed("result_too_large");
     server.get("/h/a.gif?w=100&h=101&pad=true&frames=3").ok();
     // Sides are clamped as those of other boxes.
     let wide = Server::with_handler(folder.handler());

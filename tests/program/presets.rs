@@ -391,6 +391,8 @@ fn a_configuration_that_offers_nonsense_is_refused() {
         (json!({"presets": {"x".repeat(33): "w=1"}}), "presets: a preset's name"),
         (json!({"presets": {"thumb": ["w=1"]}}), "presets.thumb: must be a query"),
         (json!({"presets": {"thumb": "w=1&size=2"}}), "presets.thumb: \"size=2\" is no parameter"),
+        (json!({"presets": {"thumb": "rot=45"}}), "presets.thumb: rot: must be 0, 90, 180 or 270"),
+        (json!({"presets": {"thumb": "f=jpg&lossless=true"}}), "presets.thumb: lossless: can't be true"),
         (json!({"presets": {"thumb": "w=1&w=1"}}), "presets.thumb: w: given twice"),
         (json!({"presets": {"thumb": "p=other"}}), "presets.thumb: p: can't be in a preset"),
         (json!({"presets": {"thumb": "t=x"}}), "presets.thumb: t: can't be in a preset"),
@@ -412,4 +414,30 @@ fn a_configuration_that_offers_nonsense_is_refused() {
     let handler = json!({"name": "h", "directory": ".", "presets": {name: "w=1"}});
     let good = Setup::new(json!({"handlers": [handler]})).command().arg("--check").status().unwrap();
     assert_eq!(good.code(), Some(0));
+}
+
+#[test]
+fn every_option_may_stand_in_a_preset_and_be_turned_off_by_the_query() {
+    let (originals, cache) = (landscape(), Folder::new());
+    let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&blur=1&sharp=1&f=webp&lossless=true&page=0\
+               &frames=1&strip=false";
+    let presets = json!({"presets": {"all": all}});
+    let server = server(&originals, &cache, presets.clone());
+    let preset = server.get("/h/a.png?p=all").ok();
+    assert_eq!((Kind::of(&preset.body), size_of(&preset.body)), (Some(Kind::Webp), (60, 60)));
+    let spelled = server.get(&format!("/h/a.png?{all}")).ok();
+    assert_eq!((state(&spelled), spelled.expect("ETag")), ("hit", preset.expect("ETag")));
+    let off =
+        "pad=false&c=false&rot=0&flip=none&trim=none&blur=0&sharp=0&lossless=false&frames=100000&strip=true";
+    let plain = server.get("/h/a.png?w=60&h=60&c=false&f=png").ok();
+    let turned_off = server.get(&format!("/h/a.png?p=all&f=png&{off}")).ok();
+    assert_eq!((state(&turned_off), turned_off.expect("ETag")), ("hit", plain.expect("ETag")));
+
+    let only = self::server(&originals, &cache, merged(presets, json!({"presets_only": true})));
+    for query in
+        ["pad=true", "rot=90", "flip=h", "trim=0", "blur=1", "sharp=1", "lossless=true", "page=1", "frames=1"]
+    {
+        expect_refused(&only, &format!("/h/a.png?p=all&{query}"), query.split('=').next().unwrap());
+    }
+    expect_refused(&only, "/h/a.png?p=all&strip=false", "strip: can't be chosen here");
 }

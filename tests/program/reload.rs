@@ -177,7 +177,7 @@ fn limits_and_the_access_log_change_with_the_configuration() {
     kept.expect_closed();
     let config = json!({"handlers": [folder.handler()], "limits": {"source_max_pixels": 10}});
     server.reload_well(config);
-    server.get("/h/a.png?seen-again").failed("too_large");
+    server.get("/h/a.png?seen-again").failed("too_many_pixels");
     server.log.access("/h/a.png?seen");
     server.log.access("/h/a.png?seen-again");
     assert!(!server.log.lines().iter().any(|line| line.contains("unseen")));

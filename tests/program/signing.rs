@@ -56,6 +56,8 @@ fn refused_targets() -> Vec<(&'static str, String)> {
         ("for a missing key", with_token("/h/missing.png", &right)),
         ("for other options", with_token("/h/a.png?w=41&h=30", &right)),
         ("for more options", with_token("/h/a.png?w=40&h=30&q=9", &right)),
+        ("for another turn", with_token("/h/a.png?w=40&h=30&rot=180", &right)),
+        ("for the metadata", with_token("/h/a.png?w=40&h=30&strip=false", &right)),
         ("for fewer options", with_token("/h/a.png?w=40", &right)),
         ("without its expiry", with_token(target, &token(SECRET, &soon))),
         ("with an expiry of its own", with_token(&soon, &right)),
@@ -515,5 +517,21 @@ fn what_the_command_signs_is_served() {
         let (stdout, stderr, status) = sign(at_server, arguments);
         assert_eq!((stdout.as_str(), status), ("", Some(2)), "{arguments:?}");
         assert!(stderr.contains(part) && !stderr.contains(SECRET), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn every_option_is_signed() {
+    let folder = folder();
+    let server = Server::with_handler(guarded(&folder));
+    let target = "/h/a.png?blur=1&bg=00ff0080&f=webp&flip=h&frames=1&h=30&lossless=true&pad=true&page=0&rot=90\
+                  &sharp=1&strip=false&trim=0&w=40";
+    assert_eq!(size_of(&server.get(&signed(target)).ok().body), (40, 30));
+    let right = token(SECRET, target);
+    let (path, query) = target.split_once('?').unwrap();
+    let pairs: Vec<&str> = query.split('&').collect();
+    for left_out in &pairs {
+        let rest: Vec<&str> = pairs.iter().filter(|pair| *pair != left_out).copied().collect();
+        server.get(&with_token(&format!("{path}?{}", rest.join("&")), &right)).failed("token_refused");
     }
 }

@@ -90,7 +90,9 @@ mod tests {
     #[test]
     fn what_is_wrong_with_one_picture_says_nothing_about_the_origin() {
         let (outage, now) = (Outage::default(), Instant::now());
-        for code in [Code::CorruptImage, Code::RenderTimeout, Code::NotShown, Code::TooLarge] {
+        for code in
+            [Code::CorruptImage, Code::RenderTimeout, Code::NotShown, Code::TooLarge, Code::TooManyPixels]
+        {
             outage.note(Some(code), now);
             assert!(!outage.is_known(now));
         }

@@ -13,8 +13,8 @@ pub fn bound(config: &Config) {
     lower(Resource::Nofile, open_files(config), "its open files stay unbounded");
 }
 
-/// What the other limits add up to. A header may lie about its pixels (the `ispe` box of an AVIF does not bind its
-/// decoder): then an allocation fails, or at worst this process ends, and not the machine's memory.
+/// What the other limits add up to. Where a picture takes more than its container says, an allocation fails, or at
+/// worst this process ends, and not the machine's memory.
 fn memory(limits: &Limits) -> u64 {
     /// For code and results.
     const BASE: u64 = 512 << 20;
@@ -24,9 +24,10 @@ fn memory(limits: &Limits) -> u64 {
     const BYTES_PER_PIXEL: u64 = 16;
     let originals =
         limits.origin_max_bytes.saturating_add(STACKS).saturating_mul(limits.fetches_at_once as u64);
-    let pixels = limits.source_max_pixels.max(limits.result_max_pixels);
-    let decoded = pixels.saturating_mul(BYTES_PER_PIXEL).saturating_mul(limits.renders_at_once as u64);
-    BASE.saturating_add(originals).saturating_add(decoded)
+    // One picture may take more than the budget, alone; and address space is taken before it is used.
+    let pixels = limits.source_max_pixels.max(limits.source_max_total_pixels).max(limits.result_max_pixels);
+    let largest = pixels.saturating_mul(BYTES_PER_PIXEL);
+    BASE.saturating_add(originals).saturating_add(limits.memory_budget).saturating_add(largest)
 }
 
 fn open_files(config: &Config) -> u64 {

@@ -24,7 +24,7 @@ pub fn encoded(image: &Image, format: Format, options: &Options) -> Result<Vec<u
 /// The libvips suffix with the options of each encoder.
 fn suffix(format: Format, options: &Options, pixels: u64) -> String {
     let quality = encoder_quality(format, options.quality);
-    let keep = if options.strip { "none" } else { "icc" };
+    let keep = if options.strip || !format.keeps_metadata() { "none" } else { "icc" };
     match format {
         Format::Jpeg => {
             let scans = if pixels >= PROGRESSIVE_FROM { "interlace" } else { "optimize_coding" };

@@ -6,10 +6,13 @@ mod colour;
 mod crop;
 mod effects;
 mod encode;
+mod estimate;
 mod frames;
 mod geometry;
 mod keep;
 mod load;
+#[cfg(test)]
+mod mutation;
 mod original;
 mod pad;
 mod palette;
@@ -21,18 +24,33 @@ mod turn;
 
 pub use bounds::Bounds;
 
+use super::inspect::inspect;
 use super::vips::{Error, Image, Vips};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::options::{Options, Size};
-use bounds::{check_encoder, check_pixels};
+use bounds::check_encoder;
 use frames::Frames;
 use geometry::{Crop, plan};
 use load::Wanted;
 use trim::Trimmed;
 
-/// Renders one picture.
+/// Looks at an original before anything of it is decoded: refuses what is not allowed, and says how many bytes of
+/// memory the work on it may take.
+pub fn examine(original: &[u8], options: &Options, bounds: &Bounds) -> Result<u64, Failure> {
+    let source = format_of(original)?;
+    let format = options.format_of(source);
+    let facts = inspect(original, source)?;
+    // How many pictures an AVIF holds, and so whether it has this one, is libvips' to say.
+    let first = Frames { first: 0, count: 1 };
+    let frames = Frames::wanted(facts.frames, options, format).unwrap_or(first);
+    bounds.check_source(&facts, frames.decoded())?;
+    let bytes = estimate::bytes(&facts, source, frames.count, options, format);
+    Ok(bytes.saturating_add(original.len() as u64))
+}
+
+/// Renders one picture, which was examined.
 pub fn render(
     vips: Vips,
     original: &[u8],
@@ -40,20 +58,13 @@ pub fn render(
     fail_on: FailOn,
     bounds: Bounds,
 ) -> Result<(Vec<u8>, Format), Failure> {
-    let source = Format::of_bytes(original).ok_or_else(|| {
-        Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
-    })?;
+    let source = format_of(original)?;
     let format = options.format_of(source);
     let header = vips.header(original).map_err(|error| corrupt(source, error))?;
     let frames = Frames::wanted(header.frames_in_file(), options, format)?;
-    check_pixels(
-        "original",
-        header.width(),
-        header.frame_height(),
-        frames.decoded(),
-        "source_max_pixels",
-        bounds.source,
-    )?;
+    // Its container has said so, but only libvips has unpacked the profile.
+    bounds.check_header(header.width(), header.frame_height(), frames.decoded())?;
+    bounds.check_metadata(header.profile_bytes())?;
 
     let (width, height) = upright_size(&header, frames);
     let keeps = keep::is_wanted(options, format);
@@ -77,19 +88,21 @@ pub fn render(
     let measured = trimmed.as_ref().map_or((width, height), Trimmed::size);
     let (width, height) = turn::sides(options.turn, measured);
     let plan = plan(options.size, options.enlarge, width, height);
-    let check_result = |what, (width, height)| {
-        check_pixels(what, width, height, frames.count, "limits.result_max_pixels", bounds.result)
-    };
-    check_result("resized picture", (plan.width, plan.height))?;
+    bounds.check_result("resized picture", plan.width, plan.height, frames.count)?;
     let mut result = plan.crop.map_or((plan.width, plan.height), |crop| (crop.width, crop.height));
     if let Size::Pad(width, height, _) = options.size {
         result = (width, height);
-        check_result("padded picture", result)?;
+        bounds.check_result("padded picture", width, height, frames.count)?;
     }
     check_encoder(format, result.0, result.1)?;
 
     (wanted.width, wanted.height) = turn::sides(options.turn, (plan.width, plan.height));
-    let mut bytes = steps(vips, original, &header, &wanted, trimmed, plan.crop, options, format)
+    let resized = match trimmed {
+        Some(trimmed) => trimmed.resized(wanted.width, wanted.height),
+        None => load::resized(vips, original, &header, &wanted),
+    };
+    let mut bytes = resized
+        .and_then(|image| steps(image, frames, plan.crop, options, format))
         .map_err(|error| unmade(source, format, error))?;
     if keeps && let Some(copyright) = keep::copyright(&header) {
         bytes = keep::with_copyright(bytes, format, &copyright);
@@ -100,25 +113,19 @@ pub fn render(
     Ok((bytes, format))
 }
 
-/// The steps in their order. Nothing is computed until one asks for pixels, which most leave to the last.
-fn steps<'b>(
-    vips: Vips,
-    original: &'b [u8],
-    header: &Image<'b>,
-    wanted: &Wanted,
-    trimmed: Option<Trimmed<'b>>,
+/// The steps after the resize, in their order. Nothing is computed until one asks for pixels, which most leave to the
+/// last.
+fn steps(
+    image: Image,
+    frames: Frames,
     crop: Option<Crop>,
     options: &Options,
     format: Format,
 ) -> Result<Vec<u8>, Error> {
-    let mut image = match trimmed {
-        Some(trimmed) => trimmed.resized(wanted.width, wanted.height)?,
-        None => load::resized(vips, original, header, wanted)?,
-    };
-    image = turn::turned(image, options.turn)?;
+    let mut image = turn::turned(image, options.turn)?;
     if let Some(crop) = crop {
-        let moves = wanted.frames > 1;
-        image = if moves { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
+        image =
+            if frames.are_several() { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
     }
     image = effects::applied(image, options)?;
     image = pad::padded(image, options, format.keeps_transparency())?;
@@ -126,6 +133,12 @@ fn steps<'b>(
         image = image.flattened(keep::background(&image, options).rgb())?;
     }
     encode::encoded(&image, format, options)
+}
+
+fn format_of(original: &[u8]) -> Result<Format, Failure> {
+    Format::of_bytes(original).ok_or_else(|| {
+        Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
+    })
 }
 
 fn upright_size(header: &Image, frames: Frames) -> (u32, u32) {

@@ -222,3 +222,72 @@ fn fixed(value: f64) -> [u8; 4] {
 fn number(value: usize) -> [u8; 4] {
     u32::try_from(value).unwrap_or(u32::MAX).to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Chunk<'d> = (&'d [u8; 4], &'d [u8]);
+
+    fn png(colour_type: u8, chunks: &[Chunk]) -> Vec<u8> {
+        let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
+        let header = [0, 0, 0, 1, 0, 0, 0, 1, 8, colour_type, 0, 0, 0];
+        let (first, last): (Chunk, Chunk) = ((b"IHDR", &header), (b"IDAT", &[]));
+        for (kind, data) in [first].iter().chain(chunks).chain(&[last]) {
+            out.extend_from_slice(&number(data.len()));
+            out.extend_from_slice(*kind);
+            out.extend_from_slice(data);
+            out.extend_from_slice(&[0; 4]);
+        }
+        out
+    }
+
+    #[test]
+    fn what_is_srgb_or_has_a_profile_needs_none() {
+        let gamma: Chunk = (b"gAMA", &[0, 1, 0x86, 0xa0]);
+        assert!(of_png(&png(2, &[gamma])).is_some());
+        let cases: [&[Chunk]; 5] = [
+            &[],
+            &[(b"gAMA", &[0, 0, 0xb1, 0x8f])],
+            &[gamma, (b"sRGB", &[0])],
+            &[gamma, (b"iCCP", &[])],
+            &[(b"IDAT", &[]), gamma],
+        ];
+        for chunks in cases {
+            assert_eq!(of_png(&png(2, chunks)), None, "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_chunks_does_harm() {
+        let chunks: [Chunk; 3] =
+            [(b"gAMA", &[0, 1, 0x86, 0xa0]), (b"cICP", &[12, 13, 0, 1]), (b"cHRM", &[0; 32])];
+        let whole = png(0, &chunks);
+        for length in 0..whole.len() {
+            of_png(&whole[..length]);
+        }
+        for at in 8..whole.len() {
+            for value in [0, 0x7f, 0xff] {
+                let mut changed = whole.clone();
+                changed[at] = value;
+                of_png(&changed);
+            }
+        }
+        for number in [0_u32, 1, 100_000, u32::MAX] {
+            let number = number.to_be_bytes();
+            let points = number.repeat(8);
+            of_png(&png(2, &[(b"gAMA", &number), (b"cHRM", &points)]));
+        }
+    }
+
+    #[test]
+    fn the_colorants_of_srgb_are_those_of_its_profile() {
+        // IEC 61966-2-1's under D50, as the ICC publishes them.
+        let published = [[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]];
+        for (row, expected) in colorants(BT709).iter().zip(published) {
+            for (one, other) in row.iter().zip(expected) {
+                assert!((one - other).abs() < 0.0005, "{row:?}");
+            }
+        }
+    }
+}

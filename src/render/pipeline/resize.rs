@@ -11,19 +11,19 @@ pub fn exactly<'b>(image: Image<'b>, width: u32, height: u32) -> Result<Image<'b
     premultiplied(image, |image| scaled(image, width, height))
 }
 
-/// Each of the frames at exactly this size. Apart from each other: a frame's edge has nothing of the next one.
+/// Each of the frames at exactly this size. Apart from each other: a frame's edge has nothing of the next one. And at
+/// once, one after the other, because that is how they are decoded: asked for later, all together, each would decode
+/// again what it shares a strip of pixels with.
 pub fn each_frame<'b>(image: Image<'b>, frames: u32, width: u32, height: u32) -> Result<Image<'b>, Error> {
     let frame_height = image.height() / frames.max(1);
     if (image.width(), frame_height) == (width, height) {
         return Ok(image);
     }
-    premultiplied(image, |image| {
-        let frames: Result<Vec<_>, _> =
-            animation::windows(image, frame_height, (0, 0), (image.width(), frame_height))
-                .map(|frame| scaled(&frame?, width, height))
-                .collect();
-        Image::animation(&frames?)
-    })
+    let frames: Result<Vec<_>, _> =
+        animation::windows(&image, frame_height, (0, 0), (image.width(), frame_height))
+            .map(|frame| exactly(frame?, width, height)?.in_memory())
+            .collect();
+    Image::animation(&frames?)
 }
 
 /// Works on a picture whose colours count as much as they are opaque: nothing shows of what nobody sees.

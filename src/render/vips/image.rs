@@ -7,6 +7,7 @@ use std::ptr::{self, NonNull};
 use libvips::bindings as ffi;
 
 use super::error::{Error, take_error};
+use super::kill::Computing;
 use super::operation::{Value, call};
 
 /// A picture, decoded as far as was asked for so far.
@@ -109,6 +110,20 @@ impl<'b> Image<'b> {
         }
     }
 
+    /// The bytes of the embedded colour profile, unpacked.
+    pub fn profile_bytes(&self) -> u64 {
+        let mut data: *const c_void = ptr::null();
+        let mut length = 0;
+        // SAFETY: as in `has_profile`; both out parameters are valid to write to, and the data stays the image's.
+        let status = unsafe {
+            match ffi::vips_image_get_typeof(self.raw(), PROFILE.as_ptr()) {
+                0 => return 0,
+                _ => ffi::vips_image_get_blob(self.raw(), PROFILE.as_ptr(), &mut data, &mut length),
+            }
+        };
+        if status == 0 { length } else { 0 }
+    }
+
     /// Whether a colour profile is embedded.
     pub fn has_profile(&self) -> bool {
         // SAFETY: as in `width`; the name is static and ends with NUL.
@@ -167,6 +182,7 @@ impl<'b> Image<'b> {
     /// The decoded pixels in memory, to be read in any order; a picture straight from its decoder can be read
     /// from top to bottom once.
     pub fn in_memory(&self) -> Result<Image<'b>, Error> {
+        let _computing = Computing::of(self);
         // SAFETY: `raw` is live; the result is a new reference or null.
         Image::owned(unsafe { ffi::vips_image_copy_memory(self.raw()) })
     }
@@ -256,6 +272,7 @@ impl<'b> Image<'b> {
     /// pixels are computed and where a broken picture fails.
     pub fn encoded(&self, suffix: &str) -> Result<Vec<u8>, Error> {
         let suffix = CString::new(suffix).map_err(|error| Error(error.to_string()))?;
+        let _computing = Computing::of(self);
         let mut buffer: *mut c_void = ptr::null_mut();
         let mut length = 0;
         let end: *const c_char = ptr::null();

@@ -12,11 +12,13 @@
 //! - **Arguments are checked.** Operations are called through [`operation::call`], which asks libvips for the name,
 //!   type and range of each argument. The two C functions with varargs are given none: their lists are empty.
 //! - **Results.** A non-zero return or a null pointer is turned into [`Error`] before any out parameter is used.
+//! - **Stopping.** Another thread only ever sets an image's kill flag, through a reference of its own ([`kill`]).
 //! - **No unwinding.** libvips calls no function of ours, so no panic can cross into C.
 #![allow(unsafe_code)]
 
 mod error;
 mod image;
+mod kill;
 mod metadata;
 mod operation;
 
@@ -32,6 +34,7 @@ use error::take_error;
 
 pub use error::Error;
 pub use image::{Image, SEQUENTIAL, Space, pixels};
+pub use kill::{Stop, Work};
 pub use operation::{Value, call};
 
 /// The initialised library.

@@ -12,6 +12,7 @@ use libvips::bindings as ffi;
 
 use super::error::{Error, take_error};
 use super::image::Image;
+use super::kill::Computing;
 
 /// GObject's fundamental types (`G_TYPE_MAKE_FUNDAMENTAL` of gtype.h): stable numbers, which C has as macros.
 const G_TYPE_BOOLEAN: ffi::GType = 5 << 2;
@@ -56,6 +57,11 @@ pub fn call<'b>(name: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Out
     for (name, value) in arguments {
         outputs.set(name, value)?;
     }
+    // Some look at pixels before they return.
+    let image = arguments
+        .iter()
+        .find_map(|(_, value)| if let Value::Image(image) = value { Some(image) } else { None });
+    let _computing = image.map(|image| Computing::of(image));
     let mut operation = outputs.operation.as_ptr();
     // SAFETY: a live operation that is not built yet. libvips may put an equal one from its cache in its place; the
     // reference that we hold moves along.

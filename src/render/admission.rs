@@ -1,0 +1,206 @@
+//! Who may work on a picture now: so many at once, and no more memory than there is for all of them.
+//!
+//! Whoever comes first goes first, unless what he needs is not free and what a later one needs is: a large picture
+//! does not keep the small ones waiting. It is overtaken a few times and then no more, so it gets its turn.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// So often one that waits may be overtaken.
+const MOST_OVERTAKEN: u32 = 8;
+
+/// Turns, and the bytes that those who have one may take.
+#[derive(Debug)]
+pub struct Admission {
+    state: Mutex<State>,
+    admitted: Condvar,
+    budget: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    free_turns: usize,
+    /// By those who have a turn.
+    taken: u64,
+    working: usize,
+    waiting: VecDeque<Waiter>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    bytes: u64,
+    overtaken: u32,
+}
+
+/// Held while a picture is worked on.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    admission: &'a Admission,
+    bytes: u64,
+}
+
+impl Admission {
+    /// So many turns at once, and so many bytes.
+    pub fn new(turns: usize, budget: u64) -> Admission {
+        let state =
+            State { free_turns: turns, taken: 0, working: 0, waiting: VecDeque::new(), next_number: 0 };
+        Admission { state: Mutex::new(state), admitted: Condvar::new(), budget }
+    }
+
+    /// Waits for a turn with so many bytes. Who needs more than there are at all has them to himself.
+    pub fn enter(&self, bytes: u64) -> Turn<'_> {
+        let mut state = self.lock();
+        let number = state.next_number;
+        state.next_number += 1;
+        state.waiting.push_back(Waiter { number, bytes, overtaken: 0 });
+        self.admit(&mut state);
+        let waits = |state: &mut State| state.waiting.iter().any(|waiter| waiter.number == number);
+        drop(self.admitted.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner));
+        Turn { admission: self, bytes }
+    }
+
+    /// Gives what is free to those who wait for it.
+    fn admit(&self, state: &mut State) {
+        let mut at = 0;
+        while state.free_turns > 0
+            && let Some(waiter) = state.waiting.get(at)
+        {
+            let fits = state.working == 0 || state.taken.saturating_add(waiter.bytes) <= self.budget;
+            let lets_others_pass = waiter.overtaken < MOST_OVERTAKEN;
+            if fits && let Some(next) = state.waiting.remove(at) {
+                state.free_turns -= 1;
+                state.working += 1;
+                state.taken = state.taken.saturating_add(next.bytes);
+                for overtaken in state.waiting.iter_mut().take(at) {
+                    overtaken.overtaken += 1;
+                }
+            } else if lets_others_pass {
+                at += 1;
+            } else {
+                break;
+            }
+        }
+        self.admitted.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.admission.lock();
+        state.free_turns += 1;
+        state.working -= 1;
+        state.taken = state.taken.saturating_sub(self.bytes);
+        self.admission.admit(&mut state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread::{Scope, yield_now};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn no_more_than_the_turns_and_the_bytes_are_held_at_once() {
+        let admission = Admission::new(3, 100);
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (taken, most_taken) = (AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for thread in 0..8_u64 {
+                let (admission, now, most) = (&admission, &now, &most);
+                let (taken, most_taken) = (&taken, &most_taken);
+                scope.spawn(move || {
+                    for round in 0..50 {
+                        // From nothing to all there is.
+                        let bytes = (thread * 31 + round * 17) % 101;
+                        let _turn = admission.enter(bytes);
+                        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        most_taken
+                            .fetch_max(taken.fetch_add(bytes, Ordering::SeqCst) + bytes, Ordering::SeqCst);
+                        yield_now();
+                        taken.fetch_sub(bytes, Ordering::SeqCst);
+                        now.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!((2..=3).contains(&most.into_inner()));
+        assert!((50..=100).contains(&most_taken.into_inner()));
+        let state = admission.lock();
+        assert_eq!((state.free_turns, state.working, state.taken), (3, 0, 0));
+    }
+
+    /// Someone who enters and stays until the receiver that is returned is dropped; he says that he is in.
+    fn someone<'s>(scope: &'s Scope<'s, '_>, admission: &'s Admission, bytes: u64) -> Receiver<()> {
+        let (said, hears) = channel();
+        let before = admission.lock().next_number;
+        scope.spawn(move || {
+            let _turn = admission.enter(bytes);
+            while said.send(()).is_ok() {
+                yield_now();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        eventually(|| admission.lock().next_number > before);
+        hears
+    }
+
+    fn eventually(holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < deadline);
+            yield_now();
+        }
+    }
+
+    fn is_in(someone: &Receiver<()>) -> bool {
+        someone.recv_timeout(Duration::from_secs(20)).is_ok()
+    }
+
+    #[test]
+    fn who_needs_more_than_there_is_works_alone() {
+        let admission = Admission::new(4, 100);
+        std::thread::scope(|scope| {
+            let small = someone(scope, &admission, 10);
+            assert!(is_in(&small));
+            let huge = someone(scope, &admission, 1000);
+            assert_eq!(admission.lock().waiting.len(), 1);
+            drop(small);
+            assert!(is_in(&huge));
+            let next = someone(scope, &admission, 0);
+            assert_eq!(admission.lock().waiting.len(), 1, "nobody beside it");
+            drop(huge);
+            assert!(is_in(&next));
+            drop(next);
+        });
+    }
+
+    #[test]
+    fn small_ones_overtake_a_large_one_but_not_for_ever() {
+        let admission = Admission::new(100, 100);
+        std::thread::scope(|scope| {
+            let first = someone(scope, &admission, 50);
+            assert!(is_in(&first));
+            let large = someone(scope, &admission, 80);
+            let mut small = Vec::new();
+            for _ in 0..MOST_OVERTAKEN {
+                let next = someone(scope, &admission, 1);
+                assert!(is_in(&next));
+                small.push(next);
+            }
+            let patient = someone(scope, &admission, 1);
+            assert_eq!(admission.lock().waiting.len(), 2, "there is room for it, but no more overtaking");
+            drop(first);
+            assert!(is_in(&large) && is_in(&patient));
+            drop((large, patient, small));
+        });
+    }
+}

@@ -1,0 +1,139 @@
+//! GIF87a and 89a: the screen and its frames.
+
+use super::cursor::Cursor;
+use super::{Facts, area};
+
+const EXTENSION: u8 = 0x21;
+const FRAME: u8 = 0x2c;
+/// The extension that says how long a frame is shown: it belongs to the pictures.
+const GRAPHIC_CONTROL: u8 = 0xf9;
+
+pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
+    let mut cursor = Cursor::new(bytes);
+    cursor.take(6)?;
+    let (mut width, mut height) = (u32::from(cursor.u16_le()?), u32::from(cursor.u16_le()?));
+    let flags = cursor.u8()?;
+    cursor.skip(2);
+    skip_palette(&mut cursor, flags);
+    let (mut frames, mut largest, mut coded, mut metadata) = (0_u32, 0_u64, 0_u64, 0_u64);
+    while let Some(block) = cursor.u8() {
+        match block {
+            EXTENSION => {
+                let is_metadata = cursor.u8() != Some(GRAPHIC_CONTROL);
+                let length = skip_blocks(&mut cursor);
+                if is_metadata {
+                    metadata += length;
+                }
+            }
+            FRAME => {
+                let Some(rectangle) = cursor.take(8) else { break };
+                let mut rectangle = Cursor::new(rectangle);
+                let mut number = || rectangle.u16_le().map(u32::from);
+                let (left, top, wide, high) = (number()?, number()?, number()?, number()?);
+                // libnsgif lets the first frame widen the screen and cuts what the others have more.
+                if frames == 0 {
+                    (width, height) = (width.max(left + wide), height.max(top + high));
+                }
+                frames = frames.saturating_add(1);
+                largest = largest.max(area(wide, high));
+                coded = coded.saturating_add(area(wide, high));
+                let flags = cursor.u8().unwrap_or(0);
+                skip_palette(&mut cursor, flags);
+                // The size of the first code.
+                cursor.skip(1);
+                skip_blocks(&mut cursor);
+            }
+            // The trailer, or something that no decoder goes on after.
+            _ => break,
+        }
+    }
+    let frames = frames.max(1);
+    let canvas = area(width, height);
+    let facts = Facts::streamed(width, height, 4);
+    // libnsgif keeps the screen, and a copy of it where a frame is to be taken away again.
+    let held = canvas.saturating_mul(8);
+    let total_pixels = canvas.saturating_mul(u64::from(frames)).max(coded);
+    Some(Facts {
+        frames,
+        frame_pixels: canvas.max(largest),
+        total_pixels,
+        held,
+        metadata_bytes: metadata,
+        ..facts
+    })
+}
+
+/// A table of colours follows where the highest bit says so; the lowest three its size.
+fn skip_palette(cursor: &mut Cursor, flags: u8) {
+    if flags & 0x80 != 0 {
+        cursor.skip(3 << ((flags & 7) + 1));
+    }
+}
+
+/// Passes over sub-blocks to the empty one that ends them; how many bytes they have.
+fn skip_blocks(cursor: &mut Cursor) -> u64 {
+    let mut length = 0;
+    while let Some(size @ 1..) = cursor.u8() {
+        length += cursor.take_at_most(usize::from(size)).len() as u64;
+    }
+    length
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    fn screen(width: u16, height: u16) -> Vec<u8> {
+        let mut bytes = b"GIF89a".to_vec();
+        bytes.extend(width.to_le_bytes());
+        bytes.extend(height.to_le_bytes());
+        bytes.extend([0x80, 0, 0]);
+        bytes.extend([0, 0, 0, 255, 255, 255]);
+        bytes
+    }
+
+    fn frame(place: [u16; 4]) -> Vec<u8> {
+        let mut bytes = b"\x21\xf9\x04\0\x0a\0\0\0".to_vec();
+        bytes.push(FRAME);
+        place.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+        bytes.extend([0x81, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+        bytes.extend(b"\x02\x02D\x01\x01\0\0");
+        bytes
+    }
+
+    /// With a comment and a loop.
+    pub fn three_frames() -> Vec<u8> {
+        let mut bytes = screen(20, 10);
+        bytes.extend(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0\x21\xfe\x05words\0");
+        for left in 0..3 {
+            bytes.extend(frame([left, 0, 10, 10]));
+        }
+        bytes.push(0x3b);
+        bytes
+    }
+
+    #[test]
+    fn frames_are_counted_and_so_is_what_else_is_there() {
+        let facts = inspect(&three_frames()).unwrap();
+        assert_eq!((facts.width, facts.height, facts.frames), (20, 10, 3));
+        assert_eq!((facts.frame_pixels, facts.total_pixels), (200, 600));
+        assert_eq!(facts.metadata_bytes, 11 + 3 + 5);
+    }
+
+    #[test]
+    fn frames_that_overhang_the_screen_are_decoded_all_the_same() {
+        let mut bytes = screen(20, 10);
+        bytes.extend(frame([5, 5, 20, 10]));
+        bytes.extend(frame([0, 0, 5000, 6000]));
+        let facts = inspect(&bytes).unwrap();
+        // The first one widens it.
+        assert_eq!((facts.width, facts.height, facts.frames), (25, 15, 2));
+        assert_eq!((facts.frame_pixels, facts.total_pixels), (30_000_000, 30_000_200));
+    }
+
+    #[test]
+    fn a_screen_without_a_frame_still_has_a_size() {
+        let facts = inspect(&screen(65_535, 65_535)).unwrap();
+        assert_eq!((facts.frames, facts.frame_pixels), (1, 65_535 * 65_535));
+    }
+}

@@ -1,0 +1,126 @@
+//! PNG (W3C PNG §5, §11): the chunks.
+
+use super::cursor::{Cursor, index};
+use super::{Facts, area};
+
+const SIGNATURE: usize = 8;
+/// What deflate can make of a byte at most.
+const MOST_INFLATED: u64 = 1032;
+/// libvips lets libspng keep no more of all chunks.
+const MOST_KEPT: u64 = 60 << 20;
+
+pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
+    let mut cursor = Cursor::new(bytes);
+    cursor.take(SIGNATURE)?;
+    // The header is the first chunk (§5.6).
+    let (length, kind) = (cursor.u32_be()?, cursor.take(4)?);
+    if length != 13 || kind != b"IHDR" {
+        return None;
+    }
+    let (width, height) = (cursor.u32_be()?, cursor.u32_be()?);
+    let (depth, colour) = (cursor.u8()?, cursor.u8()?);
+    let interlaced = cursor.take(3)?.last().copied()? != 0;
+    cursor.skip(4);
+    let (mut metadata, mut profile, mut inflated) = (0_u64, 0_u64, 0_u64);
+    let mut has_transparency = colour & 4 != 0;
+    while let (Some(length), Some(kind)) = (cursor.u32_be(), cursor.take(4)) {
+        let length = cursor.take_at_most(index(length)).len() as u64;
+        match kind {
+            b"iCCP" | b"zTXt" | b"iTXt" => {
+                metadata += length;
+                inflated += length.saturating_mul(MOST_INFLATED);
+                if kind == b"iCCP" {
+                    profile += length;
+                }
+            }
+            b"eXIf" | b"tEXt" | b"sPLT" => metadata += length,
+            b"tRNS" => has_transparency = true,
+            b"IEND" => break,
+            _ => {}
+        }
+        // The checksum.
+        cursor.skip(4);
+    }
+    // A palette is handed out as its colours.
+    let bands = if colour & 2 != 0 { 3 } else { 1 } + u64::from(has_transparency);
+    let facts = Facts::streamed(width, height, bands * if depth > 8 { 2 } else { 1 });
+    let held = if interlaced { area(width, height).saturating_mul(facts.bytes_per_pixel) } else { 0 };
+    let inflated_bytes = inflated.min(MOST_KEPT);
+    Some(Facts { held, metadata_bytes: metadata, profile_bytes: profile, inflated_bytes, ..facts })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    fn chunk(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+        let mut bytes = (payload.len() as u32).to_be_bytes().to_vec();
+        bytes.extend(kind);
+        bytes.extend(payload);
+        // Nobody looks at the checksum here.
+        bytes.extend([0; 4]);
+        bytes
+    }
+
+    fn header(width: u32, height: u32, depth: u8, colour: u8, interlace: u8) -> Vec<u8> {
+        let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut payload = width.to_be_bytes().to_vec();
+        payload.extend(height.to_be_bytes());
+        payload.extend([depth, colour, 0, 0, interlace]);
+        bytes.extend(chunk(b"IHDR", &payload));
+        bytes
+    }
+
+    /// Every kind of metadata around some data.
+    pub fn with_metadata() -> Vec<u8> {
+        let mut bytes = header(30, 20, 8, 2, 0);
+        for (kind, length) in [(b"iCCP", 7), (b"tEXt", 11), (b"IDAT", 100), (b"zTXt", 13), (b"eXIf", 17)] {
+            bytes.extend(chunk(kind, &vec![b'x'; length]));
+        }
+        bytes.extend(chunk(b"IEND", b""));
+        bytes.extend(b"\0\0\0\x20tEXt and what is no part of the picture");
+        bytes
+    }
+
+    #[test]
+    fn metadata_is_what_is_not_pixels() {
+        let facts = inspect(&with_metadata()).unwrap();
+        assert_eq!((facts.width, facts.height), (30, 20));
+        assert_eq!((facts.metadata_bytes, facts.profile_bytes), (7 + 11 + 13 + 17, 7));
+        assert_eq!(facts.inflated_bytes, (7 + 13) * 1032);
+    }
+
+    #[test]
+    fn colour_depth_and_interlacing_say_what_a_pixel_takes() {
+        for (depth, colour, transparency, bytes) in [
+            (8, 0, false, 1),
+            (1, 0, true, 2),
+            (16, 0, false, 2),
+            (8, 4, false, 2),
+            (8, 2, false, 3),
+            (8, 3, false, 3),
+            (4, 3, true, 4),
+            (8, 6, false, 4),
+            (16, 6, false, 8),
+        ] {
+            for interlace in [0, 1] {
+                let mut file = header(1000, 500, depth, colour, interlace);
+                if transparency {
+                    file.extend(chunk(b"tRNS", b"\0\0"));
+                }
+                let facts = inspect(&file).unwrap();
+                assert_eq!(facts.bytes_per_pixel, bytes, "{depth} {colour}");
+                assert_eq!(facts.held, u64::from(interlace) * 500_000 * bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_claims_too_much_counts_for_what_is_there() {
+        let mut bytes = header(30, 20, 8, 2, 0);
+        bytes.extend(b"\xff\xff\xff\xffiTXt and no more");
+        let facts = inspect(&bytes).unwrap();
+        assert_eq!(facts.metadata_bytes, 12);
+        assert_eq!(inspect(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIDAT0123456789abc"), None);
+    }
+}

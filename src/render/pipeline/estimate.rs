@@ -1,0 +1,123 @@
+//! How much memory the work on a picture takes, by what its container says.
+//!
+//! Measured with the decoders and encoders that `native/` builds, and rounded up. It decides who may work beside
+//! whom and not what is allowed: what takes more than the whole budget works alone.
+
+use super::geometry::plan;
+use crate::format::Format;
+use crate::options::{Options, Size};
+use crate::render::inspect::Facts;
+
+/// For what every picture needs: the thread's arena, tables, a few lines.
+const BASE: u64 = 8 << 20;
+/// So many lines of a picture that is handed out line by line are there at the same time.
+const LINES: u64 = 256;
+/// Red, green, blue and transparency.
+const CANVAS: u64 = 4;
+
+/// The most bytes that are held at the same time for a picture of so many frames.
+pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, format: Format) -> u64 {
+    let line = u64::from(facts.width).saturating_mul(facts.bytes_per_pixel);
+    let (resized, canvas) = resized_pixels(facts, options);
+    let all = resized.saturating_mul(u64::from(frames));
+    let decoder = match source {
+        // Two canvases beside what the decoder keeps, as large as it is asked for; the first one of an animation
+        // may be needed whole.
+        Format::Webp if facts.frames > 1 => facts.frame_pixels.saturating_mul(2 * CANVAS),
+        Format::Webp => resized.min(facts.frame_pixels).saturating_mul(2 * CANVAS),
+        _ => 0,
+    };
+    let encoder = canvas.saturating_mul(encoder_bytes_per_pixel(format, options.lossless));
+    // Frames are kept for as long as they are cropped; one that is looked at for its attention, or turned, as well.
+    let kept = all.saturating_mul(CANVAS * if facts.bytes_per_pixel > 4 { 2 } else { 1 });
+    // A border is looked for in the whole picture.
+    let trimmed = match options.trim {
+        Some(_) => {
+            facts.frame_pixels.saturating_mul(u64::from(frames)).saturating_mul(2 * facts.bytes_per_pixel)
+        }
+        None => 0,
+    };
+    [BASE, line.saturating_mul(LINES), facts.held, facts.inflated_bytes, decoder, kept, trimmed, encoder]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+}
+
+/// Pixels of the resized picture, of one frame; and of what of it is encoded at the same time.
+fn resized_pixels(facts: &Facts, options: &Options) -> (u64, u64) {
+    // Whether it stands upright is not known yet.
+    let [one, other] = [(facts.width, facts.height), (facts.height, facts.width)].map(|(width, height)| {
+        let plan = plan(options.size, options.enlarge, width, height);
+        u64::from(plan.width).saturating_mul(u64::from(plan.height))
+    });
+    let resized = one.max(other);
+    let result = match options.size {
+        Size::Fill(width, height, _) => resized.min(u64::from(width).saturating_mul(u64::from(height))),
+        Size::Pad(width, height, _) => u64::from(width).saturating_mul(u64::from(height)),
+        _ => resized,
+    };
+    (resized, result)
+}
+
+/// What an encoder keeps for each pixel of a frame.
+fn encoder_bytes_per_pixel(format: Format, lossless: bool) -> u64 {
+    match format {
+        // Coefficients for the optimised tables, and the bytes.
+        Format::Jpeg => 6,
+        Format::Png => 6,
+        Format::Webp if lossless => 36,
+        Format::Webp => 10,
+        Format::Avif => 28,
+        Format::Gif => 16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+    use crate::options::Query;
+    use crate::render::inspect::inspect;
+
+    const MIB: u64 = 1 << 20;
+
+    fn estimated(file: &str, query: &str) -> u64 {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let original = std::fs::read(format!("{root}/tests/data/{file}")).unwrap();
+        let config =
+            parse(&format!(r#"{{"handlers": [{{"name": "h", "directory": {root:?}}}]}}"#), "test").unwrap();
+        let options = Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
+        let source = Format::of_bytes(&original).unwrap();
+        let facts = inspect(&original, source).unwrap();
+        let format = options.format_of(source);
+        let frames = if format.keeps_animation() { facts.frames } else { 1 };
+        bytes(&facts, source, frames, &options, format)
+    }
+
+    #[test]
+    fn what_is_handed_out_line_by_line_takes_little() {
+        assert!(estimated("photo-2mp.jpg", "w=300") < 12 * MIB);
+        assert!(estimated("bomb-15000x15000-rgb.png", "w=300") < 24 * MIB);
+    }
+
+    #[test]
+    fn what_is_held_whole_takes_all_of_it() {
+        // Coefficients of two bytes, one and a half for each pixel; a byte for each; four for each.
+        assert!(estimated("hostile/progressive-16mpx.jpg", "w=100") > 16_000_000 * 3);
+        assert!(estimated("hostile/interlaced-16mpx.png", "w=100") > 16_000_000);
+        assert!(estimated("hostile/lossless-25mpx.webp", "w=100") > 25_000_000 * 4);
+        assert!(estimated("lying-ispe.avif", "w=100") > 81_000_000 * 12);
+        assert!(
+            estimated("photo-2mp.jpg", "w=300&trim=10") > estimated("photo-2mp.jpg", "w=300") + 6_000_000
+        );
+    }
+
+    #[test]
+    fn results_and_all_their_frames_count() {
+        assert!(
+            estimated("photo-2mp.jpg", "w=1600&f=avif") > estimated("photo-2mp.jpg", "w=1600") + 40_000_000
+        );
+        let (still, moving) = (estimated("anim.gif", "f=png"), estimated("anim.gif", "f=gif"));
+        assert!(moving > still + 41 * 245 * 245 * 4);
+        assert!(estimated("anim.gif", "f=gif&w=490&e=true") > moving + 42 * 245 * 245 * 4 * 3);
+    }
+}

@@ -1,0 +1,169 @@
+//! Broken pictures by the thousand through the whole pipeline: nothing may crash, hang or take what it was not allowed.
+//!
+//! Some of them are tried each time, always the same ones. `MUTATE_SECONDS=600 cargo test --lib mutation`
+//! tries others for that long. Each is written to a file before it is rendered, whose name says how to try it again:
+//! should the process end by it, it is still there.
+
+use std::time::{Duration, Instant};
+
+use super::{Bounds, examine, render};
+use crate::config::{Config, FailOn, parse};
+use crate::error::Code;
+use crate::format::Format;
+use crate::options::{Options, Query};
+use crate::render::deadline::Watchdog;
+use crate::render::vips::Vips;
+
+/// They take about a second.
+const ROUNDS: u64 = 1500;
+/// No seed has more bytes, so that what is changed has a chance to matter.
+const LARGEST_SEED: usize = 8000;
+
+const QUERIES: [&str; 10] = [
+    "w=16&f=png",
+    "w=16",
+    "f=gif&w=20&h=20",
+    "f=webp&w=30",
+    "w=20&h=10&g=smart&f=jpg",
+    "f=jpg",
+    "trim=10&w=12&f=png",
+    "rot=90&w=12&f=webp",
+    "page=1&w=9&f=png",
+    "strip=false&w=10&f=jpg",
+];
+
+/// xorshift64*, as good as it has to be.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next()).unwrap() % end.max(1)
+    }
+}
+
+/// Small pictures of each format, hostile ones too.
+fn seeds() -> Vec<Vec<u8>> {
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let mut files: Vec<_> = [data.clone(), data.join("hostile")]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap().flatten())
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    let mut seeds: Vec<Vec<u8>> = files
+        .iter()
+        .filter_map(|file| std::fs::read(file).ok())
+        .filter(|bytes| bytes.len() <= LARGEST_SEED && Format::of_bytes(bytes).is_some())
+        .collect();
+    // What we write ourselves: animations, lossy WebP, palettes, profiles.
+    let photo = std::fs::read(data.join("p3-primaries.jpg")).unwrap();
+    let moving = std::fs::read(data.join("anim.gif")).unwrap();
+    let config = config();
+    for query in
+        ["w=24&f=jpg", "w=24&f=png", "w=24&f=webp", "w=24&f=avif", "w=24&f=gif", "w=24&f=webp&lossless=true"]
+    {
+        seeds.push(rendered(&photo, query, FailOn::Truncated, &config).unwrap());
+    }
+    for query in ["w=16&f=gif&frames=5", "w=16&f=webp&frames=5"] {
+        seeds.push(rendered(&moving, query, FailOn::Truncated, &config).unwrap());
+    }
+    seeds
+}
+
+fn config() -> Config {
+    let text = format!(
+        r#"{{"handlers": [{{"name": "h", "directory": {:?}}}],
+            "limits": {{"source_max_pixels": 2000000, "source_max_total_pixels": 4000000, "result_max_pixels": 2000000}}}}"#,
+        env!("CARGO_MANIFEST_DIR")
+    );
+    parse(&text, "test").unwrap()
+}
+
+fn rendered(original: &[u8], query: &str, fail_on: FailOn, config: &Config) -> Result<Vec<u8>, Code> {
+    let vips = Vips::start().unwrap();
+    let options = Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
+    let bounds = Bounds::of(&config.limits);
+    let made = examine(original, &options, &bounds)
+        .and_then(|_| render(vips, original, &options, fail_on, bounds).map(|(bytes, _)| bytes));
+    made.map_err(|failure| failure.code)
+}
+
+/// Bits, bytes, numbers, pieces: cut, doubled, moved and made of another picture.
+fn mutated(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len());
+        let length = random.below(24).min(bytes.len() - at);
+        match random.below(9) {
+            0 | 1 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            2 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][random.below(5)],
+            3 => bytes[at..at + length].iter_mut().for_each(|byte| *byte = random.next() as u8),
+            4 => bytes[at..at + length.min(4)].fill([0, 0xff, 0x7f][random.below(3)]),
+            5 => bytes.truncate(at.max(16)),
+            6 => drop(bytes.drain(at..at + length)),
+            7 => {
+                let piece = bytes[at..at + length].to_vec();
+                let to = random.below(bytes.len());
+                drop(bytes.splice(to..to, piece));
+            }
+            _ => {
+                let from = random.below(other.len());
+                let piece = other[from..(from + 1 + length).min(other.len())].to_vec();
+                drop(bytes.splice(at..at + length, piece));
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_mutation_does_harm() {
+    let longer = std::env::var("MUTATE_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
+    let patience = longer.map(Duration::from_secs);
+    let start: u64 = match longer {
+        None => 1,
+        Some(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() << 20,
+    };
+    let (seeds, config, begun) = (seeds(), config(), Instant::now());
+    assert!(seeds.len() > 30);
+    let watchdog = Watchdog::start(Duration::from_secs(20)).unwrap();
+    let file = std::env::temp_dir().join(format!("s3imageserver-mutation-{}", std::process::id()));
+    let (mut made, mut slowest) = (0, Duration::ZERO);
+    let mut rounds = 0;
+    while patience.map_or(rounds < ROUNDS, |patience| begun.elapsed() < patience) {
+        let mut random = Random((start + rounds) | 1 << 63);
+        random.next();
+        let (seed, other) = (&seeds[random.below(seeds.len())], &seeds[random.below(seeds.len())]);
+        let bytes = mutated(seed, other, &mut random);
+        let query = QUERIES[random.below(QUERIES.len())];
+        let fail_on = [FailOn::Truncated, FailOn::None, FailOn::None, FailOn::Error][random.below(4)];
+        let named = file.with_extension(format!("{query}-{fail_on:?}"));
+        std::fs::write(&named, &bytes).unwrap();
+        let (work, round) = (watchdog.begin(), Instant::now());
+        let outcome = rendered(&bytes, query, fail_on, &config);
+        assert!(!work.was_stopped(), "it takes too long: {}", named.display());
+        drop(work);
+        if round.elapsed() > slowest {
+            slowest = round.elapsed();
+            // Only worth a look in a longer run.
+            if patience.is_some() {
+                let _ = std::fs::copy(&named, file.with_extension("slowest"));
+            }
+        }
+        if let Ok(result) = outcome {
+            made += 1;
+            assert!(Format::of_bytes(&result).is_some(), "{}", named.display());
+        }
+        std::fs::remove_file(&named).unwrap();
+        rounds += 1;
+    }
+    eprintln!("{rounds} mutations, {made} pictures, the slowest took {slowest:?}");
+    assert!(made > rounds / 20 && made < rounds, "{made} of {rounds}: they are not broken as they should be");
+}
