@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Measures the settings of every encoder: bytes, CPU and likeness (SSIM). The server's are chosen from these tables
+# (src/render/pipeline/encode.rs, quality.rs and palette.rs). Writes bench/results/encoders.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=bench/lib.sh
+. bench/lib.sh
+
+RESULT=$RESULTS/encoders.md
+
+if [ -z "${TOOL:-}" ]; then
+    cargo build --release --locked --example encoders
+    TOOL=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/examples/encoders
+fi
+photos=(examples/pictures/photo.jpg examples/pictures/seedling.webp examples/pictures/portrait.jpg)
+# settings FORMAT SETTING…: the table of a format over the photographs.
+settings() { "$TOOL" settings "$1" "$ROUNDS" "${@:2}" -- "${photos[@]}"; }
+
+{
+    cat <<MARKDOWN
+# The encoders
+
+bench/encoders.sh: the photographs of examples/pictures, resized once to 300, 800 and 1600 pixels of width where they
+have as many, encoded with each setting, decoded, and compared with what went in. Bytes and CPU time are sums over
+these six pictures (4.0 Mpx in all), the CPU time of the whole process, the median of $ROUNDS runs; SSIM (luma, 8 × 8
+windows) and PSNR (three channels) are means. The last column is what counts: the bytes that it takes to reach the SSIM
+of the first row, the geometric mean over the pictures. $(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)),
+Linux $(uname -r), $(date -u +%F), shared with other work: CPU times are good to about 5 %, bytes and SSIM repeat exactly.
+
+## JPEG
+
+$(settings jpg optimize_coding "" interlace interlace,subsample_mode=off)
+
+By size, \`interlace\` (progressive) makes the 1600 pixels wide photograph 4 % smaller and those up to 800 pixels none, for
+2.3 × the time. So a JPEG is progressive from 1.5 Mpx on, where it is also seen long before it has arrived, and otherwise
+has optimised Huffman tables, which cost a third of what they save elsewhere. Full colour resolution (4:4:4) is libvips'
+choice from q=90 on.
+
+## WebP
+
+$(settings webp effort=4 effort=0 effort=2 effort=3 effort=5 effort=6 effort=4,smart_subsample effort=4,preset=photo)
+
+Effort 4: 2 takes half the time and 13 % more bytes; above 4 nothing is gained but time is lost. \`smart_subsample\` costs a
+third and moves 0.15 dB of the colours.
+
+## AVIF
+
+$(settings avif effort=1 effort=0 effort=2 effort=3 effort=4)
+
+Effort 1, which is half again as cheap as 2 for 1 % more bytes. 0 takes a third of the time, for 6 % more; from 4 on it is
+ten times as dear, which a picture made on request can't wait for.
+
+## PNG
+
+Photographs, as above:
+
+$(settings png compression=6 compression=1 compression=3 compression=1,filter=sub compression=3,filter=up compression=1,filter=all compression=3,filter=all compression=6,filter=all)
+
+A picture with soft transparency:
+
+$("$TOOL" settings png "$ROUNDS" compression=6 compression=3 compression=1,filter=all compression=3,filter=all compression=6,filter=all -- examples/pictures/transparent.png)
+
+libvips' own choice is \`compression=6\` and no filter. \`compression=3,filter=all\` is 19 to 28 % smaller on photographs, for
+1.1 to 1.3 × the time; a drawing with text, measured once, got 4 % larger. More compression on filtered rows makes
+photographs larger (zlib's lazy matching looks for what filters have taken out). A palette is never made up: the result
+would not be what was asked for. An original that has one and whose size is kept is answered as it is.
+
+## GIF
+
+Pictures that move, from their bytes to the bytes of 100 pixels wide ones:
+
+$("$TOOL" gif "$ROUNDS" 100 effort=7 effort=3 effort=1 dither=0 interpalette_maxerror=256 interpalette_maxerror=256,dither=0 interframe_maxerror=8 -- tests/data/anim.gif examples/pictures/anim.gif)
+
+\`effort\` does nothing: it is for libimagequant, and the palettes here are quantizr's. What takes the time is a palette for
+each frame, so the server makes one for all frames from a sample of their pixels, and only if its mean error is so small
+(38 dB) that nobody misses a colour; otherwise libvips does as it does. One palette from the first frame alone, which is what
+\`interpalette_maxerror=256\` means, is wrong where a colour comes later (the second picture). Without dithering, which such a
+palette doesn't need, what stands still stays the same from frame to frame: fewer bytes, and no flicker.
+
+## One q for all formats
+
+The quality at which WebP (effort 4) and AVIF (effort 1) have the mean SSIM of JPEG at q, the one that src/render/pipeline/quality.rs
+asks for, and what comes of it:
+
+$("$TOOL" quality optimize_coding effort=4 effort=1 -- "${photos[@]}")
+MARKDOWN
+    cat <<'MARKDOWN'
+
+## Other codecs
+
+Measured once, on 2026-11-23, with the same pictures, each built with the flags of native/build.sh:
+
+| codec | instead of | bytes | SSIM | CPU | kept |
+| --- | --- | --- | --- | --- | --- |
+| libjpeg-turbo 3.1.0 | Debian's 2.1.5 | the same bytes | the same | encoding 0.97–1.2 ×, decoding 1.07 ×: noise | 2.1.5 |
+| mozjpeg 4.1 (trellis, optimised Huffman) | libjpeg-turbo | 0.98 × at equal SSIM | – | 9 × | libjpeg-turbo |
+| mozjpeg 4.1 (trellis, progressive) | libjpeg-turbo, progressive | 0.98 × at equal SSIM | – | 5.7 × | libjpeg-turbo |
+| libwebp 1.5.0 | Debian's 1.2.4 | the same bytes | the same | 1.00–1.02 × | 1.2.4 |
+| libaom 3.12.1, effort 2 | Debian's 3.6.0 | 1.00 × at equal SSIM | the same | 0.89 × | 3.6.0 |
+| libaom 3.12.1, effort 1 | Debian's 3.6.0 | 1.00 × at equal SSIM | the same | 0.90 × | 3.6.0 |
+| libaom 3.12.1, effort 0 | Debian's 3.6.0 | 1.00 × at equal SSIM | the same | 0.91 × | 3.6.0 |
+
+What reads strangers' bytes is better kept up by Debian's security team than by us: `apt-get upgrade` and a new build are
+all that it takes (native/build.sh asks for the versions), while a source that is compiled here is pinned without Debian's
+patches; trixie's 3.12.1 had four of them for libaom alone by then. Only libaom is faster, by a tenth, and would add
+1.5 to 2.5 minutes to the native build. With 3.6.0 an AVIF has at most 2^25 pixels (a bug that libheif refuses to meet), 3.5 × as
+many as `max_dimension` lets a request ask for by default.
+MARKDOWN
+} >"$work/encoders.md"
+mkdir -p "$RESULTS"
+mv "$work/encoders.md" "$RESULT"
+cat "$RESULT"
