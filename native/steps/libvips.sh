@@ -11,11 +11,16 @@ Version: 1.4
 Cflags: -I$prefix/include
 PC
 
-setup_meson -Dauto_features=disabled \
+# With the libraries that a static libheif needs, or meson's trial links fail and libvips is built without these.
+setup_meson -Dauto_features=disabled -Dprefer_static=true \
     -Dmodules=disabled -Dintrospection=disabled -Dcplusplus=false -Ddeprecated=false -Dexamples=false \
     -Djpeg=enabled -Dspng=enabled -Dwebp=enabled -Dcgif=enabled -Dheif=enabled -Dquantizr=enabled \
     -Dexif=enabled -Dlcms=enabled -Dzlib=enabled -Dhighway=enabled \
     -Dnsgif=true -Dppm=false -Danalyze=false -Dradiance=false
+# Colour profiles of AVIF, and libheif's own limits.
+for name in HAVE_HEIF_COLOR_PROFILE HAVE_HEIF_SET_MAX_IMAGE_SIZE_LIMIT; do
+    grep "define $name" _build/config.h || { echo "libvips found no $name" >&2; exit 1; }
+done
 # The command-line tools would need the symbols of quantizr: build the archive alone.
 ninja -C _build -j "$JOBS" libvips/libvips.a
 install -D -m 644 _build/libvips/libvips.a "$prefix/lib/libvips.a"
