@@ -214,8 +214,7 @@ fn work_that_takes_too_long_is_stopped_and_the_renderer_goes_on() {
     // Many seconds of work, frame by frame.
     let mut slow = server.client();
     slow.send(&request("GET", "/h/a.gif?w=1000&e=true", &[]));
-    renderer.wait_until_at_work();
-    // It waits for its turn longer than it may take itself.
+    // The last of them waits for its turn longer than it may take itself.
     let mut waiting: Vec<Client> = (0..3)
         .map(|n| {
             let mut client = server.client();
@@ -245,7 +244,6 @@ fn work_that_can_not_be_stopped_ends_with_its_renderer() {
     // The encoder gets all pixels and then looks at nothing any more.
     let mut slow = server.client();
     slow.send(&request("GET", "/h/a.png?f=avif&q=95", &[]));
-    old.wait_until_at_work();
     slow.read().failed("render_timeout");
     let begun = Instant::now();
     eventually("another one has the turn", || server.get("/h/b.png?w=5").status == 200);
