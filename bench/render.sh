@@ -32,7 +32,7 @@ JSON
 start_edge edge http
 server=$started
 base="http://127.0.0.1:$PORT/s"
-curl -sf -o "$originals/12mpx.jpg" "$base/2mpx.jpg?w=4000&e=true&q=90&f=jpg"
+"$TOOL" large "$originals/2mpx.jpg" "$originals/12mpx.jpg" >/dev/null
 curl -sf -o "$originals/alpha.png" "$base/small.png?w=1000&e=true&f=png"
 
 # served QUERY COUNT: ms of CPU a request.

@@ -26,8 +26,8 @@ pub struct Job {
     pub save: &'static CStr,
 }
 
-// WebP and AVIF are asked for what looks like JPEG's 75 (src/render/pipeline/quality.rs).
 const JPEG: &CStr = c".jpg[Q=75,optimize_coding,keep=none]";
+/// What q75 is of the others' scales (src/render/pipeline/quality.rs).
 const WEBP: &CStr = c".webp[Q=73,effort=4,keep=none]";
 const AVIF: &CStr = c".avif[Q=55,effort=1,keep=none]";
 const PNG: &CStr = c".png[compression=3,filter=all,keep=none]";
@@ -69,6 +69,9 @@ const JOBS: [Job; 10] = [
 ];
 
 impl Job {
+    /// How a camera's picture is made of a small one. Not by the server, which writes large ones progressively.
+    pub const LARGE: Job = wide(job("large", "", "", 1.0, c".jpg[Q=90,keep=none]"), 4000);
+
     /// The job of this name.
     pub fn named(name: &str) -> Fallible<&'static Job> {
         JOBS.iter().find(|job| job.name == name).ok_or_else(|| format!("there is no job {name}").into())

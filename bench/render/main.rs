@@ -2,6 +2,7 @@
 //! `vips_thumbnail`, with nothing around it.
 //!
 //! ```text
+//! render large FILE TARGET       writes the picture 4000 pixels wide, as a baseline JPEG
 //! render jobs                    a line for each job: name, source, query, largest ratio to the floor
 //! render floor JOB FILE COUNT    ms of CPU a picture
 //! render bytes JOB FILE          how many bytes the floor's picture has
@@ -45,10 +46,15 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Fallible<String> {
     match *arguments {
+        ["large", file, target] => {
+            let large = floor::thumbnail(&Job::LARGE, &fs::read(file)?)?;
+            fs::write(target, &large)?;
+            Ok(large.len().to_string())
+        }
         ["jobs"] => Ok(Job::lines()),
         ["floor", job, file, count] => floor::run(Job::named(job)?, &fs::read(file)?, count.parse()?),
         ["bytes", job, file] => Ok(floor::thumbnail(Job::named(job)?, &fs::read(file)?)?.len().to_string()),
         ["ssim", job, file, answer] => ssim::run(Job::named(job)?, &fs::read(file)?, &fs::read(answer)?),
-        _ => Err("usage: render jobs|floor|bytes|ssim …".into()),
+        _ => Err("usage: render large|jobs|floor|bytes|ssim …".into()),
     }
 }

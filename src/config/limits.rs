@@ -119,7 +119,7 @@ impl Limits {
             stop_timeout: Duration::from_secs(30),
             stop_delay: Duration::ZERO,
             renders_at_once: processors,
-            memory_budget: 512 << 20,
+            memory_budget: 256 << 20,
             decode_timeout: Duration::from_secs(20),
             fetches_at_once: (processors * 8).clamp(16, 64),
             origin_connect_timeout: Duration::from_secs(2),
@@ -191,5 +191,47 @@ impl Limits {
         number("source_max_scans", &mut limits.source_max_scans, 1_000_000)?;
         size("result_max_pixels", &mut limits.result_max_pixels, 1, 10_000_000_000)?;
         Ok(limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::parse;
+
+    fn limits(written: &str) -> Result<super::Limits, String> {
+        let text = format!(r#"{{"handlers": [{{"name": "h", "directory": "/"}}], "limits": {{{written}}}}}"#);
+        parse(&text, "test").map(|config| config.limits).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_picture_may_be_is_configured_field_by_field() {
+        let limits = limits(
+            r#""source_max_pixels": 1, "source_max_side": 2, "source_max_frames": 3, "source_max_total_pixels": 4,
+               "source_max_metadata": 0, "source_max_scans": 6, "result_max_pixels": 7, "memory_budget": 2097152,
+               "decode_timeout": 0.5"#,
+        )
+        .unwrap();
+        assert_eq!((limits.source_max_pixels, limits.source_max_side, limits.source_max_frames), (1, 2, 3));
+        assert_eq!((limits.source_max_total_pixels, limits.source_max_metadata), (4, 0));
+        assert_eq!((limits.source_max_scans, limits.result_max_pixels), (6, 7));
+        assert_eq!((limits.memory_budget, limits.decode_timeout.as_millis()), (2 << 20, 500));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_its_name() {
+        for (written, start) in [
+            (r#""source_max_side": 0"#, "limits.source_max_side: must be from 1 to"),
+            (r#""source_max_frames": "all""#, "limits.source_max_frames: must be"),
+            (r#""source_max_scans": 1.5"#, "limits.source_max_scans: must be"),
+            (r#""memory_budget": 1"#, "limits.memory_budget: must be from 1048576 to"),
+            (r#""decode_timeout": -1"#, "limits.decode_timeout: must be"),
+            (
+                r#""source_max_sides": 9"#,
+                "limits.source_max_sides: unknown field, did you mean source_max_side?",
+            ),
+        ] {
+            let error = limits(written).unwrap_err();
+            assert!(error.starts_with(start), "{error}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// So often one that waits may be overtaken.
 const MOST_OVERTAKEN: u32 = 8;
@@ -49,16 +50,25 @@ impl Admission {
         Admission { state: Mutex::new(state), admitted: Condvar::new(), budget }
     }
 
-    /// Waits for a turn with so many bytes. Who needs more than there are at all has them to himself.
-    pub fn enter(&self, bytes: u64) -> Turn<'_> {
+    /// Waits for a turn with so many bytes, but no longer than that; after it nobody wants to know any more. Who needs
+    /// more than there are at all has them to himself.
+    pub fn enter(&self, bytes: u64, patience: Duration) -> Option<Turn<'_>> {
         let mut state = self.lock();
         let number = state.next_number;
         state.next_number += 1;
         state.waiting.push_back(Waiter { number, bytes, overtaken: 0 });
         self.admit(&mut state);
         let waits = |state: &mut State| state.waiting.iter().any(|waiter| waiter.number == number);
-        drop(self.admitted.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner));
-        Turn { admission: self, bytes }
+        let (mut state, waited) =
+            self.admitted.wait_timeout_while(state, patience, waits).unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            state.waiting.retain(|waiter| waiter.number != number);
+            // It may have been what the others let pass.
+            self.admit(&mut state);
+            return None;
+        }
+        drop(state);
+        Some(Turn { admission: self, bytes })
     }
 
     /// Gives what is free to those who wait for it.
@@ -106,7 +116,9 @@ mod tests {
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::sync::mpsc::{Receiver, channel};
     use std::thread::{Scope, yield_now};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
+
+    const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn no_more_than_the_turns_and_the_bytes_are_held_at_once() {
@@ -121,7 +133,7 @@ mod tests {
                     for round in 0..50 {
                         // From nothing to all there is.
                         let bytes = (thread * 31 + round * 17) % 101;
-                        let _turn = admission.enter(bytes);
+                        let _turn = admission.enter(bytes, LONG).unwrap();
                         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         most_taken
                             .fetch_max(taken.fetch_add(bytes, Ordering::SeqCst) + bytes, Ordering::SeqCst);
@@ -143,7 +155,7 @@ mod tests {
         let (said, hears) = channel();
         let before = admission.lock().next_number;
         scope.spawn(move || {
-            let _turn = admission.enter(bytes);
+            let _turn = admission.enter(bytes, LONG).unwrap();
             while said.send(()).is_ok() {
                 yield_now();
                 std::thread::sleep(Duration::from_millis(1));
@@ -181,6 +193,21 @@ mod tests {
             assert!(is_in(&next));
             drop(next);
         });
+    }
+
+    #[test]
+    fn who_has_waited_too_long_leaves_the_queue() {
+        let admission = Admission::new(4, 100);
+        std::thread::scope(|scope| {
+            let first = someone(scope, &admission, 60);
+            assert!(is_in(&first));
+            assert!(admission.enter(60, Duration::from_millis(20)).is_none());
+            assert_eq!(admission.lock().waiting.len(), 0);
+            assert!(admission.enter(40, Duration::ZERO).is_some(), "what is free needs no patience");
+            drop(first);
+        });
+        let state = admission.lock();
+        assert_eq!((state.free_turns, state.working, state.taken), (4, 0, 0));
     }
 
     #[test]

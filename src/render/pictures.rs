@@ -140,7 +140,11 @@ impl Pictures {
     ) -> Result<(Vec<u8>, Format), Failure> {
         // What is refused by its header waits for nobody.
         let bytes = pipeline::examine(original, options, &self.bounds)?;
-        let _turn = self.admission.enter(bytes);
+        // The edge has waited no shorter than that.
+        let Some(_turn) = self.admission.enter(bytes, self.render_timeout) else {
+            let sentence = "no turn and memory for this picture within limits.render_timeout";
+            return Err(Failure::new(Code::RenderTimeout, sentence));
+        };
         let _decoding = Decoding::of(ticket);
         let watched = self.watchdog.begin();
         let made = pipeline::render(self.vips, original, options, fail_on, self.bounds);

@@ -3,7 +3,7 @@
 use image::{Rgba, RgbaImage};
 
 use crate::support::folder::Folder;
-use crate::support::pictures::{self, Picture, RED, WHITE, close, within};
+use crate::support::pictures::{self, MAGENTA, Picture, RED, WHITE, close, within};
 use crate::support::server::{Server, data};
 
 /// A frame of a GIF (89a): where it stands, its one colour (0 is clear, 1 to 3 are red, green and blue), what becomes of it
@@ -23,7 +23,9 @@ fn gif(width: u16, height: u16, shown: Option<u16>, parts: &[Part]) -> Vec<u8> {
     let mut out = b"GIF89a".to_vec();
     out.extend([width, height].into_iter().flat_map(u16::to_le_bytes));
     out.extend([0x81, 0, 0]);
-    out.extend(COLOURS.iter().flat_map(|colour| &colour[..3]));
+    // What is clear has a colour of its own, which nobody is to see.
+    out.extend(MAGENTA);
+    out.extend(COLOURS[1..].iter().flat_map(|colour| &colour[..3]));
     if let Some(shown) = shown {
         out.extend(b"\x21\xff\x0bNETSCAPE2.0\x03\x01");
         out.extend(shown.to_le_bytes());
@@ -166,6 +168,9 @@ fn one_frame_is_a_picture_and_stays_still() {
         within(part.at(10, 10), [0, 255, 0], 8) && part.at(80, 80)[3] == 0,
         "the rest of the canvas is clear"
     );
+    for pixel in part.pixels.pixels().filter(|pixel| pixel.0[3] >= 32) {
+        assert!(within(pixel.0, [0, 255, 0], 8), "{pixel:?}");
+    }
 }
 
 #[test]

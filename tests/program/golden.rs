@@ -71,7 +71,9 @@ fn results_are_what_another_resampler_makes_of_the_same_pixels() {
         let resized = imageops::resize(&pixels, width, height, filter);
         let reference = imageops::crop_imm(&resized, left, top, across, down).to_image();
         for source in ["jpg", "png", "webp"] {
-            for (format, loss) in [("png", 0.0), ("jpg&q=90", 3.5), ("webp&q=90", 3.5)] {
+            let formats = [("png", 0.0), ("jpg&q=90", 3.5), ("webp&q=90", 3.5)];
+            // What an encoder loses does not depend on the size.
+            for (format, loss) in formats.into_iter().take(if width == 300 { 3 } else { 1 }) {
                 let target = format!("/h/a.{source}?{query}&f={format}");
                 let shown = Picture::decode(&server.get(&target).ok().body).pixels;
                 let (off, alike) = (mean_difference(&shown, &reference), similarity(&shown, &reference));

@@ -35,6 +35,13 @@ pub struct Generation {
     _lifeline: ChildStdin,
 }
 
+/// How many heaps the renderer's threads share. glibc would give them up to eight a processor, each of which keeps what
+/// its largest picture took: a third of the memory is as fast. Not one for all, though, which many processors would wait
+/// for.
+fn heaps() -> usize {
+    thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+}
+
 impl Generation {
     /// Starts the renderer and waits until it accepts connections. The pipe that is returned with it carries its
     /// marks and closes when the process ends.
@@ -54,9 +61,7 @@ impl Generation {
             // it: every thread's arena would then keep a picture's worth of memory that nobody uses.
             .env("MALLOC_MMAP_THRESHOLD_", LARGE_BLOCK)
             .env("MALLOC_TRIM_THRESHOLD_", LARGE_BLOCK)
-            // glibc gives threads heaps of their own, up to eight a processor, and each keeps what its largest picture
-            // took. libvips asks in large pieces: two heaps for all are as fast, with less than half the memory.
-            .env("MALLOC_ARENA_MAX", "2")
+            .env("MALLOC_ARENA_MAX", heaps().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Ctrl-C at a terminal goes to the edge, which lets the renderer finish.

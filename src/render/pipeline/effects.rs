@@ -1,12 +1,8 @@
 //! `blur` and `sharp`.
 
-use super::{frames, resize};
+use super::frames;
 use crate::options::Options;
 use crate::render::vips::{Error, Image, Value};
-
-/// A wider blur than this is made of a smaller picture: the mask has a good six pixels for each of sigma, and what it
-/// leaves has no detail that would need all pixels.
-const WIDEST_MASK: f64 = 8.0;
 
 /// The picture blurred and sharpened, each frame on its own.
 pub fn applied<'b>(image: Image<'b>, options: &Options) -> Result<Image<'b>, Error> {
@@ -16,6 +12,8 @@ pub fn applied<'b>(image: Image<'b>, options: &Options) -> Result<Image<'b>, Err
     // Masks are higher than what a decoder keeps of the lines above.
     frames::each(&image.in_memory()?, |frame| {
         let blurred = match options.blur {
+            // Parts that overlap would be blurred again for each part that is sharpened.
+            Some(sigma) if options.sharp.is_some() => Some(blurred(frame, sigma.pixels())?.in_memory()?),
             Some(sigma) => Some(blurred(frame, sigma.pixels())?),
             None => None,
         };
@@ -28,23 +26,13 @@ pub fn applied<'b>(image: Image<'b>, options: &Options) -> Result<Image<'b>, Err
     })
 }
 
+/// What is transparent must not colour what is not, so colours are weighted by their opacity. Stored in bytes again: of
+/// fractions, a wide blur of a large picture takes a minute, and of bytes a second.
 fn blurred<'b>(image: &Image<'b>, sigma: f64) -> Result<Image<'b>, Error> {
-    let factor = (sigma / WIDEST_MASK).floor();
-    if factor < 2.0 {
-        return convolved(image, sigma);
-    }
-    let (width, height) = (image.width(), image.height());
-    let shrunk = |side: u32| (f64::from(side) / factor).round().max(1.0) as u32;
-    let small = resize::exactly(image.made(c"copy", &[])?, shrunk(width), shrunk(height))?.in_memory()?;
-    resize::exactly(convolved(&small, sigma / factor)?, width, height)
-}
-
-/// What is transparent must not colour what is not, so colours are weighted by their opacity.
-fn convolved<'b>(image: &Image<'b>, sigma: f64) -> Result<Image<'b>, Error> {
     let sigma = [(c"sigma", Value::Double(sigma))];
     if !image.has_transparency() {
         return image.made(c"gaussblur", &sigma);
     }
-    let weighted = image.made(c"premultiply", &[])?.made(c"gaussblur", &sigma)?;
-    weighted.made(c"unpremultiply", &[])?.stored_as(image)
+    let weighted = image.made(c"premultiply", &[])?.stored_as(image)?;
+    weighted.made(c"gaussblur", &sigma)?.made(c"unpremultiply", &[])?.stored_as(image)
 }

@@ -40,10 +40,9 @@ pub fn resized<'b>(
     let (width, height) = if lies { (wanted.height, wanted.width) } else { (wanted.width, wanted.height) };
     let image = opened(vips, bytes, header, wanted, (width, height))?;
     let image = colour::prepared(image)?;
-    let image = match wanted.frames {
-        1 => resize::exactly(image, width, height)?,
-        frames => resize::each_frame(image, frames, width, height)?,
-    };
+    // So libnsgif leaves what no frame has drawn on.
+    let clear_is_black = wanted.source == Format::Gif;
+    let image = resize::frames_exactly(image, wanted.frames, (width, height), clear_is_black)?;
     let image = if wanted.keep_profile { colour::kept(image)? } else { colour::finished(image)? };
     match orientation {
         1 => Ok(image),

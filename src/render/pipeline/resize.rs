@@ -4,39 +4,50 @@ use super::animation;
 use crate::render::vips::{Error, Image, Value};
 
 /// The picture at exactly this size (Lanczos with three lobes; bicubic where it grows).
-pub fn exactly<'b>(image: Image<'b>, width: u32, height: u32) -> Result<Image<'b>, Error> {
-    if (image.width(), image.height()) == (width, height) {
-        return Ok(image);
-    }
-    premultiplied(image, |image| scaled(image, width, height))
+pub fn exactly(image: Image<'_>, width: u32, height: u32) -> Result<Image<'_>, Error> {
+    brought_to(image, width, height, false)
 }
 
-/// Each of the frames at exactly this size. Apart from each other: a frame's edge has nothing of the next one. And at
-/// once, one after the other, because that is how they are decoded: asked for later, all together, each would decode
-/// again what it shares a strip of pixels with.
-pub fn each_frame<'b>(image: Image<'b>, frames: u32, width: u32, height: u32) -> Result<Image<'b>, Error> {
+/// A picture, or each of so many frames, at exactly this size. `clear_is_black` says of its transparent pixels that they
+/// have no colour and of all others that they are opaque.
+///
+/// Frames are resized apart from each other: a frame's edge has nothing of the next one. And at once, one after the
+/// other, because that is how they are decoded: asked for later, all together, each would decode again what it shares a
+/// strip of pixels with.
+pub fn frames_exactly<'b>(
+    image: Image<'b>,
+    frames: u32,
+    (width, height): (u32, u32),
+    clear_is_black: bool,
+) -> Result<Image<'b>, Error> {
     let frame_height = image.height() / frames.max(1);
     if (image.width(), frame_height) == (width, height) {
         return Ok(image);
     }
+    if frames < 2 {
+        return brought_to(image, width, height, clear_is_black);
+    }
     let frames: Result<Vec<_>, _> =
         animation::windows(&image, frame_height, (0, 0), (image.width(), frame_height))
-            .map(|frame| exactly(frame?, width, height)?.in_memory())
+            .map(|frame| brought_to(frame?, width, height, clear_is_black)?.in_memory())
             .collect();
     Image::animation(&frames?)
 }
 
-/// Works on a picture whose colours count as much as they are opaque: nothing shows of what nobody sees.
-fn premultiplied<'b>(
-    image: Image<'b>,
-    work: impl FnOnce(&Image<'b>) -> Result<Image<'b>, Error>,
-) -> Result<Image<'b>, Error> {
-    if !image.has_transparency() {
-        return work(&image);
+/// Colours count as much as they are opaque, so nothing shows of what nobody sees.
+fn brought_to(image: Image<'_>, width: u32, height: u32, clear_is_black: bool) -> Result<Image<'_>, Error> {
+    if (image.width(), image.height()) == (width, height) {
+        return Ok(image);
     }
-    // Both make fractions, which take four times the memory and time.
-    let worked = work(&image.made(c"premultiply", &[])?.stored_as(&image)?)?;
-    worked.made(c"unpremultiply", &[])?.stored_as(&image)
+    if !image.has_transparency() {
+        return scaled(&image, width, height);
+    }
+    // What libvips makes of either has fractions, which take four times the memory and time.
+    let weighted = match clear_is_black {
+        true => scaled(&image, width, height)?,
+        false => scaled(&image.made(c"premultiply", &[])?.stored_as(&image)?, width, height)?,
+    };
+    weighted.made(c"unpremultiply", &[])?.stored_as(&image)
 }
 
 fn scaled<'b>(image: &Image<'b>, width: u32, height: u32) -> Result<Image<'b>, Error> {

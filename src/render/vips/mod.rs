@@ -132,6 +132,54 @@ mod tests {
     }
 
     #[test]
+    fn no_loader_of_what_we_refuse_is_linked() {
+        Vips::start().unwrap();
+        let is_there = |name: &str| {
+            let name = std::ffi::CString::new(name).unwrap();
+            // SAFETY: two names that end with NUL; the answer is a number.
+            unsafe { ffi::vips_type_find(c"VipsForeignLoad".as_ptr(), name.as_ptr()) != 0 }
+        };
+        for ours in ["jpegload", "pngload", "webpload", "gifload", "heifload"] {
+            assert!(is_there(&format!("{ours}_buffer")), "{ours}");
+        }
+        for other in [
+            "svgload",
+            "pdfload",
+            "magickload",
+            "tiffload",
+            "jp2kload",
+            "jxlload",
+            "openexrload",
+            "openslideload",
+            "fitsload",
+            "niftiload",
+            "matload",
+            "dcrawload",
+        ] {
+            for ending in ["", "_buffer", "_source"] {
+                assert!(!is_there(&format!("{other}{ending}")), "{other}{ending}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_refused_by_its_first_bytes_libvips_would_refuse_as_well() {
+        let vips = Vips::start().unwrap();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hostile/");
+        let list = std::fs::read_to_string(format!("{folder}MANIFEST.tsv")).unwrap();
+        let refused: Vec<&str> = list
+            .lines()
+            .filter_map(|line| line.split_once("\tunsupported_format\t"))
+            .map(|(name, _)| name)
+            .collect();
+        assert!(refused.len() > 20);
+        for name in refused {
+            let bytes = std::fs::read(format!("{folder}{name}")).unwrap();
+            assert!(vips.header(&bytes).is_err(), "{name}");
+        }
+    }
+
+    #[test]
     fn errors_are_values() {
         let vips = Vips::start().unwrap();
         for bytes in
