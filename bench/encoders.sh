@@ -47,7 +47,7 @@ third and gains 0.15 dB of colours. (SSIM does not rise with every step of Q, so
 
 $(settings avif effort=1 effort=0 effort=2 effort=3 effort=4)
 
-Effort 1, which is half again as cheap as 2 for 1 % more bytes. 0 takes a third of the time, for 6 % more; from 4 on it is
+Effort 1, which takes a third less time than 2 for 1 % more bytes. 0 takes a third of the time, for 6 % more; from 4 on it is
 ten times as dear, which a picture made on request can't wait for.
 
 ## PNG
