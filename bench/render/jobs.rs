@@ -26,8 +26,8 @@ pub struct Job {
     pub save: &'static CStr,
 }
 
+// WebP and AVIF are asked for what looks like JPEG's 75 (src/render/pipeline/quality.rs).
 const JPEG: &CStr = c".jpg[Q=75,optimize_coding,keep=none]";
-/// What q75 is of the others' scales (src/render/pipeline/quality.rs).
 const WEBP: &CStr = c".webp[Q=73,effort=4,keep=none]";
 const AVIF: &CStr = c".avif[Q=55,effort=1,keep=none]";
 const PNG: &CStr = c".png[compression=3,filter=all,keep=none]";

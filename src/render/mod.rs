@@ -5,6 +5,7 @@
 mod admission;
 mod child;
 mod confine;
+mod crc;
 mod deadline;
 mod decoding;
 mod inspect;

@@ -37,9 +37,14 @@ pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, form
         }
         None => 0,
     };
-    [BASE, line.saturating_mul(LINES), facts.held, facts.inflated_bytes, decoder, kept, trimmed, encoder]
-        .into_iter()
-        .fold(0, u64::saturating_add)
+    // A blurred picture is held beside the one that it is made of.
+    let effects = match (options.blur, options.sharp) {
+        (None, None) => 0,
+        _ => all.saturating_mul(CANVAS),
+    };
+    let parts =
+        [line.saturating_mul(LINES), facts.held, facts.inflated_bytes, decoder, kept, trimmed, effects];
+    parts.into_iter().chain([encoder]).fold(BASE, u64::saturating_add)
 }
 
 /// Pixels of the resized picture, of one frame; and of what of it is encoded at the same time.
@@ -109,6 +114,14 @@ mod tests {
         assert!(
             estimated("photo-2mp.jpg", "w=300&trim=10") > estimated("photo-2mp.jpg", "w=300") + 6_000_000
         );
+    }
+
+    #[test]
+    fn a_blurred_picture_is_there_twice() {
+        let plain = estimated("photo-2mp.jpg", "");
+        for effect in ["blur=1", "sharp=1"] {
+            assert!(estimated("photo-2mp.jpg", effect) >= plain + 2_000_000 * 4);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! PNG (W3C PNG, third edition): only the chunks that make the picture are kept.
 
 use super::reader::Reader;
+use crate::render::crc::crc;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// 1/2.2 in gAMA's unit, which is what sRGB files carry (§11.3.2.5).
@@ -58,6 +59,10 @@ pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
             _ => return None,
         };
         if keep {
+            // libvips reads on where a check is wrong, and others don't.
+            if crc(&[&kind, body]).to_be_bytes() != checksum {
+                return None;
+            }
             for part in [&length[..], &kind, body, &checksum] {
                 out.extend_from_slice(part);
             }

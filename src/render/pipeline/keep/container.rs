@@ -1,5 +1,7 @@
 //! Puts an EXIF block into a picture that our encoders have written.
 
+use crate::render::crc::crc;
+
 /// Behind the start of image and JFIF's APP0: an APP1 segment (CIPA DC-008 §4.5.4).
 pub fn jpeg(picture: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
     let start = match picture.get(..4)? {
@@ -18,21 +20,9 @@ pub fn png(picture: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
     picture.get(12..16).filter(|kind| kind == b"IHDR")?;
     let length = u32::try_from(exif.len()).ok()?.to_be_bytes();
     let checked = [b"eXIf", exif].concat();
-    let check = crc(&checked).to_be_bytes();
+    let check = crc(&[&checked]).to_be_bytes();
     let (before, behind) = picture.split_at_checked(BEHIND_HEADER)?;
     Some([before, &length, &checked, &check, behind].concat())
-}
-
-/// CRC-32 (W3C PNG §D.1).
-fn crc(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(
-            crc ^ u32::from(*byte),
-            |crc, _| {
-                if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
-            },
-        )
-    })
 }
 
 /// Flags of `VP8X` (RFC 9649 §2.7.1).
@@ -84,12 +74,6 @@ fn canvas(kind: &[u8; 4], data: &[u8]) -> Option<(u32, u32, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_check_is_that_of_png() {
-        // The end chunk of every PNG.
-        assert_eq!(crc(b"IEND"), 0xae42_6082);
-    }
 
     #[test]
     fn what_is_no_picture_of_ours_is_left_alone() {
