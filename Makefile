@@ -37,6 +37,7 @@ bench: build ## measure against nginx; writes bench/results (installs wrk, nginx
 	bench/edge.sh
 	bench/cache.sh
 	bench/render.sh
+	bench/encoders.sh
 
 docs: build ## make the pictures of docs/options.md anew (needs curl)
 	docs/options.sh ./$(BINARY)

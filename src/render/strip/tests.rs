@@ -187,7 +187,7 @@ fn no_bytes_lead_astray() {
         for end in (0..bytes.len().min(1500)).chain(bytes.len() - 300..bytes.len()) {
             check(*format, &bytes[..end]);
         }
-        for _ in 0..1500 {
+        for _ in 0..800 {
             let mut broken = bytes.clone();
             for _ in 0..=random(4) {
                 let near = if random(2) == 0 { 200 } else { broken.len() };
