@@ -53,6 +53,8 @@ pub enum Code {
     OriginTimeout,
     /// The renderer missed its deadline.
     RenderTimeout,
+    /// The work on this picture took too long.
+    DecodeTimeout,
     /// The renderer ended while it worked on this picture.
     RendererFailed,
     /// Renderers have ended because of this key, so it is not tried again for a while.
@@ -60,7 +62,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Code; 25] = [
+    const ALL: [Code; 26] = [
         Code::NotFound,
         Code::NotShown,
         Code::InvalidKey,
@@ -84,6 +86,7 @@ impl Code {
         Code::NoCredentials,
         Code::OriginTimeout,
         Code::RenderTimeout,
+        Code::DecodeTimeout,
         Code::RendererFailed,
         Code::CrashesRenderer,
     ];
@@ -109,6 +112,7 @@ impl Code {
                 | Code::NoCredentials
                 | Code::OriginTimeout
                 | Code::RenderTimeout
+                | Code::DecodeTimeout
                 | Code::RendererFailed
                 | Code::CrashesRenderer
         )
@@ -140,6 +144,7 @@ impl Code {
             Code::NoCredentials => "no_credentials",
             Code::OriginTimeout => "origin_timeout",
             Code::RenderTimeout => "render_timeout",
+            Code::DecodeTimeout => "decode_timeout",
             Code::RendererFailed => "renderer_failed",
             Code::CrashesRenderer => "crashes_renderer",
         }
@@ -164,7 +169,7 @@ impl Code {
             | Code::MetadataTooLarge
             | Code::TooManyScans => 413,
             Code::FormatNotAllowed | Code::UnsupportedFormat | Code::CorruptImage => 415,
-            Code::OriginTimeout | Code::RenderTimeout => 504,
+            Code::OriginTimeout | Code::RenderTimeout | Code::DecodeTimeout => 504,
             Code::OriginUnreachable
             | Code::OriginError
             | Code::OriginTruncated

@@ -95,10 +95,9 @@ impl Format {
         matches!(self, Format::Webp | Format::Avif)
     }
 
-    /// Whether we write colour profiles and copyright fields in this format. GIF has no place for them, and our libvips
-    /// is built without those of AVIF.
+    /// Whether we write colour profiles in this format. GIF has no place for them.
     pub const fn keeps_metadata(self) -> bool {
-        !matches!(self, Format::Gif | Format::Avif)
+        !matches!(self, Format::Gif)
     }
 }
 

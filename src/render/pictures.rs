@@ -150,7 +150,7 @@ impl Pictures {
         let made = pipeline::render(self.vips, original, options, fail_on, self.bounds);
         if made.is_err() && watched.was_stopped() {
             let sentence = "the work on this picture took longer than limits.decode_timeout";
-            return Err(Failure::new(Code::RenderTimeout, sentence));
+            return Err(Failure::new(Code::DecodeTimeout, sentence));
         }
         made
     }

@@ -205,32 +205,35 @@ fn a_picture_larger_than_the_budget_is_worked_on_alone() {
 
 #[test]
 fn work_that_takes_too_long_is_stopped_and_the_renderer_goes_on() {
-    let folder = Folder::new()
-        .with("a.gif", &data("anim.gif"))
-        .with("a.png", &pictures::png(pictures::solid(9, 9, RED)));
+    let folder = Folder::new().with("a.png", &pictures::png(pictures::solid(9, 9, RED)));
+    for n in 0..4 {
+        folder.put(&format!("{n}.gif"), &data("anim.gif"));
+    }
     let limits = json!({"decode_timeout": 0.4, "renders_at_once": 1});
     let server = Server::with_limits(folder.handler(), limits);
     let renderer = server.renderer();
-    // Many seconds of work, frame by frame.
-    let mut slow = server.client();
-    slow.send(&request("GET", "/h/a.gif?w=1000&e=true", &[]));
-    // The last of them waits for its turn longer than it may take itself.
-    let mut waiting: Vec<Client> = (0..3)
+    // Many seconds of work each, frame by frame. The last of them waits for its turn longer than it may take itself.
+    let slow = |n: usize| format!("/h/{n}.gif?w=1000&e=true&f=webp");
+    let mut clients: Vec<Client> = (0..4)
         .map(|n| {
             let mut client = server.client();
-            client.send(&request("GET", &format!("/h/a.gif?w=1000&e=true&q={}&f=webp", 50 + n), &[]));
+            client.send(&request("GET", &slow(n), &[]));
             client
         })
         .collect();
     let mut last = server.client();
     last.send(&request("GET", "/h/a.png?w=5", &[]));
-    slow.read().failed("render_timeout");
-    for client in &mut waiting {
-        client.read().failed("render_timeout");
+    for client in &mut clients {
+        client.read().failed("decode_timeout");
     }
     last.read().ok();
     assert_eq!(server.renderer(), renderer, "nobody had to end it");
-    server.get("/h/a.gif?w=20").ok();
+    // Once is forgiven when something comes of it, and twice is not.
+    server.get("/h/0.gif?w=20&f=png").ok();
+    server.get(&slow(0)).failed("decode_timeout");
+    server.get(&slow(0)).failed("decode_timeout");
+    server.get("/h/0.gif?w=20&f=png").failed("crashes_renderer");
+    server.get("/h/1.gif?w=20&f=png").ok();
 }
 
 #[test]

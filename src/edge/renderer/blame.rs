@@ -90,7 +90,7 @@ impl Blame {
         Sentence { guilty, refused }
     }
 
-    /// This path was still being decoded when its time was over. Returns whether it is refused from now on.
+    /// The work on this path took too long, whether or not the renderer could stop it. Returns whether it is refused from now on.
     pub fn overdue(&self, path: &str, now: Instant) -> bool {
         strike(&mut self.lock(), path, now)
     }

@@ -156,8 +156,10 @@ impl Renderer {
         let lost = match connection.ask(wanted, ticket, self.limits.render_timeout) {
             Ok(said) => {
                 ledger.close(ticket);
-                if said.result.is_ok() {
-                    self.shared.blame.clear(path);
+                match &said.result {
+                    Ok(_) => self.shared.blame.clear(path),
+                    Err(failure) if failure.code == Code::DecodeTimeout => self.overdue(path),
+                    Err(_) => {}
                 }
                 self.shared.queue.give_back(connection);
                 if said.is_outdated {
@@ -191,8 +193,8 @@ impl Renderer {
         };
         Ok(match error.kind() {
             ErrorKind::TimedOut => {
-                if ledger.abandon(ticket) && self.shared.blame.overdue(path, Instant::now()) {
-                    watch::report_refusal(path);
+                if ledger.abandon(ticket) {
+                    self.overdue(path);
                 }
                 Attempt::Over(Err(Failure::new(Code::RenderTimeout, "the renderer did not answer in time")))
             }
@@ -214,6 +216,13 @@ impl Renderer {
                 }
             }
         })
+    }
+
+    /// The work on this path took too long.
+    fn overdue(&self, path: &str) {
+        if self.shared.blame.overdue(path, Instant::now()) {
+            watch::report_refusal(path);
+        }
     }
 
     /// Refuses a path that ends renderers. One that may be such goes alone for as long as it holds the pass.
