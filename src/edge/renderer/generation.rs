@@ -17,9 +17,6 @@ use crate::wire::{self, Setup};
 /// What `ps` shows.
 const PROCESS_NAME: &str = "s3imageserver-renderer";
 
-/// Blocks of so many bytes go back to the system when they are freed (mallopt(3)).
-const LARGE_BLOCK: &str = "4194304";
-
 /// A renderer is ready within milliseconds; one that takes this long hangs.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -57,10 +54,6 @@ impl Generation {
             // A large WebP would be decoded into a temporary file, for which the renderer has no place. Its memory
             // is bounded.
             .env("VIPS_DISC_THRESHOLD", "1000g")
-            // glibc raises the first of these with each large block that is freed, up to 32 MiB, and the other with
-            // it: every thread's arena would then keep a picture's worth of memory that nobody uses.
-            .env("MALLOC_MMAP_THRESHOLD_", LARGE_BLOCK)
-            .env("MALLOC_TRIM_THRESHOLD_", LARGE_BLOCK)
             .env("MALLOC_ARENA_MAX", heaps().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
