@@ -32,7 +32,7 @@ test: native ## check the formatting, lint, run all tests
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo test --locked
 
-bench: build ## measure against nginx; writes bench/results (installs wrk, nginx, curl; 15 minutes)
+bench: build ## measure against nginx; writes bench/results (installs wrk, nginx, curl; half an hour)
 	bench/run.sh
 	bench/edge.sh
 	bench/cache.sh
