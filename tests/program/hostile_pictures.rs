@@ -82,6 +82,17 @@ fn each_is_answered_as_the_list_says_and_the_renderer_lives_on() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    // What looking at one of them takes, many of them could take at the same time.
+    let mut clients: Vec<Client> = (0..16)
+        .map(|n| {
+            let mut client = server.client();
+            client.send(&request("GET", &format!("/h/items-in-pieces.avif?w={}", 100 + n), &[]));
+            client
+        })
+        .collect();
+    for client in &mut clients {
+        client.read().failed("corrupt_image");
+    }
     assert_eq!(server.renderer(), renderer, "it must refuse them, not survive them");
     let peak = renderer.peak();
     assert!(peak < 400 << 20, "{peak} bytes");

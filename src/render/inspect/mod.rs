@@ -133,6 +133,9 @@ mod tests {
     fn an_av1_stream_is_believed_and_not_the_box_that_lies_about_it() {
         let lie = facts("lying-ispe.avif");
         assert_eq!((lie.width, lie.height), (9000, 9000));
+        // The same stream with 70 KB of nothing in front of it, in 32 pieces.
+        let padded = facts("hostile/padded-9000x9000.avif");
+        assert_eq!((padded.width, padded.height), (9000, 9000));
     }
 
     #[test]

@@ -150,6 +150,46 @@ def with_ispe(data, width, height):
     return data[:at] + struct.pack(">II", width, height) + data[at + 8:]
 
 
+def box(kind, data):
+    return struct.pack(">I", len(data) + 8) + kind + data
+
+
+def full(kind, version, data):
+    return box(kind, bytes([version, 0, 0, 0]) + data)
+
+
+def avif(data, extents, items=1, properties=None):
+    """So many AV1 items, all made of the same extents of some data."""
+    ids = range(1, items + 1)
+    infe = b"".join(full(b"infe", 2, struct.pack(">HH", item, 0) + b"av01\0") for item in ids)
+    properties = properties or box(b"iprp", box(b"ipco", full(b"ispe", 0, struct.pack(">II", 64, 64))))
+
+    def head(start):
+        places = b"".join(struct.pack(">II", start + offset, length) for offset, length in extents)
+        iloc = b"".join(struct.pack(">HHH", item, 0, len(extents)) + places for item in ids)
+        meta = [full(b"hdlr", 0, b"\0\0\0\0pict" + bytes(13)), full(b"pitm", 0, b"\0\1"),
+                full(b"iloc", 0, struct.pack(">BBH", 0x44, 0, items) + iloc),
+                full(b"iinf", 0, struct.pack(">H", items) + infe), properties]
+        return (box(b"ftyp", b"avif\0\0\0\0avifmif1miaf") + full(b"meta", 0, b"".join(meta))
+                + struct.pack(">I", len(data) + 8) + b"mdat")
+
+    return head(len(head(0))) + data
+
+
+def padded(lying):
+    """A picture of 9000 x 9000 that says it has 100 x 100, behind a padding OBU that is one extent many times."""
+    properties = lying[lying.index(b"iprp") - 4:lying.index(b"mdat") - 4]
+    stream = lying[lying.index(b"mdat") + 4:]
+    # Behind the temporal delimiter.
+    length = 30 * 2400
+    padding = bytes([15 << 3 | 2, length & 127 | 128, length >> 7 & 127 | 128, length >> 14])
+    # Each piece of it ends with the byte that padding ends with.
+    piece = bytes(2399) + b"\x80"
+    data = stream[:2] + padding + piece + stream[2:]
+    start = 2 + len(padding)
+    return avif(data, [(0, start)] + [(start, 2400)] * 30 + [(start + 2400, len(stream) - 2)], properties=properties)
+
+
 # --- EXIF (TIFF 6.0)
 
 def exif(*entries, following=0):
@@ -180,6 +220,12 @@ def main():
     ROWS.append(("../bomb-15000x15000-rgb.png", "too_many_pixels", "=", "225 Mpx"))
     ROWS.append(("../many-scans.jpg", "too_many_scans", "=", "2000 scans"))
     ROWS.append(("../lying-ispe.avif", "too_many_pixels", "=", "the AV1 stream is 9000 x 9000"))
+    lying = (HERE.parent / "lying-ispe.avif").read_bytes()
+    write("padded-9000x9000.avif", padded(lying), "too_many_pixels", note="the AV1 stream is far into an item in pieces")
+    write("items-in-pieces.avif", avif(b"\x12\0" + bytes(32766), [(0, 32768)] * 2, 1000), "corrupt_image", note="64 MB if they were put together")
+    # A sequence header with timing information, whose number of ticks is a run of zeros.
+    zeros = bytes([1 << 3, 0b00000_1_00]) + bytes(7) + b"\x02" + bytes(60000)
+    write("zero-run.avif", avif(zeros, [(0, len(zeros))], 1000), "corrupt_image")
 
     # Absurd headers.
     write("zero.png", png(0, 0, b""), "corrupt_image")

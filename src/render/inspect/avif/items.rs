@@ -1,35 +1,30 @@
 //! The items of an AVIF: which type each has, where its bytes are, and what it is made of.
 
-use std::borrow::Cow;
-use std::ops::Range;
-
 use super::super::cursor::{Cursor, index};
+use super::pieces::Pieces;
 use super::{boxes, child};
 
 /// libheif refuses a file with more of either.
 const MOST_ITEMS: usize = 1000;
 const MOST_EXTENTS: usize = 32;
-/// Of an item in pieces, so much is put together. Sequence headers stand at the beginning of a stream.
-const MOST_JOINED: usize = 64 << 10;
 
 /// An item with its bytes, as far as they are there.
 #[derive(Debug)]
 pub struct Item<'b> {
     /// As `av01`, `grid` or `Exif`.
     pub kind: [u8; 4],
-    /// Its bytes, or the first of them.
-    pub bytes: Cow<'b, [u8]>,
-    /// How many there are.
-    pub length: u64,
+    /// Its bytes.
+    pub bytes: Pieces<'b>,
 }
 
-/// The items of a `meta` box's contents in a file; `None` where there is something wrong with where they are.
-pub fn of<'b>(meta: &'b [u8], file: &'b [u8]) -> Option<Vec<Item<'b>>> {
+/// Shows the items of a `meta` box's contents in a file, one after the other; `None` where there is something wrong with
+/// where they are, or with one of them.
+pub fn each<'b>(meta: &'b [u8], file: &'b [u8], show: impl FnMut(Item<'b>) -> Option<()>) -> Option<()> {
     let kinds = child(meta, b"iinf").and_then(kinds).unwrap_or_default();
     let data = child(meta, b"idat").unwrap_or_default();
     match child(meta, b"iloc") {
-        Some(iloc) => located(iloc, &kinds, file, data),
-        None => Some(Vec::new()),
+        Some(iloc) => located(iloc, &kinds, file, data, show),
+        None => Some(()),
     }
 }
 
@@ -68,7 +63,8 @@ fn located<'b>(
     kinds: &[(u32, [u8; 4])],
     file: &'b [u8],
     data: &'b [u8],
-) -> Option<Vec<Item<'b>>> {
+    mut show: impl FnMut(Item<'b>) -> Option<()>,
+) -> Option<()> {
     let mut cursor = Cursor::new(iloc);
     let version = cursor.u32_be()? >> 24;
     let sizes = cursor.u16_be()?;
@@ -77,7 +73,6 @@ fn located<'b>(
     let index_size = if version == 0 { 0 } else { size(0) };
     let wide = version >= 2;
     let count = if wide { cursor.u32_be()? } else { u32::from(cursor.u16_be()?) };
-    let mut items = Vec::new();
     if index(count) > MOST_ITEMS {
         return None;
     }
@@ -89,7 +84,7 @@ fn located<'b>(
         let place = if method == 1 { data } else { file };
         let base = cursor.uint_be(base_size);
         let (Some(base), Some(extents)) = (base, cursor.u16_be()) else { break };
-        let mut pieces: Vec<Range<usize>> = Vec::new();
+        let mut pieces = Vec::new();
         let extents = usize::from(extents);
         if extents > MOST_EXTENTS {
             return None;
@@ -100,30 +95,21 @@ fn located<'b>(
             else {
                 break;
             };
-            pieces.push(range(base.saturating_add(offset), length, place.len()));
+            pieces.push(extent(base.saturating_add(offset), length, place));
         }
         if let Some((_, kind)) = kinds.iter().find(|(known, _)| *known == number) {
-            let length = pieces.iter().map(|piece| piece.len() as u64).sum();
-            items.push(Item { kind: *kind, bytes: joined(&pieces, place), length });
+            show(Item { kind: *kind, bytes: Pieces::new(pieces) })?;
         }
     }
-    Some(items)
+    Some(())
 }
 
 /// What there is of an extent; one without a length goes to the end.
-fn range(offset: u64, length: u64, end: usize) -> Range<usize> {
-    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(end);
-    let length = if length == 0 { usize::MAX } else { usize::try_from(length).unwrap_or(usize::MAX) };
-    start..start.saturating_add(length).min(end)
-}
-
-fn joined<'b>(pieces: &[Range<usize>], place: &'b [u8]) -> Cow<'b, [u8]> {
-    let piece = |range: &Range<usize>| place.get(range.clone()).unwrap_or_default();
-    match pieces {
-        [] => Cow::default(),
-        [whole] => Cow::Borrowed(piece(whole)),
-        several => Cow::Owned(several.iter().flat_map(piece).copied().take(MOST_JOINED).collect()),
-    }
+fn extent(offset: u64, length: u64, place: &[u8]) -> &[u8] {
+    let mut cursor = Cursor::new(place);
+    cursor.skip(usize::try_from(offset).unwrap_or(usize::MAX));
+    let length = if length == 0 { u64::MAX } else { length };
+    cursor.take_at_most(usize::try_from(length).unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]
@@ -131,18 +117,29 @@ mod tests {
     use super::*;
     use crate::render::inspect::avif::tests::boxed;
 
+    /// The bytes of the items with this number.
+    fn items(iloc: &[u8], file: &[u8], number: u32) -> Option<Vec<Vec<u8>>> {
+        let mut all = Vec::new();
+        located(iloc, &[(number, *b"av01")], file, b"", |mut item| {
+            let mut bytes = vec![0; usize::try_from(item.bytes.len()).unwrap()];
+            item.bytes.read(&mut bytes);
+            all.push(bytes);
+            Some(())
+        })?;
+        Some(all)
+    }
+
     #[test]
-    fn an_item_in_pieces_is_put_together_as_far_as_it_is_there() {
+    fn an_item_in_pieces_is_read_as_far_as_it_is_there() {
         let file = b"0123456789";
         // Version 0, offsets and lengths of one byte, no base; item 7 with three extents.
         let iloc = [0, 0, 0, 0, 0x11, 0, 0, 1, 0, 7, 0, 0, 0, 3, 1, 2, 8, 200, 5, 1];
-        let items = located(&iloc, &[(7, *b"av01")], file, b"").unwrap();
-        assert_eq!((&*items[0].bytes, items[0].length), (&b"12895"[..], 5));
+        assert_eq!(items(&iloc, file, 7), Some(vec![b"12895".to_vec()]));
         let mut many = iloc;
         many[13] = 33;
-        assert!(located(&many, &[(7, *b"av01")], file, b"").is_none());
+        assert_eq!(items(&many, file, 7), None);
         // Nobody says what an item without a type is.
-        assert!(located(&iloc, &[(8, *b"av01")], file, b"").unwrap().is_empty());
+        assert_eq!(items(&iloc, file, 8), Some(Vec::new()));
     }
 
     #[test]

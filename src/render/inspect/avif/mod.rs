@@ -4,11 +4,13 @@
 //! or any stream names.
 
 mod items;
+mod pieces;
 mod sequence;
 
 use super::Facts;
 use super::cursor::{Cursor, index};
 use items::Item;
+use pieces::Pieces;
 
 /// What has been seen so far.
 #[derive(Debug)]
@@ -36,11 +38,8 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
             seen.property(kind, payload)?;
         }
     }
-    let items = items::of(meta, bytes)?;
+    items::each(meta, bytes, |item| seen.item(item))?;
     seen.most_tiles = items::most_parts(meta);
-    for item in &items {
-        seen.item(item)?;
-    }
     let sides = (seen.width, seen.height);
     let bands = if seen.alpha { 4 } else { 3 };
     let facts = Facts::streamed(sides.0, sides.1, bands * if seen.deep { 2 } else { 1 });
@@ -94,7 +93,7 @@ impl Seen {
             b"av1C" => {
                 // high_bitdepth (AV1-ISOBMFF §2.3.3).
                 self.deep |= payload.get(2).is_some_and(|flags| flags & 0x40 != 0);
-                self.stream(payload.get(4..).unwrap_or_default())?;
+                self.stream(payload.get(4..).unwrap_or_default().into())?;
             }
             b"colr" => {
                 if matches!(payload.get(..4), Some(b"prof" | b"rICC")) {
@@ -108,7 +107,7 @@ impl Seen {
         Some(())
     }
 
-    fn stream(&mut self, obus: &[u8]) -> Option<()> {
+    fn stream(&mut self, obus: Pieces) -> Option<()> {
         let mut left = self.obus_left;
         sequence::sizes(obus, &mut left, |width, height| {
             self.tile = self.tile.max(super::area(width, height));
@@ -119,12 +118,14 @@ impl Seen {
     }
 
     /// `None` for one that AVIF has no use for and that could stand for any number of others.
-    fn item(&mut self, item: &Item) -> Option<()> {
+    fn item(&mut self, mut item: Item) -> Option<()> {
         match &item.kind {
-            b"av01" => self.stream(&item.bytes)?,
+            b"av01" => self.stream(item.bytes)?,
             // version, flags, rows, columns, and the size of what they make (§6.6.2.3).
             b"grid" => {
-                let mut cursor = Cursor::new(&item.bytes);
+                let mut grid = [0; 12];
+                let length = item.bytes.read(&mut grid);
+                let mut cursor = Cursor::new(grid.get(..length)?);
                 let flags = cursor.take(2)?.last().copied()?;
                 cursor.skip(2);
                 let length = if flags & 1 == 0 { 2 } else { 4 };
@@ -133,7 +134,7 @@ impl Seen {
                 self.size(width, height);
             }
             b"iovl" | b"iden" => return None,
-            b"Exif" | b"mime" | b"uri " => self.metadata += item.length,
+            b"Exif" | b"mime" | b"uri " => self.metadata += item.bytes.len(),
             _ => {}
         }
         Some(())

@@ -1,42 +1,48 @@
 //! The sequence headers of an AV1 stream (AV1 specification §5.5): the largest frame that it may have.
 
-use super::super::cursor::Cursor;
+use super::pieces::Pieces;
 
 const SEQUENCE_HEADER: u8 = 1;
+/// Of a header, so much is read: the size ends within 380 bytes, with as many operating points as there can be.
+const HEADER_LENGTH: usize = 512;
 
 /// How many OBUs of one file are looked at. A still picture has a handful, and as many for each tile of a grid.
 pub const MOST_OBUS: usize = 100_000;
 
 /// Calls `found` with the largest width and height of each sequence header among these OBUs. `None` when there are
 /// more of them than are `left`, which are counted down: many items may stand at the same place.
-pub fn sizes(obus: &[u8], left: &mut usize, mut found: impl FnMut(u32, u32)) -> Option<()> {
-    let mut cursor = Cursor::new(obus);
-    while let Some((kind, payload)) = next_obu(&mut cursor) {
+pub fn sizes(mut obus: Pieces, left: &mut usize, mut found: impl FnMut(u32, u32)) -> Option<()> {
+    while let Some((kind, mut length)) = next_obu(&mut obus) {
         *left = left.checked_sub(1)?;
-        if kind == SEQUENCE_HEADER
-            && let Some((width, height)) = size(payload)
-        {
-            found(width, height);
+        if kind == SEQUENCE_HEADER {
+            let mut buffer = [0; HEADER_LENGTH];
+            let (header, _) = buffer.split_at_mut(length.min(HEADER_LENGTH));
+            let read = obus.read(header);
+            length -= read;
+            if let Some((width, height)) = header.get(..read).and_then(size) {
+                found(width, height);
+            }
         }
+        obus.skip(length);
     }
     Some(())
 }
 
-/// Type and contents (§5.3); one that does not say its size goes to the end.
-fn next_obu<'b>(cursor: &mut Cursor<'b>) -> Option<(u8, &'b [u8])> {
-    let header = cursor.u8()?;
+/// Type and length (§5.3) of the OBU whose contents come next; one that does not say its size goes to the end.
+fn next_obu(obus: &mut Pieces) -> Option<(u8, usize)> {
+    let header = obus.u8()?;
     if header & 4 != 0 {
-        cursor.skip(1);
+        obus.skip(1);
     }
-    let length = if header & 2 != 0 { leb128(cursor)? } else { usize::MAX };
-    Some(((header >> 3) & 15, cursor.take_at_most(length)))
+    let length = if header & 2 != 0 { leb128(obus)? } else { usize::MAX };
+    Some(((header >> 3) & 15, length))
 }
 
 /// §4.10.5
-fn leb128(cursor: &mut Cursor) -> Option<usize> {
+fn leb128(obus: &mut Pieces) -> Option<usize> {
     let mut value = 0_u64;
     for shift in (0..56).step_by(7) {
-        let byte = cursor.u8()?;
+        let byte = obus.u8()?;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return usize::try_from(value).ok();
@@ -70,10 +76,12 @@ fn operating_points(bits: &mut Bits) -> Option<()> {
             let mut zeros = 0;
             while !bits.one()? {
                 zeros += 1;
+                // The number would be 2³² - 1 (§4.10.3), which decoders refuse.
+                if zeros == 32 {
+                    return None;
+                }
             }
-            if zeros < 32 {
-                bits.skip(zeros);
-            }
+            bits.skip(zeros);
         }
         // decoder_model_info_present_flag
         if bits.one()? {
@@ -138,16 +146,22 @@ pub(in crate::render::inspect) mod tests {
             self
         }
 
+        fn payload(&self) -> Vec<u8> {
+            let byte = |bits: &[bool]| {
+                bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | u8::from(*bit) << (7 - at))
+            };
+            self.0.chunks(8).map(byte).collect()
+        }
+
         fn obu(&self) -> Vec<u8> {
-            let payload: Vec<u8> = self
-                .0
-                .chunks(8)
-                .map(|bits| {
-                    bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | u8::from(*bit) << (7 - at))
-                })
-                .collect();
+            let payload = self.payload();
             // Behind a temporal delimiter.
             [&[0x12, 0, 0x0a, payload.len() as u8][..], &payload].concat()
+        }
+
+        /// One that goes to the end.
+        fn long_obu(&self) -> Vec<u8> {
+            [&[0x08][..], &self.payload()].concat()
         }
 
         fn size(&mut self, width: u32, height: u32) -> &mut Written {
@@ -162,7 +176,7 @@ pub(in crate::render::inspect) mod tests {
 
     fn found(obus: &[u8]) -> Vec<(u32, u32)> {
         let mut all = Vec::new();
-        sizes(obus, &mut MOST_OBUS.clone(), |width, height| all.push((width, height))).unwrap();
+        sizes(obus.into(), &mut MOST_OBUS.clone(), |width, height| all.push((width, height))).unwrap();
         all
     }
 
@@ -190,11 +204,29 @@ pub(in crate::render::inspect) mod tests {
     }
 
     #[test]
+    fn the_longest_header_is_read_and_no_run_of_zeros_is_followed() {
+        let with_ticks = |zeros: u32| {
+            let mut header = Written::default();
+            // A number of ticks in so many zeros, a one and as many bits.
+            header.number(5, 0).number(1, 1).number(32, 1).number(32, 25).number(1, 1);
+            header.number(zeros, 0).number(1, 1).number(zeros, 0);
+            header.number(1, 1).number(5, 31).number(32, 7).number(10, 0).number(1, 1).number(5, 31);
+            for _ in 0..32 {
+                header.number(12, 1).number(5, 8).number(1, 1).number(1, 1).number(32, 0).number(32, 0);
+                header.number(1, 0).number(1, 1).number(4, 3);
+            }
+            header.size(1920, 1080).long_obu()
+        };
+        assert_eq!(found(&with_ticks(31)), [(1920, 1080)]);
+        assert_eq!(found(&with_ticks(32)), []);
+    }
+
+    #[test]
     fn nobody_counts_delimiters_without_end() {
         let delimiters = [0x12, 0].repeat(60);
         let mut left = 100;
-        assert_eq!(sizes(&delimiters, &mut left, |_, _| {}), Some(()));
-        assert_eq!(sizes(&delimiters, &mut left, |_, _| {}), None);
+        assert_eq!(sizes(delimiters[..].into(), &mut left, |_, _| {}), Some(()));
+        assert_eq!(sizes(delimiters[..].into(), &mut left, |_, _| {}), None);
     }
 
     #[test]
