@@ -12,10 +12,8 @@ pub fn or_smaller(encoded: Vec<u8>, format: Format, original: &[u8], options: &O
     if !keeps_pixels(options) {
         return encoded;
     }
-    match strip::stripped(format, original) {
-        Some(stripped) if stripped.len() < encoded.len() => stripped,
-        _ => encoded,
-    }
+    let most = encoded.len().saturating_sub(1);
+    strip::stripped(format, original, most).unwrap_or(encoded)
 }
 
 /// Whether nothing is asked for that makes other pixels of a picture that stays as large.

@@ -1,5 +1,6 @@
 //! GIF (89a specification): comments and applications' data are left out, except how often it loops.
 
+use super::kept::Kept;
 use super::reader::Reader;
 
 const EXTENSION: u8 = 0x21;
@@ -10,32 +11,33 @@ const COMMENT: u8 = 0xfe;
 const APPLICATION: u8 = 0xff;
 
 /// The picture without metadata.
-pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
+pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let mut reader = Reader(bytes);
     if !matches!(reader.take(6)?, b"GIF87a" | b"GIF89a") {
         return None;
     }
     let [.., flags, _background, _aspect]: [u8; 7] = reader.array()?;
     reader.take(table_length(flags))?;
-    let mut out = Vec::with_capacity(bytes.len());
-    copy(&mut out, bytes, reader);
+    copy(&mut out, bytes, reader)?;
     let mut images = 0;
     loop {
         let block = reader;
         match reader.byte()? {
             EXTENSION => {
                 let label = reader.byte()?;
-                let first = Reader(reader.0);
+                let start = reader.0;
                 skip_blocks(&mut reader)?;
+                let blocks = start.get(..start.len().checked_sub(reader.0.len())?)?;
                 let keep = match label {
-                    GRAPHIC_CONTROL => true,
-                    COMMENT => false,
-                    APPLICATION => loops(first),
+                    // One block (§23).
+                    GRAPHIC_CONTROL => matches!(blocks, [4, _, _, _, _, 0]).then_some(true),
+                    COMMENT => Some(false),
+                    APPLICATION => loops(blocks),
                     // Plain text is drawn by nobody, but it ends a graphic control.
-                    _ => return None,
-                };
+                    _ => None,
+                }?;
                 if keep {
-                    copy(&mut out, block.0, reader);
+                    copy(&mut out, block.0, reader)?;
                 }
             }
             IMAGE => {
@@ -43,12 +45,12 @@ pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
                 reader.take(table_length(flags))?;
                 let _code_size = reader.byte()?;
                 skip_blocks(&mut reader)?;
-                copy(&mut out, block.0, reader);
+                copy(&mut out, block.0, reader)?;
                 images += 1;
             }
             TRAILER => {
-                out.push(TRAILER);
-                return (images > 0).then_some(out);
+                out.add(&[TRAILER])?;
+                return (images > 0).then(|| out.into_bytes());
             }
             _ => return None,
         }
@@ -70,13 +72,16 @@ fn skip_blocks(reader: &mut Reader) -> Option<()> {
     }
 }
 
-/// Whether this application block says how often the animation loops.
-fn loops(mut block: Reader) -> bool {
-    block.byte() == Some(11) && matches!(block.take(11), Some(b"NETSCAPE2.0" | b"ANIMEXTS1.0"))
+/// Whether an application extension says how often the animation loops, and nothing else. `None` for one that may say
+/// more beside it.
+fn loops(blocks: &[u8]) -> Option<bool> {
+    match blocks.strip_prefix(b"\x0bNETSCAPE2.0").or_else(|| blocks.strip_prefix(b"\x0bANIMEXTS1.0")) {
+        None => Some(false),
+        Some(data) => matches!(data, [3, 1, _, _, 0]).then_some(true),
+    }
 }
 
 /// Appends what lies between the start of `from` and where `rest` begins; both end at the same place.
-fn copy(out: &mut Vec<u8>, from: &[u8], rest: Reader) {
-    let length = from.len().saturating_sub(rest.0.len());
-    out.extend_from_slice(from.get(..length).unwrap_or_default());
+fn copy(out: &mut Kept, from: &[u8], rest: Reader) -> Option<()> {
+    out.add(from.get(..from.len().checked_sub(rest.0.len())?)?)
 }

@@ -1,6 +1,7 @@
 //! JPEG (ITU T.81 Annex B): application data and comments are left out.
 
 use super::exif;
+use super::kept::Kept;
 use super::reader::Reader;
 
 const SOS: u8 = 0xda;
@@ -8,14 +9,14 @@ const EOI: u8 = 0xd9;
 const DNL: u8 = 0xdc;
 
 /// The picture without metadata.
-pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
+pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let mut reader = Reader(bytes);
     if reader.take(2)? != [0xff, 0xd8] {
         return None;
     }
-    let mut out = Vec::with_capacity(bytes.len());
-    out.extend_from_slice(&[0xff, 0xd8]);
+    out.add(&[0xff, 0xd8])?;
     let (mut frames, mut scans) = (0, 0);
+    let (mut has_jfif, mut has_adobe) = (false, false);
     loop {
         if reader.byte()? != 0xff {
             return None;
@@ -28,22 +29,27 @@ pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
             }
         };
         if marker == EOI {
-            out.extend_from_slice(&[0xff, EOI]);
+            out.add(&[0xff, EOI])?;
             // What follows is no part of the picture: a second one, a thumbnail, anything.
-            return (frames == 1 && scans > 0).then_some(out);
+            return (frames == 1 && scans > 0).then(|| out.into_bytes());
         }
         let length: [u8; 2] = reader.array()?;
         let body = reader.take(usize::from(u16::from_be_bytes(length)).checked_sub(2)?)?;
         let keep = match marker {
             // JFIF and Adobe decide how colours are stored. JFIF may hold a thumbnail, of more than is left of the picture.
-            0xe0 if body.starts_with(b"JFIF\0") => {
-                out.extend_from_slice(&[0xff, 0xe0, 0, 16]);
-                out.extend_from_slice(body.get(..12)?);
-                out.extend_from_slice(&[0, 0]);
+            0xe0 if body.starts_with(b"JFIF\0") && !has_jfif => {
+                has_jfif = true;
+                out.add(&[0xff, 0xe0, 0, 16])?;
+                out.add(body.get(..12)?)?;
+                out.add(&[0, 0])?;
                 Some(false)
             }
             0xe0 => Some(false),
-            0xee if body.starts_with(b"Adobe") => Some(true),
+            // Its five letters, a version, flags, and how colours are stored (T.872 §6.5.3).
+            0xee if body.starts_with(b"Adobe") => {
+                let is_first = !std::mem::replace(&mut has_adobe, true);
+                (is_first && body.len() == 12).then_some(true)
+            }
             0xe1 => application(body),
             0xe2 if body.starts_with(b"ICC_PROFILE\0") => None,
             0xe2..=0xef | 0xfe => Some(false),
@@ -58,14 +64,16 @@ pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
             _ => None,
         }?;
         if keep {
-            out.extend_from_slice(&[0xff, marker]);
-            out.extend_from_slice(&length);
-            out.extend_from_slice(body);
+            out.add(&[0xff, marker])?;
+            out.add(&length)?;
+            out.add(body)?;
         }
         if marker == SOS {
             scans += 1;
-            let data = entropy_coded(reader.0)?;
-            out.extend_from_slice(reader.take(data)?);
+            // With the marker behind it, and no further than there is room for it.
+            let within = out.room().saturating_add(2).min(reader.0.len());
+            let data = entropy_coded(reader.0.get(..within)?)?;
+            out.add(reader.take(data)?)?;
         }
     }
 }

@@ -6,6 +6,7 @@
 mod exif;
 mod gif;
 mod jpeg;
+mod kept;
 mod png;
 mod reader;
 #[cfg(test)]
@@ -13,14 +14,16 @@ mod tests;
 mod webp;
 
 use crate::format::Format;
+use kept::Kept;
 
-/// The same picture without metadata; `None` where it can't be had without decoding.
-pub fn stripped(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
+/// The same picture without metadata; `None` where it can't be had without decoding, or in no more than `most` bytes.
+pub fn stripped(format: Format, bytes: &[u8], most: usize) -> Option<Vec<u8>> {
+    let kept = || Kept::at_most(most.min(bytes.len()));
     match format {
-        Format::Jpeg => jpeg::stripped(bytes),
-        Format::Png => png::stripped(bytes),
-        Format::Webp => webp::stripped(bytes),
-        Format::Gif => gif::stripped(bytes),
+        Format::Jpeg => jpeg::stripped(bytes, kept()),
+        Format::Png => png::stripped(bytes, kept()),
+        Format::Webp => webp::stripped(bytes, kept()),
+        Format::Gif => gif::stripped(bytes, kept()),
         // Its metadata are items of a box that names offsets into the file: nothing can be left out of it alone.
         Format::Avif => None,
     }

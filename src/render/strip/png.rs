@@ -1,5 +1,6 @@
 //! PNG (W3C PNG, third edition): only the chunks that make the picture are kept.
 
+use super::kept::Kept;
 use super::reader::Reader;
 use crate::render::crc::crc;
 
@@ -12,13 +13,12 @@ const SRGB_CHROMATICITIES: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 6
 const INDEXED: u8 = 3;
 
 /// The picture without metadata.
-pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
+pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let mut reader = Reader(bytes);
     if reader.take(SIGNATURE.len())? != SIGNATURE {
         return None;
     }
-    let mut out = Vec::with_capacity(bytes.len());
-    out.extend_from_slice(SIGNATURE);
+    out.add(SIGNATURE)?;
     let (mut has_header, mut has_palette, mut has_pixels) = (false, false, false);
     let mut indexed = false;
     loop {
@@ -59,16 +59,16 @@ pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
             _ => return None,
         };
         if keep {
+            for part in [&length[..], &kind, body, &checksum] {
+                out.add(part)?;
+            }
             // libvips reads on where a check is wrong, and others don't.
             if crc(&[&kind, body]).to_be_bytes() != checksum {
                 return None;
             }
-            for part in [&length[..], &kind, body, &checksum] {
-                out.extend_from_slice(part);
-            }
         }
         if &kind == b"IEND" {
-            return (has_pixels && has_palette >= indexed && body.is_empty()).then_some(out);
+            return (has_pixels && has_palette >= indexed && body.is_empty()).then(|| out.into_bytes());
         }
     }
 }

@@ -1,10 +1,14 @@
-use super::stripped;
 use crate::format::Format;
+use crate::render::crc::crc;
 
 const JPEG: &[u8] = include_bytes!("../../../tests/data/gps.jpg");
 const GIF: &[u8] = include_bytes!("../../../tests/data/anim.gif");
 const WEBP: &[u8] = include_bytes!("../../../examples/pictures/seedling.webp");
 const PNG: &[u8] = include_bytes!("../../../examples/pictures/transparent.png");
+
+fn stripped(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
+    super::stripped(format, bytes, usize::MAX)
+}
 
 /// A picture of each format that has metadata to lose, and what is in it.
 fn with_metadata() -> [(Format, Vec<u8>, &'static [u8]); 4] {
@@ -32,9 +36,15 @@ fn segment(marker: u8, body: &[u8]) -> Vec<u8> {
     [&[0xff, marker], &length[..], body].concat()
 }
 
-/// With a checksum of nothing: no chunk that is tested may be read.
 fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
-    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], kind, body, &[0; 4]].concat()
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&length[..], kind, body, &crc(&[kind, body]).to_be_bytes()].concat()
+}
+
+/// With a check that is wrong.
+fn damaged(mut chunk: Vec<u8>) -> Vec<u8> {
+    *chunk.last_mut().unwrap() ^= 1;
+    chunk
 }
 
 fn after_header(more: &[u8]) -> Vec<u8> {
@@ -104,6 +114,65 @@ fn a_thumbnail_in_the_jfif_header_goes() {
 }
 
 #[test]
+fn what_is_no_smaller_than_wanted_is_not_made() {
+    for (format, bytes, _) in with_metadata() {
+        let whole = stripped(format, &bytes).unwrap();
+        for most in [0, 1, 100, whole.len() - 1] {
+            assert_eq!(super::stripped(format, &bytes, most), None, "{format:?}: {most}");
+        }
+        assert!(super::stripped(format, &bytes, whole.len()) == Some(whole), "{format:?}");
+    }
+    // It stops where there is no room, and does not look at what is behind that.
+    let mut kept = super::kept::Kept::at_most(5);
+    assert_eq!((kept.add(b"abc"), kept.add(b"def"), kept.room()), (Some(()), None, 2));
+    assert_eq!((kept.add(b"de"), kept.into_bytes()), (Some(()), b"abcde".to_vec()));
+}
+
+#[test]
+fn nothing_is_hidden_in_what_is_kept() {
+    let in_jpeg = |more: &[u8]| [&JPEG[..2], more, &JPEG[2..]].concat();
+    let adobe = |more: &[u8]| segment(0xee, &[b"Adobe\0\x64\0\0\0\0\x01", more].concat());
+    let frame = |chunks: &[Vec<u8>]| {
+        let mut file = b"WEBP".to_vec();
+        file.extend(riff(b"VP8X", &[0x02, 1, 2, 3, 0, 0, 0, 0, 0, 0]));
+        file.extend(riff(b"ANIM", &[0; 6]));
+        file.extend(riff(b"ANMF", &[&[0; 16][..], &chunks.concat()].concat()));
+        riff(b"RIFF", &file)
+    };
+    let picture = WEBP[12..].to_vec();
+    let (alpha, unknown) = (riff(b"ALPH", b"a"), riff(b"ABCD", b"a secret"));
+    let in_gif = |more: &[u8]| [&GIF[..gif_start()], more, &GIF[gif_start()..]].concat();
+    let netscape = |more: &[u8]| in_gif(&[b"\x21\xff\x0bNETSCAPE2.0", more].concat());
+    for (name, format, bytes, is_taken) in [
+        ("Adobe", Format::Jpeg, in_jpeg(&adobe(b"")), true),
+        ("more behind Adobe", Format::Jpeg, in_jpeg(&adobe(b"a secret")), false),
+        ("less", Format::Jpeg, in_jpeg(&segment(0xee, b"Adobe\0\x64")), false),
+        ("Adobe again", Format::Jpeg, in_jpeg(&adobe(b"").repeat(2)), false),
+        ("frame", Format::Webp, frame(std::slice::from_ref(&picture)), true),
+        ("frame with transparency", Format::Webp, frame(&[alpha.clone(), picture.clone()]), true),
+        ("more in a frame", Format::Webp, frame(&[picture.clone(), unknown.clone()]), false),
+        ("before it", Format::Webp, frame(&[unknown, picture.clone()]), false),
+        ("behind it", Format::Webp, frame(&[picture.clone(), alpha]), false),
+        ("two in a frame", Format::Webp, frame(&[picture.clone(), picture.clone()]), false),
+        ("none in a frame", Format::Webp, frame(&[]), false),
+        ("cut off", Format::Webp, frame(&[picture, b"VP8".to_vec()]), false),
+        ("loops", Format::Gif, netscape(b"\x03\x01\0\0\0"), true),
+        ("more in the loop", Format::Gif, netscape(b"\x03\x01\0\0\x08a secret\0"), false),
+        ("another block", Format::Gif, netscape(b"\x05\x02\0\0\0\0\0"), false),
+        ("graphic control", Format::Gif, in_gif(b"\x21\xf9\x04\0\0\0\0\0"), true),
+        ("more in a graphic control", Format::Gif, in_gif(b"\x21\xf9\x04\0\0\0\0\x08a secret\0"), false),
+    ] {
+        let out = stripped(format, &bytes);
+        assert_eq!(out.is_some(), is_taken, "{name}");
+        if let Some(out) = out
+            && format == Format::Webp
+        {
+            assert_eq!(out[20..24], [0x02, 0, 0, 0], "{name}: flags");
+        }
+    }
+}
+
+#[test]
 fn what_decides_how_it_looks_is_left_alone() {
     let exif = |orientation: u8| {
         let mut tiff = TIFF.to_vec();
@@ -137,6 +206,9 @@ fn what_decides_how_it_looks_is_left_alone() {
         ("PNG EXIF", Format::Png, after_header(&chunk(b"eXIf", TIFF)), false),
         ("APNG", Format::Png, after_header(&chunk(b"acTL", &[0; 8])), false),
         ("two headers", Format::Png, after_header(&PNG[8..33]), false),
+        ("palette", Format::Png, after_header(&chunk(b"PLTE", &[1, 2, 3])), true),
+        ("damaged palette", Format::Png, after_header(&damaged(chunk(b"PLTE", &[1, 2, 3]))), false),
+        ("damaged text", Format::Png, after_header(&damaged(chunk(b"tEXt", b"a\0b"))), true),
         ("time", Format::Png, after_header(&chunk(b"tIME", &[0; 7])), true),
         ("WebP EXIF", Format::Webp, extended_webp(0x08, &[(b"EXIF", TIFF)]), true),
         ("turned WebP", Format::Webp, extended_webp(0x08, &[(b"EXIF", &exif(8))]), false),

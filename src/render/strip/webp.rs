@@ -1,6 +1,7 @@
 //! WebP (RFC 9649): the container is written anew around the pictures.
 
 use super::exif;
+use super::kept::Kept;
 use super::reader::Reader;
 
 // Flags of VP8X (§2.7.1).
@@ -9,7 +10,7 @@ const HAS_ALPHA: u8 = 0x10;
 const IS_ANIMATED: u8 = 0x02;
 
 /// The picture without metadata.
-pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
+pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let mut reader = Reader(bytes);
     if reader.take(4)? != b"RIFF" {
         return None;
@@ -20,35 +21,31 @@ pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
     if chunks.take(4)? != b"WEBP" {
         return None;
     }
-    let mut out = b"RIFF\0\0\0\0WEBP".to_vec();
-    out.reserve(bytes.len());
+    out.add(b"RIFF\0\0\0\0WEBP")?;
     let (mut extended, mut pictures) = (None, 0);
     let mut first = true;
     while !chunks.is_empty() {
-        let kind: [u8; 4] = chunks.array()?;
-        let length: [u8; 4] = chunks.array()?;
-        let body = chunks.take(usize::try_from(u32::from_le_bytes(length)).ok()?)?;
-        if body.len() % 2 == 1 && chunks.byte()? != 0 {
-            return None;
-        }
+        let (kind, body) = chunk(&mut chunks)?;
         match &kind {
             b"VP8X" if first => {
-                let [flags, rest @ ..]: [u8; 10] = body.try_into().ok()?;
+                let [flags, _, _, _, size @ ..]: [u8; 10] = body.try_into().ok()?;
                 if flags & HAS_PROFILE != 0 {
                     return None;
                 }
                 extended = Some(flags);
-                let mut kept = [flags & (HAS_ALPHA | IS_ANIMATED); 10];
-                kept[1..].copy_from_slice(&rest);
-                put(&mut out, &kind, &kept)?;
+                let kept = [flags & (HAS_ALPHA | IS_ANIMATED), 0, 0, 0];
+                put(&mut out, &kind, &[kept.as_slice(), &size].concat())?;
             }
             b"VP8 " | b"VP8L" if first || extended.is_some_and(|flags| flags & IS_ANIMATED == 0) => {
                 pictures += 1;
                 put(&mut out, &kind, body)?;
             }
             b"ALPH" if extended.is_some_and(|flags| flags & IS_ANIMATED == 0) => put(&mut out, &kind, body)?,
-            b"ANIM" if extended.is_some_and(|flags| flags & IS_ANIMATED != 0) => put(&mut out, &kind, body)?,
-            b"ANMF" if extended.is_some_and(|flags| flags & IS_ANIMATED != 0) => {
+            // A background and how often it loops (§2.7.1.1).
+            b"ANIM" if extended.is_some_and(|flags| flags & IS_ANIMATED != 0) && body.len() == 6 => {
+                put(&mut out, &kind, body)?;
+            }
+            b"ANMF" if extended.is_some_and(|flags| flags & IS_ANIMATED != 0) && is_bare_frame(body) => {
                 pictures += 1;
                 put(&mut out, &kind, body)?;
             }
@@ -68,18 +65,45 @@ pub fn stripped(bytes: &[u8]) -> Option<Vec<u8>> {
     if pictures == 0 || (pictures > 1 && !moves) {
         return None;
     }
+    let mut out = out.into_bytes();
     let size = u32::try_from(out.len()).ok()?.checked_sub(8)?;
     out.get_mut(4..8)?.copy_from_slice(&size.to_le_bytes());
     Some(out)
 }
 
+/// The next chunk (§2.3).
+fn chunk<'b>(chunks: &mut Reader<'b>) -> Option<([u8; 4], &'b [u8])> {
+    let kind = chunks.array()?;
+    let length = u32::from_le_bytes(chunks.array()?);
+    let body = chunks.take(usize::try_from(length).ok()?)?;
+    (body.len() % 2 == 0 || chunks.byte()? == 0).then_some((kind, body))
+}
+
+/// Whether a frame (§2.7.1.1) holds a picture and nothing beside it.
+fn is_bare_frame(body: &[u8]) -> bool {
+    let mut chunks = Reader(body);
+    let mut has_picture = false;
+    // Its place, its size, how long it is shown, and flags.
+    if chunks.take(16).is_none() {
+        return false;
+    }
+    while !chunks.is_empty() {
+        match chunk(&mut chunks) {
+            Some((kind, _)) if &kind == b"ALPH" && !has_picture => {}
+            Some((kind, _)) if matches!(&kind, b"VP8 " | b"VP8L") && !has_picture => has_picture = true,
+            _ => return false,
+        }
+    }
+    has_picture
+}
+
 /// Appends a chunk (§2.3).
-fn put(out: &mut Vec<u8>, kind: &[u8; 4], body: &[u8]) -> Option<()> {
-    out.extend_from_slice(kind);
-    out.extend_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
-    out.extend_from_slice(body);
+fn put(out: &mut Kept, kind: &[u8; 4], body: &[u8]) -> Option<()> {
+    out.add(kind)?;
+    out.add(&u32::try_from(body.len()).ok()?.to_le_bytes())?;
+    out.add(body)?;
     if body.len() % 2 == 1 {
-        out.push(0);
+        out.add(&[0])?;
     }
     Some(())
 }
