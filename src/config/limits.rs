@@ -187,7 +187,8 @@ impl Limits {
         };
         // libvips' own limit on a side.
         number("source_max_side", &mut limits.source_max_side, 10_000_000)?;
-        number("source_max_frames", &mut limits.source_max_frames, 1_000_000)?;
+        // What its loaders count to.
+        number("source_max_frames", &mut limits.source_max_frames, 100_000)?;
         number("source_max_scans", &mut limits.source_max_scans, 1_000_000)?;
         size("result_max_pixels", &mut limits.result_max_pixels, 1, 10_000_000_000)?;
         Ok(limits)
@@ -221,6 +222,7 @@ mod tests {
     fn what_makes_no_sense_is_refused_by_its_name() {
         for (written, start) in [
             (r#""source_max_side": 0"#, "limits.source_max_side: must be from 1 to"),
+            (r#""source_max_frames": 100001"#, "limits.source_max_frames: must be from 1 to 100000"),
             (r#""source_max_frames": "all""#, "limits.source_max_frames: must be"),
             (r#""source_max_scans": 1.5"#, "limits.source_max_scans: must be"),
             (r#""memory_budget": 1"#, "limits.memory_budget: must be from 1048576 to"),

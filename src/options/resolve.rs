@@ -6,7 +6,7 @@ use crate::accept;
 use crate::config::Handler;
 use crate::format::Format;
 
-/// The largest `page`, and the most `frames`: what libvips' loaders count to.
+/// The largest `page`, and one less than the most `frames`: what libvips' loaders count to.
 const LAST_PAGE: u32 = 99_999;
 /// The default of `flip`.
 const NO_FLIP: &[Flip] = &[];

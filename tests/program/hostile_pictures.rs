@@ -162,6 +162,18 @@ fn each_limit_is_its_own() {
     }
 }
 
+#[test]
+fn frames_beyond_ten_thousand_are_frames_where_they_are_allowed() {
+    let folder = Folder::new().with("a.gif", &data("hostile/frames-12000.gif"));
+    let server = Server::with_limits(folder.handler(), json!({"source_max_frames": 12_000}));
+    for query in ["page=3&f=png", "page=11999&f=png", "page=11997", "page=11997&f=webp"] {
+        server.get(&format!("/h/a.gif?{query}")).ok();
+    }
+    server.get("/h/a.gif?page=12000").failed("page_missing");
+    let server = Server::with_limits(folder.handler(), json!({"source_max_frames": 11_999}));
+    server.get("/h/a.gif?page=11997&f=webp").failed("too_many_frames");
+}
+
 fn pictures_rgba(width: u32, height: u32, shade: u8) -> image::RgbaImage {
     image::RgbaImage::from_pixel(width, height, image::Rgba([shade * 20, 0, 0, 255]))
 }

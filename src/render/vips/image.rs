@@ -33,6 +33,7 @@ pub enum Space {
 /// `access` of a loader: the pixels are read once, from top to bottom, and not kept.
 pub const SEQUENTIAL: Value = Value::Int(ffi::VipsAccess_VIPS_ACCESS_SEQUENTIAL as c_int);
 
+const PAGES: &CStr = c"n-pages";
 const PROFILE: &CStr = c"icc-profile-data";
 
 impl<'b> Image<'b> {
@@ -71,10 +72,16 @@ impl<'b> Image<'b> {
         unsigned(unsafe { ffi::vips_image_get_page_height(self.raw()) })
     }
 
-    /// How many frames the encoded picture has.
+    /// How many frames the encoded picture has, as its loader has counted them.
     pub fn frames_in_file(&self) -> u32 {
-        // SAFETY: as in `width`.
-        unsigned(unsafe { ffi::vips_image_get_n_pages(self.raw()) }).max(1)
+        // `vips_image_get_n_pages` takes 10,000 and more for a mistake and says 1.
+        let mut pages: c_int = 0;
+        // SAFETY: `raw` is live, the name ends with NUL, and the out parameter is valid to write to.
+        let is_told = unsafe {
+            ffi::vips_image_get_typeof(self.raw(), PAGES.as_ptr()) != 0
+                && ffi::vips_image_get_int(self.raw(), PAGES.as_ptr(), &mut pages) == 0
+        };
+        if is_told { unsigned(pages).max(1) } else { 1 }
     }
 
     /// Whether the EXIF orientation swaps width and height.

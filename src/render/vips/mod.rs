@@ -132,6 +132,12 @@ mod tests {
     }
 
     #[test]
+    fn frames_are_counted_beyond_ten_thousand() {
+        let many = include_bytes!("../../../tests/data/hostile/frames-12000.gif");
+        assert_eq!(Vips::start().unwrap().header(many).unwrap().frames_in_file(), 12_000);
+    }
+
+    #[test]
     fn no_loader_of_what_we_refuse_is_linked() {
         Vips::start().unwrap();
         let is_there = |name: &str| {
