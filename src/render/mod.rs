@@ -5,6 +5,7 @@
 mod admission;
 mod child;
 mod confine;
+mod container;
 mod crc;
 mod deadline;
 mod decoding;

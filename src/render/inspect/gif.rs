@@ -1,7 +1,7 @@
 //! GIF87a and 89a: the screen and its frames.
 
-use super::cursor::Cursor;
 use super::{Facts, area};
+use crate::render::container::cursor::Cursor;
 
 const EXTENSION: u8 = 0x21;
 const FRAME: u8 = 0x2c;

@@ -1,7 +1,7 @@
 //! JPEG (ITU T.81): the markers, up to the first scan or, where the decoder keeps all of them, through every scan.
 
 use super::Facts;
-use super::cursor::Cursor;
+use crate::render::container::cursor::Cursor;
 
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;

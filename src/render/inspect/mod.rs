@@ -5,7 +5,6 @@
 //! larger. What a picture's upright size is, and whether it is whole, libvips says later.
 
 mod avif;
-mod cursor;
 mod gif;
 mod jpeg;
 mod png;

@@ -1,35 +1,28 @@
 //! PNG (W3C PNG §5, §11): the chunks.
 
-use super::cursor::{Cursor, index};
 use super::{Facts, area};
+use crate::render::container::png;
 
-const SIGNATURE: usize = 8;
 /// What deflate can make of a byte at most.
 const MOST_INFLATED: u64 = 1032;
 /// libvips lets libspng keep no more of all chunks.
 const MOST_KEPT: u64 = 60 << 20;
 
 pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
-    let mut cursor = Cursor::new(bytes);
-    cursor.take(SIGNATURE)?;
+    let mut chunks = png::chunks(bytes)?;
     // The header is the first chunk (§5.6).
-    let (length, kind) = (cursor.u32_be()?, cursor.take(4)?);
-    if length != 13 || kind != b"IHDR" {
-        return None;
-    }
-    let (width, height) = (cursor.u32_be()?, cursor.u32_be()?);
-    let (depth, colour) = (cursor.u8()?, cursor.u8()?);
-    let interlaced = cursor.take(3)?.last().copied()? != 0;
-    cursor.skip(4);
+    let header = chunks.next().filter(|chunk| &chunk.kind == b"IHDR")?;
+    let [width, height] = png::numbers(header.data.get(..8)?)?;
+    let [depth, colour, _, _, interlaced]: [u8; 5] = header.data.get(8..)?.try_into().ok()?;
     let (mut metadata, mut profile, mut inflated) = (0_u64, 0_u64, 0_u64);
     let mut has_transparency = colour & 4 != 0;
-    while let (Some(length), Some(kind)) = (cursor.u32_be(), cursor.take(4)) {
-        let length = cursor.take_at_most(index(length)).len() as u64;
-        match kind {
+    for chunk in chunks {
+        let length = chunk.data.len() as u64;
+        match &chunk.kind {
             b"iCCP" | b"zTXt" | b"iTXt" => {
                 metadata += length;
                 inflated += length.saturating_mul(MOST_INFLATED);
-                if kind == b"iCCP" {
+                if &chunk.kind == b"iCCP" {
                     profile += length;
                 }
             }
@@ -38,13 +31,11 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
             b"IEND" => break,
             _ => {}
         }
-        // The checksum.
-        cursor.skip(4);
     }
     // A palette is handed out as its colours.
     let bands = if colour & 2 != 0 { 3 } else { 1 } + u64::from(has_transparency);
     let facts = Facts::streamed(width, height, bands * if depth > 8 { 2 } else { 1 });
-    let held = if interlaced { area(width, height).saturating_mul(facts.bytes_per_pixel) } else { 0 };
+    let held = if interlaced != 0 { area(width, height).saturating_mul(facts.bytes_per_pixel) } else { 0 };
     let inflated_bytes = inflated.min(MOST_KEPT);
     Some(Facts { held, metadata_bytes: metadata, profile_bytes: profile, inflated_bytes, ..facts })
 }

@@ -1,7 +1,7 @@
 //! WebP (RFC 9649): the chunks of the RIFF file, and the size in each bitstream's head.
 
-use super::cursor::{Cursor, index};
 use super::{Facts, area};
+use crate::render::container::cursor::{Cursor, index};
 
 /// What has been seen so far.
 #[derive(Debug, Default)]

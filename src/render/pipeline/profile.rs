@@ -1,6 +1,8 @@
 //! The colours of a PNG that says them in words of its own (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`) and not with an ICC
 //! profile: libvips reads profiles alone, so the chunks are made into one.
 
+use crate::render::container::png;
+
 /// The points of red, green, blue and white in the plane of CIE 1931.
 type Chromaticities = [(f64, f64); 4];
 
@@ -23,9 +25,6 @@ enum Curve {
 const SRGB: Curve = Curve::Linear { g: 2.4, a: 0.055, c: 12.92, d: 0.04045 };
 const BT709_CURVE: Curve = Curve::Linear { g: 1.0 / 0.45, a: 0.099, c: 4.5, d: 0.081 };
 
-/// What libpng writes for sRGB: 1 / 2.2.
-const SRGB_GAMMA: std::ops::RangeInclusive<u32> = 45_000..=46_000;
-
 /// The profile of a PNG that has none and is not sRGB.
 pub fn of_png(bytes: &[u8]) -> Option<Vec<u8>> {
     let chunks = Chunks::read(bytes);
@@ -35,8 +34,9 @@ pub fn of_png(bytes: &[u8]) -> Option<Vec<u8>> {
     if chunks.has_profile || chunks.is_srgb {
         return None;
     }
-    let gamma = chunks.gamma.filter(|gamma| *gamma > 0 && !SRGB_GAMMA.contains(gamma));
-    let points = chunks.points.filter(|points| !are_srgb(points) && have_an_area(points));
+    let gamma = chunks.gamma.filter(|gamma| *gamma > 0 && !png::is_srgb_gamma(*gamma));
+    let points = chunks.points.filter(|points| !png::are_srgb_chromaticities(points)).map(chromaticities);
+    let points = points.filter(have_an_area);
     if gamma.is_none() && (points.is_none() || chunks.is_gray) {
         return None;
     }
@@ -74,50 +74,34 @@ struct Chunks {
     is_srgb: bool,
     /// The exponent from light to the stored value, in hundred-thousandths.
     gamma: Option<u32>,
-    points: Option<Chromaticities>,
+    /// White and the primaries, as they are stored.
+    points: Option<[u32; 8]>,
 }
 
 impl Chunks {
     fn read(bytes: &[u8]) -> Chunks {
         let mut chunks = Chunks::default();
-        let mut rest = bytes.get(8..).unwrap_or_default();
-        while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-            let length = u32::from_be_bytes(*length) as usize;
-            let Some((kind, behind)) = behind.split_first_chunk::<4>() else { break };
-            // The checksum is libvips' to check.
-            let Some((data, behind)) = behind.split_at_checked(length) else { break };
-            match kind {
+        // The checks are libvips' to check.
+        for chunk in png::chunks(bytes).into_iter().flatten().take_while(|chunk| chunk.is_whole) {
+            let data = chunk.data;
+            match &chunk.kind {
                 b"IDAT" => break,
                 b"IHDR" => chunks.is_gray = matches!(data.get(9), Some(0 | 4)),
                 b"cICP" => chunks.cicp = data.try_into().ok(),
                 b"iCCP" => chunks.has_profile = true,
                 b"sRGB" => chunks.is_srgb = true,
-                b"gAMA" => chunks.gamma = numbers(data).map(|[gamma]| gamma),
-                b"cHRM" => chunks.points = numbers(data).map(chromaticities),
+                b"gAMA" => chunks.gamma = png::numbers(data).map(|[gamma]| gamma),
+                b"cHRM" => chunks.points = png::numbers(data),
                 _ => {}
             }
-            rest = behind.get(4..).unwrap_or_default();
         }
         chunks
     }
 }
 
-fn numbers<const N: usize>(data: &[u8]) -> Option<[u32; N]> {
-    let (words, rest) = data.as_chunks::<4>();
-    let words: &[[u8; 4]; N] = words.try_into().ok().filter(|_| rest.is_empty())?;
-    Some(words.map(u32::from_be_bytes))
-}
-
 fn chromaticities(stored: [u32; 8]) -> Chromaticities {
     let [wx, wy, rx, ry, gx, gy, bx, by] = stored.map(|number| f64::from(number) / 100_000.0);
     [(rx, ry), (gx, gy), (bx, by), (wx, wy)]
-}
-
-fn are_srgb(points: &Chromaticities) -> bool {
-    points
-        .iter()
-        .zip(BT709)
-        .all(|(one, other)| (one.0 - other.0).abs() < 0.001 && (one.1 - other.1).abs() < 0.001)
 }
 
 /// Whether the primaries span a triangle, and no point's light is without end.

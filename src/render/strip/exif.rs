@@ -1,6 +1,6 @@
 //! As much of EXIF as decides how a picture stands.
 
-use super::reader::Reader;
+use crate::render::container::cursor::Cursor;
 
 /// The tag (EXIF 3.0 §4.6.4) that says how the camera was held.
 const ORIENTATION: u16 = 0x0112;
@@ -13,7 +13,7 @@ pub fn is_upright(tiff: &[u8]) -> bool {
 
 /// The orientation; 1 where the block has none, `None` where it can't be read.
 fn orientation(tiff: &[u8]) -> Option<u16> {
-    let mut header = Reader(tiff);
+    let mut header = Cursor::new(tiff);
     let little = match header.take(4)? {
         b"II*\0" => true,
         b"MM\0*" => false,
@@ -22,7 +22,7 @@ fn orientation(tiff: &[u8]) -> Option<u16> {
     let short = |bytes: [u8; 2]| if little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) };
     let long = |bytes: [u8; 4]| if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) };
     let first = usize::try_from(long(header.array()?)).ok()?;
-    let mut directory = Reader(tiff.get(first..)?);
+    let mut directory = Cursor::new(tiff.get(first..)?);
     for _ in 0..short(directory.array()?) {
         let (tag, kind, count) =
             (short(directory.array()?), short(directory.array()?), long(directory.array()?));

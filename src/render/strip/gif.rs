@@ -1,7 +1,7 @@
 //! GIF (89a specification): comments and applications' data are left out, except how often it loops.
 
 use super::kept::Kept;
-use super::reader::Reader;
+use crate::render::container::cursor::Cursor;
 
 const EXTENSION: u8 = 0x21;
 const IMAGE: u8 = 0x2c;
@@ -12,7 +12,7 @@ const APPLICATION: u8 = 0xff;
 
 /// The picture without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
-    let mut reader = Reader(bytes);
+    let mut reader = Cursor::new(bytes);
     if !matches!(reader.take(6)?, b"GIF87a" | b"GIF89a") {
         return None;
     }
@@ -22,12 +22,12 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let mut images = 0;
     loop {
         let block = reader;
-        match reader.byte()? {
+        match reader.u8()? {
             EXTENSION => {
-                let label = reader.byte()?;
-                let start = reader.0;
+                let label = reader.u8()?;
+                let start = reader.rest();
                 skip_blocks(&mut reader)?;
-                let blocks = start.get(..start.len().checked_sub(reader.0.len())?)?;
+                let blocks = start.get(..start.len().checked_sub(reader.rest().len())?)?;
                 let keep = match label {
                     // One block (§23).
                     GRAPHIC_CONTROL => matches!(blocks, [4, _, _, _, _, 0]).then_some(true),
@@ -37,15 +37,15 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
                     _ => None,
                 }?;
                 if keep {
-                    copy(&mut out, block.0, reader)?;
+                    copy(&mut out, block.rest(), reader)?;
                 }
             }
             IMAGE => {
                 let [.., flags]: [u8; 9] = reader.array()?;
                 reader.take(table_length(flags))?;
-                let _code_size = reader.byte()?;
+                let _code_size = reader.u8()?;
                 skip_blocks(&mut reader)?;
-                copy(&mut out, block.0, reader)?;
+                copy(&mut out, block.rest(), reader)?;
                 images += 1;
             }
             TRAILER => {
@@ -63,9 +63,9 @@ fn table_length(flags: u8) -> usize {
 }
 
 /// Data sub-blocks, up to and with their terminator.
-fn skip_blocks(reader: &mut Reader) -> Option<()> {
+fn skip_blocks(reader: &mut Cursor) -> Option<()> {
     loop {
-        match reader.byte()? {
+        match reader.u8()? {
             0 => return Some(()),
             length => reader.take(usize::from(length))?,
         };
@@ -82,6 +82,6 @@ fn loops(blocks: &[u8]) -> Option<bool> {
 }
 
 /// Appends what lies between the start of `from` and where `rest` begins; both end at the same place.
-fn copy(out: &mut Kept, from: &[u8], rest: Reader) -> Option<()> {
-    out.add(from.get(..from.len().checked_sub(rest.0.len())?)?)
+fn copy(out: &mut Kept, from: &[u8], rest: Cursor) -> Option<()> {
+    out.add(from.get(..from.len().checked_sub(rest.rest().len())?)?)
 }

@@ -2,7 +2,7 @@
 
 use super::exif;
 use super::kept::Kept;
-use super::reader::Reader;
+use crate::render::container::cursor::Cursor;
 
 const SOS: u8 = 0xda;
 const EOI: u8 = 0xd9;
@@ -10,7 +10,7 @@ const DNL: u8 = 0xdc;
 
 /// The picture without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
-    let mut reader = Reader(bytes);
+    let mut reader = Cursor::new(bytes);
     if reader.take(2)? != [0xff, 0xd8] {
         return None;
     }
@@ -18,12 +18,12 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let (mut frames, mut scans) = (0, 0);
     let (mut has_jfif, mut has_adobe) = (false, false);
     loop {
-        if reader.byte()? != 0xff {
+        if reader.u8()? != 0xff {
             return None;
         }
         // Any number of fill bytes may stand before a marker (B.1.1.2).
         let marker = loop {
-            match reader.byte()? {
+            match reader.u8()? {
                 0xff => {}
                 marker => break marker,
             }
@@ -71,8 +71,8 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
         if marker == SOS {
             scans += 1;
             // With the marker behind it, and no further than there is room for it.
-            let within = out.room().saturating_add(2).min(reader.0.len());
-            let data = entropy_coded(reader.0.get(..within)?)?;
+            let within = out.room().saturating_add(2).min(reader.rest().len());
+            let data = entropy_coded(reader.rest().get(..within)?)?;
             out.add(reader.take(data)?)?;
         }
     }

@@ -8,7 +8,6 @@ mod gif;
 mod jpeg;
 mod kept;
 mod png;
-mod reader;
 #[cfg(test)]
 mod tests;
 mod webp;

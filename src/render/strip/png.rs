@@ -1,31 +1,22 @@
 //! PNG (W3C PNG, third edition): only the chunks that make the picture are kept.
 
 use super::kept::Kept;
-use super::reader::Reader;
+use crate::render::container::png;
 use crate::render::crc::crc;
 
-const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
-/// 1/2.2 in gAMA's unit, which is what sRGB files carry (§11.3.2.5).
-const SRGB_GAMMA: [u8; 4] = 45_455_u32.to_be_bytes();
-/// sRGB's white point and primaries in cHRM's unit (§11.3.2.5).
-const SRGB_CHROMATICITIES: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
 /// Colour type 3 has a palette (§11.2.1).
 const INDEXED: u8 = 3;
 
 /// The picture without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
-    let mut reader = Reader(bytes);
-    if reader.take(SIGNATURE.len())? != SIGNATURE {
-        return None;
-    }
-    out.add(SIGNATURE)?;
+    let chunks = png::chunks(bytes)?;
+    out.add(png::SIGNATURE)?;
     let (mut has_header, mut has_palette, mut has_pixels) = (false, false, false);
     let mut indexed = false;
-    loop {
-        let length: [u8; 4] = reader.array()?;
-        let kind: [u8; 4] = reader.array()?;
-        let body = reader.take(usize::try_from(u32::from_be_bytes(length)).ok()?)?;
-        let checksum: [u8; 4] = reader.array()?;
+    for chunk in chunks {
+        let png::Chunk { kind, data: body, .. } = chunk;
+        // It stands behind all of the data.
+        let check = chunk.check?;
         // The header comes first, and once.
         if (&kind == b"IHDR") == has_header {
             return None;
@@ -52,18 +43,21 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
             b"IEND" => true,
             // They say what is so without them: the samples are sRGB.
             b"sRGB" => false,
-            b"gAMA" if body == SRGB_GAMMA => false,
-            b"cHRM" if is_srgb(body) => false,
+            b"gAMA" if png::numbers(body).is_some_and(|[gamma]| png::is_srgb_gamma(gamma)) => false,
+            b"cHRM" if png::numbers(body).is_some_and(|points| png::are_srgb_chromaticities(&points)) => {
+                false
+            }
             b"tEXt" | b"zTXt" | b"iTXt" | b"tIME" | b"pHYs" | b"bKGD" | b"hIST" | b"sPLT" => false,
             // eXIf may turn the picture, iCCP, cICP, gAMA and cHRM colour it, acTL move it; others are unknown.
             _ => return None,
         };
         if keep {
-            for part in [&length[..], &kind, body, &checksum] {
+            let length = u32::try_from(body.len()).ok()?.to_be_bytes();
+            for part in [&length[..], &kind, body, &check] {
                 out.add(part)?;
             }
             // libvips reads on where a check is wrong, and others don't.
-            if crc(&[&kind, body]).to_be_bytes() != checksum {
+            if crc(&[&kind, body]).to_be_bytes() != check {
                 return None;
             }
         }
@@ -71,12 +65,5 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
             return (has_pixels && has_palette >= indexed && body.is_empty()).then(|| out.into_bytes());
         }
     }
-}
-
-fn is_srgb(body: &[u8]) -> bool {
-    body.len() == 32
-        && body
-            .chunks_exact(4)
-            .zip(SRGB_CHROMATICITIES)
-            .all(|(written, value)| written == value.to_be_bytes())
+    None
 }

@@ -2,7 +2,7 @@
 
 use super::exif;
 use super::kept::Kept;
-use super::reader::Reader;
+use crate::render::container::cursor::Cursor;
 
 // Flags of VP8X (§2.7.1).
 const HAS_PROFILE: u8 = 0x20;
@@ -11,13 +11,13 @@ const IS_ANIMATED: u8 = 0x02;
 
 /// The picture without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
-    let mut reader = Reader(bytes);
+    let mut reader = Cursor::new(bytes);
     if reader.take(4)? != b"RIFF" {
         return None;
     }
     // It may be less than the file has; what follows is no part of it (§2.4).
     let size = u32::from_le_bytes(reader.array()?);
-    let mut chunks = Reader(reader.take(usize::try_from(size).ok()?)?);
+    let mut chunks = Cursor::new(reader.take(usize::try_from(size).ok()?)?);
     if chunks.take(4)? != b"WEBP" {
         return None;
     }
@@ -72,16 +72,16 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
 }
 
 /// The next chunk (§2.3).
-fn chunk<'b>(chunks: &mut Reader<'b>) -> Option<([u8; 4], &'b [u8])> {
+fn chunk<'b>(chunks: &mut Cursor<'b>) -> Option<([u8; 4], &'b [u8])> {
     let kind = chunks.array()?;
     let length = u32::from_le_bytes(chunks.array()?);
     let body = chunks.take(usize::try_from(length).ok()?)?;
-    (body.len() % 2 == 0 || chunks.byte()? == 0).then_some((kind, body))
+    (body.len() % 2 == 0 || chunks.u8()? == 0).then_some((kind, body))
 }
 
 /// Whether a frame (§2.7.1.1) holds a picture and nothing beside it.
 fn is_bare_frame(body: &[u8]) -> bool {
-    let mut chunks = Reader(body);
+    let mut chunks = Cursor::new(body);
     let mut has_picture = false;
     // Its place, its size, how long it is shown, and flags.
     if chunks.take(16).is_none() {

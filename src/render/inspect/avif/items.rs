@@ -1,8 +1,8 @@
 //! The items of an AVIF: which type each has, where its bytes are, and what it is made of.
 
-use super::super::cursor::{Cursor, index};
 use super::pieces::Pieces;
 use super::{boxes, child};
+use crate::render::container::cursor::{Cursor, index};
 
 /// libheif refuses a file with more of either.
 const MOST_ITEMS: usize = 1000;

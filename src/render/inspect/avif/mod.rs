@@ -8,7 +8,7 @@ mod pieces;
 mod sequence;
 
 use super::Facts;
-use super::cursor::{Cursor, index};
+use crate::render::container::cursor::{Cursor, index};
 use items::Item;
 use pieces::Pieces;
 

@@ -17,6 +17,11 @@ impl<'b> Cursor<'b> {
         self.bytes
     }
 
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// The next so many bytes.
     pub fn take(&mut self, length: usize) -> Option<&'b [u8]> {
         let (taken, rest) = self.bytes.split_at_checked(length)?;
@@ -36,7 +41,8 @@ impl<'b> Cursor<'b> {
         self.take_at_most(length);
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    /// The next bytes, as many as the array has.
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.bytes.split_first_chunk::<N>()?;
         self.bytes = rest;
         Some(*taken)

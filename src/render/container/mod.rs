@@ -1,0 +1,5 @@
+//! How the files of pictures are put together, for those who look at them, those who leave parts out, and those who
+//! read what libvips does not.
+
+pub mod cursor;
+pub mod png;
