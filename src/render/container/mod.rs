@@ -2,4 +2,6 @@
 //! read what libvips does not.
 
 pub mod cursor;
+pub mod gif;
 pub mod png;
+pub mod webp;

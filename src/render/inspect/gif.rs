@@ -2,11 +2,7 @@
 
 use super::{Facts, area};
 use crate::render::container::cursor::Cursor;
-
-const EXTENSION: u8 = 0x21;
-const FRAME: u8 = 0x2c;
-/// The extension that says how long a frame is shown: it belongs to the pictures.
-const GRAPHIC_CONTROL: u8 = 0xf9;
+use crate::render::container::gif::{EXTENSION, GRAPHIC_CONTROL, IMAGE, skip_blocks, table_length};
 
 pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     let mut cursor = Cursor::new(bytes);
@@ -14,18 +10,18 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     let (mut width, mut height) = (u32::from(cursor.u16_le()?), u32::from(cursor.u16_le()?));
     let flags = cursor.u8()?;
     cursor.skip(2);
-    skip_palette(&mut cursor, flags);
+    cursor.skip(table_length(flags));
     let (mut frames, mut largest, mut coded, mut metadata) = (0_u32, 0_u64, 0_u64, 0_u64);
     while let Some(block) = cursor.u8() {
         match block {
             EXTENSION => {
                 let is_metadata = cursor.u8() != Some(GRAPHIC_CONTROL);
-                let length = skip_blocks(&mut cursor);
+                let (length, _) = skip_blocks(&mut cursor);
                 if is_metadata {
                     metadata += length;
                 }
             }
-            FRAME => {
+            IMAGE => {
                 let Some(rectangle) = cursor.take(8) else { break };
                 let mut rectangle = Cursor::new(rectangle);
                 let mut number = || rectangle.u16_le().map(u32::from);
@@ -38,7 +34,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
                 largest = largest.max(area(wide, high));
                 coded = coded.saturating_add(area(wide, high));
                 let flags = cursor.u8().unwrap_or(0);
-                skip_palette(&mut cursor, flags);
+                cursor.skip(table_length(flags));
                 // The size of the first code.
                 cursor.skip(1);
                 skip_blocks(&mut cursor);
@@ -63,22 +59,6 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     })
 }
 
-/// A table of colours follows where the highest bit says so; the lowest three its size.
-fn skip_palette(cursor: &mut Cursor, flags: u8) {
-    if flags & 0x80 != 0 {
-        cursor.skip(3 << ((flags & 7) + 1));
-    }
-}
-
-/// Passes over sub-blocks to the empty one that ends them; how many bytes they have.
-fn skip_blocks(cursor: &mut Cursor) -> u64 {
-    let mut length = 0;
-    while let Some(size @ 1..) = cursor.u8() {
-        length += cursor.take_at_most(usize::from(size)).len() as u64;
-    }
-    length
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -94,7 +74,7 @@ pub(super) mod tests {
 
     fn frame(place: [u16; 4]) -> Vec<u8> {
         let mut bytes = b"\x21\xf9\x04\0\x0a\0\0\0".to_vec();
-        bytes.push(FRAME);
+        bytes.push(IMAGE);
         place.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
         bytes.extend([0x81, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
         bytes.extend(b"\x02\x02D\x01\x01\0\0");

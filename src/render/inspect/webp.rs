@@ -2,6 +2,7 @@
 
 use super::{Facts, area};
 use crate::render::container::cursor::{Cursor, index};
+use crate::render::container::webp::{self, Chunk};
 
 /// What has been seen so far.
 #[derive(Debug, Default)]
@@ -25,8 +26,8 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     let mut cursor = Cursor::new(cursor.take_at_most(length));
     cursor.take(4)?;
     let mut seen = Seen::default();
-    while let Some((kind, payload)) = next_chunk(&mut cursor) {
-        match kind {
+    while let Some(Chunk { kind, data: payload, .. }) = webp::chunk(&mut cursor) {
+        match &kind {
             b"VP8X" => {
                 let mut payload = Cursor::new(payload);
                 payload.skip(4);
@@ -35,11 +36,10 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
             }
             b"ANMF" => {
                 seen.frames = seen.frames.saturating_add(1);
-                // Place, size, time and flags come first (§2.7.1.1).
                 let mut frame = Cursor::new(payload);
-                frame.skip(16);
-                while let Some((kind, payload)) = next_chunk(&mut frame) {
-                    seen.bitstream(kind, payload);
+                frame.skip(webp::FRAME_HEAD);
+                while let Some(Chunk { kind, data, .. }) = webp::chunk(&mut frame) {
+                    seen.bitstream(kind, data);
                 }
             }
             b"ICCP" => {
@@ -65,10 +65,10 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
 }
 
 impl Seen {
-    fn bitstream(&mut self, kind: &[u8], payload: &[u8]) {
-        let (size, held_per_pixel) = match kind {
-            b"VP8 " => (lossy_size(payload), 0),
-            b"VP8L" => (lossless_size(payload), 4),
+    fn bitstream(&mut self, kind: [u8; 4], payload: &[u8]) {
+        let (size, held_per_pixel) = match &kind {
+            b"VP8 " => (webp::lossy_size(payload), 0),
+            b"VP8L" => (webp::lossless_size(payload).map(|(width, height, _)| (width, height)), 4),
             // As large as the picture it belongs to, which follows.
             b"ALPH" => {
                 let (width, height) = self.canvas.unwrap_or_default();
@@ -85,30 +85,6 @@ impl Seen {
         self.coded = self.coded.saturating_add(pixels);
         self.held = self.held.max(pixels.saturating_mul(held_per_pixel));
     }
-}
-
-/// A chunk's name and contents, which may be cut off. Contents of an odd length are followed by a byte (§2.3).
-fn next_chunk<'b>(cursor: &mut Cursor<'b>) -> Option<(&'b [u8], &'b [u8])> {
-    let (kind, length) = (cursor.take(4)?, cursor.u32_le()?);
-    let payload = cursor.take_at_most(index(length));
-    cursor.skip(index(length & 1));
-    Some((kind, payload))
-}
-
-/// Of a VP8 key frame (RFC 6386 §9.1): a tag, a start code, and two sides of 14 bits.
-fn lossy_size(payload: &[u8]) -> Option<(u32, u32)> {
-    let mut cursor = Cursor::new(payload);
-    cursor.take(6)?;
-    let mut side = || cursor.u16_le().map(|side| u32::from(side & 0x3fff));
-    Some((side()?, side()?))
-}
-
-/// Of a VP8L picture (RFC 9649 §3.4): a signature and two sides of 14 bits less one.
-fn lossless_size(payload: &[u8]) -> Option<(u32, u32)> {
-    let mut cursor = Cursor::new(payload);
-    cursor.take(1)?;
-    let bits = cursor.u32_le()?;
-    Some(((bits & 0x3fff) + 1, ((bits >> 14) & 0x3fff) + 1))
 }
 
 #[cfg(test)]

@@ -2,11 +2,8 @@
 
 use super::kept::Kept;
 use crate::render::container::cursor::Cursor;
+use crate::render::container::gif::{self, EXTENSION, GRAPHIC_CONTROL, IMAGE, TRAILER, table_length};
 
-const EXTENSION: u8 = 0x21;
-const IMAGE: u8 = 0x2c;
-const TRAILER: u8 = 0x3b;
-const GRAPHIC_CONTROL: u8 = 0xf9;
 const COMMENT: u8 = 0xfe;
 const APPLICATION: u8 = 0xff;
 
@@ -57,19 +54,10 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     }
 }
 
-/// The bytes of a colour table by the flags of its descriptor.
-fn table_length(flags: u8) -> usize {
-    if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
-}
-
-/// Data sub-blocks, up to and with their terminator.
+/// Passes over data sub-blocks; `None` for those without an end.
 fn skip_blocks(reader: &mut Cursor) -> Option<()> {
-    loop {
-        match reader.u8()? {
-            0 => return Some(()),
-            length => reader.take(usize::from(length))?,
-        };
-    }
+    let (_, is_ended) = gif::skip_blocks(reader);
+    is_ended.then_some(())
 }
 
 /// Whether an application extension says how often the animation loops, and nothing else. `None` for one that may say

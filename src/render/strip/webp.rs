@@ -3,11 +3,7 @@
 use super::exif;
 use super::kept::Kept;
 use crate::render::container::cursor::Cursor;
-
-// Flags of VP8X (§2.7.1).
-const HAS_PROFILE: u8 = 0x20;
-const HAS_ALPHA: u8 = 0x10;
-const IS_ANIMATED: u8 = 0x02;
+use crate::render::container::webp::{self, HAS_ALPHA, HAS_PROFILE, IS_ANIMATED};
 
 /// The picture without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
@@ -25,7 +21,7 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let (mut extended, mut pictures) = (None, 0);
     let mut first = true;
     while !chunks.is_empty() {
-        let (kind, body) = chunk(&mut chunks)?;
+        let webp::Chunk { kind, data: body, .. } = webp::chunk(&mut chunks).filter(|chunk| chunk.is_whole)?;
         match &kind {
             b"VP8X" if first => {
                 let [flags, _, _, _, size @ ..]: [u8; 10] = body.try_into().ok()?;
@@ -71,26 +67,15 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The next chunk (§2.3).
-fn chunk<'b>(chunks: &mut Cursor<'b>) -> Option<([u8; 4], &'b [u8])> {
-    let kind = chunks.array()?;
-    let length = u32::from_le_bytes(chunks.array()?);
-    let body = chunks.take(usize::try_from(length).ok()?)?;
-    (body.len() % 2 == 0 || chunks.u8()? == 0).then_some((kind, body))
-}
-
 /// Whether a frame (§2.7.1.1) holds a picture and nothing beside it.
 fn is_bare_frame(body: &[u8]) -> bool {
     let mut chunks = Cursor::new(body);
     let mut has_picture = false;
-    // Its place, its size, how long it is shown, and flags.
-    if chunks.take(16).is_none() {
-        return false;
-    }
+    chunks.skip(webp::FRAME_HEAD);
     while !chunks.is_empty() {
-        match chunk(&mut chunks) {
-            Some((kind, _)) if &kind == b"ALPH" && !has_picture => {}
-            Some((kind, _)) if matches!(&kind, b"VP8 " | b"VP8L") && !has_picture => has_picture = true,
+        match webp::chunk(&mut chunks).filter(|chunk| chunk.is_whole).map(|chunk| chunk.kind).as_ref() {
+            Some(b"ALPH") if !has_picture => {}
+            Some(b"VP8 " | b"VP8L") if !has_picture => has_picture = true,
             _ => return false,
         }
     }

@@ -1,5 +1,6 @@
 //! Puts an EXIF block into a picture that our encoders have written.
 
+use crate::render::container::webp::{self, HAS_ALPHA, HAS_EXIF};
 use crate::render::crc::crc;
 
 /// Behind the start of image and JFIF's APP0: an APP1 segment (CIPA DC-008 §4.5.4).
@@ -24,10 +25,6 @@ pub fn png(picture: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
     let (before, behind) = picture.split_at_checked(BEHIND_HEADER)?;
     Some([before, &length, &checked, &check, behind].concat())
 }
-
-/// Flags of `VP8X` (RFC 9649 §2.7.1).
-const HAS_EXIF: u8 = 0x08;
-const HAS_ALPHA: u8 = 0x10;
 
 /// At the end: a chunk `EXIF`, which needs the extended format (RFC 9649 §2.7).
 pub fn webp(picture: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
@@ -59,16 +56,9 @@ pub fn webp(picture: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
 /// Width, height and whether there is transparency, by the header of the only frame.
 fn canvas(kind: &[u8; 4], data: &[u8]) -> Option<(u32, u32, bool)> {
     if kind == b"VP8L" {
-        // RFC 9649 §3.4: a signature, 14 bits of width - 1, 14 of height - 1, one of transparency.
-        let bits = u32::from_le_bytes(data.get(1..5)?.try_into().ok()?);
-        return Some(((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1, bits >> 28 & 1 == 1));
+        return webp::lossless_size(data);
     }
-    // RFC 6386 §9.1: three bytes of tag, three of start code, then 14 bits of each side.
-    let side = |at: usize| {
-        let bytes = data.get(at..at + 2)?.try_into().ok()?;
-        Some(u32::from(u16::from_le_bytes(bytes) & 0x3fff))
-    };
-    Some((side(6)?, side(8)?, false))
+    webp::lossy_size(data).map(|(width, height)| (width, height, false))
 }
 
 #[cfg(test)]
