@@ -559,3 +559,30 @@ fn a_failure_shows_the_error_image_as_it_is() {
     );
     assert!(plain.failed("not_found").body == all.failed("not_found").body);
 }
+
+#[test]
+fn no_step_keeps_for_each_frame_what_it_computes_with() {
+    const FRAMES: u32 = 300;
+    // Of all frames together, decoded.
+    const ALL: u64 = FRAMES as u64 * 60 * 60 * 4;
+    let frame = |n: u32| {
+        let colour = |x| if x < n % 50 { Rgba([0, 0, 255, 255]) } else { Rgba([0, 0, 0, 255]) };
+        (RgbaImage::from_fn(60, 60, |x, _| colour(x)), 50)
+    };
+    let moving = pictures::animated_gif(&(0..FRAMES).map(frame).collect::<Vec<_>>());
+    let folder = Folder::new().with("a.gif", &moving);
+    let peak_of = |query: &str| {
+        let server = Server::with_handler(folder.handler());
+        let renderer = server.renderer();
+        let body = server.get(&format!("/h/a.gif?{query}")).ok().body;
+        assert_eq!(Picture::decode(&body).frames.len(), FRAMES as usize, "{query}");
+        renderer.peak()
+    };
+    let plain = peak_of("w=50");
+    for query in ["sharp=1&blur=1", "blur=1", "trim=3&w=40", "rot=90&w=30&h=50&g=smart", "w=50&h=70&pad=true"]
+    {
+        let peak = peak_of(query);
+        let more = format!("{query}: {} KiB more than {}", peak.saturating_sub(plain) >> 10, plain >> 10);
+        assert!(peak < plain + ALL * 3 / 2, "{more}");
+    }
+}

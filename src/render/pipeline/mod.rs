@@ -19,6 +19,7 @@ mod palette;
 mod profile;
 mod quality;
 mod resize;
+mod steps;
 mod trim;
 mod turn;
 
@@ -32,7 +33,7 @@ use crate::format::Format;
 use crate::options::{Options, Size};
 use bounds::check_encoder;
 use frames::Frames;
-use geometry::{Crop, plan};
+use geometry::plan;
 use load::Wanted;
 use trim::Trimmed;
 
@@ -81,7 +82,7 @@ pub fn render(
         None => None,
         Some(tolerance) => {
             let whole = load::resized(vips, original, &header, &wanted);
-            let trimmed = whole.and_then(|whole| Trimmed::new(&whole, tolerance));
+            let trimmed = whole.and_then(|whole| Trimmed::new(whole, frames, tolerance));
             Some(trimmed.map_err(|error| unmade(source, format, error))?)
         }
     };
@@ -102,7 +103,8 @@ pub fn render(
         None => load::resized(vips, original, &header, &wanted),
     };
     let mut bytes = resized
-        .and_then(|image| steps(image, frames, plan.crop, options, format))
+        .and_then(|image| steps::made(image, frames, plan.crop.as_ref(), options, format))
+        .and_then(|image| encode::encoded(&image, format, options))
         .map_err(|error| unmade(source, format, error))?;
     if keeps && let Some(copyright) = keep::copyright(&header) {
         bytes = keep::with_copyright(bytes, format, &copyright);
@@ -111,28 +113,6 @@ pub fn render(
         bytes = original::or_smaller(bytes, format, original, options);
     }
     Ok((bytes, format))
-}
-
-/// The steps after the resize, in their order. Nothing is computed until one asks for pixels, which most leave to the
-/// last.
-fn steps(
-    image: Image,
-    frames: Frames,
-    crop: Option<Crop>,
-    options: &Options,
-    format: Format,
-) -> Result<Vec<u8>, Error> {
-    let mut image = turn::turned(image, options.turn)?;
-    if let Some(crop) = crop {
-        image =
-            if frames.are_several() { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
-    }
-    image = effects::applied(image, options)?;
-    image = pad::padded(image, options, format.keeps_transparency())?;
-    if image.has_transparency() && !format.keeps_transparency() {
-        image = image.flattened(keep::background(&image, options).rgb())?;
-    }
-    encode::encoded(&image, format, options)
 }
 
 fn format_of(original: &[u8]) -> Result<Format, Failure> {
