@@ -1,10 +1,10 @@
-//! Tells the edge what libvips is working on, so that a crash has a name.
+//! Tells the edge which picture is being worked on, so that a crash has a name.
 
 use std::io::{self, Write};
 
 use crate::wire::Mark;
 
-/// Held while libvips works for a request.
+/// Held while a picture is looked at or worked on for a request.
 #[derive(Debug)]
 pub struct Decoding(Option<u64>);
 

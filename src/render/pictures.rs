@@ -139,7 +139,10 @@ impl Pictures {
         ticket: Option<u64>,
     ) -> Result<(Vec<u8>, Format), Failure> {
         // What is refused by its header waits for nobody.
-        let bytes = pipeline::examine(original, options, &self.bounds)?;
+        let bytes = {
+            let _decoding = Decoding::of(ticket);
+            pipeline::examine(original, options, &self.bounds)?
+        };
         // The edge has waited no shorter than that.
         let Some(_turn) = self.admission.enter(bytes, self.render_timeout) else {
             let sentence = "no turn and memory for this picture within limits.render_timeout";

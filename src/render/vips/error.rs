@@ -23,6 +23,7 @@ pub(super) fn take_error() -> Error {
     };
     let mut lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.dedup();
-    lines.truncate(4);
+    // What came first may be a warning about another picture, from work that went well.
+    let lines = lines.split_off(lines.len().saturating_sub(4));
     Error(if lines.is_empty() { "libvips gave no reason".into() } else { lines.join("; ") })
 }
