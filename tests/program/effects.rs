@@ -478,6 +478,20 @@ fn page_and_frames_choose_what_is_shown_of_an_animation() {
 }
 
 #[test]
+fn of_an_avif_with_several_pictures_the_primary_one_is_all_there_is() {
+    // The quarters, and a second picture of 32×32.
+    let folder = Folder::new().with("a.avif", &data("two-sizes.avif"));
+    let server = Server::with_handler(folder.handler());
+    for format in ["png", "jpg", "webp", "gif"] {
+        let picture = fetch(&server, &format!("/h/a.avif?f={format}&frames=2"));
+        assert_eq!((picture.size(), picture.frames.len()), ((64, 48), 1), "{format}");
+        expect_corners(&picture.pixels, [RED, GREEN, BLUE, WHITE], format);
+        server.get(&format!("/h/a.avif?f={format}&page=1")).failed("page_missing");
+    }
+    assert_eq!(size_of(&server.get("/h/a.avif?w=32").ok().body), (32, 24));
+}
+
+#[test]
 fn every_frame_is_turned_padded_and_blurred_on_its_own() {
     let flat: Vec<(RgbaImage, u32)> =
         [RED, GREEN, BLUE].map(|[r, g, b]| (RgbaImage::from_pixel(60, 40, Rgba([r, g, b, 255])), 100)).into();

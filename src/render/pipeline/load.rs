@@ -73,8 +73,8 @@ fn opened<'b>(
         }
         _ => {}
     }
-    let has_frames = matches!(wanted.source, Format::Gif | Format::Webp | Format::Avif);
     // Of an AVIF that holds several pictures, libvips shows the primary one unless it is asked for another.
+    let has_frames = matches!(wanted.source, Format::Gif | Format::Webp);
     if has_frames && (wanted.first, wanted.frames) != (0, 1) {
         arguments.push((c"page", pixels(wanted.first)));
         arguments.push((c"n", pixels(wanted.frames)));

@@ -43,9 +43,7 @@ pub fn examine(original: &[u8], options: &Options, bounds: &Bounds) -> Result<u6
     let source = format_of(original)?;
     let format = options.format_of(source);
     let facts = inspect(original, source)?;
-    // How many pictures an AVIF holds, and so whether it has this one, is libvips' to say.
-    let first = Frames { first: 0, count: 1 };
-    let frames = Frames::wanted(facts.frames, options, format).unwrap_or(first);
+    let frames = Frames::wanted(facts.frames, options, format)?;
     bounds.check_source(&facts, frames.decoded())?;
     let bytes = estimate::bytes(&facts, source, frames.count, options, format);
     Ok(bytes.saturating_add(original.len() as u64))
@@ -62,7 +60,7 @@ pub fn render(
     let source = format_of(original)?;
     let format = options.format_of(source);
     let header = vips.header(original).map_err(|error| corrupt(source, error))?;
-    let frames = Frames::wanted(header.frames_in_file(), options, format)?;
+    let frames = Frames::wanted(frames_in_file(source, &header), options, format)?;
     // Its container has said so, but only libvips has unpacked the profile.
     bounds.check_header(header.width(), header.frame_height(), frames.decoded())?;
     bounds.check_metadata(header.profile_bytes())?;
@@ -119,6 +117,11 @@ fn format_of(original: &[u8]) -> Result<Format, Failure> {
     Format::of_bytes(original).ok_or_else(|| {
         Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
     })
+}
+
+/// The pictures of an AVIF beside its primary one are others, of other sizes, and no frames of it.
+fn frames_in_file(source: Format, header: &Image) -> u32 {
+    if source == Format::Avif { 1 } else { header.frames_in_file() }
 }
 
 fn upright_size(header: &Image, frames: Frames) -> (u32, u32) {
