@@ -4,6 +4,7 @@
 //! whom and not what is allowed: what takes more than the whole budget works alone.
 
 use super::geometry::plan;
+use super::load;
 use crate::format::Format;
 use crate::options::{Options, Size};
 use crate::render::inspect::Facts;
@@ -23,8 +24,11 @@ pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, form
     let decoder = match source {
         // Two canvases beside what the decoder keeps, as large as it is asked for; the first one of an animation
         // may be needed whole.
-        Format::Webp if facts.frames > 1 => facts.frame_pixels.saturating_mul(2 * CANVAS),
-        Format::Webp => resized.min(facts.frame_pixels).saturating_mul(2 * CANVAS),
+        Format::Webp => {
+            let is_whole = facts.frames > 1 || options.trim.is_some() || !load::is_scaled(facts);
+            let asked_for = if is_whole { facts.frame_pixels } else { resized.min(facts.frame_pixels) };
+            asked_for.saturating_mul(2 * CANVAS)
+        }
         _ => 0,
     };
     let encoder = canvas.saturating_mul(encoder_bytes_per_pixel(format, options.lossless));
@@ -117,6 +121,17 @@ mod tests {
         assert!(
             estimated("photo-2mp.jpg", "w=300&trim=10") > estimated("photo-2mp.jpg", "w=300") + 6_000_000
         );
+    }
+
+    #[test]
+    fn a_webp_that_its_decoder_does_not_scale_is_there_whole() {
+        // To be searched for its border, in a copy.
+        let whole = 25_000_000 * 8;
+        let [plain, trimmed] =
+            ["", "&trim=3"].map(|query| estimated("hostile/lossless-25mpx.webp", &format!("w=100{query}")));
+        assert!(trimmed > plain + 2 * whole - MIB, "{plain} {trimmed}");
+        // Because of its transparency.
+        assert!(estimated("disc-lossy.webp", "w=10") >= BASE + 200 * 200 * 8);
     }
 
     #[test]
