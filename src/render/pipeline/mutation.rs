@@ -183,7 +183,7 @@ fn no_mutation_does_harm() {
     if patience.is_some() {
         let peak = peak();
         eprintln!("{} MiB at most", peak >> 20);
-        assert!(peak < 500 << 20, "{} MiB", peak >> 20);
+        assert!(peak < 250 << 20, "{} MiB", peak >> 20);
     }
     assert!(made > rounds / 20 && made < rounds, "{made} of {rounds}: they are not broken as they should be");
 }
