@@ -1,7 +1,7 @@
 //! The settings of each encoder. They were chosen from the tables of bench/results/encoders.md.
 
-use super::palette;
 use super::quality::encoder_quality;
+use super::{clear, palette};
 use crate::format::Format;
 use crate::options::Options;
 use crate::render::vips::{Error, Image};
@@ -18,7 +18,12 @@ pub fn encoded(image: &Image, format: Format, options: &Options) -> Result<Vec<u
     {
         return image.encoded(".gif[reuse,dither=0,keep=none]");
     }
-    image.encoded(&suffix(format, options, u64::from(image.width()) * u64::from(image.height())))
+    let suffix = suffix(format, options, u64::from(image.width()) * u64::from(image.height()));
+    // The encoder of WebP does that itself.
+    if format == Format::Avif && !options.lossless && image.has_transparency() {
+        return clear::filled(image)?.encoded(&suffix);
+    }
+    image.encoded(&suffix)
 }
 
 /// The libvips suffix with the options of each encoder.
