@@ -26,7 +26,7 @@ pub fn made<'b>(
 }
 
 /// Whether more is asked for than a window of the pixels.
-pub fn change_pixels(options: &Options) -> bool {
+fn change_pixels(options: &Options) -> bool {
     let is_padded = matches!(options.size, Size::Pad(..));
     options.turn != Turn::default() || options.blur.is_some() || options.sharp.is_some() || is_padded
 }
@@ -86,7 +86,7 @@ fn of_animation<'b>(
         }
         frame = effects::applied(frame, options)?;
         frame = pad::padded(frame, options, format.keeps_transparency())?;
-        if change_pixels(options) { frame.in_memory() } else { Ok(frame) }
+        frame.in_memory()
     };
     Image::animation(&frames.into_iter().map(finished).collect::<Result<Vec<_>, _>>()?)
 }
