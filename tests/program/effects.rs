@@ -478,6 +478,20 @@ fn page_and_frames_choose_what_is_shown_of_an_animation() {
 }
 
 #[test]
+fn of_an_avif_with_several_pictures_the_primary_one_is_all_there_is() {
+    // The quarters, and a second picture of 32×32.
+    let folder = Folder::new().with("a.avif", &data("two-sizes.avif"));
+    let server = Server::with_handler(folder.handler());
+    for format in ["png", "jpg", "webp", "gif"] {
+        let picture = fetch(&server, &format!("/h/a.avif?f={format}&frames=2"));
+        assert_eq!((picture.size(), picture.frames.len()), ((64, 48), 1), "{format}");
+        expect_corners(&picture.pixels, [RED, GREEN, BLUE, WHITE], format);
+        server.get(&format!("/h/a.avif?f={format}&page=1")).failed("page_missing");
+    }
+    assert_eq!(size_of(&server.get("/h/a.avif?w=32").ok().body), (32, 24));
+}
+
+#[test]
 fn every_frame_is_turned_padded_and_blurred_on_its_own() {
     let flat: Vec<(RgbaImage, u32)> =
         [RED, GREEN, BLUE].map(|[r, g, b]| (RgbaImage::from_pixel(60, 40, Rgba([r, g, b, 255])), 100)).into();
@@ -558,4 +572,31 @@ fn a_failure_shows_the_error_image_as_it_is() {
         "/h/missing.png?w=120&h=90&f=png&rot=90&flip=h&trim=255&blur=9&sharp=9&page=7&frames=2&strip=false",
     );
     assert!(plain.failed("not_found").body == all.failed("not_found").body);
+}
+
+#[test]
+fn no_step_keeps_for_each_frame_what_it_computes_with() {
+    const FRAMES: u32 = 300;
+    // Of all frames together, decoded.
+    const ALL: u64 = FRAMES as u64 * 60 * 60 * 4;
+    let frame = |n: u32| {
+        let colour = |x| if x < n % 50 { Rgba([0, 0, 255, 255]) } else { Rgba([0, 0, 0, 255]) };
+        (RgbaImage::from_fn(60, 60, |x, _| colour(x)), 50)
+    };
+    let moving = pictures::animated_gif(&(0..FRAMES).map(frame).collect::<Vec<_>>());
+    let folder = Folder::new().with("a.gif", &moving);
+    let peak_of = |query: &str| {
+        let server = Server::with_handler(folder.handler());
+        let renderer = server.renderer();
+        let body = server.get(&format!("/h/a.gif?{query}")).ok().body;
+        assert_eq!(Picture::decode(&body).frames.len(), FRAMES as usize, "{query}");
+        renderer.peak()
+    };
+    let plain = peak_of("w=50");
+    for query in ["sharp=1&blur=1", "blur=1", "trim=3&w=40", "rot=90&w=30&h=50&g=smart", "w=50&h=70&pad=true"]
+    {
+        let peak = peak_of(query);
+        let more = format!("{query}: {} KiB more than {}", peak.saturating_sub(plain) >> 10, plain >> 10);
+        assert!(peak < plain + ALL * 3 / 2, "{more}");
+    }
 }

@@ -58,9 +58,11 @@ fn each_is_answered_as_the_list_says_and_the_renderer_lives_on() {
             ("w=100&f=png", &row.still),
             ("w=80&h=80&f=webp", &row.kept),
             ("w=100&f=gif", &row.kept),
+            ("w=90&h=50&f=webp&rot=90&blur=1&sharp=1", &row.kept),
         ];
         if !row.note.contains("held whole") {
             queries.push(("q=75", own));
+            queries.push(("w=90&h=50&f=gif&trim=3&pad=true&sharp=1", &row.kept));
         }
         for (query, expected) in queries {
             let begun = Instant::now();
@@ -191,7 +193,11 @@ fn large_pictures_wait_for_memory_and_are_all_answered() {
     });
     let server = Server::with_limits(folder.handler(), limits);
     let renderer = server.renderer();
-    let targets = (0..20).map(|n| format!("/h/{}?w={}", if n % 4 == 0 { "b.png" } else { "a.jpg" }, 100 + n));
+    let targets = (0..20).map(|n| {
+        let name = if n % 4 == 0 { "b.png" } else { "a.jpg" };
+        let steps = ["&trim=3", "&blur=2&sharp=1", "&rot=90", ""][n / 3 % 4];
+        format!("/h/{name}?w={}{steps}", 100 + n)
+    });
     let mut clients: Vec<(Client, u32)> = targets
         .enumerate()
         .map(|(n, target)| {

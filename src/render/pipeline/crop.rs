@@ -1,34 +1,19 @@
 //! Cuts the window of the result out of the resized picture.
 
-use super::animation;
 use super::geometry::Crop;
 use crate::render::vips::{Error, Image};
 
-/// Cuts the window out of a still picture.
-pub fn picture<'b>(image: &Image<'b>, crop: &Crop) -> Result<Image<'b>, Error> {
-    match crop.corner(image.width(), image.height()) {
-        Some((left, top)) => image.window(left, top, crop.width, crop.height),
-        None => {
-            // The search reads the picture more than once.
-            let image = image.in_memory()?;
-            let (left, top) = attended(&image, crop)?;
-            image.window(left, top, crop.width, crop.height)
-        }
-    }
+/// The window with this left upper corner.
+pub fn window<'b>(image: &Image<'b>, (left, top): (u32, u32), crop: &Crop) -> Result<Image<'b>, Error> {
+    image.window(left, top, crop.width, crop.height)
 }
 
-/// Cuts the same window out of each frame. What draws attention in the first one decides: a window that moved with it
-/// would shake.
-pub fn frames<'b>(image: &Image<'b>, crop: &Crop) -> Result<Image<'b>, Error> {
-    let image = image.in_memory()?;
-    let height = image.frame_height().max(1);
-    let corner = match crop.corner(image.width(), height) {
-        Some(corner) => corner,
-        None => attended(&image.window(0, 0, image.width(), height)?, crop)?,
-    };
-    let frames: Result<Vec<_>, _> =
-        animation::windows(&image, height, corner, (crop.width, crop.height)).collect();
-    Image::animation(&frames?)
+/// The left upper corner of the window. Where it is looked for, the picture should be in memory.
+pub fn corner(image: &Image, crop: &Crop) -> Result<(u32, u32), Error> {
+    match crop.corner(image.width(), image.height()) {
+        Some(corner) => Ok(corner),
+        None => attended(image, crop),
+    }
 }
 
 /// The left upper corner of the window around the point that draws the most attention.

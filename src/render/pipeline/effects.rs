@@ -1,29 +1,26 @@
 //! `blur` and `sharp`.
 
-use super::frames;
 use crate::options::Options;
 use crate::render::vips::{Error, Image, Value};
 
-/// The picture blurred and sharpened, each frame on its own.
+/// Whether there is one.
+pub fn are_wanted(options: &Options) -> bool {
+    options.blur.is_some() || options.sharp.is_some()
+}
+
+/// The picture, which should be in memory, or one frame blurred and sharpened.
 pub fn applied<'b>(image: Image<'b>, options: &Options) -> Result<Image<'b>, Error> {
-    if options.blur.is_none() && options.sharp.is_none() {
-        return Ok(image);
+    let image = match options.blur {
+        // Parts that overlap would be blurred again for each part that is sharpened.
+        Some(sigma) if options.sharp.is_some() => blurred(&image, sigma.pixels())?.in_memory()?,
+        Some(sigma) => blurred(&image, sigma.pixels())?,
+        None => image,
+    };
+    match options.sharp {
+        // What libvips takes for m1 and m2 leaves even parts alone, and with them their noise.
+        Some(sigma) => image.made(c"sharpen", &[(c"sigma", Value::Double(sigma.pixels()))]),
+        None => Ok(image),
     }
-    // Masks are higher than what a decoder keeps of the lines above.
-    frames::each(&image.in_memory()?, |frame| {
-        let blurred = match options.blur {
-            // Parts that overlap would be blurred again for each part that is sharpened.
-            Some(sigma) if options.sharp.is_some() => Some(blurred(frame, sigma.pixels())?.in_memory()?),
-            Some(sigma) => Some(blurred(frame, sigma.pixels())?),
-            None => None,
-        };
-        let frame = blurred.as_ref().unwrap_or(frame);
-        match options.sharp {
-            // What libvips takes for m1 and m2 leaves even parts alone, and with them their noise.
-            Some(sigma) => frame.made(c"sharpen", &[(c"sigma", Value::Double(sigma.pixels()))]),
-            None => frame.made(c"copy", &[]),
-        }
-    })
 }
 
 /// What is transparent must not colour what is not, so colours are weighted by their opacity. Stored in bytes again: of

@@ -4,6 +4,7 @@
 //! whom and not what is allowed: what takes more than the whole budget works alone.
 
 use super::geometry::plan;
+use super::load;
 use crate::format::Format;
 use crate::options::{Options, Size};
 use crate::render::inspect::Facts;
@@ -23,13 +24,19 @@ pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, form
     let decoder = match source {
         // Two canvases beside what the decoder keeps, as large as it is asked for; the first one of an animation
         // may be needed whole.
-        Format::Webp if facts.frames > 1 => facts.frame_pixels.saturating_mul(2 * CANVAS),
-        Format::Webp => resized.min(facts.frame_pixels).saturating_mul(2 * CANVAS),
+        Format::Webp => {
+            let is_whole = facts.frames > 1 || options.trim.is_some() || !load::is_scaled(facts);
+            let asked_for = if is_whole { facts.frame_pixels } else { resized.min(facts.frame_pixels) };
+            asked_for.saturating_mul(2 * CANVAS)
+        }
         _ => 0,
     };
     let encoder = canvas.saturating_mul(encoder_bytes_per_pixel(format, options.lossless));
-    // Frames are kept for as long as they are cropped; one that is looked at for its attention, or turned, as well.
-    let kept = all.saturating_mul(CANVAS * if facts.bytes_per_pixel > 4 { 2 } else { 1 });
+    // A picture that is looked at for its attention, or turned, is kept. Of an animation all frames are, and while a
+    // step goes over them, or they are looked at for their palette, once more: as they were before or as they are then.
+    let copied = if frames > 1 { all.max(canvas.saturating_mul(u64::from(frames))) } else { 0 };
+    let kept =
+        all.saturating_add(copied).saturating_mul(CANVAS * if facts.bytes_per_pixel > 4 { 2 } else { 1 });
     // A border is looked for in the whole picture.
     let trimmed = match options.trim {
         Some(_) => {
@@ -37,10 +44,10 @@ pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, form
         }
         None => 0,
     };
-    // A blurred picture is held beside the one that it is made of.
+    // A blurred picture, or frame, is held beside the one that it is made of.
     let effects = match (options.blur, options.sharp) {
         (None, None) => 0,
-        _ => all.saturating_mul(CANVAS),
+        _ => resized.saturating_mul(CANVAS),
     };
     let parts =
         [line.saturating_mul(LINES), facts.held, facts.inflated_bytes, decoder, kept, trimmed, effects];
@@ -117,11 +124,27 @@ mod tests {
     }
 
     #[test]
-    fn a_blurred_picture_is_there_twice() {
+    fn a_webp_that_its_decoder_does_not_scale_is_there_whole() {
+        // To be searched for its border, in a copy.
+        let whole = 25_000_000 * 8;
+        let [plain, trimmed] =
+            ["", "&trim=3"].map(|query| estimated("hostile/lossless-25mpx.webp", &format!("w=100{query}")));
+        assert!(trimmed > plain + 2 * whole - MIB, "{plain} {trimmed}");
+        // Because of its transparency.
+        assert!(estimated("disc-lossy.webp", "w=10") >= BASE + 200 * 200 * 8);
+    }
+
+    #[test]
+    fn what_a_step_makes_is_there_beside_what_it_is_made_of() {
         let plain = estimated("photo-2mp.jpg", "");
         for effect in ["blur=1", "sharp=1"] {
             assert!(estimated("photo-2mp.jpg", effect) >= plain + 2_000_000 * 4);
         }
+        // Of an animation all frames are.
+        let (still, moving) = (estimated("anim.gif", "f=png"), estimated("anim.gif", "f=gif"));
+        assert!(moving > still + 2 * 41 * 245 * 245 * 4);
+        let padded = |query: &str| estimated("anim.gif", &format!("{query}&w=500&h=500&pad=true"));
+        assert!(padded("f=gif") > padded("f=png") + 41 * (245 * 245 + 500 * 500) * 4);
     }
 
     #[test]

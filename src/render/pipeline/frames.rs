@@ -1,4 +1,4 @@
-//! Which frames of an animation are wanted, and the steps that are made with each frame on its own.
+//! Which frames of an animation are wanted, and each of them.
 
 use super::animation;
 use crate::error::{Code, Failure};
@@ -39,28 +39,15 @@ impl Frames {
     }
 }
 
-/// Makes a step with each frame on its own, so that nothing of one gets into the next.
-pub fn each<'b>(
-    image: &Image<'b>,
-    step: impl Fn(&Image<'b>) -> Result<Image<'b>, Error>,
-) -> Result<Image<'b>, Error> {
-    match split(image)? {
-        None => step(image),
-        Some(frames) => Image::animation(&frames.iter().map(step).collect::<Result<Vec<_>, _>>()?),
-    }
-}
-
-/// The frames; `None` for a still picture.
-pub fn split<'b>(image: &Image<'b>) -> Result<Option<Vec<Image<'b>>>, Error> {
-    let height = image.frame_height().max(1);
-    let count = image.height() / height;
-    if count < 2 {
-        return Ok(None);
-    }
+/// So many frames of a picture, held in memory.
+pub fn split(image: Image<'_>, count: u32) -> Result<Vec<Image<'_>>, Error> {
     // Each frame is read on its own, and the decoder gives them once and in their order.
-    let image = image.in_memory()?;
-    let size = (image.width(), height);
-    animation::windows(&image, height, (0, 0), size).collect::<Result<_, _>>().map(Some)
+    let held = image.in_memory()?;
+    if count < 2 {
+        return Ok(vec![held]);
+    }
+    let (width, height) = (held.width(), held.height() / count);
+    animation::windows(&held, height, (0, 0), (width, height)).collect()
 }
 
 #[cfg(test)]

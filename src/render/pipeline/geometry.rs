@@ -25,6 +25,11 @@ pub struct Crop {
 }
 
 impl Crop {
+    /// Whether only the contents of the picture can tell where it stands.
+    pub fn is_looked_for(&self) -> bool {
+        self.gravity == Gravity::Smart
+    }
+
     /// The left upper corner in a picture of this size; `None` where only its contents can tell (`smart`).
     pub fn corner(&self, width: u32, height: u32) -> Option<(u32, u32)> {
         let (free_x, free_y) = (width.saturating_sub(self.width), height.saturating_sub(self.height));

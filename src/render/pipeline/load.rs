@@ -6,6 +6,7 @@ use super::resize;
 use super::{colour, profile};
 use crate::config::FailOn;
 use crate::format::Format;
+use crate::render::inspect::{Facts, inspect};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
 /// What to load, and how large it is to become.
@@ -68,13 +69,13 @@ fn opened<'b>(
             arguments.push((c"shrink", pixels(jpeg_shrink((from_width, from_height), (width, height)))));
         }
         // libwebp scales by any factor, with the mean of what falls together.
-        Format::Webp if shrink_x.min(shrink_y) > 1.0 => {
+        Format::Webp if shrink_x.min(shrink_y) > 1.0 && can_be_scaled(bytes, header) => {
             arguments.push((c"scale", Value::Double(1.0 / shrink_x.min(shrink_y))));
         }
         _ => {}
     }
-    let has_frames = matches!(wanted.source, Format::Gif | Format::Webp | Format::Avif);
     // Of an AVIF that holds several pictures, libvips shows the primary one unless it is asked for another.
+    let has_frames = matches!(wanted.source, Format::Gif | Format::Webp);
     if has_frames && (wanted.first, wanted.frames) != (0, 1) {
         arguments.push((c"page", pixels(wanted.first)));
         arguments.push((c"n", pixels(wanted.frames)));
@@ -106,6 +107,18 @@ fn jpeg_shrink(from: (u32, u32), to: (u32, u32)) -> u32 {
     };
     let bearable = [8, 4, 2].into_iter().find(|shrink| fits(*shrink, 2)).map_or(0.0, lost).max(0.1);
     [8, 4, 2].into_iter().find(|shrink| fits(*shrink, 1) && lost(*shrink) <= bearable).unwrap_or(1)
+}
+
+/// Whether libwebp may scale it: of what is transparent its lossy decoder takes the colours for as good as others, and
+/// lays them around what is not.
+fn can_be_scaled(bytes: &[u8], header: &Image) -> bool {
+    !header.has_transparency() || inspect(bytes, Format::Webp).is_ok_and(|facts| is_scaled(&facts))
+}
+
+/// The same of a WebP that has transparency if anything of it can have: all of it is lossless, or nothing has any.
+pub fn is_scaled(facts: &Facts) -> bool {
+    let is_lossless = facts.frames == 1 && facts.held >= facts.frame_pixels.saturating_mul(4);
+    is_lossless || facts.held == 0
 }
 
 /// Named, and not found by libvips: what the bytes are has been decided.

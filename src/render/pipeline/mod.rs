@@ -20,6 +20,7 @@ mod palette;
 mod profile;
 mod quality;
 mod resize;
+mod steps;
 mod trim;
 mod turn;
 
@@ -33,7 +34,7 @@ use crate::format::Format;
 use crate::options::{Options, Size};
 use bounds::check_encoder;
 use frames::Frames;
-use geometry::{Crop, plan};
+use geometry::plan;
 use load::Wanted;
 use trim::Trimmed;
 
@@ -43,9 +44,7 @@ pub fn examine(original: &[u8], options: &Options, bounds: &Bounds) -> Result<u6
     let source = format_of(original)?;
     let format = options.format_of(source);
     let facts = inspect(original, source)?;
-    // How many pictures an AVIF holds, and so whether it has this one, is libvips' to say.
-    let first = Frames { first: 0, count: 1 };
-    let frames = Frames::wanted(facts.frames, options, format).unwrap_or(first);
+    let frames = Frames::wanted(facts.frames, options, format)?;
     bounds.check_source(&facts, frames.decoded())?;
     let bytes = estimate::bytes(&facts, source, frames.count, options, format);
     Ok(bytes.saturating_add(original.len() as u64))
@@ -62,7 +61,7 @@ pub fn render(
     let source = format_of(original)?;
     let format = options.format_of(source);
     let header = vips.header(original).map_err(|error| corrupt(source, error))?;
-    let frames = Frames::wanted(header.frames_in_file(), options, format)?;
+    let frames = Frames::wanted(frames_in_file(source, &header), options, format)?;
     // Its container has said so, but only libvips has unpacked the profile.
     bounds.check_header(header.width(), header.frame_height(), frames.decoded())?;
     bounds.check_metadata(header.profile_bytes())?;
@@ -82,7 +81,7 @@ pub fn render(
         None => None,
         Some(tolerance) => {
             let whole = load::resized(vips, original, &header, &wanted);
-            let trimmed = whole.and_then(|whole| Trimmed::new(&whole, tolerance));
+            let trimmed = whole.and_then(|whole| Trimmed::new(whole, frames, tolerance));
             Some(trimmed.map_err(|error| unmade(source, format, error))?)
         }
     };
@@ -103,7 +102,8 @@ pub fn render(
         None => load::resized(vips, original, &header, &wanted),
     };
     let mut bytes = resized
-        .and_then(|image| steps(image, frames, plan.crop, options, format))
+        .and_then(|image| steps::made(image, frames, plan.crop.as_ref(), options, format))
+        .and_then(|image| encode::encoded(&image, format, options))
         .map_err(|error| unmade(source, format, error))?;
     if keeps && let Some(copyright) = keep::copyright(&header) {
         bytes = keep::with_copyright(bytes, format, &copyright);
@@ -114,32 +114,15 @@ pub fn render(
     Ok((bytes, format))
 }
 
-/// The steps after the resize, in their order. Nothing is computed until one asks for pixels, which most leave to the
-/// last.
-fn steps(
-    image: Image,
-    frames: Frames,
-    crop: Option<Crop>,
-    options: &Options,
-    format: Format,
-) -> Result<Vec<u8>, Error> {
-    let mut image = turn::turned(image, options.turn)?;
-    if let Some(crop) = crop {
-        image =
-            if frames.are_several() { crop::frames(&image, &crop)? } else { crop::picture(&image, &crop)? };
-    }
-    image = effects::applied(image, options)?;
-    image = pad::padded(image, options, format.keeps_transparency())?;
-    if image.has_transparency() && !format.keeps_transparency() {
-        image = image.flattened(keep::background(&image, options).rgb())?;
-    }
-    encode::encoded(&image, format, options)
-}
-
 fn format_of(original: &[u8]) -> Result<Format, Failure> {
     Format::of_bytes(original).ok_or_else(|| {
         Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
     })
+}
+
+/// The pictures of an AVIF beside its primary one are others, of other sizes, and no frames of it.
+fn frames_in_file(source: Format, header: &Image) -> u32 {
+    if source == Format::Avif { 1 } else { header.frames_in_file() }
 }
 
 fn upright_size(header: &Image, frames: Frames) -> (u32, u32) {

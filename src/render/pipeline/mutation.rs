@@ -19,7 +19,7 @@ const ROUNDS: u64 = 1500;
 /// No seed has more bytes, so that what is changed has a chance to matter.
 const LARGEST_SEED: usize = 8000;
 
-const QUERIES: [&str; 10] = [
+const QUERIES: [&str; 17] = [
     "w=16&f=png",
     "w=16",
     "f=gif&w=20&h=20",
@@ -30,6 +30,13 @@ const QUERIES: [&str; 10] = [
     "rot=90&w=12&f=webp",
     "page=1&w=9&f=png",
     "strip=false&w=10&f=jpg",
+    "blur=3&f=png",
+    "sharp=1&w=20",
+    "blur=1&sharp=1&w=12&f=webp",
+    "trim=20&w=12&f=gif",
+    "w=20&h=30&pad=true&bg=10203080&f=webp",
+    "page=1&frames=2&f=gif",
+    "trim=3&rot=270&flip=h&w=9&h=9&g=smart&sharp=2&f=gif",
 ];
 
 /// xorshift64*, as good as it has to be.
@@ -123,6 +130,13 @@ fn mutated(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+/// The most bytes of this process that were ever resident.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+}
+
 #[test]
 fn no_mutation_does_harm() {
     let longer = std::env::var("MUTATE_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
@@ -165,5 +179,11 @@ fn no_mutation_does_harm() {
         rounds += 1;
     }
     eprintln!("{rounds} mutations, {made} pictures, the slowest took {slowest:?}");
+    // Only in a longer run nobody else works in this process.
+    if patience.is_some() {
+        let peak = peak();
+        eprintln!("{} MiB at most", peak >> 20);
+        assert!(peak < 250 << 20, "{} MiB", peak >> 20);
+    }
     assert!(made > rounds / 20 && made < rounds, "{made} of {rounds}: they are not broken as they should be");
 }

@@ -1,15 +1,14 @@
 //! `pad`: the rest of the box filled with `bg`.
 
-use super::frames;
 use super::geometry::part;
 use super::keep;
 use crate::options::{Colour, Gravity, Options, Size};
 use crate::render::vips::{Error, Image, Value, pixels};
 
-/// The picture in its box, each frame on its own. With `transparent` the box may be seen through where `bg` says so.
+/// The picture, or one frame, in its box. With `transparent` the box may be seen through where `bg` says so.
 pub fn padded<'b>(image: Image<'b>, options: &Options, transparent: bool) -> Result<Image<'b>, Error> {
     let Size::Pad(width, height, gravity) = options.size else { return Ok(image) };
-    if (image.width(), image.frame_height()) == (width, height) {
+    if (image.width(), image.height()) == (width, height) {
         return Ok(image);
     }
     let mut colour = keep::background(&image, options);
@@ -26,22 +25,20 @@ pub fn padded<'b>(image: Image<'b>, options: &Options, transparent: bool) -> Res
         Gravity::Focus(..) | Gravity::Smart => (5000, 5000),
     };
     let left = part(width.saturating_sub(image.width()), x);
-    let top = part(height.saturating_sub(image.frame_height()), y);
+    let top = part(height.saturating_sub(image.height()), y);
     let background = channels(&image, colour);
-    frames::each(&image, |frame| {
-        frame.made(
-            c"embed",
-            &[
-                (c"x", pixels(left)),
-                (c"y", pixels(top)),
-                (c"width", pixels(width)),
-                (c"height", pixels(height)),
-                // `VIPS_EXTEND_BACKGROUND`
-                (c"extend", Value::Int(5)),
-                (c"background", Value::Doubles(&background)),
-            ],
-        )
-    })
+    image.made(
+        c"embed",
+        &[
+            (c"x", pixels(left)),
+            (c"y", pixels(top)),
+            (c"width", pixels(width)),
+            (c"height", pixels(height)),
+            // `VIPS_EXTEND_BACKGROUND`
+            (c"extend", Value::Int(5)),
+            (c"background", Value::Doubles(&background)),
+        ],
+    )
 }
 
 /// A gray picture in colours if the box is not gray.

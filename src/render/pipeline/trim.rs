@@ -2,7 +2,8 @@
 
 use std::ffi::c_int;
 
-use super::{frames, resize};
+use super::frames::{self, Frames};
+use super::resize;
 use crate::render::vips::{Error, Image, Value, call, pixels};
 
 /// An upright picture without its border, in memory, in its full size.
@@ -34,13 +35,9 @@ impl Window {
 impl<'b> Trimmed<'b> {
     /// Cuts off what differs from the upper left pixel by no more than the tolerance, in any channel. An animation is
     /// cut where nothing of any frame is lost, and a picture of nothing but border stays as it is.
-    pub fn new(whole: &Image<'b>, tolerance: u8) -> Result<Trimmed<'b>, Error> {
+    pub fn new(whole: Image<'b>, frames: Frames, tolerance: u8) -> Result<Trimmed<'b>, Error> {
         // The border is looked for first and the picture cut then.
-        let whole = whole.in_memory()?;
-        let frames = match frames::split(&whole)? {
-            Some(frames) => frames,
-            None => vec![whole],
-        };
+        let frames = frames::split(whole, frames.count)?;
         let mut kept: Option<Window> = None;
         if let Some(first) = frames.first() {
             let border = visible(first)?.window(0, 0, 1, 1)?.in_memory()?;
@@ -64,7 +61,12 @@ impl<'b> Trimmed<'b> {
         let resized = |frame: &Image<'b>| resize::exactly(frame.made(c"copy", &[])?, width, height);
         match &self.frames[..] {
             [still] => resized(still),
-            frames => Image::animation(&frames.iter().map(resized).collect::<Result<Vec<_>, _>>()?),
+            frames if self.size() == (width, height) => Image::animation(frames),
+            // One after the other, as those that are not trimmed.
+            frames => {
+                let finished = |frame| resized(frame)?.in_memory();
+                Image::animation(&frames.iter().map(finished).collect::<Result<Vec<_>, _>>()?)
+            }
         }
     }
 }

@@ -201,9 +201,39 @@ mod tests {
     }
 
     #[test]
-    fn windows_flattening_and_frames_work_on_pixels() {
+    fn what_is_transparent_is_laid_on_a_colour() {
         let image = gif().in_memory().unwrap();
-        assert!(!image.has_transparency() || image.flattened([1, 2, 3]).is_ok());
+        assert!(!image.has_transparency());
+        // A third pixel that nobody sees, of white.
+        let with_hole = |image: Image<'static>, white: &[f64]| {
+            let channels = [white, &[0.0]].concat();
+            let arguments = [
+                (c"x", Value::Int(0)),
+                (c"y", Value::Int(0)),
+                (c"width", Value::Int(3)),
+                (c"height", Value::Int(1)),
+                (c"extend", Value::Int(5)),
+                (c"background", Value::Doubles(&channels)),
+            ];
+            image.made(c"addalpha", &[]).unwrap().made(c"embed", &arguments).unwrap()
+        };
+        let colours = with_hole(gif(), &[255.0; 3]);
+        assert!(colours.has_transparency());
+        let flat = colours.flattened([1, 2, 3]).unwrap();
+        assert!(!flat.has_transparency());
+        assert_eq!(flat.samples().unwrap(), [255, 0, 0, 0, 0, 255, 1, 2, 3]);
+
+        // 1 is `VIPS_INTERPRETATION_B_W`.
+        let gray = || with_hole(gif().made(c"colourspace", &[(c"space", Value::Int(1))]).unwrap(), &[255.0]);
+        let flat = gray().flattened([9, 9, 9]).unwrap();
+        assert_eq!((flat.bands(), flat.samples().unwrap().last()), (1, Some(&9)));
+        let flat = gray().flattened([1, 2, 3]).unwrap();
+        assert_eq!((flat.bands(), flat.samples().unwrap().get(6..)), (3, Some(&[1, 2, 3][..])));
+    }
+
+    #[test]
+    fn windows_and_frames_work_on_pixels() {
+        let image = gif().in_memory().unwrap();
         let left = image.window(0, 0, 1, 1).unwrap();
         let right = image.window(1, 0, 1, 1).unwrap();
         let both = Image::animation(&[left, right]).unwrap();
