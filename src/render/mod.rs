@@ -8,6 +8,7 @@ mod confine;
 mod crc;
 mod deadline;
 mod decoding;
+mod exif;
 mod inspect;
 mod originals;
 mod pictures;

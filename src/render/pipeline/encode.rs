@@ -18,7 +18,12 @@ pub fn encoded(image: &Image, format: Format, options: &Options) -> Result<Vec<u
     {
         return image.encoded(".gif[reuse,dither=0,keep=none]");
     }
-    image.encoded(&suffix(format, options, u64::from(image.width()) * u64::from(image.height())))
+    let suffix = suffix(format, options, u64::from(image.width()) * u64::from(image.height()));
+    match format {
+        // JFIF's header has a place for the density, of which the original's camera is the only one to know.
+        Format::Jpeg => image.without_density()?.encoded(&suffix),
+        _ => image.encoded(&suffix),
+    }
 }
 
 /// The libvips suffix with the options of each encoder.

@@ -21,6 +21,7 @@ mod quality;
 mod resize;
 mod trim;
 mod turn;
+mod upright;
 
 pub use bounds::Bounds;
 
@@ -66,10 +67,12 @@ pub fn render(
     bounds.check_header(header.width(), header.frame_height(), frames.decoded())?;
     bounds.check_metadata(header.profile_bytes())?;
 
-    let (width, height) = upright_size(&header, frames);
+    let upright = upright::turn(&header, source, frames.count);
+    let (width, height) = turn::sides(upright, (header.width(), header.frame_height()));
     let keeps = keep::is_wanted(options, format);
     let mut wanted = Wanted {
         source,
+        upright,
         width,
         height,
         first: frames.first,
@@ -139,11 +142,6 @@ fn format_of(original: &[u8]) -> Result<Format, Failure> {
     Format::of_bytes(original).ok_or_else(|| {
         Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
     })
-}
-
-fn upright_size(header: &Image, frames: Frames) -> (u32, u32) {
-    let (width, height) = (header.width(), header.frame_height());
-    if header.lies_on_its_side() && !frames.are_several() { (height, width) } else { (width, height) }
 }
 
 /// Pixels are decoded while they are encoded, so libvips' own words must tell which of the two failed.
