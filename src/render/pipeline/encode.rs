@@ -20,7 +20,7 @@ pub fn encoded(image: &Image, format: Format, options: &Options) -> Result<Vec<u
     }
     let suffix = suffix(format, options, u64::from(image.width()) * u64::from(image.height()));
     match format {
-        // JFIF's header has a place for the density, of which the original's camera is the only one to know.
+        // libvips would write the original's into JFIF's header.
         Format::Jpeg => image.without_density()?.encoded(&suffix),
         _ => image.encoded(&suffix),
     }

@@ -30,3 +30,18 @@ fn of(orientation: u32) -> Turn {
     };
     Turn::new(quarters, flip)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::vips::Vips;
+
+    #[test]
+    fn exif_turns_a_still_picture_that_nothing_else_turns() {
+        let photo = include_bytes!("../../../tests/data/orient-6.jpg");
+        let header = Vips::start().unwrap().header(photo).unwrap();
+        assert_eq!(turn(&header, Format::Jpeg, 1), Turn::new(1, &[]));
+        assert_eq!(turn(&header, Format::Webp, 2), Turn::default(), "frames below each other");
+        assert_eq!(turn(&header, Format::Avif, 1), Turn::default(), "it would be turned twice");
+    }
+}
