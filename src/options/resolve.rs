@@ -51,7 +51,9 @@ impl Options {
                 digits(written).filter(|number| *number <= LAST_PAGE)
             })?,
             frames: value(query, "frames", None, frames, |written| {
-                digits(written).filter(|number| (1..=LAST_PAGE + 1).contains(number)).map(Some)
+                digits(written)
+                    .filter(|number| (1..=LAST_PAGE + 1).contains(number))
+                    .map(|number| (number <= LAST_PAGE).then_some(number))
             })?,
             strip: boolean(query, "strip", true)?,
         };
@@ -154,6 +156,6 @@ fn format(
 }
 
 fn sigma(query: &Query, name: &str, most: f64) -> Result<Option<Sigma>, BadQuery> {
-    let rule = format!("must be a number of pixels from 0.3 to {most}, or 0");
+    let rule = format!("must be a number of pixels from 0.5 to {most}, or 0");
     value(query, name, None, &rule, |written| Sigma::parse(written, most))
 }

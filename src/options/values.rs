@@ -51,9 +51,9 @@ pub struct Sigma(u16);
 
 impl Sigma {
     /// The smallest that can be seen.
-    const LEAST: f64 = 0.3;
+    const LEAST: f64 = 0.5;
 
-    /// A number from 0.3 to `most`, or 0, which is none.
+    /// A number from 0.5 to `most`, or 0, which is none.
     pub fn parse(written: &str, most: f64) -> Option<Option<Sigma>> {
         let pixels = decimal(written)?;
         if pixels == 0.0 {

@@ -2,6 +2,10 @@
 //!
 //! Whoever comes first goes first, unless what he needs is not free and what a later one needs is: a large picture
 //! does not keep the small ones waiting. It is overtaken a few times and then no more, so it gets its turn.
+//!
+//! A quarter of the budget and one turn are only for pictures that take no more than that quarter: while a large one is
+//! worked on for many seconds, and others like it wait, the small ones go on. A picture larger than the rest of the budget
+//! is counted as that rest.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,15 +19,19 @@ const MOST_OVERTAKEN: u32 = 8;
 pub struct Admission {
     state: Mutex<State>,
     admitted: Condvar,
+    turns: usize,
     budget: u64,
 }
 
 #[derive(Debug)]
 struct State {
     free_turns: usize,
-    /// By those who have a turn.
+    /// Bytes, by those who have a turn.
     taken: u64,
-    working: usize,
+    /// Of these, by large ones.
+    taken_by_large: u64,
+    /// How many large ones have a turn.
+    large: usize,
     waiting: VecDeque<Waiter>,
     next_number: u64,
 }
@@ -45,14 +53,20 @@ pub struct Turn<'a> {
 impl Admission {
     /// So many turns at once, and so many bytes.
     pub fn new(turns: usize, budget: u64) -> Admission {
-        let state =
-            State { free_turns: turns, taken: 0, working: 0, waiting: VecDeque::new(), next_number: 0 };
-        Admission { state: Mutex::new(state), admitted: Condvar::new(), budget }
+        let state = State {
+            free_turns: turns,
+            taken: 0,
+            taken_by_large: 0,
+            large: 0,
+            waiting: VecDeque::new(),
+            next_number: 0,
+        };
+        Admission { state: Mutex::new(state), admitted: Condvar::new(), turns, budget }
     }
 
-    /// Waits for a turn with so many bytes, but no longer than that; after it nobody wants to know any more. Who needs
-    /// more than there are at all has them to himself.
+    /// Waits for a turn with so many bytes, but no longer than that; after it nobody wants to know any more.
     pub fn enter(&self, bytes: u64, patience: Duration) -> Option<Turn<'_>> {
+        let bytes = bytes.min(self.for_large());
         let mut state = self.lock();
         let number = state.next_number;
         state.next_number += 1;
@@ -77,12 +91,19 @@ impl Admission {
         while state.free_turns > 0
             && let Some(waiter) = state.waiting.get(at)
         {
-            let fits = state.working == 0 || state.taken.saturating_add(waiter.bytes) <= self.budget;
-            let lets_others_pass = waiter.overtaken < MOST_OVERTAKEN;
+            // It waits for a large one, whom those who pass do not delay.
+            let is_behind_large = self.is_large(waiter.bytes)
+                && (state.large >= self.turns.saturating_sub(1).max(1)
+                    || state.taken_by_large.saturating_add(waiter.bytes) > self.for_large());
+            let fits = !is_behind_large && state.taken.saturating_add(waiter.bytes) <= self.budget;
+            let lets_others_pass = is_behind_large || waiter.overtaken < MOST_OVERTAKEN;
             if fits && let Some(next) = state.waiting.remove(at) {
                 state.free_turns -= 1;
-                state.working += 1;
                 state.taken = state.taken.saturating_add(next.bytes);
+                if self.is_large(next.bytes) {
+                    state.large += 1;
+                    state.taken_by_large = state.taken_by_large.saturating_add(next.bytes);
+                }
                 for overtaken in state.waiting.iter_mut().take(at) {
                     overtaken.overtaken += 1;
                 }
@@ -95,6 +116,15 @@ impl Admission {
         self.admitted.notify_all();
     }
 
+    /// The bytes that large ones may have.
+    fn for_large(&self) -> u64 {
+        self.budget - self.budget / 4
+    }
+
+    fn is_large(&self, bytes: u64) -> bool {
+        bytes > self.budget / 4
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,8 +134,11 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut state = self.admission.lock();
         state.free_turns += 1;
-        state.working -= 1;
         state.taken = state.taken.saturating_sub(self.bytes);
+        if self.admission.is_large(self.bytes) {
+            state.large -= 1;
+            state.taken_by_large = state.taken_by_large.saturating_sub(self.bytes);
+        }
         self.admission.admit(&mut state);
     }
 }
@@ -131,8 +164,8 @@ mod tests {
                 let (taken, most_taken) = (&taken, &most_taken);
                 scope.spawn(move || {
                     for round in 0..50 {
-                        // From nothing to all there is.
-                        let bytes = (thread * 31 + round * 17) % 101;
+                        // From nothing to all that one can have.
+                        let bytes = (thread * 31 + round * 17) % 76;
                         let _turn = admission.enter(bytes, LONG).unwrap();
                         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         most_taken
@@ -147,7 +180,7 @@ mod tests {
         assert!((2..=3).contains(&most.into_inner()));
         assert!((50..=100).contains(&most_taken.into_inner()));
         let state = admission.lock();
-        assert_eq!((state.free_turns, state.working, state.taken), (3, 0, 0));
+        assert_eq!((state.free_turns, state.taken, state.large, state.taken_by_large), (3, 0, 0, 0));
     }
 
     /// Someone who enters and stays until the receiver that is returned is dropped; he says that he is in.
@@ -178,21 +211,52 @@ mod tests {
     }
 
     #[test]
-    fn who_needs_more_than_there_is_works_alone() {
+    fn who_needs_more_than_there_is_works_beside_small_ones_only() {
         let admission = Admission::new(4, 100);
         std::thread::scope(|scope| {
-            let small = someone(scope, &admission, 10);
+            let small = someone(scope, &admission, 26);
             assert!(is_in(&small));
             let huge = someone(scope, &admission, 1000);
-            assert_eq!(admission.lock().waiting.len(), 1);
+            assert_eq!(admission.lock().waiting.len(), 1, "not beside this one");
             drop(small);
             assert!(is_in(&huge));
-            let next = someone(scope, &admission, 0);
-            assert_eq!(admission.lock().waiting.len(), 1, "nobody beside it");
+            let large = someone(scope, &admission, 26);
+            assert_eq!(admission.lock().waiting.len(), 1);
+            // Whoever passes has a quarter, and does not delay the one who waits for the huge one.
+            for _ in 0..3 * MOST_OVERTAKEN {
+                let next = someone(scope, &admission, 25);
+                assert!(is_in(&next));
+                let no_more = someone(scope, &admission, 1);
+                assert_eq!(admission.lock().waiting.len(), 2);
+                drop(next);
+                assert!(is_in(&no_more));
+                drop(no_more);
+                eventually(|| admission.lock().taken == 75);
+            }
             drop(huge);
-            assert!(is_in(&next));
-            drop(next);
+            assert!(is_in(&large));
+            drop(large);
         });
+    }
+
+    #[test]
+    fn large_ones_leave_a_turn_to_small_ones() {
+        let admission = Admission::new(2, 100);
+        std::thread::scope(|scope| {
+            let large = someone(scope, &admission, 30);
+            assert!(is_in(&large));
+            let other = someone(scope, &admission, 30);
+            assert_eq!(admission.lock().waiting.len(), 1, "there is room, and a turn that is not for it");
+            let small = someone(scope, &admission, 25);
+            assert!(is_in(&small));
+            drop((large, small));
+            assert!(is_in(&other));
+            drop(other);
+        });
+        // Where there is but one turn it is for all.
+        let admission = Admission::new(1, 100);
+        drop(admission.enter(1000, Duration::ZERO).unwrap());
+        assert!(admission.enter(1, Duration::ZERO).is_some());
     }
 
     #[test]
@@ -203,20 +267,20 @@ mod tests {
             assert!(is_in(&first));
             assert!(admission.enter(60, Duration::from_millis(20)).is_none());
             assert_eq!(admission.lock().waiting.len(), 0);
-            assert!(admission.enter(40, Duration::ZERO).is_some(), "what is free needs no patience");
+            assert!(admission.enter(25, Duration::ZERO).is_some(), "what is free needs no patience");
             drop(first);
         });
         let state = admission.lock();
-        assert_eq!((state.free_turns, state.working, state.taken), (4, 0, 0));
+        assert_eq!((state.free_turns, state.taken, state.large), (4, 0, 0));
     }
 
     #[test]
     fn small_ones_overtake_a_large_one_but_not_for_ever() {
         let admission = Admission::new(100, 100);
         std::thread::scope(|scope| {
-            let first = someone(scope, &admission, 50);
-            assert!(is_in(&first));
-            let large = someone(scope, &admission, 80);
+            let first = [25, 25].map(|bytes| someone(scope, &admission, bytes));
+            assert!(first.iter().all(is_in));
+            let large = someone(scope, &admission, 75);
             let mut small = Vec::new();
             for _ in 0..MOST_OVERTAKEN {
                 let next = someone(scope, &admission, 1);

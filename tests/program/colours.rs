@@ -371,6 +371,7 @@ fn a_white_disc_on_transparent_black_has_no_dark_fringe() {
         .with("a.webp", &pictures::webp(disc.clone()))
         .with("a.gif", &pictures::animated_gif(&[(disc.clone(), 100), (disc, 100)]));
     let server = Server::with_handler(folder.handler());
+    let mut again = 0;
     for source in ["a.png", "a.webp", "a.gif"] {
         for query in ["w=67", "w=100&h=50", "w=300&h=300&e=true", "w=31&c=false"] {
             let target = format!("/h/{source}?{query}&f=png");
@@ -378,6 +379,14 @@ fn a_white_disc_on_transparent_black_has_no_dark_fringe() {
             assert!(picture.pixels.pixels().any(|pixel| (32..224).contains(&pixel.0[3])), "{target}");
             for pixel in picture.pixels.pixels().filter(|pixel| pixel.0[3] >= 32) {
                 assert!(within(pixel.0, [255; 3], 8), "{target}: {pixel:?}");
+            }
+            // Through a lossy format that codes colours and transparency apart.
+            again += 1;
+            folder
+                .put(&format!("{again}.avif"), &server.get(&format!("/h/{source}?{query}&f=avif")).ok().body);
+            let decoded = Picture::decode(&server.get(&format!("/h/{again}.avif?f=png")).ok().body);
+            for pixel in decoded.pixels.pixels().filter(|pixel| pixel.0[3] >= 32) {
+                assert!(within(pixel.0, [255; 3], 12), "{target} as AVIF: {pixel:?}");
             }
             let flat = Picture::decode(&server.get(&format!("/h/{source}?{query}&f=jpg&q=98")).ok().body);
             for pixel in flat.pixels.pixels() {

@@ -46,6 +46,21 @@ fn similarity(one: &RgbaImage, other: &RgbImage) -> f64 {
 }
 
 #[test]
+fn a_jpeg_of_odd_sides_loses_no_more_than_a_part_of_a_pixel() {
+    // What is left over of a side that is no multiple of the decoder's shrink is lost.
+    let photo = image::DynamicImage::from(Picture::decode(&data("photo-2mp.jpg")).pixels).into_rgb8();
+    let pixels = imageops::crop_imm(&photo, 0, 0, 1663, 1247).to_image();
+    let folder = Folder::new().with("a.jpg", &pictures::jpeg(pixels.clone()));
+    let server = Server::with_handler(folder.handler());
+    for (width, height, least) in [(207, 155, 0.94), (415, 311, 0.97), (831, 623, 0.99)] {
+        let reference = imageops::resize(&pixels, width, height, FilterType::Lanczos3);
+        let shown = Picture::decode(&server.get(&format!("/h/a.jpg?w={width}&f=png")).ok().body).pixels;
+        let alike = similarity(&shown, &reference);
+        assert!(alike >= least, "{width}: SSIM {alike:.4}");
+    }
+}
+
+#[test]
 fn results_are_what_another_resampler_makes_of_the_same_pixels() {
     // 600 × 400.
     let photo = data("gps.jpg");

@@ -1,7 +1,7 @@
 //! The settings of each encoder. They were chosen from the tables of bench/results/encoders.md.
 
-use super::palette;
 use super::quality::encoder_quality;
+use super::{clear, palette};
 use crate::format::Format;
 use crate::options::Options;
 use crate::render::vips::{Error, Image};
@@ -22,6 +22,10 @@ pub fn encoded(image: &Image, format: Format, options: &Options) -> Result<Vec<u
     match format {
         // libvips would write the original's into JFIF's header.
         Format::Jpeg => image.without_density()?.encoded(&suffix),
+        // The encoder of WebP does that itself.
+        Format::Avif if !options.lossless && image.has_transparency() => {
+            clear::filled(image)?.encoded(&suffix)
+        }
         _ => image.encoded(&suffix),
     }
 }

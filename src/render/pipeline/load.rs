@@ -88,10 +88,20 @@ fn opened<'b>(
 
 /// The largest part of 1 that libjpeg can decode at which leaves at least this size. Its scaled inverse DCT is as good
 /// a shrink as any, so nothing has to be left over for a better one.
+///
+/// libvips rounds the sides down: what is left over at the right and at the bottom is lost, and the rest stretched over
+/// it. That is to be no more than where `vips_thumbnail` shrinks, which always leaves a factor of two for the resize.
 fn jpeg_shrink(from: (u32, u32), to: (u32, u32)) -> u32 {
-    // libvips rounds the sides down.
-    let is_enough = |shrink: &u32| from.0 / shrink >= to.0 && from.1 / shrink >= to.1;
-    [8, 4, 2].into_iter().find(is_enough).unwrap_or(1)
+    let fits = |shrink: u32, room: u32| {
+        from.0 / shrink >= to.0.saturating_mul(room) && from.1 / shrink >= to.1.saturating_mul(room)
+    };
+    let lost = |shrink: u32| {
+        // In pixels of the result.
+        let side = |from: u32, to: u32| f64::from(from % shrink) * f64::from(to) / f64::from(from.max(1));
+        side(from.0, to.0).max(side(from.1, to.1))
+    };
+    let bearable = [8, 4, 2].into_iter().find(|shrink| fits(*shrink, 2)).map_or(0.0, lost).max(0.1);
+    [8, 4, 2].into_iter().find(|shrink| fits(*shrink, 1) && lost(*shrink) <= bearable).unwrap_or(1)
 }
 
 /// Named, and not found by libvips: what the bytes are has been decided.
@@ -127,8 +137,13 @@ mod tests {
             ((4000, 3000), (1200, 900), 2),
             ((1600, 1200), (200, 150), 8),
             ((1600, 1200), (201, 150), 4),
-            ((997, 613), (125, 77), 4),
-            ((997, 613), (124, 76), 8),
+            ((997, 613), (124, 76), 4),
+            ((992, 608), (124, 76), 8),
+            // What is lost at 8 is almost a pixel of the result; at 4 it is what vips_thumbnail loses.
+            ((1663, 1247), (207, 155), 4),
+            ((1663, 1247), (415, 311), 2),
+            ((1663, 1247), (831, 623), 1),
+            ((4001, 3001), (400, 300), 8),
             ((100, 1), (1, 1), 1),
             ((100, 100), (200, 200), 1),
             ((0, 0), (1, 1), 1),

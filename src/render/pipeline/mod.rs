@@ -2,6 +2,7 @@
 
 mod animation;
 mod bounds;
+mod clear;
 mod colour;
 mod crop;
 mod effects;
