@@ -15,7 +15,7 @@ PC
 setup_meson -Dauto_features=disabled -Dprefer_static=true \
     -Dmodules=disabled -Dintrospection=disabled -Dcplusplus=false -Ddeprecated=false -Dexamples=false \
     -Djpeg=enabled -Dspng=enabled -Dwebp=enabled -Dcgif=enabled -Dheif=enabled -Dquantizr=enabled \
-    -Dexif=enabled -Dlcms=enabled -Dzlib=enabled -Dhighway=enabled \
+    -Dexif=disabled -Dlcms=enabled -Dzlib=enabled -Dhighway=enabled \
     -Dnsgif=true -Dppm=false -Danalyze=false -Dradiance=false
 # Colour profiles of AVIF, and libheif's own limits.
 for name in HAVE_HEIF_COLOR_PROFILE HAVE_HEIF_SET_MAX_IMAGE_SIZE_LIMIT; do

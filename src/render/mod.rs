@@ -9,6 +9,7 @@ mod container;
 mod crc;
 mod deadline;
 mod decoding;
+mod exif;
 mod inspect;
 mod originals;
 mod pictures;

@@ -101,6 +101,20 @@ fn a_large_jpeg_is_progressive_and_a_small_one_is_not() {
 }
 
 #[test]
+fn a_jpeg_says_nothing_of_the_density_of_its_original() {
+    // What our encoder for tests writes is that there is none: the unit 0, and 1 by 1. This one is for 300 by 150 dpi.
+    let mut original = pictures::jpeg(pictures::gradient(40, 30));
+    assert!(original.starts_with(b"\xff\xd8\xff\xe0\0\x10JFIF\0"));
+    original[13..18].copy_from_slice(&[1, 1, 44, 0, 150]);
+    let folder = Folder::new().with("a.jpg", &original);
+    let server = Server::with_handler(folder.handler());
+    for query in ["w=20", "w=20&strip=false", "w=20&f=jpg&rot=90"] {
+        let body = server.get(&format!("/h/a.jpg?{query}")).ok().body;
+        assert_eq!(body[..20], *b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0", "{query}");
+    }
+}
+
+#[test]
 fn a_gif_made_smaller_has_all_its_frames_and_one_palette() {
     let folder = Folder::new().with("a.gif", &data("anim.gif"));
     let server = Server::with_handler(folder.handler());

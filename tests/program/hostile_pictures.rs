@@ -102,6 +102,19 @@ fn each_is_answered_as_the_list_says_and_the_renderer_lives_on() {
 }
 
 #[test]
+fn the_directories_of_exif_are_not_followed() {
+    let name = "exif-follow.jpg";
+    let folder = Folder::new().with(name, &data(&format!("hostile/{name}")));
+    let server = Server::with_handler(folder.handler());
+    // Each would take seconds.
+    let begun = Instant::now();
+    for width in 1..=8 {
+        assert_eq!(size_of(&server.get(&format!("/h/{name}?w={width}&f=png")).ok().body).0, width);
+    }
+    assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn metadata_of_any_kind_is_bounded() {
     let jpeg = pictures::jpeg(pictures::gradient(16, 16));
     // After SOI, so many segments of 64 KB each.

@@ -19,11 +19,15 @@ pub fn encoded(image: &Image, format: Format, options: &Options) -> Result<Vec<u
         return image.encoded(".gif[reuse,dither=0,keep=none]");
     }
     let suffix = suffix(format, options, u64::from(image.width()) * u64::from(image.height()));
-    // The encoder of WebP does that itself.
-    if format == Format::Avif && !options.lossless && image.has_transparency() {
-        return clear::filled(image)?.encoded(&suffix);
+    match format {
+        // libvips would write the original's into JFIF's header.
+        Format::Jpeg => image.without_density()?.encoded(&suffix),
+        // The encoder of WebP does that itself.
+        Format::Avif if !options.lossless && image.has_transparency() => {
+            clear::filled(image)?.encoded(&suffix)
+        }
+        _ => image.encoded(&suffix),
     }
-    image.encoded(&suffix)
 }
 
 /// The libvips suffix with the options of each encoder.

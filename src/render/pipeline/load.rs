@@ -2,10 +2,10 @@
 
 use std::ffi::CStr;
 
-use super::resize;
-use super::{colour, profile};
+use super::{colour, profile, resize, turn};
 use crate::config::FailOn;
 use crate::format::Format;
+use crate::options::Turn;
 use crate::render::inspect::{Facts, inspect};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
@@ -14,6 +14,8 @@ use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 pub struct Wanted {
     /// The format of the original.
     pub source: Format,
+    /// What brings it upright.
+    pub upright: Turn,
     /// Width of the upright result.
     pub width: u32,
     /// Height of the upright result; of one frame, when there are several.
@@ -35,21 +37,15 @@ pub fn resized<'b>(
     header: &Image<'b>,
     wanted: &Wanted,
 ) -> Result<Image<'b>, Error> {
-    // A stack of frames can't be turned as one picture, and no animation says that it is to be.
-    let orientation = if wanted.frames == 1 { header.orientation() } else { 1 };
-    let lies = header.lies_on_its_side() && wanted.frames == 1;
-    let (width, height) = if lies { (wanted.height, wanted.width) } else { (wanted.width, wanted.height) };
+    let (width, height) = turn::sides(wanted.upright, (wanted.width, wanted.height));
     let image = opened(vips, bytes, header, wanted, (width, height))?;
     let image = colour::prepared(image)?;
     // So libnsgif leaves what no frame has drawn on.
     let clear_is_black = wanted.source == Format::Gif;
     let image = resize::frames_exactly(image, wanted.frames, (width, height), clear_is_black)?;
     let image = if wanted.keep_profile { colour::kept(image)? } else { colour::finished(image)? };
-    match orientation {
-        1 => Ok(image),
-        // Turned after the shrink: it takes the whole picture in memory.
-        _ => image.in_memory()?.made(c"autorot", &[]),
-    }
+    // Turned after the shrink: it takes the whole picture in memory.
+    turn::turned(image, wanted.upright)
 }
 
 /// The picture as its loader gives it: at least as large as this, as it lies in the file.

@@ -23,6 +23,7 @@ mod resize;
 mod steps;
 mod trim;
 mod turn;
+mod upright;
 
 pub use bounds::Bounds;
 
@@ -66,10 +67,12 @@ pub fn render(
     bounds.check_header(header.width(), header.frame_height(), frames.decoded())?;
     bounds.check_metadata(header.profile_bytes())?;
 
-    let (width, height) = upright_size(&header, frames);
+    let upright = upright::turn(&header, source, frames.count);
+    let (width, height) = turn::sides(upright, (header.width(), header.frame_height()));
     let keeps = keep::is_wanted(options, format);
     let mut wanted = Wanted {
         source,
+        upright,
         width,
         height,
         first: frames.first,
@@ -123,11 +126,6 @@ fn format_of(original: &[u8]) -> Result<Format, Failure> {
 /// The pictures of an AVIF beside its primary one are others, of other sizes, and no frames of it.
 fn frames_in_file(source: Format, header: &Image) -> u32 {
     if source == Format::Avif { 1 } else { header.frames_in_file() }
-}
-
-fn upright_size(header: &Image, frames: Frames) -> (u32, u32) {
-    let (width, height) = (header.width(), header.frame_height());
-    if header.lies_on_its_side() && !frames.are_several() { (height, width) } else { (width, height) }
 }
 
 /// Pixels are decoded while they are encoded, so libvips' own words must tell which of the two failed.

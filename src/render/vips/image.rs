@@ -84,22 +84,10 @@ impl<'b> Image<'b> {
         if is_told { unsigned(pages).max(1) } else { 1 }
     }
 
-    /// Whether the EXIF orientation swaps width and height.
-    pub fn lies_on_its_side(&self) -> bool {
-        // SAFETY: as in `width`.
-        unsafe { ffi::vips_image_get_orientation_swap(self.raw()) != 0 }
-    }
-
     /// Whether the last band is transparency.
     pub fn has_transparency(&self) -> bool {
         // SAFETY: as in `width`.
         unsafe { ffi::vips_image_hasalpha(self.raw()) != 0 }
-    }
-
-    /// The EXIF orientation: 1 is upright, the other seven have to be turned or mirrored.
-    pub fn orientation(&self) -> u32 {
-        // SAFETY: as in `width`.
-        unsigned(unsafe { ffi::vips_image_get_orientation(self.raw()) })
     }
 
     /// How its numbers are to be read.

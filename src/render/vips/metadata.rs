@@ -7,16 +7,17 @@ use libvips::bindings as ffi;
 
 use super::error::{Error, take_error};
 use super::image::Image;
+use super::operation::Value;
 
 const DELAYS: &CStr = c"delay";
 
 impl<'b> Image<'b> {
     /// The bytes of this name, as `exif-data`.
-    pub fn blob(&self, name: &CStr) -> Option<Vec<u8>> {
+    pub fn blob(&self, name: &CStr) -> Option<&[u8]> {
         let mut start: *const c_void = ptr::null();
         let mut length = 0;
         // SAFETY: `raw` is live, the name ends with NUL, both out parameters are valid to write to. On success they tell
-        // of bytes that the image owns and that nobody changes before they are copied here.
+        // of bytes that the image owns for as long as `self`: metadata is only ever set on a copy that nobody else holds.
         unsafe {
             if ffi::vips_image_get_typeof(self.raw(), name.as_ptr()) != ffi::vips_blob_get_type()
                 || ffi::vips_image_get_blob(self.raw(), name.as_ptr(), &mut start, &mut length) != 0
@@ -24,8 +25,17 @@ impl<'b> Image<'b> {
             {
                 return None;
             }
-            Some(std::slice::from_raw_parts(start.cast::<u8>(), length as usize).to_vec())
+            Some(std::slice::from_raw_parts(start.cast::<u8>(), length as usize))
         }
+    }
+
+    /// The same pixels, of which nobody says how large they are to be printed.
+    pub fn without_density(&self) -> Result<Image<'b>, Error> {
+        let copy = self.made(c"copy", &[(c"xres", Value::Double(1.0)), (c"yres", Value::Double(1.0))])?;
+        // SAFETY: metadata may be set on an image that nobody else holds: the copy has just been made, and libvips'
+        // operation cache is off. Both strings are static and end with NUL.
+        unsafe { ffi::vips_image_set_string(copy.raw(), c"resolution-unit".as_ptr(), c"none".as_ptr()) };
+        Ok(copy)
     }
 
     /// The same pixels without the times of the first frames, which are not there.

@@ -255,6 +255,8 @@ def main():
     write("exif-cycle.jpg", small_jpeg(exif((0x8769, 4, 1, 8), (0x8825, 4, 1, 8), following=8)), "ok", note="directories that are their own successors")
     write("exif-overflow.jpg", small_jpeg(exif((0x0112, 3, 0xffffffff, 0xfffffff0), (0x010e, 2, 0x7fffffff, 8), (0x9286, 7, 0x80000000, 0))), "ok")
     write("exif-many.jpg", small_jpeg(exif(*[(0x010e, 2, 4, 0x41414100)] * 2000)), "ok")
+    # Whoever follows them is busy for seconds.
+    write("exif-follow.jpg", small_jpeg(exif(*[(0x8769, 4, 1, 8)] * 5400)), "ok", note="5400 entries that each lead to all of them")
     write("exif-orientation.jpg", small_jpeg(exif((0x0112, 3, 1, 0xffff0000))), "ok", note="orientation 65535")
 
     # Pictures that are something else as well.

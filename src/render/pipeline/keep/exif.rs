@@ -1,14 +1,11 @@
 //! The two fields of EXIF that say whose a picture is, read from a block of anybody's and written into one of ours.
-//!
-//! A block is a TIFF file (TIFF 6.0 §2, CIPA DC-008 §4.5.2): a header, then a directory of 12-byte entries.
 
-/// Tag, type ASCII and the longest value that is kept, which keeps the block within a segment of JPEG.
+use crate::render::exif::{ASCII, Tiff};
+
+/// The tags, and the longest value that is kept, which keeps the block within a segment of JPEG.
 const ARTIST: u16 = 0x013b;
 const COPYRIGHT: u16 = 0x8298;
-const ASCII: u16 = 2;
 const LONGEST: usize = 4096;
-/// The most entries of the directory that are read.
-const MOST_ENTRIES: u16 = 1000;
 
 /// What an original says of its author, without the NUL at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,21 +17,9 @@ pub struct Copyright {
 impl Copyright {
     /// The fields of an EXIF block, with or without JPEG's `Exif` in front; `None` if it has none of them.
     pub fn read(block: &[u8]) -> Option<Copyright> {
-        let tiff = Tiff::new(block.strip_prefix(b"Exif\0\0").unwrap_or(block))?;
-        let directory = usize::try_from(tiff.long(4)?).ok()?;
-        let mut found = Copyright::default();
-        for number in 0..tiff.short(directory)?.min(MOST_ENTRIES) {
-            let entry = directory.checked_add(2 + 12 * usize::from(number))?;
-            let Some(tag) = tiff.short(entry) else { break };
-            let place = match tag {
-                ARTIST => &mut found.artist,
-                COPYRIGHT => &mut found.copyright,
-                _ => continue,
-            };
-            if let Some(value) = tiff.text(entry) {
-                *place = value;
-            }
-        }
+        let tiff = Tiff::new(block)?;
+        let field = |tag| text(&tiff, tag).unwrap_or_default();
+        let found = Copyright { artist: field(ARTIST), copyright: field(COPYRIGHT) };
         (found != Copyright::default()).then_some(found)
     }
 
@@ -70,45 +55,16 @@ impl Copyright {
     }
 }
 
-struct Tiff<'b> {
-    bytes: &'b [u8],
-    is_big: bool,
-}
-
-impl<'b> Tiff<'b> {
-    fn new(bytes: &'b [u8]) -> Option<Tiff<'b>> {
-        let is_big = match bytes.get(..4)? {
-            b"MM\0\x2a" => true,
-            b"II\x2a\0" => false,
-            _ => return None,
-        };
-        Some(Tiff { bytes, is_big })
-    }
-
-    fn short(&self, at: usize) -> Option<u16> {
-        let bytes = self.bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
-        Some(if self.is_big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
-    }
-
-    fn long(&self, at: usize) -> Option<u32> {
-        let bytes = self.bytes.get(at..at.checked_add(4)?)?.try_into().ok()?;
-        Some(if self.is_big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
-    }
-
-    /// The value of an entry of type ASCII: in the entry itself where it fits. A NUL stands between the photographer's
-    /// and the editor's copyright, so only those at the end are taken off.
-    fn text(&self, entry: usize) -> Option<Vec<u8>> {
-        if self.short(entry.checked_add(2)?)? != ASCII {
-            return None;
-        }
-        let length = usize::try_from(self.long(entry.checked_add(4)?)?).ok()?;
-        let place = entry.checked_add(8)?;
-        let start = if length <= 4 { place } else { usize::try_from(self.long(place)?).ok()? };
-        let value = self.bytes.get(start..start.checked_add(length)?)?;
-        let end = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let value = value.get(..end)?;
-        (!value.is_empty() && value.len() <= LONGEST).then(|| value.to_vec())
-    }
+/// The value of an entry of type ASCII: in the entry itself where it fits. A NUL stands between the photographer's and the
+/// editor's copyright, so only those at the end are taken off.
+fn text(tiff: &Tiff, tag: u16) -> Option<Vec<u8>> {
+    let entry = tiff.entry(tag).filter(|entry| entry.kind == ASCII)?;
+    let length = usize::try_from(entry.count).ok()?;
+    let start = if length <= 4 { entry.value } else { usize::try_from(tiff.long(entry.value)?).ok()? };
+    let value = tiff.bytes(start, length)?;
+    let end = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let value = value.get(..end)?;
+    (!value.is_empty() && value.len() <= LONGEST).then(|| value.to_vec())
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub fn background(image: &Image, options: &Options) -> Colour {
 
 /// The copyright fields of an original, as far as its format has such.
 pub fn copyright(header: &Image) -> Option<Copyright> {
-    header.blob(c"exif-data").and_then(|exif| Copyright::read(&exif))
+    header.blob(c"exif-data").and_then(Copyright::read)
 }
 
 /// The encoded picture with these fields in it; without them where it can't be changed.
