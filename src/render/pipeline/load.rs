@@ -44,8 +44,11 @@ pub fn resized<'b>(
     let clear_is_black = wanted.source == Format::Gif;
     let image = resize::frames_exactly(image, wanted.frames, (width, height), clear_is_black)?;
     let image = if wanted.keep_profile { colour::kept(image)? } else { colour::finished(image)? };
+    if wanted.upright == Turn::default() {
+        return Ok(image);
+    }
     // Turned after the shrink: it takes the whole picture in memory.
-    turn::turned(image, wanted.upright)
+    turn::turned(image.in_memory()?, wanted.upright)
 }
 
 /// The picture as its loader gives it: at least as large as this, as it lies in the file.
