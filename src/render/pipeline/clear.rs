@@ -12,7 +12,7 @@ pub fn filled<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
     let step = |side: u32| side / LOOKED_AT;
     let step = step(image.width()).min(step(image.frame_height())).max(1);
     let bands = image.bands();
-    let mut colour = mean(&image.sparse(step)?.samples()?, bands as usize);
+    let mut colour = mean(image.sparse(step)?.samples()?, bands as usize);
     colour.push(0.0);
     let nothing = vec![0.0; colour.len()];
     let fill = image.made(

@@ -4,7 +4,7 @@
 //! whom and not what is allowed: what takes more than the whole budget works alone.
 
 use super::geometry::plan;
-use super::load;
+use super::{apart, load, palette};
 use crate::format::Format;
 use crate::options::{Options, Size};
 use crate::render::inspect::Facts;
@@ -49,8 +49,21 @@ pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, form
         (None, None) => 0,
         _ => resized.saturating_mul(CANVAS),
     };
-    let parts =
-        [line.saturating_mul(LINES), facts.held, facts.inflated_bytes, decoder, kept, trimmed, effects];
+    // Frames that are made smaller together, and those that get the colours of one palette: as they were, as they become,
+    // and in between.
+    let together = facts.frame_pixels.saturating_mul(u64::from(frames)).min(apart::MOST_PIXELS.into());
+    let recoloured = if format == Format::Gif { all.min(palette::MOST_PIXELS) } else { 0 };
+    let moving = if frames > 1 { 3 * CANVAS * (together + recoloured) } else { 0 };
+    let parts = [
+        line.saturating_mul(LINES),
+        facts.held,
+        facts.inflated_bytes,
+        decoder,
+        kept,
+        trimmed,
+        effects,
+        moving,
+    ];
     parts.into_iter().chain([encoder]).fold(BASE, u64::saturating_add)
 }
 
@@ -154,6 +167,8 @@ mod tests {
         );
         let (still, moving) = (estimated("anim.gif", "f=png"), estimated("anim.gif", "f=gif"));
         assert!(moving > still + 41 * 245 * 245 * 4);
+        // What of the frames is held at once, and their colours.
+        assert!(moving > 6 * (2 << 20) * 4);
         assert!(estimated("anim.gif", "f=gif&w=490&e=true") > moving + 42 * 245 * 245 * 4 * 3);
     }
 }

@@ -1,6 +1,7 @@
 //! From the bytes of an original to the bytes of the result: one file a step.
 
 mod animation;
+mod apart;
 mod bounds;
 mod clear;
 mod colour;
@@ -14,6 +15,7 @@ mod keep;
 mod load;
 #[cfg(test)]
 mod mutation;
+mod nearest;
 mod original;
 mod pad;
 mod palette;

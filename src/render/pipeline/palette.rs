@@ -5,12 +5,13 @@
 
 use quantizr::{Histogram, Image as Samples, Options, QuantizeResult};
 
-use crate::render::vips::{Error, Image};
+use super::nearest::Nearest;
+use crate::render::vips::{Error, Image, Space};
 
 /// About so many pixels of all frames are looked at.
 const LOOKED_AT: u32 = 20_000;
 /// The frames have to be in memory for it.
-const MOST_PIXELS: u64 = 4 << 20;
+pub const MOST_PIXELS: u64 = 4 << 20;
 /// libvips allows 255 colours, and adds the transparent one.
 const MOST_COLOURS: i32 = 254;
 /// The mean squared distance to the nearest colour, over the four samples of a pixel, up to which nobody sees that
@@ -20,23 +21,52 @@ const LARGEST_ERROR: f32 = 32.0;
 /// The frames in memory with a palette that is good for all of them; `None` where there is none.
 pub fn shared<'b>(image: &Image<'b>) -> Result<Option<Image<'b>>, Error> {
     let count = u64::from(image.width()) * u64::from(image.height());
-    if count > MOST_PIXELS || !matches!(image.bands(), 3 | 4) {
+    if count > MOST_PIXELS || !matches!(image.bands(), 3 | 4) || image.space() != Space::Srgb {
         return Ok(None);
     }
     let image = image.in_memory()?;
     Ok(match colours(&image)? {
-        Some(colours) => Some(image.with_palette(&colours)?),
+        Some(colours) => {
+            let samples = only(&colours, image.samples()?, image.bands());
+            Some(image.with_samples(image.width(), &samples)?.with_palette(&colours)?)
+        }
         None => None,
     })
+}
+
+/// The samples with no colours but these, and with those that are clear as the encoder wants them. It searches for each
+/// pixel's colour, and is quick where it finds the very same. What changes too little for another colour has not changed
+/// then, and takes no bytes.
+fn only(colours: &[[u8; 4]], samples: &[u8], bands: u32) -> Vec<u8> {
+    let palette: Vec<[u8; 3]> = colours.iter().map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
+    let mut nearest = Nearest::new(&palette);
+    let mut only = Vec::with_capacity(samples.len());
+    let mut last = ([0; 3], nearest.of([0; 3]));
+    let mut found = |colour| {
+        if last.0 != colour {
+            last = (colour, nearest.of(colour));
+        }
+        last.1
+    };
+    for pixel in samples.chunks_exact(bands as usize) {
+        match *pixel {
+            [red, green, blue] => only.extend_from_slice(&found([red, green, blue])),
+            [red, green, blue, alpha] if alpha >= 128 => {
+                let [red, green, blue] = found([red, green, blue]);
+                only.extend_from_slice(&[red, green, blue, 255]);
+            }
+            _ => only.extend_from_slice(&[0; 4]),
+        }
+    }
+    only
 }
 
 fn colours(image: &Image) -> Result<Option<Vec<[u8; 4]>>, Error> {
     let total = u64::from(image.width()) * u64::from(image.height());
     let step = (total as f64 / f64::from(LOOKED_AT)).sqrt().ceil().clamp(1.0, 1000.0) as u32;
     let step = step.min(image.width()).min(image.frame_height()).max(1);
-    let sampled = image.sparse(step)?;
-    let samples = sampled.samples()?;
-    let rgba = as_libvips_sees_them(&samples, sampled.bands());
+    let sampled = image.sparse(step)?.in_memory()?;
+    let rgba = as_libvips_sees_them(sampled.samples()?, sampled.bands());
     let Ok(pixels) = Samples::new(rgba.as_flattened(), rgba.len(), 1) else { return Ok(None) };
     let (mut histogram, mut options) = (Histogram::new(), Options::default());
     histogram.add_image(&pixels);

@@ -1,6 +1,6 @@
 //! Brings a picture to its exact size.
 
-use super::animation;
+use super::{animation, apart};
 use crate::render::vips::{Error, Image, Value};
 
 /// The picture at exactly this size (Lanczos with three lobes; bicubic where it grows).
@@ -27,11 +27,27 @@ pub fn frames_exactly<'b>(
     if frames < 2 {
         return brought_to(image, width, height, clear_is_black);
     }
-    let frames: Result<Vec<_>, _> =
-        animation::windows(&image, frame_height, (0, 0), (image.width(), frame_height))
+    let parts: Result<Vec<_>, _> = match apart::at_once(&image, frame_height, (width, height)) {
+        Some(most) => (0..frames)
+            .step_by(most as usize)
+            .map(|first| {
+                let several = most.min(frames - first);
+                let part = image.window(0, first * frame_height, image.width(), several * frame_height)?;
+                apart::scaled(part, several, (width, height), clear_is_black)
+            })
+            .collect(),
+        None => animation::windows(&image, frame_height, (0, 0), (image.width(), frame_height))
             .map(|frame| brought_to(frame?, width, height, clear_is_black)?.in_memory())
-            .collect();
-    Image::animation(&frames?)
+            .collect(),
+    };
+    let parts = parts?;
+    match &parts[..] {
+        [all] => all.with_frame_height(height),
+        // The last part may have fewer frames, and is filled up with black.
+        _ => Image::animation(&parts)?
+            .window(0, 0, width, frames.saturating_mul(height))?
+            .with_frame_height(height),
+    }
 }
 
 /// Colours count as much as they are opaque, so nothing shows of what nobody sees.
@@ -39,18 +55,26 @@ fn brought_to(image: Image<'_>, width: u32, height: u32, clear_is_black: bool) -
     if (image.width(), image.height()) == (width, height) {
         return Ok(image);
     }
-    if !image.has_transparency() {
-        return scaled(&image, width, height);
+    match (image.has_transparency(), clear_is_black) {
+        (false, _) => scaled(&image, width, height),
+        (true, true) => unweighted(&scaled(&image, width, height)?, &image),
+        (true, false) => unweighted(&scaled(&weighted(&image)?, width, height)?, &image),
     }
-    // What libvips makes of either has fractions, which take four times the memory and time.
-    let weighted = match clear_is_black {
-        true => scaled(&image, width, height)?,
-        false => scaled(&image.made(c"premultiply", &[])?.stored_as(&image)?, width, height)?,
-    };
-    weighted.made(c"unpremultiply", &[])?.stored_as(&image)
 }
 
-fn scaled<'b>(image: &Image<'b>, width: u32, height: u32) -> Result<Image<'b>, Error> {
+/// Colours as much as they are opaque. What libvips makes of it, and of its contrary, has fractions, which take four times
+/// the memory and time.
+pub fn weighted<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
+    image.made(c"premultiply", &[])?.stored_as(image)
+}
+
+/// The contrary, stored as this picture.
+pub fn unweighted<'b>(image: &Image<'b>, stored_as: &Image<'b>) -> Result<Image<'b>, Error> {
+    image.made(c"unpremultiply", &[])?.stored_as(stored_as)
+}
+
+/// The picture at this size, whatever its colours are worth.
+pub fn scaled<'b>(image: &Image<'b>, width: u32, height: u32) -> Result<Image<'b>, Error> {
     let scale = |to: u32, from: u32| Value::Double(f64::from(to) / f64::from(from.max(1)));
     let arguments = [(c"scale", scale(width, image.width())), (c"vscale", scale(height, image.height()))];
     image.made(c"resize", &arguments)

@@ -235,21 +235,67 @@ impl<'b> Image<'b> {
         Ok(copy)
     }
 
-    /// The samples of all pixels, one after the other; each has eight bits.
-    pub fn samples(&self) -> Result<Vec<u8>, Error> {
-        let whole = self.made(c"cast", &[(c"format", Value::Int(ffi::VipsBandFormat_VIPS_FORMAT_UCHAR))])?;
-        let mut length = 0;
-        // SAFETY: `raw` is live, the out parameter is valid to write to. On success libvips hands over a buffer of this
-        // length, which is ours to free.
+    /// The samples of all pixels of a picture in memory, one after the other; each has eight bits.
+    pub fn samples(&self) -> Result<&[u8], Error> {
+        // SAFETY: as in `width`.
+        if unsafe { ffi::vips_image_get_format(self.raw()) } != ffi::VipsBandFormat_VIPS_FORMAT_UCHAR {
+            return Err(Error("the samples have more than eight bits".into()));
+        }
+        let _computing = Computing::of(self);
+        let length = u64::from(self.width()) * u64::from(self.height()) * u64::from(self.bands());
+        let length = usize::try_from(length).map_err(|error| Error(error.to_string()))?;
+        // SAFETY: `raw` is live. What is not in memory yet is brought there once, and lies there as long as the image,
+        // which nobody writes to; a pixel takes one byte for each band, and there is nothing between lines.
         unsafe {
-            let buffer = ffi::vips_image_write_to_memory(whole.raw(), &mut length);
-            if buffer.is_null() {
+            let data = ffi::vips_image_get_data(self.raw());
+            if data.is_null() {
                 return Err(take_error());
             }
-            let samples = std::slice::from_raw_parts(buffer.cast::<u8>(), length as usize).to_vec();
-            ffi::g_free(buffer);
-            Ok(samples)
+            Ok(std::slice::from_raw_parts(data.cast::<u8>(), length))
         }
+    }
+
+    /// A picture in memory of this kind and with what is said of this one, but with these samples and of this width. Each
+    /// has eight bits.
+    pub fn with_samples(&self, width: u32, samples: &[u8]) -> Result<Image<'b>, Error> {
+        let line = u64::from(width) * u64::from(self.bands());
+        let lines = samples.len() as u64 / line.max(1);
+        if line == 0 || lines == 0 || lines * line != samples.len() as u64 {
+            return Err(Error("the samples are not whole lines".into()));
+        }
+        let (Ok(width), Ok(height)) = (c_int::try_from(width), c_int::try_from(lines)) else {
+            return Err(Error("too many samples".into()));
+        };
+        // SAFETY: no arguments; the result is a new reference or null.
+        let made = Image::owned(unsafe { ffi::vips_image_new_memory() })?;
+        let mut like = [self.raw(), ptr::null_mut()];
+        let any = ffi::VipsDemandStyle_VIPS_DEMAND_STYLE_ANY;
+        // SAFETY: both images are live, the list ends with null; nobody else holds the new image, which has no pixels yet.
+        unsafe {
+            if ffi::vips_image_pipeline_array(made.raw(), any, like.as_mut_ptr()) != 0 {
+                return Err(take_error());
+            }
+            ffi::vips_image_init_fields(
+                made.raw(),
+                width,
+                height,
+                ffi::vips_image_get_bands(self.raw()),
+                ffi::VipsBandFormat_VIPS_FORMAT_UCHAR,
+                ffi::VipsCoding_VIPS_CODING_NONE,
+                ffi::vips_image_get_interpretation(self.raw()),
+                1.0,
+                1.0,
+            );
+        }
+        for (y, line) in (0..height).zip(samples.chunks_exact(line as usize)) {
+            // SAFETY: the lines come in their order, and each is as long as the new image's: width times bands bytes. It
+            // is only read.
+            let status = unsafe { ffi::vips_image_write_line(made.raw(), y, line.as_ptr().cast_mut()) };
+            if status != 0 {
+                return Err(take_error());
+            }
+        }
+        Ok(made)
     }
 
     /// The same pixels, with the colours that a GIF of them is to have, if its encoder is told to reuse them.

@@ -232,6 +232,23 @@ mod tests {
     }
 
     #[test]
+    fn samples_go_out_and_come_back_as_whole_lines() {
+        let image = gif().in_memory().unwrap();
+        let samples = image.samples().unwrap();
+        assert_eq!(samples.len(), 2 * image.bands() as usize);
+        let upright = image.with_samples(1, samples).unwrap();
+        assert_eq!((upright.width(), upright.height(), upright.bands()), (1, 2, image.bands()));
+        assert_eq!(upright.samples().unwrap(), samples);
+        for (width, samples) in
+            [(3, samples), (2, &samples[1..]), (0, samples), (u32::MAX, samples), (1, &[])]
+        {
+            assert!(image.with_samples(width, samples).is_err(), "{width}");
+        }
+        let wide = image.made(c"premultiply", &[]).unwrap();
+        assert!(wide.samples().is_err(), "it has fractions");
+    }
+
+    #[test]
     fn windows_and_frames_work_on_pixels() {
         let image = gif().in_memory().unwrap();
         let left = image.window(0, 0, 1, 1).unwrap();
