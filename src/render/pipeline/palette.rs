@@ -17,6 +17,11 @@ const MOST_COLOURS: i32 = 254;
 /// The mean squared distance to the nearest colour, over the four samples of a pixel, up to which nobody sees that
 /// colours are missing (38 dB). Dithering is not needed either, and would flicker.
 const LARGEST_ERROR: f32 = 32.0;
+/// A pixel that is this far from its nearest colour, squared, is seen to have another. A thin line of a colour of its own
+/// is small in the mean, and may not be looked at at all.
+const FAR: u32 = 40 * 40;
+/// One pixel of so many may be that far.
+const FAR_OF: usize = 5000;
 
 /// The frames in memory with a palette that is good for all of them; `None` where there is none.
 pub fn shared<'b>(image: &Image<'b>) -> Result<Option<Image<'b>>, Error> {
@@ -28,7 +33,10 @@ pub fn shared<'b>(image: &Image<'b>) -> Result<Option<Image<'b>>, Error> {
     Ok(match colours(&image)? {
         Some(colours) => {
             let samples = only(&colours, image.samples()?, image.bands());
-            Some(image.with_samples(image.width(), &samples)?.with_palette(&colours)?)
+            match samples {
+                Some(samples) => Some(image.with_samples(image.width(), &samples)?.with_palette(&colours)?),
+                None => None,
+            }
         }
         None => None,
     })
@@ -36,17 +44,25 @@ pub fn shared<'b>(image: &Image<'b>) -> Result<Option<Image<'b>>, Error> {
 
 /// The samples with no colours but these, and with those that are clear as the encoder wants them. It searches for each
 /// pixel's colour, and is quick where it finds the very same. What changes too little for another colour has not changed
-/// then, and takes no bytes.
-fn only(colours: &[[u8; 4]], samples: &[u8], bands: u32) -> Vec<u8> {
+/// then, and takes no bytes. `None` where they are not good enough for all pixels.
+fn only(colours: &[[u8; 4]], samples: &[u8], bands: u32) -> Option<Vec<u8>> {
     let palette: Vec<[u8; 3]> = colours.iter().map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
     let mut nearest = Nearest::new(&palette);
     let mut only = Vec::with_capacity(samples.len());
-    let mut last = ([0; 3], nearest.of([0; 3]));
-    let mut found = |colour| {
-        if last.0 != colour {
-            last = (colour, nearest.of(colour));
-        }
-        last.1
+    let mut last: Option<([u8; 3], [u8; 3], bool)> = None;
+    let mut far = 0_usize;
+    let mut found = |colour: [u8; 3]| {
+        let (_, found, is_far) = match last {
+            Some(known) if known.0 == colour => known,
+            _ => {
+                let found = nearest.of(colour);
+                let known = (colour, found, distance(colour, found) > FAR);
+                last = Some(known);
+                known
+            }
+        };
+        far += usize::from(is_far);
+        found
     };
     for pixel in samples.chunks_exact(bands as usize) {
         match *pixel {
@@ -58,7 +74,11 @@ fn only(colours: &[[u8; 4]], samples: &[u8], bands: u32) -> Vec<u8> {
             _ => only.extend_from_slice(&[0; 4]),
         }
     }
-    only
+    (far <= samples.len() / bands as usize / FAR_OF).then_some(only)
+}
+
+fn distance(one: [u8; 3], other: [u8; 3]) -> u32 {
+    one.into_iter().zip(other).map(|(one, other)| u32::from(one.abs_diff(other)).pow(2)).sum()
 }
 
 fn colours(image: &Image) -> Result<Option<Vec<[u8; 4]>>, Error> {
@@ -132,6 +152,24 @@ mod tests {
         cube.write_to(&mut png, image::ImageFormat::Png).unwrap();
         let image = Vips::start().unwrap().loaded(png.get_ref(), c"pngload_buffer", &[]).unwrap();
         assert!(shared(&image).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_thin_line_of_its_own_colour_is_not_lost() {
+        // Every seventh column is looked at, and the line stands between two of them.
+        let with_line = |line: std::ops::Range<u32>| {
+            let picture = image::RgbImage::from_fn(400, 2400, |x, y| {
+                let shade = (x / 8 + y % 100) as u8;
+                if line.contains(&x) { image::Rgb([255, 0, 0]) } else { image::Rgb([shade, shade, 90]) }
+            });
+            let mut png = std::io::Cursor::new(Vec::new());
+            picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+            let png = png.into_inner();
+            let image = Vips::start().unwrap().loaded(&png, c"pngload_buffer", &[]).unwrap();
+            shared(&image).unwrap().is_some()
+        };
+        assert!(with_line(0..0));
+        assert!(!with_line(1..5));
     }
 
     #[test]
