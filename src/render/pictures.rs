@@ -141,7 +141,7 @@ impl Pictures {
         // What is refused by its header waits for nobody.
         let bytes = {
             let _decoding = Decoding::of(ticket);
-            pipeline::examine(original, options, &self.bounds)?
+            pipeline::examine(original, options, fail_on, &self.bounds)?
         };
         // The edge has waited no shorter than that.
         let Some(_turn) = self.admission.enter(bytes, self.render_timeout) else {

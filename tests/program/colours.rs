@@ -171,6 +171,35 @@ fn a_png_that_says_its_colours_in_chunks_is_believed() {
 }
 
 #[test]
+fn an_avif_that_names_its_primaries_is_believed() {
+    let stored = [[180, 120, 90], [110, 150, 120], [90, 100, 160]];
+    let avif = data("patches-nclx.avif");
+    let at = avif.windows(4).position(|bytes| bytes == b"nclx").expect("its primaries") + 5;
+    let folder = Folder::new();
+    for primaries in [1, 12, 99] {
+        let mut avif = avif.clone();
+        assert_eq!(std::mem::replace(&mut avif[at], primaries), 1);
+        folder.put(&format!("{primaries}.avif"), &avif);
+    }
+    let server = Server::with_handler(folder.handler());
+    for query in ["f=png", "f=png&w=48"] {
+        for primaries in [1, 12, 99] {
+            let target = format!("/h/{primaries}.avif?{query}");
+            let picture = Picture::decode(&server.get(&target).ok().body);
+            for (x, patch) in [17, 50, 83].into_iter().zip(stored) {
+                let shown = if primaries == 12 { in_srgb(&DISPLAY_P3)(patch) } else { unchanged(patch) };
+                let shown = shown.expect("no colour at the edge").map(|value| value.round() as u8);
+                assert!(
+                    within(picture.at(x, 50), shown, 4),
+                    "{target}: {:?}, not {shown:?}",
+                    picture.at(x, 50)
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_profile_that_can_not_be_used_is_as_good_as_none() {
     let patches = patches();
     let source = in_a_row(&patches);

@@ -15,7 +15,7 @@ use crate::support::server::Server;
 use crate::support::{eventually, merged};
 
 /// As AVIF this takes so long that there is time to kill who makes it.
-const SLOW: &str = "f=avif&q=90";
+const SLOW: &str = "f=avif&lossless=true";
 
 /// Large pictures for `slow*`, small ones for others, `held*` not before the gate opens.
 fn origin(gate: &Gate) -> RawOrigin {

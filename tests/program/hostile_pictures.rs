@@ -349,3 +349,26 @@ fn no_part_of_a_picture_is_taken_for_all_of_it() {
     }
     assert_eq!(server.renderer(), renderer);
 }
+
+#[test]
+fn an_animation_that_is_cut_off_is_not_shown_as_a_shorter_one() {
+    let whole = data("anim.gif");
+    let folder = Folder::new();
+    for percent in [30, 50, 90] {
+        folder.put(&format!("{percent}.gif"), &whole[..whole.len() * percent / 100]);
+    }
+    let server = Server::start(json!({"handlers": [
+        folder.handler(),
+        merged(folder.handler(), json!({"name": "lenient", "fail_on": "none"})),
+    ]}));
+    for percent in [30, 50, 90] {
+        for query in ["w=20", "w=20&f=webp", "f=gif"] {
+            server.get(&format!("/h/{percent}.gif?{query}")).failed("corrupt_image");
+        }
+        // All that is asked for is there.
+        server.get(&format!("/h/{percent}.gif?w=20&frames=3")).ok();
+        server.get(&format!("/h/{percent}.gif?w=20&f=png")).ok();
+        let shown = Picture::decode(&server.get(&format!("/lenient/{percent}.gif?w=20")).ok().body);
+        assert!((3..42).contains(&shown.frames.len()), "{}", shown.frames.len());
+    }
+}

@@ -12,6 +12,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     cursor.skip(2);
     cursor.skip(table_length(flags));
     let (mut frames, mut largest, mut coded, mut metadata) = (0_u32, 0_u64, 0_u64, 0_u64);
+    let mut breaks_off = None;
     while let Some(block) = cursor.u8() {
         match block {
             EXTENSION => {
@@ -22,7 +23,10 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
                 }
             }
             IMAGE => {
-                let Some(rectangle) = cursor.take(8) else { break };
+                let Some(rectangle) = cursor.take(8) else {
+                    breaks_off = Some(frames);
+                    break;
+                };
                 let mut rectangle = Cursor::new(rectangle);
                 let mut number = || rectangle.u16_le().map(u32::from);
                 let (left, top, wide, high) = (number()?, number()?, number()?, number()?);
@@ -37,7 +41,10 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
                 cursor.skip(table_length(flags));
                 // The size of the first code.
                 cursor.skip(1);
-                skip_blocks(&mut cursor);
+                let (_, has_end) = skip_blocks(&mut cursor);
+                if !has_end {
+                    breaks_off = Some(frames.saturating_sub(1));
+                }
             }
             // The trailer, or something that no decoder goes on after.
             _ => break,
@@ -55,6 +62,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
         total_pixels,
         held,
         metadata_bytes: metadata,
+        breaks_off,
         ..facts
     })
 }
@@ -98,6 +106,19 @@ pub(super) mod tests {
         assert_eq!((facts.width, facts.height, facts.frames), (20, 10, 3));
         assert_eq!((facts.frame_pixels, facts.total_pixels), (200, 600));
         assert_eq!(facts.metadata_bytes, 11 + 3 + 5);
+    }
+
+    #[test]
+    fn the_frame_in_which_a_file_ends_is_named() {
+        let whole = three_frames();
+        assert_eq!(inspect(&whole).unwrap().breaks_off, None);
+        // Many files lack the trailer, and nothing of the picture with it.
+        assert_eq!(inspect(&whole[..whole.len() - 1]).unwrap().breaks_off, None);
+        let frame = frame([0; 4]).len();
+        for (missing, number) in [(2, 2), (5, 2), (frame - 8, 2), (frame + 3, 1), (2 * frame + 3, 0)] {
+            let facts = inspect(&whole[..whole.len() - missing]).unwrap();
+            assert_eq!(facts.breaks_off, Some(number), "without the last {missing} bytes");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! which a limit or the memory budget may forbid; a number that two places of a file give differently counts as the
 //! larger. What a picture's upright size is, and whether it is whole, libvips says later.
 
-mod avif;
+pub mod avif;
 mod gif;
 mod jpeg;
 mod png;
@@ -38,6 +38,9 @@ pub struct Facts {
     pub profile_bytes: u64,
     /// The most bytes that metadata may unpack to.
     pub inflated_bytes: u64,
+    /// The number of the frame, from 0, in which the file ends too early, where only the container says so: libnsgif
+    /// shows what there is.
+    pub breaks_off: Option<u32>,
 }
 
 impl Facts {
@@ -56,6 +59,7 @@ impl Facts {
             metadata_bytes: 0,
             profile_bytes: 0,
             inflated_bytes: 0,
+            breaks_off: None,
         }
     }
 }

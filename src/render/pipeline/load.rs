@@ -84,7 +84,12 @@ fn opened<'b>(
         // The loaders tell the times of all frames of the file, and savers take them from the first one on.
         image = image.without_delays(wanted.first)?;
     }
-    match profile::of_png(bytes).filter(|_| wanted.source == Format::Png) {
+    let profile = match wanted.source {
+        Format::Png => profile::of_png(bytes),
+        Format::Avif if !image.has_profile() => profile::of_avif(bytes),
+        _ => None,
+    };
+    match profile {
         Some(profile) => image.with_profile(&profile),
         None => Ok(image),
     }

@@ -43,12 +43,16 @@ use trim::Trimmed;
 
 /// Looks at an original before anything of it is decoded: refuses what is not allowed, and says how many bytes of
 /// memory the work on it may take.
-pub fn examine(original: &[u8], options: &Options, bounds: &Bounds) -> Result<u64, Failure> {
+pub fn examine(original: &[u8], options: &Options, fail_on: FailOn, bounds: &Bounds) -> Result<u64, Failure> {
     let source = format_of(original)?;
     let format = options.format_of(source);
     let facts = inspect(original, source)?;
     let frames = Frames::wanted(facts.frames, options, format)?;
     bounds.check_source(&facts, frames.decoded())?;
+    if facts.breaks_off.is_some_and(|number| number < frames.decoded()) && fail_on != FailOn::None {
+        let sentence = "the original can't be decoded whole: its file ends within a frame";
+        return Err(Failure::new(Code::CorruptImage, sentence));
+    }
     let bytes = estimate::bytes(&facts, source, frames.count, options, format);
     Ok(bytes.saturating_add(original.len() as u64))
 }

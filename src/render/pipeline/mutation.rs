@@ -97,7 +97,7 @@ fn rendered(original: &[u8], query: &str, fail_on: FailOn, config: &Config) -> R
     let vips = Vips::start().unwrap();
     let options = Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
     let bounds = Bounds::of(&config.limits);
-    let made = examine(original, &options, &bounds)
+    let made = examine(original, &options, fail_on, &bounds)
         .and_then(|_| render(vips, original, &options, fail_on, bounds).map(|(bytes, _)| bytes));
     made.map_err(|failure| failure.code)
 }

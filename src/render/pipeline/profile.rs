@@ -1,7 +1,8 @@
-//! The colours of a PNG that says them in words of its own (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`) and not with an ICC
-//! profile: libvips reads profiles alone, so the chunks are made into one.
+//! The colours of a picture that says them in words of its own (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx` in an AVIF)
+//! and not with an ICC profile: libvips reads profiles alone, so the words are made into one.
 
 use crate::render::container::png;
+use crate::render::inspect::avif;
 
 /// The points of red, green, blue and white in the plane of CIE 1931.
 type Chromaticities = [(f64, f64); 4];
@@ -43,6 +44,15 @@ pub fn of_png(bytes: &[u8]) -> Option<Vec<u8>> {
     // A curve in words can be as steep as one likes; ICC's numbers end at 32768, and no display's is above 4.
     let curve = gamma.map_or(SRGB, |gamma| Curve::Power((100_000.0 / f64::from(gamma)).clamp(0.1, 10.0)));
     Some(written(points.unwrap_or(BT709), curve, chunks.is_gray))
+}
+
+/// The profile of an AVIF that has none and names another space than sRGB. What only says that it was coded like video
+/// has sRGB's curve to everybody who shows it.
+pub fn of_avif(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (primaries, transfer) = avif::code_points(bytes)?;
+    let transfer = if matches!(transfer, 1 | 2 | 6 | 14 | 15) { 13 } else { transfer };
+    let (points, curve) = code_points([primaries, transfer, 0, 1])?;
+    (points != BT709 || curve != SRGB).then(|| written(points, curve, false))
 }
 
 /// The primaries and the transfer function of code points (ITU-T H.273 tables 2 and 3). High dynamic range is none of them:

@@ -58,6 +58,18 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     })
 }
 
+/// The code points of colours (ITU-T H.273) that the first `colr` box of type `nclx` names (ISO/IEC 14496-12 §12.1.5):
+/// primaries and transfer.
+pub fn code_points(bytes: &[u8]) -> Option<(u8, u8)> {
+    let meta = child(bytes, b"meta")?.get(4..)?;
+    let properties = child(meta, b"iprp").and_then(|properties| child(properties, b"ipco"))?;
+    let mut found = boxes(properties).filter(|(kind, _)| *kind == b"colr").map(|(_, payload)| payload);
+    match found.find_map(|payload| payload.strip_prefix(b"nclx"))? {
+        [_, primaries, _, transfer, ..] => Some((*primaries, *transfer)),
+        _ => None,
+    }
+}
+
 impl Seen {
     fn new() -> Seen {
         Seen {
