@@ -8,18 +8,6 @@ use crate::support::pictures::{
 };
 use crate::support::server::{Server, data};
 
-/// 64×48 with red, green, blue and white quarters.
-fn quarters() -> image::RgbImage {
-    image::RgbImage::from_fn(64, 48, |x, y| {
-        image::Rgb(match (x < 32, y < 24) {
-            (true, true) => RED,
-            (false, true) => GREEN,
-            (true, false) => BLUE,
-            (false, false) => WHITE,
-        })
-    })
-}
-
 /// A picture in the middle of a wide border.
 fn bordered(inner: &RgbaImage, border: Rgba<u8>, [left, top, right, bottom]: [u32; 4]) -> RgbaImage {
     let (width, height) = inner.dimensions();
@@ -72,7 +60,7 @@ const TURNS: [(&str, [[u8; 3]; 4], bool); 14] = [
 fn rot_turns_clockwise_and_flip_follows() {
     let folder = Folder::new().with("a.avif", &data("quarters.avif"));
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif] {
-        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &quarters()));
+        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &pictures::quarters()));
     }
     let server = Server::with_handler(folder.handler());
     for kind in Kind::ALL {
@@ -87,7 +75,7 @@ fn rot_turns_clockwise_and_flip_follows() {
 
 #[test]
 fn sizes_and_gravity_are_those_of_the_turned_picture() {
-    let folder = Folder::new().with("a.png", &pictures::png(quarters()));
+    let folder = Folder::new().with("a.png", &pictures::png(pictures::quarters()));
     for n in [1, 3, 6, 8] {
         folder.put(&format!("{n}.jpg"), &data(&format!("orient-{n}.jpg")));
     }
@@ -221,7 +209,7 @@ fn a_padded_picture_keeps_its_transparency_and_the_box_has_that_of_bg() {
 
 #[test]
 fn trim_cuts_a_border_off_before_anything_is_measured() {
-    let inner = opaque(quarters());
+    let inner = opaque(pictures::quarters());
     let sides = [30, 10, 6, 22];
     let clear = Rgba([9, 99, 199, 0]);
     let mut noisy = bordered(&inner, Rgba([128, 128, 128, 255]), sides);
@@ -426,8 +414,8 @@ fn page_and_frames_choose_what_is_shown_of_an_animation() {
     let folder = Folder::new().with("a.gif", &pictures::animated_gif(&animation()));
     let server = Server::with_handler(folder.handler());
     folder.put("a.webp", &server.get("/h/a.gif?f=webp&lossless=true").ok().body);
-    folder.put("still.png", &pictures::png(quarters()));
-    folder.put("still.jpg", &pictures::jpeg(quarters()));
+    folder.put("still.png", &pictures::png(pictures::quarters()));
+    folder.put("still.jpg", &pictures::jpeg(pictures::quarters()));
     folder.put("still.avif", &data("quarters.avif"));
     for source in ["a.gif", "a.webp"] {
         for format in ["gif", "webp&q=95"] {
@@ -565,7 +553,7 @@ fn the_limits_hold_for_what_is_padded_too() {
 
 #[test]
 fn a_failure_shows_the_error_image_as_it_is() {
-    let folder = Folder::new().with("a.png", &pictures::png(quarters()));
+    let folder = Folder::new().with("a.png", &pictures::png(pictures::quarters()));
     let server = Server::with_handler(folder.handler());
     let plain = server.get("/h/missing.png?w=120&h=90&f=png");
     let all = server.get(

@@ -15,18 +15,6 @@ use crate::support::server::{Server, data};
 /// The formats whose answers can be decoded here.
 const DECODABLE: [Kind; 4] = [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif];
 
-/// `quarters.avif` of tests/data and its like: 64×48 with red, green, blue and white quarters.
-fn quarters() -> image::RgbImage {
-    image::RgbImage::from_fn(64, 48, |x, y| {
-        image::Rgb(match (x < 32, y < 24) {
-            (true, true) => RED,
-            (false, true) => GREEN,
-            (true, false) => BLUE,
-            (false, false) => WHITE,
-        })
-    })
-}
-
 #[track_caller]
 fn expect_quarters(picture: &Picture, what: &str) {
     for (x, y, colour) in [(20, 20, RED), (80, 20, GREEN), (20, 80, BLUE), (80, 80, WHITE)] {
@@ -38,7 +26,7 @@ fn expect_quarters(picture: &Picture, what: &str) {
 fn every_format_is_read_and_every_format_is_written() {
     let folder = Folder::new().with("a.avif", &data("quarters.avif"));
     for kind in DECODABLE {
-        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &quarters()));
+        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &pictures::quarters()));
     }
     let server = Server::with_handler(folder.handler());
     for from in Kind::ALL {
@@ -75,9 +63,9 @@ fn every_format_is_read_and_every_format_is_written() {
 #[test]
 fn the_format_is_told_by_the_bytes_and_not_by_the_name() {
     let folder = Folder::new()
-        .with("really-png.jpg", &pictures::png(quarters()))
-        .with("really-jpeg.gif", &pictures::jpeg(quarters()))
-        .with("without-extension", &pictures::webp(quarters()));
+        .with("really-png.jpg", &pictures::png(pictures::quarters()))
+        .with("really-jpeg.gif", &pictures::jpeg(pictures::quarters()))
+        .with("without-extension", &pictures::webp(pictures::quarters()));
     let server = Server::with_handler(folder.handler());
     for (target, kind) in [
         ("/h/really-png.jpg", Kind::Png),
@@ -325,7 +313,7 @@ fn all_eight_orientations_are_applied_in_jpeg_png_and_webp() {
     let kinds = [Kind::Jpeg, Kind::Png, Kind::Webp];
     for kind in kinds {
         for n in 1..=8 {
-            let stored = stored_for(&quarters(), n);
+            let stored = stored_for(&pictures::quarters(), n);
             let bytes = pictures::with_metadata(kind, &stored, Some(pictures::exif(n)), None);
             folder.put(&format!("{n}.{}", kind.name()), &bytes);
         }
@@ -347,7 +335,7 @@ fn all_eight_orientations_are_applied_in_jpeg_png_and_webp() {
 
 #[test]
 fn a_turned_avif_is_shown_upright() {
-    // Both say in `irot` and `imir` how quarters() comes out of what they store.
+    // Both say in `irot` and `imir` how pictures::quarters() comes out of what they store.
     for name in ["turned-irot.avif", "turned-imir.avif"] {
         let folder = Folder::new().with(name, &data(name));
         let server = Server::with_handler(folder.handler());
@@ -367,7 +355,7 @@ fn metadata_does_not_survive_not_even_when_nothing_else_is_asked_for() {
     let exif = pictures::exif(1);
     let folder = Folder::new().with("gps.jpg", &data("gps.jpg"));
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp] {
-        let bytes = pictures::with_metadata(kind, &quarters(), Some(exif.clone()), None);
+        let bytes = pictures::with_metadata(kind, &pictures::quarters(), Some(exif.clone()), None);
         folder.put(&format!("a.{}", kind.name()), &bytes);
     }
     let server = Server::with_handler(folder.handler());
@@ -475,7 +463,7 @@ fn transparency_is_kept_where_the_format_can() {
             assert!(close(left, RED) && left[3] == 255 && right[3] == 0, "{target}: {left:?} {right:?}");
         }
     }
-    let opaque = Folder::new().with("a.png", &pictures::png(quarters()));
+    let opaque = Folder::new().with("a.png", &pictures::png(pictures::quarters()));
     let server = Server::with_handler(opaque.handler());
     assert!(!avif_has_alpha(&server.get("/h/a.png?f=avif").ok().body), "there is nothing to keep");
 }

@@ -80,6 +80,18 @@ pub fn rows(width: u32, height: u32, colours: &[[u8; 3]]) -> RgbImage {
     RgbImage::from_fn(width, height, |_, y| Rgb(colours[(y * colours.len() as u32 / height) as usize]))
 }
 
+/// 64 × 48 with red, green, blue and white quarters, as `quarters.avif` of tests/data.
+pub fn quarters() -> RgbImage {
+    RgbImage::from_fn(64, 48, |x, y| {
+        Rgb(match (x < 32, y < 24) {
+            (true, true) => RED,
+            (false, true) => GREEN,
+            (true, false) => BLUE,
+            (false, false) => WHITE,
+        })
+    })
+}
+
 /// A smooth picture without two equal neighbours, so that no encoder has it too easy.
 pub fn gradient(width: u32, height: u32) -> RgbImage {
     let part = |value: u32, whole: u32| (value * 255 / whole.max(1)) as u8;
