@@ -585,6 +585,7 @@ fn no_step_keeps_for_each_frame_what_it_computes_with() {
     {
         let peak = peak_of(query);
         let more = format!("{query}: {} KiB more than {}", peak.saturating_sub(plain) >> 10, plain >> 10);
-        assert!(peak < plain + ALL * 3 / 2, "{more}");
+        // Before and after the step, and what their pages leave over. A pipeline a frame takes ten times that.
+        assert!(peak < plain + ALL * 4, "{more}");
     }
 }
