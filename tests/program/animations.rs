@@ -3,7 +3,7 @@
 use image::{Rgba, RgbaImage};
 
 use crate::support::folder::Folder;
-use crate::support::pictures::{self, MAGENTA, Picture, RED, WHITE, close, within};
+use crate::support::pictures::{self, MAGENTA, Picture, RED, WHITE, close, colour_at, within};
 use crate::support::server::{Server, data};
 
 /// A frame of a GIF (89a): where it stands, its one colour (0 is clear, 1 to 3 are red, green and blue), what becomes of it
@@ -228,4 +228,23 @@ fn the_first_frame_alone_is_decoded_when_that_is_all_that_is_asked() {
     let server = Server::with_handler(folder.handler());
     let first = Picture::decode(&server.get("/h/a.gif?f=png&w=100").ok().body);
     assert_eq!(first.size(), (100, 100));
+}
+
+#[test]
+fn black_is_not_taken_for_nothing() {
+    let frame = |is_there: bool| {
+        let colour = move |x, y| match is_there && x < 20 && y < 20 {
+            true => Rgba([0, 0, 0, 255]),
+            false => Rgba([0; 4]),
+        };
+        (RgbaImage::from_fn(40, 40, colour), 100)
+    };
+    let folder = Folder::new().with("a.gif", &pictures::animated_gif(&[false, true, false, true].map(frame)));
+    let server = Server::with_handler(folder.handler());
+    for query in ["f=gif&w=39", "f=gif&w=20"] {
+        let shown = Picture::decode(&server.get(&format!("/h/a.gif?{query}")).ok().body);
+        let opaque: Vec<bool> =
+            shown.frames.iter().map(|(frame, _)| colour_at(frame, 20, 20)[3] > 127).collect();
+        assert_eq!(opaque, [false, true, false, true], "{query}");
+    }
 }

@@ -7,6 +7,8 @@ use crate::render::inspect::Facts;
 
 /// WebP's largest side (RFC 9649 §2.7).
 const WEBP_LARGEST_SIDE: u32 = 16_383;
+/// libvips gives libheif no longer ones.
+const AVIF_LARGEST_SIDE: u32 = 16_384;
 /// libheif refuses more with libaom 3.6.0, which has a bug there.
 const AVIF_MOST_PIXELS: u64 = 1 << 25;
 /// The largest side of the other formats that is sure to be written: JPEG's limit.
@@ -130,7 +132,11 @@ fn refuse(is_too_much: bool, code: Code, sentence: impl FnOnce() -> String) -> R
 }
 
 fn check_side(format: Format, side: u32) -> Result<(), Failure> {
-    let most = if format == Format::Webp { WEBP_LARGEST_SIDE } else { LARGEST_SIDE };
+    let most = match format {
+        Format::Webp => WEBP_LARGEST_SIDE,
+        Format::Avif => AVIF_LARGEST_SIDE,
+        Format::Jpeg | Format::Png | Format::Gif => LARGEST_SIDE,
+    };
     refuse(side > most, Code::ResultTooLarge, || {
         format!("the result would be {side} pixels long; {} ends at {most}", format.name())
     })

@@ -31,7 +31,12 @@ pub fn shared<'b>(image: &Image<'b>) -> Result<Option<Image<'b>>, Error> {
     }
     let image = image.in_memory()?;
     Ok(match colours(&image)? {
-        Some(colours) => {
+        Some(mut colours) => {
+            let has_clear =
+                image.bands() == 4 && image.samples()?.chunks_exact(4).any(|pixel| pixel[3] < 128);
+            if has_clear {
+                apart_from_clear(&mut colours);
+            }
             let samples = only(&colours, image.samples()?, image.bands());
             match samples {
                 Some(samples) => Some(image.with_samples(image.width(), &samples)?.with_palette(&colours)?),
@@ -40,6 +45,14 @@ pub fn shared<'b>(image: &Image<'b>) -> Result<Option<Image<'b>>, Error> {
         }
         None => None,
     })
+}
+
+/// The clear entry of a palette that is reused is black, and libvips takes a pixel for unchanged that was clear and is
+/// black now.
+fn apart_from_clear(colours: &mut [[u8; 4]]) {
+    for colour in colours.iter_mut().filter(|colour| **colour == [0, 0, 0, 255]) {
+        *colour = [1, 1, 1, 255];
+    }
 }
 
 /// The samples with no colours but these, and with those that are clear as the encoder wants them. It searches for each
