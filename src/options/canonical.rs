@@ -66,14 +66,7 @@ impl Written {
     }
 
     fn size(&mut self, size: Size) {
-        let (width, height) = match size {
-            Size::Original => (None, None),
-            Size::Width(width) => (Some(width), None),
-            Size::Height(height) => (None, Some(height)),
-            Size::Fit(width, height) | Size::Pad(width, height, _) | Size::Fill(width, height, _) => {
-                (Some(width), Some(height))
-            }
-        };
+        let (width, height) = size.sides();
         for (name, side) in [("w", width), ("h", height)] {
             if let Some(pixels) = side {
                 self.put(name, format_args!("{pixels}"));

@@ -66,6 +66,20 @@ pub enum Size {
     Fill(u32, u32, Gravity),
 }
 
+impl Size {
+    /// Width and height, as far as they are asked for.
+    pub const fn sides(self) -> (Option<u32>, Option<u32>) {
+        match self {
+            Size::Original => (None, None),
+            Size::Width(width) => (Some(width), None),
+            Size::Height(height) => (None, Some(height)),
+            Size::Fit(width, height) | Size::Pad(width, height, _) | Size::Fill(width, height, _) => {
+                (Some(width), Some(height))
+            }
+        }
+    }
+}
+
 impl Options {
     /// The format to write for an original in this one. Where its own can't be what is asked for, it is PNG.
     pub fn format_of(&self, original: Format) -> Format {

@@ -24,14 +24,7 @@ impl Bounds {
     /// Whether a picture that is brought into this size is surely within the bounds. A side that is not asked for is as
     /// long as the original makes it.
     pub fn allow(self, size: Size) -> bool {
-        let (width, height) = match size {
-            Size::Original => (None, None),
-            Size::Width(width) => (Some(width), None),
-            Size::Height(height) => (None, Some(height)),
-            Size::Fit(width, height) | Size::Pad(width, height, _) | Size::Fill(width, height, _) => {
-                (Some(width), Some(height))
-            }
-        };
+        let (width, height) = size.sides();
         let is_within = |most: Option<u32>, side: Option<u32>| match most {
             None => true,
             Some(most) => side.is_some_and(|side| side <= most),
