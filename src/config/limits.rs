@@ -71,7 +71,7 @@ pub struct Limits {
     /// `renders_at_once`: pictures decoded and encoded at the same moment.
     pub renders_at_once: usize,
     /// `memory_budget`: bytes that all pictures in work may take by what their headers say; one that takes more is
-    /// worked on alone.
+    /// worked on while no other large one is.
     pub memory_budget: u64,
     /// `decode_timeout`: how long the work on one picture may take; waiting for others does not count.
     pub decode_timeout: Duration,

@@ -230,7 +230,7 @@ fn large_pictures_wait_for_memory_and_are_all_answered() {
 }
 
 #[test]
-fn a_picture_larger_than_the_budget_is_worked_on_alone() {
+fn a_picture_larger_than_the_budget_is_worked_on_all_the_same() {
     let folder = Folder::new().with("a.jpg", &data("hostile/progressive-16mpx.jpg"));
     let server = Server::with_limits(folder.handler(), json!({"memory_budget": 1 << 20}));
     let mut clients: Vec<Client> = (0..3)

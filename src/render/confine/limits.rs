@@ -24,7 +24,7 @@ fn memory(limits: &Limits) -> u64 {
     const BYTES_PER_PIXEL: u64 = 16;
     let originals =
         limits.origin_max_bytes.saturating_add(STACKS).saturating_mul(limits.fetches_at_once as u64);
-    // One picture may take more than the budget, alone; and address space is taken before it is used.
+    // One picture at a time may take more than the budget; and address space is taken before it is used.
     let pixels = limits.source_max_pixels.max(limits.source_max_total_pixels).max(limits.result_max_pixels);
     let largest = pixels.saturating_mul(BYTES_PER_PIXEL);
     BASE.saturating_add(originals).saturating_add(limits.memory_budget).saturating_add(largest)

@@ -1,7 +1,7 @@
 //! How much memory the work on a picture takes, by what its container says.
 //!
 //! Measured with the decoders and encoders that `native/` builds, and rounded up. It decides who may work beside
-//! whom and not what is allowed: what takes more than the whole budget works alone.
+//! whom and not what is allowed: what takes more than the whole budget works beside small ones only.
 
 use super::geometry::plan;
 use super::{apart, load, palette};
