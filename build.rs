@@ -1,12 +1,12 @@
-//! Links the static C libraries that `native/build.sh` (`make native`) has built.
+//! Links the static C libraries that `native/build.sh` (`make native`) builds.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::{env, fs};
 
 /// In link order: each stands before those it needs.
-const LIBRARIES: &str = "vips cgif lcms2 spng heif aom hwy webpmux webpdemux webp sharpyuv jpeg expat \
-                         gio-2.0 gmodule-2.0 gobject-2.0 glib-2.0 pcre2-8 ffi z stdc++";
+const LIBRARIES: &str = "vips cgif lcms2 spng hwy s3av1 dav1d aom webpmux webpdemux webp sharpyuv jpeg expat \
+                         gobject-2.0 glib-2.0 pcre2-8 ffi z stdc++";
 
 fn main() {
     for variable in ["S3IMAGESERVER_NATIVE", "S3IMAGESERVER_NATIVE_ROOT", "XDG_CACHE_HOME", "HOME"] {

@@ -4,7 +4,13 @@
 //! [`parse`] is safe Rust and an allow-list: a file with an item, a reference or an essential property that is not
 //! known here is refused before a decoder sees a byte of it.
 
+mod convert;
+mod decode;
+mod upsample;
+
 use std::borrow::Cow;
+
+pub use decode::{Error, Sample, decode};
 
 /// A still AVIF image as its container describes it.
 #[derive(Debug)]
@@ -109,4 +115,29 @@ pub enum Orient {
     MirrorHorizontally,
     /// Exchanges top and bottom (`imir` axis 0).
     MirrorVertically,
+}
+
+impl Chroma {
+    /// Width and height of a chroma plane beside a luma plane of this size; 0 when there is none.
+    pub fn plane_size(self, width: u32, height: u32) -> (u32, u32) {
+        match self {
+            Chroma::Monochrome => (0, 0),
+            Chroma::Yuv420 => (width.div_ceil(2), height.div_ceil(2)),
+            Chroma::Yuv422 => (width.div_ceil(2), height),
+            Chroma::Yuv444 => (width, height),
+        }
+    }
+}
+
+impl Avif<'_> {
+    /// Samples per pixel of the decoded image: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
+    pub fn bands(&self) -> usize {
+        let color = if self.color.sequence.chroma == Chroma::Monochrome { 1 } else { 3 };
+        color + usize::from(self.alpha.is_some())
+    }
+
+    /// Whether the color samples have more than 8 bits: the image is decoded to `u16` then.
+    pub fn is_deep(&self) -> bool {
+        self.color.sequence.depth > 8
+    }
 }
