@@ -119,14 +119,15 @@ def main():
         profile = Path(directory, "p3.icc")
         profile.write_bytes(icc_of_jpeg((HERE / "p3-primaries.jpg").read_bytes()))
         exif = Path(directory, "exif")
-        # Orientation 6, which a reader ignores: irot and imir count.
+        # avifenc repeats orientation 6 as irot 3, and a reader that obeys both turns the image twice.
         exif.write_bytes(b"MM\0\x2a\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0))
         xmp = Path(directory, "xmp")
         xmp.write_bytes(b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
         add("icc.avif", "64x48x3", plain, ["-y", "444", "--icc", str(profile)], "Display P3 profile of p3-primaries.jpg")
-        add("exif-xmp.avif", "64x48x3", plain, ["--exif", str(exif), "--xmp", str(xmp)], "Exif orientation 6, which does not count; XMP")
-    add("animated.avif", "64x48x3 avis n=3", [quarters(), quarters(colors=(WHITE, RED, GREEN, BLUE)), quarters(colors=(BLUE, WHITE, RED, GREEN))],
-        ["-y", "420"], "the primary item is the first frame")
+        add("exif-xmp.avif", "48x64x3 shown", plain, ["--exif", str(exif), "--xmp", str(xmp)],
+            "Exif orientation 6, which avifenc repeats as irot 3; XMP; stored as quarters; shown: blue, red; white, green")
+    add("animated.avif", "64x48x4 avis n=3", [quarters(), quarters(colors=(WHITE, RED, GREEN, BLUE)), quarters(colors=(BLUE, WHITE, RED, GREEN))],
+        ["-y", "420"], "the primary item is the first frame; opaque alpha")
     overhang = HERE / "grid-overhang.avif"
     overhang.write_bytes(resized_grid((HERE / "grid.avif").read_bytes(), 100, 90))
     rows.append((overhang.name, overhang, "100x90x3 AVIF", "grid.avif with another output size (generate-avif.py)", "the right and bottom tiles overhang"))
