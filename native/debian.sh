@@ -77,7 +77,7 @@ install_packages() {
             "${root[@]}" apt-get -o DPkg::Lock::Timeout=300 update &&
             "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y \
                 --no-install-recommends $(wanted_packages)
-    } >"$ROOT/packages.log" 2>&1 </dev/null; then
+    } >"${ROOT:?}/packages.log" 2>&1 </dev/null; then
         tail -n 30 "$ROOT/packages.log" >&2
         fail "apt could not install the packages; the whole log is $ROOT/packages.log"
     fi

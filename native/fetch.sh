@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2016,SC2034
 # Sourced by build.sh: fetches the archives that places.tsv lists. Nothing of an archive is executed here, and an
 # archive whose SHA-256 differs from the listed one is thrown away.
 
@@ -114,6 +114,15 @@ fetch_source() {
     done < <(places "$name")
     log_end "$name $version could not be fetched from any of its places:$tried
 NATIVE_SOURCES is the other way (native/build.sh --help)"
+}
+
+# Every source into $ROOT/sources; prints where each one is.
+fetch_sources() {
+    local name version
+    while IFS=$'\t' read -r name version _; do
+        fetch_source "$name" "$version"
+        printf '%s %s %s\n' "$name" "$version" "$SOURCE_ARCHIVE"
+    done < <(table sources.tsv)
 }
 
 # An archive of any of the places, from the directory NATIVE_SOURCES.

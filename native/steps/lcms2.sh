@@ -2,6 +2,7 @@
 # Converts colors to sRGB. Compiled by hand, because the crate that carries the source has no build files. The
 # fast-float and threaded plugins are GPL and are not compiled.
 mkdir _build
+# shellcheck disable=SC2016 # the inner shell expands them
 printf '%s\n' src/cms*.c | xargs -P "$JOBS" -I '{}' sh -c \
     '$CC $CFLAGS -fPIC -Iinclude -Isrc -c "$1" -o "_build/$(basename "$1" .c).o"' sh '{}'
 $AR rcsD _build/liblcms2.a _build/*.o
