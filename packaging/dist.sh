@@ -148,9 +148,9 @@ Installed-Size: $size
 Section: web
 Priority: optional
 Description: server of resized images from S3
- s3imageserver answers GET /h/photo.jpg?w=300&h=200&f=webp: it fetches the original
- from an S3 bucket or a directory, resizes it, keeps the result on disk and serves
- it. Images are decoded in a confined process of their own.
+ s3imageserver answers GET /h/photo.jpg?w=300&h=200&f=webp: it fetches the
+ original from an S3 bucket or a directory, resizes it, keeps the result on
+ disk and serves it. Images are decoded in a confined process of their own.
  .
  The program is one static binary; it needs no shared library.
 CONTROL
@@ -252,7 +252,7 @@ ARCH=$(architecture)
 BINARY=${BINARY:-./$NAME}
 OUT=${OUT:-dist}
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)}
-MAINTAINER=${MAINTAINER:-the s3imageserver authors <s3imageserver@localhost>}
+MAINTAINER=${MAINTAINER:-the s3imageserver authors <authors@s3imageserver.invalid>}
 LICENCES=${LICENCES:-$(native/build.sh --where)/licences}
 if [ -z "${SBOM+set}" ] && [ -f "$OUT/$NAME.cdx.json" ]; then SBOM=$OUT/$NAME.cdx.json; fi
 SBOM=${SBOM:-}
