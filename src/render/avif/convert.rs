@@ -176,7 +176,11 @@ fn derived(primaries: u16) -> Option<Weights> {
     };
     let z = |[x, y]: [f64; 2]| 1.0 - x - y;
     let cross = |one: [f64; 2], other: [f64; 2]| {
-        [one[1] * z(other) - other[1] * z(one), other[0] * z(one) - one[0] * z(other), one[0] * other[1] - other[0] * one[1]]
+        [
+            one[1] * z(other) - other[1] * z(one),
+            other[0] * z(one) - one[0] * z(other),
+            one[0] * other[1] - other[0] * one[1],
+        ]
     };
     let times = |[x, y]: [f64; 2], vector: [f64; 3]| x * vector[0] + y * vector[1] + z([x, y]) * vector[2];
     let whole = white[1] * times(red, cross(green, blue));

@@ -31,7 +31,10 @@ impl fmt::Display for Error {
                 write!(formatter, "AVIF: a stream has another {what} than its container says")
             }
             Error::Matrix(matrix) => {
-                write!(formatter, "AVIF: matrix coefficients {matrix} are not supported with this subsampling")
+                write!(
+                    formatter,
+                    "AVIF: matrix coefficients {matrix} are not supported with this subsampling"
+                )
             }
             Error::Buffer => formatter.write_str("AVIF: the buffer does not fit the image"),
         }
@@ -245,8 +248,7 @@ impl<S: Sample> Canvas<'_, S> {
                 }
             }
             Conversion::Matrix(matrix) => {
-                let sampler =
-                    |plane| Upsampler::new(plane, frame.chroma(), window.width, window.height);
+                let sampler = |plane| Upsampler::new(plane, frame.chroma(), window.width, window.height);
                 let (mut u, mut v) = (sampler(plane(1)?), sampler(plane(2)?));
                 for (at, row) in self.rows(window).enumerate() {
                     matrix.row(luma.row(at), [u.row(at), v.row(at)], [red, green, blue]);
