@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """Checks what is linked for known advisories.
 
 The crates go through cargo-audit, which reads all of Cargo.lock. The C libraries go through native/advisories.tsv,
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from inputs import NATIVE, ROOT, build, crates, fail, linked, output, table, toml
+from inputs import NATIVE, ROOT, build, crates, fail, host, linked, output, table, toml
 
 COLUMNS = ["ids", "library", "since", "fixed", "severity", "reachable", "reason"]
 SEVERITIES = ["low", "medium", "high", "critical", "unknown"]
@@ -133,7 +133,7 @@ def audit_command():
         print("crates: cargo-audit is missing: cargo install --locked cargo-audit", flush=True)
         if subprocess.run(["cargo", "install", "--locked", "cargo-audit"]).returncode != 0:
             fail("cargo-audit could not be installed")
-    return output("cargo", "audit", "--version").strip()
+    return "cargo-audit " + output("cargo", "audit", "--version").split()[-1]
 
 
 def shipped():
@@ -150,18 +150,20 @@ def crate_advisories(database):
     version = audit_command()
     command = ["cargo", "audit", "--json"]
     if database:
-        # cargo-audit asks for a directory that it finds from anywhere.
+        # cargo-audit runs in the repository, and the path may be relative to another directory.
         command += ["--db", str(Path(database).resolve()), "--no-fetch"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     try:
         report = json.loads(run.stdout)
     except ValueError:
-        fail(f"`{' '.join(command)}` failed: {run.stderr.strip()}")
+        hint = "" if database else " (without a network, ADVISORY_DB names a directory with a copy of the database)"
+        fail(f"`{' '.join(command)}` failed{hint}: {run.stderr.strip()}")
     ships = shipped()
     known = report["database"]
+    dated = f" of {known['last-updated']}" if known["last-updated"] else ""
     print(
         f"crates: {version}, {report['lockfile']['dependency-count']} crates in Cargo.lock of which {len(ships)} ship or build the"
-        f" server, {known['advisory-count']} advisories of {database or 'the RustSec database, fetched now'}"
+        f" server, {known['advisory-count']} advisories of {database or 'the RustSec database, fetched now'}{dated}"
     )
     found = [("vulnerability", entry) for entry in report["vulnerabilities"]["list"]]
     found += [(kind, entry) for kind, entries in report["warnings"].items() for entry in entries]
@@ -194,7 +196,7 @@ def main():
     if "crates" in what:
         failed |= crate_advisories(os.environ.get("ADVISORY_DB"))
     if "libraries" in what:
-        failed |= libraries(options.versions or build() / "versions.txt", options.advisories)
+        failed |= libraries(options.versions or build(os.environ.get("TARGET") or host()) / "versions.txt", options.advisories)
     sys.exit(1 if failed else 0)
 
 

@@ -18,10 +18,12 @@ def fail(sentence):
     sys.exit(1)
 
 
-def output(*command):
+def output(*command, **environment):
     """What a command prints, run where the manifest is."""
     try:
-        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            command, cwd=ROOT, env=os.environ | environment, check=True, capture_output=True, text=True
+        ).stdout
     except FileNotFoundError:
         fail(f"{command[0]} is missing")
     except subprocess.CalledProcessError as error:
@@ -52,9 +54,10 @@ def table(path, columns):
         yield number, row
 
 
-def build():
+def build(target):
     """The directory of the finished native build."""
-    directory = Path(os.environ.get("S3IMAGESERVER_NATIVE") or output("native/build.sh", "--where").strip())
+    directory = os.environ.get("S3IMAGESERVER_NATIVE") or output("native/build.sh", "--where", TARGET=target).strip()
+    directory = Path(directory)
     if not (directory / "complete").exists():
         fail(f"the native libraries are not in {directory}: run `make native`")
     return directory
