@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -186,6 +187,8 @@ def crate_advisories(database):
 
 
 def main():
+    # A reader that stops early, as `head` does, ends this quietly.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser = argparse.ArgumentParser(description="Checks the crates and C libraries for known advisories.")
     parser.add_argument("what", nargs="*", choices=[[], "crates", "libraries"], help="default: both")
     parser.add_argument("--versions", help="a versions.txt (default: the native build's)")

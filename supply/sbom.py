@@ -20,10 +20,10 @@ from urllib.parse import quote
 from audit import COLUMNS
 from inputs import NATIVE, build, crates, fail, host, linked, output, table, toml
 
-# Which library calls which. Cargo tells that of crates; of these it is in nobody's manifest.
+# Which library calls which: no table has that. All of them call glibc.
 CALLS = {
-    "libvips": ["cgif", "glib", "highway", "lcms2", "libjpeg-turbo", "libspng", "libwebp", "zlib"],
-    "glib": ["libffi", "pcre2", "zlib"],
+    "libvips": ["cgif", "expat", "glib", "highway", "lcms2", "libjpeg-turbo", "libspng", "libstdc++", "libwebp", "zlib"],
+    "glib": ["libffi", "pcre2"],
     "libspng": ["zlib"],
     "highway": ["libstdc++"],
 }
@@ -162,7 +162,10 @@ def library_components(native, target):
             fail(f"{native}/versions.txt has {name}, which is neither in native/sources.tsv nor in native/archives.tsv")
         purls[name] = purl
         components.append(component(name, version, purl, licence, **more))
-    calls = {purls[name]: [purls[other] for other in CALLS.get(name, []) if other in purls] for name in versions}
+    calls = {
+        purls[name]: [purls[other] for other in [*CALLS.get(name, []), "glibc"] if other in purls and other != name]
+        for name in versions
+    }
     return components, calls
 
 
