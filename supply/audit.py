@@ -190,15 +190,14 @@ def main():
     # A reader that stops early, as `head` does, ends this quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser = argparse.ArgumentParser(description="Checks the crates and C libraries for known advisories.")
-    parser.add_argument("what", nargs="*", choices=[[], "crates", "libraries"], help="default: both")
+    parser.add_argument("what", nargs="?", choices=["crates", "libraries"], help="default: both")
     parser.add_argument("--versions", help="a versions.txt (default: the native build's)")
     parser.add_argument("--advisories", default=NATIVE / "advisories.tsv", help="default: native/advisories.tsv")
     options = parser.parse_args()
-    what = options.what or ["crates", "libraries"]
     failed = False
-    if "crates" in what:
+    if options.what != "libraries":
         failed |= crate_advisories(os.environ.get("ADVISORY_DB"))
-    if "libraries" in what:
+    if options.what != "crates":
         failed |= libraries(options.versions or build(os.environ.get("TARGET") or host()) / "versions.txt", options.advisories)
     sys.exit(1 if failed else 0)
 
