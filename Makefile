@@ -8,7 +8,7 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/$(BINARY)
 
 .DEFAULT_GOAL := build
-.PHONY: build run test bench docs native install clean help cargo
+.PHONY: build run test bench docs audit sbom native install clean help cargo
 
 build: native ## build ./s3imageserver, one static binary (the default)
 	cargo build --release --locked
@@ -42,6 +42,12 @@ bench: build ## measure against nginx; writes bench/results (installs wrk, nginx
 docs: build ## make the pictures of docs/options.md anew (needs curl)
 	docs/options.sh ./$(BINARY)
 
+audit: native ## check crates and C libraries for known advisories (ADVISORY_DB=directory: without a network)
+	@supply/audit.py
+
+sbom: build ## write dist/s3imageserver.cdx.json, what ./s3imageserver consists of (CycloneDX 1.6)
+	@supply/sbom.py --binary $(BINARY)
+
 native: cargo ## install Debian's packages and build the C libraries (once; 3 to 5 minutes on 2 cores)
 	@native/build.sh
 
@@ -52,7 +58,7 @@ install: ## copy the built binary to $(DESTDIR)$(PREFIX)/bin (PREFIX is /usr/loc
 	install -D -m 644 NOTICE $(DESTDIR)$(PREFIX)/share/doc/$(BINARY)/NOTICE
 
 clean: ## remove what was built here (the C libraries stay in their cache)
-	rm -rf $(BINARY) $(or $(CARGO_TARGET_DIR),target)
+	rm -rf $(BINARY) dist/$(BINARY).cdx.json $(or $(CARGO_TARGET_DIR),target)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
