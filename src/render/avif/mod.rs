@@ -10,6 +10,8 @@ mod error;
 mod items;
 mod properties;
 mod sequence;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 
