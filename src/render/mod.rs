@@ -3,6 +3,7 @@
 //! It may crash, hang or be killed at any time; the edge starts another.
 
 mod admission;
+mod avif;
 mod child;
 mod confine;
 mod container;
