@@ -12,6 +12,8 @@ mod error;
 mod items;
 mod properties;
 mod sequence;
+#[cfg(test)]
+mod tests;
 mod upsample;
 
 use std::borrow::Cow;
