@@ -6,11 +6,14 @@
 
 mod convert;
 mod decode;
+mod matrix;
+mod sample;
 mod upsample;
 
 use std::borrow::Cow;
 
-pub use decode::{Error, Sample, decode};
+pub use decode::{Error, decode};
+pub use sample::Sample;
 
 /// A still AVIF image as its container describes it.
 #[derive(Debug)]
