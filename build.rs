@@ -1,30 +1,31 @@
-//! Links the static C libraries that `native/build.sh` (`make native`) has built.
+//! Links the static C libraries that `native/build.sh` (`make native`) builds.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::{env, fs};
 
 /// In link order: each stands before those it needs.
-const LIBRARIES: &str = "vips cgif lcms2 spng heif aom hwy webpmux webpdemux webp sharpyuv jpeg expat \
-                         gio-2.0 gmodule-2.0 gobject-2.0 glib-2.0 pcre2-8 ffi z stdc++";
+const LIBRARIES: &str = "vips cgif lcms2 spng hwy dav1d aom webpmux webpdemux webp sharpyuv jpeg expat \
+                         gobject-2.0 glib-2.0 pcre2-8 ffi z stdc++";
 
 fn main() {
     for variable in ["S3IMAGESERVER_NATIVE", "S3IMAGESERVER_NATIVE_ROOT", "XDG_CACHE_HOME", "HOME"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=native");
-    let folder = env::var_os("S3IMAGESERVER_NATIVE").map_or_else(recipe_folder, PathBuf::from);
-    let complete = folder.join("complete");
+    let directory = env::var_os("S3IMAGESERVER_NATIVE").map_or_else(recipe_directory, PathBuf::from);
+    let complete = directory.join("complete");
     println!("cargo::rerun-if-changed={}", complete.display());
     if !complete.exists() {
-        fail(&format!("the native libraries are not in {}: run `make native`", folder.display()));
+        fail(&format!("the native libraries are not in {}: run `make native`", directory.display()));
     }
-    // A security update of a Debian library moves the recipe's folder: these files tell.
-    for watched in read(&folder.join("watch.txt")).lines() {
+    // A security update of a Debian library moves the recipe's directory: these files tell.
+    for watched in read(&directory.join("watch.txt")).lines() {
         println!("cargo::rerun-if-changed={watched}");
     }
 
-    let archives = folder.join("lib");
+    compile_shim(&directory.join("include"));
+    let archives = directory.join("lib");
     println!("cargo::rustc-link-search=native={}", archives.display());
     for library in LIBRARIES.split(' ') {
         // libsharpyuv exists only beside a newer libwebp.
@@ -34,11 +35,28 @@ fn main() {
         }
     }
 
-    let versions = read(&folder.join("versions.txt"));
+    let versions = read(&directory.join("versions.txt"));
     println!("cargo::rustc-env=NATIVE_VERSIONS={}", versions.lines().collect::<Vec<_>>().join(", "));
 }
 
-fn recipe_folder() -> PathBuf {
+/// The C between dav1d, libaom and src/render/av1.
+fn compile_shim(headers: &Path) {
+    for file in ["src/render/av1/shim.c", "src/render/av1/shim.h"] {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    cc::Build::new()
+        .file("src/render/av1/shim.c")
+        .include(headers)
+        .std("c11")
+        .opt_level(2)
+        .debug(false)
+        .flag("-fstack-protector-strong")
+        .warnings_into_errors(true)
+        .cargo_warnings(true)
+        .compile("s3av1");
+}
+
+fn recipe_directory() -> PathBuf {
     match Command::new("native/build.sh").arg("--where").output() {
         Ok(output) if output.status.success() => {
             PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end())

@@ -3,6 +3,8 @@
 //! It may crash, hang or be killed at any time; the edge starts another.
 
 mod admission;
+mod av1;
+mod avif;
 mod child;
 mod confine;
 mod container;

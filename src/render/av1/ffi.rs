@@ -1,4 +1,4 @@
-//! native/av1.h, written out.
+//! shim.h, written out.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -39,7 +39,7 @@ pub struct Image {
     pub matrix: i32,
 }
 
-// native/av1.c asserts the same sizes.
+// shim.c asserts the same sizes.
 const _: () = assert!(size_of::<Frame>() == 88 && size_of::<Image>() == 64);
 
 unsafe extern "C" {

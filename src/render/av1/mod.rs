@@ -1,9 +1,9 @@
-//! AV1 still images behind safe types: [`decode`] by dav1d, [`encode`] by libaom, through the C of native/av1.c.
+//! AV1 still images behind safe types: [`decode`] by dav1d, [`encode`] by libaom, through the C of shim.c.
 //!
 //! # Why it is sound
 //!
 //! - **No foreign layouts.** The structs of dav1d and libaom stay in C, which is compiled against their headers. What
-//!   crosses are the two structs of native/av1.h; both sides assert their sizes when they are compiled.
+//!   crosses are the two structs of shim.h; both sides assert their sizes when they are compiled.
 //! - **One owner a frame.** A [`Frame`] holds one reference to dav1d's picture, gives it back in `drop`, is not `Clone`
 //!   and, because of its raw pointers, neither `Send` nor `Sync`. It does not refer to the stream.
 //! - **Samples are read row by row.** dav1d has written every sample within the frame's size, so a slice covers exactly

@@ -4,15 +4,23 @@
 //! [`parse`] is safe Rust and an allow-list: a file with an item, a reference or an essential property that is not
 //! known here is refused before a decoder sees a byte of it.
 
+mod boxes;
+mod container;
 mod convert;
 mod decode;
+mod error;
+mod items;
 mod matrix;
+mod properties;
 mod sample;
+mod sequence;
 mod upsample;
 
 use std::borrow::Cow;
 
-pub use decode::{Error, decode};
+pub use container::parse;
+pub use decode::{Error as DecodeError, decode};
+pub use error::Error;
 pub use sample::Sample;
 
 /// A still AVIF image as its container describes it.
@@ -53,6 +61,8 @@ pub struct Coded<'b> {
     pub columns: u32,
     /// Rows of tiles.
     pub rows: u32,
+    /// The most frames that dav1d keeps of one stream: its layers, and a copy where it adds film grain.
+    pub frames: u32,
     /// The AV1 streams row by row, each of which starts with its sequence header.
     pub tiles: Vec<Cow<'b, [u8]>>,
     /// What the sequence headers say; all tiles agree on it.

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::header::Header;
 use super::{colour, profile, resize, turn};
 use crate::config::FailOn;
 use crate::format::Format;
@@ -34,7 +35,7 @@ pub struct Wanted {
 pub fn resized<'b>(
     vips: Vips,
     bytes: &'b [u8],
-    header: &Image<'b>,
+    header: &'b Header<'b>,
     wanted: &Wanted,
 ) -> Result<Image<'b>, Error> {
     let (width, height) = turn::sides(wanted.upright, (wanted.width, wanted.height));
@@ -55,12 +56,19 @@ pub fn resized<'b>(
 fn opened<'b>(
     vips: Vips,
     bytes: &'b [u8],
-    header: &Image<'b>,
+    header: &'b Header<'b>,
     wanted: &Wanted,
     (width, height): (u32, u32),
 ) -> Result<Image<'b>, Error> {
+    if let Some(decoded) = &header.avif {
+        let image = decoded.image(vips)?;
+        return match decoded.avif.icc {
+            Some(profile) => image.with_profile(profile),
+            None => with_profile(image, profile::of_avif(&decoded.avif)),
+        };
+    }
     let mut arguments = vec![(c"access", SEQUENTIAL), (c"fail_on", fail_on(wanted.fail_on))];
-    let (from_width, from_height) = (header.width(), header.frame_height());
+    let (from_width, from_height) = (header.width, header.height);
     let shrink_x = f64::from(from_width) / f64::from(width.max(1));
     let shrink_y = f64::from(from_height) / f64::from(height.max(1));
     match wanted.source {
@@ -73,22 +81,20 @@ fn opened<'b>(
         }
         _ => {}
     }
-    // Of an AVIF that holds several pictures, libvips shows the primary one unless it is asked for another.
     let has_frames = matches!(wanted.source, Format::Gif | Format::Webp);
     if has_frames && (wanted.first, wanted.frames) != (0, 1) {
         arguments.push((c"page", pixels(wanted.first)));
         arguments.push((c"n", pixels(wanted.frames)));
     }
-    let mut image = vips.loaded(bytes, loader(wanted.source), &arguments)?;
+    let mut image = vips.loaded(bytes, loader(wanted.source)?, &arguments)?;
     if wanted.first > 0 {
         // The loaders tell the times of all frames of the file, and savers take them from the first one on.
         image = image.without_delays(wanted.first)?;
     }
-    let profile = match wanted.source {
-        Format::Png => profile::of_png(bytes),
-        Format::Avif if !image.has_profile() => profile::of_avif(bytes),
-        _ => None,
-    };
+    with_profile(image, if wanted.source == Format::Png { profile::of_png(bytes) } else { None })
+}
+
+fn with_profile<'b>(image: Image<'b>, profile: Option<Vec<u8>>) -> Result<Image<'b>, Error> {
     match profile {
         Some(profile) => image.with_profile(&profile),
         None => Ok(image),
@@ -115,8 +121,8 @@ fn jpeg_shrink(from: (u32, u32), to: (u32, u32)) -> u32 {
 
 /// Whether libwebp may scale it: of what is transparent its lossy decoder takes the colours for as good as others, and
 /// lays them around what is not.
-fn can_be_scaled(bytes: &[u8], header: &Image) -> bool {
-    !header.has_transparency() || inspect(bytes, Format::Webp).is_ok_and(|facts| is_scaled(&facts))
+fn can_be_scaled(bytes: &[u8], header: &Header) -> bool {
+    !header.has_transparency || inspect(bytes, Format::Webp).is_ok_and(|facts| is_scaled(&facts))
 }
 
 /// The same of a WebP that has transparency if anything of it can have: all of it is lossless, or nothing has any.
@@ -126,13 +132,13 @@ pub fn is_scaled(facts: &Facts) -> bool {
 }
 
 /// Named, and not found by libvips: what the bytes are has been decided.
-const fn loader(format: Format) -> &'static CStr {
+fn loader(format: Format) -> Result<&'static CStr, Error> {
     match format {
-        Format::Jpeg => c"jpegload_buffer",
-        Format::Png => c"pngload_buffer",
-        Format::Webp => c"webpload_buffer",
-        Format::Avif => c"heifload_buffer",
-        Format::Gif => c"gifload_buffer",
+        Format::Jpeg => Ok(c"jpegload_buffer"),
+        Format::Png => Ok(c"pngload_buffer"),
+        Format::Webp => Ok(c"webpload_buffer"),
+        Format::Gif => Ok(c"gifload_buffer"),
+        Format::Avif => Err(Error("libvips reads no AVIF here".into())),
     }
 }
 

@@ -11,6 +11,7 @@ mod encode;
 mod estimate;
 mod frames;
 mod geometry;
+mod header;
 mod keep;
 mod load;
 #[cfg(test)]
@@ -30,7 +31,7 @@ mod upright;
 pub use bounds::Bounds;
 
 use super::inspect::inspect;
-use super::vips::{Error, Image, Vips};
+use super::vips::{Error, Vips};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::Format;
@@ -38,6 +39,7 @@ use crate::options::{Options, Size};
 use bounds::check_encoder;
 use frames::Frames;
 use geometry::plan;
+use header::Header;
 use load::Wanted;
 use trim::Trimmed;
 
@@ -67,14 +69,14 @@ pub fn render(
 ) -> Result<(Vec<u8>, Format), Failure> {
     let source = format_of(original)?;
     let format = options.format_of(source);
-    let header = vips.header(original).map_err(|error| corrupt(source, error))?;
-    let frames = Frames::wanted(frames_in_file(source, &header), options, format)?;
+    let header = Header::read(vips, original, source).map_err(|error| corrupt(source, error))?;
+    let frames = Frames::wanted(header.frames, options, format)?;
     // Its container has said so, but only libvips has unpacked the profile.
-    bounds.check_header(header.width(), header.frame_height(), frames.decoded())?;
-    bounds.check_metadata(header.profile_bytes())?;
+    bounds.check_header(header.width, header.height, frames.decoded())?;
+    bounds.check_metadata(header.profile_bytes)?;
 
-    let upright = upright::turn(&header, source, frames.count);
-    let (width, height) = turn::sides(upright, (header.width(), header.frame_height()));
+    let upright = header.upright(frames.count);
+    let (width, height) = turn::sides(upright, (header.width, header.height));
     let keeps = keep::is_wanted(options, format);
     let mut wanted = Wanted {
         source,
@@ -114,10 +116,10 @@ pub fn render(
         .and_then(|image| steps::made(image, frames, plan.crop.as_ref(), options, format))
         .and_then(|image| encode::encoded(&image, format, options))
         .map_err(|error| unmade(source, format, error))?;
-    if keeps && let Some(copyright) = keep::copyright(&header) {
+    if keeps && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::read) {
         bytes = keep::with_copyright(bytes, format, &copyright);
     }
-    if format == source && result == measured && frames.count == header.frames_in_file() {
+    if format == source && result == measured && frames.count == header.frames {
         bytes = original::or_smaller(bytes, format, original, options);
     }
     Ok((bytes, format))
@@ -127,11 +129,6 @@ fn format_of(original: &[u8]) -> Result<Format, Failure> {
     Format::of_bytes(original).ok_or_else(|| {
         Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
     })
-}
-
-/// The pictures of an AVIF beside its primary one are others, of other sizes, and no frames of it.
-fn frames_in_file(source: Format, header: &Image) -> u32 {
-    if source == Format::Avif { 1 } else { header.frames_in_file() }
 }
 
 /// Pixels are decoded while they are encoded, so libvips' own words must tell which of the two failed.

@@ -2,7 +2,7 @@
 //! and not with an ICC profile: libvips reads profiles alone, so the words are made into one.
 
 use crate::render::container::png;
-use crate::render::inspect::avif;
+use crate::render::avif::{Avif, Chroma};
 
 /// The points of red, green, blue and white in the plane of CIE 1931.
 type Chromaticities = [(f64, f64); 4];
@@ -48,11 +48,16 @@ pub fn of_png(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// The profile of an AVIF that has none and names another space than sRGB. What only says that it was coded like video
 /// has sRGB's curve to everybody who shows it.
-pub fn of_avif(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (primaries, transfer) = avif::code_points(bytes)?;
+pub fn of_avif(avif: &Avif) -> Option<Vec<u8>> {
+    let sequence = avif.color.sequence;
+    // Without an `nclx` property the code points of the AV1 sequence header count (AVIF §2.2.1).
+    let nclx = avif.nclx.unwrap_or(sequence.nclx);
+    let (primaries, transfer) = (u8::try_from(nclx.primaries).ok()?, u8::try_from(nclx.transfer).ok()?);
     let transfer = if matches!(transfer, 1 | 2 | 6 | 14 | 15) { 13 } else { transfer };
     let (points, curve) = code_points([primaries, transfer, 0, 1])?;
-    (points != BT709 || curve != SRGB).then(|| written(points, curve, false))
+    let is_gray = sequence.chroma == Chroma::Monochrome;
+    let is_srgb = curve == SRGB && (is_gray || points == BT709);
+    (!is_srgb).then(|| written(points, curve, is_gray))
 }
 
 /// The primaries and the transfer function of code points (ITU-T H.273 tables 2 and 3). High dynamic range is none of them:

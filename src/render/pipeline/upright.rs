@@ -1,24 +1,14 @@
 //! How an original has to be turned before anybody sees it.
 
-use crate::format::Format;
 use crate::options::{Flip, Turn};
+use crate::render::avif::Orient;
 use crate::render::exif;
-use crate::render::vips::Image;
 
-/// The turn that the EXIF block of an original asks for, where this many frames of it are shown.
-pub fn turn(header: &Image, source: Format, frames: u32) -> Turn {
-    // A stack of frames can't be turned as one picture, and no animation says that it is to be. An AVIF is turned by
-    // `irot` and `imir`, which libheif obeys; its EXIF only repeats them (ISO/IEC 23008-12).
-    if frames != 1 || source == Format::Avif {
-        return Turn::default();
-    }
-    header.blob(c"exif-data").map_or(Turn::default(), |block| of(exif::orientation(block)))
-}
+const MIRRORED: &[Flip] = &[Flip::Horizontal];
 
-/// What brings an orientation upright (CIPA DC-008 §4.6.4).
-fn of(orientation: u32) -> Turn {
-    const MIRRORED: &[Flip] = &[Flip::Horizontal];
-    let (quarters, flip): (u8, &[Flip]) = match orientation {
+/// The turn that an EXIF block asks for (CIPA DC-008 §4.6.4).
+pub fn of_exif(block: &[u8]) -> Turn {
+    let (quarters, flip): (u8, &[Flip]) = match exif::orientation(block) {
         2 => (0, MIRRORED),
         3 => (2, &[]),
         4 => (2, MIRRORED),
@@ -31,17 +21,54 @@ fn of(orientation: u32) -> Turn {
     Turn::new(quarters, flip)
 }
 
+/// The turn that `irot` and `imir` ask for, one after the other.
+pub fn of_avif(orientation: &[Orient]) -> Turn {
+    // So many quarters clockwise, then perhaps a mirror.
+    let (mut quarters, mut is_mirrored) = (0, false);
+    for orient in orientation {
+        let (clockwise, mirrors) = match orient {
+            Orient::Rotate(counterclockwise) => (4 - counterclockwise % 4, false),
+            Orient::MirrorHorizontally => (0, true),
+            // Half a turn and a mirror.
+            Orient::MirrorVertically => (2, true),
+        };
+        // A turn after a mirror is the opposite turn before it.
+        quarters += if is_mirrored { 4 - clockwise } else { clockwise };
+        is_mirrored ^= mirrors;
+    }
+    Turn::new(quarters % 4, if is_mirrored { MIRRORED } else { &[] })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
+    use crate::render::pipeline::header::Header;
     use crate::render::vips::Vips;
 
     #[test]
-    fn exif_turns_a_still_picture_that_nothing_else_turns() {
+    fn exif_turns_a_still_image_that_nothing_else_turns() {
         let photo = include_bytes!("../../../tests/data/orient-6.jpg");
-        let header = Vips::start().unwrap().header(photo).unwrap();
-        assert_eq!(turn(&header, Format::Jpeg, 1), Turn::new(1, &[]));
-        assert_eq!(turn(&header, Format::Webp, 2), Turn::default(), "frames below each other");
-        assert_eq!(turn(&header, Format::Avif, 1), Turn::default(), "it would be turned twice");
+        let header = Header::read(Vips::start().unwrap(), photo, Format::Jpeg).unwrap();
+        assert_eq!(header.upright(1), Turn::new(1, &[]));
+        assert_eq!(header.upright(2), Turn::default(), "frames below each other");
+    }
+
+    #[test]
+    fn rotations_and_mirrors_of_an_avif_are_applied_in_their_order() {
+        use Orient::{MirrorHorizontally, MirrorVertically, Rotate};
+        for (orientation, expected) in [
+            (&[][..], Turn::default()),
+            (&[Rotate(1)], Turn::new(3, &[])),
+            (&[Rotate(3)], Turn::new(1, &[])),
+            (&[MirrorHorizontally], Turn::new(0, &[Flip::Horizontal])),
+            (&[MirrorVertically], Turn::new(0, &[Flip::Vertical])),
+            (&[Rotate(1), MirrorHorizontally], Turn::new(3, &[Flip::Horizontal])),
+            (&[MirrorHorizontally, Rotate(1)], Turn::new(1, &[Flip::Horizontal])),
+            (&[MirrorHorizontally, MirrorVertically], Turn::new(2, &[])),
+            (&[Rotate(2), Rotate(2)], Turn::default()),
+        ] {
+            assert_eq!(of_avif(orientation), expected, "{orientation:?}");
+        }
     }
 }

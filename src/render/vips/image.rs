@@ -36,7 +36,59 @@ pub const SEQUENTIAL: Value = Value::Int(ffi::VipsAccess_VIPS_ACCESS_SEQUENTIAL 
 const PAGES: &CStr = c"n-pages";
 const PROFILE: &CStr = c"icc-profile-data";
 
+/// A sample of an image in memory: `u8`, or `u16` of which all 16 bits are used.
+pub trait Sample: sealed::Sample {}
+
+impl Sample for u8 {}
+impl Sample for u16 {}
+
+mod sealed {
+    use libvips::bindings as ffi;
+
+    pub trait Sample {
+        const FORMAT: ffi::VipsBandFormat;
+        const GRAY: ffi::VipsInterpretation;
+        const COLOR: ffi::VipsInterpretation;
+    }
+
+    impl Sample for u8 {
+        const FORMAT: ffi::VipsBandFormat = ffi::VipsBandFormat_VIPS_FORMAT_UCHAR;
+        const GRAY: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W;
+        const COLOR: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB;
+    }
+
+    impl Sample for u16 {
+        const FORMAT: ffi::VipsBandFormat = ffi::VipsBandFormat_VIPS_FORMAT_USHORT;
+        const GRAY: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_GREY16;
+        const COLOR: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_RGB16;
+    }
+}
+
 impl<'b> Image<'b> {
+    /// An image of samples, which it borrows.
+    pub(super) fn of_samples<S: Sample>(
+        samples: &'b [S],
+        width: u32,
+        height: u32,
+        bands: usize,
+    ) -> Result<Image<'b>, Error> {
+        let count = u64::from(width) * u64::from(height) * bands as u64;
+        if count == 0 || count != samples.len() as u64 {
+            return Err(Error("the samples do not fit the size of the image".into()));
+        }
+        let (Ok(columns), Ok(rows), 1..=4) = (c_int::try_from(width), c_int::try_from(height), bands) else {
+            return Err(Error("too many samples".into()));
+        };
+        // SAFETY: pointer and length are those of `samples`, which hold as many samples of this format as the image has
+        // and which its lifetime keeps borrowed; libvips only reads them. The result is a new reference or null.
+        let raw = unsafe {
+            let (start, length) = (samples.as_ptr().cast(), size_of_val(samples) as ffi::size_t);
+            ffi::vips_image_new_from_memory(start, length, columns, rows, bands as c_int, S::FORMAT)
+        };
+        let space = if bands < 3 { S::GRAY } else { S::COLOR };
+        Image::owned(raw)?.made(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
+    }
+
     /// Takes over a reference.
     pub(super) fn owned(raw: *mut ffi::VipsImage) -> Result<Image<'b>, Error> {
         let raw = NonNull::new(raw).ok_or_else(take_error)?;

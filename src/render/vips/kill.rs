@@ -63,6 +63,13 @@ impl Work {
     }
 }
 
+impl Work {
+    /// Whether the work of this thread, if it does some that can be stopped, was stopped.
+    pub fn is_stopped() -> bool {
+        CURRENT.with_borrow(|shared| shared.as_ref().is_some_and(|shared| shared.stopped.load(Ordering::Acquire)))
+    }
+}
+
 impl Drop for Work {
     fn drop(&mut self) {
         CURRENT.set(None);

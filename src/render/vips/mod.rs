@@ -33,7 +33,7 @@ use quantizr as _;
 use error::take_error;
 
 pub use error::Error;
-pub use image::{Image, SEQUENTIAL, Space, pixels};
+pub use image::{Image, SEQUENTIAL, Sample, Space, pixels};
 pub use kill::{Stop, Work};
 pub use operation::{Value, call};
 
@@ -65,7 +65,6 @@ impl Vips {
                 c"VipsForeignLoadPng",
                 c"VipsForeignLoadWebp",
                 c"VipsForeignLoadNsgif",
-                c"VipsForeignLoadHeif",
             ] {
                 ffi::vips_operation_block_set(loader.as_ptr(), 0);
             }
@@ -83,6 +82,18 @@ impl Vips {
             ffi::vips_image_new_from_buffer(bytes.as_ptr().cast(), length, c"".as_ptr(), end)
         };
         Image::owned(raw)
+    }
+
+    /// An image of samples in memory, which are not copied: pixel by pixel, row by row, 1 or 3 bands of gray or sRGB and
+    /// perhaps one of transparency.
+    pub fn of_samples<'b, S: Sample>(
+        self,
+        samples: &'b [S],
+        width: u32,
+        height: u32,
+        bands: usize,
+    ) -> Result<Image<'b>, Error> {
+        Image::of_samples(samples, width, height, bands)
     }
 
     /// Makes a picture of encoded bytes: calls an operation whose input is `buffer` and whose output is `out`.
@@ -128,7 +139,6 @@ mod tests {
             let image = image.in_memory().unwrap();
             assert!(image.encoded(suffix).unwrap().starts_with(magic), "{suffix}");
         }
-        assert!(gif().encoded(".avif").unwrap()[4..].starts_with(b"ftypavif"));
     }
 
     #[test]
@@ -145,10 +155,11 @@ mod tests {
             // SAFETY: two names that end with NUL; the answer is a number.
             unsafe { ffi::vips_type_find(c"VipsForeignLoad".as_ptr(), name.as_ptr()) != 0 }
         };
-        for ours in ["jpegload", "pngload", "webpload", "gifload", "heifload"] {
+        for ours in ["jpegload", "pngload", "webpload", "gifload"] {
             assert!(is_there(&format!("{ours}_buffer")), "{ours}");
         }
         for other in [
+            "heifload",
             "svgload",
             "pdfload",
             "magickload",

@@ -29,11 +29,6 @@ pub fn background(image: &Image, options: &Options) -> Colour {
     Colour([gray, gray, gray, alpha])
 }
 
-/// The copyright fields of an original, as far as its format has such.
-pub fn copyright(header: &Image) -> Option<Copyright> {
-    header.blob(c"exif-data").and_then(Copyright::read)
-}
-
 /// The encoded picture with these fields in it; without them where it can't be changed.
 pub fn with_copyright(picture: Vec<u8>, format: Format, copyright: &Copyright) -> Vec<u8> {
     let exif = copyright.exif();

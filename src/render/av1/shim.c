@@ -1,4 +1,4 @@
-#include "av1.h"
+#include "shim.h"
 
 #include <errno.h>
 #include <stdlib.h>

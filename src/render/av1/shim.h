@@ -1,5 +1,5 @@
 /* One AV1 still image through dav1d and libaom. Only the types below cross into Rust (src/render/av1), which repeats
- * their layout; the structs of the two libraries stay in av1.c. */
+ * their layout; the structs of the two libraries stay in shim.c. */
 #ifndef S3AV1_H
 #define S3AV1_H
 

@@ -1,0 +1,105 @@
+# shellcheck shell=bash
+# Sourced by build.sh: Debian's packages, those to build with and those whose static archives are linked.
+
+packages() { table packages.txt; }
+
+# Debian and derivatives that use its package names.
+is_debian() {
+    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null &&
+        [[ " $(os_release ID) $(os_release ID_LIKE) " == *" debian "* ]]
+}
+
+# os_release KEY: a value of /etc/os-release.
+os_release() { sed -n "s/^$1=\"\{0,1\}\([^\"]*\)\"\{0,1\}$/\1/p" /etc/os-release; }
+
+# Debian's name of the architecture that the libraries are for.
+debian_architecture() {
+    case $MACHINE in
+    x86_64) printf 'amd64\n' ;;
+    aarch64) printf 'arm64\n' ;;
+    *) printf '%s\n' "$MACHINE" ;;
+    esac
+}
+
+# Packages as apt takes them: those that are linked are of the target's architecture.
+wanted_packages() {
+    local package
+    if [ -z "$IS_CROSS" ]; then
+        packages
+        return
+    fi
+    for package in $(packages); do
+        if table archives.tsv | cut -f 2 | grep -qx -- "$package"; then
+            printf '%s:%s\n' "$package" "$(debian_architecture)"
+        else
+            printf '%s\n' "$package"
+        fi
+    done
+    printf 'crossbuild-essential-%s\n' "$(debian_architecture)"
+}
+
+# Packages that are not installed, or not in the newest version that this machine's apt knows.
+missing_packages() {
+    # shellcheck disable=SC2046 # one word per package
+    LC_ALL=C apt-cache policy $(wanted_packages) 2>/dev/null | awk '
+        /^[^ ]/ { name = $1; sub(/:$/, "", name); known[name] = 1 }
+        $1 == "Installed:" { installed[name] = $2 }
+        $1 == "Candidate:" { if (installed[name] == "(none)" || installed[name] != $2) print name }'
+    # Before the first apt-get update apt does not know all of them.
+    local package
+    for package in $(wanted_packages); do
+        debian_installed "$package" || printf '%s\n' "$package"
+    done
+}
+
+debian_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# Installs what is missing and upgrades what is outdated: a library that is linked statically gets its security updates
+# here and nowhere else.
+install_packages() {
+    local wanted missing package root=()
+    wanted=$(missing_packages | sort -u)
+    [ -n "$wanted" ] || return 0
+    missing=$(for package in $wanted; do debian_installed "$package" || printf '%s ' "$package"; done)
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            [ -z "$missing" ] ||
+                fail "these packages are missing, and there is neither root nor sudo to install them: $missing"
+            printf 'not upgraded, for lack of root and sudo: %s\n' "${wanted//$'\n'/ }" >&2
+            return 0
+        fi
+        root=(sudo)
+    fi
+    printf 'installing %s\n' "${wanted//$'\n'/ }"
+    # shellcheck disable=SC2046 # one word per package
+    if ! {
+        { [ -z "$IS_CROSS" ] || "${root[@]}" dpkg --add-architecture "$(debian_architecture)"; } &&
+            "${root[@]}" apt-get -o DPkg::Lock::Timeout=300 update &&
+            "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y \
+                --no-install-recommends $(wanted_packages)
+    } >"${ROOT:?}/packages.log" 2>&1 </dev/null; then
+        tail -n 30 "$ROOT/packages.log" >&2
+        fail "apt could not install the packages; the whole log is $ROOT/packages.log"
+    fi
+}
+
+# debian_version PACKAGE: the installed version of a package whose archives are linked; nothing elsewhere.
+debian_version() {
+    dpkg-query -W -f '${Version}\n' "$1:$(debian_architecture)" 2>/dev/null ||
+        dpkg-query -W -f '${Version}\n' "$1" 2>/dev/null || true
+}
+
+debian_versions() {
+    local package
+    for package in $(table archives.tsv | cut -f 2); do
+        printf '%s %s\n' "$package" "$(debian_version "$package")"
+    done
+}
+
+# Files that change when Debian's version of a copied archive does: cargo asks --where again then.
+debian_watch_list() {
+    local package
+    for package in $(table archives.tsv | cut -f 2); do
+        find /var/lib/dpkg/info -name "$package.list" -o -name "$package:*.list" 2>/dev/null || true
+    done
+}

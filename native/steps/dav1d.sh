@@ -1,0 +1,3 @@
+# shellcheck shell=bash
+# Decodes AV1.
+build_meson -Denable_tools=false -Denable_tests=false -Dlogging=false

@@ -1,0 +1,4 @@
+# shellcheck shell=bash
+# Encodes AV1, 8 bits per sample; dav1d decodes.
+build_cmake -DCONFIG_AV1_DECODER=0 -DCONFIG_AV1_HIGHBITDEPTH=0 -DCONFIG_WEBM_IO=0 -DCONFIG_LIBYUV=0 \
+    -DENABLE_TESTS=0 -DENABLE_EXAMPLES=0 -DENABLE_TOOLS=0 -DENABLE_DOCS=0

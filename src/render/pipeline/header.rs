@@ -1,0 +1,127 @@
+//! What is known of an original before its pixels are decoded.
+
+use std::cell::OnceCell;
+
+use super::upright;
+use crate::format::Format;
+use crate::options::Turn;
+use crate::render::avif::{self, Avif, Crop, DecodeError};
+use crate::render::vips::{Error, Image, Vips, Work};
+
+/// An original whose header has been read.
+#[derive(Debug)]
+pub struct Header<'b> {
+    /// Width of a frame in pixels, as stored.
+    pub width: u32,
+    /// Height of a frame.
+    pub height: u32,
+    /// Frames in the file.
+    pub frames: u32,
+    /// Whether the last band is transparency.
+    pub has_transparency: bool,
+    /// Bytes of the embedded color profile, unpacked.
+    pub profile_bytes: u64,
+    /// The EXIF block.
+    pub exif: Option<Vec<u8>>,
+    /// An AVIF image, which libvips does not read.
+    pub avif: Option<Decoded<'b>>,
+}
+
+/// An AVIF image, decoded when its samples are first asked for.
+#[derive(Debug)]
+pub struct Decoded<'b> {
+    /// As its container describes it.
+    pub avif: Avif<'b>,
+    samples: OnceCell<Samples>,
+}
+
+#[derive(Debug)]
+enum Samples {
+    Bytes(Vec<u8>),
+    Words(Vec<u16>),
+}
+
+impl<'b> Header<'b> {
+    /// Reads the header of an original of this format.
+    pub fn read(vips: Vips, original: &'b [u8], format: Format) -> Result<Header<'b>, Error> {
+        if format == Format::Avif {
+            return Ok(Self::of_avif(avif::parse(original).map_err(|error| Error(error.to_string()))?));
+        }
+        let image = vips.header(original)?;
+        Ok(Header {
+            width: image.width(),
+            height: image.frame_height(),
+            frames: image.frames_in_file(),
+            has_transparency: image.has_transparency(),
+            profile_bytes: image.profile_bytes(),
+            exif: image.blob(c"exif-data").map(<[u8]>::to_vec),
+            avif: None,
+        })
+    }
+
+    fn of_avif(avif: Avif<'b>) -> Header<'b> {
+        let whole = Crop { left: 0, top: 0, width: avif.color.width, height: avif.color.height };
+        let crop = avif.crop.unwrap_or(whole);
+        Header {
+            width: crop.width,
+            height: crop.height,
+            frames: 1,
+            has_transparency: avif.alpha.is_some(),
+            profile_bytes: avif.icc.map_or(0, |icc| icc.len() as u64),
+            exif: avif.exif.as_deref().map(<[u8]>::to_vec),
+            avif: Some(Decoded { avif, samples: OnceCell::new() }),
+        }
+    }
+
+    /// The turn that brings the original upright, where this many frames of it are shown.
+    pub fn upright(&self, frames: u32) -> Turn {
+        match (&self.avif, &self.exif) {
+            // Frames below each other can't be turned as one image, and no animation has an orientation.
+            _ if frames != 1 => Turn::default(),
+            // Its EXIF only repeats `irot` and `imir` (ISO/IEC 23008-12 §A.2).
+            (Some(decoded), _) => upright::of_avif(&decoded.avif.orientation),
+            (None, Some(exif)) => upright::of_exif(exif),
+            (None, None) => Turn::default(),
+        }
+    }
+}
+
+impl Decoded<'_> {
+    /// The image with its `clap` applied, and not turned.
+    pub fn image(&self, vips: Vips) -> Result<Image<'_>, Error> {
+        let samples = match self.samples.get() {
+            Some(samples) => samples,
+            None => {
+                let samples = self.decode()?;
+                self.samples.get_or_init(|| samples)
+            }
+        };
+        let Avif { color, crop, .. } = &self.avif;
+        let bands = self.avif.bands();
+        let image = match samples {
+            Samples::Bytes(samples) => vips.of_samples(samples, color.width, color.height, bands)?,
+            Samples::Words(samples) => vips.of_samples(samples, color.width, color.height, bands)?,
+        };
+        match *crop {
+            None => Ok(image),
+            Some(Crop { left, top, width, height }) => image.window(left, top, width, height),
+        }
+    }
+
+    fn decode(&self) -> Result<Samples, Error> {
+        let color = &self.avif.color;
+        let count = u64::from(color.width) * u64::from(color.height) * self.avif.bands() as u64;
+        let count = usize::try_from(count).map_err(|error| Error(error.to_string()))?;
+        let check = || if Work::is_stopped() { Err(DecodeError::Stopped) } else { Ok(()) };
+        let failed = |error: DecodeError| Error(error.to_string());
+        if self.avif.is_deep() {
+            let mut samples = vec![0_u16; count];
+            avif::decode(&self.avif, &mut samples, check).map_err(failed)?;
+            Ok(Samples::Words(samples))
+        } else {
+            let mut samples = vec![0_u8; count];
+            avif::decode(&self.avif, &mut samples, check).map_err(failed)?;
+            Ok(Samples::Bytes(samples))
+        }
+    }
+}

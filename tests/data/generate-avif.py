@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Writes the AVIF images beside this script that avifenc makes: one per feature that a reader has to know.
+
+Needs avifenc (Debian: libavif-bin). The images in the repository were written by version 0.11.1 with libaom 3.6.0;
+other versions write other bytes that show the same colors. Lines for MANIFEST.tsv go to the standard output.
+
+Unless its name says otherwise, an image is 64 x 48 pixels: red at the top left, green at the top right, blue at the
+bottom left and white at the bottom right, each of 32 x 24 pixels. With alpha, these are opaque, 192, 128 and 0.
+"""
+
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(rows):
+    """An image of 8 bits per sample: gray, RGB or RGBA by the length of a pixel."""
+    pixel = rows[0][0]
+    color = {1: 0, 3: 2, 4: 6}[len(pixel)]
+    header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), 8, color, 0, 0, 0)
+    raw = b"".join(b"\0" + b"".join(bytes(pixel) for pixel in row) for row in rows)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+
+
+def quarters(width=64, height=48, colors=(RED, GREEN, BLUE, WHITE)):
+    at = lambda x, y: colors[(2 * y >= height) * 2 + (2 * x >= width)]
+    return png([[at(x, y) for x in range(width)] for y in range(height)])
+
+
+def clear_quarters(width=64, height=48):
+    return quarters(width, height, [color + (alpha,) for color, alpha in zip((RED, GREEN, BLUE, WHITE), (255, 192, 128, 0))])
+
+
+def flat(color, width=64, height=64):
+    return png([[color] * width] * height)
+
+
+def encode(name, images, *options):
+    """Near lossless, so that a test can expect the colors within a few steps."""
+    with tempfile.TemporaryDirectory() as directory:
+        names = []
+        for number, image in enumerate(images):
+            names.append(str(Path(directory, f"{number}.png")))
+            Path(names[-1]).write_bytes(image)
+        quality = [] if "--lossless" in options else ["--min", "0", "--max", "8", "--minalpha", "0", "--maxalpha", "0"]
+        command = ["avifenc", "-c", "aom", "-s", "6", *quality, *options, *names, str(HERE / name)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{name}: {done.stdout}{done.stderr}")
+    return HERE / name
+
+
+def icc_of_jpeg(data):
+    """The profile in the one APP2 segment of a JPEG."""
+    at = data.index(b"ICC_PROFILE\0\x01\x01")
+    length = struct.unpack_from(">H", data, at - 2)[0]
+    return data[at + 14:at - 2 + length]
+
+
+def resized_grid(data, width, height):
+    """Another output size for a grid: in its `ispe`, which avifenc writes first, and in its item."""
+    (old_width, old_height) = struct.unpack_from(">II", data, data.index(b"ispe") + 8)
+    at = data.index(b"ispe") + 8
+    data = data[:at] + struct.pack(">II", width, height) + data[at + 8:]
+    item = lambda w, h: struct.pack(">HH", w, h)
+    at = data.index(b"mdat") + 4 + 4
+    assert data[at:at + 4] == item(old_width, old_height), "the grid is not the first item of mdat"
+    return data[:at] + item(width, height) + data[at + 4:]
+
+
+def main():
+    rows = []
+
+    def add(name, size, images, options, note):
+        file = encode(name, images, *options)
+        command = " ".join(["avifenc", *[Path(option).name for option in options]])
+        rows.append((name, file, f"{size} AVIF", f"{command} (generate-avif.py)", note))
+
+    plain, clear = [quarters()], [clear_quarters()]
+    add("alpha.avif", "64x48x4", clear, ["-y", "444"], "alpha 255, 192, 128 and 0, not premultiplied")
+    add("alpha-premultiplied.avif", "64x48x4", clear, ["-y", "444", "-p"], "the same image as alpha.avif: prem reference")
+    add("alpha-10-bit.avif", "64x48x4", clear, ["-y", "420", "-d", "10"], "both streams have 10 bits")
+    add("yuv420.avif", "64x48x3", plain, ["-y", "420"], "BT.601, full range")
+    add("yuv422.avif", "64x48x3", plain, ["-y", "422"], "profile 2")
+    add("yuv444.avif", "64x48x3", plain, ["-y", "444"], "profile 1")
+    add("monochrome.avif", "64x48x1", [quarters(colors=[(0,), (85,), (170,), (255,)])], ["-y", "400"], "gray 0, 85, 170, 255; no chroma planes")
+    add("limited-range.avif", "64x48x3", plain, ["-y", "420", "-r", "limited"], "the AV1 stream and nclx say limited range")
+    add("limited-range-alpha.avif", "64x48x4", clear, ["-y", "444", "-r", "limited"], "limited range color; alpha has the full range")
+    add("10-bit.avif", "64x48x3", plain, ["-y", "420", "-d", "10"], "")
+    add("10-bit-444.avif", "64x48x3", plain, ["-y", "444", "-d", "10", "--cicp", "9/13/9"], "BT.2020 primaries and matrix, sRGB curve; colors are those of BT.2020")
+    add("12-bit.avif", "64x48x3", plain, ["-y", "420", "-d", "12"], "profile 2")
+    add("12-bit-limited-range.avif", "64x48x3", plain, ["-y", "444", "-d", "12", "-r", "limited"], "")
+    add("bt709.avif", "64x48x3", plain, ["-y", "444", "--cicp", "1/13/1"], "matrix coefficients 1")
+    add("pq.avif", "64x48x3", plain, ["-y", "420", "-d", "10", "--cicp", "9/16/9"], "high dynamic range: transfer characteristics 16")
+    add("ycgco.avif", "64x48x3", plain, ["-y", "444", "--cicp", "1/13/8"], "matrix coefficients 8")
+    add("lossless.avif", "64x48x3", plain, ["--lossless"], "identity matrix, quantizer 0")
+    add("odd.avif", "33x17x4", [clear_quarters(33, 17)], ["-y", "420"], "odd sides in 4:2:0; quarters are 17 and 16 pixels wide, 9 and 8 high")
+    add("irot-1.avif", "48x64x3 shown", plain, ["--irot", "1"], "stored as quarters; shown: green, white; red, blue")
+    add("irot-3-imir-0.avif", "48x64x3 shown", plain, ["--irot", "3", "--imir", "0"], "stored as quarters; turned, then top and bottom exchanged: white, green; blue, red")
+    add("imir-0.avif", "64x48x3", plain, ["--imir", "0"], "stored as quarters; top and bottom exchanged: blue, white; red, green")
+    add("imir-1.avif", "64x48x3", plain, ["--imir", "1"], "stored as quarters; left and right exchanged: green, red; white, blue")
+    add("clap.avif", "40x30x3 shown", plain, ["-y", "444", "--crop", "20,14,40,30"], "stored as quarters; the window starts at 20, 14: quarters meet at 12, 10")
+    add("clap-irot-1.avif", "30x40x3 shown", [clear_quarters()], ["-y", "444", "--crop", "20,14,40,30", "--irot", "1"], "crop, then a quarter turn counterclockwise; alpha")
+    add("pasp.avif", "64x48x3", plain, ["--pasp", "2,1"], "the pixel aspect ratio is ignored")
+    add("grid.avif", "128x128x3", [flat(color) for color in (RED, GREEN, BLUE, WHITE)], ["-y", "420", "--grid", "2x2"], "one tile of 64 x 64 per color")
+    add("grid-alpha.avif", "128x128x4", [flat(color + (alpha,)) for color, alpha in zip((RED, GREEN, BLUE, WHITE), (255, 192, 128, 0))],
+        ["-y", "444", "--grid", "2x2"], "a second grid holds alpha")
+    with tempfile.TemporaryDirectory() as directory:
+        profile = Path(directory, "p3.icc")
+        profile.write_bytes(icc_of_jpeg((HERE / "p3-primaries.jpg").read_bytes()))
+        exif = Path(directory, "exif")
+        # avifenc repeats orientation 6 as irot 3, and a reader that obeys both turns the image twice.
+        exif.write_bytes(b"MM\0\x2a\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0))
+        xmp = Path(directory, "xmp")
+        xmp.write_bytes(b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+        add("icc.avif", "64x48x3", plain, ["-y", "444", "--icc", str(profile)], "Display P3 profile of p3-primaries.jpg")
+        add("exif-xmp.avif", "48x64x3 shown", plain, ["--exif", str(exif), "--xmp", str(xmp)],
+            "Exif orientation 6, which avifenc repeats as irot 3; XMP; stored as quarters; shown: blue, red; white, green")
+    add("animated.avif", "64x48x4 avis n=3", [quarters(), quarters(colors=(WHITE, RED, GREEN, BLUE)), quarters(colors=(BLUE, WHITE, RED, GREEN))],
+        ["-y", "420"], "the primary item is the first frame; opaque alpha")
+    overhang = HERE / "grid-overhang.avif"
+    overhang.write_bytes(resized_grid((HERE / "grid.avif").read_bytes(), 100, 90))
+    rows.append((overhang.name, overhang, "100x90x3 AVIF", "grid.avif with another output size (generate-avif.py)", "the right and bottom tiles overhang"))
+
+    for name, file, kind, source, note in sorted(rows):
+        print("\t".join([name, str(file.stat().st_size), kind, f"generated: {source}", "CC0 (generated)", note]))
+
+
+if __name__ == "__main__":
+    main()
