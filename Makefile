@@ -16,7 +16,7 @@ REMAPPED = --config "target.'cfg(target_os = \"linux\")'.rustflags = [$(foreach 
 	,'--remap-path-prefix=$(pair)',)]"
 
 .DEFAULT_GOAL := build
-.PHONY: build run test bench docs dist native install clean help cargo
+.PHONY: build run test bench docs audit sbom dist native install clean help cargo
 
 build: native ## build ./s3imageserver, one static binary (the default)
 	cargo build --release --locked $(REMAPPED)
@@ -50,10 +50,13 @@ bench: build ## measure against nginx; writes bench/results (installs wrk, nginx
 docs: build ## make the pictures of docs/options.md anew (needs curl)
 	docs/options.sh ./$(BINARY)
 
-# The target that writes dist/s3imageserver.cdx.json; empty while there is none.
-SBOM_TARGET :=
+audit: native ## check crates and C libraries for known advisories (ADVISORY_DB=directory: without a network)
+	@supply/audit.py
 
-dist: build $(SBOM_TARGET) ## pack dist/: a tarball, a Debian package, a container image and SHA256SUMS
+sbom: build ## write dist/s3imageserver.cdx.json, what ./s3imageserver consists of (CycloneDX 1.6)
+	@supply/sbom.py --binary $(BINARY)
+
+dist: sbom ## pack dist/: a tarball, a Debian package, a container image and SHA256SUMS
 	BINARY=$(BUILT) packaging/dist.sh
 
 native: cargo ## install Debian's packages and build the C libraries (once; 3 to 5 minutes on 2 cores)

@@ -17,7 +17,7 @@ pub enum Code {
     TokenRefused,
     /// The key's extension is not in `allowed_formats`.
     FormatNotAllowed,
-    /// The bytes are not JPEG, PNG, WebP, GIF or AVIF.
+    /// The bytes are not JPEG, PNG, WebP, GIF or AVIF, or an AVIF uses a feature that is not supported.
     UnsupportedFormat,
     /// The bytes start like a picture but can't be decoded whole.
     CorruptImage,

@@ -93,7 +93,7 @@ fn each_is_answered_as_the_list_says_and_the_renderer_lives_on() {
         })
         .collect();
     for client in &mut clients {
-        client.read().failed("corrupt_image");
+        client.read().failed("unsupported_format");
     }
     assert_eq!(server.renderer(), renderer, "it must refuse them, not survive them");
     let peak = renderer.peak();

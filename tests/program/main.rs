@@ -4,6 +4,7 @@
 mod admin;
 mod animations;
 mod answers;
+mod avif;
 mod bounds;
 mod cache;
 mod cache_command;

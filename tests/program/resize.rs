@@ -683,6 +683,7 @@ fn an_absurd_header_does_no_harm() {
 fn a_header_that_lies_about_the_pixels_does_not_cost_unbounded_memory() {
     let folder = Folder::new()
         .with("lie.avif", &data("lying-ispe.avif"))
+        .with("large.avif", &data("hostile/flat-9000x9000.avif"))
         .with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
     // What the renderer may allocate follows from these; decoding all of it takes 1.2 GB.
     let limits = json!({
@@ -690,7 +691,9 @@ fn a_header_that_lies_about_the_pixels_does_not_cost_unbounded_memory() {
     });
     let server = Server::with_limits(folder.handler(), limits);
     let renderer = server.renderer();
-    server.get("/h/lie.avif?w=50").failed("too_many_pixels");
+    // One says how large it is and one does not.
+    server.get("/h/large.avif?w=50").failed("too_many_pixels");
+    server.get("/h/lie.avif?w=50").failed("corrupt_image");
     assert!(renderer.lives(), "it must be refused, not survived");
     let peak = renderer.peak();
     assert!(peak < 200 << 20, "{peak} bytes");

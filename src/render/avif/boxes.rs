@@ -25,11 +25,6 @@ impl<'b> Fields<'b> {
         Fields { name, cursor: Cursor::new(payload) }
     }
 
-    /// Whether no field is left.
-    pub fn is_empty(&self) -> bool {
-        self.cursor.is_empty()
-    }
-
     /// All bytes that are left.
     pub fn rest(&self) -> &'b [u8] {
         self.cursor.rest()

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::convert::{Conversion, Expansion};
+use super::sample::{Sample, blocks};
 use super::upsample::Upsampler;
-use super::{Avif, Chroma, Coded, Nclx};
-use crate::render::av1::{self, Frame, Plane};
+use super::{Avif, Chroma, Coded};
+use crate::render::av1::{self, Frame};
 
 /// Why an image was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,10 @@ impl fmt::Display for Error {
                 write!(formatter, "AVIF: a stream has another {what} than its container says")
             }
             Error::Matrix(matrix) => {
-                write!(formatter, "AVIF: matrix coefficients {matrix} are not supported with this subsampling")
+                write!(
+                    formatter,
+                    "AVIF: matrix coefficients {matrix} are not supported with this subsampling"
+                )
             }
             Error::Buffer => formatter.write_str("AVIF: the buffer does not fit the image"),
         }
@@ -43,78 +47,6 @@ impl std::error::Error for Error {}
 impl From<av1::Error> for Error {
     fn from(error: av1::Error) -> Error {
         Error::Decoder(error)
-    }
-}
-
-/// A sample of a plane and of the result: `u8`, or `u16`, of which results fill all 16 bits.
-pub trait Sample: Copy + Default + 'static {
-    /// The largest result.
-    const MAX: u16;
-
-    /// The plane of a frame, if its samples are of this type.
-    fn plane(frame: &Frame, index: usize) -> Option<Plane<'_, Self>>;
-
-    /// The code.
-    fn code(self) -> u16;
-
-    /// The code as a number.
-    fn value(self) -> f32;
-
-    /// The nearest code from 0 to [`MAX`](Self::MAX).
-    fn rounded(value: f32) -> Self;
-}
-
-/// The nearest integer in the low bits: from 2^23 on an `f32` has no fraction. A cast would not be vectorised.
-#[inline(always)]
-fn rounded_bits(value: f32, max: f32) -> u32 {
-    let value = if value > 0.0 { value } else { 0.0 };
-    let value = if value < max { value } else { max };
-    (value + 8_388_608.0).to_bits()
-}
-
-impl Sample for u8 {
-    const MAX: u16 = 255;
-
-    fn plane(frame: &Frame, index: usize) -> Option<Plane<'_, u8>> {
-        frame.plane_u8(index)
-    }
-
-    #[inline(always)]
-    fn code(self) -> u16 {
-        self.into()
-    }
-
-    #[inline(always)]
-    fn value(self) -> f32 {
-        self.into()
-    }
-
-    #[inline(always)]
-    fn rounded(value: f32) -> u8 {
-        rounded_bits(value, 255.0) as u8
-    }
-}
-
-impl Sample for u16 {
-    const MAX: u16 = 65_535;
-
-    fn plane(frame: &Frame, index: usize) -> Option<Plane<'_, u16>> {
-        frame.plane_u16(index)
-    }
-
-    #[inline(always)]
-    fn code(self) -> u16 {
-        self
-    }
-
-    #[inline(always)]
-    fn value(self) -> f32 {
-        self.into()
-    }
-
-    #[inline(always)]
-    fn rounded(value: f32) -> u16 {
-        rounded_bits(value, 65_535.0) as u16
     }
 }
 
@@ -136,15 +68,14 @@ pub fn decode<S: Sample>(
 
     let nclx = avif.nclx.unwrap_or(color.sequence.nclx);
     let sequence = color.sequence;
-    let conversion = Conversion::new(nclx, sequence.chroma, sequence.depth, S::MAX.into())?;
+    let conversion: Conversion<S> = Conversion::new(nclx, sequence.chroma, sequence.depth)?;
     each_tile(color, &mut check, |frame, window| canvas.lay_color(frame, window, &conversion))?;
 
     if let Some(alpha) = &avif.alpha {
         if (alpha.width, alpha.height) != (color.width, color.height) {
             return Err(Error::Promise("size of alpha"));
         }
-        let expansion =
-            Expansion::new(alpha.sequence.depth, alpha.sequence.nclx.is_full_range, S::MAX.into());
+        let expansion = Expansion::new::<S>(alpha.sequence.depth, alpha.sequence.nclx.is_full_range);
         each_tile(alpha, &mut check, |frame, window| canvas.lay_alpha(frame, window, expansion))?;
         if avif.is_premultiplied {
             unpremultiply(canvas.samples, bands);
@@ -214,43 +145,33 @@ impl<S: Sample> Canvas<'_, S> {
             .map(move |row| row.get_mut(start..end).unwrap_or_default())
     }
 
-    fn lay_color(&mut self, frame: &Frame, window: Window, conversion: &Conversion) -> Result<(), Error> {
+    fn lay_color(&mut self, frame: &Frame, window: Window, conversion: &Conversion<S>) -> Result<(), Error> {
         let plane = |index| S::plane(frame, index).ok_or(Error::Promise("depth"));
-        let (width, bands) = (window.width as usize, self.bands);
+        let (chroma, bands, width) = (frame.chroma(), self.bands, window.width as usize);
         let luma = plane(0)?;
-        let mut planar = vec![S::default(); 3 * width];
-        let (red, rest) = planar.split_at_mut(width);
-        let (green, blue) = rest.split_at_mut(width);
-        match conversion {
-            Conversion::Gray(expansion) => {
-                for (at, row) in self.rows(window).enumerate() {
-                    expansion.row(luma.row(at), red);
-                    lay_band(row, bands, 0, red);
-                }
-            }
-            Conversion::Identity(expansion) => {
-                let (blues, reds) = (plane(1)?, plane(2)?);
-                for (at, row) in self.rows(window).enumerate() {
-                    expansion.row(luma.row(at), green);
-                    expansion.row(blues.row(at), blue);
-                    expansion.row(reds.row(at), red);
-                    interleave(row, bands, [red, green, blue]);
-                }
-            }
-            Conversion::Matrix(matrix) if frame.chroma() == Chroma::Yuv444 => {
-                let (u, v) = (plane(1)?, plane(2)?);
-                for (at, row) in self.rows(window).enumerate() {
-                    matrix.row(luma.row(at), [u.row(at), v.row(at)], [red, green, blue]);
-                    interleave(row, bands, [red, green, blue]);
-                }
-            }
-            Conversion::Matrix(matrix) => {
-                let sampler =
-                    |plane| Upsampler::new(plane, frame.chroma(), window.width, window.height);
-                let (mut u, mut v) = (sampler(plane(1)?), sampler(plane(2)?));
-                for (at, row) in self.rows(window).enumerate() {
-                    matrix.row(luma.row(at), [u.row(at), v.row(at)], [red, green, blue]);
-                    interleave(row, bands, [red, green, blue]);
+        let mut chromas = match chroma {
+            Chroma::Monochrome => None,
+            _ => Some(
+                [plane(1)?, plane(2)?]
+                    .map(|plane| Upsampler::new(plane, chroma, window.width, window.height)),
+            ),
+        };
+        let mut y = blocks::<S>(width);
+        let [mut red, mut green, mut blue] = [(); 3].map(|()| blocks::<S>(width));
+        for (at, row) in self.rows(window).enumerate() {
+            y.as_flattened_mut().iter_mut().zip(luma.row(at)).for_each(|(to, from)| *to = *from);
+            let uv = match &mut chromas {
+                Some([u, v]) => [u.row(at), v.row(at)],
+                None => [&[][..]; 2],
+            };
+            conversion.row(&y, uv, [&mut red, &mut green, &mut blue]);
+            match bands {
+                1 | 2 => lay_band(row, bands, 0, green.as_flattened()),
+                3 => S::lay_rgb(row, [&red, &green, &blue]),
+                _ => {
+                    for (band, plane) in [&red, &green, &blue].into_iter().enumerate() {
+                        lay_band(row, bands, band, plane.as_flattened());
+                    }
                 }
             }
         }
@@ -275,15 +196,6 @@ impl<S: Sample> Canvas<'_, S> {
 fn lay_band<S: Copy>(row: &mut [S], bands: usize, band: usize, samples: &[S]) {
     for (out, sample) in row.iter_mut().skip(band).step_by(bands).zip(samples) {
         *out = *sample;
-    }
-}
-
-fn interleave<S: Copy>(row: &mut [S], bands: usize, [red, green, blue]: [&mut [S]; 3]) {
-    let pixels = red.iter().zip(green.iter()).zip(blue.iter());
-    for (pixel, ((red, green), blue)) in row.chunks_exact_mut(bands).zip(pixels) {
-        if let [r, g, b, ..] = pixel {
-            (*r, *g, *b) = (*red, *green, *blue);
-        }
     }
 }
 

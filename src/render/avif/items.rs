@@ -15,6 +15,8 @@ pub const MOST_ITEMS: usize = 300;
 const MOST_EXTENTS: u16 = 32;
 /// Boxes in `iref`: each item may be described by Exif and XMP and have a thumbnail and alpha.
 const MOST_REFERENCES: usize = 4 * MOST_ITEMS;
+/// Items that the boxes in `iref` name. Each tile may be named by a grid, alpha, Exif and XMP.
+const MOST_TARGETS: usize = 4 * MOST_ITEMS;
 
 /// The `meta` box of a file.
 #[derive(Debug)]
@@ -292,6 +294,7 @@ fn references<'b>(mut iref: Fields<'b>) -> Result<Vec<Reference<'b>>, Error> {
     let (version, _) = iref.full(1)?;
     let is_wide = version == 1;
     let mut references = Vec::new();
+    let mut targets: usize = 0;
     for (number, reference) in Boxes::inside(&iref).enumerate() {
         let mut reference = reference?;
         if number >= MOST_REFERENCES {
@@ -304,6 +307,10 @@ fn references<'b>(mut iref: Fields<'b>) -> Result<Vec<Reference<'b>>, Error> {
             return Err(Error::unsupported(sentence).of_item(from));
         }
         let to = reference.take(usize::from(count) * if is_wide { 4 } else { 2 })?;
+        targets = targets.saturating_add(count.into());
+        if targets > MOST_TARGETS {
+            return Err(Error::unsupported(format!("`iref` names more than {MOST_TARGETS} items")));
+        }
         if matches!(&reference.name, b"dimg" | b"auxl" | b"prem" | b"cdsc") {
             references.push(Reference { kind: reference.name, from, is_wide, to });
         }

@@ -10,15 +10,20 @@ mod convert;
 mod decode;
 mod error;
 mod items;
+mod matrix;
 mod properties;
+mod sample;
 mod sequence;
+#[cfg(test)]
+mod tests;
 mod upsample;
 
 use std::borrow::Cow;
 
 pub use container::parse;
-pub use decode::{Error as DecodeError, Sample, decode};
+pub use decode::{Error as DecodeError, decode};
 pub use error::Error;
+pub use sample::Sample;
 
 /// A still AVIF image as its container describes it.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! The OBUs of an AV1 stream (AV1 §5.3) and its sequence headers (§5.5).
 //!
-//! The largest frame is that of the sequence header: a frame header may say less (`frame_size_override_flag`, §6.8.4) and
-//! not more, and super-resolution scales up to that size at most (§6.8.6). dav1d is told the limit as well.
+//! A sequence header says how large the largest frame is. A frame header may say less (`frame_size_override_flag`,
+//! §5.9.5) and must not say more (§6.8.4), and super-resolution scales up to the size of the frame. Frame headers are
+//! not read here: dav1d gets the area as its `frame_size_limit`, and the size of what it returns is compared.
 
 use super::error::Error;
 use super::{Chroma, Nclx, Sequence};

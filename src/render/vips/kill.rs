@@ -66,7 +66,9 @@ impl Work {
 impl Work {
     /// Whether the work of this thread, if it does some that can be stopped, was stopped.
     pub fn is_stopped() -> bool {
-        CURRENT.with_borrow(|shared| shared.as_ref().is_some_and(|shared| shared.stopped.load(Ordering::Acquire)))
+        CURRENT.with_borrow(|shared| {
+            shared.as_ref().is_some_and(|shared| shared.stopped.load(Ordering::Acquire))
+        })
     }
 }
 

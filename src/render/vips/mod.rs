@@ -192,6 +192,10 @@ mod tests {
         assert!(refused.len() > 20);
         for name in refused {
             let bytes = std::fs::read(format!("{folder}{name}")).unwrap();
+            // An AVIF that is refused for what it contains.
+            if crate::format::Format::of_bytes(&bytes).is_some() {
+                continue;
+            }
             assert!(vips.header(&bytes).is_err(), "{name}");
         }
     }

@@ -158,36 +158,251 @@ def full(kind, version, data):
     return box(kind, bytes([version, 0, 0, 0]) + data)
 
 
-def avif(data, extents, items=1, properties=None):
-    """So many AV1 items, all made of the same extents of some data."""
-    ids = range(1, items + 1)
-    infe = b"".join(full(b"infe", 2, struct.pack(">HH", item, 0) + b"av01\0") for item in ids)
-    properties = properties or box(b"iprp", box(b"ipco", full(b"ispe", 0, struct.pack(">II", 64, 64))))
+class Avif:
+    """An AVIF put together item by item (ISO/IEC 14496-12 §8.11, ISO/IEC 23008-12 §9.3)."""
 
-    def head(start):
-        places = b"".join(struct.pack(">II", start + offset, length) for offset, length in extents)
-        iloc = b"".join(struct.pack(">HHH", item, 0, len(extents)) + places for item in ids)
-        meta = [full(b"hdlr", 0, b"\0\0\0\0pict" + bytes(13)), full(b"pitm", 0, b"\0\1"),
-                full(b"iloc", 0, struct.pack(">BBH", 0x44, 0, items) + iloc),
-                full(b"iinf", 0, struct.pack(">H", items) + infe), properties]
-        return (box(b"ftyp", b"avif\0\0\0\0avifmif1miaf") + full(b"meta", 0, b"".join(meta))
-                + struct.pack(">I", len(data) + 8) + b"mdat")
+    def __init__(self):
+        self.items, self.properties, self.references, self.primary = [], [], [], 1
 
-    return head(len(head(0))) + data
+    def property(self, box):
+        """Its index in ipco."""
+        if box not in self.properties:
+            self.properties.append(box)
+        return self.properties.index(box) + 1
+
+    def item(self, kind, data=None, *properties, essential=(), extents=None, protection=0):
+        """Returns the item's number. Without data, iloc does not list it; its extents are offsets and lengths in the data."""
+        associations = [(self.property(box), box in essential) for box in properties]
+        self.items.append((kind, data, extents, associations, protection))
+        return len(self.items)
+
+    def refer(self, kind, source, *targets):
+        self.references.append(box(kind, struct.pack(f">HH{len(targets)}H", source, len(targets), *targets)))
+
+    def written(self):
+        infe = b"".join(full(b"infe", 2, struct.pack(">HH", number, protection) + kind + b"\0")
+                        for number, (kind, _, _, _, protection) in enumerate(self.items, 1))
+        ipma = b""
+        for number, (_, _, _, associations, _) in enumerate(self.items, 1):
+            ipma += struct.pack(">HB", number, len(associations))
+            ipma += bytes(index | essential << 7 for index, essential in associations)
+        # Items with the same bytes are at the same place.
+        data, starts = b"", {}
+        for _, own, _, _, _ in self.items:
+            if own is not None and own not in starts:
+                starts[own] = len(data)
+                data += own
+
+        def head(start):
+            located, entries = 0, b""
+            for number, (_, own, extents, _, _) in enumerate(self.items, 1):
+                if own is None:
+                    continue
+                located += 1
+                places = [(start + starts[own] + offset, length) for offset, length in extents or [(0, len(own))]]
+                entries += struct.pack(">HHH", number, 0, len(places)) + b"".join(struct.pack(">II", *place) for place in places)
+            meta = [full(b"hdlr", 0, b"\0\0\0\0pict" + bytes(13)), full(b"pitm", 0, struct.pack(">H", self.primary)),
+                    full(b"iloc", 0, struct.pack(">BBH", 0x44, 0, located) + entries),
+                    full(b"iinf", 0, struct.pack(">H", len(self.items)) + infe)]
+            if self.references:
+                meta.append(full(b"iref", 0, b"".join(self.references)))
+            meta.append(box(b"iprp", box(b"ipco", b"".join(self.properties))
+                            + full(b"ipma", 0, struct.pack(">I", len(self.items)) + ipma)))
+            return (box(b"ftyp", b"avif\0\0\0\0avifmif1miaf") + full(b"meta", 0, b"".join(meta))
+                    + struct.pack(">I", len(data) + 8) + b"mdat")
+
+        return head(len(head(0))) + data
 
 
-def padded(lying):
-    """A picture of 9000 x 9000 that says it has 100 x 100, behind a padding OBU that is one extent many times."""
-    properties = lying[lying.index(b"iprp") - 4:lying.index(b"mdat") - 4]
-    stream = lying[lying.index(b"mdat") + 4:]
-    # Behind the temporal delimiter.
+def ispe(width, height):
+    return full(b"ispe", 0, struct.pack(">II", width, height))
+
+
+# 4:4:4, 4:2:0 and 4:0:0 of 8 bits (AV1-ISOBMFF §2.3).
+AV1C_444, AV1C_420, AV1C_400 = (box(b"av1C", bytes(fields)) for fields in ([0x81, 0x20, 0, 0], [0x81, 0, 0x0c, 0], [0x81, 0, 0x1c, 0]))
+ALPHA = full(b"auxC", 0, b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
+
+
+def streams(name):
+    """The AV1 streams of a file that avifenc, Pillow or we wrote: they start with a temporal delimiter and fill mdat."""
+    data = (HERE.parent / name).read_bytes()
+    found = data[data.index(b"mdat") + 4:].split(b"\x12\x00\x0a")[1:]
+    return [b"\x12\x00\x0a" + stream for stream in found]
+
+
+def obu(kind, payload):
+    """An OBU with its size (AV1 §5.3)."""
+    size, length = len(payload), b""
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([kind << 3 | 2]) + length + bytes([size]) + payload
+
+
+def sequence_header(width, height):
+    """Of a still image of 8 bits in 4:2:0 (AV1 §5.5)."""
+    bits = "000" "1" "1" "00000" + "1111" * 2 + f"{width - 1:016b}{height - 1:016b}"
+    # Tools; 8 bits, not monochrome, no description, full range, chroma position, separate_uv_delta_q; film grain; the end.
+    bits += "000" "000" + "0" "0" "0" "1" "00" "0" + "0" "1"
+    bits += "0" * (-len(bits) % 8)
+    return obu(1, int(bits, 2).to_bytes(len(bits) // 8, "big"))
+
+
+def plain(av1, *properties, size=(64, 48), codec=AV1C_444, essential=()):
+    """A single item."""
+    file = Avif()
+    file.item(b"av01", av1, ispe(*size), codec, *properties, essential=essential)
+    return file
+
+
+def with_alpha(color, alpha, alpha_size=(64, 48)):
+    file = plain(color)
+    file.refer(b"auxl", file.item(b"av01", alpha, ispe(*alpha_size), AV1C_400, ALPHA), 1)
+    return file
+
+
+def grid(rows, columns, size, tiles, tile_size=(64, 64), codec=AV1C_420, kind=b"av01", named=None):
+    file = Avif()
+    file.item(b"grid", struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, *size), ispe(*size))
+    codecs = codec if isinstance(codec, list) else [codec] * len(tiles)
+    numbers = [file.item(kind, tile, ispe(*tile_size), own) for tile, own in zip(tiles, codecs)]
+    file.refer(b"dimg", 1, *(named or numbers))
+    return file
+
+
+def write_avif():
+    quarters_file = (HERE.parent / "quarters.avif").read_bytes()
+    quarters, = streams("quarters.avif")
+    odd, odd_alpha = sorted(streams("odd.avif"), key=len, reverse=True)
+    tiles = streams("grid.avif")
+    masks = streams("grid-alpha.avif")[:4]
+    lying_file = (HERE.parent / "lying-ispe.avif").read_bytes()
+    large, = streams("lying-ispe.avif")
+    unsupported, corrupt = "unsupported_format", "corrupt_image"
+
+    # Sizes.
+    write("flat-9000x9000.avif", plain(large, size=(9000, 9000), codec=AV1C_420).written(), "too_many_pixels")
+    write("largest.avif", plain(sequence_header(65536, 65536) + obu(6, bytes(20)), size=(65536, 65536), codec=AV1C_420).written(), "side_too_long")
+    write("ispe-900mpx.avif", with_ispe(quarters_file, 30000, 30000), corrupt, note="the AV1 stream is 64 x 48")
+    write("ispe-largest.avif", with_ispe(quarters_file, (1 << 31) - 1, (1 << 31) - 1), corrupt)
+    write("zero.avif", with_ispe(quarters_file, 0, 0), corrupt)
+    ROWS.append(("../lying-ispe.avif", corrupt, "=", "the AV1 stream is 9000 x 9000"))
+
+    # Items.
+    file = plain(quarters)
+    file.item(b"iden")
+    file.refer(b"dimg", 2, 1)
+    write("iden-not-located.avif", file.written(), unsupported, note="an item without bytes that stands for another")
+    file = plain(quarters)
+    for _ in range(999):
+        file.item(b"av01")
+    file.item(b"iovl", bytes(20))
+    write("items-1001.avif", file.written(), unsupported, note="the last one is an overlay")
+    file = plain(quarters)
+    for _ in range(300):
+        file.item(b"av01")
+    write("items-301.avif", file.written(), unsupported)
+    file = Avif()
+    mask = box(b"mskC", b"\0\0\0\0\x08")
+    file.item(b"mski", bytes(4096), ispe(64, 64), mask)
+    write("mski.avif", file.written(), unsupported, note="a mask: an item of bytes of any number")
+    file = plain(quarters)
+    file.refer(b"auxl", file.item(b"mski", bytes(4096), ispe(64, 48), mask, ALPHA), 1)
+    write("mski-alpha.avif", file.written(), unsupported)
+    write("mski-tile.avif", grid(2, 2, (128, 128), [bytes(4096)] * 4, codec=mask, kind=b"mski").written(), unsupported)
+    file = Avif()
+    file.item(b"av01", quarters, ispe(64, 48), AV1C_444, protection=1)
+    write("encrypted.avif", file.written(), unsupported)
+    # Two pieces each, at the same place.
+    file = grid(16, 16, (1024, 1024), [tiles[0] + obu(15, bytes(65535) + b"\x80")] * 256)
+    file.items[1:] = [(kind, data, [(0, 1000), (1000, len(data) - 1000)], *rest) for kind, data, _, *rest in file.items[1:]]
+    write("items-in-pieces.avif", file.written(), unsupported, note="16 MB if they were put together")
+    write("padded-9000x9000.avif", padded(large), unsupported, note="an item of one extent 30 times is larger than the file")
+    write("truncated.avif", quarters_file[:-1], corrupt)
+    file = plain(quarters)
+    file.references = [box(b"thmb", struct.pack(">HHH", 1, 1, 1))] * 2000
+    write("references-2000.avif", file.written(), unsupported)
+    file = plain(quarters)
+    file.properties += [box(b"free", b"")] * 5000
+    write("properties-5000.avif", file.written(), unsupported)
+
+    # Grids.
+    write("grid-gap.avif", grid(2, 2, (129, 128), tiles).written(), corrupt, note="one column is in no tile")
+    write("grid-overhang.avif", grid(2, 2, (64, 128), tiles).written(), corrupt, note="two tiles are outside")
+    write("grid-odd.avif", grid(2, 1, (33, 34), [odd, odd + b"\x7a\1\x80"], (33, 17)).written(), corrupt, note="4:2:0 tiles of an odd height")
+    write("grid-smaller.avif", grid(2, 2, (256, 256), tiles, (128, 128)).written(), corrupt, note="the AV1 streams are smaller than their ispe")
+    write("grid-count.avif", grid(2, 2, (128, 128), tiles, named=[2, 3, 4]).written(), corrupt)
+    write("grid-65535.avif", grid(2, 2, (128, 128), tiles, named=[2] * 65535).written(), unsupported)
+    write("grid-65536-tiles.avif", grid(256, 256, (16384, 16384), tiles).written(), unsupported)
+    write("grid-of-itself.avif", grid(1, 1, (64, 64), tiles, named=[1]).written(), unsupported)
+    file = grid(1, 1, (64, 64), [struct.pack(">BBBBHH", 0, 0, 0, 0, 64, 64)], kind=b"grid")
+    file.refer(b"dimg", 2, file.item(b"av01", tiles[0], ispe(64, 64), AV1C_420))
+    write("grid-of-grids.avif", file.written(), unsupported)
+    write("grid-formats.avif", grid(2, 2, (128, 128), tiles[:3] + masks[:1], codec=[AV1C_420] * 3 + [AV1C_400]).written(), corrupt, note="one tile is monochrome")
+    delimited = [b"\x12\0" * 2000 + tiles[0]] * 256
+    write("grid-delimiters.avif", grid(16, 16, (1024, 1024), delimited).written(), unsupported, note="512,000 OBUs in one extent")
+
+    # Alpha.
+    file = with_alpha(quarters, masks[0])
+    write("alpha-stream.avif", file.written(), corrupt, note="the AV1 stream of alpha is 64 x 64")
+    write("alpha-ispe.avif", with_alpha(quarters, masks[0], (64, 64)).written(), corrupt)
+    file = grid(1, 1, (64, 64), [masks[0]], codec=AV1C_400)
+    file.items[1] = (*file.items[1][:3], file.items[1][3] + [(file.property(ALPHA), False)], 0)
+    number = file.item(b"av01", masks[1], ispe(64, 64), AV1C_400, ALPHA)
+    file.references = []
+    file.primary = 2
+    file.refer(b"auxl", number, 2)
+    file.refer(b"auxl", 2, number)
+    write("alpha-cycle.avif", file.written(), corrupt, note="two images, each of which is the other's alpha")
+    file = Avif()
+    file.item(b"av01", masks[0], ispe(64, 64), AV1C_400, ALPHA)
+    file.refer(b"auxl", 1, 1)
+    write("alpha-of-itself.avif", file.written(), corrupt)
+    file = plain(quarters)
+    file.refer(b"prem", 1, 1)
+    write("premultiplied-opaque.avif", file.written(), corrupt, note="prem without alpha")
+
+    # Properties.
+    unknown = box(b"abcd", b"12")
+    write("essential-unknown.avif", plain(quarters, unknown, essential=[unknown]).written(), unsupported)
+    colors = box(b"j2kH", box(b"pclr", struct.pack(">HB", 65535, 0)))
+    write("essential-j2k.avif", plain(quarters, colors, essential=[colors]).written(), unsupported, note="a palette of 65,535 entries in 11 bytes")
+    point = box(b"a1op", b"\1")
+    write("operating-point.avif", plain(quarters, point, essential=[point]).written(), unsupported)
+    turn, window = box(b"irot", b"\1"), box(b"clap", struct.pack(">8I", 8, 1, 8, 1, 0, 1, 0, 1))
+    write("clap-after-irot.avif", plain(quarters, turn, window, essential=[turn, window]).written(), unsupported)
+
+    # AV1.
+    def configured(obus):
+        return plain(quarters, codec=AV1C_444[:4].replace(b"\x0c", bytes([12 + len(obus)])) + AV1C_444[4:] + obus).written()
+
+    write("av1c-swallows.avif", configured(b"\x7a\x20\0\0"), corrupt, note="a padding OBU in av1C goes on into the item")
+    write("av1c-without-size.avif", configured(b"\x78\0\0\0"), corrupt)
+    write("av1c-frame.avif", configured(obu(6, b"\0\0")), corrupt)
+    write("delimiter-without-size.avif", plain(b"\x10" + quarters[2:]).written(), corrupt, note="it reaches to the end of the item")
+    head = quarters[:2 + 2 + quarters[3]]
+    frames = quarters[len(head):]
+    write("frames-50.avif", plain(head + frames * 50).written(), unsupported, note="frames that are decoded and not shown")
+    write("two-headers.avif", plain(head + sequence_header(64, 48) + frames).written(), corrupt)
+    zeros = bytes([0b00000_1_00]) + bytes(7) + b"\x02" + bytes(60000)
+    write("zero-run.avif", plain(obu(1, zeros)).written(), corrupt, note="a number of ticks that begins with 480,000 zeros")
+    write("no-items.avif", b"\0\0\0\x14ftypavif\0\0\0\0avif", corrupt)
+    noise = random.Random(1)
+    write("noise-behind-header.avif", quarters_file[:-200] + noise.randbytes(200), corrupt)
+
+
+def padded(stream):
+    """An image of 9000 x 9000 behind a padding OBU that is one extent many times."""
     length = 30 * 2400
     padding = bytes([15 << 3 | 2, length & 127 | 128, length >> 7 & 127 | 128, length >> 14])
     # Each piece of it ends with the byte that padding ends with.
     piece = bytes(2399) + b"\x80"
+    # Behind the temporal delimiter.
     data = stream[:2] + padding + piece + stream[2:]
     start = 2 + len(padding)
-    return avif(data, [(0, start)] + [(start, 2400)] * 30 + [(start + 2400, len(stream) - 2)], properties=properties)
+    file = Avif()
+    file.item(b"av01", data, ispe(9000, 9000), AV1C_420,
+              extents=[(0, start)] + [(start, 2400)] * 30 + [(start + 2400, len(stream) - 2)])
+    return file.written()
 
 
 # --- EXIF (TIFF 6.0)
@@ -198,8 +413,9 @@ def exif(*entries, following=0):
 
 
 def main():
-    quarters = (HERE.parent / "quarters.avif").read_bytes()
     noise = random.Random(1).randbytes
+
+    write_avif()
 
     # Bombs.
     write("interlaced-144mpx.png", png(12000, 12000, bytes(adam7(12000, 12000, 1)), 1, 0, 1), "too_many_pixels")
@@ -216,33 +432,22 @@ def main():
     write("progressive-16mpx.jpg", progressive(4000, 4000, 5), "ok", note="held whole")
     write("scans-90.jpg", progressive(2048, 2048, 89), "ok", note="as many as are allowed, nearly")
     write("scans-300.jpg", progressive(1024, 1024, 299), "too_many_scans")
-    write("ispe-900mpx.avif", with_ispe(quarters, 30000, 30000), "too_many_pixels")
     ROWS.append(("../bomb-15000x15000-rgb.png", "too_many_pixels", "=", "225 Mpx"))
     ROWS.append(("../many-scans.jpg", "too_many_scans", "=", "2000 scans"))
-    ROWS.append(("../lying-ispe.avif", "too_many_pixels", "=", "the AV1 stream is 9000 x 9000"))
-    lying = (HERE.parent / "lying-ispe.avif").read_bytes()
-    write("padded-9000x9000.avif", padded(lying), "too_many_pixels", note="the AV1 stream is far into an item in pieces")
-    write("items-in-pieces.avif", avif(b"\x12\0" + bytes(32766), [(0, 32768)] * 2, 1000), "corrupt_image", note="64 MB if they were put together")
-    # A sequence header with timing information, whose number of ticks is a run of zeros.
-    zeros = bytes([1 << 3, 0b00000_1_00]) + bytes(7) + b"\x02" + bytes(60000)
-    write("zero-run.avif", avif(zeros, [(0, len(zeros))], 1000), "corrupt_image")
 
     # Absurd headers.
     write("zero.png", png(0, 0, b""), "corrupt_image")
     write("zero.jpg", b"\xff\xd8" + TABLES + frame(0xc0, 0, 0) + segment(0xda, b"\x01\x01\0\0\x3f\0") + b"\x3f\xff\xd9", "corrupt_image")
     write("zero.gif", gif(0, 0, 0), "corrupt_image")
     write("zero.webp", webp(riff(b"VP8 ", b"\x10\0\0\x9d\x01\x2a\0\0\0\0" + bytes(20))), "corrupt_image")
-    write("zero.avif", with_ispe(quarters, 0, 0), "ok|corrupt_image", note="the AV1 stream has a size")
     write("largest.jpg", b"\xff\xd8" + TABLES + frame(0xc0, 65535, 65535) + segment(0xda, b"\x01\x01\0\0\x3f\0"), "side_too_long")
     write("largest.webp", webp(vp8x(1 << 24, 1 << 24), vp8l(16, 16)), "side_too_long")
-    write("largest.avif", with_ispe(quarters, (1 << 31) - 1, (1 << 31) - 1), "side_too_long")
     write("long.png", png(1, 65501, bytes(2 * 65501)), "side_too_long")
     write("line.png", png(65500, 1, bytes(65501)), "ok")
     write("no-frame-header.jpg", b"\xff\xd8" + segment(0xfe, b"nothing else") + b"\xff\xd9", "corrupt_image")
     write("no-frames.gif", gif(10, 10, 0), "corrupt_image")
     write("no-data.png", png(8, 8, b""), "corrupt_image")
     write("no-picture.webp", webp(vp8x(8, 8), riff(b"EXIF", b"MM")), "corrupt_image")
-    write("no-items.avif", b"\0\0\0\x14ftypavif\0\0\0\0avif", "corrupt_image")
     ROWS.append(("../header-2147483647.png", "side_too_long", "=", ""))
 
     # Metadata.
@@ -310,7 +515,6 @@ def main():
     write("noise-behind-header.png", png(64, 64, b"")[:33] + chunk(b"IDAT", noise(300)) + chunk(b"IEND", b""), "corrupt_image")
     write("noise-behind-header.jpg", small_jpeg()[:-3] + noise(3000) + b"\xff\xd9", "ok|corrupt_image")
     write("noise-behind-header.webp", webp(vp8l(64, 64)[:13] + noise(300)), "corrupt_image|ok")
-    write("noise-behind-header.avif", quarters[:-200] + noise(200), "corrupt_image|ok")
     write("two-frame-headers.jpg", b"\xff\xd8" + TABLES + frame(0xc0, 8, 8) + frame(0xc2, 20000, 20000) + segment(0xda, b"\x01\x01\0\0\x3f\0") + b"\x3f\xff\xd9", "too_many_pixels")
 
     lines = ["file\tstill\tkept\tnote"] + ["\t".join(row) for row in sorted(ROWS)]

@@ -1,0 +1,13 @@
+//! Each rule of the allow-list, on files that break it, and files of other encoders.
+
+mod alpha;
+mod av1;
+mod file;
+mod grids;
+mod items;
+mod properties;
+mod real;
+
+pub fn boxed(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+    [&(payload.len() as u32 + 8).to_be_bytes()[..], kind, payload].concat()
+}

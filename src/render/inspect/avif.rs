@@ -1,0 +1,155 @@
+//! AVIF: what [`crate::render::avif::parse`] finds in the container, as work for a decoder.
+
+use std::borrow::Cow;
+
+use super::{Facts, area};
+use crate::error::{Code, Failure};
+use crate::render::avif::{self, Avif, Chroma, Coded, Error};
+
+/// dav1d's frames begin and end at multiples of so many pixels.
+const ALIGNMENT: u32 = 128;
+
+pub(super) fn inspect(bytes: &[u8]) -> Result<Facts, Failure> {
+    let image = avif::parse(bytes).map_err(|error| failure(&error))?;
+    let Avif { color, alpha, .. } = &image;
+    let bands = if alpha.is_some() { 4 } else { 3 };
+    let facts = Facts::streamed(color.width, color.height, bands * bytes_per_sample(color));
+    let tiles = u64::from(color.columns) * u64::from(color.rows);
+    // The tiles of a grid may overhang it.
+    let pixels = area(color.tile_width, color.tile_height).saturating_mul(tiles);
+    let output = facts.frame_pixels.saturating_mul(facts.bytes_per_pixel);
+    let planes = [Some(color), alpha.as_ref()];
+    let held = planes.into_iter().flatten().map(|coded| decoder(coded).saturating_add(copies(coded)));
+    Ok(Facts {
+        frame_pixels: pixels,
+        total_pixels: pixels,
+        held: held.fold(output, u64::saturating_add),
+        metadata_bytes: image.metadata_bytes,
+        profile_bytes: image.icc.map_or(0, |icc| icc.len() as u64),
+        ..facts
+    })
+}
+
+/// The code points of colors (ITU-T H.273) that the primary item's `colr` of type `nclx` names (ISO/IEC 14496-12
+/// §12.1.5): primaries and transfer.
+pub fn code_points(bytes: &[u8]) -> Option<(u8, u8)> {
+    let nclx = avif::parse(bytes).ok()?.nclx?;
+    Some((nclx.primaries.try_into().ok()?, nclx.transfer.try_into().ok()?))
+}
+
+fn failure(error: &Error) -> Failure {
+    let code = match error {
+        Error::Corrupt(_) => Code::CorruptImage,
+        Error::Unsupported(_) => Code::UnsupportedFormat,
+    };
+    Failure::new(code, format!("the original can't be decoded as avif: {error}"))
+}
+
+fn bytes_per_sample(coded: &Coded) -> u64 {
+    if coded.sequence.depth > 8 { 2 } else { 1 }
+}
+
+/// What dav1d keeps while it decodes one tile: its frames, and a quarter of one for what it knows about their blocks.
+fn decoder(coded: &Coded) -> u64 {
+    let aligned = |side: u32| side.next_multiple_of(ALIGNMENT);
+    let pixels = area(aligned(coded.tile_width), aligned(coded.tile_height));
+    // In halves of a sample for each pixel.
+    let samples = match coded.sequence.chroma {
+        Chroma::Monochrome => 2,
+        Chroma::Yuv420 => 3,
+        Chroma::Yuv422 => 4,
+        Chroma::Yuv444 => 6,
+    };
+    let frame = pixels.saturating_mul(samples * bytes_per_sample(coded)) / 2;
+    frame.saturating_mul(coded.frames.into()).saturating_add(frame / 4)
+}
+
+/// Streams that are not borrowed from the original.
+fn copies(coded: &Coded) -> u64 {
+    let lengths = coded.tiles.iter().map(|tile| match tile {
+        Cow::Borrowed(_) => 0,
+        Cow::Owned(bytes) => bytes.len() as u64,
+    });
+    lengths.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    fn facts(name: &str) -> Facts {
+        inspect(&data(name)).unwrap()
+    }
+
+    #[test]
+    fn sides_are_those_before_the_image_is_cropped_and_turned() {
+        for name in ["yuv420.avif", "clap.avif", "irot-1.avif"] {
+            let facts = facts(name);
+            assert_eq!((facts.width, facts.height, facts.frames), (64, 48, 1), "{name}");
+        }
+    }
+
+    #[test]
+    fn tiles_that_overhang_are_decoded_whole() {
+        let facts = facts("grid-overhang.avif");
+        assert_eq!((facts.width, facts.height), (100, 90));
+        assert_eq!((facts.frame_pixels, facts.total_pixels), (128 * 128, 128 * 128));
+    }
+
+    #[test]
+    fn a_pixel_has_three_or_four_bands_of_one_or_two_bytes() {
+        for (name, bytes) in
+            [("yuv420.avif", 3), ("alpha.avif", 4), ("12-bit.avif", 6), ("alpha-10-bit.avif", 8)]
+        {
+            assert_eq!(facts(name).bytes_per_pixel, bytes, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_the_result_and_one_tile_of_color_and_of_alpha() {
+        let frame = 128 * 128;
+        let held = |name: &str| facts(name).held;
+        assert_eq!(held("yuv420.avif"), 64 * 48 * 3 + frame * 3 / 2 * 5 / 4);
+        assert_eq!(held("yuv422.avif"), 64 * 48 * 3 + frame * 2 * 5 / 4);
+        assert_eq!(held("monochrome.avif"), 64 * 48 * 3 + frame * 5 / 4);
+        assert_eq!(held("alpha.avif"), 64 * 48 * 4 + frame * 4 * 5 / 4);
+        assert_eq!(held("12-bit.avif"), 64 * 48 * 6 + frame * 3 * 5 / 4);
+        assert_eq!(held("grid-overhang.avif"), 100 * 90 * 3 + frame * 3 / 2 * 5 / 4);
+        // 9000 pixels take 71 alignments.
+        let large: u64 = 71 * 128;
+        assert_eq!(held("hostile/flat-9000x9000.avif"), 9000 * 9000 * 3 + large * large * 3 / 2 * 5 / 4);
+    }
+
+    #[test]
+    fn profiles_and_metadata_are_counted_as_stored() {
+        let icc = facts("icc.avif");
+        assert_eq!((icc.profile_bytes, icc.metadata_bytes), (480, 480));
+        // Exif with the offset of its header, and XMP.
+        let both = facts("exif-xmp.avif");
+        assert_eq!((both.profile_bytes, both.metadata_bytes), (0, 4 + 26 + 37));
+    }
+
+    #[test]
+    fn the_primary_item_names_its_colors() {
+        assert_eq!(code_points(&data("pq.avif")), Some((9, 16)));
+        assert_eq!(code_points(&data("icc.avif")), Some((2, 2)));
+        assert_eq!(code_points(&data("quarters.avif")), None);
+        assert_eq!(code_points(b""), None);
+    }
+
+    #[test]
+    fn what_is_broken_is_corrupt_and_what_is_not_allowed_is_unsupported() {
+        let refused = |name: &str| inspect(&data(name)).unwrap_err();
+        let broken = refused("lying-ispe.avif");
+        let sentence = "the original can't be decoded as avif: item 1: its AV1 has 9000 x 9000 pixels and its `ispe` \
+                        says 100 x 100";
+        assert_eq!((broken.code, &broken.detail[..]), (Code::CorruptImage, sentence));
+        let unknown = refused("hostile/iden-not-located.avif");
+        let sentence = "the original can't be decoded as avif: item 2: its type `iden` is not supported";
+        assert_eq!((unknown.code, &unknown.detail[..]), (Code::UnsupportedFormat, sentence));
+    }
+}

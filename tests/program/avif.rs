@@ -1,0 +1,163 @@
+//! AVIF as an original: what a client sees of each feature that encoders use. The files are avifenc's, a matter of
+//! tests/data/generate-avif.py, so what is read here was written by other code than the server's.
+
+use crate::support::folder::Folder;
+use crate::support::pictures::{BLUE, GREEN, Picture, RED, WHITE, size_of, within};
+use crate::support::server::{Server, data};
+
+const TRANSPARENT: u8 = 0;
+
+/// Opaque quarters: top left, top right, bottom left, bottom right.
+const QUARTERS: [[u8; 3]; 4] = [RED, GREEN, BLUE, WHITE];
+
+fn server_of(names: &[&str]) -> (Server, Folder) {
+    let directory = Folder::new();
+    for name in names {
+        directory.put(name, &data(name));
+    }
+    (Server::with_handler(directory.handler()), directory)
+}
+
+/// The colors in the middle of the four quarters.
+fn middles(picture: &Picture) -> [[u8; 4]; 4] {
+    let (width, height) = picture.size();
+    [(1, 1), (3, 1), (1, 3), (3, 3)].map(|(x, y)| picture.at(width * x / 4, height * y / 4))
+}
+
+fn expect_quarters(server: &Server, target: &str, size: (u32, u32), expected: [[u8; 3]; 4], most: u8) {
+    let picture = Picture::decode(&server.get(target).ok().body);
+    assert_eq!(picture.size(), size, "{target}");
+    let found = middles(&picture);
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(within(*found, expected, most) && found[3] == 255, "{target}: {found:?}, not {expected:?}");
+    }
+}
+
+#[test]
+fn every_subsampling_depth_range_and_matrix_shows_the_same_colors() {
+    let names = [
+        "yuv420.avif",
+        "yuv422.avif",
+        "yuv444.avif",
+        "bt709.avif",
+        "ycgco.avif",
+        "lossless.avif",
+        "limited-range.avif",
+        "10-bit.avif",
+        "12-bit.avif",
+        "12-bit-limited-range.avif",
+        "pasp.avif",
+        "animated.avif",
+    ];
+    let (server, _directory) = server_of(&names);
+    for name in names {
+        expect_quarters(&server, &format!("/h/{name}?f=png"), (64, 48), QUARTERS, 4);
+        expect_quarters(&server, &format!("/h/{name}?f=png&w=32"), (32, 24), QUARTERS, 6);
+    }
+}
+
+#[test]
+fn tones_without_color_stay_gray() {
+    let (server, _directory) = server_of(&["monochrome.avif"]);
+    let bytes = server.get("/h/monochrome.avif?f=png").ok().body;
+    assert_eq!(bytes[25], 0, "PNG color type: gray without alpha");
+    let found = middles(&Picture::decode(&bytes)).map(|pixel| pixel[0]);
+    for (found, expected) in found.iter().zip([0_u8, 85, 170, 255]) {
+        assert!(found.abs_diff(expected) <= 2, "{found} is not {expected}");
+    }
+}
+
+#[test]
+fn alpha_is_kept_in_all_its_forms() {
+    let names = ["alpha.avif", "alpha-premultiplied.avif", "alpha-10-bit.avif", "limited-range-alpha.avif"];
+    let (server, _directory) = server_of(&names);
+    for name in names {
+        for format in ["png", "webp&lossless=true"] {
+            let picture = Picture::decode(&server.get(&format!("/h/{name}?f={format}")).ok().body);
+            let found = middles(&picture);
+            for ((found, color), alpha) in found.iter().zip(QUARTERS).zip([255_u8, 192, 128, TRANSPARENT]) {
+                assert!(found[3].abs_diff(alpha) <= 1, "{name}: alpha {} is not {alpha}", found[3]);
+                // The color under full transparency is undefined.
+                assert!(
+                    alpha == TRANSPARENT || within(*found, color, 6),
+                    "{name}: {found:?} is not {color:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn grids_are_put_together_and_cut_to_their_size() {
+    let (server, _directory) = server_of(&["grid.avif", "grid-overhang.avif", "grid-alpha.avif"]);
+    expect_quarters(&server, "/h/grid.avif?f=png", (128, 128), QUARTERS, 4);
+    let overhang = Picture::decode(&server.get("/h/grid-overhang.avif?f=png").ok().body);
+    assert_eq!(overhang.size(), (100, 90));
+    // Tiles of 64 × 64 pixels.
+    for (x, y, expected) in [(62, 62, RED), (66, 62, GREEN), (62, 66, BLUE), (99, 89, WHITE)] {
+        assert!(within(overhang.at(x, y), expected, 4), "{x}, {y}: {:?}", overhang.at(x, y));
+    }
+    let alpha = middles(&Picture::decode(&server.get("/h/grid-alpha.avif?f=png").ok().body));
+    assert_eq!(alpha.map(|pixel| pixel[3]), [255, 192, 128, TRANSPARENT]);
+}
+
+#[test]
+fn clap_irot_and_imir_are_applied_in_their_order() {
+    let names = [
+        "irot-1.avif",
+        "irot-3-imir-0.avif",
+        "imir-0.avif",
+        "imir-1.avif",
+        "clap.avif",
+        "clap-irot-1.avif",
+        "exif-xmp.avif",
+        "odd.avif",
+    ];
+    let (server, _directory) = server_of(&names);
+    for (name, size, expected) in [
+        ("irot-1.avif", (48, 64), [GREEN, WHITE, RED, BLUE]),
+        ("irot-3-imir-0.avif", (48, 64), [WHITE, GREEN, BLUE, RED]),
+        ("imir-0.avif", (64, 48), [BLUE, WHITE, RED, GREEN]),
+        ("imir-1.avif", (64, 48), [GREEN, RED, WHITE, BLUE]),
+        ("clap.avif", (40, 30), QUARTERS),
+    ] {
+        expect_quarters(&server, &format!("/h/{name}?f=png"), size, expected, 4);
+    }
+    // The window of `clap` starts at 20, 14 of the stored image, whose quarters meet at 32, 24.
+    let clap = Picture::decode(&server.get("/h/clap.avif?f=png").ok().body);
+    for (x, y, expected) in [(10, 8, RED), (13, 8, GREEN), (10, 11, BLUE), (13, 11, WHITE)] {
+        assert!(within(clap.at(x, y), expected, 4), "{x}, {y}: {:?}", clap.at(x, y));
+    }
+    assert_eq!(size_of(&server.get("/h/clap-irot-1.avif").ok().body), (30, 40));
+    assert_eq!(size_of(&server.get("/h/clap-irot-1.avif?w=15").ok().body), (15, 20));
+    // Its Exif only repeats the `irot`: turned once.
+    assert_eq!(size_of(&server.get("/h/exif-xmp.avif").ok().body), (48, 64));
+    assert_eq!(size_of(&server.get("/h/odd.avif?f=png").ok().body), (33, 17));
+}
+
+#[test]
+fn profiles_and_code_points_are_converted_to_srgb() {
+    let (server, _directory) = server_of(&["icc.avif", "10-bit-444.avif"]);
+    // The primaries of Display P3 and of BT.2020 lie outside sRGB: converted and clipped, two channels are 0.
+    for name in ["icc.avif", "10-bit-444.avif"] {
+        let found = middles(&Picture::decode(&server.get(&format!("/h/{name}?f=png")).ok().body));
+        for (found, expected) in found.iter().zip(QUARTERS) {
+            assert!(within(*found, expected, 12), "{name}: {found:?} is not {expected:?}");
+        }
+        let strict = server.get(&format!("/h/{name}?f=png&strip=false")).ok().body;
+        assert!(
+            strict.windows(4).any(|bytes| bytes == b"iCCP"),
+            "{name}: strip=false keeps its colors and says which"
+        );
+    }
+}
+
+#[test]
+fn a_crop_is_taken_out_of_the_upright_image() {
+    let (server, _directory) = server_of(&["irot-1.avif", "clap.avif"]);
+    let top = Picture::decode(&server.get("/h/irot-1.avif?f=png&w=48&h=16&g=n").ok().body);
+    assert_eq!(top.size(), (48, 16));
+    assert!(within(top.at(8, 8), GREEN, 4) && within(top.at(40, 8), WHITE, 4));
+    let left = Picture::decode(&server.get("/h/clap.avif?f=png&w=10&h=30&g=w").ok().body);
+    assert!(within(left.at(5, 3), RED, 4) && within(left.at(5, 25), BLUE, 4), "{:?}", left.at(5, 25));
+}
