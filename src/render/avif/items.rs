@@ -189,7 +189,7 @@ impl<'b> Meta<'b> {
                 let offset = base.saturating_add(iloc.sized(offset_size)?);
                 extents.push((offset, iloc.sized(length_size)?));
             }
-            // An entry without an item is for no one to read.
+            // An entry without an item is ignored.
             if let Some(item) = self.items.iter_mut().find(|item| item.id == id)
                 && item.place.replace(Place { is_in_idat: method == 1, extents }).is_some()
             {
