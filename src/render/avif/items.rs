@@ -1,5 +1,5 @@
-//! The items of the `meta` box (ISO/IEC 14496-12 §8.11): their types, where their bytes are, and how they refer to each
-//! other.
+//! The items of the `meta` box (ISO/IEC 14496-12 §8.11): their types, where their bytes are, and how they refer to
+//! each other.
 //!
 //! Nothing is allocated in proportion to a number in the file: each count is compared with its limit first.
 
@@ -129,8 +129,8 @@ impl<'b> Meta<'b> {
             .map(|reference| reference.from)
     }
 
-    /// The bytes of an item: borrowed where they are in one piece, and otherwise copied, as long as there are no more of
-    /// them than the copies may still have.
+    /// The bytes of an item: borrowed where they are in one piece, and otherwise copied, which `copies_left` bounds
+    /// before anything is allocated.
     pub fn bytes(&self, item: &Item<'b>, copies_left: &mut usize) -> Result<Cow<'b, [u8]>, Error> {
         if item.is_protected {
             return Err(Error::unsupported("it is encrypted"));

@@ -37,7 +37,7 @@ pub struct Stream {
     pub header: Header,
     /// Frame headers and frames.
     pub frames: u32,
-    /// Whether a sequence header precedes the frames in the item itself, so that a decoder does not need those of `av1C`.
+    /// Whether a sequence header precedes the frames in the item itself: a decoder does not need that of `av1C`.
     pub is_complete: bool,
 }
 
