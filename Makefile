@@ -7,11 +7,19 @@ MAX_BYTES := 20000000
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/$(BINARY)
 
+# The directories of this machine stay out of the binary, so that a build in another place gives the same bytes.
+REMAPPED = --config "target.'cfg(target_os = \"linux\")'.rustflags = [$(foreach pair,\
+	$(CURDIR)=. \
+	$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=/crates \
+	$(shell rustc --print sysroot)/lib/rustlib/src/rust=/rust \
+	$(abspath $(or $(CARGO_TARGET_DIR),target))=target \
+	,'--remap-path-prefix=$(pair)',)]"
+
 .DEFAULT_GOAL := build
-.PHONY: build run test bench docs audit sbom native install clean help cargo
+.PHONY: build run test bench docs audit sbom dist native install clean help cargo
 
 build: native ## build ./s3imageserver, one static binary (the default)
-	cargo build --release --locked
+	cargo build --release --locked $(REMAPPED)
 	@if readelf -lW $(BUILT) | grep -q INTERP || readelf -dW $(BUILT) | grep -q NEEDED; then \
 		echo "the binary is not static: is RUSTFLAGS set? It replaces the flags in .cargo/config.toml." >&2; \
 		exit 1; \
@@ -48,6 +56,9 @@ audit: native ## check crates and C libraries for known advisories (ADVISORY_DB=
 sbom: build ## write dist/s3imageserver.cdx.json, what ./s3imageserver consists of (CycloneDX 1.6)
 	@supply/sbom.py --binary $(BINARY)
 
+dist: sbom ## pack dist/: a tarball, a Debian package, a container image and SHA256SUMS
+	BINARY=$(BUILT) packaging/dist.sh
+
 native: cargo ## install Debian's packages and build the C libraries (once; 3 to 5 minutes on 2 cores)
 	@native/build.sh
 
@@ -58,7 +69,7 @@ install: ## copy the built binary to $(DESTDIR)$(PREFIX)/bin (PREFIX is /usr/loc
 	install -D -m 644 NOTICE $(DESTDIR)$(PREFIX)/share/doc/$(BINARY)/NOTICE
 
 clean: ## remove what was built here (the C libraries stay in their cache)
-	rm -rf $(BINARY) dist/$(BINARY).cdx.json $(or $(CARGO_TARGET_DIR),target)
+	rm -rf $(BINARY) $(or $(CARGO_TARGET_DIR),target) dist
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18

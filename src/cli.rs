@@ -19,6 +19,8 @@ pub enum Command {
     Cache(Job, PathBuf),
     /// `sign …`: print this path and query with a token that is good for so long, and exit.
     Sign(String, Option<Duration>, PathBuf),
+    /// `health …`: ask the server at this URL, or the one of this configuration, for its health, and exit.
+    Health(Option<String>, PathBuf),
     /// `--version`
     Version,
     /// `--help`
@@ -64,6 +66,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         let (target, lifetime) = signing(rest, &matches)?;
         return Ok(Command::Sign(target, lifetime, config));
     }
+    if let ["health", rest @ ..] = free.as_slice() {
+        return Ok(Command::Health(url(rest, &matches)?, config));
+    }
     if let Some(extra) = free.first() {
         return Err(format!("unexpected argument {extra:?}; the configuration is given with -c FILE"));
     }
@@ -103,6 +108,15 @@ fn signing(arguments: &[&str], matches: &Matches) -> Result<(String, Option<Dura
         ),
     };
     Ok((target, lifetime))
+}
+
+fn url(arguments: &[&str], matches: &Matches) -> Result<Option<String>, String> {
+    only(matches, &[], "is not for health")?;
+    match *arguments {
+        [] => Ok(None),
+        [url] => Ok(Some(url.to_owned())),
+        [_, extra, ..] => Err(format!("unexpected argument {extra:?}; health takes one URL")),
+    }
 }
 
 /// Whole seconds, minutes, hours or days, one at least.
@@ -147,11 +161,14 @@ pub fn help() -> String {
        s3imageserver [-c FILE] cache verify [--remove]
        s3imageserver [-c FILE] cache purge --all | /HANDLER/KEY | /HANDLER/PREFIX/
        s3imageserver [-c FILE] sign [--expires TIME] '/HANDLER/KEY?PARAMETERS'
+       s3imageserver [-c FILE] health [URL]
 
 Serves resized pictures out of S3. `cache` tells what lies in the cache folders of
 the configuration, reads every entry and checks it, or removes entries, whether or
 not a server runs on them. `sign` prints a path and query with the token that a
-handler of the type hmac wants.",
+handler of the type hmac wants. `health` asks the server of the configuration, or
+the one at URL, for its health: 0 when it answers 200, 1 when not, 2 when the URL or
+the configuration can't be used.",
     )
 }
 
@@ -253,6 +270,26 @@ mod tests {
             (&["--expires", "1h"], "--expires is for"),
             (&["cache", "stats", "--expires", "1h"], "--expires is not for cache stats"),
             (&["sign", "/h/a", "--expires"], "--expires needs a time"),
+        ] {
+            let sentence = parsed(arguments).unwrap_err();
+            assert!(sentence.contains(part), "{arguments:?}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn health_takes_a_url_or_a_configuration() {
+        for (arguments, url, config) in [
+            (&["health"][..], None, "config.json"),
+            (&["health", "-c", "x.json"], None, "x.json"),
+            (&["-c=x.json", "health", "http://[::1]:81"], Some("http://[::1]:81"), "x.json"),
+        ] {
+            let expected = Command::Health(url.map(str::to_owned), config.into());
+            assert_eq!(parsed(arguments), Ok(expected), "{arguments:?}");
+        }
+        for (arguments, part) in [
+            (&["health", "http://a", "http://b"][..], "unexpected argument \"http://b\""),
+            (&["health", "--check"], "--check is not for health"),
+            (&["health", "--json"], "--json is not for health"),
         ] {
             let sentence = parsed(arguments).unwrap_err();
             assert!(sentence.contains(part), "{arguments:?}: {sentence}");

@@ -24,6 +24,7 @@ mod config;
 mod error;
 mod flights;
 mod format;
+mod health;
 mod key;
 mod maintenance;
 mod network;
@@ -53,6 +54,8 @@ pub type TokenValidator = fn(&str) -> bool;
 
 /// The exit status for a command line or a configuration that can't be used.
 const EXIT_USAGE: i32 = 2;
+/// The exit status of `health` for a server that is not healthy.
+const EXIT_UNHEALTHY: i32 = 1;
 
 /// Runs the server with the process's command line until it is told to stop, and exits.
 ///
@@ -62,7 +65,7 @@ const EXIT_USAGE: i32 = 2;
 /// Call it first thing in `main`, before any thread is started: the process may have been started as the
 /// renderer, which `run` recognises by its environment and becomes. The exit status is 0 after SIGTERM or
 /// SIGINT, 2 when the command line or the configuration can't be used (a sentence on standard error names the
-/// field), 1 when the renderer can't be started or `cache` finds something wrong.
+/// field), 1 when the renderer can't be started, `cache` finds something wrong or `health` finds no healthy server.
 pub fn run(validator: Option<TokenValidator>) -> ! {
     if let Some(socket) = std::env::var_os(wire::SOCKET_VARIABLE) {
         exit(render::run(Path::new(&socket)));
@@ -93,6 +96,23 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
                 Ok(Ok(signed)) => print(&signed),
                 Ok(Err(sentence)) => misused(&sentence),
                 Err(error) => refuse(&error),
+            }
+        }
+        Ok(Command::Health(url, path)) => {
+            let target = match url {
+                Some(url) => health::Target::of_url(&url),
+                None => config::read_file(&path)
+                    .and_then(|text| config::parse(&text, &path.display().to_string()))
+                    .map_err(|error| error.to_string())
+                    .and_then(|config| health::Target::of_config(&config)),
+            };
+            match target.map(health::check) {
+                Ok(Ok(())) => exit(0),
+                Ok(Err(sentence)) => {
+                    say!("s3imageserver: {sentence}");
+                    exit(EXIT_UNHEALTHY)
+                }
+                Err(sentence) => misused(&sentence),
             }
         }
         Ok(Command::Serve(path)) => {

@@ -6,9 +6,7 @@ use super::lifecycle::Lifecycle;
 use super::request::{Method, Request};
 use super::response::Response;
 use super::site::Site;
-
-/// Where load balancers look.
-const HEALTH_PATH: &str = "/-/health";
+use crate::health;
 
 /// Answers a request of this client. `None` if the renderer has to be waited for and that is not
 /// wanted.
@@ -23,7 +21,7 @@ pub fn answer(
         let response = Response::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD");
         return Some(Answer::plain(response));
     }
-    if request.path() == HEALTH_PATH {
+    if request.path() == health::PATH {
         return Some(Answer::plain(health(lifecycle)));
     }
     if !client.secure

@@ -23,6 +23,7 @@ mod faults;
 mod freshness;
 mod golden;
 mod handlers;
+mod health;
 mod hostile;
 mod hostile_pictures;
 mod https;

@@ -1,13 +1,10 @@
 //! What a request on the admin listener asks to be done.
 
 use crate::edge::request::{Method, Request};
-use crate::key;
+use crate::{health, key};
 
 /// Where keys are refreshed.
 const REFRESH: &str = "/-/refresh/";
-/// Whether the server lives.
-const HEALTH: &str = "/-/health";
-
 /// What there is and what was done.
 const STATS: &str = "/-/stats";
 
@@ -62,7 +59,7 @@ impl Command {
     /// Reads it from method, path and query.
     pub fn of(request: &Request) -> Result<Command, Refused> {
         let path = request.path();
-        for (known, command) in [(HEALTH, Command::Health), (STATS, Command::Stats)] {
+        for (known, command) in [(health::PATH, Command::Health), (STATS, Command::Stats)] {
             if path == known {
                 return match request.method {
                     Method::Get | Method::Head => Ok(command),

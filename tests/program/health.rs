@@ -1,0 +1,198 @@
+//! `s3imageserver health`, against servers that are healthy and against everything else.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Output;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::certificates::Certificates;
+use crate::support::eventually;
+use crate::support::folder::Folder;
+use crate::support::server::{PROGRAM, Server, Setup, command, run};
+use crate::support::unused_port::UnusedPort;
+
+/// What `health` with these arguments says on standard output and on standard error, and its exit status.
+#[track_caller]
+fn health(folder: &Folder, arguments: &[&str]) -> (String, String, Option<i32>) {
+    let mut command = command(Path::new(PROGRAM), folder.path());
+    let Output { stdout, stderr, status } = run(command.arg("health").args(arguments));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(stdout), text(stderr), status.code())
+}
+
+/// Fails unless `health` ends with this status and one sentence with these words.
+#[track_caller]
+fn expect_sentence(folder: &Folder, arguments: &[&str], status: i32, part: &str) {
+    let (stdout, stderr, code) = health(folder, arguments);
+    assert_eq!((code, stdout.as_str()), (Some(status), ""), "{arguments:?}: {stderr}");
+    assert!(stderr.starts_with("s3imageserver: ") && stderr.contains(part), "{arguments:?}: {stderr}");
+    assert_eq!(stderr.matches('\n').count(), 1, "{arguments:?}: {stderr}");
+}
+
+#[track_caller]
+fn expect_healthy(folder: &Folder, arguments: &[&str]) {
+    assert_eq!(health(folder, arguments), (String::new(), String::new(), Some(0)), "{arguments:?}");
+}
+
+fn handlers() -> Value {
+    json!([{"name": "h", "directory": "."}])
+}
+
+/// The configuration file of a server on this port, as it is when the operator has chosen the port.
+fn config(port: u16, more: Value) -> Folder {
+    let base = json!({"handlers": handlers(), "address": "127.0.0.1", "http_port": port});
+    let config = crate::support::merged(base, more);
+    Folder::new().with("config.json", config.to_string().as_bytes())
+}
+
+#[test]
+fn a_healthy_server_is_healthy_by_url_and_by_configuration() {
+    let server = Server::start(json!({"handlers": handlers()}));
+    let port = server.http().port();
+    let folder = config(port, json!({}));
+    expect_healthy(&folder, &[]);
+    expect_healthy(&folder, &["-c", "config.json"]);
+    let nothing = Folder::new();
+    for url in [
+        format!("http://127.0.0.1:{port}"),
+        format!("http://127.0.0.1:{port}/-/health"),
+        format!("http://127.0.0.1:{port}/-/health?who=me"),
+        format!("http://localhost:{port}"),
+    ] {
+        expect_healthy(&nothing, &[&url]);
+    }
+    // It counts for the server's log as any other request.
+    server.log.access("/-/health?who=me");
+    // The port of the server itself is chosen by the system.
+    expect_sentence(server.folder(), &[], 2, "http_port: 0 ");
+}
+
+#[test]
+fn a_server_on_every_address_is_found_on_this_machine() {
+    let config = json!({"handlers": handlers(), "http_port": 0});
+    let server = Setup::verbatim(&config.to_string(), false).start();
+    let folder = Folder::new();
+    for address in [Value::Null, json!("0.0.0.0")] {
+        let mut config = json!({"handlers": handlers(), "http_port": server.http().port()});
+        if !address.is_null() {
+            config["address"] = address;
+        }
+        folder.put("config.json", config.to_string().as_bytes());
+        expect_healthy(&folder, &[]);
+    }
+}
+
+#[test]
+fn a_unix_socket_is_asked_where_there_is_no_port() {
+    let mut server = Server::start(json!({"handlers": handlers(), "http_socket": "run.sock"}));
+    expect_healthy(server.folder(), &[]);
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    expect_sentence(server.folder(), &[], 1, "http_socket run.sock: ");
+}
+
+#[test]
+fn a_redirect_to_https_does_not_concern_health() {
+    let certificates = Certificates::new();
+    let more = json!({
+        "handlers": handlers(), "https_enabled": true, "https_port": 0, "https_strict": true,
+        "https_cert": "chain.pem", "https_key": "key.pem",
+    });
+    let server = Setup::new(more)
+        .file("chain.pem", certificates.chain_pem.as_bytes())
+        .file("key.pem", certificates.key_pem.as_bytes())
+        .start();
+    let url = format!("http://127.0.0.1:{}", server.http().port());
+    expect_healthy(&Folder::new(), &[&url]);
+    expect_sentence(&Folder::new(), &[&format!("{url}/h/a.png")], 1, "/h/a.png: the status is 301, not 200");
+}
+
+#[test]
+fn a_server_that_wants_a_proxy_header_gets_one() {
+    let more = json!({"trusted_proxies": ["127.0.0.1", "unix:"], "proxy_protocol": true});
+    let config_of = |more: Value| crate::support::merged(json!({"handlers": handlers()}), more);
+    let server = Server::start(config_of(more.clone()));
+    let folder = config(server.http().port(), more.clone());
+    expect_healthy(&folder, &[]);
+    // A URL says nothing of proxies.
+    let url = format!("http://{}", server.http());
+    expect_sentence(&folder, &[&url], 1, &url);
+    let server = Server::start(config_of(crate::support::merged(more, json!({"http_socket": "run.sock"}))));
+    expect_healthy(server.folder(), &[]);
+}
+
+#[test]
+fn a_server_that_stops_or_has_stopped_is_not_healthy() {
+    let limits = json!({"stop_delay": 60});
+    let mut server = Server::start(json!({"handlers": handlers(), "limits": limits}));
+    let folder = config(server.http().port(), json!({}));
+    expect_healthy(&folder, &[]);
+    server.terminate();
+    eventually("health says so", || server.get("/-/health").status == 503);
+    expect_sentence(&folder, &[], 1, "/-/health: the status is 503, not 200");
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(0));
+    let port = UnusedPort::at(server.http());
+    expect_sentence(&folder, &[], 1, &format!("http://{}/-/health: Connection refused", port.address()));
+}
+
+#[test]
+fn what_is_no_healthy_server_is_told_in_a_sentence() {
+    let server = Server::start(json!({"handlers": handlers()}));
+    let folder = Folder::new();
+    let url = format!("http://{}", server.http());
+    expect_sentence(&folder, &[&format!("{url}/")], 1, "the status is 404, not 200");
+    expect_sentence(&folder, &[&format!("{url}/elsewhere")], 1, "the status is 404, not 200");
+    expect_sentence(&folder, &["http://no-such-host.invalid"], 1, "http://no-such-host.invalid/-/health: ");
+    for (answer, part) in [
+        ("", "closed without an answer"),
+        ("SSH-2.0-server\r\n", "not HTTP/1.1"),
+        ("HTTP/1.1 200", "not HTTP/1.1"),
+        ("HTTP/1.1 500 Oops\r\n\r\n", "the status is 500, not 200"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let peer = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        expect_sentence(&folder, &[&url], 1, part);
+        peer.join().unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_waited_for_five_seconds() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = config(listener.local_addr().unwrap().port(), json!({}));
+    let peer = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // A byte from time to time prolongs nothing.
+        while stream.write_all(b"H").is_ok() {
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let started = Instant::now();
+    expect_sentence(&folder, &[], 1, "no answer within 5 s");
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(15), "{took:?}");
+    peer.join().unwrap();
+}
+
+#[test]
+fn what_can_not_be_used_is_a_usage_error() {
+    let folder = Folder::new();
+    expect_sentence(&folder, &["https://127.0.0.1"], 2, "plain HTTP");
+    expect_sentence(&folder, &["127.0.0.1:80"], 2, "the URL \"127.0.0.1:80\" must be http://HOST");
+    expect_sentence(&folder, &[], 2, "config.json: can't be read");
+    expect_sentence(&folder, &["-c", "absent.json"], 2, "absent.json: can't be read");
+    folder.put("config.json", b"{\"handlers\": [{\"name\": \"h\", \"directori\": \".\"}]}");
+    expect_sentence(&folder, &[], 2, "handlers[0].directori: unknown field");
+    let (_, said, status) = health(&folder, &["--check"]);
+    assert!(status == Some(2) && said.contains("--check is not for health"), "{said}");
+}
