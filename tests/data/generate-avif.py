@@ -2,7 +2,8 @@
 """Writes the AVIF images beside this script that avifenc makes: one per feature that a reader has to know.
 
 Needs avifenc (Debian: libavif-bin). The images in the repository were written by version 0.11.1 with libaom 3.6.0;
-other versions write other bytes that show the same colors. Lines for MANIFEST.tsv go to the standard output.
+other versions write other bytes that show the same colors, and animated.avif contains the time. Lines for MANIFEST.tsv
+go to the standard output.
 
 Unless its name says otherwise, an image is 64 x 48 pixels: red at the top left, green at the top right, blue at the
 bottom left and white at the bottom right, each of 32 x 24 pixels. With alpha, these are opaque, 192, 128 and 0.

@@ -67,3 +67,125 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::avif::{Chroma, Nclx};
+
+    const LOSSLESS: Settings<'static> = Settings { options: &[(c"lossless", "1"), (c"cpu-used", "9")] };
+
+    fn noise(length: usize) -> Vec<u8> {
+        (0..length as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    }
+
+    /// A stream whose planes hold noise, and the noise.
+    fn stream(width: u32, height: u32, chroma: Chroma) -> (Vec<u8>, Vec<Vec<u8>>) {
+        let (cw, ch) = chroma.plane_size(width, height);
+        let planes = [(width, height), (cw, ch), (cw, ch)];
+        let planes = planes.map(|(width, height)| noise((width * height) as usize)).to_vec();
+        let image = Planes {
+            width,
+            height,
+            chroma,
+            primaries: 1,
+            transfer: 13,
+            matrix: 6,
+            planes: [&planes[0], &planes[1], &planes[2]],
+        };
+        (encode(&image, &LOSSLESS).unwrap(), planes)
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        for chroma in [Chroma::Monochrome, Chroma::Yuv420, Chroma::Yuv444] {
+            for (width, height) in [(1, 1), (2, 3), (65, 33), (300, 1), (1, 300)] {
+                let (stream, planes) = stream(width, height, chroma);
+                let frame = decode(&stream, width * height).unwrap();
+                drop(stream);
+                assert_eq!((frame.width(), frame.height(), frame.depth()), (width, height, 8));
+                assert_eq!(frame.chroma(), chroma);
+                let nclx = Nclx { primaries: 1, transfer: 13, matrix: 6, is_full_range: true };
+                assert_eq!(frame.nclx(), nclx);
+                for (index, samples) in planes.iter().enumerate() {
+                    let Some(plane) = frame.plane_u8(index) else {
+                        assert!(samples.is_empty());
+                        continue;
+                    };
+                    let rows: Vec<u8> =
+                        (0..plane.height()).flat_map(|row| plane.row(row).iter().copied()).collect();
+                    assert_eq!(&rows, samples, "{chroma:?} {width}x{height} plane {index}");
+                    assert_eq!(plane.row(plane.height()), []);
+                    assert_eq!(plane.row(usize::MAX), []);
+                }
+                assert!(frame.plane_u16(0).is_none());
+                assert!(frame.plane_u8(3).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_too_large_is_refused() {
+        let (stream, _) = stream(64, 48, Chroma::Yuv420);
+        assert!(decode(&stream, 64 * 48).is_ok());
+        assert_eq!(decode(&stream, 64 * 48 - 1).err(), Some(Error::TooLarge));
+        assert_eq!(decode(&stream, 0).err(), Some(Error::TooLarge));
+    }
+
+    #[test]
+    fn damaged_streams_are_refused() {
+        let (stream, _) = stream(64, 48, Chroma::Yuv420);
+        for length in [0, 1, 2, 10, 20, stream.len() / 2, stream.len() - 1] {
+            assert!(decode(&stream[..length], 1 << 20).is_err(), "{length}");
+        }
+        assert_eq!(decode(&noise(5000), 1 << 20).err(), Some(Error::Stream));
+        // Most of these are noise that decodes: nothing is to be learnt but that nothing breaks.
+        for at in 0..stream.len().min(400) {
+            let mut damaged = stream.clone();
+            damaged[at] ^= 0x55;
+            if let Ok(frame) = decode(&damaged, 1 << 20) {
+                let plane = frame.plane_u8(0).unwrap();
+                assert_eq!(plane.row(plane.height() - 1).len(), frame.width() as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn planes_must_fit() {
+        let plane = [0; 12];
+        let image = |width, height, chroma, planes| {
+            let image = Planes { width, height, chroma, primaries: 1, transfer: 13, matrix: 6, planes };
+            encode(&image, &LOSSLESS).err()
+        };
+        let gray = Chroma::Monochrome;
+        assert_eq!(image(4, 3, gray, [&plane, &[], &[]]), None);
+        for (width, height) in [(4, 2), (4, 4), (0, 0), (0, 12), (12, 0)] {
+            assert_eq!(image(width, height, gray, [&plane, &[], &[]]), Some(Error::Planes));
+        }
+        assert_eq!(image(MAX_SIDE, MAX_SIDE, gray, [&plane, &[], &[]]), Some(Error::Planes));
+        assert_eq!(image(MAX_SIDE + 1, 1, gray, [&plane, &[], &[]]), Some(Error::TooLarge));
+        assert_eq!(image(4, 3, Chroma::Yuv420, [&plane, &plane[..4], &plane[..4]]), None);
+        assert_eq!(image(4, 3, Chroma::Yuv420, [&plane, &plane[..4], &plane[..5]]), Some(Error::Planes));
+        assert_eq!(image(4, 3, Chroma::Yuv444, [&plane, &plane[..4], &plane]), Some(Error::Planes));
+        assert_eq!(image(4, 3, Chroma::Yuv422, [&plane, &plane, &plane]), Some(Error::Planes));
+    }
+
+    #[test]
+    fn options_must_be_known() {
+        let plane = [0; 4];
+        let image = Planes {
+            width: 2,
+            height: 2,
+            chroma: Chroma::Monochrome,
+            primaries: 1,
+            transfer: 13,
+            matrix: 6,
+            planes: [&plane, &[], &[]],
+        };
+        for option in [(c"nonsense", "1"), (c"cpu-used", "fast"), (c"cq-level", "64"), (c"tune", "a\0b")] {
+            let settings = Settings { options: &[option] };
+            assert_eq!(encode(&image, &settings), Err(Error::Option), "{option:?}");
+        }
+        assert!(encode(&image, &Settings { options: &[] }).is_ok());
+    }
+}

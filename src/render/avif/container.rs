@@ -15,7 +15,7 @@ const MOST_TILES: u32 = 256;
 /// Reads the container. Everything that a decoder is given has been looked at: sizes, formats, numbers of frames.
 pub fn parse(file: &[u8]) -> Result<Avif<'_>, Error> {
     let meta = Meta::read(file)?;
-    // Items may share their bytes, but a file whose pieces add up to more than it has is made to be large.
+    // Items may share their bytes. Copies of pieces that overlap could be any number of times as large as the file.
     let mut reader = Reader { meta: &meta, copies_left: file.len().saturating_mul(2), obus_left: MOST_OBUS };
     let primary = meta.item(meta.primary)?;
     let described = reader.describe(primary)?;
@@ -221,7 +221,7 @@ impl<'m, 'b> Reader<'m, 'b> {
         let mut found: Option<&'m Item<'b>> = None;
         for id in self.meta.to(*b"auxl", color.id) {
             let item = self.meta.item(id)?;
-            // Depth and gain maps are for others.
+            // Depth and gain maps are not shown.
             if !is_alpha(item, &self.meta.properties)? {
                 continue;
             }

@@ -155,3 +155,139 @@ fn derived(primaries: u16) -> Option<Weights> {
         blue[1] * times(white, cross(red, green)) / whole,
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{BLOCK, blocks};
+    use super::*;
+
+    fn nclx(matrix: u16, primaries: u16, is_full_range: bool) -> Nclx {
+        Nclx { primaries, transfer: 13, matrix, is_full_range }
+    }
+
+    /// The formulas of H.273 §8.3 as they stand, results from 0 to 1.
+    fn exact(nclx: Nclx, depth: u8, [y, u, v]: [u16; 3]) -> [f64; 3] {
+        let [y, u, v] = [y, u, v].map(f64::from);
+        let unit = f64::from(1_u32 << (depth - 8));
+        let most = f64::from((1_u32 << depth) - 1);
+        let luma = |code: f64| {
+            if nclx.is_full_range { code / most } else { (code / unit - 16.0) / 219.0 }
+        };
+        let chroma = |code: f64| {
+            let code = code - 128.0 * unit;
+            if nclx.is_full_range { code / most } else { code / unit / 224.0 }
+        };
+        let all = match nclx.matrix {
+            0 => [luma(v), luma(y), luma(u)],
+            8 => {
+                let (cg, co) = (u - 128.0 * unit, v - 128.0 * unit);
+                let t = y - cg;
+                [t + co, y + cg, t - co].map(luma)
+            }
+            matrix => {
+                let (kr, kb) = weights(matrix, nclx.primaries).unwrap();
+                let (y, u, v) = (luma(y), chroma(u), chroma(v));
+                let (red, blue) = (y + 2.0 * (1.0 - kr) * v, y + 2.0 * (1.0 - kb) * u);
+                [red, (y - kr * red - kb * blue) / (1.0 - kr - kb), blue]
+            }
+        };
+        all.map(|value| value.clamp(0.0, 1.0))
+    }
+
+    /// Converts rows that hold each combination of some codes, and gives the largest difference from the exact results.
+    fn worst<S: Sample>(nclx: Nclx, depth: u8, code: impl Fn(u16) -> S) -> f64 {
+        let most = (1_u16 << depth) - 1;
+        let some = || (0..=most).step_by(usize::from(most / 15)).chain([most / 2, most / 2 + 1, most]);
+        let mut codes = Vec::new();
+        for y in some() {
+            for u in some() {
+                codes.extend(some().map(|v| [y, u, v]));
+            }
+        }
+        let conversion = Conversion::<S>::new(nclx, Chroma::Yuv444, depth).unwrap();
+        let mut worst = 0.0_f64;
+        for codes in codes.chunks(50 * BLOCK) {
+            let mut y = blocks::<S>(codes.len());
+            let [mut u, mut v] = [(); 2].map(|()| blocks::<u16>(codes.len()));
+            for (at, codes) in codes.iter().enumerate() {
+                y.as_flattened_mut()[at] = code(codes[0]);
+                u.as_flattened_mut()[at] = codes[1] * upsample::SCALE;
+                v.as_flattened_mut()[at] = codes[2] * upsample::SCALE;
+            }
+            let [mut red, mut green, mut blue] = [(); 3].map(|()| blocks::<S>(codes.len()));
+            conversion.row(&y, [&u, &v], [&mut red, &mut green, &mut blue]);
+            for (at, codes) in codes.iter().enumerate() {
+                let exact = exact(nclx, depth, *codes);
+                for (plane, exact) in [&red, &green, &blue].into_iter().zip(exact) {
+                    let difference = f64::from(plane.as_flattened()[at].code()) - exact * f64::from(S::MAX);
+                    worst = worst.max(difference.abs());
+                }
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn results_are_those_of_the_formulas() {
+        for is_full_range in [false, true] {
+            for matrix in [0, 1, 2, 4, 5, 6, 7, 8, 9, 12] {
+                for primaries in if matrix == 12 { &[1, 9, 12][..] } else { &[1] } {
+                    let nclx = nclx(matrix, *primaries, is_full_range);
+                    let error = worst::<u8>(nclx, 8, |code| code as u8);
+                    assert!(error < 0.7, "{nclx:?}: {error}");
+                    for depth in [10, 12] {
+                        let error = worst::<u16>(nclx, depth, |code| code);
+                        assert!(error < 0.6, "{nclx:?}, {depth} bits: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gray_stays_gray() {
+        for is_full_range in [false, true] {
+            for matrix in [1, 6, 8, 9] {
+                let conversion =
+                    Conversion::<u8>::new(nclx(matrix, 1, is_full_range), Chroma::Yuv444, 8).unwrap();
+                let mut y = blocks::<u8>(256);
+                y.as_flattened_mut().iter_mut().zip(0..=255).for_each(|(sample, code)| *sample = code);
+                let chroma = vec![[128 * upsample::SCALE; BLOCK]; y.len()];
+                let [mut red, mut green, mut blue] = [(); 3].map(|()| blocks::<u8>(256));
+                conversion.row(&y, [&chroma, &chroma], [&mut red, &mut green, &mut blue]);
+                assert_eq!((&red, &blue), (&green, &green), "{matrix}");
+                let ends = (green.as_flattened().first(), green.as_flattened().last());
+                assert_eq!(ends, (Some(&0), Some(&255)));
+                assert!(!is_full_range || green == y);
+            }
+        }
+    }
+
+    #[test]
+    fn weights_come_from_the_primaries() {
+        for (primaries, expected) in [(1, (0.2126, 0.0722)), (9, (0.2627, 0.0593)), (12, (0.229, 0.0793))] {
+            let (kr, kb) = weights(12, primaries).unwrap();
+            assert!(
+                (kr - expected.0).abs() < 1e-4 && (kb - expected.1).abs() < 1e-4,
+                "{primaries}: {kr} {kb}"
+            );
+        }
+        for primaries in [4, 5, 6, 7, 8, 11, 22] {
+            let (kr, kb) = weights(12, primaries).unwrap();
+            assert!((0.15..0.35).contains(&kr) && (0.0..0.15).contains(&kb), "{primaries}: {kr} {kb}");
+        }
+    }
+
+    #[test]
+    fn other_matrices_are_refused() {
+        for matrix in [3, 10, 11, 13, 14, 15, 16, 17, 255] {
+            let error = Conversion::<u8>::new(nclx(matrix, 1, true), Chroma::Yuv444, 8).unwrap_err();
+            assert_eq!(error, Error::Matrix(matrix));
+        }
+        assert!(Conversion::<u8>::new(nclx(12, 3, true), Chroma::Yuv444, 8).is_err());
+        for chroma in [Chroma::Yuv420, Chroma::Yuv422] {
+            assert!(Conversion::<u8>::new(nclx(0, 1, true), chroma, 8).is_err());
+        }
+        assert!(Conversion::<u8>::new(nclx(0, 1, true), Chroma::Monochrome, 8).is_ok());
+    }
+}

@@ -1,5 +1,5 @@
-//! The items of the `meta` box (ISO/IEC 14496-12 §8.11): their types, where their bytes are, and how they refer to each
-//! other.
+//! The items of the `meta` box (ISO/IEC 14496-12 §8.11): their types, where their bytes are, and how they refer to
+//! each other.
 //!
 //! Nothing is allocated in proportion to a number in the file: each count is compared with its limit first.
 
@@ -129,8 +129,8 @@ impl<'b> Meta<'b> {
             .map(|reference| reference.from)
     }
 
-    /// The bytes of an item: borrowed where they are in one piece, and otherwise copied, as long as there are no more of
-    /// them than the copies may still have.
+    /// The bytes of an item: borrowed where they are in one piece, and otherwise copied, which `copies_left` bounds
+    /// before anything is allocated.
     pub fn bytes(&self, item: &Item<'b>, copies_left: &mut usize) -> Result<Cow<'b, [u8]>, Error> {
         if item.is_protected {
             return Err(Error::unsupported("it is encrypted"));
@@ -189,7 +189,7 @@ impl<'b> Meta<'b> {
                 let offset = base.saturating_add(iloc.sized(offset_size)?);
                 extents.push((offset, iloc.sized(length_size)?));
             }
-            // An entry without an item is for no one to read.
+            // An entry without an item is ignored.
             if let Some(item) = self.items.iter_mut().find(|item| item.id == id)
                 && item.place.replace(Place { is_in_idat: method == 1, extents }).is_some()
             {

@@ -37,7 +37,7 @@ pub struct Stream {
     pub header: Header,
     /// Frame headers and frames.
     pub frames: u32,
-    /// Whether a sequence header precedes the frames in the item itself, so that a decoder does not need those of `av1C`.
+    /// Whether a sequence header precedes the frames in the item itself: a decoder does not need that of `av1C`.
     pub is_complete: bool,
 }
 
@@ -68,7 +68,8 @@ pub fn scan(config: &[u8], item: &[u8], obus_left: &mut usize) -> Result<Stream,
                 scan.sequence_header(obu.payload)?;
                 is_complete |= scan.frames == 0;
             }
-            FRAME_HEADER | FRAME => scan.frame()?,
+            // A decoder takes a redundant header for the frame's own where that is missing.
+            FRAME_HEADER | FRAME | REDUNDANT_FRAME_HEADER => scan.frame()?,
             TEMPORAL_DELIMITER if !obu.payload.is_empty() => {
                 return Err(Error::corrupt("a temporal delimiter OBU is not empty"));
             }
@@ -90,6 +91,7 @@ const TEMPORAL_DELIMITER: u8 = 2;
 const FRAME_HEADER: u8 = 3;
 const METADATA: u8 = 5;
 const FRAME: u8 = 6;
+const REDUNDANT_FRAME_HEADER: u8 = 7;
 const TILE_LIST: u8 = 8;
 const PADDING: u8 = 15;
 

@@ -382,6 +382,7 @@ def write_avif():
     head = quarters[:2 + 2 + quarters[3]]
     frames = quarters[len(head):]
     write("frames-50.avif", plain(head + frames * 50).written(), unsupported, note="frames that are decoded and not shown")
+    write("frames-redundant.avif", plain(head + b"".join(obu(7, b"\0") + obu(4, b"\0") for _ in range(50))).written(), unsupported, note="frame headers that call themselves redundant")
     write("two-headers.avif", plain(head + sequence_header(64, 48) + frames).written(), corrupt)
     zeros = bytes([0b00000_1_00]) + bytes(7) + b"\x02" + bytes(60000)
     write("zero-run.avif", plain(obu(1, zeros)).written(), corrupt, note="a number of ticks that begins with 480,000 zeros")

@@ -63,7 +63,7 @@ fn there_is_one_alpha_and_it_has_none() {
     let mut file = one;
     file.refer(b"auxl", other, &[2]);
     assert_eq!(file.refused(), "item 2: it is alpha and has alpha");
-    // Round and round.
+    // A cycle of two.
     let mut file = File::with_alpha();
     file.describe(1, &alpha_type(), false);
     file.refer(b"auxl", 1, &[2]);
