@@ -34,17 +34,22 @@ impl PrivateFolder {
         places.push(env::temp_dir());
         places.push("/run".into());
         places.extend(env::current_dir());
-        let mut last = io::Error::other("there is no folder for the renderer's socket");
+        Self::create_among(&places)
+    }
+
+    /// In the first of these places that can be written. The error names what is wrong with each.
+    fn create_among(places: &[PathBuf]) -> io::Result<PrivateFolder> {
+        let mut refused = Vec::new();
         for place in places {
-            match Self::create_in(&place) {
+            match Self::create_in(place) {
                 Ok(folder) => {
-                    sweep(&place, &folder.path);
+                    sweep(place, &folder.path);
                     return Ok(folder);
                 }
-                Err(error) => last = io::Error::new(error.kind(), format!("{}: {error}", place.display())),
+                Err(error) => refused.push(format!("{}: {error}", place.display())),
             }
         }
-        Err(last)
+        Err(io::Error::other(format!("no directory for its private socket: {}", refused.join("; "))))
     }
 
     fn create_in(place: &Path) -> io::Result<PrivateFolder> {
@@ -209,6 +214,16 @@ mod tests {
         folder.remove();
         folder.ensure().unwrap();
         assert!(folder.path.is_dir());
+    }
+
+    #[test]
+    fn the_first_place_that_can_be_written_is_taken_and_all_are_named_when_none_can() {
+        let place = tempfile::tempdir().unwrap();
+        let absent = PathBuf::from("/no-such-place");
+        let folder = PrivateFolder::create_among(&[absent.clone(), place.path().to_owned()]).unwrap();
+        assert_eq!(folder.path.parent(), Some(place.path()));
+        let sentence = PrivateFolder::create_among(&[absent, "/nor-this".into()]).unwrap_err().to_string();
+        assert!(sentence.contains("/no-such-place: ") && sentence.contains("; /nor-this: "), "{sentence}");
     }
 
     #[test]
