@@ -10,7 +10,7 @@ usage() {
     cat <<'USAGE'
 usage: packaging/dist.sh [tar] [deb] [oci]    without a word all three
 
-environment:
+environment, relative paths from the top of the repository:
   BINARY             the program (default: ./s3imageserver)
   TARGET, ARCH       its architecture, as aarch64-unknown-linux-gnu or as arm64 (default: this machine's)
   LICENCES           directory with the licence texts of the C libraries (default: that of native/build.sh)
