@@ -305,7 +305,7 @@ mod tests {
         for (at, pixel) in rgb.chunks_exact(3).enumerate() {
             let at_place = |place: usize, last: usize| {
                 let near = place / 2;
-                let far = if place % 2 == 0 { near.saturating_sub(1) } else { near + 1 };
+                let far = if place.is_multiple_of(2) { near.saturating_sub(1) } else { near + 1 };
                 [(near, 0.75), (far.min(last), 0.25)]
             };
             let mut sum = 0.0;

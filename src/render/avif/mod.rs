@@ -8,20 +8,24 @@ mod boxes;
 mod container;
 mod convert;
 mod decode;
+mod encode;
 mod error;
 mod items;
 mod matrix;
+mod planes;
 mod properties;
 mod sample;
 mod sequence;
 #[cfg(test)]
 mod tests;
 mod upsample;
+mod write;
 
 use std::borrow::Cow;
 
 pub use container::parse;
 pub use decode::{Error as DecodeError, decode};
+pub use encode::{Encoding, MAX_PIXELS, encode};
 pub use error::Error;
 pub use sample::Sample;
 

@@ -56,7 +56,7 @@ impl<'f, S: Sample> Upsampler<'f, S> {
             }
             Chroma::Yuv420 => {
                 let near = luma_row / 2;
-                let far = if luma_row % 2 == 0 { near.saturating_sub(1) } else { near + 1 };
+                let far = if luma_row.is_multiple_of(2) { near.saturating_sub(1) } else { near + 1 };
                 for ((weighed, near), far) in inner.zip(used(near)).zip(used(far)) {
                     *weighed = 3 * near.code() + far.code();
                 }

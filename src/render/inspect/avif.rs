@@ -30,13 +30,6 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Facts, Failure> {
     })
 }
 
-/// The code points of colors (ITU-T H.273) that the primary item's `colr` of type `nclx` names (ISO/IEC 14496-12
-/// §12.1.5): primaries and transfer.
-pub fn code_points(bytes: &[u8]) -> Option<(u8, u8)> {
-    let nclx = avif::parse(bytes).ok()?.nclx?;
-    Some((nclx.primaries.try_into().ok()?, nclx.transfer.try_into().ok()?))
-}
-
 fn failure(error: &Error) -> Failure {
     let code = match error {
         Error::Corrupt(_) => Code::CorruptImage,
@@ -131,14 +124,6 @@ mod tests {
         // Exif with the offset of its header, and XMP.
         let both = facts("exif-xmp.avif");
         assert_eq!((both.profile_bytes, both.metadata_bytes), (0, 4 + 26 + 37));
-    }
-
-    #[test]
-    fn the_primary_item_names_its_colors() {
-        assert_eq!(code_points(&data("pq.avif")), Some((9, 16)));
-        assert_eq!(code_points(&data("icc.avif")), Some((2, 2)));
-        assert_eq!(code_points(&data("quarters.avif")), None);
-        assert_eq!(code_points(b""), None);
     }
 
     #[test]

@@ -3,14 +3,13 @@
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::format::Format;
+use crate::render::avif;
 use crate::render::inspect::Facts;
 
 /// WebP's largest side (RFC 9649 §2.7).
 const WEBP_LARGEST_SIDE: u32 = 16_383;
-/// libvips gives libheif no longer ones.
-const AVIF_LARGEST_SIDE: u32 = 16_384;
-/// libheif refuses more with libaom 3.6.0, which has a bug there.
-const AVIF_MOST_PIXELS: u64 = 1 << 25;
+/// libavif, and with it browsers, refuses longer ones.
+const AVIF_LARGEST_SIDE: u32 = 32_768;
 /// The largest side of the other formats that is sure to be written: JPEG's limit.
 const LARGEST_SIDE: u32 = 65_500;
 
@@ -145,7 +144,7 @@ fn check_side(format: Format, side: u32) -> Result<(), Failure> {
 /// Refuses a result that its format's encoder does not take.
 pub fn check_encoder(format: Format, width: u32, height: u32) -> Result<(), Failure> {
     check_side(format, width.max(height))?;
-    refuse(format == Format::Avif && area(width, height) > AVIF_MOST_PIXELS, Code::ResultTooLarge, || {
-        format!("the result would have {width} x {height} pixels; the AVIF encoder takes {AVIF_MOST_PIXELS}")
+    refuse(format == Format::Avif && area(width, height) > avif::MAX_PIXELS, Code::ResultTooLarge, || {
+        format!("the result would have {width} x {height} pixels; AVIF has at most {}", avif::MAX_PIXELS)
     })
 }
