@@ -31,7 +31,7 @@ fetch_archive() {
     esac 2>&1 </dev/null
     local status=$?
     rm -rf "$directory"
-    [ "$status" -ne 0 ] || [ -s "$file" ]
+    [ "$status" -eq 0 ] && [ -s "$file" ]
 }
 
 # cargo keeps the archive of a crate whose details it has shown. An empty directory: no manifest is read.

@@ -45,7 +45,7 @@ fn avif(image: &Image, options: &Options) -> Result<Vec<u8>, Error> {
     let write = |image: &Image| {
         let profile = if options.strip { None } else { image.blob(c"icc-profile-data") };
         let (width, height, bands) = (image.width(), image.height(), image.bands() as usize);
-        avif::encode(image.samples()?, width, height, bands, &encoding, profile)
+        avif::encode(image.samples()?, width, height, bands, &encoding, profile.as_deref())
             .map_err(|error| Error(error.to_string()))
     };
     // The encoder of WebP does that itself.

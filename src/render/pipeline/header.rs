@@ -54,7 +54,7 @@ impl<'b> Header<'b> {
             frames: image.frames_in_file(),
             has_transparency: image.has_transparency(),
             profile_bytes: image.profile_bytes(),
-            exif: image.blob(c"exif-data").map(<[u8]>::to_vec),
+            exif: image.blob(c"exif-data"),
             avif: None,
         })
     }

@@ -12,12 +12,12 @@ use super::operation::Value;
 const DELAYS: &CStr = c"delay";
 
 impl<'b> Image<'b> {
-    /// The bytes of this name, as `exif-data`.
-    pub fn blob(&self, name: &CStr) -> Option<&[u8]> {
+    /// A copy of the bytes of this name, as `exif-data`: libvips frees its own when the pixels are computed in place.
+    pub fn blob(&self, name: &CStr) -> Option<Vec<u8>> {
         let mut start: *const c_void = ptr::null();
         let mut length = 0;
         // SAFETY: `raw` is live, the name ends with NUL, both out parameters are valid to write to. On success they tell
-        // of bytes that the image owns for as long as `self`: metadata is only ever set on a copy that nobody else holds.
+        // of bytes that the image owns and that nothing changes before they are copied.
         unsafe {
             if ffi::vips_image_get_typeof(self.raw(), name.as_ptr()) != ffi::vips_blob_get_type()
                 || ffi::vips_image_get_blob(self.raw(), name.as_ptr(), &mut start, &mut length) != 0
@@ -25,7 +25,7 @@ impl<'b> Image<'b> {
             {
                 return None;
             }
-            Some(std::slice::from_raw_parts(start.cast::<u8>(), length as usize))
+            Some(std::slice::from_raw_parts(start.cast::<u8>(), length as usize).to_vec())
         }
     }
 
