@@ -4,8 +4,18 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY := s3imageserver
 MAX_BYTES := 20000000
-HOST = $(shell rustc -vV | sed -n 's/^host: //p')
-BUILT = $(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/$(BINARY)
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# The other one builds with Debian's cross compiler and the standard library of rustup or libstd-rust-dev.
+TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
+TARGET ?= $(HOST)
+export TARGET
+PROCESSOR = $(firstword $(subst -, ,$(TARGET)))
+# ./s3imageserver runs here; what is built for another processor has its name.
+RESULT = $(BINARY)$(if $(filter-out $(HOST),$(TARGET)),-$(PROCESSOR))
+BUILT = $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/$(BINARY)
+SBOM = dist/$(RESULT).cdx.json
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER = $(if $(filter-out $(HOST),$(TARGET)),x86_64-linux-gnu-gcc,cc)
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = $(if $(filter-out $(HOST),$(TARGET)),aarch64-linux-gnu-gcc,cc)
 
 # The directories of this machine stay out of the binary, so that a build in another place gives the same bytes.
 REMAPPED = --config "target.'cfg(target_os = \"linux\")'.rustflags = [$(foreach pair,\
@@ -16,10 +26,10 @@ REMAPPED = --config "target.'cfg(target_os = \"linux\")'.rustflags = [$(foreach 
 	,'--remap-path-prefix=$(pair)',)]"
 
 .DEFAULT_GOAL := build
-.PHONY: build run test bench docs audit sbom dist native install clean help cargo
+.PHONY: build run test bench docs audit sbom dist pack native install clean help cargo
 
 build: native ## build ./s3imageserver, one static binary (the default)
-	cargo build --release --locked $(REMAPPED)
+	cargo build --release --locked --target $(TARGET) $(REMAPPED)
 	@if readelf -lW $(BUILT) | grep -q INTERP || readelf -dW $(BUILT) | grep -q NEEDED; then \
 		echo "the binary is not static: is RUSTFLAGS set? It replaces the flags in .cargo/config.toml." >&2; \
 		exit 1; \
@@ -29,8 +39,8 @@ build: native ## build ./s3imageserver, one static binary (the default)
 		echo "the binary has $$size bytes, more than the $(MAX_BYTES) we allow ourselves." >&2; \
 		exit 1; \
 	fi; \
-	cmp -s $(BUILT) $(BINARY) || install -m 755 $(BUILT) $(BINARY); \
-	echo "./$(BINARY): static, $$size bytes"
+	cmp -s $(BUILT) $(RESULT) || install -m 755 $(BUILT) $(RESULT); \
+	echo "./$(RESULT): static, $$size bytes"
 
 run: build ## build, then serve config.example.json
 	./$(BINARY) -c config.example.json
@@ -54,12 +64,23 @@ audit: native ## check crates and C libraries for known advisories (ADVISORY_DB=
 	@supply/audit.py
 
 sbom: build ## write dist/s3imageserver.cdx.json, what ./s3imageserver consists of (CycloneDX 1.6)
-	@supply/sbom.py --binary $(BINARY)
+	@supply/sbom.py --binary $(RESULT) --output $(SBOM)
 
-dist: sbom ## pack dist/: a tarball, a Debian package, a container image and SHA256SUMS
-	BINARY=$(BUILT) packaging/dist.sh
+# Of this machine's processor, and of the other one where its compiler and its standard library are there.
+dist: ## pack dist/: a tarball, a Debian package, a container image and SHA256SUMS
+	@for target in $(TARGETS); do \
+		if [ "$$target" = $(HOST) ] || { command -v "$${target%%-*}-linux-gnu-gcc" >/dev/null && \
+			[ -d "$$(rustc --print target-libdir --target "$$target")" ]; }; then \
+			$(MAKE) --no-print-directory pack TARGET=$$target || exit; \
+		else \
+			echo "not packed for $$target: its C compiler or Rust's standard library for it is missing"; \
+		fi; \
+	done
 
-native: cargo ## install Debian's packages and build the C libraries (once; 3 to 5 minutes on 2 cores)
+pack: sbom
+	BINARY=$(BUILT) SBOM=$(SBOM) packaging/dist.sh
+
+native: cargo ## install and upgrade Debian's packages, build the C libraries (once; 4 minutes on 2 cores)
 	@native/build.sh
 
 # It builds nothing, so that `sudo make install` needs no Rust.
@@ -69,7 +90,7 @@ install: ## copy the built binary to $(DESTDIR)$(PREFIX)/bin (PREFIX is /usr/loc
 	install -D -m 644 NOTICE $(DESTDIR)$(PREFIX)/share/doc/$(BINARY)/NOTICE
 
 clean: ## remove what was built here (the C libraries stay in their cache)
-	rm -rf $(BINARY) $(or $(CARGO_TARGET_DIR),target) dist
+	rm -rf $(BINARY) $(BINARY)-aarch64 $(BINARY)-x86_64 $(or $(CARGO_TARGET_DIR),target) dist
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
