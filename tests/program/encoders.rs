@@ -1,5 +1,7 @@
 //! What a client sees of the encoders' settings: bytes saved, frames kept, and never more bytes than the original.
 
+use image::{GrayImage, Luma};
+
 use crate::support::folder::Folder;
 use crate::support::pictures::{self, Picture, holds};
 use crate::support::server::{Server, data};
@@ -130,4 +132,30 @@ fn a_gif_made_smaller_has_all_its_frames_and_one_palette() {
             assert!(pictures::within(one, [other[0], other[1], other[2]], 24), "{one:?}, {other:?}");
         }
     }
+}
+
+/// Every pair of neighbors is another one for 4096 pixels (a de Bruijn sequence of 64 tones), so that GIF's LZW writes a
+/// code for each pixel and fills its dictionary again and again.
+fn incompressible(width: u32, height: u32) -> GrayImage {
+    let mut tones = Vec::new();
+    for first in 0..64 {
+        tones.push(first);
+        tones.extend((first + 1..64).flat_map(|second| [first, second]));
+    }
+    GrayImage::from_fn(width, height, |x, y| Luma([tones[(y * width + x) as usize % tones.len()] * 4]))
+}
+
+#[test]
+fn a_gif_that_does_not_compress_is_written_whole() {
+    // cgif 0.5.0 wrote 20 bytes behind its buffer, whose size leaves no room before the next block of the heap.
+    let image = incompressible(202, 201);
+    let directory = Folder::new().with("a.png", &pictures::png(image.clone()));
+    let server = Server::with_handler(directory.handler());
+    let renderer = server.renderer();
+    let written = Picture::decode(&server.get("/h/a.png?f=gif").ok().body);
+    for (x, y, tone) in image.enumerate_pixels() {
+        let found = written.pixels.get_pixel(x, y).0;
+        assert!(found[0].abs_diff(tone.0[0]) <= 1, "{x}, {y}: {found:?} is not {tone:?}");
+    }
+    assert_eq!(server.renderer(), renderer, "the renderer is the same process");
 }

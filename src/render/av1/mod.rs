@@ -22,7 +22,7 @@ use std::ffi::c_int;
 use std::fmt;
 
 pub use decoder::{Frame, Plane, decode};
-pub use encoder::{MAX_SIDE, Planes, Settings, encode};
+pub use encoder::{Planes, Settings, encode};
 
 /// Why a stream was not decoded or an image not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,7 @@ impl std::error::Error for Error {}
 
 #[cfg(test)]
 mod tests {
+    use super::encoder::MAX_SIDE;
     use super::*;
     use crate::render::avif::{Chroma, Nclx};
 

@@ -27,7 +27,6 @@ pub use container::parse;
 pub use decode::{Error as DecodeError, decode};
 pub use encode::{Encoding, MAX_PIXELS, encode};
 pub use error::Error;
-pub use sample::Sample;
 
 /// A still AVIF image as its container describes it.
 #[derive(Debug)]

@@ -88,19 +88,25 @@ impl Row {
     }
 
     fn read(&mut self, row: &[u8], bands: usize) {
-        let Row([red, green, blue]) = self;
-        let mut planes = red.iter_mut().zip(green).zip(blue);
-        let mut lay = |[r, g, b]: [u8; 3]| {
-            if let Some(((red, green), blue)) = planes.next() {
-                (*red, *green, *blue) = (r.into(), g.into(), b.into());
-            }
-        };
         if bands == 3 {
-            row.as_chunks().0.iter().for_each(|pixel| lay(*pixel));
-            row.last_chunk().into_iter().for_each(|pixel| lay(*pixel));
+            self.lay(row.as_chunks().0, |[red, green, blue]| [red, green, blue]);
         } else {
-            row.as_chunks().0.iter().for_each(|[red, green, blue, _]| lay([*red, *green, *blue]));
-            row.last_chunk().into_iter().for_each(|[red, green, blue, _]| lay([*red, *green, *blue]));
+            self.lay(row.as_chunks().0, |[red, green, blue, _]| [red, green, blue]);
+        }
+    }
+
+    #[inline(always)]
+    fn lay<const BANDS: usize>(&mut self, pixels: &[[u8; BANDS]], color: impl Fn([u8; BANDS]) -> [u8; 3]) {
+        let Row([red, green, blue]) = self;
+        for (((red, green), blue), pixel) in red.iter_mut().zip(green).zip(blue).zip(pixels) {
+            [*red, *green, *blue] = color(*pixel).map(u16::from);
+        }
+        if !pixels.len().is_multiple_of(2) {
+            for plane in &mut self.0 {
+                if let [.., before, last] = &mut plane[..] {
+                    *last = *before;
+                }
+            }
         }
     }
 
@@ -135,4 +141,73 @@ impl Row {
 fn weigh([r, g, b]: Factors, samples: [u16; 3]) -> f32 {
     let [red, green, blue] = samples.map(f32::from);
     r * red + g * green + b * blue
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(length: usize) -> Vec<u8> {
+        (0..length as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    }
+
+    /// H.273 equations 38 to 40 of the mean of some pixels.
+    fn exact(pixels: &[&[u8]]) -> [f64; 3] {
+        let mean = |index: usize| {
+            pixels.iter().map(|pixel| f64::from(pixel[index])).sum::<f64>() / pixels.len() as f64
+        };
+        let [red, green, blue] = [mean(0), mean(1), mean(2)];
+        let y = 0.299 * red + 0.587 * green + 0.114 * blue;
+        [y, (blue - y) / 1.772 + 128.0, (red - y) / 1.402 + 128.0]
+    }
+
+    #[test]
+    fn planes_are_those_of_the_formulas() {
+        for (width, height, bands) in [(1, 1, 3), (5, 3, 3), (6, 4, 4), (7, 2, 4), (2, 5, 3)] {
+            let samples = noise(width * height * bands);
+            let pixel =
+                |x: usize, y: usize| &samples[(y.min(height - 1) * width + x.min(width - 1)) * bands..][..3];
+            let near = |sample: u8, exact: f64| {
+                assert!((f64::from(sample) - exact.min(255.0)).abs() < 0.51, "{sample} {exact}");
+            };
+            let planes = Planar::bt601(&samples, bands, (width, height), Chroma::Yuv444);
+            assert_eq!([&planes.y, &planes.u, &planes.v].map(Vec::len), [width * height; 3]);
+            for at in 0..width * height {
+                let [y, u, v] = exact(&[pixel(at % width, at / width)]);
+                near(planes.y[at], y);
+                near(planes.u[at], u);
+                near(planes.v[at], v);
+            }
+            let planes = Planar::bt601(&samples, bands, (width, height), Chroma::Yuv420);
+            let (chroma_width, chroma_height) = (width.div_ceil(2), height.div_ceil(2));
+            assert_eq!([&planes.u, &planes.v].map(Vec::len), [chroma_width * chroma_height; 2]);
+            for at in 0..planes.u.len() {
+                let (x, y) = (at % chroma_width * 2, at / chroma_width * 2);
+                let four = [pixel(x, y), pixel(x + 1, y), pixel(x, y + 1), pixel(x + 1, y + 1)];
+                let [_, u, v] = exact(&four);
+                near(planes.u[at], u);
+                near(planes.v[at], v);
+            }
+            let alpha: Vec<u8> = samples.iter().copied().skip(3).step_by(4).collect();
+            assert_eq!(planes.alpha, if bands == 4 { alpha } else { Vec::new() });
+        }
+    }
+
+    #[test]
+    fn gray_has_no_chroma() {
+        let samples: Vec<u8> = (0..=255).flat_map(|code| [code; 3]).collect();
+        let planes = Planar::bt601(&samples, 3, (32, 8), Chroma::Yuv444);
+        assert!(planes.y.iter().copied().eq(0..=255));
+        assert!(planes.u.iter().chain(&planes.v).all(|code| *code == 128));
+    }
+
+    #[test]
+    fn without_loss_nothing_is_changed() {
+        let planes = Planar::identity(&[1, 2, 3, 4, 5, 6, 7, 8], 4);
+        assert_eq!((planes.v, planes.y, planes.u), (vec![1, 5], vec![2, 6], vec![3, 7]));
+        assert_eq!(planes.alpha, [4, 8]);
+        let planes = Planar::gray(&[1, 2, 3, 4], 2);
+        assert_eq!((planes.y, planes.alpha), (vec![1, 3], vec![2, 4]));
+        assert!(Planar::gray(&[1, 2], 1).alpha.is_empty());
+    }
 }

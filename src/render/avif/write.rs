@@ -177,3 +177,72 @@ fn configuration(stream: &[u8], chroma: Chroma) -> Option<[u8; 4]> {
     };
     Some([0x81, profile << 5 | level, format, 0])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::av1::{Planes, Settings, encode};
+    use crate::render::avif::parse;
+
+    fn stream(width: u32, height: u32, chroma: Chroma) -> Vec<u8> {
+        let (chroma_width, chroma_height) = chroma.plane_size(width, height);
+        let luma = vec![9; (width * height) as usize];
+        let plane = vec![99; (chroma_width * chroma_height) as usize];
+        let planes = [&luma[..], &plane, &plane];
+        let image = Planes { width, height, chroma, primaries: 1, transfer: 13, matrix: 6, planes };
+        encode(&image, &Settings { options: &[(c"cpu-used", "9")] }).unwrap()
+    }
+
+    fn file<'f>(color: &'f [u8], chroma: Chroma) -> File<'f> {
+        let nclx = Nclx { primaries: 12, transfer: 13, matrix: 6, is_full_range: true };
+        File { width: 70, height: 50, color, chroma, nclx, icc: None, alpha: None }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let alpha = stream(70, 50, Chroma::Monochrome);
+        for chroma in [Chroma::Monochrome, Chroma::Yuv420, Chroma::Yuv444] {
+            let color = stream(70, 50, chroma);
+            for icc in [None, Some(&b"a profile"[..])] {
+                for alpha in [None, Some(&alpha[..])] {
+                    let file = File { icc, alpha, ..file(&color, chroma) };
+                    let written = write(&file).unwrap();
+                    let avif = parse(&written).unwrap();
+                    assert_eq!((avif.color.width, avif.color.height), (70, 50));
+                    assert_eq!(avif.color.sequence.chroma, chroma);
+                    assert_eq!(avif.nclx, Some(file.nclx));
+                    assert_eq!(avif.icc, icc);
+                    assert_eq!(avif.color.tiles[0], without_delimiter(&color));
+                    assert_eq!(
+                        avif.alpha.map(|coded| coded.tiles[0].to_vec()),
+                        alpha.map(|a| without_delimiter(a).to_vec())
+                    );
+                    assert!(!avif.is_premultiplied && avif.orientation.is_empty() && avif.crop.is_none());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_configuration_says_what_the_sequence_header_does() {
+        // AV1 §A.3: level 2.0 is 0, up to 147,456 pixels; 3.0 is 4.
+        for (width, height, level) in [(70, 50, 0), (600, 400, 4)] {
+            for (chroma, profile, format) in [
+                (Chroma::Monochrome, 0, 0b0001_1100),
+                (Chroma::Yuv420, 0, 0b0000_1100),
+                (Chroma::Yuv444, 1, 0),
+            ] {
+                let stream = stream(width, height, chroma);
+                let configuration = configuration(without_delimiter(&stream), chroma).unwrap();
+                assert_eq!(configuration, [0x81, profile << 5 | level, format, 0], "{width} {chroma:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_stream_is_not_written() {
+        for stream in [&b""[..], b"\x12\0", b"\x0a", b"\x0a\x0a\0", b"\x32\x0a\0\0\0"] {
+            assert!(write(&file(stream, Chroma::Yuv420)).is_none());
+        }
+    }
+}
