@@ -6,7 +6,7 @@ use std::{env, fs};
 
 /// In link order: each stands before those it needs.
 const LIBRARIES: &str = "vips cgif lcms2 spng hwy dav1d aom webpmux webpdemux webp sharpyuv jpeg expat \
-                         gobject-2.0 glib-2.0 pcre2-8 ffi z stdc++";
+                         gobject-2.0 glib-2.0 sysprof-capture-4 pcre2-8 ffi z stdc++";
 
 fn main() {
     for variable in ["S3IMAGESERVER_NATIVE", "S3IMAGESERVER_NATIVE_ROOT", "XDG_CACHE_HOME", "HOME"] {
@@ -28,7 +28,7 @@ fn main() {
     let archives = directory.join("lib");
     println!("cargo::rustc-link-search=native={}", archives.display());
     for library in LIBRARIES.split(' ') {
-        // libsharpyuv exists only beside a newer libwebp.
+        // libsharpyuv and libsysprof-capture-4 exist only in newer releases of Debian.
         if archives.join(format!("lib{library}.a")).exists() {
             // Not bundled into the rlib: whoever depends on this crate is given the same search path.
             println!("cargo::rustc-link-lib=static:-bundle={library}");

@@ -82,6 +82,16 @@ installed_version() {
     debian_version "$1" | sed 's/^[0-9]*://' | grep . || printf '%s\n' "${version:-unknown}"
 }
 
+# is_linked ARCHIVES: whether there is any archive of a library that only some Debian releases have.
+is_linked() {
+    local archive
+    for archive in $1; do
+        [ "$archive" = "${archive%\?}" ] || [ -f "$(archive_path "${archive%\?}")" ] || continue
+        return 0
+    done
+    return 1
+}
+
 # Only archives, and all of them, in one directory: the linker given that directory can pick no shared library.
 assemble() {
     local name package module archives archive path out=$WORK/out
@@ -94,6 +104,7 @@ assemble() {
     cp -R "$STAGE$FIXED_PREFIX/include/aom" "$STAGE$FIXED_PREFIX/include/dav1d" "$out/include/"
     table sources.tsv | awk -F '\t' '{ print $1, $2 }' | tac >"$out/versions.txt"
     while IFS=$'\t' read -r name package module archives _; do
+        is_linked "$archives" || continue
         printf '%s %s\n' "$name" "$(installed_version "$package" "$module")" >>"$out/versions.txt"
         if [ -f "/usr/share/doc/$package/copyright" ]; then
             cp -L "/usr/share/doc/$package/copyright" "$out/licences/$name-copyright"

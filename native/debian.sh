@@ -21,21 +21,17 @@ debian_architecture() {
     esac
 }
 
-# Packages as apt takes them: those that are linked are of the target's architecture.
+# Packages as apt takes them: those of packages.txt, and those that came with them and are linked. The latter are of the
+# target's architecture.
 wanted_packages() {
-    local package
-    if [ -z "$IS_CROSS" ]; then
-        packages
-        return
-    fi
-    for package in $(packages); do
-        if table archives.tsv | cut -f 2 | grep -qx -- "$package"; then
-            printf '%s:%s\n' "$package" "$(debian_architecture)"
-        else
-            printf '%s\n' "$package"
-        fi
+    local package linked
+    linked=$(table archives.tsv | cut -f 2)
+    packages | grep -vxF -- "$linked" || true
+    for package in $linked; do
+        [ -z "$IS_CROSS" ] || [ "$package" = g++ ] || package=$package:$(debian_architecture)
+        if packages | grep -qxF -- "${package%:*}" || debian_installed "$package"; then printf '%s\n' "$package"; fi
     done
-    printf 'crossbuild-essential-%s\n' "$(debian_architecture)"
+    [ -z "$IS_CROSS" ] || printf 'crossbuild-essential-%s\n' "$(debian_architecture)"
 }
 
 # Packages that are not installed, or not in the newest version that this machine's apt knows.

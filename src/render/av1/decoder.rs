@@ -83,7 +83,8 @@ impl Frame {
         }
     }
 
-    /// Color description of the stream.
+    /// Color description of the stream; the container parser has read it too.
+    #[cfg(test)]
     pub fn nclx(&self) -> Nclx {
         Nclx {
             primaries: self.0.primaries as u16,

@@ -116,9 +116,6 @@ fn each_tile(
         if frame.chroma() != coded.sequence.chroma {
             return Err(Error::Promise("subsampling"));
         }
-        if frame.nclx() != coded.sequence.nclx {
-            return Err(Error::Promise("color description"));
-        }
         let place = |at: u32, tile: u32, whole: u32| {
             let start = at.saturating_mul(tile);
             (start, tile.min(whole.saturating_sub(start)))
