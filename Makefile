@@ -55,6 +55,7 @@ bench: build ## measure against nginx; writes bench/results (installs wrk, nginx
 	bench/edge.sh
 	bench/cache.sh
 	bench/render.sh
+	bench/avif.sh
 	bench/encoders.sh
 
 docs: build ## make the pictures of docs/options.md anew (needs curl)

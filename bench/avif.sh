@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Measures AVIF as an original and as a result: the CPU time of the server's processes for an image that is not cached,
+# against Debian's vipsthumbnail, whose libvips reads and writes AVIF through libheif and libaom. Writes
+# bench/results/avif.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=bench/lib.sh
+. bench/lib.sh
+
+PORT=${PORT:-18420}
+RESULT=$RESULTS/avif.md
+
+need curl:curl pgrep:procps vipsthumbnail:libvips-tools avifenc:libavif-bin
+
+originals=$work/originals
+mkdir "$originals"
+cp examples/pictures/photo.jpg "$originals/2mpx.jpg"
+cp tests/data/yuv420.avif "$originals/tiny.avif"
+vips resize "$originals/2mpx.jpg" "$originals/12mpx.png" 2.404
+avif() { avifenc -s 8 --min 20 --max 30 "${@:3}" "$originals/$1" "$originals/$2" >/dev/null; }
+avif 2mpx.jpg 2mpx.avif
+avif 12mpx.png 12mpx.avif -y 420
+avif 12mpx.png 12mpx-444.avif -y 444
+avif 12mpx.png 12mpx-10-bit.avif -y 420 -d 10
+vips crop "$originals/12mpx.png" "$originals/tiles.png" 0 0 3840 2560
+vips dzsave "$originals/tiles.png" "$work/tiles" --layout google --tile-size 1280 --depth one --suffix .png >/dev/null
+avifenc -s 8 --min 20 --max 30 -y 420 --grid 3x2 "$work"/tiles/0/?/?.png "$originals/10mpx-grid.avif" >/dev/null
+vips rot "$originals/2mpx.jpg" "$work/turned.png" d180
+vips extract_band "$work/turned.png" "$work/band.png" 0
+vips bandjoin "$originals/2mpx.jpg $work/band.png" "$originals/alpha.png"
+avif alpha.png 2mpx-alpha.avif
+
+cat >"$work/edge.json" <<JSON
+{"handlers": [{"name": "s", "directory": "$originals", "cache_time": -1}], "memory_cache": 0, "access_log": false,
+ "address": "127.0.0.1", "http_port": $PORT}
+JSON
+start_edge edge http
+server=$started
+base="http://127.0.0.1:$PORT/s"
+
+# served QUERY COUNT: ms of CPU per request.
+served() {
+    local before i
+    before=$(ticks "$server")
+    for ((i = 0; i < $2; i++)); do printf 'url=%s/%s\noutput=/dev/null\n' "$base" "$1"; done >"$work/urls"
+    curl -sf -K "$work/urls"
+    awk -v t=$(($(ticks "$server") - before)) -v n="$2" 'BEGIN {printf "%.1f\n", t * 10 / n}'
+}
+
+# thumbnail COUNT ARGUMENT…: ms of CPU per run of vipsthumbnail with one thread.
+thumbnail() {
+    local count=$1 i
+    shift
+    TIMEFORMAT='%U %S'
+    { time for ((i = 0; i < count; i++)); do VIPS_CONCURRENCY=1 vipsthumbnail "$@"; done; } 2>&1 |
+        awk -v n="$count" '{printf "%.1f\n", ($1 + $2) * 1000 / n}'
+}
+
+# measure NAME COUNT QUERY ORIGINAL OUTPUT SIZE…: appends "server peer ratio" to $work/NAME.
+measure() {
+    local name=$1 count=$2 query=$3 original=$4 output=$5
+    shift 5
+    local ours peer
+    ours=$(served "$original?$query" "$count")
+    # What starting the program and loading its libraries takes is not the image's.
+    peer=$(awk -v all="$(thumbnail "$count" "$originals/$original" -o "$output" "$@")" \
+        -v start="$(thumbnail "$count" "$originals/tiny.avif" -s 1x1 -o "$work/tiny.jpg")" 'BEGIN {printf "%.1f\n", all - start}')
+    echo "$ours $peer $(ratio "$ours" "$peer")" >>"$work/$name"
+}
+
+READ="2mpx 12mpx 12mpx-444 12mpx-10-bit 10mpx-grid 2mpx-alpha"
+AVIF="[Q=55,effort=1,strip]"
+served "2mpx.avif?w=300&h=200&f=jpg" 2 >/dev/null
+served "2mpx.jpg?w=300&h=200&f=avif" 2 >/dev/null
+for ((round = 0; round < ROUNDS; round++)); do
+    printf 'round %d of %d\n' $((round + 1)) "$ROUNDS"
+    for name in $READ; do
+        case $name in 2mpx*) count=8 ;; *) count=3 ;; esac
+        measure "$name" "$count" "w=300&h=200&f=jpg" "$name.avif" "$work/out.jpg[Q=75,strip]" -s 300x200 --smartcrop centre
+    done
+    measure write-300 20 "w=300&h=200&f=avif" 2mpx.jpg "$work/out.avif$AVIF" -s 300x200 --smartcrop centre
+    measure write-1200 5 "w=1200&f=avif" 2mpx.jpg "$work/out.avif$AVIF" -s 1200x
+done
+end "$server"
+
+verdict() { awk -v a="$1" -v most="$2" 'BEGIN {print (a + 0 <= most + 0) ? "yes" : "**no**"}'; }
+row() { echo "| $1 | $(column "$2" 1) | $(column "$2" 2) | $(column "$2" 3) | ≤ $3 | $(verdict "$(column "$2" 3)" "$3") |"; }
+mkdir -p "$RESULTS"
+{
+    echo "# AVIF"
+    echo
+    echo "ms of CPU per image that is not cached: the server's processes, and Debian's vipsthumbnail"
+    echo "($(vips --version), libheif and libaom; one thread; without what it takes to start). Medians of $ROUNDS interleaved rounds;"
+    echo "$(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)), Linux $(uname -r), $(date -u +%F)."
+    echo
+    echo "| job | server | peer | ratio | to reach | reached |"
+    echo "| --- | --- | --- | --- | --- | --- |"
+    for name in $READ; do row "\`$name.avif?w=300&h=200&f=jpg\`" "$name" 0.4; done
+    row "\`2mpx.jpg?w=300&h=200&f=avif\`" write-300 1.0
+    row "\`2mpx.jpg?w=1200&f=avif\`" write-1200 1.0
+} >"$RESULT"
+cat "$RESULT"
