@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 use std::slice;
 
 use super::{Error, ffi};
-use crate::render::avif::{Chroma, Nclx};
+use crate::render::avif::Chroma;
+#[cfg(test)]
+use crate::render::avif::Nclx;
 
 /// A decoded frame.
 pub struct Frame(ffi::Frame);
