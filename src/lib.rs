@@ -37,6 +37,10 @@ mod wire;
 mod edge;
 mod render;
 
+/// For bench/encoders alone, and not part of the interface.
+#[doc(hidden)]
+pub use render::bench;
+
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::exit;

@@ -5,6 +5,7 @@
 mod admission;
 mod av1;
 mod avif;
+pub mod bench;
 mod child;
 mod confine;
 mod container;

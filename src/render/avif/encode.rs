@@ -9,13 +9,15 @@ use crate::render::av1::{self, Error, Planes, Settings};
 
 /// How an image is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Encoding {
+pub struct Encoding<'e> {
     /// From 0 to 100, the best; libaom's quantizer is the nearest of 63 to 0. Without loss it does not matter.
     pub quality: u8,
     /// Every sample is kept as it is.
     pub is_lossless: bool,
     /// 4:4:4 instead of 4:2:0.
     pub is_full_chroma: bool,
+    /// libaom's options by name, set after those chosen here.
+    pub options: &'e [(&'e CStr, &'e str)],
 }
 
 /// The largest number of pixels: libavif, and with it browsers, refuses more.
@@ -35,7 +37,7 @@ pub fn encode(
     width: u32,
     height: u32,
     bands: usize,
-    encoding: &Encoding,
+    encoding: &Encoding<'_>,
     icc: Option<&[u8]>,
 ) -> Result<Vec<u8>, Error> {
     let pixels = u64::from(width) * u64::from(height);
@@ -98,13 +100,13 @@ pub fn encode(
     write(&file).ok_or(Error::Encoder)
 }
 
-fn stream(planes: &Planes<'_>, encoding: &Encoding) -> Result<Vec<u8>, Error> {
+fn stream(planes: &Planes<'_>, encoding: &Encoding<'_>) -> Result<Vec<u8>, Error> {
     let quantizer = (100 - u32::from(encoding.quality.min(100))) * 63;
     let quantizer = ((quantizer + 50) / 100).to_string();
     let lossy: &[(&CStr, &str)] = &[(c"cpu-used", SPEED), (c"tune", "ssim"), (c"cq-level", &quantizer)];
     let lossless: &[(&CStr, &str)] = &[(c"cpu-used", SPEED), (c"lossless", "1")];
-    let options = if encoding.is_lossless { lossless } else { lossy };
-    av1::encode(planes, &Settings { options })
+    let options = [if encoding.is_lossless { lossless } else { lossy }, encoding.options].concat();
+    av1::encode(planes, &Settings { options: &options })
 }
 
 #[cfg(test)]
@@ -112,7 +114,7 @@ mod tests {
     use super::super::{decode, parse};
     use super::*;
 
-    const PLAIN: Encoding = Encoding { quality: 90, is_lossless: false, is_full_chroma: false };
+    const PLAIN: Encoding = Encoding { quality: 90, is_lossless: false, is_full_chroma: false, options: &[] };
 
     /// A gradient with some noise.
     fn samples(width: u32, height: u32, bands: usize) -> Vec<u8> {

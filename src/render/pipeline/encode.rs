@@ -35,8 +35,12 @@ const FULL_CHROMA_FROM: u8 = 90;
 
 fn avif(image: &Image, options: &Options) -> Result<Vec<u8>, Error> {
     let quality = encoder_quality(Format::Avif, options.quality);
-    let encoding =
-        Encoding { quality, is_lossless: options.lossless, is_full_chroma: quality >= FULL_CHROMA_FROM };
+    let encoding = Encoding {
+        quality,
+        is_lossless: options.lossless,
+        is_full_chroma: quality >= FULL_CHROMA_FROM,
+        options: &[],
+    };
     let write = |image: &Image| {
         let profile = if options.strip { None } else { image.blob(c"icc-profile-data") };
         let (width, height, bands) = (image.width(), image.height(), image.bands() as usize);

@@ -1,0 +1,40 @@
+//! What bench/encoders measures the AVIF encoder with.
+
+use std::ffi::{CStr, CString};
+
+use super::avif::{self, Encoding};
+
+/// An image of 8 bits per sample.
+#[derive(Debug)]
+pub struct Samples {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Samples per pixel.
+    pub bands: usize,
+    /// Row by row.
+    pub samples: Vec<u8>,
+}
+
+/// Encodes as the server does, with libaom's options that are given as `name=value,name=value` set after its own.
+pub fn encode_avif(image: &Samples, quality: u8, options: &str) -> Result<Vec<u8>, String> {
+    let options = options.split(',').filter(|option| !option.is_empty()).map(|option| {
+        let (name, value) = option.split_once('=').ok_or(format!("{option}: not name=value"))?;
+        Ok((CString::new(name).map_err(|error| error.to_string())?, value))
+    });
+    let options = options.collect::<Result<Vec<_>, String>>()?;
+    let options: Vec<(&CStr, &str)> = options.iter().map(|(name, value)| (name.as_c_str(), *value)).collect();
+    let encoding = Encoding { quality, is_lossless: false, is_full_chroma: quality >= 90, options: &options };
+    avif::encode(&image.samples, image.width, image.height, image.bands, &encoding, None)
+        .map_err(|error| error.to_string())
+}
+
+/// Decodes an image of 8 bits per sample.
+pub fn decode_avif(file: &[u8]) -> Result<Samples, String> {
+    let avif = avif::parse(file).map_err(|error| error.to_string())?;
+    let (width, height, bands) = (avif.color.width, avif.color.height, avif.bands());
+    let mut samples = vec![0_u8; width as usize * height as usize * bands];
+    avif::decode(&avif, &mut samples, || Ok(())).map_err(|error| error.to_string())?;
+    Ok(Samples { width, height, bands, samples })
+}
