@@ -225,8 +225,8 @@ mod tests {
 
     #[test]
     fn the_configuration_says_what_the_sequence_header_does() {
-        // AV1 §A.3: level 2.0 is 0, up to 147,456 pixels; 3.0 is 4.
-        for (width, height, level) in [(70, 50, 0), (600, 400, 4)] {
+        // AV1 §A.3: up to 147,456 pixels are level 2.0, which is 0; up to 278,784 are 2.1, which is 1.
+        for (width, height, level) in [(70, 50, 0), (600, 400, 1)] {
             for (chroma, profile, format) in [
                 (Chroma::Monochrome, 0, 0b0001_1100),
                 (Chroma::Yuv420, 0, 0b0000_1100),
