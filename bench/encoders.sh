@@ -49,7 +49,7 @@ $(settings avif "" cpu-used=9 cpu-used=7 cpu-used=6 tune=iq cpu-used=9,tune=iq)
 
 The first row is the server's: libaom 3.12.1, all-intra, \`cpu-used=8,tune=ssim\`. Speed 9 takes a quarter of the time for some 10 %
 more bytes, and half as many again for text and drawings. At equal SSIM, \`tune=iq\` takes 7 to 12 % more bytes at
-either speed; by SSIMULACRA2, measured once over 29 photographs, 5 % fewer at 300 × 200, as many at 800 × 600 and 2 % more at
+either speed; by SSIMULACRA2, measured once over 29 photographs, 5 % fewer at 300 × 200, as many at 800 × 600 and 4 % more at
 1200 × 900, for 1.1 × the time. libaom 3.6.0 through libheif, which the server had before, takes the same bytes
 (0.996 to 0.998) and 1.1 to 1.2 × the time.
 

@@ -91,6 +91,7 @@ fn encoder_bytes_per_pixel(format: Format, lossless: bool) -> u64 {
         Format::Png => 6,
         Format::Webp if lossless => 36,
         Format::Webp => 10,
+        Format::Avif if lossless => 32,
         Format::Avif => 28,
         Format::Gif => 16,
     }
