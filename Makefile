@@ -28,18 +28,28 @@ REMAPPED = --config "target.'cfg(target_os = \"linux\")'.rustflags = [$(foreach 
 .DEFAULT_GOAL := build
 .PHONY: build run test bench docs audit sbom dist pack native install clean help cargo
 
+ifneq ($(filter-out $(HOST),$(TARGET)),)
+ifneq ($(filter run test bench docs install,$(MAKECMDGOALS)),)
+$(error TARGET=$(TARGET) is for build, native, sbom, pack and audit: the others run the program on this machine)
+endif
+endif
+ifneq ($(words $(CURDIR)),1)
+$(error rustc takes no flags with spaces: move this directory to another place than $(CURDIR))
+endif
+
 build: native ## build ./s3imageserver, one static binary (the default)
 	cargo build --release --locked --target $(TARGET) $(REMAPPED)
-	@if readelf -lW $(BUILT) | grep -q INTERP || readelf -dW $(BUILT) | grep -q NEEDED; then \
+	@set -e; test -f $(BUILT) || { echo "cargo left no $(BUILT): does its configuration set target-dir?" >&2; exit 1; }; \
+	if readelf -lW $(BUILT) | grep -q INTERP || readelf -dW $(BUILT) | grep -q NEEDED; then \
 		echo "the binary is not static: is RUSTFLAGS set? It replaces the flags in .cargo/config.toml." >&2; \
 		exit 1; \
 	fi
-	@size=$$(stat -c %s $(BUILT)); \
+	@set -e; size=$$(stat -c %s $(BUILT)); \
 	if [ "$$size" -gt $(MAX_BYTES) ]; then \
 		echo "the binary has $$size bytes, more than the $(MAX_BYTES) we allow ourselves." >&2; \
 		exit 1; \
 	fi; \
-	cmp -s $(BUILT) $(RESULT) || install -m 755 $(BUILT) $(RESULT); \
+	if ! cmp -s $(BUILT) $(RESULT); then install -m 755 $(BUILT) $(RESULT); fi; \
 	echo "./$(RESULT): static, $$size bytes"
 
 run: build ## build, then serve config.example.json
@@ -69,8 +79,9 @@ sbom: build ## write dist/s3imageserver.cdx.json, what ./s3imageserver consists 
 
 # Of this machine's processor, and of the other one where its compiler and its standard library are there.
 dist: ## pack dist/: a tarball, a Debian package, a container image and SHA256SUMS
+	@rm -rf dist
 	@for target in $(TARGETS); do \
-		if [ "$$target" = $(HOST) ] || { command -v "$${target%%-*}-linux-gnu-gcc" >/dev/null && \
+		if [ "$$target" = "$(HOST)" ] || { command -v "$${target%%-*}-linux-gnu-gcc" >/dev/null && \
 			[ -d "$$(rustc --print target-libdir --target "$$target")" ]; }; then \
 			$(MAKE) --no-print-directory pack TARGET=$$target || exit; \
 		else \

@@ -4,6 +4,7 @@ set -euo pipefail
 
 RECIPE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=${S3IMAGESERVER_NATIVE_ROOT:-${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/s3imageserver}
+ROOT=$(realpath -m "$ROOT")
 # Compiled into the libraries as their prefix. It must not exist: nothing is to be loaded from there.
 FIXED_PREFIX=/nonexistent
 
@@ -96,6 +97,7 @@ HELP
     exit 1
 }
 
+[[ $ROOT != *[[:space:]]* ]] || fail "compilers take no flags with spaces: set S3IMAGESERVER_NATIVE_ROOT to another place than $ROOT"
 choose_target
 choose_compiler
 case ${1:-} in
@@ -118,16 +120,14 @@ case ${1:-} in
 esac
 
 mkdir -p "$ROOT"
+# Two at once would be in each other's way, and in that of apt.
+exec 8>"$ROOT/lock"
+flock 8
 if is_debian; then install_packages; fi
 # The versions of packages installed just now are part of it.
 RESULT=$ROOT/native-$(recipe_hash)
 [ ! -e "$RESULT/complete" ] || exit 0
 is_debian || check_by_hand
-
-# Two builds at once: the second waits, and then finds everything done.
-exec 9>"$RESULT.lock"
-flock 9
-[ ! -e "$RESULT/complete" ] || exit 0
 
 LOG=$RESULT.log
 : >"$LOG"

@@ -3,10 +3,11 @@
 
 packages() { table packages.txt; }
 
-# Debian and derivatives that use its package names.
+# Debian, and derivatives that use its package names: Ubuntu has no libjpeg62-turbo-dev.
 is_debian() {
-    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null &&
-        [[ " $(os_release ID) $(os_release ID_LIKE) " == *" debian "* ]]
+    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null || return
+    [ "$(os_release ID)" = debian ] ||
+        { [[ " $(os_release ID_LIKE) " == *" debian "* ]] && apt-cache show libjpeg62-turbo-dev >/dev/null 2>&1; }
 }
 
 # os_release KEY: a value of /etc/os-release.
@@ -70,7 +71,7 @@ install_packages() {
     # shellcheck disable=SC2046 # one word per package
     if ! {
         { [ -z "$IS_CROSS" ] || "${root[@]}" dpkg --add-architecture "$(debian_architecture)"; } &&
-            "${root[@]}" apt-get -o DPkg::Lock::Timeout=300 update &&
+            update_lists "${root[@]}" &&
             "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y \
                 --no-install-recommends $(wanted_packages)
     } >"${ROOT:?}/packages.log" 2>&1 </dev/null; then
@@ -81,6 +82,27 @@ install_packages() {
         tail -n 30 "$ROOT/packages.log" >&2
         fail "apt could not install the packages; the whole log is $ROOT/packages.log"
     fi
+}
+
+# update_lists [sudo]: waits for another apt, which a new machine runs by itself. One repository that does not answer
+# must not stop the others, so a failure is left to the installation.
+update_lists() {
+    local output
+    for _ in $(seq 30); do
+        if output=$("$@" apt-get update 2>&1); then break; fi
+        printf '%s\n' "$output"
+        [[ $output == *"Could not get lock"* ]] || break
+        sleep 10
+    done
+}
+
+# install_pip: for the sources that only the Python registry has.
+install_pip() {
+    local root=()
+    is_debian || return
+    [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && root=(sudo); } || return
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y \
+        --no-install-recommends python3-pip </dev/null
 }
 
 # debian_version PACKAGE: the installed version of a package whose archives are linked; nothing elsewhere.

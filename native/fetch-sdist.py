@@ -2,6 +2,7 @@
 
 import os
 import sys
+from urllib.parse import urljoin
 
 from pip._internal.configuration import Configuration
 from pip._internal.models.index import PyPI
@@ -23,7 +24,7 @@ def main(name: str, file: str, destination: str) -> None:
     answer.raise_for_status()
     for found in answer.json()["files"]:
         if found["filename"] == file:
-            archive = session.get(found["url"], stream=True)
+            archive = session.get(urljoin(answer.url, found["url"]), stream=True)
             archive.raise_for_status()
             with open(destination, "wb") as out:
                 for chunk in archive.raw.stream(1 << 16, decode_content=False):

@@ -64,6 +64,7 @@ apt_download() {
 # pip itself would run the build script of a source archive, so only its index and its connection are used.
 fetch_sdist() {
     local python
+    python3 -c 'import pip' 2>/dev/null || [ -n "${PYTHON:-}" ] || install_pip
     for python in ${PYTHON:-python3 /usr/bin/python3}; do
         "$python" -c 'import pip' 2>/dev/null || continue
         "$python" "$RECIPE/fetch-sdist.py" "${1%%/*}" "${1##*/}" "$2" && return

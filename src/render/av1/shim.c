@@ -24,7 +24,7 @@ static int first_frame(Dav1dContext *decoder, const uint8_t *stream, size_t leng
     Dav1dData data = {0};
     int status = dav1d_data_wrap(&data, stream, length, keep, NULL);
     if (status != 0) return status;
-    /* A new decoder takes all of the data at once, and dav1d_get_picture parses it up to the first frame. */
+    /* A new decoder takes all of the data at once, and stops at the first frame that it can show. */
     status = dav1d_send_data(decoder, &data);
     if (status == 0) status = dav1d_get_picture(decoder, picture);
     dav1d_data_unref(&data);
@@ -51,7 +51,6 @@ int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, stru
     settings.operating_point = 0;
     settings.all_layers = 0;
     settings.frame_size_limit = max_pixels;
-    settings.strict_std_compliance = 1;
     settings.logger.callback = NULL;
     Dav1dContext *decoder = NULL;
     int status = dav1d_open(&decoder, &settings);

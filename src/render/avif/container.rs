@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::boxes::{Fields, shown};
+use super::convert;
 use super::error::Error;
 use super::items::{Item, Meta, spend};
 use super::properties::{Codec, Described, check_size, describe, is_alpha};
@@ -349,6 +350,7 @@ fn joined<'b>(grid: &Grid, (width, height): (u32, u32), tiles: Vec<Tile<'b>>) ->
         return Err(Error::corrupt(sentence));
     }
     let frames = |tile: &Tile| tile.frames + u32::from(tile.header.has_film_grain);
+    let longest = |side: fn(&Header) -> u32| tiles.iter().map(|tile| side(&tile.header)).max().unwrap_or(0);
     Ok(Coded {
         width: grid.width,
         height: grid.height,
@@ -356,6 +358,7 @@ fn joined<'b>(grid: &Grid, (width, height): (u32, u32), tiles: Vec<Tile<'b>>) ->
         tile_height: height,
         columns: grid.columns,
         rows: grid.rows,
+        longest: (longest(|header| header.longest.0), longest(|header| header.longest.1)),
         frames: tiles.iter().map(frames).max().unwrap_or(1),
         sequence: first.sequence,
         tiles: tiles.into_iter().map(|tile| tile.bytes).collect(),
@@ -375,6 +378,9 @@ fn check_matrix(described: &Described, sequence: Sequence) -> Result<(), Error> 
     let nclx = described.nclx.unwrap_or(sequence.nclx);
     if nclx.matrix == 0 && matches!(sequence.chroma, Chroma::Yuv420 | Chroma::Yuv422) {
         return Err(Error::corrupt("its identity matrix needs chroma planes of full size"));
+    }
+    if !convert::is_known(nclx, sequence.chroma) {
+        return Err(Error::unsupported(format!("its matrix coefficients {} are not supported", nclx.matrix)));
     }
     Ok(())
 }

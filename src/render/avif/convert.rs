@@ -19,6 +19,11 @@ pub enum Conversion<S: Sample> {
     Matrix(S::Matrix),
 }
 
+/// Whether there is a conversion.
+pub fn is_known(nclx: Nclx, chroma: Chroma) -> bool {
+    Conversion::<u8>::new(nclx, chroma, 8).is_ok()
+}
+
 impl<S: Sample> Conversion<S> {
     /// Of samples of `depth` bits.
     pub fn new(nclx: Nclx, chroma: Chroma, depth: u8) -> Result<Self, Error> {

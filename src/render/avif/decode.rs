@@ -240,6 +240,7 @@ mod tests {
             tile_height: tile.1,
             columns: size.0.div_ceil(tile.0),
             rows: size.1.div_ceil(tile.1),
+            longest: tile,
             frames: 1,
             tiles: tiles.into_iter().map(Cow::Owned).collect(),
             sequence: Sequence { depth: 8, chroma, nclx },

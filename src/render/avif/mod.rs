@@ -66,6 +66,8 @@ pub struct Coded<'b> {
     pub columns: u32,
     /// Rows of tiles.
     pub rows: u32,
+    /// The longest sides that a frame of one tile may have: its own, or what its frame header may override them with.
+    pub longest: (u32, u32),
     /// The most frames that dav1d keeps of one stream: its layers, and a copy where it adds film grain.
     pub frames: u32,
     /// The AV1 streams row by row, each of which starts with its sequence header.

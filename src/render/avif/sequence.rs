@@ -22,6 +22,9 @@ pub struct Header {
     pub width: u32,
     /// max_frame_height_minus_1 + 1
     pub height: u32,
+    /// The longest sides that a frame header may give a frame (frame_size_override_flag): 2 to the power of
+    /// frame_width_bits and frame_height_bits. dav1d refuses a larger area, not a longer side.
+    pub longest: (u32, u32),
     /// The format of the samples.
     pub sequence: Sequence,
     /// The highest spatial layer of operating point 0.
@@ -197,6 +200,8 @@ fn fields(mut bits: Bits) -> Option<Header> {
     }
     let (width_bits, height_bits) = (bits.number(4)? + 1, bits.number(4)? + 1);
     let (width, height) = (bits.number(width_bits)? + 1, bits.number(height_bits)? + 1);
+    // A reduced header allows no override (AV1 §5.9.2).
+    let longest = if is_reduced { (width, height) } else { (1 << width_bits, 1 << height_bits) };
     // frame_id_numbers_present_flag
     if !is_reduced && bits.one()? {
         bits.skip(4 + 3);
@@ -210,7 +215,7 @@ fn fields(mut bits: Bits) -> Option<Header> {
     bits.skip(3);
     let sequence = color_config(&mut bits, profile)?;
     let has_film_grain = bits.one()?;
-    Some(Header { profile, width, height, sequence, last_layer, has_film_grain })
+    Some(Header { profile, width, height, longest, sequence, last_layer, has_film_grain })
 }
 
 /// From timing_info_present_flag to the last operating point. Returns the highest spatial layer of the first one.

@@ -14,12 +14,10 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<Facts, Failure> {
     let Avif { color, alpha, .. } = &image;
     let bands = if alpha.is_some() { 4 } else { 3 };
     let facts = Facts::streamed(color.width, color.height, bands * bytes_per_sample(color));
-    let tiles = u64::from(color.columns) * u64::from(color.rows);
-    // The tiles of a grid may overhang it.
-    let pixels = area(color.tile_width, color.tile_height).saturating_mul(tiles);
     let output = facts.frame_pixels.saturating_mul(facts.bytes_per_pixel);
-    let planes = [Some(color), alpha.as_ref()];
-    let held = planes.into_iter().flatten().map(|coded| decoder(coded).saturating_add(copies(coded)));
+    let planes = || [Some(color), alpha.as_ref()].into_iter().flatten();
+    let pixels = planes().map(decoded).max().unwrap_or(0);
+    let held = planes().map(|coded| decoder(coded).saturating_add(copies(coded)));
     Ok(Facts {
         frame_pixels: pixels,
         total_pixels: pixels,
@@ -38,6 +36,12 @@ fn failure(error: &Error) -> Failure {
     Failure::new(code, format!("the original can't be decoded as avif: {error}"))
 }
 
+/// Pixels of all tiles, which may overhang their grid.
+fn decoded(coded: &Coded) -> u64 {
+    let tiles = u64::from(coded.columns) * u64::from(coded.rows);
+    area(coded.tile_width, coded.tile_height).saturating_mul(tiles)
+}
+
 fn bytes_per_sample(coded: &Coded) -> u64 {
     if coded.sequence.depth > 8 { 2 } else { 1 }
 }
@@ -45,7 +49,11 @@ fn bytes_per_sample(coded: &Coded) -> u64 {
 /// What dav1d keeps while it decodes one tile: its frames, and a quarter of one for what it knows about their blocks.
 fn decoder(coded: &Coded) -> u64 {
     let aligned = |side: u32| side.next_multiple_of(ALIGNMENT);
-    let pixels = area(aligned(coded.tile_width), aligned(coded.tile_height));
+    let (longest, highest) = coded.longest;
+    // A frame of the same area may be one row or one column.
+    let pixels = area(aligned(coded.tile_width), aligned(coded.tile_height))
+        .max(area(aligned(longest), ALIGNMENT))
+        .max(area(ALIGNMENT, aligned(highest)));
     // In halves of a sample for each pixel.
     let samples = match coded.sequence.chroma {
         Chroma::Monochrome => 2,

@@ -282,6 +282,11 @@ def write_avif():
     # Sizes.
     write("flat-9000x9000.avif", plain(large, size=(9000, 9000), codec=AV1C_420).written(), "too_many_pixels")
     write("largest.avif", plain(sequence_header(65536, 65536) + obu(6, bytes(20)), size=(65536, 65536), codec=AV1C_420).written(), "side_too_long")
+    file = plain(quarters)
+    mask = file.item(b"grid", struct.pack(">BBBBHH", 0, 0, 0, 0, 64, 48), ispe(64, 48), ALPHA)
+    file.refer(b"dimg", mask, file.item(b"av01", large, ispe(9000, 9000), AV1C_420))
+    file.refer(b"auxl", mask, 1)
+    write("alpha-9000x9000.avif", file.written(), "too_many_pixels", note="the one tile of the grid of alpha")
     write("ispe-900mpx.avif", with_ispe(quarters_file, 30000, 30000), corrupt, note="the AV1 stream is 64 x 48")
     write("ispe-largest.avif", with_ispe(quarters_file, (1 << 31) - 1, (1 << 31) - 1), corrupt)
     write("zero.avif", with_ispe(quarters_file, 0, 0), corrupt)

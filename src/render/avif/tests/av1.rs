@@ -188,6 +188,7 @@ fn headers_of_every_format_are_read() {
             profile,
             width: 640,
             height: 480,
+            longest: (640, 480),
             sequence: Sequence { depth, chroma, nclx },
             last_layer: 0,
             has_film_grain: false,
