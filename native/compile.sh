@@ -136,6 +136,8 @@ compile() {
     export CFLAGS="-O3 -fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 \
 -ffunction-sections -fdata-sections -ffile-prefix-map=$WORK/source="
     export CXXFLAGS=$CFLAGS
+    # Nothing unwinds through C: half a megabyte of tables less.
+    CFLAGS+=" -fno-asynchronous-unwind-tables"
     export PKG_CONFIG_PATH=$STAGE$FIXED_PREFIX/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
     export LC_ALL=C.UTF-8
 
