@@ -1,7 +1,7 @@
 //! `s3imageserver health`, against servers that are healthy and against everything else.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::process::Output;
 use std::thread;
@@ -61,9 +61,12 @@ fn a_healthy_server_is_healthy_by_url_and_by_configuration() {
         format!("http://127.0.0.1:{port}"),
         format!("http://127.0.0.1:{port}/-/health"),
         format!("http://127.0.0.1:{port}/-/health?who=me"),
-        format!("http://localhost:{port}"),
     ] {
         expect_healthy(&nothing, &[&url]);
+    }
+    // A minimal system has no /etc/hosts, and knows no names.
+    if ("localhost", port).to_socket_addrs().is_ok() {
+        expect_healthy(&nothing, &[&format!("http://localhost:{port}")]);
     }
     // It counts for the server's log as any other request.
     server.log.access("/-/health?who=me");
