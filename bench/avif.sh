@@ -52,7 +52,7 @@ thumbnail() {
     local count=$1 i
     shift
     TIMEFORMAT='%U %S'
-    { time for ((i = 0; i < count; i++)); do VIPS_CONCURRENCY=1 vipsthumbnail "$@"; done; } 2>&1 |
+    { time for ((i = 0; i < count; i++)); do VIPS_CONCURRENCY=1 vipsthumbnail "$@" 2>/dev/null; done; } 2>&1 |
         awk -v n="$count" '{printf "%.1f\n", ($1 + $2) * 1000 / n}'
 }
 
