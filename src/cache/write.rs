@@ -18,7 +18,7 @@ pub const TEMPORARY: &str = ".tmp-";
 /// Where the file system knows no locks, a temporary file is given up after this.
 const LONGEST_WRITE: Duration = Duration::from_secs(600);
 /// How often somebody else's removing folders may be met before it is an error.
-const TRIES: u32 = 100;
+const TRIES: u32 = 1000;
 
 /// Writes entries under names that no other process, on no other machine, gives its temporary files.
 #[derive(Debug)]
