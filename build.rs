@@ -9,15 +9,20 @@ const LIBRARIES: &str = "vips cgif lcms2 spng hwy dav1d aom webpmux webpdemux we
                          gobject-2.0 glib-2.0 sysprof-capture-4 pcre2-8 ffi z stdc++";
 
 fn main() {
-    for variable in ["S3IMAGESERVER_NATIVE", "S3IMAGESERVER_NATIVE_ROOT", "XDG_CACHE_HOME", "HOME"] {
+    for variable in ["S3IMAGESERVER_NATIVE", "S3IMAGESERVER_NATIVE_ROOT", "XDG_CACHE_HOME", "HOME"]
+    {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=native");
-    let directory = env::var_os("S3IMAGESERVER_NATIVE").map_or_else(recipe_directory, PathBuf::from);
+    let directory =
+        env::var_os("S3IMAGESERVER_NATIVE").map_or_else(recipe_directory, PathBuf::from);
     let complete = directory.join("complete");
     println!("cargo::rerun-if-changed={}", complete.display());
     if !complete.exists() {
-        fail(&format!("the native libraries are not in {}: run `make native`", directory.display()));
+        fail(&format!(
+            "the native libraries are not in {}: run `make native`",
+            directory.display()
+        ));
     }
     // A security update of a Debian library moves the recipe's directory: these files tell.
     for watched in read(&directory.join("watch.txt")).lines() {
@@ -36,7 +41,10 @@ fn main() {
     }
 
     let versions = read(&directory.join("versions.txt"));
-    println!("cargo::rustc-env=NATIVE_VERSIONS={}", versions.lines().collect::<Vec<_>>().join(", "));
+    println!(
+        "cargo::rustc-env=NATIVE_VERSIONS={}",
+        versions.lines().collect::<Vec<_>>().join(", ")
+    );
 }
 
 /// The C between dav1d, libaom and src/render/av1.

@@ -14,7 +14,7 @@ need curl:curl pgrep:procps vipsthumbnail:libvips-tools avifenc:libavif-bin
 
 originals=$work/originals
 mkdir "$originals"
-cp examples/pictures/photo.jpg "$originals/2mpx.jpg"
+cp examples/images/photo.jpg "$originals/2mpx.jpg"
 cp tests/data/yuv420.avif "$originals/tiny.avif"
 vips resize "$originals/2mpx.jpg" "$originals/12mpx.png" 2.404
 avif() { avifenc -s 8 --min 20 --max 30 "${@:3}" "$originals/$1" "$originals/$2" >/dev/null; }

@@ -30,12 +30,12 @@ JSON
 }
 # stats PORT FILTER: a number of what the admin listener tells.
 stats() { curl -sf -H "Authorization: Bearer $SECRET" "http://127.0.0.1:$(($1 + 1))/-/stats" | jq -r "$2"; }
-folder="\"directory\": \"$PWD/examples/pictures\""
+folder="\"directory\": \"$PWD/examples/images\""
 entries_of() { [ "$(stats "$1" '.caches[0].entries')" -ge "$2" ]; }
 
 # --- A crowd asks for 50 pictures that nobody has asked for before.
 mkfifo "$work/hold"
-"$TOOL" origin 127.0.0.1:18309 examples/pictures/photo.jpg 30 <"$work/hold" &
+"$TOOL" origin 127.0.0.1:18309 examples/images/photo.jpg 30 <"$work/hold" &
 origin=$!
 pids+=("$origin")
 exec 9>"$work/hold"

@@ -33,8 +33,8 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -su
 # edge_config NAME PORT LOG: HTTP on the port, HTTPS on the next.
 edge_config() {
     cat >"$work/$1.json" <<JSON
-{"handlers": [{"name": "s", "directory": "examples/pictures", "cache_path": "$work/$1.cache", "max_variants": 0, "output_format": "jpg"},
- {"name": "t", "directory": "examples/pictures", "cache_path": "$work/$1.cache", "output_format": "jpg",
+{"handlers": [{"name": "s", "directory": "examples/images", "cache_path": "$work/$1.cache", "max_variants": 0, "output_format": "jpg"},
+ {"name": "t", "directory": "examples/images", "cache_path": "$work/$1.cache", "output_format": "jpg",
   "token": {"type": "hmac", "secrets": ["a-secret-of-this-bench"]}}],
  "address": "127.0.0.1", "http_port": $2, "https_enabled": true, "https_port": $(($2 + 1)),
  "https_cert": "$work/cert.pem", "https_key": "$work/key.pem", "access_log": $3,

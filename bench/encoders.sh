@@ -12,7 +12,7 @@ if [ -z "${TOOL:-}" ]; then
     cargo build --release --locked --example encoders
     TOOL=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/examples/encoders
 fi
-photos=(examples/pictures/photo.jpg examples/pictures/seedling.webp examples/pictures/portrait.jpg)
+photos=(examples/images/photo.jpg examples/images/seedling.webp examples/images/portrait.jpg)
 # settings FORMAT SETTING…: the table of a format over the photographs.
 settings() { "$TOOL" settings "$1" "$ROUNDS" "${@:2}" -- "${photos[@]}"; }
 
@@ -20,7 +20,7 @@ settings() { "$TOOL" settings "$1" "$ROUNDS" "${@:2}" -- "${photos[@]}"; }
     cat <<MARKDOWN
 # The encoders
 
-bench/encoders.sh: the photographs of examples/pictures, resized once to 300, 800 and 1600 pixels of width where they
+bench/encoders.sh: the photographs of examples/images, resized once to 300, 800 and 1600 pixels of width where they
 have as many, encoded with each setting, decoded, and compared with what went in. Bytes and CPU time are sums over
 these six pictures (4.0 Mpx in all), the CPU time of the whole process, the median of $ROUNDS runs; SSIM (luma, 8 × 8
 windows) and PSNR (three channels) are means. The last column is what counts: the bytes that it takes to reach the SSIM
@@ -61,7 +61,7 @@ $(settings png compression=6 compression=1 compression=3 compression=1,filter=su
 
 A picture with soft transparency:
 
-$("$TOOL" settings png "$ROUNDS" compression=6 compression=3 compression=1,filter=all compression=3,filter=all compression=6,filter=all -- examples/pictures/transparent.png)
+$("$TOOL" settings png "$ROUNDS" compression=6 compression=3 compression=1,filter=all compression=3,filter=all compression=6,filter=all -- examples/images/transparent.png)
 
 libvips' own choice is \`compression=6\` and no filter. \`compression=3,filter=all\` is 19 to 28 % smaller on photographs, for
 1.1 to 1.3 × the time; a drawing with text, measured once, got 4 % larger. More compression on filtered rows makes
@@ -72,7 +72,7 @@ would not be what was asked for. An original that has one and whose size is kept
 
 Pictures that move, from their bytes to the bytes of 100 pixels wide ones:
 
-$("$TOOL" gif "$ROUNDS" 100 effort=7 effort=3 effort=1 dither=0 interpalette_maxerror=256 interpalette_maxerror=256,dither=0 interframe_maxerror=8 -- tests/data/anim.gif examples/pictures/anim.gif)
+$("$TOOL" gif "$ROUNDS" 100 effort=7 effort=3 effort=1 dither=0 interpalette_maxerror=256 interpalette_maxerror=256,dither=0 interframe_maxerror=8 -- tests/data/anim.gif examples/images/anim.gif)
 
 \`effort\` does nothing: it is for libimagequant, and the palettes here are quantizr's. What takes the time is a palette for
 each frame, so the server makes one for all frames from a sample of their pixels, and only if its mean error is so small

@@ -83,7 +83,7 @@ start_edge() {
     "$SERVER" -c "$work/$1.json" 2>"$work/$1.log" &
     started=$!
     pids+=("$started")
-    wait_for grep -q "listening on $2:" "$work/$1.log"
+    wait_for grep -q " listening on $2:" "$work/$1.log"
 }
 
 # start_nginx NAME URL: with $work/NAME.conf, answering at the URL; its process is $started.

@@ -21,9 +21,9 @@ fi
 
 originals=$work/originals
 mkdir "$originals"
-cp examples/pictures/photo.jpg "$originals/2mpx.jpg"
-cp examples/pictures/seedling.webp "$originals/photo.webp"
-cp examples/pictures/transparent.png "$originals/small.png"
+cp examples/images/photo.jpg "$originals/2mpx.jpg"
+cp examples/images/seedling.webp "$originals/photo.webp"
+cp examples/images/transparent.png "$originals/small.png"
 cp tests/data/anim.gif "$originals/anim.gif"
 cat >"$work/edge.json" <<JSON
 {"handlers": [{"name": "s", "directory": "$originals", "cache_time": -1, "max_dimension": 5000}], "memory_cache": 0, "access_log": false,

@@ -15,7 +15,7 @@ RESULT=$RESULTS/summary.md
 need wrk:wrk nginx:nginx-light curl:curl pgrep:procps
 
 cat >"$work/edge.json" <<JSON
-{"handlers": [{"name": "s", "directory": "examples/pictures", "cache_path": "$work/cache", "max_variants": 0, "output_format": "jpg"}],
+{"handlers": [{"name": "s", "directory": "examples/images", "cache_path": "$work/cache", "max_variants": 0, "output_format": "jpg"}],
  "address": "127.0.0.1", "http_port": $PORT, "limits": {"connections_per_address": 5000}}
 JSON
 start_edge edge http

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes docs/pictures: the answers of the built server to the examples in docs/options.md.
+# Makes docs/images: the answers of the built server to the examples in docs/options.md.
 #
 # usage: docs/options.sh [BINARY]
 set -euo pipefail
@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 BINARY=${1:-./s3imageserver}
 PAGE=docs/options.md
-PICTURES=docs/pictures
+PICTURES=docs/images
 MAX_BYTES=300000
 
 fail() {
@@ -28,18 +28,18 @@ trap stop EXIT
 
 # The handler of config.example.json that the examples name, without a cache and on a free port.
 cat >"$work/config.json" <<JSON
-{"handlers": [{"name": "samples", "directory": "examples/pictures"}], "address": "127.0.0.1", "http_port": 0}
+{"handlers": [{"name": "samples", "directory": "examples/images"}], "address": "127.0.0.1", "http_port": 0}
 JSON
 "$BINARY" -c "$work/config.json" >/dev/null 2>"$work/log" &
 server=$!
 for _ in $(seq 100); do
-    base=$(sed -n 's/^listening on \(http:.*\)$/\1/p' "$work/log")
+    base=$(sed -n 's/^.* listening on \(http:.*\)$/\1/p' "$work/log")
     [ -z "$base" ] || break
     sleep 0.1
 done
 [ -n "$base" ] || fail "the server does not listen: $(cat "$work/log")"
 
-# An example is a row of a table: | `/samples/…` | ![](pictures/…) |
+# An example is a row of a table: | `/samples/…` | ![](images/…) |
 # shellcheck disable=SC2016 # the backquotes are Markdown's
 sed -n 's/^| `\(\/samples\/[^`]*\)` | !\[\](pictures\/\([a-z0-9.-]*\)) |$/\1 \2/p' "$PAGE" >"$work/examples"
 [ -s "$work/examples" ] || fail "$PAGE has no examples"

@@ -1,4 +1,4 @@
-//! A server whose pictures need a JSON Web Token (RFC 7519), signed with RS256, in the parameter `t`.
+//! A server whose images need a JSON Web Token (RFC 7519), signed with RS256, in the parameter `t`.
 //!
 //! Make a pair of keys, start the server with the public one, and ask with a token that the private one signed:
 //!
@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 
-/// The public key, read once from the folder that the server is started in.
+/// The public key, read once from the directory that the server is started in.
 const KEY_FILE: &str = "verification.key";
 
 fn verify_token(token: &str) -> bool {

@@ -74,7 +74,7 @@ put_documents() {
 # put_samples DIRECTORY
 put_samples() {
     local file
-    for file in examples/pictures/*; do put 644 "$file" "$1/${file##*/}"; done
+    for file in examples/images/*; do put 644 "$file" "$1/${file##*/}"; done
 }
 
 # sealed DIRECTORY: gives everything in it the one time.
@@ -98,7 +98,7 @@ pack_tar() {
     put 644 config.example.json "$stage/$root/config.example.json"
     put 644 error_image.jpg "$stage/$root/error_image.jpg"
     put 644 contrib/systemd/$NAME.service "$stage/$root/$NAME.service"
-    put_samples "$stage/$root/examples/pictures"
+    put_samples "$stage/$root/examples/images"
     sealed "$stage"
     packed "$stage" "$WORK/$root.tar" "$root"
     gzip -n -9 "$WORK/$root.tar"

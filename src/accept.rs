@@ -27,7 +27,10 @@ pub fn choose(accept: &str, own: Option<Format>) -> Option<Format> {
 }
 
 fn weight_of(ranges: &[Range], media_type: &str) -> Option<u16> {
-    ranges.iter().find(|range| range.media_type.eq_ignore_ascii_case(media_type)).map(|range| range.weight)
+    ranges
+        .iter()
+        .find(|range| range.media_type.eq_ignore_ascii_case(media_type))
+        .map(|range| range.weight)
 }
 
 struct Range<'a> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use getopts::{Fail, Matches, Options};
 
-use crate::maintenance::{Extent, Job};
+use crate::cache_cli::{Scope, Subcommand};
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub enum Command {
     Serve(PathBuf),
     /// `--check`: check this configuration and exit.
     Check(PathBuf),
-    /// `cache …`: see to the cache folders of this configuration and exit.
-    Cache(Job, PathBuf),
+    /// `cache …`: see to the cache directories of this configuration and exit.
+    Cache(Subcommand, PathBuf),
     /// `sign …`: print this path and query with a token that is good for so long, and exit.
     Sign(String, Option<Duration>, PathBuf),
     /// `health …`: ask the server at this URL, or the one of this configuration, for its health, and exit.
@@ -32,11 +32,20 @@ const DEFAULT_CONFIG: &str = "config.json";
 fn options() -> Options {
     let mut options = Options::new();
     options.optopt("c", "config", "the configuration file (default: config.json)", "FILE");
-    options.optflag("", "check", "check the configuration and exit: 0 when it can be used, 2 when not");
+    options.optflag(
+        "",
+        "check",
+        "check the configuration and exit: 0 when it can be used, 2 when not",
+    );
     options.optflag("", "json", "with cache stats: for machines");
     options.optflag("", "remove", "with cache verify: remove damaged entries");
     options.optflag("", "all", "with cache purge: remove every entry");
-    options.optopt("", "expires", "with sign: how long the URL is good for, as 3600, 30m, 12h or 7d", "TIME");
+    options.optopt(
+        "",
+        "expires",
+        "with sign: how long the URL is good for, as 3600, 30m, 12h or 7d",
+        "TIME",
+    );
     options.optflag("V", "version", "print the versions of this program and of its libraries");
     options.optflag("h", "help", "print this text");
     options
@@ -44,23 +53,27 @@ fn options() -> Options {
 
 /// Reads the arguments after the program's name. An error is a sentence.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
-    let matches = options().parse(arguments.map(short_with_equals)).map_err(|failure| match failure {
-        Fail::UnrecognizedOption(name) => format!("unknown option {}", dashed(&name)),
-        Fail::ArgumentMissing(name) if name == "expires" => "the option --expires needs a time".to_owned(),
-        Fail::ArgumentMissing(name) => format!("the option {} needs a file", dashed(&name)),
-        Fail::OptionDuplicated(name) => format!("the option {} is given twice", dashed(&name)),
-        other => other.to_string(),
-    })?;
+    let matches =
+        options().parse(arguments.map(short_with_equals)).map_err(|failure| match failure {
+            Fail::UnrecognizedOption(name) => format!("unknown option {}", dashed(&name)),
+            Fail::ArgumentMissing(name) if name == "expires" => {
+                "the option --expires needs a time".to_owned()
+            }
+            Fail::ArgumentMissing(name) => format!("the option {} needs a file", dashed(&name)),
+            Fail::OptionDuplicated(name) => format!("the option {} is given twice", dashed(&name)),
+            other => other.to_string(),
+        })?;
     if matches.opt_present("help") {
         return Ok(Command::Help);
     }
     if matches.opt_present("version") {
         return Ok(Command::Version);
     }
-    let config = PathBuf::from(matches.opt_str("config").unwrap_or_else(|| DEFAULT_CONFIG.to_owned()));
+    let config =
+        PathBuf::from(matches.opt_str("config").unwrap_or_else(|| DEFAULT_CONFIG.to_owned()));
     let free: Vec<&str> = matches.free.iter().map(String::as_str).collect();
     if let ["cache", rest @ ..] = free.as_slice() {
-        return Ok(Command::Cache(job(rest, &matches)?, config));
+        return Ok(Command::Cache(subcommand(rest, &matches)?, config));
     }
     if let ["sign", rest @ ..] = free.as_slice() {
         let (target, lifetime) = signing(rest, &matches)?;
@@ -70,27 +83,31 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         return Ok(Command::Health(url(rest, &matches)?, config));
     }
     if let Some(extra) = free.first() {
-        return Err(format!("unexpected argument {extra:?}; the configuration is given with -c FILE"));
+        return Err(format!(
+            "unexpected argument {extra:?}; the configuration is given with -c FILE"
+        ));
     }
     only(&matches, &["check"], "is for cache stats, cache verify, cache purge or sign")?;
     Ok(if matches.opt_present("check") { Command::Check(config) } else { Command::Serve(config) })
 }
 
-fn job(arguments: &[&str], matches: &Matches) -> Result<Job, String> {
-    let (job, option) = match *arguments {
-        ["stats"] => (Job::Stats { json: matches.opt_present("json") }, "json"),
-        ["verify"] => (Job::Verify { remove: matches.opt_present("remove") }, "remove"),
-        ["purge"] if matches.opt_present("all") => (Job::Purge(Extent::All), "all"),
+fn subcommand(arguments: &[&str], matches: &Matches) -> Result<Subcommand, String> {
+    let (subcommand, option) = match *arguments {
+        ["stats"] => (Subcommand::Stats { json: matches.opt_present("json") }, "json"),
+        ["verify"] => (Subcommand::Verify { remove: matches.opt_present("remove") }, "remove"),
+        ["purge"] if matches.opt_present("all") => (Subcommand::Purge(Scope::All), "all"),
         // The path stands in the place of --all.
-        ["purge", path] => (Job::Purge(Extent::Path(path.to_owned())), ""),
+        ["purge", path] => (Subcommand::Purge(Scope::Path(path.to_owned())), ""),
         ["purge", ..] => {
-            return Err("cache purge needs --all, one /HANDLER/KEY or one /HANDLER/PREFIX/".to_owned());
+            return Err(
+                "cache purge needs --all, one /HANDLER/KEY or one /HANDLER/PREFIX/".to_owned()
+            );
         }
         ["stats" | "verify", extra, ..] => return Err(format!("unexpected argument {extra:?}")),
         _ => return Err("cache needs one of stats, verify and purge".to_owned()),
     };
     only(matches, &[option], &format!("is not for cache {}", arguments.join(" ")))?;
-    Ok(job)
+    Ok(subcommand)
 }
 
 fn signing(arguments: &[&str], matches: &Matches) -> Result<(String, Option<Duration>), String> {
@@ -98,14 +115,15 @@ fn signing(arguments: &[&str], matches: &Matches) -> Result<(String, Option<Dura
     let target = match *arguments {
         [target] => target.to_owned(),
         [] => return Err("sign needs one /HANDLER/KEY?PARAMETERS".to_owned()),
-        [_, extra, ..] => return Err(format!("unexpected argument {extra:?}; quote what has an &")),
+        [_, extra, ..] => {
+            return Err(format!("unexpected argument {extra:?}; quote what has an &"));
+        }
     };
     let lifetime = match matches.opt_str("expires") {
         None => None,
-        Some(written) => Some(
-            duration(&written)
-                .ok_or_else(|| format!("--expires must be as 3600, 30m, 12h or 7d, not {written:?}"))?,
-        ),
+        Some(written) => Some(duration(&written).ok_or_else(|| {
+            format!("--expires must be as 3600, 30m, 12h or 7d, not {written:?}")
+        })?),
     };
     Ok((target, lifetime))
 }
@@ -122,7 +140,8 @@ fn url(arguments: &[&str], matches: &Matches) -> Result<Option<String>, String> 
 /// Whole seconds, minutes, hours or days, one at least.
 fn duration(written: &str) -> Option<Duration> {
     let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
-    let unit = units.into_iter().find_map(|(unit, seconds)| Some((written.strip_suffix(unit)?, seconds)));
+    let unit =
+        units.into_iter().find_map(|(unit, seconds)| Some((written.strip_suffix(unit)?, seconds)));
     let (number, seconds) = unit.unwrap_or((written, 1));
     if !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -133,8 +152,9 @@ fn duration(written: &str) -> Option<Duration> {
 
 /// Refuses options that belong to another command than the one that is given.
 fn only(matches: &Matches, allowed: &[&str], why: &str) -> Result<(), String> {
-    let others =
-        ["check", "json", "remove", "all", "expires"].into_iter().filter(|name| !allowed.contains(name));
+    let others = ["check", "json", "remove", "all", "expires"]
+        .into_iter()
+        .filter(|name| !allowed.contains(name));
     match others.into_iter().find(|name| matches.opt_present(name)) {
         Some(name) => Err(format!("the option --{name} {why}")),
         None => Ok(()),
@@ -163,7 +183,7 @@ pub fn help() -> String {
        s3imageserver [-c FILE] sign [--expires TIME] '/HANDLER/KEY?PARAMETERS'
        s3imageserver [-c FILE] health [URL]
 
-Serves resized pictures out of S3. `cache` tells what lies in the cache folders of
+Serves resized images out of S3. `cache` tells what lies in the cache directories of
 the configuration, reads every entry and checks it, or removes entries, whether or
 not a server runs on them. `sign` prints a path and query with the token that a
 handler of the type hmac wants. `health` asks the server of the configuration, or
@@ -174,7 +194,11 @@ the configuration can't be used.",
 
 /// The text of `--version`.
 pub fn version() -> String {
-    format!("s3imageserver {}\n{}", env!("CARGO_PKG_VERSION"), env!("NATIVE_VERSIONS").replace(", ", "\n"))
+    format!(
+        "s3imageserver {}\n{}",
+        env!("CARGO_PKG_VERSION"),
+        env!("NATIVE_VERSIONS").replace(", ", "\n")
+    )
 }
 
 #[cfg(test)]
@@ -204,17 +228,17 @@ mod tests {
 
     #[test]
     fn the_cache_is_seen_to() {
-        let cache = |job| Ok(Command::Cache(job, "x.json".into()));
-        let purge = |path: &str| Job::Purge(Extent::Path(path.into()));
-        for (arguments, job) in [
-            (&["cache", "stats", "-c", "x.json"][..], Job::Stats { json: false }),
-            (&["-c=x.json", "cache", "stats", "--json"], Job::Stats { json: true }),
-            (&["cache", "-c", "x.json", "verify"], Job::Verify { remove: false }),
-            (&["cache", "verify", "--remove", "-c", "x.json"], Job::Verify { remove: true }),
-            (&["cache", "purge", "--all", "-c", "x.json"], Job::Purge(Extent::All)),
+        let cache = |subcommand| Ok(Command::Cache(subcommand, "x.json".into()));
+        let purge = |path: &str| Subcommand::Purge(Scope::Path(path.into()));
+        for (arguments, subcommand) in [
+            (&["cache", "stats", "-c", "x.json"][..], Subcommand::Stats { json: false }),
+            (&["-c=x.json", "cache", "stats", "--json"], Subcommand::Stats { json: true }),
+            (&["cache", "-c", "x.json", "verify"], Subcommand::Verify { remove: false }),
+            (&["cache", "verify", "--remove", "-c", "x.json"], Subcommand::Verify { remove: true }),
+            (&["cache", "purge", "--all", "-c", "x.json"], Subcommand::Purge(Scope::All)),
             (&["cache", "purge", "/h/a.png", "-c", "x.json"], purge("/h/a.png")),
         ] {
-            assert_eq!(parsed(arguments), cache(job), "{arguments:?}");
+            assert_eq!(parsed(arguments), cache(subcommand), "{arguments:?}");
         }
         for (arguments, part) in [
             (&["cache"][..], "one of stats, verify and purge"),
@@ -238,9 +262,15 @@ mod tests {
     #[test]
     fn urls_are_signed() {
         let sign = |seconds: Option<u64>| {
-            Ok(Command::Sign("/h/a?w=1&h=2".into(), seconds.map(Duration::from_secs), "x.json".into()))
+            Ok(Command::Sign(
+                "/h/a?w=1&h=2".into(),
+                seconds.map(Duration::from_secs),
+                "x.json".into(),
+            ))
         };
-        for (expires, seconds) in [("90", 90), ("1s", 1), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)] {
+        for (expires, seconds) in
+            [("90", 90), ("1s", 1), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)]
+        {
             let arguments = ["sign", "-c", "x.json", "--expires", expires, "/h/a?w=1&h=2"];
             assert_eq!(parsed(&arguments), sign(Some(seconds)));
         }
@@ -300,7 +330,10 @@ mod tests {
     fn what_is_not_understood_is_an_error() {
         assert_eq!(parsed(&["--chek"]), Err("unknown option --chek".into()));
         assert_eq!(parsed(&["-c"]), Err("the option -c needs a file".into()));
-        assert_eq!(parsed(&["-c", "a", "-c", "b"]), Err("the option --config is given twice".into()));
+        assert_eq!(
+            parsed(&["-c", "a", "-c", "b"]),
+            Err("the option --config is given twice".into())
+        );
         assert!(parsed(&["x.json"]).unwrap_err().contains("-c FILE"));
     }
 }

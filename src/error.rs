@@ -1,8 +1,8 @@
-//! Why a picture could not be served: the code a client sees in `X-Error`, and a sentence for the operator.
+//! Why an image could not be served: the code a client sees in `X-Error`, and a sentence for the operator.
 
 use std::fmt;
 
-/// The reason a request for a picture failed, as `X-Error` names it.
+/// The reason a request for an image failed, as `X-Error` names it.
 ///
 /// The answer is 404 for each of them unless the handler asks for `"error_status": "precise"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +19,7 @@ pub enum Code {
     FormatNotAllowed,
     /// The bytes are not JPEG, PNG, WebP, GIF or AVIF, or an AVIF uses a feature that is not supported.
     UnsupportedFormat,
-    /// The bytes start like a picture but can't be decoded whole.
+    /// The bytes start like an image but can't be decoded whole.
     CorruptImage,
     /// The original has no frame of the number that `page` asks for.
     PageMissing,
@@ -53,9 +53,9 @@ pub enum Code {
     OriginTimeout,
     /// The renderer missed its deadline.
     RenderTimeout,
-    /// The work on this picture took too long.
+    /// The work on this image took too long.
     DecodeTimeout,
-    /// The renderer ended while it worked on this picture.
+    /// The renderer ended while it worked on this image.
     RendererFailed,
     /// Renderers have ended because of this key, so it is not tried again for a while.
     CrashesRenderer,
@@ -181,7 +181,7 @@ impl Code {
     }
 }
 
-/// A failed picture: the code for the client and a sentence for the log.
+/// A failed image: the code for the client and a sentence for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What the client is told.

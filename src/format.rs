@@ -1,6 +1,6 @@
-//! The picture formats that we read and write, known by their bytes and never by a name's ending.
+//! The image formats that we read and write, known by their bytes and never by a name's ending.
 
-/// A picture format.
+/// An image format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// JPEG (ITU T.81).

@@ -54,7 +54,9 @@ impl Target {
         let uri: Uri = written.parse().map_err(|_| form())?;
         match uri.scheme_str() {
             Some("http") => {}
-            Some("https") => return Err(refused("must start with http://: health uses plain HTTP")),
+            Some("https") => {
+                return Err(refused("must start with http://: health uses plain HTTP"));
+            }
             _ => return Err(form()),
         }
         let authority = uri.authority().ok_or_else(form)?;
@@ -94,7 +96,8 @@ impl Target {
                 return Err("http_port: 0 stands for any free port; give health the URL".to_owned());
             }
             (Some(port), _) => {
-                let addresses = local(config.address).into_iter().map(|ip| SocketAddr::new(ip, port));
+                let addresses =
+                    local(config.address).into_iter().map(|ip| SocketAddr::new(ip, port));
                 let addresses: Vec<SocketAddr> = addresses.collect();
                 let host = addresses.first().map_or_else(String::new, SocketAddr::to_string);
                 (format!("http://{host}{PATH}"), Place::Addresses(addresses), host)
@@ -103,7 +106,9 @@ impl Target {
                 let name = format!("http_socket {}", socket.display());
                 (name, Place::Socket(socket.clone()), "localhost".to_owned())
             }
-            (None, None) => return Err("http_port: there is neither a port nor an http_socket".to_owned()),
+            (None, None) => {
+                return Err("http_port: there is neither a port nor an http_socket".to_owned());
+            }
         };
         let proxies = match config.proxy_protocol {
             true => config.trusted_proxies.clone(),
@@ -133,15 +138,20 @@ fn check_within(target: Target, timeout: Duration) -> Result<(), String> {
     let name = target.name.clone();
     let (sender, receiver) = mpsc::channel();
     // On a thread of its own, because the lookup of a name has no timeout.
-    let asked = thread::Builder::new().name("health".into()).spawn(move || sender.send(ask(&target)));
+    let asked =
+        thread::Builder::new().name("health".into()).spawn(move || sender.send(ask(&target)));
     let outcome = match asked {
         Err(error) => Err(error.to_string()),
         Ok(_) => match receiver.recv_timeout(timeout) {
             Ok(Ok(200)) => Ok(()),
             Ok(Ok(status)) => Err(format!("the status is {status}, not 200")),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(RecvTimeoutError::Timeout) => Err(format!("no answer within {} s", timeout.as_secs_f32())),
-            Err(RecvTimeoutError::Disconnected) => Err("the check ended without a result".to_owned()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("no answer within {} s", timeout.as_secs_f32()))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err("the check ended without a result".to_owned())
+            }
         },
     };
     outcome.map_err(|why| format!("{name}: {why}"))
@@ -218,11 +228,19 @@ mod tests {
     #[test]
     fn urls_name_host_port_and_path() {
         for (written, name, place) in [
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/-/health", addresses(&["127.0.0.1:8080"])),
+            (
+                "http://127.0.0.1:8080",
+                "http://127.0.0.1:8080/-/health",
+                addresses(&["127.0.0.1:8080"]),
+            ),
             ("http://127.0.0.1", "http://127.0.0.1/-/health", addresses(&["127.0.0.1:80"])),
             ("http://127.0.0.1:81/", "http://127.0.0.1:81/", addresses(&["127.0.0.1:81"])),
             ("http://[::1]:81/a?b=c", "http://[::1]:81/a?b=c", addresses(&["[::1]:81"])),
-            ("HTTP://localhost:81", "http://localhost:81/-/health", Place::Name("localhost".into(), 81)),
+            (
+                "HTTP://localhost:81",
+                "http://localhost:81/-/health",
+                Place::Name("localhost".into(), 81),
+            ),
         ] {
             let target = Target::of_url(written).unwrap();
             assert_eq!((target.name.as_str(), target.place), (name, place), "{written}");
@@ -263,15 +281,31 @@ mod tests {
                 "http://127.0.0.2:81/-/health",
                 addresses(&["127.0.0.2:81"]),
             ),
-            (r#""address": "::1", "http_port": 81"#, "http://[::1]:81/-/health", addresses(&["[::1]:81"])),
+            (
+                r#""address": "::1", "http_port": 81"#,
+                "http://[::1]:81/-/health",
+                addresses(&["[::1]:81"]),
+            ),
             (
                 r#""access_log": true"#,
                 "http://127.0.0.1:80/-/health",
                 addresses(&["127.0.0.1:80", "[::1]:80"]),
             ),
-            (r#""address": "0.0.0.0""#, "http://127.0.0.1:80/-/health", addresses(&["127.0.0.1:80"])),
-            (r#""address": "::""#, "http://[::1]:80/-/health", addresses(&["[::1]:80", "127.0.0.1:80"])),
-            (r#""http_socket": "run.sock""#, "http_socket run.sock", Place::Socket("run.sock".into())),
+            (
+                r#""address": "0.0.0.0""#,
+                "http://127.0.0.1:80/-/health",
+                addresses(&["127.0.0.1:80"]),
+            ),
+            (
+                r#""address": "::""#,
+                "http://[::1]:80/-/health",
+                addresses(&["[::1]:80", "127.0.0.1:80"]),
+            ),
+            (
+                r#""http_socket": "run.sock""#,
+                "http_socket run.sock",
+                Place::Socket("run.sock".into()),
+            ),
             (
                 r#""http_socket": "run.sock", "http_port": 81, "address": "127.0.0.1""#,
                 "http://127.0.0.1:81/-/health",
@@ -287,7 +321,10 @@ mod tests {
     #[test]
     fn only_a_trusted_proxy_with_proxy_protocol_sends_a_proxy_header() {
         let sends = |fields: &str, peer: Option<&str>| {
-            of_config(fields).unwrap().proxies.contains(peer.map(|address| address.parse().unwrap()))
+            of_config(fields)
+                .unwrap()
+                .proxies
+                .contains(peer.map(|address| address.parse().unwrap()))
         };
         let trusted = r#""trusted_proxies": ["127.0.0.0/8", "unix:"]"#;
         let both = format!(r#"{trusted}, "proxy_protocol": true"#);
@@ -320,7 +357,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let started = Instant::now();
-        let sentence = check_within(Target::of_url(&url).unwrap(), Duration::from_millis(300)).unwrap_err();
+        let sentence =
+            check_within(Target::of_url(&url).unwrap(), Duration::from_millis(300)).unwrap_err();
         assert_eq!(sentence, format!("{url}/-/health: no answer within 0.3 s"));
         assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
     }

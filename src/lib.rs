@@ -1,4 +1,4 @@
-//! One static binary that serves resized pictures out of S3.
+//! One static binary that serves resized images out of S3.
 //!
 //! Run the binary with `-c config.json`, or build your own with a token check of your own:
 //!
@@ -13,24 +13,23 @@
 //! ```
 //!
 //! Two processes of one binary: the *edge* owns the sockets, the limits and the cache's hits; the *renderer*,
-//! which the edge starts from the same executable, fetches originals and decodes pictures. `edge` and `render`
+//! which the edge starts from the same executable, fetches originals and decodes images. `edge` and `render`
 //! never use each other; both stand on the modules of the ground floor.
 
 // The ground floor.
 mod accept;
 mod cache;
+mod cache_cli;
 mod cli;
 mod config;
 mod error;
-mod flights;
 mod format;
 mod health;
 mod key;
-mod maintenance;
+mod log;
 mod network;
 mod options;
-mod outlet;
-mod report;
+mod singleflight;
 mod token;
 mod wire;
 
@@ -49,9 +48,9 @@ use std::time::SystemTime;
 use cli::Command;
 use config::ConfigError;
 
-use crate::report::say;
+use crate::log::{print_error, sink};
 
-/// Decides whether the bearer of a token may have the picture. It is called with the decoded value of the
+/// Decides whether the bearer of a token may have the image. It is called with the decoded value of the
 /// query parameter `t`, or with the empty string where there is none, on the thread of the connection, before
 /// anything is looked up. A panic counts as a refusal.
 pub type TokenValidator = fn(&str) -> bool;
@@ -63,7 +62,7 @@ const EXIT_UNHEALTHY: i32 = 1;
 
 /// Runs the server with the process's command line until it is told to stop, and exits.
 ///
-/// `validator` is asked for every picture on every handler, before the handler's own `token`; with `None` that one alone
+/// `validator` is asked for every image on every handler, before the handler's own `token`; with `None` that one alone
 /// decides.
 ///
 /// Call it first thing in `main`, before any thread is started: the process may have been started as the
@@ -81,10 +80,10 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             Ok(_) => print(&format!("{}: ok", path.display())),
             Err(error) => refuse(&error),
         },
-        Ok(Command::Cache(job, path)) => {
+        Ok(Command::Cache(subcommand, path)) => {
             // A disk that is full or can't be written is no reason not to look at it.
             let done = read(&path).map_err(|error| error.to_string()).and_then(|(config, _)| {
-                maintenance::run(&job, &config, &mut BufWriter::new(std::io::stdout()))
+                cache_cli::run(&subcommand, &config, &mut BufWriter::new(std::io::stdout()))
             });
             match done {
                 Ok(is_well) => exit(i32::from(!is_well)),
@@ -94,8 +93,8 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
         Ok(Command::Sign(target, lifetime, path)) => {
             let now = cache::unix_seconds(SystemTime::now());
             // No more of the configuration than that: who signs need not be who serves.
-            let config =
-                config::read_file(&path).and_then(|text| config::parse(&text, &path.display().to_string()));
+            let config = config::read_file(&path)
+                .and_then(|text| config::parse(&text, &path.display().to_string()));
             match config.map(|config| token::sign(&config, &target, lifetime, now)) {
                 Ok(Ok(signed)) => print(&signed),
                 Ok(Err(sentence)) => misused(&sentence),
@@ -113,7 +112,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             match target.map(health::check) {
                 Ok(Ok(())) => exit(0),
                 Ok(Err(sentence)) => {
-                    say!("s3imageserver: {sentence}");
+                    print_error!("s3imageserver: {sentence}");
                     exit(EXIT_UNHEALTHY)
                 }
                 Err(sentence) => misused(&sentence),
@@ -123,15 +122,15 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             render::warn();
             match edge::run(&|| load(&path), validator) {
                 Ok(status) => {
-                    outlet::flush();
+                    sink::flush();
                     exit(status)
                 }
                 Err(error) => refuse(&error),
             }
         }
         Err(sentence) => {
-            say!("s3imageserver: {sentence}");
-            say!("Try s3imageserver --help");
+            print_error!("s3imageserver: {sentence}");
+            print_error!("Try s3imageserver --help");
             exit(EXIT_USAGE)
         }
     }
@@ -146,7 +145,7 @@ fn read(path: &Path) -> Result<(config::Config, String), ConfigError> {
 /// Reads the configuration and checks everything in it that can be checked before a port is opened.
 fn load(path: &Path) -> Result<(config::Config, String), ConfigError> {
     let (config, text) = read(path)?;
-    config::check_folders(&config)?;
+    config::check_directories(&config)?;
     edge::check(&config)?;
     render::check(&config)?;
     Ok((config, text))
@@ -163,6 +162,6 @@ fn refuse(error: &ConfigError) -> ! {
 }
 
 fn misused(sentence: &str) -> ! {
-    say!("s3imageserver: {sentence}");
+    print_error!("s3imageserver: {sentence}");
     exit(EXIT_USAGE)
 }

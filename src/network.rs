@@ -26,7 +26,9 @@ impl Network {
             Some(digits) => digits
                 .parse::<u8>()
                 .ok()
-                .filter(|prefix| *prefix <= longest && digits.bytes().all(|byte| byte.is_ascii_digit()))
+                .filter(|prefix| {
+                    *prefix <= longest && digits.bytes().all(|byte| byte.is_ascii_digit())
+                })
                 .ok_or_else(not_a_network)?,
         };
         let network = Network { address, prefix };
@@ -39,7 +41,8 @@ impl Network {
     /// Whether the address lies in the network. An IPv4 address in IPv6 clothes is an IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        address.is_ipv4() == self.address.is_ipv4() && bits(address) & self.mask() == bits(self.address)
+        address.is_ipv4() == self.address.is_ipv4()
+            && bits(address) & self.mask() == bits(self.address)
     }
 
     fn mask(&self) -> u128 {
@@ -84,11 +87,21 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in
-            ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0/8", "host", "10.0.0.0/8/8"]
-        {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "::/129",
+            "10.0.0/8",
+            "host",
+            "10.0.0.0/8/8",
+        ] {
             assert!(Network::parse(text).is_err(), "{text}");
         }
-        assert_eq!(Network::parse("10.0.0.1/8"), Err("10.0.0.1/8 has bits set behind its prefix".into()));
+        assert_eq!(
+            Network::parse("10.0.0.1/8"),
+            Err("10.0.0.1/8 has bits set behind its prefix".into())
+        );
     }
 }

@@ -27,7 +27,8 @@ struct Packaging(TempDir);
 
 impl Packaging {
     fn new() -> Packaging {
-        let packaging = Packaging(tempfile::Builder::new().prefix("s3imageserver-test-").tempdir().unwrap());
+        let packaging =
+            Packaging(tempfile::Builder::new().prefix("s3imageserver-test-").tempdir().unwrap());
         packaging.put("licences/libvips-COPYING", b"the text of libvips\n");
         packaging.put("crates.txt", b"the texts of the crates\n");
         packaging.put("sbom.json", b"{}\n");
@@ -65,7 +66,8 @@ impl Packaging {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(Path::new(ROOT).join("packaging/dist.sh"));
         command.args(arguments).current_dir(self.0.path());
-        for name in ["TARGET", "ARCH", "MAINTAINER", "TAR_OPTIONS", "GZIP", "XZ_DEFAULTS", "XZ_OPT"] {
+        for name in ["TARGET", "ARCH", "MAINTAINER", "TAR_OPTIONS", "GZIP", "XZ_DEFAULTS", "XZ_OPT"]
+        {
             command.env_remove(name);
         }
         command
@@ -92,7 +94,11 @@ impl Packaging {
     fn unpacked(&self, name: &str) -> TempDir {
         let place = tempfile::tempdir().unwrap();
         succeeded(
-            Command::new("tar").arg("-xf").arg(self.path("out").join(name)).arg("-C").arg(place.path()),
+            Command::new("tar")
+                .arg("-xf")
+                .arg(self.path("out").join(name))
+                .arg("-C")
+                .arg(place.path()),
         );
         place
     }
@@ -127,7 +133,9 @@ fn listed(lines: &str) -> BTreeMap<String, String> {
 
 #[track_caller]
 fn list(archive: &Path) -> BTreeMap<String, String> {
-    listed(&text(Command::new("tar").args(["--numeric-owner", "-tvf"]).arg(archive).env("TZ", "UTC")))
+    listed(&text(
+        Command::new("tar").args(["--numeric-owner", "-tvf"]).arg(archive).env("TZ", "UTC"),
+    ))
 }
 
 /// Fails unless these are the entries, apart from directories of root with the mode 755.
@@ -146,11 +154,21 @@ fn expect_entries(entries: &BTreeMap<String, String>, expected: &[(&str, &str)])
 
 /// Each sample with its place in a directory.
 fn samples(directory: &str) -> Vec<String> {
-    let names = ["LICENCES.tsv", "anim.gif", "photo.jpg", "portrait.jpg", "seedling.webp", "transparent.png"];
+    let names = [
+        "LICENCES.tsv",
+        "anim.gif",
+        "photo.jpg",
+        "portrait.jpg",
+        "seedling.webp",
+        "transparent.png",
+    ];
     names.iter().map(|name| format!("{directory}/{name}")).collect()
 }
 
-fn with_samples<'e>(entries: &[(&'e str, &'e str)], samples: &'e [String]) -> Vec<(&'e str, &'e str)> {
+fn with_samples<'e>(
+    entries: &[(&'e str, &'e str)],
+    samples: &'e [String],
+) -> Vec<(&'e str, &'e str)> {
     let samples = samples.iter().map(|path| (path.as_str(), FILE));
     entries.iter().copied().chain(samples).collect()
 }
@@ -166,7 +184,8 @@ fn digest(path: &Path) -> String {
 /// Fails unless the program accepts this configuration in this directory.
 #[track_caller]
 fn expect_accepted(configuration: &str, directory: &Path) {
-    let said = text(Command::new(PROGRAM).args(["--check", "-c", configuration]).current_dir(directory));
+    let said =
+        text(Command::new(PROGRAM).args(["--check", "-c", configuration]).current_dir(directory));
     assert_eq!(said, format!("{configuration}: ok\n"));
 }
 
@@ -191,7 +210,10 @@ fn the_same_inputs_give_the_same_bytes() {
     age.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let mut script = two.command(&[]);
     let mut command = Command::new("sh");
-    command.args(["-c", "umask 077; exec \"$0\""]).arg(script.get_program()).current_dir(two.path(""));
+    command
+        .args(["-c", "umask 077; exec \"$0\""])
+        .arg(script.get_program())
+        .current_dir(two.path(""));
     for (name, value) in script.env("TZ", "Asia/Tokyo").env("LC_ALL", "C.UTF-8").get_envs() {
         if let Some(value) = value {
             command.env(name, value)
@@ -200,7 +222,8 @@ fn the_same_inputs_give_the_same_bytes() {
         };
     }
     succeeded(&mut command);
-    let sums = |packaging: &Packaging| fs::read_to_string(packaging.path("out/SHA256SUMS")).unwrap();
+    let sums =
+        |packaging: &Packaging| fs::read_to_string(packaging.path("out/SHA256SUMS")).unwrap();
     assert_eq!(sums(&one), sums(&two));
     let names: Vec<String> =
         sums(&one).lines().map(|line| line.split_once("  ").unwrap().1.to_owned()).collect();
@@ -213,7 +236,9 @@ fn the_same_inputs_give_the_same_bytes() {
         ]
     );
     succeeded(
-        Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(one.path("out")),
+        Command::new("sha256sum")
+            .args(["--check", "--strict", "SHA256SUMS"])
+            .current_dir(one.path("out")),
     );
 }
 
@@ -224,10 +249,11 @@ fn the_tarball_works_where_it_is_unpacked() {
     let name = "s3imageserver-1.2.3-linux-amd64";
     let file = format!("{name}.tar.gz");
     let entries = list(&packaging.path("out").join(&file));
-    let short =
-        |path: &str| path.strip_prefix(&format!("{name}/")).unwrap_or_else(|| panic!("{path}")).to_owned();
+    let short = |path: &str| {
+        path.strip_prefix(&format!("{name}/")).unwrap_or_else(|| panic!("{path}")).to_owned()
+    };
     let entries = entries.into_iter().map(|(path, kind)| (short(&path), kind)).collect();
-    let samples = samples("examples/pictures");
+    let samples = samples("examples/images");
     let expected = [
         ("CHANGELOG.md", FILE),
         ("LICENSE", FILE),
@@ -299,9 +325,15 @@ fn the_debian_package_says_what_it_is() {
     let (root, control) = (place.path().join("root"), place.path().join("control"));
     succeeded(deb("--extract").arg(&root));
     succeeded(deb("--control").arg(&control));
-    assert_eq!(fs::read_to_string(control.join("conffiles")).unwrap(), "/etc/s3imageserver/config.json\n");
+    assert_eq!(
+        fs::read_to_string(control.join("conffiles")).unwrap(),
+        "/etc/s3imageserver/config.json\n"
+    );
     succeeded(
-        Command::new("md5sum").args(["--check", "--strict"]).arg(control.join("md5sums")).current_dir(&root),
+        Command::new("md5sum")
+            .args(["--check", "--strict"])
+            .arg(control.join("md5sums"))
+            .current_dir(&root),
     );
     let sums = fs::read_to_string(control.join("md5sums")).unwrap();
     assert_eq!(sums.lines().count(), entries.values().filter(|kind| kind.starts_with('-')).count());
@@ -311,7 +343,8 @@ fn the_debian_package_says_what_it_is() {
         succeeded(Command::new("sh").arg("-n").arg(path));
     }
     expect_accepted_below("etc/s3imageserver/config.json", &root);
-    let unit = fs::read_to_string(root.join("usr/lib/systemd/system/s3imageserver.service")).unwrap();
+    let unit =
+        fs::read_to_string(root.join("usr/lib/systemd/system/s3imageserver.service")).unwrap();
     assert!(
         unit.contains("\nExecStart=/usr/bin/s3imageserver -c /etc/s3imageserver/config.json\n"),
         "{unit}"
@@ -337,7 +370,11 @@ fn blob(layout: &Path, descriptor: &Value) -> PathBuf {
     let name = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     let path = layout.join("blobs/sha256").join(name);
     assert_eq!(digest(&path), name);
-    assert_eq!(Some(fs::metadata(&path).unwrap().len()), descriptor["size"].as_u64(), "{descriptor}");
+    assert_eq!(
+        Some(fs::metadata(&path).unwrap().len()),
+        descriptor["size"].as_u64(),
+        "{descriptor}"
+    );
     path
 }
 
@@ -418,7 +455,9 @@ fn another_architecture_has_its_own_names_beside_the_first() {
     packaging.pack(&[]);
     packaging.put_binary(AARCH64);
     let mut command = packaging.command(&[]);
-    succeeded(command.env_remove("ARCH").env_remove("SBOM").env("TARGET", "aarch64-unknown-linux-gnu"));
+    succeeded(
+        command.env_remove("ARCH").env_remove("SBOM").env("TARGET", "aarch64-unknown-linux-gnu"),
+    );
     let sums = fs::read_to_string(packaging.path("out/SHA256SUMS")).unwrap();
     let names: Vec<&str> = sums.lines().map(|line| line.split_once("  ").unwrap().1).collect();
     assert_eq!(
@@ -438,7 +477,10 @@ fn another_architecture_has_its_own_names_beside_the_first() {
     assert_eq!(field, "arm64\n");
     let place = packaging.unpacked("s3imageserver-1.2.3-oci-arm64.tar");
     let platform = &json(&place.path().join("index.json"))["manifests"][0]["platform"];
-    assert_eq!(*platform, serde_json::json!({"architecture": "arm64", "variant": "v8", "os": "linux"}));
+    assert_eq!(
+        *platform,
+        serde_json::json!({"architecture": "arm64", "variant": "v8", "os": "linux"})
+    );
 }
 
 #[test]

@@ -22,16 +22,23 @@ impl Recipe {
         let recipe = Recipe { directory: TempDir::new().unwrap() };
         let native = Path::new(env!("CARGO_MANIFEST_DIR")).join("native");
         for script in ["build.sh", "fetch.sh", "debian.sh", "compile.sh", "fetch-sdist.py"] {
-            recipe.write(&format!("native/{script}"), &fs::read_to_string(native.join(script)).unwrap());
+            recipe.write(
+                &format!("native/{script}"),
+                &fs::read_to_string(native.join(script)).unwrap(),
+            );
         }
         recipe.write("native/sources.tsv", "# comment\nthing\t1.0\tMIT\n");
         let sha = sha256(RIGHT);
-        let rows =
-            places.iter().map(|place| format!("thing\t{}\t{sha}\tthing-1.0\n", place.replace(' ', "\t")));
+        let rows = places
+            .iter()
+            .map(|place| format!("thing\t{}\t{sha}\tthing-1.0\n", place.replace(' ', "\t")));
         recipe.write("native/places.tsv", &rows.collect::<String>());
 
         recipe.client("cargo", "mkdir -p $CARGO_HOME/registry/cache/any; answer crate >$CARGO_HOME/registry/cache/any/thing-sys-3.crate");
-        recipe.client("apt-get", "echo http://mirror.invalid/debian; echo http://mirror.invalid/debian");
+        recipe.client(
+            "apt-get",
+            "echo http://mirror.invalid/debian; echo http://mirror.invalid/debian",
+        );
         recipe.client(
             "apt-helper",
             r#"shift 3; echo "pool asked for $1" >>"$LOG_OF_CLIENTS"; answer pool >"$2""#,
@@ -73,7 +80,12 @@ answer() {{
 
     /// Runs build.sh with an option; the clients answer as `answers` says, each `kind=right` or `kind=wrong`. Whether it
     /// succeeded, what it printed, and which clients were called.
-    fn run(&self, option: &str, answers: &[&str], given: Option<&Path>) -> (bool, String, Vec<String>) {
+    fn run(
+        &self,
+        option: &str,
+        answers: &[&str],
+        given: Option<&Path>,
+    ) -> (bool, String, Vec<String>) {
         let log = self.path("clients.log");
         let _ = fs::remove_file(&log);
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
@@ -95,7 +107,8 @@ answer() {{
         }
         let output = command.output().unwrap();
         let text = [output.stdout, output.stderr].concat();
-        let called = fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect();
+        let called =
+            fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect();
         (output.status.success(), String::from_utf8(text).unwrap(), called)
     }
 }
@@ -183,12 +196,14 @@ fn a_given_directory_is_all_that_is_asked() {
 #[test]
 fn check_sources_asks_every_place_and_wants_one_good_one() {
     let recipe = Recipe::new(&PLACES);
-    let (works, text, called) = recipe.run("--check-sources", &["crate=wrong", "sdist=right"], None);
+    let (works, text, called) =
+        recipe.run("--check-sources", &["crate=wrong", "sdist=right"], None);
     assert!(works, "{text}");
     for client in ["cargo", "apt-helper", "python", "curl"] {
         assert!(called.iter().any(|name| name == client), "{client}: {called:?}");
     }
-    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    let rows: Vec<Vec<&str>> =
+        text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     let answers: Vec<&[&str]> = rows.iter().map(|row| &row[row.len() - 2..]).collect();
     assert_eq!(answers, [["yes", "wrong"], ["no", "-"], ["yes", "right"], ["no", "-"]]);
 
@@ -212,7 +227,10 @@ fn every_source_of_the_recipe_has_two_places_with_a_hash_and_none_names_a_suite(
     }
     for place in &places {
         assert_eq!(place.len(), 5, "{place:?}");
-        assert!(place[3].len() == 64 && place[3].bytes().all(|digit| digit.is_ascii_hexdigit()), "{place:?}");
+        assert!(
+            place[3].len() == 64 && place[3].bytes().all(|digit| digit.is_ascii_hexdigit()),
+            "{place:?}"
+        );
         assert!(!place[2].contains("bookworm") && !place[2].contains("trixie"), "{place:?}");
     }
 }

@@ -50,17 +50,21 @@ fn audit(versions: &str, rows: &[&str]) -> (bool, String) {
 
 #[test]
 fn an_open_advisory_that_is_reachable_fails_and_is_named() {
-    let (passes, text) = audit("libx 1.2\n", &["CVE-2026-1111|libx|-|1.3|high|yes|Its loader is used."]);
+    let (passes, text) =
+        audit("libx 1.2\n", &["CVE-2026-1111|libx|-|1.3|high|yes|Its loader is used."]);
     assert!(!passes);
     assert!(text.contains("FAILED: open and reachable: CVE-2026-1111 in libx 1.2\n"), "{text}");
 }
 
 #[test]
 fn an_open_advisory_that_is_not_reachable_is_printed_and_passes() {
-    let (passes, text) = audit("libx 1.2\n", &["CVE-2026-1111|libx|-|-|high|no|Its loader is blocked."]);
+    let (passes, text) =
+        audit("libx 1.2\n", &["CVE-2026-1111|libx|-|-|high|no|Its loader is blocked."]);
     assert!(passes, "{text}");
     assert!(
-        text.contains("not reachable: CVE-2026-1111 (high; no fix)\n      Its loader is blocked.\n"),
+        text.contains(
+            "not reachable: CVE-2026-1111 (high; no fix)\n      Its loader is blocked.\n"
+        ),
         "{text}"
     );
 }
@@ -112,7 +116,10 @@ fn a_malformed_row_fails_with_its_line_and_field() {
         ("CVE-26-1|libx|-|1.3|high|no|Blocked.", "advisories.tsv:2: ids: 'CVE-26-1' is not"),
         ("CVE-2026-1111|libx|new|1.3|high|no|Blocked.", "advisories.tsv:2: since: 'new' is not"),
         ("CVE-2026-1111|libx|-|soon|high|no|Blocked.", "advisories.tsv:2: fixed: 'soon' is not"),
-        ("CVE-2026-1111|libx|-|1.3|bad|no|Blocked.", "advisories.tsv:2: severity: 'bad' is not one of low"),
+        (
+            "CVE-2026-1111|libx|-|1.3|bad|no|Blocked.",
+            "advisories.tsv:2: severity: 'bad' is not one of low",
+        ),
         (
             "CVE-2026-1111|libx|-|1.3|high|maybe|Blocked.",
             "advisories.tsv:2: reachable: 'maybe' is not yes or no",
@@ -122,14 +129,20 @@ fn a_malformed_row_fails_with_its_line_and_field() {
             "-|libx|-|1.3|-|-|No advisory known as of 2026-11-29.",
             "advisories.tsv:2: fixed: '1.3' is not a dash",
         ),
-        ("-|libx|-|-|-|-|No advisory known.", "advisories.tsv:2: reason: 'No advisory known.' is not"),
+        (
+            "-|libx|-|-|-|-|No advisory known.",
+            "advisories.tsv:2: reason: 'No advisory known.' is not",
+        ),
     ];
     for (row, wanted) in cases {
         let (passes, text) = audit("libx 1.2\n", &[good, row]);
         assert!(!passes && text.contains(wanted), "{row}: {text}");
     }
     let (passes, text) = audit("libx\n", &[good]);
-    assert!(!passes && text.contains("versions.txt:1: 'libx' is not a name and a version"), "{text}");
+    assert!(
+        !passes && text.contains("versions.txt:1: 'libx' is not a name and a version"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -144,7 +157,10 @@ fn every_library_of_the_recipe_has_a_row() {
     let directory = TempDir::new().unwrap();
     let versions = write(&directory, "versions.txt", &versions);
     let (_, text) = run(script("audit.py").arg("libraries").arg("--versions").arg(versions));
-    assert!(text.contains(&format!("{} linked", linked.len())) && !text.contains("NOTHING KNOWN"), "{text}");
+    assert!(
+        text.contains(&format!("{} linked", linked.len())) && !text.contains("NOTHING KNOWN"),
+        "{text}"
+    );
     assert!(!text.contains("rows may go"), "{text}");
 }
 
@@ -169,7 +185,8 @@ fn audit_crates(name: &str) -> (bool, String) {
     );
     let program = write(&directory, "bin/cargo-audit", &answer);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let path =
+        format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
     run(script("audit.py").arg("crates").env("PATH", path))
 }
 
@@ -223,13 +240,17 @@ fn validate(document: &Value) -> Option<String> {
     let mut compiler = boon::Compiler::new();
     compiler.enable_format_assertions();
     for name in ["bom-1.6.SNAPSHOT", "spdx.SNAPSHOT", "jsf-0.82.SNAPSHOT"] {
-        let schema = fs::read(root().join(format!("tests/data/cyclonedx/{name}.schema.json"))).unwrap();
+        let schema =
+            fs::read(root().join(format!("tests/data/cyclonedx/{name}.schema.json"))).unwrap();
         let schema = serde_json::from_slice(&schema).unwrap();
-        compiler.add_resource(&format!("http://cyclonedx.org/schema/{name}.schema.json"), schema).unwrap();
+        compiler
+            .add_resource(&format!("http://cyclonedx.org/schema/{name}.schema.json"), schema)
+            .unwrap();
     }
     let mut schemas = boon::Schemas::new();
-    let schema =
-        compiler.compile("http://cyclonedx.org/schema/bom-1.6.SNAPSHOT.schema.json", &mut schemas).unwrap();
+    let schema = compiler
+        .compile("http://cyclonedx.org/schema/bom-1.6.SNAPSHOT.schema.json", &mut schemas)
+        .unwrap();
     schemas.validate(document, schema).err().map(|error| format!("{error:#}"))
 }
 
@@ -298,7 +319,8 @@ fn the_bill_of_materials_names_licences_of_spdx_and_calls_between_its_own_compon
     let document: Value = serde_json::from_str(&sbom(&native())).unwrap();
     let spdx = fs::read(root().join("tests/data/cyclonedx/spdx.SNAPSHOT.schema.json")).unwrap();
     let spdx: Value = serde_json::from_slice(&spdx).unwrap();
-    let known: BTreeSet<_> = spdx["enum"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    let known: BTreeSet<_> =
+        spdx["enum"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     let components = document["components"].as_array().unwrap();
     for component in components {
         let licence = &component["licenses"][0];
@@ -307,7 +329,10 @@ fn the_bill_of_materials_names_licences_of_spdx_and_calls_between_its_own_compon
             continue;
         };
         for word in expression.split(|c: char| c.is_whitespace() || "()".contains(c)) {
-            assert!(["", "AND", "OR", "WITH"].contains(&word) || known.contains(word), "{component}");
+            assert!(
+                ["", "AND", "OR", "WITH"].contains(&word) || known.contains(word),
+                "{component}"
+            );
         }
     }
 
@@ -331,5 +356,8 @@ fn a_library_that_no_table_has_is_an_error() {
     write(&native, "versions.txt", "libx 1\n");
     let (succeeds, text) =
         run(script("sbom.py").args(["--output", "-"]).env("S3IMAGESERVER_NATIVE", native.path()));
-    assert!(!succeeds && text.contains("has libx, which is neither in native/sources.tsv"), "{text}");
+    assert!(
+        !succeeds && text.contains("has libx, which is neither in native/sources.tsv"),
+        "{text}"
+    );
 }

@@ -1,4 +1,4 @@
-//! A cache folder with as many entries as one likes: `entries seconds`.
+//! A cache directory with as many entries as one likes: `entries seconds`.
 //!
 //! The layout is written down in src/cache/mod.rs. The template is an entry of the server's own, whose options end in
 //! `q=` and a number; the copies have the keys `0`, `1`, … and the qualities 1, 2, ….
@@ -15,11 +15,12 @@ use super::Fallible;
 /// Magic, length and checksum of the description.
 const FIXED: usize = 8 + 4 + 8;
 
-pub fn run(template: &str, folder: &str, keys: &str, each: &str) -> Fallible<String> {
+pub fn run(template: &str, directory: &str, keys: &str, each: &str) -> Fallible<String> {
     let begun = Instant::now();
     let (keys, each): (u64, u64) = (keys.parse()?, each.parse()?);
     let template = fs::read(template)?;
-    let length = template.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let length =
+        template.get(8..12).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
     let end = FIXED + length.ok_or("the template is too short")? as usize;
     let mut description: Value = serde_json::from_slice(&template[FIXED..end])?;
     let options = description["options"].as_str().ok_or("no options")?.to_owned();
@@ -28,7 +29,11 @@ pub fn run(template: &str, folder: &str, keys: &str, each: &str) -> Fallible<Str
     for key in 0..keys {
         let key = key.to_string();
         let source = hexadecimal(&Sha256::digest(format!("{handler}\0{key}"))[..16]);
-        let home = Path::new(folder).join("v1").join(&source[..2]).join(&source[2..4]).join(&source[4..]);
+        let home = Path::new(directory)
+            .join("v1")
+            .join(&source[..2])
+            .join(&source[2..4])
+            .join(&source[4..]);
         fs::create_dir_all(&home)?;
         description["key"] = Value::from(key);
         for quality in 1..=each {

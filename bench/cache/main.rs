@@ -1,7 +1,7 @@
-//! What bench/cache.sh needs beside wrk: a full cache folder, an origin that counts, a crowd at one moment.
+//! What bench/cache.sh needs beside wrk: a full cache directory, an origin that counts, a crowd at one moment.
 //!
 //! ```text
-//! cache fill   TEMPLATE FOLDER KEYS EACH     copies a cache entry under so many keys, with so many options each
+//! cache fill   TEMPLATE DIRECTORY KEYS EACH     copies a cache entry under so many keys, with so many options each
 //! cache origin ADDRESS FILE MILLISECONDS     answers every GET with the file after a while; `/count` tells how many
 //! cache storm  ADDRESS CLIENTS KEYS          clients that ask at once, each for one of the keys
 //! cache start  ADDRESS PATH                  waits for the first answer that is a hit
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments.as_slice() {
-        ["fill", template, folder, keys, each] => fill::run(template, folder, keys, each),
+        ["fill", template, directory, keys, each] => fill::run(template, directory, keys, each),
         ["origin", address, file, milliseconds] => origin::run(address, file, milliseconds),
         ["storm", address, clients, keys] => storm::run(address, clients, keys),
         ["start", address, path] => start::run(address, path),

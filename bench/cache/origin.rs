@@ -24,7 +24,12 @@ pub fn run(address: &str, file: &str, milliseconds: &str) -> Fallible<String> {
     Ok("over".into())
 }
 
-fn serve(mut stream: &TcpStream, body: &[u8], pause: Duration, count: &AtomicU64) -> io::Result<()> {
+fn serve(
+    mut stream: &TcpStream,
+    body: &[u8],
+    pause: Duration,
+    count: &AtomicU64,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut lines = BufReader::new(stream).lines();
     while let Some(first) = lines.next().transpose()? {

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use super::Fallible;
 
 /// Longer than any start takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub fn run(address: &str, path: &str) -> Fallible<String> {
     let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
+    while begun.elapsed() < TIMEOUT {
         let Ok(mut stream) = TcpStream::connect(address) else {
             thread::sleep(Duration::from_micros(200));
             continue;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::Fallible;
 
 /// Longer than any answer takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub fn run(address: &str, clients: &str, keys: &str) -> Fallible<String> {
     let (clients, keys): (usize, usize) = (clients.parse()?, keys.parse()?);
@@ -20,7 +20,7 @@ pub fn run(address: &str, clients: &str, keys: &str) -> Fallible<String> {
             let stream = TcpStream::connect(address);
             barrier.wait();
             let (mut stream, begun) = (stream?, Instant::now());
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
             let key = number % keys;
             write!(
                 stream,

@@ -1,4 +1,4 @@
-//! What is encoded: each picture at each size.
+//! What is encoded: each image at each size.
 
 use std::fs;
 use std::path::Path;
@@ -32,22 +32,22 @@ pub struct Outcome {
     pub psnr: f64,
 }
 
-/// Every picture at every width that it has.
-pub fn load(pictures: &[&str]) -> Fallible<Vec<Case>> {
+/// Every image at every width that it has.
+pub fn load(images: &[&str]) -> Fallible<Vec<Case>> {
     let mut cases = Vec::new();
-    for picture in pictures {
-        let bytes = fs::read(picture).map_err(|error| format!("{picture}: {error}"))?;
+    for path in images {
+        let bytes = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
         for width in WIDTHS {
             let image = Image::thumbnail(&bytes, width, false)?;
             if image.size().0 != width as usize {
                 break;
             }
             let rgb = image.opaque()?.rgb()?;
-            let stem = Path::new(picture).file_name().unwrap_or_default().to_string_lossy();
+            let stem = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
             cases.push(Case { name: format!("{stem}-{width}"), image, rgb });
         }
     }
-    if cases.is_empty() { Err("no picture is 300 pixels wide".into()) } else { Ok(cases) }
+    if cases.is_empty() { Err("no image is 300 pixels wide".into()) } else { Ok(cases) }
 }
 
 impl Case {
@@ -77,7 +77,8 @@ impl Case {
 impl Case {
     /// By libvips, but for AVIF: `.avif[Q=55,cpu-used=8,keep=none]` has the server's own encoder, of the image on white.
     fn encoded(&self, suffix: &str) -> Fallible<Vec<u8>> {
-        let Some(options) = suffix.strip_prefix(".avif[Q=").and_then(|rest| rest.strip_suffix("keep=none]"))
+        let Some(options) =
+            suffix.strip_prefix(".avif[Q=").and_then(|rest| rest.strip_suffix("keep=none]"))
         else {
             return self.image.encoded(suffix);
         };
@@ -93,14 +94,14 @@ impl Case {
     }
 }
 
-/// Writes the pixels of every case into a folder.
-pub fn dump(folder: &str, pictures: &[&str]) -> Fallible<String> {
+/// Writes the pixels of every case into a directory.
+pub fn dump(directory: &str, images: &[&str]) -> Fallible<String> {
     let mut list = String::new();
-    for case in load(pictures)? {
+    for case in load(images)? {
         let (width, height) = case.image.size();
         let mut file = format!("P6\n{width} {height}\n255\n").into_bytes();
         file.extend_from_slice(case.rgb.as_flattened());
-        fs::write(Path::new(folder).join(format!("{}.ppm", case.name)), file)?;
+        fs::write(Path::new(directory).join(format!("{}.ppm", case.name)), file)?;
         list.push_str(&case.name);
         list.push('\n');
     }

@@ -8,13 +8,13 @@ use crate::vips::{Image, cpu};
 use crate::{Fallible, median, ssim};
 
 /// The table.
-pub fn run(rounds: usize, width: u32, settings: &[&str], pictures: &[&str]) -> Fallible<String> {
+pub fn run(rounds: usize, width: u32, settings: &[&str], images: &[&str]) -> Fallible<String> {
     let mut table = String::from(
-        "| picture | setting | bytes | × | CPU ms, all of it | × | CPU ms, encoding | SSIM | PSNR dB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        "| image | setting | bytes | × | CPU ms, all of it | × | CPU ms, encoding | SSIM | PSNR dB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for picture in pictures {
-        let bytes = fs::read(picture).map_err(|error| format!("{picture}: {error}"))?;
-        let name = Path::new(picture).file_name().unwrap_or_default().to_string_lossy();
+    for image in images {
+        let bytes = fs::read(image).map_err(|error| format!("{image}: {error}"))?;
+        let name = Path::new(image).file_name().unwrap_or_default().to_string_lossy();
         let reference = Image::thumbnail(&bytes, width, true)?;
         let pixels = reference.opaque()?.rgb()?;
         let mut first = None;

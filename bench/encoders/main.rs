@@ -1,13 +1,13 @@
 //! What bench/encoders.sh measures every encoder with.
 //!
 //! ```text
-//! encoders settings FORMAT ROUNDS SETTING… -- PICTURE…   bytes, CPU and likeness of each setting of a format's encoder
-//! encoders quality JPEG WEBP AVIF -- PICTURE…            which q of WebP and AVIF looks like which q of JPEG
-//! encoders gif ROUNDS WIDTH SETTING… -- PICTURE…         a moving GIF made smaller, decoding included
-//! encoders dump FOLDER -- PICTURE…                       the references, as PPM, for encoders that are not linked here
+//! encoders settings FORMAT ROUNDS SETTING… -- IMAGE…   bytes, CPU and likeness of each setting of a format's encoder
+//! encoders quality JPEG WEBP AVIF -- IMAGE…            which q of WebP and AVIF looks like which q of JPEG
+//! encoders gif ROUNDS WIDTH SETTING… -- IMAGE…         a moving GIF made smaller, decoding included
+//! encoders dump DIRECTORY -- IMAGE…                       the references, as PPM, for encoders that are not linked here
 //! ```
 //!
-//! Every picture is decoded and resized once, to 300, 800 and 1600 pixels of width where it has as many; these pixels
+//! Every image is decoded and resized once, to 300, 800 and 1600 pixels of width where it has as many; these pixels
 //! are encoded, decoded again and compared with themselves. A setting is written as libvips writes it, as `effort=4`; the
 //! first one is what the others are compared with. The result is a Markdown table on standard output.
 
@@ -33,20 +33,22 @@ type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (asked, pictures) = match arguments.iter().position(|argument| *argument == "--") {
+    let (asked, images) = match arguments.iter().position(|argument| *argument == "--") {
         Some(end) => (&arguments[..end], &arguments[end + 1..]),
         None => (&arguments[..], &[][..]),
     };
     let result = vips::start().and_then(|()| match asked {
         ["settings", format, rounds, settings @ ..] => {
-            settings::run(format, rounds.parse()?, settings, pictures)
+            settings::run(format, rounds.parse()?, settings, images)
         }
-        ["quality", jpeg, webp, avif] => quality::run(jpeg, [("webp", webp), ("avif", avif)], pictures),
+        ["quality", jpeg, webp, avif] => {
+            quality::run(jpeg, [("webp", webp), ("avif", avif)], images)
+        }
         ["gif", rounds, width, settings @ ..] => {
-            gif::run(rounds.parse()?, width.parse()?, settings, pictures)
+            gif::run(rounds.parse()?, width.parse()?, settings, images)
         }
-        ["dump", folder] => cases::dump(folder, pictures),
-        _ => Err("usage: encoders settings|quality|gif|dump … -- PICTURE…".into()),
+        ["dump", directory] => cases::dump(directory, images),
+        _ => Err("usage: encoders settings|quality|gif|dump … -- IMAGE…".into()),
     });
     match result {
         Ok(table) => {

@@ -16,7 +16,8 @@ impl Curve {
         for &quality in qualities {
             let (mut ssim, mut bytes) = (0.0, 0.0);
             for case in cases {
-                let outcome = case.encode(&format!(".{format}[Q={quality},{setting},keep=none]"), 1)?;
+                let outcome =
+                    case.encode(&format!(".{format}[Q={quality},{setting},keep=none]"), 1)?;
                 ssim += outcome.ssim;
                 bytes += outcome.bytes as f64;
             }
@@ -36,8 +37,8 @@ impl Curve {
 }
 
 /// The table.
-pub fn run(jpeg: &str, others: [(&str, &str); 2], pictures: &[&str]) -> Fallible<String> {
-    let cases = load(pictures)?;
+pub fn run(jpeg: &str, others: [(&str, &str); 2], images: &[&str]) -> Fallible<String> {
+    let cases = load(images)?;
     let every: Vec<u32> = (1..=100).collect();
     let mut asked: Vec<u32> = (5..=95).step_by(5).collect();
     asked.extend([1, 98, 100]);

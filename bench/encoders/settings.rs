@@ -9,14 +9,15 @@ use crate::cases::{Case, Outcome, load};
 const QUALITY: u32 = 75;
 
 fn suffix(format: &str, quality: u32, setting: &str) -> String {
-    let quality = if matches!(format, "png" | "gif") { String::new() } else { format!("Q={quality},") };
+    let quality =
+        if matches!(format, "png" | "gif") { String::new() } else { format!("Q={quality},") };
     let setting = if setting.is_empty() { String::new() } else { format!("{setting},") };
     format!(".{format}[{quality}{setting}keep=none]")
 }
 
 /// The table.
-pub fn run(format: &str, rounds: usize, settings: &[&str], pictures: &[&str]) -> Fallible<String> {
-    let cases = load(pictures)?;
+pub fn run(format: &str, rounds: usize, settings: &[&str], images: &[&str]) -> Fallible<String> {
+    let cases = load(images)?;
     let lossy = !matches!(format, "png" | "gif");
     let mut table = String::from(
         "| setting | KB | × | CPU ms | × | SSIM | PSNR dB | × bytes at the first row's SSIM |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
@@ -28,7 +29,8 @@ pub fn run(format: &str, rounds: usize, settings: &[&str], pictures: &[&str]) ->
             .map(|case| case.encode(&suffix(format, QUALITY, setting), rounds))
             .collect::<Fallible<Vec<_>>>()?;
         let reference = first.as_ref().unwrap_or(&outcomes);
-        let equal = if lossy { bytes_when_alike(format, setting, &cases, reference)? } else { f64::NAN };
+        let equal =
+            if lossy { bytes_when_alike(format, setting, &cases, reference)? } else { f64::NAN };
         let sum = |of: fn(&Outcome) -> f64, all: &[Outcome]| all.iter().map(of).sum::<f64>();
         let mean = |of: fn(&Outcome) -> f64| sum(of, &outcomes) / outcomes.len() as f64;
         let (bytes, cpu) = (sum(|o| o.bytes as f64, &outcomes), sum(|o| o.cpu, &outcomes));
@@ -52,7 +54,12 @@ pub fn run(format: &str, rounds: usize, settings: &[&str], pictures: &[&str]) ->
 }
 
 /// The geometric mean, over the cases, of the bytes this setting takes to look as the reference does.
-fn bytes_when_alike(format: &str, setting: &str, cases: &[Case], reference: &[Outcome]) -> Fallible<f64> {
+fn bytes_when_alike(
+    format: &str,
+    setting: &str,
+    cases: &[Case],
+    reference: &[Outcome],
+) -> Fallible<f64> {
     let mut logarithms = 0.0;
     for (case, wanted) in cases.iter().zip(reference) {
         let encode = |quality| case.encode(&suffix(format, quality, setting), 1);

@@ -44,7 +44,7 @@ pub fn cpu() -> f64 {
 }
 
 impl Image {
-    /// The picture no wider than that, upright and in sRGB, its pixels computed.
+    /// The image no wider than that, upright and in sRGB, its pixels computed.
     pub fn thumbnail(bytes: &[u8], width: u32, all_frames: bool) -> Fallible<Image> {
         let mut out = ptr::null_mut();
         let options = if all_frames { c"[n=-1]" } else { c"" };
@@ -94,7 +94,8 @@ impl Image {
                 return Image::owned(ffi::vips_image_copy_memory(self.0.as_ptr()));
             }
             let white = ffi::vips_array_double_new([255.0].as_ptr(), 1);
-            let status = ffi::vips_flatten(self.0.as_ptr(), &mut out, c"background".as_ptr(), white, END);
+            let status =
+                ffi::vips_flatten(self.0.as_ptr(), &mut out, c"background".as_ptr(), white, END);
             ffi::vips_area_unref(white.cast());
             if status != 0 {
                 return Err(reason());
@@ -131,19 +132,22 @@ impl Image {
     pub fn size(&self) -> (usize, usize) {
         // SAFETY: the image is live.
         unsafe {
-            let (width, height) =
-                (ffi::vips_image_get_width(self.0.as_ptr()), ffi::vips_image_get_height(self.0.as_ptr()));
+            let (width, height) = (
+                ffi::vips_image_get_width(self.0.as_ptr()),
+                ffi::vips_image_get_height(self.0.as_ptr()),
+            );
             (width.unsigned_abs() as usize, height.unsigned_abs() as usize)
         }
     }
 
-    /// The pixels as red, green and blue; the picture must be opaque.
+    /// The pixels as red, green and blue; the image must be opaque.
     pub fn rgb(&self) -> Fallible<Vec<[u8; 3]>> {
         let mut length = 0;
         // SAFETY: vips_image_write_to_memory returns a new buffer of `length` bytes that is ours to free; eight bits
         // a sample have been made sure of.
         let samples = unsafe {
-            if ffi::vips_image_get_format(self.0.as_ptr()) != ffi::VipsBandFormat_VIPS_FORMAT_UCHAR {
+            if ffi::vips_image_get_format(self.0.as_ptr()) != ffi::VipsBandFormat_VIPS_FORMAT_UCHAR
+            {
                 return Err("more than eight bits a sample".into());
             }
             let buffer = ffi::vips_image_write_to_memory(self.0.as_ptr(), &mut length);
@@ -176,7 +180,8 @@ impl Drop for Image {
 
 fn reason() -> Box<dyn std::error::Error + Send + Sync> {
     // SAFETY: the buffer is libvips' own, ends with NUL and is copied at once.
-    let text = unsafe { CStr::from_ptr(ffi::vips_error_buffer()).to_string_lossy().trim().to_owned() };
+    let text =
+        unsafe { CStr::from_ptr(ffi::vips_error_buffer()).to_string_lossy().trim().to_owned() };
     // SAFETY: it takes nothing.
     unsafe { ffi::vips_error_clear() };
     text.into()

@@ -1,4 +1,4 @@
-//! Overload: clients that ask for pictures nobody asked for before, each again as soon as it has an answer.
+//! Overload: clients that ask for images nobody asked for before, each again as soon as it has an answer.
 //!
 //! Prints `full` at the first 503, and when its input ends `seconds 200s 503s others longest-quiet`, all since `full`;
 //! the last is the longest time in milliseconds without a 503, which tells whether the queue stayed full.
@@ -18,13 +18,15 @@ const STACK: usize = 128 << 10;
 const WIDTHS: u32 = 300;
 const QUALITIES: u32 = 60;
 
-/// Keeps so many clients busy. `first` is the number of the first picture: another one gives other pictures.
+/// Keeps so many clients busy. `first` is the number of the first image: another one gives other images.
 pub fn run(target: &Target, clients: u32, first: u32) -> Fallible<String> {
     let (answered, answers) = channel();
     let number = std::sync::Arc::new(AtomicU32::new(first));
     for _ in 0..clients {
         let (target, answered, number) = (target.clone(), answered.clone(), number.clone());
-        thread::Builder::new().stack_size(STACK).spawn(move || ask_forever(&target, &number, &answered))?;
+        thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || ask_forever(&target, &number, &answered))?;
     }
     // The input's end is told like one more answer.
     thread::spawn(move || {
@@ -66,7 +68,7 @@ fn ask_forever(target: &Target, number: &AtomicU32, answered: &Sender<Option<u16
     let mut buffer = Vec::new();
     let mut connection = None;
     loop {
-        let path = picture(&target.path, number.fetch_add(1, Ordering::Relaxed));
+        let path = image(&target.path, number.fetch_add(1, Ordering::Relaxed));
         let status = ask(target, &mut connection, &path, &mut buffer).unwrap_or_else(|_| {
             connection = None;
             0
@@ -80,7 +82,12 @@ fn ask_forever(target: &Target, number: &AtomicU32, answered: &Sender<Option<u16
     }
 }
 
-fn ask(target: &Target, kept: &mut Option<Connection>, path: &str, buffer: &mut Vec<u8>) -> io::Result<u16> {
+fn ask(
+    target: &Target,
+    kept: &mut Option<Connection>,
+    path: &str,
+    buffer: &mut Vec<u8>,
+) -> io::Result<u16> {
     let mut connection = match kept.take() {
         Some(connection) => connection,
         None => Connection::open(target, None)?,
@@ -90,8 +97,8 @@ fn ask(target: &Target, kept: &mut Option<Connection>, path: &str, buffer: &mut 
     Ok(status)
 }
 
-/// WebP and AVIF by turns, of widths and qualities that come back only after 36,000 pictures.
-fn picture(path: &str, number: u32) -> String {
+/// WebP and AVIF by turns, of widths and qualities that come back only after 36,000 images.
+fn image(path: &str, number: u32) -> String {
     let format = if number.is_multiple_of(2) { "webp" } else { "avif" };
     let width = 200 + number / 2 % WIDTHS;
     let quality = 30 + number / 2 / WIDTHS % QUALITIES;

@@ -10,13 +10,14 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned, version::TLS13,
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    version::TLS13,
 };
 
 use super::Fallible;
 
 /// A server that says nothing for so long has lost the request.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where to ask for what.
 #[derive(Clone, Debug)]
@@ -41,11 +42,12 @@ impl Connection {
     pub fn open(target: &Target, tls: Option<&Arc<ClientConfig>>) -> io::Result<Connection> {
         let mut tcp = TcpStream::connect(target.address)?;
         tcp.set_nodelay(true)?;
-        tcp.set_read_timeout(Some(PATIENCE))?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
+        tcp.set_read_timeout(Some(TIMEOUT))?;
+        tcp.set_write_timeout(Some(TIMEOUT))?;
         let Some(config) = tls else { return Ok(Connection::Plain(tcp)) };
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-        let mut session = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        let mut session =
+            ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         while session.is_handshaking() {
             session.complete_io(&mut tcp)?;
         }
@@ -104,7 +106,8 @@ fn head(bytes: &[u8]) -> io::Result<Option<(u16, (usize, usize))>> {
         return Ok(None);
     };
     let status = answer.code.unwrap_or_default();
-    let body = answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let body =
+        answer.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let body = match body {
         Some(header) => str::from_utf8(header.value).ok().and_then(|text| text.parse().ok()),
         None => (status == 304).then_some(0),
@@ -124,7 +127,8 @@ pub fn tls(resume: bool) -> Fallible<Arc<ClientConfig>> {
         .with_custom_certificate_verifier(Arc::new(Anyone))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.resumption = if resume { Resumption::in_memory_sessions(8) } else { Resumption::disabled() };
+    config.resumption =
+        if resume { Resumption::in_memory_sessions(8) } else { Resumption::disabled() };
     Ok(Arc::new(config))
 }
 

@@ -59,7 +59,11 @@ fn one_after_the_other(target: &Target, end: Instant, resume: bool) -> Fallible<
     Ok(seen)
 }
 
-fn connect(target: &Target, config: &Arc<ClientConfig>, buffer: &mut Vec<u8>) -> Fallible<(bool, String)> {
+fn connect(
+    target: &Target,
+    config: &Arc<ClientConfig>,
+    buffer: &mut Vec<u8>,
+) -> Fallible<(bool, String)> {
     let mut connection = Connection::open(target, Some(config))?;
     match connection.ask("HEAD", &target.path, buffer)? {
         200 => {}

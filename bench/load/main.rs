@@ -4,7 +4,7 @@
 //! load full    ADDRESS PATH THREADS SECONDS       connections a second, each with a full TLS handshake
 //! load resumed ADDRESS PATH THREADS SECONDS       the same, each resuming the one before it
 //! load paced   ADDRESS PATH THREADS SECONDS RATE  latency at so many requests a second in all
-//! load busy    ADDRESS PATH CLIENTS FIRST         asks for pictures that are not cached until its input ends
+//! load busy    ADDRESS PATH CLIENTS FIRST         asks for images that are not cached until its input ends
 //! load idle    ADDRESS PATH CONNECTIONS plain|tls holds connections until its input ends
 //! ```
 //!

@@ -28,7 +28,9 @@ pub fn run(target: &Target, connections: u32, time: Duration, rate: u32) -> Fall
     let threads: Vec<_> = (0..connections)
         .map(|turn| {
             let target = target.clone();
-            thread::spawn(move || on_time(&target, start + step * turn, step * connections, start + time))
+            thread::spawn(move || {
+                on_time(&target, start + step * turn, step * connections, start + time)
+            })
         })
         .collect();
     let mut all = Seen::default();
@@ -57,7 +59,9 @@ fn on_time(target: &Target, mut next: Instant, step: Duration, end: Instant) -> 
         }
         match connection.ask("GET", &target.path, &mut buffer)? {
             200 => seen.latencies.push(next.elapsed()),
-            status => return Err(io::Error::other(format!("{} was answered {status}", target.path))),
+            status => {
+                return Err(io::Error::other(format!("{} was answered {status}", target.path)));
+            }
         }
         next += step;
     }

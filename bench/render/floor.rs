@@ -12,7 +12,7 @@ use crate::jobs::Job;
 /// Linux counts processor time for `/proc` in hundredths of a second (`USER_HZ`).
 const MS_PER_TICK: f64 = 10.0;
 
-/// ms of CPU a picture.
+/// ms of CPU an image.
 pub fn run(job: &Job, original: &[u8], count: u32) -> Fallible<String> {
     // Not counted: what is done once.
     thumbnail(job, original)?;
@@ -23,7 +23,7 @@ pub fn run(job: &Job, original: &[u8], count: u32) -> Fallible<String> {
     Ok(format!("{:.3}", (ticks()? - before) * MS_PER_TICK / f64::from(count)))
 }
 
-/// The floor's picture.
+/// The floor's image.
 pub fn thumbnail(job: &Job, original: &[u8]) -> Fallible<Vec<u8>> {
     start()?;
     let crop = if job.crop {
@@ -59,13 +59,15 @@ pub fn thumbnail(job: &Job, original: &[u8]) -> Fallible<Vec<u8>> {
     written
 }
 
-/// A picture in a format.
+/// An image in a format.
 fn written(image: *mut ffi::VipsImage, options: &CStr) -> Fallible<Vec<u8>> {
     let end: *const c_char = ptr::null();
     let (mut bytes, mut length) = (ptr::null_mut(), 0);
     // SAFETY: a live image; on success the buffer has that length and is ours to free.
     unsafe {
-        if ffi::vips_image_write_to_buffer(image, options.as_ptr(), &mut bytes, &mut length, end) != 0 {
+        if ffi::vips_image_write_to_buffer(image, options.as_ptr(), &mut bytes, &mut length, end)
+            != 0
+        {
             return Err(complaint());
         }
         let copy = std::slice::from_raw_parts(bytes.cast::<u8>(), length as usize).to_vec();

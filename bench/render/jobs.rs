@@ -67,12 +67,14 @@ const JOBS: [Job; 9] = [
 ];
 
 impl Job {
-    /// How a camera's picture is made of a small one. Not by the server, which writes large ones progressively.
+    /// How a camera's image is made of a small one. Not by the server, which writes large ones progressively.
     pub const LARGE: Job = wide(job("large", "", "", 1.0, c".jpg[Q=90,keep=none]"), 4000);
 
     /// The job of this name.
     pub fn named(name: &str) -> Fallible<&'static Job> {
-        JOBS.iter().find(|job| job.name == name).ok_or_else(|| format!("there is no job {name}").into())
+        JOBS.iter()
+            .find(|job| job.name == name)
+            .ok_or_else(|| format!("there is no job {name}").into())
     }
 
     /// A line for each.

@@ -2,11 +2,11 @@
 //! `vips_thumbnail`, with nothing around it.
 //!
 //! ```text
-//! render large FILE TARGET       writes the picture 4000 pixels wide, as a baseline JPEG
+//! render large FILE TARGET       writes the image 4000 pixels wide, as a baseline JPEG
 //! render jobs                    a line for each job: name, source, query, largest ratio to the floor
-//! render floor JOB FILE COUNT    ms of CPU a picture
-//! render bytes JOB FILE          how many bytes the floor's picture has
-//! render ssim  JOB FILE ANSWER   SSIM of the answer and of the floor's picture, against a resize without shrink-on-load
+//! render floor JOB FILE COUNT    ms of CPU an image
+//! render bytes JOB FILE          how many bytes the floor's image has
+//! render ssim  JOB FILE ANSWER   SSIM of the answer and of the floor's image, against a resize without shrink-on-load
 //! ```
 //!
 //! The result is one line of numbers on standard output, but for the jobs.
@@ -52,9 +52,15 @@ fn run(arguments: &[&str]) -> Fallible<String> {
             Ok(large.len().to_string())
         }
         ["jobs"] => Ok(Job::lines()),
-        ["floor", job, file, count] => floor::run(Job::named(job)?, &fs::read(file)?, count.parse()?),
-        ["bytes", job, file] => Ok(floor::thumbnail(Job::named(job)?, &fs::read(file)?)?.len().to_string()),
-        ["ssim", job, file, answer] => ssim::run(Job::named(job)?, &fs::read(file)?, &fs::read(answer)?),
+        ["floor", job, file, count] => {
+            floor::run(Job::named(job)?, &fs::read(file)?, count.parse()?)
+        }
+        ["bytes", job, file] => {
+            Ok(floor::thumbnail(Job::named(job)?, &fs::read(file)?)?.len().to_string())
+        }
+        ["ssim", job, file, answer] => {
+            ssim::run(Job::named(job)?, &fs::read(file)?, &fs::read(answer)?)
+        }
         _ => Err("usage: render large|jobs|floor|bytes|ssim …".into()),
     }
 }

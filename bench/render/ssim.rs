@@ -11,14 +11,14 @@ use crate::jobs::Job;
 
 const WINDOW: usize = 8;
 
-/// A gray picture.
+/// A gray image.
 struct Gray {
     width: usize,
     height: usize,
     pixels: Vec<u8>,
 }
 
-/// SSIM of the answer and of the floor's picture against the reference.
+/// SSIM of the answer and of the floor's image against the reference.
 pub fn run(job: &Job, original: &[u8], answer: &[u8]) -> Fallible<String> {
     start()?;
     let answer = decoded(answer)?;
@@ -34,8 +34,10 @@ fn reference(job: &Job, original: &[u8], like: &Gray) -> Fallible<Gray> {
     // SAFETY: live images, each given back once; optional arguments are pairs that end with null; both sides of the
     // window lie inside.
     unsafe {
-        let (from_width, from_height) =
-            (f64::from(ffi::vips_image_get_width(image)), f64::from(ffi::vips_image_get_height(image)));
+        let (from_width, from_height) = (
+            f64::from(ffi::vips_image_get_width(image)),
+            f64::from(ffi::vips_image_get_height(image)),
+        );
         let (x, y) = (like.width as f64 / from_width, like.height as f64 / from_height);
         let scale = if job.crop { x.max(y) } else { x };
         let (width, height) = ((from_width * scale).round(), (from_height * scale).round());
@@ -76,7 +78,12 @@ fn opened(bytes: &[u8]) -> Fallible<*mut ffi::VipsImage> {
     let end: *const c_char = ptr::null();
     // SAFETY: the caller keeps the bytes for as long as the image.
     let image = unsafe {
-        ffi::vips_image_new_from_buffer(bytes.as_ptr().cast(), bytes.len() as ffi::size_t, c"".as_ptr(), end)
+        ffi::vips_image_new_from_buffer(
+            bytes.as_ptr().cast(),
+            bytes.len() as ffi::size_t,
+            c"".as_ptr(),
+            end,
+        )
     };
     if image.is_null() { Err(complaint()) } else { Ok(image) }
 }
@@ -97,8 +104,12 @@ unsafe fn gray(image: *mut ffi::VipsImage) -> Fallible<Gray> {
         if status != 0 {
             return Err(complaint());
         }
-        let status =
-            ffi::vips_colourspace(flat, &mut shades, ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W, end);
+        let status = ffi::vips_colourspace(
+            flat,
+            &mut shades,
+            ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W,
+            end,
+        );
         ffi::g_object_unref(flat.cast());
         if status != 0 {
             return Err(complaint());
@@ -124,9 +135,11 @@ unsafe fn gray(image: *mut ffi::VipsImage) -> Fallible<Gray> {
 
 fn similarity(one: &Gray, other: &Gray) -> Fallible<f64> {
     if (one.width, one.height) != (other.width, other.height) {
-        return Err(
-            format!("{} × {} is not {} × {}", one.width, one.height, other.width, other.height).into()
-        );
+        return Err(format!(
+            "{} × {} is not {} × {}",
+            one.width, one.height, other.width, other.height
+        )
+        .into());
     }
     let places = |length: usize| (0..=length.saturating_sub(WINDOW)).step_by(WINDOW / 2);
     let windows = places(one.height).flat_map(|y| places(one.width).map(move |x| (x, y)));

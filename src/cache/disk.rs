@@ -1,4 +1,4 @@
-//! One handler's view of a cache folder.
+//! One handler's view of a cache directory.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,15 +15,15 @@ use super::inspect::{Opened, is_damage};
 use super::layout::{EntryId, VERSION};
 use super::system::{self, EntryFile};
 use super::write::Writer;
-use super::{Name, Picture, hexadecimal, least_free, unix_milliseconds};
+use super::{EncodedImage, Name, hexadecimal, least_free, unix_milliseconds};
 
 use super::freshness::{Freshness, Lifetime};
 use crate::format::Format;
-use crate::report::{OnceAMinute, say};
+use crate::log::{RateLimited, warn};
 
 /// Read at once with the description, so that a usual entry costs one read.
 const FIRST_READ: usize = 64 << 10;
-/// Read when the picture itself is probably not needed: a usual description fits.
+/// Read when the image itself is probably not needed: a usual description fits.
 const DESCRIPTION_READ: usize = 1 << 10;
 /// How many entries are remembered as verified before the memory is emptied.
 const MOST_VERIFIED: usize = 1 << 16;
@@ -31,8 +31,8 @@ const MOST_VERIFIED: usize = 1 << 16;
 /// What an entry is looked up for. It decides how much is read at once and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// The picture.
-    Picture,
+    /// The image.
+    EncodedImage,
     /// Most likely its description alone: HEAD, or a condition that most likely holds.
     Description,
 }
@@ -45,7 +45,7 @@ pub struct DiskCache {
     /// Bytes of the disk that stay free; `None` does not look.
     min_free: Option<MinFree>,
     writer: Writer,
-    complaint: OnceAMinute,
+    warning: RateLimited,
     /// Files whose checksum was right when it was last computed.
     verified: Mutex<HashMap<PathBuf, Identity>>,
 }
@@ -55,9 +55,9 @@ pub struct DiskCache {
 struct MinFree(Option<u64>);
 
 impl MinFree {
-    fn check(self, folder: &Path) -> io::Result<()> {
-        // A folder that is not there yet is on the disk of the one around it, which is looked at next time.
-        let Ok(disk) = rustix::fs::statvfs(folder) else { return Ok(()) };
+    fn check(self, directory: &Path) -> io::Result<()> {
+        // A directory that is not there yet is on the disk of the one around it, which is looked at next time.
+        let Ok(disk) = rustix::fs::statvfs(directory) else { return Ok(()) };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let least = least_free(self.0, &disk);
         if free < least {
@@ -77,7 +77,7 @@ struct Identity {
     modified: (i64, i64),
 }
 
-/// An entry whose picture has perhaps not been read yet.
+/// An entry whose image has perhaps not been read yet.
 #[derive(Debug)]
 pub struct Entry<'c> {
     cache: &'c DiskCache,
@@ -87,13 +87,13 @@ pub struct Entry<'c> {
     identity: Identity,
     description: Description,
     format: Format,
-    /// What was read of the picture with the description.
+    /// What was read of the image with the description.
     start: Vec<u8>,
 }
 
 /// What tells later, without reading the file again, whether an entry is still the one that was read.
 #[derive(Clone, Debug)]
-pub struct Witness {
+pub struct FileStamp {
     id: EntryId,
     path: PathBuf,
     identity: Identity,
@@ -112,11 +112,11 @@ impl Identity {
 }
 
 impl DiskCache {
-    /// The cache in this folder.
-    pub fn new(folder: &Path, lifetime: impl Into<Lifetime>) -> DiskCache {
-        let (lifetime, complaint) = (lifetime.into(), OnceAMinute::default());
-        let (root, verified) = (folder.join(VERSION), Mutex::default());
-        DiskCache { root, lifetime, min_free: None, writer: Writer::new(), complaint, verified }
+    /// The cache in this directory.
+    pub fn new(directory: &Path, lifetime: impl Into<Lifetime>) -> DiskCache {
+        let (lifetime, warning) = (lifetime.into(), RateLimited::default());
+        let (root, verified) = (directory.join(VERSION), Mutex::default());
+        DiskCache { root, lifetime, min_free: None, writer: Writer::new(), warning, verified }
     }
 
     /// One that stores nothing when the disk is as full as `cache_min_free` lets it become.
@@ -142,37 +142,53 @@ impl DiskCache {
         }
     }
 
-    fn open(&self, id: EntryId, path: &Path, name: &Name, need: Need) -> io::Result<Option<Entry<'_>>> {
-        let first = if need == Need::Picture { FIRST_READ } else { DESCRIPTION_READ };
+    fn open(
+        &self,
+        id: EntryId,
+        path: &Path,
+        name: &Name,
+        need: Need,
+    ) -> io::Result<Option<Entry<'_>>> {
+        let first = if need == Need::EncodedImage { FIRST_READ } else { DESCRIPTION_READ };
         let Some(opened) = Opened::open(path, first)? else { return Ok(None) };
         let Opened { file, metadata, description, format, start } = opened;
         if description.handler != name.handler
             || description.key != name.key
             || description.options != name.options
         {
-            return Err(damaged("belongs to another picture"));
+            return Err(damaged("belongs to another image"));
         }
         let identity = Identity::of(&metadata);
-        Ok(Some(Entry { cache: self, id, path: path.to_owned(), file, identity, description, format, start }))
+        Ok(Some(Entry {
+            cache: self,
+            id,
+            path: path.to_owned(),
+            file,
+            identity,
+            description,
+            format,
+            start,
+        }))
     }
 
     /// What an entry that was read is good for by now.
-    pub fn freshness(&self, witness: &Witness, now: SystemTime) -> Freshness {
-        self.lifetime.freshness(witness.id, witness.stored, now)
+    pub fn freshness(&self, stamp: &FileStamp, now: SystemTime) -> Freshness {
+        self.lifetime.freshness(stamp.id, stamp.stored, now)
     }
 
     /// Whether the file of an entry that was read is still there and the same.
-    pub fn is_unchanged(&self, witness: &Witness) -> bool {
+    pub fn is_unchanged(&self, stamp: &FileStamp) -> bool {
         // The path itself and not what a link leads to: no entry is a link.
-        fs::symlink_metadata(&witness.path).is_ok_and(|metadata| Identity::of(&metadata) == witness.identity)
+        fs::symlink_metadata(&stamp.path)
+            .is_ok_and(|metadata| Identity::of(&metadata) == stamp.identity)
     }
 
-    /// Stores a picture and tells how many bytes of the disk that takes. Readers see the old entry or the new one,
+    /// Stores an image and tells how many bytes of the disk that takes. Readers see the old entry or the new one,
     /// never a part. `asked` is when its origin was asked for what it is made from: that old it is.
     pub fn store(
         &self,
         name: &Name,
-        picture: &Picture,
+        image: &EncodedImage,
         source_etag: Option<&str>,
         asked: SystemTime,
     ) -> io::Result<u64> {
@@ -181,14 +197,14 @@ impl DiskCache {
             handler: name.handler.clone(),
             key: name.key.clone(),
             options: name.options.clone(),
-            format: picture.format.name().to_owned(),
-            sha256: picture.sha256.clone(),
-            length: picture.bytes.len() as u64,
-            last_modified: picture.last_modified,
+            format: image.format.name().to_owned(),
+            sha256: image.sha256.clone(),
+            length: image.bytes.len() as u64,
+            last_modified: image.last_modified,
             source_etag: source_etag.map(str::to_owned),
             stored: unix_milliseconds(asked),
         };
-        self.writer.write(&self.path(name), &description, &picture.bytes)
+        self.writer.write(&self.path(name), &description, &image.bytes)
     }
 
     /// Removes an entry. Whether it was there.
@@ -202,12 +218,16 @@ impl DiskCache {
     /// failing disk) stays.
     fn drop_damaged(&self, path: &Path, error: &io::Error) {
         self.verified().remove(path);
-        // An empty folder in its place is in the way of the next one.
+        // An empty directory in its place is in the way of the next one.
         let remove = || system::remove(path).or_else(|_| fs::remove_dir(path));
         if is_damage(error) && remove().is_ok() {
-            say!("cache: {}: {error}; rendering it again", path.display());
+            warn!("entry_damaged", "{}: {error}; rendering it again", path.display());
         } else {
-            self.complaint.line(format_args!("cache: {}: {error}; served without it", path.display()));
+            let path = path.display();
+            self.warning.warn(
+                "entry_unreadable",
+                format_args!("{path}: {error}; served without the cache"),
+            );
         }
     }
 
@@ -216,7 +236,7 @@ impl DiskCache {
     }
 }
 
-impl Witness {
+impl FileStamp {
     /// The entry's name on disk.
     pub fn id(&self) -> EntryId {
         self.id
@@ -239,12 +259,12 @@ impl Entry<'_> {
         self.description.last_modified
     }
 
-    /// The picture's format.
+    /// The image's format.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// The picture's length in bytes.
+    /// The image's length in bytes.
     pub fn length(&self) -> u64 {
         self.description.length
     }
@@ -255,9 +275,9 @@ impl Entry<'_> {
     }
 
     /// For telling later whether the entry is still this one.
-    pub fn witness(&self) -> Witness {
+    pub fn stamp(&self) -> FileStamp {
         let (path, stored) = (self.path.clone(), self.description.stored);
-        Witness { id: self.id, path, identity: self.identity, stored }
+        FileStamp { id: self.id, path, identity: self.identity, stored }
     }
 
     /// What it is good for now.
@@ -275,16 +295,16 @@ impl Entry<'_> {
         self.description.source_etag.as_deref()
     }
 
-    /// Its origin, asked at this time, says that it has not changed: the picture, and how many bytes of the disk its
+    /// Its origin, asked at this time, says that it has not changed: the image, and how many bytes of the disk its
     /// entry takes now. `None` for a damaged one, which is removed.
-    pub fn renew(mut self, asked: SystemTime) -> Option<(Picture, io::Result<u64>)> {
+    pub fn revalidate(mut self, asked: SystemTime) -> Option<(EncodedImage, io::Result<u64>)> {
         match self.read_verified() {
             Ok(bytes) => {
                 let stored = unix_milliseconds(asked);
                 let description = Description { stored, ..self.description };
                 let written = self.cache.writer.write(&self.path, &description, &bytes);
                 let Description { sha256, last_modified, .. } = description;
-                Some((Picture { bytes, format: self.format, sha256, last_modified }, written))
+                Some((EncodedImage { bytes, format: self.format, sha256, last_modified }, written))
             }
             Err(error) => {
                 self.cache.drop_damaged(&self.path, &error);
@@ -293,11 +313,11 @@ impl Entry<'_> {
         }
     }
 
-    /// Reads the picture. Its checksum is computed the first time this process sees the file. `None` for a
+    /// Reads the image. Its checksum is computed the first time this process sees the file. `None` for a
     /// damaged one, which is removed.
-    pub fn read(mut self) -> Option<Picture> {
+    pub fn read(mut self) -> Option<EncodedImage> {
         match self.read_verified() {
-            Ok(bytes) => Some(Picture {
+            Ok(bytes) => Some(EncodedImage {
                 bytes,
                 format: self.format,
                 sha256: self.description.sha256,
@@ -339,17 +359,18 @@ mod tests {
     use crate::config::CacheTime;
     use std::time::{Duration, UNIX_EPOCH};
 
-    struct Folder(PathBuf);
+    struct Directory(PathBuf);
 
-    impl Folder {
-        fn new(test: &str) -> Folder {
-            let path = std::env::temp_dir().join(format!("s3is-cache-{}-{test}", std::process::id()));
+    impl Directory {
+        fn new(test: &str) -> Directory {
+            let path =
+                std::env::temp_dir().join(format!("s3is-cache-{}-{test}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
-            Folder(path)
+            Directory(path)
         }
     }
 
-    impl Drop for Folder {
+    impl Drop for Directory {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -359,95 +380,96 @@ mod tests {
         Name { handler: "h".into(), key: key.into(), options: options.into() }
     }
 
-    fn picture(length: usize) -> Picture {
+    fn image(length: usize) -> EncodedImage {
         let bytes = (0..length).map(|i| (i % 251) as u8).collect();
-        Picture::new(bytes, Format::Webp, Some(UNIX_EPOCH + Duration::from_secs(7)))
+        EncodedImage::new(bytes, Format::Webp, Some(UNIX_EPOCH + Duration::from_secs(7)))
     }
 
     #[test]
     fn what_was_stored_is_found_whatever_its_length() {
-        let folder = Folder::new("lengths");
-        let cache = DiskCache::new(&folder.0, CacheTime::Seconds(60));
+        let directory = Directory::new("lengths");
+        let cache = DiskCache::new(&directory.0, CacheTime::Seconds(60));
         for length in [0, 1, FIRST_READ - 300, FIRST_READ, FIRST_READ + 1, 1 << 20] {
-            cache.store(&name("k", "o"), &picture(length), Some("etag"), SystemTime::now()).unwrap();
-            for need in [Need::Picture, Need::Description] {
+            cache.store(&name("k", "o"), &image(length), Some("etag"), SystemTime::now()).unwrap();
+            for need in [Need::EncodedImage, Need::Description] {
                 let entry = cache.find(&name("k", "o"), need).unwrap();
                 assert_eq!((entry.length(), entry.last_modified()), (length as u64, Some(7)));
-                assert_eq!(entry.read(), Some(picture(length)));
+                assert_eq!(entry.read(), Some(image(length)));
             }
         }
-        let left: Vec<_> = fs::read_dir(cache.path(&name("k", "o")).parent().unwrap()).unwrap().collect();
+        let left: Vec<_> =
+            fs::read_dir(cache.path(&name("k", "o")).parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1, "no temporary file stays: {left:?}");
     }
 
     #[test]
     fn a_description_may_be_longer_than_the_first_read() {
-        let folder = Folder::new("long");
-        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
+        let directory = Directory::new("long");
+        let cache = DiskCache::new(&directory.0, CacheTime::Forever);
         let long = name(&"\u{1}".repeat(1024), "o");
-        cache.store(&long, &picture(5000), None, SystemTime::now()).unwrap();
-        assert_eq!(cache.find(&long, Need::Description).unwrap().read(), Some(picture(5000)));
+        cache.store(&long, &image(5000), None, SystemTime::now()).unwrap();
+        assert_eq!(cache.find(&long, Need::Description).unwrap().read(), Some(image(5000)));
     }
 
     #[test]
     fn handler_key_and_options_all_tell_entries_apart() {
-        let folder = Folder::new("names");
-        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
-        cache.store(&name("a.png", "w=1"), &picture(9), None, SystemTime::now()).unwrap();
-        assert!(cache.find(&name("a.jpg", "w=1"), Need::Picture).is_none());
-        assert!(cache.find(&name("a.png", "w=2"), Need::Picture).is_none());
+        let directory = Directory::new("names");
+        let cache = DiskCache::new(&directory.0, CacheTime::Forever);
+        cache.store(&name("a.png", "w=1"), &image(9), None, SystemTime::now()).unwrap();
+        assert!(cache.find(&name("a.jpg", "w=1"), Need::EncodedImage).is_none());
+        assert!(cache.find(&name("a.png", "w=2"), Need::EncodedImage).is_none());
         let other = Name { handler: "h2".into(), ..name("a.png", "w=1") };
-        assert!(cache.find(&other, Need::Picture).is_none());
-        assert!(cache.find(&name("a.png", "w=1"), Need::Picture).is_some());
+        assert!(cache.find(&other, Need::EncodedImage).is_none());
+        assert!(cache.find(&name("a.png", "w=1"), Need::EncodedImage).is_some());
     }
 
     #[test]
-    fn an_entry_is_as_old_as_its_origins_word_and_is_renewed_by_another() {
-        let folder = Folder::new("renewal");
-        let cache = DiskCache::new(&folder.0, CacheTime::Seconds(600));
+    fn an_entry_is_as_old_as_its_origins_word_and_is_revalidated_by_another() {
+        let directory = Directory::new("revalidation");
+        let cache = DiskCache::new(&directory.0, CacheTime::Seconds(600));
         let ago = |seconds| SystemTime::now() - Duration::from_secs(seconds);
-        let found = || cache.find(&name("k", "o"), Need::Picture).unwrap();
-        cache.store(&name("k", "o"), &picture(9000), Some("etag"), ago(1000)).unwrap();
+        let found = || cache.find(&name("k", "o"), Need::EncodedImage).unwrap();
+        cache.store(&name("k", "o"), &image(9000), Some("etag"), ago(1000)).unwrap();
         let old = found();
-        let witness = old.witness();
-        assert_eq!(old.freshness(SystemTime::now()), Freshness::Useless);
-        assert!((1000..1010).contains(&age(witness.stored(), SystemTime::now())));
-        let (same, written) = old.renew(ago(5)).unwrap();
-        assert_eq!(same, picture(9000));
+        let stamp = old.stamp();
+        assert_eq!(old.freshness(SystemTime::now()), Freshness::MustRevalidate);
+        assert!((1000..1010).contains(&age(stamp.stored(), SystemTime::now())));
+        let (same, written) = old.revalidate(ago(5)).unwrap();
+        assert_eq!(same, image(9000));
         assert!(written.unwrap() >= 9000);
         let new = found();
         assert_eq!(new.freshness(SystemTime::now()), Freshness::Fresh);
-        assert_eq!((new.source_etag(), new.stored() > witness.stored()), (Some("etag"), true));
-        assert!(!cache.is_unchanged(&witness), "what was read before is not what is there now");
-        assert_eq!(new.read(), Some(picture(9000)));
+        assert_eq!((new.source_etag(), new.stored() > stamp.stored()), (Some("etag"), true));
+        assert!(!cache.is_unchanged(&stamp), "what was read before is not what is there now");
+        assert_eq!(new.read(), Some(image(9000)));
     }
 
     #[test]
     fn what_is_removed_is_gone_and_nothing_else() {
-        let folder = Folder::new("removal");
-        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
+        let directory = Directory::new("removal");
+        let cache = DiskCache::new(&directory.0, CacheTime::Forever);
         for options in ["o", "p"] {
-            cache.store(&name("k", options), &picture(9), None, SystemTime::now()).unwrap();
+            cache.store(&name("k", options), &image(9), None, SystemTime::now()).unwrap();
         }
         let id = EntryId::of(&name("k", "o"));
         assert!(cache.remove(id).unwrap() && !cache.remove(id).unwrap());
-        assert!(cache.find(&name("k", "o"), Need::Picture).is_none());
-        assert!(cache.find(&name("k", "p"), Need::Picture).is_some());
+        assert!(cache.find(&name("k", "o"), Need::EncodedImage).is_none());
+        assert!(cache.find(&name("k", "p"), Need::EncodedImage).is_some());
     }
 
     #[test]
     fn every_damaged_byte_and_every_truncation_is_noticed() {
-        let folder = Folder::new("damage");
-        let write = DiskCache::new(&folder.0, CacheTime::Forever);
+        let directory = Directory::new("damage");
+        let write = DiskCache::new(&directory.0, CacheTime::Forever);
         let path = write.path(&name("k", "o"));
-        write.store(&name("k", "o"), &picture(40), None, SystemTime::now()).unwrap();
+        write.store(&name("k", "o"), &image(40), None, SystemTime::now()).unwrap();
         let good = fs::read(&path).unwrap();
         let survives = |bytes: &[u8]| {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, bytes).unwrap();
             // A new process, so to say: nothing is known to be good.
-            let cache = DiskCache::new(&folder.0, CacheTime::Forever);
-            let found = cache.find(&name("k", "o"), Need::Picture).and_then(Entry::read);
+            let cache = DiskCache::new(&directory.0, CacheTime::Forever);
+            let found = cache.find(&name("k", "o"), Need::EncodedImage).and_then(Entry::read);
             assert_eq!(found.is_some(), path.exists(), "a damaged entry is removed");
             found.is_some()
         };
@@ -463,35 +485,35 @@ mod tests {
 
     #[test]
     fn a_change_after_the_first_read_is_noticed() {
-        let folder = Folder::new("change");
-        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
-        cache.store(&name("k", "o"), &picture(40), None, SystemTime::now()).unwrap();
-        assert!(cache.find(&name("k", "o"), Need::Picture).and_then(Entry::read).is_some());
+        let directory = Directory::new("change");
+        let cache = DiskCache::new(&directory.0, CacheTime::Forever);
+        cache.store(&name("k", "o"), &image(40), None, SystemTime::now()).unwrap();
+        assert!(cache.find(&name("k", "o"), Need::EncodedImage).and_then(Entry::read).is_some());
         let path = cache.path(&name("k", "o"));
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
-        assert!(cache.find(&name("k", "o"), Need::Picture).and_then(Entry::read).is_none());
+        assert!(cache.find(&name("k", "o"), Need::EncodedImage).and_then(Entry::read).is_none());
     }
 
     #[test]
     fn what_is_no_file_is_not_waited_for() {
-        let folder = Folder::new("fifo");
-        let cache = DiskCache::new(&folder.0, CacheTime::Forever);
+        let directory = Directory::new("fifo");
+        let cache = DiskCache::new(&directory.0, CacheTime::Forever);
         let path = cache.path(&name("k", "o"));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let kind = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, rustix::fs::Mode::RUSR, 0).unwrap();
-        assert!(cache.find(&name("k", "o"), Need::Picture).is_none());
-        cache.store(&name("k", "o"), &picture(9), None, SystemTime::now()).unwrap();
-        assert!(cache.find(&name("k", "o"), Need::Picture).is_some());
+        assert!(cache.find(&name("k", "o"), Need::EncodedImage).is_none());
+        cache.store(&name("k", "o"), &image(9), None, SystemTime::now()).unwrap();
+        assert!(cache.find(&name("k", "o"), Need::EncodedImage).is_some());
     }
 
     #[test]
-    fn an_unwritable_folder_is_an_error_and_no_panic() {
+    fn an_unwritable_directory_is_an_error_and_no_panic() {
         let cache = DiskCache::new(Path::new("/proc/no-such-place"), CacheTime::Forever);
-        assert!(cache.store(&name("k", "o"), &picture(1), None, SystemTime::now()).is_err());
-        assert!(cache.find(&name("k", "o"), Need::Picture).is_none());
+        assert!(cache.store(&name("k", "o"), &image(1), None, SystemTime::now()).is_err());
+        assert!(cache.find(&name("k", "o"), Need::EncodedImage).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The bytes of an entry's file: a description that is checked, and the picture.
+//! The bytes of an entry's file: a description that is checked, and the image.
 
 use std::io;
 
@@ -22,9 +22,9 @@ pub struct Description {
     pub options: String,
     /// The name of the format.
     pub format: String,
-    /// SHA-256 of the picture, in hexadecimal.
+    /// SHA-256 of the image, in hexadecimal.
     pub sha256: String,
-    /// The length of the picture.
+    /// The length of the image.
     pub length: u64,
     /// When the original last changed, in Unix seconds.
     pub last_modified: Option<u64>,
@@ -34,7 +34,7 @@ pub struct Description {
     pub stored: u64,
 }
 
-/// What stands in front of the picture.
+/// What stands in front of the image.
 pub fn head(description: &Description) -> io::Result<Vec<u8>> {
     let description = serde_json::to_vec(description)?;
     let mut head = Vec::with_capacity(FIXED + description.len());
@@ -56,7 +56,7 @@ pub fn description_length(start: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// The description, and where the picture begins.
+/// The description, and where the image begins.
 pub fn parse_description(start: &[u8]) -> io::Result<(Description, usize)> {
     let end = FIXED + description_length(start)?;
     let checksum = start.get(FIXED - 8..FIXED).ok_or_else(|| damaged("is too short"))?;

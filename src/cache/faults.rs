@@ -10,7 +10,7 @@ use rustix::io::Errno;
 pub enum Step {
     Open,
     Create,
-    CreateFolders,
+    CreateDirectories,
     Metadata,
     Read,
     Write,

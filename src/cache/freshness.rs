@@ -24,12 +24,12 @@ pub struct Lifetime {
 pub enum Freshness {
     /// It is served.
     Fresh,
-    /// It is served, and renewed behind that.
-    Stale,
+    /// It is served, and revalidated behind that.
+    StaleWhileRevalidate,
     /// It is served if its origin can't tell whether it has changed.
-    Expired,
+    StaleIfError,
     /// It is not served before its origin has said that it has not changed.
-    Useless,
+    MustRevalidate,
 }
 
 impl From<CacheTime> for Lifetime {
@@ -42,7 +42,7 @@ impl Lifetime {
     /// What an entry is good for that is what its origin said at this time, in milliseconds since 1970.
     pub fn freshness(&self, id: EntryId, stored: u64, now: SystemTime) -> Freshness {
         let seconds = match self.time {
-            CacheTime::Never => return Freshness::Useless,
+            CacheTime::Never => return Freshness::MustRevalidate,
             CacheTime::Forever => return Freshness::Fresh,
             CacheTime::Seconds(seconds) => seconds,
         };
@@ -50,12 +50,14 @@ impl Lifetime {
         let within = |more: Duration, age: u64| age < time.saturating_add(milliseconds(more));
         match unix_milliseconds(now).checked_sub(stored) {
             // From before the clock was set back: it has no honest age, so its origin is asked.
-            None if self.stale_if_error.is_zero() => Freshness::Useless,
-            None => Freshness::Expired,
+            None if self.stale_if_error.is_zero() => Freshness::MustRevalidate,
+            None => Freshness::StaleIfError,
             Some(age) if age < time => Freshness::Fresh,
-            Some(age) if within(self.stale_while_revalidate, age) => Freshness::Stale,
-            Some(age) if within(self.stale_if_error, age) => Freshness::Expired,
-            Some(_) => Freshness::Useless,
+            Some(age) if within(self.stale_while_revalidate, age) => {
+                Freshness::StaleWhileRevalidate
+            }
+            Some(age) if within(self.stale_if_error, age) => Freshness::StaleIfError,
+            Some(_) => Freshness::MustRevalidate,
         }
     }
 
@@ -96,7 +98,8 @@ fn milliseconds(time: Duration) -> u64 {
 
 /// The hashes of a name are as good as dice, and fall the same way in every process.
 fn early(id: EntryId, time: u64) -> u64 {
-    let dice = (u64::from(id.source[15] ^ id.options[15]) << 8) | u64::from(id.source[14] ^ id.options[14]);
+    let dice = (u64::from(id.source[15] ^ id.options[15]) << 8)
+        | u64::from(id.source[14] ^ id.options[14]);
     time - u64::try_from((u128::from(time / JITTER) * u128::from(dice)) >> 16).unwrap_or_default()
 }
 
@@ -124,28 +127,29 @@ mod tests {
         for (now, expected) in [
             (1000, Freshness::Fresh),
             (1089, Freshness::Fresh),
-            (1101, Freshness::Stale),
-            (1109, Freshness::Stale),
-            (1121, Freshness::Expired),
-            (1149, Freshness::Expired),
-            (1161, Freshness::Useless),
-            (999, Freshness::Expired),
+            (1101, Freshness::StaleWhileRevalidate),
+            (1109, Freshness::StaleWhileRevalidate),
+            (1121, Freshness::StaleIfError),
+            (1149, Freshness::StaleIfError),
+            (1161, Freshness::MustRevalidate),
+            (999, Freshness::StaleIfError),
         ] {
             assert_eq!(lifetime.freshness(id(1), 1_000_000, at(now)), expected, "{now}");
         }
         assert_eq!(lifetime.useful(), Some(Duration::from_secs(160)));
         let of = |time| Lifetime::from(time).freshness(id(1), 1_000_000, at(2_000_000));
         assert_eq!(of(CacheTime::Forever), Freshness::Fresh);
-        assert_eq!(of(CacheTime::Never), Freshness::Useless);
-        assert_eq!(of(CacheTime::Seconds(100)), Freshness::Useless);
+        assert_eq!(of(CacheTime::Never), Freshness::MustRevalidate);
+        assert_eq!(of(CacheTime::Seconds(100)), Freshness::MustRevalidate);
     }
 
     #[test]
     fn what_was_written_together_does_not_expire_together() {
         let week = CacheTime::Seconds(604_800);
         let expired = |after: u64| {
-            let is_expired =
-                |n: &usize| Lifetime::from(week).freshness(id(*n), 0, at(after)) != Freshness::Fresh;
+            let is_expired = |n: &usize| {
+                Lifetime::from(week).freshness(id(*n), 0, at(after)) != Freshness::Fresh
+            };
             (0..1000).filter(is_expired).count()
         };
         assert_eq!((expired(604_800 * 9 / 10), expired(604_800)), (0, 1000));
@@ -170,8 +174,9 @@ mod tests {
     #[test]
     fn the_longest_times_are_still_times() {
         let time = CacheTime::Seconds(u64::from(u32::MAX));
-        let longest = Lifetime { time, stale_while_revalidate: Duration::MAX, stale_if_error: Duration::MAX };
-        assert_eq!(longest.freshness(id(1), 0, at(1 << 40)), Freshness::Stale);
+        let longest =
+            Lifetime { time, stale_while_revalidate: Duration::MAX, stale_if_error: Duration::MAX };
+        assert_eq!(longest.freshness(id(1), 0, at(1 << 40)), Freshness::StaleWhileRevalidate);
         assert!((u64::MAX / 10 * 9..=u64::MAX).contains(&early(id(1), u64::MAX)));
         assert_eq!((age(5_000, at(3)), age(5_000, at(9))), (0, 4));
     }

@@ -13,7 +13,7 @@ use crate::format::Format;
 
 /// Read to learn the description: a usual one fits.
 const DESCRIPTION_READ: usize = 1 << 10;
-/// Read at once to check the picture.
+/// Read at once to check the image.
 const PIECE: usize = 64 << 10;
 
 /// An entry's file, opened, with its description, which is whole and fits its length.
@@ -25,9 +25,9 @@ pub struct Opened {
     pub metadata: std::fs::Metadata,
     /// What it says it is.
     pub description: Description,
-    /// The picture's format.
+    /// The image's format.
     pub format: Format,
-    /// What was read of the picture with the description.
+    /// What was read of the image with the description.
     pub start: Vec<u8>,
 }
 
@@ -55,7 +55,8 @@ impl Opened {
             file.read_exact(&mut start[read..])?;
         }
         let (description, body_at) = parse_description(&start)?;
-        let format = Format::parse(&description.format).ok_or_else(|| damaged("names an unknown format"))?;
+        let format =
+            Format::parse(&description.format).ok_or_else(|| damaged("names an unknown format"))?;
         if description.length.checked_add(body_at as u64) != Some(metadata.len()) {
             return Err(damaged("has another length than it says"));
         }
@@ -72,7 +73,7 @@ pub fn is_damage(error: &io::Error) -> bool {
 /// An entry that was found on the disk and not looked for.
 #[derive(Debug)]
 pub struct Inspected {
-    /// Which picture it is.
+    /// Which image it is.
     pub name: Name,
     /// When its origin was asked, in milliseconds since 1970.
     pub stored: u64,
@@ -114,7 +115,7 @@ pub fn inspect(path: &Path) -> io::Result<Option<Inspected>> {
     let Description { handler, key, options, sha256, stored, .. } = opened.description;
     let name = Name { handler, key, options };
     if EntryId::of_path(path) != Some(EntryId::of(&name)) {
-        return Err(damaged("belongs to another picture"));
+        return Err(damaged("belongs to another image"));
     }
     Ok(Some(Inspected { name, stored, sha256, start: opened.start, file: opened.file }))
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Name, hexadecimal};
 
-/// The folder of this layout; another version gets another folder and never misreads this one's.
+/// The directory of this layout; another version gets another directory and never misreads this one's.
 pub const VERSION: &str = "v1";
 
 /// Whether a name is that of a layout, of this one or another.
@@ -31,9 +31,9 @@ impl EntryId {
         EntryId { source: source(&name.handler, &name.key), options }
     }
 
-    /// The file of this entry, under the folder of the layout.
+    /// The file of this entry, under the directory of the layout.
     pub fn path(&self, root: &Path) -> PathBuf {
-        let mut path = source_folder(root, self.source);
+        let mut path = source_directory(root, self.source);
         path.push(hexadecimal(&self.options));
         path
     }
@@ -57,8 +57,8 @@ pub fn source(handler: &str, key: &str) -> [u8; 16] {
     first_half(hash.finalize().as_slice())
 }
 
-/// The folder in which all renditions of an original lie.
-pub fn source_folder(root: &Path, source: [u8; 16]) -> PathBuf {
+/// The directory in which all variants of an original lie.
+pub fn source_directory(root: &Path, source: [u8; 16]) -> PathBuf {
     let source = hexadecimal(&source);
     let mut path = root.join(&source[..2]);
     path.push(&source[2..4]);
@@ -101,14 +101,18 @@ mod tests {
         for key in ["a", "a/b", "\u{fc}"] {
             let id = EntryId::of(&name(key));
             assert_eq!(EntryId::of_path(&id.path(root)), Some(id));
-            assert!(id.path(root).starts_with(source_folder(root, id.source)));
+            assert!(id.path(root).starts_with(source_directory(root, id.source)));
         }
         assert_ne!(EntryId::of(&name("a")).source, EntryId::of(&name("b")).source);
         let path = EntryId::of(&name("a")).path(root);
         let text = path.to_str().unwrap();
-        for other in
-            [text.to_uppercase(), format!("{text}0"), text.replace("/v1/", "/v1/x"), "/".into(), "a/b".into()]
-        {
+        for other in [
+            text.to_uppercase(),
+            format!("{text}0"),
+            text.replace("/v1/", "/v1/x"),
+            "/".into(),
+            "a/b".into(),
+        ] {
             assert_eq!(EntryId::of_path(Path::new(&other)), None, "{other}");
         }
     }

@@ -3,13 +3,13 @@
 //! ```text
 //! {cache_path}/v1/{2 hex}/{2 hex}/{28 hex: source}/{32 hex: options}
 //!
-//! magic "S3IS\0\0\0\x01" │ u32 length of the description │ 8 bytes of its SHA-256 │ description (JSON) │ picture
+//! magic "S3IS\0\0\0\x01" │ u32 length of the description │ 8 bytes of its SHA-256 │ description (JSON) │ image
 //! ```
 //!
-//! The folder is named by a hash over handler and key, the file by a hash over the options that change the
-//! bytes: no name is made from what a client sent, and all renditions of one original lie together. An entry
+//! The directory is named by a hash over handler and key, the file by a hash over the options that change the
+//! bytes: no name is made from what a client sent, and all variants of one original lie together. An entry
 //! appears by `rename` and is never written in place, so a reader sees all of it or nothing. The description
-//! says which picture this is, how long it is and what its SHA-256 is; a reader checks all of it and takes an
+//! says which image this is, how long it is and what its SHA-256 is; a reader checks all of it and takes an
 //! entry that does not match for one that is not there.
 
 mod disk;
@@ -20,8 +20,8 @@ mod freshness;
 mod inspect;
 mod layout;
 mod purge_mark;
-mod renditions;
 mod system;
+mod variants;
 mod walk;
 mod write;
 
@@ -29,13 +29,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-pub use disk::{DiskCache, Entry, Need, Witness};
+pub use disk::{DiskCache, Entry, FileStamp, Need};
 pub use freshness::{Freshness, Lifetime, age};
 pub use inspect::{Inspected, inspect, is_damage};
-pub use layout::{EntryId, VERSION as LAYOUT, is_layout, source, source_folder};
+pub use layout::{EntryId, VERSION as LAYOUT, is_layout, source, source_directory};
 pub use purge_mark::PurgeMark;
-pub use renditions::{entries_of, has_room};
 pub use system::remove_entry;
+pub use variants::{entries_of, has_room};
 #[cfg(test)]
 pub use walk::bytes_on_disk;
 pub use walk::{Found, OnDisk, walk};
@@ -57,10 +57,10 @@ pub struct Name {
     pub options: String,
 }
 
-/// A picture as it is sent, with what its answer needs.
+/// An image as it is sent, with what its answer needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
-    /// The encoded picture.
+pub struct EncodedImage {
+    /// The encoded image.
     pub bytes: Vec<u8>,
     /// Its format.
     pub format: Format,
@@ -70,17 +70,17 @@ pub struct Picture {
     pub last_modified: Option<u64>,
 }
 
-/// A picture that has just been made.
+/// An image that has just been made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// The picture.
-    pub picture: Picture,
+pub struct Rendered {
+    /// The image.
+    pub image: EncodedImage,
     /// How many bytes of the disk its cache entry takes, if it has one.
     pub stored: Option<u64>,
     /// When the origin was asked for what it is made from, in milliseconds since 1970.
     pub asked: u64,
     /// Whether it is the entry that was there, which its origin says to be right still.
-    pub renewed: bool,
+    pub revalidated: bool,
     /// What became of the original in the cache of originals.
     pub original: OriginalEntry,
 }
@@ -96,11 +96,11 @@ pub enum OriginalEntry {
     Used,
 }
 
-impl Picture {
-    /// A picture from its bytes.
-    pub fn new(bytes: Vec<u8>, format: Format, last_modified: Option<SystemTime>) -> Picture {
+impl EncodedImage {
+    /// An image from its bytes.
+    pub fn new(bytes: Vec<u8>, format: Format, last_modified: Option<SystemTime>) -> EncodedImage {
         let sha256 = hexadecimal(&Sha256::digest(&bytes));
-        Picture { bytes, format, sha256, last_modified: last_modified.map(unix_seconds) }
+        EncodedImage { bytes, format, sha256, last_modified: last_modified.map(unix_seconds) }
     }
 }
 

@@ -64,9 +64,9 @@ impl Write for EntryFile {
     }
 }
 
-/// Makes a folder and those around it.
-pub fn create_folders(path: &Path) -> io::Result<()> {
-    may_fail!(CreateFolders);
+/// Makes a directory and those around it.
+pub fn create_directories(path: &Path) -> io::Result<()> {
+    may_fail!(CreateDirectories);
     fs::create_dir_all(path)
 }
 
@@ -82,15 +82,15 @@ pub fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)
 }
 
-/// Removes an entry, and its folder if that is empty then. Whether it was there.
+/// Removes an entry, and its directory if that is empty then. Whether it was there.
 pub fn remove_entry(path: &Path) -> io::Result<bool> {
     let was_there = match remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         removed => removed.map(|()| true)?,
     };
-    if let Some(folder) = path.parent() {
+    if let Some(directory) = path.parent() {
         // Fails, as it should, when there is something in it.
-        let _ = fs::remove_dir(folder);
+        let _ = fs::remove_dir(directory);
     }
     Ok(was_there)
 }

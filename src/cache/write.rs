@@ -17,7 +17,7 @@ use super::walk::bytes_on_disk;
 pub const TEMPORARY: &str = ".tmp-";
 /// Where the file system knows no locks, a temporary file is given up after this.
 const LONGEST_WRITE: Duration = Duration::from_secs(600);
-/// How often somebody else's removing folders may be met before it is an error.
+/// How often somebody else's removing directories may be met before it is an error.
 const TRIES: u32 = 1000;
 
 /// Writes entries under names that no other process, on no other machine, gives its temporary files.
@@ -35,34 +35,39 @@ impl Writer {
 
     /// Writes an entry and tells how many bytes of the disk that takes.
     ///
-    /// Somebody may be removing empty folders or the whole cache at the same time, so a folder that has just been made
+    /// Somebody may be removing empty directories or the whole cache at the same time, so a directory that has just been made
     /// may be gone, and the temporary file as well.
     pub fn write(&self, path: &Path, description: &Description, bytes: &[u8]) -> io::Result<u64> {
-        let folder = path.parent().ok_or_else(|| io::Error::other("an entry has a folder"))?;
+        let directory =
+            path.parent().ok_or_else(|| io::Error::other("an entry has a directory"))?;
         let head = head(description)?;
-        let mut written = self.attempt(folder, path, &head, bytes);
+        let mut written = self.attempt(directory, path, &head, bytes);
         for _ in 1..TRIES {
             match &written {
-                // The second is what making a folder ends with that another makes and a third removes.
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
+                // The second is what making a directory ends with that another makes and a third removes.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
                 _ => break,
             }
-            written = system::create_folders(folder).and_then(|()| self.attempt(folder, path, &head, bytes));
+            written = system::create_directories(directory)
+                .and_then(|()| self.attempt(directory, path, &head, bytes));
         }
         written
     }
 
-    fn attempt(&self, folder: &Path, path: &Path, head: &[u8], bytes: &[u8]) -> io::Result<u64> {
+    fn attempt(&self, directory: &Path, path: &Path, head: &[u8], bytes: &[u8]) -> io::Result<u64> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = folder.join(format!("{TEMPORARY}{:016x}-{number}", self.random));
+        let temporary = directory.join(format!("{TEMPORARY}{:016x}-{number}", self.random));
         let mut file = EntryFile::create(&temporary)?;
         file.claim();
         let written = file
             .write_all(head)
             .and_then(|()| file.write_all(bytes))
             .and_then(|()| file.metadata())
-            .and_then(|metadata| system::rename(&temporary, path).map(|()| bytes_on_disk(&metadata)));
+            .and_then(|metadata| {
+                system::rename(&temporary, path).map(|()| bytes_on_disk(&metadata))
+            });
         if written.is_err() {
             let _ = system::remove(&temporary);
         }
@@ -101,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::cache::faults::{self, Fault, Step, plan};
-    use crate::cache::{DiskCache, Entry, Found, LAYOUT, Name, Need, Picture, walk};
+    use crate::cache::{DiskCache, EncodedImage, Entry, Found, LAYOUT, Name, Need, walk};
     use crate::config::CacheTime;
     use crate::format::Format;
 
@@ -109,34 +114,34 @@ mod tests {
         Name { handler: "h".into(), key: key.into(), options: "w=1".into() }
     }
 
-    fn picture(colour: u8) -> Picture {
-        Picture::new(vec![colour; 100_000], Format::Png, None)
+    fn image(colour: u8) -> EncodedImage {
+        EncodedImage::new(vec![colour; 100_000], Format::Png, None)
     }
 
-    fn cache(folder: &TempDir) -> DiskCache {
-        DiskCache::new(folder.path(), CacheTime::Forever)
+    fn cache(directory: &TempDir) -> DiskCache {
+        DiskCache::new(directory.path(), CacheTime::Forever)
     }
 
-    fn store(cache: &DiskCache, key: &str, picture: &Picture) -> io::Result<u64> {
-        cache.store(&name(key), picture, None, SystemTime::now())
+    fn store(cache: &DiskCache, key: &str, image: &EncodedImage) -> io::Result<u64> {
+        cache.store(&name(key), image, None, SystemTime::now())
     }
 
-    /// The colour of the picture that is found.
+    /// The colour of the image that is found.
     fn read(cache: &DiskCache, key: &str) -> Option<u8> {
-        let found = cache.find(&name(key), Need::Picture).and_then(Entry::read)?;
+        let found = cache.find(&name(key), Need::EncodedImage).and_then(Entry::read)?;
         let colour = found.bytes[0];
-        assert!(found == picture(colour), "it is whole");
+        assert!(found == image(colour), "it is whole");
         Some(colour)
     }
 
     /// As `read`, for a process that knows of no file that it is right.
-    fn found(folder: &TempDir, key: &str) -> Option<u8> {
-        read(&cache(folder), key)
+    fn found(directory: &TempDir, key: &str) -> Option<u8> {
+        read(&cache(directory), key)
     }
 
-    fn temporary_files(folder: &TempDir) -> Vec<PathBuf> {
+    fn temporary_files(directory: &TempDir) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        walk(folder.path(), &mut |found| {
+        walk(directory.path(), &mut |found| {
             if let Found::Temporary(path, _) = found {
                 files.push(path);
             }
@@ -149,7 +154,8 @@ mod tests {
     #[test]
     fn whatever_fails_while_an_entry_is_written_the_old_one_stays_whole() {
         const FULL: [Errno; 4] = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::FBIG];
-        const CLOSED: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::ROFS, Errno::ACCESS, Errno::NOSPC];
+        const CLOSED: [Errno; 5] =
+            [Errno::MFILE, Errno::NFILE, Errno::ROFS, Errno::ACCESS, Errno::NOSPC];
         let with = |step, after, errors: &[Errno]| -> Vec<(Step, usize, Fault)> {
             errors.iter().map(|error| (step, after, Fault::Error(*error))).collect()
         };
@@ -162,57 +168,65 @@ mod tests {
         ]
         .concat();
         for (step, after, fault) in faults {
-            let folder = TempDir::new().unwrap();
-            let cache = cache(&folder);
-            store(&cache, "old", &picture(1)).unwrap();
-            // Renditions of one original share a folder; this one has none yet, where that makes a difference.
+            let directory = TempDir::new().unwrap();
+            let cache = cache(&directory);
+            store(&cache, "old", &image(1)).unwrap();
+            // Variants of one original share a directory; this one has none yet, where that makes a difference.
             for (key, before) in [("old", Some(1)), ("new", None)] {
-                // A folder that isn't there is told by a file that can't be made.
+                // A directory that isn't there is told by a file that can't be made.
                 let after = after + usize::from(key == "new" && step == Step::Create);
                 plan(step, after, fault);
-                assert!(store(&cache, key, &picture(2)).is_err(), "{key} {step:?} {fault:?}");
+                assert!(store(&cache, key, &image(2)).is_err(), "{key} {step:?} {fault:?}");
                 assert_eq!(faults::clear(), 0, "{key} {step:?} {fault:?} did not happen");
-                assert_eq!(found(&folder, key), before, "{key} {step:?} {fault:?}");
-                assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new(), "{step:?} {fault:?}");
-                store(&cache, key, &picture(3)).unwrap();
-                assert_eq!(found(&folder, key), Some(3));
-                store(&cache, key, &picture(1)).unwrap();
+                assert_eq!(found(&directory, key), before, "{key} {step:?} {fault:?}");
+                assert_eq!(
+                    temporary_files(&directory),
+                    Vec::<PathBuf>::new(),
+                    "{step:?} {fault:?}"
+                );
+                store(&cache, key, &image(3)).unwrap();
+                assert_eq!(found(&directory, key), Some(3));
+                store(&cache, key, &image(1)).unwrap();
             }
         }
         for error in CLOSED {
-            let folder = TempDir::new().unwrap();
-            plan(Step::CreateFolders, 0, Fault::Error(error));
-            let failure = store(&cache(&folder), "new", &picture(2)).unwrap_err();
+            let directory = TempDir::new().unwrap();
+            plan(Step::CreateDirectories, 0, Fault::Error(error));
+            let failure = store(&cache(&directory), "new", &image(2)).unwrap_err();
             assert_eq!((failure.raw_os_error(), faults::clear()), (Some(error.raw_os_error()), 0));
         }
     }
 
     #[test]
     fn a_part_of_a_write_is_followed_by_the_rest_or_thrown_away() {
-        let folder = TempDir::new().unwrap();
-        let cache = cache(&folder);
+        let directory = TempDir::new().unwrap();
+        let cache = cache(&directory);
         for short in [1, 7, 99_999] {
             plan(Step::Write, 1, Fault::Short(short));
             plan(Step::Write, 0, Fault::Error(Errno::INTR));
-            store(&cache, "k", &picture(short as u8)).unwrap();
-            assert_eq!((faults::clear(), found(&folder, "k")), (0, Some(short as u8)));
+            store(&cache, "k", &image(short as u8)).unwrap();
+            assert_eq!((faults::clear(), found(&directory, "k")), (0, Some(short as u8)));
             plan(Step::Write, 1, Fault::Short(short));
             plan(Step::Write, 0, Fault::Error(Errno::NOSPC));
-            let full = store(&cache, "k", &picture(200)).unwrap_err();
+            let full = store(&cache, "k", &image(200)).unwrap_err();
             assert_eq!((full.kind(), faults::clear()), (ErrorKind::StorageFull, 0));
-            assert_eq!(found(&folder, "k"), Some(short as u8));
-            assert_eq!(temporary_files(&folder), Vec::<PathBuf>::new());
+            assert_eq!(found(&directory, "k"), Some(short as u8));
+            assert_eq!(temporary_files(&directory), Vec::<PathBuf>::new());
         }
     }
 
     #[test]
     fn what_can_not_be_read_now_is_there_later() {
-        let folder = TempDir::new().unwrap();
-        let cache = cache(&folder);
-        store(&cache, "k", &picture(1)).unwrap();
+        let directory = TempDir::new().unwrap();
+        let cache = cache(&directory);
+        store(&cache, "k", &image(1)).unwrap();
         let read = || read(&cache, "k");
         for (step, after, errors) in [
-            (Step::Open, 0, &[Errno::MFILE, Errno::NFILE, Errno::IO, Errno::ACCESS, Errno::NOMEM][..]),
+            (
+                Step::Open,
+                0,
+                &[Errno::MFILE, Errno::NFILE, Errno::IO, Errno::ACCESS, Errno::NOMEM][..],
+            ),
             (Step::Metadata, 0, &[Errno::IO]),
             (Step::Read, 0, &[Errno::IO, Errno::NOMEM, Errno::STALE]),
             (Step::Read, 1, &[Errno::IO]),
@@ -233,10 +247,10 @@ mod tests {
 
     #[test]
     fn what_is_damaged_and_can_not_be_removed_is_not_served() {
-        let folder = TempDir::new().unwrap();
-        let cache = cache(&folder);
-        store(&cache, "k", &picture(1)).unwrap();
-        let path = crate::cache::EntryId::of(&name("k")).path(&folder.path().join(LAYOUT));
+        let directory = TempDir::new().unwrap();
+        let cache = cache(&directory);
+        store(&cache, "k", &image(1)).unwrap();
+        let path = crate::cache::EntryId::of(&name("k")).path(&directory.path().join(LAYOUT));
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, bytes).unwrap();
@@ -245,27 +259,29 @@ mod tests {
             assert_eq!(read(&cache, "k"), None);
             assert_eq!((faults::clear(), path.exists()), (0, true));
         }
-        assert_eq!(found(&folder, "k"), None);
+        assert_eq!(found(&directory, "k"), None);
         assert!(!path.exists());
     }
 
     /// Makes a file as a writer does that ends at once.
-    fn left_behind(folder: &TempDir) -> PathBuf {
+    fn left_behind(directory: &TempDir) -> PathBuf {
         plan(Step::Write, 1, Fault::Short(1000));
         plan(Step::Write, 0, Fault::Error(Errno::IO));
         plan(Step::Remove, 0, Fault::Error(Errno::IO));
-        store(&cache(folder), "k", &picture(9)).unwrap_err();
+        store(&cache(directory), "k", &image(9)).unwrap_err();
         assert_eq!(faults::clear(), 0);
-        let mut files = temporary_files(folder);
+        let mut files = temporary_files(directory);
         assert_eq!(files.len(), 1);
         files.remove(0)
     }
 
     #[test]
     fn a_dead_writers_file_goes_at_once_and_a_living_ones_stays() {
-        let folder = TempDir::new().unwrap();
-        let path = left_behind(&folder);
-        let at = |time: SystemTime| fs::File::options().append(true).open(&path).unwrap().set_modified(time);
+        let directory = TempDir::new().unwrap();
+        let path = left_behind(&directory);
+        let at = |time: SystemTime| {
+            fs::File::options().append(true).open(&path).unwrap().set_modified(time)
+        };
         let written = SystemTime::now() + Duration::from_secs(86_400);
         // Whatever the clock said when it was written, and however long it takes.
         at(written).unwrap();
@@ -275,7 +291,7 @@ mod tests {
         drop(writer);
         assert!(remove_abandoned(&path, Some(written)).unwrap() && !path.exists());
         assert!(remove_abandoned(&path, None).is_err());
-        let target = folder.path().join("somebody-elses");
+        let target = directory.path().join("somebody-elses");
         fs::write(&target, b"").unwrap();
         std::os::unix::fs::symlink(&target, &path).unwrap();
         assert!(remove_abandoned(&path, None).is_err() && target.exists());
@@ -283,8 +299,8 @@ mod tests {
 
     #[test]
     fn a_writer_shows_that_it_is_at_work() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join(".tmp-1");
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join(".tmp-1");
         let file = EntryFile::create(&path).unwrap();
         file.claim();
         assert!(!remove_abandoned(&path, None).unwrap());
@@ -301,7 +317,7 @@ mod tests {
         }
     }
 
-    fn hammered(folder: &TempDir, meanwhile: impl Fn() + Sync) {
+    fn hammered(directory: &TempDir, meanwhile: impl Fn() + Sync) {
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -312,13 +328,14 @@ mod tests {
             let _over = Meanwhile(&is_over);
             for writer in ["a", "b"] {
                 scope.spawn(move || {
-                    let cache = cache(folder);
+                    let cache = cache(directory);
                     let begin = Instant::now();
                     let mut number = 0_u32;
                     while begin.elapsed() < Duration::from_millis(400) {
                         number += 1;
-                        // They share the folders' upper levels and the same few entries.
-                        let small = Picture::new(number.to_le_bytes().into(), Format::Png, None);
+                        // They share the directories' upper levels and the same few entries.
+                        let small =
+                            EncodedImage::new(number.to_le_bytes().into(), Format::Png, None);
                         store(&cache, &format!("{}", number % 3), &small)
                             .unwrap_or_else(|error| panic!("{writer} {number}: {error:?}"));
                     }
@@ -326,32 +343,36 @@ mod tests {
             }
             thread::sleep(Duration::from_millis(450));
         });
-        assert_eq!(temporary_files(folder), Vec::<PathBuf>::new());
+        assert_eq!(temporary_files(directory), Vec::<PathBuf>::new());
     }
 
     #[test]
-    fn somebody_may_be_removing_empty_folders() {
-        let folder = TempDir::new().unwrap();
-        let leaf =
-            |n: u32| crate::cache::EntryId::of(&name(&n.to_string())).path(&folder.path().join(LAYOUT));
-        hammered(&folder, || {
+    fn somebody_may_be_removing_empty_directories() {
+        let directory = TempDir::new().unwrap();
+        let leaf = |n: u32| {
+            crate::cache::EntryId::of(&name(&n.to_string())).path(&directory.path().join(LAYOUT))
+        };
+        hammered(&directory, || {
             for n in 0..3 {
                 let path = leaf(n);
                 let _ = fs::remove_file(&path);
-                path.ancestors().skip(1).take(4).for_each(|folder| drop(fs::remove_dir(folder)));
+                path.ancestors()
+                    .skip(1)
+                    .take(4)
+                    .for_each(|directory| drop(fs::remove_dir(directory)));
             }
         });
     }
 
     #[test]
     fn somebody_may_be_removing_files_that_are_being_written() {
-        let folder = TempDir::new().unwrap();
-        hammered(&folder, || {
-            let root = folder.path().join(LAYOUT);
-            let _ = walk(folder.path(), &mut |found| {
+        let directory = TempDir::new().unwrap();
+        hammered(&directory, || {
+            let root = directory.path().join(LAYOUT);
+            let _ = walk(directory.path(), &mut |found| {
                 match found {
                     Found::Temporary(path, written) => drop(remove_abandoned(&path, written)),
-                    Found::EmptyFolder(path) => drop(fs::remove_dir(path)),
+                    Found::EmptyDirectory(path) => drop(fs::remove_dir(path)),
                     _ => {}
                 }
                 true

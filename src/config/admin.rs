@@ -33,7 +33,8 @@ impl Admin {
         let address = match fields.text("address")? {
             None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT),
             Some(written) => parse(written).ok_or_else(|| {
-                let message = format!("must be an address and a port, as 127.0.0.1:9090, not {written:?}");
+                let message =
+                    format!("must be an address and a port, as 127.0.0.1:9090, not {written:?}");
                 fields.error("address", message)
             })?,
         };

@@ -142,9 +142,8 @@ impl<'v> Fields<'v> {
             Some(Value::Number(value)) if (SHORTEST..=LONGEST).contains(value) => {
                 Ok(Some(Duration::from_secs_f64(*value)))
             }
-            Some(Value::Number(value)) => {
-                Err(self.error(name, format!("must be from {SHORTEST} to {LONGEST} seconds, not {value}")))
-            }
+            Some(Value::Number(value)) => Err(self
+                .error(name, format!("must be from {SHORTEST} to {LONGEST} seconds, not {value}"))),
             Some(other) => Err(self.wrong_type(name, "a number of seconds", other)),
         }
     }
@@ -179,7 +178,9 @@ impl<'v> Fields<'v> {
         let read = |(index, item): (usize, &Value)| {
             let name = format!("{name}[{index}]");
             match item {
-                Value::String(written) if written.is_empty() => Err(self.error(&name, "must not be empty")),
+                Value::String(written) if written.is_empty() => {
+                    Err(self.error(&name, "must not be empty"))
+                }
                 Value::String(written) => self.resolved_secret(&name, written),
                 other => Err(self.wrong_type(&name, "a string", other)),
             }
@@ -200,7 +201,9 @@ impl<'v> Fields<'v> {
         match std::env::var(variable) {
             Ok(value) if !value.is_empty() => Ok(value),
             Ok(_) => Err(self.error(name, format!("the environment variable {variable} is empty"))),
-            Err(_) => Err(self.error(name, format!("the environment variable {variable} is not set"))),
+            Err(_) => {
+                Err(self.error(name, format!("the environment variable {variable} is not set")))
+            }
         }
     }
 
@@ -244,7 +247,10 @@ mod tests {
 
     const KNOWN: Known = Known { fields: &["a", "bucket_name"] };
 
-    fn with<T>(text: &str, read: impl FnOnce(&Fields) -> Result<T>) -> std::result::Result<T, String> {
+    fn with<T>(
+        text: &str,
+        read: impl FnOnce(&Fields) -> Result<T>,
+    ) -> std::result::Result<T, String> {
         let value = parse(text).unwrap();
         let fields = Fields::of(&value, "top", KNOWN).map_err(|error| error.to_string())?;
         read(&fields).map_err(|error| error.to_string())
@@ -278,7 +284,10 @@ mod tests {
             error(r#"{"bucket_nam": ""}"#, |f| f.text("bucket_name").map(drop)),
             "top.bucket_nam: unknown field, did you mean bucket_name?"
         );
-        assert_eq!(error(r#"{"zzz": ""}"#, |f| f.text("bucket_name").map(drop)), "top.zzz: unknown field");
+        assert_eq!(
+            error(r#"{"zzz": ""}"#, |f| f.text("bucket_name").map(drop)),
+            "top.zzz: unknown field"
+        );
         assert_eq!(
             error(r#"{"a": "$S3IS_SURELY_NOT_SET"}"#, |f| f.secret("a").map(drop)),
             "top.a: the environment variable S3IS_SURELY_NOT_SET is not set"

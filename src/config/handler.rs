@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fields::{Fields, Known, Result};
-use super::offer::{MOST_VARIANTS, Offer};
 use super::relaxed_json::Value;
+use super::size_policy::{MOST_VARIANTS, SizePolicy};
 use super::token::{self, Token};
 use crate::cache::Lifetime;
 use crate::format::Format;
@@ -82,7 +82,7 @@ pub struct Handler {
     pub(super) route_field: &'static str,
     /// Where the originals are.
     pub origin: Origin,
-    /// What is sent when there is no picture.
+    /// What is sent when there is no image.
     pub error_image: ErrorImage,
     /// `output_format`; `None` keeps the original's.
     pub output_format: Option<Format>,
@@ -92,7 +92,7 @@ pub struct Handler {
     pub originals: Option<Originals>,
     /// `cache_time`
     pub cache_time: CacheTime,
-    /// `stale_while_revalidate`: how long past its time a result is served while it is renewed.
+    /// `stale_while_revalidate`: how long past its time a result is served while it is revalidated.
     pub stale_while_revalidate: Duration,
     /// `stale_if_error`: how long past its time a result is served when its origin can't be asked.
     pub stale_if_error: Duration,
@@ -109,10 +109,10 @@ pub struct Handler {
     /// `fail_on`
     pub fail_on: FailOn,
     /// `presets`, `presets_only`, `allowed_sizes`
-    pub offer: Offer,
-    /// `max_variants`: about how many renditions of a key are stored; `None` is as many as are asked for.
+    pub size_policy: SizePolicy,
+    /// `max_variants`: about how many variants of a key are stored; `None` is as many as are asked for.
     pub max_variants: Option<usize>,
-    /// `token`; `None` when everybody may have its pictures.
+    /// `token`; `None` when everybody may have its images.
     pub token: Option<Token>,
 }
 
@@ -120,13 +120,13 @@ pub struct Handler {
 /// renderer started a year later still means the same, whatever has happened to the files since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The origin folder, absolute and without symbolic links.
+    /// The origin directory, absolute and without symbolic links.
     pub directory: Option<PathBuf>,
     /// The bytes of the error image.
     pub error_image: Arc<[u8]>,
 }
 
-/// The picture for failures.
+/// The image for failures.
 #[derive(Clone, Debug)]
 pub struct ErrorImage {
     /// The file's bytes.
@@ -140,7 +140,7 @@ pub struct ErrorImage {
 pub struct Cache {
     /// `cache_path`
     pub path: PathBuf,
-    /// `cache_max_bytes`: how much of the disk the folder may take; `None` is as much as `min_free` leaves.
+    /// `cache_max_bytes`: how much of the disk the directory may take; `None` is as much as `min_free` leaves.
     pub max_bytes: Option<u64>,
     /// `cache_min_free`: bytes that stay free on its disk; `None` is a twentieth of it, and a gibibyte at the most.
     pub min_free: Option<u64>,
@@ -151,7 +151,7 @@ pub struct Cache {
 pub struct Originals {
     /// `path`
     pub path: PathBuf,
-    /// `max_bytes`: how much of the disk the folder may take; `None` is as much as is left free.
+    /// `max_bytes`: how much of the disk the directory may take; `None` is as much as is left free.
     pub max_bytes: Option<u64>,
 }
 
@@ -184,7 +184,7 @@ pub enum FailOn {
 pub enum Origin {
     /// A bucket.
     S3(S3),
-    /// A local folder, as an absolute path without symbolic links.
+    /// A local directory, as an absolute path without symbolic links.
     Directory(PathBuf),
 }
 
@@ -194,7 +194,7 @@ pub struct S3 {
     /// `bucket_name`
     pub bucket: String,
     /// `file_path` without slashes at its ends; may be empty.
-    pub folder: String,
+    pub directory: String,
     /// `region`
     pub region: String,
     /// `endpoint`: scheme, host and port of an S3 server that is not AWS.
@@ -236,14 +236,16 @@ impl std::fmt::Debug for S3 {
 
 impl Handler {
     /// What distinguishes this handler's originals from every other's: part of each cache key, so that a
-    /// handler pointed at another bucket never serves the old bucket's pictures.
+    /// handler pointed at another bucket never serves the old bucket's images.
     pub fn identity(&self) -> String {
         match &self.origin {
             Origin::S3(s3) => {
                 let endpoint = s3.endpoint.as_deref().unwrap_or("aws");
-                format!("{}\0s3\0{endpoint}\0{}\0{}", self.route, s3.bucket, s3.folder)
+                format!("{}\0s3\0{endpoint}\0{}\0{}", self.route, s3.bucket, s3.directory)
             }
-            Origin::Directory(folder) => format!("{}\0directory\0{}", self.route, folder.display()),
+            Origin::Directory(directory) => {
+                format!("{}\0directory\0{}", self.route, directory.display())
+            }
         }
     }
 
@@ -253,7 +255,7 @@ impl Handler {
         Lifetime { time: self.cache_time, stale_while_revalidate, stale_if_error }
     }
 
-    /// The folders that it stores in, each with the field that names it.
+    /// The directories that it stores in, each with the field that names it.
     pub fn stores(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let cache = self.cache.iter().map(|cache| ("cache_path", cache.path.as_path()));
         let originals = self.originals.iter();
@@ -263,13 +265,17 @@ impl Handler {
     /// What was read from the file system for this handler.
     pub fn resolved(&self) -> Resolved {
         let directory = match &self.origin {
-            Origin::Directory(folder) => Some(folder.clone()),
+            Origin::Directory(directory) => Some(directory.clone()),
             Origin::S3(_) => None,
         };
         Resolved { directory, error_image: Arc::clone(&self.error_image.bytes) }
     }
 
-    pub(super) fn read(value: &Value, path: String, resolved: Option<&Resolved>) -> Result<Handler> {
+    pub(super) fn read(
+        value: &Value,
+        path: String,
+        resolved: Option<&Resolved>,
+    ) -> Result<Handler> {
         let fields = &Fields::of(value, path, KNOWN)?;
         let name = fields.text("name")?;
         let prefix = fields.text("prefix")?;
@@ -284,9 +290,14 @@ impl Handler {
         let error_image = error_image(fields, resolved)?;
         let output_format = match fields.string("output_format")? {
             None | Some("") => None,
-            Some(written) => Some(Format::parse(&written.to_ascii_lowercase()).ok_or_else(|| {
-                fields.error("output_format", format!("must be jpg, png, webp, avif or gif, not {written:?}"))
-            })?),
+            Some(written) => {
+                Some(Format::parse(&written.to_ascii_lowercase()).ok_or_else(|| {
+                    fields.error(
+                        "output_format",
+                        format!("must be jpg, png, webp, avif or gif, not {written:?}"),
+                    )
+                })?)
+            }
         };
         let cache_time = match fields.integer("cache_time", -1..=i64::from(u32::MAX))? {
             None => CacheTime::Seconds(DEFAULT_CACHE_SECONDS),
@@ -316,14 +327,17 @@ impl Handler {
             None | Some("404") => false,
             Some("precise") => true,
             Some(other) => {
-                return Err(
-                    fields.error("error_status", format!("must be \"precise\" or \"404\", not {other:?}"))
-                );
+                return Err(fields.error(
+                    "error_status",
+                    format!("must be \"precise\" or \"404\", not {other:?}"),
+                ));
             }
         };
         let cors_origin = match fields.text("cors_origin")? {
             Some(value) if value != "*" && !is_origin(value) => {
-                return Err(fields.error("cors_origin", "must be * or one origin, as https://example.com"));
+                return Err(
+                    fields.error("cors_origin", "must be * or one origin, as https://example.com")
+                );
             }
             other => other.map(str::to_owned),
         };
@@ -333,16 +347,19 @@ impl Handler {
             Some("error") => FailOn::Error,
             Some("warning") => FailOn::Warning,
             Some(other) => {
-                return Err(fields
-                    .error("fail_on", format!("must be none, truncated, error or warning, not {other:?}")));
+                return Err(fields.error(
+                    "fail_on",
+                    format!("must be none, truncated, error or warning, not {other:?}"),
+                ));
             }
         };
-        let token = fields.object("token", token::KNOWN)?.map(|token| Token::read(&token)).transpose()?;
-        let offer = Offer::read(fields, max_dimension)?;
+        let token =
+            fields.object("token", token::KNOWN)?.map(|token| Token::read(&token)).transpose()?;
+        let size_policy = SizePolicy::read(fields, max_dimension)?;
         let max_variants = match fields.integer("max_variants", 0..=i64::from(MOST_VARIANTS))? {
             // A token that is for one URL only is bound enough.
             None if token.as_ref().is_some_and(Token::binds_url) => None,
-            None => offer.default_max_variants(),
+            None => size_policy.default_max_variants(),
             Some(most) => usize::try_from(most).ok().filter(|most| *most > 0),
         };
         let route = route.to_owned();
@@ -363,23 +380,23 @@ impl Handler {
             precise_errors,
             cors_origin,
             fail_on,
-            offer,
+            size_policy,
             max_variants,
             token,
         };
-        handler.offer.check_presets(fields, &handler)?;
+        handler.size_policy.check_presets(fields, &handler)?;
         Ok(handler)
     }
 }
 
 fn check_route(fields: &Fields, field: &str, route: &str) -> Result<()> {
     if route.contains('/') {
-        return Err(
-            fields.error(field, format!("{route:?} must not contain a slash: it is one path segment"))
-        );
+        return Err(fields
+            .error(field, format!("{route:?} must not contain a slash: it is one path segment")));
     }
     if ["-", ".", ".."].contains(&route) {
-        return Err(fields.error(field, format!("{route:?} can't be a path segment of ours; choose another")));
+        return Err(fields
+            .error(field, format!("{route:?} can't be a path segment of ours; choose another")));
     }
     if route.chars().any(|c| c.is_control() || c == '?' || c == '#') {
         return Err(fields.error(field, "must not contain control characters, ? or #"));
@@ -394,41 +411,49 @@ fn origin(fields: &Fields, resolved: Option<&Resolved>) -> Result<Origin> {
         (Some(_), Some(_)) => {
             Err(fields.error("directory", "a handler has either aws or directory, not both"))
         }
-        (None, None) => Err(fields.error("aws", "required: where the originals are (or directory)")),
+        (None, None) => {
+            Err(fields.error("aws", "required: where the originals are (or directory)"))
+        }
         (Some(directory), None) => {
-            if let Some(folder) = resolved.and_then(|resolved| resolved.directory.clone()) {
-                return Ok(Origin::Directory(folder));
+            if let Some(directory) = resolved.and_then(|resolved| resolved.directory.clone()) {
+                return Ok(Origin::Directory(directory));
             }
-            let folder = std::fs::canonicalize(directory).map_err(|error| {
+            let real = std::fs::canonicalize(directory).map_err(|error| {
                 fields.error("directory", format!("{directory}: can't be opened: {error}"))
             })?;
-            if !folder.is_dir() {
-                return Err(fields.error("directory", format!("{directory}: is not a folder")));
+            if !real.is_dir() {
+                return Err(fields.error("directory", format!("{directory}: is not a directory")));
             }
-            Ok(Origin::Directory(folder))
+            Ok(Origin::Directory(real))
         }
         (None, Some(aws)) => Ok(Origin::S3(s3(&aws, resolved.is_some())?)),
     }
 }
 
 fn s3(aws: &Fields, is_checked: bool) -> Result<S3> {
-    let bucket = aws.text("bucket_name")?.ok_or_else(|| aws.error("bucket_name", "required"))?.to_owned();
+    let bucket =
+        aws.text("bucket_name")?.ok_or_else(|| aws.error("bucket_name", "required"))?.to_owned();
     if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        return Err(
-            aws.error("bucket_name", "may contain letters, digits, dots, hyphens and underscores only")
-        );
+        return Err(aws.error(
+            "bucket_name",
+            "may contain letters, digits, dots, hyphens and underscores only",
+        ));
     }
-    let folder = aws.string("file_path")?.unwrap_or_default().trim_matches('/').to_owned();
-    if folder.split('/').any(|segment| segment == "." || segment == "..") {
+    let directory = aws.string("file_path")?.unwrap_or_default().trim_matches('/').to_owned();
+    if directory.split('/').any(|segment| segment == "." || segment == "..") {
         return Err(aws.error("file_path", "must not have . or .. as a segment"));
     }
     let region = aws.text("region")?.unwrap_or("us-east-1").to_owned();
     if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Err(aws.error("region", format!("must be a region's name, as eu-west-1, not {region:?}")));
+        return Err(
+            aws.error("region", format!("must be a region's name, as eu-west-1, not {region:?}"))
+        );
     }
     let endpoint = match aws.text("endpoint")? {
         None => None,
-        Some(written) => Some(checked_endpoint(written).map_err(|message| aws.error("endpoint", message))?),
+        Some(written) => {
+            Some(checked_endpoint(written).map_err(|message| aws.error("endpoint", message))?)
+        }
     };
     // A bucket name with dots does not match the wildcard certificate of *.s3.amazonaws.com, and few private
     // endpoints resolve bucket.host: both want the path style.
@@ -436,11 +461,12 @@ fn s3(aws: &Fields, is_checked: bool) -> Result<S3> {
     let credentials = credentials(aws)?;
     let ca_file = aws.text("ca_file")?.map(PathBuf::from);
     if let (Some(path), false) = (&ca_file, is_checked) {
-        std::fs::metadata(path)
-            .map_err(|error| aws.error("ca_file", format!("{}: can't be read: {error}", path.display())))?;
+        std::fs::metadata(path).map_err(|error| {
+            aws.error("ca_file", format!("{}: can't be read: {error}", path.display()))
+        })?;
     }
     let json_path = aws.path("").trim_end_matches('.').to_owned();
-    Ok(S3 { bucket, folder, region, endpoint, path_style, credentials, ca_file, json_path })
+    Ok(S3 { bucket, directory, region, endpoint, path_style, credentials, ca_file, json_path })
 }
 
 fn credentials(aws: &Fields) -> Result<Credentials> {
@@ -473,7 +499,8 @@ fn checked_endpoint(written: &str) -> std::result::Result<String, String> {
 
 /// `scheme://host` or `scheme://host:port` (RFC 6454 §6.1).
 fn is_origin(text: &str) -> bool {
-    let Some(authority) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+    let Some(authority) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))
+    else {
         return false;
     };
     // The colons of an IPv6 address are inside its brackets.
@@ -481,8 +508,9 @@ fn is_origin(text: &str) -> bool {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };
-    let is_name =
-        |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    let is_name = |host: &str| {
+        host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    };
     let is_ipv6 = |host: &str| {
         let inside = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         inside.is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok())
@@ -505,9 +533,8 @@ fn error_image(fields: &Fields, resolved: Option<&Resolved>) -> Result<ErrorImag
         .map_err(|error| fields.error("error_image", format!("{path}: can't be read: {error}")))?
         .len();
     if length > LARGEST_ERROR_IMAGE {
-        return Err(
-            fields.error("error_image", format!("{path}: is larger than {LARGEST_ERROR_IMAGE} bytes"))
-        );
+        return Err(fields
+            .error("error_image", format!("{path}: is larger than {LARGEST_ERROR_IMAGE} bytes")));
     }
     let bytes = std::fs::read(path)
         .map_err(|error| fields.error("error_image", format!("{path}: can't be read: {error}")))?;
@@ -539,7 +566,9 @@ fn originals(fields: &Fields, time: CacheTime, origin: &Origin) -> Result<Option
     let path = written.text("path")?.ok_or_else(|| written.error("path", "required"))?;
     let max_bytes = written.integer("max_bytes", 1..=LARGEST_CACHE)?.map(i64::unsigned_abs);
     if let Origin::Directory(_) = origin {
-        return Err(fields.error("originals_cache", "is for buckets; a directory's files are here already"));
+        return Err(
+            fields.error("originals_cache", "is for buckets; a directory's files are here already")
+        );
     }
     if time == CacheTime::Never {
         return Ok(None);

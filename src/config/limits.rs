@@ -68,12 +68,12 @@ pub struct Limits {
     pub stop_timeout: Duration,
     /// `stop_delay`: how long to go on serving after SIGTERM while `/-/health` already answers 503.
     pub stop_delay: Duration,
-    /// `renders_at_once`: pictures decoded and encoded at the same moment.
+    /// `renders_at_once`: images decoded and encoded at the same moment.
     pub renders_at_once: usize,
-    /// `memory_budget`: bytes that all pictures in work may take by what their headers say; one that takes more is
+    /// `memory_budget`: bytes that all images in work may take by what their headers say; one that takes more is
     /// worked on while no other large one is.
     pub memory_budget: u64,
-    /// `decode_timeout`: how long the work on one picture may take; waiting for others does not count.
+    /// `decode_timeout`: how long the work on one image may take; waiting for others does not count.
     pub decode_timeout: Duration,
     /// `fetches_at_once`: requests that the renderer works on at the same moment, waits for the origin included.
     pub fetches_at_once: usize,
@@ -97,7 +97,7 @@ pub struct Limits {
     pub source_max_metadata: u64,
     /// `source_max_scans`: how often a progressive JPEG may go over its pixels.
     pub source_max_scans: u32,
-    /// `result_max_pixels`: width × height × frames of the resized picture, before it is cropped.
+    /// `result_max_pixels`: width × height × frames of the resized image, before it is cropped.
     pub result_max_pixels: u64,
 }
 
@@ -200,19 +200,24 @@ mod tests {
     use crate::config::parse;
 
     fn limits(written: &str) -> Result<super::Limits, String> {
-        let text = format!(r#"{{"handlers": [{{"name": "h", "directory": "/"}}], "limits": {{{written}}}}}"#);
+        let text = format!(
+            r#"{{"handlers": [{{"name": "h", "directory": "/"}}], "limits": {{{written}}}}}"#
+        );
         parse(&text, "test").map(|config| config.limits).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn what_a_picture_may_be_is_configured_field_by_field() {
+    fn what_an_image_may_be_is_configured_field_by_field() {
         let limits = limits(
             r#""source_max_pixels": 1, "source_max_side": 2, "source_max_frames": 3, "source_max_total_pixels": 4,
                "source_max_metadata": 0, "source_max_scans": 6, "result_max_pixels": 7, "memory_budget": 2097152,
                "decode_timeout": 0.5"#,
         )
         .unwrap();
-        assert_eq!((limits.source_max_pixels, limits.source_max_side, limits.source_max_frames), (1, 2, 3));
+        assert_eq!(
+            (limits.source_max_pixels, limits.source_max_side, limits.source_max_frames),
+            (1, 2, 3)
+        );
         assert_eq!((limits.source_max_total_pixels, limits.source_max_metadata), (4, 0));
         assert_eq!((limits.source_max_scans, limits.result_max_pixels), (6, 7));
         assert_eq!((limits.memory_budget, limits.decode_timeout.as_millis()), (2 << 20, 500));
@@ -222,7 +227,10 @@ mod tests {
     fn what_makes_no_sense_is_refused_by_its_name() {
         for (written, start) in [
             (r#""source_max_side": 0"#, "limits.source_max_side: must be from 1 to"),
-            (r#""source_max_frames": 100001"#, "limits.source_max_frames: must be from 1 to 100000"),
+            (
+                r#""source_max_frames": 100001"#,
+                "limits.source_max_frames: must be from 1 to 100000",
+            ),
             (r#""source_max_frames": "all""#, "limits.source_max_frames: must be"),
             (r#""source_max_scans": 1.5"#, "limits.source_max_scans: must be"),
             (r#""memory_budget": 1"#, "limits.memory_budget: must be from 1048576 to"),

@@ -3,25 +3,26 @@
 //! The renderer reads the same text as the edge did, so both hold the same configuration at all times.
 
 mod admin;
+mod directories;
 mod fields;
-mod folders;
 mod handler;
 mod limits;
-mod offer;
 mod relaxed_json;
+mod size_policy;
 mod token;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 pub use admin::Admin;
+pub use directories::{check as check_directories, place, prove_writable};
 pub use fields::ConfigError;
 use fields::{Fields, Known, Result};
-pub use folders::{check as check_folders, place, prove_writable};
 pub use handler::{CacheTime, Credentials, FailOn, Handler, Origin, Resolved, S3};
 pub use limits::Limits;
 pub use token::{Rules, Token, TokenKind};
 
+use crate::log::Level;
 use crate::network::Network;
 
 const KNOWN: Known = Known {
@@ -43,6 +44,7 @@ const KNOWN: Known = Known {
         "user",
         "limits",
         "access_log",
+        "log_level",
         "admin",
     ],
 };
@@ -82,7 +84,9 @@ pub struct Config {
     pub limits: Limits,
     /// Whether each request is a line on stderr.
     pub access_log: bool,
-    /// `admin`: where what is cached can be refreshed; `None` when nowhere.
+    /// `log_level`: the least serious events that are logged.
+    pub log_level: Level,
+    /// `admin`: where what is cached can be purged; `None` when nowhere.
     pub admin: Option<Admin>,
 }
 
@@ -140,9 +144,10 @@ pub fn read_file(path: &Path) -> Result<String> {
     const LONGEST: usize = 16 << 20;
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) if text.len() > LONGEST => {
-            Err(ConfigError::new(name, format!("is longer than {LONGEST} bytes; is it a configuration?")))
-        }
+        Ok(text) if text.len() > LONGEST => Err(ConfigError::new(
+            name,
+            format!("is longer than {LONGEST} bytes; is it a configuration?"),
+        )),
         Ok(text) => Ok(text),
         Err(error) => Err(ConfigError::new(name, format!("can't be read: {error}"))),
     }
@@ -166,7 +171,10 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
     let address = match top.text("address")? {
         None => None,
         Some(written) => Some(written.parse().map_err(|_| {
-            top.error("address", format!("must be an IPv4 or IPv6 address without a port, not {written:?}"))
+            top.error(
+                "address",
+                format!("must be an IPv4 or IPv6 address without a port, not {written:?}"),
+            )
         })?),
     };
     let http_socket = top.text("http_socket")?.map(PathBuf::from);
@@ -178,7 +186,9 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
     let trusted_proxies = trusted_proxies(&top)?;
     let proxy_protocol = top.bool("proxy_protocol")?.unwrap_or(false);
     if proxy_protocol && trusted_proxies.is_empty() {
-        return Err(top.error("proxy_protocol", "needs trusted_proxies: only they may send a PROXY header"));
+        return Err(
+            top.error("proxy_protocol", "needs trusted_proxies: only they may send a PROXY header")
+        );
     }
     let memory_cache = top
         .integer("memory_cache", 0..=LARGEST_MEMORY_CACHE)?
@@ -186,7 +196,8 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
     let user = top.text("user")?.map(str::to_owned);
     let limits = Limits::read(top.object("limits", limits::KNOWN)?)?;
     let access_log = top.bool("access_log")?.unwrap_or(true);
-    let admin = top.object("admin", admin::KNOWN)?.map(|fields| Admin::read(&fields)).transpose()?;
+    let admin =
+        top.object("admin", admin::KNOWN)?.map(|fields| Admin::read(&fields)).transpose()?;
 
     let handlers = match top.array("handlers")? {
         None => return Err(top.error("handlers", "required: a list with at least one handler")),
@@ -213,7 +224,16 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
         user,
         limits,
         access_log,
+        log_level: log_level(&top)?,
         admin,
+    })
+}
+
+fn log_level(top: &Fields) -> Result<Level> {
+    let Some(name) = top.string("log_level")? else { return Ok(Level::default()) };
+    Level::parse(name).ok_or_else(|| {
+        let names = Level::ALL.map(Level::name).join(", ");
+        top.error("log_level", format!("must be one of {names}, not {name:?}"))
     })
 }
 
@@ -227,7 +247,12 @@ fn trusted_proxies(top: &Fields) -> Result<TrustedProxies> {
                 Ok(network) => trusted.networks.push(network),
                 Err(message) => return error(message),
             },
-            other => return error(format!("must be a network, as \"10.0.0.0/8\", not {}", other.kind())),
+            other => {
+                return error(format!(
+                    "must be a network, as \"10.0.0.0/8\", not {}",
+                    other.kind()
+                ));
+            }
         }
     }
     Ok(trusted)
@@ -249,9 +274,10 @@ fn https(top: &Fields, http_port: Option<u16>) -> Result<Option<Https>> {
     let more = more_certificates(top)?;
     if !enabled {
         if strict {
-            return Err(
-                top.error("https_strict", "redirects to HTTPS, so https_enabled must be true as well")
-            );
+            return Err(top.error(
+                "https_strict",
+                "redirects to HTTPS, so https_enabled must be true as well",
+            ));
         }
         return Ok(None);
     }
@@ -264,9 +290,16 @@ fn https(top: &Fields, http_port: Option<u16>) -> Result<Option<Https>> {
         key_field: top.path("https_key"),
     };
     if Some(port) == http_port && port != 0 {
-        return Err(top.error("https_port", format!("{port} is also the http_port; they must differ")));
+        return Err(
+            top.error("https_port", format!("{port} is also the http_port; they must differ"))
+        );
     }
-    Ok(Some(Https { port, certificates: std::iter::once(first).chain(more).collect(), strict, hsts }))
+    Ok(Some(Https {
+        port,
+        certificates: std::iter::once(first).chain(more).collect(),
+        strict,
+        hsts,
+    }))
 }
 
 fn more_certificates(top: &Fields) -> Result<Vec<Certificate>> {
@@ -288,7 +321,8 @@ fn more_certificates(top: &Fields) -> Result<Vec<Certificate>> {
 
 fn unique_routes(handlers: &[Handler]) -> Result<()> {
     for (index, handler) in handlers.iter().enumerate() {
-        if let Some(first) = handlers[..index].iter().position(|other| other.route == handler.route) {
+        if let Some(first) = handlers[..index].iter().position(|other| other.route == handler.route)
+        {
             return Err(ConfigError::new(
                 format!("handlers[{index}].{}", handler.route_field),
                 format!("handlers[{first}] already answers at /{}/", handler.route),

@@ -156,7 +156,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut object: Vec<(String, Value)> = Vec::new();
         while let Some((name, value)) = members.next_entry::<String, Value>()? {
             if object.iter().any(|(known, _)| *known == name) {
-                return Err(serde::de::Error::custom(format_args!("the field {name:?} is written twice")));
+                return Err(serde::de::Error::custom(format_args!(
+                    "the field {name:?} is written twice"
+                )));
             }
             object.push((name, value));
         }
@@ -169,7 +171,9 @@ mod tests {
     use super::*;
 
     fn object(members: &[(&str, Value)]) -> Value {
-        Value::Object(members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+        Value::Object(
+            members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        )
     }
 
     #[test]

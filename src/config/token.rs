@@ -1,11 +1,12 @@
-//! `"token"` of a handler: who may have its pictures.
+//! `"token"` of a handler: who may have its images.
 
 use std::fmt;
 
 use super::fields::{Fields, Known, Result};
 
-pub(super) const KNOWN: Known =
-    Known { fields: &["type", "secrets", "required", "issuer", "audience", "leeway", "require_exp"] };
+pub(super) const KNOWN: Known = Known {
+    fields: &["type", "secrets", "required", "issuer", "audience", "leeway", "require_exp"],
+};
 /// What only a JSON Web Token has.
 const OF_JWT: [&str; 4] = ["issuer", "audience", "leeway", "require_exp"];
 
@@ -16,7 +17,7 @@ const DEFAULT_LEEWAY: u64 = 60;
 /// The largest `leeway`: clocks that differ by more than this are wrong.
 const LARGEST_LEEWAY: i64 = 3600;
 
-/// Who may have a handler's pictures.
+/// Who may have a handler's images.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     /// `type`
@@ -79,10 +80,13 @@ impl Token {
                     .map_or(DEFAULT_LEEWAY, i64::unsigned_abs),
                 require_exp: fields.bool("require_exp")?.unwrap_or(true),
             }),
-            Some(other) => return Err(fields.error("type", format!("must be hmac or jwt, not {other:?}"))),
+            Some(other) => {
+                return Err(fields.error("type", format!("must be hmac or jwt, not {other:?}")));
+            }
             None => return Err(fields.error("type", "required: hmac or jwt")),
         };
-        let secrets = fields.secrets("secrets")?.ok_or_else(|| fields.error("secrets", "required"))?;
+        let secrets =
+            fields.secrets("secrets")?.ok_or_else(|| fields.error("secrets", "required"))?;
         if secrets.is_empty() {
             return Err(fields.error("secrets", "must list at least one secret"));
         }
@@ -103,7 +107,8 @@ mod tests {
 
     fn read(fields: &str) -> std::result::Result<Token, String> {
         let value = parse(&format!("{{{fields}}}")).unwrap();
-        let fields = Fields::of(&value, "handlers[0].token", KNOWN).map_err(|error| error.to_string())?;
+        let fields =
+            Fields::of(&value, "handlers[0].token", KNOWN).map_err(|error| error.to_string())?;
         Token::read(&fields).map_err(|error| error.to_string())
     }
 
@@ -113,11 +118,17 @@ mod tests {
         assert_eq!((hmac.kind, hmac.required, hmac.secrets.len()), (TokenKind::Hmac, true, 1));
         let open = read(&format!(r#""type": "hmac", "required": false, {SECRETS}"#)).unwrap();
         assert!(!open.required);
-        let rules = |fields: &str| match read(&format!(r#""type": "jwt", {SECRETS}{fields}"#)).unwrap().kind {
+        let rules = |fields: &str| match read(&format!(r#""type": "jwt", {SECRETS}{fields}"#))
+            .unwrap()
+            .kind
+        {
             TokenKind::Jwt(rules) => rules,
             TokenKind::Hmac => panic!("{fields}"),
         };
-        assert_eq!(rules(""), Rules { issuer: None, audience: None, leeway: 60, require_exp: true });
+        assert_eq!(
+            rules(""),
+            Rules { issuer: None, audience: None, leeway: 60, require_exp: true }
+        );
         let said = rules(r#", "issuer": "i", "audience": "a", "leeway": 0, "require_exp": false"#);
         let (issuer, audience) = (Some("i".into()), Some("a".into()));
         assert_eq!(said, Rules { issuer, audience, leeway: 0, require_exp: false });
@@ -131,7 +142,10 @@ mod tests {
             (format!(r#""type": "HMAC", {SECRETS}"#), "type: must be hmac or jwt"),
             (r#""type": "hmac""#.to_owned(), "secrets: required"),
             (r#""type": "hmac", "secrets": []"#.to_owned(), "secrets: must list at least one"),
-            (r#""type": "hmac", "secrets": "0123456789abcdef""#.to_owned(), "secrets: must be an array"),
+            (
+                r#""type": "hmac", "secrets": "0123456789abcdef""#.to_owned(),
+                "secrets: must be an array",
+            ),
             (
                 r#""type": "hmac", "secrets": ["0123456789abcdef", 1]"#.to_owned(),
                 "secrets[1]: must be a string",
@@ -150,9 +164,18 @@ mod tests {
             ),
             (format!(r#""type": "hmac", "issuer": "x", {SECRETS}"#), "issuer: is for the type jwt"),
             (format!(r#""type": "hmac", "leeway": 1, {SECRETS}"#), "leeway: is for the type jwt"),
-            (format!(r#""type": "hmac", "required": 1, {SECRETS}"#), "required: must be true or false"),
-            (format!(r#""type": "jwt", "leeway": -1, {SECRETS}"#), "leeway: must be from 0 to 3600"),
-            (format!(r#""type": "jwt", "audience": ["a"], {SECRETS}"#), "audience: must be a string"),
+            (
+                format!(r#""type": "hmac", "required": 1, {SECRETS}"#),
+                "required: must be true or false",
+            ),
+            (
+                format!(r#""type": "jwt", "leeway": -1, {SECRETS}"#),
+                "leeway: must be from 0 to 3600",
+            ),
+            (
+                format!(r#""type": "jwt", "audience": ["a"], {SECRETS}"#),
+                "audience: must be a string",
+            ),
             (format!(r#""type": "jwt", "issuer": "", {SECRETS}"#), "issuer: must not be empty"),
             (
                 format!(r#""type": "jwt", "require_exp": "yes", {SECRETS}"#),

@@ -25,7 +25,7 @@ impl Options {
                 _ => query.put("bg", format_args!("{red:02x}{green:02x}{blue:02x}{alpha:02x}")),
             }
         }
-        let (rotation, flip) = self.turn.written();
+        let (rotation, flip) = self.rotation.written();
         if let Some(degrees) = rotation {
             query.put("rot", format_args!("{degrees}"));
         }

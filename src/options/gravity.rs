@@ -1,16 +1,16 @@
-//! `g`: which part of a picture a crop keeps, and where in its box a padded picture stands.
+//! `g`: which part of an image a crop keeps, and where in its box a padded image stands.
 
 use std::fmt;
 
 use super::values::decimal;
 
-/// Which part of a picture a crop keeps.
+/// Which part of an image a crop keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gravity {
     /// The window stands at these fractions of the free space, in ten-thousandths: 0 is left or top,
     /// 5000 the centre, 10000 right or bottom.
     At(u16, u16),
-    /// `fp:x:y`: the window is centred on this point of the picture, in ten-thousandths.
+    /// `fp:x:y`: the window is centred on this point of the image, in ten-thousandths.
     Focus(u16, u16),
     /// `smart`: where libvips finds attention.
     Smart,
@@ -58,9 +58,9 @@ impl fmt::Display for Gravity {
                 let whole = f64::from(WHOLE);
                 write!(f, "fp:{}:{}", f64::from(x) / whole, f64::from(y) / whole)
             }
-            named => {
-                f.write_str(GRAVITIES.iter().find(|(_, known)| *known == named).map_or("ce", |pair| pair.0))
-            }
+            named => f.write_str(
+                GRAVITIES.iter().find(|(_, known)| *known == named).map_or("ce", |pair| pair.0),
+            ),
         }
     }
 }

@@ -1,18 +1,18 @@
-//! What a request wants done with a picture: the query parameters, checked, resolved and brought into the one
+//! What a request wants done with an image: the query parameters, checked, resolved and brought into the one
 //! canonical spelling that the renderer is asked with and that the cache key is made of.
 
 mod canonical;
 mod gravity;
 mod query;
 mod resolve;
-mod turn;
+mod rotation;
 mod values;
 
 use crate::format::Format;
 
 pub use gravity::Gravity;
 pub use query::{BadQuery, Query};
-pub use turn::{Flip, Turn};
+pub use rotation::{Flip, Rotation};
 pub use values::{Colour, Sigma};
 
 /// The default of `q`.
@@ -32,7 +32,7 @@ pub struct Options {
     /// `bg`
     pub background: Colour,
     /// `rot` and `flip`
-    pub turn: Turn,
+    pub rotation: Rotation,
     /// `trim`: how much a channel of the border may differ from the upper left pixel.
     pub trim: Option<u8>,
     /// `blur`
@@ -49,7 +49,7 @@ pub struct Options {
     pub strip: bool,
 }
 
-/// The box to bring the picture into, in pixels of the result.
+/// The box to bring the image into, in pixels of the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     /// As it is.
@@ -60,7 +60,7 @@ pub enum Size {
     Height(u32),
     /// Whole, inside the box.
     Fit(u32, u32),
-    /// Whole, inside the box, and the rest of the box filled. The picture stands where the gravity says.
+    /// Whole, inside the box, and the rest of the box filled. The image stands where the gravity says.
     Pad(u32, u32, Gravity),
     /// The box filled, the rest cropped.
     Fill(u32, u32, Gravity),
@@ -73,9 +73,9 @@ impl Size {
             Size::Original => (None, None),
             Size::Width(width) => (Some(width), None),
             Size::Height(height) => (None, Some(height)),
-            Size::Fit(width, height) | Size::Pad(width, height, _) | Size::Fill(width, height, _) => {
-                (Some(width), Some(height))
-            }
+            Size::Fit(width, height)
+            | Size::Pad(width, height, _)
+            | Size::Fill(width, height, _) => (Some(width), Some(height)),
         }
     }
 }
@@ -90,12 +90,22 @@ impl Options {
         }
     }
 
-    /// The same size and format, and nothing else of it: an error image is a message, and not the picture.
+    /// The same size and format, and nothing else of it: an error image is a message, and not the image.
     pub fn of_error_image(&self) -> Options {
-        let (turn, trim, blur, sharp) = (Turn::default(), None, None, None);
+        let (rotation, trim, blur, sharp) = (Rotation::default(), None, None, None);
         let rest = self.clone();
-        Options { turn, trim, blur, sharp, lossless: false, page: 0, frames: None, strip: true, ..rest }
-            .normal()
+        Options {
+            rotation,
+            trim,
+            blur,
+            sharp,
+            lossless: false,
+            page: 0,
+            frames: None,
+            strip: true,
+            ..rest
+        }
+        .normal()
     }
 }
 

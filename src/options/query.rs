@@ -22,12 +22,12 @@ pub struct Query {
 }
 
 const NAMES: [&str; 22] = [
-    "w", "h", "c", "f", "t", "exp", "q", "dpr", "g", "e", "bg", "p", "pad", "rot", "flip", "trim", "blur",
-    "sharp", "lossless", "page", "frames", "strip",
+    "w", "h", "c", "f", "t", "exp", "q", "dpr", "g", "e", "bg", "p", "pad", "rot", "flip", "trim",
+    "blur", "sharp", "lossless", "page", "frames", "strip",
 ];
 
-/// Those of them that say something about the picture, which is what a preset may hold.
-pub(super) const ABOUT_THE_PICTURE: [&str; 19] = [
+/// Those of them that say something about the image, which is what a preset may hold.
+pub(super) const ABOUT_THE_IMAGE: [&str; 19] = [
     "w", "h", "c", "f", "q", "dpr", "g", "e", "bg", "pad", "rot", "flip", "trim", "blur", "sharp",
     "lossless", "page", "frames", "strip",
 ];
@@ -42,12 +42,12 @@ impl Query {
         Ok(parsed)
     }
 
-    /// Reads a preset, in which a parameter that is unknown or not about the picture is an error as well.
+    /// Reads a preset, in which a parameter that is unknown or not about the image is an error as well.
     pub fn parse_preset(written: &str) -> Result<Query, BadQuery> {
         let mut parsed = Query::default();
         for pair in written.split('&').filter(|_| !written.is_empty()) {
             match parsed.take(pair)? {
-                Some(name) if ABOUT_THE_PICTURE.contains(&name) => {}
+                Some(name) if ABOUT_THE_IMAGE.contains(&name) => {}
                 Some(name) => return Err(BadQuery(format!("{name}: can't be in a preset"))),
                 None => return Err(BadQuery(format!("{pair:?} is no parameter"))),
             }
@@ -104,9 +104,9 @@ impl Query {
         self.get("p")
     }
 
-    /// The first parameter about the picture that is given.
-    pub fn first_about_the_picture(&self) -> Option<&'static str> {
-        ABOUT_THE_PICTURE.into_iter().find(|name| self.get(name).is_some())
+    /// The first parameter about the image that is given.
+    pub fn first_about_the_image(&self) -> Option<&'static str> {
+        ABOUT_THE_IMAGE.into_iter().find(|name| self.get(name).is_some())
     }
 
     /// Whether one of these is given.

@@ -1,7 +1,9 @@
 //! From the parameters as they are written to what is wanted: checked, with defaults and limits.
 
 use super::values::{boolean, decimal, digits, value};
-use super::{BadQuery, Colour, DEFAULT_QUALITY, Flip, Gravity, Options, Query, Sigma, Size, Turn};
+use super::{
+    BadQuery, Colour, DEFAULT_QUALITY, Flip, Gravity, Options, Query, Rotation, Sigma, Size,
+};
 use crate::accept;
 use crate::config::Handler;
 use crate::format::Format;
@@ -17,7 +19,11 @@ const WIDEST_SHARP: f64 = 10.0;
 
 impl Options {
     /// Checks the parameters and resolves them with the handler's defaults and limits.
-    pub fn resolve(query: &Query, accept_header: &str, handler: &Handler) -> Result<Options, BadQuery> {
+    pub fn resolve(
+        query: &Query,
+        accept_header: &str,
+        handler: &Handler,
+    ) -> Result<Options, BadQuery> {
         query.expires().transpose()?;
         let size = size(query, handler.max_dimension)?;
         let lossless = boolean(query, "lossless", false)?;
@@ -36,9 +42,9 @@ impl Options {
             })?,
             enlarge: boolean(query, "e", false)?,
             background: value(query, "bg", Colour::WHITE, background, Colour::parse)?,
-            turn: Turn::new(
-                value(query, "rot", 0, "must be 0, 90, 180 or 270", Turn::parse_rotation)?,
-                value(query, "flip", NO_FLIP, "must be h, v, hv or none", Turn::parse_flip)?,
+            rotation: Rotation::new(
+                value(query, "rot", 0, "must be 0, 90, 180 or 270", Rotation::parse_rotation)?,
+                value(query, "flip", NO_FLIP, "must be h, v, hv or none", Rotation::parse_flip)?,
             ),
             trim: value(query, "trim", None, trim, |written| match written {
                 "none" => Some(None),
@@ -120,7 +126,7 @@ fn size(query: &Query, most: u32) -> Result<Size, BadQuery> {
             height,
             match gravity {
                 Gravity::At(..) => gravity,
-                // Nothing of the picture is chosen.
+                // Nothing of the image is chosen.
                 Gravity::Focus(..) | Gravity::Smart => Gravity::CENTRE,
             },
         ),
@@ -136,15 +142,19 @@ fn format(
     lossless: bool,
 ) -> Result<Option<Format>, BadQuery> {
     // Where nobody has named a format, one that can be lossless is found.
-    let own = own.map(|format| if lossless && !format.can_be_lossless() { Format::Png } else { format });
+    let own =
+        own.map(|format| if lossless && !format.can_be_lossless() { Format::Png } else { format });
     match query.get("f") {
         None => Ok(own),
         Some("auto") => Ok(accept::choose(accept_header, own)),
         Some(written) => {
-            let format =
-                value(query, "f", None, "must be jpg, jpeg, png, webp, avif, gif or auto", |written| {
-                    Format::parse(written).map(Some)
-                })?;
+            let format = value(
+                query,
+                "f",
+                None,
+                "must be jpg, jpeg, png, webp, avif, gif or auto",
+                |written| Format::parse(written).map(Some),
+            )?;
             match format {
                 Some(format) if lossless && !format.can_be_lossless() => Err(BadQuery(format!(
                     "lossless: can't be true with f={written}, only with png, webp, avif or auto"

@@ -1,20 +1,22 @@
 use super::gravity::GRAVITIES;
-use super::query::ABOUT_THE_PICTURE;
+use super::query::ABOUT_THE_IMAGE;
 use super::*;
 use crate::config::{self, Handler};
 use crate::key::decode_query;
 
 fn handler(output_format: &str) -> Handler {
-    let folder = env!("CARGO_MANIFEST_DIR");
+    let directory = env!("CARGO_MANIFEST_DIR");
     let text = format!(
-        r#"{{"handlers": [{{"name": "h", "directory": "{folder}", "output_format": "{output_format}"}}]}}"#
+        r#"{{"handlers": [{{"name": "h", "directory": "{directory}", "output_format": "{output_format}"}}]}}"#
     );
     config::parse(&text, "test").unwrap().handlers.remove(0)
 }
 
 fn canonical(query: &str) -> Result<String, String> {
     let resolve = |query: &str| {
-        Query::parse(query).and_then(|query| Options::resolve(&query, "", &handler("jpg"))).map_err(|e| e.0)
+        Query::parse(query)
+            .and_then(|query| Options::resolve(&query, "", &handler("jpg")))
+            .map_err(|e| e.0)
     };
     let options = resolve(query)?;
     let canonical = options.canonical();
@@ -213,9 +215,11 @@ fn what_is_malformed_out_of_range_or_given_twice_is_refused_with_a_sentence() {
 
 #[test]
 fn a_handler_without_output_format_keeps_the_originals() {
-    let options = Options::resolve(&Query::parse("bg=000000&q=3").unwrap(), "", &handler("")).unwrap();
+    let options =
+        Options::resolve(&Query::parse("bg=000000&q=3").unwrap(), "", &handler("")).unwrap();
     assert_eq!(options.canonical(), "q=3&bg=000000");
-    let options = Options::resolve(&Query::parse("lossless=true&q=3").unwrap(), "", &handler("")).unwrap();
+    let options =
+        Options::resolve(&Query::parse("lossless=true&q=3").unwrap(), "", &handler("")).unwrap();
     assert_eq!(options.canonical(), "lossless=true");
     for (original, written) in [
         (Format::Jpeg, Format::Png),
@@ -229,9 +233,8 @@ fn a_handler_without_output_format_keeps_the_originals() {
 }
 
 #[test]
-fn an_error_image_is_made_without_what_is_about_the_picture() {
-    let all =
-        "w=9&h=8&pad=true&g=n&bg=00ff0080&rot=90&flip=h&trim=1&blur=2&sharp=3&page=4&frames=5&strip=false";
+fn an_error_image_is_made_without_what_is_about_the_image() {
+    let all = "w=9&h=8&pad=true&g=n&bg=00ff0080&rot=90&flip=h&trim=1&blur=2&sharp=3&page=4&frames=5&strip=false";
     for (query, expected) in [
         (format!("{all}&f=webp&lossless=true"), "w=9&h=8&pad=true&g=n&f=webp&bg=00ff0080"),
         (format!("{all}&f=jpg&q=7"), "w=9&h=8&pad=true&g=n&f=jpg&q=7&bg=00ff00"),
@@ -242,17 +245,17 @@ fn an_error_image_is_made_without_what_is_about_the_picture() {
 }
 
 #[test]
-fn every_parameter_about_the_picture_is_known_and_explained() {
+fn every_parameter_about_the_image_is_known_and_explained() {
     let page = include_str!("../../docs/options.md");
     let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("### ")).collect();
-    for name in ABOUT_THE_PICTURE {
+    for name in ABOUT_THE_IMAGE {
         assert!(
             headings.iter().any(|line| line.contains(&format!("`{name}`"))),
             "docs/options.md lacks {name}"
         );
         assert!(Query::names().any(|known| known == name), "{name}");
     }
-    let others = Query::names().filter(|name| !ABOUT_THE_PICTURE.contains(name));
+    let others = Query::names().filter(|name| !ABOUT_THE_IMAGE.contains(name));
     assert_eq!(others.collect::<Vec<_>>(), ["t", "exp", "p"]);
 }
 
@@ -276,7 +279,7 @@ fn a_preset_fills_in_what_a_query_does_not_say() {
 }
 
 #[test]
-fn a_preset_holds_what_is_about_the_picture_and_nothing_else() {
+fn a_preset_holds_what_is_about_the_image_and_nothing_else() {
     for (written, sentence) in [
         ("p=x", "p: can't be in a preset"),
         ("w=1&t=secret", "t: can't be in a preset"),
@@ -291,12 +294,12 @@ fn a_preset_holds_what_is_about_the_picture_and_nothing_else() {
     ] {
         assert_eq!(Query::parse_preset(written).unwrap_err().0, sentence, "{written}");
     }
-    for name in ABOUT_THE_PICTURE {
+    for name in ABOUT_THE_IMAGE {
         let preset = Query::parse_preset(&format!("{name}=1")).unwrap();
-        assert_eq!(preset.first_about_the_picture(), Some(name));
+        assert_eq!(preset.first_about_the_image(), Some(name));
     }
-    assert_eq!(Query::parse_preset("").unwrap().first_about_the_picture(), None);
-    assert_eq!(Query::parse("p=a&t=b&unknown=c").unwrap().first_about_the_picture(), None);
+    assert_eq!(Query::parse_preset("").unwrap().first_about_the_image(), None);
+    assert_eq!(Query::parse("p=a&t=b&unknown=c").unwrap().first_about_the_image(), None);
 }
 
 #[test]

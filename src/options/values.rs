@@ -60,7 +60,9 @@ impl Sigma {
             return Some(None);
         }
         // The range makes the conversion exact.
-        (Sigma::LEAST..=most).contains(&pixels).then(|| Some(Sigma((pixels * 100.0).round() as u16)))
+        (Sigma::LEAST..=most)
+            .contains(&pixels)
+            .then(|| Some(Sigma((pixels * 100.0).round() as u16)))
     }
 
     /// In pixels.
@@ -79,7 +81,8 @@ impl Colour {
 
     /// `rrggbb`, or `rrggbbaa` for one that can be seen through.
     pub fn parse(written: &str) -> Option<Colour> {
-        if !matches!(written.len(), 6 | 8) || !written.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !matches!(written.len(), 6 | 8) || !written.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
             return None;
         }
         let number = u32::from_str_radix(written, 16).ok()?;

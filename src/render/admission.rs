@@ -1,10 +1,10 @@
-//! Who may work on a picture now: so many at once, and no more memory than there is for all of them.
+//! Who may work on an image now: so many at once, and no more memory than there is for all of them.
 //!
-//! Whoever comes first goes first, unless what he needs is not free and what a later one needs is: a large picture
-//! does not keep the small ones waiting. It is overtaken a few times and then no more, so it gets its turn.
+//! Whoever comes first goes first, unless what he needs is not free and what a later one needs is: a large image
+//! does not keep the small ones waiting. It is overtaken a few times and then no more, so it gets its permit.
 //!
-//! A quarter of the budget and one turn are only for pictures that take no more than that quarter: while a large one is
-//! worked on for many seconds, and others like it wait, the small ones go on. A picture larger than the rest of the budget
+//! A quarter of the budget and one permit are only for images that take no more than that quarter: while a large one is
+//! worked on for many seconds, and others like it wait, the small ones go on. An image larger than the rest of the budget
 //! is counted as that rest.
 
 use std::collections::VecDeque;
@@ -19,18 +19,18 @@ const MOST_OVERTAKEN: u32 = 8;
 pub struct Admission {
     state: Mutex<State>,
     admitted: Condvar,
-    turns: usize,
+    permits: usize,
     budget: u64,
 }
 
 #[derive(Debug)]
 struct State {
-    free_turns: usize,
-    /// Bytes, by those who have a turn.
+    free_permits: usize,
+    /// Bytes, by those who have a permit.
     taken: u64,
     /// Of these, by large ones.
     taken_by_large: u64,
-    /// How many large ones have a turn.
+    /// How many large ones have a permit.
     large: usize,
     waiting: VecDeque<Waiter>,
     next_number: u64,
@@ -43,29 +43,29 @@ struct Waiter {
     overtaken: u32,
 }
 
-/// Held while a picture is worked on.
+/// Held while an image is worked on.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub struct Permit<'a> {
     admission: &'a Admission,
     bytes: u64,
 }
 
 impl Admission {
-    /// So many turns at once, and so many bytes.
-    pub fn new(turns: usize, budget: u64) -> Admission {
+    /// So many permits at once, and so many bytes.
+    pub fn new(permits: usize, budget: u64) -> Admission {
         let state = State {
-            free_turns: turns,
+            free_permits: permits,
             taken: 0,
             taken_by_large: 0,
             large: 0,
             waiting: VecDeque::new(),
             next_number: 0,
         };
-        Admission { state: Mutex::new(state), admitted: Condvar::new(), turns, budget }
+        Admission { state: Mutex::new(state), admitted: Condvar::new(), permits, budget }
     }
 
-    /// Waits for a turn with so many bytes, but no longer than that; after it nobody wants to know any more.
-    pub fn enter(&self, bytes: u64, patience: Duration) -> Option<Turn<'_>> {
+    /// Waits for a permit with so many bytes, but no longer than that; after it nobody wants to know any more.
+    pub fn enter(&self, bytes: u64, timeout: Duration) -> Option<Permit<'_>> {
         let bytes = bytes.min(self.for_large());
         let mut state = self.lock();
         let number = state.next_number;
@@ -73,8 +73,10 @@ impl Admission {
         state.waiting.push_back(Waiter { number, bytes, overtaken: 0 });
         self.admit(&mut state);
         let waits = |state: &mut State| state.waiting.iter().any(|waiter| waiter.number == number);
-        let (mut state, waited) =
-            self.admitted.wait_timeout_while(state, patience, waits).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, waited) = self
+            .admitted
+            .wait_timeout_while(state, timeout, waits)
+            .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             state.waiting.retain(|waiter| waiter.number != number);
             // It may have been what the others let pass.
@@ -82,23 +84,23 @@ impl Admission {
             return None;
         }
         drop(state);
-        Some(Turn { admission: self, bytes })
+        Some(Permit { admission: self, bytes })
     }
 
     /// Gives what is free to those who wait for it.
     fn admit(&self, state: &mut State) {
         let mut at = 0;
-        while state.free_turns > 0
+        while state.free_permits > 0
             && let Some(waiter) = state.waiting.get(at)
         {
             // It waits for a large one, whom those who pass do not delay.
             let is_behind_large = self.is_large(waiter.bytes)
-                && (state.large >= self.turns.saturating_sub(1).max(1)
+                && (state.large >= self.permits.saturating_sub(1).max(1)
                     || state.taken_by_large.saturating_add(waiter.bytes) > self.for_large());
             let fits = !is_behind_large && state.taken.saturating_add(waiter.bytes) <= self.budget;
             let lets_others_pass = is_behind_large || waiter.overtaken < MOST_OVERTAKEN;
             if fits && let Some(next) = state.waiting.remove(at) {
-                state.free_turns -= 1;
+                state.free_permits -= 1;
                 state.taken = state.taken.saturating_add(next.bytes);
                 if self.is_large(next.bytes) {
                     state.large += 1;
@@ -130,10 +132,10 @@ impl Admission {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.admission.lock();
-        state.free_turns += 1;
+        state.free_permits += 1;
         state.taken = state.taken.saturating_sub(self.bytes);
         if self.admission.is_large(self.bytes) {
             state.large -= 1;
@@ -168,8 +170,10 @@ mod tests {
                         let bytes = (thread * 31 + round * 17) % 76;
                         let _turn = admission.enter(bytes, LONG).unwrap();
                         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                        most_taken
-                            .fetch_max(taken.fetch_add(bytes, Ordering::SeqCst) + bytes, Ordering::SeqCst);
+                        most_taken.fetch_max(
+                            taken.fetch_add(bytes, Ordering::SeqCst) + bytes,
+                            Ordering::SeqCst,
+                        );
                         yield_now();
                         taken.fetch_sub(bytes, Ordering::SeqCst);
                         now.fetch_sub(1, Ordering::SeqCst);
@@ -180,7 +184,10 @@ mod tests {
         assert!((2..=3).contains(&most.into_inner()));
         assert!((50..=100).contains(&most_taken.into_inner()));
         let state = admission.lock();
-        assert_eq!((state.free_turns, state.taken, state.large, state.taken_by_large), (3, 0, 0, 0));
+        assert_eq!(
+            (state.free_permits, state.taken, state.large, state.taken_by_large),
+            (3, 0, 0, 0)
+        );
     }
 
     /// Someone who enters and stays until the receiver that is returned is dropped; he says that he is in.
@@ -246,14 +253,18 @@ mod tests {
             let large = someone(scope, &admission, 30);
             assert!(is_in(&large));
             let other = someone(scope, &admission, 30);
-            assert_eq!(admission.lock().waiting.len(), 1, "there is room, and a turn that is not for it");
+            assert_eq!(
+                admission.lock().waiting.len(),
+                1,
+                "there is room, and a permit that is not for it"
+            );
             let small = someone(scope, &admission, 25);
             assert!(is_in(&small));
             drop((large, small));
             assert!(is_in(&other));
             drop(other);
         });
-        // Where there is but one turn it is for all.
+        // Where there is but one permit it is for all.
         let admission = Admission::new(1, 100);
         drop(admission.enter(1000, Duration::ZERO).unwrap());
         assert!(admission.enter(1, Duration::ZERO).is_some());
@@ -267,11 +278,11 @@ mod tests {
             assert!(is_in(&first));
             assert!(admission.enter(60, Duration::from_millis(20)).is_none());
             assert_eq!(admission.lock().waiting.len(), 0);
-            assert!(admission.enter(25, Duration::ZERO).is_some(), "what is free needs no patience");
+            assert!(admission.enter(25, Duration::ZERO).is_some(), "what is free needs no timeout");
             drop(first);
         });
         let state = admission.lock();
-        assert_eq!((state.free_turns, state.taken, state.large), (4, 0, 0));
+        assert_eq!((state.free_permits, state.taken, state.large), (4, 0, 0));
     }
 
     #[test]
@@ -288,7 +299,11 @@ mod tests {
                 small.push(next);
             }
             let patient = someone(scope, &admission, 1);
-            assert_eq!(admission.lock().waiting.len(), 2, "there is room for it, but no more overtaking");
+            assert_eq!(
+                admission.lock().waiting.len(),
+                2,
+                "there is room for it, but no more overtaking"
+            );
             drop(first);
             assert!(is_in(&large) && is_in(&patient));
             drop((large, patient, small));

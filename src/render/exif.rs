@@ -70,9 +70,9 @@ impl<'b> Tiff<'b> {
     /// The first entry with this tag.
     pub fn entry(&self, tag: u16) -> Option<Entry> {
         let entries = self.bytes.get(self.entries..)?.chunks_exact(ENTRY);
-        let number = entries
-            .take(usize::from(self.count.min(MOST_ENTRIES)))
-            .position(|entry| entry.first_chunk().is_some_and(|bytes| self.number(*bytes) == tag))?;
+        let number = entries.take(usize::from(self.count.min(MOST_ENTRIES))).position(|entry| {
+            entry.first_chunk().is_some_and(|bytes| self.number(*bytes) == tag)
+        })?;
         let at = self.entries.checked_add(ENTRY * number)?;
         Some(Entry { kind: self.short(at + 2)?, count: self.long(at + 4)?, value: at + 8 })
     }
@@ -137,12 +137,23 @@ mod tests {
                 for entries in [
                     vec![(ORIENTATION, SHORT, 1, value)],
                     // Behind others, whatever follows, and before another of the same.
-                    vec![(0x010f, ASCII, 4, 0x4142_4300), (0x8769, 4, 1, 8), (ORIENTATION, SHORT, 1, value)],
-                    vec![(ORIENTATION, SHORT, 1, value | first(!is_big, 0x0707)), (ORIENTATION, SHORT, 1, 2)],
+                    vec![
+                        (0x010f, ASCII, 4, 0x4142_4300),
+                        (0x8769, 4, 1, 8),
+                        (ORIENTATION, SHORT, 1, value),
+                    ],
+                    vec![
+                        (ORIENTATION, SHORT, 1, value | first(!is_big, 0x0707)),
+                        (ORIENTATION, SHORT, 1, 2),
+                    ],
                 ] {
                     let block = block(is_big, &entries);
                     assert_eq!(orientation(&block), given, "{block:?}");
-                    assert_eq!(orientation(&[b"Exif\0\0", &block[..]].concat()), given, "{block:?}");
+                    assert_eq!(
+                        orientation(&[b"Exif\0\0", &block[..]].concat()),
+                        given,
+                        "{block:?}"
+                    );
                     assert_eq!(stored_orientation(&block), Some(stored), "{block:?}");
                 }
             }
@@ -153,12 +164,23 @@ mod tests {
     fn what_gives_none_is_upright_and_what_is_odd_is_so_too_but_not_told_as_read() {
         assert_eq!(stored_orientation(&block(true, &[])), Some(1));
         assert_eq!(stored_orientation(&block(false, &[(0x010f, ASCII, 4, 0)])), Some(1));
-        for (kind, count) in
-            [(1, 1), (ASCII, 1), (4, 1), (8, 1), (0xffff, 1), (SHORT, 0), (SHORT, 2), (SHORT, u32::MAX)]
-        {
+        for (kind, count) in [
+            (1, 1),
+            (ASCII, 1),
+            (4, 1),
+            (8, 1),
+            (0xffff, 1),
+            (SHORT, 0),
+            (SHORT, 2),
+            (SHORT, u32::MAX),
+        ] {
             for is_big in [true, false] {
                 let block = block(is_big, &[(ORIENTATION, kind, count, first(is_big, 6))]);
-                assert_eq!((orientation(&block), stored_orientation(&block)), (1, None), "{kind} {count}");
+                assert_eq!(
+                    (orientation(&block), stored_orientation(&block)),
+                    (1, None),
+                    "{kind} {count}"
+                );
             }
         }
         let six = block(true, &[(ORIENTATION, SHORT, 1, first(true, 6))]);
@@ -180,7 +202,11 @@ mod tests {
         for is_big in [true, false] {
             let whole = block(
                 is_big,
-                &[(0x010f, ASCII, 4, 0), (ORIENTATION, SHORT, 1, first(is_big, 6)), (0x0131, ASCII, 4, 0)],
+                &[
+                    (0x010f, ASCII, 4, 0),
+                    (ORIENTATION, SHORT, 1, first(is_big, 6)),
+                    (0x0131, ASCII, 4, 0),
+                ],
             );
             // The header, the count, and two entries of which the second tells.
             let told = 8 + 2 + 2 * ENTRY;

@@ -6,23 +6,23 @@ mod admission;
 mod av1;
 mod avif;
 pub mod bench;
-mod child;
-mod confine;
+mod cache_write;
 mod container;
 mod crc;
-mod deadline;
-mod decoding;
+mod decode_events;
 mod exif;
 mod inspect;
+mod origin;
 mod originals;
-mod pictures;
 mod pipeline;
 mod pool;
+mod process;
+mod sandbox;
 mod server;
-mod source;
-mod storing;
+mod service;
 mod strip;
 mod vips;
+mod watchdog;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -33,13 +33,13 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::config::{self, Config, ConfigError};
-use crate::report::say;
+use crate::log::{self, error, warn};
 use crate::wire;
 
 /// Checks what only the renderer can tell about a configuration.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     for handler in &config.handlers {
-        source::check(&handler.origin).map_err(|sentence| {
+        origin::check(&handler.origin).map_err(|sentence| {
             let (path, message) = sentence.split_once(": ").unwrap_or(("handlers", &sentence));
             ConfigError { path: path.to_owned(), message: message.to_owned() }
         })?;
@@ -49,8 +49,8 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 
 /// Says once, before a renderer is started, where no renderer can be confined.
 pub fn warn() {
-    if !confine::is_possible() {
-        say!("renderer: this kernel has no Landlock; it has the rights of its user");
+    if !sandbox::is_possible() {
+        warn!("not_sandboxed", "the renderer is not sandboxed: the kernel has no Landlock");
     }
 }
 
@@ -59,25 +59,26 @@ pub fn run(socket: &Path) -> i32 {
     match start(socket) {
         Ok(()) => 0,
         Err(error) => {
-            say!("renderer: {error}");
+            error!("renderer_failed", "{error}");
             1
         }
     }
 }
 
 fn start(socket: &Path) -> io::Result<()> {
-    child::end_with_edge()?;
-    child::yield_to_edge();
+    process::end_with_edge()?;
+    process::yield_to_edge();
     ignore_signals()?;
     let mut edge = BufReader::new(io::stdin());
     let setup = wire::receive_setup(&mut edge)?;
     let config = config::parse_resolved(&setup.text, &setup.resolved).map_err(io::Error::other)?;
+    log::set_level(config.log_level);
     // Before the first thread: threads have the rights of the one that starts them.
-    let confinement = confine::confine(&config, socket);
+    let sandbox = sandbox::enter(&config, socket);
     thread::Builder::new().name("edge-watch".into()).spawn(move || end_with(edge))?;
     let vips = vips::Vips::start().map_err(|error| io::Error::other(error.0))?;
-    let pictures = pictures::Pictures::new(&config, vips, confinement)?;
-    server::serve(socket, pictures, config.limits.fetches_at_once, || {
+    let service = service::Service::new(&config, vips, sandbox)?;
+    server::serve(socket, service, config.limits.fetches_at_once, || {
         let mut out = io::stdout();
         writeln!(out, "{}", wire::READY)?;
         out.flush()
@@ -93,7 +94,7 @@ fn ignore_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Ends this process when the pipe from the edge closes: the edge wants it gone, or is gone itself.
+/// End this process when the pipe from the edge closes: the edge wants it gone, or is gone itself.
 fn end_with(mut edge: impl BufRead) {
     loop {
         match edge.fill_buf().map(<[u8]>::len) {

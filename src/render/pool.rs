@@ -66,7 +66,8 @@ mod tests {
     fn a_full_queue_gives_the_job_back() {
         let (hold, held) = channel::<()>();
         let held = Mutex::new(held);
-        let pool = Pool::start(1, move |_job: u32| assert!(held.lock().unwrap().recv().is_err())).unwrap();
+        let pool =
+            Pool::start(1, move |_job: u32| assert!(held.lock().unwrap().recv().is_err())).unwrap();
         // One job at the worker and one in the queue at the most; the third can't find a place.
         let refused = (0..3).filter(|job| pool.submit(*job).is_err()).count();
         assert!(refused >= 1);

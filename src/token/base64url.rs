@@ -6,8 +6,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let bits =
-            group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
         for place in 0..=group.len() {
             let index = (bits >> (18 - 6 * place)) & 0x3f;
             text.push(char::from(ALPHABET[index as usize]));
@@ -84,9 +84,10 @@ mod tests {
 
     #[test]
     fn no_bytes_have_a_second_spelling() {
-        for text in
-            ["Z", "Zm9vZ", "Zg==", "Zm8=", "Zh", "Zm9", "Zm9vYh", "+/+/", "Zm9v\n", " Zm9v", "Zm 9v", "Zm9ü"]
-        {
+        for text in [
+            "Z", "Zm9vZ", "Zg==", "Zm8=", "Zh", "Zm9", "Zm9vYh", "+/+/", "Zm9v\n", " Zm9v",
+            "Zm 9v", "Zm9ü",
+        ] {
             assert_eq!(decode(text.as_bytes()), None, "{text:?}");
         }
         // Of the 64 last characters that one byte could have, four are right.

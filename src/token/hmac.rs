@@ -144,13 +144,16 @@ mod tests {
             "/h/a?f=jpeg",
             "/h/a?f=auto",
         ];
-        let signed: std::collections::HashSet<_> = targets.iter().map(|target| of(target).unwrap()).collect();
+        let signed: std::collections::HashSet<_> =
+            targets.iter().map(|target| of(target).unwrap()).collect();
         assert_eq!(signed.len(), targets.len());
     }
 
     #[test]
     fn a_value_that_could_pass_for_another_line_or_parameter_is_not_signed() {
-        for target in ["/h/a?w=1%26h=2", "/h/a?w=1%0Ah=2", "/h/a?w=%00", "/h/a?f=jpg%0D", "/h/a?w=1%C2%85"] {
+        for target in
+            ["/h/a?w=1%26h=2", "/h/a?w=1%0Ah=2", "/h/a?w=%00", "/h/a?f=jpg%0D", "/h/a?w=1%C2%85"]
+        {
             assert_eq!(of(target), None, "{target}");
             assert_eq!(checked(target, &token("/h/a"), 0), Err(Refusal::Malformed), "{target}");
         }

@@ -11,7 +11,7 @@ use super::{Grant, Refusal, base64url, json};
 use crate::config::Rules;
 use crate::options::Size;
 
-/// The largest picture that a bearer may have, in pixels of the result.
+/// The largest image that a bearer may have, in pixels of the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
     /// The claim `w`.
@@ -21,7 +21,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Whether a picture that is brought into this size is surely within the bounds. A side that is not asked for is as
+    /// Whether an image that is brought into this size is surely within the bounds. A side that is not asked for is as
     /// long as the original makes it.
     pub fn allow(self, size: Size) -> bool {
         let (width, height) = size.sides();
@@ -34,7 +34,13 @@ impl Bounds {
 }
 
 /// What the bearer of this token may have at this Unix time, if it may have this key.
-pub fn check(keys: &Keys, rules: &Rules, token: &[u8], key: &str, now: u64) -> Result<Grant, Refusal> {
+pub fn check(
+    keys: &Keys,
+    rules: &Rules,
+    token: &[u8],
+    key: &str,
+    now: u64,
+) -> Result<Grant, Refusal> {
     let parts: Vec<&[u8]> = token.splitn(4, |byte| *byte == b'.').collect();
     let [header, payload, signature] = parts[..] else { return Err(Refusal::Malformed) };
     let signed = token.get(..header.len() + 1 + payload.len()).ok_or(Refusal::Malformed)?;
@@ -67,7 +73,8 @@ fn addressed(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Refusal> 
     {
         return Err(Refusal::Issuer);
     }
-    let is_us = |value: &Value| value.as_str().is_some_and(|name| rules.audience.as_deref() == Some(name));
+    let is_us =
+        |value: &Value| value.as_str().is_some_and(|name| rules.audience.as_deref() == Some(name));
     let is_for_us = match claims.get("aud") {
         None => rules.audience.is_none(),
         // RFC 7519 §4.1.3: one that is for somebody is not for those that are not named.
@@ -187,7 +194,8 @@ mod tests {
         assert!(Keys::of_bytes(&key).verify(signed.as_bytes(), &code));
         let token = format!("{signed}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
         let at = |now| {
-            check(&Keys::of_bytes(&key), &rules(), token.as_bytes(), "x", now).map(|grant| grant.expires)
+            check(&Keys::of_bytes(&key), &rules(), token.as_bytes(), "x", now)
+                .map(|grant| grant.expires)
         };
         assert_eq!(at(1_300_819_379), Ok(Some(1_300_819_380)));
         assert_eq!(at(1_300_819_440), Err(Refusal::Expired));
@@ -196,7 +204,9 @@ mod tests {
     #[test]
     fn a_token_has_one_form() {
         let good = good();
-        let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
+        let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+            panic!("{good}")
+        };
         for token in [
             "".to_owned(),
             "..".to_owned(),
@@ -222,7 +232,10 @@ mod tests {
             signed(HEADER, r#"{"exp":2000000,"x":{"a":1,"a":1}}"#),
         ] {
             let got = check_token(&token);
-            assert!(matches!(got, Err(Refusal::Malformed | Refusal::Signature)), "{token}: {got:?}");
+            assert!(
+                matches!(got, Err(Refusal::Malformed | Refusal::Signature)),
+                "{token}: {got:?}"
+            );
         }
         assert!(check(&keys(), &rules(), b"\xff.\xff.\xff", "a", NOW).is_err());
     }
@@ -244,13 +257,16 @@ mod tests {
         ] {
             assert_eq!(check_token(&signed(header, &payload)), Err(Refusal::Algorithm), "{header}");
         }
-        let unsigned =
-            [r#"{"alg":"none"}"#, &payload].map(|part| base64url::encode(part.as_bytes())).join(".");
+        let unsigned = [r#"{"alg":"none"}"#, &payload]
+            .map(|part| base64url::encode(part.as_bytes()))
+            .join(".");
         assert_eq!(check_token(&format!("{unsigned}.")), Err(Refusal::Signature));
         for header in [r#"{"alg":"HS256"}"#, r#"{"alg":"HS256","typ":"at+jwt","kid":"1"}"#] {
             assert!(check_token(&signed(header, &payload)).is_ok(), "{header}");
         }
-        for header in [r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, r#"{"alg":"HS256","crit":[]}"#] {
+        for header in
+            [r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, r#"{"alg":"HS256","crit":[]}"#]
+        {
             assert_eq!(check_token(&signed(header, &payload)), Err(Refusal::Critical), "{header}");
         }
     }
@@ -364,7 +380,9 @@ mod tests {
         }
         let width = with(json!({"w": 300})).unwrap().bounds;
         assert!(
-            width.allow(Size::Width(300)) && !width.allow(Size::Width(301)) && !width.allow(Size::Height(1))
+            width.allow(Size::Width(300))
+                && !width.allow(Size::Width(301))
+                && !width.allow(Size::Height(1))
         );
         let height = with(json!({"h": 300})).unwrap().bounds;
         assert!(
@@ -373,7 +391,9 @@ mod tests {
                 && !height.allow(Size::Width(1))
         );
         assert!(Bounds::default().allow(Size::Original));
-        for bad in [json!(0), json!(-1), json!(1.5), json!("300"), json!(null), json!(5_000_000_000_u64)] {
+        for bad in
+            [json!(0), json!(-1), json!(1.5), json!("300"), json!(null), json!(5_000_000_000_u64)]
+        {
             assert_eq!(with(json!({"w": bad})), Err(Refusal::Claim), "{bad}");
             assert_eq!(with(json!({"h": bad})), Err(Refusal::Claim), "{bad}");
         }

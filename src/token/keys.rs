@@ -21,7 +21,12 @@ impl Keys {
     /// The keys of these secrets.
     pub fn new(secrets: &[String]) -> Keys {
         // A key of any length is taken (RFC 2104 §2), so that none is left out here.
-        Keys(secrets.iter().filter_map(|secret| Hmac::new_from_slice(secret.as_bytes()).ok()).collect())
+        Keys(
+            secrets
+                .iter()
+                .filter_map(|secret| Hmac::new_from_slice(secret.as_bytes()).ok())
+                .collect(),
+        )
     }
 
     #[cfg(test)]
@@ -32,7 +37,8 @@ impl Keys {
     /// Whether one of them has made this code for the message. Every one is tried, and each takes the same time however
     /// much of the code is right.
     pub fn verify(&self, message: &[u8], code: &[u8]) -> bool {
-        let verifies = |key: &Hmac<Sha256>| key.clone().chain_update(message).verify_slice(code).is_ok();
+        let verifies =
+            |key: &Hmac<Sha256>| key.clone().chain_update(message).verify_slice(code).is_ok();
         self.0.iter().fold(false, |found, key| found | verifies(key))
     }
 

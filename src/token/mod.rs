@@ -1,4 +1,4 @@
-//! Who may have a picture, as the `token` of its handler says. Nothing here waits for anything.
+//! Who may have an image, as the `token` of its handler says. Nothing here waits for anything.
 
 mod base64url;
 mod hmac;
@@ -55,7 +55,7 @@ pub struct Grant {
     pub expires: Option<u64>,
     /// Whether the token was in a header field, so that no other client may be given the answer (RFC 9111 §3.5).
     pub is_private: bool,
-    /// The largest picture that it may have.
+    /// The largest image that it may have.
     pub bounds: Bounds,
 }
 
@@ -86,7 +86,7 @@ pub enum Refusal {
     Claim,
     /// It is for other keys.
     Path,
-    /// It is for smaller pictures.
+    /// It is for smaller images.
     Size,
     /// There are two.
     Ambiguous,
@@ -114,7 +114,7 @@ impl fmt::Display for Refusal {
             Refusal::Audience => "its aud is not the audience",
             Refusal::Claim => "one of its claims is malformed",
             Refusal::Path => "its path is not that of the key",
-            Refusal::Size => "its w or h allows smaller pictures only",
+            Refusal::Size => "its w or h allows smaller images only",
             Refusal::Ambiguous => "there are two that differ",
             Refusal::Validator => "the validator has refused it",
         })
@@ -124,7 +124,11 @@ impl fmt::Display for Refusal {
 impl Tokens {
     /// The check that a handler's `token` asks for.
     pub fn new(token: &Token) -> Tokens {
-        Tokens { keys: Keys::new(&token.secrets), kind: token.kind.clone(), required: token.required }
+        Tokens {
+            keys: Keys::new(&token.secrets),
+            kind: token.kind.clone(),
+            required: token.required,
+        }
     }
 
     /// What the request may have at this Unix time.

@@ -11,16 +11,22 @@ use crate::key;
 use crate::options::{Options, Query};
 
 /// All but the unreserved characters (RFC 3986 §2.3) and those that stand in `fp:x:y`.
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+const VALUE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// The path and the query of this target with its token, good for `lifetime` from this Unix time on. An error is a sentence.
-pub fn sign(config: &Config, target: &str, lifetime: Option<Duration>, now: u64) -> Result<String, String> {
+pub fn sign(
+    config: &Config,
+    target: &str,
+    lifetime: Option<Duration>,
+    now: u64,
+) -> Result<String, String> {
     if target.contains('#') {
         return Err("a # must be written as %23".to_owned());
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let (route, key) =
-        key::split_path(path).ok_or("the path must be /HANDLER/KEY, percent-encoded as in a URL")?;
+    let (route, key) = key::split_path(path)
+        .ok_or("the path must be /HANDLER/KEY, percent-encoded as in a URL")?;
     let handler = config.handlers.iter().find(|handler| handler.route == route);
     let handler = handler.ok_or_else(|| format!("no handler answers at /{route}/"))?;
     let keys = match &handler.token {
@@ -31,8 +37,10 @@ pub fn sign(config: &Config, target: &str, lifetime: Option<Duration>, now: u64)
     if !key::is_valid(&key) {
         return Err("the key is empty, too long, or has a . or .. segment".to_owned());
     }
-    for name in query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next()) {
-        let name = name.and_then(key::decode_query).ok_or("the query is not percent-encoded UTF-8")?;
+    for name in query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split('=').next())
+    {
+        let name =
+            name.and_then(key::decode_query).ok_or("the query is not percent-encoded UTF-8")?;
         // The server ignores it; whoever has misspelt one wants to know that before it is sent to anybody.
         if !Query::names().any(|known| known == name) {
             return Err(format!("{name}: unknown parameter"));
@@ -44,7 +52,9 @@ pub fn sign(config: &Config, target: &str, lifetime: Option<Duration>, now: u64)
         return Err("t: is there already".to_owned());
     }
     match (lifetime, given.expires()) {
-        (Some(_), Some(_)) => return Err("exp: is there already, so --expires must not be given".to_owned()),
+        (Some(_), Some(_)) => {
+            return Err("exp: is there already, so --expires must not be given".to_owned());
+        }
         (Some(lifetime), None) => {
             let separator = if asked.is_empty() { "" } else { "&" };
             asked += &format!("{separator}exp={}", now.saturating_add(lifetime.as_secs()));
@@ -53,15 +63,17 @@ pub fn sign(config: &Config, target: &str, lifetime: Option<Duration>, now: u64)
         (None, _) => {}
     }
     let query = Query::parse(&asked).map_err(|error| error.0)?;
-    // What the handler does not offer is refused with any token.
-    let whole = handler.offer.with_preset(&query).map_err(|error| error.0)?;
+    // What the handler does not size_policy is refused with any token.
+    let whole = handler.size_policy.with_preset(&query).map_err(|error| error.0)?;
     Options::resolve(&whole, "", handler).map_err(|error| error.0)?;
-    handler.offer.check_size(&query, &whole).map_err(|error| error.0)?;
-    let canonical = hmac::canonical(&route, &key, &query).ok_or("a value has a line break or an &")?;
+    handler.size_policy.check_size(&query, &whole).map_err(|error| error.0)?;
+    let canonical =
+        hmac::canonical(&route, &key, &query).ok_or("a value has a line break or an &")?;
     let token = hmac::sign(&keys, &canonical).ok_or("there is no secret")?;
     let mut given: Vec<_> = query.given().collect();
     given.sort_unstable();
-    let pair = |(name, value): (&str, &str)| format!("{name}={}&", utf8_percent_encode(value, VALUE));
+    let pair =
+        |(name, value): (&str, &str)| format!("{name}={}&", utf8_percent_encode(value, VALUE));
     let pairs: String = given.into_iter().map(pair).collect();
     Ok(format!("{}?{pairs}t={token}", key::to_path(&route, &key)))
 }
@@ -73,17 +85,17 @@ mod tests {
     use crate::token::{Asked, Bearer, Tokens};
 
     fn config() -> Config {
-        let folder = env!("CARGO_MANIFEST_DIR");
+        let directory = env!("CARGO_MANIFEST_DIR");
         let text = format!(
             r#"{{"handlers": [
-                {{"name": "h", "directory": "{folder}",
+                {{"name": "h", "directory": "{directory}",
                   "token": {{"type": "hmac", "secrets": ["the first of the secrets", "the second secret"]}}}},
-                {{"name": "j", "directory": "{folder}", "token": {{"type": "jwt", "secrets": ["the first of the secrets"]}}}},
-                {{"name": "p", "directory": "{folder}", "presets": {{"small": "w=9"}}, "presets_only": true,
+                {{"name": "j", "directory": "{directory}", "token": {{"type": "jwt", "secrets": ["the first of the secrets"]}}}},
+                {{"name": "p", "directory": "{directory}", "presets": {{"small": "w=9"}}, "presets_only": true,
                   "token": {{"type": "hmac", "secrets": ["the first of the secrets"]}}}},
-                {{"name": "s", "directory": "{folder}", "allowed_sizes": [[3, 0]],
+                {{"name": "s", "directory": "{directory}", "allowed_sizes": [[3, 0]],
                   "token": {{"type": "hmac", "secrets": ["the first of the secrets"]}}}},
-                {{"name": "open", "directory": "{folder}"}}]}}"#
+                {{"name": "open", "directory": "{directory}"}}]}}"#
         );
         config::parse(&text, "test").unwrap()
     }
@@ -96,7 +108,12 @@ mod tests {
             ("/h/a.jpg", None, "/h/a.jpg?t=", None),
             ("/h/a.jpg?", None, "/h/a.jpg?t=", None),
             ("/h/a%20b.jpg?w=3&h=%32", Some(60), "/h/a%20b.jpg?exp=1060&h=2&w=3&t=", Some(1060)),
-            ("/h/a b/ü.jpg?g=fp:0.5:1&bg=ffffff", None, "/h/a%20b/%C3%BC.jpg?bg=ffffff&g=fp:0.5:1&t=", None),
+            (
+                "/h/a b/ü.jpg?g=fp:0.5:1&bg=ffffff",
+                None,
+                "/h/a%20b/%C3%BC.jpg?bg=ffffff&g=fp:0.5:1&t=",
+                None,
+            ),
             ("/h/%2B+%253F?exp=1001", None, "/h/++%253F?exp=1001&t=", Some(1001)),
         ] {
             let signed = sign(&config, target, lifetime.map(Duration::from_secs), 1000).unwrap();
@@ -105,7 +122,11 @@ mod tests {
             let (route, key) = key::split_path(path).unwrap();
             let query = Query::parse(query).unwrap();
             let asked = Asked { route: &route, key: &key, query: &query, bearer: Bearer::None };
-            assert_eq!(tokens.check(&asked, 1000).map(|grant| grant.expires), Ok(expires), "{signed}");
+            assert_eq!(
+                tokens.check(&asked, 1000).map(|grant| grant.expires),
+                Ok(expires),
+                "{signed}"
+            );
             assert!(tokens.check(&Asked { key: "other", ..asked }, 1000).is_err());
         }
     }
@@ -139,7 +160,8 @@ mod tests {
             ("/h/a?exp=1000", None, "exp: is past"),
             ("/h/a?exp=2000", Some(60), "exp: is there already"),
         ] {
-            let error = sign(&config, target, lifetime.map(Duration::from_secs), 1000).expect_err(target);
+            let error =
+                sign(&config, target, lifetime.map(Duration::from_secs), 1000).expect_err(target);
             assert!(error.contains(part), "{target}: {error}");
         }
     }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::support::certificates::Certificates;
 use crate::support::client::{Answer, Client, request};
-use crate::support::folder::Folder;
-use crate::support::pictures::{self, RED};
+use crate::support::directory::Directory;
+use crate::support::images::{self, RED};
 use crate::support::server::{Server, Setup};
 use crate::support::{eventually, merged};
 use crate::token::example;
@@ -15,10 +15,10 @@ use crate::token::example;
 const SECRET: &str = "a-secret-that-nobody-guesses";
 
 pub fn small() -> Vec<u8> {
-    pictures::png(pictures::solid(10, 10, RED))
+    images::png(images::solid(10, 10, RED))
 }
 
-pub fn cached(handler: Value, cache: &Folder) -> Value {
+pub fn cached(handler: Value, cache: &Directory) -> Value {
     merged(handler, json!({"cache_path": cache.path()}))
 }
 
@@ -69,8 +69,8 @@ pub fn warm(server: &Server, target: &str) {
 
 #[test]
 fn only_the_secret_opens() {
-    let (folder, cache) = (Folder::new().with("a.png", &small()), Folder::new());
-    let server = Server::start(config(cached(folder.handler(), &cache)));
+    let (directory, cache) = (Directory::new().with("a.png", &small()), Directory::new());
+    let server = Server::start(config(cached(directory.handler(), &cache)));
     warm(&server, "/h/a.png");
     let address = admin(&server);
     let with = |value: &str| [("Authorization", value.to_owned())];
@@ -94,11 +94,11 @@ fn only_the_secret_opens() {
     refused.push([with(&right), with(&right)].concat());
     refused.push([with(&right), with("Bearer x")].concat());
     let everywhere = [
-        ("POST", "/-/refresh/h/a.png"),
-        ("DELETE", "/-/refresh/h/"),
+        ("POST", "/-/purge/h/a.png"),
+        ("DELETE", "/-/purge/h/"),
         ("GET", "/-/health"),
         ("GET", "/h/a.png"),
-        ("POST", "/-/refresh/none/a.png"),
+        ("POST", "/-/purge/none/a.png"),
         ("BREW", "/"),
     ];
     for (method, target) in everywhere {
@@ -108,34 +108,42 @@ fn only_the_secret_opens() {
             let mut client = Client::connect(address);
             client.send(&request(method, target, &fields));
             let answer = client.read();
-            assert_eq!((answer.status, answer.body.len()), (401, 0), "{method} {target} {fields:?}");
+            assert_eq!(
+                (answer.status, answer.body.len()),
+                (401, 0),
+                "{method} {target} {fields:?}"
+            );
             assert_eq!(answer.expect("WWW-Authenticate"), "Bearer");
             assert_eq!(answer.header("Allow"), None);
         }
     }
-    assert_eq!(state(&server.get("/h/a.png").ok()), "hit", "somebody has refreshed it");
+    assert_eq!(state(&server.get("/h/a.png").ok()), "hit", "somebody has purged it");
     for scheme in ["Bearer", "bearer", "BEARER ", "bEaReR  "] {
         let mut client = Client::connect(address);
-        let answer = client.get_with("/-/health", &[("Authorization", &format!("{scheme} {SECRET}"))]);
+        let answer =
+            client.get_with("/-/health", &[("Authorization", &format!("{scheme} {SECRET}"))]);
         assert_eq!((answer.status, answer.text()), (200, "ok\n"), "{scheme}");
     }
     // Everything is in the log by now, once; and nowhere the secret, of those who had it or almost.
-    server.log.access("/-/refresh/none/a.png");
+    server.log.access("/-/purge/none/a.png");
     let lines = server.log.lines();
-    assert_eq!(lines.iter().filter(|line| line.starts_with("admin: 127.0.0.1 was refused")).count(), 1);
+    assert_eq!(
+        lines.iter().filter(|line| line.contains("event=admin_refused refused 127.0.0.1")).count(),
+        1
+    );
     let part = &SECRET[..SECRET.len() - 1];
     assert!(!lines.iter().any(|line| line.to_lowercase().contains(part)), "{lines:?}");
 }
 
 #[test]
 fn the_secret_may_come_from_the_environment_and_is_in_no_log() {
-    let folder = Folder::new().with("a.png", &small());
-    let mut config = config(folder.handler());
+    let directory = Directory::new().with("a.png", &small());
+    let mut config = config(directory.handler());
     config["admin"]["secret"] = json!("$ADMIN_SECRET");
     let server = Setup::new(config).env("ADMIN_SECRET", SECRET).start();
-    assert_eq!(done(&server, "POST", "/-/refresh/h/a.png"), zero());
-    assert_eq!(order_with(admin(&server), "$ADMIN_SECRET", "POST", "/-/refresh/h/a.png").status, 401);
-    server.log.access("/-/refresh/h/a.png");
+    assert_eq!(done(&server, "POST", "/-/purge/h/a.png"), zero());
+    assert_eq!(order_with(admin(&server), "$ADMIN_SECRET", "POST", "/-/purge/h/a.png").status, 401);
+    server.log.access("/-/purge/h/a.png");
     assert!(!server.log.lines().iter().any(|line| line.contains(SECRET)));
 }
 
@@ -145,16 +153,16 @@ pub fn zero() -> Value {
 
 #[test]
 fn nothing_of_it_is_on_the_public_ports_and_nothing_public_on_it() {
-    let (folder, cache) = (Folder::new().with("a.png", &small()), Folder::new());
+    let (directory, cache) = (Directory::new().with("a.png", &small()), Directory::new());
     let config = merged(
-        config(cached(folder.handler(), &cache)),
+        config(cached(directory.handler(), &cache)),
         json!({"http_port": 0, "address": "127.0.0.1", "http_socket": "http.sock"}),
     );
     let server = Setup::new(config).start();
     warm(&server, "/h/a.png");
     let authorization = [("Authorization", &*format!("Bearer {SECRET}"))];
-    let socket = server.folder().path().join("http.sock");
-    for target in ["/-/refresh/h/a.png", "/-/refresh/h/", "/%2D/refresh/h/", "//-/refresh/h/a.png"] {
+    let socket = server.directory().path().join("http.sock");
+    for target in ["/-/purge/h/a.png", "/-/purge/h/", "/%2D/purge/h/", "//-/purge/h/a.png"] {
         for (method, status) in [("POST", 405), ("DELETE", 405), ("GET", 404), ("HEAD", 404)] {
             let bytes = request(method, target, &authorization);
             for mut client in [server.client(), Client::connect_unix(&socket)] {
@@ -169,7 +177,7 @@ fn nothing_of_it_is_on_the_public_ports_and_nothing_public_on_it() {
         }
     }
     assert_eq!(state(&server.get("/h/a.png").ok()), "hit");
-    for target in ["/h/a.png", "/h/none.png", "/", "/-/", "/-/refresh", "/-/refresh/h", "/-/metrics"] {
+    for target in ["/h/a.png", "/h/none.png", "/", "/-/", "/-/purge", "/-/purge/h", "/-/metrics"] {
         for method in ["GET", "HEAD", "POST", "DELETE"] {
             let answer = order(&server, method, target);
             assert_eq!((answer.status, answer.header("X-Cache")), (404, None), "{method} {target}");
@@ -180,23 +188,23 @@ fn nothing_of_it_is_on_the_public_ports_and_nothing_public_on_it() {
 
 #[test]
 fn what_can_not_be_done_is_told() {
-    let folder = Folder::new().with("a.png", &small());
-    let server = Server::start(config(folder.handler()));
-    let long = format!("/-/refresh/h/{}", "k".repeat(1025));
+    let directory = Directory::new().with("a.png", &small());
+    let server = Server::start(config(directory.handler()));
+    let long = format!("/-/purge/h/{}", "k".repeat(1025));
     for (method, target, status, allow) in [
-        ("POST", "/-/refresh/none/a.png", 404, None),
-        ("POST", "/-/refresh/none/a.png?render=1", 404, None),
-        ("DELETE", "/-/refresh/none/", 404, None),
-        ("POST", "/-/refresh/h/..", 400, None),
-        ("POST", "/-/refresh/h/a/%2e/b", 400, None),
-        ("POST", "/-/refresh/h/a%zz", 400, None),
+        ("POST", "/-/purge/none/a.png", 404, None),
+        ("POST", "/-/purge/none/a.png?render=1", 404, None),
+        ("DELETE", "/-/purge/none/", 404, None),
+        ("POST", "/-/purge/h/..", 400, None),
+        ("POST", "/-/purge/h/a/%2e/b", 400, None),
+        ("POST", "/-/purge/h/a%zz", 400, None),
         ("POST", &long, 400, None),
-        ("DELETE", "/-/refresh/h/../", 400, None),
-        ("POST", "/-/refresh/h/a.png?rendr=1", 400, None),
-        ("GET", "/-/refresh/h/a.png", 405, Some("POST")),
-        ("DELETE", "/-/refresh/h/a.png", 405, Some("POST")),
-        ("PUT", "/-/refresh/h/a/", 405, Some("POST, DELETE")),
-        ("POST", "/-/refresh/h/", 405, Some("DELETE")),
+        ("DELETE", "/-/purge/h/../", 400, None),
+        ("POST", "/-/purge/h/a.png?rendr=1", 400, None),
+        ("GET", "/-/purge/h/a.png", 405, Some("POST")),
+        ("DELETE", "/-/purge/h/a.png", 405, Some("POST")),
+        ("PUT", "/-/purge/h/a/", 405, Some("POST, DELETE")),
+        ("POST", "/-/purge/h/", 405, Some("DELETE")),
         ("POST", "/-/health", 405, Some("GET, HEAD")),
     ] {
         let answer = order(&server, method, target);
@@ -207,20 +215,24 @@ fn what_can_not_be_done_is_told() {
     let authorization = ("Authorization", &*format!("Bearer {SECRET}"));
     let mut client = Client::connect(admin(&server));
     for _ in 0..2 {
-        client.send(&request("POST", "/-/refresh/h/a.png", &[authorization, ("Content-Length", "0")]));
+        client.send(&request(
+            "POST",
+            "/-/purge/h/a.png",
+            &[authorization, ("Content-Length", "0")],
+        ));
         assert_eq!(said(&client.read()), zero());
-        client.send(&request("DELETE", "/-/refresh/h/", &[authorization]));
+        client.send(&request("DELETE", "/-/purge/h/", &[authorization]));
         assert_eq!(said(&client.read()), json!({"renditions": 0, "originals": 0}));
     }
-    client.send(&request("POST", "/-/refresh/h/a.png", &[authorization, ("Content-Length", "1")]));
+    client.send(&request("POST", "/-/purge/h/a.png", &[authorization, ("Content-Length", "1")]));
     assert_eq!(client.read().status, 413);
     client.expect_closed();
 }
 
 #[test]
 fn the_listener_comes_and_goes_with_the_configuration() {
-    let (folder, cache) = (Folder::new().with("a.png", &small()), Folder::new());
-    let handler = cached(folder.handler(), &cache);
+    let (directory, cache) = (Directory::new().with("a.png", &small()), Directory::new());
+    let handler = cached(directory.handler(), &cache);
     let server = Server::with_handler(handler.clone());
     assert!(
         !server.log.lines().iter().any(|line| line.contains("admin")),
@@ -243,14 +255,17 @@ fn the_listener_comes_and_goes_with_the_configuration() {
     changed["admin"]["address"] = json!("127.0.0.2:0");
     server.reload_well(changed.clone());
     let second = server.listening_on("admin http://127.0.0.2:");
-    assert_eq!(order_with(second, other, "POST", "/-/refresh/h/a.png").status, 200);
+    assert_eq!(order_with(second, other, "POST", "/-/purge/h/a.png").status, 200);
     assert!(Client::try_connect(first).is_err(), "the old port is still open");
     // One that can't be had changes nothing.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     changed["admin"]["address"] = json!(taken.local_addr().unwrap().to_string());
     let refused = server.reload(changed);
-    assert!(refused.contains("admin.address: ") && refused.contains("is already in use"), "{refused}");
-    assert_eq!(order_with(second, other, "POST", "/-/refresh/h/a.png").status, 200);
+    assert!(
+        refused.contains("admin.address: ") && refused.contains("is already in use"),
+        "{refused}"
+    );
+    assert_eq!(order_with(second, other, "POST", "/-/purge/h/a.png").status, 200);
     // None: the connections that are left are of no use.
     server.reload_well(json!({"handlers": [handler]}));
     assert!(Client::try_connect(second).is_err(), "the old port is still open");
@@ -260,10 +275,10 @@ fn the_listener_comes_and_goes_with_the_configuration() {
 
 #[test]
 fn an_address_that_can_not_be_had_is_an_error_that_names_its_field() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut config = config(folder.handler());
+    let mut config = config(directory.handler());
     config["admin"]["address"] = json!(address);
     let output = Setup::new(config).run();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -277,21 +292,21 @@ fn an_address_may_be_of_ipv6() {
         eprintln!("this machine has no IPv6");
         return;
     }
-    let folder = Folder::new();
-    let mut config = config(folder.handler());
+    let directory = Directory::new();
+    let mut config = config(directory.handler());
     config["admin"]["address"] = json!("[::1]:0");
     let server = Server::start(config);
     let address = server.listening_on("admin http://[::1]:");
-    assert_eq!(order_with(address, SECRET, "POST", "/-/refresh/h/a.png").status, 200);
-    server.log.line_with(" ::1 POST /-/refresh/h/a.png 200 ");
+    assert_eq!(order_with(address, SECRET, "POST", "/-/purge/h/a.png").status, 200);
+    server.log.line_with(" ::1 POST /-/purge/h/a.png 200 ");
 }
 
 #[test]
 fn proxies_and_redirects_are_of_the_public_ports() {
-    let folder = Folder::new().with("a.png", &small());
+    let directory = Directory::new().with("a.png", &small());
     let certificates = Certificates::new();
     let config = merged(
-        config(folder.handler()),
+        config(directory.handler()),
         json!({
             "trusted_proxies": ["127.0.0.1"],
             "proxy_protocol": true,
@@ -304,40 +319,50 @@ fn proxies_and_redirects_are_of_the_public_ports() {
         }),
     );
     let leaf = certificates.issue(&["localhost"]);
-    let setup =
-        Setup::new(config).file("a.crt", leaf.chain_pem.as_bytes()).file("a.key", leaf.key_pem.as_bytes());
+    let setup = Setup::new(config)
+        .file("a.crt", leaf.chain_pem.as_bytes())
+        .file("a.key", leaf.key_pem.as_bytes());
     let server = setup.start();
     let authorization = ("Authorization", &*format!("Bearer {SECRET}"));
     let mut client = Client::connect(admin(&server));
-    client.send(&request("POST", "/-/refresh/h/a.png", &[authorization, ("X-Forwarded-For", "192.0.2.1")]));
+    client.send(&request(
+        "POST",
+        "/-/purge/h/a.png",
+        &[authorization, ("X-Forwarded-For", "192.0.2.1")],
+    ));
     let answer = client.read();
     assert_eq!((said(&answer), answer.header("Strict-Transport-Security")), (zero(), None));
-    assert_eq!(server.log.access("/-/refresh/h/a.png")[1], "127.0.0.1");
+    assert_eq!(server.log.access("/-/purge/h/a.png")[1], "127.0.0.1");
     // What starts as a PROXY header is no request there.
     let mut client = Client::connect(admin(&server));
     client.send(b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n");
-    client.send(&request("POST", "/-/refresh/h/a.png", &[authorization]));
+    client.send(&request("POST", "/-/purge/h/a.png", &[authorization]));
     assert_eq!(client.read().status, 400);
 }
 
 #[test]
 fn a_token_of_the_public_port_is_none_of_it() {
-    let (folder, cache) = (Folder::new().with("a.png", &small()), Folder::new());
+    let (directory, cache) = (Directory::new().with("a.png", &small()), Directory::new());
     // Who brings a token check is served on threads from the beginning.
     let proxies = json!({"trusted_proxies": ["127.0.0.1"], "proxy_protocol": true});
-    let config = merged(config(cached(folder.handler(), &cache)), proxies);
+    let config = merged(config(cached(directory.handler(), &cache)), proxies);
     let server = Setup::new(config).program(example()).start();
-    assert_eq!(done(&server, "POST", "/-/refresh/h/a.png"), zero());
-    assert_eq!(order_with(admin(&server), "letmein", "POST", "/-/refresh/h/a.png?t=letmein").status, 401);
+    assert_eq!(done(&server, "POST", "/-/purge/h/a.png"), zero());
+    assert_eq!(
+        order_with(admin(&server), "letmein", "POST", "/-/purge/h/a.png?t=letmein").status,
+        401
+    );
 }
 
 #[test]
 fn its_connections_count_as_all_others_do() {
-    let folder = Folder::new().with("a.png", &small());
+    let directory = Directory::new().with("a.png", &small());
     let limits = json!({"connections": 20, "connections_per_address": 3});
     // The cap for an address holds for a proxy too, which is none there.
-    let config =
-        merged(config(folder.handler()), json!({"limits": limits, "trusted_proxies": ["127.0.0.1"]}));
+    let config = merged(
+        config(directory.handler()),
+        json!({"limits": limits, "trusted_proxies": ["127.0.0.1"]}),
+    );
     let server = Server::start(config);
     let address = admin(&server);
     let mut kept: Vec<Client> = (0..3).map(|_| Client::connect(address)).collect();

@@ -2,8 +2,8 @@
 
 use image::{Rgba, RgbaImage};
 
-use crate::support::folder::Folder;
-use crate::support::pictures::{self, MAGENTA, Picture, RED, WHITE, close, colour_at, within};
+use crate::support::directory::Directory;
+use crate::support::images::{self, Image, MAGENTA, RED, WHITE, close, colour_at, within};
 use crate::support::server::{Server, data};
 
 /// A frame of a GIF (89a): where it stands, its one colour (0 is clear, 1 to 3 are red, green and blue), what becomes of it
@@ -40,8 +40,9 @@ fn gif(width: u16, height: u16, shown: Option<u16>, parts: &[Part]) -> Vec<u8> {
         out.extend([0, 2]);
         // Codes of three bits: a clear code before every second pixel, so that the code size never grows.
         let pixels = usize::from(width) * usize::from(height);
-        let codes =
-            (0..pixels).flat_map(|n| (n % 2 == 0).then_some(4).into_iter().chain([part.colour])).chain([5]);
+        let codes = (0..pixels)
+            .flat_map(|n| (n % 2 == 0).then_some(4).into_iter().chain([part.colour]))
+            .chain([5]);
         let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
         for code in codes {
             bits |= u32::from(code) << count;
@@ -102,15 +103,19 @@ const PARTS: [Part; 6] = [
 
 #[track_caller]
 fn expect_parts(body: &[u8], shown: Option<u32>, what: &str) {
-    let picture = Picture::decode(body);
+    let image = Image::decode(body);
     let expected = composed(60, 40, &PARTS);
-    assert_eq!(picture.frames.len(), PARTS.len(), "{what}");
-    assert_eq!(picture.shown, shown, "{what}");
-    for (n, ((frame, time), expected)) in picture.frames.iter().zip(&expected).enumerate() {
+    assert_eq!(image.frames.len(), PARTS.len(), "{what}");
+    assert_eq!(image.shown, shown, "{what}");
+    for (n, ((frame, time), expected)) in image.frames.iter().zip(&expected).enumerate() {
         assert_eq!(*time, u32::from(PARTS[n].time) * 10, "{what}: frame {n}");
         for (x, y) in [(16, 25), (50, 25), (84, 25), (16, 75), (50, 75), (84, 75)] {
-            let (one, other) = (pictures::colour_at(frame, x, y), pictures::colour_at(expected, x, y));
-            assert_eq!(one[3] > 127, other[3] > 127, "{what}: frame {n} at {x} %, {y} %: {one:?} {other:?}");
+            let (one, other) = (images::colour_at(frame, x, y), images::colour_at(expected, x, y));
+            assert_eq!(
+                one[3] > 127,
+                other[3] > 127,
+                "{what}: frame {n} at {x} %, {y} %: {one:?} {other:?}"
+            );
             let [r, g, b, alpha] = other;
             assert!(
                 alpha == 0 || within(one, [r, g, b], 24),
@@ -122,11 +127,11 @@ fn expect_parts(body: &[u8], shown: Option<u32>, what: &str) {
 
 #[test]
 fn what_frames_leave_behind_how_long_and_how_often_survives_every_way_through() {
-    let folder = Folder::new()
+    let directory = Directory::new()
         .with("a.gif", &gif(60, 40, Some(0), &PARTS))
         .with("thrice.gif", &gif(60, 40, Some(3), &PARTS));
-    let server = Server::with_handler(folder.handler());
-    let again = Folder::new();
+    let server = Server::with_handler(directory.handler());
+    let again = Directory::new();
     // GIF says how often it begins anew, and WebP how often it is shown in all.
     let sources = [("a", [0, 0]), ("thrice", [3, 4])];
     for (name, [in_gif, in_webp]) in sources {
@@ -136,7 +141,10 @@ fn what_frames_leave_behind_how_long_and_how_often_survives_every_way_through() 
                 expect_parts(&server.get(&target).ok().body, Some(shown), &target);
             }
         }
-        again.put(&format!("{name}.webp"), &server.get(&format!("/h/{name}.gif?f=webp&q=100")).ok().body);
+        again.put(
+            &format!("{name}.webp"),
+            &server.get(&format!("/h/{name}.gif?f=webp&q=100")).ok().body,
+        );
     }
     let server = Server::with_handler(again.handler());
     for (name, [in_gif, in_webp]) in sources {
@@ -150,20 +158,23 @@ fn what_frames_leave_behind_how_long_and_how_often_survives_every_way_through() 
 }
 
 #[test]
-fn one_frame_is_a_picture_and_stays_still() {
-    let folder = Folder::new()
+fn one_frame_is_an_image_and_stays_still() {
+    let directory = Directory::new()
         .with("one.gif", &gif(60, 40, Some(0), &PARTS[..1]))
         .with("part.gif", &gif(60, 40, None, &PARTS[1..2]));
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for source in ["one", "part"] {
         for query in ["", "&w=30"] {
             let webp = server.get(&format!("/h/{source}.gif?f=webp{query}")).ok().body;
-            assert!(!pictures::holds(&webp, b"ANIM") && !pictures::holds(&webp, b"ANMF"), "{source}{query}");
+            assert!(
+                !images::holds(&webp, b"ANIM") && !images::holds(&webp, b"ANMF"),
+                "{source}{query}"
+            );
             let gif = server.get(&format!("/h/{source}.gif?f=gif{query}")).ok().body;
-            assert_eq!(Picture::decode(&gif).frames.len(), 1);
+            assert_eq!(Image::decode(&gif).frames.len(), 1);
         }
     }
-    let part = Picture::decode(&server.get("/h/part.gif?f=png&w=30").ok().body);
+    let part = Image::decode(&server.get("/h/part.gif?f=png&w=30").ok().body);
     assert!(
         within(part.at(10, 10), [0, 255, 0], 8) && part.at(80, 80)[3] == 0,
         "the rest of the canvas is clear"
@@ -176,14 +187,15 @@ fn one_frame_is_a_picture_and_stays_still() {
 #[test]
 fn the_edge_of_a_frame_has_nothing_of_the_next_one() {
     let colours = [WHITE, RED, WHITE, RED, WHITE];
-    let frames: Vec<(RgbaImage, u32)> =
-        colours.map(|[r, g, b]| (RgbaImage::from_pixel(245, 245, Rgba([r, g, b, 255])), 100)).into();
-    let folder = Folder::new().with("a.gif", &pictures::animated_gif(&frames));
-    let server = Server::with_handler(folder.handler());
+    let frames: Vec<(RgbaImage, u32)> = colours
+        .map(|[r, g, b]| (RgbaImage::from_pixel(245, 245, Rgba([r, g, b, 255])), 100))
+        .into();
+    let directory = Directory::new().with("a.gif", &images::animated_gif(&frames));
+    let server = Server::with_handler(directory.handler());
     for query in ["w=100", "w=99&h=40", "w=33", "w=300&e=true"] {
         for format in ["gif", "webp&q=100"] {
             let target = format!("/h/a.gif?{query}&f={format}");
-            let answer = Picture::decode(&server.get(&target).ok().body);
+            let answer = Image::decode(&server.get(&target).ok().body);
             assert_eq!(answer.frames.len(), 5);
             for (frame, colour) in answer.frames.iter().map(|(frame, _)| frame).zip(colours) {
                 let [top, bottom] = [0, frame.height() - 1].map(|y| frame.get_pixel(5, y).0);
@@ -205,18 +217,24 @@ fn the_window_of_smart_stands_still_where_the_first_frame_draws_attention() {
             Rgba(if inside { [230, 40, 30, 255] } else { [128, 128, 128, 255] })
         })
     };
-    let folder = Folder::new()
-        .with("a.gif", &pictures::animated_gif(&[(frame(150), 100), (frame(20), 100), (frame(30), 100)]));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with(
+        "a.gif",
+        &images::animated_gif(&[(frame(150), 100), (frame(20), 100), (frame(30), 100)]),
+    );
+    let server = Server::with_handler(directory.handler());
     for format in ["gif", "webp&q=95"] {
         let answer =
-            Picture::decode(&server.get(&format!("/h/a.gif?w=60&h=60&g=smart&f={format}")).ok().body);
-        let red = |frame: &RgbaImage| frame.pixels().filter(|pixel| pixel.0[0] > pixel.0[1] + 80).count();
+            Image::decode(&server.get(&format!("/h/a.gif?w=60&h=60&g=smart&f={format}")).ok().body);
+        let red =
+            |frame: &RgbaImage| frame.pixels().filter(|pixel| pixel.0[0] > pixel.0[1] + 80).count();
         // The frames behind the first one look alike in the window, and may be stored as one.
         assert_eq!((answer.size(), answer.frames.len() > 1), ((60, 60), true));
         let counts: Vec<usize> = answer.frames.iter().map(|(frame, _)| red(frame)).collect();
         // 18 × 18 of it.
-        assert!(counts[0] > 200 && counts[1..].iter().all(|count| *count == 0), "{format}: {counts:?}");
+        assert!(
+            counts[0] > 200 && counts[1..].iter().all(|count| *count == 0),
+            "{format}: {counts:?}"
+        );
     }
 }
 
@@ -224,9 +242,9 @@ fn the_window_of_smart_stands_still_where_the_first_frame_draws_attention() {
 fn the_first_frame_alone_is_decoded_when_that_is_all_that_is_asked() {
     // What follows the first frame is broken, and is not looked at for a JPEG.
     let whole = data("anim.gif");
-    let folder = Folder::new().with("a.gif", &whole[..whole.len() / 2]);
-    let server = Server::with_handler(folder.handler());
-    let first = Picture::decode(&server.get("/h/a.gif?f=png&w=100").ok().body);
+    let directory = Directory::new().with("a.gif", &whole[..whole.len() / 2]);
+    let server = Server::with_handler(directory.handler());
+    let first = Image::decode(&server.get("/h/a.gif?f=png&w=100").ok().body);
     assert_eq!(first.size(), (100, 100));
 }
 
@@ -239,10 +257,11 @@ fn black_is_not_taken_for_nothing() {
         };
         (RgbaImage::from_fn(40, 40, colour), 100)
     };
-    let folder = Folder::new().with("a.gif", &pictures::animated_gif(&[false, true, false, true].map(frame)));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new()
+        .with("a.gif", &images::animated_gif(&[false, true, false, true].map(frame)));
+    let server = Server::with_handler(directory.handler());
     for query in ["f=gif&w=39", "f=gif&w=20"] {
-        let shown = Picture::decode(&server.get(&format!("/h/a.gif?{query}")).ok().body);
+        let shown = Image::decode(&server.get(&format!("/h/a.gif?{query}")).ok().body);
         let opaque: Vec<bool> =
             shown.frames.iter().map(|(frame, _)| colour_at(frame, 20, 20)[3] > 127).collect();
         assert_eq!(opaque, [false, true, false, true], "{query}");

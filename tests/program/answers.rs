@@ -5,37 +5,41 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images::{self, Image, Kind, MAGENTA, close, size_of};
 use crate::support::merged;
 use crate::support::origin::{self, RawOrigin, Then};
-use crate::support::pictures::{self, Kind, MAGENTA, Picture, close, size_of};
 use crate::support::server::{Server, data};
 
 /// 14 April 2020, 09:00:00 GMT.
 const CHANGED: u64 = 1_586_854_800;
 const CHANGED_TEXT: &str = "Tue, 14 Apr 2020 09:00:00 GMT";
 
-fn folder() -> Folder {
-    let folder = Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)));
-    folder.set_modified("a.png", SystemTime::UNIX_EPOCH + Duration::from_secs(CHANGED));
-    folder
+fn directory() -> Directory {
+    let directory = Directory::new().with("a.png", &images::png(images::gradient(80, 60)));
+    directory.set_modified("a.png", SystemTime::UNIX_EPOCH + Duration::from_secs(CHANGED));
+    directory
 }
 
-fn server(folder: &Folder, fields: Value) -> Server {
-    Server::with_handler(merged(folder.handler(), fields))
+fn server(directory: &Directory, fields: Value) -> Server {
+    Server::with_handler(merged(directory.handler(), fields))
 }
 
 #[test]
-fn a_picture_comes_with_the_headers_of_the_contract() {
-    let folder = folder();
-    let cache = Folder::new();
-    let server = server(&folder, json!({"cache_path": cache.path()}));
+fn an_image_comes_with_the_headers_of_the_contract() {
+    let directory = directory();
+    let cache = Directory::new();
+    let server = server(&directory, json!({"cache_path": cache.path()}));
     for cached in ["miss", "hit"] {
         let answer = server.get("/h/a.png?w=40&f=webp").ok();
         assert_eq!(answer.expect("X-Cache"), cached);
         assert_eq!(answer.expect("Content-Length"), answer.body.len().to_string());
         assert_eq!(answer.expect("Content-Type"), "image/webp");
-        assert_eq!(answer.expect("Last-Modified"), CHANGED_TEXT, "the original's, not the result's");
+        assert_eq!(
+            answer.expect("Last-Modified"),
+            CHANGED_TEXT,
+            "the original's, not the result's"
+        );
         assert_eq!(answer.expect("Cache-Control"), "public, max-age=604800");
         assert_eq!(answer.header("Vary"), None);
         assert_eq!(answer.header("X-Error"), None);
@@ -48,8 +52,8 @@ fn a_picture_comes_with_the_headers_of_the_contract() {
 
 #[test]
 fn the_etag_is_that_of_the_bytes() {
-    let folder = folder().with("same.png", &pictures::png(pictures::gradient(80, 60)));
-    let server = Server::with_handler(folder.handler());
+    let directory = directory().with("same.png", &images::png(images::gradient(80, 60)));
+    let server = Server::with_handler(directory.handler());
     let tag = |target: &str| server.get(target).ok().expect("ETag").to_owned();
     assert_eq!(tag("/h/a.png"), tag("/h/a.png"));
     assert_eq!(tag("/h/a.png"), tag("/h/same.png"), "equal bytes, whatever their key");
@@ -59,16 +63,20 @@ fn the_etag_is_that_of_the_bytes() {
 
 #[test]
 fn cache_control_follows_cache_time() {
-    let folder = folder();
+    let directory = directory();
     let max_age = |fields: Value| {
-        let answer = server(&folder, fields).get("/h/a.png").ok();
+        let answer = server(&directory, fields).get("/h/a.png").ok();
         answer.expect("Cache-Control").to_owned()
     };
     assert_eq!(max_age(json!({"cache_time": 60})), "public, max-age=60");
     assert_eq!(max_age(json!({})), "public, max-age=604800");
     let forever = max_age(json!({"cache_time": 0}));
-    let seconds: u64 = forever.split("max-age=").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
-    assert!(forever.starts_with("public") && seconds >= 31_536_000, "never expires, but says {forever}");
+    let seconds: u64 =
+        forever.split("max-age=").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    assert!(
+        forever.starts_with("public") && seconds >= 31_536_000,
+        "never expires, but says {forever}"
+    );
     let never = max_age(json!({"cache_time": -1}));
     assert!(
         never.contains("no-store") || never.contains("no-cache") || never.contains("max-age=0"),
@@ -78,9 +86,9 @@ fn cache_control_follows_cache_time() {
 
 #[test]
 fn head_is_the_same_without_the_body() {
-    let folder = folder();
-    let cache = Folder::new();
-    let server = server(&folder, json!({"cache_path": cache.path()}));
+    let directory = directory();
+    let cache = Directory::new();
+    let server = server(&directory, json!({"cache_path": cache.path()}));
     for target in [
         "/h/a.png?w=40",
         "/h/a.png?w=41&f=auto",
@@ -98,7 +106,9 @@ fn head_is_the_same_without_the_body() {
         assert_eq!(head.status, get.status, "{target}");
         let without = |answer: &Answer| -> Vec<(String, String)> {
             let mut headers = answer.headers.clone();
-            headers.retain(|(name, _)| !["date", "x-cache"].contains(&name.to_ascii_lowercase().as_str()));
+            headers.retain(|(name, _)| {
+                !["date", "x-cache"].contains(&name.to_ascii_lowercase().as_str())
+            });
             headers
         };
         assert_eq!(without(&head), without(&get), "{target}");
@@ -108,9 +118,9 @@ fn head_is_the_same_without_the_body() {
 
 #[test]
 fn if_none_match_knows_lists_stars_and_weak_tags() {
-    let folder = folder();
-    let cache = Folder::new();
-    let server = server(&folder, json!({"cache_path": cache.path(), "cors_origin": "*"}));
+    let directory = directory();
+    let cache = Directory::new();
+    let server = server(&directory, json!({"cache_path": cache.path(), "cors_origin": "*"}));
     let target = "/h/a.png?w=40";
     let whole = server.get(target).ok();
     let tag = whole.expect("ETag").to_owned();
@@ -126,8 +136,11 @@ fn if_none_match_knows_lists_stars_and_weak_tags() {
     ] {
         for head in [false, true] {
             let headers = [("If-None-Match", value.as_str())];
-            let answer =
-                if head { server.head_with(target, &headers) } else { server.get_with(target, &headers) };
+            let answer = if head {
+                server.head_with(target, &headers)
+            } else {
+                server.get_with(target, &headers)
+            };
             assert_eq!(answer.status, 304, "{value}");
             assert!(answer.body.is_empty());
             // RFC 9110 §15.4.5: what a 200 would have said of these.
@@ -140,7 +153,8 @@ fn if_none_match_knows_lists_stars_and_weak_tags() {
         }
     }
     let unquoted = tag.trim_matches('"');
-    for value in ["\"other\"", "W/\"other\"", "\"\"", unquoted, "w/*", "\"*\"", "", &format!("\"{unquoted}")]
+    for value in
+        ["\"other\"", "W/\"other\"", "\"\"", unquoted, "w/*", "\"*\"", "", &format!("\"{unquoted}")]
     {
         let answer = server.get_with(target, &[("If-None-Match", value)]).ok();
         assert_eq!(answer.body, whole.body, "{value}");
@@ -152,8 +166,8 @@ fn if_none_match_knows_lists_stars_and_weak_tags() {
 
 #[test]
 fn if_modified_since_compares_with_the_originals_date() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     for (value, status) in [
         (CHANGED_TEXT, 304),
         ("Tuesday, 14-Apr-20 09:00:00 GMT", 304),
@@ -166,7 +180,11 @@ fn if_modified_since_compares_with_the_originals_date() {
         ("1586854800", 200),
         ("", 200),
     ] {
-        assert_eq!(server.get_with("/h/a.png", &[("If-Modified-Since", value)]).status, status, "{value}");
+        assert_eq!(
+            server.get_with("/h/a.png", &[("If-Modified-Since", value)]).status,
+            status,
+            "{value}"
+        );
     }
     // A tag is the better witness (RFC 9110 §13.1.3).
     let both = [("If-None-Match", "\"other\""), ("If-Modified-Since", CHANGED_TEXT)];
@@ -175,9 +193,9 @@ fn if_modified_since_compares_with_the_originals_date() {
 
 #[test]
 fn a_single_range_is_answered_with_that_part() {
-    let folder = folder();
-    let cache = Folder::new();
-    let server = server(&folder, json!({"cache_path": cache.path()}));
+    let directory = directory();
+    let cache = Directory::new();
+    let server = server(&directory, json!({"cache_path": cache.path()}));
     let target = "/h/a.png?w=40";
     let whole = server.get(target).ok();
     let length = whole.body.len();
@@ -194,15 +212,21 @@ fn a_single_range_is_answered_with_that_part() {
     ] {
         let part = server.get_with(target, &[("Range", &value)]);
         assert_eq!(part.status, 206, "{value}");
-        assert_eq!(part.expect("Content-Range"), format!("bytes {first}-{last}/{length}"), "{value}");
+        assert_eq!(
+            part.expect("Content-Range"),
+            format!("bytes {first}-{last}/{length}"),
+            "{value}"
+        );
         assert_eq!(part.body, whole.body[first..=last], "{value}");
         for name in ["ETag", "Cache-Control", "Last-Modified", "Content-Type"] {
             assert_eq!(part.expect(name), whole.expect(name), "{value}");
         }
     }
-    for value in
-        [format!("bytes={length}-"), format!("bytes={}-{}", length + 5, length + 9), "bytes=-0".to_owned()]
-    {
+    for value in [
+        format!("bytes={length}-"),
+        format!("bytes={}-{}", length + 5, length + 9),
+        "bytes=-0".to_owned(),
+    ] {
         let refused = server.get_with(target, &[("Range", &value)]);
         assert_eq!(refused.status, 416, "{value}");
         assert_eq!(refused.expect("Content-Range"), format!("bytes */{length}"), "{value}");
@@ -210,9 +234,9 @@ fn a_single_range_is_answered_with_that_part() {
 }
 
 #[test]
-fn what_is_not_a_single_range_gets_the_whole_picture() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+fn what_is_not_a_single_range_gets_the_whole_image() {
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let whole = server.get("/h/a.png").ok();
     for value in [
         "bytes=0-1,4-5",
@@ -235,8 +259,8 @@ fn what_is_not_a_single_range_gets_the_whole_picture() {
 
 #[test]
 fn if_range_guards_the_range() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let tag = server.get("/h/a.png").ok().expect("ETag").to_owned();
     for (value, status) in [
         (tag.clone(), 206),
@@ -259,10 +283,10 @@ fn if_range_guards_the_range() {
 
 #[test]
 fn cors_origin_is_sent_with_every_answer_of_the_handler() {
-    let folder = folder();
+    let directory = directory();
     let server = Server::start(json!({"handlers": [
-        merged(folder.handler(), json!({"cors_origin": "https://pages.example"})),
-        merged(folder.handler(), json!({"name": "without"})),
+        merged(directory.handler(), json!({"cors_origin": "https://pages.example"})),
+        merged(directory.handler(), json!({"name": "without"})),
     ]}));
     for target in ["/h/a.png", "/h/missing.png"] {
         assert_eq!(
@@ -278,25 +302,25 @@ fn cors_origin_is_sent_with_every_answer_of_the_handler() {
 
 /// An error image that can't be mistaken for anything else: 60×40, one colour.
 fn error_image() -> Vec<u8> {
-    pictures::png(pictures::solid(60, 40, MAGENTA))
+    images::png(images::solid(60, 40, MAGENTA))
 }
 
 #[track_caller]
 fn expect_error_image(answer: &Answer, size: (u32, u32), what: &str) {
-    let kind = Kind::of(&answer.body).unwrap_or_else(|| panic!("{what}: no picture"));
+    let kind = Kind::of(&answer.body).unwrap_or_else(|| panic!("{what}: no image"));
     assert_eq!(answer.expect("Content-Type"), kind.media_type(), "{what}");
     assert_eq!(size_of(&answer.body), size, "{what}");
     if kind != Kind::Avif {
-        let picture = Picture::decode(&answer.body);
-        assert!(close(picture.at(50, 50), MAGENTA), "{what}: {:?}", picture.at(50, 50));
+        let image = Image::decode(&answer.body);
+        assert!(close(image.at(50, 50), MAGENTA), "{what}: {:?}", image.at(50, 50));
     }
     assert_eq!(answer.expect("Cache-Control"), "no-store", "{what}");
 }
 
 #[test]
 fn a_failure_is_a_404_with_the_error_image_in_the_requests_size() {
-    let folder = folder().with("text.png", b"no picture").with("error.png", &error_image());
-    let server = server(&folder, json!({"error_image": folder.path().join("error.png")}));
+    let directory = directory().with("text.png", b"no image").with("error.png", &error_image());
+    let server = server(&directory, json!({"error_image": directory.path().join("error.png")}));
     for (file, code) in
         [("missing.png", "not_found"), ("text.png", "unsupported_format"), ("..", "invalid_key")]
     {
@@ -319,8 +343,8 @@ fn a_failure_is_a_404_with_the_error_image_in_the_requests_size() {
 
 #[test]
 fn without_an_error_image_of_its_own_a_handler_has_one_all_the_same() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let answer = server.get("/h/missing.png").failed("not_found");
     assert_eq!(Kind::of(&answer.body).map(Kind::media_type), answer.header("Content-Type"));
     assert_eq!(size_of(&server.get("/h/missing.png?w=30&h=30").failed("not_found").body), (30, 30));
@@ -328,8 +352,8 @@ fn without_an_error_image_of_its_own_a_handler_has_one_all_the_same() {
 
 #[test]
 fn a_failure_has_nothing_to_revalidate_and_no_parts() {
-    let folder = folder().with("error.png", &error_image());
-    let server = server(&folder, json!({"error_image": folder.path().join("error.png")}));
+    let directory = directory().with("error.png", &error_image());
+    let server = server(&directory, json!({"error_image": directory.path().join("error.png")}));
     let plain = server.get("/h/missing.png").failed("not_found");
     assert_eq!((plain.header("ETag"), plain.header("Last-Modified")), (None, None));
     for header in [
@@ -346,11 +370,11 @@ fn a_failure_has_nothing_to_revalidate_and_no_parts() {
 #[test]
 fn precise_statuses_tell_failures_apart() {
     let photo = data("photo-2mp.jpg");
-    let folder = folder()
+    let directory = directory()
         .with("error.png", &error_image())
-        .with("text.png", b"no picture")
+        .with("text.png", b"no image")
         .with("half.jpg", &photo[..photo.len() / 2])
-        .with("large.png", &pictures::png(pictures::solid(200, 200, MAGENTA)))
+        .with("large.png", &images::png(images::solid(200, 200, MAGENTA)))
         .with("a.exe", b"MZ");
     let origin = RawOrigin::start(|request, peer| match request.path().rsplit('/').next() {
         Some("error") => peer.send(&origin::answer(500, &[], b"")),
@@ -359,24 +383,26 @@ fn precise_statuses_tell_failures_apart() {
             let _ = peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort");
             Then::Close
         }
-        Some("region") => peer.send(&origin::answer(301, &[("x-amz-bucket-region", "eu-west-1")], b"")),
+        Some("region") => {
+            peer.send(&origin::answer(301, &[("x-amz-bucket-region", "eu-west-1")], b""))
+        }
         Some("reset") => peer.reset(),
         Some("long") => peer.send(&origin::object(&[0; 200_000])),
         Some("slow") => {
-            // Never answered; the connection ends with the renderer's patience.
+            // Never answered; the connection ends with the renderer's timeout.
             let _ = std::io::Read::read(peer, &mut [0; 1]);
             Then::Close
         }
         _ => unreachable!(),
     });
     let precise = json!({
-        "error_image": folder.path().join("error.png"),
+        "error_image": directory.path().join("error.png"),
         "error_status": "precise",
         "allowed_formats": ["png", "JPG"],
     });
     let server = Server::start(json!({
         "handlers": [
-            merged(folder.handler(), precise.clone()),
+            merged(directory.handler(), precise.clone()),
             merged(merged(origin.handler(), precise), json!({"name": "s3"})),
         ],
         "limits": {"source_max_pixels": 30_000, "origin_max_bytes": 100_000, "origin_first_byte_timeout": 0.3},
@@ -400,19 +426,20 @@ fn precise_statuses_tell_failures_apart() {
         expect_error_image(&answer, (60, 40), target);
     }
     let lenient = Server::with_limits(
-        merged(folder.handler(), json!({"error_status": "precise"})),
+        merged(directory.handler(), json!({"error_status": "precise"})),
         json!({"origin_max_bytes": 1000}),
     );
-    assert_eq!(lenient.get("/h/half.jpg").status, 413, "a folder's files are originals as well");
-    let plain = Server::with_handler(merged(folder.handler(), json!({"error_status": "precise"})));
+    assert_eq!(lenient.get("/h/half.jpg").status, 413, "a directory's files are originals as well");
+    let plain =
+        Server::with_handler(merged(directory.handler(), json!({"error_status": "precise"})));
     let corrupt = plain.get("/h/half.jpg");
     assert_eq!((corrupt.status, corrupt.expect("X-Error")), (415, "corrupt_image"));
 }
 
 #[test]
 fn unknown_routes_are_a_plain_404() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let mut wrong = Vec::new();
     for target in [
         "/",
@@ -437,8 +464,8 @@ fn unknown_routes_are_a_plain_404() {
 
 #[test]
 fn health_is_ok() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let answer = server.get("/-/health");
     assert_eq!((answer.status, answer.text().trim()), (200, "ok"));
     assert!(answer.expect("Content-Type").starts_with("text/plain"));
@@ -446,9 +473,9 @@ fn health_is_ok() {
 }
 
 #[test]
-fn a_condition_on_the_picture_that_does_not_hold_is_412() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+fn a_condition_on_the_image_that_does_not_hold_is_412() {
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let first = server.get("/h/a.png").ok();
     let etag = first.expect("ETag").to_owned();
     server.get_with("/h/a.png", &[("If-Match", &etag)]).ok();

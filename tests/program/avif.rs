@@ -1,8 +1,8 @@
 //! AVIF as an original: what a client sees of each feature that encoders use. The files are avifenc's, a matter of
 //! tests/data/generate-avif.py, so what is read here was written by other code than the server's.
 
-use crate::support::folder::Folder;
-use crate::support::pictures::{BLUE, GREEN, Picture, RED, WHITE, size_of, within};
+use crate::support::directory::Directory;
+use crate::support::images::{BLUE, GREEN, Image, RED, WHITE, size_of, within};
 use crate::support::server::{Server, data};
 
 const TRANSPARENT: u8 = 0;
@@ -10,8 +10,8 @@ const TRANSPARENT: u8 = 0;
 /// Opaque quarters: top left, top right, bottom left, bottom right.
 const QUARTERS: [[u8; 3]; 4] = [RED, GREEN, BLUE, WHITE];
 
-fn server_of(names: &[&str]) -> (Server, Folder) {
-    let directory = Folder::new();
+fn server_of(names: &[&str]) -> (Server, Directory) {
+    let directory = Directory::new();
     for name in names {
         directory.put(name, &data(name));
     }
@@ -19,20 +19,29 @@ fn server_of(names: &[&str]) -> (Server, Folder) {
 }
 
 /// The colors in the middle of the four quarters.
-fn middles(picture: &Picture) -> [[u8; 4]; 4] {
-    [(25, 25), (75, 25), (25, 75), (75, 75)].map(|(x, y)| picture.at(x, y))
+fn middles(image: &Image) -> [[u8; 4]; 4] {
+    [(25, 25), (75, 25), (25, 75), (75, 75)].map(|(x, y)| image.at(x, y))
 }
 
-fn pixel(picture: &Picture, x: u32, y: u32) -> [u8; 4] {
-    picture.pixels.get_pixel(x, y).0
+fn pixel(image: &Image, x: u32, y: u32) -> [u8; 4] {
+    image.pixels.get_pixel(x, y).0
 }
 
-fn expect_quarters(server: &Server, target: &str, size: (u32, u32), expected: [[u8; 3]; 4], most: u8) {
-    let picture = Picture::decode(&server.get(target).ok().body);
-    assert_eq!(picture.size(), size, "{target}");
-    let found = middles(&picture);
+fn expect_quarters(
+    server: &Server,
+    target: &str,
+    size: (u32, u32),
+    expected: [[u8; 3]; 4],
+    most: u8,
+) {
+    let image = Image::decode(&server.get(target).ok().body);
+    assert_eq!(image.size(), size, "{target}");
+    let found = middles(&image);
     for (found, expected) in found.iter().zip(expected) {
-        assert!(within(*found, expected, most) && found[3] == 255, "{target}: {found:?}, not {expected:?}");
+        assert!(
+            within(*found, expected, most) && found[3] == 255,
+            "{target}: {found:?}, not {expected:?}"
+        );
     }
 }
 
@@ -64,7 +73,7 @@ fn tones_without_color_stay_gray() {
     let (server, _directory) = server_of(&["monochrome.avif"]);
     let bytes = server.get("/h/monochrome.avif?f=png").ok().body;
     assert_eq!(bytes[25], 0, "PNG color type: gray without alpha");
-    let found = middles(&Picture::decode(&bytes)).map(|pixel| pixel[0]);
+    let found = middles(&Image::decode(&bytes)).map(|pixel| pixel[0]);
     for (found, expected) in found.iter().zip([0_u8, 85, 170, 255]) {
         assert!(found.abs_diff(expected) <= 2, "{found} is not {expected}");
     }
@@ -72,13 +81,16 @@ fn tones_without_color_stay_gray() {
 
 #[test]
 fn alpha_is_kept_in_all_its_forms() {
-    let names = ["alpha.avif", "alpha-premultiplied.avif", "alpha-10-bit.avif", "limited-range-alpha.avif"];
+    let names =
+        ["alpha.avif", "alpha-premultiplied.avif", "alpha-10-bit.avif", "limited-range-alpha.avif"];
     let (server, _directory) = server_of(&names);
     for name in names {
         for format in ["png", "webp&lossless=true"] {
-            let picture = Picture::decode(&server.get(&format!("/h/{name}?f={format}")).ok().body);
-            let found = middles(&picture);
-            for ((found, color), alpha) in found.iter().zip(QUARTERS).zip([255_u8, 192, 128, TRANSPARENT]) {
+            let image = Image::decode(&server.get(&format!("/h/{name}?f={format}")).ok().body);
+            let found = middles(&image);
+            for ((found, color), alpha) in
+                found.iter().zip(QUARTERS).zip([255_u8, 192, 128, TRANSPARENT])
+            {
                 assert!(found[3].abs_diff(alpha) <= 1, "{name}: alpha {} is not {alpha}", found[3]);
                 // The color under full transparency is undefined.
                 assert!(
@@ -94,13 +106,17 @@ fn alpha_is_kept_in_all_its_forms() {
 fn grids_are_put_together_and_cut_to_their_size() {
     let (server, _directory) = server_of(&["grid.avif", "grid-overhang.avif", "grid-alpha.avif"]);
     expect_quarters(&server, "/h/grid.avif?f=png", (128, 128), QUARTERS, 4);
-    let overhang = Picture::decode(&server.get("/h/grid-overhang.avif?f=png").ok().body);
+    let overhang = Image::decode(&server.get("/h/grid-overhang.avif?f=png").ok().body);
     assert_eq!(overhang.size(), (100, 90));
     // Tiles of 64 × 64 pixels.
     for (x, y, expected) in [(62, 62, RED), (66, 62, GREEN), (62, 66, BLUE), (99, 89, WHITE)] {
-        assert!(within(pixel(&overhang, x, y), expected, 4), "{x}, {y}: {:?}", pixel(&overhang, x, y));
+        assert!(
+            within(pixel(&overhang, x, y), expected, 4),
+            "{x}, {y}: {:?}",
+            pixel(&overhang, x, y)
+        );
     }
-    let alpha = middles(&Picture::decode(&server.get("/h/grid-alpha.avif?f=png").ok().body));
+    let alpha = middles(&Image::decode(&server.get("/h/grid-alpha.avif?f=png").ok().body));
     assert_eq!(alpha.map(|pixel| pixel[3]), [255, 192, 128, TRANSPARENT]);
 }
 
@@ -127,7 +143,7 @@ fn clap_irot_and_imir_are_applied_in_their_order() {
         expect_quarters(&server, &format!("/h/{name}?f=png"), size, expected, 4);
     }
     // The window of `clap` starts at 20, 14 of the stored image, whose quarters meet at 32, 24.
-    let clap = Picture::decode(&server.get("/h/clap.avif?f=png").ok().body);
+    let clap = Image::decode(&server.get("/h/clap.avif?f=png").ok().body);
     for (x, y, expected) in [(10, 8, RED), (13, 8, GREEN), (10, 11, BLUE), (13, 11, WHITE)] {
         assert!(within(pixel(&clap, x, y), expected, 4), "{x}, {y}: {:?}", pixel(&clap, x, y));
     }
@@ -143,7 +159,7 @@ fn profiles_and_code_points_are_converted_to_srgb() {
     let (server, _directory) = server_of(&["icc.avif", "10-bit-444.avif"]);
     // The primaries of Display P3 and of BT.2020 lie outside sRGB: converted and clipped, two channels are 0.
     for name in ["icc.avif", "10-bit-444.avif"] {
-        let found = middles(&Picture::decode(&server.get(&format!("/h/{name}?f=png")).ok().body));
+        let found = middles(&Image::decode(&server.get(&format!("/h/{name}?f=png")).ok().body));
         for (found, expected) in found.iter().zip(QUARTERS) {
             assert!(within(*found, expected, 12), "{name}: {found:?} is not {expected:?}");
         }
@@ -158,10 +174,10 @@ fn profiles_and_code_points_are_converted_to_srgb() {
 #[test]
 fn a_crop_is_taken_out_of_the_upright_image() {
     let (server, _directory) = server_of(&["irot-1.avif", "clap.avif"]);
-    let top = Picture::decode(&server.get("/h/irot-1.avif?f=png&w=48&h=16&g=n").ok().body);
+    let top = Image::decode(&server.get("/h/irot-1.avif?f=png&w=48&h=16&g=n").ok().body);
     assert_eq!(top.size(), (48, 16));
     assert!(within(pixel(&top, 8, 8), GREEN, 4) && within(pixel(&top, 40, 8), WHITE, 4));
-    let left = Picture::decode(&server.get("/h/clap.avif?f=png&w=10&h=30&g=w").ok().body);
+    let left = Image::decode(&server.get("/h/clap.avif?f=png&w=10&h=30&g=w").ok().body);
     assert!(
         within(pixel(&left, 5, 3), RED, 4) && within(pixel(&left, 5, 25), BLUE, 4),
         "{:?}",

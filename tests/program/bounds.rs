@@ -1,4 +1,4 @@
-//! A cache folder that keeps within its bounds by itself.
+//! A cache directory that keeps within its bounds by itself.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,30 +7,38 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::support::folder::Folder;
-use crate::support::pictures;
+use crate::support::directory::Directory;
+use crate::support::images;
 use crate::support::server::{Server, Setup};
 use crate::support::{eventually, merged};
 
-/// A picture whose renditions take 16 KB of the disk each.
+/// An image whose variants take 16 KB of the disk each.
 const SOURCE: (u32, u32) = (64, 64);
 const BOUND: u64 = 400_000;
 
-fn originals() -> Folder {
-    Folder::new().with("a.png", &pictures::png(pictures::noise(SOURCE.0, SOURCE.1)))
+fn originals() -> Directory {
+    Directory::new().with("a.png", &images::png(images::noise(SOURCE.0, SOURCE.1)))
 }
 
-fn bytes(cache: &Folder) -> u64 {
+fn bytes(cache: &Directory) -> u64 {
     // Files go while they are looked at.
-    cache.files().iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum()
+    cache
+        .files()
+        .iter()
+        .filter_map(|file| fs::metadata(file).ok())
+        .map(|file| file.blocks() * 512)
+        .sum()
 }
 
-fn handler(originals: &Folder, cache: &Folder, fields: Value) -> Value {
+fn handler(originals: &Directory, cache: &Directory, fields: Value) -> Value {
     // One key has them all.
-    merged(merged(originals.handler(), json!({"cache_path": cache.path(), "max_variants": 0})), fields)
+    merged(
+        merged(originals.handler(), json!({"cache_path": cache.path(), "max_variants": 0})),
+        fields,
+    )
 }
 
-/// A different rendition for each number, of about the same size.
+/// A different variant for each number, of about the same size.
 fn distinct(number: u32) -> String {
     format!("/h/a.png?f=jpg&q=100&bg={number:06x}")
 }
@@ -41,7 +49,7 @@ fn is_hit(server: &Server, target: &str) -> bool {
 
 #[test]
 fn what_is_too_much_goes_and_what_was_asked_for_last_stays() {
-    let (originals, cache) = (originals(), Folder::new());
+    let (originals, cache) = (originals(), Directory::new());
     let bounded = handler(&originals, &cache, json!({"cache_max_bytes": BOUND}));
     let server = Server::start(json!({"handlers": [bounded], "memory_cache": 0}));
     server.get(&distinct(0)).ok();
@@ -63,7 +71,7 @@ fn what_is_too_much_goes_and_what_was_asked_for_last_stays() {
 
 #[test]
 fn what_was_there_before_counts_and_what_does_not_belong_there_goes() {
-    let (originals, cache) = (originals(), Folder::new());
+    let (originals, cache) = (originals(), Directory::new());
     {
         let server = Server::with_handler(handler(&originals, &cache, json!({})));
         (0..40).for_each(|number| drop(server.get(&distinct(number)).ok()));
@@ -80,8 +88,8 @@ fn what_was_there_before_counts_and_what_does_not_belong_there_goes() {
     put(&old, hour_ago);
     put(&new, SystemTime::now());
     let (former, stranger) = (cache.path().join("v0/ab/cd/e"), cache.path().join("notes.txt"));
-    let pictures = cache.path().join("v2/summer/a.png");
-    put(&pictures, hour_ago);
+    let images = cache.path().join("v2/summer/a.png");
+    put(&images, hour_ago);
     put(&former, SystemTime::now());
     put(&stranger, hour_ago);
 
@@ -89,14 +97,14 @@ fn what_was_there_before_counts_and_what_does_not_belong_there_goes() {
     let server = Server::with_handler(handler(&originals, &cache, half));
     eventually("half of it goes", || bytes(&cache) <= before / 2);
     eventually("what a killed server left goes", || !old.exists() && !former.exists());
-    assert!(stranger.exists() && pictures.exists(), "somebody else's files");
+    assert!(stranger.exists() && images.exists(), "somebody else's files");
     server.get(&distinct(1000)).ok();
     assert!(is_hit(&server, &distinct(1000)));
 }
 
 #[test]
 fn what_has_expired_goes_without_being_asked_for() {
-    let (originals, cache) = (originals(), Folder::new());
+    let (originals, cache) = (originals(), Directory::new());
     {
         let server = Server::with_handler(handler(&originals, &cache, json!({})));
         (0..5).for_each(|number| drop(server.get(&distinct(number)).ok()));
@@ -112,8 +120,8 @@ fn what_has_expired_goes_without_being_asked_for() {
 }
 
 #[test]
-fn a_disk_that_is_full_enough_is_left_alone_and_pictures_are_served_all_the_same() {
-    let (originals, cache) = (originals(), Folder::new());
+fn a_disk_that_is_full_enough_is_left_alone_and_images_are_served_all_the_same() {
+    let (originals, cache) = (originals(), Directory::new());
     let full = json!({"cache_min_free": 1_u64 << 50});
     let server = Server::with_handler(handler(&originals, &cache, full));
     for number in 0..3 {
@@ -126,38 +134,42 @@ fn a_disk_that_is_full_enough_is_left_alone_and_pictures_are_served_all_the_same
 
 #[test]
 fn a_purge_is_noticed() {
-    let (originals, cache) = (originals(), Folder::new());
+    let (originals, cache) = (originals(), Directory::new());
     let bounded = handler(&originals, &cache, json!({"cache_max_bytes": BOUND}));
     let server = Server::start(json!({"handlers": [bounded], "memory_cache": 0}));
     (100..120).for_each(|number| drop(server.get(&distinct(number)).ok()));
     fs::remove_dir_all(cache.path().join("v1")).unwrap();
-    eventually("pictures are kept again", || is_hit(&server, &distinct(1)));
+    eventually("images are kept again", || is_hit(&server, &distinct(1)));
     (2..25).for_each(|number| drop(server.get(&distinct(number)).ok()));
     // What was there before the purge takes nobody's place.
     assert!((2..25).all(|number| is_hit(&server, &distinct(number))));
 }
 
 #[test]
-fn handlers_that_share_a_folder_must_agree() {
-    let (originals, cache) = (originals(), Folder::new());
+fn handlers_that_share_a_directory_must_agree() {
+    let (originals, cache) = (originals(), Directory::new());
     for field in ["cache_max_bytes", "cache_min_free"] {
         let first = handler(&originals, &cache, json!({field: 1_000_000}));
         let second = handler(&originals, &cache, json!({"name": "other", field: 2_000_000}));
         let output = Setup::new(json!({"handlers": [first, second]})).run();
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains(&format!("handlers[1].{field}")) && said.contains("handlers[0]"), "{said}");
+        assert!(
+            said.contains(&format!("handlers[1].{field}")) && said.contains("handlers[0]"),
+            "{said}"
+        );
     }
 }
 
 #[test]
-fn one_folder_is_one_however_it_is_spelled() {
-    let (originals, cache) = (originals(), Folder::new());
+fn one_directory_is_one_however_it_is_spelled() {
+    let (originals, cache) = (originals(), Directory::new());
     let other = cache.path().join("x/..");
     fs::create_dir(cache.path().join("x")).unwrap();
     let long = handler(&originals, &cache, json!({}));
-    let spelled =
-        |fields: Value| merged(merged(long.clone(), json!({"name": "other", "cache_path": other})), fields);
+    let spelled = |fields: Value| {
+        merged(merged(long.clone(), json!({"name": "other", "cache_path": other})), fields)
+    };
     // The one that keeps its results longest decides for both.
     let brief = spelled(json!({"cache_time": 1, "stale_if_error": 0}));
     {
@@ -177,11 +189,15 @@ fn one_folder_is_one_however_it_is_spelled() {
     ] {
         let output = Setup::new(json!({"handlers": [long, spelled(fields)]})).run();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains(&format!("handlers[1].{field}: ")) && said.contains("handlers[0]"), "{said}");
+        assert!(
+            said.contains(&format!("handlers[1].{field}: ")) && said.contains("handlers[0]"),
+            "{said}"
+        );
     }
-    let inside = cache.path().join("v2/pictures");
+    let inside = cache.path().join("v2/images");
     fs::create_dir_all(&inside).unwrap();
-    let output = Setup::new(json!({"handlers": [merged(long, json!({"directory": inside}))]})).run();
+    let output =
+        Setup::new(json!({"handlers": [merged(long, json!({"directory": inside}))]})).run();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("handlers[0].directory: lies among the entries"), "{said}");
 }

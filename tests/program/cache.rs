@@ -6,25 +6,25 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use crate::support::directory::Directory;
 use crate::support::eventually;
-use crate::support::folder::Folder;
+use crate::support::images::{self, BLUE, GREEN, Kind, RED, size_of};
 use crate::support::merged;
 use crate::support::origin::{self, RawOrigin, object};
-use crate::support::pictures::{self, BLUE, GREEN, Kind, RED, size_of};
-use crate::support::s3::{PICTURES, S3};
+use crate::support::s3::{IMAGES, S3};
 use crate::support::server::Server;
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
-fn cached(handler: Value, cache: &Folder) -> Value {
+fn cached(handler: Value, cache: &Directory) -> Value {
     merged(handler, json!({"cache_enabled": true, "cache_path": cache.path()}))
 }
 
-/// The one entry of a cache folder.
+/// The one entry of a cache directory.
 #[track_caller]
-fn only_entry(cache: &Folder) -> PathBuf {
+fn only_entry(cache: &Directory) -> PathBuf {
     let files = cache.files();
     assert_eq!(files.len(), 1, "{files:?}");
     files.into_iter().next().unwrap()
@@ -33,8 +33,8 @@ fn only_entry(cache: &Folder) -> PathBuf {
 #[test]
 fn a_hit_needs_no_s3() {
     let mut s3 = S3::start();
-    s3.put(&PICTURES, "a.png", &picture());
-    let cache = Folder::new();
+    s3.put(&IMAGES, "a.png", &image());
+    let cache = Directory::new();
     let server = Server::with_handler(cached(s3.handler(), &cache));
     let first = server.get("/h/a.png?w=40").ok();
     assert_eq!(first.expect("X-Cache"), "miss");
@@ -51,17 +51,18 @@ fn a_hit_needs_no_s3() {
     }
     assert_eq!(first, second, "a hit is the same answer");
     server.get("/h/a.png?w=41").failed("origin_unreachable");
-    assert_eq!(s3.statuses(&PICTURES, "a.png"), [200]);
+    assert_eq!(s3.statuses(&IMAGES, "a.png"), [200]);
 }
 
 #[test]
 fn entries_outlive_the_program() {
     let mut s3 = S3::start();
-    s3.put(&PICTURES, "a.png", &picture());
-    let cache = Folder::new();
+    s3.put(&IMAGES, "a.png", &image());
+    let cache = Directory::new();
     let first = Server::with_handler(cached(s3.handler(), &cache)).get("/h/a.png?w=40&f=webp").ok();
     s3.stop();
-    let second = Server::with_handler(cached(s3.handler(), &cache)).get("/h/a.png?w=40&f=webp").ok();
+    let second =
+        Server::with_handler(cached(s3.handler(), &cache)).get("/h/a.png?w=40&f=webp").ok();
     assert_eq!(second.expect("X-Cache"), "hit");
     for name in ["ETag", "Last-Modified", "Content-Type", "Cache-Control"] {
         assert_eq!(first.expect(name), second.expect(name));
@@ -71,10 +72,10 @@ fn entries_outlive_the_program() {
 
 #[test]
 fn a_damaged_entry_is_dropped_and_rendered_again() {
-    let folder = Folder::new().with("a.png", &picture());
-    let cache = Folder::new();
+    let directory = Directory::new().with("a.png", &image());
+    let cache = Directory::new();
     // Without memory each hit reads the file.
-    let handler = cached(folder.handler(), &cache);
+    let handler = cached(directory.handler(), &cache);
     let server = Server::start(json!({"handlers": [handler], "memory_cache": 0}));
     let whole = server.get("/h/a.png?w=40").ok();
     let entry = only_entry(&cache);
@@ -94,8 +95,14 @@ fn a_damaged_entry_is_dropped_and_rendered_again() {
     }
     damages.push(("longer than it was".to_owned(), [good.as_slice(), b"x"].concat()));
     damages.push(("all zero".to_owned(), vec![0; good.len()]));
-    damages.push(("a picture that somebody put there".to_owned(), pictures::png(pictures::solid(9, 9, RED))));
-    damages.push(("a text that somebody put there".to_owned(), b"<script>alert(1)</script>\n".repeat(100)));
+    damages.push((
+        "an image that somebody put there".to_owned(),
+        images::png(images::solid(9, 9, RED)),
+    ));
+    damages.push((
+        "a text that somebody put there".to_owned(),
+        b"<script>alert(1)</script>\n".repeat(100),
+    ));
     for (what, bytes) in damages {
         fs::write(&entry, &bytes).unwrap();
         let answer = server.get("/h/a.png?w=40").ok();
@@ -114,11 +121,11 @@ fn a_damaged_entry_is_dropped_and_rendered_again() {
 
 #[test]
 fn an_entry_under_another_ones_name_is_not_served() {
-    let folder = Folder::new()
-        .with("a.png", &pictures::png(pictures::solid(10, 10, RED)))
-        .with("b.png", &pictures::png(pictures::solid(20, 20, BLUE)));
-    let cache = Folder::new();
-    let server = Server::with_handler(cached(folder.handler(), &cache));
+    let directory = Directory::new()
+        .with("a.png", &images::png(images::solid(10, 10, RED)))
+        .with("b.png", &images::png(images::solid(20, 20, BLUE)));
+    let cache = Directory::new();
+    let server = Server::with_handler(cached(directory.handler(), &cache));
     server.get("/h/a.png").ok();
     let of_a = only_entry(&cache);
     server.get("/h/b.png").ok();
@@ -132,9 +139,9 @@ fn an_entry_under_another_ones_name_is_not_served() {
 
 #[test]
 fn an_entry_that_can_not_be_read_is_no_failure() {
-    let folder = Folder::new().with("a.png", &picture());
-    let cache = Folder::new();
-    let server = Server::with_handler(cached(folder.handler(), &cache));
+    let directory = Directory::new().with("a.png", &image());
+    let cache = Directory::new();
+    let server = Server::with_handler(cached(directory.handler(), &cache));
     let whole = server.get("/h/a.png").ok();
     let entry = only_entry(&cache);
     fs::remove_file(&entry).unwrap();
@@ -143,7 +150,7 @@ fn an_entry_that_can_not_be_read_is_no_failure() {
     fs::remove_dir_all(cache.path()).unwrap();
     assert_eq!(server.get("/h/a.png").ok().body, whole.body);
     assert_eq!(server.get("/h/a.png?w=20").ok().status, 200);
-    // Even a file where the folder was does no more harm than to cost time.
+    // Even a file where the directory was does no more harm than to cost time.
     let _ = fs::remove_dir_all(cache.path());
     fs::write(cache.path(), b"in the way").unwrap();
     assert_eq!(server.get("/h/a.png").ok().body, whole.body);
@@ -153,9 +160,10 @@ fn an_entry_that_can_not_be_read_is_no_failure() {
 
 #[test]
 fn an_entry_expires_after_cache_time() {
-    let origin = RawOrigin::always(object(&picture()));
-    let cache = Folder::new();
-    let server = Server::with_handler(merged(cached(origin.handler(), &cache), json!({"cache_time": 2})));
+    let origin = RawOrigin::always(object(&image()));
+    let cache = Directory::new();
+    let server =
+        Server::with_handler(merged(cached(origin.handler(), &cache), json!({"cache_time": 2})));
     assert_eq!(server.get("/h/a.png").ok().expect("X-Cache"), "miss");
     let mut hits = 0;
     eventually("the entry expires", || {
@@ -170,8 +178,8 @@ fn an_entry_expires_after_cache_time() {
 #[test]
 fn an_expired_entry_is_not_served_when_the_origin_is_down_and_that_is_not_wanted() {
     let mut s3 = S3::start();
-    s3.put(&PICTURES, "a.png", &picture());
-    let cache = Folder::new();
+    s3.put(&IMAGES, "a.png", &image());
+    let cache = Directory::new();
     let fields = json!({"cache_time": 1, "stale_if_error": 0});
     let server = Server::with_handler(merged(cached(s3.handler(), &cache), fields));
     server.get("/h/a.png").ok();
@@ -182,9 +190,10 @@ fn an_expired_entry_is_not_served_when_the_origin_is_down_and_that_is_not_wanted
 
 #[test]
 fn with_cache_time_0_an_entry_never_expires() {
-    let origin = RawOrigin::always(object(&picture()));
-    let cache = Folder::new();
-    let server = Server::with_handler(merged(cached(origin.handler(), &cache), json!({"cache_time": 0})));
+    let origin = RawOrigin::always(object(&image()));
+    let cache = Directory::new();
+    let server =
+        Server::with_handler(merged(cached(origin.handler(), &cache), json!({"cache_time": 0})));
     server.get("/h/a.png").ok();
     // However its age is known: twenty years are nothing.
     let entry = fs::File::options().append(true).open(only_entry(&cache)).unwrap();
@@ -195,13 +204,13 @@ fn with_cache_time_0_an_entry_never_expires() {
 
 #[test]
 fn a_disabled_cache_writes_nothing() {
-    let origin = RawOrigin::always(object(&picture()));
+    let origin = RawOrigin::always(object(&image()));
     for fields in [
         json!({"cache_enabled": false}),
         json!({"cache_time": -1}),
         json!({"cache_enabled": true, "cache_time": -1}),
     ] {
-        let cache = Folder::new();
+        let cache = Directory::new();
         let fields = merged(json!({"cache_path": cache.path()}), fields);
         let server = Server::with_handler(merged(origin.handler(), fields.clone()));
         let before = origin.requests().len();
@@ -215,16 +224,20 @@ fn a_disabled_cache_writes_nothing() {
 
 #[test]
 fn names_that_differ_in_their_ending_are_two_entries() {
-    let folder = Folder::new()
-        .with("a.png", &pictures::png(pictures::solid(10, 10, RED)))
-        .with("a.jpg", &pictures::jpeg(pictures::solid(20, 20, BLUE)))
-        .with("a", &pictures::gif(pictures::solid(30, 30, GREEN)));
-    let cache = Folder::new();
-    let server = Server::with_handler(cached(folder.handler(), &cache));
+    let directory = Directory::new()
+        .with("a.png", &images::png(images::solid(10, 10, RED)))
+        .with("a.jpg", &images::jpeg(images::solid(20, 20, BLUE)))
+        .with("a", &images::gif(images::solid(30, 30, GREEN)));
+    let cache = Directory::new();
+    let server = Server::with_handler(cached(directory.handler(), &cache));
     for expected in ["miss", "hit"] {
         for (name, size) in [("a.png", (10, 10)), ("a.jpg", (20, 20)), ("a", (30, 30))] {
             let answer = server.get(&format!("/h/{name}?f=webp")).ok();
-            assert_eq!((answer.expect("X-Cache"), size_of(&answer.body)), (expected, size), "{name}");
+            assert_eq!(
+                (answer.expect("X-Cache"), size_of(&answer.body)),
+                (expected, size),
+                "{name}"
+            );
         }
     }
     assert_eq!(cache.files().len(), 3);
@@ -232,14 +245,17 @@ fn names_that_differ_in_their_ending_are_two_entries() {
 
 #[test]
 fn formats_and_sizes_are_entries_of_their_own() {
-    let folder = Folder::new().with("a.png", &picture());
-    let cache = Folder::new();
-    let server = Server::with_handler(cached(folder.handler(), &cache));
+    let directory = Directory::new().with("a.png", &image());
+    let cache = Directory::new();
+    let server = Server::with_handler(cached(directory.handler(), &cache));
     for expected in ["miss", "hit"] {
         for kind in Kind::ALL {
             for width in [10, 20] {
                 let answer = server.get(&format!("/h/a.png?w={width}&f={}", kind.name())).ok();
-                assert_eq!((answer.expect("X-Cache"), Kind::of(&answer.body)), (expected, Some(kind)));
+                assert_eq!(
+                    (answer.expect("X-Cache"), Kind::of(&answer.body)),
+                    (expected, Some(kind))
+                );
                 assert_eq!(size_of(&answer.body).0, width);
             }
         }
@@ -252,14 +268,14 @@ fn formats_and_sizes_are_entries_of_their_own() {
 #[test]
 fn failures_are_not_stored() {
     let s3 = S3::start();
-    let cache = Folder::new();
+    let cache = Directory::new();
     let fields = json!({"negative_cache_time": 0});
     let server = Server::with_handler(merged(cached(s3.handler(), &cache), fields));
     server.get("/h/a.png").failed("not_found");
-    s3.put(&PICTURES, "a.png", b"half a picture");
+    s3.put(&IMAGES, "a.png", b"half an image");
     server.get("/h/a.png").failed("unsupported_format");
     assert_eq!(cache.files(), Vec::<PathBuf>::new());
-    s3.put(&PICTURES, "a.png", &picture());
+    s3.put(&IMAGES, "a.png", &image());
     assert_eq!(server.get("/h/a.png").ok().expect("X-Cache"), "miss");
     assert_eq!(server.get("/h/a.png").ok().expect("X-Cache"), "hit");
 }
@@ -267,9 +283,13 @@ fn failures_are_not_stored() {
 #[test]
 fn a_failing_origin_leaves_what_is_stored_alone() {
     let origin = RawOrigin::start(|request, peer| {
-        peer.send(&if request.number == 0 { object(&picture()) } else { origin::answer(404, &[], b"") })
+        peer.send(&if request.number == 0 {
+            object(&image())
+        } else {
+            origin::answer(404, &[], b"")
+        })
     });
-    let cache = Folder::new();
+    let cache = Directory::new();
     let server = Server::with_handler(cached(origin.handler(), &cache));
     server.get("/h/a.png").ok();
     server.get("/h/a.png?w=3").failed("not_found");
@@ -278,26 +298,27 @@ fn a_failing_origin_leaves_what_is_stored_alone() {
 
 #[test]
 fn nothing_unfinished_stays_behind() {
-    let folder = Folder::new().with("a.png", &picture()).with("text.png", b"no picture");
-    let cache = Folder::new();
-    let server = Server::with_handler(cached(folder.handler(), &cache));
+    let directory = Directory::new().with("a.png", &image()).with("text.png", b"no image");
+    let cache = Directory::new();
+    let server = Server::with_handler(cached(directory.handler(), &cache));
     for width in 1..=20 {
         server.get(&format!("/h/a.png?w={width}")).ok();
         server.get(&format!("/h/text.png?w={width}")).failed("unsupported_format");
     }
     let files = cache.files();
     assert_eq!(files.len(), 20, "{files:?}");
-    let unfinished = |file: &PathBuf| file.file_name().unwrap().to_string_lossy().starts_with(".tmp-");
+    let unfinished =
+        |file: &PathBuf| file.file_name().unwrap().to_string_lossy().starts_with(".tmp-");
     assert!(!files.iter().any(unfinished), "{files:?}");
 }
 
 #[test]
-fn a_handler_with_another_origin_does_not_serve_the_old_ones_pictures() {
-    let one = Folder::new().with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
-    let two = Folder::new().with("a.png", &pictures::png(pictures::solid(20, 20, BLUE)));
-    let cache = Folder::new();
-    for (folder, size) in [(&one, (10, 10)), (&two, (20, 20))] {
-        let server = Server::with_handler(cached(folder.handler(), &cache));
+fn a_handler_with_another_origin_does_not_serve_the_old_ones_images() {
+    let one = Directory::new().with("a.png", &images::png(images::solid(10, 10, RED)));
+    let two = Directory::new().with("a.png", &images::png(images::solid(20, 20, BLUE)));
+    let cache = Directory::new();
+    for (directory, size) in [(&one, (10, 10)), (&two, (20, 20))] {
+        let server = Server::with_handler(cached(directory.handler(), &cache));
         let answer = server.get("/h/a.png").ok();
         assert_eq!((answer.expect("X-Cache"), size_of(&answer.body)), ("miss", size));
     }
@@ -305,9 +326,10 @@ fn a_handler_with_another_origin_does_not_serve_the_old_ones_pictures() {
 
 #[test]
 fn a_relative_cache_path_is_made_where_the_program_was_started() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_handler(merged(folder.handler(), json!({"cache_path": "./not/yet/there"})));
+    let directory = Directory::new().with("a.png", &image());
+    let server =
+        Server::with_handler(merged(directory.handler(), json!({"cache_path": "./not/yet/there"})));
     assert_eq!(server.get("/h/a.png").ok().expect("X-Cache"), "miss");
     assert_eq!(server.get("/h/a.png").ok().expect("X-Cache"), "hit");
-    assert!(server.folder().path().join("not/yet/there").is_dir());
+    assert!(server.directory().path().join("not/yet/there").is_dir());
 }

@@ -1,4 +1,4 @@
-//! `s3imageserver cache …`, with and without a server on the folders.
+//! `s3imageserver cache …`, with and without a server on the directories.
 
 use std::fs;
 use std::io::Read;
@@ -9,34 +9,34 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::folder::Folder;
-use crate::support::pictures;
+use crate::support::directory::Directory;
+use crate::support::images;
 use crate::support::server::{self, PROGRAM, Server};
 use crate::support::{eventually, merged};
 
-/// The program with these arguments and the configuration of a folder.
-fn command(folder: &Folder, arguments: &[&str]) -> Command {
-    let mut command = server::command(Path::new(PROGRAM), folder.path());
-    command.arg("cache").args(arguments).arg("-c").arg(folder.path().join("config.json"));
+/// The program with these arguments and the configuration of a directory.
+fn command(directory: &Directory, arguments: &[&str]) -> Command {
+    let mut command = server::command(Path::new(PROGRAM), directory.path());
+    command.arg("cache").args(arguments).arg("-c").arg(directory.path().join("config.json"));
     command
 }
 
 /// What it says and how it ends.
 #[track_caller]
-pub fn cache(folder: &Folder, arguments: &[&str]) -> (String, String, Option<i32>) {
-    let Output { stdout, stderr, status } = server::run(&mut command(folder, arguments));
+pub fn cache(directory: &Directory, arguments: &[&str]) -> (String, String, Option<i32>) {
+    let Output { stdout, stderr, status } = server::run(&mut command(directory, arguments));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let (stdout, stderr) = (text(stdout), text(stderr));
     assert!(!stderr.contains("panicked") && !stderr.contains("listening"), "{stderr}");
     (stdout, stderr, status.code())
 }
 
-fn originals() -> Folder {
-    let picture = pictures::png(pictures::noise(64, 64));
-    Folder::new().with("a.png", &picture).with("b/c d.png", &picture).with("b/e.png", &picture)
+fn originals() -> Directory {
+    let image = images::png(images::noise(64, 64));
+    Directory::new().with("a.png", &image).with("b/c d.png", &image).with("b/e.png", &image)
 }
 
-fn cached(originals: &Folder, cache: &Folder, fields: Value) -> Value {
+fn cached(originals: &Directory, cache: &Directory, fields: Value) -> Value {
     merged(merged(originals.handler(), json!({"cache_path": cache.path()})), fields)
 }
 
@@ -53,25 +53,33 @@ fn ask(server: &Server) {
 
 #[test]
 fn a_running_servers_cache_is_told_of_verified_and_purged() {
-    let (originals, folder) = (originals(), Folder::new());
-    let server = Server::with_handler(cached(&originals, &folder, json!({})));
+    let (originals, directory) = (originals(), Directory::new());
+    let server = Server::with_handler(cached(&originals, &directory, json!({})));
     ask(&server);
     assert!(TARGETS.iter().all(|target| is_hit(&server, target)));
-    let at = server.folder();
+    let at = server.directory();
 
     let (stats, _, status) = cache(at, &["stats", "--json"]);
     let stats: Value = serde_json::from_str(&stats).unwrap();
     let handler = &stats["folders"][0]["handlers"][0];
-    assert_eq!((status, &handler["results"]["entries"], &handler["fresh"]), (Some(0), &json!(5), &json!(5)));
+    assert_eq!(
+        (status, &handler["results"]["entries"], &handler["fresh"]),
+        (Some(0), &json!(5), &json!(5))
+    );
     let (table, _, status) = cache(at, &["stats"]);
-    assert!(status == Some(0) && table.contains(": 5 entries, ") && table.contains("/h/"), "{table}");
+    assert!(
+        status == Some(0) && table.contains(": 5 entries, ") && table.contains("/h/"),
+        "{table}"
+    );
 
     let (said, _, status) = cache(at, &["verify"]);
     assert!(status == Some(0) && said.contains("5 entries right, 0 damaged"), "{said}");
-    let entry = folder.files().remove(0);
+    let entry = directory.files().remove(0);
     let good = fs::read(&entry).unwrap();
     fs::write(&entry, &good[..good.len() - 1]).unwrap();
-    for (arguments, end) in [(&["verify"][..], "than it says\n"), (&["verify", "--remove"], "; removed\n")] {
+    for (arguments, end) in
+        [(&["verify"][..], "than it says\n"), (&["verify", "--remove"], "; removed\n")]
+    {
         let (said, _, status) = cache(at, arguments);
         let line = format!("{}: the entry has another length", entry.display());
         assert!(status == Some(1) && said.contains(&line) && said.contains(end), "{said}");
@@ -87,7 +95,10 @@ fn a_running_servers_cache_is_told_of_verified_and_purged() {
     eventually("it is noticed", || !is_hit(&server, TARGETS[2]));
     assert!(is_hit(&server, TARGETS[0]) && is_hit(&server, TARGETS[3]));
     let (said, _, status) = cache(at, &["purge", "/h/b/"]);
-    assert!(status == Some(0) && said.contains("3 entries removed") && !said.contains("/h/a.png"), "{said}");
+    assert!(
+        status == Some(0) && said.contains("3 entries removed") && !said.contains("/h/a.png"),
+        "{said}"
+    );
     eventually("it is noticed", || !is_hit(&server, TARGETS[4]));
     assert!(is_hit(&server, TARGETS[0]));
     let (said, _, status) = cache(at, &["purge", "--all"]);
@@ -97,8 +108,9 @@ fn a_running_servers_cache_is_told_of_verified_and_purged() {
 
 #[test]
 fn what_was_purged_takes_nobodys_place() {
-    let (originals, folder) = (originals(), Folder::new());
-    let config = |fields| json!({"handlers": [cached(&originals, &folder, fields)], "memory_cache": 0});
+    let (originals, directory) = (originals(), Directory::new());
+    let config =
+        |fields| json!({"handlers": [cached(&originals, &directory, fields)], "memory_cache": 0});
     let server = Server::start(config(json!({})));
     let get = |key: &str, count: u32| {
         for number in 0..count {
@@ -109,26 +121,27 @@ fn what_was_purged_takes_nobodys_place() {
     // In another tick than what is newer.
     std::thread::sleep(Duration::from_millis(200));
     get("b/e", 10);
-    let bytes: u64 = folder.files().iter().map(|file| fs::metadata(file).unwrap().blocks() * 512).sum();
+    let bytes: u64 =
+        directory.files().iter().map(|file| fs::metadata(file).unwrap().blocks() * 512).sum();
     server.reload_well(config(json!({"cache_max_bytes": bytes + bytes / 20})));
-    let (said, _, _) = cache(server.folder(), &["purge", "/h/b/"]);
+    let (said, _, _) = cache(server.directory(), &["purge", "/h/b/"]);
     assert!(said.contains("10 entries removed"), "{said}");
     // It looks once a second.
     std::thread::sleep(Duration::from_secs(3));
     get("b/c%20d", 8);
     // Time to throw something out, if it is going to.
     std::thread::sleep(Duration::from_secs(2));
-    let (said, _, _) = cache(server.folder(), &["purge", "/h/a.png"]);
+    let (said, _, _) = cache(server.directory(), &["purge", "/h/a.png"]);
     assert!(said.contains("10 entries removed"), "what was purged counted still: {said}");
 }
 
 #[test]
 fn a_reader_who_goes_away_stops_nothing() {
-    let (originals, folder) = (originals(), Folder::new());
-    let server = Server::with_handler(cached(&originals, &folder, json!({})));
+    let (originals, directory) = (originals(), Directory::new());
+    let server = Server::with_handler(cached(&originals, &directory, json!({})));
     ask(&server);
     for arguments in [&["stats"][..], &["stats", "--json"], &["verify"], &["purge", "/h/"]] {
-        let mut child = command(server.folder(), arguments)
+        let mut child = command(server.directory(), arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -138,16 +151,16 @@ fn a_reader_who_goes_away_stops_nothing() {
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""), "{arguments:?}");
     }
-    assert_eq!(fs::read_dir(folder.path().join("v1")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(directory.path().join("v1")).unwrap().count(), 0);
 }
 
 #[test]
 fn what_makes_no_sense_is_a_usage_error() {
-    let (originals, folder) = (originals(), Folder::new());
-    let at = Folder::new();
+    let (originals, directory) = (originals(), Directory::new());
+    let at = Directory::new();
     at.put(
         "config.json",
-        json!({"handlers": [cached(&originals, &folder, json!({}))]}).to_string().as_bytes(),
+        json!({"handlers": [cached(&originals, &directory, json!({}))]}).to_string().as_bytes(),
     );
     for (arguments, part) in [
         (&[][..], "one of stats, verify and purge"),

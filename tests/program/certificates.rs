@@ -46,10 +46,10 @@ fn presented(server: &Server, name: &str) -> CertificateDer<'static> {
     Handshake::new(server.https(), name, curious(&TLS13, None)).unwrap().leaf()
 }
 
-/// Puts the files of a pair over those of the first one, as a renewal does.
-fn renew(server: &Server, issued: &Issued) {
-    server.folder().put("0.crt", issued.chain_pem.as_bytes());
-    server.folder().put("0.key", issued.key_pem.as_bytes());
+/// Puts the files of a pair over those of the first one, as a refresh does.
+fn refresh(server: &Server, issued: &Issued) {
+    server.directory().put("0.crt", issued.chain_pem.as_bytes());
+    server.directory().put("0.key", issued.key_pem.as_bytes());
 }
 
 #[test]
@@ -89,7 +89,8 @@ fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
 
 #[test]
 fn of_two_certificates_for_a_name_the_client_gets_one_that_it_can_verify() {
-    const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
+    const RSA: &[SignatureScheme] =
+        &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
     const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
     let certificates = Certificates::new();
     let default = certificates.issue(&["default.test"]);
@@ -101,12 +102,16 @@ fn of_two_certificates_for_a_name_the_client_gets_one_that_it_can_verify() {
         for version in [&TLS12, &TLS13] {
             for (schemes, expected) in [(Some(RSA), &rsa), (Some(ECDSA), &ecdsa), (None, first)] {
                 for name in ["both.test", "a.wild.test"] {
-                    let handshake = Handshake::new(server.https(), name, curious(version, schemes)).unwrap();
+                    let handshake =
+                        Handshake::new(server.https(), name, curious(version, schemes)).unwrap();
                     assert!(handshake.leaf() == expected.leaf, "{name} {version:?} {schemes:?}");
                 }
             }
             // There is only ECDSA for this name.
-            assert!(Handshake::new(server.https(), "default.test", curious(version, Some(RSA))).is_err());
+            assert!(
+                Handshake::new(server.https(), "default.test", curious(version, Some(RSA)))
+                    .is_err()
+            );
         }
     }
 }
@@ -126,7 +131,8 @@ fn keys_are_read_as_pkcs_8_pkcs_1_and_sec_1() {
         let server = setup(&[&issued]).start();
         for version in [&TLS12, &TLS13] {
             let mut client =
-                Client::connect_tls(server.https(), "localhost", certificates.client(&[version])).unwrap();
+                Client::connect_tls(server.https(), "localhost", certificates.client(&[version]))
+                    .unwrap();
             assert_eq!(client.get("/-/health").status, 200, "{key} {version:?}");
         }
     }
@@ -135,8 +141,11 @@ fn keys_are_read_as_pkcs_8_pkcs_1_and_sec_1() {
 #[test]
 fn every_certificate_is_proven_at_the_start_and_an_error_names_its_field() {
     let certificates = Certificates::new();
-    let (first, second, third) =
-        (certificates.issue(&["a.test"]), certificates.issue(&["b.test"]), certificates.issue(&["c.test"]));
+    let (first, second, third) = (
+        certificates.issue(&["a.test"]),
+        certificates.issue(&["b.test"]),
+        certificates.issue(&["c.test"]),
+    );
     let rsa = server::data("rsa-pkcs8.key");
     for (file, bytes, field) in [
         ("2.key", second.key_pem.as_bytes(), "https_certificates[1].key"),
@@ -154,7 +163,7 @@ fn every_certificate_is_proven_at_the_start_and_an_error_names_its_field() {
     ] {
         let setup = setup(&[&first, &second, &third]).file(file, bytes);
         let started = setup.run();
-        let mut check = server::command(Path::new(server::PROGRAM), setup.folder().path());
+        let mut check = server::command(Path::new(server::PROGRAM), setup.directory().path());
         let checked = server::run(check.args(["--check", "-c", "config.json"]));
         for output in [started, checked] {
             let said = String::from_utf8(output.stderr).unwrap();
@@ -186,7 +195,8 @@ fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
         Arc::new(config)
     };
     let configs = [config(Resumption::disabled()), config(Resumption::in_memory_sessions(8))];
-    let mut kept = Client::connect_tls(server.https(), "localhost", Arc::clone(&configs[0])).unwrap();
+    let mut kept =
+        Client::connect_tls(server.https(), "localhost", Arc::clone(&configs[0])).unwrap();
 
     let (enough, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -195,7 +205,8 @@ fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
                 // A panic here fails the test at the end of the scope.
                 while !enough.load(Ordering::Relaxed) {
                     let mut client =
-                        Client::connect_tls(server.https(), "localhost", Arc::clone(config)).unwrap();
+                        Client::connect_tls(server.https(), "localhost", Arc::clone(config))
+                            .unwrap();
                     assert_eq!(client.get("/-/health").status, 200);
                     answered.fetch_add(1, Ordering::Relaxed);
                 }
@@ -207,21 +218,25 @@ fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
             eventually("requests are answered", || answered.load(Ordering::Relaxed) > before + 20);
         };
         more_answers();
-        renew(&server, &new);
-        eventually("the new certificate is presented", || presented(&server, "localhost") == new.leaf);
+        refresh(&server, &new);
+        eventually("the new certificate is presented", || {
+            presented(&server, "localhost") == new.leaf
+        });
         more_answers();
         // Renamed over the old ones.
-        server.folder().put("next.crt", newer.chain_pem.as_bytes());
-        server.folder().put("next.key", newer.key_pem.as_bytes());
+        server.directory().put("next.crt", newer.chain_pem.as_bytes());
+        server.directory().put("next.key", newer.key_pem.as_bytes());
         for kind in ["crt", "key"] {
-            let path = |name| server.folder().path().join(format!("{name}.{kind}"));
+            let path = |name| server.directory().path().join(format!("{name}.{kind}"));
             fs::rename(path("next"), path("0")).unwrap();
         }
-        eventually("the newer certificate is presented", || presented(&server, "localhost") == newer.leaf);
+        eventually("the newer certificate is presented", || {
+            presented(&server, "localhost") == newer.leaf
+        });
         more_answers();
     });
     assert_eq!(kept.get("/-/health").status, 200, "an open connection has outlived both");
-    server.log.line_with("changed on disk and in use from now on: 0.crt, 0.key");
+    server.log.event("certificates_reloaded");
 }
 
 #[test]
@@ -231,19 +246,19 @@ fn a_bad_new_certificate_leaves_the_old_one_in_use_and_a_good_one_after_it_is_ta
     let second = certificates.issue(&["second.test"]);
     let server = setup(&[&old, &second]).start();
 
-    server.folder().put("0.crt", b"not a certificate");
-    let said = server.log.line_with("https_cert: 0.crt: ");
-    assert!(said.contains("stay"), "{said}");
+    server.directory().put("0.crt", b"not a certificate");
+    let said = server.log.event("certificates_failed");
+    assert!(said.contains("https_cert: 0.crt: "), "{said}");
     assert!(presented(&server, "localhost") == old.leaf);
 
     // All or nothing: a good first pair does not come without the second.
-    server.folder().put("1.key", other.key_pem.as_bytes());
-    renew(&server, &new);
+    server.directory().put("1.key", other.key_pem.as_bytes());
+    refresh(&server, &new);
     server.log.line_with("https_certificates[0].key: 1.key: ");
     assert!(presented(&server, "localhost") == old.leaf);
     assert!(presented(&server, "second.test") == second.leaf);
 
-    server.folder().put("1.key", second.key_pem.as_bytes());
+    server.directory().put("1.key", second.key_pem.as_bytes());
     eventually("the good one is presented", || presented(&server, "localhost") == new.leaf);
     assert!(presented(&server, "second.test") == second.leaf);
 }
@@ -253,15 +268,16 @@ fn a_file_that_is_away_for_a_while_is_waited_for() {
     let certificates = Certificates::new();
     let [old, new] = [(); 2].map(|()| certificates.issue(&["localhost"]));
     let server = setup(&[&old]).start();
-    fs::remove_file(server.folder().path().join("0.key")).unwrap();
-    server.folder().put("0.crt", new.chain_pem.as_bytes());
+    fs::remove_file(server.directory().path().join("0.key")).unwrap();
+    server.directory().put("0.crt", new.chain_pem.as_bytes());
     // Long enough for several looks.
     thread::sleep(Duration::from_secs(4));
     assert!(presented(&server, "localhost") == old.leaf);
-    server.folder().put("0.key", new.key_pem.as_bytes());
+    server.directory().put("0.key", new.key_pem.as_bytes());
     eventually("the new certificate is presented", || presented(&server, "localhost") == new.leaf);
-    let complaints: Vec<_> = server.log.lines().into_iter().filter(|line| line.contains("https_")).collect();
-    assert!(complaints.iter().all(|line| line.contains("chmod")), "{complaints:?}");
+    let complaints: Vec<_> =
+        server.log.lines().into_iter().filter(|line| line.contains("https_")).collect();
+    assert!(complaints.iter().all(|line| line.contains("key_world_readable")), "{complaints:?}");
 }
 
 #[test]
@@ -271,17 +287,20 @@ fn a_key_that_everybody_can_read_is_warned_of_at_the_start_and_when_it_is_loaded
     let with_mode = |mode| {
         let setup = setup(&[&issued, &issued]);
         for key in ["0.key", "1.key"] {
-            fs::set_permissions(setup.folder().path().join(key), Permissions::from_mode(mode)).unwrap();
+            fs::set_permissions(setup.directory().path().join(key), Permissions::from_mode(mode))
+                .unwrap();
         }
         setup.start()
     };
     let open = with_mode(0o604);
-    open.log.line_with("https_key: 0.key can be read by every user of this machine: chmod o-r 0.key");
-    open.log.line_with("https_certificates[0].key: 1.key can be read");
+    open.log
+        .line_with("event=key_world_readable https_key: every user of this machine can read 0.key");
+    open.log.line_with("event=key_world_readable https_certificates[0].key: ");
 
     let closed = with_mode(0o640);
-    assert!(!closed.log.lines().iter().any(|line| line.contains("chmod")));
-    fs::set_permissions(closed.folder().path().join("1.key"), Permissions::from_mode(0o644)).unwrap();
-    closed.log.line_with("https_certificates[0].key: 1.key can be read");
-    assert!(!closed.log.lines().iter().any(|line| line.contains("chmod o-r 0.key")));
+    assert!(!closed.log.lines().iter().any(|line| line.contains("key_world_readable")));
+    fs::set_permissions(closed.directory().path().join("1.key"), Permissions::from_mode(0o644))
+        .unwrap();
+    closed.log.line_with("event=key_world_readable https_certificates[0].key: ");
+    assert!(!closed.log.lines().iter().any(|line| line.contains("can read 0.key")));
 }

@@ -2,19 +2,19 @@
 
 use serde_json::json;
 
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::gate::Gate;
+use crate::support::images;
 use crate::support::merged;
 use crate::support::origin::{RawOrigin, answer, object};
-use crate::support::pictures;
 use crate::support::server::{Server, Setup};
 use crate::support::{client::Client, eventually};
 
 /// How many ask at once.
 const CROWD: usize = 500;
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
 /// Sends one request on each of so many connections, and waits until all of them have been read by the server.
@@ -31,11 +31,11 @@ fn a_crowd_costs_one_get_and_one_render() {
     let closed = gate.clone();
     let origin = RawOrigin::start(move |_, peer| {
         closed.pass();
-        peer.send(&object(&picture()))
+        peer.send(&object(&image()))
     });
-    let cache = Folder::new();
+    let cache = Directory::new();
     let handler = merged(origin.handler(), json!({"cache_path": cache.path()}));
-    // A renderer that has made two pictures is replaced by another process.
+    // A renderer that has made two images is replaced by another process.
     let server = Setup::new(json!({
         "handlers": [handler],
         "limits": {"renderer_max_renders": 2, "renderer_max_rss": 1_u64 << 40},
@@ -54,7 +54,7 @@ fn a_crowd_costs_one_get_and_one_render() {
     assert_eq!(etags.len(), 1);
     assert_eq!(origin.requests().len(), 1);
     std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_eq!(server.renderer().id, renderer, "one picture was made");
+    assert_eq!(server.renderer().id, renderer, "one image was made");
     server.get("/h/a.png?w=21").ok();
     eventually("the second one ends the renderer", || server.renderer().id != renderer);
 }
@@ -67,7 +67,7 @@ fn a_crowd_whose_origin_fails_is_told_so_once_and_all_together() {
         closed.pass();
         peer.send(&answer(500, &[], b"<Error><Code>InternalError</Code></Error>"))
     });
-    let cache = Folder::new();
+    let cache = Directory::new();
     let handler = merged(origin.handler(), json!({"cache_path": cache.path()}));
     let server = Server::with_handler(handler);
     let before = server.process().threads();

@@ -1,10 +1,10 @@
-//! Colours: every way in which a picture can say what its numbers mean, against the arithmetic of the standards.
+//! Colours: every way in which an image can say what its numbers mean, against the arithmetic of the standards.
 
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb, RgbImage, Rgba, RgbaImage};
 
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::icc::{self, ADOBE_RGB, Curve, DISPLAY_P3, PROPHOTO, Space};
-use crate::support::pictures::{self, Kind, Picture, within};
+use crate::support::images::{self, Image, Kind, within};
 use crate::support::png_chunks::{self, with_chunk};
 use crate::support::server::{Server, data};
 
@@ -25,19 +25,23 @@ fn patches() -> Vec<[u8; 3]> {
 }
 
 fn in_a_row(patches: &[[u8; 3]]) -> RgbImage {
-    pictures::columns(PATCH * patches.len() as u32, PATCH, patches)
+    images::columns(PATCH * patches.len() as u32, PATCH, patches)
 }
 
 /// The mean difference of the patches that sRGB can show, in 255ths. They stand in a row in any width.
 #[track_caller]
-fn mean_difference(body: &[u8], patches: &[[u8; 3]], reference: impl Fn([u8; 3]) -> Option<[f64; 3]>) -> f64 {
-    let picture = Picture::decode(body);
-    let width = f64::from(picture.size().0) / patches.len() as f64;
+fn mean_difference(
+    body: &[u8],
+    patches: &[[u8; 3]],
+    reference: impl Fn([u8; 3]) -> Option<[f64; 3]>,
+) -> f64 {
+    let image = Image::decode(body);
+    let width = f64::from(image.size().0) / patches.len() as f64;
     let (mut sum, mut count) = (0.0, 0.0);
     for (n, patch) in patches.iter().enumerate() {
         let Some(expected) = reference(*patch) else { continue };
         let x = ((n as f64 + 0.5) * width) as u32;
-        let shown = picture.pixels.get_pixel(x, picture.size().1 / 2).0;
+        let shown = image.pixels.get_pixel(x, image.size().1 / 2).0;
         for (one, other) in shown.iter().zip(expected) {
             sum += (f64::from(*one) - other).abs();
             count += 1.0;
@@ -62,34 +66,39 @@ fn unchanged(patch: [u8; 3]) -> Option<[f64; 3]> {
     Some(patch.map(f64::from))
 }
 
-const QUERIES: [&str; 4] = ["f=png", "f=png&w=216", "f=png&w=432&h=16&g=smart", "f=jpg&q=100&w=324"];
+const QUERIES: [&str; 4] =
+    ["f=png", "f=png&w=216", "f=png&w=432&h=16&g=smart", "f=jpg&q=100&w=324"];
 
 #[test]
 fn profiles_are_followed_in_every_format_that_can_have_one() {
     let patches = patches();
     let source = in_a_row(&patches);
     let wide = deep(&source);
-    let folder = Folder::new();
+    let directory = Directory::new();
     let spaces = [("p3", DISPLAY_P3), ("adobe", ADOBE_RGB), ("prophoto", PROPHOTO)];
     for (name, space) in &spaces {
         let profile = icc::profile(space);
         for kind in [Kind::Jpeg, Kind::Png, Kind::Webp] {
-            let bytes = pictures::with_metadata(kind, &source, None, Some(profile.clone()));
-            folder.put(&format!("{name}.{}", kind.name()), &bytes);
+            let bytes = images::with_metadata(kind, &source, None, Some(profile.clone()));
+            directory.put(&format!("{name}.{}", kind.name()), &bytes);
         }
-        let deep = with_chunk(&pictures::png(wide.clone()), b"iCCP", &png_chunks::profile(&profile));
-        folder.put(&format!("{name}-16.png"), &deep);
+        let deep = with_chunk(&images::png(wide.clone()), b"iCCP", &png_chunks::profile(&profile));
+        directory.put(&format!("{name}-16.png"), &deep);
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for (name, space) in &spaces {
         for source in ["jpg", "png", "webp", "16.png"] {
-            let file = if source == "16.png" { format!("{name}-16.png") } else { format!("{name}.{source}") };
+            let file = if source == "16.png" {
+                format!("{name}-16.png")
+            } else {
+                format!("{name}.{source}")
+            };
             for query in QUERIES {
                 let target = format!("/h/{file}?{query}");
                 let body = server.get(&target).ok().body;
                 let off = mean_difference(&body, &patches, in_srgb(space));
                 assert!(off <= 2.0, "{target}: {off:.2} of 255 off");
-                assert!(!Picture::decode(&body).has_profile, "{target}");
+                assert!(!Image::decode(&body).has_profile, "{target}");
                 let untouched = mean_difference(&body, &patches, unchanged);
                 assert!(untouched > 3.0, "{target}: the profile says something");
             }
@@ -108,11 +117,12 @@ fn deep(source: &RgbImage) -> DynamicImage {
 fn a_png_that_says_its_colours_in_chunks_is_believed() {
     let patches = patches();
     let source = in_a_row(&patches);
-    let plain = pictures::png(source.clone());
-    let deep = pictures::png(deep(&source));
+    let plain = images::png(source.clone());
+    let deep = images::png(deep(&source));
     let gamma = |value: u32| (b"gAMA", value.to_be_bytes().to_vec());
-    let chromaticities =
-        |numbers: [u32; 8]| (b"cHRM", numbers.iter().flat_map(|number| number.to_be_bytes()).collect());
+    let chromaticities = |numbers: [u32; 8]| {
+        (b"cHRM", numbers.iter().flat_map(|number| number.to_be_bytes()).collect())
+    };
     let p3 = chromaticities([31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000]);
     let bt709 = chromaticities([31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000]);
     let degenerate = chromaticities([31_270, 32_900, 64_000, 33_000, 64_000, 33_000, 15_000, 0]);
@@ -129,7 +139,11 @@ fn a_png_that_says_its_colours_in_chunks_is_believed() {
         ("zero", vec![gamma(0)], None),
         ("sRGB wins", vec![gamma(100_000), srgb.clone()], None),
         ("chromaticities", vec![p3.clone()], Some(DISPLAY_P3)),
-        ("all", vec![p3.clone(), gamma(55_556)], Some(Space { curve: Curve::Power(1.8), ..DISPLAY_P3 })),
+        (
+            "all",
+            vec![p3.clone(), gamma(55_556)],
+            Some(Space { curve: Curve::Power(1.8), ..DISPLAY_P3 }),
+        ),
         ("degenerate", vec![degenerate], None),
         ("cICP P3", vec![cicp([12, 13, 0, 1])], Some(DISPLAY_P3)),
         ("cICP linear", vec![cicp([1, 8, 0, 1])], Some(linear)),
@@ -138,18 +152,24 @@ fn a_png_that_says_its_colours_in_chunks_is_believed() {
         ("cICP wins", vec![cicp([12, 13, 0, 1]), adobe.clone()], Some(DISPLAY_P3)),
         ("HDR is not understood", vec![cicp([9, 16, 0, 1]), adobe.clone()], Some(ADOBE_RGB)),
         ("iCCP wins", vec![adobe, gamma(100_000)], Some(ADOBE_RGB)),
-        ("too short", vec![(b"gAMA", vec![0, 1]), (b"cICP", vec![12]), (b"cHRM", vec![0; 31])], None),
+        (
+            "too short",
+            vec![(b"gAMA", vec![0, 1]), (b"cICP", vec![12]), (b"cHRM", vec![0; 31])],
+            None,
+        ),
     ];
-    let folder = Folder::new();
+    let directory = Directory::new();
     let name = |case: &str| case.replace(' ', "-");
     for (case, chunks, _) in &cases {
         for (depth, bytes) in [(8, &plain), (16, &deep)] {
-            let bytes =
-                chunks.iter().rev().fold(bytes.clone(), |bytes, (kind, data)| with_chunk(&bytes, kind, data));
-            folder.put(&format!("{}.{depth}.png", name(case)), &bytes);
+            let bytes = chunks
+                .iter()
+                .rev()
+                .fold(bytes.clone(), |bytes, (kind, data)| with_chunk(&bytes, kind, data));
+            directory.put(&format!("{}.{depth}.png", name(case)), &bytes);
         }
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for (case, _, space) in &cases {
         // libspng refuses a chunk of the wrong length, and browsers don't: what is held here is that nothing breaks.
         if *case == "too short" {
@@ -175,24 +195,25 @@ fn an_avif_that_names_its_primaries_is_believed() {
     let stored = [[180, 120, 90], [110, 150, 120], [90, 100, 160]];
     let avif = data("patches-nclx.avif");
     let at = avif.windows(4).position(|bytes| bytes == b"nclx").expect("its primaries") + 5;
-    let folder = Folder::new();
+    let directory = Directory::new();
     for primaries in [1, 12, 99] {
         let mut avif = avif.clone();
         assert_eq!(std::mem::replace(&mut avif[at], primaries), 1);
-        folder.put(&format!("{primaries}.avif"), &avif);
+        directory.put(&format!("{primaries}.avif"), &avif);
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for query in ["f=png", "f=png&w=48"] {
         for primaries in [1, 12, 99] {
             let target = format!("/h/{primaries}.avif?{query}");
-            let picture = Picture::decode(&server.get(&target).ok().body);
+            let image = Image::decode(&server.get(&target).ok().body);
             for (x, patch) in [17, 50, 83].into_iter().zip(stored) {
-                let shown = if primaries == 12 { in_srgb(&DISPLAY_P3)(patch) } else { unchanged(patch) };
+                let shown =
+                    if primaries == 12 { in_srgb(&DISPLAY_P3)(patch) } else { unchanged(patch) };
                 let shown = shown.expect("no colour at the edge").map(|value| value.round() as u8);
                 assert!(
-                    within(picture.at(x, 50), shown, 4),
+                    within(image.at(x, 50), shown, 4),
                     "{target}: {:?}, not {shown:?}",
-                    picture.at(x, 50)
+                    image.at(x, 50)
                 );
             }
         }
@@ -218,14 +239,14 @@ fn a_profile_that_can_not_be_used_is_as_good_as_none() {
         ("gray", icc::gray_profile(1.8)),
         ("inks", icc::cmyk_profile()),
     ];
-    let folder = Folder::new();
+    let directory = Directory::new();
     for (name, profile) in &profiles {
         for kind in [Kind::Jpeg, Kind::Webp] {
-            let bytes = pictures::with_metadata(kind, &source, None, Some(profile.clone()));
-            folder.put(&format!("{name}.{}", kind.name()), &bytes);
+            let bytes = images::with_metadata(kind, &source, None, Some(profile.clone()));
+            directory.put(&format!("{name}.{}", kind.name()), &bytes);
         }
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for (name, _) in &profiles {
         for kind in ["jpg", "webp"] {
             for query in ["f=png", "f=png&w=216"] {
@@ -265,36 +286,39 @@ fn gray_stays_gray() {
     let clear = ImageBuffer::from_fn(160, PATCH, |x, _| LumaA([shades(x), 255]));
     let clear_deep: ImageBuffer<LumaA<u16>, Vec<u16>> =
         ImageBuffer::from_fn(160, PATCH, |x, _| LumaA([u16::from(shades(x)) * 257, 65_535]));
-    let profile = |bytes: &[u8], profile: &[u8]| with_chunk(bytes, b"iCCP", &png_chunks::profile(profile));
-    let (jpeg, png) = (pictures::jpeg(gray.clone()), pictures::png(gray.clone()));
+    let profile =
+        |bytes: &[u8], profile: &[u8]| with_chunk(bytes, b"iCCP", &png_chunks::profile(profile));
+    let (jpeg, png) = (images::jpeg(gray.clone()), images::png(gray.clone()));
     // The exponent of each, where it is not sRGB's own curve.
     let sources = [
         ("a.jpg", jpeg, None),
         ("a.png", png.clone(), None),
-        ("deep.png", pictures::png(DynamicImage::ImageLuma16(deep)), None),
-        ("clear.png", pictures::png(DynamicImage::ImageLumaA8(clear)), None),
-        ("clear-deep.png", pictures::png(DynamicImage::ImageLumaA16(clear_deep)), None),
+        ("deep.png", images::png(DynamicImage::ImageLuma16(deep)), None),
+        ("clear.png", images::png(DynamicImage::ImageLumaA8(clear)), None),
+        ("clear-deep.png", images::png(DynamicImage::ImageLumaA16(clear_deep)), None),
         ("profile.png", profile(&png, &icc::gray_profile(1.8)), Some(1.8)),
         ("wrong-profile.png", profile(&png, &icc::profile(&DISPLAY_P3)), None),
         ("gamma.png", with_chunk(&png, b"gAMA", &100_000_u32.to_be_bytes()), Some(1.0)),
     ];
-    let folder = Folder::new();
+    let directory = Directory::new();
     for (name, bytes, _) in &sources {
-        folder.put(name, bytes);
+        directory.put(name, bytes);
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for (name, _, gamma) in &sources {
-        for query in ["f=png", "f=png&w=80", "f=jpg&q=98", "f=jpg&q=98&w=80&h=8", "f=jpg&q=98&bg=808080"] {
+        for query in
+            ["f=png", "f=png&w=80", "f=jpg&q=98", "f=jpg&q=98&w=80&h=8", "f=jpg&q=98&bg=808080"]
+        {
             let target = format!("/h/{name}?{query}");
             let body = server.get(&target).ok().body;
             assert!(is_gray(&body), "{target}");
-            let picture = Picture::decode(&body);
+            let image = Image::decode(&body);
             for patch in 0..10 {
                 let shade = shades(patch * PATCH);
                 let expected = gamma.map_or(f64::from(shade), |gamma| {
                     255.0 * icc::srgb_encoded((f64::from(shade) / 255.0).powf(gamma))
                 });
-                let shown = picture.at(patch * 10 + 5, 50);
+                let shown = image.at(patch * 10 + 5, 50);
                 assert!(
                     (f64::from(shown[0]) - expected).abs() < 3.0,
                     "{target}: {shown:?} and not {expected:.1}"
@@ -305,7 +329,8 @@ fn gray_stays_gray() {
         // These have no gray; it must look right all the same.
         for format in ["webp", "gif"] {
             let shown =
-                Picture::decode(&server.get(&format!("/h/{name}?f={format}&q=100")).ok().body).at(55, 50);
+                Image::decode(&server.get(&format!("/h/{name}?f={format}&q=100")).ok().body)
+                    .at(55, 50);
             assert!(
                 shown[0].abs_diff(shown[1]) < 3 && shown[1].abs_diff(shown[2]) < 3,
                 "{name} {format}: {shown:?}"
@@ -315,29 +340,37 @@ fn gray_stays_gray() {
 }
 
 #[test]
-fn a_transparent_gray_picture_is_laid_on_any_colour() {
+fn a_transparent_gray_image_is_laid_on_any_colour() {
     let half: ImageBuffer<LumaA<u8>, Vec<u8>> =
         ImageBuffer::from_fn(90, 30, |x, _| LumaA([100, [255, 128, 0][(x / 30) as usize]]));
-    let deep: ImageBuffer<LumaA<u16>, Vec<u16>> =
-        ImageBuffer::from_fn(90, 30, |x, _| LumaA([100 * 257, [65_535, 32_896, 0][(x / 30) as usize]]));
-    let folder = Folder::new()
-        .with("8.png", &pictures::png(DynamicImage::ImageLumaA8(half)))
-        .with("16.png", &pictures::png(DynamicImage::ImageLumaA16(deep)));
-    let server = Server::with_handler(folder.handler());
+    let deep: ImageBuffer<LumaA<u16>, Vec<u16>> = ImageBuffer::from_fn(90, 30, |x, _| {
+        LumaA([100 * 257, [65_535, 32_896, 0][(x / 30) as usize]])
+    });
+    let directory = Directory::new()
+        .with("8.png", &images::png(DynamicImage::ImageLumaA8(half)))
+        .with("16.png", &images::png(DynamicImage::ImageLumaA16(deep)));
+    let server = Server::with_handler(directory.handler());
     for depth in [8, 16] {
         for query in ["", "&w=60"] {
             let target = format!("/h/{depth}.png?f=jpg&q=98&bg=ff0000{query}");
             let body = server.get(&target).ok().body;
             assert!(!is_gray(&body), "{target}");
-            let picture = Picture::decode(&body);
+            let image = Image::decode(&body);
             for (x, colour) in [(16, [100, 100, 100]), (50, [177, 50, 50]), (84, [255, 0, 0])] {
-                assert!(within(picture.at(x, 50), colour, 8), "{target}: {:?} at {x} %", picture.at(x, 50));
+                assert!(
+                    within(image.at(x, 50), colour, 8),
+                    "{target}: {:?} at {x} %",
+                    image.at(x, 50)
+                );
             }
             let kept = server.get(&format!("/h/{depth}.png?f=png{query}")).ok().body;
-            let kept_picture = Picture::decode(&kept);
-            assert!(is_gray(&kept) && kept_picture.has_alpha, "{target}");
-            let middle = kept_picture.at(50, 50);
-            assert!(within(middle, [100; 3], 3) && middle[3].abs_diff(128) < 3, "{target}: {middle:?}");
+            let kept_image = Image::decode(&kept);
+            assert!(is_gray(&kept) && kept_image.has_alpha, "{target}");
+            let middle = kept_image.at(50, 50);
+            assert!(
+                within(middle, [100; 3], 3) && middle[3].abs_diff(128) < 3,
+                "{target}: {middle:?}"
+            );
         }
     }
 }
@@ -345,19 +378,22 @@ fn a_transparent_gray_picture_is_laid_on_any_colour() {
 #[test]
 fn inks_become_colours() {
     // Each of the four on or off: where a table of two steps has its numbers, so that nobody interpolates.
-    let inks: Vec<[u8; 4]> =
-        (0..16_u8).map(|n| [n & 1, n >> 1 & 1, n >> 2 & 1, n >> 3 & 1].map(|on| on * 255)).collect();
-    let folder = Folder::new()
+    let inks: Vec<[u8; 4]> = (0..16_u8)
+        .map(|n| [n & 1, n >> 1 & 1, n >> 2 & 1, n >> 3 & 1].map(|on| on * 255))
+        .collect();
+    let directory = Directory::new()
         .with("profile.jpg", &icc::cmyk_jpeg(&inks, Some(&icc::cmyk_profile())))
         .with("plain.jpg", &icc::cmyk_jpeg(&inks, None))
         .with("broken.jpg", &icc::cmyk_jpeg(&inks, Some(&icc::cmyk_profile()[..200])));
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for query in ["f=png", "f=png&w=128", "f=png&w=64"] {
-        let picture = Picture::decode(&server.get(&format!("/h/profile.jpg?{query}")).ok().body);
+        let image = Image::decode(&server.get(&format!("/h/profile.jpg?{query}")).ok().body);
         let (mut sum, mut count) = (0.0, 0.0);
         for (n, inks) in inks.iter().enumerate() {
-            let shown =
-                picture.pixels.get_pixel((2 * n as u32 + 1) * picture.size().0 / 32, picture.size().1 / 2).0;
+            let shown = image
+                .pixels
+                .get_pixel((2 * n as u32 + 1) * image.size().0 / 32, image.size().1 / 2)
+                .0;
             let Some(expected) = icc::srgb_of_inks(*inks) else { continue };
             for (one, other) in shown.iter().zip(expected) {
                 sum += (f64::from(*one) - other).abs();
@@ -368,7 +404,7 @@ fn inks_become_colours() {
     }
     // Without a profile there is no one truth: what is printed on coated paper (SWOP), as design programs show it.
     for name in ["plain", "broken"] {
-        let picture = Picture::decode(&server.get(&format!("/h/{name}.jpg?f=png")).ok().body);
+        let image = Image::decode(&server.get(&format!("/h/{name}.jpg?f=png")).ok().body);
         for (n, colour) in [
             (0, [255, 255, 255]),
             (1, [0, 174, 239]),
@@ -379,7 +415,7 @@ fn inks_become_colours() {
             (6, [237, 28, 36]),
             (8, [35, 31, 32]),
         ] {
-            let shown = picture.pixels.get_pixel(n * PATCH + PATCH / 2, 8).0;
+            let shown = image.pixels.get_pixel(n * PATCH + PATCH / 2, 8).0;
             assert!(
                 within(shown, colour, 24),
                 "{name}: {:?} is {shown:?} and not {colour:?}",
@@ -395,32 +431,35 @@ fn a_white_disc_on_transparent_black_has_no_dark_fringe() {
         let (dx, dy) = (f64::from(x) - 99.5, f64::from(y) - 99.5);
         if dx.hypot(dy) < 80.0 { Rgba([255; 4]) } else { Rgba([0; 4]) }
     });
-    let folder = Folder::new()
-        .with("a.png", &pictures::png(disc.clone()))
-        .with("a.webp", &pictures::webp(disc.clone()))
+    let directory = Directory::new()
+        .with("a.png", &images::png(disc.clone()))
+        .with("a.webp", &images::webp(disc.clone()))
         .with("lossy.webp", &data("disc-lossy.webp"))
-        .with("a.gif", &pictures::animated_gif(&[(disc.clone(), 100), (disc, 100)]));
-    let server = Server::with_handler(folder.handler());
+        .with("a.gif", &images::animated_gif(&[(disc.clone(), 100), (disc, 100)]));
+    let server = Server::with_handler(directory.handler());
     let mut again = 0;
     for source in ["a.png", "a.webp", "lossy.webp", "a.gif"] {
         // The encoder's own noise.
         let most = if source == "lossy.webp" { 24 } else { 8 };
         for query in ["w=67", "w=100&h=50", "w=300&h=300&e=true", "w=31&c=false"] {
             let target = format!("/h/{source}?{query}&f=png");
-            let picture = Picture::decode(&server.get(&target).ok().body);
-            assert!(picture.pixels.pixels().any(|pixel| (32..224).contains(&pixel.0[3])), "{target}");
-            for pixel in picture.pixels.pixels().filter(|pixel| pixel.0[3] >= 32) {
+            let image = Image::decode(&server.get(&target).ok().body);
+            assert!(image.pixels.pixels().any(|pixel| (32..224).contains(&pixel.0[3])), "{target}");
+            for pixel in image.pixels.pixels().filter(|pixel| pixel.0[3] >= 32) {
                 assert!(within(pixel.0, [255; 3], most), "{target}: {pixel:?}");
             }
             // Through a lossy format that codes colours and transparency apart.
             again += 1;
-            folder
-                .put(&format!("{again}.avif"), &server.get(&format!("/h/{source}?{query}&f=avif")).ok().body);
-            let decoded = Picture::decode(&server.get(&format!("/h/{again}.avif?f=png")).ok().body);
+            directory.put(
+                &format!("{again}.avif"),
+                &server.get(&format!("/h/{source}?{query}&f=avif")).ok().body,
+            );
+            let decoded = Image::decode(&server.get(&format!("/h/{again}.avif?f=png")).ok().body);
             for pixel in decoded.pixels.pixels().filter(|pixel| pixel.0[3] >= 32) {
                 assert!(within(pixel.0, [255; 3], most + 4), "{target} as AVIF: {pixel:?}");
             }
-            let flat = Picture::decode(&server.get(&format!("/h/{source}?{query}&f=jpg&q=98")).ok().body);
+            let flat =
+                Image::decode(&server.get(&format!("/h/{source}?{query}&f=jpg&q=98")).ok().body);
             for pixel in flat.pixels.pixels() {
                 assert!(within(pixel.0, [255; 3], most), "{target} on white: {pixel:?}");
             }

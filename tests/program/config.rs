@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use crate::support::certificates::Certificates;
 use crate::support::client::Client;
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images::{self, RED};
 use crate::support::merged;
-use crate::support::pictures::{self, RED};
 use crate::support::server::{self, PROGRAM, Server, Setup, command, run};
 
-/// The program with arguments, in a folder.
-fn program(folder: &Folder, arguments: &[&str]) -> Output {
-    run(command(Path::new(PROGRAM), folder.path()).args(arguments))
+/// The program with arguments, in a directory.
+fn program(directory: &Directory, arguments: &[&str]) -> Output {
+    run(command(Path::new(PROGRAM), directory.path()).args(arguments))
 }
 
 fn stderr(output: &Output) -> String {
@@ -48,13 +48,13 @@ fn aws() -> Value {
 #[test]
 fn the_sample_of_2015_loads_as_it_is() {
     let certificates = Certificates::new();
-    let folder = Folder::new()
+    let directory = Directory::new()
         .with("config.json", &server::data("sample-config-2015.json"))
-        .with("error_image.jpg", &pictures::jpeg(pictures::solid(8, 8, RED)))
+        .with("error_image.jpg", &images::jpeg(images::solid(8, 8, RED)))
         .with("bundle.crt", certificates.chain_pem.as_bytes())
         .with("cert.key", certificates.key_pem.as_bytes());
     // Without a word about where it is, because config.json is the default.
-    let output = program(&folder, &["--check"]);
+    let output = program(&directory, &["--check"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
@@ -62,16 +62,17 @@ fn the_sample_of_2015_loads_as_it_is() {
 fn the_sample_is_refused_when_a_file_it_names_is_missing() {
     let certificates = Certificates::new();
     let files = [
-        ("error_image.jpg", pictures::jpeg(pictures::solid(8, 8, RED)), "handlers[0].error_image"),
+        ("error_image.jpg", images::jpeg(images::solid(8, 8, RED)), "handlers[0].error_image"),
         ("bundle.crt", certificates.chain_pem.clone().into_bytes(), "https_cert"),
         ("cert.key", certificates.key_pem.clone().into_bytes(), "https_key"),
     ];
     for (missing, _, path) in &files {
-        let folder = Folder::new().with("config.json", &server::data("sample-config-2015.json"));
+        let directory =
+            Directory::new().with("config.json", &server::data("sample-config-2015.json"));
         for (name, bytes, _) in files.iter().filter(|(name, ..)| name != missing) {
-            folder.put(name, bytes);
+            directory.put(name, bytes);
         }
-        let said = expect_refused(&program(&folder, &["--check"]), path);
+        let said = expect_refused(&program(&directory, &["--check"]), path);
         assert!(said.contains(missing), "{said}");
     }
 }
@@ -79,28 +80,30 @@ fn the_sample_is_refused_when_a_file_it_names_is_missing() {
 #[test]
 fn every_spelling_of_the_configurations_name_is_understood() {
     let config = json!({"handlers": [handler()]}).to_string();
-    let folder = Folder::new().with("other.json", config.as_bytes());
-    for arguments in
-        [&["-c", "other.json", "--check"][..], &["-c=other.json", "--check"], &["--check", "-c=other.json"]]
-    {
-        let output = program(&folder, arguments);
+    let directory = Directory::new().with("other.json", config.as_bytes());
+    for arguments in [
+        &["-c", "other.json", "--check"][..],
+        &["-c=other.json", "--check"],
+        &["--check", "-c=other.json"],
+    ] {
+        let output = program(&directory, arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
     }
     // There is no config.json here.
-    expect_refused(&program(&folder, &["--check"]), "config.json");
-    expect_refused(&program(&folder, &["-c=absent.json"]), "absent.json");
+    expect_refused(&program(&directory, &["--check"]), "config.json");
+    expect_refused(&program(&directory, &["-c=absent.json"]), "absent.json");
 }
 
 #[test]
 fn help_and_version_are_answered_on_stdout() {
-    let folder = Folder::new();
-    let version = program(&folder, &["--version"]);
+    let directory = Directory::new();
+    let version = program(&directory, &["--version"]);
     assert_eq!(version.status.code(), Some(0));
     let first = stdout(&version).lines().next().unwrap().to_owned();
     assert_eq!(first, concat!("s3imageserver ", env!("CARGO_PKG_VERSION")));
     assert!(stdout(&version).contains("libvips 8."), "{}", stdout(&version));
 
-    let help = program(&folder, &["--help"]);
+    let help = program(&directory, &["--help"]);
     assert_eq!(help.status.code(), Some(0));
     for word in ["-c", "--check", "--version"] {
         assert!(stdout(&help).contains(word), "{}", stdout(&help));
@@ -109,9 +112,12 @@ fn help_and_version_are_answered_on_stdout() {
 
 #[test]
 fn unknown_arguments_are_refused() {
-    let folder = Folder::new().with("config.json", json!({"handlers": [handler()]}).to_string().as_bytes());
-    for arguments in [&["--chekc"][..], &["-x"], &["-c"], &["config.json"], &["-c", "config.json", "more"]] {
-        let output = program(&folder, arguments);
+    let directory = Directory::new()
+        .with("config.json", json!({"handlers": [handler()]}).to_string().as_bytes());
+    for arguments in
+        [&["--chekc"][..], &["-x"], &["-c"], &["config.json"], &["-c", "config.json", "more"]]
+    {
+        let output = program(&directory, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!stderr(&output).is_empty() && stdout(&output).is_empty(), "{arguments:?}");
     }
@@ -119,18 +125,25 @@ fn unknown_arguments_are_refused() {
 
 #[test]
 fn bad_json_is_refused_with_file_and_line() {
-    let folder = Folder::new().with("config.json", b"{ // a comment\n  \"handlers\": [\n    oops\n  ]\n}");
-    let said = expect_refused(&program(&folder, &[]), "config.json");
+    let directory = Directory::new()
+        .with("config.json", b"{ // a comment\n  \"handlers\": [\n    oops\n  ]\n}");
+    let said = expect_refused(&program(&directory, &[]), "config.json");
     assert!(said.contains("line 3"), "{said}");
-    for text in
-        ["", "[]", "null", "{} {}", "{\"handlers\": [}", "\u{0}", "{\"http_port\": 1, \"http_port\": 2}"]
-    {
-        folder.put("config.json", text.as_bytes());
-        let output = program(&folder, &[]);
+    for text in [
+        "",
+        "[]",
+        "null",
+        "{} {}",
+        "{\"handlers\": [}",
+        "\u{0}",
+        "{\"http_port\": 1, \"http_port\": 2}",
+    ] {
+        directory.put("config.json", text.as_bytes());
+        let output = program(&directory, &[]);
         assert_eq!(output.status.code(), Some(2), "{text:?}: {}", stderr(&output));
     }
-    folder.put("config.json", b"{\"handlers\": \"\xff\"}");
-    expect_refused(&program(&folder, &[]), "config.json");
+    directory.put("config.json", b"{\"handlers\": \"\xff\"}");
+    expect_refused(&program(&directory, &[]), "config.json");
 }
 
 #[test]
@@ -152,7 +165,10 @@ fn an_error_at_the_top_names_its_json_path() {
         (json!({"handlers": [handler()], "https_strict": true}), "https_strict"),
         (json!({"handlers": [handler()], "limits": []}), "limits"),
         (json!({"handlers": [handler()], "limits": {"connections": 0}}), "limits.connections"),
-        (json!({"handlers": [handler()], "limits": {"min_write_rate": 0}}), "limits.min_write_rate"),
+        (
+            json!({"handlers": [handler()], "limits": {"min_write_rate": 0}}),
+            "limits.min_write_rate",
+        ),
         (json!({"handlers": [handler()], "trusted_proxies": ["10.0.0.1/8"]}), "trusted_proxies[0]"),
         (json!({"handlers": [handler()], "trusted_proxies": ["::/0", 1]}), "trusted_proxies[1]"),
         (json!({"handlers": [handler()], "proxy_protocol": true}), "proxy_protocol"),
@@ -164,8 +180,14 @@ fn an_error_at_the_top_names_its_json_path() {
         (json!({"handlers": [handler()], "http_socket": ""}), "http_socket"),
         (json!({"handlers": [handler()], "limits": {"head_timeout": "1"}}), "limits.head_timeout"),
         (json!({"handlers": [handler()], "limits": {"idle_timeout": 0}}), "limits.idle_timeout"),
-        (json!({"handlers": [handler()], "limits": {"origin_timeout": -1}}), "limits.origin_timeout"),
-        (json!({"handlers": [handler()], "limits": {"origin_max_bytes": 1.5}}), "limits.origin_max_bytes"),
+        (
+            json!({"handlers": [handler()], "limits": {"origin_timeout": -1}}),
+            "limits.origin_timeout",
+        ),
+        (
+            json!({"handlers": [handler()], "limits": {"origin_max_bytes": 1.5}}),
+            "limits.origin_max_bytes",
+        ),
         (json!({"handlers": [handler(), handler()]}), "handlers[1].name"),
         (
             json!({"handlers": [handler(), {"name": "x", "prefix": "h", "directory": "."}]}),
@@ -214,7 +236,10 @@ fn an_error_in_a_handler_names_its_json_path() {
         ]});
         expect_refused(&Setup::new(config).run(), &format!("handlers[1].{field}"));
     }
-    expect_refused(&Setup::new(json!({"handlers": [{"directory": "."}]})).run(), "handlers[0].name");
+    expect_refused(
+        &Setup::new(json!({"handlers": [{"directory": "."}]})).run(),
+        "handlers[0].name",
+    );
     expect_refused(&Setup::new(json!({"handlers": [{"name": "h"}]})).run(), "handlers[0].aws");
     let both = merged(handler(), json!({"aws": aws()}));
     expect_refused(&Setup::new(json!({"handlers": [both]})).run(), "handlers[0].directory");
@@ -242,7 +267,8 @@ fn an_error_in_an_aws_object_names_its_json_path() {
         ("ca_file", json!("absent.pem")),
         ("ca_file", json!("config.json")),
     ] {
-        let config = json!({"handlers": [{"name": "h", "aws": merged(aws(), json!({field: value}))}]});
+        let config =
+            json!({"handlers": [{"name": "h", "aws": merged(aws(), json!({field: value}))}]});
         expect_refused(&Setup::new(config).run(), &format!("handlers[0].aws.{field}"));
     }
     for (aws, field) in [
@@ -265,7 +291,11 @@ fn an_unknown_field_is_refused_with_the_name_that_was_meant() {
 
     for (config, path, meant) in [
         (json!({"handlers": [handler()], "http_prot": 80}), "http_prot", "http_port"),
-        (json!({"handlers": [handler()], "limits": {"conections": 1}}), "limits.conections", "connections"),
+        (
+            json!({"handlers": [handler()], "limits": {"conections": 1}}),
+            "limits.conections",
+            "connections",
+        ),
         (
             json!({"handlers": [merged(handler(), json!({"cache_tme": 1}))]}),
             "handlers[0].cache_tme",
@@ -324,8 +354,10 @@ fn https_needs_a_certificate_a_key_and_a_port_of_its_own() {
 fn a_port_in_use_is_an_error_that_names_its_field() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let said =
-        expect_refused(&Setup::new(json!({"handlers": [handler()], "http_port": port})).run(), "http_port");
+    let said = expect_refused(
+        &Setup::new(json!({"handlers": [handler()], "http_port": port})).run(),
+        "http_port",
+    );
     assert!(said.contains(&port.to_string()), "{said}");
 
     let certificates = Certificates::new();
@@ -349,11 +381,11 @@ fn a_missing_http_port_means_80() {
     // An address of the loopback network that nobody else listens on. Whether we may have port 80 there
     // depends on who runs the tests; that it is 80 shows either way.
     let text = json!({"handlers": [handler()], "address": "127.93.17.5"}).to_string();
-    let folder = Folder::new().with("config.json", text.as_bytes());
+    let directory = Directory::new().with("config.json", text.as_bytes());
     let taken = TcpListener::bind("127.93.17.5:80");
     let output = match taken {
-        Ok(_held) => run(command(Path::new(PROGRAM), folder.path()).arg("-c=config.json")),
-        Err(_) => program(&folder, &["-c=config.json"]),
+        Ok(_held) => run(command(Path::new(PROGRAM), directory.path()).arg("-c=config.json")),
+        Err(_) => program(&directory, &["-c=config.json"]),
     };
     let said = expect_refused(&output, "http_port");
     assert!(said.contains("127.93.17.5:80") || said.contains(" 80"), "{said}");
@@ -361,12 +393,16 @@ fn a_missing_http_port_means_80() {
 
 #[test]
 fn a_secret_may_be_the_name_of_an_environment_variable() {
-    let aws = json!({"bucket_name": "b", "aws_access": "$TEST_ACCESS", "aws_secret": "$TEST_SECRET"});
+    let aws =
+        json!({"bucket_name": "b", "aws_access": "$TEST_ACCESS", "aws_secret": "$TEST_SECRET"});
     let config = json!({"handlers": [{"name": "h", "aws": aws}]});
-    let both = Setup::new(config.clone()).env("TEST_ACCESS", "AK").env("TEST_SECRET", "hush").start();
+    let both =
+        Setup::new(config.clone()).env("TEST_ACCESS", "AK").env("TEST_SECRET", "hush").start();
     assert_eq!(both.get("/-/health").status, 200);
-    let said =
-        expect_refused(&Setup::new(config).env("TEST_ACCESS", "AK").run(), "handlers[0].aws.aws_secret");
+    let said = expect_refused(
+        &Setup::new(config).env("TEST_ACCESS", "AK").run(),
+        "handlers[0].aws.aws_secret",
+    );
     assert!(said.contains("TEST_SECRET"), "{said}");
 }
 
@@ -376,12 +412,12 @@ fn check_opens_no_port_and_says_whether_the_configuration_can_be_used() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let config = json!({"handlers": [handler()], "address": "127.0.0.1", "http_port": port});
-    let folder = Folder::new().with("config.json", config.to_string().as_bytes());
-    let good = program(&folder, &["--check"]);
+    let directory = Directory::new().with("config.json", config.to_string().as_bytes());
+    let good = program(&directory, &["--check"]);
     assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
 
-    folder.put("config.json", merged(config, json!({"http_port": true})).to_string().as_bytes());
-    expect_refused(&program(&folder, &["--check"]), "http_port");
+    directory.put("config.json", merged(config, json!({"http_port": true})).to_string().as_bytes());
+    expect_refused(&program(&directory, &["--check"]), "http_port");
 }
 
 #[test]

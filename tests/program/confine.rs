@@ -10,14 +10,14 @@ use std::process::Output;
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 
-use crate::support::folder::Folder;
-use crate::support::pictures::{self, BLUE, Picture, RED, close};
+use crate::support::directory::Directory;
+use crate::support::images::{self, BLUE, Image, RED, close};
 use crate::support::process::Process;
 use crate::support::server::{self, PROGRAM, Server, Setup};
 use crate::support::{eventually, merged};
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
 /// The words after this field's name in a file of /proc.
@@ -33,7 +33,7 @@ fn status(id: u32, name: &str) -> Vec<String> {
 }
 
 /// Landlock can't be seen from outside; the tests beside the code hold what it refuses. What a renderer does when
-/// its folders are replaced shows that it is on.
+/// its directories are replaced shows that it is on.
 fn has_landlock(server: &Server) -> bool {
     let has = !server.log.lines().iter().any(|line| line.contains("Landlock"));
     if !has {
@@ -44,8 +44,8 @@ fn has_landlock(server: &Server) -> bool {
 
 #[test]
 fn no_thread_of_the_renderer_gets_new_privileges() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
     let threads = format!("/proc/{}/task", server.renderer().id);
     let mut count = 0;
@@ -59,8 +59,8 @@ fn no_thread_of_the_renderer_gets_new_privileges() {
 
 #[test]
 fn the_renderers_resources_are_bounded_for_good() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_limits(folder.handler(), json!({"fetches_at_once": 8}));
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_limits(directory.handler(), json!({"fetches_at_once": 8}));
     let limits = format!("/proc/{}/limits", server.renderer().id);
     // The soft and the hard limit.
     assert_eq!(field(&limits, "Max core file size")[..2], ["0", "0"]);
@@ -75,17 +75,18 @@ fn the_renderers_resources_are_bounded_for_good() {
 
 #[test]
 fn no_decoder_wants_a_place_for_temporary_files() {
-    let picture = || pictures::gradient(80, 60);
+    let image = || images::gradient(80, 60);
     let files = [
-        ("jpg", pictures::jpeg(picture())),
-        ("png", pictures::png(picture())),
-        ("webp", pictures::webp(picture())),
+        ("jpg", images::jpeg(image())),
+        ("png", images::png(image())),
+        ("webp", images::webp(image())),
         ("gif", server::data("anim.gif")),
         ("avif", server::data("quarters.avif")),
     ];
-    let folder = files.iter().fold(Folder::new(), |folder, (name, bytes)| folder.with(name, bytes));
+    let directory =
+        files.iter().fold(Directory::new(), |directory, (name, bytes)| directory.with(name, bytes));
     // As if each of them were large: libvips decodes into a file what has more bytes than this.
-    let config = json!({"handlers": [folder.handler()]});
+    let config = json!({"handlers": [directory.handler()]});
     let server = Setup::new(config).env("VIPS_DISC_THRESHOLD", "1").start();
     for (name, _) in &files {
         server.get(&format!("/h/{name}?f=png")).ok();
@@ -94,16 +95,16 @@ fn no_decoder_wants_a_place_for_temporary_files() {
 
 #[test]
 fn a_deleted_cache_is_made_again_and_no_request_notices() {
-    let (folder, place) = (Folder::new().with("a.png", &picture()), Folder::new());
+    let (directory, place) = (Directory::new().with("a.png", &image()), Directory::new());
     let cache = place.path().join("cache");
-    let server = Server::with_handler(merged(folder.handler(), json!({"cache_path": cache})));
+    let server = Server::with_handler(merged(directory.handler(), json!({"cache_path": cache})));
     server.get("/h/a.png?w=9").ok();
     assert_eq!(server.get("/h/a.png?w=9").ok().expect("X-Cache"), "hit");
     let first = server.renderer();
 
     fs::remove_dir_all(&cache).unwrap();
     let mut width = 10;
-    eventually("pictures are cached again", || {
+    eventually("images are cached again", || {
         width += 1;
         let target = format!("/h/a.png?w={}", 10 + width % 50);
         server.get(&target).ok();
@@ -117,15 +118,16 @@ fn a_deleted_cache_is_made_again_and_no_request_notices() {
 
 #[test]
 fn replaced_originals_are_served_and_no_request_notices() {
-    let place = Folder::new();
-    let put = |name: &str, colour| place.put(name, &pictures::png(pictures::solid(20, 20, colour)));
+    let place = Directory::new();
+    let put = |name: &str, colour| place.put(name, &images::png(images::solid(20, 20, colour)));
     put("now/a.png", RED);
     put("next/a.png", BLUE);
-    let (now, next, old) = (place.path().join("now"), place.path().join("next"), place.path().join("old"));
+    let (now, next, old) =
+        (place.path().join("now"), place.path().join("next"), place.path().join("old"));
     let server = Server::with_handler(json!({"name": "h", "directory": now}));
     let is = |colour, width| {
         let body = server.get(&format!("/h/a.png?w={width}&f=png")).ok().body;
-        assert!(close(Picture::decode(&body).at(3, 3), colour));
+        assert!(close(Image::decode(&body).at(3, 3), colour));
     };
     is(RED, 11);
     fs::rename(&now, &old).unwrap();
@@ -139,17 +141,17 @@ fn replaced_originals_are_served_and_no_request_notices() {
 }
 
 #[test]
-fn a_folder_that_is_missing_at_first_is_used_once_it_is_there() {
-    let place = Folder::new();
+fn a_directory_that_is_missing_at_first_is_used_once_it_is_there() {
+    let place = Directory::new();
     let originals = place.path().join("originals");
-    place.put("originals/a.png", &picture());
+    place.put("originals/a.png", &image());
     let server = Server::with_handler(json!({"name": "h", "directory": originals}));
     fs::remove_dir_all(&originals).unwrap();
     let first = server.renderer();
     first.signal(rustix::process::Signal::KILL);
     eventually("it is dead", || !first.lives());
     server.get("/h/a.png?w=2").failed("origin_unreachable");
-    place.put("originals/a.png", &picture());
+    place.put("originals/a.png", &image());
     server.get("/h/a.png?w=3").ok();
 }
 
@@ -161,13 +163,13 @@ fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// A server that becomes this user, in a folder that everybody may enter, with a place for the renderer's socket.
+/// A server that becomes this user, in a directory that everybody may enter, with a place for the renderer's socket.
 fn with_user(user: &str, config: Value) -> Setup {
     let setup = Setup::new(merged(config, json!({"user": user})));
-    let run = setup.folder().path().join("run");
+    let run = setup.directory().path().join("run");
     fs::create_dir(&run).unwrap();
     fs::set_permissions(&run, Permissions::from_mode(0o1777)).unwrap();
-    open(setup.folder().path());
+    open(setup.directory().path());
     setup.env("RUNTIME_DIRECTORY", run.to_str().unwrap())
 }
 
@@ -180,10 +182,10 @@ fn close_to_others(path: &Path) {
 }
 
 /// Originals that everybody may read.
-fn originals() -> Folder {
-    let folder = Folder::new().with("a.png", &picture());
-    open(folder.path());
-    folder
+fn originals() -> Directory {
+    let directory = Directory::new().with("a.png", &image());
+    open(directory.path());
+    directory
 }
 
 #[track_caller]
@@ -200,9 +202,9 @@ fn a_privileged_port_is_opened_and_then_nobody_is_root_any_more() {
         return;
     }
     let originals = originals();
-    let free = (600..1024).rev().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
-    let config =
-        json!({"http_port": free, "handlers": [merged(originals.handler(), json!({"cache_path": "cache"}))]});
+    let free =
+        (600..1024).rev().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
+    let config = json!({"http_port": free, "handlers": [merged(originals.handler(), json!({"cache_path": "cache"}))]});
     let server = with_user("1:2", config).start();
     server.get("/h/a.png?w=7").ok();
     assert_eq!(server.get("/h/a.png?w=7").ok().expect("X-Cache"), "hit");
@@ -217,8 +219,8 @@ fn a_privileged_port_is_opened_and_then_nobody_is_root_any_more() {
             assert_eq!(status(id, set), ["0000000000000000"], "{set}");
         }
     }
-    let cache = server.folder().path().join("cache");
-    let mut owners = Folder::files(server.folder());
+    let cache = server.directory().path().join("cache");
+    let mut owners = Directory::files(server.directory());
     owners.retain(|path| path.starts_with(&cache));
     assert!(!owners.is_empty());
     for path in [vec![cache], owners].concat() {
@@ -247,7 +249,7 @@ fn both_caches_of_a_bucket_are_given_to_the_user() {
     });
     let server = with_user("1:2", json!({"handlers": [handler]})).start();
     for name in ["cache", "originals"] {
-        let found = fs::metadata(server.folder().path().join(name)).unwrap();
+        let found = fs::metadata(server.directory().path().join(name)).unwrap();
         assert_eq!((found.uid(), found.gid()), (1, 2), "{name}");
     }
 }
@@ -286,37 +288,38 @@ fn a_name_brings_its_groups() {
 
 #[test]
 fn without_user_nobody_changes() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_handler(directory.handler());
     let own = fs::metadata("/proc/self").unwrap();
     for id in [server.id(), server.renderer().id] {
         assert_eq!(status(id, "Uid:"), vec![own.uid().to_string(); 4]);
     }
     // Nor does it take root to be who one is.
     let own = format!("{}:{}", own.uid(), own.gid());
-    let server = Setup::new(json!({"user": own, "handlers": [folder.handler()]})).start();
+    let server = Setup::new(json!({"user": own, "handlers": [directory.handler()]})).start();
     server.get("/h/a.png").ok();
 }
 
 #[test]
 fn a_user_that_does_not_exist_is_refused() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for user in ["no-such-user", "root:no-such-group", "4294967295:0"] {
-        let setup = Setup::new(json!({"user": user, "handlers": [folder.handler()]}));
+        let setup = Setup::new(json!({"user": user, "handlers": [directory.handler()]}));
         refused(&setup.run(), "user: ");
     }
 }
 
 #[test]
 fn only_root_becomes_somebody_else() {
-    let folder = Folder::new();
-    open(folder.path());
-    let text = json!({"user": "1:1", "http_port": 0, "handlers": [folder.handler()]}).to_string();
-    let folder = folder.with("config.json", text.as_bytes());
-    let program = folder.path().join("program");
+    let directory = Directory::new();
+    open(directory.path());
+    let text =
+        json!({"user": "1:1", "http_port": 0, "handlers": [directory.handler()]}).to_string();
+    let directory = directory.with("config.json", text.as_bytes());
+    let program = directory.path().join("program");
     fs::copy(PROGRAM, &program).unwrap();
     open(&program);
-    let mut command = server::command(&program, folder.path());
+    let mut command = server::command(&program, directory.path());
     if geteuid().is_root() {
         command.uid(65534).gid(65534);
     }
@@ -333,28 +336,31 @@ fn what_the_user_can_not_use_is_refused_by_its_name() {
     let handler = |over: Value| json!({"handlers": [merged(originals.handler(), over)]});
 
     let setup = with_user("1:1", handler(json!({"cache_path": "cache"})));
-    setup.folder().put("cache/something", b"of root");
+    setup.directory().put("cache/something", b"of root");
     let said = refused(&setup.run(), "handlers[0].cache_path: ");
     assert!(said.contains("chown -R 1:1 cache"), "{said}");
 
-    // A folder that the user may write to, with a cache in it that root has begun.
+    // A directory that the user may write to, with a cache in it that root has begun.
     let setup = with_user("1:1", handler(json!({"cache_path": "cache"})));
-    setup.folder().put("cache/v1/aa/entry", b"of root");
-    chown(setup.folder().path().join("cache"), Some(1), Some(1)).unwrap();
+    setup.directory().put("cache/v1/aa/entry", b"of root");
+    chown(setup.directory().path().join("cache"), Some(1), Some(1)).unwrap();
     refused(&setup.run(), "handlers[0].cache_path: ");
 
     let bucket = json!({"bucket_name": "b", "anonymous": true});
     let kept = json!({"name": "h", "aws": bucket, "originals_cache": {"path": "originals"}});
     let setup = with_user("1:1", json!({"handlers": [kept]}));
-    setup.folder().put("originals/something", b"of root");
+    setup.directory().put("originals/something", b"of root");
     refused(&setup.run(), "handlers[0].originals_cache.path: ");
 
-    let closed = Folder::new();
+    let closed = Directory::new();
     close_to_others(closed.path());
-    refused(&with_user("1:1", json!({"handlers": [closed.handler()]})).run(), "handlers[0].directory: ");
+    refused(
+        &with_user("1:1", json!({"handlers": [closed.handler()]})).run(),
+        "handlers[0].directory: ",
+    );
 
     let setup = with_user("1:1", handler(json!({})));
-    let program = setup.folder().path().join("program");
+    let program = setup.directory().path().join("program");
     fs::copy(PROGRAM, &program).unwrap();
     close_to_others(&program);
     let said = refused(&setup.program(program.clone()).run(), "user: ");
@@ -362,15 +368,16 @@ fn what_the_user_can_not_use_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_program_in_a_folder_that_the_user_can_not_enter_still_starts_renderers() {
+fn a_program_in_a_directory_that_the_user_can_not_enter_still_starts_renderers() {
     if !is_root() {
         return;
     }
-    let (closed, originals) = (Folder::new(), originals());
+    let (closed, originals) = (Directory::new(), originals());
     close_to_others(closed.path());
     let program = closed.path().join("program");
     fs::copy(PROGRAM, &program).unwrap();
-    let server = with_user("1:1", json!({"handlers": [originals.handler()]})).program(program).start();
+    let server =
+        with_user("1:1", json!({"handlers": [originals.handler()]})).program(program).start();
     server.get("/h/a.png").ok();
     assert_eq!(Process::children_of(server.id()).len(), 1);
 }

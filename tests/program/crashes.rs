@@ -1,4 +1,4 @@
-//! What a renderer was decoding when it ended is to blame; everybody else gets a picture from the next one.
+//! What a renderer was decoding when it ended is to blame; everybody else gets an image from the next one.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::client::request;
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::gate::Gate;
+use crate::support::images::{self, Image, MAGENTA, close, size_of};
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, MAGENTA, Picture, close, size_of};
 use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::{eventually, merged};
@@ -17,10 +17,10 @@ use crate::support::{eventually, merged};
 /// As AVIF this takes so long that there is time to kill who makes it.
 const SLOW: &str = "f=avif&lossless=true";
 
-/// Large pictures for `slow*`, small ones for others, `held*` not before the gate opens.
+/// Large images for `slow*`, small ones for others, `held*` not before the gate opens.
 fn origin(gate: &Gate) -> RawOrigin {
     let (large, small) =
-        (pictures::png(pictures::noise(1200, 900)), pictures::png(pictures::gradient(80, 60)));
+        (images::png(images::noise(1200, 900)), images::png(images::gradient(80, 60)));
     let gate = gate.clone();
     RawOrigin::start(move |request, peer| {
         let path = request.path();
@@ -68,11 +68,12 @@ fn what_was_being_fetched_survives_a_crash() {
 }
 
 #[test]
-fn the_only_picture_being_decoded_is_to_blame_and_refused_the_second_time() {
+fn the_only_image_being_decoded_is_to_blame_and_refused_the_second_time() {
     let gate = Gate::new();
     let origin = origin(&gate);
-    let folder = Folder::new().with("error.png", &pictures::png(pictures::solid(60, 40, MAGENTA)));
-    let error_image = json!({"error_image": folder.path().join("error.png")});
+    let directory =
+        Directory::new().with("error.png", &images::png(images::solid(60, 40, MAGENTA)));
+    let error_image = json!({"error_image": directory.path().join("error.png")});
     let server = Server::with_limits(merged(origin.handler(), error_image), patient());
     let mut bystander = server.client();
     bystander.send(&request("GET", "/h/held.png?w=40", &[]));
@@ -93,7 +94,8 @@ fn the_only_picture_being_decoded_is_to_blame_and_refused_the_second_time() {
         }
     }
 
-    let error = Picture::decode(&server.get("/h/slow.png?w=30&f=png").failed("crashes_renderer").body);
+    let error =
+        Image::decode(&server.get("/h/slow.png?w=30&f=png").failed("crashes_renderer").body);
     assert_eq!(error.size(), (30, 20), "the error image has the size of the request");
     assert!(close(error.at(15, 10), MAGENTA));
     // Whatever is made of it.
@@ -103,16 +105,18 @@ fn the_only_picture_being_decoded_is_to_blame_and_refused_the_second_time() {
     assert_eq!(asked_for(&origin, "slow.png"), 2, "it is not even fetched any more");
     server.get("/h/other.png").ok();
     server.get("/h/another-slow.png?w=10").ok();
-    let reports = server.log.lines().iter().filter(|line| line.contains("refused for ten minutes")).count();
+    let reports =
+        server.log.lines().iter().filter(|line| line.contains("event=key_blocked")).count();
     assert_eq!(reports, 1);
-    server.log.line_with("/h/slow.png ends or hangs renderers");
+    server.log.line_with("event=key_blocked /h/slow.png ");
 }
 
 #[test]
 fn of_two_each_is_tried_again_alone_and_the_next_crash_has_a_name() {
     let gate = Gate::new();
     let origin = origin(&gate);
-    let server = Server::with_limits(origin.handler(), json!({"renders_at_once": 2, "queue_timeout": 60}));
+    let server =
+        Server::with_limits(origin.handler(), json!({"renders_at_once": 2, "queue_timeout": 60}));
     let targets = ["one", "two"].map(|name| format!("/h/slow-{name}.png?{SLOW}"));
     let mut clients = targets.clone().map(|target| {
         let mut client = server.client();
@@ -153,12 +157,13 @@ fn busy_threads(process: u32) -> usize {
         let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
         Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
     };
-    let works = tasks.filter_map(|task| work(std::fs::read_to_string(task.path().join("stat")).ok()?));
+    let works =
+        tasks.filter_map(|task| work(std::fs::read_to_string(task.path().join("stat")).ok()?));
     works.filter(|work| *work >= 10).count()
 }
 
 #[test]
-fn a_renderer_killed_from_outside_under_load_costs_nobody_a_picture() {
+fn a_renderer_killed_from_outside_under_load_costs_nobody_an_image() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let server = Server::with_limits(origin.handler(), json!({"queue_timeout": 60}));
@@ -171,7 +176,7 @@ fn a_renderer_killed_from_outside_under_load_costs_nobody_a_picture() {
     for client in &mut clients {
         assert_eq!(size_of(&client.read().ok().body), (400, 300));
     }
-    server.log.line_with("(signal: 9 (SIGKILL)); starting another");
+    server.log.line_with("event=renderer_exited renderer process ");
 }
 
 #[test]
@@ -190,11 +195,14 @@ fn a_crash_of_the_renderer_before_costs_nothing_either() {
     origin.wait_for_requests(3);
     gate.open();
     assert_eq!(size_of(&held.read().ok().body), (40, 30));
-    server.log.line_with(&format!("process {} ended (signal: 6 (SIGABRT)", old.id));
+    server.log.line_with(&format!(
+        "event=renderer_exited draining renderer process {} ended (signal: 6 (SIGABRT)",
+        old.id
+    ));
 }
 
 #[test]
-fn a_kill_while_it_is_decoded_makes_a_picture_suspicious_but_not_guilty() {
+fn a_kill_while_it_is_decoded_makes_an_image_suspicious_but_not_guilty() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let server = Server::with_handler(origin.handler());
@@ -209,7 +217,7 @@ fn a_kill_while_it_is_decoded_makes_a_picture_suspicious_but_not_guilty() {
 }
 
 #[test]
-fn a_picture_that_takes_too_long_twice_is_refused() {
+fn an_image_that_takes_too_long_twice_is_refused() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let server = Server::with_limits(origin.handler(), json!({"render_timeout": 0.5}));
@@ -220,7 +228,7 @@ fn a_picture_that_takes_too_long_twice_is_refused() {
     }
     server.get("/h/slow.png?w=10").failed("crashes_renderer");
     assert_eq!(asked_for(&origin, "slow.png"), 2);
-    server.log.line_with("/h/slow.png ends or hangs renderers");
+    server.log.line_with("event=key_blocked /h/slow.png ");
     // A slow origin is no reason to refuse anything.
     for _ in 0..3 {
         server.get("/h/held.png").failed("render_timeout");
@@ -230,7 +238,7 @@ fn a_picture_that_takes_too_long_twice_is_refused() {
 }
 
 #[test]
-fn a_renderer_that_stands_still_is_replaced_before_its_clients_lose_patience() {
+fn a_renderer_that_stands_still_is_replaced_before_its_clients_lose_timeout() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let server = Server::with_handler(origin.handler());
@@ -247,6 +255,6 @@ fn a_renderer_that_stands_still_is_replaced_before_its_clients_lose_patience() {
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     gate.open();
     assert_eq!(size_of(&held.read().ok().body), (40, 30));
-    server.log.line_with("hangs");
+    server.log.event("renderer_hung");
     eventually("the one that stood still is gone", || !still.lives());
 }

@@ -7,25 +7,26 @@ use rustix::net::sockopt;
 use serde_json::json;
 
 use crate::support::client::{Client, request};
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::gate::Gate;
+use crate::support::images::{self, RED, size_of};
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, RED, size_of};
 use crate::support::server::{PROGRAM, Server, Setup};
 use crate::support::{eventually, merged};
 
 /// A time that only a server without a deadline would take.
 const LONG: Duration = Duration::from_secs(20);
 
-fn folder() -> Folder {
-    Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)))
+fn directory() -> Directory {
+    Directory::new().with("a.png", &images::png(images::gradient(80, 60)))
 }
 
 #[test]
 fn other_methods_are_405_with_allow() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
-    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "BREW", "get"] {
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND", "BREW", "get"]
+    {
         for target in ["/h/a.png", "/-/health"] {
             let answer = server.ask(method, target);
             assert_eq!(answer.status, 405, "{method} {target}");
@@ -40,8 +41,8 @@ fn other_methods_are_405_with_allow() {
 
 #[test]
 fn a_body_is_413_and_never_the_next_request() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let smuggled = "GET /h/a.png?w=7 HTTP/1.1\r\nHost: x\r\n\r\n";
     let length = smuggled.len();
     for (head, expected) in [
@@ -62,7 +63,9 @@ fn a_body_is_413_and_never_the_next_request() {
         ("Content-Length:".to_owned(), &[400]),
     ] {
         let mut client = server.client();
-        client.send(format!("GET /h/a.png HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n{smuggled}").as_bytes());
+        client.send(
+            format!("GET /h/a.png HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n{smuggled}").as_bytes(),
+        );
         let answer = client.read();
         assert!(expected.contains(&answer.status), "{head}: {}", answer.status);
         assert!(
@@ -75,8 +78,8 @@ fn a_body_is_413_and_never_the_next_request() {
 
 #[test]
 fn a_path_over_4_kib_is_414_and_a_long_query_is_not() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let path = |length: usize| format!("/h/{}", "a".repeat(length - 3));
     assert_eq!(server.get(&path(4097)).status, 414);
     assert_eq!(server.get(&path(9000)).status, 414);
@@ -86,8 +89,8 @@ fn a_path_over_4_kib_is_414_and_a_long_query_is_not() {
 
 #[test]
 fn a_head_over_16_kib_is_431() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let padded = |total: usize| {
         let empty = request("GET", "/h/a.png", &[("X-Padding", "")]);
         request("GET", "/h/a.png", &[("X-Padding", &"x".repeat(total - empty.len()))])
@@ -101,7 +104,8 @@ fn a_head_over_16_kib_is_431() {
     server.send(&padded(16_384)).ok();
     // It does not wait for the end of what has none.
     let mut client = server.client();
-    let _ = client.try_send(&[b"GET /h/a.png HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 20_000]].concat());
+    let _ =
+        client.try_send(&[b"GET /h/a.png HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 20_000]].concat());
     assert_eq!(client.read().status, 431);
     let mut client = server.client();
     let _ = client.try_send(&[b"GET /".as_slice(), &[b'x'; 20_000]].concat());
@@ -114,8 +118,8 @@ fn a_head_over_16_kib_is_431() {
 
 #[test]
 fn what_is_not_http_is_400_and_the_end_of_the_connection() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let malformed: [&[u8]; 22] = [
         b"hello\r\n\r\n",
         b"GET\r\n\r\n",
@@ -156,8 +160,8 @@ fn what_is_not_http_is_400_and_the_end_of_the_connection() {
 
 #[test]
 fn other_versions_of_http_are_505() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     for bytes in [
         &b"GET /h/a.png HTTP/2.0\r\nHost: x\r\n\r\n"[..],
         b"GET /h/a.png HTTP/3.0\r\nHost: x\r\n\r\n",
@@ -172,11 +176,11 @@ fn other_versions_of_http_are_505() {
 
 #[test]
 fn what_rfc_9112_asks_a_server_to_accept_is_accepted() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     for bytes in [
         // The absolute form (§3.2.2), an empty line before the request (§2.2), names in any case, no space.
-        &b"GET http://pictures.test/h/a.png HTTP/1.1\r\nHost: pictures.test\r\n\r\n"[..],
+        &b"GET http://images.test/h/a.png HTTP/1.1\r\nHost: images.test\r\n\r\n"[..],
         b"\r\nGET /h/a.png HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /h/a.png HTTP/1.1\r\nhOST:x\r\n\r\n",
         b"GET /h/a.png HTTP/1.1\r\nHost:\r\n\r\n",
@@ -193,8 +197,8 @@ fn what_rfc_9112_asks_a_server_to_accept_is_accepted() {
 
 #[test]
 fn a_connection_is_kept_until_close_is_asked_for() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let mut client = server.client();
     for width in 1..=30 {
         client.get(&format!("/h/a.png?w={width}")).ok();
@@ -212,9 +216,10 @@ fn a_connection_is_kept_until_close_is_asked_for() {
 
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
-    let folder = folder();
-    let cache = Folder::new();
-    let server = Server::with_handler(merged(folder.handler(), json!({"cache_path": cache.path()})));
+    let directory = directory();
+    let cache = Directory::new();
+    let server =
+        Server::with_handler(merged(directory.handler(), json!({"cache_path": cache.path()})));
     server.get("/h/a.png?w=5").ok();
     let mut client = server.client();
     let mut bytes = Vec::new();
@@ -239,8 +244,8 @@ fn pipelined_requests_are_answered_in_their_order() {
 
 #[test]
 fn a_request_may_come_in_pieces() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let mut client = server.client();
     for byte in request("GET", "/h/a.png", &[("X-Header", "value")]) {
         client.send(&[byte]);
@@ -257,11 +262,12 @@ fn a_request_may_come_in_pieces() {
 
 #[test]
 fn nothing_is_answered_after_close() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let mut client = server.client();
     client.send(
-        &[request("GET", "/h/a.png", &[("Connection", "close")]), request("GET", "/h/a.png", &[])].concat(),
+        &[request("GET", "/h/a.png", &[("Connection", "close")]), request("GET", "/h/a.png", &[])]
+            .concat(),
     );
     client.read().ok();
     assert!(matches!(client.try_read(false), Ok(None) | Err(_)));
@@ -269,8 +275,8 @@ fn nothing_is_answered_after_close() {
 
 #[test]
 fn a_client_that_only_listens_any_more_gets_its_answer() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let mut client = server.client();
     client.send(&request("GET", "/h/a.png", &[]));
     client.finish_sending();
@@ -280,8 +286,9 @@ fn a_client_that_only_listens_any_more_gets_its_answer() {
 
 #[test]
 fn a_head_has_a_deadline_however_busy_it_looks() {
-    let folder = folder();
-    let server = Server::with_limits(folder.handler(), json!({"head_timeout": 0.6, "idle_timeout": 60}));
+    let directory = directory();
+    let server =
+        Server::with_limits(directory.handler(), json!({"head_timeout": 0.6, "idle_timeout": 60}));
     let mut stuck = server.client();
     stuck.send(b"GET /h/a.png HTTP/1.1\r\nHost: x\r\n");
     let mut dribbling = server.client();
@@ -290,7 +297,11 @@ fn a_head_has_a_deadline_however_busy_it_looks() {
     while dribbling.try_send(b"x").is_ok() && started.elapsed() < LONG {
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(started.elapsed() < LONG, "a head that never ends was read for {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < LONG,
+        "a head that never ends was read for {:?}",
+        started.elapsed()
+    );
     if let Ok(Some(answer)) = stuck.try_read(false) {
         assert_eq!(answer.status, 408);
     }
@@ -300,8 +311,9 @@ fn a_head_has_a_deadline_however_busy_it_looks() {
 
 #[test]
 fn a_quiet_connection_is_closed_after_idle_timeout() {
-    let folder = folder();
-    let server = Server::with_limits(folder.handler(), json!({"idle_timeout": 0.5, "head_timeout": 60}));
+    let directory = directory();
+    let server =
+        Server::with_limits(directory.handler(), json!({"idle_timeout": 0.5, "head_timeout": 60}));
     let mut used = server.client();
     used.get("/h/a.png").ok();
     let mut unused = server.client();
@@ -317,9 +329,10 @@ fn a_request_in_work_is_not_idle() {
     let held = gate.clone();
     let origin = RawOrigin::start(move |_, peer| {
         held.pass();
-        peer.send(&object(&pictures::png(pictures::solid(4, 4, RED))))
+        peer.send(&object(&images::png(images::solid(4, 4, RED))))
     });
-    let server = Server::with_limits(origin.handler(), json!({"idle_timeout": 0.2, "head_timeout": 0.2}));
+    let server =
+        Server::with_limits(origin.handler(), json!({"idle_timeout": 0.2, "head_timeout": 0.2}));
     let mut client = server.client();
     client.send(&request("GET", "/h/a.png", &[]));
     assert!(client.is_quiet_for(Duration::from_millis(600)), "closed in the middle of the work");
@@ -330,9 +343,9 @@ fn a_request_in_work_is_not_idle() {
 #[test]
 fn an_answer_that_is_not_read_has_a_deadline() {
     // 3 MB that don't compress, asked for ten times at once: no socket buffer holds that.
-    let folder = folder().with("noise.png", &pictures::png(pictures::noise(1000, 1000)));
-    let cache = Folder::new();
-    let handler = merged(folder.handler(), json!({"cache_path": cache.path()}));
+    let directory = directory().with("noise.png", &images::png(images::noise(1000, 1000)));
+    let cache = Directory::new();
+    let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Server::with_limits(handler, json!({"write_timeout": 0.5, "connections": 1}));
     server.client().get_with("/h/noise.png", &[("Connection", "close")]).ok();
     let mut client = server.client();
@@ -352,8 +365,8 @@ fn an_answer_that_is_not_read_has_a_deadline() {
 
 #[test]
 fn when_all_places_are_taken_the_one_idle_longest_is_closed_for_the_next() {
-    let folder = folder();
-    let server = Server::with_limits(folder.handler(), json!({"connections": 3}));
+    let directory = directory();
+    let server = Server::with_limits(directory.handler(), json!({"connections": 3}));
     let mut within: Vec<Client> = (0..3).map(|_| server.client()).collect();
     for client in &mut within {
         client.get("/h/a.png").ok();
@@ -397,10 +410,10 @@ fn when_everybody_is_busy_one_connection_more_is_503() {
 
 #[test]
 fn one_address_has_so_many_connections_and_a_trusted_proxy_any_number() {
-    let folder = folder();
+    let directory = directory();
     for (trusted, expected) in [(json!(["192.0.2.0/24"]), 503), (json!(["127.0.0.0/8"]), 200)] {
         let server = Server::start(json!({
-            "handlers": [folder.handler()],
+            "handlers": [directory.handler()],
             "limits": {"connections_per_address": 2},
             "trusted_proxies": trusted,
         }));
@@ -433,7 +446,7 @@ fn gated(gate: &Gate) -> RawOrigin {
         if !request.path().starts_with("/bucket/free") {
             held.pass();
         }
-        peer.send(&object(&pictures::png(pictures::solid(4, 4, RED))))
+        peer.send(&object(&images::png(images::solid(4, 4, RED))))
     })
 }
 
@@ -441,9 +454,10 @@ fn gated(gate: &Gate) -> RawOrigin {
 fn when_the_queue_is_full_the_next_is_503_and_hits_are_served_all_the_same() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let cache = Folder::new();
+    let cache = Directory::new();
     let handler = merged(origin.handler(), json!({"cache_path": cache.path()}));
-    let limits = json!({"fetches_at_once": 1, "renders_at_once": 1, "queue_length": 0, "queue_timeout": 30});
+    let limits =
+        json!({"fetches_at_once": 1, "renders_at_once": 1, "queue_length": 0, "queue_timeout": 30});
     let server = Server::with_limits(handler, limits);
     server.get("/h/free.png").ok();
     let mut first = server.client();
@@ -501,8 +515,8 @@ fn what_waits_in_the_queue_is_served_when_its_turn_comes() {
 
 #[test]
 fn clients_that_vanish_leave_nothing_behind() {
-    let folder = folder();
-    let server = Server::with_limits(folder.handler(), json!({"connections": 20}));
+    let directory = directory();
+    let server = Server::with_limits(directory.handler(), json!({"connections": 20}));
     for round in 0..60 {
         let socket = std::net::TcpStream::connect(server.http()).unwrap();
         sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
@@ -521,8 +535,8 @@ fn clients_that_vanish_leave_nothing_behind() {
 
 #[test]
 fn hundreds_of_idle_connections_hold_nobody_up() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     let idle: Vec<Client> = (0..300).map(|_| server.client()).collect();
     for width in 1..=20 {
         server.get(&format!("/h/a.png?w={width}")).ok();
@@ -532,12 +546,12 @@ fn hundreds_of_idle_connections_hold_nobody_up() {
 
 #[test]
 fn a_server_without_descriptors_left_recovers() {
-    let folder = folder();
-    let wrapper = Folder::new();
-    let script =
-        wrapper.put("limited", format!("#!/bin/sh\nulimit -n 80\nexec '{PROGRAM}' \"$@\"\n").as_bytes());
+    let directory = directory();
+    let wrapper = Directory::new();
+    let script = wrapper
+        .put("limited", format!("#!/bin/sh\nulimit -n 80\nexec '{PROGRAM}' \"$@\"\n").as_bytes());
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let config = json!({"handlers": [folder.handler()], "limits": {"connections": 1000}});
+    let config = json!({"handlers": [directory.handler()], "limits": {"connections": 1000}});
     let server = Setup::new(config).program(script).start();
     server.get("/h/a.png?w=5").ok();
     let crowd: Vec<Client> = (0..150).map(|_| server.client()).collect();

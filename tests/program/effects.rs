@@ -2,27 +2,32 @@
 
 use image::{Rgba, RgbaImage};
 
-use crate::support::folder::Folder;
-use crate::support::pictures::{
-    self, BLACK, BLUE, GREEN, Kind, Picture, RED, WHITE, avif_has_alpha, close, colour_at, size_of, within,
+use crate::support::directory::Directory;
+use crate::support::images::{
+    self, BLACK, BLUE, GREEN, Image, Kind, RED, WHITE, avif_has_alpha, close, colour_at, size_of,
+    within,
 };
 use crate::support::server::{Server, data};
 
-/// A picture in the middle of a wide border.
-fn bordered(inner: &RgbaImage, border: Rgba<u8>, [left, top, right, bottom]: [u32; 4]) -> RgbaImage {
+/// An image in the middle of a wide border.
+fn bordered(
+    inner: &RgbaImage,
+    border: Rgba<u8>,
+    [left, top, right, bottom]: [u32; 4],
+) -> RgbaImage {
     let (width, height) = inner.dimensions();
     let mut whole = RgbaImage::from_pixel(left + width + right, top + height + bottom, border);
     image::imageops::replace(&mut whole, inner, i64::from(left), i64::from(top));
     whole
 }
 
-fn opaque(picture: image::RgbImage) -> RgbaImage {
-    image::DynamicImage::from(picture).into_rgba8()
+fn opaque(image: image::RgbImage) -> RgbaImage {
+    image::DynamicImage::from(image).into_rgba8()
 }
 
 #[track_caller]
-fn fetch(server: &Server, target: &str) -> Picture {
-    Picture::decode(&server.get(target).ok().body)
+fn fetch(server: &Server, target: &str) -> Image {
+    Image::decode(&server.get(target).ok().body)
 }
 
 /// The colours in the middle of the quarters: upper left, upper right, lower left, lower right.
@@ -58,28 +63,28 @@ const TURNS: [(&str, [[u8; 3]; 4], bool); 14] = [
 
 #[test]
 fn rot_turns_clockwise_and_flip_follows() {
-    let folder = Folder::new().with("a.avif", &data("quarters.avif"));
+    let directory = Directory::new().with("a.avif", &data("quarters.avif"));
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif] {
-        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &pictures::quarters()));
+        directory.put(&format!("a.{}", kind.name()), &images::in_format(kind, &images::quarters()));
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for kind in Kind::ALL {
         for (turn, expected, swapped) in TURNS {
             let target = format!("/h/a.{}?f=png&{turn}", kind.name());
-            let picture = fetch(&server, &target);
-            assert_eq!(picture.size(), if swapped { (48, 64) } else { (64, 48) }, "{target}");
-            expect_corners(&picture.pixels, expected, &target);
+            let image = fetch(&server, &target);
+            assert_eq!(image.size(), if swapped { (48, 64) } else { (64, 48) }, "{target}");
+            expect_corners(&image.pixels, expected, &target);
         }
     }
 }
 
 #[test]
-fn sizes_and_gravity_are_those_of_the_turned_picture() {
-    let folder = Folder::new().with("a.png", &pictures::png(pictures::quarters()));
+fn sizes_and_gravity_are_those_of_the_turned_image() {
+    let directory = Directory::new().with("a.png", &images::png(images::quarters()));
     for n in [1, 3, 6, 8] {
-        folder.put(&format!("{n}.jpg"), &data(&format!("orient-{n}.jpg")));
+        directory.put(&format!("{n}.jpg"), &data(&format!("orient-{n}.jpg")));
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for (query, size) in [
         ("rot=90&w=24", (24, 32)),
         ("rot=90&h=32", (24, 32)),
@@ -102,8 +107,8 @@ fn sizes_and_gravity_are_those_of_the_turned_picture() {
         ("rot=90&w=8&h=32&g=w&flip=v", 50, WHITE),
         ("rot=90&w=8&h=32&g=e&flip=v", 50, GREEN),
     ] {
-        let picture = fetch(&server, &format!("/h/a.png?{query}"));
-        assert!(close(picture.at(x, 20), colour), "{query}: {:?}", picture.at(x, 20));
+        let image = fetch(&server, &format!("/h/a.png?{query}"));
+        assert!(close(image.at(x, 20), colour), "{query}: {:?}", image.at(x, 20));
     }
     // The orientation in EXIF comes first.
     for n in [1, 3, 6, 8] {
@@ -113,10 +118,10 @@ fn sizes_and_gravity_are_those_of_the_turned_picture() {
             ("flip=h", (600, 400), [(97, 2, 0), (2, 2, 1), (97, 97, 2)]),
         ] {
             let target = format!("/h/{n}.jpg?f=png&{query}");
-            let picture = fetch(&server, &target);
-            assert_eq!(picture.size(), size, "{target}");
+            let image = fetch(&server, &target);
+            assert_eq!(image.size(), size, "{target}");
             for (x, y, channel) in places {
-                let corner = picture.at(x, y);
+                let corner = image.at(x, y);
                 let strongest = (0..3).max_by_key(|index| corner[*index]);
                 assert_eq!(strongest, Some(channel), "{target}: {corner:?} at {x} %, {y} %");
             }
@@ -126,38 +131,78 @@ fn sizes_and_gravity_are_those_of_the_turned_picture() {
 
 #[test]
 fn pad_fills_the_box_exactly() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif] {
-        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &pictures::solid(80, 40, RED)));
+        directory.put(
+            &format!("a.{}", kind.name()),
+            &images::in_format(kind, &images::solid(80, 40, RED)),
+        );
     }
-    let server = Server::with_handler(folder.handler());
-    // The box, where the picture stands in it (a point on it, and points beside it, in percent), and the colour.
+    let server = Server::with_handler(directory.handler());
+    // The box, where the image stands in it (a point on it, and points beside it, in percent), and the colour.
     let cases = [
         ("w=60&h=60&pad=true", (60, 60), [(50, 50), (1, 30)], [(50, 10), (50, 90)], WHITE),
-        ("w=60&h=60&pad=true&bg=0000ff", (60, 60), [(50, 50), (99, 70)], [(50, 10), (50, 90)], BLUE),
-        ("w=60&h=60&pad=true&g=n&bg=000000", (60, 60), [(1, 1), (99, 40)], [(50, 60), (1, 99)], BLACK),
-        ("w=60&h=60&pad=true&g=se&bg=00ff00", (60, 60), [(50, 99), (1, 60)], [(50, 40), (1, 1)], GREEN),
+        (
+            "w=60&h=60&pad=true&bg=0000ff",
+            (60, 60),
+            [(50, 50), (99, 70)],
+            [(50, 10), (50, 90)],
+            BLUE,
+        ),
+        (
+            "w=60&h=60&pad=true&g=n&bg=000000",
+            (60, 60),
+            [(1, 1), (99, 40)],
+            [(50, 60), (1, 99)],
+            BLACK,
+        ),
+        (
+            "w=60&h=60&pad=true&g=se&bg=00ff00",
+            (60, 60),
+            [(50, 99), (1, 60)],
+            [(50, 40), (1, 1)],
+            GREEN,
+        ),
         ("w=60&h=60&pad=true&g=smart", (60, 60), [(50, 50), (1, 30)], [(50, 10), (50, 90)], WHITE),
         ("w=60&h=60&pad=true&g=fp:0:0", (60, 60), [(50, 50), (1, 30)], [(50, 10), (50, 90)], WHITE),
         // Never enlarged, so that it stands in the middle of all four sides.
         ("w=200&h=100&pad=true", (200, 100), [(50, 50), (35, 40)], [(27, 50), (50, 72)], WHITE),
         ("w=200&h=100&pad=true&g=w", (200, 100), [(2, 50), (35, 40)], [(42, 50), (20, 72)], WHITE),
-        ("w=200&h=200&pad=true&e=true", (200, 200), [(1, 30), (99, 70)], [(50, 20), (50, 80)], WHITE),
+        (
+            "w=200&h=200&pad=true&e=true",
+            (200, 200),
+            [(1, 30), (99, 70)],
+            [(50, 20), (50, 80)],
+            WHITE,
+        ),
         // It goes before what c says, and dpr multiplies the box.
-        ("w=30&h=30&dpr=2&pad=true&c=true", (60, 60), [(50, 50), (1, 30)], [(50, 10), (50, 90)], WHITE),
+        (
+            "w=30&h=30&dpr=2&pad=true&c=true",
+            (60, 60),
+            [(50, 50), (1, 30)],
+            [(50, 10), (50, 90)],
+            WHITE,
+        ),
         ("rot=90&w=60&h=60&pad=true", (60, 60), [(50, 1), (50, 99)], [(10, 50), (90, 50)], WHITE),
     ];
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif] {
         for (query, size, on, beside, colour) in cases {
             let target = format!("/h/a.{}?{query}", kind.name());
-            let picture = fetch(&server, &target);
-            assert_eq!(picture.size(), size, "{target}");
+            let image = fetch(&server, &target);
+            assert_eq!(image.size(), size, "{target}");
             for (x, y) in on {
-                assert!(within(picture.at(x, y), RED, 24), "{target}: {:?} at {x}, {y}", picture.at(x, y));
+                assert!(
+                    within(image.at(x, y), RED, 24),
+                    "{target}: {:?} at {x}, {y}",
+                    image.at(x, y)
+                );
             }
             for (x, y) in beside {
-                let found = picture.at(x, y);
-                assert!(within(found, colour, 24) && found[3] == 255, "{target}: {found:?} at {x}, {y}");
+                let found = image.at(x, y);
+                assert!(
+                    within(found, colour, 24) && found[3] == 255,
+                    "{target}: {found:?} at {x}, {y}"
+                );
             }
         }
     }
@@ -168,48 +213,53 @@ fn pad_fills_the_box_exactly() {
 }
 
 #[test]
-fn a_padded_picture_keeps_its_transparency_and_the_box_has_that_of_bg() {
+fn a_padded_image_keeps_its_transparency_and_the_box_has_that_of_bg() {
     let disc = RgbaImage::from_fn(40, 20, |x, _| Rgba([255, 0, 0, if x < 20 { 255 } else { 0 }]));
     let gray = image::GrayImage::from_pixel(40, 20, image::Luma([90]));
-    let folder = Folder::new()
-        .with("a.png", &pictures::png(disc))
-        .with("opaque.png", &pictures::png(pictures::solid(40, 20, RED)))
-        .with("gray.png", &pictures::png(gray));
-    let server = Server::with_handler(folder.handler());
-    let alpha = |picture: &Picture, x, y| picture.at(x, y)[3];
+    let directory = Directory::new()
+        .with("a.png", &images::png(disc))
+        .with("opaque.png", &images::png(images::solid(40, 20, RED)))
+        .with("gray.png", &images::png(gray));
+    let server = Server::with_handler(directory.handler());
+    let alpha = |image: &Image, x, y| image.at(x, y)[3];
     for format in ["png", "webp&q=100"] {
         let query = format!("w=40&h=40&pad=true&f={format}");
-        let picture = fetch(&server, &format!("/h/a.png?{query}"));
-        assert!(close(picture.at(25, 50), RED) && alpha(&picture, 25, 50) == 255, "{query}");
-        assert!(alpha(&picture, 75, 50) == 0, "{query}: {:?}", picture.at(75, 50));
-        assert!(close(picture.at(50, 10), WHITE) && alpha(&picture, 50, 10) == 255, "{query}");
+        let image = fetch(&server, &format!("/h/a.png?{query}"));
+        assert!(close(image.at(25, 50), RED) && alpha(&image, 25, 50) == 255, "{query}");
+        assert!(alpha(&image, 75, 50) == 0, "{query}: {:?}", image.at(75, 50));
+        assert!(close(image.at(50, 10), WHITE) && alpha(&image, 50, 10) == 255, "{query}");
         for name in ["a", "opaque"] {
-            let picture = fetch(&server, &format!("/h/{name}.png?{query}&bg=00ff0080"));
-            let [.., seen] = picture.at(50, 10);
+            let image = fetch(&server, &format!("/h/{name}.png?{query}&bg=00ff0080"));
+            let [.., seen] = image.at(50, 10);
             assert!(
-                within(picture.at(50, 10), GREEN, 6) && seen.abs_diff(128) < 3,
+                within(image.at(50, 10), GREEN, 6) && seen.abs_diff(128) < 3,
                 "{name}: {query}: {seen}"
             );
-            let picture = fetch(&server, &format!("/h/{name}.png?{query}&bg=00ff0000"));
-            assert_eq!(alpha(&picture, 50, 10), 0, "{name}: {query}");
-            assert!(close(picture.at(25, 50), RED) && alpha(&picture, 25, 50) == 255, "{name}: {query}");
+            let image = fetch(&server, &format!("/h/{name}.png?{query}&bg=00ff0000"));
+            assert_eq!(alpha(&image, 50, 10), 0, "{name}: {query}");
+            assert!(
+                close(image.at(25, 50), RED) && alpha(&image, 25, 50) == 255,
+                "{name}: {query}"
+            );
         }
     }
-    assert!(avif_has_alpha(&server.get("/h/opaque.png?w=40&h=40&pad=true&bg=00000000&f=avif").ok().body));
+    assert!(avif_has_alpha(
+        &server.get("/h/opaque.png?w=40&h=40&pad=true&bg=00000000&f=avif").ok().body
+    ));
     // Where there is no transparency, a colour is a colour.
-    let picture = fetch(&server, "/h/a.png?w=40&h=40&pad=true&bg=0000ff80&f=jpg");
-    assert!(within(picture.at(50, 10), BLUE, 20) && within(picture.at(90, 50), BLUE, 20));
+    let image = fetch(&server, "/h/a.png?w=40&h=40&pad=true&bg=0000ff80&f=jpg");
+    assert!(within(image.at(50, 10), BLUE, 20) && within(image.at(90, 50), BLUE, 20));
     assert!(!fetch(&server, "/h/opaque.png?w=40&h=40&pad=true").has_alpha);
-    // A gray picture gets its colour, and stays gray in a gray box.
-    let picture = fetch(&server, "/h/gray.png?w=40&h=40&pad=true&bg=ff0000");
-    assert!(within(picture.at(50, 10), RED, 4) && within(picture.at(50, 50), [90; 3], 4));
-    let picture = fetch(&server, "/h/gray.png?w=40&h=40&pad=true&bg=202020");
-    assert!(within(picture.at(50, 10), [0x20; 3], 4) && within(picture.at(50, 50), [90; 3], 4));
+    // A gray image gets its colour, and stays gray in a gray box.
+    let image = fetch(&server, "/h/gray.png?w=40&h=40&pad=true&bg=ff0000");
+    assert!(within(image.at(50, 10), RED, 4) && within(image.at(50, 50), [90; 3], 4));
+    let image = fetch(&server, "/h/gray.png?w=40&h=40&pad=true&bg=202020");
+    assert!(within(image.at(50, 10), [0x20; 3], 4) && within(image.at(50, 50), [90; 3], 4));
 }
 
 #[test]
 fn trim_cuts_a_border_off_before_anything_is_measured() {
-    let inner = opaque(pictures::quarters());
+    let inner = opaque(images::quarters());
     let sides = [30, 10, 6, 22];
     let clear = Rgba([9, 99, 199, 0]);
     let mut noisy = bordered(&inner, Rgba([128, 128, 128, 255]), sides);
@@ -219,19 +269,22 @@ fn trim_cuts_a_border_off_before_anything_is_measured() {
         noisy.put_pixel(x, 40, Rgba([128, 136, 120, 255]));
         nothing.put_pixel(x, 40, Rgba([200, 10, x as u8, 0]));
     }
-    let folder = Folder::new()
-        .with("black.png", &pictures::png(bordered(&inner, Rgba([0, 0, 0, 255]), sides)))
-        .with("black.webp", &pictures::webp(bordered(&inner, Rgba([0, 0, 0, 255]), sides)))
-        .with("black.gif", &pictures::gif(bordered(&inner, Rgba([0, 0, 0, 255]), sides)))
-        .with("noisy.png", &pictures::png(noisy))
-        .with("clear.png", &pictures::png(nothing.clone()))
-        .with("clear.webp", &pictures::webp(nothing))
-        .with("uniform.png", &pictures::png(pictures::solid(20, 30, BLUE)))
-        .with("dot.png", &pictures::png(bordered(&opaque(pictures::solid(1, 1, RED)), clear, [5, 6, 7, 8])))
-        .with("none.png", &pictures::png(inner.clone()));
+    let directory = Directory::new()
+        .with("black.png", &images::png(bordered(&inner, Rgba([0, 0, 0, 255]), sides)))
+        .with("black.webp", &images::webp(bordered(&inner, Rgba([0, 0, 0, 255]), sides)))
+        .with("black.gif", &images::gif(bordered(&inner, Rgba([0, 0, 0, 255]), sides)))
+        .with("noisy.png", &images::png(noisy))
+        .with("clear.png", &images::png(nothing.clone()))
+        .with("clear.webp", &images::webp(nothing))
+        .with("uniform.png", &images::png(images::solid(20, 30, BLUE)))
+        .with(
+            "dot.png",
+            &images::png(bordered(&opaque(images::solid(1, 1, RED)), clear, [5, 6, 7, 8])),
+        )
+        .with("none.png", &images::png(inner.clone()));
     let gray = image::DynamicImage::from(bordered(&inner, Rgba([0, 0, 0, 255]), sides)).to_luma8();
-    folder.put("gray.png", &pictures::png(gray));
-    let turned = pictures::with_metadata(
+    directory.put("gray.png", &images::png(gray));
+    let turned = images::with_metadata(
         Kind::Jpeg,
         &image::DynamicImage::from(image::imageops::rotate270(&bordered(
             &inner,
@@ -239,13 +292,20 @@ fn trim_cuts_a_border_off_before_anything_is_measured() {
             sides,
         )))
         .to_rgb8(),
-        Some(pictures::exif(6)),
+        Some(images::exif(6)),
         None,
     );
-    folder.put("turned.jpg", &turned);
-    let server = Server::with_handler(folder.handler());
-    for name in ["black.png", "black.webp", "black.gif", "clear.png", "clear.webp", "turned.jpg", "gray.png"]
-    {
+    directory.put("turned.jpg", &turned);
+    let server = Server::with_handler(directory.handler());
+    for name in [
+        "black.png",
+        "black.webp",
+        "black.gif",
+        "clear.png",
+        "clear.webp",
+        "turned.jpg",
+        "gray.png",
+    ] {
         for (query, size) in [
             ("trim=14", (64, 48)),
             ("trim=14&w=32", (32, 24)),
@@ -253,15 +313,15 @@ fn trim_cuts_a_border_off_before_anything_is_measured() {
             ("trim=14&w=128&e=true&c=false", (128, 96)),
         ] {
             let target = format!("/h/{name}?f=png&{query}");
-            let picture = fetch(&server, &target);
-            assert_eq!(picture.size(), size, "{target}");
+            let image = fetch(&server, &target);
+            assert_eq!(image.size(), size, "{target}");
             if name != "gray.png" {
-                expect_corners(&picture.pixels, [RED, GREEN, BLUE, WHITE], &target);
+                expect_corners(&image.pixels, [RED, GREEN, BLUE, WHITE], &target);
             }
         }
         let target = format!("/h/{name}?f=png&trim=14&rot=90&w=24");
-        let picture = fetch(&server, &target);
-        assert_eq!(picture.size(), (24, 32), "{target}");
+        let image = fetch(&server, &target);
+        assert_eq!(image.size(), (24, 32), "{target}");
     }
     for (target, size) in [
         ("/h/noisy.png?trim=8", (64, 48)),
@@ -284,29 +344,29 @@ fn trim_cuts_a_border_off_before_anything_is_measured() {
 
 /// Black on the left, white on the right.
 fn edge() -> image::RgbImage {
-    pictures::columns(120, 40, &[BLACK, WHITE])
+    images::columns(120, 40, &[BLACK, WHITE])
 }
 
 /// The brightness along the middle.
-fn profile(picture: &Picture) -> Vec<u8> {
-    let (width, height) = picture.size();
-    (0..width).map(|x| picture.pixels.get_pixel(x, height / 2).0[0]).collect()
+fn profile(image: &Image) -> Vec<u8> {
+    let (width, height) = image.size();
+    (0..width).map(|x| image.pixels.get_pixel(x, height / 2).0[0]).collect()
 }
 
 #[test]
 fn blur_spreads_an_edge_as_wide_as_its_sigma_and_sharp_makes_it_steeper() {
     let soft = image::imageops::blur(&edge(), 2.0);
-    let folder = Folder::new()
-        .with("edge.png", &pictures::png(edge()))
-        .with("soft.png", &pictures::png(soft))
-        .with("gray.png", &pictures::png(image::DynamicImage::from(edge()).to_luma8()));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new()
+        .with("edge.png", &images::png(edge()))
+        .with("soft.png", &images::png(soft))
+        .with("gray.png", &images::png(image::DynamicImage::from(edge()).to_luma8()));
+    let server = Server::with_handler(directory.handler());
     for name in ["edge", "gray"] {
         for sigma in [1.0, 4.0, 12.0, 16.0, 20.0_f64] {
             let target = format!("/h/{name}.png?blur={sigma}");
-            let picture = fetch(&server, &target);
-            assert_eq!(picture.size(), (120, 40), "{target}");
-            let line = profile(&picture);
+            let image = fetch(&server, &target);
+            assert_eq!(image.size(), (120, 40), "{target}");
+            let line = profile(&image);
             // A step that a Gaussian went over is at 16 % and 84 % one sigma before and after it.
             let first = |level: u8| line.iter().position(|value| *value >= level).unwrap() as f64;
             let spread = (first(214) - first(41)) / 2.0;
@@ -316,8 +376,9 @@ fn blur_spreads_an_edge_as_wide_as_its_sigma_and_sharp_makes_it_steeper() {
     }
     let plain = profile(&fetch(&server, "/h/soft.png"));
     let sharp = profile(&fetch(&server, "/h/soft.png?sharp=2"));
-    let steepest =
-        |line: &[u8]| line.windows(2).map(|pair| i32::from(pair[1]) - i32::from(pair[0])).max().unwrap();
+    let steepest = |line: &[u8]| {
+        line.windows(2).map(|pair| i32::from(pair[1]) - i32::from(pair[0])).max().unwrap()
+    };
     assert!(steepest(&sharp) > steepest(&plain) + 8, "{plain:?}\n{sharp:?}");
     // Sigma is in pixels of the result, whatever the original's size.
     let small = profile(&fetch(&server, "/h/edge.png?w=60&blur=4"));
@@ -328,50 +389,51 @@ fn blur_spreads_an_edge_as_wide_as_its_sigma_and_sharp_makes_it_steeper() {
 #[test]
 fn blur_neither_colours_nor_darkens_what_is_transparent() {
     // Blue that nobody sees beside red.
-    let half =
-        RgbaImage::from_fn(60, 30, |x, _| if x < 30 { Rgba([255, 0, 0, 255]) } else { Rgba([0, 0, 255, 0]) });
-    let folder = Folder::new().with("a.png", &pictures::png(half));
-    let server = Server::with_handler(folder.handler());
+    let half = RgbaImage::from_fn(60, 30, |x, _| {
+        if x < 30 { Rgba([255, 0, 0, 255]) } else { Rgba([0, 0, 255, 0]) }
+    });
+    let directory = Directory::new().with("a.png", &images::png(half));
+    let server = Server::with_handler(directory.handler());
     for sigma in ["3", "20"] {
         for query in ["", "&w=30"] {
-            let picture = fetch(&server, &format!("/h/a.png?blur={sigma}{query}"));
-            let [.., middle] = picture.at(50, 50);
+            let image = fetch(&server, &format!("/h/a.png?blur={sigma}{query}"));
+            let [.., middle] = image.at(50, 50);
             assert!(middle.abs_diff(128) < 30, "{sigma}: {middle}");
-            for pixel in picture.pixels.pixels().filter(|pixel| pixel.0[3] > 30) {
+            for pixel in image.pixels.pixels().filter(|pixel| pixel.0[3] > 30) {
                 assert!(within(pixel.0, RED, 12), "{sigma}: {pixel:?}");
             }
         }
     }
     // What is sharpened keeps its transparency too.
-    let picture = fetch(&server, "/h/a.png?sharp=1");
-    assert_eq!((picture.at(10, 50), picture.at(90, 50)[3]), ([255, 0, 0, 255], 0));
+    let image = fetch(&server, "/h/a.png?sharp=1");
+    assert_eq!((image.at(10, 50), image.at(90, 50)[3]), ([255, 0, 0, 255], 0));
     // The box is filled after the blur: its border stays where it is.
-    let folder = Folder::new().with("a.png", &pictures::png(pictures::solid(20, 10, RED)));
-    let server = Server::with_handler(folder.handler());
-    let picture = fetch(&server, "/h/a.png?blur=5&w=20&h=20&pad=true");
-    assert!(within(picture.at(50, 27), RED, 2) && within(picture.at(50, 22), WHITE, 2));
+    let directory = Directory::new().with("a.png", &images::png(images::solid(20, 10, RED)));
+    let server = Server::with_handler(directory.handler());
+    let image = fetch(&server, "/h/a.png?blur=5&w=20&h=20&pad=true");
+    assert!(within(image.at(50, 27), RED, 2) && within(image.at(50, 22), WHITE, 2));
 }
 
 #[test]
 fn lossless_gives_each_pixel_back() {
-    let source = pictures::noise(61, 43);
+    let source = images::noise(61, 43);
     let mut clear = opaque(source.clone());
     for (x, y, pixel) in clear.enumerate_pixels_mut() {
         pixel.0[3] = (x * 4 + y % 4) as u8;
     }
-    let folder = Folder::new()
-        .with("a.png", &pictures::png(source.clone()))
-        .with("clear.png", &pictures::png(clear.clone()))
-        .with("a.jpg", &pictures::jpeg(source.clone()))
-        .with("a.gif", &pictures::animated_gif(&animation()));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new()
+        .with("a.png", &images::png(source.clone()))
+        .with("clear.png", &images::png(clear.clone()))
+        .with("a.jpg", &images::jpeg(source.clone()))
+        .with("a.gif", &images::animated_gif(&animation()));
+    let server = Server::with_handler(directory.handler());
     let webp = server.get("/h/a.png?f=webp&lossless=true").ok().body;
-    // Not assert_eq: nobody wants to read two pictures in numbers.
-    assert!(Picture::decode(&webp).pixels == opaque(source.clone()));
+    // Not assert_eq: nobody wants to read two images in numbers.
+    assert!(Image::decode(&webp).pixels == opaque(source.clone()));
     assert!(server.get("/h/a.png?f=webp&lossless=true&q=3").ok().body == webp);
     let avif = server.get("/h/a.png?f=avif&lossless=true").ok().body;
     // Nobody else reads AVIF here: what it holds is read back by the server itself.
-    let again = Folder::new().with("a.avif", &avif);
+    let again = Directory::new().with("a.avif", &avif);
     let second = Server::with_handler(again.handler());
     assert!(fetch(&second, "/h/a.avif?f=png").pixels == opaque(source));
     // A pixel that is not seen need not keep its colour.
@@ -389,8 +451,8 @@ fn lossless_gives_each_pixel_back() {
     ] {
         assert_eq!(Kind::of(&server.get(target).ok().body), Some(kind), "{target}");
     }
-    let moving = Picture::decode(&server.get("/h/a.gif?f=webp&lossless=true").ok().body);
-    let original = Picture::decode(&pictures::animated_gif(&animation()));
+    let moving = Image::decode(&server.get("/h/a.gif?f=webp&lossless=true").ok().body);
+    let original = Image::decode(&images::animated_gif(&animation()));
     assert_eq!(moving.frames.len(), 4);
     for (n, (one, other)) in moving.frames.iter().zip(&original.frames).enumerate() {
         // One frame is drawn on the other, and the reader of this test rounds there.
@@ -411,12 +473,12 @@ fn animation() -> Vec<(RgbaImage, u32)> {
 
 #[test]
 fn page_and_frames_choose_what_is_shown_of_an_animation() {
-    let folder = Folder::new().with("a.gif", &pictures::animated_gif(&animation()));
-    let server = Server::with_handler(folder.handler());
-    folder.put("a.webp", &server.get("/h/a.gif?f=webp&lossless=true").ok().body);
-    folder.put("still.png", &pictures::png(pictures::quarters()));
-    folder.put("still.jpg", &pictures::jpeg(pictures::quarters()));
-    folder.put("still.avif", &data("quarters.avif"));
+    let directory = Directory::new().with("a.gif", &images::animated_gif(&animation()));
+    let server = Server::with_handler(directory.handler());
+    directory.put("a.webp", &server.get("/h/a.gif?f=webp&lossless=true").ok().body);
+    directory.put("still.png", &images::png(images::quarters()));
+    directory.put("still.jpg", &images::jpeg(images::quarters()));
+    directory.put("still.avif", &data("quarters.avif"));
     for source in ["a.gif", "a.webp"] {
         for format in ["gif", "webp&q=95"] {
             for (query, first, count) in [
@@ -432,10 +494,10 @@ fn page_and_frames_choose_what_is_shown_of_an_animation() {
                 ("frames=1&page=2", 2, 1),
             ] {
                 let target = format!("/h/{source}?f={format}&{query}");
-                let picture = fetch(&server, &target);
-                assert_eq!(picture.frames.len(), count, "{target}");
+                let image = fetch(&server, &target);
+                assert_eq!(image.frames.len(), count, "{target}");
                 for ((frame, time), (expected, expected_time)) in
-                    picture.frames.iter().zip(animation().into_iter().skip(first))
+                    image.frames.iter().zip(animation().into_iter().skip(first))
                 {
                     let [r, g, b, _] = colour_at(&expected, 80, 50);
                     assert!(within(colour_at(frame, 80, 50), [r, g, b], 24), "{target}");
@@ -451,29 +513,32 @@ fn page_and_frames_choose_what_is_shown_of_an_animation() {
         }
         for (page, colour) in [(0, GREEN), (1, BLUE), (2, BLACK), (3, WHITE)] {
             for format in ["jpg", "png"] {
-                let picture = fetch(&server, &format!("/h/{source}?f={format}&page={page}"));
-                assert_eq!(picture.size(), (60, 40));
-                assert!(within(picture.at(80, 50), colour, 24) && within(picture.at(20, 50), RED, 24));
+                let image = fetch(&server, &format!("/h/{source}?f={format}&page={page}"));
+                assert_eq!(image.size(), (60, 40));
+                assert!(within(image.at(80, 50), colour, 24) && within(image.at(20, 50), RED, 24));
             }
         }
         server.get(&format!("/h/{source}?f=jpg&page=4&w=20")).failed("page_missing");
     }
     for still in ["still.png", "still.jpg", "still.avif"] {
-        assert_eq!(size_of(&server.get(&format!("/h/{still}?page=0&frames=7&f=webp")).ok().body), (64, 48));
+        assert_eq!(
+            size_of(&server.get(&format!("/h/{still}?page=0&frames=7&f=webp")).ok().body),
+            (64, 48)
+        );
         server.get(&format!("/h/{still}?page=1")).failed("page_missing");
         server.get(&format!("/h/{still}?page=99999&f=gif")).failed("page_missing");
     }
 }
 
 #[test]
-fn of_an_avif_with_several_pictures_the_primary_one_is_all_there_is() {
-    // The quarters, and a second picture of 32×32.
-    let folder = Folder::new().with("a.avif", &data("two-sizes.avif"));
-    let server = Server::with_handler(folder.handler());
+fn of_an_avif_with_several_images_the_primary_one_is_all_there_is() {
+    // The quarters, and a second image of 32×32.
+    let directory = Directory::new().with("a.avif", &data("two-sizes.avif"));
+    let server = Server::with_handler(directory.handler());
     for format in ["png", "jpg", "webp", "gif"] {
-        let picture = fetch(&server, &format!("/h/a.avif?f={format}&frames=2"));
-        assert_eq!((picture.size(), picture.frames.len()), ((64, 48), 1), "{format}");
-        expect_corners(&picture.pixels, [RED, GREEN, BLUE, WHITE], format);
+        let image = fetch(&server, &format!("/h/a.avif?f={format}&frames=2"));
+        assert_eq!((image.size(), image.frames.len()), ((64, 48), 1), "{format}");
+        expect_corners(&image.pixels, [RED, GREEN, BLUE, WHITE], format);
         server.get(&format!("/h/a.avif?f={format}&page=1")).failed("page_missing");
     }
     assert_eq!(size_of(&server.get("/h/a.avif?w=32").ok().body), (32, 24));
@@ -481,41 +546,53 @@ fn of_an_avif_with_several_pictures_the_primary_one_is_all_there_is() {
 
 #[test]
 fn every_frame_is_turned_padded_and_blurred_on_its_own() {
-    let flat: Vec<(RgbaImage, u32)> =
-        [RED, GREEN, BLUE].map(|[r, g, b]| (RgbaImage::from_pixel(60, 40, Rgba([r, g, b, 255])), 100)).into();
+    let flat: Vec<(RgbaImage, u32)> = [RED, GREEN, BLUE]
+        .map(|[r, g, b]| (RgbaImage::from_pixel(60, 40, Rgba([r, g, b, 255])), 100))
+        .into();
     let framed: Vec<(RgbaImage, u32)> = (0..3_u32)
         .map(|n| {
-            let dot = opaque(pictures::solid(10, 10, RED));
+            let dot = opaque(images::solid(10, 10, RED));
             (bordered(&dot, Rgba([0, 0, 0, 255]), [10 + 5 * n, 10, 30 - 5 * n, 20]), 100)
         })
         .collect();
-    let folder = Folder::new()
-        .with("flat.gif", &pictures::animated_gif(&flat))
-        .with("halves.gif", &pictures::animated_gif(&animation()))
-        .with("framed.gif", &pictures::animated_gif(&framed));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new()
+        .with("flat.gif", &images::animated_gif(&flat))
+        .with("halves.gif", &images::animated_gif(&animation()))
+        .with("framed.gif", &images::animated_gif(&framed));
+    let server = Server::with_handler(directory.handler());
     for format in ["gif", "webp"] {
-        let picture = fetch(&server, &format!("/h/flat.gif?f={format}&blur=20&sharp=3"));
-        for ((frame, _), colour) in picture.frames.iter().zip([RED, GREEN, BLUE]) {
+        let image = fetch(&server, &format!("/h/flat.gif?f={format}&blur=20&sharp=3"));
+        for ((frame, _), colour) in image.frames.iter().zip([RED, GREEN, BLUE]) {
             for (x, y) in [(0, 0), (50, 50), (99, 99)] {
-                assert!(within(colour_at(frame, x, y), colour, 20), "{format}: {:?}", colour_at(frame, x, y));
+                assert!(
+                    within(colour_at(frame, x, y), colour, 20),
+                    "{format}: {:?}",
+                    colour_at(frame, x, y)
+                );
             }
         }
         let turned = fetch(&server, &format!("/h/halves.gif?f={format}&rot=90&w=40&h=30&g=s"));
         assert_eq!(turned.frames.len(), 4);
-        assert_eq!(turned.frames.iter().map(|frame| frame.1).collect::<Vec<_>>(), [100, 200, 300, 50]);
+        assert_eq!(
+            turned.frames.iter().map(|frame| frame.1).collect::<Vec<_>>(),
+            [100, 200, 300, 50]
+        );
         for ((frame, _), colour) in turned.frames.iter().zip([GREEN, BLUE, BLACK, WHITE]) {
             assert_eq!(frame.dimensions(), (40, 30));
             assert!(within(colour_at(frame, 50, 90), colour, 24), "{format}");
         }
-        let target = format!("/h/halves.gif?f={format}&rot=270&flip=v&w=40&h=80&pad=true&bg=00ff00");
+        let target =
+            format!("/h/halves.gif?f={format}&rot=270&flip=v&w=40&h=80&pad=true&bg=00ff00");
         let padded = fetch(&server, &target);
         for ((frame, _), colour) in padded.frames.iter().zip([GREEN, BLUE, BLACK, WHITE]) {
             assert_eq!(frame.dimensions(), (40, 80));
             // The right half went up, and down again with the reflection.
             for (y, expected) in [(3, GREEN), (20, RED), (80, colour), (97, GREEN)] {
                 let found = colour_at(frame, 50, y);
-                assert!(within(found, expected, 40), "{target}: {found:?} and not {expected:?} at {y} %");
+                assert!(
+                    within(found, expected, 40),
+                    "{target}: {found:?} and not {expected:?} at {y} %"
+                );
             }
         }
         // Nothing of any frame is cut off: the dot goes from 10 to 30.
@@ -528,7 +605,7 @@ fn every_frame_is_turned_padded_and_blurred_on_its_own() {
         let small = fetch(&server, &format!("/h/framed.gif?f={format}&trim=30&w=10"));
         assert_eq!((small.size(), small.frames.len()), ((10, 5), 3));
     }
-    // The first frame alone decides for a still picture.
+    // The first frame alone decides for a still image.
     assert_eq!(size_of(&server.get("/h/framed.gif?f=png&trim=30").ok().body), (10, 10));
 }
 
@@ -536,25 +613,25 @@ fn every_frame_is_turned_padded_and_blurred_on_its_own() {
 fn the_limits_hold_for_what_is_padded_too() {
     let frames: Vec<(RgbaImage, u32)> =
         (0..4).map(|n| (RgbaImage::from_pixel(20, 20, Rgba([n * 50, 0, 0, 255])), 50)).collect();
-    let folder = Folder::new()
-        .with("a.png", &pictures::png(pictures::solid(20, 20, RED)))
-        .with("a.gif", &pictures::animated_gif(&frames));
+    let directory = Directory::new()
+        .with("a.png", &images::png(images::solid(20, 20, RED)))
+        .with("a.gif", &images::animated_gif(&frames));
     let limits = serde_json::json!({"result_max_pixels": 40_000});
-    let server = Server::with_limits(folder.handler(), limits);
+    let server = Server::with_limits(directory.handler(), limits);
     assert_eq!(size_of(&server.get("/h/a.png?w=200&h=200&pad=true").ok().body), (200, 200));
     server.get("/h/a.png?w=200&h=201&pad=true").failed("result_too_large");
     assert_eq!(size_of(&server.get("/h/a.gif?w=100&h=100&pad=true").ok().body), (100, 100));
     server.get("/h/a.gif?w=100&h=101&pad=true").failed("result_too_large");
     server.get("/h/a.gif?w=100&h=101&pad=true&frames=3").ok();
     // Sides are clamped as those of other boxes.
-    let wide = Server::with_handler(folder.handler());
+    let wide = Server::with_handler(directory.handler());
     assert_eq!(size_of(&wide.get("/h/a.png?w=99999&h=2&pad=true&rot=90").ok().body), (3064, 2));
 }
 
 #[test]
 fn a_failure_shows_the_error_image_as_it_is() {
-    let folder = Folder::new().with("a.png", &pictures::png(pictures::quarters()));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &images::png(images::quarters()));
+    let server = Server::with_handler(directory.handler());
     let plain = server.get("/h/missing.png?w=120&h=90&f=png");
     let all = server.get(
         "/h/missing.png?w=120&h=90&f=png&rot=90&flip=h&trim=255&blur=9&sharp=9&page=7&frames=2&strip=false",
@@ -571,20 +648,26 @@ fn no_step_keeps_for_each_frame_what_it_computes_with() {
         let colour = |x| if x < n % 50 { Rgba([0, 0, 255, 255]) } else { Rgba([0, 0, 0, 255]) };
         (RgbaImage::from_fn(60, 60, |x, _| colour(x)), 50)
     };
-    let moving = pictures::animated_gif(&(0..FRAMES).map(frame).collect::<Vec<_>>());
-    let folder = Folder::new().with("a.gif", &moving);
+    let moving = images::animated_gif(&(0..FRAMES).map(frame).collect::<Vec<_>>());
+    let directory = Directory::new().with("a.gif", &moving);
     let peak_of = |query: &str| {
-        let server = Server::with_handler(folder.handler());
+        let server = Server::with_handler(directory.handler());
         let renderer = server.renderer();
         let body = server.get(&format!("/h/a.gif?{query}")).ok().body;
-        assert_eq!(Picture::decode(&body).frames.len(), FRAMES as usize, "{query}");
+        assert_eq!(Image::decode(&body).frames.len(), FRAMES as usize, "{query}");
         renderer.peak()
     };
     let plain = peak_of("w=50");
-    for query in ["sharp=1&blur=1", "blur=1", "trim=3&w=40", "rot=90&w=30&h=50&g=smart", "w=50&h=70&pad=true"]
-    {
+    for query in [
+        "sharp=1&blur=1",
+        "blur=1",
+        "trim=3&w=40",
+        "rot=90&w=30&h=50&g=smart",
+        "w=50&h=70&pad=true",
+    ] {
         let peak = peak_of(query);
-        let more = format!("{query}: {} KiB more than {}", peak.saturating_sub(plain) >> 10, plain >> 10);
+        let more =
+            format!("{query}: {} KiB more than {}", peak.saturating_sub(plain) >> 10, plain >> 10);
         // Before and after the step, and what their pages leave over. A pipeline a frame takes ten times that.
         assert!(peak < plain + ALL * 4, "{more}");
     }

@@ -2,12 +2,12 @@
 
 use image::{GrayImage, Luma};
 
-use crate::support::folder::Folder;
-use crate::support::pictures::{self, Picture, holds};
+use crate::support::directory::Directory;
+use crate::support::images::{self, Image, holds};
 use crate::support::server::{Server, data};
 
 fn example(name: &str) -> Vec<u8> {
-    std::fs::read(format!("{}/examples/pictures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    std::fs::read(format!("{}/examples/images/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
 /// A block that comes into the answer of no format.
@@ -27,11 +27,11 @@ fn a_result_larger_than_its_original_is_the_original_without_metadata() {
         ("a.webp", example("seedling.webp")),
         ("a.gif", example("anim.gif")),
     ];
-    let folder = Folder::new();
+    let directory = Directory::new();
     for (name, bytes) in &originals {
-        folder.put(name, bytes);
+        directory.put(name, bytes);
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for (name, query, is_original) in [
         ("upright.jpg", "q=100", true),
         ("upright.jpg", "q=100&w=600&h=400", true),
@@ -56,7 +56,7 @@ fn a_result_larger_than_its_original_is_the_original_without_metadata() {
         let target = format!("/h/{name}?{query}");
         let answer = server.get(&target).ok();
         let original = &originals.iter().find(|(known, _)| *known == name).unwrap().1;
-        let (shown, stored) = (Picture::decode(&answer.body), Picture::decode(original));
+        let (shown, stored) = (Image::decode(&answer.body), Image::decode(original));
         let is_same = shown.frames.len() == stored.frames.len() && shown.pixels == stored.pixels;
         assert_eq!(is_same, is_original, "{target}");
         if is_original {
@@ -74,17 +74,18 @@ fn a_broken_original_fails_although_it_would_be_the_smaller() {
     let mut broken = example("transparent.png");
     let middle = broken.len() / 2;
     broken[middle..middle + 64].fill(0);
-    let folder = Folder::new().with("a.png", &broken);
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &broken);
+    let server = Server::with_handler(directory.handler());
     server.get("/h/a.png").failed("corrupt_image");
 }
 
 #[test]
 fn the_same_q_takes_fewer_bytes_in_newer_formats() {
-    let folder = Folder::new().with("a.jpg", &example("photo.jpg"));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.jpg", &example("photo.jpg"));
+    let server = Server::with_handler(directory.handler());
     for q in [50, 75, 90] {
-        let bytes = |format: &str| server.get(&format!("/h/a.jpg?w=400&q={q}&f={format}")).ok().body.len();
+        let bytes =
+            |format: &str| server.get(&format!("/h/a.jpg?w=400&q={q}&f={format}")).ok().body.len();
         let (jpeg, webp, avif) = (bytes("jpg"), bytes("webp"), bytes("avif"));
         assert!(avif < webp && webp < jpeg, "q={q}: {jpeg}, {webp}, {avif}");
     }
@@ -92,8 +93,8 @@ fn the_same_q_takes_fewer_bytes_in_newer_formats() {
 
 #[test]
 fn a_large_jpeg_is_progressive_and_a_small_one_is_not() {
-    let folder = Folder::new().with("a.jpg", &example("photo.jpg"));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.jpg", &example("photo.jpg"));
+    let server = Server::with_handler(directory.handler());
     for (query, is_progressive) in [("q=50", true), ("w=1000", false), ("w=100", false)] {
         let body = server.get(&format!("/h/a.jpg?{query}")).ok().body;
         // A frame header of 17 bytes: SOF2 or SOF0 (T.81 table B.1).
@@ -105,31 +106,36 @@ fn a_large_jpeg_is_progressive_and_a_small_one_is_not() {
 #[test]
 fn a_jpeg_says_nothing_of_the_density_of_its_original() {
     // What our encoder for tests writes is that there is none: the unit 0, and 1 by 1. This one is for 300 by 150 dpi.
-    let mut original = pictures::jpeg(pictures::gradient(40, 30));
+    let mut original = images::jpeg(images::gradient(40, 30));
     assert!(original.starts_with(b"\xff\xd8\xff\xe0\0\x10JFIF\0"));
     original[13..18].copy_from_slice(&[1, 1, 44, 0, 150]);
-    let folder = Folder::new().with("a.jpg", &original);
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.jpg", &original);
+    let server = Server::with_handler(directory.handler());
     for query in ["w=20", "w=20&strip=false", "w=20&f=jpg&rot=90"] {
         let body = server.get(&format!("/h/a.jpg?{query}")).ok().body;
-        assert_eq!(body[..20], *b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0", "{query}");
+        assert_eq!(
+            body[..20],
+            *b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0",
+            "{query}"
+        );
     }
 }
 
 #[test]
 fn a_gif_made_smaller_has_all_its_frames_and_one_palette() {
-    let folder = Folder::new().with("a.gif", &data("anim.gif"));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.gif", &data("anim.gif"));
+    let server = Server::with_handler(directory.handler());
     let answer = server.get("/h/a.gif?w=100").ok();
     // Two thirds of what a palette for each frame takes.
     assert!(answer.body.len() < 45_000, "{}", answer.body.len());
-    let (small, whole) = (Picture::decode(&answer.body), Picture::decode(&data("anim.gif")));
+    let (small, whole) = (Image::decode(&answer.body), Image::decode(&data("anim.gif")));
     assert_eq!(small.frames.len(), 42);
     for (small, whole) in small.frames.iter().zip(&whole.frames) {
         assert_eq!(small.1, whole.1, "as long");
         for (x, y) in [(3, 3), (50, 50), (97, 97)] {
-            let (one, other) = (pictures::colour_at(&small.0, x, y), pictures::colour_at(&whole.0, x, y));
-            assert!(pictures::within(one, [other[0], other[1], other[2]], 24), "{one:?}, {other:?}");
+            let (one, other) =
+                (images::colour_at(&small.0, x, y), images::colour_at(&whole.0, x, y));
+            assert!(images::within(one, [other[0], other[1], other[2]], 24), "{one:?}, {other:?}");
         }
     }
 }
@@ -142,17 +148,19 @@ fn incompressible(width: u32, height: u32) -> GrayImage {
         tones.push(first);
         tones.extend((first + 1..64).flat_map(|second| [first, second]));
     }
-    GrayImage::from_fn(width, height, |x, y| Luma([tones[(y * width + x) as usize % tones.len()] * 4]))
+    GrayImage::from_fn(width, height, |x, y| {
+        Luma([tones[(y * width + x) as usize % tones.len()] * 4])
+    })
 }
 
 #[test]
 fn a_gif_that_does_not_compress_is_written_whole() {
     // cgif 0.5.0 wrote 20 bytes behind its buffer, whose size leaves no room before the next block of the heap.
     let image = incompressible(202, 201);
-    let directory = Folder::new().with("a.png", &pictures::png(image.clone()));
+    let directory = Directory::new().with("a.png", &images::png(image.clone()));
     let server = Server::with_handler(directory.handler());
     let renderer = server.renderer();
-    let written = Picture::decode(&server.get("/h/a.png?f=gif").ok().body);
+    let written = Image::decode(&server.get("/h/a.png?f=gif").ok().body);
     for (x, y, tone) in image.enumerate_pixels() {
         let found = written.pixels.get_pixel(x, y).0;
         assert!(found[0].abs_diff(tone.0[0]) <= 1, "{x}, {y}: {found:?} is not {tone:?}");

@@ -1,4 +1,4 @@
-//! What happens to a result past its time: renewed, served meanwhile, served because its origin is down, or gone.
+//! What happens to a result past its time: revalidated, served meanwhile, served because its origin is down, or gone.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::gate::Gate;
+use crate::support::images::{self, GREEN, Image, RED};
 use crate::support::origin::{self, Peer, RawOrigin, Request, Then};
-use crate::support::pictures::{self, GREEN, Picture, RED};
-use crate::support::s3::{PICTURES, S3};
+use crate::support::s3::{IMAGES, S3};
 use crate::support::server::Server;
 use crate::support::{eventually, merged};
 
 /// What the origin does at the moment.
 #[derive(Clone)]
 enum Mood {
-    /// It has this picture, and knows it by its entity tag.
+    /// It has this image, and knows it by its entity tag.
     Has(Vec<u8>),
     /// It refuses with this status and S3 error code.
     Refuses(u16, &'static str),
-    /// It waits before it answers with this picture.
+    /// It waits before it answers with this image.
     Waits(Gate, Vec<u8>),
 }
 
@@ -53,7 +53,7 @@ impl Moody {
     }
 
     /// A server whose results expire within a second.
-    fn server(&self, cache: &Folder, fields: Value) -> Server {
+    fn server(&self, cache: &Directory, fields: Value) -> Server {
         let brief = json!({"cache_path": cache.path(), "cache_time": 1, "output_format": "png"});
         Server::with_handler(merged(merged(self.origin.handler(), brief), fields))
     }
@@ -86,8 +86,8 @@ fn head_of_304(etag: &str) -> Vec<u8> {
     format!("HTTP/1.1 304 Not Modified\r\nETag: {etag}\r\n\r\n").into_bytes()
 }
 
-fn picture(colour: [u8; 3]) -> Vec<u8> {
-    pictures::png(pictures::solid(16, 16, colour))
+fn image(colour: [u8; 3]) -> Vec<u8> {
+    images::png(images::solid(16, 16, colour))
 }
 
 fn state(answer: &Answer) -> String {
@@ -100,7 +100,7 @@ fn age(answer: &Answer) -> u64 {
 
 #[track_caller]
 fn colour(answer: &Answer) -> [u8; 3] {
-    let [red, green, blue, _] = Picture::decode(&answer.body).at(5, 5);
+    let [red, green, blue, _] = Image::decode(&answer.body).at(5, 5);
     [red, green, blue]
 }
 
@@ -111,8 +111,8 @@ fn expire() {
 
 #[test]
 fn an_answer_tells_how_old_it_is() {
-    let moody = Moody::new(Mood::Has(picture(RED)));
-    let cache = Folder::new();
+    let moody = Moody::new(Mood::Has(image(RED)));
+    let cache = Directory::new();
     let server = moody.server(&cache, json!({"cache_time": 600}));
     assert_eq!(age(&server.get("/h/a.png").ok()), 0);
     let mut last = 0;
@@ -130,20 +130,25 @@ fn an_answer_tells_how_old_it_is() {
 }
 
 #[test]
-fn what_has_not_changed_is_renewed_without_being_made_again() {
+fn what_has_not_changed_is_revalidated_without_being_made_again() {
     for memory in [0, 1 << 20] {
-        let moody = Moody::new(Mood::Has(picture(RED)));
-        let cache = Folder::new();
+        let moody = Moody::new(Mood::Has(image(RED)));
+        let cache = Directory::new();
         let brief = json!({"cache_path": cache.path(), "cache_time": 1});
         let handler = merged(moody.origin.handler(), brief);
-        // One more picture made, and another process would be the renderer.
+        // One more image made, and another process would be the renderer.
         let limits = json!({"renderer_max_renders": 1_000});
-        let server = Server::start(json!({"handlers": [handler], "memory_cache": memory, "limits": limits}));
+        let server =
+            Server::start(json!({"handlers": [handler], "memory_cache": memory, "limits": limits}));
         let first = server.get("/h/a.png?w=8").ok();
         for round in 1..3 {
             expire();
             let again = server.get("/h/a.png?w=8").ok();
-            assert_eq!((state(&again).as_str(), age(&again)), ("revalidated", 0), "memory {memory}");
+            assert_eq!(
+                (state(&again).as_str(), age(&again)),
+                ("revalidated", 0),
+                "memory {memory}"
+            );
             assert_eq!(again.expect("ETag"), first.expect("ETag"));
             assert_eq!(again.body, first.body);
             assert_eq!(moody.asked(), 1 + round);
@@ -159,11 +164,11 @@ fn what_has_not_changed_is_renewed_without_being_made_again() {
 
 #[test]
 fn what_has_changed_is_made_again() {
-    let moody = Moody::new(Mood::Has(picture(RED)));
-    let cache = Folder::new();
+    let moody = Moody::new(Mood::Has(image(RED)));
+    let cache = Directory::new();
     let server = moody.server(&cache, json!({}));
     assert_eq!(colour(&server.get("/h/a.png").ok()), RED);
-    moody.set(Mood::Has(picture(GREEN)));
+    moody.set(Mood::Has(image(GREEN)));
     expire();
     let answer = server.get("/h/a.png").ok();
     assert_eq!((state(&answer).as_str(), colour(&answer)), ("miss", GREEN));
@@ -172,16 +177,18 @@ fn what_has_changed_is_made_again() {
 }
 
 #[test]
-fn what_is_stale_is_served_at_once_and_renewed_behind_that() {
+fn what_is_stale_is_served_at_once_and_revalidated_behind_that() {
     for memory in [0, 1 << 20] {
-        let moody = Moody::new(Mood::Has(picture(RED)));
-        let cache = Folder::new();
-        let fields = json!({"cache_path": cache.path(), "cache_time": 1, "stale_while_revalidate": 3600});
-        let handler = merged(moody.origin.handler(), merged(json!({"output_format": "png"}), fields));
+        let moody = Moody::new(Mood::Has(image(RED)));
+        let cache = Directory::new();
+        let fields =
+            json!({"cache_path": cache.path(), "cache_time": 1, "stale_while_revalidate": 3600});
+        let handler =
+            merged(moody.origin.handler(), merged(json!({"output_format": "png"}), fields));
         let server = Server::start(json!({"handlers": [handler], "memory_cache": memory}));
         server.get("/h/a.png").ok();
         let gate = Gate::new();
-        moody.set(Mood::Waits(gate.clone(), picture(GREEN)));
+        moody.set(Mood::Waits(gate.clone(), image(GREEN)));
         expire();
         // The origin does not answer before the gate is opened.
         for _ in 0..20 {
@@ -192,7 +199,7 @@ fn what_is_stale_is_served_at_once_and_renewed_behind_that() {
         let head = server.client().head_with("/h/a.png", &[]);
         assert_eq!((head.status, state(&head).as_str()), (200, "stale"));
         moody.origin.wait_for_requests(2);
-        assert_eq!(moody.asked(), 2, "one renewal at a time");
+        assert_eq!(moody.asked(), 2, "one revalidation at a time");
         gate.open();
         eventually("the new one is there", || colour(&server.get("/h/a.png").ok()) == GREEN);
     }
@@ -201,8 +208,8 @@ fn what_is_stale_is_served_at_once_and_renewed_behind_that() {
 #[test]
 fn what_we_have_is_served_while_s3_is_down() {
     let mut s3 = S3::start();
-    s3.put(&PICTURES, "a.png", &picture(RED));
-    let cache = Folder::new();
+    s3.put(&IMAGES, "a.png", &image(RED));
+    let cache = Directory::new();
     let fields = json!({"cache_path": cache.path(), "cache_time": 1, "output_format": "png"});
     let server = Server::with_handler(merged(s3.handler(), fields));
     server.get("/h/a.png").ok();
@@ -213,9 +220,9 @@ fn what_we_have_is_served_while_s3_is_down() {
         assert_eq!((state(&answer).as_str(), colour(&answer)), ("stale", RED));
         assert!(age(&answer) >= 1 && answer.header("Warning").is_none());
     }
-    server.log.line_with("can't be renewed");
+    server.log.event("revalidation_failed");
     server.get("/h/b.png").failed("origin_unreachable");
-    s3.put(&PICTURES, "a.png", &picture(GREEN));
+    s3.put(&IMAGES, "a.png", &image(GREEN));
     s3.restart();
     eventually("S3 is noticed to be back", || colour(&server.get("/h/a.png").ok()) == GREEN);
 }
@@ -225,8 +232,8 @@ fn every_way_of_being_down_is_one() {
     for (status, code) in
         [(500, "InternalError"), (503, "SlowDown"), (403, "ExpiredToken"), (404, "NoSuchBucket")]
     {
-        let moody = Moody::new(Mood::Has(picture(RED)));
-        let cache = Folder::new();
+        let moody = Moody::new(Mood::Has(image(RED)));
+        let cache = Directory::new();
         let server = moody.server(&cache, json!({}));
         server.get("/h/a.png").ok();
         moody.set(Mood::Refuses(status, code));
@@ -239,9 +246,9 @@ fn every_way_of_being_down_is_one() {
 }
 
 #[test]
-fn a_picture_that_was_deleted_is_gone_when_its_time_is_over() {
-    let moody = Moody::new(Mood::Has(picture(RED)));
-    let cache = Folder::new();
+fn an_image_that_was_deleted_is_gone_when_its_time_is_over() {
+    let moody = Moody::new(Mood::Has(image(RED)));
+    let cache = Directory::new();
     let server = moody.server(&cache, json!({"negative_cache_time": 0}));
     server.get("/h/a.png").ok();
     moody.set(Mood::Refuses(404, "NoSuchKey"));
@@ -249,20 +256,20 @@ fn a_picture_that_was_deleted_is_gone_when_its_time_is_over() {
     server.get("/h/a.png").failed("not_found");
     assert!(cache.files().is_empty());
     // And what is there again is served again.
-    moody.set(Mood::Has(picture(GREEN)));
+    moody.set(Mood::Has(image(GREEN)));
     assert_eq!(colour(&server.get("/h/a.png").ok()), GREEN);
 }
 
 #[test]
-fn an_origin_that_hangs_holds_up_known_pictures_for_a_second_and_once() {
-    let moody = Moody::new(Mood::Has(picture(RED)));
-    let cache = Folder::new();
+fn an_origin_that_hangs_holds_up_known_images_for_a_second_and_once() {
+    let moody = Moody::new(Mood::Has(image(RED)));
+    let cache = Directory::new();
     // Its deadlines are longer than all of this may take.
     let server = moody.server(&cache, json!({}));
     let targets: Vec<String> = (1..9).map(|width| format!("/h/a.png?w={width}")).collect();
     targets.iter().for_each(|target| drop(server.get(target).ok()));
     let gate = Gate::new();
-    moody.set(Mood::Waits(gate.clone(), picture(GREEN)));
+    moody.set(Mood::Waits(gate.clone(), image(GREEN)));
     expire();
     let begun = Instant::now();
     for target in targets.iter().cycle().take(80) {
@@ -274,15 +281,15 @@ fn an_origin_that_hangs_holds_up_known_pictures_for_a_second_and_once() {
 }
 
 #[test]
-fn a_renderer_that_is_busy_holds_up_known_pictures_for_a_second_and_once() {
-    let moody = Moody::new(Mood::Has(picture(RED)));
-    let cache = Folder::new();
+fn a_renderer_that_is_busy_holds_up_known_images_for_a_second_and_once() {
+    let moody = Moody::new(Mood::Has(image(RED)));
+    let cache = Directory::new();
     let fields = json!({"cache_path": cache.path(), "cache_time": 1, "output_format": "png"});
     let handler = merged(moody.origin.handler(), fields);
     let server = Server::with_limits(handler, json!({"fetches_at_once": 1}));
     server.get("/h/a.png").ok();
     let gate = Gate::new();
-    moody.set(Mood::Waits(gate.clone(), picture(RED)));
+    moody.set(Mood::Waits(gate.clone(), image(RED)));
     let busy = crate::support::client::request("GET", "/h/new.png", &[]);
     let mut busy = {
         let mut client = server.client();
@@ -303,7 +310,7 @@ fn a_renderer_that_is_busy_holds_up_known_pictures_for_a_second_and_once() {
 #[test]
 fn a_missing_key_is_remembered_for_a_short_while() {
     let moody = Moody::new(Mood::Refuses(404, "NoSuchKey"));
-    let cache = Folder::new();
+    let cache = Directory::new();
     let server = moody.server(&cache, json!({"negative_cache_time": 2}));
     assert_eq!(state(&server.get("/h/a.png").failed("not_found")), "miss");
     for width in 1..20 {
@@ -313,7 +320,7 @@ fn a_missing_key_is_remembered_for_a_short_while() {
     assert_eq!(moody.asked(), 1);
     server.get("/h/b.png").failed("not_found");
     assert_eq!(moody.asked(), 2, "another key");
-    moody.set(Mood::Has(picture(RED)));
+    moody.set(Mood::Has(image(RED)));
     eventually("it is forgotten again", || server.get("/h/a.png").status == 200);
 }
 
@@ -321,24 +328,24 @@ fn a_missing_key_is_remembered_for_a_short_while() {
 fn a_failure_is_not_remembered() {
     for (status, code) in [(500, "InternalError"), (400, "Some")] {
         let moody = Moody::new(Mood::Refuses(status, code));
-        let cache = Folder::new();
+        let cache = Directory::new();
         let server = moody.server(&cache, json!({"negative_cache_time": 3600}));
         server.get("/h/a.png").failed("origin_error");
-        moody.set(Mood::Has(picture(RED)));
+        moody.set(Mood::Has(image(RED)));
         server.get("/h/a.png").ok();
     }
-    let moody = Moody::new(Mood::Has(b"no picture".to_vec()));
-    let cache = Folder::new();
+    let moody = Moody::new(Mood::Has(b"no image".to_vec()));
+    let cache = Directory::new();
     let server = moody.server(&cache, json!({"negative_cache_time": 3600}));
     server.get("/h/a.png").failed("unsupported_format");
-    moody.set(Mood::Has(picture(RED)));
+    moody.set(Mood::Has(image(RED)));
     server.get("/h/a.png").ok();
 }
 
 #[test]
 fn a_clock_that_was_set_back_makes_nothing_eternal() {
-    let moody = Moody::new(Mood::Has(picture(RED)));
-    let cache = Folder::new();
+    let moody = Moody::new(Mood::Has(image(RED)));
+    let cache = Directory::new();
     let server = moody.server(&cache, json!({"cache_time": 600}));
     server.get("/h/a.png").ok();
     drop(server);
@@ -368,15 +375,15 @@ fn with_stored(entry: &[u8], later: i64) -> Vec<u8> {
 }
 
 #[test]
-fn when_s3_comes_and_goes_under_load_no_known_picture_fails() {
-    const PICTURES_KNOWN: usize = 12;
+fn when_s3_comes_and_goes_under_load_no_known_image_fails() {
+    const IMAGES_KNOWN: usize = 12;
     let mut s3 = S3::start();
-    let cache = Folder::new();
+    let cache = Directory::new();
     let fields = json!({"cache_path": cache.path(), "cache_time": 1, "output_format": "png"});
     let server = Server::with_handler(merged(s3.handler(), fields));
     let target = |number: usize| format!("/h/{number}.png?w={}", 8 + number % 3);
-    for number in 0..PICTURES_KNOWN {
-        s3.put(&PICTURES, &format!("{number}.png"), &picture(RED));
+    for number in 0..IMAGES_KNOWN {
+        s3.put(&IMAGES, &format!("{number}.png"), &image(RED));
         server.get(&target(number)).ok();
     }
     let (over, served, stale) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -387,7 +394,7 @@ fn when_s3_comes_and_goes_under_load_no_known_picture_fails() {
                 let mut connection = server.client();
                 let mut number = client;
                 while !over.load(Ordering::Relaxed) {
-                    number = (number + 5) % PICTURES_KNOWN;
+                    number = (number + 5) % IMAGES_KNOWN;
                     let answer = connection.get(&target(number)).ok();
                     assert_eq!(colour(&answer), RED);
                     served.fetch_add(1, Ordering::Relaxed);
@@ -408,9 +415,9 @@ fn when_s3_comes_and_goes_under_load_no_known_picture_fails() {
 }
 
 #[test]
-fn a_picture_that_needs_no_origin_does_not_end_an_outage() {
-    let moody = Moody::new(Mood::Has(picture(RED)));
-    let (cache, originals) = (Folder::new(), Folder::new());
+fn an_image_that_needs_no_origin_does_not_end_an_outage() {
+    let moody = Moody::new(Mood::Has(image(RED)));
+    let (cache, originals) = (Directory::new(), Directory::new());
     let fields = json!({"cache_path": cache.path(), "originals_cache": {"path": originals.path()}});
     let handler = merged(moody.origin.handler(), fields);
     let server = Server::with_handler(handler.clone());

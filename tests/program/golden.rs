@@ -3,14 +3,14 @@
 use image::imageops::{self, FilterType};
 use image::{RgbImage, RgbaImage};
 
-use crate::support::folder::Folder;
-use crate::support::pictures::{self, Kind, Picture};
+use crate::support::directory::Directory;
+use crate::support::images::{self, Image, Kind};
 use crate::support::server::{Server, data};
 
 /// A query, the size to resize to, the window of it, and how far pixels may be from the reference in the mean.
 type Case = (&'static str, (u32, u32), (u32, u32, u32, u32), f64);
 
-/// The mean difference of two pictures, in 255ths.
+/// The mean difference of two images, in 255ths.
 #[track_caller]
 fn mean_difference(one: &RgbaImage, other: &RgbImage) -> f64 {
     assert_eq!(one.dimensions(), other.dimensions());
@@ -25,7 +25,8 @@ fn mean_difference(one: &RgbaImage, other: &RgbImage) -> f64 {
 
 /// Structural similarity of brightness, in windows of 8 × 8 (Wang et al. 2004).
 fn similarity(one: &RgbaImage, other: &RgbImage) -> f64 {
-    let brightness = |[r, g, b]: [u8; 3]| 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
+    let brightness =
+        |[r, g, b]: [u8; 3]| 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
     let (mut sum, mut count) = (0.0, 0.0);
     for top in (0..other.height().saturating_sub(7)).step_by(4) {
         for left in (0..other.width().saturating_sub(7)).step_by(4) {
@@ -48,13 +49,14 @@ fn similarity(one: &RgbaImage, other: &RgbImage) -> f64 {
 #[test]
 fn a_jpeg_of_odd_sides_loses_no_more_than_a_part_of_a_pixel() {
     // What is left over of a side that is no multiple of the decoder's shrink is lost.
-    let photo = image::DynamicImage::from(Picture::decode(&data("photo-2mp.jpg")).pixels).into_rgb8();
+    let photo = image::DynamicImage::from(Image::decode(&data("photo-2mp.jpg")).pixels).into_rgb8();
     let pixels = imageops::crop_imm(&photo, 0, 0, 1663, 1247).to_image();
-    let folder = Folder::new().with("a.jpg", &pictures::jpeg(pixels.clone()));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.jpg", &images::jpeg(pixels.clone()));
+    let server = Server::with_handler(directory.handler());
     for (width, height, least) in [(207, 155, 0.94), (415, 311, 0.97), (831, 623, 0.99)] {
         let reference = imageops::resize(&pixels, width, height, FilterType::Lanczos3);
-        let shown = Picture::decode(&server.get(&format!("/h/a.jpg?w={width}&f=png")).ok().body).pixels;
+        let shown =
+            Image::decode(&server.get(&format!("/h/a.jpg?w={width}&f=png")).ok().body).pixels;
         let alike = similarity(&shown, &reference);
         assert!(alike >= least, "{width}: SSIM {alike:.4}");
     }
@@ -64,10 +66,10 @@ fn a_jpeg_of_odd_sides_loses_no_more_than_a_part_of_a_pixel() {
 fn results_are_what_another_resampler_makes_of_the_same_pixels() {
     // 600 × 400.
     let photo = data("gps.jpg");
-    let pixels = image::DynamicImage::from(Picture::decode(&photo).pixels).into_rgb8();
-    let folder = Folder::new().with("a.jpg", &photo);
+    let pixels = image::DynamicImage::from(Image::decode(&photo).pixels).into_rgb8();
+    let directory = Directory::new().with("a.jpg", &photo);
     for kind in [Kind::Png, Kind::Webp] {
-        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &pixels));
+        directory.put(&format!("a.{}", kind.name()), &images::in_format(kind, &pixels));
     }
     // Decoded in whole, only the resampler differs; a JPEG that was shrunk by its decoder, or a WebP, is a little softer or
     // sharper.
@@ -79,7 +81,7 @@ fn results_are_what_another_resampler_makes_of_the_same_pixels() {
         ("w=75&h=40&g=se", (75, 50), (0, 10, 75, 40), 2.0),
         ("w=700&e=true", (700, 467), (0, 0, 700, 467), 2.5),
     ];
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for (query, (width, height), (left, top, across, down), most) in cases {
         // libvips enlarges with a bicubic filter.
         let filter = if width > 600 { FilterType::CatmullRom } else { FilterType::Lanczos3 };
@@ -90,8 +92,9 @@ fn results_are_what_another_resampler_makes_of_the_same_pixels() {
             // What an encoder loses does not depend on the size.
             for (format, loss) in formats.into_iter().take(if width == 300 { 3 } else { 1 }) {
                 let target = format!("/h/a.{source}?{query}&f={format}");
-                let shown = Picture::decode(&server.get(&target).ok().body).pixels;
-                let (off, alike) = (mean_difference(&shown, &reference), similarity(&shown, &reference));
+                let shown = Image::decode(&server.get(&target).ok().body).pixels;
+                let (off, alike) =
+                    (mean_difference(&shown, &reference), similarity(&shown, &reference));
                 let most = if source == "png" && width <= 600 { most.min(0.6) } else { most };
                 assert!(off <= most + loss, "{target}: {off:.2} of 255 off in the mean");
                 assert!(alike >= 0.95, "{target}: SSIM {alike:.4}");

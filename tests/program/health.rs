@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::certificates::Certificates;
+use crate::support::directory::Directory;
 use crate::support::eventually;
-use crate::support::folder::Folder;
 use crate::support::server::{PROGRAM, Server, Setup, command, run};
 use crate::support::unused_port::UnusedPort;
 
 /// What `health` with these arguments says on standard output and on standard error, and its exit status.
 #[track_caller]
-fn health(folder: &Folder, arguments: &[&str]) -> (String, String, Option<i32>) {
-    let mut command = command(Path::new(PROGRAM), folder.path());
+fn health(directory: &Directory, arguments: &[&str]) -> (String, String, Option<i32>) {
+    let mut command = command(Path::new(PROGRAM), directory.path());
     let Output { stdout, stderr, status } = run(command.arg("health").args(arguments));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (text(stdout), text(stderr), status.code())
@@ -26,16 +26,23 @@ fn health(folder: &Folder, arguments: &[&str]) -> (String, String, Option<i32>) 
 
 /// Fails unless `health` ends with this status and one sentence with these words.
 #[track_caller]
-fn expect_sentence(folder: &Folder, arguments: &[&str], status: i32, part: &str) {
-    let (stdout, stderr, code) = health(folder, arguments);
+fn expect_sentence(directory: &Directory, arguments: &[&str], status: i32, part: &str) {
+    let (stdout, stderr, code) = health(directory, arguments);
     assert_eq!((code, stdout.as_str()), (Some(status), ""), "{arguments:?}: {stderr}");
-    assert!(stderr.starts_with("s3imageserver: ") && stderr.contains(part), "{arguments:?}: {stderr}");
+    assert!(
+        stderr.starts_with("s3imageserver: ") && stderr.contains(part),
+        "{arguments:?}: {stderr}"
+    );
     assert_eq!(stderr.matches('\n').count(), 1, "{arguments:?}: {stderr}");
 }
 
 #[track_caller]
-fn expect_healthy(folder: &Folder, arguments: &[&str]) {
-    assert_eq!(health(folder, arguments), (String::new(), String::new(), Some(0)), "{arguments:?}");
+fn expect_healthy(directory: &Directory, arguments: &[&str]) {
+    assert_eq!(
+        health(directory, arguments),
+        (String::new(), String::new(), Some(0)),
+        "{arguments:?}"
+    );
 }
 
 fn handlers() -> Value {
@@ -43,20 +50,20 @@ fn handlers() -> Value {
 }
 
 /// The configuration file of a server on this port, as it is when the operator has chosen the port.
-fn config(port: u16, more: Value) -> Folder {
+fn config(port: u16, more: Value) -> Directory {
     let base = json!({"handlers": handlers(), "address": "127.0.0.1", "http_port": port});
     let config = crate::support::merged(base, more);
-    Folder::new().with("config.json", config.to_string().as_bytes())
+    Directory::new().with("config.json", config.to_string().as_bytes())
 }
 
 #[test]
 fn a_healthy_server_is_healthy_by_url_and_by_configuration() {
     let server = Server::start(json!({"handlers": handlers()}));
     let port = server.http().port();
-    let folder = config(port, json!({}));
-    expect_healthy(&folder, &[]);
-    expect_healthy(&folder, &["-c", "config.json"]);
-    let nothing = Folder::new();
+    let directory = config(port, json!({}));
+    expect_healthy(&directory, &[]);
+    expect_healthy(&directory, &["-c", "config.json"]);
+    let nothing = Directory::new();
     for url in [
         format!("http://127.0.0.1:{port}"),
         format!("http://127.0.0.1:{port}/-/health"),
@@ -71,31 +78,31 @@ fn a_healthy_server_is_healthy_by_url_and_by_configuration() {
     // It counts for the server's log as any other request.
     server.log.access("/-/health?who=me");
     // The port of the server itself is chosen by the system.
-    expect_sentence(server.folder(), &[], 2, "http_port: 0 ");
+    expect_sentence(server.directory(), &[], 2, "http_port: 0 ");
 }
 
 #[test]
 fn a_server_on_every_address_is_found_on_this_machine() {
     let config = json!({"handlers": handlers(), "http_port": 0});
     let server = Setup::verbatim(&config.to_string(), false).start();
-    let folder = Folder::new();
+    let directory = Directory::new();
     for address in [Value::Null, json!("0.0.0.0")] {
         let mut config = json!({"handlers": handlers(), "http_port": server.http().port()});
         if !address.is_null() {
             config["address"] = address;
         }
-        folder.put("config.json", config.to_string().as_bytes());
-        expect_healthy(&folder, &[]);
+        directory.put("config.json", config.to_string().as_bytes());
+        expect_healthy(&directory, &[]);
     }
 }
 
 #[test]
 fn a_unix_socket_is_asked_where_there_is_no_port() {
     let mut server = Server::start(json!({"handlers": handlers(), "http_socket": "run.sock"}));
-    expect_healthy(server.folder(), &[]);
+    expect_healthy(server.directory(), &[]);
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
-    expect_sentence(server.folder(), &[], 1, "http_socket run.sock: ");
+    expect_sentence(server.directory(), &[], 1, "http_socket run.sock: ");
 }
 
 #[test]
@@ -110,8 +117,13 @@ fn a_redirect_to_https_does_not_concern_health() {
         .file("key.pem", certificates.key_pem.as_bytes())
         .start();
     let url = format!("http://127.0.0.1:{}", server.http().port());
-    expect_healthy(&Folder::new(), &[&url]);
-    expect_sentence(&Folder::new(), &[&format!("{url}/h/a.png")], 1, "/h/a.png: the status is 301, not 200");
+    expect_healthy(&Directory::new(), &[&url]);
+    expect_sentence(
+        &Directory::new(),
+        &[&format!("{url}/h/a.png")],
+        1,
+        "/h/a.png: the status is 301, not 200",
+    );
 }
 
 #[test]
@@ -119,38 +131,49 @@ fn a_server_that_wants_a_proxy_header_gets_one() {
     let more = json!({"trusted_proxies": ["127.0.0.1", "unix:"], "proxy_protocol": true});
     let config_of = |more: Value| crate::support::merged(json!({"handlers": handlers()}), more);
     let server = Server::start(config_of(more.clone()));
-    let folder = config(server.http().port(), more.clone());
-    expect_healthy(&folder, &[]);
+    let directory = config(server.http().port(), more.clone());
+    expect_healthy(&directory, &[]);
     // A URL says nothing of proxies.
     let url = format!("http://{}", server.http());
-    expect_sentence(&folder, &[&url], 1, &url);
-    let server = Server::start(config_of(crate::support::merged(more, json!({"http_socket": "run.sock"}))));
-    expect_healthy(server.folder(), &[]);
+    expect_sentence(&directory, &[&url], 1, &url);
+    let server =
+        Server::start(config_of(crate::support::merged(more, json!({"http_socket": "run.sock"}))));
+    expect_healthy(server.directory(), &[]);
 }
 
 #[test]
 fn a_server_that_stops_or_has_stopped_is_not_healthy() {
     let limits = json!({"stop_delay": 60});
     let mut server = Server::start(json!({"handlers": handlers(), "limits": limits}));
-    let folder = config(server.http().port(), json!({}));
-    expect_healthy(&folder, &[]);
+    let directory = config(server.http().port(), json!({}));
+    expect_healthy(&directory, &[]);
     server.terminate();
     eventually("health says so", || server.get("/-/health").status == 503);
-    expect_sentence(&folder, &[], 1, "/-/health: the status is 503, not 200");
+    expect_sentence(&directory, &[], 1, "/-/health: the status is 503, not 200");
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
     let port = UnusedPort::at(server.http());
-    expect_sentence(&folder, &[], 1, &format!("http://{}/-/health: Connection refused", port.address()));
+    expect_sentence(
+        &directory,
+        &[],
+        1,
+        &format!("http://{}/-/health: Connection refused", port.address()),
+    );
 }
 
 #[test]
 fn what_is_no_healthy_server_is_told_in_a_sentence() {
     let server = Server::start(json!({"handlers": handlers()}));
-    let folder = Folder::new();
+    let directory = Directory::new();
     let url = format!("http://{}", server.http());
-    expect_sentence(&folder, &[&format!("{url}/")], 1, "the status is 404, not 200");
-    expect_sentence(&folder, &[&format!("{url}/elsewhere")], 1, "the status is 404, not 200");
-    expect_sentence(&folder, &["http://no-such-host.invalid"], 1, "http://no-such-host.invalid/-/health: ");
+    expect_sentence(&directory, &[&format!("{url}/")], 1, "the status is 404, not 200");
+    expect_sentence(&directory, &[&format!("{url}/elsewhere")], 1, "the status is 404, not 200");
+    expect_sentence(
+        &directory,
+        &["http://no-such-host.invalid"],
+        1,
+        "http://no-such-host.invalid/-/health: ",
+    );
     for (answer, part) in [
         ("", "closed without an answer"),
         ("SSH-2.0-server\r\n", "not HTTP/1.1"),
@@ -164,7 +187,7 @@ fn what_is_no_healthy_server_is_told_in_a_sentence() {
             let _ = stream.read(&mut [0; 1024]);
             stream.write_all(answer.as_bytes()).unwrap();
         });
-        expect_sentence(&folder, &[&url], 1, part);
+        expect_sentence(&directory, &[&url], 1, part);
         peer.join().unwrap();
     }
 }
@@ -172,7 +195,7 @@ fn what_is_no_healthy_server_is_told_in_a_sentence() {
 #[test]
 fn a_server_that_does_not_answer_is_waited_for_five_seconds() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let folder = config(listener.local_addr().unwrap().port(), json!({}));
+    let directory = config(listener.local_addr().unwrap().port(), json!({}));
     let peer = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         // A byte from time to time prolongs nothing.
@@ -181,7 +204,7 @@ fn a_server_that_does_not_answer_is_waited_for_five_seconds() {
         }
     });
     let started = Instant::now();
-    expect_sentence(&folder, &[], 1, "no answer within 5 s");
+    expect_sentence(&directory, &[], 1, "no answer within 5 s");
     let took = started.elapsed();
     assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(15), "{took:?}");
     peer.join().unwrap();
@@ -189,13 +212,18 @@ fn a_server_that_does_not_answer_is_waited_for_five_seconds() {
 
 #[test]
 fn what_can_not_be_used_is_a_usage_error() {
-    let folder = Folder::new();
-    expect_sentence(&folder, &["https://127.0.0.1"], 2, "plain HTTP");
-    expect_sentence(&folder, &["127.0.0.1:80"], 2, "the URL \"127.0.0.1:80\" must be http://HOST");
-    expect_sentence(&folder, &[], 2, "config.json: can't be read");
-    expect_sentence(&folder, &["-c", "absent.json"], 2, "absent.json: can't be read");
-    folder.put("config.json", b"{\"handlers\": [{\"name\": \"h\", \"directori\": \".\"}]}");
-    expect_sentence(&folder, &[], 2, "handlers[0].directori: unknown field");
-    let (_, said, status) = health(&folder, &["--check"]);
+    let directory = Directory::new();
+    expect_sentence(&directory, &["https://127.0.0.1"], 2, "plain HTTP");
+    expect_sentence(
+        &directory,
+        &["127.0.0.1:80"],
+        2,
+        "the URL \"127.0.0.1:80\" must be http://HOST",
+    );
+    expect_sentence(&directory, &[], 2, "config.json: can't be read");
+    expect_sentence(&directory, &["-c", "absent.json"], 2, "absent.json: can't be read");
+    directory.put("config.json", b"{\"handlers\": [{\"name\": \"h\", \"directori\": \".\"}]}");
+    expect_sentence(&directory, &[], 2, "handlers[0].directori: unknown field");
+    let (_, said, status) = health(&directory, &["--check"]);
     assert!(status == Some(2) && said.contains("--check is not for health"), "{said}");
 }

@@ -11,25 +11,26 @@ use rustls::crypto::cipher::{OutboundChunks, OutboundPlainMessage};
 use rustls::crypto::ring::cipher_suite;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    CipherSuite, ConnectionTrafficSecrets, ContentType, HandshakeKind, ProtocolVersion, SupportedCipherSuite,
+    CipherSuite, ConnectionTrafficSecrets, ContentType, HandshakeKind, ProtocolVersion,
+    SupportedCipherSuite,
 };
 use serde_json::{Value, json};
 
 use crate::support::certificates::Certificates;
 use crate::support::client::{Client, request};
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::handshake::Handshake;
-use crate::support::pictures;
+use crate::support::images;
 use crate::support::server::{Server, Setup};
-use crate::support::{PATIENCE, merged};
+use crate::support::{TIMEOUT, merged};
 
-fn folder() -> Folder {
-    Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)))
+fn directory() -> Directory {
+    Directory::new().with("a.png", &images::png(images::gradient(80, 60)))
 }
 
-fn start(certificates: &Certificates, folder: &Folder, fields: Value) -> Server {
+fn start(certificates: &Certificates, directory: &Directory, fields: Value) -> Server {
     let config = json!({
-        "handlers": [folder.handler()],
+        "handlers": [directory.handler()],
         "https_enabled": true,
         "https_port": 0,
         "https_cert": "bundle.crt",
@@ -42,9 +43,9 @@ fn start(certificates: &Certificates, folder: &Folder, fields: Value) -> Server 
 }
 
 #[test]
-fn pictures_are_served_over_tls_1_3_and_1_2() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({}));
+fn images_are_served_over_tls_1_3_and_1_2() {
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({}));
     let plain = server.get("/h/a.png?w=40").ok();
     for version in [&TLS13, &TLS12] {
         for name in ["localhost", "127.0.0.1"] {
@@ -54,33 +55,37 @@ fn pictures_are_served_over_tls_1_3_and_1_2() {
                 assert_eq!(client.get("/h/a.png?w=40").ok().body, plain.body);
             }
             client.get("/h/missing.png").failed("not_found");
-            let both = [request("GET", "/h/a.png?w=1", &[]), request("GET", "/-/health", &[])].concat();
+            let both =
+                [request("GET", "/h/a.png?w=1", &[]), request("GET", "/-/health", &[])].concat();
             client.send(&both);
             client.read().ok();
             assert_eq!(client.read().status, 200);
             client.get_with("/h/a.png", &[("Connection", "close")]).ok();
             // Ends with close_notify: `ended` would see an unexpected end as an error and is told apart here.
-            assert!(matches!(client.try_read(false), Ok(None)), "the end must not look like a truncation");
+            assert!(
+                matches!(client.try_read(false), Ok(None)),
+                "the end must not look like a truncation"
+            );
         }
     }
 }
 
 #[test]
-fn a_large_picture_arrives_whole_over_tls() {
+fn a_large_image_arrives_whole_over_tls() {
     let certificates = Certificates::new();
-    let folder = Folder::new().with("noise.png", &pictures::png(pictures::noise(700, 700)));
-    let server = start(&certificates, &folder, json!({}));
+    let directory = Directory::new().with("noise.png", &images::png(images::noise(700, 700)));
+    let server = start(&certificates, &directory, json!({}));
     let mut client =
         Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
     let answer = client.get("/h/noise.png").ok();
     assert!(answer.body.len() > 1_000_000);
-    assert_eq!(pictures::size_of(&answer.body), (700, 700));
+    assert_eq!(images::size_of(&answer.body), (700, 700));
 }
 
 #[test]
 fn a_client_that_trusts_somebody_else_is_not_served() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({}));
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({}));
     let other = Certificates::new();
     assert!(Client::connect_tls(server.https(), "localhost", other.client(&[&TLS13])).is_err());
     let client = certificates.client(&[&TLS13]);
@@ -92,22 +97,23 @@ fn a_client_that_trusts_somebody_else_is_not_served() {
 
 #[test]
 fn what_is_not_tls_on_the_https_port_is_hung_up_on() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({"limits": {"head_timeout": 0.5}}));
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({"limits": {"head_timeout": 0.5}}));
     for bytes in [&request("GET", "/h/a.png", &[])[..], b"\x16\x03\x01\xff\xff", b"\0", b""] {
         let mut client = Client::connect(server.https());
         let _ = client.try_send(bytes);
         // An unfinished handshake has the deadline of a head.
         assert!(client.ended(), "{bytes:?}");
     }
-    let mut good = Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
+    let mut good =
+        Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
     good.get("/h/a.png").ok();
 }
 
 #[test]
 fn a_session_is_resumed_in_tls_1_3_and_with_and_without_tickets_in_tls_1_2() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({}));
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({}));
     for (version, tls_1_2) in [
         (&TLS13, Tls12Resumption::Disabled),
         (&TLS12, Tls12Resumption::SessionIdOnly),
@@ -116,7 +122,8 @@ fn a_session_is_resumed_in_tls_1_3_and_with_and_without_tickets_in_tls_1_2() {
         let mut config = certificates.client_config(&[version]);
         config.resumption = Resumption::in_memory_sessions(8).tls12_resumption(tls_1_2);
         let config = Arc::new(config);
-        let kind = |name| Handshake::new(server.https(), name, Arc::clone(&config)).unwrap().finish();
+        let kind =
+            |name| Handshake::new(server.https(), name, Arc::clone(&config)).unwrap().finish();
         assert_eq!(kind("localhost"), HandshakeKind::Full, "{version:?} {tls_1_2:?}");
         for _ in 0..3 {
             assert_eq!(kind("localhost"), HandshakeKind::Resumed, "{version:?} {tls_1_2:?}");
@@ -134,8 +141,8 @@ fn a_session_is_resumed_in_tls_1_3_and_with_and_without_tickets_in_tls_1_2() {
 
 #[test]
 fn http_1_1_is_negotiated_and_a_client_that_speaks_only_http_2_is_refused() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({}));
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({}));
     for version in [&TLS13, &TLS12] {
         let connect = |protocols: &[&[u8]]| {
             let mut config = certificates.client_config(&[version]);
@@ -153,7 +160,8 @@ fn http_1_1_is_negotiated_and_a_client_that_speaks_only_http_2_is_refused() {
 
 /// A ClientHello for this version of TLS, without extensions.
 fn hello(version: [u8; 2], suites: &[CipherSuite]) -> Vec<u8> {
-    let mut body = [&version[..], &[7; 32], &[0, 0, u8::try_from(suites.len() * 2).unwrap()]].concat();
+    let mut body =
+        [&version[..], &[7; 32], &[0, 0, u8::try_from(suites.len() * 2).unwrap()]].concat();
     body.extend(suites.iter().flat_map(|suite| u16::from(*suite).to_be_bytes()));
     body.extend([1, 0]);
     [&[1, 0, 0, u8::try_from(body.len()).unwrap()], &body[..]].concat()
@@ -182,32 +190,37 @@ const APPLICATION_DATA: u8 = 23;
 
 #[test]
 fn a_client_older_than_tls_1_2_is_told_so_and_hung_up_on() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({}));
-    let suites =
-        [CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, CipherSuite::TLS_RSA_WITH_AES_128_CBC_SHA];
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({}));
+    let suites = [
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
+        CipherSuite::TLS_RSA_WITH_AES_128_CBC_SHA,
+    ];
     for version in [[3, 2], [3, 1], [3, 0], [2, 0]] {
         let hello = hello(version, &suites);
         let head = [22, 3, 1, 0, u8::try_from(hello.len()).unwrap()];
         let mut socket = TcpStream::connect(server.https()).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         socket.write_all(&[&head[..], &hello].concat()).unwrap();
         let answer = records(&mut socket);
-        assert!(matches!(&answer[..], [(ALERT, content)] if content[0] == 2), "{version:?}: {answer:?}");
+        assert!(
+            matches!(&answer[..], [(ALERT, content)] if content[0] == 2),
+            "{version:?}: {answer:?}"
+        );
     }
     Handshake::new(server.https(), "localhost", certificates.client(&[&TLS12])).unwrap().finish();
 }
 
 #[test]
 fn a_handshake_that_dribbles_has_the_deadline_of_a_head() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({"limits": {"head_timeout": 1}}));
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({"limits": {"head_timeout": 1}}));
     let mut client = Client::connect(server.https());
     // A record of 16 KiB, of which one byte comes at a time: each in time, all together never.
     let mut bytes = [22, 3, 1, 64, 0, 1, 0, 63, 252].into_iter().chain(std::iter::repeat(0));
     let started = Instant::now();
     while client.try_send(&[bytes.next().unwrap()]).is_ok() {
-        assert!(started.elapsed() < PATIENCE, "it may go on for ever");
+        assert!(started.elapsed() < TIMEOUT, "it may go on for ever");
         thread::sleep(Duration::from_millis(100));
     }
     Handshake::new(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap().finish();
@@ -215,8 +228,8 @@ fn a_handshake_that_dribbles_has_the_deadline_of_a_head() {
 
 #[test]
 fn a_renegotiation_is_refused() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({}));
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({}));
     // No client of today renegotiates: its records are made by hand, with the keys of a handshake.
     let suite = cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
     let SupportedCipherSuite::Tls12(inner) = suite else { panic!("a suite of TLS 1.2") };
@@ -225,7 +238,9 @@ fn a_renegotiation_is_refused() {
     let Handshake { connection, mut socket } =
         Handshake::new(server.https(), "localhost", Arc::new(config)).unwrap();
     let (mut number, secrets) = connection.dangerous_extract_secrets().unwrap().tx;
-    let ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } = secrets else { panic!("{}", number) };
+    let ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } = secrets else {
+        panic!("{}", number)
+    };
     let mut encrypter = inner.aead_alg.encrypter(key, iv.as_ref(), &[]);
     let mut send = |socket: &mut TcpStream, typ, content: &[u8]| {
         let payload = OutboundChunks::Single(content);
@@ -248,10 +263,11 @@ fn a_renegotiation_is_refused() {
 
 #[test]
 fn limits_hold_over_tls_as_well() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({"limits": {"idle_timeout": 0.5}}));
-    let connect =
-        || Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({"limits": {"idle_timeout": 0.5}}));
+    let connect = || {
+        Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap()
+    };
     let mut idle = connect();
     idle.get("/h/a.png").ok();
     assert!(idle.ended());
@@ -262,18 +278,23 @@ fn limits_hold_over_tls_as_well() {
 
 #[test]
 fn hsts_is_sent_over_https_alone_and_only_when_it_is_wanted() {
-    let (certificates, folder) = (Certificates::new(), folder());
+    let (certificates, directory) = (Certificates::new(), directory());
     for (fields, expected) in [
         (json!({}), None),
         (json!({"https_hsts": 31_536_000}), Some("max-age=31536000")),
         // RFC 6797 §6.1.1: forget it.
         (json!({"https_hsts": 0}), Some("max-age=0")),
     ] {
-        let server = start(&certificates, &folder, fields);
+        let server = start(&certificates, &directory, fields);
         let mut client =
-            Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
+            Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13]))
+                .unwrap();
         for target in ["/h/a.png", "/h/missing.png", "/-/health"] {
-            assert_eq!(client.get(target).header("Strict-Transport-Security"), expected, "{target}");
+            assert_eq!(
+                client.get(target).header("Strict-Transport-Security"),
+                expected,
+                "{target}"
+            );
             assert_eq!(server.get(target).header("Strict-Transport-Security"), None, "{target}");
         }
     }
@@ -281,25 +302,26 @@ fn hsts_is_sent_over_https_alone_and_only_when_it_is_wanted() {
 
 #[test]
 fn https_strict_redirects_to_the_same_host_path_and_query() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({"https_strict": true}));
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({"https_strict": true}));
     let port = server.https().port();
     for (host, expected) in [
-        ("pictures.example", format!("https://pictures.example:{port}")),
-        ("pictures.example:8080", format!("https://pictures.example:{port}")),
+        ("images.example", format!("https://images.example:{port}")),
+        ("images.example:8080", format!("https://images.example:{port}")),
         ("127.0.0.1:80", format!("https://127.0.0.1:{port}")),
         ("[::1]", format!("https://[::1]:{port}")),
         ("[::1]:8080", format!("https://[::1]:{port}")),
     ] {
         for target in ["/h/a.png?w=40&f=auto", "/h/a%20b%2F%25.png", "/", "/nowhere?x=%2F"] {
-            let answer = server.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+            let answer =
+                server.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
             assert_eq!(answer.status, 301, "{host} {target}");
             assert_eq!(answer.expect("Location"), format!("{expected}{target}"));
         }
     }
     let head = server.head_with("/h/a.png", &[]);
     assert_eq!((head.status, head.body.len()), (301, 0));
-    let absolute = b"GET http://other.example/h/a.png?w=1 HTTP/1.1\r\nHost: pictures.example\r\n\r\n";
+    let absolute = b"GET http://other.example/h/a.png?w=1 HTTP/1.1\r\nHost: images.example\r\n\r\n";
     let location = server.send(absolute).expect("Location").to_owned();
     assert!(location.ends_with(&format!(":{port}/h/a.png?w=1")), "{location}");
 
@@ -313,11 +335,17 @@ fn https_strict_redirects_to_the_same_host_path_and_query() {
 
 #[test]
 fn a_redirect_can_not_be_made_to_say_more_than_a_url() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    let server = start(&certificates, &folder, json!({"https_strict": true}));
-    for host in
-        ["evil.example/path", "a@evil.example", "a b", "x\"y", "evil.example#", "evil.example?", "<script>"]
-    {
+    let (certificates, directory) = (Certificates::new(), directory());
+    let server = start(&certificates, &directory, json!({"https_strict": true}));
+    for host in [
+        "evil.example/path",
+        "a@evil.example",
+        "a b",
+        "x\"y",
+        "evil.example#",
+        "evil.example?",
+        "<script>",
+    ] {
         let mut client = server.client();
         client.send(format!("GET /h/a.png HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
         let answer = client.read();
@@ -327,6 +355,6 @@ fn a_redirect_can_not_be_made_to_say_more_than_a_url() {
 
 #[test]
 fn without_https_strict_plain_requests_are_served() {
-    let (certificates, folder) = (Certificates::new(), folder());
-    start(&certificates, &folder, json!({"https_strict": false})).get("/h/a.png").ok();
+    let (certificates, directory) = (Certificates::new(), directory());
+    start(&certificates, &directory, json!({"https_strict": false})).get("/h/a.png").ok();
 }

@@ -4,10 +4,10 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images::{self, size_of};
 use crate::support::merged;
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, size_of};
 use crate::support::server::Server;
 use crate::support::tokens::{
     OTHER_SECRET, SECRET, at, bearer_token, bearer_token_by, jwt, max_age, now, with_token,
@@ -15,16 +15,16 @@ use crate::support::tokens::{
 
 const A_WEEK: u64 = 604_800;
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
-fn start(folder: &Folder, token: Value) -> Server {
-    Server::with_handler(merged(folder.handler(), json!({"token": token})))
+fn start(directory: &Directory, token: Value) -> Server {
+    Server::with_handler(merged(directory.handler(), json!({"token": token})))
 }
 
-fn folder() -> Folder {
-    Folder::new().with("a.png", &picture()).with("x/a.png", &picture()).with("xy/a.png", &picture())
+fn directory() -> Directory {
+    Directory::new().with("a.png", &image()).with("x/a.png", &image()).with("xy/a.png", &image())
 }
 
 fn get_bearing(server: &Server, target: &str, token: &str) -> Answer {
@@ -33,8 +33,8 @@ fn get_bearing(server: &Server, target: &str, token: &str) -> Answer {
 
 #[test]
 fn a_token_is_taken_from_the_query_or_from_authorization() {
-    let folder = folder();
-    let server = start(&folder, jwt());
+    let directory = directory();
+    let server = start(&directory, jwt());
     let token = bearer_token(json!({}));
     let in_query = with_token("/h/a.png?w=20", &token);
     server.get(&in_query).ok();
@@ -46,16 +46,18 @@ fn a_token_is_taken_from_the_query_or_from_authorization() {
     let other = bearer_token(json!({"sub": "somebody"}));
     get_bearing(&server, &in_query, &other).failed("token_refused");
     get_bearing(&server, "/h/a.png?t=", &token).failed("token_refused");
-    server.log.line_with("h: the token of 127.0.0.1 was refused: there are two that differ");
+    server.log.line_with("event=token_refused h: refused 127.0.0.1: there are two that differ");
     let field = format!("Bearer {token}");
     let twice = [("Authorization", field.as_str()), ("Authorization", field.as_str())];
     server.get_with("/h/a.png", &twice).failed("token_refused");
     server
         .get_with(&in_query, &[("Authorization", "Basic dTpw"), ("Authorization", &field)])
         .failed("token_refused");
-    for wrong in
-        [format!("Bearer {token}x"), format!("Bearer {token}, Bearer {token}"), format!("Bearer \"{token}\"")]
-    {
+    for wrong in [
+        format!("Bearer {token}x"),
+        format!("Bearer {token}, Bearer {token}"),
+        format!("Bearer \"{token}\""),
+    ] {
         server.get_with("/h/a.png", &[("Authorization", &wrong)]).failed("token_refused");
     }
     for absent in [
@@ -72,7 +74,7 @@ fn a_token_is_taken_from_the_query_or_from_authorization() {
 
 #[test]
 fn tokens_that_are_not_ours_cost_nothing() {
-    let origin = RawOrigin::always(object(&picture()));
+    let origin = RawOrigin::always(object(&image()));
     let server = Server::with_handler(merged(origin.handler(), json!({"token": jwt()})));
     let good = bearer_token(json!({}));
     let (signed, signature) = good.rsplit_once('.').unwrap();
@@ -116,17 +118,17 @@ fn tokens_that_are_not_ours_cost_nothing() {
 
 #[test]
 fn what_the_configuration_asks_for_must_be_said() {
-    let folder = folder();
-    let rules = json!({"issuer": "shop", "audience": "pictures", "leeway": 0, "require_exp": false});
-    let server = start(&folder, merged(jwt(), rules));
-    let good = json!({"iss": "shop", "aud": ["mail", "pictures"]});
+    let directory = directory();
+    let rules = json!({"issuer": "shop", "audience": "images", "leeway": 0, "require_exp": false});
+    let server = start(&directory, merged(jwt(), rules));
+    let good = json!({"iss": "shop", "aud": ["mail", "images"]});
     for (claims, is_good) in [
         (json!({}), true),
-        (json!({"aud": "pictures"}), true),
+        (json!({"aud": "images"}), true),
         (json!({"iss": "shop2"}), false),
         (json!({"iss": null}), false),
         (json!({"aud": "mail"}), false),
-        (json!({"aud": ["Pictures"]}), false),
+        (json!({"aud": ["Images"]}), false),
         (json!({"exp": at(-1)}), false),
         (json!({"nbf": at(100)}), false),
         (json!({"nbf": at(-5)}), true),
@@ -140,14 +142,14 @@ fn what_the_configuration_asks_for_must_be_said() {
     let endless = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &good, &key).unwrap();
     let answer = server.get(&with_token("/h/a.png", &endless)).ok();
     assert_eq!(max_age(&answer.cache_control()), A_WEEK);
-    let strict = start(&folder, merged(jwt(), json!({"issuer": "shop", "audience": "pictures"})));
+    let strict = start(&directory, merged(jwt(), json!({"issuer": "shop", "audience": "images"})));
     strict.get(&with_token("/h/a.png", &endless)).failed("token_refused");
 }
 
 #[test]
-fn a_path_opens_whole_folders_and_nothing_beside_them() {
-    let folder = folder();
-    let server = start(&folder, jwt());
+fn a_path_opens_whole_directories_and_nothing_beside_them() {
+    let directory = directory();
+    let server = start(&directory, jwt());
     for (path, target, is_open) in [
         ("x", "/h/x/a.png", true),
         ("x/", "/h/x/a.png", true),
@@ -170,10 +172,11 @@ fn a_path_opens_whole_folders_and_nothing_beside_them() {
 
 #[test]
 fn sizes_are_bounded_in_pixels_of_the_result() {
-    let folder = folder();
-    let server = start(&folder, jwt());
+    let directory = directory();
+    let server = start(&directory, jwt());
     let verdict = |claims: &Value, query: &str| {
-        let answer = server.get(&with_token(&format!("/h/a.png{query}"), &bearer_token(claims.clone())));
+        let answer =
+            server.get(&with_token(&format!("/h/a.png{query}"), &bearer_token(claims.clone())));
         (answer.status, answer.header("X-Error").map(str::to_owned), answer.body)
     };
     let both = json!({"w": 40, "h": 30});
@@ -182,9 +185,16 @@ fn sizes_are_bounded_in_pixels_of_the_result() {
         let (width, height) = size_of(&body);
         assert!(status == 200 && width <= 40 && height <= 30, "{query}");
     }
-    for query in
-        ["", "?w=41&h=30", "?w=40&h=31", "?w=40", "?h=30", "?w=21&h=15&dpr=2", "?q=5", "?w=99999&h=1"]
-    {
+    for query in [
+        "",
+        "?w=41&h=30",
+        "?w=40&h=31",
+        "?w=40",
+        "?h=30",
+        "?w=21&h=15&dpr=2",
+        "?q=5",
+        "?w=99999&h=1",
+    ] {
         let (status, code, _) = verdict(&both, query);
         assert_eq!((status, code.as_deref()), (404, Some("token_refused")), "{query}");
     }
@@ -192,20 +202,21 @@ fn sizes_are_bounded_in_pixels_of_the_result() {
     assert_eq!(verdict(&json!({"w": 40}), "?h=1").0, 404);
     assert_eq!(verdict(&json!({"h": 30}), "?h=30").0, 200);
     assert_eq!(verdict(&both, "?w=none").0, 400);
-    server.log.line_with("h: the token of 127.0.0.1 was refused: its w or h");
+    server.log.line_with("event=token_refused h: refused 127.0.0.1: its w or h");
 }
 
 #[test]
 fn answers_to_a_bearer_are_private_and_end_with_the_token() {
-    let (folder, cache) = (folder(), Folder::new());
+    let (directory, cache) = (directory(), Directory::new());
     for memory in [0, 64 << 20] {
         let handler = merged(
-            folder.handler(),
+            directory.handler(),
             json!({"token": merged(jwt(), json!({"require_exp": false})), "cache_path": cache.path()}),
         );
         let server = Server::start(json!({"handlers": [handler], "memory_cache": memory}));
         let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-        let endless = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &json!({}), &key).unwrap();
+        let endless =
+            jsonwebtoken::encode(&jsonwebtoken::Header::default(), &json!({}), &key).unwrap();
         let usual = with_token("/h/a.png?w=20", &endless);
         let tag = server.get(&usual).ok().expect("ETag").to_owned();
         let expires = at(600);
@@ -220,15 +231,26 @@ fn answers_to_a_bearer_are_private_and_end_with_the_token() {
             let before = now();
             let answer = server.get_with("/h/a.png?w=20", &headers);
             let members = answer.cache_control();
-            assert_eq!((answer.status, members.contains(&"private")), (status, true), "{members:?}");
+            assert_eq!(
+                (answer.status, members.contains(&"private")),
+                (status, true),
+                "{members:?}"
+            );
             assert!(!members.contains(&"public"), "{members:?}");
             assert!(answer.varies_on("Authorization"));
             let left = max_age(&members) as f64 - answer.expect("Age").parse::<f64>().unwrap();
-            assert!(left <= expires as f64 - before && left >= expires as f64 - now() - 1.0, "{left}");
+            assert!(
+                left <= expires as f64 - before && left >= expires as f64 - now() - 1.0,
+                "{left}"
+            );
             // Whoever has it in the URL may share it, but for no longer.
             let in_query = server.get_with(&with_token("/h/a.png?w=20", &token), &headers[1..]);
             let members = in_query.cache_control();
-            assert_eq!((in_query.status, members.contains(&"public")), (status, true), "{members:?}");
+            assert_eq!(
+                (in_query.status, members.contains(&"public")),
+                (status, true),
+                "{members:?}"
+            );
             assert!(max_age(&members) <= 620, "{members:?}");
             assert!(!in_query.varies_on("Authorization"));
             let others = server.get_with(&usual, &headers[1..]);
@@ -237,21 +259,23 @@ fn answers_to_a_bearer_are_private_and_end_with_the_token() {
             assert_eq!(endless.cache_control(), ["private", &format!("max-age={A_WEEK}")]);
         }
         // Within the leeway it is shown and not kept.
-        let late = get_bearing(&server, "/h/a.png?w=20", &bearer_token(json!({"exp": at(-5)}))).ok();
+        let late =
+            get_bearing(&server, "/h/a.png?w=20", &bearer_token(json!({"exp": at(-5)}))).ok();
         assert_eq!(max_age(&late.cache_control()).to_string(), late.expect("Age"));
     }
 }
 
 #[test]
 fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
-    let folder = folder();
-    let server = start(&folder, merged(jwt(), json!({"required": false})));
+    let directory = directory();
+    let server = start(&directory, merged(jwt(), json!({"required": false})));
     assert!(server.get("/h/a.png").ok().cache_control().contains(&"public"));
     server.get("/h/a.png?exp=1").ok();
     server.get(&with_token("/h/a.png", &bearer_token(json!({})))).ok();
     server.get("/h/a.png?t=x").failed("token_refused");
     server.get("/h/a.png?t=").failed("token_refused");
-    get_bearing(&server, "/h/a.png", &bearer_token(json!({"exp": at(-100)}))).failed("token_refused");
+    get_bearing(&server, "/h/a.png", &bearer_token(json!({"exp": at(-100)})))
+        .failed("token_refused");
     let small = bearer_token(json!({"w": 10}));
     get_bearing(&server, "/h/a.png", &small).failed("token_refused");
 }

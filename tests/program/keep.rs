@@ -2,8 +2,8 @@
 
 use image::{Rgba, RgbaImage};
 
-use crate::support::folder::Folder;
-use crate::support::pictures::{self, Kind, Picture, avif_has_alpha, holds, within};
+use crate::support::directory::Directory;
+use crate::support::images::{self, Image, Kind, avif_has_alpha, holds, within};
 use crate::support::png_chunks::with_chunk;
 use crate::support::server::{Server, data};
 
@@ -16,7 +16,7 @@ const COPYRIGHT: u16 = 0x8298;
 const GPS: u16 = 0x8825;
 
 fn source() -> image::RgbImage {
-    pictures::columns(90, 30, &COLOURS)
+    images::columns(90, 30, &COLOURS)
 }
 
 /// An EXIF block (TIFF 6.0, little-endian) with these texts, an orientation and a GPS directory.
@@ -26,7 +26,10 @@ fn exif(orientation: u8, texts: &[(u16, &str)]) -> Vec<u8> {
     let first = 8 + 2 + 12 * count + 4;
     let mut values = Vec::<u8>::new();
     let entry = |kind: u16, length: u32, value: u32| -> [u8; 10] {
-        [&kind.to_le_bytes()[..], &length.to_le_bytes(), &value.to_le_bytes()].concat().try_into().unwrap()
+        [&kind.to_le_bytes()[..], &length.to_le_bytes(), &value.to_le_bytes()]
+            .concat()
+            .try_into()
+            .unwrap()
     };
     for (tag, text) in texts {
         let bytes = [text.as_bytes(), b"\0"].concat();
@@ -86,7 +89,10 @@ fn exif_blocks(bytes: &[u8]) -> Vec<Vec<u8>> {
             }
         }
         Kind::Webp => {
-            assert_eq!(u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize, bytes.len() - 8);
+            assert_eq!(
+                u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize,
+                bytes.len() - 8
+            );
             let mut rest = &bytes[12..];
             while rest.len() >= 8 {
                 let length = u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;
@@ -135,23 +141,27 @@ fn profile_of(bytes: &[u8]) -> Option<Vec<u8>> {
 
 #[test]
 fn the_profile_and_the_copyright_stay_and_nothing_else() {
-    let profile = pictures::profile_of_jpeg(&data("p3-primaries.jpg"));
-    let all =
-        exif(1, &[(MAKE, "TestCam"), (ARTIST, "Ann"), (COPYRIGHT, "© 2026 somebody, all rights reserved")]);
-    let expected =
-        [(ARTIST, "Ann".to_owned()), (COPYRIGHT, "© 2026 somebody, all rights reserved".to_owned())];
-    let folder = Folder::new().with("gps.jpg", &data("gps.jpg"));
+    let profile = images::profile_of_jpeg(&data("p3-primaries.jpg"));
+    let all = exif(
+        1,
+        &[(MAKE, "TestCam"), (ARTIST, "Ann"), (COPYRIGHT, "© 2026 somebody, all rights reserved")],
+    );
+    let expected = [
+        (ARTIST, "Ann".to_owned()),
+        (COPYRIGHT, "© 2026 somebody, all rights reserved".to_owned()),
+    ];
+    let directory = Directory::new().with("gps.jpg", &data("gps.jpg"));
     for kind in KINDS {
         let put = |name: &str, exif: Option<Vec<u8>>, profile: Option<&Vec<u8>>| {
-            let bytes = pictures::with_metadata(kind, &source(), exif, profile.cloned());
-            folder.put(&format!("{name}.{}", kind.name()), &bytes);
+            let bytes = images::with_metadata(kind, &source(), exif, profile.cloned());
+            directory.put(&format!("{name}.{}", kind.name()), &bytes);
         };
         put("all", Some(all.clone()), Some(&profile));
         put("copyright", Some(all.clone()), None);
         put("profile", None, Some(&profile));
         put("nothing", Some(exif(1, &[(MAKE, "TestCam")])), None);
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for from in KINDS {
         for (to, quality) in [(Kind::Jpeg, "&q=100"), (Kind::Png, ""), (Kind::Webp, "&q=100")] {
             for size in ["", "&w=45", "&lossless=true"] {
@@ -164,10 +174,14 @@ fn the_profile_and_the_copyright_stay_and_nothing_else() {
                     ("profile", false, true),
                     ("nothing", false, false),
                 ] {
-                    let target =
-                        format!("/h/{name}.{}?strip=false&f={}{quality}{size}", from.name(), to.name());
+                    let target = format!(
+                        "/h/{name}.{}?strip=false&f={}{quality}{size}",
+                        from.name(),
+                        to.name()
+                    );
                     let body = server.get(&target).ok().body;
-                    let found: Vec<_> = exif_blocks(&body).iter().map(|block| texts(block)).collect();
+                    let found: Vec<_> =
+                        exif_blocks(&body).iter().map(|block| texts(block)).collect();
                     let wanted: Vec<_> = has_exif.then(|| expected.to_vec()).into_iter().collect();
                     assert_eq!(found, wanted, "{target}");
                     assert!(profile_of(&body) == has_profile.then(|| profile.clone()), "{target}");
@@ -175,9 +189,13 @@ fn the_profile_and_the_copyright_stay_and_nothing_else() {
                         assert!(!holds(&body, mark), "{target}");
                     }
                     // What the profile is about is as it was.
-                    let picture = Picture::decode(&body);
+                    let image = Image::decode(&body);
                     for (x, colour) in [(17, COLOURS[0]), (50, COLOURS[1]), (83, COLOURS[2])] {
-                        assert!(within(picture.at(x, 50), colour, 10), "{target}: {:?}", picture.at(x, 50));
+                        assert!(
+                            within(image.at(x, 50), colour, 10),
+                            "{target}: {:?}",
+                            image.at(x, 50)
+                        );
                     }
                 }
             }
@@ -185,9 +203,9 @@ fn the_profile_and_the_copyright_stay_and_nothing_else() {
         // By default nothing is kept, and the colours are sRGB's.
         let body = server.get(&format!("/h/all.{}?f=png&strip=true", from.name())).ok().body;
         assert_eq!((exif_blocks(&body).len(), profile_of(&body)), (0, None));
-        assert!(!within(Picture::decode(&body).at(17, 50), COLOURS[0], 10));
+        assert!(!within(Image::decode(&body).at(17, 50), COLOURS[0], 10));
     }
-    // A picture with GPS and no copyright has nothing that is kept.
+    // An image with GPS and no copyright has nothing that is kept.
     for format in ["jpg", "png", "webp"] {
         let body = server.get(&format!("/h/gps.jpg?strip=false&f={format}")).ok().body;
         assert_eq!(exif_blocks(&body).len(), 0);
@@ -199,44 +217,49 @@ fn the_profile_and_the_copyright_stay_and_nothing_else() {
         [true, true, false, false]
     );
     assert!(!holds(&server.get("/h/all.png?f=avif&q=100").ok().body, b"acsp"));
-    folder.put("all.avif", &avif);
-    let direct = Picture::decode(&server.get("/h/all.png?f=png").ok().body);
-    let through_avif = Picture::decode(&server.get("/h/all.avif?f=png").ok().body);
+    directory.put("all.avif", &avif);
+    let direct = Image::decode(&server.get("/h/all.png?f=png").ok().body);
+    let through_avif = Image::decode(&server.get("/h/all.avif?f=png").ok().body);
     for x in [17, 50, 83] {
         let [red, green, blue, _] = direct.at(x, 50);
-        assert!(within(through_avif.at(x, 50), [red, green, blue], 6), "{:?}", through_avif.at(x, 50));
+        assert!(
+            within(through_avif.at(x, 50), [red, green, blue], 6),
+            "{:?}",
+            through_avif.at(x, 50)
+        );
     }
     // Where there is no place for a profile, the colours are sRGB's.
     let gif = server.get("/h/all.png?strip=false&f=gif").ok().body;
-    assert!(!within(Picture::decode(&gif).at(17, 50), COLOURS[0], 10) && !holds(&gif, b"acsp"));
+    assert!(!within(Image::decode(&gif).at(17, 50), COLOURS[0], 10) && !holds(&gif, b"acsp"));
 }
 
 #[test]
-fn a_turned_picture_is_not_turned_again_and_transparency_stays() {
-    let folder = Folder::new();
+fn a_turned_image_is_not_turned_again_and_transparency_stays() {
+    let directory = Directory::new();
     let block = exif(6, &[(COPYRIGHT, "mine")]);
     for kind in KINDS {
-        let bytes = pictures::with_metadata(kind, &source(), Some(block.clone()), None);
-        folder.put(&format!("a.{}", kind.name()), &bytes);
+        let bytes = images::with_metadata(kind, &source(), Some(block.clone()), None);
+        directory.put(&format!("a.{}", kind.name()), &bytes);
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for from in KINDS {
         for to in KINDS {
             let target = format!("/h/a.{}?strip=false&f={}", from.name(), to.name());
             let body = server.get(&target).ok().body;
-            assert_eq!(Picture::decode(&body).size(), (30, 90), "{target}");
+            assert_eq!(Image::decode(&body).size(), (30, 90), "{target}");
             assert_eq!(texts(&exif_blocks(&body)[0]), [(COPYRIGHT, "mine".to_owned())], "{target}");
         }
     }
     // A lossy and a lossless WebP with transparency, each made from one with EXIF.
-    let clear = RgbaImage::from_fn(31, 17, |x, _| Rgba([200, 10, 10, if x < 15 { 255 } else { 60 }]));
-    folder.put("clear.png", &with_chunk(&pictures::png(clear), b"eXIf", &block));
+    let clear =
+        RgbaImage::from_fn(31, 17, |x, _| Rgba([200, 10, 10, if x < 15 { 255 } else { 60 }]));
+    directory.put("clear.png", &with_chunk(&images::png(clear), b"eXIf", &block));
     for query in ["f=webp", "f=webp&lossless=true", "f=png"] {
         let body = server.get(&format!("/h/clear.png?strip=false&{query}")).ok().body;
-        let picture = Picture::decode(&body);
+        let image = Image::decode(&body);
         // It says that it lies on its side.
-        assert_eq!((picture.size(), picture.has_alpha), ((17, 31), true), "{query}");
-        assert!(picture.at(50, 90)[3].abs_diff(60) < 4 && picture.at(50, 10)[3] == 255, "{query}");
+        assert_eq!((image.size(), image.has_alpha), ((17, 31), true), "{query}");
+        assert!(image.at(50, 90)[3].abs_diff(60) < 4 && image.at(50, 10)[3] == 255, "{query}");
         assert_eq!(exif_blocks(&body).len(), 1, "{query}");
     }
     let avif = server.get("/h/clear.png?strip=false&f=avif").ok().body;
@@ -246,16 +269,16 @@ fn a_turned_picture_is_not_turned_again_and_transparency_stays() {
 #[test]
 fn a_broken_exif_block_is_no_failure() {
     let whole = exif(1, &[(ARTIST, "Ann Onymous"), (COPYRIGHT, "mine, all of it")]);
-    let folder = Folder::new();
+    let directory = Directory::new();
     let mut names = Vec::new();
     for at in (0..whole.len()).step_by(7) {
         let mut broken = whole.clone();
         broken[at] = 0xff;
         let name = format!("{at}.png");
-        folder.put(&name, &pictures::with_metadata(Kind::Png, &source(), Some(broken), None));
+        directory.put(&name, &images::with_metadata(Kind::Png, &source(), Some(broken), None));
         names.push(name);
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     let mut client = server.client();
     for name in names {
         let body = client.get(&format!("/h/{name}?w=20&strip=false")).ok().body;

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
+use crate::support::images::{self, GREEN, RED};
 use crate::support::merged;
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, GREEN, RED};
-use crate::support::s3::{PICTURES, S3};
+use crate::support::s3::{IMAGES, S3};
 use crate::support::server::Server;
 
 /// Keys with every character that somebody, somewhere, decodes, encodes or normalises, and a way to ask for each.
@@ -49,18 +49,22 @@ const ODD: [(&str, &str); 32] = [
 fn odd_keys_are_signed_and_asked_for_as_they_are() {
     let s3 = S3::start();
     for (key, _) in ODD {
-        s3.put(&PICTURES, key, &pictures::png(pictures::solid(4, 4, RED)));
-        s3.put(&PICTURES, &format!("below a+b/{key}"), &pictures::png(pictures::solid(4, 4, GREEN)));
+        s3.put(&IMAGES, key, &images::png(images::solid(4, 4, RED)));
+        s3.put(&IMAGES, &format!("below a+b/{key}"), &images::png(images::solid(4, 4, GREEN)));
     }
     let server = Server::start(json!({"handlers": [
         s3.handler(),
-        {"name": "f", "aws": merged(s3.aws(&PICTURES), json!({"file_path": "below a+b"}))},
+        {"name": "f", "aws": merged(s3.aws(&IMAGES), json!({"file_path": "below a+b"}))},
     ]}));
     let mut client = server.client();
     for (key, path) in ODD {
-        for (route, folder) in [("h", ""), ("f", "below a+b/")] {
+        for (route, directory) in [("h", ""), ("f", "below a+b/")] {
             let answer = client.get(&format!("/{route}/{path}"));
-            assert_eq!(s3.statuses(&PICTURES, &format!("{folder}{key}")), [200], "{route}: {key:?}");
+            assert_eq!(
+                s3.statuses(&IMAGES, &format!("{directory}{key}")),
+                [200],
+                "{route}: {key:?}"
+            );
             answer.ok();
         }
     }
@@ -68,7 +72,7 @@ fn odd_keys_are_signed_and_asked_for_as_they_are() {
 
 #[test]
 fn the_path_on_the_wire_decodes_to_the_key() {
-    let origin = RawOrigin::always(object(&pictures::png(pictures::solid(4, 4, RED))));
+    let origin = RawOrigin::always(object(&images::png(images::solid(4, 4, RED))));
     let server = Server::with_handler(origin.handler());
     let more = [
         ("a//b.png", "a//b.png"),
@@ -98,16 +102,16 @@ fn the_path_on_the_wire_decodes_to_the_key() {
 fn double_slashes_are_signed_as_they_stand() {
     // The file system behind this S3 takes two slashes for one, but its signature check does not.
     let s3 = S3::start();
-    s3.put(&PICTURES, "a/b.png", &pictures::png(pictures::solid(4, 4, RED)));
+    s3.put(&IMAGES, "a/b.png", &images::png(images::solid(4, 4, RED)));
     let server = Server::with_handler(s3.handler());
     server.get("/h/a//b.png").ok();
-    assert_eq!(s3.statuses(&PICTURES, "a//b.png"), [200]);
+    assert_eq!(s3.statuses(&IMAGES, "a//b.png"), [200]);
 }
 
 #[test]
 fn a_dot_segment_is_refused_before_anything_is_signed() {
-    let origin = RawOrigin::always(object(&pictures::png(pictures::solid(4, 4, RED))));
-    let aws = merged(origin.aws(), json!({"file_path": "folder"}));
+    let origin = RawOrigin::always(object(&images::png(images::solid(4, 4, RED))));
+    let aws = merged(origin.aws(), json!({"file_path": "directory"}));
     let server = Server::with_handler(json!({"name": "h", "aws": aws}));
     for path in [
         "..",
@@ -134,22 +138,24 @@ fn a_dot_segment_is_refused_before_anything_is_signed() {
     assert_eq!(origin.accepted(), 0);
     // Decoded once: this one names an object whose name has percent signs.
     server.get("/h/%252e%252e/x").ok();
-    assert_eq!(origin.requests()[0].path(), "/bucket/folder/%2e%2e/x");
+    assert_eq!(origin.requests()[0].path(), "/bucket/directory/%2e%2e/x");
 }
 
 #[test]
 fn what_can_not_be_a_key_is_refused() {
-    let origin = RawOrigin::always(object(&pictures::png(pictures::solid(4, 4, RED))));
+    let origin = RawOrigin::always(object(&images::png(images::solid(4, 4, RED))));
     let server = Server::with_handler(origin.handler());
     let long = "k".repeat(1025);
     for path in ["", "%00", "a%00.png", &long] {
         server.get(&format!("/h/{path}")).failed("invalid_key");
     }
     // Escapes that are none, and what is not UTF-8: a bad request or a bad key.
-    for path in ["%", "%4", "%zz", "a%.png", "100%", "%ff", "%C3%28.png", "%ED%A0%80", "%C0%AE%C0%AE/x"] {
+    for path in
+        ["%", "%4", "%zz", "a%.png", "100%", "%ff", "%C3%28.png", "%ED%A0%80", "%C0%AE%C0%AE/x"]
+    {
         let answer = server.get(&format!("/h/{path}"));
-        let refused =
-            answer.status == 400 || (answer.status == 404 && answer.header("X-Error") == Some("invalid_key"));
+        let refused = answer.status == 400
+            || (answer.status == 404 && answer.header("X-Error") == Some("invalid_key"));
         assert!(refused, "{path}: {} {:?}", answer.status, answer.headers);
     }
     assert_eq!(origin.accepted(), 0);
@@ -159,25 +165,26 @@ fn what_can_not_be_a_key_is_refused() {
 
 #[test]
 fn keys_that_differ_in_a_byte_are_different_cache_entries() {
-    let cache = crate::support::folder::Folder::new();
+    let cache = crate::support::directory::Directory::new();
     let origin = RawOrigin::start(|request, peer| {
         let width = u32::try_from(request.number).unwrap() + 1;
-        peer.send(&object(&pictures::png(pictures::solid(width, 1, RED))))
+        peer.send(&object(&images::png(images::solid(width, 1, RED))))
     });
-    let server = Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
+    let server =
+        Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
     let paths = [
-        "a.png", "A.png", "a.jpg", "a", "a.png/", "/a.png", "a//png", "a/png", "%C3%A9", "e%CC%81", "a%2520",
-        "a%20", "a+", "a%3Fw=1",
+        "a.png", "A.png", "a.jpg", "a", "a.png/", "/a.png", "a//png", "a/png", "%C3%A9", "e%CC%81",
+        "a%2520", "a%20", "a+", "a%3Fw=1",
     ];
     for (n, path) in paths.iter().enumerate() {
         let answer = server.get(&format!("/h/{path}")).ok();
         assert_eq!(answer.expect("X-Cache"), "miss", "{path}");
-        assert_eq!(pictures::size_of(&answer.body).0 as usize, n + 1, "{path}");
+        assert_eq!(images::size_of(&answer.body).0 as usize, n + 1, "{path}");
     }
     for (n, path) in paths.iter().enumerate() {
         let answer = server.get(&format!("/h/{path}")).ok();
         assert_eq!(answer.expect("X-Cache"), "hit", "{path}");
-        assert_eq!(pictures::size_of(&answer.body).0 as usize, n + 1, "{path}");
+        assert_eq!(images::size_of(&answer.body).0 as usize, n + 1, "{path}");
     }
     // Two ways of writing one key share an entry.
     for path in ["%61.png", "a%2Epng", "%2Fa.png", "a%2fpng", "%c3%a9", "a%2B"] {

@@ -5,22 +5,23 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::support::certificates::Certificates;
-use crate::support::folder::Folder;
-use crate::support::merged;
+use crate::support::directory::Directory;
+use crate::support::images;
 use crate::support::origin::{self, RawOrigin};
-use crate::support::pictures;
 use crate::support::server::Server;
 use crate::support::unused_port::UnusedPort;
+use crate::support::{eventually, merged};
 
-fn folder() -> Folder {
-    Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)))
+fn directory() -> Directory {
+    Directory::new().with("a.png", &images::png(images::gradient(80, 60)))
 }
 
 #[test]
 fn each_request_is_one_line_of_nine_fields() {
-    let folder = folder();
-    let cache = Folder::new();
-    let server = Server::with_handler(merged(folder.handler(), json!({"cache_path": cache.path()})));
+    let directory = directory();
+    let cache = Directory::new();
+    let server =
+        Server::with_handler(merged(directory.handler(), json!({"cache_path": cache.path()})));
     let length = server.get("/h/a.png?w=40").ok().body.len().to_string();
     server.get("/h/a.png?w=40&x=again").ok();
     let error_length = server.get("/h/missing.png").failed("not_found").body.len().to_string();
@@ -78,12 +79,12 @@ fn humanly(text: &str) -> SystemTime {
 
 #[test]
 fn without_access_log_requests_are_not_lines() {
-    let folder = folder();
-    let server = Server::start(json!({"handlers": [folder.handler()], "access_log": false}));
+    let directory = directory();
+    let server = Server::start(json!({"handlers": [directory.handler()], "access_log": false}));
     server.get("/h/a.png?w=40").ok();
     server.get("/h/missing.png").failed("not_found");
     // A failure to render is a line of its own, so the log is known to be this far.
-    folder.put("text.png", b"no picture");
+    directory.put("text.png", b"no image");
     server.get("/h/text.png").failed("unsupported_format");
     server.terminate();
     let mut server = server;
@@ -93,9 +94,58 @@ fn without_access_log_requests_are_not_lines() {
 }
 
 #[test]
+fn every_event_has_a_time_a_level_and_a_name() {
+    let directory = directory();
+    let mut server = Server::start(json!({"handlers": [directory.handler()], "access_log": false}));
+    server.reload_well(json!({"handlers": [directory.handler()], "access_log": false}));
+    server.reload_text("{}");
+    server.terminate();
+    server.wait();
+    server.log.event("stopped");
+    let lines = server.log.lines();
+    for line in &lines {
+        let fields: Vec<&str> = line.splitn(4, ' ').collect();
+        humanly(fields[0]);
+        assert!(["error", "warn", "info", "debug"].contains(&fields[1]), "{line}");
+        assert!(fields[2].starts_with("event=") && !fields[3].is_empty(), "{line}");
+    }
+    let level = |event: &str| {
+        let event = format!("event={event}");
+        let line = lines.iter().find(|line| line.contains(&event)).unwrap();
+        line.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!([level("listening"), level("reload_ok"), level("stopped")], ["info"; 3]);
+    assert_eq!(level("reload_failed"), "error");
+}
+
+#[test]
+fn events_below_the_log_level_are_not_logged() {
+    let directory = directory();
+    let config = |name: &str, level: &str| {
+        let handler = merged(directory.handler(), json!({"name": name}));
+        json!({"handlers": [handler], "access_log": false, "log_level": level})
+    };
+    let mut server = Server::start(config("h", "info"));
+    server.log.event("renderer_ready");
+    let refused = server.reload(config("h", "verbose"));
+    let reason = "log_level: must be one of error, warn, info, debug, not \"verbose\"";
+    assert!(refused.ends_with(reason), "{refused}");
+    server.put_config(config("j", "error"));
+    server.hang_up();
+    eventually("the new configuration is in use", || server.get("/j/a.png").status == 200);
+    server.reload_text("{}");
+    server.terminate();
+    server.wait();
+    let lines = server.log.lines();
+    let has = |event: &str| lines.iter().any(|line| line.contains(&format!(" event={event} ")));
+    assert!(has("listening") && has("reload_failed"), "{lines:?}");
+    assert!(!has("reload_ok") && !has("stopping") && !has("stopped"), "{lines:?}");
+}
+
+#[test]
 fn a_target_can_not_forge_a_line() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     server.get("/h/x%0A2026-01-01T00:00:00.000Z%20forged%20line.png");
     server.get("/h/x%1B%5B31m%0D%0Aforged.png?w=1%0Aforged");
     server.get_with("/h/last.png", &[("User-Agent", "forged\tby \u{e9}")]);
@@ -109,16 +159,19 @@ fn a_target_can_not_forge_a_line() {
 #[test]
 fn a_failing_origin_is_explained_without_its_secrets() {
     let refusing = UnusedPort::new();
-    let failing = RawOrigin::always(origin::answer(500, &[], b"<Error><Code>InternalError</Code></Error>"));
+    let failing =
+        RawOrigin::always(origin::answer(500, &[], b"<Error><Code>InternalError</Code></Error>"));
     let down = json!({
-        "bucket_name": "pictures-bucket",
+        "bucket_name": "images-bucket",
         "endpoint": format!("http://{}", refusing.address()),
         "aws_access": "AKLOG",
         "aws_secret": "never-in-a-log",
         "session_token": "nor-this-token",
     });
-    let handlers =
-        [json!({"name": "down", "aws": down}), merged(failing.handler(), json!({"name": "failing"}))];
+    let handlers = [
+        json!({"name": "down", "aws": down}),
+        merged(failing.handler(), json!({"name": "failing"})),
+    ];
     let server = Server::start(json!({"handlers": handlers}));
     server.get("/down/some-key.png").failed("origin_unreachable");
     server.get("/failing/other-key.png").failed("origin_error");
@@ -146,10 +199,10 @@ fn a_failing_origin_is_explained_without_its_secrets() {
 #[test]
 fn the_configurations_secrets_are_not_in_the_log_of_a_whole_life() {
     let certificates = Certificates::new();
-    let folder = folder();
+    let directory = directory();
     let aws = json!({"bucket_name": "b", "aws_access": "AKLIFE", "aws_secret": "life-secret", "endpoint": "http://127.0.0.1:1"});
     let config: Value = json!({
-        "handlers": [folder.handler(), {"name": "s", "aws": aws}],
+        "handlers": [directory.handler(), {"name": "s", "aws": aws}],
         "https_enabled": true,
         "https_port": 0,
         "https_cert": "bundle.crt",

@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client, request};
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images::{self, BLUE, RED, size_of};
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, BLUE, RED, size_of};
 use crate::support::server::{Server, Setup};
 use crate::support::{eventually, merged};
 
 /// A hit from memory is believed for a second; this is surely shorter.
 const SOON: Duration = Duration::from_millis(800);
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
-fn cached(handler: Value, cache: &Folder) -> Value {
+fn cached(handler: Value, cache: &Directory) -> Value {
     merged(handler, json!({"cache_path": cache.path()}))
 }
 
@@ -36,9 +36,9 @@ fn state(answer: &Answer) -> &str {
 
 #[test]
 fn a_hit_comes_from_memory_and_what_is_removed_from_disk_is_gone_a_moment_later() {
-    let folder = Folder::new().with("a.png", &picture());
-    let cache = Folder::new();
-    let handler = cached(folder.handler(), &cache);
+    let directory = Directory::new().with("a.png", &image());
+    let cache = Directory::new();
+    let handler = cached(directory.handler(), &cache);
     let server = start(&handler, 64 * MIB);
     let mut client = server.client();
     let targets: Vec<String> = (1..=20).map(|width| format!("/h/a.png?w={width}")).collect();
@@ -65,16 +65,21 @@ fn a_hit_comes_from_memory_and_what_is_removed_from_disk_is_gone_a_moment_later(
     let removed = Instant::now();
     std::thread::sleep(Duration::from_millis(1500));
     for target in &targets {
-        assert_eq!(state(&client.get(target).ok()), "miss", "{target} after {:?}", removed.elapsed());
+        assert_eq!(
+            state(&client.get(target).ok()),
+            "miss",
+            "{target} after {:?}",
+            removed.elapsed()
+        );
         assert_eq!(state(&client.get(target).ok()), "hit", "{target}");
     }
 }
 
 #[test]
 fn without_memory_every_hit_is_read_from_disk() {
-    let folder = Folder::new().with("a.png", &picture());
-    let cache = Folder::new();
-    let server = start(&cached(folder.handler(), &cache), 0);
+    let directory = Directory::new().with("a.png", &image());
+    let cache = Directory::new();
+    let server = start(&cached(directory.handler(), &cache), 0);
     let mut client = server.client();
     for _ in 0..3 {
         assert_eq!(state(&client.get("/h/a.png").ok()), "miss");
@@ -84,7 +89,7 @@ fn without_memory_every_hit_is_read_from_disk() {
     }
 }
 
-fn only_entry(cache: &Folder) -> PathBuf {
+fn only_entry(cache: &Directory) -> PathBuf {
     let files = cache.files();
     assert_eq!(files.len(), 1, "{files:?}");
     files[0].clone()
@@ -92,15 +97,15 @@ fn only_entry(cache: &Folder) -> PathBuf {
 
 #[test]
 fn a_newer_entry_of_another_server_is_seen() {
-    let folder = Folder::new().with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
-    let (cache, others) = (Folder::new(), Folder::new());
-    let server = start(&cached(folder.handler(), &cache), 64 * MIB);
+    let directory = Directory::new().with("a.png", &images::png(images::solid(10, 10, RED)));
+    let (cache, others) = (Directory::new(), Directory::new());
+    let server = start(&cached(directory.handler(), &cache), 64 * MIB);
     let mut client = server.client();
     for _ in 0..5 {
         assert_eq!(size_of(&client.get("/h/a.png").ok().body), (10, 10));
     }
-    folder.put("a.png", &pictures::png(pictures::solid(20, 20, BLUE)));
-    start(&cached(folder.handler(), &others), 0).get("/h/a.png").ok();
+    directory.put("a.png", &images::png(images::solid(20, 20, BLUE)));
+    start(&cached(directory.handler(), &others), 0).get("/h/a.png").ok();
     let next = only_entry(&cache).with_file_name(".next");
     fs::copy(only_entry(&others), &next).unwrap();
     fs::rename(&next, next.with_file_name(only_entry(&others).file_name().unwrap())).unwrap();
@@ -115,9 +120,10 @@ fn a_newer_entry_of_another_server_is_seen() {
 
 #[test]
 fn an_expired_entry_is_not_served_from_memory_either() {
-    let origin = RawOrigin::always(object(&picture()));
-    let cache = Folder::new();
-    let server = start(&merged(cached(origin.handler(), &cache), json!({"cache_time": 2})), 64 * MIB);
+    let origin = RawOrigin::always(object(&image()));
+    let cache = Directory::new();
+    let server =
+        start(&merged(cached(origin.handler(), &cache), json!({"cache_time": 2})), 64 * MIB);
     let mut client = server.client();
     let begun = Instant::now();
     client.get("/h/a.png").ok();
@@ -146,14 +152,15 @@ fn seen(answer: Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
 
 #[test]
 fn answers_from_memory_are_those_from_disk() {
-    let folder =
-        Folder::new().with("a.png", &picture()).with("noise.png", &pictures::png(pictures::noise(400, 400)));
-    // The origin's date is the pictures', and known.
+    let directory = Directory::new()
+        .with("a.png", &image())
+        .with("noise.png", &images::png(images::noise(400, 400)));
+    // The origin's date is the images', and known.
     let date = httpdate_of_2020();
-    folder.set_modified("a.png", date);
-    folder.set_modified("noise.png", date);
-    let cache = Folder::new();
-    let handler = merged(cached(folder.handler(), &cache), json!({"cors_origin": "*"}));
+    directory.set_modified("a.png", date);
+    directory.set_modified("noise.png", date);
+    let cache = Directory::new();
+    let handler = merged(cached(directory.handler(), &cache), json!({"cors_origin": "*"}));
     let from_disk = start(&handler, 0);
     // The noise is larger than an eighth of a MiB.
     let servers = [start(&handler, 64 * MIB), start(&handler, MIB)];
@@ -250,12 +257,13 @@ fn httpdate_of_2020() -> std::time::SystemTime {
 #[test]
 fn memory_holds_as_much_as_it_may_and_no_more() {
     const ROOM: u64 = 8 * MIB;
-    // 60 pictures of about 600 KB: four times the room, each less than an eighth of it.
-    let folder = Folder::new().with("noise.png", &pictures::png(pictures::noise(450, 450)));
-    let cache = Folder::new();
-    let server = start(&cached(folder.handler(), &cache), ROOM);
+    // 60 images of about 600 KB: four times the room, each less than an eighth of it.
+    let directory = Directory::new().with("noise.png", &images::png(images::noise(450, 450)));
+    let cache = Directory::new();
+    let server = start(&cached(directory.handler(), &cache), ROOM);
     let mut client = server.client();
-    let targets: Vec<String> = (0..60).map(|n| format!("/h/noise.png?w={}", 400 + n % 50 - n / 50)).collect();
+    let targets: Vec<String> =
+        (0..60).map(|n| format!("/h/noise.png?w={}", 400 + n % 50 - n / 50)).collect();
     let mut bytes = 0;
     for target in &targets {
         bytes += client.get(target).ok().body.len() as u64;
@@ -276,9 +284,9 @@ fn memory_holds_as_much_as_it_may_and_no_more() {
 
 #[test]
 fn a_hit_from_memory_needs_the_token_as_well() {
-    let folder = Folder::new().with("a.png", &picture());
-    let cache = Folder::new();
-    let config = json!({"handlers": [cached(folder.handler(), &cache)]});
+    let directory = Directory::new().with("a.png", &image());
+    let cache = Directory::new();
+    let config = json!({"handlers": [cached(directory.handler(), &cache)]});
     let server = Setup::new(config).program(crate::token::example()).start();
     let mut client = server.client();
     let tag = client.get("/h/a.png?t=letmein").ok().expect("ETag").to_owned();

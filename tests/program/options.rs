@@ -2,14 +2,16 @@
 
 use serde_json::json;
 
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images::{
+    self, BLACK, BLUE, GREEN, Image, Kind, RED, WHITE, close, size_of, within,
+};
 use crate::support::merged;
-use crate::support::pictures::{self, BLACK, BLUE, GREEN, Kind, Picture, RED, WHITE, close, size_of, within};
 use crate::support::server::Server;
 
-/// A folder with one 400×300 picture, `a.png`.
-fn landscape() -> Folder {
-    Folder::new().with("a.png", &pictures::png(pictures::gradient(400, 300)))
+/// A directory with one 400×300 image, `a.png`.
+fn landscape() -> Directory {
+    Directory::new().with("a.png", &images::png(images::gradient(400, 300)))
 }
 
 #[track_caller]
@@ -19,8 +21,8 @@ fn expect_size(server: &Server, target: &str, size: (u32, u32)) {
 
 #[test]
 fn w_and_h_are_pixels_and_one_alone_keeps_the_aspect() {
-    let folder = landscape();
-    let server = Server::with_handler(folder.handler());
+    let directory = landscape();
+    let server = Server::with_handler(directory.handler());
     for (query, size) in [
         ("", (400, 300)),
         ("?", (400, 300)),
@@ -39,12 +41,12 @@ fn w_and_h_are_pixels_and_one_alone_keeps_the_aspect() {
 
 #[test]
 fn sizes_above_max_dimension_are_clamped() {
-    let folder = Folder::new()
-        .with("wide.png", &pictures::png(pictures::gradient(3200, 2)))
-        .with("a.png", &pictures::png(pictures::gradient(400, 300)));
+    let directory = Directory::new()
+        .with("wide.png", &images::png(images::gradient(3200, 2)))
+        .with("a.png", &images::png(images::gradient(400, 300)));
     let server = Server::start(json!({"handlers": [
-        folder.handler(),
-        merged(folder.handler(), json!({"name": "small", "max_dimension": 100})),
+        directory.handler(),
+        merged(directory.handler(), json!({"name": "small", "max_dimension": 100})),
     ]}));
     expect_size(&server, "/h/wide.png?w=3064", (3064, 2));
     expect_size(&server, "/h/wide.png?w=3065", (3064, 2));
@@ -61,8 +63,8 @@ fn sizes_above_max_dimension_are_clamped() {
 
 #[test]
 fn c_decides_between_filling_the_box_and_fitting_inside() {
-    let folder = landscape();
-    let server = Server::with_handler(folder.handler());
+    let directory = landscape();
+    let server = Server::with_handler(directory.handler());
     expect_size(&server, "/h/a.png?w=100&h=100", (100, 100));
     expect_size(&server, "/h/a.png?w=100&h=100&c=true", (100, 100));
     expect_size(&server, "/h/a.png?w=100&h=100&c=false", (100, 75));
@@ -72,12 +74,12 @@ fn c_decides_between_filling_the_box_and_fitting_inside() {
 
 #[test]
 fn f_names_the_format_and_the_handlers_own_is_the_default() {
-    let folder = landscape();
+    let directory = landscape();
     let server = Server::start(json!({"handlers": [
-        folder.handler(),
-        merged(folder.handler(), json!({"name": "webp", "output_format": "webp"})),
-        merged(folder.handler(), json!({"name": "jpeg", "output_format": "JPEG"})),
-        merged(folder.handler(), json!({"name": "empty", "output_format": ""})),
+        directory.handler(),
+        merged(directory.handler(), json!({"name": "webp", "output_format": "webp"})),
+        merged(directory.handler(), json!({"name": "jpeg", "output_format": "JPEG"})),
+        merged(directory.handler(), json!({"name": "empty", "output_format": ""})),
     ]}));
     for (target, kind) in [
         ("/h/a.png?w=40", Kind::Png),
@@ -100,11 +102,11 @@ fn f_names_the_format_and_the_handlers_own_is_the_default() {
 
 #[test]
 fn auto_takes_the_format_that_accept_rates_highest_and_says_so_in_vary() {
-    let folder = landscape();
+    let directory = landscape();
     let server = Server::start(json!({"handlers": [
-        merged(folder.handler(), json!({"output_format": "jpg"})),
-        merged(folder.handler(), json!({"name": "own"})),
-        merged(folder.handler(), json!({"name": "webp", "output_format": "webp"})),
+        merged(directory.handler(), json!({"output_format": "jpg"})),
+        merged(directory.handler(), json!({"name": "own"})),
+        merged(directory.handler(), json!({"name": "webp", "output_format": "webp"})),
     ]}));
     for (route, accept, kind) in [
         ("h", Some("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"), Kind::Avif),
@@ -133,15 +135,17 @@ fn auto_takes_the_format_that_accept_rates_highest_and_says_so_in_vary() {
         assert!(answer.varies_on("Accept"), "{:?}", answer.headers);
     }
     // Two fields are one list (RFC 9110 §5.3).
-    let two =
-        server.get_with("/h/a.png?w=40&f=auto", &[("Accept", "image/jpeg;q=0.1"), ("Accept", "image/webp")]);
+    let two = server.get_with(
+        "/h/a.png?w=40&f=auto",
+        &[("Accept", "image/jpeg;q=0.1"), ("Accept", "image/webp")],
+    );
     assert_eq!(Kind::of(&two.ok().body), Some(Kind::Webp));
 }
 
 #[test]
 fn auto_says_vary_on_failures_and_on_304_too() {
-    let folder = landscape();
-    let server = Server::with_handler(folder.handler());
+    let directory = landscape();
+    let server = Server::with_handler(directory.handler());
     let missing = server.get("/h/missing.png?f=auto").failed("not_found");
     assert!(missing.varies_on("Accept"), "{:?}", missing.headers);
     let accept = ("Accept", "image/webp");
@@ -151,17 +155,19 @@ fn auto_says_vary_on_failures_and_on_304_too() {
     assert_eq!(unchanged.status, 304);
     assert!(unchanged.varies_on("Accept"), "{:?}", unchanged.headers);
     // The same tag is not that of another format's bytes.
-    let other = server.get_with("/h/a.png?w=40&f=auto", &[("Accept", "image/avif"), ("If-None-Match", tag)]);
+    let other = server
+        .get_with("/h/a.png?w=40&f=auto", &[("Accept", "image/avif"), ("If-None-Match", tag)]);
     assert_eq!(other.status, 200);
 }
 
 #[test]
 fn q_is_the_quality_from_1_to_100_and_75_by_default() {
-    let folder = Folder::new().with("a.png", &pictures::png(pictures::noise(96, 96)));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &images::png(images::noise(96, 96)));
+    let server = Server::with_handler(directory.handler());
     for format in ["jpg", "webp", "avif"] {
         let bytes = |query: &str| server.get(&format!("/h/a.png?f={format}{query}")).ok().body;
-        let lengths: Vec<usize> = ["&q=1", "&q=40", "&q=75", "&q=95"].map(|query| bytes(query).len()).into();
+        let lengths: Vec<usize> =
+            ["&q=1", "&q=40", "&q=75", "&q=95"].map(|query| bytes(query).len()).into();
         assert!(lengths.is_sorted_by(|a, b| a < b), "{format}: {lengths:?}");
         assert_eq!(bytes(""), bytes("&q=75"), "{format}");
         assert!(bytes("&q=100").len() >= lengths[3], "{format}");
@@ -170,8 +176,8 @@ fn q_is_the_quality_from_1_to_100_and_75_by_default() {
 
 #[test]
 fn dpr_multiplies_the_size() {
-    let folder = landscape();
-    let server = Server::with_handler(folder.handler());
+    let directory = landscape();
+    let server = Server::with_handler(directory.handler());
     for (query, size) in [
         ("w=100&dpr=2", (200, 150)),
         ("w=100&h=50&dpr=2", (200, 100)),
@@ -193,10 +199,10 @@ fn dpr_multiplies_the_size() {
 #[test]
 fn g_chooses_the_part_that_a_crop_keeps() {
     let three = [RED, GREEN, BLUE];
-    let folder = Folder::new()
-        .with("wide.png", &pictures::png(pictures::columns(90, 30, &three)))
-        .with("high.png", &pictures::png(pictures::rows(30, 90, &three)));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new()
+        .with("wide.png", &images::png(images::columns(90, 30, &three)))
+        .with("high.png", &images::png(images::rows(30, 90, &three)));
+    let server = Server::with_handler(directory.handler());
     for (gravity, wide, high) in [
         (None, GREEN, GREEN),
         (Some("ce"), GREEN, GREEN),
@@ -217,12 +223,12 @@ fn g_chooses_the_part_that_a_crop_keeps() {
         let gravity = gravity.map(|gravity| format!("&g={gravity}")).unwrap_or_default();
         for (file, colour) in [("wide", wide), ("high", high)] {
             let target = format!("/h/{file}.png?w=30&h=30{gravity}");
-            let picture = Picture::decode(&server.get(&target).ok().body);
-            assert_eq!(picture.size(), (30, 30), "{target}");
+            let image = Image::decode(&server.get(&target).ok().body);
+            assert_eq!(image.size(), (30, 30), "{target}");
             assert!(
-                picture.pixels.pixels().all(|pixel| within(pixel.0, colour, 2)),
+                image.pixels.pixels().all(|pixel| within(pixel.0, colour, 2)),
                 "{target}: {:?}",
-                picture.at(50, 50)
+                image.at(50, 50)
             );
         }
     }
@@ -231,11 +237,12 @@ fn g_chooses_the_part_that_a_crop_keeps() {
 #[test]
 fn a_focal_point_is_the_middle_of_the_window_until_the_edge_stops_it() {
     // Each column has a colour that tells where it was.
-    let picture = image::RgbImage::from_fn(200, 20, |x, _| image::Rgb([x as u8, 0, 0]));
+    let image = image::RgbImage::from_fn(200, 20, |x, _| image::Rgb([x as u8, 0, 0]));
     let turned = image::RgbImage::from_fn(20, 200, |_, y| image::Rgb([y as u8, 0, 0]));
-    let folder =
-        Folder::new().with("wide.png", &pictures::png(picture)).with("high.png", &pictures::png(turned));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new()
+        .with("wide.png", &images::png(image))
+        .with("high.png", &images::png(turned));
+    let server = Server::with_handler(directory.handler());
     for (at, first) in [
         ("0.5", 90_u8),
         ("0.25", 40),
@@ -246,18 +253,19 @@ fn a_focal_point_is_the_middle_of_the_window_until_the_edge_stops_it() {
         ("0.95", 180),
         ("1", 180),
     ] {
-        for target in
-            [format!("/h/wide.png?w=20&h=20&g=fp:{at}:0.5"), format!("/h/high.png?w=20&h=20&g=fp:0.5:{at}")]
-        {
-            let picture = Picture::decode(&server.get(&target).ok().body);
-            assert_eq!(picture.size(), (20, 20), "{target}");
+        for target in [
+            format!("/h/wide.png?w=20&h=20&g=fp:{at}:0.5"),
+            format!("/h/high.png?w=20&h=20&g=fp:0.5:{at}"),
+        ] {
+            let image = Image::decode(&server.get(&target).ok().body);
+            assert_eq!(image.size(), (20, 20), "{target}");
             // Half a pixel is a matter of rounding.
             assert!(
-                picture.pixels.get_pixel(0, 0).0[0].abs_diff(first) <= 1,
+                image.pixels.get_pixel(0, 0).0[0].abs_diff(first) <= 1,
                 "{target}: {:?}",
-                picture.at(0, 0)
+                image.at(0, 0)
             );
-            let last = picture.pixels.get_pixel(19, 19).0[0];
+            let last = image.pixels.get_pixel(19, 19).0[0];
             assert!(last.abs_diff(first + 19) <= 1, "{target}: {last}");
         }
     }
@@ -266,26 +274,33 @@ fn a_focal_point_is_the_middle_of_the_window_until_the_edge_stops_it() {
 #[test]
 fn smart_finds_the_part_that_draws_attention() {
     for (left, name) in [(20, "left.png"), (320, "right.png")] {
-        let mut picture = pictures::solid(400, 100, [128, 128, 128]);
+        let mut image = images::solid(400, 100, [128, 128, 128]);
         // A patch with colours and edges on an even grey.
         for (x, y) in (0..60).flat_map(|x| (0..60).map(move |y| (x, y))) {
             let colour = if (x / 10 + y / 10) % 2 == 0 { [230, 60, 40] } else { [250, 220, 60] };
-            picture.put_pixel(left + x, 20 + y, image::Rgb(colour));
+            image.put_pixel(left + x, 20 + y, image::Rgb(colour));
         }
-        let folder = Folder::new().with(name, &pictures::png(picture));
-        let server = Server::with_handler(folder.handler());
-        let answer = Picture::decode(&server.get(&format!("/h/{name}?w=100&h=100&g=smart")).ok().body);
+        let directory = Directory::new().with(name, &images::png(image));
+        let server = Server::with_handler(directory.handler());
+        let answer =
+            Image::decode(&server.get(&format!("/h/{name}?w=100&h=100&g=smart")).ok().body);
         assert_eq!(answer.size(), (100, 100));
-        let coloured =
-            answer.pixels.pixels().filter(|pixel| pixel.0[0] > pixel.0[2].saturating_add(60)).count();
-        assert!(coloured >= 3000, "{name}: {coloured} of 3600 pixels of the patch are in the window");
+        let coloured = answer
+            .pixels
+            .pixels()
+            .filter(|pixel| pixel.0[0] > pixel.0[2].saturating_add(60))
+            .count();
+        assert!(
+            coloured >= 3000,
+            "{name}: {coloured} of 3600 pixels of the patch are in the window"
+        );
     }
 }
 
 #[test]
 fn e_allows_enlarging() {
-    let folder = Folder::new().with("a.png", &pictures::png(pictures::gradient(40, 20)));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &images::png(images::gradient(40, 20)));
+    let server = Server::with_handler(directory.handler());
     for (query, size) in [
         ("w=80", (40, 20)),
         ("w=80&e=false", (40, 20)),
@@ -304,9 +319,10 @@ fn e_allows_enlarging() {
 fn bg_is_seen_through_transparency_where_the_format_has_none() {
     let clear = image::RgbaImage::from_pixel(20, 20, image::Rgba([10, 20, 30, 0]));
     let half = image::RgbaImage::from_pixel(20, 20, image::Rgba([0, 0, 0, 128]));
-    let folder =
-        Folder::new().with("clear.png", &pictures::png(clear)).with("half.png", &pictures::png(half));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new()
+        .with("clear.png", &images::png(clear))
+        .with("half.png", &images::png(half));
+    let server = Server::with_handler(directory.handler());
     for (target, colour) in [
         ("/h/clear.png?f=jpg", WHITE),
         ("/h/clear.png?f=jpg&bg=000000", BLACK),
@@ -316,18 +332,19 @@ fn bg_is_seen_through_transparency_where_the_format_has_none() {
         ("/h/half.png?f=jpg", [127, 127, 127]),
         ("/h/half.png?f=jpg&bg=ff0000", [127, 0, 0]),
     ] {
-        let picture = Picture::decode(&server.get(target).ok().body);
-        assert!(close(picture.at(50, 50), colour), "{target}: {:?}", picture.at(50, 50));
+        let image = Image::decode(&server.get(target).ok().body);
+        assert!(close(image.at(50, 50), colour), "{target}: {:?}", image.at(50, 50));
     }
-    let kept = Picture::decode(&server.get("/h/clear.png?f=png&bg=00ff00").ok().body);
+    let kept = Image::decode(&server.get("/h/clear.png?f=png&bg=00ff00").ok().body);
     assert_eq!(kept.at(50, 50)[3], 0, "PNG keeps transparency, so bg must not be seen");
 }
 
 #[test]
 fn unknown_parameters_are_ignored_and_make_no_second_cache_entry() {
-    let folder = landscape();
-    let cache = Folder::new();
-    let server = Server::with_handler(merged(folder.handler(), json!({"cache_path": cache.path()})));
+    let directory = landscape();
+    let cache = Directory::new();
+    let server =
+        Server::with_handler(merged(directory.handler(), json!({"cache_path": cache.path()})));
     let first = server.get("/h/a.png?w=50").ok();
     assert_eq!(first.expect("X-Cache"), "miss");
     for query in [
@@ -348,10 +365,10 @@ fn unknown_parameters_are_ignored_and_make_no_second_cache_entry() {
 
 #[test]
 fn parameters_that_mean_the_same_share_a_cache_entry() {
-    let folder = landscape();
-    let cache = Folder::new();
+    let directory = landscape();
+    let cache = Directory::new();
     let handler = json!({"cache_path": cache.path(), "output_format": "jpg"});
-    let server = Server::with_handler(merged(folder.handler(), handler));
+    let server = Server::with_handler(merged(directory.handler(), handler));
     server.get("/h/a.png?w=50&h=40").ok();
     for query in [
         "h=40&w=50",
@@ -369,7 +386,11 @@ fn parameters_that_mean_the_same_share_a_cache_entry() {
         "w=50&h=40&flip=hv&rot=180",
         "w=50&h=40&frames=1",
     ] {
-        assert_eq!(server.get(&format!("/h/a.png?{query}")).ok().expect("X-Cache"), "hit", "{query}");
+        assert_eq!(
+            server.get(&format!("/h/a.png?{query}")).ok().expect("X-Cache"),
+            "hit",
+            "{query}"
+        );
     }
     for query in [
         "w=50&h=41",
@@ -388,14 +409,18 @@ fn parameters_that_mean_the_same_share_a_cache_entry() {
         "w=50&h=40&f=webp",
         "w=50&h=40&f=webp&lossless=true",
     ] {
-        assert_eq!(server.get(&format!("/h/a.png?{query}")).ok().expect("X-Cache"), "miss", "{query}");
+        assert_eq!(
+            server.get(&format!("/h/a.png?{query}")).ok().expect("X-Cache"),
+            "miss",
+            "{query}"
+        );
     }
 }
 
 #[test]
 fn a_malformed_or_repeated_parameter_is_a_400_with_a_sentence() {
-    let folder = landscape();
-    let server = Server::with_handler(folder.handler());
+    let directory = landscape();
+    let server = Server::with_handler(directory.handler());
     let mut client = server.client();
     for query in [
         "w=",
@@ -521,13 +546,17 @@ fn a_malformed_or_repeated_parameter_is_a_400_with_a_sentence() {
     ] {
         let answer = client.get(&format!("/h/a.png?{query}"));
         assert_eq!(answer.status, 400, "{query}");
-        assert!(answer.expect("Content-Type").starts_with("text/plain"), "{query}: {:?}", answer.headers);
+        assert!(
+            answer.expect("Content-Type").starts_with("text/plain"),
+            "{query}: {:?}",
+            answer.headers
+        );
         let name = query.split(['=', '&']).next().unwrap();
         assert!(answer.text().starts_with(&format!("{name}: ")), "{query}: {:?}", answer.text());
         assert!(!answer.text().contains(['<', '\0']), "{query}: {:?}", answer.text());
         assert!(!answer.cache_control().iter().any(|part| part.starts_with("max-age")), "{query}");
     }
-    // It is refused before anybody looks whether there is such a picture, and the connection goes on.
+    // It is refused before anybody looks whether there is such an image, and the connection goes on.
     assert_eq!(client.get("/h/missing.png?w=0").status, 400);
     client.get("/h/a.png?w=10").ok();
 }

@@ -10,39 +10,44 @@ use serde_json::{Value, json};
 
 use crate::renderer::socket_of;
 use crate::support::client::request;
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::gate::Gate;
+use crate::support::images::{self, size_of};
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, size_of};
-use crate::support::s3::{PICTURES, S3};
+use crate::support::s3::{IMAGES, S3};
 use crate::support::server::{Server, Setup};
-use crate::support::{PATIENCE, eventually, merged};
+use crate::support::{TIMEOUT, eventually, merged};
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
-fn another_picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(60, 80))
+fn another_image() -> Vec<u8> {
+    images::png(images::gradient(60, 80))
 }
 
 /// With a cache of originals, and fields.
-fn keeping(handler: Value, originals: &Folder, fields: Value) -> Value {
+fn keeping(handler: Value, originals: &Directory, fields: Value) -> Value {
     merged(merged(handler, json!({"originals_cache": {"path": originals.path()}})), fields)
 }
 
-fn bytes(folder: &Folder) -> u64 {
+fn bytes(directory: &Directory) -> u64 {
     // Files go while they are looked at.
-    folder.files().iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.blocks() * 512).sum()
+    directory
+        .files()
+        .iter()
+        .filter_map(|file| fs::metadata(file).ok())
+        .map(|file| file.blocks() * 512)
+        .sum()
 }
 
-/// Asks for a picture until the bucket has been asked once more.
+/// Asks for an image until the bucket has been asked once more.
 #[track_caller]
 fn until_asked(server: &Server, s3: &S3, target: &str) {
-    let before = s3.statuses(&PICTURES, "a.png").len();
+    let before = s3.statuses(&IMAGES, "a.png").len();
     eventually("it expires", || {
         drop(server.get(target));
-        s3.statuses(&PICTURES, "a.png").len() > before
+        s3.statuses(&IMAGES, "a.png").len() > before
     });
 }
 
@@ -50,13 +55,13 @@ fn until_asked(server: &Server, s3: &S3, target: &str) {
 fn ten_sizes_at_the_same_moment_are_one_get() {
     const SIZES: usize = 10;
     let gate = Gate::new();
-    let (held, large) = (gate.clone(), pictures::png(pictures::noise(1000, 800)));
+    let (held, large) = (gate.clone(), images::png(images::noise(1000, 800)));
     let origin = RawOrigin::start(move |request, peer| {
         if request.path().contains("held") {
             held.pass();
             return peer.send(&object(&large));
         }
-        peer.send(&object(&picture()))
+        peer.send(&object(&image()))
     });
     // One at a time, so that who comes last finds someone who still holds it.
     let limits = json!({
@@ -70,7 +75,9 @@ fn ten_sizes_at_the_same_moment_are_one_get() {
             (size, client)
         })
         .collect();
-    eventually("the renderer is busy with all of them", || server.get("/h/other.png").status == 503);
+    eventually("the renderer is busy with all of them", || {
+        server.get("/h/other.png").status == 503
+    });
     gate.open();
     for (size, client) in &mut clients {
         assert_eq!(size_of(&client.read().ok().body).0, *size as u32 * 100);
@@ -81,8 +88,8 @@ fn ten_sizes_at_the_same_moment_are_one_get() {
 
 #[test]
 fn sizes_one_after_the_other_are_one_get_of_a_kept_original() {
-    let (mut s3, originals) = (S3::start(), Folder::new());
-    s3.put(&PICTURES, "a.png", &picture());
+    let (mut s3, originals) = (S3::start(), Directory::new());
+    s3.put(&IMAGES, "a.png", &image());
     let handler = keeping(s3.handler(), &originals, json!({}));
     let server = Server::with_handler(handler.clone());
     let first = server.get("/h/a.png?w=20").ok();
@@ -91,7 +98,7 @@ fn sizes_one_after_the_other_are_one_get_of_a_kept_original() {
         assert_eq!(size_of(&answer.body).0, width);
         assert_eq!(answer.expect("Last-Modified"), first.expect("Last-Modified"));
     }
-    assert_eq!(s3.gets(&PICTURES, "a.png"), (1, 0));
+    assert_eq!(s3.gets(&IMAGES, "a.png"), (1, 0));
     assert_eq!(originals.files().len(), 1);
     // It outlives the program, and the bucket.
     s3.stop();
@@ -104,16 +111,16 @@ fn sizes_one_after_the_other_are_one_get_of_a_kept_original() {
 #[test]
 fn without_a_cache_of_originals_each_size_is_a_get() {
     let s3 = S3::start();
-    s3.put(&PICTURES, "a.png", &picture());
+    s3.put(&IMAGES, "a.png", &image());
     let server = Server::with_handler(s3.handler());
     (20..23).for_each(|width| drop(server.get(&format!("/h/a.png?w={width}")).ok()));
-    assert_eq!(s3.gets(&PICTURES, "a.png"), (3, 0));
+    assert_eq!(s3.gets(&IMAGES, "a.png"), (3, 0));
 }
 
 #[test]
-fn what_is_no_picture_is_not_kept() {
-    let (s3, originals) = (S3::start(), Folder::new());
-    s3.put(&PICTURES, "a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>");
+fn what_is_no_image_is_not_kept() {
+    let (s3, originals) = (S3::start(), Directory::new());
+    s3.put(&IMAGES, "a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>");
     let server = Server::with_handler(keeping(s3.handler(), &originals, json!({})));
     server.get("/h/a.svg").failed("unsupported_format");
     assert_eq!(originals.files().len(), 0);
@@ -122,9 +129,9 @@ fn what_is_no_picture_is_not_kept() {
 #[test]
 fn the_cache_of_originals_keeps_within_its_bound() {
     const BOUND: u64 = 400_000;
-    let (s3, originals) = (S3::start(), Folder::new());
-    let noise = pictures::png(pictures::noise(64, 64));
-    (0..60).for_each(|number| s3.put(&PICTURES, &format!("{number}.png"), &noise));
+    let (s3, originals) = (S3::start(), Directory::new());
+    let noise = images::png(images::noise(64, 64));
+    (0..60).for_each(|number| s3.put(&IMAGES, &format!("{number}.png"), &noise));
     let cache = json!({"path": originals.path(), "max_bytes": BOUND});
     let server = Server::with_handler(merged(s3.handler(), json!({"originals_cache": cache})));
     let mut most = 0;
@@ -137,15 +144,16 @@ fn the_cache_of_originals_keeps_within_its_bound() {
     assert!(most < BOUND * 2, "it grew to {most}");
     // What was asked for last is there still.
     server.get("/h/59.png?w=11").ok();
-    assert_eq!(s3.gets(&PICTURES, "59.png"), (1, 0));
+    assert_eq!(s3.gets(&IMAGES, "59.png"), (1, 0));
 }
 
 #[test]
 fn what_has_not_changed_is_asked_about_and_not_sent_again() {
     for with_originals in [false, true] {
-        let (s3, cache, originals) = (S3::start(), Folder::new(), Folder::new());
-        s3.put(&PICTURES, "a.png", &picture());
-        let mut handler = merged(s3.handler(), json!({"cache_time": 1, "cache_path": cache.path()}));
+        let (s3, cache, originals) = (S3::start(), Directory::new(), Directory::new());
+        s3.put(&IMAGES, "a.png", &image());
+        let mut handler =
+            merged(s3.handler(), json!({"cache_time": 1, "cache_path": cache.path()}));
         if with_originals {
             handler = keeping(handler, &originals, json!({}));
         }
@@ -159,7 +167,7 @@ fn what_has_not_changed_is_asked_about_and_not_sent_again() {
             }
             assert_eq!(again.body, first.body);
             // Nothing that could be decoded has come.
-            let (sent, unchanged) = s3.gets(&PICTURES, "a.png");
+            let (sent, unchanged) = s3.gets(&IMAGES, "a.png");
             assert!(sent == 1 && unchanged >= asked, "{with_originals}: {sent} {unchanged}");
         }
         assert_eq!(cache.files().len(), 1);
@@ -170,31 +178,34 @@ fn what_has_not_changed_is_asked_about_and_not_sent_again() {
 #[test]
 fn what_has_changed_is_served_once_it_has_expired() {
     for with_originals in [false, true] {
-        let (s3, cache, originals) = (S3::start(), Folder::new(), Folder::new());
-        s3.put(&PICTURES, "a.png", &picture());
-        let mut handler = merged(s3.handler(), json!({"cache_time": 1, "cache_path": cache.path()}));
+        let (s3, cache, originals) = (S3::start(), Directory::new(), Directory::new());
+        s3.put(&IMAGES, "a.png", &image());
+        let mut handler =
+            merged(s3.handler(), json!({"cache_time": 1, "cache_path": cache.path()}));
         if with_originals {
             handler = keeping(handler, &originals, json!({}));
         }
         let server = Server::with_handler(handler);
         assert_eq!(size_of(&server.get("/h/a.png").ok().body), (80, 60));
-        s3.put(&PICTURES, "a.png", &another_picture());
-        eventually("the new one is served", || size_of(&server.get("/h/a.png").ok().body) == (60, 80));
+        s3.put(&IMAGES, "a.png", &another_image());
+        eventually("the new one is served", || {
+            size_of(&server.get("/h/a.png").ok().body) == (60, 80)
+        });
         // Also in another size, which was never made from the old one.
         assert_eq!(size_of(&server.get("/h/a.png?w=30").ok().body), (30, 40));
-        assert!(s3.gets(&PICTURES, "a.png").0 >= 2);
+        assert!(s3.gets(&IMAGES, "a.png").0 >= 2);
     }
 }
 
 #[test]
 fn what_was_deleted_is_gone_once_it_has_expired() {
-    let (s3, cache, originals) = (S3::start(), Folder::new(), Folder::new());
-    s3.put(&PICTURES, "a.png", &picture());
+    let (s3, cache, originals) = (S3::start(), Directory::new(), Directory::new());
+    s3.put(&IMAGES, "a.png", &image());
     let fields = json!({"cache_time": 1, "cache_path": cache.path()});
     let server = Server::with_handler(keeping(s3.handler(), &originals, fields));
     server.get("/h/a.png").ok();
     assert_eq!(originals.files().len(), 1);
-    s3.remove(&PICTURES, "a.png");
+    s3.remove(&IMAGES, "a.png");
     eventually("it is gone", || server.get("/h/a.png").status == 404);
     server.get("/h/a.png").failed("not_found");
     server.get("/h/a.png?w=9").failed("not_found");
@@ -203,23 +214,23 @@ fn what_was_deleted_is_gone_once_it_has_expired() {
 
 #[test]
 fn a_damaged_original_is_fetched_again() {
-    let (s3, originals) = (S3::start(), Folder::new());
-    s3.put(&PICTURES, "a.png", &picture());
+    let (s3, originals) = (S3::start(), Directory::new());
+    s3.put(&IMAGES, "a.png", &image());
     let server = Server::with_handler(keeping(s3.handler(), &originals, json!({})));
     server.get("/h/a.png?w=20").ok();
     let entry = originals.files().remove(0);
     let good = fs::read(&entry).unwrap();
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    let damages = [flipped, good[..good.len() / 2].to_vec(), Vec::new(), another_picture()];
+    let damages = [flipped, good[..good.len() / 2].to_vec(), Vec::new(), another_image()];
     for (width, damage) in (21..).zip(damages) {
-        let gets = s3.gets(&PICTURES, "a.png").0;
+        let gets = s3.gets(&IMAGES, "a.png").0;
         fs::write(&entry, &damage).unwrap();
         assert_eq!(size_of(&server.get(&format!("/h/a.png?w={width}")).ok().body).0, width);
-        assert_eq!(s3.gets(&PICTURES, "a.png"), (gets + 1, 0));
+        assert_eq!(s3.gets(&IMAGES, "a.png"), (gets + 1, 0));
         assert_ne!(fs::read(&entry).unwrap(), damage, "it is replaced");
     }
-    // A folder in its place costs no more than the time.
+    // A directory in its place costs no more than the time.
     fs::remove_file(&entry).unwrap();
     fs::create_dir(&entry).unwrap();
     server.get("/h/a.png?w=40").ok();
@@ -227,8 +238,8 @@ fn a_damaged_original_is_fetched_again() {
 
 #[test]
 fn a_cache_of_originals_may_be_deleted() {
-    let (s3, originals) = (S3::start(), Folder::new());
-    s3.put(&PICTURES, "a.png", &picture());
+    let (s3, originals) = (S3::start(), Directory::new());
+    s3.put(&IMAGES, "a.png", &image());
     let server = Server::with_handler(keeping(s3.handler(), &originals, json!({})));
     server.get("/h/a.png?w=20").ok();
     fs::remove_dir_all(originals.path()).unwrap();
@@ -243,44 +254,52 @@ fn a_cache_of_originals_may_be_deleted() {
 
 #[test]
 fn nothing_from_before_the_time_that_the_edge_names_is_used() {
-    let (s3, cache, originals) = (S3::start(), Folder::new(), Folder::new());
-    s3.put(&PICTURES, "a.png", &picture());
-    let server = Server::with_handler(keeping(s3.handler(), &originals, json!({"cache_path": cache.path()})));
+    let (s3, cache, originals) = (S3::start(), Directory::new(), Directory::new());
+    s3.put(&IMAGES, "a.png", &image());
+    let server = Server::with_handler(keeping(
+        s3.handler(),
+        &originals,
+        json!({"cache_path": cache.path()}),
+    ));
     server.get("/h/a.png?w=20&f=png").ok();
     let ask = |not_before: u128| {
         let mut stream = UnixStream::connect(socket_of(&server.renderer())).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let head = format!(
             "GET /h/a.png?w=20&f=png HTTP/1.1\r\nHost: x\r\nX-Not-Before: {not_before}\r\nConnection: close\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
-        let head = String::from_utf8_lossy(&answer).split("\r\n\r\n").next().unwrap_or_default().to_owned();
+        let head = String::from_utf8_lossy(&answer)
+            .split("\r\n\r\n")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         let asked = head.lines().find_map(|line| line.strip_prefix("X-Asked: ")).unwrap();
-        (asked.parse::<u128>().unwrap(), head.contains("X-Renewed: 1"))
+        (asked.parse::<u128>().unwrap(), head.contains("X-Revalidated: 1"))
     };
-    let (asked, is_renewed) = ask(0);
-    assert!(is_renewed, "the entry is as good as new");
-    assert_eq!(s3.gets(&PICTURES, "a.png"), (1, 0));
+    let (asked, is_revalidated) = ask(0);
+    assert!(is_revalidated, "the entry is as good as new");
+    assert_eq!(s3.gets(&IMAGES, "a.png"), (1, 0));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     assert!(asked <= now);
-    let (asked, is_renewed) = ask(now);
-    assert!(asked > now && !is_renewed, "{asked} {now}");
-    assert_eq!(s3.gets(&PICTURES, "a.png"), (2, 0));
+    let (asked, is_revalidated) = ask(now);
+    assert!(asked > now && !is_revalidated, "{asked} {now}");
+    assert_eq!(s3.gets(&IMAGES, "a.png"), (2, 0));
     assert_eq!(ask(now), (asked, true), "and what has come of that is");
-    assert_eq!(s3.gets(&PICTURES, "a.png"), (2, 0));
+    assert_eq!(s3.gets(&IMAGES, "a.png"), (2, 0));
 }
 
 #[test]
 fn what_can_not_be_is_refused_by_its_name() {
-    let (originals, folder) = (Folder::new(), Folder::new());
+    let (originals, directory) = (Directory::new(), Directory::new());
     let aws = json!({"bucket_name": "b", "anonymous": true});
     let handler = |name: &str, fields: Value| merged(json!({"name": name, "aws": aws}), fields);
     let at = |fields: Value| json!({"originals_cache": merged(json!({"path": originals.path()}), fields)});
     let same = json!({"cache_path": originals.path()});
-    let directory = merged(folder.handler(), at(json!({})));
+    let directory = merged(directory.handler(), at(json!({})));
     for (handlers, field) in [
         (vec![directory], "handlers[0].originals_cache"),
         (vec![handler("h", json!({"originals_cache": {}}))], "handlers[0].originals_cache.path"),
@@ -291,7 +310,10 @@ fn what_can_not_be_is_refused_by_its_name() {
         ),
         (vec![handler("h", at(json!({"max_bytes": 0})))], "handlers[0].originals_cache.max_bytes"),
         (vec![handler("h", at(json!({"max_byte": 1})))], "handlers[0].originals_cache.max_byte"),
-        (vec![handler("h", merged(at(json!({})), same.clone()))], "handlers[0].originals_cache.path"),
+        (
+            vec![handler("h", merged(at(json!({})), same.clone()))],
+            "handlers[0].originals_cache.path",
+        ),
         (vec![handler("h", at(json!({}))), handler("i", same.clone())], "handlers[1].cache_path"),
         (vec![handler("h", same), handler("i", at(json!({})))], "handlers[1].originals_cache.path"),
         (

@@ -1,4 +1,4 @@
-//! Who may ask for which renditions: presets, listed sizes, and how many of a key are kept.
+//! Who may ask for which variants: presets, listed sizes, and how many of a key are kept.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -8,19 +8,19 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::{Answer, Client};
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images::{self, Kind, size_of};
 use crate::support::origin::{self, RawOrigin, object};
-use crate::support::pictures::{self, Kind, size_of};
 use crate::support::server::{Server, Setup};
 use crate::support::{eventually, merged};
 use crate::token;
 
-/// A folder with one 400×300 picture, `a.png`.
-fn landscape() -> Folder {
-    Folder::new().with("a.png", &pictures::png(pictures::gradient(400, 300)))
+/// A directory with one 400×300 image, `a.png`.
+fn landscape() -> Directory {
+    Directory::new().with("a.png", &images::png(images::gradient(400, 300)))
 }
 
-fn server(originals: &Folder, cache: &Folder, fields: Value) -> Server {
+fn server(originals: &Directory, cache: &Directory, fields: Value) -> Server {
     let cached = merged(originals.handler(), json!({"cache_path": cache.path()}));
     Server::with_handler(merged(cached, fields))
 }
@@ -33,7 +33,7 @@ fn state(answer: &Answer) -> &str {
     answer.expect("X-Cache")
 }
 
-/// Fails unless the request was refused with a sentence that starts like this, and without a picture.
+/// Fails unless the request was refused with a sentence that starts like this, and without an image.
 #[track_caller]
 fn expect_refused(server: &Server, target: &str, start: &str) -> String {
     let answer = server.get(target);
@@ -49,18 +49,23 @@ fn expect_size(server: &Server, target: &str, size: (u32, u32)) {
 }
 
 #[test]
-fn a_preset_and_its_query_are_one_picture() {
-    let (originals, cache) = (landscape(), Folder::new());
+fn a_preset_and_its_query_are_one_image() {
+    let (originals, cache) = (landscape(), Directory::new());
     let server = server(&originals, &cache, thumb());
     let accepts = [("Accept", "image/webp")];
     let preset = server.get_with("/h/a.png?p=thumb", &accepts).ok();
     assert_eq!((state(&preset), Kind::of(&preset.body)), ("miss", Some(Kind::Webp)));
     assert_eq!(size_of(&preset.body), (160, 160));
     assert!(preset.varies_on("Accept"));
-    for target in ["/h/a.png?w=160&h=160&c=true&f=auto", "/h/a.png?h=160&w=160&f=webp", "/h/a.png?p=%74humb"]
+    for target in
+        ["/h/a.png?w=160&h=160&c=true&f=auto", "/h/a.png?h=160&w=160&f=webp", "/h/a.png?p=%74humb"]
     {
         let spelled = server.get_with(target, &accepts).ok();
-        assert_eq!((state(&spelled), spelled.expect("ETag")), ("hit", preset.expect("ETag")), "{target}");
+        assert_eq!(
+            (state(&spelled), spelled.expect("ETag")),
+            ("hit", preset.expect("ETag")),
+            "{target}"
+        );
     }
     assert_eq!(cache.files().len(), 1);
     let tag = preset.expect("ETag").to_owned();
@@ -79,7 +84,7 @@ fn a_preset_and_its_query_are_one_picture() {
 
 #[test]
 fn what_a_request_says_itself_goes_before_its_preset() {
-    let (originals, cache) = (landscape(), Folder::new());
+    let (originals, cache) = (landscape(), Directory::new());
     let server = server(&originals, &cache, thumb());
     for (target, size) in [
         ("/h/a.png?p=thumb&w=80", (80, 160)),
@@ -100,7 +105,7 @@ fn what_a_request_says_itself_goes_before_its_preset() {
 
 #[test]
 fn a_preset_that_is_not_there_is_refused() {
-    let (originals, cache) = (landscape(), Folder::new());
+    let (originals, cache) = (landscape(), Directory::new());
     let server = server(&originals, &cache, thumb());
     for (target, start) in [
         ("/h/a.png?p=other", "p: there is no preset \"other\""),
@@ -125,7 +130,7 @@ fn a_preset_that_is_not_there_is_refused() {
 
 #[test]
 fn presets_only_leaves_nothing_else_to_ask_for() {
-    let (originals, cache) = (landscape(), Folder::new());
+    let (originals, cache) = (landscape(), Directory::new());
     let server = server(&originals, &cache, merged(thumb(), json!({"presets_only": true})));
     for target in ["/h/a.png?p=thumb", "/h/a.png?t=1&p=thumb", "/h/a.png?p=thumb&utm=1&W=9&exp=9"] {
         let answer = server.get_with(target, &[("Accept", "image/webp")]).ok();
@@ -136,9 +141,18 @@ fn presets_only_leaves_nothing_else_to_ask_for() {
         );
         assert!(answer.varies_on("Accept"));
     }
-    for query in
-        ["w=160", "h=1", "c=true", "f=auto", "q=75", "dpr=1", "g=ce", "e=false", "bg=ffffff", "%77=1"]
-    {
+    for query in [
+        "w=160",
+        "h=1",
+        "c=true",
+        "f=auto",
+        "q=75",
+        "dpr=1",
+        "g=ce",
+        "e=false",
+        "bg=ffffff",
+        "%77=1",
+    ] {
         let name = query.split('=').next().unwrap().replace("%77", "w");
         for target in [
             format!("/h/a.png?{query}"),
@@ -157,7 +171,7 @@ fn presets_only_leaves_nothing_else_to_ask_for() {
 
 #[test]
 fn a_preset_named_default_is_for_who_asks_for_none() {
-    let (originals, cache) = (landscape(), Folder::new());
+    let (originals, cache) = (landscape(), Directory::new());
     let presets = json!({"default": "w=100&f=auto", "wide": "w=200"});
     let fields = json!({"presets": presets, "presets_only": true});
     let only = server(&originals, &cache, fields);
@@ -167,7 +181,7 @@ fn a_preset_named_default_is_for_who_asks_for_none() {
     }
     expect_size(&only, "/h/a.png?p=wide", (200, 150));
     expect_refused(&only, "/h/a.png?w=100", "w: can't be chosen here");
-    let cache = Folder::new();
+    let cache = Directory::new();
     let also = server(&originals, &cache, json!({"presets": presets}));
     expect_size(&also, "/h/a.png", (400, 300));
 }
@@ -188,7 +202,7 @@ fn what_is_wrong_with_a_request_is_told_to_those_with_a_token_only() {
 
 #[test]
 fn a_size_that_is_not_listed_is_refused() {
-    let (originals, cache) = (landscape(), Folder::new());
+    let (originals, cache) = (landscape(), Directory::new());
     let fields = json!({
         "allowed_sizes": [[120, 80], [150, 0], [0, 60]],
         "max_dimension": 290,
@@ -241,14 +255,14 @@ fn a_size_that_is_not_listed_is_refused() {
         }
     }
     assert_eq!(cache.files().len(), before);
-    let cache = Folder::new();
+    let cache = Directory::new();
     let original = self::server(&originals, &cache, json!({"allowed_sizes": [[0, 0], [50, 0]]}));
     expect_size(&original, "/h/a.png", (400, 300));
     expect_size(&original, "/h/a.png?f=jpg", (400, 300));
     expect_refused(&original, "/h/a.png?w=400", "w, h: ");
 }
 
-/// Asks for so many widths of a picture, from 1 on, each of which is made.
+/// Asks for so many widths of an image, from 1 on, each of which is made.
 fn fill(client: &mut Client, key: &str, count: u32) {
     for width in 1..=count {
         let answer = client.get(&format!("/h/{key}?w={width}")).ok();
@@ -257,14 +271,16 @@ fn fill(client: &mut Client, key: &str, count: u32) {
 }
 
 #[test]
-fn of_a_key_so_many_renditions_are_kept_and_the_others_are_served() {
-    let (originals, cache) = (landscape(), Folder::new());
-    originals.put("b.png", &pictures::png(pictures::gradient(40, 30)));
+fn of_a_key_so_many_variants_are_kept_and_the_others_are_served() {
+    let (originals, cache) = (landscape(), Directory::new());
+    originals.put("b.png", &images::png(images::gradient(40, 30)));
     let server = server(&originals, &cache, json!({}));
     let mut client = server.client();
     fill(&mut client, "a.png", 70);
     assert_eq!(cache.files().len(), 64);
-    for (width, expected) in [(1, "hit"), (64, "hit"), (65, "miss"), (70, "miss"), (65, "miss"), (2, "hit")] {
+    for (width, expected) in
+        [(1, "hit"), (64, "hit"), (65, "miss"), (70, "miss"), (65, "miss"), (2, "hit")]
+    {
         let answer = client.get(&format!("/h/a.png?w={width}")).ok();
         assert_eq!((state(&answer), size_of(&answer.body).0), (expected, width));
     }
@@ -274,7 +290,8 @@ fn of_a_key_so_many_renditions_are_kept_and_the_others_are_served() {
     assert_eq!(cache.files().len(), 67);
     // What goes makes room.
     let files = cache.files();
-    std::fs::remove_file(files.iter().find(|file| file.parent() == files[32].parent()).unwrap()).unwrap();
+    std::fs::remove_file(files.iter().find(|file| file.parent() == files[32].parent()).unwrap())
+        .unwrap();
     assert_eq!(state(&client.get("/h/a.png?w=99").ok()), "miss");
     assert_eq!(state(&client.get("/h/a.png?w=99").ok()), "hit");
     assert_eq!(state(&client.get("/h/a.png?w=98").ok()), "miss");
@@ -295,38 +312,42 @@ fn how_many_are_kept_is_the_handlers() {
         (json!({"allowed_sizes": sizes, "max_variants": 5}), 5),
         (json!({"presets": presets}), 64),
     ] {
-        let cache = Folder::new();
+        let cache = Directory::new();
         fill(&mut server(&originals, &cache, fields.clone()).client(), "a.png", 70);
         assert_eq!(cache.files().len(), expected, "{fields}");
     }
-    let cache = Folder::new();
+    let cache = Directory::new();
     let server = server(&originals, &cache, json!({"presets": presets, "presets_only": true}));
     (1..=70).for_each(|width| drop(server.get(&format!("/h/a.png?p=w{width}")).ok()));
     assert_eq!(cache.files().len(), 70, "there are as many as the operator has written");
 }
 
 #[test]
-fn what_is_there_is_renewed_and_replaced_however_many_there_are() {
-    let original = Arc::new(Mutex::new((1, pictures::png(pictures::gradient(40, 30)))));
+fn what_is_there_is_revalidated_and_replaced_however_many_there_are() {
+    let original = Arc::new(Mutex::new((1, images::png(images::gradient(40, 30)))));
     let current = Arc::clone(&original);
     let origin = RawOrigin::start(move |request, peer| {
         let (version, body) = current.lock().unwrap().clone();
         let etag = format!("\"{version}\"");
         match request.header("if-none-match") == Some(&etag) {
-            true => peer.send(format!("HTTP/1.1 304 Not Modified\r\nETag: {etag}\r\n\r\n").as_bytes()),
+            true => {
+                peer.send(format!("HTTP/1.1 304 Not Modified\r\nETag: {etag}\r\n\r\n").as_bytes())
+            }
             false => peer.send(&origin::answer(200, &[("ETag", &etag)], &body)),
         }
     });
-    let cache = Folder::new();
+    let cache = Directory::new();
     let fields = json!({"cache_path": cache.path(), "cache_time": 2, "max_variants": 2});
     let server = Server::with_handler(merged(origin.handler(), fields));
     let mut client = server.client();
     fill(&mut client, "a.png", 3);
     assert_eq!(cache.files().len(), 2);
-    eventually("it is renewed", || state(&client.get("/h/a.png?w=1").ok()) == "revalidated");
-    // One that was not stored would be renewed or made again and again.
-    eventually("the renewed one is stored", || state(&client.get("/h/a.png?w=1").ok()) == "hit");
-    *original.lock().unwrap() = (2, pictures::png(pictures::gradient(40, 20)));
+    eventually("it is revalidated", || state(&client.get("/h/a.png?w=1").ok()) == "revalidated");
+    // One that was not stored would be revalidated or made again and again.
+    eventually("the revalidated one is stored", || {
+        state(&client.get("/h/a.png?w=1").ok()) == "hit"
+    });
+    *original.lock().unwrap() = (2, images::png(images::gradient(40, 20)));
     eventually("the new one replaces the old one", || {
         let answer = client.get("/h/a.png?w=2").ok();
         size_of(&answer.body) == (2, 1) && state(&answer) == "hit"
@@ -336,13 +357,14 @@ fn what_is_there_is_renewed_and_replaced_however_many_there_are() {
 }
 
 #[test]
-fn a_crowd_of_new_renditions_is_bounded_as_well() {
+fn a_crowd_of_new_variants_is_bounded_as_well() {
     const MOST: usize = 4;
     const WORKERS: usize = 3;
-    let origin = RawOrigin::always(object(&pictures::png(pictures::gradient(200, 150))));
-    let cache = Folder::new();
+    let origin = RawOrigin::always(object(&images::png(images::gradient(200, 150))));
+    let cache = Directory::new();
     let fields = json!({"cache_path": cache.path(), "max_variants": MOST});
-    let server = Server::with_limits(merged(origin.handler(), fields), json!({"fetches_at_once": WORKERS}));
+    let server =
+        Server::with_limits(merged(origin.handler(), fields), json!({"fetches_at_once": WORKERS}));
     thread::scope(|scope| {
         for width in 1..=60 {
             let server = &server;
@@ -363,16 +385,17 @@ fn what_is_not_kept_is_still_made_once_for_all_who_ask_at_one_moment() {
         if request.number > 0 {
             held.pass();
         }
-        peer.send(&object(&pictures::png(pictures::gradient(40, 30))))
+        peer.send(&object(&images::png(images::gradient(40, 30))))
     });
-    let cache = Folder::new();
+    let cache = Directory::new();
     let server = Server::with_handler(merged(
         origin.handler(),
         json!({"cache_path": cache.path(), "max_variants": 1}),
     ));
     server.get("/h/a.png?w=1").ok();
     thread::scope(|scope| {
-        let crowd: Vec<_> = (0..10).map(|_| scope.spawn(|| server.get("/h/a.png?w=2").ok())).collect();
+        let crowd: Vec<_> =
+            (0..10).map(|_| scope.spawn(|| server.get("/h/a.png?w=2").ok())).collect();
         origin.wait_for_requests(2);
         thread::sleep(Duration::from_millis(300));
         gate.open();
@@ -392,13 +415,19 @@ fn a_configuration_that_offers_nonsense_is_refused() {
         (json!({"presets": {"thumb": ["w=1"]}}), "presets.thumb: must be a query"),
         (json!({"presets": {"thumb": "w=1&size=2"}}), "presets.thumb: \"size=2\" is no parameter"),
         (json!({"presets": {"thumb": "rot=45"}}), "presets.thumb: rot: must be 0, 90, 180 or 270"),
-        (json!({"presets": {"thumb": "f=jpg&lossless=true"}}), "presets.thumb: lossless: can't be true"),
+        (
+            json!({"presets": {"thumb": "f=jpg&lossless=true"}}),
+            "presets.thumb: lossless: can't be true",
+        ),
         (json!({"presets": {"thumb": "w=1&w=1"}}), "presets.thumb: w: given twice"),
         (json!({"presets": {"thumb": "p=other"}}), "presets.thumb: p: can't be in a preset"),
         (json!({"presets": {"thumb": "t=x"}}), "presets.thumb: t: can't be in a preset"),
         (json!({"presets": {"good": "w=1", "thumb": "f=bmp"}}), "presets.thumb: f: must be"),
         (json!({"presets_only": true}), "presets_only: needs presets"),
-        (json!({"presets_only": "yes", "presets": {"a": ""}}), "presets_only: must be true or false"),
+        (
+            json!({"presets_only": "yes", "presets": {"a": ""}}),
+            "presets_only: must be true or false",
+        ),
         (json!({"allowed_sizes": [[1, 2], [3]]}), "allowed_sizes[1]: must be [width, height]"),
         (json!({"allowed_sizes": [[5000, 0]]}), "allowed_sizes[0]: must be [width, height]"),
         (json!({"allowed_sizes": []}), "allowed_sizes: must list a size"),
@@ -412,13 +441,14 @@ fn a_configuration_that_offers_nonsense_is_refused() {
     }
     let name = "aZ09_-".to_owned() + &"x".repeat(26);
     let handler = json!({"name": "h", "directory": ".", "presets": {name: "w=1"}});
-    let good = Setup::new(json!({"handlers": [handler]})).command().arg("--check").status().unwrap();
+    let good =
+        Setup::new(json!({"handlers": [handler]})).command().arg("--check").status().unwrap();
     assert_eq!(good.code(), Some(0));
 }
 
 #[test]
 fn every_option_may_stand_in_a_preset_and_be_turned_off_by_the_query() {
-    let (originals, cache) = (landscape(), Folder::new());
+    let (originals, cache) = (landscape(), Directory::new());
     let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&blur=1&sharp=1&f=webp&lossless=true&page=0\
                &frames=1&strip=false";
     let presets = json!({"presets": {"all": all}});
@@ -427,16 +457,23 @@ fn every_option_may_stand_in_a_preset_and_be_turned_off_by_the_query() {
     assert_eq!((Kind::of(&preset.body), size_of(&preset.body)), (Some(Kind::Webp), (60, 60)));
     let spelled = server.get(&format!("/h/a.png?{all}")).ok();
     assert_eq!((state(&spelled), spelled.expect("ETag")), ("hit", preset.expect("ETag")));
-    let off =
-        "pad=false&c=false&rot=0&flip=none&trim=none&blur=0&sharp=0&lossless=false&frames=100000&strip=true";
+    let off = "pad=false&c=false&rot=0&flip=none&trim=none&blur=0&sharp=0&lossless=false&frames=100000&strip=true";
     let plain = server.get("/h/a.png?w=60&h=60&c=false&f=png").ok();
     let turned_off = server.get(&format!("/h/a.png?p=all&f=png&{off}")).ok();
     assert_eq!((state(&turned_off), turned_off.expect("ETag")), ("hit", plain.expect("ETag")));
 
     let only = self::server(&originals, &cache, merged(presets, json!({"presets_only": true})));
-    for query in
-        ["pad=true", "rot=90", "flip=h", "trim=0", "blur=1", "sharp=1", "lossless=true", "page=1", "frames=1"]
-    {
+    for query in [
+        "pad=true",
+        "rot=90",
+        "flip=h",
+        "trim=0",
+        "blur=1",
+        "sharp=1",
+        "lossless=true",
+        "page=1",
+        "frames=1",
+    ] {
         expect_refused(&only, &format!("/h/a.png?p=all&{query}"), query.split('=').next().unwrap());
     }
     expect_refused(&only, "/h/a.png?p=all&strip=false", "strip: can't be chosen here");

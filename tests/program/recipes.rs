@@ -7,9 +7,9 @@ use std::process::{Command, Output, Stdio};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images;
 use crate::support::merged;
-use crate::support::pictures;
 use crate::support::server::{self, Server};
 
 /// How a language's code block is run: the file that it is put into, what is added to it (`VECTORS` is where the vectors
@@ -183,7 +183,7 @@ fn check(name: &str, url: &str, vector: &Value) {
     assert_eq!(given, expected, "{name}: {url}");
 }
 
-/// Fails unless the server lets this URL in. A folder has no key with a double slash.
+/// Fails unless the server lets this URL in. A directory has no key with a double slash.
 #[track_caller]
 fn accepted(server: &Server, url: &str) {
     let answer = server.get(url);
@@ -194,13 +194,13 @@ fn accepted(server: &Server, url: &str) {
     };
 }
 
-/// A server on which there is a picture for each vector, with the vectors' secrets.
-fn start(vectors: &[Value], originals: &Folder) -> Server {
-    let picture = pictures::png(pictures::gradient(80, 60));
+/// A server on which there is an image for each vector, with the vectors' secrets.
+fn start(vectors: &[Value], originals: &Directory) -> Server {
+    let image = images::png(images::gradient(80, 60));
     let mut handlers: Vec<Value> = Vec::new();
     for vector in vectors {
         let (route, key) = vector["path"].as_str().unwrap()[1..].split_once('/').unwrap();
-        originals.put(key, &picture);
+        originals.put(key, &image);
         if !handlers.iter().any(|handler| handler["name"] == route) {
             let token = json!({"type": "hmac", "secrets": [vector["secret"]]});
             handlers.push(merged(originals.handler(), json!({"name": route, "token": token})));
@@ -212,7 +212,7 @@ fn start(vectors: &[Value], originals: &Folder) -> Server {
 #[test]
 fn every_recipe_signs_what_the_server_takes() {
     let vectors = vectors();
-    let originals = Folder::new();
+    let originals = Directory::new();
     let server = start(&vectors, &originals);
     for vector in &vectors {
         let url = vector["url"].as_str().unwrap();
@@ -222,17 +222,18 @@ fn every_recipe_signs_what_the_server_takes() {
     let mut run = 0;
     for Language { name, file, block: language, driver, command, version } in &LANGUAGES {
         let code = block(language);
-        let folder = Folder::new().with(file, format!("{code}\n{driver}").as_bytes());
-        folder.put("driver.go", GO_DRIVER.as_bytes());
-        let vectors_file = folder.put("vectors.json", &server::data("signing.json"));
+        let directory = Directory::new().with(file, format!("{code}\n{driver}").as_bytes());
+        directory.put("driver.go", GO_DRIVER.as_bytes());
+        let vectors_file = directory.put("vectors.json", &server::data("signing.json"));
         let mut probe = Command::new(version[0]);
-        let is_here = probe.args(&version[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let is_here =
+            probe.args(&version[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !is_here.is_ok_and(|status| status.success()) {
             eprintln!("skipped: the recipe for {name}, which is not installed here");
             continue;
         }
         let mut recipe = Command::new(command[0]);
-        recipe.args(&command[1..]).arg(vectors_file).current_dir(folder.path());
+        recipe.args(&command[1..]).arg(vectors_file).current_dir(directory.path());
         let Output { status, stdout, stderr } = recipe.output().unwrap();
         assert!(status.success(), "{name}: {}", String::from_utf8_lossy(&stderr));
         let urls: Vec<String> = serde_json::from_slice(&stdout).unwrap();

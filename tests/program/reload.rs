@@ -12,21 +12,21 @@ use serde_json::{Value, json};
 
 use crate::support::certificates::Certificates;
 use crate::support::client::{Client, request};
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::gate::Gate;
 use crate::support::handshake::{Handshake, curious};
+use crate::support::images::{self, BLUE, GREEN, RED, size_of};
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, BLUE, GREEN, RED, size_of};
 use crate::support::process::Process;
 use crate::support::server::{Server, Setup};
 use crate::support::{eventually, merged};
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
-fn folder() -> Folder {
-    Folder::new().with("a.png", &picture())
+fn directory() -> Directory {
+    Directory::new().with("a.png", &image())
 }
 
 fn one(handler: &Value) -> Value {
@@ -38,14 +38,16 @@ fn gated(gate: &Gate) -> RawOrigin {
     let held = gate.clone();
     RawOrigin::start(move |_, peer| {
         held.pass();
-        peer.send(&object(&picture()))
+        peer.send(&object(&image()))
     })
 }
 
-/// The folders of renderers' sockets.
-fn private_folders(server: &Server) -> usize {
-    let entries = fs::read_dir(server.folder().path()).unwrap().flatten();
-    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("s3imageserver-")).count()
+/// The directories of renderers' sockets.
+fn private_directories(server: &Server) -> usize {
+    let entries = fs::read_dir(server.directory().path()).unwrap().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("s3imageserver-"))
+        .count()
 }
 
 /// Ends the other threads of a scope, of a failing test as well.
@@ -57,8 +59,14 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// Asks on and on, on one connection or on many, until it is enough. Every answer must be a picture.
-fn load(address: SocketAddr, number: usize, keeps: bool, enough: &AtomicBool, answered: &AtomicUsize) {
+/// Asks on and on, on one connection or on many, until it is enough. Every answer must be an image.
+fn load(
+    address: SocketAddr,
+    number: usize,
+    keeps: bool,
+    enough: &AtomicBool,
+    answered: &AtomicUsize,
+) {
     let mut client = Client::connect(address);
     for round in 0.. {
         if enough.load(Ordering::Relaxed) {
@@ -79,8 +87,8 @@ fn load(address: SocketAddr, number: usize, keeps: bool, enough: &AtomicBool, an
 
 #[test]
 fn no_request_is_lost_while_configurations_change() {
-    let (folder, cache) = (folder(), Folder::new());
-    let handler = merged(folder.handler(), json!({"cache_path": cache.path()}));
+    let (directory, cache) = (directory(), Directory::new());
+    let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Server::start(one(&handler));
     server.get("/h/a.png?w=40").ok();
     let (enough, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -108,10 +116,10 @@ fn no_request_is_lost_while_configurations_change() {
 
 #[test]
 fn requests_on_an_open_connection_follow_the_new_configuration() {
-    let one_folder = Folder::new().with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
-    let other = Folder::new().with("a.png", &pictures::png(pictures::solid(20, 20, BLUE)));
-    let cache = Folder::new();
-    let base = merged(one_folder.handler(), json!({"cache_path": cache.path()}));
+    let one_directory = Directory::new().with("a.png", &images::png(images::solid(10, 10, RED)));
+    let other = Directory::new().with("a.png", &images::png(images::solid(20, 20, BLUE)));
+    let cache = Directory::new();
+    let base = merged(one_directory.handler(), json!({"cache_path": cache.path()}));
     let server = Server::start(one(&base));
     let mut kept = server.client();
     assert_eq!(kept.get("/h/a.png").ok().expect("X-Cache"), "miss");
@@ -122,7 +130,7 @@ fn requests_on_an_open_connection_follow_the_new_configuration() {
     assert_eq!(kept.get("/i/a.png").status, 404);
     let default_error = kept.get("/h/missing.png").failed("not_found");
 
-    // The picture is the same, what is said about it is not.
+    // The image is the same, what is said about it is not.
     let with = |fields: Value| one(&merged(base.clone(), fields));
     server.reload_well(with(json!({"cors_origin": "*", "cache_time": 77})));
     let answer = kept.get("/h/a.png").ok();
@@ -143,12 +151,12 @@ fn requests_on_an_open_connection_follow_the_new_configuration() {
     assert_eq!(answer.header("Access-Control-Allow-Origin"), None);
 
     // Another error image, which had been sent in its old form; and another status.
-    server.folder().put("error.png", &pictures::png(pictures::solid(7, 5, GREEN)));
+    server.directory().put("error.png", &images::png(images::solid(7, 5, GREEN)));
     server.reload_well(with(json!({"error_image": "error.png"})));
     let error = kept.get("/h/missing.png").failed("not_found");
     assert_ne!(error.body, default_error.body);
     assert_eq!(size_of(&error.body), (7, 5));
-    server.folder().put("error.png", &pictures::png(pictures::solid(9, 8, GREEN)));
+    server.directory().put("error.png", &images::png(images::solid(9, 8, GREEN)));
     server.reload_well(with(json!({"error_image": "error.png", "allowed_formats": ["jpg"]})));
     let error = kept.get("/h/a.png").failed("format_not_allowed");
     assert_eq!(size_of(&error.body), (9, 8), "the same name, another file");
@@ -166,16 +174,15 @@ fn requests_on_an_open_connection_follow_the_new_configuration() {
 
 #[test]
 fn limits_and_the_access_log_change_with_the_configuration() {
-    let folder = folder();
-    let server = Server::start(one(&folder.handler()));
+    let directory = directory();
+    let server = Server::start(one(&directory.handler()));
     let mut kept = server.client();
     kept.get("/h/a.png?seen").ok();
-    let config =
-        json!({"handlers": [folder.handler()], "access_log": false, "limits": {"idle_timeout": 0.2}});
+    let config = json!({"handlers": [directory.handler()], "access_log": false, "limits": {"idle_timeout": 0.2}});
     server.reload_well(config);
     kept.get("/h/a.png?unseen").ok();
     kept.expect_closed();
-    let config = json!({"handlers": [folder.handler()], "limits": {"source_max_pixels": 10}});
+    let config = json!({"handlers": [directory.handler()], "limits": {"source_max_pixels": 10}});
     server.reload_well(config);
     server.get("/h/a.png?seen-again").failed("too_many_pixels");
     server.log.access("/h/a.png?seen");
@@ -185,20 +192,20 @@ fn limits_and_the_access_log_change_with_the_configuration() {
 
 #[test]
 fn addresses_and_sockets_are_opened_and_closed() {
-    let folder = folder();
-    let server = Server::start(one(&folder.handler()));
+    let directory = directory();
+    let server = Server::start(one(&directory.handler()));
     let first = server.http();
     let mut kept = server.client();
     kept.get("/h/a.png").ok();
     // The new one is there when the old one is not any more.
-    server.reload_well(merged(one(&folder.handler()), json!({"address": "127.0.0.2"})));
+    server.reload_well(merged(one(&directory.handler()), json!({"address": "127.0.0.2"})));
     let second = server.listening_on("http://127.0.0.2:");
     Client::connect(second).get("/h/a.png").ok();
     assert!(Client::try_connect(first).is_err(), "the old port is still open");
     kept.get("/h/a.png").ok();
 
-    let socket = server.folder().path().join("http.sock");
-    server.reload_well(merged(one(&folder.handler()), json!({"http_socket": "http.sock"})));
+    let socket = server.directory().path().join("http.sock");
+    server.reload_well(merged(one(&directory.handler()), json!({"http_socket": "http.sock"})));
     server.log.line_with("listening on http.sock");
     Client::connect_unix(&socket).get("/h/a.png").ok();
     assert!(Client::try_connect(second).is_err(), "the old port is still open");
@@ -207,16 +214,23 @@ fn addresses_and_sockets_are_opened_and_closed() {
     // A socket that stays is not touched.
     let before = fs::symlink_metadata(&socket).unwrap();
     let both = json!({"address": "127.0.0.2", "http_port": 0, "http_socket": "http.sock"});
-    server.reload_well(merged(one(&folder.handler()), both));
+    server.reload_well(merged(one(&directory.handler()), both));
     let third = server.listening_on("http://127.0.0.2:");
     Client::connect(third).get("/h/a.png").ok();
     Client::connect_unix(&socket).get("/h/a.png").ok();
     let after = fs::symlink_metadata(&socket).unwrap();
-    assert_eq!(std::os::unix::fs::MetadataExt::ino(&before), std::os::unix::fs::MetadataExt::ino(&after));
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::ino(&before),
+        std::os::unix::fs::MetadataExt::ino(&after)
+    );
 
-    server.reload_well(merged(one(&folder.handler()), json!({"address": "127.0.0.2"})));
+    server.reload_well(merged(one(&directory.handler()), json!({"address": "127.0.0.2"})));
     assert!(!socket.exists(), "a socket that is not listened on is removed");
-    assert_eq!(server.listening_on("http://127.0.0.2:"), third, "a port of the system's choice stays");
+    assert_eq!(
+        server.listening_on("http://127.0.0.2:"),
+        third,
+        "a port of the system's choice stays"
+    );
     Client::connect(third).get("/h/a.png").ok();
 }
 
@@ -224,11 +238,11 @@ fn addresses_and_sockets_are_opened_and_closed() {
 fn https_comes_changes_its_certificate_and_goes() {
     let certificates = Certificates::new();
     let [old, new] = [(); 2].map(|()| certificates.issue(&["localhost"]));
-    let folder = folder();
-    let server = Server::start(one(&folder.handler()));
+    let directory = directory();
+    let server = Server::start(one(&directory.handler()));
     let put = |name: &str, issued: &crate::support::certificates::Issued| {
-        server.folder().put(&format!("{name}.crt"), issued.chain_pem.as_bytes());
-        server.folder().put(&format!("{name}.key"), issued.key_pem.as_bytes());
+        server.directory().put(&format!("{name}.crt"), issued.chain_pem.as_bytes());
+        server.directory().put(&format!("{name}.key"), issued.key_pem.as_bytes());
     };
     put("old", &old);
     put("new", &new);
@@ -239,23 +253,25 @@ fn https_comes_changes_its_certificate_and_goes() {
             "https_cert": format!("{name}.crt"),
             "https_key": format!("{name}.key"),
         });
-        merged(merged(one(&folder.handler()), https), more)
+        merged(merged(one(&directory.handler()), https), more)
     };
-    let presented = |address| Handshake::new(address, "localhost", curious(&TLS13, None)).unwrap().leaf();
+    let presented =
+        |address| Handshake::new(address, "localhost", curious(&TLS13, None)).unwrap().leaf();
     let mut plain = server.client();
     plain.get("/h/a.png").ok();
 
     server.reload_well(with("old", json!({})));
     let address = server.listening_on("https://");
     assert!(presented(address) == old.leaf);
-    let mut secure = Client::connect_tls(address, "localhost", certificates.client(&[&TLS13])).unwrap();
+    let mut secure =
+        Client::connect_tls(address, "localhost", certificates.client(&[&TLS13])).unwrap();
     secure.get("/h/a.png").ok();
     plain.get("/h/a.png").ok();
 
     server.reload_well(with("new", json!({"https_strict": true, "https_hsts": 60})));
     assert_eq!(server.listening_on("https://"), address);
     assert!(presented(address) == new.leaf);
-    let location = format!("https://pictures.test:{}/h/a.png", address.port());
+    let location = format!("https://images.test:{}/h/a.png", address.port());
     let redirect = plain.get("/h/a.png");
     assert_eq!((redirect.status, redirect.expect("Location")), (301, location.as_str()));
     assert_eq!(secure.get("/h/a.png").ok().expect("Strict-Transport-Security"), "max-age=60");
@@ -264,17 +280,17 @@ fn https_comes_changes_its_certificate_and_goes() {
     let next = certificates.issue(&["localhost"]);
     put("old", &old);
     put("new", &next);
-    eventually("the renewed certificate is presented", || presented(address) == next.leaf);
+    eventually("the revalidated certificate is presented", || presented(address) == next.leaf);
 
     // All or nothing.
     put("bad", &old);
-    server.folder().put("bad.key", new.key_pem.as_bytes());
+    server.directory().put("bad.key", new.key_pem.as_bytes());
     let said = server.reload(with("bad", json!({})));
     assert!(said.contains("https_key: bad.key: "), "{said}");
     assert!(presented(address) == next.leaf);
     assert_eq!(plain.get("/h/a.png").status, 301);
 
-    server.reload_well(one(&folder.handler()));
+    server.reload_well(one(&directory.handler()));
     assert!(Client::try_connect(address).is_err(), "the port for https is still open");
     plain.get("/h/a.png").ok();
     assert_eq!(secure.get("/h/a.png").ok().header("Strict-Transport-Security"), None);
@@ -285,13 +301,13 @@ fn https_comes_changes_its_certificate_and_goes() {
 
 #[test]
 fn a_bad_configuration_is_reported_and_the_old_one_stays_in_force() {
-    let (folder, cache) = (folder(), Folder::new());
-    let handler = merged(folder.handler(), json!({"cache_path": cache.path()}));
+    let (directory, cache) = (directory(), Directory::new());
+    let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Server::start(one(&handler));
     server.get("/h/a.png?w=40").ok();
     let taken = TcpListener::bind("127.0.0.3:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    server.folder().put("file", b"no socket");
+    server.directory().put("file", b"no socket");
     let before = (server.renderer(), server.process().descriptors(), server.process().threads());
     let other = merged(handler.clone(), json!({"name": "other"}));
     for (config, sentence) in [
@@ -300,14 +316,17 @@ fn a_bad_configuration_is_reported_and_the_old_one_stays_in_force() {
             merged(one(&other), json!({"adress": "::1"})).to_string(),
             "adress: unknown field, did you mean address?",
         ),
-        (merged(one(&other), json!({"http_port": "80"})).to_string(), "http_port: must be a whole number"),
+        (
+            merged(one(&other), json!({"http_port": "80"})).to_string(),
+            "http_port: must be a whole number",
+        ),
         (
             one(&merged(other.clone(), json!({"error_image": "none.png"}))).to_string(),
             "handlers[0].error_image: none.png: can't be read",
         ),
         (
-            one(&json!({"name": "h", "directory": "no/such/folder"})).to_string(),
-            "handlers[0].directory: no/such/folder: can't be opened",
+            one(&json!({"name": "h", "directory": "no/such/directory"})).to_string(),
+            "handlers[0].directory: no/such/directory: can't be opened",
         ),
         (
             merged(one(&other), json!({"address": "127.0.0.3", "http_port": port})).to_string(),
@@ -327,12 +346,12 @@ fn a_bad_configuration_is_reported_and_the_old_one_stays_in_force() {
         let said = server.reload_text(&config);
         let sentence = sentence.replace("PORT", &port.to_string());
         assert!(said.contains(&sentence), "{sentence:?} is not in {said:?}");
-        assert!(said.contains("not used") && said.ends_with("the old one stays"), "{said}");
+        assert!(said.contains("event=reload_failed"), "{said}");
         assert_eq!(server.get("/h/a.png?w=40").ok().expect("X-Cache"), "hit");
         server.get("/other/a.png").failed("no_such_handler");
     }
-    assert_eq!(fs::read(server.folder().path().join("file")).unwrap(), b"no socket");
-    fs::remove_file(server.folder().path().join("config.json")).unwrap();
+    assert_eq!(fs::read(server.directory().path().join("file")).unwrap(), b"no socket");
+    fs::remove_file(server.directory().path().join("config.json")).unwrap();
     server.hang_up();
     server.log.line_with("config.json: can't be read");
     // The renderer is still the first one, and works.
@@ -342,7 +361,7 @@ fn a_bad_configuration_is_reported_and_the_old_one_stays_in_force() {
         // The last client before may have been counted while it was leaving.
         server.process().descriptors() <= before.1
             && server.process().threads() <= before.2
-            && private_folders(&server) == 1
+            && private_directories(&server) == 1
     });
     server.reload_well(one(&other));
     server.get("/other/a.png").ok();
@@ -352,40 +371,40 @@ fn a_bad_configuration_is_reported_and_the_old_one_stays_in_force() {
 fn a_request_in_work_ends_under_the_configuration_that_it_began_with() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let folder = folder();
+    let directory = directory();
     let old = merged(origin.handler(), json!({"cors_origin": "https://old.test"}));
     let server = Server::start(one(&old));
     let renderer = server.renderer();
     let mut working = server.client();
     working.send(&request("GET", "/h/a.png?w=40", &[]));
     origin.wait_for_requests(1);
-    // Also a second time, and for somebody who comes for the same picture meanwhile.
+    // Also a second time, and for somebody who comes for the same image meanwhile.
     for _ in 0..2 {
-        server.reload_well(one(&folder.handler()));
+        server.reload_well(one(&directory.handler()));
         assert_eq!(size_of(&server.get("/h/a.png?w=30").ok().body).0, 30);
         server.get("/h/a.png?w=40").ok();
     }
-    assert!(renderer.lives() && private_folders(&server) >= 2);
+    assert!(renderer.lives() && private_directories(&server) >= 2);
     assert!(working.is_quiet_for(Duration::from_millis(50)));
     gate.open();
     let answer = working.read().ok();
     assert_eq!(answer.expect("Access-Control-Allow-Origin"), "https://old.test");
     eventually("the old renderer ends", || !renderer.lives());
-    eventually("its folder goes", || private_folders(&server) == 1);
+    eventually("its directory goes", || private_directories(&server) == 1);
     // The next one on the same connection is the new configuration's.
     assert_eq!(working.get("/h/a.png?w=40").ok().header("Access-Control-Allow-Origin"), None);
 }
 
 #[test]
 fn an_answer_that_is_taken_slowly_keeps_no_old_renderer() {
-    let folder = folder().with("noise.png", &pictures::png(pictures::noise(1500, 1500)));
-    let server = Server::start(one(&folder.handler()));
+    let directory = directory().with("noise.png", &images::png(images::noise(1500, 1500)));
+    let server = Server::start(one(&directory.handler()));
     let renderer = server.renderer();
     let mut slow = server.client();
     // More than socket buffers hold.
     slow.send(&request("GET", "/h/noise.png", &[]).repeat(3));
     slow.wait_for_first_bytes();
-    server.reload_well(one(&folder.handler()));
+    server.reload_well(one(&directory.handler()));
     eventually("the old renderer ends", || !renderer.lives());
     for _ in 0..3 {
         slow.read().ok();
@@ -395,8 +414,8 @@ fn an_answer_that_is_taken_slowly_keeps_no_old_renderer() {
 #[test]
 fn nothing_is_left_behind_by_twenty_reloads() {
     let certificates = Certificates::new();
-    let (folder, cache) = (folder(), Folder::new());
-    let handler = merged(folder.handler(), json!({"cache_path": cache.path()}));
+    let (directory, cache) = (directory(), Directory::new());
+    let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Setup::new(one(&handler))
         .file("a.crt", certificates.chain_pem.as_bytes())
         .file("a.key", certificates.key_pem.as_bytes())
@@ -415,18 +434,24 @@ fn nothing_is_left_behind_by_twenty_reloads() {
     server.reload_well(one(&handler));
     use_it();
     let renderer = server.renderer();
-    let has_one_renderer = || private_folders(&server) == 1 && Process::children_and_dead(server.id()) == 1;
+    let has_one_renderer =
+        || private_directories(&server) == 1 && Process::children_and_dead(server.id()) == 1;
     eventually("the first one is gone", has_one_renderer);
     thread::sleep(Duration::from_millis(300));
     let before = measured();
     for round in 0..20 {
         let more = match round % 4 {
-            0 => json!({"https_enabled": true, "https_port": 0, "https_cert": "a.crt", "https_key": "a.key"}),
+            0 => {
+                json!({"https_enabled": true, "https_port": 0, "https_cert": "a.crt", "https_key": "a.key"})
+            }
             1 => json!({"http_port": 0, "http_socket": "http.sock"}),
             2 => json!({"nonsense": true}),
             _ => json!({}),
         };
-        assert_eq!(server.reload(merged(one(&handler), more)).ends_with("is in force"), round % 4 != 2);
+        assert_eq!(
+            server.reload(merged(one(&handler), more)).contains("event=reload_ok"),
+            round % 4 != 2
+        );
         use_it();
     }
     eventually("nothing is left behind", || {
@@ -440,8 +465,8 @@ fn nothing_is_left_behind_by_twenty_reloads() {
 
 #[test]
 fn a_token_validator_stays() {
-    let (folder, cache) = (folder(), Folder::new());
-    let handler = merged(folder.handler(), json!({"cache_path": cache.path()}));
+    let (directory, cache) = (directory(), Directory::new());
+    let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Setup::new(one(&handler)).program(crate::token::example()).start();
     let mut kept = server.client();
     let renderer = server.renderer();
@@ -458,23 +483,26 @@ fn a_token_validator_stays() {
 
 #[test]
 fn many_signals_at_once_are_as_good_as_one() {
-    let folder = folder();
-    let mut server = Server::start(one(&folder.handler()));
+    let directory = directory();
+    let mut server = Server::start(one(&directory.handler()));
     let config = |number: usize| {
         merged(
-            one(&folder.handler()),
+            one(&directory.handler()),
             json!({"address": "127.0.0.1", "http_port": 0, "memory_cache": number}),
         )
     };
     for number in 0..30 {
-        server.folder().put("config.json", config(number).to_string().as_bytes());
+        server.directory().put("config.json", config(number).to_string().as_bytes());
         server.hang_up();
     }
-    server.folder().put(
+    server.directory().put(
         "config.json",
-        merged(config(0), json!({"handlers": [merged(folder.handler(), json!({"name": "last"}))]}))
-            .to_string()
-            .as_bytes(),
+        merged(
+            config(0),
+            json!({"handlers": [merged(directory.handler(), json!({"name": "last"}))]}),
+        )
+        .to_string()
+        .as_bytes(),
     );
     server.hang_up();
     eventually("the last one is in force", || server.get("/last/a.png").status == 200);
@@ -483,42 +511,42 @@ fn many_signals_at_once_are_as_good_as_one() {
     server.hang_up();
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(private_folders(&server), 0);
+    assert_eq!(private_directories(&server), 0);
 }
 
 #[test]
 fn sigterm_after_a_reload_waits_for_those_of_the_old_configuration_too() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let folder = folder();
+    let directory = directory();
     let mut server = Server::start(one(&origin.handler()));
     let mut working = server.client();
     working.send(&request("GET", "/h/a.png", &[]));
     origin.wait_for_requests(1);
-    server.reload_well(one(&folder.handler()));
+    server.reload_well(one(&directory.handler()));
     server.terminate();
     eventually("the port is closed", || Client::try_connect(server.http()).is_err());
     assert!(server.lives(), "it must wait for what is in work");
     gate.open();
     working.read().ok();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(private_folders(&server), 0);
+    assert_eq!(private_directories(&server), 0);
 }
 
 #[test]
 fn what_does_not_end_after_a_reload_leaves_nothing_behind_when_it_is_ended() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let folder = folder();
+    let directory = directory();
     let mut server = Server::start(one(&origin.handler()));
     let mut working = server.client();
     working.send(&request("GET", "/h/a.png", &[]));
     origin.wait_for_requests(1);
-    server.reload_well(json!({"handlers": [folder.handler()], "limits": {"stop_timeout": 0.3}}));
-    assert_eq!(private_folders(&server), 2);
+    server.reload_well(json!({"handlers": [directory.handler()], "limits": {"stop_timeout": 0.3}}));
+    assert_eq!(private_directories(&server), 2);
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(private_folders(&server), 0);
+    assert_eq!(private_directories(&server), 0);
     gate.open();
 }
 
@@ -535,5 +563,5 @@ fn a_signal_to_every_process_of_the_server_is_a_reload_and_no_crash() {
     gate.open();
     working.read().ok();
     assert_eq!(origin.requests().len(), 1, "the request was made again");
-    assert!(!server.log.lines().iter().any(|line| line.contains("starting another")));
+    assert!(!server.log.lines().iter().any(|line| line.contains("event=renderer_exited")));
 }

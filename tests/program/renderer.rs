@@ -10,17 +10,17 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::client::{Client, request};
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::gate::Gate;
+use crate::support::images::{self, size_of};
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, size_of};
 use crate::support::process::{self, Process};
-use crate::support::s3::{PICTURES, S3};
+use crate::support::s3::{IMAGES, S3};
 use crate::support::server::Server;
-use crate::support::{PATIENCE, eventually, merged};
+use crate::support::{TIMEOUT, eventually, merged};
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
 /// An origin that holds back `held*` until the gate opens.
@@ -30,14 +30,14 @@ fn gated(gate: &Gate) -> RawOrigin {
         if request.path().contains("held") {
             held.pass();
         }
-        peer.send(&object(&picture()))
+        peer.send(&object(&image()))
     })
 }
 
 #[test]
 fn the_renderer_is_a_process_of_its_own() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
     let renderer = server.renderer();
     assert_ne!(renderer.id, server.id());
@@ -50,14 +50,15 @@ pub fn socket_of(renderer: &Process) -> PathBuf {
     let environment = std::fs::read(format!("/proc/{}/environ", renderer.id)).unwrap();
     let variables =
         environment.split(|byte| *byte == 0).map(|pair| String::from_utf8_lossy(pair).into_owned());
-    let socket = variables.filter_map(|pair| Some(pair.split_once("RENDERER_SOCKET=")?.1.to_owned()));
+    let socket =
+        variables.filter_map(|pair| Some(pair.split_once("RENDERER_SOCKET=")?.1.to_owned()));
     PathBuf::from(socket.collect::<Vec<_>>().pop().expect("a variable that names the socket"))
 }
 
 #[test]
 fn nobody_else_gets_at_the_renderer_and_nothing_of_it_is_left() {
-    let folder = Folder::new().with("a.png", &picture());
-    let mut server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let mut server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
     let socket = socket_of(&server.renderer());
     let private = socket.parent().unwrap().to_owned();
@@ -70,11 +71,13 @@ fn nobody_else_gets_at_the_renderer_and_nothing_of_it_is_left() {
 
 #[test]
 fn a_renderer_can_be_driven_by_hand() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_handler(directory.handler());
     let mut stream = UnixStream::connect(socket_of(&server.renderer())).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(b"GET /h/a.png?w=20&f=png HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream
+        .write_all(b"GET /h/a.png?w=20&f=png HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
@@ -86,8 +89,9 @@ fn a_renderer_can_be_driven_by_hand() {
 fn a_renderer_killed_mid_request_costs_no_request() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let cache = Folder::new();
-    let server = Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
+    let cache = Directory::new();
+    let server =
+        Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
     server.get("/h/cached.png").ok();
     let first = server.renderer();
 
@@ -107,14 +111,14 @@ fn a_renderer_killed_mid_request_costs_no_request() {
 
 #[test]
 fn a_renderer_killed_again_and_again_is_started_again_and_again() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_handler(directory.handler());
     let mut seen = Vec::new();
     for round in 0..6 {
         let renderer = server.renderer();
         assert!(!seen.contains(&renderer));
         renderer.signal([Signal::KILL, Signal::ABORT][round % 2]);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         // At once, so that the edge has no time to notice before it is asked.
         while renderer.lives() {
             assert!(Instant::now() < deadline, "it survived the signal");
@@ -146,8 +150,8 @@ fn a_service_managers_signal_to_every_process_does_not_end_the_renderer() {
 
 #[test]
 fn a_renderer_that_dies_while_nobody_asks_is_started_again_all_the_same() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_handler(directory.handler());
     let first = server.renderer();
     first.signal(Signal::KILL);
     eventually("another renderer runs", || {
@@ -158,19 +162,19 @@ fn a_renderer_that_dies_while_nobody_asks_is_started_again_all_the_same() {
 
 #[test]
 fn a_renderer_is_started_again_whatever_has_happened_to_the_files_meanwhile() {
-    let (folder, files) = (Folder::new().with("a.png", &picture()), Folder::new());
-    let image = files.put("error.png", &pictures::png(pictures::solid(6, 4, [1, 2, 3])));
+    let (directory, files) = (Directory::new().with("a.png", &image()), Directory::new());
+    let image = files.put("error.png", &images::png(images::solid(6, 4, [1, 2, 3])));
     let (gone, cache) = (files.path().join("gone"), files.path().join("cache"));
     std::fs::create_dir(&gone).unwrap();
     let own = json!({"name": "h", "error_image": image, "cache_path": cache});
     let other = json!({"name": "other", "directory": gone});
-    let server = Server::start(json!({"handlers": [merged(folder.handler(), own), other]}));
+    let server = Server::start(json!({"handlers": [merged(directory.handler(), own), other]}));
     server.get("/h/a.png?w=10").ok();
 
     std::fs::remove_file(&image).unwrap();
     std::fs::remove_dir(&gone).unwrap();
     std::fs::remove_dir_all(&cache).unwrap();
-    std::fs::write(&cache, b"a file where the folder was").unwrap();
+    std::fs::write(&cache, b"a file where the directory was").unwrap();
     let renderer = server.renderer();
     renderer.signal(Signal::KILL);
     eventually("it is dead", || !renderer.lives());
@@ -178,14 +182,18 @@ fn a_renderer_is_started_again_whatever_has_happened_to_the_files_meanwhile() {
     server.get("/h/a.png?w=11").ok();
     server.get("/other/a.png").failed("origin_unreachable");
     let error = server.get("/h/none.png").failed("not_found");
-    assert_eq!(size_of(&error.body), (6, 4), "the error image is the one that the server was started with");
+    assert_eq!(
+        size_of(&error.body),
+        (6, 4),
+        "the error image is the one that the server was started with"
+    );
 }
 
 #[test]
 fn a_renderer_that_hangs_is_replaced() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let cache = Folder::new();
+    let cache = Directory::new();
     let handler = merged(origin.handler(), json!({"cache_path": cache.path()}));
     let server = Server::with_limits(handler, json!({"render_timeout": 1}));
     server.get("/h/cached.png").ok();
@@ -203,7 +211,7 @@ fn a_renderer_that_hangs_is_replaced() {
         answer.headers
     );
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
-    eventually("pictures are rendered again", || server.get("/h/a.png?w=4").status == 200);
+    eventually("images are rendered again", || server.get("/h/a.png?w=4").status == 200);
     eventually("the one that hung is gone", || !hanging.lives());
 }
 
@@ -211,7 +219,8 @@ fn a_renderer_that_hangs_is_replaced() {
 fn an_origin_slower_than_render_timeout_is_a_failure_and_not_a_hang() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let limits = json!({"render_timeout": 0.6, "origin_first_byte_timeout": 60, "origin_timeout": 60});
+    let limits =
+        json!({"render_timeout": 0.6, "origin_first_byte_timeout": 60, "origin_timeout": 60});
     let server = Server::with_limits(origin.handler(), limits);
     server.get("/h/held.png").failed("render_timeout");
     server.get("/h/free.png").ok();
@@ -221,13 +230,13 @@ fn an_origin_slower_than_render_timeout_is_a_failure_and_not_a_hang() {
 #[test]
 fn two_hundred_requests_at_once_are_all_answered() {
     let s3 = S3::start();
-    let cache = Folder::new();
+    let cache = Directory::new();
     for n in 0..20 {
-        s3.put(&PICTURES, &format!("{n}.png"), &pictures::png(pictures::gradient(60 + n, 40)));
+        s3.put(&IMAGES, &format!("{n}.png"), &images::png(images::gradient(60 + n, 40)));
     }
     let server = Server::with_handler(merged(s3.handler(), json!({"cache_path": cache.path()})));
     let mut clients: Vec<Client> = (0..200).map(|_| server.client()).collect();
-    // All of them are sent before one is read; every picture is asked for by ten clients.
+    // All of them are sent before one is read; every image is asked for by ten clients.
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(&request("GET", &format!("/h/{}.png?h=20", n % 20), &[]));
     }
@@ -240,11 +249,12 @@ fn two_hundred_requests_at_once_are_all_answered() {
 }
 
 #[test]
-fn requests_for_the_same_picture_are_fetched_once() {
+fn requests_for_the_same_image_are_fetched_once() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let cache = Folder::new();
-    let server = Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
+    let cache = Directory::new();
+    let server =
+        Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
     let mut clients: Vec<Client> = (0..30).map(|_| server.client()).collect();
     for client in &mut clients {
         client.send(&request("GET", "/h/held.png?w=30", &[]));
@@ -261,9 +271,10 @@ fn requests_for_the_same_picture_are_fetched_once() {
 
 #[test]
 fn a_crowd_of_failures_asks_for_one_error_image() {
-    let image = pictures::png(pictures::noise(600, 400));
-    let folder = Folder::new().with("error.png", &image);
-    let handler = merged(folder.handler(), json!({"error_image": folder.path().join("error.png")}));
+    let image = images::png(images::noise(600, 400));
+    let directory = Directory::new().with("error.png", &image);
+    let handler =
+        merged(directory.handler(), json!({"error_image": directory.path().join("error.png")}));
     // Whoever does not share the one connection is told that it is taken.
     let server = Server::with_limits(handler, json!({"fetches_at_once": 1, "queue_length": 0}));
     let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
@@ -292,8 +303,8 @@ fn a_client_that_leaves_takes_nobody_with_it() {
 
 #[test]
 fn the_renderer_ends_with_the_edge_even_when_that_is_killed() {
-    let folder = Folder::new().with("a.png", &picture());
-    let mut server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let mut server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
     let renderer = server.renderer();
     process::send(server.id(), Signal::KILL);
@@ -303,8 +314,8 @@ fn the_renderer_ends_with_the_edge_even_when_that_is_killed() {
 
 #[test]
 fn a_renderer_that_can_not_run_ends_with_the_edge_as_well() {
-    let folder = Folder::new().with("a.png", &picture());
-    let mut server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let mut server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
     let renderer = server.renderer();
     // It won't read that its standard input was closed.
@@ -316,17 +327,19 @@ fn a_renderer_that_can_not_run_ends_with_the_edge_as_well() {
 
 #[test]
 fn the_renderer_steps_back_behind_the_edge() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_handler(directory.handler());
     let edge = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
-    let edge: i64 = edge.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse().unwrap();
+    let edge: i64 =
+        edge.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse().unwrap();
     let renderer = server.renderer();
     assert_eq!(renderer.niceness(), (edge + 10).min(19));
     // Its threads too: libvips works on those.
     server.get("/h/a.png").ok();
     for task in std::fs::read_dir(format!("/proc/{}/task", renderer.id)).unwrap().flatten() {
         let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        let niceness = stat.rsplit(')').next().unwrap().split_whitespace().nth(16).map(str::parse::<i64>);
+        let niceness =
+            stat.rsplit(')').next().unwrap().split_whitespace().nth(16).map(str::parse::<i64>);
         assert!(niceness.is_none_or(|niceness| niceness == Ok((edge + 10).min(19))), "{stat}");
     }
 }
@@ -339,8 +352,8 @@ fn secrets_are_not_on_a_command_line() {
         let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap();
         let environment = std::fs::read(format!("/proc/{id}/environ")).unwrap();
         assert!(
-            !pictures::holds(&line, b"very-secret-indeed")
-                && !pictures::holds(&environment, b"very-secret-indeed")
+            !images::holds(&line, b"very-secret-indeed")
+                && !images::holds(&environment, b"very-secret-indeed")
         );
     }
 }

@@ -6,27 +6,27 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::client::request;
+use crate::support::directory::Directory;
 use crate::support::eventually;
-use crate::support::folder::Folder;
 use crate::support::gate::Gate;
+use crate::support::images::{self, size_of};
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, size_of};
 use crate::support::process::Process;
 use crate::support::server::Server;
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
 /// The lines about renderers that began to work.
 fn started(server: &Server) -> usize {
-    server.log.lines().iter().filter(|line| line.contains("is ready with")).count()
+    server.log.lines().iter().filter(|line| line.contains("event=renderer_ready")).count()
 }
 
 #[test]
 fn a_renderer_is_replaced_after_so_many_answers() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_limits(folder.handler(), json!({"renderer_max_renders": 3}));
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_limits(directory.handler(), json!({"renderer_max_renders": 3}));
     std::thread::scope(|scope| {
         for client in 0..6 {
             let server = &server;
@@ -56,7 +56,7 @@ fn what_the_old_renderer_works_on_it_finishes() {
         if request.path().contains("held") {
             held.pass();
         }
-        peer.send(&object(&picture()))
+        peer.send(&object(&image()))
     });
     let server = Server::with_limits(origin.handler(), json!({"renderer_max_renders": 1}));
     let old = server.renderer();
@@ -70,14 +70,15 @@ fn what_the_old_renderer_works_on_it_finishes() {
     gate.open();
     assert_eq!(size_of(&client.read().ok().body), (40, 30));
     eventually("the old one is gone", || !old.lives());
-    let fetched = origin.requests().iter().filter(|request| request.path().contains("held")).count();
+    let fetched =
+        origin.requests().iter().filter(|request| request.path().contains("held")).count();
     assert_eq!(fetched, 1);
 }
 
 #[test]
 fn a_renderer_that_has_grown_is_replaced_but_not_all_the_time() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_limits(folder.handler(), json!({"renderer_max_rss": 1 << 20}));
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_limits(directory.handler(), json!({"renderer_max_rss": 1 << 20}));
     let mut seen = BTreeSet::new();
     let begun = Instant::now();
     let mut client = server.client();
@@ -94,13 +95,13 @@ fn a_renderer_that_has_grown_is_replaced_but_not_all_the_time() {
     assert!(seen.len() >= 3, "{:?}", server.log.lines());
     // The second replacement is not before five seconds after the first one.
     assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
-    server.log.line_with("bytes resident: renderer_max_rss is 1048576");
+    server.log.line_with("bytes resident: limits.renderer_max_rss is 1048576");
 }
 
 #[test]
 fn a_renderer_that_does_nothing_is_left_alone() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = Server::with_limits(folder.handler(), json!({"renderer_max_rss": 1 << 20}));
+    let directory = Directory::new().with("a.png", &image());
+    let server = Server::with_limits(directory.handler(), json!({"renderer_max_rss": 1 << 20}));
     let renderer = server.renderer();
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(server.renderer(), renderer);

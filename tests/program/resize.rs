@@ -5,30 +5,31 @@ use std::collections::HashSet;
 use image::{Rgba, RgbaImage};
 use serde_json::json;
 
-use crate::support::folder::Folder;
-use crate::support::merged;
-use crate::support::pictures::{
-    self, BLUE, GREEN, Kind, Picture, RED, WHITE, avif_has_alpha, close, colour_at, holds, size_of, within,
+use crate::support::directory::Directory;
+use crate::support::images::{
+    self, BLUE, GREEN, Image, Kind, RED, WHITE, avif_has_alpha, close, colour_at, holds, size_of,
+    within,
 };
+use crate::support::merged;
 use crate::support::server::{Server, data};
 
 /// The formats whose answers can be decoded here.
 const DECODABLE: [Kind; 4] = [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif];
 
 #[track_caller]
-fn expect_quarters(picture: &Picture, what: &str) {
+fn expect_quarters(image: &Image, what: &str) {
     for (x, y, colour) in [(20, 20, RED), (80, 20, GREEN), (20, 80, BLUE), (80, 80, WHITE)] {
-        assert!(within(picture.at(x, y), colour, 24), "{what}: {:?} at {x} %, {y} %", picture.at(x, y));
+        assert!(within(image.at(x, y), colour, 24), "{what}: {:?} at {x} %, {y} %", image.at(x, y));
     }
 }
 
 #[test]
 fn every_format_is_read_and_every_format_is_written() {
-    let folder = Folder::new().with("a.avif", &data("quarters.avif"));
+    let directory = Directory::new().with("a.avif", &data("quarters.avif"));
     for kind in DECODABLE {
-        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &pictures::quarters()));
+        directory.put(&format!("a.{}", kind.name()), &images::in_format(kind, &images::quarters()));
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for from in Kind::ALL {
         for to in Kind::ALL {
             for (query, size) in [("", (64, 48)), ("&w=32", (32, 24)), ("&w=24&h=24", (24, 24))] {
@@ -38,15 +39,19 @@ fn every_format_is_read_and_every_format_is_written() {
                 assert_eq!(answer.expect("Content-Type"), to.media_type(), "{target}");
                 assert_eq!(size_of(&answer.body), size, "{target}");
                 if to != Kind::Avif {
-                    expect_quarters(&Picture::decode(&answer.body), &target);
+                    expect_quarters(&Image::decode(&answer.body), &target);
                 }
             }
         }
         let kept = server.get(&format!("/h/a.{}?w=32", from.name())).ok();
-        assert_eq!(Kind::of(&kept.body), Some(from), "without f and output_format the format stays");
+        assert_eq!(
+            Kind::of(&kept.body),
+            Some(from),
+            "without f and output_format the format stays"
+        );
     }
     // What was written as AVIF can be read again, and its pixels are still the same.
-    let again = Folder::new();
+    let again = Directory::new();
     for from in DECODABLE {
         again.put(
             &format!("{}.avif", from.name()),
@@ -56,24 +61,27 @@ fn every_format_is_read_and_every_format_is_written() {
     let second = Server::with_handler(again.handler());
     for from in DECODABLE {
         let target = format!("/h/{}.avif?f=png", from.name());
-        expect_quarters(&Picture::decode(&second.get(&target).ok().body), &target);
+        expect_quarters(&Image::decode(&second.get(&target).ok().body), &target);
     }
 }
 
 #[test]
 fn the_format_is_told_by_the_bytes_and_not_by_the_name() {
-    let folder = Folder::new()
-        .with("really-png.jpg", &pictures::png(pictures::quarters()))
-        .with("really-jpeg.gif", &pictures::jpeg(pictures::quarters()))
-        .with("without-extension", &pictures::webp(pictures::quarters()));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new()
+        .with("really-png.jpg", &images::png(images::quarters()))
+        .with("really-jpeg.gif", &images::jpeg(images::quarters()))
+        .with("without-extension", &images::webp(images::quarters()));
+    let server = Server::with_handler(directory.handler());
     for (target, kind) in [
         ("/h/really-png.jpg", Kind::Png),
         ("/h/really-jpeg.gif", Kind::Jpeg),
         ("/h/without-extension", Kind::Webp),
     ] {
         let answer = server.get(target).ok();
-        assert_eq!((Kind::of(&answer.body), answer.expect("Content-Type")), (Some(kind), kind.media_type()));
+        assert_eq!(
+            (Kind::of(&answer.body), answer.expect("Content-Type")),
+            (Some(kind), kind.media_type())
+        );
     }
 }
 
@@ -83,12 +91,12 @@ type Case = (&'static str, (u32, u32));
 /// Checks a table of sizes on a source of this size, as JPEG, PNG, WebP and GIF.
 #[track_caller]
 fn expect_sizes(width: u32, height: u32, cases: &[Case]) {
-    let folder = Folder::new();
-    let source = pictures::gradient(width, height);
+    let directory = Directory::new();
+    let source = images::gradient(width, height);
     for kind in DECODABLE {
-        folder.put(&format!("a.{}", kind.name()), &pictures::in_format(kind, &source));
+        directory.put(&format!("a.{}", kind.name()), &images::in_format(kind, &source));
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     let mut client = server.client();
     for kind in DECODABLE {
         for (query, size) in cases {
@@ -121,7 +129,7 @@ fn a_landscape_is_cropped_and_fitted_to_exact_sizes() {
             ("w=100&h=100&c=false", (100, 75)),
             ("w=300&h=50&c=false", (67, 50)),
             ("w=400&h=1&c=false", (1, 1)),
-            // Never enlarged: what the box has more than the picture stays away.
+            // Never enlarged: what the box has more than the image stays away.
             ("w=800", (400, 300)),
             ("h=301", (400, 300)),
             ("w=800&h=600", (400, 300)),
@@ -176,7 +184,7 @@ fn a_square_is_cropped_and_fitted_to_exact_sizes() {
 }
 
 #[test]
-fn a_picture_one_pixel_wide_is_cropped_and_fitted_to_exact_sizes() {
+fn an_image_one_pixel_wide_is_cropped_and_fitted_to_exact_sizes() {
     expect_sizes(
         1,
         400,
@@ -197,7 +205,7 @@ fn a_picture_one_pixel_wide_is_cropped_and_fitted_to_exact_sizes() {
 }
 
 #[test]
-fn a_picture_one_pixel_high_is_cropped_and_fitted_to_exact_sizes() {
+fn an_image_one_pixel_high_is_cropped_and_fitted_to_exact_sizes() {
     expect_sizes(
         400,
         1,
@@ -246,16 +254,16 @@ fn a_crop_keeps_the_aspect_of_what_it_shows() {
         let (dx, dy) = (f64::from(x) - 199.5, f64::from(y) - 99.5);
         image::Rgb(if dx.hypot(dy) < 80.0 { BLUE } else { WHITE })
     });
-    let folder = Folder::new().with("a.png", &pictures::png(circle));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.png", &images::png(circle));
+    let server = Server::with_handler(directory.handler());
     let span = |line: Vec<[u8; 4]>| line.iter().filter(|pixel| close(**pixel, BLUE)).count() as i64;
     for (query, diameter) in
         [("w=100&h=100", 80), ("w=200&h=50", 80), ("w=50&h=100", 80), ("w=100&h=100&c=false", 40)]
     {
-        let picture = Picture::decode(&server.get(&format!("/h/a.png?{query}")).ok().body).pixels;
-        let (width, height) = picture.dimensions();
-        let across = span((0..width).map(|x| picture.get_pixel(x, height / 2).0).collect());
-        let down = span((0..height).map(|y| picture.get_pixel(width / 2, y).0).collect());
+        let image = Image::decode(&server.get(&format!("/h/a.png?{query}")).ok().body).pixels;
+        let (width, height) = image.dimensions();
+        let across = span((0..width).map(|x| image.get_pixel(x, height / 2).0).collect());
+        let down = span((0..height).map(|y| image.get_pixel(width / 2, y).0).collect());
         assert!((across - diameter.min(i64::from(width))).abs() <= 4, "{query}: {across} across");
         assert!((down - diameter.min(i64::from(height))).abs() <= 4, "{query}: {down} down");
     }
@@ -263,11 +271,11 @@ fn a_crop_keeps_the_aspect_of_what_it_shows() {
 
 #[test]
 fn orientation_is_applied_before_anything_is_measured() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     for n in [1, 3, 6, 8] {
-        folder.put(&format!("{n}.jpg"), &data(&format!("orient-{n}.jpg")));
+        directory.put(&format!("{n}.jpg"), &data(&format!("orient-{n}.jpg")));
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for n in [1, 3, 6, 8] {
         for (query, size) in [
             ("f=png", (600, 400)),
@@ -276,10 +284,10 @@ fn orientation_is_applied_before_anything_is_measured() {
             ("f=png&w=300&h=300&c=false", (300, 200)),
         ] {
             let target = format!("/h/{n}.jpg?{query}");
-            let picture = Picture::decode(&server.get(&target).ok().body);
-            assert_eq!(picture.size(), size, "{target}");
+            let image = Image::decode(&server.get(&target).ok().body);
+            assert_eq!(image.size(), size, "{target}");
             for (x, y, channel) in [(2, 2, 0), (97, 2, 1), (2, 97, 2)] {
-                let corner = picture.at(x, y);
+                let corner = image.at(x, y);
                 let strongest = (0..3).max_by_key(|index| corner[*index]);
                 assert_eq!(strongest, Some(channel), "{target}: {corner:?} at {x} %, {y} %");
             }
@@ -290,7 +298,7 @@ fn orientation_is_applied_before_anything_is_measured() {
     }
 }
 
-/// The stored picture that, turned as EXIF orientation `n` says, becomes `upright`.
+/// The stored image that, turned as EXIF orientation `n` says, becomes `upright`.
 fn stored_for(upright: &image::RgbImage, n: u8) -> image::RgbImage {
     use image::imageops::{flip_horizontal, flip_vertical, rotate90, rotate180, rotate270};
     match n {
@@ -309,25 +317,25 @@ fn stored_for(upright: &image::RgbImage, n: u8) -> image::RgbImage {
 
 #[test]
 fn all_eight_orientations_are_applied_in_jpeg_png_and_webp() {
-    let folder = Folder::new();
+    let directory = Directory::new();
     let kinds = [Kind::Jpeg, Kind::Png, Kind::Webp];
     for kind in kinds {
         for n in 1..=8 {
-            let stored = stored_for(&pictures::quarters(), n);
-            let bytes = pictures::with_metadata(kind, &stored, Some(pictures::exif(n)), None);
-            folder.put(&format!("{n}.{}", kind.name()), &bytes);
+            let stored = stored_for(&images::quarters(), n);
+            let bytes = images::with_metadata(kind, &stored, Some(images::exif(n)), None);
+            directory.put(&format!("{n}.{}", kind.name()), &bytes);
         }
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for kind in kinds {
         for n in 1..=8 {
             for (query, size) in
                 [("f=png", (64, 48)), ("f=png&w=32", (32, 24)), ("f=png&w=48&h=36", (48, 36))]
             {
                 let target = format!("/h/{n}.{}?{query}", kind.name());
-                let picture = Picture::decode(&server.get(&target).ok().body);
-                assert_eq!(picture.size(), size, "{target}");
-                expect_quarters(&picture, &target);
+                let image = Image::decode(&server.get(&target).ok().body);
+                assert_eq!(image.size(), size, "{target}");
+                expect_quarters(&image, &target);
             }
         }
     }
@@ -335,15 +343,15 @@ fn all_eight_orientations_are_applied_in_jpeg_png_and_webp() {
 
 #[test]
 fn a_turned_avif_is_shown_upright() {
-    // Both say in `irot` and `imir` how pictures::quarters() comes out of what they store.
+    // Both say in `irot` and `imir` how images::quarters() comes out of what they store.
     for name in ["turned-irot.avif", "turned-imir.avif"] {
-        let folder = Folder::new().with(name, &data(name));
-        let server = Server::with_handler(folder.handler());
+        let directory = Directory::new().with(name, &data(name));
+        let server = Server::with_handler(directory.handler());
         for (query, size) in [("f=png", (64, 48)), ("f=png&w=32", (32, 24))] {
             let target = format!("/h/{name}?{query}");
-            let picture = Picture::decode(&server.get(&target).ok().body);
-            assert_eq!(picture.size(), size, "{target}");
-            expect_quarters(&picture, &target);
+            let image = Image::decode(&server.get(&target).ok().body);
+            assert_eq!(image.size(), size, "{target}");
+            expect_quarters(&image, &target);
         }
         // `size_of` fails on an answer that would be turned again.
         assert_eq!(size_of(&server.get(&format!("/h/{name}?f=avif")).ok().body), (64, 48));
@@ -352,21 +360,27 @@ fn a_turned_avif_is_shown_upright() {
 
 #[test]
 fn metadata_does_not_survive_not_even_when_nothing_else_is_asked_for() {
-    let exif = pictures::exif(1);
-    let folder = Folder::new().with("gps.jpg", &data("gps.jpg"));
+    let exif = images::exif(1);
+    let directory = Directory::new().with("gps.jpg", &data("gps.jpg"));
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp] {
-        let bytes = pictures::with_metadata(kind, &pictures::quarters(), Some(exif.clone()), None);
-        folder.put(&format!("a.{}", kind.name()), &bytes);
+        let bytes = images::with_metadata(kind, &images::quarters(), Some(exif.clone()), None);
+        directory.put(&format!("a.{}", kind.name()), &bytes);
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for source in ["gps.jpg", "a.jpg", "a.png", "a.webp"] {
         for query in ["", "?w=30", "?f=jpg", "?f=png", "?f=webp", "?f=avif", "?f=gif"] {
             let target = format!("/h/{source}{query}");
             let body = server.get(&target).ok().body;
             // The marks of EXIF in JPEG and WebP and AVIF, PNG, and the blocks' own beginnings.
-            for mark in
-                [&b"Exif"[..], b"EXIF", b"eXIf", b"http://ns.adobe.com", b"TestCam", b"MM\0\x2a", b"II\x2a\0"]
-            {
+            for mark in [
+                &b"Exif"[..],
+                b"EXIF",
+                b"eXIf",
+                b"http://ns.adobe.com",
+                b"TestCam",
+                b"MM\0\x2a",
+                b"II\x2a\0",
+            ] {
                 assert!(!holds(&body, mark), "{target}: {:?}", String::from_utf8_lossy(mark));
             }
         }
@@ -383,35 +397,41 @@ fn srgb_of_p3(colour: [u8; 3]) -> [u8; 3] {
     matrix.map(|row| {
         let sum: f64 = row.iter().zip(linear).map(|(factor, value)| factor * value).sum();
         let sum = sum.clamp(0.0, 1.0);
-        let encoded = if sum <= 0.003_130_8 { sum * 12.92 } else { 1.055 * sum.powf(1.0 / 2.4) - 0.055 };
+        let encoded =
+            if sum <= 0.003_130_8 { sum * 12.92 } else { 1.055 * sum.powf(1.0 / 2.4) - 0.055 };
         (encoded * 255.0).round() as u8
     })
 }
 
 #[test]
 fn colours_are_converted_to_srgb() {
-    let profile = pictures::profile_of_jpeg(&data("p3-primaries.jpg"));
+    let profile = images::profile_of_jpeg(&data("p3-primaries.jpg"));
     let colours = [[200, 100, 50], [60, 160, 90], [40, 60, 170]];
-    let source = pictures::columns(90, 30, &colours);
-    let folder = Folder::new().with("primaries.jpg", &data("p3-primaries.jpg"));
+    let source = images::columns(90, 30, &colours);
+    let directory = Directory::new().with("primaries.jpg", &data("p3-primaries.jpg"));
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp] {
         let name = kind.name();
-        folder.put(
+        directory.put(
             &format!("tagged.{name}"),
-            &pictures::with_metadata(kind, &source, None, Some(profile.clone())),
+            &images::with_metadata(kind, &source, None, Some(profile.clone())),
         );
-        folder.put(&format!("plain.{name}"), &pictures::with_metadata(kind, &source, None, None));
+        directory.put(&format!("plain.{name}"), &images::with_metadata(kind, &source, None, None));
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp] {
         for query in ["f=png", "f=png&w=60", "f=webp&q=100", "f=jpg&q=100"] {
             let tagged =
-                Picture::decode(&server.get(&format!("/h/tagged.{}?{query}", kind.name())).ok().body);
-            let plain = Picture::decode(&server.get(&format!("/h/plain.{}?{query}", kind.name())).ok().body);
+                Image::decode(&server.get(&format!("/h/tagged.{}?{query}", kind.name())).ok().body);
+            let plain =
+                Image::decode(&server.get(&format!("/h/plain.{}?{query}", kind.name())).ok().body);
             assert!(!tagged.has_profile, "{kind:?} {query}: an sRGB answer needs no profile");
             for (x, colour) in [(17, colours[0]), (50, colours[1]), (83, colours[2])] {
                 let expected = srgb_of_p3(colour);
-                assert!(within(plain.at(x, 50), colour, 10), "{kind:?} {query}: {:?}", plain.at(x, 50));
+                assert!(
+                    within(plain.at(x, 50), colour, 10),
+                    "{kind:?} {query}: {:?}",
+                    plain.at(x, 50)
+                );
                 assert!(
                     within(tagged.at(x, 50), expected, 10),
                     "{kind:?} {query}: {colour:?} is {:?} and not {expected:?}",
@@ -421,7 +441,7 @@ fn colours_are_converted_to_srgb() {
         }
     }
     // Brighter than sRGB can show: as bright as it can.
-    let primaries = Picture::decode(&server.get("/h/primaries.jpg?f=png").ok().body);
+    let primaries = Image::decode(&server.get("/h/primaries.jpg?f=png").ok().body);
     for (x, colour) in [(17, RED), (50, GREEN), (83, BLUE)] {
         assert!(close(primaries.at(x, 50), colour), "{:?}", primaries.at(x, 50));
     }
@@ -438,50 +458,59 @@ fn fading() -> RgbaImage {
 
 #[test]
 fn transparency_is_kept_where_the_format_can() {
-    let folder = Folder::new()
-        .with("a.png", &pictures::png(fading()))
-        .with("a.webp", &pictures::webp(fading()))
+    let directory = Directory::new()
+        .with("a.png", &images::png(fading()))
+        .with("a.webp", &images::webp(fading()))
         .with("a.avif", &data("fading.avif"));
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for source in ["a.png", "a.webp", "a.avif"] {
         for (query, width) in [("", 90), ("&w=60", 60), ("&w=30&h=10&c=false", 30)] {
             for format in ["png", "webp"] {
                 let target = format!("/h/{source}?f={format}{query}");
-                let picture = Picture::decode(&server.get(&target).ok().body);
-                assert_eq!(picture.size().0, width, "{target}");
-                assert!(picture.has_alpha, "{target}");
-                let [left, middle, right] = [16, 50, 84].map(|x| picture.at(x, 50));
+                let image = Image::decode(&server.get(&target).ok().body);
+                assert_eq!(image.size().0, width, "{target}");
+                assert!(image.has_alpha, "{target}");
+                let [left, middle, right] = [16, 50, 84].map(|x| image.at(x, 50));
                 assert!(close(left, RED) && left[3] > 250, "{target}: {left:?}");
-                assert!(within(middle, GREEN, 24) && middle[3].abs_diff(128) < 8, "{target}: {middle:?}");
+                assert!(
+                    within(middle, GREEN, 24) && middle[3].abs_diff(128) < 8,
+                    "{target}: {middle:?}"
+                );
                 assert!(right[3] < 5, "{target}: {right:?}");
             }
             let target = format!("/h/{source}?f=avif{query}");
             assert!(avif_has_alpha(&server.get(&target).ok().body), "{target}");
             let target = format!("/h/{source}?f=gif{query}");
-            let picture = Picture::decode(&server.get(&target).ok().body);
-            let [left, right] = [16, 84].map(|x| picture.at(x, 50));
-            assert!(close(left, RED) && left[3] == 255 && right[3] == 0, "{target}: {left:?} {right:?}");
+            let image = Image::decode(&server.get(&target).ok().body);
+            let [left, right] = [16, 84].map(|x| image.at(x, 50));
+            assert!(
+                close(left, RED) && left[3] == 255 && right[3] == 0,
+                "{target}: {left:?} {right:?}"
+            );
         }
     }
-    let opaque = Folder::new().with("a.png", &pictures::png(pictures::quarters()));
+    let opaque = Directory::new().with("a.png", &images::png(images::quarters()));
     let server = Server::with_handler(opaque.handler());
     assert!(!avif_has_alpha(&server.get("/h/a.png?f=avif").ok().body), "there is nothing to keep");
 }
 
 #[test]
 fn transparency_is_flattened_on_bg_where_the_format_can_not() {
-    let folder = Folder::new()
-        .with("a.png", &pictures::png(fading()))
-        .with("a.webp", &pictures::webp(fading()))
-        .with("a.gif", &pictures::gif(fading()))
+    let directory = Directory::new()
+        .with("a.png", &images::png(fading()))
+        .with("a.webp", &images::webp(fading()))
+        .with("a.gif", &images::gif(fading()))
         .with("a.avif", &data("fading.avif"));
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for source in ["a.png", "a.webp", "a.gif", "a.avif"] {
         for (query, background) in [("", WHITE), ("&bg=0000ff", BLUE), ("&bg=0000ff&w=60", BLUE)] {
             let target = format!("/h/{source}?f=jpg&q=95{query}");
-            let picture = Picture::decode(&server.get(&target).ok().body);
-            let [left, middle, right] = [16, 50, 84].map(|x| picture.at(x, 50));
-            assert!(within(left, RED, 20) && within(right, background, 20), "{target}: {left:?} {right:?}");
+            let image = Image::decode(&server.get(&target).ok().body);
+            let [left, middle, right] = [16, 50, 84].map(|x| image.at(x, 50));
+            assert!(
+                within(left, RED, 20) && within(right, background, 20),
+                "{target}: {left:?} {right:?}"
+            );
             if source != "a.gif" {
                 let mixed = [background[0] / 2, 128 + background[1] / 2, background[2] / 2];
                 assert!(within(middle, mixed, 24), "{target}: {middle:?} and not {mixed:?}");
@@ -496,11 +525,11 @@ fn transparent_pixels_do_not_colour_their_neighbours() {
     let source = RgbaImage::from_fn(120, 40, |x, _| {
         if (x / 3) % 2 == 0 { Rgba([255, 0, 0, 255]) } else { Rgba([0, 0, 255, 0]) }
     });
-    let folder = Folder::new().with("a.png", &pictures::png(source));
-    let server = Server::with_handler(folder.handler());
-    let picture = Picture::decode(&server.get("/h/a.png?w=30&f=png").ok().body);
-    assert!(picture.pixels.pixels().any(|pixel| pixel.0[3] > 40));
-    for pixel in picture.pixels.pixels().filter(|pixel| pixel.0[3] > 40) {
+    let directory = Directory::new().with("a.png", &images::png(source));
+    let server = Server::with_handler(directory.handler());
+    let image = Image::decode(&server.get("/h/a.png?w=30&f=png").ok().body);
+    assert!(image.pixels.pixels().any(|pixel| pixel.0[3] > 40));
+    for pixel in image.pixels.pixels().filter(|pixel| pixel.0[3] > 40) {
         assert!(close(pixel.0, RED), "{pixel:?}");
     }
 }
@@ -514,24 +543,32 @@ fn animation() -> Vec<(RgbaImage, u32)> {
 
 #[track_caller]
 fn expect_animation(body: &[u8], size: (u32, u32), what: &str) {
-    let picture = Picture::decode(body);
-    assert_eq!(picture.frames.len(), 4, "{what}");
-    assert_eq!(picture.shown, Some(0), "{what}: it must go on for ever");
-    for ((pixels, time), (expected, expected_time)) in picture.frames.iter().zip(animation()) {
+    let image = Image::decode(body);
+    assert_eq!(image.frames.len(), 4, "{what}");
+    assert_eq!(image.shown, Some(0), "{what}: it must go on for ever");
+    for ((pixels, time), (expected, expected_time)) in image.frames.iter().zip(animation()) {
         assert_eq!((pixels.dimensions(), *time), (size, expected_time), "{what}");
         let [r, g, b, _] = colour_at(&expected, 50, 50);
         for (x, y) in [(0, 0), (50, 50), (99, 99)] {
-            assert!(within(colour_at(pixels, x, y), [r, g, b], 16), "{what}: {:?}", colour_at(pixels, x, y));
+            assert!(
+                within(colour_at(pixels, x, y), [r, g, b], 16),
+                "{what}: {:?}",
+                colour_at(pixels, x, y)
+            );
         }
     }
 }
 
 #[test]
 fn an_animation_is_kept_in_gif_and_webp_with_its_times() {
-    let folder = Folder::new().with("a.gif", &pictures::animated_gif(&animation()));
-    let server = Server::with_handler(folder.handler());
-    let sizes =
-        [("", (60, 40)), ("&w=30", (30, 20)), ("&w=20&h=20", (20, 20)), ("&w=30&h=30&c=false", (30, 20))];
+    let directory = Directory::new().with("a.gif", &images::animated_gif(&animation()));
+    let server = Server::with_handler(directory.handler());
+    let sizes = [
+        ("", (60, 40)),
+        ("&w=30", (30, 20)),
+        ("&w=20&h=20", (20, 20)),
+        ("&w=30&h=30&c=false", (30, 20)),
+    ];
     for (query, size) in sizes {
         for format in ["gif", "webp"] {
             let target = format!("/h/a.gif?f={format}{query}");
@@ -540,8 +577,8 @@ fn an_animation_is_kept_in_gif_and_webp_with_its_times() {
     }
     // And the other way round.
     let moving = server.get("/h/a.gif?f=webp&q=100").ok().body;
-    let folder = Folder::new().with("a.webp", &moving);
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.webp", &moving);
+    let server = Server::with_handler(directory.handler());
     for (query, size) in sizes {
         for format in ["gif", "webp"] {
             let target = format!("/h/a.webp?f={format}{query}");
@@ -552,14 +589,14 @@ fn an_animation_is_kept_in_gif_and_webp_with_its_times() {
 
 #[test]
 fn an_animation_is_its_first_frame_elsewhere() {
-    let folder = Folder::new().with("a.gif", &pictures::animated_gif(&animation()));
-    let server = Server::with_handler(folder.handler());
+    let directory = Directory::new().with("a.gif", &images::animated_gif(&animation()));
+    let server = Server::with_handler(directory.handler());
     for (query, size) in [("", (60, 40)), ("&w=30", (30, 20)), ("&w=20&h=20", (20, 20))] {
         for format in ["jpg", "png"] {
             let target = format!("/h/a.gif?f={format}{query}");
-            let picture = Picture::decode(&server.get(&target).ok().body);
-            assert_eq!(picture.size(), size, "{target}");
-            assert!(close(picture.at(50, 50), RED) && close(picture.at(50, 99), RED), "{target}");
+            let image = Image::decode(&server.get(&target).ok().body);
+            assert_eq!(image.size(), size, "{target}");
+            assert!(close(image.at(50, 50), RED) && close(image.at(50, 99), RED), "{target}");
         }
         assert_eq!(size_of(&server.get(&format!("/h/a.gif?f=avif{query}")).ok().body), size);
     }
@@ -568,17 +605,17 @@ fn an_animation_is_its_first_frame_elsewhere() {
 #[test]
 fn a_real_animation_keeps_its_frames_and_its_movement() {
     let source = data("anim.gif");
-    let original = Picture::decode(&source);
-    let folder = Folder::new().with("a.gif", &source);
-    let server = Server::with_handler(folder.handler());
+    let original = Image::decode(&source);
+    let directory = Directory::new().with("a.gif", &source);
+    let server = Server::with_handler(directory.handler());
     for format in ["gif", "webp"] {
-        let answer = Picture::decode(&server.get(&format!("/h/a.gif?w=120&f={format}")).ok().body);
+        let answer = Image::decode(&server.get(&format!("/h/a.gif?w=120&f={format}")).ok().body);
         assert_eq!(answer.size(), (120, 120));
         assert_eq!(answer.frames.len(), original.frames.len());
         // Nobody shows a frame for no time: as in browsers, that much may be taken for a tenth of a second.
         let shown = |time: u32| if time <= 10 { 100 } else { time };
         let times =
-            |picture: &Picture| picture.frames.iter().map(|(_, time)| shown(*time)).collect::<Vec<_>>();
+            |image: &Image| image.frames.iter().map(|(_, time)| shown(*time)).collect::<Vec<_>>();
         assert_eq!(times(&answer), times(&original), "{format}");
         let different: HashSet<&[u8]> =
             answer.frames.iter().map(|(pixels, _)| pixels.as_raw().as_slice()).collect();
@@ -596,18 +633,18 @@ fn what_is_not_on_the_list_is_refused_by_its_bytes() {
         ("svg.png", svg),
         ("svg-declared.jpg", b"<?xml version=\"1.0\"?><svg xmlns=\"http://www.w3.org/2000/svg\"/>"),
         ("pdf.jpg", b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"),
-        ("text.jpg", b"not a picture at all\n"),
+        ("text.jpg", b"not an image at all\n"),
         ("empty.jpg", b""),
         ("tiff.jpg", tiff),
         ("bmp.png", b"BM\x1a\0\0\0\0\0\0\0\x1a\0\0\0\x0c\0\0\0\0\0\0\0"),
         ("ppm.png", b"P6 1 1 255 abc"),
         ("heic.avif", b"\0\0\0\x18ftypheic\0\0\0\0heicmif1\0\0\0\x08mdat"),
     ];
-    let folder = Folder::new();
+    let directory = Directory::new();
     for (name, bytes) in refused {
-        folder.put(name, bytes);
+        directory.put(name, bytes);
     }
-    let server = Server::with_handler(folder.handler());
+    let server = Server::with_handler(directory.handler());
     for (name, _) in refused {
         for query in ["", "?w=10&f=png"] {
             server.get(&format!("/h/{name}{query}")).failed("unsupported_format");
@@ -618,24 +655,26 @@ fn what_is_not_on_the_list_is_refused_by_its_bytes() {
 #[test]
 fn a_broken_original_is_refused_unless_fail_on_says_otherwise() {
     let whole = data("photo-2mp.jpg");
-    let png = pictures::png(pictures::gradient(300, 300));
-    let folder = Folder::new()
+    let png = images::png(images::gradient(300, 300));
+    let directory = Directory::new()
         .with("half.jpg", &whole[..whole.len() / 2])
         .with("half.png", &png[..png.len() / 2])
         .with("start.jpg", &whole[..40])
         .with("start.png", &png[..20]);
     for kind in [Kind::Gif, Kind::Webp] {
-        let bytes = pictures::in_format(kind, &pictures::noise(100, 100));
-        folder.put(&format!("half.{}", kind.name()), &bytes[..bytes.len() / 2]);
+        let bytes = images::in_format(kind, &images::noise(100, 100));
+        directory.put(&format!("half.{}", kind.name()), &bytes[..bytes.len() / 2]);
     }
     let avif = data("quarters.avif");
-    folder.put("half.avif", &avif[..avif.len() - 20]);
+    directory.put("half.avif", &avif[..avif.len() - 20]);
     let server = Server::start(json!({"handlers": [
-        folder.handler(),
-        merged(folder.handler(), json!({"name": "lenient", "fail_on": "none"})),
-        merged(folder.handler(), json!({"name": "strict", "fail_on": "warning"})),
+        directory.handler(),
+        merged(directory.handler(), json!({"name": "lenient", "fail_on": "none"})),
+        merged(directory.handler(), json!({"name": "strict", "fail_on": "warning"})),
     ]}));
-    for name in ["half.jpg", "half.png", "half.gif", "half.webp", "half.avif", "start.jpg", "start.png"] {
+    for name in
+        ["half.jpg", "half.png", "half.gif", "half.webp", "half.avif", "start.jpg", "start.png"]
+    {
         for query in ["?f=png", "?w=50&f=jpg"] {
             server.get(&format!("/h/{name}{query}")).failed("corrupt_image");
             server.get(&format!("/strict/{name}{query}")).failed("corrupt_image");
@@ -648,30 +687,31 @@ fn a_broken_original_is_refused_unless_fail_on_says_otherwise() {
 
 #[test]
 fn an_original_with_too_many_pixels_is_refused_before_it_is_decoded() {
-    let folder = Folder::new()
+    let directory = Directory::new()
         .with("bomb.png", &data("bomb-15000x15000-rgb.png"))
-        .with("a.png", &pictures::png(pictures::solid(100, 100, RED)))
-        .with("b.png", &pictures::png(pictures::solid(100, 101, RED)))
-        .with("frames.gif", &pictures::animated_gif(&animation()));
-    let wide = Server::with_handler(folder.handler());
+        .with("a.png", &images::png(images::solid(100, 100, RED)))
+        .with("b.png", &images::png(images::solid(100, 101, RED)))
+        .with("frames.gif", &images::animated_gif(&animation()));
+    let wide = Server::with_handler(directory.handler());
     wide.get("/h/bomb.png?w=100").failed("too_many_pixels");
     wide.get("/h/bomb.png").failed("too_many_pixels");
 
-    let narrow = Server::with_limits(folder.handler(), json!({"source_max_pixels": 10_000}));
+    let narrow = Server::with_limits(directory.handler(), json!({"source_max_pixels": 10_000}));
     narrow.get("/h/a.png").ok();
     narrow.get("/h/b.png").failed("too_many_pixels");
     // 60 × 40 × 4: the frames count when they are all wanted.
-    let frames = Server::with_limits(folder.handler(), json!({"source_max_total_pixels": 9_000}));
+    let frames =
+        Server::with_limits(directory.handler(), json!({"source_max_total_pixels": 9_000}));
     frames.get("/h/frames.gif?f=gif").failed("animation_too_large");
     frames.get("/h/frames.gif?f=jpg").ok();
 }
 
 #[test]
 fn an_absurd_header_does_no_harm() {
-    let folder = Folder::new()
+    let directory = Directory::new()
         .with("absurd.png", &data("header-2147483647.png"))
-        .with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
-    let server = Server::with_handler(folder.handler());
+        .with("a.png", &images::png(images::solid(10, 10, RED)));
+    let server = Server::with_handler(directory.handler());
     let renderer = server.renderer();
     let answer = server.get("/h/absurd.png?w=10");
     answer.failed("side_too_long");
@@ -681,15 +721,15 @@ fn an_absurd_header_does_no_harm() {
 
 #[test]
 fn a_header_that_lies_about_the_pixels_does_not_cost_unbounded_memory() {
-    let folder = Folder::new()
+    let directory = Directory::new()
         .with("lie.avif", &data("lying-ispe.avif"))
         .with("large.avif", &data("hostile/flat-9000x9000.avif"))
-        .with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
+        .with("a.png", &images::png(images::solid(10, 10, RED)));
     // What the renderer may allocate follows from these; decoding all of it takes 1.2 GB.
     let limits = json!({
         "source_max_pixels": 1_000_000, "result_max_pixels": 1_000_000, "origin_max_bytes": 1_000_000,
     });
-    let server = Server::with_limits(folder.handler(), limits);
+    let server = Server::with_limits(directory.handler(), limits);
     let renderer = server.renderer();
     // One says how large it is and one does not.
     server.get("/h/large.avif?w=50").failed("too_many_pixels");
@@ -701,27 +741,34 @@ fn a_header_that_lies_about_the_pixels_does_not_cost_unbounded_memory() {
 }
 
 #[test]
-fn a_small_picture_does_not_become_a_huge_one() {
-    let frame =
-        |shade: u8| (image::DynamicImage::from(pictures::solid(10, 10, [shade, 0, 0])).to_rgba8(), 50);
-    let folder = Folder::new()
-        .with("frames.gif", &pictures::animated_gif(&(0..100).map(frame).collect::<Vec<_>>()))
-        .with("line.png", &pictures::png(pictures::solid(1, 600, RED)));
-    let server = Server::with_handler(folder.handler());
+fn a_small_image_does_not_become_a_huge_one() {
+    let frame = |shade: u8| {
+        (image::DynamicImage::from(images::solid(10, 10, [shade, 0, 0])).to_rgba8(), 50)
+    };
+    let directory = Directory::new()
+        .with("frames.gif", &images::animated_gif(&(0..100).map(frame).collect::<Vec<_>>()))
+        .with("line.png", &images::png(images::solid(1, 600, RED)));
+    let server = Server::with_handler(directory.handler());
     for target in ["/h/frames.gif?w=3000&h=3000&e=true", "/h/line.png?w=3000&h=1&e=true&g=smart"] {
         server.get(target).failed("result_too_large");
     }
     // One frame alone is not too much, and neither is a little more of each.
-    assert_eq!(size_of(&server.get("/h/frames.gif?w=300&h=300&e=true&f=jpg").ok().body), (300, 300));
+    assert_eq!(
+        size_of(&server.get("/h/frames.gif?w=300&h=300&e=true&f=jpg").ok().body),
+        (300, 300)
+    );
     assert_eq!(size_of(&server.get("/h/frames.gif?w=20&h=20&e=true").ok().body), (20, 20));
 }
 
 #[test]
-fn a_picture_made_to_be_slow_holds_nobody_else_up() {
-    let folder = Folder::new()
+fn an_image_made_to_be_slow_holds_nobody_else_up() {
+    let directory = Directory::new()
         .with("scans.jpg", &data("many-scans.jpg"))
-        .with("a.png", &pictures::png(pictures::solid(10, 10, RED)));
-    let server = Server::with_limits(folder.handler(), json!({"render_timeout": 3, "renders_at_once": 2}));
+        .with("a.png", &images::png(images::solid(10, 10, RED)));
+    let server = Server::with_limits(
+        directory.handler(),
+        json!({"render_timeout": 3, "renders_at_once": 2}),
+    );
     let mut slow = server.client();
     slow.send(&crate::support::client::request("GET", "/h/scans.jpg?w=300", &[]));
     server.get("/h/a.png?w=5").ok();
@@ -735,8 +782,9 @@ fn a_picture_made_to_be_slow_holds_nobody_else_up() {
 
 #[test]
 fn equal_requests_get_equal_bytes() {
-    let folder = Folder::new().with("a.jpg", &data("photo-2mp.jpg"));
-    let (one, two) = (Server::with_handler(folder.handler()), Server::with_handler(folder.handler()));
+    let directory = Directory::new().with("a.jpg", &data("photo-2mp.jpg"));
+    let (one, two) =
+        (Server::with_handler(directory.handler()), Server::with_handler(directory.handler()));
     for format in Kind::ALL.map(Kind::name) {
         let target = format!("/h/a.jpg?w=64&f={format}");
         let (first, second) = (one.get(&target).ok(), two.get(&target).ok());

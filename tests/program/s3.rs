@@ -8,17 +8,17 @@ use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 use serde_json::{Value, json};
 
 use crate::support::certificates::Certificates;
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::gate::Gate;
+use crate::support::images::{self, RED, size_of};
 use crate::support::origin::{self, RawOrigin, Then, object};
-use crate::support::pictures::{self, RED, size_of};
-use crate::support::s3::{ARCHIVE, PICTURES, S3};
+use crate::support::s3::{ARCHIVE, IMAGES, S3};
 use crate::support::server::{Server, Setup};
 use crate::support::unused_port::UnusedPort;
-use crate::support::{PATIENCE, merged};
+use crate::support::{TIMEOUT, merged};
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::solid(40, 30, RED))
+fn image() -> Vec<u8> {
+    images::png(images::solid(40, 30, RED))
 }
 
 /// A time that only a request without a deadline could take.
@@ -27,19 +27,21 @@ const LONG: Duration = Duration::from_secs(20);
 #[test]
 fn originals_are_fetched_with_a_signature_that_s3_accepts() {
     let s3 = S3::start();
-    s3.put(&PICTURES, "imagesLarge/a.png", &picture());
-    let aws = merged(s3.aws(&PICTURES), json!({"file_path": "imagesLarge", "region": "eu-central-1"}));
+    s3.put(&IMAGES, "imagesLarge/a.png", &image());
+    let aws =
+        merged(s3.aws(&IMAGES), json!({"file_path": "imagesLarge", "region": "eu-central-1"}));
     let server = Server::with_handler(json!({"name": "h", "aws": aws}));
     let answer = server.get("/h/a.png?w=20").ok();
     assert_eq!(size_of(&answer.body), (20, 15));
-    let stored = std::fs::metadata(s3.file(&PICTURES, "imagesLarge/a.png")).unwrap().modified().unwrap();
+    let stored =
+        std::fs::metadata(s3.file(&IMAGES, "imagesLarge/a.png")).unwrap().modified().unwrap();
     assert_eq!(answer.expect("Last-Modified"), httpdate::fmt_http_date(stored));
-    assert_eq!(s3.statuses(&PICTURES, "imagesLarge/a.png"), [200], "one request and no more");
+    assert_eq!(s3.statuses(&IMAGES, "imagesLarge/a.png"), [200], "one request and no more");
 }
 
 #[test]
 fn the_region_and_the_session_token_are_part_of_the_signature() {
-    let origin = RawOrigin::always(object(&picture()));
+    let origin = RawOrigin::always(object(&image()));
     let with = |fields: Value| json!({"name": "h", "aws": merged(origin.aws(), fields)});
     let fields = json!({"region": "eu-north-1", "session_token": "the+token/of=today"});
     Server::with_handler(with(fields)).get("/h/a.png").ok();
@@ -49,7 +51,10 @@ fn the_region_and_the_session_token_are_part_of_the_signature() {
         let query = request.target.split_once('?').map(|(_, query)| query).unwrap_or_default();
         let text = format!("{query} {}", request.header("authorization").unwrap_or_default());
         let token = request.header("x-amz-security-token").unwrap_or_default();
-        percent_encoding::percent_decode_str(&format!("{text} {token}")).decode_utf8().unwrap().into_owned()
+        percent_encoding::percent_decode_str(&format!("{text} {token}"))
+            .decode_utf8()
+            .unwrap()
+            .into_owned()
     };
     assert!(signed(regional).contains("/eu-north-1/s3/aws4_request"), "{}", signed(regional));
     assert!(signed(regional).contains("the+token/of=today"), "{}", signed(regional));
@@ -59,7 +64,7 @@ fn the_region_and_the_session_token_are_part_of_the_signature() {
 
 #[test]
 fn an_anonymous_handler_signs_nothing() {
-    let origin = RawOrigin::always(object(&picture()));
+    let origin = RawOrigin::always(object(&image()));
     let endpoint = origin.aws()["endpoint"].clone();
     let aws = json!({"bucket_name": "public", "endpoint": endpoint, "anonymous": true});
     let server = Setup::new(json!({"handlers": [{"name": "h", "aws": aws}]}))
@@ -75,21 +80,21 @@ fn an_anonymous_handler_signs_nothing() {
 #[test]
 fn without_keys_in_the_configuration_the_environment_is_asked() {
     let s3 = S3::start();
-    s3.put(&PICTURES, "a.png", &picture());
-    let mut aws = s3.aws(&PICTURES);
+    s3.put(&IMAGES, "a.png", &image());
+    let mut aws = s3.aws(&IMAGES);
     for field in ["aws_access", "aws_secret"] {
         aws.as_object_mut().unwrap().remove(field);
     }
     let config = json!({"handlers": [{"name": "h", "aws": aws}]});
     let server = Setup::new(config.clone())
-        .env("AWS_ACCESS_KEY_ID", PICTURES.access)
-        .env("AWS_SECRET_ACCESS_KEY", PICTURES.secret)
+        .env("AWS_ACCESS_KEY_ID", IMAGES.access)
+        .env("AWS_SECRET_ACCESS_KEY", IMAGES.secret)
         .start();
     server.get("/h/a.png").ok();
 
     let profile = format!(
         "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
-        PICTURES.access, PICTURES.secret
+        IMAGES.access, IMAGES.secret
     );
     let server = Setup::new(config.clone()).file(".aws/credentials", profile.as_bytes()).start();
     server.get("/h/a.png").ok();
@@ -101,8 +106,8 @@ fn without_keys_in_the_configuration_the_environment_is_asked() {
 #[test]
 fn a_web_identity_is_exchanged_for_keys() {
     let s3 = S3::start();
-    s3.put(&PICTURES, "a.png", &picture());
-    let mut aws = s3.aws(&PICTURES);
+    s3.put(&IMAGES, "a.png", &image());
+    let mut aws = s3.aws(&IMAGES);
     for field in ["aws_access", "aws_secret"] {
         aws.as_object_mut().unwrap().remove(field);
     }
@@ -112,23 +117,26 @@ fn a_web_identity_is_exchanged_for_keys() {
          <SecretAccessKey>{}</SecretAccessKey><SessionToken>a+session/token=</SessionToken>\
          <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
          </AssumeRoleWithWebIdentityResponse>",
-        PICTURES.access, PICTURES.secret
+        IMAGES.access, IMAGES.secret
     );
-    let sts = RawOrigin::always(origin::answer(200, &[("Content-Type", "text/xml")], answer.as_bytes()));
-    let folder = Folder::new();
-    let token = folder.put("token", b"the-identity-token");
+    let sts =
+        RawOrigin::always(origin::answer(200, &[("Content-Type", "text/xml")], answer.as_bytes()));
+    let directory = Directory::new();
+    let token = directory.put("token", b"the-identity-token");
     let server = Setup::new(json!({"handlers": [{"name": "h", "aws": aws}]}))
-        .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pictures")
+        .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/images")
         .env("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap())
         .env("AWS_ENDPOINT_URL_STS", format!("http://{}", sts.address()))
         .start();
     for width in 1..=5 {
         server.get(&format!("/h/a.png?w={width}")).ok();
     }
-    let [request] = &sts.requests()[..] else { panic!("asked {} times and not once", sts.requests().len()) };
+    let [request] = &sts.requests()[..] else {
+        panic!("asked {} times and not once", sts.requests().len())
+    };
     let asked = format!("{}&{}", request.target, String::from_utf8_lossy(&request.body));
     let asked = percent_encoding::percent_decode_str(&asked).decode_utf8().unwrap();
-    for part in ["Action=AssumeRoleWithWebIdentity", "=the-identity-token", "role/pictures"] {
+    for part in ["Action=AssumeRoleWithWebIdentity", "=the-identity-token", "role/images"] {
         assert!(asked.contains(part), "{part}: {asked}");
     }
 }
@@ -137,7 +145,7 @@ fn a_web_identity_is_exchanged_for_keys() {
 fn a_thousand_uncached_requests_open_a_handful_of_connections() {
     let s3 = S3::start();
     for n in 0..1000 {
-        s3.put(&PICTURES, &format!("{n}.png"), &pictures::png(pictures::solid(4, 4, RED)));
+        s3.put(&IMAGES, &format!("{n}.png"), &images::png(images::solid(4, 4, RED)));
     }
     let server = Server::with_handler(s3.handler());
     std::thread::scope(|scope| {
@@ -158,7 +166,7 @@ fn a_thousand_uncached_requests_open_a_handful_of_connections() {
 #[test]
 fn an_origin_that_is_down_is_a_failure_and_comes_back() {
     let mut s3 = S3::start();
-    s3.put(&PICTURES, "a.png", &picture());
+    s3.put(&IMAGES, "a.png", &image());
     let server = Server::with_handler(s3.handler());
     s3.stop();
     server.get("/h/a.png?w=1").failed("origin_unreachable");
@@ -193,8 +201,10 @@ fn connecting_has_a_deadline() {
     assert!(waiting.len() < 64, "the queue never filled");
 
     let aws = json!({"bucket_name": "b", "endpoint": format!("http://{address}"), "aws_access": "a", "aws_secret": "s"});
-    let server =
-        Server::with_limits(json!({"name": "h", "aws": aws}), json!({"origin_connect_timeout": 0.4}));
+    let server = Server::with_limits(
+        json!({"name": "h", "aws": aws}),
+        json!({"origin_connect_timeout": 0.4}),
+    );
     let started = Instant::now();
     server.get("/h/a.png").failed("origin_timeout");
     assert!(
@@ -232,7 +242,7 @@ fn the_whole_object_has_a_deadline() {
     let origin = RawOrigin::start(move |_, peer| {
         let mut going = peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").is_ok();
         let started = Instant::now();
-        while going && started.elapsed() < PATIENCE {
+        while going && started.elapsed() < TIMEOUT {
             std::thread::sleep(Duration::from_millis(20));
             going = peer.write(&[0x89]).is_ok();
         }
@@ -253,7 +263,7 @@ fn the_whole_object_has_a_deadline() {
 #[test]
 fn an_original_above_the_size_limit_is_not_read() {
     let origin = RawOrigin::start(|request, peer| match request.path().as_str() {
-        "/bucket/small" => peer.send(&object(&picture())),
+        "/bucket/small" => peer.send(&object(&image())),
         "/bucket/announced" => {
             let _ = peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n");
             // Nothing follows: only the announcement can be the reason.
@@ -279,13 +289,17 @@ fn an_original_above_the_size_limit_is_not_read() {
     // Without an announced length nobody can tell whether it is whole: that is reason enough to refuse it.
     let endless = server.get("/h/until-close");
     assert_eq!(endless.status, 404);
-    assert!(["too_large", "origin_error"].contains(&endless.expect("X-Error")), "{:?}", endless.headers);
+    assert!(
+        ["too_large", "origin_error"].contains(&endless.expect("X-Error")),
+        "{:?}",
+        endless.headers
+    );
     server.get("/h/small").ok();
 }
 
 #[test]
 fn the_size_limit_is_the_last_byte_that_is_allowed() {
-    let exact = picture();
+    let exact = image();
     let origin = RawOrigin::always(object(&exact));
     let limit = exact.len();
     Server::with_limits(origin.handler(), json!({"origin_max_bytes": limit})).get("/h/a.png").ok();
@@ -296,20 +310,29 @@ fn the_size_limit_is_the_last_byte_that_is_allowed() {
 
 #[test]
 fn a_truncated_body_is_a_failure() {
-    let whole = picture();
+    let whole = image();
     let origin = RawOrigin::start(move |request, peer| {
         let _ = match request.path().as_str() {
-            // Every byte of the picture, but not every byte that was announced.
+            // Every byte of the image, but not every byte that was announced.
             "/bucket/padded" => peer
-                .write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", whole.len() + 1).as_bytes())
+                .write(
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", whole.len() + 1)
+                        .as_bytes(),
+                )
                 .and_then(|()| peer.write(&whole)),
             "/bucket/half" => peer
-                .write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", whole.len()).as_bytes())
+                .write(
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", whole.len())
+                        .as_bytes(),
+                )
                 .and_then(|()| peer.write(&whole[..whole.len() / 2])),
             "/bucket/chunked" => peer
                 .write(
-                    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", whole.len())
-                        .as_bytes(),
+                    format!(
+                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n",
+                        whole.len()
+                    )
+                    .as_bytes(),
                 )
                 .and_then(|()| peer.write(&whole)),
             "/bucket/nothing" => peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"),
@@ -317,8 +340,9 @@ fn a_truncated_body_is_a_failure() {
         };
         Then::Close
     });
-    let cache = Folder::new();
-    let server = Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
+    let cache = Directory::new();
+    let server =
+        Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
     for key in ["padded", "half", "chunked", "nothing"] {
         server.get(&format!("/h/{key}")).failed("origin_truncated");
     }
@@ -343,31 +367,39 @@ fn forbidden_and_missing_are_both_not_there_and_asked_for_once() {
 #[test]
 fn wrong_credentials_are_not_there() {
     let s3 = S3::start();
-    s3.put(&PICTURES, "a.png", &picture());
-    let wrong_secret = merged(s3.aws(&PICTURES), json!({"aws_secret": "not-the-secret-of-this-key"}));
-    let unknown = merged(s3.aws(&PICTURES), json!({"aws_access": "AKUNKNOWN"}));
-    let foreign =
-        merged(s3.aws(&PICTURES), json!({"aws_access": ARCHIVE.access, "aws_secret": ARCHIVE.secret}));
+    s3.put(&IMAGES, "a.png", &image());
+    let wrong_secret = merged(s3.aws(&IMAGES), json!({"aws_secret": "not-the-secret-of-this-key"}));
+    let unknown = merged(s3.aws(&IMAGES), json!({"aws_access": "AKUNKNOWN"}));
+    let foreign = merged(
+        s3.aws(&IMAGES),
+        json!({"aws_access": ARCHIVE.access, "aws_secret": ARCHIVE.secret}),
+    );
     for aws in [wrong_secret, unknown, foreign] {
         let server = Server::with_handler(json!({"name": "h", "aws": aws}));
         server.get("/h/a.png").failed("not_found");
         server.log.access("/h/a.png");
         let log = server.log.lines().join("\n");
-        for secret in ["not-the-secret-of-this-key", PICTURES.secret, ARCHIVE.secret, "X-Amz-Signature"] {
+        for secret in
+            ["not-the-secret-of-this-key", IMAGES.secret, ARCHIVE.secret, "X-Amz-Signature"]
+        {
             assert!(!log.contains(secret), "{secret} is in the log: {log}");
         }
     }
-    assert_eq!(s3.statuses(&PICTURES, "a.png"), [403, 403, 403]);
+    assert_eq!(s3.statuses(&IMAGES, "a.png"), [403, 403, 403]);
 }
 
 #[test]
 fn a_server_error_is_retried_once() {
     let origin = RawOrigin::start(|request, peer| {
         let answer = match (request.path().as_str(), request.number % 2) {
-            ("/bucket/once", 0) => origin::answer(500, &[], b"<Error><Code>InternalError</Code></Error>"),
-            ("/bucket/slow-down", 0) => origin::answer(503, &[], b"<Error><Code>SlowDown</Code></Error>"),
+            ("/bucket/once", 0) => {
+                origin::answer(500, &[], b"<Error><Code>InternalError</Code></Error>")
+            }
+            ("/bucket/slow-down", 0) => {
+                origin::answer(503, &[], b"<Error><Code>SlowDown</Code></Error>")
+            }
             ("/bucket/always", _) => origin::answer(500, &[], b""),
-            _ => object(&picture()),
+            _ => object(&image()),
         };
         peer.send(&answer)
     });
@@ -384,7 +416,7 @@ fn a_server_error_is_retried_once() {
 fn a_connection_that_died_is_retried_once() {
     // Says that it keeps the connection and closes it after the answer.
     let fickle = RawOrigin::start(|_, peer| {
-        peer.send(&object(&picture()));
+        peer.send(&object(&image()));
         Then::Close
     });
     let server = Server::with_handler(fickle.handler());
@@ -395,7 +427,7 @@ fn a_connection_that_died_is_retried_once() {
 
     let once = RawOrigin::start(|request, peer| match request.number {
         0 => peer.reset(),
-        _ => peer.send(&object(&picture())),
+        _ => peer.send(&object(&image())),
     });
     let server = Server::with_handler(once.handler());
     server.get("/h/a.png").ok();
@@ -409,14 +441,18 @@ fn a_connection_that_died_is_retried_once() {
 
 #[test]
 fn redirects_are_not_followed() {
-    let elsewhere = RawOrigin::always(object(&picture()));
+    let elsewhere = RawOrigin::always(object(&image()));
     for status in [301, 302, 303, 307, 308] {
         let location = format!("http://{}/bucket/a.png", elsewhere.address());
         let origin = RawOrigin::always(origin::answer(status, &[("Location", &location)], b""));
         let server = Server::with_handler(origin.handler());
         let answer = server.get("/h/a.png");
         assert_eq!(answer.status, 404, "{status}");
-        assert!(["origin_error", "wrong_region"].contains(&answer.expect("X-Error")), "{:?}", answer.headers);
+        assert!(
+            ["origin_error", "wrong_region"].contains(&answer.expect("X-Error")),
+            "{:?}",
+            answer.headers
+        );
         assert_eq!(origin.requests().len(), 1, "{status}");
     }
     assert_eq!(elsewhere.accepted(), 0, "signed requests must not be carried elsewhere");
@@ -475,14 +511,17 @@ fn an_answer_that_is_not_http_is_a_failure() {
 fn an_origin_with_a_certificate_of_ones_own_needs_its_ca_file() {
     let certificates = Certificates::new();
     let strangers = Certificates::new();
-    let origin = RawOrigin::start_tls(certificates.server(), |_, peer| peer.send(&object(&picture())));
-    let folder = Folder::new();
-    let ca = folder.put("ca.pem", certificates.root_pem.as_bytes());
-    let stranger = folder.put("stranger.pem", strangers.root_pem.as_bytes());
+    let origin =
+        RawOrigin::start_tls(certificates.server(), |_, peer| peer.send(&object(&image())));
+    let directory = Directory::new();
+    let ca = directory.put("ca.pem", certificates.root_pem.as_bytes());
+    let stranger = directory.put("stranger.pem", strangers.root_pem.as_bytes());
     let handler = |aws: Value| json!({"name": "h", "aws": merged(origin.aws(), aws)});
 
     Server::with_handler(handler(json!({}))).get("/h/a.png").failed("origin_unreachable");
-    Server::with_handler(handler(json!({"ca_file": stranger}))).get("/h/a.png").failed("origin_unreachable");
+    Server::with_handler(handler(json!({"ca_file": stranger})))
+        .get("/h/a.png")
+        .failed("origin_unreachable");
     assert_eq!(origin.requests().len(), 0, "nothing is said to a server that is not trusted");
 
     let server = Server::with_handler(handler(json!({"ca_file": ca})));
@@ -491,12 +530,16 @@ fn an_origin_with_a_certificate_of_ones_own_needs_its_ca_file() {
     for width in 1..=20 {
         client.get(&format!("/h/a.png?w={width}")).ok();
     }
-    assert!(origin.accepted() - before <= 2, "{} handshakes for 20 requests", origin.accepted() - before);
+    assert!(
+        origin.accepted() - before <= 2,
+        "{} handshakes for 20 requests",
+        origin.accepted() - before
+    );
 }
 
 #[test]
 fn proxies_named_in_the_environment_are_not_used() {
-    let origin = RawOrigin::always(object(&picture()));
+    let origin = RawOrigin::always(object(&image()));
     let proxy = UnusedPort::new();
     let proxy = format!("http://{}", proxy.address());
     let server = Setup::new(json!({"handlers": [origin.handler()]}))

@@ -11,28 +11,30 @@ use serde_json::{Value, json};
 
 use crate::support::certificates::Certificates;
 use crate::support::client::{Answer, Client, request};
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images::{self, size_of};
 use crate::support::merged;
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, size_of};
 use crate::support::server::{self, PROGRAM, Server, Setup};
-use crate::support::tokens::{OTHER_SECRET, SECRET, at, hmac, max_age, now, signed, token, with_token};
+use crate::support::tokens::{
+    OTHER_SECRET, SECRET, at, hmac, max_age, now, signed, token, with_token,
+};
 use crate::token::example;
 
 const MIB: u64 = 1 << 20;
 const A_WEEK: u64 = 604_800;
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
-/// A folder's handler that wants URLs signed.
-fn guarded(folder: &Folder) -> Value {
-    merged(folder.handler(), json!({"token": hmac()}))
+/// A directory's handler that wants URLs signed.
+fn guarded(directory: &Directory) -> Value {
+    merged(directory.handler(), json!({"token": hmac()}))
 }
 
-fn folder() -> Folder {
-    Folder::new().with("a.png", &picture()).with("b.png", &picture())
+fn directory() -> Directory {
+    Directory::new().with("a.png", &image()).with("b.png", &image())
 }
 
 /// Everything that a client sees but the time.
@@ -41,7 +43,7 @@ fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, &[u8]) {
     (answer.status, fields, &answer.body)
 }
 
-/// Requests for one picture that are refused.
+/// Requests for one image that are refused.
 fn refused_targets() -> Vec<(&'static str, String)> {
     let target = "/h/a.png?w=40&h=30";
     let right = token(SECRET, target);
@@ -61,15 +63,24 @@ fn refused_targets() -> Vec<(&'static str, String)> {
         ("for fewer options", with_token("/h/a.png?w=40", &right)),
         ("without its expiry", with_token(target, &token(SECRET, &soon))),
         ("with an expiry of its own", with_token(&soon, &right)),
-        ("with a later expiry", with_token(&format!("{target}&exp={}", at(900)), &token(SECRET, &soon))),
-        ("for an option that is another way to say the same", with_token("/h/a.png?w=040&h=30", &right)),
+        (
+            "with a later expiry",
+            with_token(&format!("{target}&exp={}", at(900)), &token(SECRET, &soon)),
+        ),
+        (
+            "for an option that is another way to say the same",
+            with_token("/h/a.png?w=040&h=30", &right),
+        ),
         ("truncated", with_token(target, &right[..42])),
         ("padded", with_token(target, &format!("{right}="))),
         ("padded, encoded", with_token(target, &format!("{right}%3D"))),
         ("longer", with_token(target, &format!("{right}A"))),
         ("in lower case", with_token(target, &right.to_ascii_lowercase())),
         ("in upper case", with_token(target, &right.to_ascii_uppercase())),
-        ("encoded twice", with_token(target, &format!("%25{:02X}{}", right.as_bytes()[0], &right[1..]))),
+        (
+            "encoded twice",
+            with_token(target, &format!("%25{:02X}{}", right.as_bytes()[0], &right[1..])),
+        ),
         ("of malformed options", with_token("/h/a.png?w=none", &right)),
         ("of a malformed expiry", with_token(&format!("{target}&exp=never"), &right)),
         ("of no valid key", with_token("/h/a/../b.png", &right)),
@@ -77,7 +88,7 @@ fn refused_targets() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Requests for the same picture that are let in.
+/// Requests for the same image that are let in.
 fn good_targets() -> Vec<String> {
     let target = "/h/a.png?w=40&h=30";
     let right = token(SECRET, target);
@@ -103,10 +114,13 @@ fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
         ("disk", json!({"cache_enabled": true}), 0),
         ("memory", json!({"cache_enabled": true}), 64 * MIB),
     ] {
-        let (origin, cache) = (RawOrigin::always(object(&picture())), Folder::new());
+        let (origin, cache) = (RawOrigin::always(object(&image())), Directory::new());
+        let handler = merged(
+            merged(origin.handler(), json!({"token": hmac(), "cache_path": cache.path()})),
+            fields,
+        );
         let handler =
-            merged(merged(origin.handler(), json!({"token": hmac(), "cache_path": cache.path()})), fields);
-        let handler = if name == "none" { merged(handler, json!({"cache_enabled": false})) } else { handler };
+            if name == "none" { merged(handler, json!({"cache_enabled": false})) } else { handler };
         let config = json!({
             "handlers": [handler], "memory_cache": memory,
             "https_enabled": true, "https_port": 0, "https_cert": "bundle.crt", "https_key": "cert.key",
@@ -115,8 +129,10 @@ fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
             .file("bundle.crt", certificates.chain_pem.as_bytes())
             .file("cert.key", certificates.key_pem.as_bytes())
             .start();
-        let tls =
-            || Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
+        let tls = || {
+            Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13]))
+                .unwrap()
+        };
         let mut clients = [("http", server.client()), ("https", tls())];
 
         // Nothing has been made yet, and nobody is asked to.
@@ -142,7 +158,11 @@ fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
                 assert_eq!((whole.expect("X-Cache"), &whole.body), (state, &first.body), "{at}");
                 let head = client.head_with(&target, &[]);
                 assert_eq!((head.status, head.expect("ETag")), (200, tag.as_str()), "{at}");
-                assert_eq!(client.get_with(&target, &[("If-None-Match", &tag)]).status, 304, "{at}");
+                assert_eq!(
+                    client.get_with(&target, &[("If-None-Match", &tag)]).status,
+                    304,
+                    "{at}"
+                );
                 let part = client.get_with(&target, &[("Range", "bytes=1-2")]);
                 assert_eq!((part.status, &part.body[..]), (206, &first.body[1..3]), "{at}");
             }
@@ -177,14 +197,18 @@ fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
                 assert_eq!(client.get(&target).status, 400, "{listener} {twice}");
             }
         }
-        assert_eq!(origin.requests().len(), asked, "{name}: a refused request has reached the origin");
+        assert_eq!(
+            origin.requests().len(),
+            asked,
+            "{name}: a refused request has reached the origin"
+        );
     }
 }
 
 #[test]
 fn a_refused_request_waits_for_no_renderer() {
-    let folder = folder();
-    let server = Server::with_handler(guarded(&folder));
+    let directory = directory();
+    let server = Server::with_handler(guarded(&directory));
     let renderer = server.renderer();
     renderer.signal(Signal::STOP);
     let asked = Instant::now();
@@ -198,8 +222,8 @@ fn a_refused_request_waits_for_no_renderer() {
 
 #[test]
 fn a_signed_request_that_is_malformed_is_told_so() {
-    let folder = folder();
-    let server = Server::with_handler(guarded(&folder));
+    let directory = directory();
+    let server = Server::with_handler(guarded(&directory));
     for target in ["/h/a.png?w=none", "/h/a.png?f=svg", "/h/a.png?q=0&exp=99999999999"] {
         assert_eq!(server.get(&signed(target)).status, 400, "{target}");
     }
@@ -214,8 +238,8 @@ fn a_signed_request_that_is_malformed_is_told_so() {
 
 #[test]
 fn exp_is_checked_where_nothing_is_signed_and_means_nothing_there() {
-    let folder = folder();
-    let server = Server::with_handler(folder.handler());
+    let directory = directory();
+    let server = Server::with_handler(directory.handler());
     for value in ["", "never", "-1", "1.5", "%2B1"] {
         let answer = server.get(&format!("/h/a.png?exp={value}"));
         assert_eq!((answer.status, answer.text().starts_with("exp: ")), (400, true), "{value}");
@@ -226,9 +250,9 @@ fn exp_is_checked_where_nothing_is_signed_and_means_nothing_there() {
 
 #[test]
 fn no_cache_keeps_an_answer_for_longer_than_its_signature_holds() {
-    let (folder, cache) = (folder(), Folder::new());
+    let (directory, cache) = (directory(), Directory::new());
     for memory in [0, 64 * MIB] {
-        let handler = merged(guarded(&folder), json!({"cache_path": cache.path()}));
+        let handler = merged(guarded(&directory), json!({"cache_path": cache.path()}));
         let server = Server::start(json!({"handlers": [handler], "memory_cache": memory}));
         let mut client = server.client();
         let usual = signed("/h/a.png?w=20");
@@ -237,12 +261,18 @@ fn no_cache_keeps_an_answer_for_longer_than_its_signature_holds() {
         for lifetime in [30, 600, 1_000_000] {
             let expires = at(lifetime);
             let target = signed(&format!("/h/a.png?w=20&exp={expires}"));
-            for (headers, status) in
-                [(&[][..], 200), (&[("If-None-Match", tag.as_str())], 304), (&[("Range", "bytes=0-0")], 206)]
-            {
+            for (headers, status) in [
+                (&[][..], 200),
+                (&[("If-None-Match", tag.as_str())], 304),
+                (&[("Range", "bytes=0-0")], 206),
+            ] {
                 let before = now();
                 let answer = client.get_with(&target, headers);
-                assert_eq!((answer.status, answer.expect("X-Cache")), (status, "hit"), "{lifetime}");
+                assert_eq!(
+                    (answer.status, answer.expect("X-Cache")),
+                    (status, "hit"),
+                    "{lifetime}"
+                );
                 let members = answer.cache_control();
                 assert!(members.contains(&"public"), "{members:?}");
                 let (most, age) = (max_age(&members), answer.expect("Age").parse::<u64>().unwrap());
@@ -267,8 +297,8 @@ fn no_cache_keeps_an_answer_for_longer_than_its_signature_holds() {
 
 #[test]
 fn what_never_expires_ends_with_its_signature_all_the_same() {
-    let (folder, cache) = (folder(), Folder::new());
-    let handler = merged(guarded(&folder), json!({"cache_path": cache.path(), "cache_time": 0}));
+    let (directory, cache) = (directory(), Directory::new());
+    let handler = merged(guarded(&directory), json!({"cache_path": cache.path(), "cache_time": 0}));
     let server = Server::with_handler(handler);
     let usual = server.get(&signed("/h/a.png?w=20")).ok();
     assert!(usual.header("Age").is_none());
@@ -285,7 +315,7 @@ fn what_never_expires_ends_with_its_signature_all_the_same() {
 fn what_is_made_while_its_signature_expires_is_kept_by_nobody() {
     let origin = RawOrigin::start(|_, peer| {
         thread::sleep(Duration::from_millis(4500));
-        peer.send(&object(&picture()))
+        peer.send(&object(&image()))
     });
     let handler = merged(origin.handler(), json!({"token": hmac()}));
     let server = Server::with_limits(handler, json!({"origin_first_byte_timeout": 25}));
@@ -296,15 +326,15 @@ fn what_is_made_while_its_signature_expires_is_kept_by_nobody() {
 
 #[test]
 fn what_is_not_to_be_kept_is_not() {
-    let folder = folder();
-    let server = Server::with_handler(merged(guarded(&folder), json!({"cache_time": -1})));
+    let directory = directory();
+    let server = Server::with_handler(merged(guarded(&directory), json!({"cache_time": -1})));
     let answer = server.get(&signed(&format!("/h/a.png?exp={}", at(600)))).ok();
     assert_eq!(answer.cache_control(), ["no-store"]);
 }
 
 #[test]
 fn an_expiry_makes_no_second_entry() {
-    let (origin, cache) = (RawOrigin::always(object(&picture())), Folder::new());
+    let (origin, cache) = (RawOrigin::always(object(&image())), Directory::new());
     let handler = merged(origin.handler(), json!({"token": hmac(), "cache_path": cache.path()}));
     let server = Server::with_handler(handler);
     assert_eq!(server.get(&signed("/h/a.png?w=9")).ok().expect("X-Cache"), "miss");
@@ -326,9 +356,9 @@ fn an_expiry_makes_no_second_entry() {
 
 #[test]
 fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
-    let folder = folder();
+    let directory = directory();
     let open = json!({"type": "hmac", "secrets": [SECRET], "required": false});
-    let server = Server::with_handler(merged(folder.handler(), json!({"token": open})));
+    let server = Server::with_handler(merged(directory.handler(), json!({"token": open})));
     for target in ["/h/a.png", "/h/a.png?w=40&h=30&zz=1"] {
         assert_eq!(max_age(&server.get(target).ok().cache_control()), A_WEEK);
     }
@@ -346,9 +376,9 @@ fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
 
 #[test]
 fn statuses_may_be_precise_and_other_handlers_are_open() {
-    let folder = folder();
-    let handler = merged(guarded(&folder), json!({"error_status": "precise"}));
-    let open = merged(folder.handler(), json!({"name": "open"}));
+    let directory = directory();
+    let handler = merged(guarded(&directory), json!({"error_status": "precise"}));
+    let open = merged(directory.handler(), json!({"name": "open"}));
     let server = Server::start(json!({"handlers": [handler, open]}));
     let answer = server.get("/h/a.png");
     assert_eq!((answer.status, answer.header("X-Error")), (403, Some("token_refused")));
@@ -359,8 +389,8 @@ fn statuses_may_be_precise_and_other_handlers_are_open() {
 
 #[test]
 fn secrets_are_replaced_by_a_reload() {
-    let folder = folder();
-    let with = |secrets: Value| json!({"handlers": [merged(folder.handler(), json!({"token": {"type": "hmac", "secrets": secrets}}))]});
+    let directory = directory();
+    let with = |secrets: Value| json!({"handlers": [merged(directory.handler(), json!({"token": {"type": "hmac", "secrets": secrets}}))]});
     let old = signed("/h/a.png?w=9");
     let new = with_token("/h/a.png?w=9", &token(OTHER_SECRET, "/h/a.png?w=9"));
     let server = Setup::new(with(json!(["$TEST_KEY"]))).env("TEST_KEY", SECRET).start();
@@ -379,8 +409,9 @@ fn secrets_are_replaced_by_a_reload() {
 
 #[test]
 fn many_requests_of_one_connection_are_each_looked_at() {
-    let (folder, cache) = (folder(), Folder::new());
-    let server = Server::with_handler(merged(guarded(&folder), json!({"cache_path": cache.path()})));
+    let (directory, cache) = (directory(), Directory::new());
+    let server =
+        Server::with_handler(merged(guarded(&directory), json!({"cache_path": cache.path()})));
     let good = signed("/h/a.png?w=20");
     (0..2).for_each(|_| drop(server.get(&good).ok()));
     let mut client = server.client();
@@ -394,8 +425,8 @@ fn many_requests_of_one_connection_are_each_looked_at() {
 
 #[test]
 fn the_operator_is_told_why_and_no_secret() {
-    let folder = folder();
-    let server = Server::with_handler(guarded(&folder));
+    let directory = directory();
+    let server = Server::with_handler(guarded(&directory));
     let expired = format!("/h/a.png?exp={}", at(-5));
     let tokens = [token(SECRET, &expired), token(OTHER_SECRET, "/h/a.png")];
     for _ in 0..20 {
@@ -403,13 +434,13 @@ fn the_operator_is_told_why_and_no_secret() {
         server.get(&with_token(&expired, &tokens[0])).failed("token_refused");
         server.get(&with_token("/h/a.png", &tokens[1])).failed("token_refused");
     }
-    let refused = "h: the token of 127.0.0.1 was refused: ";
+    let refused = "event=token_refused h: refused 127.0.0.1: ";
     for reason in ["there is none", "it has expired", "no secret has signed"] {
         server.log.line_with(&format!("{refused}{reason}"));
     }
     server.log.access(&format!("{expired}&t=[redacted]"));
     let lines = server.log.lines();
-    assert_eq!(lines.iter().filter(|line| line.starts_with(refused)).count(), 3, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains(refused)).count(), 3, "{lines:?}");
     let log = lines.join("\n");
     for hidden in [SECRET, &tokens[0], &tokens[1]] {
         assert!(!log.contains(hidden), "{hidden}: {log}");
@@ -418,27 +449,29 @@ fn the_operator_is_told_why_and_no_secret() {
 
 #[test]
 fn the_operator_is_told_who_is_behind_a_proxy() {
-    let folder = folder();
-    let server = Server::start(json!({"handlers": [guarded(&folder)], "trusted_proxies": ["127.0.0.1"]}));
+    let directory = directory();
+    let server =
+        Server::start(json!({"handlers": [guarded(&directory)], "trusted_proxies": ["127.0.0.1"]}));
     server.get_with("/h/a.png", &[("X-Forwarded-For", "192.0.2.7")]).failed("token_refused");
-    server.log.line_with("h: the token of 192.0.2.7 was refused: there is none");
+    server.log.line_with("event=token_refused h: refused 192.0.2.7: there is none");
 }
 
 #[test]
 fn the_programs_own_check_comes_first_and_the_handlers_second() {
-    let folder = folder();
-    let open = merged(folder.handler(), json!({"name": "open"}));
-    let server = Setup::new(json!({"handlers": [guarded(&folder), open]})).program(example()).start();
+    let directory = directory();
+    let open = merged(directory.handler(), json!({"name": "open"}));
+    let server =
+        Setup::new(json!({"handlers": [guarded(&directory), open]})).program(example()).start();
     server.get("/open/a.png?t=letmein").ok();
     server.get("/h/a.png?t=letmein").failed("token_refused");
-    server.log.line_with("h: the token of 127.0.0.1 was refused: it is malformed");
+    server.log.line_with("event=token_refused h: refused 127.0.0.1: it is malformed");
     server.get(&signed("/h/a.png")).failed("token_refused");
-    server.log.line_with("h: the token of 127.0.0.1 was refused: the validator has refused it");
+    server.log.line_with("event=token_refused h: refused 127.0.0.1: the validator has refused it");
 }
 
 #[test]
 fn a_token_that_can_not_be_checked_is_a_start_up_error() {
-    let folder = folder();
+    let directory = directory();
     for (token, path) in [
         (json!(true), "token"),
         (json!({}), "token.type"),
@@ -451,7 +484,7 @@ fn a_token_that_can_not_be_checked_is_a_start_up_error() {
         (json!({"type": "hmac", "secrets": [SECRET], "expires": 1}), "token.expires"),
         (json!({"type": "ed25519", "secrets": [SECRET]}), "token.type"),
     ] {
-        let config = json!({"handlers": [merged(folder.handler(), json!({"token": token}))]});
+        let config = json!({"handlers": [merged(directory.handler(), json!({"token": token}))]});
         let Output { status, stderr, .. } = Setup::new(config).env("TEST_KEY", "hidden-too").run();
         let said = String::from_utf8(stderr).unwrap();
         assert_eq!(status.code(), Some(2), "{token}: {said}");
@@ -462,9 +495,9 @@ fn a_token_that_can_not_be_checked_is_a_start_up_error() {
 
 /// What `sign` with these arguments says, and how it ends.
 #[track_caller]
-fn sign(folder: &Folder, arguments: &[&str]) -> (String, String, Option<i32>) {
-    let mut command = server::command(Path::new(PROGRAM), folder.path());
-    command.arg("sign").args(arguments).arg("-c").arg(folder.path().join("config.json"));
+fn sign(directory: &Directory, arguments: &[&str]) -> (String, String, Option<i32>) {
+    let mut command = server::command(Path::new(PROGRAM), directory.path());
+    command.arg("sign").args(arguments).arg("-c").arg(directory.path().join("config.json"));
     let Output { stdout, stderr, status } = server::run(&mut command);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (text(stdout), text(stderr), status.code())
@@ -472,14 +505,16 @@ fn sign(folder: &Folder, arguments: &[&str]) -> (String, String, Option<i32>) {
 
 #[test]
 fn what_the_command_signs_is_served() {
-    let folder = folder().with("x/ü b.png", &picture());
+    let directory = directory().with("x/ü b.png", &image());
     let second = json!({"type": "hmac", "secrets": [SECRET, OTHER_SECRET]});
-    let open = merged(folder.handler(), json!({"name": "open"}));
-    let bearer =
-        merged(folder.handler(), json!({"name": "j", "token": {"type": "jwt", "secrets": [SECRET]}}));
-    let guarded = merged(folder.handler(), json!({"token": second}));
+    let open = merged(directory.handler(), json!({"name": "open"}));
+    let bearer = merged(
+        directory.handler(),
+        json!({"name": "j", "token": {"type": "jwt", "secrets": [SECRET]}}),
+    );
+    let guarded = merged(directory.handler(), json!({"token": second}));
     let server = Server::start(json!({"handlers": [guarded, open, bearer]}));
-    let at_server = server.folder();
+    let at_server = server.directory();
     let output = |arguments: &[&str]| {
         let (stdout, stderr, status) = sign(at_server, arguments);
         assert_eq!((stderr.as_str(), status), ("", Some(0)), "{arguments:?}");
@@ -489,15 +524,19 @@ fn what_the_command_signs_is_served() {
         output(&["/h/a.png?w=40&h=30"]),
         "/h/a.png?h=30&w=40&t=".to_owned() + &token(SECRET, "/h/a.png?w=40&h=30")
     );
-    for target in
-        ["/h/a.png", "/h/a.png?w=40&g=fp:0.5:0.5&h=20", "/h/x/ü b.png?f=webp", "/h/x/%C3%BC%20b.png?f=webp"]
-    {
+    for target in [
+        "/h/a.png",
+        "/h/a.png?w=40&g=fp:0.5:0.5&h=20",
+        "/h/x/ü b.png?f=webp",
+        "/h/x/%C3%BC%20b.png?f=webp",
+    ] {
         server.get(&output(&[target])).ok();
     }
     for (written, seconds) in [("1h", 3600.0), ("30m", 1800.0), ("7d", 604_800.0), ("90", 90.0)] {
         let before = now().floor();
         let url = output(&["/h/a.png?w=9", "--expires", written]);
-        let expires: f64 = url.split_once("exp=").unwrap().1.split('&').next().unwrap().parse().unwrap();
+        let expires: f64 =
+            url.split_once("exp=").unwrap().1.split('&').next().unwrap().parse().unwrap();
         assert!((before + seconds..=now() + seconds).contains(&expires), "{written}: {url}");
         server.get(&url).ok();
     }
@@ -522,8 +561,8 @@ fn what_the_command_signs_is_served() {
 
 #[test]
 fn every_option_is_signed() {
-    let folder = folder();
-    let server = Server::with_handler(guarded(&folder));
+    let directory = directory();
+    let server = Server::with_handler(guarded(&directory));
     let target = "/h/a.png?blur=1&bg=00ff0080&f=webp&flip=h&frames=1&h=30&lossless=true&pad=true&page=0&rot=90\
                   &sharp=1&strip=false&trim=0&w=40";
     assert_eq!(size_of(&server.get(&signed(target)).ok().body), (40, 30));
@@ -532,6 +571,8 @@ fn every_option_is_signed() {
     let pairs: Vec<&str> = query.split('&').collect();
     for left_out in &pairs {
         let rest: Vec<&str> = pairs.iter().filter(|pair| *pair != left_out).copied().collect();
-        server.get(&with_token(&format!("{path}?{}", rest.join("&")), &right)).failed("token_refused");
+        server
+            .get(&with_token(&format!("{path}?{}", rest.join("&")), &right))
+            .failed("token_refused");
     }
 }

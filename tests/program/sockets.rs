@@ -12,18 +12,18 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, request};
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images;
 use crate::support::merged;
-use crate::support::pictures;
 use crate::support::process;
 use crate::support::server::{Server, Setup};
 
-fn folder() -> Folder {
-    Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)))
+fn directory() -> Directory {
+    Directory::new().with("a.png", &images::png(images::gradient(80, 60)))
 }
 
-fn with(folder: &Folder, more: Value) -> Value {
-    merged(json!({"handlers": [folder.handler()]}), more)
+fn with(directory: &Directory, more: Value) -> Value {
+    merged(json!({"handlers": [directory.handler()]}), more)
 }
 
 fn is_socket(path: &Path) -> bool {
@@ -32,10 +32,10 @@ fn is_socket(path: &Path) -> bool {
 
 #[test]
 fn a_unix_socket_alone_is_served_and_removed_at_the_end() {
-    let folder = folder();
-    let mut server = Server::start(with(&folder, json!({"http_socket": "run.sock"})));
-    let path = server.folder().path().join("run.sock");
-    assert_eq!(server.log.line_with("listening on "), "listening on run.sock");
+    let directory = directory();
+    let mut server = Server::start(with(&directory, json!({"http_socket": "run.sock"})));
+    let path = server.directory().path().join("run.sock");
+    assert!(server.log.event("listening").ends_with(" listening on run.sock"));
     assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
     let mut client = Client::connect_unix(&path);
     for _ in 0..3 {
@@ -55,7 +55,10 @@ fn a_unix_socket_alone_is_served_and_removed_at_the_end() {
     // Its log has no address to show.
     assert_eq!(server.log.access("/h/a.png?w=40")[1], "-");
     // No port has been opened: not even the default one is tried.
-    assert_eq!(server.log.lines().iter().filter(|line| line.starts_with("listening on ")).count(), 1);
+    assert_eq!(
+        server.log.lines().iter().filter(|line| line.contains("event=listening")).count(),
+        1
+    );
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
     assert!(!path.exists());
@@ -63,10 +66,10 @@ fn a_unix_socket_alone_is_served_and_removed_at_the_end() {
 
 #[test]
 fn a_unix_socket_and_a_port_are_both_served() {
-    let folder = folder();
+    let directory = directory();
     let more = json!({"http_socket": "deep/run.sock", "http_port": 0, "address": "127.0.0.1"});
-    let setup = Setup::new(with(&folder, more)).file("deep/x", b"");
-    let path = setup.folder().path().join("deep/run.sock");
+    let setup = Setup::new(with(&directory, more)).file("deep/x", b"");
+    let path = setup.directory().path().join("deep/run.sock");
     let mut server = setup.start();
     server.log.line_with("listening on deep/run.sock");
     server.get("/h/a.png").ok();
@@ -77,8 +80,8 @@ fn a_unix_socket_and_a_port_are_both_served() {
         (json!({"http_port": server.http().port()}), "http_port"),
         (json!({"http_port": server.http().port(), "address": "0.0.0.0"}), "http_port"),
     ] {
-        let said = server.reload(with(&folder, more));
-        let expected = "is already in use, by this server itself: it takes a restart; the old one stays";
+        let said = server.reload(with(&directory, more));
+        let expected = "is already in use, by this server itself: it takes a restart";
         assert!(said.contains(&format!(" {field}: ")) && said.ends_with(expected), "{said}");
         server.get("/h/a.png").ok();
         Client::connect_unix(&path).get("/h/a.png").ok();
@@ -90,9 +93,9 @@ fn a_unix_socket_and_a_port_are_both_served() {
 
 #[test]
 fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
-    let folder = folder();
-    let config = |path: &Path| with(&folder, json!({"http_socket": path}));
-    let place = Folder::new();
+    let directory = directory();
+    let config = |path: &Path| with(&directory, json!({"http_socket": path}));
+    let place = Directory::new();
     let path = place.path().join("run.sock");
 
     // Left by a server that was killed.
@@ -107,7 +110,8 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
     let output = Setup::new(config(&path)).run();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    let is_right = said.contains("is already in use") || said.contains("exists and is not a socket");
+    let is_right =
+        said.contains("is already in use") || said.contains("exists and is not a socket");
     assert!(said.contains("http_socket: ") && is_right, "{said}");
     Client::connect_unix(&path).get("/h/a.png").ok();
     drop(server);
@@ -144,7 +148,7 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
         (place.put("file", b"text"), place.path().join("directory"), place.path().join("link"));
     fs::create_dir(&directory).unwrap();
     std::os::unix::fs::symlink(place.path().join("nowhere"), &link).unwrap();
-    let nowhere = place.path().join("no/such/folder/run.sock");
+    let nowhere = place.path().join("no/such/directory/run.sock");
     let long = place.path().join("x".repeat(120));
     for path in [&file, &directory, &link, &nowhere, &long] {
         let output = Setup::new(config(path)).run();
@@ -158,10 +162,10 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
 
 #[test]
 fn a_socket_that_was_deleted_is_made_again_by_a_reload() {
-    let folder = folder();
-    let config = with(&folder, json!({"http_socket": "run.sock"}));
+    let directory = directory();
+    let config = with(&directory, json!({"http_socket": "run.sock"}));
     let server = Server::start(config.clone());
-    let path = server.folder().path().join("run.sock");
+    let path = server.directory().path().join("run.sock");
     let mut kept = Client::connect_unix(&path);
     kept.get("/h/a.png?w=40").ok();
     fs::remove_file(&path).unwrap();
@@ -172,9 +176,9 @@ fn a_socket_that_was_deleted_is_made_again_by_a_reload() {
 
 #[test]
 fn a_socket_that_another_server_has_put_in_our_sockets_place_is_not_removed() {
-    let folder = folder();
-    let mut server = Server::start(with(&folder, json!({"http_socket": "run.sock"})));
-    let path = server.folder().path().join("run.sock");
+    let directory = directory();
+    let mut server = Server::start(with(&directory, json!({"http_socket": "run.sock"})));
+    let path = server.directory().path().join("run.sock");
     fs::remove_file(&path).unwrap();
     let other = UnixListener::bind(&path).unwrap();
     server.terminate();
@@ -185,30 +189,31 @@ fn a_socket_that_another_server_has_put_in_our_sockets_place_is_not_removed() {
 
 #[test]
 fn peers_on_a_trusted_unix_socket_are_believed() {
-    let folder = folder();
+    let directory = directory();
     for (trusted, expected) in
         [(json!(["unix:"]), "192.0.2.7"), (json!(["127.0.0.1"]), "-"), (json!([]), "-")]
     {
         let more = json!({"http_socket": "run.sock", "trusted_proxies": trusted});
-        let server = Server::start(with(&folder, more));
-        let path = server.folder().path().join("run.sock");
+        let server = Server::start(with(&directory, more));
+        let path = server.directory().path().join("run.sock");
         let mut client = Client::connect_unix(&path);
         client.get_with("/h/a.png?told", &[("X-Forwarded-For", "192.0.2.7")]).ok();
         assert_eq!(server.log.access("/h/a.png?told")[1], expected, "{trusted}");
     }
     // And nobody else is, who comes by the port of the same server.
     let more = json!({"http_socket": "run.sock", "http_port": 0, "address": "127.0.0.1", "trusted_proxies": ["unix:"]});
-    let server = Server::start(with(&folder, more));
+    let server = Server::start(with(&directory, more));
     server.get_with("/h/a.png?told", &[("X-Forwarded-For", "192.0.2.7")]).ok();
     assert_eq!(server.log.access("/h/a.png?told")[1], "127.0.0.1");
 }
 
 #[test]
 fn a_proxy_header_on_a_trusted_unix_socket_is_required() {
-    let folder = folder();
-    let more = json!({"http_socket": "run.sock", "trusted_proxies": ["unix:"], "proxy_protocol": true});
-    let server = Server::start(with(&folder, more));
-    let path = server.folder().path().join("run.sock");
+    let directory = directory();
+    let more =
+        json!({"http_socket": "run.sock", "trusted_proxies": ["unix:"], "proxy_protocol": true});
+    let server = Server::start(with(&directory, more));
+    let path = server.directory().path().join("run.sock");
     let mut client = Client::connect_unix(&path);
     client.send(b"PROXY TCP4 192.0.2.9 127.0.0.1 1 2\r\n");
     client.get("/h/a.png?told").ok();
@@ -219,7 +224,7 @@ fn a_proxy_header_on_a_trusted_unix_socket_is_required() {
     // It may be reset, since what was sent is not read.
     let _ = without.read_to_end(&mut answer);
     assert_eq!(answer, b"");
-    server.log.line_with("http_socket is a trusted proxy, proxy_protocol is true");
+    server.log.line_with("event=proxy_header_invalid closing connections from http_socket");
 }
 
 fn has_ipv6() -> bool {
@@ -228,7 +233,7 @@ fn has_ipv6() -> bool {
 
 #[test]
 fn one_address_or_every_address_of_both_families() {
-    let folder = folder();
+    let directory = directory();
     let four = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let six = |port| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
     // (address, what the log says, whether IPv4 and IPv6 are served)
@@ -238,10 +243,14 @@ fn one_address_or_every_address_of_both_families() {
         (None, "http://*:", true, has_ipv6()),
     ];
     if has_ipv6() {
-        cases.extend([(Some("::1"), "http://[::1]:", false, true), (Some("::"), "http://*:", true, true)]);
+        cases.extend([
+            (Some("::1"), "http://[::1]:", false, true),
+            (Some("::"), "http://*:", true, true),
+        ]);
     }
     for (address, shown, has_four, has_six) in cases {
-        let mut config = with(&folder, json!({"http_port": 0, "limits": {"connections_per_address": 2}}));
+        let mut config =
+            with(&directory, json!({"http_port": 0, "limits": {"connections_per_address": 2}}));
         if let Some(address) = address {
             config["address"] = json!(address);
         }
@@ -261,8 +270,8 @@ fn one_address_or_every_address_of_both_families() {
 
 #[test]
 fn an_ipv4_proxy_is_known_on_a_socket_of_both_families() {
-    let folder = folder();
-    let config = with(&folder, json!({"http_port": 0, "trusted_proxies": ["127.0.0.0/8"]}));
+    let directory = directory();
+    let config = with(&directory, json!({"http_port": 0, "trusted_proxies": ["127.0.0.0/8"]}));
     let server = Setup::verbatim(&config.to_string(), false).start();
     server.get_with("/h/a.png?told", &[("X-Forwarded-For", "2001:db8::7")]).ok();
     assert_eq!(server.log.access("/h/a.png?told")[1], "2001:db8::7");
@@ -270,11 +279,11 @@ fn an_ipv4_proxy_is_known_on_a_socket_of_both_families() {
 
 #[test]
 fn a_port_in_use_is_refused_whatever_address_holds_it() {
-    let folder = folder();
+    let directory = directory();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
     for address in [Some("127.0.0.1"), Some("0.0.0.0"), None] {
-        let mut config = with(&folder, json!({"http_port": port}));
+        let mut config = with(&directory, json!({"http_port": port}));
         if let Some(address) = address {
             config["address"] = json!(address);
         }

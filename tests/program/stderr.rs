@@ -9,21 +9,21 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::client::{Client, request};
-use crate::support::folder::Folder;
-use crate::support::pictures;
+use crate::support::directory::Directory;
+use crate::support::images;
 use crate::support::server::{Log, Server, Setup};
 use crate::support::{eventually, merged, process};
 
-fn folder() -> Folder {
-    Folder::new().with("a.png", &pictures::png(pictures::gradient(80, 60)))
+fn directory() -> Directory {
+    Directory::new().with("a.png", &images::png(images::gradient(80, 60)))
 }
 
 #[test]
 fn lines_of_many_clients_are_complete_and_in_the_order_of_each_connection() {
     const CLIENTS: usize = 16;
     const REQUESTS: usize = 250;
-    let (folder, cache) = (folder(), Folder::new());
-    let handler = merged(folder.handler(), json!({"cache_path": cache.path()}));
+    let (directory, cache) = (directory(), Directory::new());
+    let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let mut server = Server::with_handler(handler);
     server.get("/h/a.png?w=40").ok();
     let address = server.http();
@@ -34,9 +34,14 @@ fn lines_of_many_clients_are_complete_and_in_the_order_of_each_connection() {
                 for number in 0..REQUESTS {
                     // Some one by one, some pipelined; a few are no hits.
                     let width = if number % 50 == 0 { 41 + client } else { 40 };
-                    connection.send(&request("GET", &format!("/h/a.png?w={width}&c{client}={number}"), &[]));
+                    connection.send(&request(
+                        "GET",
+                        &format!("/h/a.png?w={width}&c{client}={number}"),
+                        &[],
+                    ));
                     if client % 2 == 0 || number % 10 == 9 {
-                        (0..if client % 2 == 0 { 1 } else { 10 }).for_each(|_| drop(connection.read().ok()));
+                        (0..if client % 2 == 0 { 1 } else { 10 })
+                            .for_each(|_| drop(connection.read().ok()));
                     }
                 }
             });
@@ -45,7 +50,9 @@ fn lines_of_many_clients_are_complete_and_in_the_order_of_each_connection() {
     server.terminate();
     server.wait();
     let mut next: HashMap<String, usize> = HashMap::new();
-    eventually("every line is there", || server.log.lines().iter().any(|line| line == "stopped"));
+    eventually("every line is there", || {
+        server.log.lines().iter().any(|line| line.ends_with("event=stopped stopped"))
+    });
     for line in server.log.lines() {
         let Some((_, name)) = line.split_once("&c") else { continue };
         assert_eq!(line.split(' ').count(), 9, "{line}");
@@ -71,12 +78,14 @@ impl Unread {
         let mut child = setup.command().stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take();
         let unread = Unread { child, stderr, setup };
-        eventually("it listens", || std::os::unix::net::UnixStream::connect(unread.socket()).is_ok());
+        eventually("it listens", || {
+            std::os::unix::net::UnixStream::connect(unread.socket()).is_ok()
+        });
         unread
     }
 
     fn socket(&self) -> std::path::PathBuf {
-        self.setup.folder().path().join("http.sock")
+        self.setup.directory().path().join("http.sock")
     }
 
     fn client(&self) -> Client {
@@ -97,8 +106,8 @@ impl Drop for Unread {
 
 #[test]
 fn a_standard_error_that_nobody_reads_stops_nothing() {
-    let (folder, cache) = (folder().with("text.png", b"no picture"), Folder::new());
-    let handler = merged(folder.handler(), json!({"cache_path": cache.path()}));
+    let (directory, cache) = (directory().with("text.png", b"no image"), Directory::new());
+    let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let mut server = Unread::start(json!({"handlers": [handler]}));
     let mut client = server.client();
     client.get("/h/a.png?w=40").ok();
@@ -115,37 +124,42 @@ fn a_standard_error_that_nobody_reads_stops_nothing() {
     }
     let renderers = process::Process::children_of(server.child.id());
     renderers.iter().for_each(|renderer| renderer.signal(Signal::KILL));
-    eventually("another renderer makes pictures", || server.client().get("/h/a.png?w=41").status == 200);
+    eventually("another renderer makes images", || {
+        server.client().get("/h/a.png?w=41").status == 200
+    });
     // A reload; the next one is only begun when it has been told of.
     for name in ["i", "j"] {
         let config = json!({
-            "handlers": [merged(folder.handler(), json!({"name": name}))],
+            "handlers": [merged(directory.handler(), json!({"name": name}))],
             "http_socket": "http.sock",
         });
-        server.setup.folder().put("config.json", config.to_string().as_bytes());
+        server.setup.directory().put("config.json", config.to_string().as_bytes());
         server.signal(Signal::HUP);
         let target = format!("/{name}/a.png");
-        eventually("the new configuration is in force", || server.client().get(&target).status == 200);
+        eventually("the new configuration is in force", || {
+            server.client().get(&target).status == 200
+        });
     }
     // Somebody reads again.
     let log = Log::of(server.stderr.take().unwrap());
-    let told = log.line_with(" lines were lost, it takes them too slowly");
+    let told = log.event("log_lines_dropped");
     let lost: usize =
-        told.strip_prefix("standard error: ").unwrap().split(' ').next().unwrap().parse().unwrap();
-    let lines: Vec<String> = log.lines().into_iter().filter(|line| line.contains(" GET ")).collect();
+        told.split_once(" dropped ").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    let lines: Vec<String> =
+        log.lines().into_iter().filter(|line| line.contains(" GET ")).collect();
     assert!(lines.iter().all(|line| line.split(' ').count() == 9), "a line is torn");
     assert!(lines.len() > 300 && lost > 1000, "{} lines, {lost} lost", lines.len());
     assert!(lines.len() + lost >= 3000, "{} lines, {lost} lost", lines.len());
     // Sentences had room of their own.
-    log.line_with("the configuration was read again and is in force");
+    log.event("reload_ok");
     server.client().get("/j/a.png?read").ok();
     log.access("/j/a.png?read");
 }
 
 #[test]
 fn a_standard_error_that_nobody_reads_does_not_keep_a_server_from_stopping() {
-    let folder = folder();
-    let mut server = Unread::start(json!({"handlers": [folder.handler()]}));
+    let directory = directory();
+    let mut server = Unread::start(json!({"handlers": [directory.handler()]}));
     let mut client = server.client();
     let filler = "x".repeat(3000);
     for _ in 0..50 {

@@ -7,31 +7,31 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::client::request;
+use crate::support::directory::Directory;
 use crate::support::eventually;
-use crate::support::folder::Folder;
 use crate::support::gate::Gate;
+use crate::support::images::{self, RED};
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, RED};
 use crate::support::process;
 use crate::support::server::Server;
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::solid(8, 8, RED))
+fn image() -> Vec<u8> {
+    images::png(images::solid(8, 8, RED))
 }
 
 fn gated(gate: &Gate) -> RawOrigin {
     let held = gate.clone();
     RawOrigin::start(move |_, peer| {
         held.pass();
-        peer.send(&object(&picture()))
+        peer.send(&object(&image()))
     })
 }
 
 #[test]
 fn sigterm_and_sigint_end_a_quiet_server_with_status_0() {
-    let folder = Folder::new().with("a.png", &picture());
+    let directory = Directory::new().with("a.png", &image());
     for signal in [Signal::TERM, Signal::INT] {
-        let mut server = Server::with_handler(folder.handler());
+        let mut server = Server::with_handler(directory.handler());
         let mut kept = server.client();
         kept.get("/h/a.png").ok();
         let renderer = server.renderer();
@@ -72,7 +72,8 @@ fn a_request_in_work_is_finished_and_new_connections_are_refused() {
 fn stop_timeout_ends_what_does_not_end_by_itself() {
     let gate = Gate::new();
     let origin = gated(&gate);
-    let limits = json!({"stop_timeout": 0.6, "origin_first_byte_timeout": 60, "origin_timeout": 60});
+    let limits =
+        json!({"stop_timeout": 0.6, "origin_first_byte_timeout": 60, "origin_timeout": 60});
     let mut server = Server::with_limits(origin.handler(), limits);
     let mut working = server.client();
     working.send(&request("GET", "/h/a.png", &[]));
@@ -106,8 +107,8 @@ fn a_second_signal_ends_every_wait() {
 
 #[test]
 fn with_stop_delay_it_goes_on_serving_and_says_that_it_is_leaving() {
-    let folder = Folder::new().with("a.png", &picture());
-    let mut server = Server::with_limits(folder.handler(), json!({"stop_delay": 4}));
+    let directory = Directory::new().with("a.png", &image());
+    let mut server = Server::with_limits(directory.handler(), json!({"stop_delay": 4}));
     assert_eq!(server.get("/-/health").status, 200);
     let started = Instant::now();
     server.terminate();
@@ -133,7 +134,7 @@ fn a_kept_connection_is_served_until_the_work_is_done() {
             if request.path().contains("held") {
                 held.pass();
             }
-            peer.send(&object(&picture()))
+            peer.send(&object(&image()))
         })
     };
     let mut server = Server::with_handler(origin.handler());

@@ -4,16 +4,20 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
+use crate::support::images::{self, RED};
 use crate::support::merged;
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, RED};
 use crate::support::server::{PROGRAM, Server, Setup};
 
 /// Where Cargo puts the example when it builds the tests.
 pub fn example() -> PathBuf {
     let path = Path::new(PROGRAM).with_file_name("examples").join("token");
-    assert!(path.is_file(), "{} is missing: `cargo build --example token` makes it", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: `cargo build --example token` makes it",
+        path.display()
+    );
     path
 }
 
@@ -21,14 +25,14 @@ fn start(handler: Value) -> Server {
     Setup::new(json!({"handlers": [handler]})).program(example()).start()
 }
 
-fn picture() -> Vec<u8> {
-    pictures::png(pictures::gradient(80, 60))
+fn image() -> Vec<u8> {
+    images::png(images::gradient(80, 60))
 }
 
 #[test]
-fn only_a_request_with_a_good_token_gets_the_picture() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = start(folder.handler());
+fn only_a_request_with_a_good_token_gets_the_image() {
+    let directory = Directory::new().with("a.png", &image());
+    let server = start(directory.handler());
     for query in ["?t=letmein", "?w=40&t=letmein", "?t=let%6Dein&w=40", "?%74=letmein"] {
         server.get(&format!("/h/a.png{query}")).ok();
     }
@@ -48,23 +52,27 @@ fn only_a_request_with_a_good_token_gets_the_picture() {
         assert!(answer.cache_control().contains(&"no-store"), "{query}");
     }
     let sized = server.get("/h/a.png?w=30&h=20&t=wrong").failed("token_refused");
-    assert_eq!(sized.body, server.get("/h/a.png").body, "the error image as it is, whatever was asked for");
-    // What is no picture needs no token, and a malformed request is told so first.
+    assert_eq!(
+        sized.body,
+        server.get("/h/a.png").body,
+        "the error image as it is, whatever was asked for"
+    );
+    // What is no image needs no token, and a malformed request is told so first.
     assert_eq!(server.get("/-/health").status, 200);
     assert_eq!(server.get("/h/a.png?t=letmein&t=letmein").status, 400);
 }
 
 #[test]
 fn a_refused_token_is_403_when_statuses_are_precise() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = start(merged(folder.handler(), json!({"error_status": "precise"})));
+    let directory = Directory::new().with("a.png", &image());
+    let server = start(merged(directory.handler(), json!({"error_status": "precise"})));
     let answer = server.get("/h/a.png");
     assert_eq!((answer.status, answer.header("X-Error")), (403, Some("token_refused")));
 }
 
 #[test]
 fn a_refused_request_does_not_reach_the_origin() {
-    let origin = RawOrigin::always(object(&picture()));
+    let origin = RawOrigin::always(object(&image()));
     let server = start(origin.handler());
     server.get("/h/a.png?t=wrong").failed("token_refused");
     assert_eq!(origin.accepted(), 0);
@@ -73,9 +81,9 @@ fn a_refused_request_does_not_reach_the_origin() {
 }
 
 #[test]
-fn a_cached_picture_needs_the_token_as_well() {
-    let origin = RawOrigin::always(object(&pictures::png(pictures::solid(4, 4, RED))));
-    let cache = Folder::new();
+fn a_cached_image_needs_the_token_as_well() {
+    let origin = RawOrigin::always(object(&images::png(images::solid(4, 4, RED))));
+    let cache = Directory::new();
     let server = start(merged(origin.handler(), json!({"cache_path": cache.path()})));
     let first = server.get("/h/a.png?t=letmein").ok();
     assert_eq!(server.get("/h/a.png?t=letmein").ok().expect("X-Cache"), "hit");
@@ -89,16 +97,16 @@ fn a_cached_picture_needs_the_token_as_well() {
 
 #[test]
 fn without_the_token_nobody_learns_what_is_there() {
-    let folder = Folder::new();
-    let server = start(folder.handler());
+    let directory = Directory::new();
+    let server = start(directory.handler());
     server.get("/h/missing.png?t=wrong").failed("token_refused");
     server.get("/h/missing.png?t=letmein").failed("not_found");
 }
 
 #[test]
 fn a_token_is_not_written_into_the_log() {
-    let folder = Folder::new().with("a.png", &picture());
-    let server = start(folder.handler());
+    let directory = Directory::new().with("a.png", &image());
+    let server = start(directory.handler());
     server.get("/h/a.png?w=1&t=letmein").ok();
     server.get("/h/a.png?t=let%6Dein&w=2").ok();
     server.get("/h/a.png?%74=letmein&w=3").ok();

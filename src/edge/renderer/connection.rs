@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::generation::Generation;
-use crate::cache::{Made, OriginalEntry, Picture};
+use super::worker::Worker;
+use crate::cache::{EncodedImage, OriginalEntry, Rendered};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::wire;
@@ -19,53 +19,53 @@ const LONGEST_HEAD: usize = 8 << 10;
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
-    generation: Arc<Generation>,
+    worker: Arc<Worker>,
 }
 
 /// Why a connection can't be used again.
 #[derive(Debug)]
-pub enum Lost {
+pub enum ConnectionLost {
     /// The renderer was gone before it was asked.
     NotSent(io::Error),
     /// The renderer was asked and did not answer.
     NotAnswered(io::Error),
 }
 
-impl From<io::Error> for Lost {
-    fn from(error: io::Error) -> Lost {
-        Lost::NotAnswered(error)
+impl From<io::Error> for ConnectionLost {
+    fn from(error: io::Error) -> ConnectionLost {
+        ConnectionLost::NotAnswered(error)
     }
 }
 
-impl From<Lost> for io::Error {
-    fn from(lost: Lost) -> io::Error {
+impl From<ConnectionLost> for io::Error {
+    fn from(lost: ConnectionLost) -> io::Error {
         match lost {
-            Lost::NotSent(error) | Lost::NotAnswered(error) => error,
+            ConnectionLost::NotSent(error) | ConnectionLost::NotAnswered(error) => error,
         }
     }
 }
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'w> {
+pub struct RenderRequest<'w> {
     /// A path and canonical query.
     pub target: &'w str,
     /// Nothing that the origin was asked for then or before is good enough, in milliseconds since 1970.
     pub not_before: u64,
 }
 
-impl<'w> Wanted<'w> {
+impl<'w> RenderRequest<'w> {
     /// Whatever the origin has said.
-    pub fn anything(target: &'w str) -> Wanted<'w> {
-        Wanted { target, not_before: 0 }
+    pub fn anything(target: &'w str) -> RenderRequest<'w> {
+        RenderRequest { target, not_before: 0 }
     }
 }
 
 /// What the renderer said.
 #[derive(Debug)]
-pub struct Said {
-    /// The picture, or why there is none.
-    pub result: Result<Made, Failure>,
+pub struct RendererResponse {
+    /// The image, or why there is none.
+    pub result: Result<Rendered, Failure>,
     /// Whether it has asked to be replaced.
     pub is_outdated: bool,
 }
@@ -75,7 +75,7 @@ struct Answer {
     is_outdated: bool,
     stored: Option<u64>,
     asked: Option<u64>,
-    renewed: bool,
+    revalidated: bool,
     original: OriginalEntry,
     format: Option<Format>,
     sha256: Option<String>,
@@ -87,16 +87,17 @@ struct Answer {
 impl Connection {
     /// Connects and pings: tiny_http may have queued the connection behind another one's thread, in which case
     /// the ping is never answered.
-    pub fn open(socket: &Path, generation: &Arc<Generation>, patience: Duration) -> io::Result<Connection> {
+    pub fn open(socket: &Path, worker: &Arc<Worker>, timeout: Duration) -> io::Result<Connection> {
         let stream = UnixStream::connect(socket)?;
-        let mut connection = Connection { stream, generation: Arc::clone(generation) };
-        let answer = connection.exchange(Wanted::anything(wire::PING_PATH), None, patience)?;
+        let mut connection = Connection { stream, worker: Arc::clone(worker) };
+        let answer =
+            connection.exchange(RenderRequest::anything(wire::PING_PATH), None, timeout)?;
         if answer.status != 200 { Err(invalid("the ping was refused")) } else { Ok(connection) }
     }
 
     /// The renderer at the other end.
-    pub fn generation(&self) -> &Arc<Generation> {
-        &self.generation
+    pub fn worker(&self) -> &Arc<Worker> {
+        &self.worker
     }
 
     /// The socket alone, which keeps no renderer alive.
@@ -104,36 +105,56 @@ impl Connection {
         self.stream
     }
 
-    /// Asks for a picture; the renderer's marks carry the ticket.
-    pub fn ask(&mut self, wanted: Wanted, ticket: u64, patience: Duration) -> Result<Said, Lost> {
-        let answer = self.exchange(wanted, Some(ticket), patience)?;
+    /// Asks for an image; the renderer's marks carry the id.
+    pub fn ask(
+        &mut self,
+        wanted: RenderRequest,
+        id: u64,
+        timeout: Duration,
+    ) -> Result<RendererResponse, ConnectionLost> {
+        let answer = self.exchange(wanted, Some(id), timeout)?;
         let is_outdated = answer.is_outdated;
         if answer.status != 200 {
             let code = answer.code.ok_or_else(|| invalid("a failure without a code"))?;
             let failure = Failure::new(code, String::from_utf8_lossy(&answer.body));
-            return Ok(Said { result: Err(failure), is_outdated });
+            return Ok(RendererResponse { result: Err(failure), is_outdated });
         }
         let (Some(format), Some(sha256)) = (answer.format, answer.sha256) else {
-            return Err(invalid("a picture without its description").into());
+            return Err(invalid("an image without its description").into());
         };
-        let picture = Picture { bytes: answer.body, format, sha256, last_modified: answer.last_modified };
-        let Answer { stored, renewed, original, .. } = answer;
+        let image = EncodedImage {
+            bytes: answer.body,
+            format,
+            sha256,
+            last_modified: answer.last_modified,
+        };
+        let Answer { stored, revalidated, original, .. } = answer;
         let asked = answer.asked.unwrap_or_default();
-        Ok(Said { result: Ok(Made { picture, stored, asked, renewed, original }), is_outdated })
+        Ok(RendererResponse {
+            result: Ok(Rendered { image, stored, asked, revalidated, original }),
+            is_outdated,
+        })
     }
 
-    fn exchange(&mut self, wanted: Wanted, ticket: Option<u64>, patience: Duration) -> Result<Answer, Lost> {
-        let deadline = Instant::now() + patience;
-        self.stream.set_write_timeout(Some(patience))?;
-        let Wanted { target, not_before } = wanted;
+    fn exchange(
+        &mut self,
+        wanted: RenderRequest,
+        id: Option<u64>,
+        timeout: Duration,
+    ) -> Result<Answer, ConnectionLost> {
+        let deadline = Instant::now() + timeout;
+        self.stream.set_write_timeout(Some(timeout))?;
+        let RenderRequest { target, not_before } = wanted;
         let field = |name, number| format!("{name}: {number}\r\n");
-        let ticket = ticket.map(|number| field(wire::TICKET_HEADER, number)).unwrap_or_default();
+        let id = id.map(|number| field(wire::REQUEST_ID_HEADER, number)).unwrap_or_default();
         let bound = match not_before {
             0 => String::new(),
             bound => field(wire::NOT_BEFORE_HEADER, bound),
         };
-        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{ticket}{bound}\r\n");
-        self.stream.write_all(request.as_bytes()).map_err(|error| Lost::NotSent(timed_out(error)))?;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{id}{bound}\r\n");
+        self.stream
+            .write_all(request.as_bytes())
+            .map_err(|error| ConnectionLost::NotSent(timed_out(error)))?;
 
         let mut buffer = Vec::with_capacity(4096);
         loop {
@@ -172,7 +193,12 @@ impl Connection {
         Ok(answer)
     }
 
-    fn read_some(&mut self, buffer: &mut Vec<u8>, most: usize, deadline: Instant) -> io::Result<usize> {
+    fn read_some(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        most: usize,
+        deadline: Instant,
+    ) -> io::Result<usize> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
@@ -198,7 +224,8 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
     let head = response.parse(buffer).map_err(|error| invalid(&error.to_string()))?;
     let httparse::Status::Complete(body_at) = head else { return Ok(None) };
     let field = |name: &str| {
-        let header = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        let header =
+            response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(header.value).ok()
     };
     let length = field("Content-Length").and_then(|length| length.parse().ok());
@@ -207,7 +234,7 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
         is_outdated: field(wire::OUTDATED_HEADER).is_some(),
         stored: field(wire::STORED_HEADER).and_then(|bytes| bytes.parse().ok()),
         asked: field(wire::ASKED_HEADER).and_then(|milliseconds| milliseconds.parse().ok()),
-        renewed: field(wire::RENEWED_HEADER).is_some(),
+        revalidated: field(wire::REVALIDATED_HEADER).is_some(),
         original: match field(wire::ORIGINAL_HEADER) {
             Some(wire::ORIGINAL_USED) => OriginalEntry::Used,
             Some(bytes) => bytes.parse().map_or(OriginalEntry::None, OriginalEntry::Stored),

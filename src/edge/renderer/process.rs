@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::blame::End;
+use super::crash_tracker::End;
 
 /// A killed process is gone within milliseconds, unless it waits for a device.
-const END_PATIENCE: Duration = Duration::from_secs(10);
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A child that any thread may end or ask about.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ impl Process {
     }
 
     /// Whether it ends by itself within this time.
-    pub fn ends_within(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    pub fn ends_within(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         loop {
             if self.has_ended() {
                 return true;
@@ -63,18 +63,18 @@ impl Process {
         }
     }
 
-    /// Ends it if it has not ended, and tells how it ended.
+    /// End it if it has not ended, and tells how it ended.
     pub fn end(&self) -> io::Result<ExitStatus> {
         self.kill();
         // Not `wait`, with which others would wait for the lock while the kernel does not let go of the process.
-        match self.ends_within(END_PATIENCE) {
+        match self.ends_within(END_TIMEOUT) {
             true => self.lock().wait(),
             false => Err(io::Error::new(ErrorKind::TimedOut, "killed, and still there")),
         }
     }
 
-    /// What this end tells about the pictures that were being decoded.
-    pub fn judge(&self, status: ExitStatus) -> End {
+    /// What this end tells about the images that were being decoded.
+    pub fn classify(&self, status: ExitStatus) -> End {
         let killed = status.signal() == Some(Signal::KILL.as_raw());
         let outside = killed || status.signal() == Some(Signal::TERM.as_raw());
         match (killed && self.killed.load(Ordering::Relaxed), outside) {
@@ -104,14 +104,20 @@ mod tests {
         kill_process(Pid::from_raw(process.id() as i32).unwrap(), signal).unwrap();
         assert!(process.ends_within(Duration::from_secs(20)));
         let status = process.end().unwrap();
-        process.judge(status)
+        process.classify(status)
     }
 
     #[test]
     fn a_fault_is_told_from_a_kill() {
-        for signal in
-            [Signal::SEGV, Signal::ABORT, Signal::BUS, Signal::ILL, Signal::FPE, Signal::TRAP, Signal::SYS]
-        {
+        for signal in [
+            Signal::SEGV,
+            Signal::ABORT,
+            Signal::BUS,
+            Signal::ILL,
+            Signal::FPE,
+            Signal::TRAP,
+            Signal::SYS,
+        ] {
             assert_eq!(ended_by(signal), End::Fault, "{signal:?}");
         }
         for signal in [Signal::KILL, Signal::TERM] {
@@ -120,7 +126,7 @@ mod tests {
         let exited = Process::new(Command::new("false").spawn().unwrap());
         assert!(exited.ends_within(Duration::from_secs(20)));
         let status = exited.end().unwrap();
-        assert_eq!(exited.judge(status), End::Fault);
+        assert_eq!(exited.classify(status), End::Fault);
     }
 
     #[test]
@@ -128,6 +134,6 @@ mod tests {
         let process = sleeping();
         assert!(!process.ends_within(Duration::from_millis(1)));
         let status = process.end().unwrap();
-        assert_eq!(process.judge(status), End::Ours);
+        assert_eq!(process.classify(status), End::Ours);
     }
 }

@@ -35,8 +35,8 @@ impl Quarantine {
                 return None;
             }
             state.waiting += 1;
-            let patience = deadline.saturating_duration_since(Instant::now());
-            let waited = self.left.wait_timeout_while(state, patience, |state| state.taken);
+            let timeout = deadline.saturating_duration_since(Instant::now());
+            let waited = self.left.wait_timeout_while(state, timeout, |state| state.taken);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.waiting -= 1;
         }
@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn one_is_in_at_a_time_and_everybody_comes_in() {
-        let (quarantine, inside, done) = (Quarantine::new(8), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (quarantine, inside, done) =
+            (Quarantine::new(8), AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
@@ -89,8 +90,8 @@ mod tests {
         let pass = quarantine.enter(Instant::now()).unwrap();
         assert!(quarantine.enter(Instant::now() + Duration::from_millis(1)).is_none());
         thread::scope(|scope| {
-            let waiting =
-                scope.spawn(|| quarantine.enter(Instant::now() + Duration::from_secs(20)).is_some());
+            let waiting = scope
+                .spawn(|| quarantine.enter(Instant::now() + Duration::from_secs(20)).is_some());
             while quarantine.lock().waiting == 0 {
                 thread::yield_now();
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::connection::Connection;
-use super::generation::Generation;
+use super::worker::Worker;
 
 /// Hands out the connections to the newest renderer in the order of arrival.
 #[derive(Debug)]
@@ -18,13 +18,13 @@ pub struct Queue {
 /// Either nobody waits or no connection is free.
 #[derive(Debug, Default)]
 struct State {
-    /// Connections to the newest generation that nobody uses. The one used last is taken first, so that the
+    /// ConnectionTable to the newest worker that nobody uses. The one used last is taken first, so that the
     /// renderer works with few threads when there is little to do.
     idle: Vec<Connection>,
     /// Who waits, in the order of arrival; each is handed a connection of its own.
     waiting: VecDeque<Waiter>,
     next_number: u64,
-    /// The number of the generation that is asked; 0 while there is none.
+    /// The number of the worker that is asked; 0 while there is none.
     newest: u64,
 }
 
@@ -73,11 +73,13 @@ impl Queue {
             state.waiting.push_back(Waiter { number, hand_over });
             (number, handed_over)
         };
-        if let Ok(connection) = handed_over.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if let Ok(connection) =
+            handed_over.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             return Some(connection);
         }
         let mut state = self.lock();
-        // It may have come between the end of our patience and the lock.
+        // It may have come between the end of our timeout and the lock.
         if let Ok(connection) = handed_over.try_recv() {
             return Some(connection);
         }
@@ -91,10 +93,10 @@ impl Queue {
         state.idle.is_empty() && state.waiting.len() >= self.most_waiting
     }
 
-    /// A connection to a generation that is no longer asked is closed here.
+    /// A connection to a worker that is no longer asked is closed here.
     pub fn give_back(&self, connection: Connection) {
         let mut state = self.lock();
-        if connection.generation().number() == state.newest {
+        if connection.worker().number() == state.newest {
             state.idle.push(connection);
             state.dispatch();
         } else {
@@ -103,17 +105,17 @@ impl Queue {
         }
     }
 
-    /// From now on requests go to this generation.
-    pub fn install(&self, generation: &Arc<Generation>, connections: Vec<Connection>) {
+    /// From now on requests go to this worker.
+    pub fn install(&self, worker: &Arc<Worker>, connections: Vec<Connection>) {
         let mut state = self.lock();
-        state.newest = generation.number();
+        state.newest = worker.number();
         let old = std::mem::replace(&mut state.idle, connections);
         state.dispatch();
         drop(state);
         drop(old);
     }
 
-    /// No request goes to this generation any more.
+    /// No request goes to this worker any more.
     pub fn forget(&self, number: u64) {
         let mut state = self.lock();
         if state.newest == number {

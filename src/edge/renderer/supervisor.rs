@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::connection::Connection;
-use super::folder::PrivateFolder;
-use super::generation::Generation;
-use super::pulse::{Beat, Pulse, resident_bytes};
-use super::watch::Watch;
+use super::exit_watch::ExitWatch;
+use super::heartbeat::{Health, Heartbeat, resident_bytes};
+use super::socket_directory::SocketDirectory;
+use super::worker::Worker;
 use crate::config::Limits;
-use crate::report::say;
+use crate::log::{error, info, warn};
 use crate::wire::Setup;
 
 /// A renderer that worked for this long, or that answered, is started again at once.
@@ -21,28 +21,28 @@ const LONG_LIFE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A new renderer answers a ping within this.
-const PING_PATIENCE: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a process may take from closing its connections to being gone.
-const CRASH_PATIENCE: Duration = Duration::from_millis(100);
+const CRASH_TIMEOUT: Duration = Duration::from_millis(100);
 /// How often the renderers are looked at.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
-/// How often it is seen whether a former renderer has given its last answer.
+/// How often it is seen whether a draining renderer has given its last answer.
 const BETWEEN_GLANCES: Duration = Duration::from_millis(50);
-/// How long a former renderer may take beyond `render_timeout` to give its last answer.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a draining renderer may take beyond `render_timeout` to give its last answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A renderer that grows fast is not replaced more often than this.
 const BETWEEN_REPLACEMENTS: Duration = Duration::from_secs(5);
-/// While so many former ones still work, none is replaced that could go on.
-const MOST_FORMER: usize = 4;
+/// While so many draining ones still work, none is replaced that could go on.
+const MAX_DRAINING: usize = 4;
 
 /// What the supervisor is told.
 #[derive(Debug)]
 pub enum Event {
-    /// This generation's process has ended, and there is a verdict.
+    /// This worker's process has ended, and there is a crash_report.
     Ended(u64),
-    /// This generation has failed to answer.
-    Lost(u64),
-    /// This generation can't get at what the configuration names any more, and the next one could.
+    /// This worker has failed to answer.
+    ConnectionLost(u64),
+    /// This worker can't get at what the configuration names any more, and the next one could.
     Outdated(u64),
     /// A limit may have been reached.
     Look,
@@ -50,16 +50,16 @@ pub enum Event {
     Stop,
 }
 
-/// Starts generations and ends them, all from its own thread.
+/// Starts workers and ends them, all from its own thread.
 #[derive(Debug)]
 pub struct Supervisor {
-    folder: Arc<PrivateFolder>,
+    directory: Arc<SocketDirectory>,
     setup: Setup,
     limits: Limits,
     shared: Arc<Shared>,
     events: Sender<Event>,
     current: Option<Running>,
-    former: Vec<Former>,
+    draining: Vec<Draining>,
     count: u64,
     pause: Duration,
     /// When the next one is to be started while there is none.
@@ -82,17 +82,17 @@ enum Reason {
 
 #[derive(Debug)]
 struct Running {
-    generation: Arc<Generation>,
-    pulse: Pulse,
+    worker: Arc<Worker>,
+    heartbeat: Heartbeat,
     started: Instant,
     resident: u64,
 }
 
 /// A renderer that gets no more requests and finishes those it has.
 #[derive(Debug)]
-struct Former {
-    generation: Arc<Generation>,
-    pulse: Pulse,
+struct Draining {
+    worker: Arc<Worker>,
+    heartbeat: Heartbeat,
     deadline: Instant,
     /// It has ended or was killed, and the log says so.
     settled: bool,
@@ -101,7 +101,7 @@ struct Former {
 impl Supervisor {
     /// A supervisor without a renderer yet.
     pub fn new(
-        folder: Arc<PrivateFolder>,
+        directory: Arc<SocketDirectory>,
         setup: Setup,
         limits: &Limits,
         shared: Arc<Shared>,
@@ -109,13 +109,13 @@ impl Supervisor {
     ) -> Supervisor {
         let now = Instant::now();
         Supervisor {
-            folder,
+            directory,
             setup,
             limits: limits.clone(),
             shared,
             events,
             current: None,
-            former: Vec::new(),
+            draining: Vec::new(),
             count: 0,
             pause: Duration::ZERO,
             start_at: now,
@@ -129,16 +129,16 @@ impl Supervisor {
     /// Starts the first renderer, tells whether that went well, and if it did keeps one running until it is told to
     /// stop.
     pub fn run(mut self, events: &Receiver<Event>, started: impl FnOnce(io::Result<()>)) {
-        let first = self.start_generation();
+        let first = self.start_worker();
         let has_failed = first.is_err();
         started(first);
         if has_failed {
             return;
         }
         loop {
-            match events.recv_timeout(self.patience()) {
+            match events.recv_timeout(self.timeout()) {
                 Ok(Event::Ended(number)) => self.has_ended(number),
-                Ok(Event::Lost(number)) => self.was_lost(number),
+                Ok(Event::ConnectionLost(number)) => self.was_lost(number),
                 Ok(Event::Outdated(number)) => self.is_outdated |= self.asks(number),
                 Ok(Event::Look) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -147,15 +147,15 @@ impl Supervisor {
         }
         // The idle connections would keep the last renderer alive. Whoever is started by this thread ends with it.
         if let Some(running) = self.current.take() {
-            self.shared.queue.forget(running.generation.number());
+            self.shared.queue.forget(running.worker.number());
         }
-        self.folder.remove();
+        self.directory.remove();
     }
 
     /// How long nothing happens by itself.
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         let check = BETWEEN_CHECKS.saturating_sub(self.checked.elapsed());
-        let glance = if self.former.is_empty() { check } else { BETWEEN_GLANCES };
+        let glance = if self.draining.is_empty() { check } else { BETWEEN_GLANCES };
         let start = match self.current {
             Some(_) => check,
             None => self.start_at.saturating_duration_since(Instant::now()),
@@ -164,76 +164,89 @@ impl Supervisor {
     }
 
     /// Starts the next renderer and sends all further requests to it.
-    fn start_generation(&mut self) -> io::Result<()> {
+    fn start_worker(&mut self) -> io::Result<()> {
         self.count += 1;
-        self.folder.ensure()?;
-        let (generation, output) =
-            Generation::start(self.count, self.folder.socket(self.count), &self.setup)?;
-        let generation = Arc::new(generation);
+        self.directory.ensure()?;
+        let (worker, output) =
+            Worker::start(self.count, self.directory.socket(self.count), &self.setup)?;
+        let worker = Arc::new(worker);
         let (events, number) = (self.events.clone(), self.count);
-        let watch = Watch {
-            process: Arc::clone(generation.process()),
-            ledger: Arc::clone(generation.ledger()),
-            blame: Arc::clone(&self.shared.blame),
+        let watch = ExitWatch {
+            process: Arc::clone(worker.process()),
+            in_flight: Arc::clone(worker.in_flight()),
+            crash_tracker: Arc::clone(&self.shared.crash_tracker),
         };
         watch.start(output, move || drop(events.send(Event::Ended(number))))?;
         // One at a time: see `Connection::open`.
-        let open = || Connection::open(generation.socket(), &generation, PING_PATIENCE);
-        let pulse = Pulse::new(open()?.into_stream())?;
-        let connections = (0..self.limits.fetches_at_once).map(|_| open()).collect::<io::Result<Vec<_>>>()?;
-        let (id, workers) = (generation.process().id(), connections.len());
-        say!("renderer: process {id} is ready with {workers} workers");
-        self.shared.queue.install(&generation, connections);
+        let open = || Connection::open(worker.socket(), &worker, PING_TIMEOUT);
+        let heartbeat = Heartbeat::new(open()?.into_stream())?;
+        let connections =
+            (0..self.limits.fetches_at_once).map(|_| open()).collect::<io::Result<Vec<_>>>()?;
+        let (id, workers) = (worker.process().id(), connections.len());
+        info!("renderer_ready", "renderer process {id} is ready with {workers} workers");
+        self.shared.queue.install(&worker, connections);
         self.is_outdated = false;
-        let running = Running { generation, pulse, started: Instant::now(), resident: 0 };
+        let running = Running { worker, heartbeat, started: Instant::now(), resident: 0 };
         if let Some(old) = self.current.replace(running) {
-            self.dismiss(old, false);
+            self.drain(old, false);
         }
         Ok(())
     }
 
     /// The requests that it has it may finish.
-    fn dismiss(&mut self, old: Running, settled: bool) {
-        self.shared.queue.forget(old.generation.number());
-        let deadline = Instant::now() + self.limits.render_timeout + DRAIN_PATIENCE;
-        self.former.push(Former { generation: old.generation, pulse: old.pulse, deadline, settled });
+    fn drain(&mut self, old: Running, settled: bool) {
+        self.shared.queue.forget(old.worker.number());
+        let deadline = Instant::now() + self.limits.render_timeout + DRAIN_TIMEOUT;
+        self.draining.push(Draining {
+            worker: old.worker,
+            heartbeat: old.heartbeat,
+            deadline,
+            settled,
+        });
     }
 
     /// There is no renderer to be asked, so the next one is started as soon as that makes sense.
-    fn dismiss_current(&mut self, settled: bool) {
+    fn drain_current(&mut self, settled: bool) {
         let Some(running) = self.current.take() else { return };
-        let worked = running.generation.answers() > 0 || running.started.elapsed() > LONG_LIFE;
+        let worked = running.worker.answers() > 0 || running.started.elapsed() > LONG_LIFE;
         self.pause = if worked { Duration::ZERO } else { longer(self.pause) };
         self.start_at = Instant::now() + self.pause;
-        self.dismiss(running, settled);
+        self.drain(running, settled);
     }
 
-    /// Whether this generation is the one that is asked.
+    /// Whether this worker is the one that is asked.
     fn asks(&self, number: u64) -> bool {
-        self.current.as_ref().is_some_and(|running| running.generation.number() == number)
+        self.current.as_ref().is_some_and(|running| running.worker.number() == number)
     }
 
     fn has_ended(&mut self, number: u64) {
         if let Some(running) = &self.current
-            && running.generation.number() == number
+            && running.worker.number() == number
         {
-            say!("renderer: process {}; starting another", end_of(&running.generation));
-            self.dismiss_current(true);
+            warn!(
+                "renderer_exited",
+                "renderer process {}; starting another",
+                end_of(&running.worker)
+            );
+            self.drain_current(true);
         }
     }
 
     fn was_lost(&mut self, number: u64) {
         if let Some(running) = &self.current
-            && running.generation.number() == number
+            && running.worker.number() == number
         {
-            let process = running.generation.process();
+            let process = running.worker.process();
             // A crash is seen on a connection a moment before the process is gone.
-            if process.ends_within(CRASH_PATIENCE) {
+            if process.ends_within(CRASH_TIMEOUT) {
                 return self.has_ended(number);
             }
             let id = process.id();
-            say!("renderer: process {id} did not answer; starting another, this one may finish");
-            self.dismiss_current(false);
+            warn!(
+                "renderer_unresponsive",
+                "renderer process {id} does not answer; starting another and draining it"
+            );
+            self.drain_current(false);
         }
     }
 
@@ -242,10 +255,10 @@ impl Supervisor {
             self.checked = Instant::now();
             self.check();
         }
-        self.end_former();
+        self.end_draining();
         if self.current.is_none() && Instant::now() >= self.start_at {
-            if let Err(error) = self.start_generation() {
-                say!("renderer: can't be started, trying again: {error}");
+            if let Err(error) = self.start_worker() {
+                error!("renderer_start_failed", "can't start a renderer, retrying: {error}");
                 self.pause = longer(self.pause);
                 self.start_at = Instant::now() + self.pause;
             }
@@ -254,44 +267,52 @@ impl Supervisor {
         }
     }
 
-    /// Feels every pulse and measures the memory.
+    /// Feels every heartbeat and measures the memory.
     fn check(&mut self) {
-        for former in self.former.iter_mut().filter(|former| !former.settled) {
-            if former.pulse.check() == Beat::Silent {
-                former.settled = true;
-                kill_silent(&former.generation);
+        for draining in self.draining.iter_mut().filter(|draining| !draining.settled) {
+            if draining.heartbeat.check() == Health::TimedOut {
+                draining.settled = true;
+                kill_silent(&draining.worker);
             }
         }
         let Some(running) = &mut self.current else { return };
-        running.resident = resident_bytes(running.generation.process().id()).unwrap_or(0);
-        let number = running.generation.number();
-        match running.pulse.check() {
-            Beat::Steady => {}
-            Beat::Silent => {
-                kill_silent(&running.generation);
-                self.dismiss_current(true);
+        running.resident = resident_bytes(running.worker.process().id()).unwrap_or(0);
+        let number = running.worker.number();
+        match running.heartbeat.check() {
+            Health::Ok => {}
+            Health::TimedOut => {
+                kill_silent(&running.worker);
+                self.drain_current(true);
             }
-            Beat::Gone => self.was_lost(number),
+            Health::Closed => self.was_lost(number),
         }
     }
 
-    /// A former renderer whose last connection is closed has done its work.
-    fn end_former(&mut self) {
-        self.former.retain_mut(|former| {
-            let process = former.generation.process();
-            if !former.settled && process.has_ended() {
-                former.settled = true;
-                say!("renderer: process {} before its last answer", end_of(&former.generation));
+    /// A draining renderer whose last connection is closed has done its work.
+    fn end_draining(&mut self) {
+        self.draining.retain_mut(|draining| {
+            let process = draining.worker.process();
+            if !draining.settled && process.has_ended() {
+                draining.settled = true;
+                warn!(
+                    "renderer_exited",
+                    "draining renderer process {} before its last answer",
+                    end_of(&draining.worker)
+                );
             }
-            if Arc::strong_count(&former.generation) == 1 {
-                former.settled = true;
+            if Arc::strong_count(&draining.worker) == 1 {
+                draining.settled = true;
                 process.kill();
                 // Nobody waits for one that the kernel does not let go of.
                 return !process.has_ended();
             }
-            if Instant::now() > former.deadline && !former.settled {
-                former.settled = true;
-                say!("renderer: process {} does not finish what it was asked for; killing it", process.id());
+            if Instant::now() > draining.deadline && !draining.settled {
+                draining.settled = true;
+                warn!(
+                    "renderer_killed",
+                    "draining renderer process {} exceeded its deadline; killing it",
+                    process.id()
+                );
                 process.kill();
             }
             true
@@ -305,17 +326,20 @@ impl Supervisor {
             return None;
         }
         if self.is_outdated {
-            // It may be asked no longer, so this one can't wait for the former ones.
+            // It may be asked no longer, so this one can't wait for the draining ones.
             return Some(Reason::Outdated);
         }
-        if self.former.len() >= MOST_FORMER {
+        if self.draining.len() >= MAX_DRAINING {
             return None;
         }
-        let (answers, resident) = (running.generation.answers(), running.resident);
+        let (answers, resident) = (running.worker.answers(), running.resident);
         let is_over = |value: u64, most: u64| most > 0 && value >= most;
         if is_over(answers, self.limits.renderer_max_renders) {
             Some(Reason::Answers(answers))
-        } else if is_over(resident, self.limits.renderer_max_rss) && answers > 0 && now >= self.shrink_after {
+        } else if is_over(resident, self.limits.renderer_max_rss)
+            && answers > 0
+            && now >= self.shrink_after
+        {
             // One that has answered nothing yet would be followed by one of the same size.
             Some(Reason::Memory(resident))
         } else {
@@ -326,42 +350,52 @@ impl Supervisor {
     /// Starts another one first; if that can't be done, this one goes on.
     fn replace(&mut self, reason: Reason) {
         let Some(running) = &self.current else { return };
-        let id = running.generation.process().id();
+        let id = running.worker.process().id();
         match reason {
-            Reason::Outdated => say!(
-                "renderer: process {id} is replaced: a folder or a file of the configuration is another one now"
+            Reason::Outdated => info!(
+                "renderer_replaced",
+                "restarting renderer process {id}: a configured file or directory was replaced"
             ),
             Reason::Answers(answers) => {
                 let most = self.limits.renderer_max_renders;
-                say!(
-                    "renderer: process {id} is replaced after {answers} answers: renderer_max_renders is {most}"
+                info!(
+                    "renderer_replaced",
+                    "restarting renderer process {id} after {answers} answers: limits.renderer_max_renders is {most}"
                 );
             }
             Reason::Memory(resident) => {
                 let most = self.limits.renderer_max_rss;
-                say!(
-                    "renderer: process {id} is replaced with {resident} bytes resident: renderer_max_rss is {most}"
+                info!(
+                    "renderer_replaced",
+                    "restarting renderer process {id} with {resident} bytes resident: limits.renderer_max_rss is {most}"
                 );
                 self.shrink_after = Instant::now() + BETWEEN_REPLACEMENTS;
             }
         }
-        if let Err(error) = self.start_generation() {
-            say!("renderer: no other can be started, process {id} goes on: {error}");
+        if let Err(error) = self.start_worker() {
+            error!(
+                "renderer_start_failed",
+                "keeping renderer process {id}: can't start another: {error}"
+            );
             self.replace_after = Instant::now() + BETWEEN_REPLACEMENTS;
         }
     }
 }
 
 /// `{process id} ended ({how})`
-fn end_of(generation: &Generation) -> String {
-    let process = generation.process();
+fn end_of(worker: &Worker) -> String {
+    let process = worker.process();
     let how = process.end().map_or_else(|error| error.to_string(), |status| status.to_string());
     format!("{} ended ({how})", process.id())
 }
 
-fn kill_silent(generation: &Generation) {
-    let process = generation.process();
-    say!("renderer: process {} hangs, it has not answered for ten seconds; killing it", process.id());
+fn kill_silent(worker: &Worker) {
+    let process = worker.process();
+    warn!(
+        "renderer_hung",
+        "renderer process {} has not answered for ten seconds; killing it",
+        process.id()
+    );
     process.kill();
 }
 

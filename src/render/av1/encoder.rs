@@ -69,14 +69,22 @@ pub fn encode(image: &Planes<'_>, settings: &Settings<'_>) -> Result<Vec<u8>, Er
 
     let values = settings.options.iter().map(|(_, value)| CString::new(*value));
     let values = values.collect::<Result<Vec<_>, _>>().map_err(|_| Error::Option)?;
-    let names: Vec<*const c_char> = settings.options.iter().map(|(name, _)| name.as_ptr()).collect();
+    let names: Vec<*const c_char> =
+        settings.options.iter().map(|(name, _)| name.as_ptr()).collect();
     let values: Vec<*const c_char> = values.iter().map(|value| value.as_ptr()).collect();
     let mut bytes = ptr::null_mut();
     let mut length = 0;
     // SAFETY: the planes are as long as size and stride say, are only read, and outlive the call; both lists have as
     // many strings as is said, each ending with NUL, which outlive the call; the out parameters are written.
     let status = unsafe {
-        ffi::s3av1_encode(&described, names.as_ptr(), values.as_ptr(), names.len(), &mut bytes, &mut length)
+        ffi::s3av1_encode(
+            &described,
+            names.as_ptr(),
+            values.as_ptr(),
+            names.len(),
+            &mut bytes,
+            &mut length,
+        )
     };
     if status != 0 {
         return Err(Error::of(status));

@@ -43,7 +43,12 @@ pub struct Image {
 const _: () = assert!(size_of::<Frame>() == 88 && size_of::<Image>() == 64);
 
 unsafe extern "C" {
-    pub fn s3av1_decode(stream: *const u8, length: usize, max_pixels: u32, frame: *mut Frame) -> c_int;
+    pub fn s3av1_decode(
+        stream: *const u8,
+        length: usize,
+        max_pixels: u32,
+        frame: *mut Frame,
+    ) -> c_int;
     pub fn s3av1_release(frame: *mut Frame);
     pub fn s3av1_encode(
         image: *const Image,

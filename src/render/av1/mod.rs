@@ -4,7 +4,7 @@
 //!
 //! - **No foreign layouts.** The structs of dav1d and libaom stay in C, which is compiled against their headers. What
 //!   crosses are the two structs of shim.h; both sides assert their sizes when they are compiled.
-//! - **One owner a frame.** A [`Frame`] holds one reference to dav1d's picture, gives it back in `drop`, is not `Clone`
+//! - **One owner a frame.** A [`Frame`] holds one reference to dav1d's image, gives it back in `drop`, is not `Clone`
 //!   and, because of its raw pointers, neither `Send` nor `Sync`. It does not refer to the stream.
 //! - **Samples are read row by row.** dav1d has written every sample within the frame's size, so a slice covers exactly
 //!   the samples of one row and none of the padding between rows. Its lifetime is that of the frame.
@@ -74,7 +74,8 @@ mod tests {
     use super::*;
     use crate::render::avif::{Chroma, Nclx};
 
-    const LOSSLESS: Settings<'static> = Settings { options: &[(c"lossless", "1"), (c"cpu-used", "9")] };
+    const LOSSLESS: Settings<'static> =
+        Settings { options: &[(c"lossless", "1"), (c"cpu-used", "9")] };
 
     fn noise(length: usize) -> Vec<u8> {
         (0..length as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
@@ -113,8 +114,9 @@ mod tests {
                         assert!(samples.is_empty());
                         continue;
                     };
-                    let rows: Vec<u8> =
-                        (0..plane.height()).flat_map(|row| plane.row(row).iter().copied()).collect();
+                    let rows: Vec<u8> = (0..plane.height())
+                        .flat_map(|row| plane.row(row).iter().copied())
+                        .collect();
                     assert_eq!(&rows, samples, "{chroma:?} {width}x{height} plane {index}");
                     assert!(plane.row(plane.height()).is_empty());
                     assert!(plane.row(usize::MAX).is_empty());
@@ -160,7 +162,8 @@ mod tests {
     fn planes_must_fit() {
         let plane = [0; 12];
         let image = |width, height, chroma, planes| {
-            let image = Planes { width, height, chroma, primaries: 1, transfer: 13, matrix: 6, planes };
+            let image =
+                Planes { width, height, chroma, primaries: 1, transfer: 13, matrix: 6, planes };
             encode(&image, &LOSSLESS).err()
         };
         let gray = Chroma::Monochrome;
@@ -171,7 +174,10 @@ mod tests {
         assert_eq!(image(MAX_SIDE, MAX_SIDE, gray, [&plane, &[], &[]]), Some(Error::Planes));
         assert_eq!(image(MAX_SIDE + 1, 1, gray, [&plane, &[], &[]]), Some(Error::TooLarge));
         assert_eq!(image(4, 3, Chroma::Yuv420, [&plane, &plane[..4], &plane[..4]]), None);
-        assert_eq!(image(4, 3, Chroma::Yuv420, [&plane, &plane[..4], &plane[..5]]), Some(Error::Planes));
+        assert_eq!(
+            image(4, 3, Chroma::Yuv420, [&plane, &plane[..4], &plane[..5]]),
+            Some(Error::Planes)
+        );
         assert_eq!(image(4, 3, Chroma::Yuv444, [&plane, &plane[..4], &plane]), Some(Error::Planes));
         assert_eq!(image(4, 3, Chroma::Yuv422, [&plane, &plane, &plane]), Some(Error::Planes));
     }
@@ -188,7 +194,9 @@ mod tests {
             matrix: 6,
             planes: [&plane, &[], &[]],
         };
-        for option in [(c"nonsense", "1"), (c"cpu-used", "fast"), (c"cq-level", "64"), (c"tune", "a\0b")] {
+        for option in
+            [(c"nonsense", "1"), (c"cpu-used", "fast"), (c"cq-level", "64"), (c"tune", "a\0b")]
+        {
             let settings = Settings { options: &[option] };
             assert_eq!(encode(&image, &settings), Err(Error::Option), "{option:?}");
         }

@@ -61,7 +61,10 @@ impl<'b> Fields<'b> {
             0 => Ok(0),
             4 => self.u32().map(u64::from),
             8 => self.cursor.uint_be(8).ok_or_else(|| self.end()),
-            _ => Err(Error::corrupt(format!("box {} has numbers of {length} bytes", shown(self.name)))),
+            _ => Err(Error::corrupt(format!(
+                "box {} has numbers of {length} bytes",
+                shown(self.name)
+            ))),
         }
     }
 
@@ -104,7 +107,11 @@ impl<'b> Boxes<'b> {
         let length = match length {
             // To the end of what contains it.
             0 => Some(self.cursor.rest().len()),
-            1 => self.cursor.uint_be(8)?.checked_sub(16).and_then(|length| usize::try_from(length).ok()),
+            1 => self
+                .cursor
+                .uint_be(8)?
+                .checked_sub(16)
+                .and_then(|length| usize::try_from(length).ok()),
             _ => length.checked_sub(8).and_then(|length| usize::try_from(length).ok()),
         };
         Some((name, length))
@@ -119,7 +126,9 @@ impl<'b> Iterator for Boxes<'b> {
             return None;
         }
         let next = match self.header() {
-            None => Err(Error::corrupt(format!("box {} ends within a box header", shown(self.parent)))),
+            None => {
+                Err(Error::corrupt(format!("box {} ends within a box header", shown(self.parent))))
+            }
             Some((name, length)) => length
                 .and_then(|length| self.cursor.take(length))
                 .map(|payload| Fields::new(name, payload))
@@ -164,7 +173,9 @@ mod tests {
     use super::*;
 
     fn names(bytes: &[u8]) -> Result<Vec<Name>, Error> {
-        Boxes::inside(&Fields::new(*b"test", bytes)).map(|inner| inner.map(|inner| inner.name)).collect()
+        Boxes::inside(&Fields::new(*b"test", bytes))
+            .map(|inner| inner.map(|inner| inner.name))
+            .collect()
     }
 
     #[test]
@@ -181,7 +192,10 @@ mod tests {
             b"\0\0\0\x01abcd\0\0\0\0\0\0\0\x0f12",
             b"\0\0\0\x01abcd\xff\xff\xff\xff\xff\xff\xff\xff12",
         ] {
-            assert_eq!(names(bytes), Err(Error::corrupt("box `abcd` in `test` has a wrong length")));
+            assert_eq!(
+                names(bytes),
+                Err(Error::corrupt("box `abcd` in `test` has a wrong length"))
+            );
         }
         let error = Error::corrupt("box `test` ends within a box header");
         assert_eq!(names(b"\0\0\0\x08abcd\0\0\0"), Err(error));

@@ -17,7 +17,8 @@ const MOST_TILES: u32 = 256;
 pub fn parse(file: &[u8]) -> Result<Avif<'_>, Error> {
     let meta = Meta::read(file)?;
     // Items may share their bytes. Copies of pieces that overlap could be any number of times as large as the file.
-    let mut reader = Reader { meta: &meta, copies_left: file.len().saturating_mul(2), obus_left: MOST_OBUS };
+    let mut reader =
+        Reader { meta: &meta, copies_left: file.len().saturating_mul(2), obus_left: MOST_OBUS };
     let primary = meta.item(meta.primary)?;
     let described = reader.describe(primary)?;
     let color = reader.coded(primary, &described)?;
@@ -25,7 +26,8 @@ pub fn parse(file: &[u8]) -> Result<Avif<'_>, Error> {
     check_matrix(&described, color.sequence).map_err(|error| error.of_item(primary.id))?;
     let exif = reader.exif(primary)?;
     let icc = described.icc.filter(|icc| !icc.is_empty());
-    let metadata = meta.items.iter().filter(|item| matches!(&item.kind, b"Exif" | b"mime" | b"uri "));
+    let metadata =
+        meta.items.iter().filter(|item| matches!(&item.kind, b"Exif" | b"mime" | b"uri "));
     let stored = metadata.fold(0, |sum: u64, item| sum.saturating_add(meta.stored(item)));
     let (alpha, is_premultiplied) =
         alpha.map_or((None, false), |alpha| (Some(alpha.coded), alpha.is_premultiplied));
@@ -112,7 +114,8 @@ impl<'m, 'b> Reader<'m, 'b> {
         let (width, height) = (fields.number(is_wide)?, fields.number(is_wide)?);
         check_size("grid", width, height)?;
         if rows * columns > MOST_TILES {
-            let sentence = format!("the grid has {rows} x {columns} tiles; {MOST_TILES} are allowed");
+            let sentence =
+                format!("the grid has {rows} x {columns} tiles; {MOST_TILES} are allowed");
             return Err(Error::unsupported(sentence));
         }
         Ok(Grid { rows, columns, width, height })
@@ -121,7 +124,8 @@ impl<'m, 'b> Reader<'m, 'b> {
     /// The items that a grid is made of: AV1 each, and each of them once.
     fn grid_items(&self, item: &Item<'b>, grid: &Grid) -> Result<Vec<u32>, Error> {
         let count = grid.rows * grid.columns;
-        let ids: Vec<u32> = self.meta.from(*b"dimg", item.id).take(MOST_TILES as usize + 1).collect();
+        let ids: Vec<u32> =
+            self.meta.from(*b"dimg", item.id).take(MOST_TILES as usize + 1).collect();
         if u32::try_from(ids.len()) != Ok(count) {
             let sentence = format!("the grid has {count} tiles and `dimg` does not name as many");
             return Err(Error::corrupt(sentence));
@@ -174,7 +178,9 @@ impl<'m, 'b> Reader<'m, 'b> {
             ..codec
         };
         if said != codec {
-            return Err(Error::corrupt("its `av1C` says another profile, depth or subsampling than its AV1"));
+            return Err(Error::corrupt(
+                "its `av1C` says another profile, depth or subsampling than its AV1",
+            ));
         }
         // Layers below the last one may be smaller than the image.
         if described.layer.is_some_and(|layer| layer != header.last_layer) {
@@ -204,7 +210,9 @@ impl<'m, 'b> Reader<'m, 'b> {
         let Some(alpha) = alpha else {
             return match self.meta.from(*b"prem", color.id).next() {
                 None => Ok(None),
-                Some(_) => Err(Error::corrupt("it is premultiplied and has no alpha").of_item(color.id)),
+                Some(_) => {
+                    Err(Error::corrupt("it is premultiplied and has no alpha").of_item(color.id))
+                }
             };
         };
         if (alpha.coded.width, alpha.coded.height) != (coded.width, coded.height) {
@@ -244,15 +252,23 @@ impl<'m, 'b> Reader<'m, 'b> {
         let own = self.describe(item)?;
         // Color and alpha are transformed together. libavif gives both the properties, others only color.
         let is_untransformed = own.crop.is_none() && own.orientation.is_empty();
-        if !is_untransformed && (own.crop, &own.orientation) != (described.crop, &described.orientation) {
-            return Err(Error::unsupported("alpha is transformed unlike its image").of_item(item.id));
+        if !is_untransformed
+            && (own.crop, &own.orientation) != (described.crop, &described.orientation)
+        {
+            return Err(
+                Error::unsupported("alpha is transformed unlike its image").of_item(item.id)
+            );
         }
         let is_premultiplied = self.is_premultiplied(color, item)?;
         Ok(Alpha { coded: self.coded(item, &own)?, is_premultiplied })
     }
 
     /// A grid without alpha whose tiles have one each, which libavif reads: a grid of alphas.
-    fn alpha_of_tiles(&mut self, color: &Item<'b>, coded: &Coded<'b>) -> Result<Option<Alpha<'b>>, Error> {
+    fn alpha_of_tiles(
+        &mut self,
+        color: &Item<'b>,
+        coded: &Coded<'b>,
+    ) -> Result<Option<Alpha<'b>>, Error> {
         let tiles: Vec<u32> = self.meta.from(*b"dimg", color.id).take(coded.tiles.len()).collect();
         let mut alphas = Vec::with_capacity(tiles.len());
         let mut premultiplied = 0;
@@ -261,9 +277,10 @@ impl<'m, 'b> Reader<'m, 'b> {
             let Some(alpha) = self.alpha_of(tile)? else { continue };
             self.check_last(alpha)?;
             if alpha.kind != *b"av01" || alphas.contains(&alpha.id) {
-                return Err(
-                    Error::unsupported("alpha of a tile is not one `av01` item of its own").of_item(alpha.id)
-                );
+                return Err(Error::unsupported(
+                    "alpha of a tile is not one `av01` item of its own",
+                )
+                .of_item(alpha.id));
             }
             premultiplied += usize::from(self.is_premultiplied(tile, alpha)?);
             alphas.push(alpha.id);
@@ -279,8 +296,12 @@ impl<'m, 'b> Reader<'m, 'b> {
             let sentence = "some of its tiles have alpha, or are premultiplied, and some are not";
             return Err(Error::unsupported(sentence).of_item(color.id));
         }
-        let grid =
-            Grid { rows: coded.rows, columns: coded.columns, width: coded.width, height: coded.height };
+        let grid = Grid {
+            rows: coded.rows,
+            columns: coded.columns,
+            width: coded.width,
+            height: coded.height,
+        };
         let coded = self.joined_tiles(&grid, &alphas).map_err(|error| error.of_item(color.id))?;
         Ok(Some(Alpha { coded, is_premultiplied: premultiplied > 0 }))
     }
@@ -312,10 +333,12 @@ impl<'m, 'b> Reader<'m, 'b> {
             item.kind == *b"Exif" && self.meta.from(*b"cdsc", item.id).any(|id| id == described.id)
         };
         let Some(item) = self.meta.items.iter().find(describes) else { return Ok(None) };
-        let bytes = self.meta.bytes(item, &mut self.copies_left).map_err(|error| error.of_item(item.id))?;
+        let bytes =
+            self.meta.bytes(item, &mut self.copies_left).map_err(|error| error.of_item(item.id))?;
         // exif_tiff_header_offset. What is too short for it is no Exif and keeps no image from being shown.
         let Some((offset, _)) = bytes.split_first_chunk() else { return Ok(None) };
-        let start = usize::try_from(u32::from_be_bytes(*offset)).unwrap_or(usize::MAX).saturating_add(4);
+        let start =
+            usize::try_from(u32::from_be_bytes(*offset)).unwrap_or(usize::MAX).saturating_add(4);
         Ok(match bytes {
             Cow::Borrowed(bytes) => bytes.get(start..).map(Cow::Borrowed),
             Cow::Owned(bytes) => bytes.get(start..).map(|exif| Cow::Owned(exif.to_vec())),
@@ -324,9 +347,15 @@ impl<'m, 'b> Reader<'m, 'b> {
 }
 
 /// Puts tiles of one size together after all of them have been compared.
-fn joined<'b>(grid: &Grid, (width, height): (u32, u32), tiles: Vec<Tile<'b>>) -> Result<Coded<'b>, Error> {
+fn joined<'b>(
+    grid: &Grid,
+    (width, height): (u32, u32),
+    tiles: Vec<Tile<'b>>,
+) -> Result<Coded<'b>, Error> {
     let first = tiles.first().ok_or_else(|| Error::corrupt("it has no tiles"))?.header;
-    if tiles.iter().any(|tile| (tile.header.profile, tile.header.sequence) != (first.profile, first.sequence))
+    if tiles
+        .iter()
+        .any(|tile| (tile.header.profile, tile.header.sequence) != (first.profile, first.sequence))
     {
         return Err(Error::corrupt("its tiles have different formats"));
     }
@@ -346,11 +375,13 @@ fn joined<'b>(grid: &Grid, (width, height): (u32, u32), tiles: Vec<Tile<'b>>) ->
     let is_odd_across = width % 2 == 1 && matches!(chroma, Chroma::Yuv420 | Chroma::Yuv422);
     let is_odd_down = height % 2 == 1 && chroma == Chroma::Yuv420;
     if (grid.columns > 1 && is_odd_across) || (grid.rows > 1 && is_odd_down) {
-        let sentence = format!("its tiles of {width} x {height} pixels have odd sides and subsampled chroma");
+        let sentence =
+            format!("its tiles of {width} x {height} pixels have odd sides and subsampled chroma");
         return Err(Error::corrupt(sentence));
     }
     let frames = |tile: &Tile| tile.frames + u32::from(tile.header.has_film_grain);
-    let longest = |side: fn(&Header) -> u32| tiles.iter().map(|tile| side(&tile.header)).max().unwrap_or(0);
+    let longest =
+        |side: fn(&Header) -> u32| tiles.iter().map(|tile| side(&tile.header)).max().unwrap_or(0);
     Ok(Coded {
         width: grid.width,
         height: grid.height,
@@ -380,7 +411,10 @@ fn check_matrix(described: &Described, sequence: Sequence) -> Result<(), Error> 
         return Err(Error::corrupt("its identity matrix needs chroma planes of full size"));
     }
     if !convert::is_known(nclx, sequence.chroma) {
-        return Err(Error::unsupported(format!("its matrix coefficients {} are not supported", nclx.matrix)));
+        return Err(Error::unsupported(format!(
+            "its matrix coefficients {} are not supported",
+            nclx.matrix
+        )));
     }
     Ok(())
 }

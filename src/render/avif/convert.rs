@@ -45,9 +45,16 @@ impl<S: Sample> Conversion<S> {
     }
 
     /// Converts a row of three planes of the same size; chroma is multiplied by [`upsample::SCALE`].
-    pub fn row(&self, y: &[Block<S>], [u, v]: [&[Block<u16>]; 2], [red, green, blue]: [&mut [Block<S>]; 3]) {
+    pub fn row(
+        &self,
+        y: &[Block<S>],
+        [u, v]: [&[Block<u16>]; 2],
+        [red, green, blue]: [&mut [Block<S>]; 3],
+    ) {
         match self {
-            Conversion::Gray(expansion) => expansion.row(y.as_flattened(), green.as_flattened_mut()),
+            Conversion::Gray(expansion) => {
+                expansion.row(y.as_flattened(), green.as_flattened_mut())
+            }
             Conversion::Identity(luma, chroma) => {
                 luma.row(y.as_flattened(), green.as_flattened_mut());
                 chroma.row(u.as_flattened(), blue.as_flattened_mut());
@@ -100,7 +107,12 @@ fn factors((kr, kb): Weights, nclx: Nclx, depth: u8) -> Factors {
 fn ycgco(nclx: Nclx, depth: u8) -> Factors {
     let (black, range) = luma_range(depth, nclx.is_full_range);
     let one = 1.0 / range;
-    Factors { black, middle: 128.0 * unit(depth), luma: one, chroma: [[-one, one], [one, 0.0], [-one, -one]] }
+    Factors {
+        black,
+        middle: 128.0 * unit(depth),
+        luma: one,
+        chroma: [[-one, one], [one, 0.0], [-one, -one]],
+    }
 }
 
 /// What a code of 8 bits is multiplied by.
@@ -110,7 +122,11 @@ fn unit(depth: u8) -> f64 {
 
 /// The code of black and what lies between it and white (H.273 §8.3, equations 20 to 31).
 fn luma_range(depth: u8, is_full_range: bool) -> (f64, f64) {
-    if is_full_range { (0.0, 256.0 * unit(depth) - 1.0) } else { (16.0 * unit(depth), 219.0 * unit(depth)) }
+    if is_full_range {
+        (0.0, 256.0 * unit(depth) - 1.0)
+    } else {
+        (16.0 * unit(depth), 219.0 * unit(depth))
+    }
 }
 
 /// Kr and Kb of the matrix coefficients that have them. What is unspecified (2) is taken for BT.601, as libavif does.
@@ -153,7 +169,8 @@ fn derived(primaries: u16) -> Option<Weights> {
             one[0] * other[1] - other[0] * one[1],
         ]
     };
-    let times = |[x, y]: [f64; 2], vector: [f64; 3]| x * vector[0] + y * vector[1] + z([x, y]) * vector[2];
+    let times =
+        |[x, y]: [f64; 2], vector: [f64; 3]| x * vector[0] + y * vector[1] + z([x, y]) * vector[2];
     let whole = white[1] * times(red, cross(green, blue));
     Some((
         red[1] * times(white, cross(green, blue)) / whole,
@@ -202,7 +219,8 @@ mod tests {
     /// Converts rows that hold each combination of some codes, and gives the largest difference from the exact results.
     fn worst<S: Sample>(nclx: Nclx, depth: u8, code: impl Fn(u16) -> S) -> f64 {
         let most = (1_u16 << depth) - 1;
-        let some = || (0..=most).step_by(usize::from(most / 15)).chain([most / 2, most / 2 + 1, most]);
+        let some =
+            || (0..=most).step_by(usize::from(most / 15)).chain([most / 2, most / 2 + 1, most]);
         let mut codes = Vec::new();
         for y in some() {
             for u in some() {
@@ -224,7 +242,8 @@ mod tests {
             for (at, codes) in codes.iter().enumerate() {
                 let exact = exact(nclx, depth, *codes);
                 for (plane, exact) in [&red, &green, &blue].into_iter().zip(exact) {
-                    let difference = f64::from(plane.as_flattened()[at].code()) - exact * f64::from(S::MAX);
+                    let difference =
+                        f64::from(plane.as_flattened()[at].code()) - exact * f64::from(S::MAX);
                     worst = worst.max(difference.abs());
                 }
             }
@@ -254,9 +273,13 @@ mod tests {
         for is_full_range in [false, true] {
             for matrix in [1, 6, 8, 9] {
                 let conversion =
-                    Conversion::<u8>::new(nclx(matrix, 1, is_full_range), Chroma::Yuv444, 8).unwrap();
+                    Conversion::<u8>::new(nclx(matrix, 1, is_full_range), Chroma::Yuv444, 8)
+                        .unwrap();
                 let mut y = blocks::<u8>(256);
-                y.as_flattened_mut().iter_mut().zip(0..=255).for_each(|(sample, code)| *sample = code);
+                y.as_flattened_mut()
+                    .iter_mut()
+                    .zip(0..=255)
+                    .for_each(|(sample, code)| *sample = code);
                 let chroma = vec![[128 * upsample::SCALE; BLOCK]; y.len()];
                 let [mut red, mut green, mut blue] = [(); 3].map(|()| blocks::<u8>(256));
                 conversion.row(&y, [&chroma, &chroma], [&mut red, &mut green, &mut blue]);
@@ -270,7 +293,9 @@ mod tests {
 
     #[test]
     fn weights_come_from_the_primaries() {
-        for (primaries, expected) in [(1, (0.2126, 0.0722)), (9, (0.2627, 0.0593)), (12, (0.229, 0.0793))] {
+        for (primaries, expected) in
+            [(1, (0.2126, 0.0722)), (9, (0.2627, 0.0593)), (12, (0.229, 0.0793))]
+        {
             let (kr, kb) = weights(12, primaries).unwrap();
             assert!(
                 (kr - expected.0).abs() < 1e-4 && (kb - expected.1).abs() < 1e-4,
@@ -279,14 +304,18 @@ mod tests {
         }
         for primaries in [4, 5, 6, 7, 8, 11, 22] {
             let (kr, kb) = weights(12, primaries).unwrap();
-            assert!((0.15..0.35).contains(&kr) && (0.0..0.15).contains(&kb), "{primaries}: {kr} {kb}");
+            assert!(
+                (0.15..0.35).contains(&kr) && (0.0..0.15).contains(&kb),
+                "{primaries}: {kr} {kb}"
+            );
         }
     }
 
     #[test]
     fn other_matrices_are_refused() {
         for matrix in [3, 10, 11, 13, 14, 15, 16, 17, 255] {
-            let error = Conversion::<u8>::new(nclx(matrix, 1, true), Chroma::Yuv444, 8).unwrap_err();
+            let error =
+                Conversion::<u8>::new(nclx(matrix, 1, true), Chroma::Yuv444, 8).unwrap_err();
             assert_eq!(error, Error::Matrix(matrix));
         }
         assert!(Conversion::<u8>::new(nclx(12, 3, true), Chroma::Yuv444, 8).is_err());

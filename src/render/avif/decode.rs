@@ -75,7 +75,8 @@ pub fn decode<S: Sample>(
         if (alpha.width, alpha.height) != (color.width, color.height) {
             return Err(Error::Promise("size of alpha"));
         }
-        let expansion = Expansion::new::<S>(alpha.sequence.depth, alpha.sequence.nclx.is_full_range);
+        let expansion =
+            Expansion::new::<S>(alpha.sequence.depth, alpha.sequence.nclx.is_full_range);
         each_tile(alpha, &mut check, |frame, window| canvas.lay_alpha(frame, window, expansion))?;
         if avif.is_premultiplied {
             unpremultiply(canvas.samples, bands);
@@ -100,8 +101,11 @@ fn each_tile(
     mut lay: impl FnMut(&Frame, Window) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let tile = (coded.tile_width, coded.tile_height);
-    let most = u32::try_from(u64::from(tile.0) * u64::from(tile.1)).map_err(|_| av1::Error::TooLarge)?;
-    if coded.columns == 0 || coded.tiles.len() as u64 != u64::from(coded.columns) * u64::from(coded.rows) {
+    let most =
+        u32::try_from(u64::from(tile.0) * u64::from(tile.1)).map_err(|_| av1::Error::TooLarge)?;
+    if coded.columns == 0
+        || coded.tiles.len() as u64 != u64::from(coded.columns) * u64::from(coded.rows)
+    {
         return Err(Error::Promise("number of tiles"));
     }
     for (index, stream) in (0_u32..).zip(&coded.tiles) {
@@ -145,7 +149,12 @@ impl<S: Sample> Canvas<'_, S> {
             .map(move |row| row.get_mut(start..end).unwrap_or_default())
     }
 
-    fn lay_color(&mut self, frame: &Frame, window: Window, conversion: &Conversion<S>) -> Result<(), Error> {
+    fn lay_color(
+        &mut self,
+        frame: &Frame,
+        window: Window,
+        conversion: &Conversion<S>,
+    ) -> Result<(), Error> {
         let plane = |index| S::plane(frame, index).ok_or(Error::Promise("depth"));
         let (chroma, bands, width) = (frame.chroma(), self.bands, window.width as usize);
         let luma = plane(0)?;
@@ -178,7 +187,12 @@ impl<S: Sample> Canvas<'_, S> {
         Ok(())
     }
 
-    fn lay_alpha(&mut self, frame: &Frame, window: Window, expansion: Expansion) -> Result<(), Error> {
+    fn lay_alpha(
+        &mut self,
+        frame: &Frame,
+        window: Window,
+        expansion: Expansion,
+    ) -> Result<(), Error> {
         let bands = self.bands;
         let mut alpha = vec![S::default(); window.width as usize];
         for (at, row) in self.rows(window).enumerate() {
@@ -231,7 +245,12 @@ mod tests {
     }
 
     /// A grid of tiles of this size.
-    fn grid(size: (u32, u32), tile: (u32, u32), chroma: Chroma, tiles: Vec<Vec<u8>>) -> Coded<'static> {
+    fn grid(
+        size: (u32, u32),
+        tile: (u32, u32),
+        chroma: Chroma,
+        tiles: Vec<Vec<u8>>,
+    ) -> Coded<'static> {
         let nclx = Nclx { primaries: 1, transfer: 13, matrix: 6, is_full_range: true };
         Coded {
             width: size.0,
@@ -271,7 +290,8 @@ mod tests {
         // 2 × 2 tiles of 40 × 3 make 70 × 5.
         let at = |x: u32, y: u32| (x * 3 + y * 40) as u8;
         let tile = |left: u32, top: u32| {
-            let samples: Vec<u8> = (0..120).map(|index| at(left + index % 40, top + index / 40)).collect();
+            let samples: Vec<u8> =
+                (0..120).map(|index| at(left + index % 40, top + index / 40)).collect();
             gray(40, 3, &samples)
         };
         let tiles = vec![tile(0, 0), tile(40, 0), tile(0, 3), tile(40, 3)];
@@ -322,9 +342,16 @@ mod tests {
 
     #[test]
     fn alpha_is_laid_beside_color_and_divided_out() {
-        let alpha =
-            || grid((4, 1), (2, 1), Chroma::Monochrome, vec![gray(2, 1, &[0, 255]), gray(2, 1, &[128, 51])]);
-        let color = || grid((4, 1), (4, 1), Chroma::Monochrome, vec![gray(4, 1, &[10, 20, 60, 90])]);
+        let alpha = || {
+            grid(
+                (4, 1),
+                (2, 1),
+                Chroma::Monochrome,
+                vec![gray(2, 1, &[0, 255]), gray(2, 1, &[128, 51])],
+            )
+        };
+        let color =
+            || grid((4, 1), (4, 1), Chroma::Monochrome, vec![gray(4, 1, &[10, 20, 60, 90])]);
         let mut avif = still(color(), Some(alpha()));
         assert_eq!(decoded(&avif).unwrap(), [10, 0, 20, 255, 60, 128, 90, 51]);
         avif.is_premultiplied = true;
@@ -376,7 +403,10 @@ mod tests {
         assert_eq!(error(|coded| coded.columns = 2), Some(Error::Promise("number of tiles")));
         assert_eq!(error(|coded| coded.columns = 0), Some(Error::Promise("number of tiles")));
         assert_eq!(error(|coded| coded.tiles.clear()), Some(Error::Promise("number of tiles")));
-        assert_eq!(error(|coded| coded.tile_width = u32::MAX), Some(Error::Decoder(av1::Error::TooLarge)));
+        assert_eq!(
+            error(|coded| coded.tile_width = u32::MAX),
+            Some(Error::Decoder(av1::Error::TooLarge))
+        );
         let mut deep = plain();
         deep.sequence.depth = 10;
         let avif = still(deep, None);

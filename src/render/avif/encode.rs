@@ -103,7 +103,8 @@ pub fn encode(
 fn stream(planes: &Planes<'_>, encoding: &Encoding<'_>) -> Result<Vec<u8>, Error> {
     let quantizer = (100 - u32::from(encoding.quality.min(100))) * 63;
     let quantizer = ((quantizer + 50) / 100).to_string();
-    let lossy: &[(&CStr, &str)] = &[(c"cpu-used", SPEED), (c"tune", "ssim"), (c"cq-level", &quantizer)];
+    let lossy: &[(&CStr, &str)] =
+        &[(c"cpu-used", SPEED), (c"tune", "ssim"), (c"cq-level", &quantizer)];
     let lossless: &[(&CStr, &str)] = &[(c"cpu-used", SPEED), (c"lossless", "1")];
     let options = [if encoding.is_lossless { lossless } else { lossy }, encoding.options].concat();
     av1::encode(planes, &Settings { options: &options })
@@ -114,14 +115,16 @@ mod tests {
     use super::super::{decode, parse};
     use super::*;
 
-    const PLAIN: Encoding = Encoding { quality: 90, is_lossless: false, is_full_chroma: false, options: &[] };
+    const PLAIN: Encoding =
+        Encoding { quality: 90, is_lossless: false, is_full_chroma: false, options: &[] };
 
     /// A gradient with some noise.
     fn samples(width: u32, height: u32, bands: usize) -> Vec<u8> {
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         let sample = |x: u32, y: u32, band: u32| {
             let noise = (x * 31 + y * 17 + band).wrapping_mul(2_654_435_761) >> 29;
-            (x * 255 / width * band.min(1) + y * 255 / height * (1 - band.min(1)) + noise).min(255) as u8
+            (x * 255 / width * band.min(1) + y * 255 / height * (1 - band.min(1)) + noise).min(255)
+                as u8
         };
         pixels.flat_map(|(x, y)| (0..bands as u32).map(move |band| sample(x, y, band))).collect()
     }
@@ -154,7 +157,8 @@ mod tests {
                     let file = encode(&samples, width, height, bands, &encoding, None).unwrap();
                     let (out, out_bands) = decoded(&file);
                     assert_eq!(out_bands, bands);
-                    let squares = samples.iter().zip(&out).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
+                    let squares =
+                        samples.iter().zip(&out).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
                     let mean = squares.sum::<f64>() / samples.len() as f64;
                     assert!(mean < 20.0, "{encoding:?} {bands} {width}x{height}: {mean}");
                 }
@@ -165,8 +169,9 @@ mod tests {
     #[test]
     fn quality_costs_bytes() {
         let samples = samples(128, 128, 3);
-        let size =
-            |quality| encode(&samples, 128, 128, 3, &Encoding { quality, ..PLAIN }, None).unwrap().len();
+        let size = |quality| {
+            encode(&samples, 128, 128, 3, &Encoding { quality, ..PLAIN }, None).unwrap().len()
+        };
         let sizes = [0, 30, 60, 90, 100].map(size);
         assert!(sizes.is_sorted() && sizes[0] * 4 < sizes[4], "{sizes:?}");
         assert_eq!(size(100), size(255));
@@ -197,10 +202,13 @@ mod tests {
 
     #[test]
     fn samples_must_fit_the_size() {
-        let error =
-            |samples: &[u8], width, height, bands| encode(samples, width, height, bands, &PLAIN, None).err();
+        let error = |samples: &[u8], width, height, bands| {
+            encode(samples, width, height, bands, &PLAIN, None).err()
+        };
         assert_eq!(error(&[0; 12], 2, 2, 3), None);
-        for (width, height, bands) in [(2, 2, 4), (2, 2, 2), (0, 0, 3), (0, 4, 3), (2, 2, 0), (1, 2, 6)] {
+        for (width, height, bands) in
+            [(2, 2, 4), (2, 2, 2), (0, 0, 3), (0, 4, 3), (2, 2, 0), (1, 2, 6)]
+        {
             assert_eq!(error(&[0; 12], width, height, bands), Some(Error::Planes));
         }
         assert_eq!(error(&[], 1 << 14, 1 << 15, 3), Some(Error::TooLarge));

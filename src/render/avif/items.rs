@@ -80,7 +80,8 @@ impl<'b> Meta<'b> {
         let mut meta = super::boxes::meta(file)?;
         meta.full(0)?;
         let mut found: [(Name, Option<Fields<'b>>); 7] =
-            [*b"hdlr", *b"pitm", *b"iinf", *b"iloc", *b"iref", *b"iprp", *b"idat"].map(|name| (name, None));
+            [*b"hdlr", *b"pitm", *b"iinf", *b"iloc", *b"iref", *b"iprp", *b"idat"]
+                .map(|name| (name, None));
         for inner in Boxes::inside(&meta) {
             let inner = inner?;
             if let Some((_, place)) = found.iter_mut().find(|(name, _)| *name == inner.name)
@@ -141,7 +142,8 @@ impl<'b> Meta<'b> {
         if let [extent] = place.extents[..] {
             return cut(whole, extent).map(Cow::Borrowed).ok_or_else(beyond);
         }
-        let pieces = place.extents.iter().map(|extent| cut(whole, *extent)).collect::<Option<Vec<_>>>();
+        let pieces =
+            place.extents.iter().map(|extent| cut(whole, *extent)).collect::<Option<Vec<_>>>();
         let pieces = pieces.ok_or_else(beyond)?;
         let length = pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len()));
         spend(copies_left, length)?;
@@ -175,9 +177,8 @@ impl<'b> Meta<'b> {
             let base = iloc.sized(base_size)?;
             let count = iloc.u16()?;
             if method > 1 || data_reference != 0 {
-                return Err(
-                    Error::unsupported("its bytes are in another item or in another file").of_item(id)
-                );
+                return Err(Error::unsupported("its bytes are in another item or in another file")
+                    .of_item(id));
             }
             if count > MOST_EXTENTS {
                 let sentence = format!("it is in {count} pieces; {MOST_EXTENTS} are allowed");
@@ -202,9 +203,9 @@ impl<'b> Meta<'b> {
 
 /// Takes the length of a copy off what copies may still have.
 pub fn spend(copies_left: &mut usize, length: usize) -> Result<(), Error> {
-    *copies_left = copies_left
-        .checked_sub(length)
-        .ok_or_else(|| Error::unsupported("its pieces overlap: the items are larger than the file"))?;
+    *copies_left = copies_left.checked_sub(length).ok_or_else(|| {
+        Error::unsupported("its pieces overlap: the items are larger than the file")
+    })?;
     Ok(())
 }
 
@@ -273,7 +274,9 @@ fn items<'b>(mut iinf: Fields<'b>) -> Result<Vec<Item<'b>>, Error> {
 fn item<'b>(mut infe: Fields<'b>) -> Result<Item<'b>, Error> {
     let (version, _) = infe.full(3)?;
     if version < 2 {
-        return Err(Error::unsupported(format!("box `infe` has version {version}, which names no type")));
+        return Err(Error::unsupported(format!(
+            "box `infe` has version {version}, which names no type"
+        )));
     }
     let id = infe.number(version == 3)?;
     let is_protected = infe.u16()? != 0;
@@ -298,7 +301,9 @@ fn references<'b>(mut iref: Fields<'b>) -> Result<Vec<Reference<'b>>, Error> {
     for (number, reference) in Boxes::inside(&iref).enumerate() {
         let mut reference = reference?;
         if number >= MOST_REFERENCES {
-            return Err(Error::unsupported(format!("`iref` has more than {MOST_REFERENCES} references")));
+            return Err(Error::unsupported(format!(
+                "`iref` has more than {MOST_REFERENCES} references"
+            )));
         }
         let from = reference.number(is_wide)?;
         let count = reference.u16()?;

@@ -23,7 +23,13 @@ pub trait Rows<S: Sample> {
     fn new(factors: &Factors) -> Self;
 
     /// Converts as many blocks as the shortest row has; chroma is multiplied by [`upsample::SCALE`].
-    fn convert(&self, y: &[Block<S>], u: &[Block<u16>], v: &[Block<u16>], out: [&mut [Block<S>]; 3]);
+    fn convert(
+        &self,
+        y: &[Block<S>],
+        u: &[Block<u16>],
+        v: &[Block<u16>],
+        out: [&mut [Block<S>]; 3],
+    );
 }
 
 /// For samples of more than 8 bits: `f32`.
@@ -116,8 +122,8 @@ impl Rows<u8> for Fixed {
         for (((y, u), v), ((red, green), blue)) in y.iter().zip(u).zip(v).zip(out) {
             for at in 0..y.len() {
                 let y = upper(i16::from(y[at]) << 7, luma[at]).wrapping_add(offset[at]);
-                let [u, v] =
-                    [u[at], v[at]].map(|code| (code as i16).wrapping_sub(128 * upsample::SCALE as i16) << 4);
+                let [u, v] = [u[at], v[at]]
+                    .map(|code| (code as i16).wrapping_sub(128 * upsample::SCALE as i16) << 4);
                 let sum = |factors: &[Block<i16>; 2]| {
                     let chroma = upper(u, factors[0][at]).saturating_add(upper(v, factors[1][at]));
                     (y.saturating_add(chroma) >> FRACTION).clamp(0, 255) as u8

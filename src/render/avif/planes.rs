@@ -31,7 +31,12 @@ impl Planar {
 
     /// Luma and chroma, and alpha if `bands` is 4. A chroma sample of 4:2:0 is that of the mean of four pixels; beyond
     /// the last column and row these are repeated.
-    pub fn bt601(samples: &[u8], bands: usize, (width, height): (usize, usize), chroma: Chroma) -> Planar {
+    pub fn bt601(
+        samples: &[u8],
+        bands: usize,
+        (width, height): (usize, usize),
+        chroma: Chroma,
+    ) -> Planar {
         let mut y = vec![0; width * height];
         let is_full = chroma == Chroma::Yuv444;
         let (chroma_width, chroma_height) =
@@ -96,7 +101,11 @@ impl Row {
     }
 
     #[inline(always)]
-    fn lay<const BANDS: usize>(&mut self, pixels: &[[u8; BANDS]], color: impl Fn([u8; BANDS]) -> [u8; 3]) {
+    fn lay<const BANDS: usize>(
+        &mut self,
+        pixels: &[[u8; BANDS]],
+        color: impl Fn([u8; BANDS]) -> [u8; 3],
+    ) {
         let Row([red, green, blue]) = self;
         for (((red, green), blue), pixel) in red.iter_mut().zip(green).zip(blue).zip(pixels) {
             [*red, *green, *blue] = color(*pixel).map(u16::from);
@@ -165,8 +174,9 @@ mod tests {
     fn planes_are_those_of_the_formulas() {
         for (width, height, bands) in [(1, 1, 3), (5, 3, 3), (6, 4, 4), (7, 2, 4), (2, 5, 3)] {
             let samples = noise(width * height * bands);
-            let pixel =
-                |x: usize, y: usize| &samples[(y.min(height - 1) * width + x.min(width - 1)) * bands..][..3];
+            let pixel = |x: usize, y: usize| {
+                &samples[(y.min(height - 1) * width + x.min(width - 1)) * bands..][..3]
+            };
             let near = |sample: u8, exact: f64| {
                 assert!((f64::from(sample) - exact.min(255.0)).abs() < 0.51, "{sample} {exact}");
             };

@@ -47,7 +47,9 @@ pub fn read<'b>(iprp: Fields<'b>, items: &mut [Item<'b>]) -> Result<Vec<Property
         let inner = inner?;
         match &inner.name {
             b"ipco" => {
-                let all = Boxes::inside(&inner).take(MOST_PROPERTIES + 1).collect::<Result<Vec<_>, _>>()?;
+                let all = Boxes::inside(&inner)
+                    .take(MOST_PROPERTIES + 1)
+                    .collect::<Result<Vec<_>, _>>()?;
                 if all.len() > MOST_PROPERTIES {
                     let sentence = format!("`ipco` has more than {MOST_PROPERTIES} properties");
                     return Err(Error::unsupported(sentence));
@@ -101,7 +103,8 @@ fn each<'b>(
     associations.filter(|(_, index)| *index > 0).map(|(is_essential, index)| {
         let property = index.checked_sub(1).and_then(|index| all.get(index));
         let property = property.ok_or_else(|| {
-            Error::corrupt(format!("it has property {index}, which `ipco` does not have")).of_item(item.id)
+            Error::corrupt(format!("it has property {index}, which `ipco` does not have"))
+                .of_item(item.id)
         })?;
         Ok((is_essential, *property))
     })
@@ -216,7 +219,8 @@ pub fn check_size(name: &str, width: u32, height: u32) -> Result<(), Error> {
         return Err(Error::corrupt(format!("`{name}` says {width} x {height} pixels")));
     }
     if width.max(height) > LONGEST_SIDE {
-        let sentence = format!("`{name}` says {width} x {height} pixels; a side has {LONGEST_SIDE} at most");
+        let sentence =
+            format!("`{name}` says {width} x {height} pixels; a side has {LONGEST_SIDE} at most");
         return Err(Error::corrupt(sentence));
     }
     Ok(())
@@ -239,7 +243,9 @@ fn codec<'b>(mut av1c: Property<'b>) -> Result<Codec<'b>, Error> {
         (_, true, true) => Chroma::Yuv420,
         (_, true, false) => Chroma::Yuv422,
         (_, false, false) => Chroma::Yuv444,
-        (_, false, true) => return Err(Error::corrupt("`av1C` says 4:4:0, which AV1 does not have")),
+        (_, false, true) => {
+            return Err(Error::corrupt("`av1C` says 4:4:0, which AV1 does not have"));
+        }
     };
     Ok(Codec { profile: profile >> 5, depth, chroma, obus: av1c.rest() })
 }
@@ -284,9 +290,9 @@ fn layer(mut lsel: Property) -> Result<u16, Error> {
 fn operating_point(mut a1op: Property) -> Result<(), Error> {
     match a1op.u8()? {
         0 => Ok(()),
-        point => {
-            Err(Error::unsupported(format!("`a1op` selects operating point {point}; only 0 is supported")))
-        }
+        point => Err(Error::unsupported(format!(
+            "`a1op` selects operating point {point}; only 0 is supported"
+        ))),
     }
 }
 

@@ -81,7 +81,8 @@ fn interleave(red: &Block<u8>, green: &Block<u8>, blue: &Block<u8>, out: &mut [u
     for at in 0..BLOCK {
         pixels[at] = u32::from(red[at]) | u32::from(green[at]) << 8 | u32::from(blue[at]) << 16;
     }
-    for (samples, [a, b, c, d]) in out.as_chunks_mut::<12>().0.iter_mut().zip(pixels.as_chunks().0) {
+    for (samples, [a, b, c, d]) in out.as_chunks_mut::<12>().0.iter_mut().zip(pixels.as_chunks().0)
+    {
         let words = [a | b << 24, b >> 8 | c << 16, c >> 16 | d << 8];
         for (samples, word) in samples.as_chunks_mut().0.iter_mut().zip(words) {
             *samples = word.to_le_bytes();
@@ -109,7 +110,8 @@ impl Sample for u16 {
 
     fn lay_rgb(row: &mut [u16], planes: [&[Block<u16>]; 3]) {
         let [red, green, blue] = planes.map(|plane| plane.as_flattened().iter());
-        for (samples, ((red, green), blue)) in row.as_chunks_mut().0.iter_mut().zip(red.zip(green).zip(blue))
+        for (samples, ((red, green), blue)) in
+            row.as_chunks_mut().0.iter_mut().zip(red.zip(green).zip(blue))
         {
             *samples = [*red, *green, *blue];
         }

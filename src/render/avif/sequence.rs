@@ -118,10 +118,9 @@ struct Obu<'b> {
 impl Scan<'_> {
     fn next<'b>(&mut self, cursor: &mut Cursor<'b>) -> Result<Option<Obu<'b>>, Error> {
         let Some(header) = cursor.u8() else { return Ok(None) };
-        *self.obus_left = self
-            .obus_left
-            .checked_sub(1)
-            .ok_or_else(|| Error::unsupported(format!("the file has more than {MOST_OBUS} OBUs")))?;
+        *self.obus_left = self.obus_left.checked_sub(1).ok_or_else(|| {
+            Error::unsupported(format!("the file has more than {MOST_OBUS} OBUs"))
+        })?;
         if header & 0x80 != 0 {
             return Err(Error::corrupt("an OBU header has its forbidden bit set"));
         }
@@ -151,7 +150,8 @@ impl Scan<'_> {
         self.header.ok_or_else(no_header)?;
         self.frames += 1;
         if self.frames > MOST_FRAMES {
-            let sentence = format!("its AV1 has more than {MOST_FRAMES} frames, which is no still image");
+            let sentence =
+                format!("its AV1 has more than {MOST_FRAMES} frames, which is no still image");
             return Err(Error::unsupported(sentence));
         }
         Ok(())
@@ -178,17 +178,20 @@ fn leb128(cursor: &mut Cursor) -> Option<usize> {
 /// sequence_header_obu (§5.5.1)
 fn header(payload: &[u8]) -> Result<Header, Error> {
     let bits = Bits { bytes: payload, at: 0 };
-    let header =
-        fields(bits).ok_or_else(|| Error::corrupt("a sequence header ends early or is not valid"))?;
+    let header = fields(bits)
+        .ok_or_else(|| Error::corrupt("a sequence header ends early or is not valid"))?;
     if header.profile > 2 {
-        return Err(Error::unsupported(format!("its AV1 has the unknown profile {}", header.profile)));
+        return Err(Error::unsupported(format!(
+            "its AV1 has the unknown profile {}",
+            header.profile
+        )));
     }
     Ok(header)
 }
 
 fn fields(mut bits: Bits) -> Option<Header> {
     let profile = bits.byte(3)?;
-    // still_picture
+    // still_image
     bits.skip(1);
     let is_reduced = bits.one()?;
     let mut last_layer = 0;
@@ -224,7 +227,7 @@ fn operating_points(bits: &mut Bits) -> Option<u16> {
     // timing_info_present_flag
     if bits.one()? {
         bits.skip(64);
-        // equal_picture_interval and num_ticks_per_picture_minus_1: zeros, a one and as many bits.
+        // equal_image_interval and num_ticks_per_image_minus_1: zeros, a one and as many bits.
         if bits.one()? {
             let mut zeros = 0;
             while !bits.one()? {

@@ -48,15 +48,20 @@ impl<'f, S: Sample> Upsampler<'f, S> {
         let inner = self.weighed.iter_mut().skip(1);
         match self.chroma {
             Chroma::Monochrome | Chroma::Yuv444 => {
-                out.iter_mut().zip(used(luma_row)).for_each(|(out, sample)| *out = SCALE * sample.code());
+                out.iter_mut()
+                    .zip(used(luma_row))
+                    .for_each(|(out, sample)| *out = SCALE * sample.code());
                 return &self.row;
             }
             Chroma::Yuv422 => {
-                inner.zip(used(luma_row)).for_each(|(weighed, sample)| *weighed = 4 * sample.code());
+                inner
+                    .zip(used(luma_row))
+                    .for_each(|(weighed, sample)| *weighed = 4 * sample.code());
             }
             Chroma::Yuv420 => {
                 let near = luma_row / 2;
-                let far = if luma_row.is_multiple_of(2) { near.saturating_sub(1) } else { near + 1 };
+                let far =
+                    if luma_row.is_multiple_of(2) { near.saturating_sub(1) } else { near + 1 };
                 for ((weighed, near), far) in inner.zip(used(near)).zip(used(far)) {
                     *weighed = 3 * near.code() + far.code();
                 }

@@ -81,7 +81,9 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
             boxed(out, b"iref", |out| {
                 out.extend([0; 4]);
                 boxed(out, b"auxl", |out| {
-                    out.extend([ALPHA_ID, 1, COLOR_ID].iter().flat_map(|number| number.to_be_bytes()));
+                    out.extend(
+                        [ALPHA_ID, 1, COLOR_ID].iter().flat_map(|number| number.to_be_bytes()),
+                    );
                 });
             });
         }
@@ -113,10 +115,12 @@ fn properties(out: &mut Vec<u8>, file: &File<'_>, configuration: [u8; 4], alpha:
         };
         let size = [file.width.to_be_bytes(), file.height.to_be_bytes()];
         let size = add(b"ispe", &[&[0; 4], size.as_flattened()]);
-        let channels: &[u8] = if file.chroma == Chroma::Monochrome { &[1, 8] } else { &[3, 8, 8, 8] };
+        let channels: &[u8] =
+            if file.chroma == Chroma::Monochrome { &[1, 8] } else { &[3, 8, 8, 8] };
         of_color.extend([size, add(b"pixi", &[&[0; 4], channels])]);
         of_color.push(add(b"av1C", &[&configuration]) | ESSENTIAL);
-        let nclx = [file.nclx.primaries, file.nclx.transfer, file.nclx.matrix].map(u16::to_be_bytes);
+        let nclx =
+            [file.nclx.primaries, file.nclx.transfer, file.nclx.matrix].map(u16::to_be_bytes);
         let range = [u8::from(file.nclx.is_full_range) << 7];
         of_color.push(add(b"colr", &[b"nclx", nclx.as_flattened(), &range]));
         if let Some(icc) = file.icc {
@@ -125,7 +129,8 @@ fn properties(out: &mut Vec<u8>, file: &File<'_>, configuration: [u8; 4], alpha:
         if let Some(alpha) = alpha {
             of_alpha.extend([size, add(b"pixi", &[&[0, 0, 0, 0, 1, 8]])]);
             of_alpha.push(add(b"av1C", &[&alpha]) | ESSENTIAL);
-            of_alpha.push(add(b"auxC", &[b"\0\0\0\0urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"]));
+            of_alpha
+                .push(add(b"auxC", &[b"\0\0\0\0urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"]));
         }
     });
     boxed(out, b"ipma", |out| {
@@ -159,7 +164,7 @@ fn without_delimiter(stream: &[u8]) -> &[u8] {
 }
 
 /// `av1C` (AV1-ISOBMFF §2.3.3) of 8 bits per sample. Profile and level are read from the sequence header, which is that
-/// of a still picture (AV1 §5.5.1).
+/// of a still image (AV1 §5.5.1).
 fn configuration(stream: &[u8], chroma: Chroma) -> Option<[u8; 4]> {
     let (header, rest) = stream.split_first()?;
     // §5.3.2: a sequence header (1) that has a size (2); one of less than 128 bytes, so that this takes one.
@@ -167,7 +172,7 @@ fn configuration(stream: &[u8], chroma: Chroma) -> Option<[u8; 4]> {
     if header & 0b0111_1010 != 0b0000_1010 {
         return None;
     }
-    // seq_profile (3), still_picture, reduced_still_picture_header, seq_level_idx (5)
+    // seq_profile (3), still_image, reduced_still_image_header, seq_level_idx (5)
     let (profile, level) = (first >> 5, first << 2 & 0b1_1100 | second >> 6);
     let format = match chroma {
         Chroma::Monochrome => 0b0001_1100,
@@ -217,7 +222,11 @@ mod tests {
                         avif.alpha.map(|coded| coded.tiles[0].to_vec()),
                         alpha.map(|a| without_delimiter(a).to_vec())
                     );
-                    assert!(!avif.is_premultiplied && avif.orientation.is_empty() && avif.crop.is_none());
+                    assert!(
+                        !avif.is_premultiplied
+                            && avif.orientation.is_empty()
+                            && avif.crop.is_none()
+                    );
                 }
             }
         }
@@ -234,7 +243,11 @@ mod tests {
             ] {
                 let stream = stream(width, height, chroma);
                 let configuration = configuration(without_delimiter(&stream), chroma).unwrap();
-                assert_eq!(configuration, [0x81, profile << 5 | level, format, 0], "{width} {chroma:?}");
+                assert_eq!(
+                    configuration,
+                    [0x81, profile << 5 | level, format, 0],
+                    "{width} {chroma:?}"
+                );
             }
         }
     }

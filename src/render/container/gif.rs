@@ -2,13 +2,13 @@
 
 use super::cursor::Cursor;
 
-/// Begins an extension (§23 to §26).
+/// Start an extension (§23 to §26).
 pub const EXTENSION: u8 = 0x21;
-/// Begins a frame (§20).
+/// Start a frame (§20).
 pub const IMAGE: u8 = 0x2c;
-/// Ends the file (§27).
+/// End the file (§27).
 pub const TRAILER: u8 = 0x3b;
-/// The extension that says how a frame is shown: it belongs to the pictures.
+/// The extension that says how a frame is shown: it belongs to the images.
 pub const GRAPHIC_CONTROL: u8 = 0xf9;
 
 /// Bytes of the colour table that follows a descriptor with these flags: the highest bit says whether there is one, the

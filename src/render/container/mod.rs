@@ -1,4 +1,4 @@
-//! How the files of pictures are put together, for those who look at them, those who leave parts out, and those who
+//! How the files of images are put together, for those who look at them, those who leave parts out, and those who
 //! read what libvips does not.
 
 pub mod cursor;

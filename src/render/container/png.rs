@@ -10,7 +10,8 @@ pub const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// 1 / 2.2 in gAMA's unit, as writers round it (§11.3.2.5).
 const SRGB_GAMMA: RangeInclusive<u32> = 45_000..=46_000;
 /// sRGB's white point and primaries in cHRM's unit (§11.3.2.5).
-const SRGB_CHROMATICITIES: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
+const SRGB_CHROMATICITIES: [u32; 8] =
+    [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
 /// So far from them it makes no difference that anybody sees.
 const NEAR: u32 = 100;
 
@@ -60,9 +61,11 @@ mod tests {
 
     #[test]
     fn chunks_are_read_as_far_as_they_are_there() {
-        let bytes = [SIGNATURE, b"\0\0\0\x03ABCDxyz1234", b"\0\0\0\0IEND5678", b"\0\0\0\x03EFGHxy"].concat();
+        let bytes = [SIGNATURE, b"\0\0\0\x03ABCDxyz1234", b"\0\0\0\0IEND5678", b"\0\0\0\x03EFGHxy"]
+            .concat();
         let read = |end: usize| -> Vec<_> {
-            let chunk = |chunk: Chunk| (chunk.kind, chunk.data.to_vec(), chunk.is_whole, chunk.check);
+            let chunk =
+                |chunk: Chunk| (chunk.kind, chunk.data.to_vec(), chunk.is_whole, chunk.check);
             chunks(&bytes[..end]).into_iter().flatten().map(chunk).collect()
         };
         let all = [

@@ -40,7 +40,7 @@ pub fn lossy_size(data: &[u8]) -> Option<(u32, u32)> {
     Some((side()?, side()?))
 }
 
-/// Width and height of a `VP8L` picture (RFC 9649 §3.4), and whether there is transparency: a signature, two sides of
+/// Width and height of a `VP8L` image (RFC 9649 §3.4), and whether there is transparency: a signature, two sides of
 /// 14 bits less one, and a bit.
 pub fn lossless_size(data: &[u8]) -> Option<(u32, u32, bool)> {
     let mut cursor = Cursor::new(data);
@@ -62,7 +62,8 @@ mod tests {
                 .collect()
         };
         let odd = |padding: u8| [b"ABCD\x03\0\0\0xyz", &[padding][..], b"EFGH\0\0\0\0"].concat();
-        let read = |is_whole| vec![(*b"ABCD", b"xyz".to_vec(), is_whole), (*b"EFGH", Vec::new(), true)];
+        let read =
+            |is_whole| vec![(*b"ABCD", b"xyz".to_vec(), is_whole), (*b"EFGH", Vec::new(), true)];
         assert_eq!((all(&odd(0)), all(&odd(1))), (read(true), read(false)));
         for end in 8..12 {
             let cut = vec![(*b"ABCD", b"xyz"[..3.min(end - 8)].to_vec(), false)];

@@ -2,29 +2,29 @@
 
 use std::borrow::Cow;
 
-use super::{Facts, area};
+use super::{ImageInfo, area};
 use crate::error::{Code, Failure};
 use crate::render::avif::{self, Avif, Chroma, Coded, Error};
 
 /// dav1d's frames begin and end at multiples of so many pixels.
 const ALIGNMENT: u32 = 128;
 
-pub(super) fn inspect(bytes: &[u8]) -> Result<Facts, Failure> {
+pub(super) fn inspect(bytes: &[u8]) -> Result<ImageInfo, Failure> {
     let image = avif::parse(bytes).map_err(|error| failure(&error))?;
     let Avif { color, alpha, .. } = &image;
     let bands = if alpha.is_some() { 4 } else { 3 };
-    let facts = Facts::streamed(color.width, color.height, bands * bytes_per_sample(color));
-    let output = facts.frame_pixels.saturating_mul(facts.bytes_per_pixel);
+    let info = ImageInfo::streamed(color.width, color.height, bands * bytes_per_sample(color));
+    let output = info.frame_pixels.saturating_mul(info.bytes_per_pixel);
     let planes = || [Some(color), alpha.as_ref()].into_iter().flatten();
     let pixels = planes().map(decoded).max().unwrap_or(0);
     let held = planes().map(|coded| decoder(coded).saturating_add(copies(coded)));
-    Ok(Facts {
+    Ok(ImageInfo {
         frame_pixels: pixels,
         total_pixels: pixels,
         held: held.fold(output, u64::saturating_add),
         metadata_bytes: image.metadata_bytes,
         profile_bytes: image.icc.map_or(0, |icc| icc.len() as u64),
-        ..facts
+        ..info
     })
 }
 
@@ -82,23 +82,23 @@ mod tests {
         std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
     }
 
-    fn facts(name: &str) -> Facts {
+    fn info(name: &str) -> ImageInfo {
         inspect(&data(name)).unwrap()
     }
 
     #[test]
     fn sides_are_those_before_the_image_is_cropped_and_turned() {
         for name in ["yuv420.avif", "clap.avif", "irot-1.avif"] {
-            let facts = facts(name);
-            assert_eq!((facts.width, facts.height, facts.frames), (64, 48, 1), "{name}");
+            let info = info(name);
+            assert_eq!((info.width, info.height, info.frames), (64, 48, 1), "{name}");
         }
     }
 
     #[test]
     fn tiles_that_overhang_are_decoded_whole() {
-        let facts = facts("grid-overhang.avif");
-        assert_eq!((facts.width, facts.height), (100, 90));
-        assert_eq!((facts.frame_pixels, facts.total_pixels), (128 * 128, 128 * 128));
+        let info = info("grid-overhang.avif");
+        assert_eq!((info.width, info.height), (100, 90));
+        assert_eq!((info.frame_pixels, info.total_pixels), (128 * 128, 128 * 128));
     }
 
     #[test]
@@ -106,14 +106,14 @@ mod tests {
         for (name, bytes) in
             [("yuv420.avif", 3), ("alpha.avif", 4), ("12-bit.avif", 6), ("alpha-10-bit.avif", 8)]
         {
-            assert_eq!(facts(name).bytes_per_pixel, bytes, "{name}");
+            assert_eq!(info(name).bytes_per_pixel, bytes, "{name}");
         }
     }
 
     #[test]
     fn what_is_held_is_the_result_and_one_tile_of_color_and_of_alpha() {
         let frame = 128 * 128;
-        let held = |name: &str| facts(name).held;
+        let held = |name: &str| info(name).held;
         assert_eq!(held("yuv420.avif"), 64 * 48 * 3 + frame * 3 / 2 * 5 / 4);
         assert_eq!(held("yuv422.avif"), 64 * 48 * 3 + frame * 2 * 5 / 4);
         assert_eq!(held("monochrome.avif"), 64 * 48 * 3 + frame * 5 / 4);
@@ -122,15 +122,18 @@ mod tests {
         assert_eq!(held("grid-overhang.avif"), 100 * 90 * 3 + frame * 3 / 2 * 5 / 4);
         // 9000 pixels take 71 alignments.
         let large: u64 = 71 * 128;
-        assert_eq!(held("hostile/flat-9000x9000.avif"), 9000 * 9000 * 3 + large * large * 3 / 2 * 5 / 4);
+        assert_eq!(
+            held("hostile/flat-9000x9000.avif"),
+            9000 * 9000 * 3 + large * large * 3 / 2 * 5 / 4
+        );
     }
 
     #[test]
     fn profiles_and_metadata_are_counted_as_stored() {
-        let icc = facts("icc.avif");
+        let icc = info("icc.avif");
         assert_eq!((icc.profile_bytes, icc.metadata_bytes), (480, 480));
         // Exif with the offset of its header, and XMP.
-        let both = facts("exif-xmp.avif");
+        let both = info("exif-xmp.avif");
         assert_eq!((both.profile_bytes, both.metadata_bytes), (0, 4 + 26 + 37));
     }
 
@@ -142,7 +145,8 @@ mod tests {
                         says 100 x 100";
         assert_eq!((broken.code, &broken.detail[..]), (Code::CorruptImage, sentence));
         let unknown = refused("hostile/iden-not-located.avif");
-        let sentence = "the original can't be decoded as avif: item 2: its type `iden` is not supported";
+        let sentence =
+            "the original can't be decoded as avif: item 2: its type `iden` is not supported";
         assert_eq!((unknown.code, &unknown.detail[..]), (Code::UnsupportedFormat, sentence));
     }
 }

@@ -1,10 +1,10 @@
 //! GIF87a and 89a: the screen and its frames.
 
-use super::{Facts, area};
+use super::{ImageInfo, area};
 use crate::render::container::cursor::Cursor;
 use crate::render::container::gif::{EXTENSION, GRAPHIC_CONTROL, IMAGE, skip_blocks, table_length};
 
-pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
+pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     let mut cursor = Cursor::new(bytes);
     cursor.take(6)?;
     let (mut width, mut height) = (u32::from(cursor.u16_le()?), u32::from(cursor.u16_le()?));
@@ -52,18 +52,18 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     }
     let frames = frames.max(1);
     let canvas = area(width, height);
-    let facts = Facts::streamed(width, height, 4);
+    let info = ImageInfo::streamed(width, height, 4);
     // libnsgif keeps the screen, and a copy of it where a frame is to be taken away again.
     let held = canvas.saturating_mul(8);
     let total_pixels = canvas.saturating_mul(u64::from(frames)).max(coded);
-    Some(Facts {
+    Some(ImageInfo {
         frames,
         frame_pixels: canvas.max(largest),
         total_pixels,
         held,
         metadata_bytes: metadata,
         breaks_off,
-        ..facts
+        ..info
     })
 }
 
@@ -102,22 +102,24 @@ pub(super) mod tests {
 
     #[test]
     fn frames_are_counted_and_so_is_what_else_is_there() {
-        let facts = inspect(&three_frames()).unwrap();
-        assert_eq!((facts.width, facts.height, facts.frames), (20, 10, 3));
-        assert_eq!((facts.frame_pixels, facts.total_pixels), (200, 600));
-        assert_eq!(facts.metadata_bytes, 11 + 3 + 5);
+        let info = inspect(&three_frames()).unwrap();
+        assert_eq!((info.width, info.height, info.frames), (20, 10, 3));
+        assert_eq!((info.frame_pixels, info.total_pixels), (200, 600));
+        assert_eq!(info.metadata_bytes, 11 + 3 + 5);
     }
 
     #[test]
     fn the_frame_in_which_a_file_ends_is_named() {
         let whole = three_frames();
         assert_eq!(inspect(&whole).unwrap().breaks_off, None);
-        // Many files lack the trailer, and nothing of the picture with it.
+        // Many files lack the trailer, and nothing of the image with it.
         assert_eq!(inspect(&whole[..whole.len() - 1]).unwrap().breaks_off, None);
         let frame = frame([0; 4]).len();
-        for (missing, number) in [(2, 2), (5, 2), (frame - 8, 2), (frame + 3, 1), (2 * frame + 3, 0)] {
-            let facts = inspect(&whole[..whole.len() - missing]).unwrap();
-            assert_eq!(facts.breaks_off, Some(number), "without the last {missing} bytes");
+        for (missing, number) in
+            [(2, 2), (5, 2), (frame - 8, 2), (frame + 3, 1), (2 * frame + 3, 0)]
+        {
+            let info = inspect(&whole[..whole.len() - missing]).unwrap();
+            assert_eq!(info.breaks_off, Some(number), "without the last {missing} bytes");
         }
     }
 
@@ -126,15 +128,15 @@ pub(super) mod tests {
         let mut bytes = screen(20, 10);
         bytes.extend(frame([5, 5, 20, 10]));
         bytes.extend(frame([0, 0, 5000, 6000]));
-        let facts = inspect(&bytes).unwrap();
+        let info = inspect(&bytes).unwrap();
         // The first one widens it.
-        assert_eq!((facts.width, facts.height, facts.frames), (25, 15, 2));
-        assert_eq!((facts.frame_pixels, facts.total_pixels), (30_000_000, 30_000_200));
+        assert_eq!((info.width, info.height, info.frames), (25, 15, 2));
+        assert_eq!((info.frame_pixels, info.total_pixels), (30_000_000, 30_000_200));
     }
 
     #[test]
     fn a_screen_without_a_frame_still_has_a_size() {
-        let facts = inspect(&screen(65_535, 65_535)).unwrap();
-        assert_eq!((facts.frames, facts.frame_pixels), (1, 65_535 * 65_535));
+        let info = inspect(&screen(65_535, 65_535)).unwrap();
+        assert_eq!((info.frames, info.frame_pixels), (1, 65_535 * 65_535));
     }
 }

@@ -1,6 +1,6 @@
 //! JPEG (ITU T.81): the markers, up to the first scan or, where the decoder keeps all of them, through every scan.
 
-use super::Facts;
+use super::ImageInfo;
 use crate::render::container::cursor::Cursor;
 
 const SOI: u8 = 0xd8;
@@ -24,7 +24,7 @@ struct Frame {
     coefficients: u64,
 }
 
-pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
+pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     let mut cursor = Cursor::new(bytes);
     let mut frame: Option<Frame> = None;
     let (mut scans, mut metadata, mut profile) = (0_u32, 0_u64, 0_u64);
@@ -32,7 +32,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     while let Some(marker) = next_marker(&mut cursor) {
         match marker {
             SOI | TEM | 0xd0..=0xd7 => continue,
-            // What follows is another picture, or no picture.
+            // What follows is another image, or no image.
             EOI => break,
             _ => {}
         }
@@ -65,13 +65,19 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     }
     let frame = frame?;
     let depth = u64::from(frame.depth.div_ceil(8).max(1));
-    let facts = Facts::streamed(
+    let info = ImageInfo::streamed(
         u32::from(frame.width),
         u32::from(frame.height),
         depth * u64::from(frame.components.clamp(1, 4)),
     );
     let held = if keeps_all { frame.coefficients } else { 0 };
-    Some(Facts { held, scans: scans.max(1), metadata_bytes: metadata, profile_bytes: profile, ..facts })
+    Some(ImageInfo {
+        held,
+        scans: scans.max(1),
+        metadata_bytes: metadata,
+        profile_bytes: profile,
+        ..info
+    })
 }
 
 impl Frame {
@@ -173,24 +179,24 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn scans_are_counted_up_to_the_end_of_the_picture() {
+    fn scans_are_counted_up_to_the_end_of_the_image() {
         let mut bytes = progressive(100, 80, 7);
         bytes.extend(progressive(9000, 9000, 50));
-        let facts = inspect(&bytes).unwrap();
-        assert_eq!((facts.width, facts.height, facts.scans, facts.bytes_per_pixel), (100, 80, 7, 3));
+        let info = inspect(&bytes).unwrap();
+        assert_eq!((info.width, info.height, info.scans, info.bytes_per_pixel), (100, 80, 7, 3));
         // 7 × 5 MCUs of six blocks.
-        assert_eq!(facts.held, 7 * 5 * 6 * 128);
-        assert_eq!(facts.metadata_bytes, 8);
+        assert_eq!(info.held, 7 * 5 * 6 * 128);
+        assert_eq!(info.metadata_bytes, 8);
     }
 
     #[test]
-    fn a_baseline_picture_is_held_only_when_its_components_come_one_after_the_other() {
+    fn a_baseline_image_is_held_only_when_its_components_come_one_after_the_other() {
         for (components, held, scans) in [(3, 0, 1), (1, 13 * 10 * 3 * 128, 3)] {
             let mut bytes = vec![0xff, SOI];
             bytes.extend(frame(0xc0, 100, 80, &[0x11; 3]));
             (0..3).for_each(|_| bytes.extend(scan(components)));
-            let facts = inspect(&bytes).unwrap();
-            assert_eq!((facts.held, facts.scans), (held, scans));
+            let info = inspect(&bytes).unwrap();
+            assert_eq!((info.held, info.scans), (held, scans));
         }
     }
 
@@ -200,13 +206,13 @@ pub(super) mod tests {
         bytes.extend(frame(0xc0, 10, 10, &[0x11; 3]));
         bytes.extend(frame(0xc2, 5000, 4000, &[0x11; 3]));
         bytes.extend(scan(3));
-        let facts = inspect(&bytes).unwrap();
-        assert_eq!((facts.width, facts.height), (5000, 4000));
-        assert!(facts.held >= 5000 * 4000 * 6);
+        let info = inspect(&bytes).unwrap();
+        assert_eq!((info.width, info.height), (5000, 4000));
+        assert!(info.held >= 5000 * 4000 * 6);
     }
 
     #[test]
-    fn metadata_is_added_up_and_thumbnails_in_it_are_not_pictures() {
+    fn metadata_is_added_up_and_thumbnails_in_it_are_not_images() {
         let mut bytes = vec![0xff, SOI];
         let inner = progressive(30_000, 30_000, 3);
         bytes.extend(segment(0xe1, &inner));
@@ -215,9 +221,9 @@ pub(super) mod tests {
         bytes.extend(b"junk between");
         bytes.extend(frame(0xc0, 10, 12, &[0x11]));
         bytes.extend(scan(1));
-        let facts = inspect(&bytes).unwrap();
-        assert_eq!((facts.width, facts.height, facts.bytes_per_pixel), (10, 12, 1));
-        assert_eq!((facts.metadata_bytes, facts.profile_bytes), (inner.len() as u64 + 26, 21));
+        let info = inspect(&bytes).unwrap();
+        assert_eq!((info.width, info.height, info.bytes_per_pixel), (10, 12, 1));
+        assert_eq!((info.metadata_bytes, info.profile_bytes), (inner.len() as u64 + 26, 21));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What a picture's container says of it, before libvips sees a byte: sizes, frames, scans, metadata.
+//! What an image's container says of it, before libvips sees a byte: sizes, frames, scans, metadata.
 //!
 //! Nothing is decoded and next to nothing allocated, so this needs no turn. It says what a decoder would have to do,
 //! which a limit or the memory budget may forbid; a number that two places of a file give differently counts as the
-//! larger. What a picture's upright size is, and whether it is whole, libvips says later.
+//! larger. What an image's upright size is, and whether it is whole, libvips says later.
 
 pub mod avif;
 mod gif;
@@ -15,7 +15,7 @@ use crate::format::Format;
 
 /// What there is to be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct ImageInfo {
     /// Width of the canvas as it is stored, not turned upright.
     pub width: u32,
     /// Height of one frame.
@@ -30,7 +30,7 @@ pub struct Facts {
     pub bytes_per_pixel: u64,
     /// What the decoder keeps of one frame however small the result: 0 where it hands out line by line.
     pub held: u64,
-    /// How often the decoder goes over the picture.
+    /// How often the decoder goes over the image.
     pub scans: u32,
     /// Bytes of profiles, EXIF, XMP, comments and text, as they are stored.
     pub metadata_bytes: u64,
@@ -43,11 +43,11 @@ pub struct Facts {
     pub breaks_off: Option<u32>,
 }
 
-impl Facts {
-    /// A picture that is handed out line by line and of which nothing else is known.
-    fn streamed(width: u32, height: u32, bytes_per_pixel: u64) -> Facts {
+impl ImageInfo {
+    /// An image that is handed out line by line and of which nothing else is known.
+    fn streamed(width: u32, height: u32, bytes_per_pixel: u64) -> ImageInfo {
         let pixels = area(width, height);
-        Facts {
+        ImageInfo {
             width,
             height,
             frames: 1,
@@ -64,13 +64,13 @@ impl Facts {
     }
 }
 
-/// Reads the container of a picture of this format.
+/// Reads the container of an image of this format.
 ///
 /// What is cut off or malformed behind the size is libvips' to judge, which knows `fail_on`; an AVIF, which libvips does
-/// not read, is whole and well-formed or refused. A picture whose size can't be found is refused here: nobody could tell
+/// not read, is whole and well-formed or refused. An image whose size can't be found is refused here: nobody could tell
 /// what decoding it takes.
-pub fn inspect(bytes: &[u8], format: Format) -> Result<Facts, Failure> {
-    let facts = match format {
+pub fn inspect(bytes: &[u8], format: Format) -> Result<ImageInfo, Failure> {
+    let info = match format {
         Format::Jpeg => jpeg::inspect(bytes),
         Format::Png => png::inspect(bytes),
         Format::Gif => gif::inspect(bytes),
@@ -78,8 +78,9 @@ pub fn inspect(bytes: &[u8], format: Format) -> Result<Facts, Failure> {
         // Its container is read by us alone, so what is wrong with it is said here or never.
         Format::Avif => return avif::inspect(bytes),
     };
-    facts.filter(|facts| facts.width > 0 && facts.height > 0).ok_or_else(|| {
-        let sentence = format!("the original can't be decoded as {}: it has no size", format.name());
+    info.filter(|info| info.width > 0 && info.height > 0).ok_or_else(|| {
+        let sentence =
+            format!("the original can't be decoded as {}: it has no size", format.name());
         Failure::new(Code::CorruptImage, sentence)
     })
 }
@@ -96,14 +97,20 @@ mod tests {
         std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
     }
 
-    fn facts(name: &str) -> Facts {
+    fn info(name: &str) -> ImageInfo {
         let bytes = data(name);
         inspect(&bytes, Format::of_bytes(&bytes).unwrap()).unwrap()
     }
 
     /// Small files of each format.
     fn seeds() -> Vec<Vec<u8>> {
-        let avif = ["quarters.avif", "fading.avif", "turned-irot.avif", "lying-ispe.avif", "grid-alpha.avif"];
+        let avif = [
+            "quarters.avif",
+            "fading.avif",
+            "turned-irot.avif",
+            "lying-ispe.avif",
+            "grid-alpha.avif",
+        ];
         let mut seeds: Vec<Vec<u8>> = avif.iter().map(|name| data(name)).collect();
         seeds.push(data("p3-primaries.jpg"));
         seeds.push(data("anim.gif")[..3000].to_vec());
@@ -117,18 +124,18 @@ mod tests {
     }
 
     #[test]
-    fn real_pictures_are_read_as_they_are() {
-        let sides = |name: &str| (facts(name).width, facts(name).height);
+    fn real_images_are_read_as_they_are() {
+        let sides = |name: &str| (info(name).width, info(name).height);
         assert_eq!(sides("photo-2mp.jpg"), (1664, 1248));
         assert_eq!(sides("bomb-15000x15000-rgb.png"), (15_000, 15_000));
         assert_eq!(sides("quarters.avif"), (64, 48));
-        assert_eq!((sides("anim.gif"), facts("anim.gif").frames), ((245, 245), 42));
-        let photo = facts("photo-2mp.jpg");
+        assert_eq!((sides("anim.gif"), info("anim.gif").frames), ((245, 245), 42));
+        let photo = info("photo-2mp.jpg");
         assert_eq!((photo.held, photo.scans, photo.bytes_per_pixel), (0, 1, 3));
-        assert!(facts("p3-primaries.jpg").profile_bytes > 100);
-        assert!(facts("gps.jpg").metadata_bytes > 50);
-        assert!(facts("many-scans.jpg").scans > 1000);
-        assert!(facts("many-scans.jpg").held >= 16_000_000 * 2);
+        assert!(info("p3-primaries.jpg").profile_bytes > 100);
+        assert!(info("gps.jpg").metadata_bytes > 50);
+        assert!(info("many-scans.jpg").scans > 1000);
+        assert!(info("many-scans.jpg").held >= 16_000_000 * 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! PNG (W3C PNG §5, §11): the chunks.
 
-use super::{Facts, area};
+use super::{ImageInfo, area};
 use crate::render::container::png;
 
 /// What deflate can make of a byte at most.
@@ -8,7 +8,7 @@ const MOST_INFLATED: u64 = 1032;
 /// libvips lets libspng keep no more of all chunks.
 const MOST_KEPT: u64 = 60 << 20;
 
-pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
+pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     let mut chunks = png::chunks(bytes)?;
     // The header is the first chunk (§5.6).
     let header = chunks.next().filter(|chunk| &chunk.kind == b"IHDR")?;
@@ -34,10 +34,17 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     }
     // A palette is handed out as its colours.
     let bands = if colour & 2 != 0 { 3 } else { 1 } + u64::from(has_transparency);
-    let facts = Facts::streamed(width, height, bands * if depth > 8 { 2 } else { 1 });
-    let held = if interlaced != 0 { area(width, height).saturating_mul(facts.bytes_per_pixel) } else { 0 };
+    let info = ImageInfo::streamed(width, height, bands * if depth > 8 { 2 } else { 1 });
+    let held =
+        if interlaced != 0 { area(width, height).saturating_mul(info.bytes_per_pixel) } else { 0 };
     let inflated_bytes = inflated.min(MOST_KEPT);
-    Some(Facts { held, metadata_bytes: metadata, profile_bytes: profile, inflated_bytes, ..facts })
+    Some(ImageInfo {
+        held,
+        metadata_bytes: metadata,
+        profile_bytes: profile,
+        inflated_bytes,
+        ..info
+    })
 }
 
 #[cfg(test)]
@@ -65,20 +72,22 @@ pub(super) mod tests {
     /// Every kind of metadata around some data.
     pub fn with_metadata() -> Vec<u8> {
         let mut bytes = header(30, 20, 8, 2, 0);
-        for (kind, length) in [(b"iCCP", 7), (b"tEXt", 11), (b"IDAT", 100), (b"zTXt", 13), (b"eXIf", 17)] {
+        for (kind, length) in
+            [(b"iCCP", 7), (b"tEXt", 11), (b"IDAT", 100), (b"zTXt", 13), (b"eXIf", 17)]
+        {
             bytes.extend(chunk(kind, &vec![b'x'; length]));
         }
         bytes.extend(chunk(b"IEND", b""));
-        bytes.extend(b"\0\0\0\x20tEXt and what is no part of the picture");
+        bytes.extend(b"\0\0\0\x20tEXt and what is no part of the image");
         bytes
     }
 
     #[test]
     fn metadata_is_what_is_not_pixels() {
-        let facts = inspect(&with_metadata()).unwrap();
-        assert_eq!((facts.width, facts.height), (30, 20));
-        assert_eq!((facts.metadata_bytes, facts.profile_bytes), (7 + 11 + 13 + 17, 7));
-        assert_eq!(facts.inflated_bytes, (7 + 13) * 1032);
+        let info = inspect(&with_metadata()).unwrap();
+        assert_eq!((info.width, info.height), (30, 20));
+        assert_eq!((info.metadata_bytes, info.profile_bytes), (7 + 11 + 13 + 17, 7));
+        assert_eq!(info.inflated_bytes, (7 + 13) * 1032);
     }
 
     #[test]
@@ -99,9 +108,9 @@ pub(super) mod tests {
                 if transparency {
                     file.extend(chunk(b"tRNS", b"\0\0"));
                 }
-                let facts = inspect(&file).unwrap();
-                assert_eq!(facts.bytes_per_pixel, bytes, "{depth} {colour}");
-                assert_eq!(facts.held, u64::from(interlace) * 500_000 * bytes);
+                let info = inspect(&file).unwrap();
+                assert_eq!(info.bytes_per_pixel, bytes, "{depth} {colour}");
+                assert_eq!(info.held, u64::from(interlace) * 500_000 * bytes);
             }
         }
     }
@@ -110,8 +119,8 @@ pub(super) mod tests {
     fn a_chunk_that_claims_too_much_counts_for_what_is_there() {
         let mut bytes = header(30, 20, 8, 2, 0);
         bytes.extend(b"\xff\xff\xff\xffiTXt and no more");
-        let facts = inspect(&bytes).unwrap();
-        assert_eq!(facts.metadata_bytes, 12);
+        let info = inspect(&bytes).unwrap();
+        assert_eq!(info.metadata_bytes, 12);
         assert_eq!(inspect(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIDAT0123456789abc"), None);
     }
 }

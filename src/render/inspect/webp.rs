@@ -1,6 +1,6 @@
 //! WebP (RFC 9649): the chunks of the RIFF file, and the size in each bitstream's head.
 
-use super::{Facts, area};
+use super::{ImageInfo, area};
 use crate::render::container::cursor::{Cursor, index};
 use crate::render::container::webp::{self, Chunk};
 
@@ -13,13 +13,13 @@ struct Seen {
     sides: (u32, u32),
     largest: u64,
     coded: u64,
-    /// libwebp decodes a lossless picture, or a plane of transparency, as a whole.
+    /// libwebp decodes a lossless image, or a plane of transparency, as a whole.
     held: u64,
     metadata: u64,
     profile: u64,
 }
 
-pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
+pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     let mut cursor = Cursor::new(bytes);
     cursor.take(4)?;
     let length = index(cursor.u32_le()?);
@@ -52,15 +52,15 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<Facts> {
     }
     let (width, height) = seen.canvas.unwrap_or(seen.sides);
     let (canvas, frames) = (area(width, height), seen.frames.max(1));
-    let facts = Facts::streamed(width, height, 4);
-    Some(Facts {
+    let info = ImageInfo::streamed(width, height, 4);
+    Some(ImageInfo {
         frames,
         frame_pixels: canvas.max(seen.largest),
         total_pixels: canvas.saturating_mul(u64::from(frames)).max(seen.coded),
         held: seen.held,
         metadata_bytes: seen.metadata,
         profile_bytes: seen.profile,
-        ..facts
+        ..info
     })
 }
 
@@ -69,7 +69,7 @@ impl Seen {
         let (size, held_per_pixel) = match &kind {
             b"VP8 " => (webp::lossy_size(payload), 0),
             b"VP8L" => (webp::lossless_size(payload).map(|(width, height, _)| (width, height)), 4),
-            // As large as the picture it belongs to, which follows.
+            // As large as the image it belongs to, which follows.
             b"ALPH" => {
                 let (width, height) = self.canvas.unwrap_or_default();
                 self.held = self.held.max(area(width, height));
@@ -128,7 +128,7 @@ pub(super) mod tests {
         chunk(b"VP8X", &payload)
     }
 
-    /// A picture's head and nothing behind it.
+    /// An image's head and nothing behind it.
     pub fn lossless(width: u32, height: u32) -> Vec<u8> {
         riff(&[vp8l(width, height)])
     }
@@ -149,24 +149,24 @@ pub(super) mod tests {
 
     #[test]
     fn the_size_is_in_the_bitstream_or_in_front_of_it() {
-        let facts = inspect(&lossless(16_383, 12_345)).unwrap();
-        assert_eq!((facts.width, facts.height, facts.held), (16_383, 12_345, 16_383 * 12_345 * 4));
-        let facts = inspect(&riff(&[vp8(640, 480)])).unwrap();
-        assert_eq!((facts.width, facts.height, facts.held), (640, 480, 0));
+        let info = inspect(&lossless(16_383, 12_345)).unwrap();
+        assert_eq!((info.width, info.height, info.held), (16_383, 12_345, 16_383 * 12_345 * 4));
+        let info = inspect(&riff(&[vp8(640, 480)])).unwrap();
+        assert_eq!((info.width, info.height, info.held), (640, 480, 0));
     }
 
     #[test]
     fn frames_and_metadata_are_counted() {
-        let facts = inspect(&animation()).unwrap();
-        assert_eq!((facts.width, facts.height, facts.frames), (100, 50, 2));
-        assert_eq!((facts.total_pixels, facts.held), (10_000, 20_000));
-        assert_eq!((facts.metadata_bytes, facts.profile_bytes), (13, 7));
+        let info = inspect(&animation()).unwrap();
+        assert_eq!((info.width, info.height, info.frames), (100, 50, 2));
+        assert_eq!((info.total_pixels, info.held), (10_000, 20_000));
+        assert_eq!((info.metadata_bytes, info.profile_bytes), (13, 7));
     }
 
     #[test]
     fn a_canvas_hides_no_larger_bitstream() {
-        let facts = inspect(&riff(&[extended(10, 10), vp8l(10_000, 10_000)])).unwrap();
-        assert_eq!((facts.width, facts.frame_pixels), (10, 100_000_000));
-        assert_eq!((facts.total_pixels, facts.held), (100_000_000, 400_000_000));
+        let info = inspect(&riff(&[extended(10, 10), vp8l(10_000, 10_000)])).unwrap();
+        assert_eq!((info.width, info.frame_pixels), (10, 100_000_000));
+        assert_eq!((info.total_pixels, info.held), (100_000_000, 400_000_000));
     }
 }

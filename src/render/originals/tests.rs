@@ -2,9 +2,9 @@ use std::io::Write;
 use std::sync::{Barrier, mpsc};
 use std::thread;
 
-use super::super::source::testing::{self, Server, response};
 use super::*;
 use crate::config::{self, Config};
+use crate::render::origin::testing::{self, Server, response};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nof a kind";
 
@@ -18,8 +18,10 @@ fn unchanged() -> Vec<u8> {
 
 /// `fields` stand in the handler.
 fn config(server: &Server, fields: &str) -> Config {
-    let aws = format!(r#"{{"bucket_name": "b", "anonymous": true, "endpoint": "{}"}}"#, server.url());
-    config::parse(&format!(r#"{{"handlers": [{{"name": "h", "aws": {aws}{fields}}}]}}"#), "test").unwrap()
+    let aws =
+        format!(r#"{{"bucket_name": "b", "anonymous": true, "endpoint": "{}"}}"#, server.url());
+    config::parse(&format!(r#"{{"handlers": [{{"name": "h", "aws": {aws}{fields}}}]}}"#), "test")
+        .unwrap()
 }
 
 fn open(config: &Config) -> Originals {
@@ -32,21 +34,28 @@ fn originals(server: &Server) -> Originals {
     open(&config(server, ""))
 }
 
-/// With a cache in this folder, for so many seconds.
-fn cached(server: &Server, folder: &testing::TempFolder, seconds: u64) -> Originals {
-    let path = folder.path().display();
-    open(&config(server, &format!(r#", "cache_time": {seconds}, "originals_cache": {{"path": "{path}"}}"#)))
+/// With a cache in this directory, for so many seconds.
+fn cached(server: &Server, directory: &testing::TempDirectory, seconds: u64) -> Originals {
+    let path = directory.path().display();
+    open(&config(
+        server,
+        &format!(r#", "cache_time": {seconds}, "originals_cache": {{"path": "{path}"}}"#),
+    ))
 }
 
 /// An entry as if its origin had been asked so many seconds ago.
 fn store(originals: &Originals, key: &str, bytes: &[u8], etag: Option<&str>, seconds_ago: u64) {
     let asked = SystemTime::now() - Duration::from_secs(seconds_ago);
-    let picture = Picture::new(bytes.to_vec(), Format::Png, None);
-    originals.cache.as_ref().unwrap().store(&name(originals, key), &picture, etag, asked).unwrap();
+    let image = EncodedImage::new(bytes.to_vec(), Format::Png, None);
+    originals.cache.as_ref().unwrap().store(&name(originals, key), &image, etag, asked).unwrap();
 }
 
 fn name(originals: &Originals, key: &str) -> Name {
-    Name { handler: originals.identity.clone(), key: key.to_owned(), options: cache::ORIGINAL.to_owned() }
+    Name {
+        handler: originals.identity.clone(),
+        key: key.to_owned(),
+        options: cache::ORIGINAL.to_owned(),
+    }
 }
 
 /// The time of an entry, in milliseconds since 1970.
@@ -60,7 +69,9 @@ fn milliseconds() -> u64 {
 }
 
 /// A server that holds its answers back until each has been let go.
-fn held_back(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> (Server, mpsc::Sender<()>) {
+fn held_back(
+    answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static,
+) -> (Server, mpsc::Sender<()>) {
     let (let_go, waiting) = mpsc::channel();
     let waiting = Mutex::new(waiting);
     let server = Server::scripted(move |number, stream| {
@@ -71,7 +82,11 @@ fn held_back(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> (Serv
 }
 
 /// Lets so many threads ask at the same moment, and the origin answer when all of them wait for one flight.
-fn together<T: Send>(originals: &Originals, let_go: &mpsc::Sender<()>, ask: impl Fn() -> T + Sync) -> Vec<T> {
+fn together<T: Send>(
+    originals: &Originals,
+    let_go: &mpsc::Sender<()>,
+    ask: impl Fn() -> T + Sync,
+) -> Vec<T> {
     const THREADS: usize = 8;
     let everyone = Barrier::new(THREADS);
     thread::scope(|scope| {
@@ -81,7 +96,9 @@ fn together<T: Send>(originals: &Originals, let_go: &mpsc::Sender<()>, ask: impl
         };
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(wanting)).collect();
         let start = Instant::now();
-        while originals.flights.passengers() < THREADS && start.elapsed() < Duration::from_secs(20) {
+        while originals.singleflight.waiters() < THREADS
+            && start.elapsed() < Duration::from_secs(20)
+        {
             thread::yield_now();
         }
         let_go.send(()).unwrap();
@@ -130,7 +147,7 @@ fn nobody_waits_for_ever() {
     let (server, let_go) = held_back(|_| png("1"));
     let config = config(&server, "");
     let mut originals = open(&config);
-    originals.patience = Duration::from_millis(10);
+    originals.timeout = Duration::from_millis(10);
     thread::scope(|scope| {
         let leader = scope.spawn(|| originals.get("a", 0).map(drop));
         while server.requests().is_empty() {
@@ -153,7 +170,9 @@ fn what_a_worker_holds_is_shared_until_nobody_holds_it() {
         panic!("it is the one that is had")
     };
     assert_eq!(asked, first.asked);
-    let Ok(Answer::Changed(other)) = originals.get_unless("a", "\"old\"", 0) else { panic!("it is another") };
+    let Ok(Answer::Changed(other)) = originals.get_unless("a", "\"old\"", 0) else {
+        panic!("it is another")
+    };
     assert!(Arc::ptr_eq(&first, &other));
     assert_eq!(server.requests().len(), 1);
     originals.get("b", 0).unwrap();
@@ -181,8 +200,8 @@ fn what_is_held_for_long_is_not_shared_any_more() {
 #[test]
 fn nothing_from_before_is_good_enough() {
     let server = Server::answering(|number| png(&number.to_string()));
-    let folder = testing::TempFolder::new();
-    let originals = cached(&server, &folder, 0);
+    let directory = testing::TempDirectory::new();
+    let originals = cached(&server, &directory, 0);
     let first = originals.get("a", 0).unwrap();
     let asked = unix_milliseconds(first.asked);
     // Neither what is held nor what is stored, and each answer is from after the time that was wanted.
@@ -194,7 +213,9 @@ fn nothing_from_before_is_good_enough() {
     drop((first, second));
     // The condition is the client's of this wish and not the entry's.
     let later = milliseconds() + 5;
-    let Ok(Answer::Changed(third)) = originals.get_unless("a", "\"old\"", later) else { panic!("another") };
+    let Ok(Answer::Changed(third)) = originals.get_unless("a", "\"old\"", later) else {
+        panic!("another")
+    };
     assert!(unix_milliseconds(third.asked) > later, "also where the clock is behind");
     let conditions: Vec<bool> = server
         .requests()
@@ -229,14 +250,19 @@ fn those_who_want_it_newer_do_not_wait_for_an_older_one() {
 #[test]
 fn a_stored_original_needs_no_origin_until_it_is_too_old_for_some_result() {
     let server = Server::answering(|_| png("new"));
-    let folder = testing::TempFolder::new();
-    let originals = cached(&server, &folder, 1000);
+    let directory = testing::TempDirectory::new();
+    let originals = cached(&server, &directory, 1000);
     store(&originals, "a", b"stored", Some("\"1\""), 890);
     let held = originals.get("a", 0).unwrap();
     assert_eq!((held.original.bytes.as_slice(), held.entry), (&b"stored"[..], OriginalEntry::Used));
-    assert_eq!(Some(unix_milliseconds(held.asked)), stored(&originals, "a"), "it is as old as it is");
+    assert_eq!(
+        Some(unix_milliseconds(held.asked)),
+        stored(&originals, "a"),
+        "it is as old as it is"
+    );
     drop(held);
-    let Ok(Answer::Unchanged { asked, entry: OriginalEntry::Used }) = originals.get_unless("a", "\"1\"", 0)
+    let Ok(Answer::Unchanged { asked, entry: OriginalEntry::Used }) =
+        originals.get_unless("a", "\"1\"", 0)
     else {
         panic!("it is the one that is had")
     };
@@ -249,14 +275,18 @@ fn a_stored_original_needs_no_origin_until_it_is_too_old_for_some_result() {
 }
 
 #[test]
-fn an_old_original_is_renewed_by_its_origins_word() {
+fn an_old_original_is_revalidated_by_its_origins_word() {
     let server = Server::answering(|_| unchanged());
-    let folder = testing::TempFolder::new();
-    let originals = cached(&server, &folder, 1000);
+    let directory = testing::TempDirectory::new();
+    let originals = cached(&server, &directory, 1000);
     for (have, is_had) in [(None, false), (Some("\"1\""), true), (Some("\"0\""), false)] {
         store(&originals, "a", b"stored", Some("\"1\""), 5000);
         let before = milliseconds();
-        let answer = originals.find(Wanted { key: "a".into(), have: have.map(str::to_owned), not_before: 0 });
+        let answer = originals.find(Wanted {
+            key: "a".into(),
+            have: have.map(str::to_owned),
+            not_before: 0,
+        });
         let asked = match answer.unwrap() {
             Answer::Unchanged { asked, entry: OriginalEntry::Stored(_) } if is_had => asked,
             Answer::Changed(held) if !is_had => {
@@ -276,10 +306,10 @@ fn an_old_original_is_renewed_by_its_origins_word() {
 #[test]
 fn a_damaged_original_is_fetched_without_its_condition() {
     let server = Server::answering(|number| if number == 0 { unchanged() } else { png("2") });
-    let folder = testing::TempFolder::new();
-    let originals = cached(&server, &folder, 1000);
+    let directory = testing::TempDirectory::new();
+    let originals = cached(&server, &directory, 1000);
     store(&originals, "a", b"stored", Some("\"1\""), 5000);
-    let path = EntryId::of(&name(&originals, "a")).path(&folder.path().join(cache::LAYOUT));
+    let path = EntryId::of(&name(&originals, "a")).path(&directory.path().join(cache::LAYOUT));
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
@@ -289,14 +319,14 @@ fn a_damaged_original_is_fetched_without_its_condition() {
 }
 
 #[test]
-fn what_is_no_picture_or_gone_is_not_kept() {
+fn what_is_no_image_or_gone_is_not_kept() {
     let server = Server::answering(|number| match number {
         0 => response("200 OK", "ETag: \"1\"\r\n", b"<svg/>"),
         1 => png("1"),
         _ => response("404 Not Found", "", b"<Code>NoSuchKey</Code>"),
     });
-    let folder = testing::TempFolder::new();
-    let originals = cached(&server, &folder, 1000);
+    let directory = testing::TempDirectory::new();
+    let originals = cached(&server, &directory, 1000);
     assert_eq!(originals.get("a", 0).unwrap().entry, OriginalEntry::None);
     assert_eq!(stored(&originals, "a"), None);
     assert!(matches!(originals.get("a", 0).unwrap().entry, OriginalEntry::Stored(_)));

@@ -1,4 +1,4 @@
-//! An animation is a picture with its frames below each other, which are worked on one by one.
+//! An animation is an image with its frames below each other, which are worked on one by one.
 
 use crate::render::vips::{Error, Image};
 

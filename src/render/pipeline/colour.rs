@@ -24,7 +24,7 @@ pub fn finished(image: Image<'_>) -> Result<Image<'_>, Error> {
         return Ok(image);
     }
     let output = if image.bands() < 3 { GRAY } else { SRGB };
-    // Without a profile, or with one for another kind of picture, libvips takes its own for CMYK, RGB or gray.
+    // Without a profile, or with one for another kind of image, libvips takes its own for CMYK, RGB or gray.
     let arguments = [
         (c"output-profile", Value::Text(output)),
         (c"embedded", Value::Bool(true)),

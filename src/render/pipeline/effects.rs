@@ -8,7 +8,7 @@ pub fn are_wanted(options: &Options) -> bool {
     options.blur.is_some() || options.sharp.is_some()
 }
 
-/// The picture, which should be in memory, or one frame blurred and sharpened.
+/// The image, which should be in memory, or one frame blurred and sharpened.
 pub fn applied<'b>(image: Image<'b>, options: &Options) -> Result<Image<'b>, Error> {
     let image = match options.blur {
         // Parts that overlap would be blurred again for each part that is sharpened.
@@ -24,7 +24,7 @@ pub fn applied<'b>(image: Image<'b>, options: &Options) -> Result<Image<'b>, Err
 }
 
 /// What is transparent must not colour what is not, so colours are weighted by their opacity. Stored in bytes again: of
-/// fractions, a wide blur of a large picture takes a minute, and of bytes a second.
+/// fractions, a wide blur of a large image takes a minute, and of bytes a second.
 fn blurred<'b>(image: &Image<'b>, sigma: f64) -> Result<Image<'b>, Error> {
     // What libvips cuts off its mask by default makes a blur of a fifth less.
     let sigma = [(c"sigma", Value::Double(sigma)), (c"min-ampl", Value::Double(0.05))];

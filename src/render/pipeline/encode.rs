@@ -1,7 +1,7 @@
 //! The settings of each encoder. They were chosen from the tables of bench/results/encoders.md.
 
 use super::quality::encoder_quality;
-use super::{clear, palette};
+use super::{clear_transparent, palette};
 use crate::format::Format;
 use crate::options::Options;
 use crate::render::avif::{self, Encoding};
@@ -11,7 +11,7 @@ use crate::render::vips::{Error, Image};
 /// encoder takes twice the time for it.
 const PROGRESSIVE_FROM: u64 = 1_500_000;
 
-/// The picture in its format. Of the original's metadata at most the profile is kept.
+/// The image in its format. Of the original's metadata at most the profile is kept.
 pub fn encoded(image: &Image, format: Format, options: &Options) -> Result<Vec<u8>, Error> {
     if format == Format::Gif
         && image.height() > image.frame_height()
@@ -48,7 +48,11 @@ fn avif(image: &Image, options: &Options) -> Result<Vec<u8>, Error> {
             .map_err(|error| Error(error.to_string()))
     };
     // The encoder of WebP does that itself.
-    if !options.lossless && image.has_transparency() { write(&clear::filled(image)?) } else { write(image) }
+    if !options.lossless && image.has_transparency() {
+        write(&clear_transparent::filled(image)?)
+    } else {
+        write(image)
+    }
 }
 
 /// The libvips suffix with the options of each encoder.

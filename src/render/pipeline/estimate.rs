@@ -1,63 +1,73 @@
-//! How much memory the work on a picture takes, by what its container says.
+//! How much memory the work on an image takes, by what its container says.
 //!
 //! Measured with the decoders and encoders that `native/` builds, and rounded up. It decides who may work beside
 //! whom and not what is allowed: what takes more than the whole budget works beside small ones only.
 
 use super::geometry::plan;
-use super::{apart, load, palette};
+use super::{batch_resize, load, palette};
 use crate::format::Format;
 use crate::options::{Options, Size};
-use crate::render::inspect::Facts;
+use crate::render::inspect::ImageInfo;
 
-/// For what every picture needs: the thread's arena, tables, a few lines.
+/// For what every image needs: the thread's arena, tables, a few lines.
 const BASE: u64 = 8 << 20;
-/// So many lines of a picture that is handed out line by line are there at the same time.
+/// So many lines of an image that is handed out line by line are there at the same time.
 const LINES: u64 = 256;
 /// Red, green, blue and transparency.
 const CANVAS: u64 = 4;
 
-/// The most bytes that are held at the same time for a picture of so many frames.
-pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, format: Format) -> u64 {
-    let line = u64::from(facts.width).saturating_mul(facts.bytes_per_pixel);
-    let (resized, canvas) = resized_pixels(facts, options);
+/// The most bytes that are held at the same time for an image of so many frames.
+pub fn bytes(
+    info: &ImageInfo,
+    source: Format,
+    frames: u32,
+    options: &Options,
+    format: Format,
+) -> u64 {
+    let line = u64::from(info.width).saturating_mul(info.bytes_per_pixel);
+    let (resized, canvas) = resized_pixels(info, options);
     let all = resized.saturating_mul(u64::from(frames));
     let decoder = match source {
         // Two canvases beside what the decoder keeps, as large as it is asked for; the first one of an animation
         // may be needed whole.
         Format::Webp => {
-            let is_whole = facts.frames > 1 || options.trim.is_some() || !load::is_scaled(facts);
-            let asked_for = if is_whole { facts.frame_pixels } else { resized.min(facts.frame_pixels) };
+            let is_whole = info.frames > 1 || options.trim.is_some() || !load::is_scaled(info);
+            let asked_for =
+                if is_whole { info.frame_pixels } else { resized.min(info.frame_pixels) };
             asked_for.saturating_mul(2 * CANVAS)
         }
         _ => 0,
     };
     let encoder = canvas.saturating_mul(encoder_bytes_per_pixel(format, options.lossless));
-    // A picture that is looked at for its attention, or turned, is kept. Of an animation all frames are, and while a
+    // An image that is looked at for its attention, or turned, is kept. Of an animation all frames are, and while a
     // step goes over them, or they are looked at for their palette, once more: as they were before or as they are then.
     let copied = if frames > 1 { all.max(canvas.saturating_mul(u64::from(frames))) } else { 0 };
-    let kept =
-        all.saturating_add(copied).saturating_mul(CANVAS * if facts.bytes_per_pixel > 4 { 2 } else { 1 });
-    // A border is looked for in the whole picture.
+    let kept = all
+        .saturating_add(copied)
+        .saturating_mul(CANVAS * if info.bytes_per_pixel > 4 { 2 } else { 1 });
+    // A border is looked for in the whole image.
     let trimmed = match options.trim {
-        Some(_) => {
-            facts.frame_pixels.saturating_mul(u64::from(frames)).saturating_mul(2 * facts.bytes_per_pixel)
-        }
+        Some(_) => info
+            .frame_pixels
+            .saturating_mul(u64::from(frames))
+            .saturating_mul(2 * info.bytes_per_pixel),
         None => 0,
     };
-    // A blurred picture, or frame, is held beside the one that it is made of.
+    // A blurred image, or frame, is held beside the one that it is made of.
     let effects = match (options.blur, options.sharp) {
         (None, None) => 0,
         _ => resized.saturating_mul(CANVAS),
     };
     // Frames that are made smaller together, and those that get the colours of one palette: as they were, as they become,
     // and in between.
-    let together = facts.frame_pixels.saturating_mul(u64::from(frames)).min(apart::MOST_PIXELS.into());
+    let together =
+        info.frame_pixels.saturating_mul(u64::from(frames)).min(batch_resize::MOST_PIXELS.into());
     let recoloured = if format == Format::Gif { all.min(palette::MOST_PIXELS) } else { 0 };
     let moving = if frames > 1 { 3 * CANVAS * (together + recoloured) } else { 0 };
     let parts = [
         line.saturating_mul(LINES),
-        facts.held,
-        facts.inflated_bytes,
+        info.held,
+        info.inflated_bytes,
         decoder,
         kept,
         trimmed,
@@ -67,16 +77,19 @@ pub fn bytes(facts: &Facts, source: Format, frames: u32, options: &Options, form
     parts.into_iter().chain([encoder]).fold(BASE, u64::saturating_add)
 }
 
-/// Pixels of the resized picture, of one frame; and of what of it is encoded at the same time.
-fn resized_pixels(facts: &Facts, options: &Options) -> (u64, u64) {
+/// Pixels of the resized image, of one frame; and of what of it is encoded at the same time.
+fn resized_pixels(info: &ImageInfo, options: &Options) -> (u64, u64) {
     // Whether it stands upright is not known yet.
-    let [one, other] = [(facts.width, facts.height), (facts.height, facts.width)].map(|(width, height)| {
-        let plan = plan(options.size, options.enlarge, width, height);
-        u64::from(plan.width).saturating_mul(u64::from(plan.height))
-    });
+    let [one, other] =
+        [(info.width, info.height), (info.height, info.width)].map(|(width, height)| {
+            let plan = plan(options.size, options.enlarge, width, height);
+            u64::from(plan.width).saturating_mul(u64::from(plan.height))
+        });
     let resized = one.max(other);
     let result = match options.size {
-        Size::Fill(width, height, _) => resized.min(u64::from(width).saturating_mul(u64::from(height))),
+        Size::Fill(width, height, _) => {
+            resized.min(u64::from(width).saturating_mul(u64::from(height)))
+        }
         Size::Pad(width, height, _) => u64::from(width).saturating_mul(u64::from(height)),
         _ => resized,
     };
@@ -110,13 +123,15 @@ mod tests {
         let root = env!("CARGO_MANIFEST_DIR");
         let original = std::fs::read(format!("{root}/tests/data/{file}")).unwrap();
         let config =
-            parse(&format!(r#"{{"handlers": [{{"name": "h", "directory": {root:?}}}]}}"#), "test").unwrap();
-        let options = Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
+            parse(&format!(r#"{{"handlers": [{{"name": "h", "directory": {root:?}}}]}}"#), "test")
+                .unwrap();
+        let options =
+            Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
         let source = Format::of_bytes(&original).unwrap();
-        let facts = inspect(&original, source).unwrap();
+        let info = inspect(&original, source).unwrap();
         let format = options.format_of(source);
-        let frames = if format.keeps_animation() { facts.frames } else { 1 };
-        bytes(&facts, source, frames, &options, format)
+        let frames = if format.keeps_animation() { info.frames } else { 1 };
+        bytes(&info, source, frames, &options, format)
     }
 
     #[test]
@@ -134,7 +149,8 @@ mod tests {
         // Three of the result and nearly two of planes.
         assert!(estimated("hostile/flat-9000x9000.avif", "w=100") > 81_000_000 * 9 / 2);
         assert!(
-            estimated("photo-2mp.jpg", "w=300&trim=10") > estimated("photo-2mp.jpg", "w=300") + 6_000_000
+            estimated("photo-2mp.jpg", "w=300&trim=10")
+                > estimated("photo-2mp.jpg", "w=300") + 6_000_000
         );
     }
 
@@ -142,8 +158,8 @@ mod tests {
     fn a_webp_that_its_decoder_does_not_scale_is_there_whole() {
         // To be searched for its border, in a copy.
         let whole = 25_000_000 * 8;
-        let [plain, trimmed] =
-            ["", "&trim=3"].map(|query| estimated("hostile/lossless-25mpx.webp", &format!("w=100{query}")));
+        let [plain, trimmed] = ["", "&trim=3"]
+            .map(|query| estimated("hostile/lossless-25mpx.webp", &format!("w=100{query}")));
         assert!(trimmed > plain + 2 * whole - MIB, "{plain} {trimmed}");
         // Because of its transparency.
         assert!(estimated("disc-lossy.webp", "w=10") >= BASE + 200 * 200 * 8);
@@ -165,7 +181,8 @@ mod tests {
     #[test]
     fn results_and_all_their_frames_count() {
         assert!(
-            estimated("photo-2mp.jpg", "w=1600&f=avif") > estimated("photo-2mp.jpg", "w=1600") + 40_000_000
+            estimated("photo-2mp.jpg", "w=1600&f=avif")
+                > estimated("photo-2mp.jpg", "w=1600") + 40_000_000
         );
         let (still, moving) = (estimated("anim.gif", "f=png"), estimated("anim.gif", "f=gif"));
         assert!(moving > still + 41 * 245 * 245 * 4);

@@ -20,8 +20,9 @@ impl Frames {
     pub fn wanted(in_file: u32, options: &Options, format: Format) -> Result<Frames, Failure> {
         let first = options.page;
         if first >= in_file {
-            let sentence =
-                format!("page {first} is asked for, and the original has {in_file}, counted from 0");
+            let sentence = format!(
+                "page {first} is asked for, and the original has {in_file}, counted from 0"
+            );
             return Err(Failure::new(Code::PageMissing, sentence));
         }
         let most = if format.keeps_animation() { options.frames.unwrap_or(u32::MAX) } else { 1 };
@@ -39,7 +40,7 @@ impl Frames {
     }
 }
 
-/// So many frames of a picture, held in memory.
+/// So many frames of an image, held in memory.
 pub fn split(image: Image<'_>, count: u32) -> Result<Vec<Image<'_>>, Error> {
     // Each frame is read on its own, and the decoder gives them once and in their order.
     let held = image.in_memory()?;
@@ -58,8 +59,8 @@ mod tests {
 
     #[test]
     fn frames_are_counted_from_the_page_and_end_with_the_file() {
-        let folder = env!("CARGO_MANIFEST_DIR");
-        let text = format!(r#"{{"handlers": [{{"name": "h", "directory": "{folder}"}}]}}"#);
+        let directory = env!("CARGO_MANIFEST_DIR");
+        let text = format!(r#"{{"handlers": [{{"name": "h", "directory": "{directory}"}}]}}"#);
         let handler = config::parse(&text, "test").unwrap().handlers.remove(0);
         for (query, in_file, expected) in [
             ("f=gif", 1, Some((0, 1))),
@@ -78,7 +79,8 @@ mod tests {
             let query_parsed = Query::parse(query).unwrap();
             let options = Options::resolve(&query_parsed, "", &handler).unwrap();
             let got = Frames::wanted(in_file, &options, options.format.unwrap());
-            let got = got.map(|frames| (frames.first, frames.count)).map_err(|failure| failure.code);
+            let got =
+                got.map(|frames| (frames.first, frames.count)).map_err(|failure| failure.code);
             assert_eq!(got, expected.ok_or(Code::PageMissing), "{query} of {in_file}");
         }
     }

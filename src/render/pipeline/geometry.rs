@@ -1,19 +1,19 @@
-//! From the sizes of a picture and of the requested box to the sizes of the resize and of the crop.
+//! From the sizes of an image and of the requested box to the sizes of the resize and of the crop.
 
 use crate::options::{Gravity, Size};
 
-/// How to get from a picture to the result: resize to `width` × `height`, then cut the window out.
+/// How to get from an image to the result: resize to `width` × `height`, then cut the window out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Width after the resize.
     pub width: u32,
     /// Height after the resize.
     pub height: u32,
-    /// The window of the result in the resized picture.
+    /// The window of the result in the resized image.
     pub crop: Option<Crop>,
 }
 
-/// A window in the resized picture, smaller than it in at least one direction.
+/// A window in the resized image, smaller than it in at least one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crop {
     /// Width of the window.
@@ -25,14 +25,15 @@ pub struct Crop {
 }
 
 impl Crop {
-    /// Whether only the contents of the picture can tell where it stands.
+    /// Whether only the contents of the image can tell where it stands.
     pub fn is_looked_for(&self) -> bool {
         self.gravity == Gravity::Smart
     }
 
-    /// The left upper corner in a picture of this size; `None` where only its contents can tell (`smart`).
+    /// The left upper corner in an image of this size; `None` where only its contents can tell (`smart`).
     pub fn corner(&self, width: u32, height: u32) -> Option<(u32, u32)> {
-        let (free_x, free_y) = (width.saturating_sub(self.width), height.saturating_sub(self.height));
+        let (free_x, free_y) =
+            (width.saturating_sub(self.width), height.saturating_sub(self.height));
         match self.gravity {
             Gravity::At(x, y) => Some((part(free_x, x), part(free_y, y))),
             Gravity::Focus(x, y) => Some((
@@ -49,9 +50,9 @@ pub fn part(length: u32, ten_thousandths: u16) -> u32 {
     u32::try_from(u64::from(length) * u64::from(ten_thousandths) / 10_000).unwrap_or(length)
 }
 
-/// The plan for an upright picture of this size.
+/// The plan for an upright image of this size.
 ///
-/// The picture is never enlarged unless `enlarge`: a box that is larger than the picture in one direction is
+/// The image is never enlarged unless `enlarge`: a box that is larger than the image in one direction is
 /// then filled in the other only. Sizes are rounded as `vips_thumbnail` rounds them, half up, and never 0.
 pub fn plan(size: Size, enlarge: bool, width: u32, height: u32) -> Plan {
     let (source_width, source_height) = (f64::from(width.max(1)), f64::from(height.max(1)));
@@ -69,12 +70,14 @@ pub fn plan(size: Size, enlarge: bool, width: u32, height: u32) -> Plan {
             whole(scaled(source_width, scale), scaled(source_height, scale))
         }
         Size::Fit(box_width, box_height) | Size::Pad(box_width, box_height, _) => {
-            let scale = (f64::from(box_width) / source_width).min(f64::from(box_height) / source_height);
+            let scale =
+                (f64::from(box_width) / source_width).min(f64::from(box_height) / source_height);
             let scale = bounded(scale);
             whole(scaled(source_width, scale), scaled(source_height, scale))
         }
         Size::Fill(box_width, box_height, gravity) => {
-            let scale = (f64::from(box_width) / source_width).max(f64::from(box_height) / source_height);
+            let scale =
+                (f64::from(box_width) / source_width).max(f64::from(box_height) / source_height);
             let scale = bounded(scale);
             let (width, height) = (scaled(source_width, scale), scaled(source_height, scale));
             let (crop_width, crop_height) = (box_width.min(width), box_height.min(height));
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn fill_gives_the_box_whenever_the_picture_is_large_enough() {
+    fn fill_gives_the_box_whenever_the_image_is_large_enough() {
         for (width, height) in
             [(1600, 1200), (1200, 1600), (1000, 1000), (301, 200), (300, 201), (10_000, 200)]
         {
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_stand_where_gravity_says_and_never_leave_the_picture() {
+    fn windows_stand_where_gravity_says_and_never_leave_the_image() {
         let at = |gravity| Crop { width: 100, height: 50, gravity }.corner(300, 200);
         assert_eq!(at(CENTRE), Some((100, 75)));
         assert_eq!(at(Gravity::At(0, 0)), Some((0, 0)));

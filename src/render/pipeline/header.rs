@@ -2,9 +2,9 @@
 
 use std::cell::OnceCell;
 
-use super::upright;
+use super::auto_orient;
 use crate::format::Format;
-use crate::options::Turn;
+use crate::options::Rotation;
 use crate::render::avif::{self, Avif, Crop, DecodeError};
 use crate::render::vips::{Error, Image, Vips, Work};
 
@@ -45,7 +45,9 @@ impl<'b> Header<'b> {
     /// Reads the header of an original of this format.
     pub fn read(vips: Vips, original: &'b [u8], format: Format) -> Result<Header<'b>, Error> {
         if format == Format::Avif {
-            return Ok(Self::of_avif(avif::parse(original).map_err(|error| Error(error.to_string()))?));
+            return Ok(Self::of_avif(
+                avif::parse(original).map_err(|error| Error(error.to_string()))?,
+            ));
         }
         let image = vips.header(original)?;
         Ok(Header {
@@ -74,14 +76,14 @@ impl<'b> Header<'b> {
     }
 
     /// The turn that brings the original upright, where this many frames of it are shown.
-    pub fn upright(&self, frames: u32) -> Turn {
+    pub fn upright(&self, frames: u32) -> Rotation {
         match (&self.avif, &self.exif) {
             // Frames below each other can't be turned as one image, and no animation has an orientation.
-            _ if frames != 1 => Turn::default(),
+            _ if frames != 1 => Rotation::default(),
             // Its EXIF only repeats `irot` and `imir` (ISO/IEC 23008-12 §A.2).
-            (Some(decoded), _) => upright::of_avif(&decoded.avif.orientation),
-            (None, Some(exif)) => upright::of_exif(exif),
-            (None, None) => Turn::default(),
+            (Some(decoded), _) => auto_orient::of_avif(&decoded.avif.orientation),
+            (None, Some(exif)) => auto_orient::of_exif(exif),
+            (None, None) => Rotation::default(),
         }
     }
 }
@@ -99,8 +101,12 @@ impl Decoded<'_> {
         let Avif { color, crop, .. } = &self.avif;
         let bands = self.avif.bands();
         let image = match samples {
-            Samples::Bytes(samples) => vips.of_samples(samples, color.width, color.height, bands)?,
-            Samples::Words(samples) => vips.of_samples(samples, color.width, color.height, bands)?,
+            Samples::Bytes(samples) => {
+                vips.of_samples(samples, color.width, color.height, bands)?
+            }
+            Samples::Words(samples) => {
+                vips.of_samples(samples, color.width, color.height, bands)?
+            }
         };
         match *crop {
             None => Ok(image),

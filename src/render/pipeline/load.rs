@@ -3,11 +3,11 @@
 use std::ffi::CStr;
 
 use super::header::Header;
-use super::{colour, profile, resize, turn};
+use super::{colour, profile, resize, rotate};
 use crate::config::FailOn;
 use crate::format::Format;
-use crate::options::Turn;
-use crate::render::inspect::{Facts, inspect};
+use crate::options::Rotation;
+use crate::render::inspect::{ImageInfo, inspect};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
 /// What to load, and how large it is to become.
@@ -16,14 +16,14 @@ pub struct Wanted {
     /// The format of the original.
     pub source: Format,
     /// What brings it upright.
-    pub upright: Turn,
+    pub upright: Rotation,
     /// Width of the upright result.
     pub width: u32,
     /// Height of the upright result; of one frame, when there are several.
     pub height: u32,
     /// The first frame to load.
     pub first: u32,
-    /// How many to load, below each other. Several are an animation and one is a picture.
+    /// How many to load, below each other. Several are an animation and one is an image.
     pub frames: u32,
     /// How broken the bytes may be.
     pub fail_on: FailOn,
@@ -31,28 +31,28 @@ pub struct Wanted {
     pub keep_profile: bool,
 }
 
-/// An encoded picture, upright, in sRGB or gray, and resized to exactly this size when its pixels are asked for.
+/// An encoded image, upright, in sRGB or gray, and resized to exactly this size when its pixels are asked for.
 pub fn resized<'b>(
     vips: Vips,
     bytes: &'b [u8],
     header: &'b Header<'b>,
     wanted: &Wanted,
 ) -> Result<Image<'b>, Error> {
-    let (width, height) = turn::sides(wanted.upright, (wanted.width, wanted.height));
+    let (width, height) = rotate::sides(wanted.upright, (wanted.width, wanted.height));
     let image = opened(vips, bytes, header, wanted, (width, height))?;
     let image = colour::prepared(image)?;
     // So libnsgif leaves what no frame has drawn on.
     let clear_is_black = wanted.source == Format::Gif;
     let image = resize::frames_exactly(image, wanted.frames, (width, height), clear_is_black)?;
     let image = if wanted.keep_profile { colour::kept(image)? } else { colour::finished(image)? };
-    if wanted.upright == Turn::default() {
+    if wanted.upright == Rotation::default() {
         return Ok(image);
     }
-    // Turned after the shrink: it takes the whole picture in memory.
-    turn::turned(image.in_memory()?, wanted.upright)
+    // Turned after the shrink: it takes the whole image in memory.
+    rotate::turned(image.in_memory()?, wanted.upright)
 }
 
-/// The picture as its loader gives it: at least as large as this, as it lies in the file.
+/// The image as its loader gives it: at least as large as this, as it lies in the file.
 fn opened<'b>(
     vips: Vips,
     bytes: &'b [u8],
@@ -73,7 +73,8 @@ fn opened<'b>(
     let shrink_y = f64::from(from_height) / f64::from(height.max(1));
     match wanted.source {
         Format::Jpeg => {
-            arguments.push((c"shrink", pixels(jpeg_shrink((from_width, from_height), (width, height)))));
+            arguments
+                .push((c"shrink", pixels(jpeg_shrink((from_width, from_height), (width, height)))));
         }
         // libwebp scales by any factor, with the mean of what falls together.
         Format::Webp if shrink_x.min(shrink_y) > 1.0 && can_be_scaled(bytes, header) => {
@@ -112,7 +113,8 @@ fn jpeg_shrink(from: (u32, u32), to: (u32, u32)) -> u32 {
     };
     let lost = |shrink: u32| {
         // In pixels of the result.
-        let side = |from: u32, to: u32| f64::from(from % shrink) * f64::from(to) / f64::from(from.max(1));
+        let side =
+            |from: u32, to: u32| f64::from(from % shrink) * f64::from(to) / f64::from(from.max(1));
         side(from.0, to.0).max(side(from.1, to.1))
     };
     let bearable = [8, 4, 2].into_iter().find(|shrink| fits(*shrink, 2)).map_or(0.0, lost).max(0.1);
@@ -122,13 +124,13 @@ fn jpeg_shrink(from: (u32, u32), to: (u32, u32)) -> u32 {
 /// Whether libwebp may scale it: of what is transparent its lossy decoder takes the colours for as good as others, and
 /// lays them around what is not.
 fn can_be_scaled(bytes: &[u8], header: &Header) -> bool {
-    !header.has_transparency || inspect(bytes, Format::Webp).is_ok_and(|facts| is_scaled(&facts))
+    !header.has_transparency || inspect(bytes, Format::Webp).is_ok_and(|info| is_scaled(&info))
 }
 
 /// The same of a WebP that has transparency if anything of it can have: all of it is lossless, or nothing has any.
-pub fn is_scaled(facts: &Facts) -> bool {
-    let is_lossless = facts.frames == 1 && facts.held >= facts.frame_pixels.saturating_mul(4);
-    is_lossless || facts.held == 0
+pub fn is_scaled(info: &ImageInfo) -> bool {
+    let is_lossless = info.frames == 1 && info.held >= info.frame_pixels.saturating_mul(4);
+    is_lossless || info.held == 0
 }
 
 /// Named, and not found by libvips: what the bytes are has been decided.

@@ -1,9 +1,9 @@
 //! From the bytes of an original to the bytes of the result: one file a step.
 
 mod animation;
-mod apart;
-mod bounds;
-mod clear;
+mod auto_orient;
+mod batch_resize;
+mod clear_transparent;
 mod colour;
 mod crop;
 mod effects;
@@ -13,6 +13,7 @@ mod frames;
 mod geometry;
 mod header;
 mod keep;
+mod limits;
 mod load;
 #[cfg(test)]
 mod mutation;
@@ -23,12 +24,11 @@ mod palette;
 mod profile;
 mod quality;
 mod resize;
+mod rotate;
 mod steps;
 mod trim;
-mod turn;
-mod upright;
 
-pub use bounds::Bounds;
+pub use limits::Bounds;
 
 use super::inspect::inspect;
 use super::vips::{Error, Vips};
@@ -36,30 +36,35 @@ use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::options::{Options, Size};
-use bounds::check_encoder;
 use frames::Frames;
 use geometry::plan;
 use header::Header;
+use limits::check_encoder;
 use load::Wanted;
 use trim::Trimmed;
 
 /// Looks at an original before anything of it is decoded: refuses what is not allowed, and says how many bytes of
 /// memory the work on it may take.
-pub fn examine(original: &[u8], options: &Options, fail_on: FailOn, bounds: &Bounds) -> Result<u64, Failure> {
+pub fn examine(
+    original: &[u8],
+    options: &Options,
+    fail_on: FailOn,
+    bounds: &Bounds,
+) -> Result<u64, Failure> {
     let source = format_of(original)?;
     let format = options.format_of(source);
-    let facts = inspect(original, source)?;
-    let frames = Frames::wanted(facts.frames, options, format)?;
-    bounds.check_source(&facts, frames.decoded())?;
-    if facts.breaks_off.is_some_and(|number| number < frames.decoded()) && fail_on != FailOn::None {
+    let info = inspect(original, source)?;
+    let frames = Frames::wanted(info.frames, options, format)?;
+    bounds.check_source(&info, frames.decoded())?;
+    if info.breaks_off.is_some_and(|number| number < frames.decoded()) && fail_on != FailOn::None {
         let sentence = "the original can't be decoded whole: its file ends within a frame";
         return Err(Failure::new(Code::CorruptImage, sentence));
     }
-    let bytes = estimate::bytes(&facts, source, frames.count, options, format);
+    let bytes = estimate::bytes(&info, source, frames.count, options, format);
     Ok(bytes.saturating_add(original.len() as u64))
 }
 
-/// Renders one picture, which was examined.
+/// Renders one image, which was examined.
 pub fn render(
     vips: Vips,
     original: &[u8],
@@ -76,7 +81,7 @@ pub fn render(
     bounds.check_metadata(header.profile_bytes)?;
 
     let upright = header.upright(frames.count);
-    let (width, height) = turn::sides(upright, (header.width, header.height));
+    let (width, height) = rotate::sides(upright, (header.width, header.height));
     let keeps = keep::is_wanted(options, format);
     let mut wanted = Wanted {
         source,
@@ -97,17 +102,17 @@ pub fn render(
         }
     };
     let measured = trimmed.as_ref().map_or((width, height), Trimmed::size);
-    let (width, height) = turn::sides(options.turn, measured);
+    let (width, height) = rotate::sides(options.rotation, measured);
     let plan = plan(options.size, options.enlarge, width, height);
-    bounds.check_result("resized picture", plan.width, plan.height, frames.count)?;
+    bounds.check_result("resized image", plan.width, plan.height, frames.count)?;
     let mut result = plan.crop.map_or((plan.width, plan.height), |crop| (crop.width, crop.height));
     if let Size::Pad(width, height, _) = options.size {
         result = (width, height);
-        bounds.check_result("padded picture", width, height, frames.count)?;
+        bounds.check_result("padded image", width, height, frames.count)?;
     }
     check_encoder(format, result.0, result.1)?;
 
-    (wanted.width, wanted.height) = turn::sides(options.turn, (plan.width, plan.height));
+    (wanted.width, wanted.height) = rotate::sides(options.rotation, (plan.width, plan.height));
     let resized = match trimmed {
         Some(trimmed) => trimmed.resized(wanted.width, wanted.height),
         None => load::resized(vips, original, &header, &wanted),
@@ -134,7 +139,10 @@ fn format_of(original: &[u8]) -> Result<Format, Failure> {
 /// Pixels are decoded while they are encoded, so libvips' own words must tell which of the two failed.
 fn unmade(source: Format, format: Format, error: Error) -> Failure {
     let (from, to) = (source.name(), format.name());
-    Failure::new(Code::CorruptImage, format!("the original can't be made from {from} into {to}: {}", error.0))
+    Failure::new(
+        Code::CorruptImage,
+        format!("the original can't be made from {from} into {to}: {}", error.0),
+    )
 }
 
 fn corrupt(source: Format, error: Error) -> Failure {

@@ -1,4 +1,4 @@
-//! Broken pictures by the thousand through the whole pipeline: nothing may crash, hang or take what it was not allowed.
+//! Broken images by the thousand through the whole pipeline: nothing may crash, hang or take what it was not allowed.
 //!
 //! Some of them are tried each time, always the same ones. `MUTATE_SECONDS=600 cargo test --lib mutation`
 //! tries others for that long. Each is written to a file before it is rendered, whose name says how to try it again:
@@ -11,8 +11,8 @@ use crate::config::{Config, FailOn, parse};
 use crate::error::Code;
 use crate::format::Format;
 use crate::options::{Options, Query};
-use crate::render::deadline::Watchdog;
 use crate::render::vips::Vips;
+use crate::render::watchdog::Watchdog;
 
 /// They take about a second.
 const ROUNDS: u64 = 1500;
@@ -55,12 +55,12 @@ impl Random {
     }
 }
 
-/// Small pictures of each format, hostile ones too.
+/// Small images of each format, hostile ones too.
 fn seeds() -> Vec<Vec<u8>> {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     let mut files: Vec<_> = [data.clone(), data.join("hostile")]
         .iter()
-        .flat_map(|folder| std::fs::read_dir(folder).unwrap().flatten())
+        .flat_map(|directory| std::fs::read_dir(directory).unwrap().flatten())
         .map(|entry| entry.path())
         .collect();
     files.sort();
@@ -73,9 +73,14 @@ fn seeds() -> Vec<Vec<u8>> {
     let photo = std::fs::read(data.join("p3-primaries.jpg")).unwrap();
     let moving = std::fs::read(data.join("anim.gif")).unwrap();
     let config = config();
-    for query in
-        ["w=24&f=jpg", "w=24&f=png", "w=24&f=webp", "w=24&f=avif", "w=24&f=gif", "w=24&f=webp&lossless=true"]
-    {
+    for query in [
+        "w=24&f=jpg",
+        "w=24&f=png",
+        "w=24&f=webp",
+        "w=24&f=avif",
+        "w=24&f=gif",
+        "w=24&f=webp&lossless=true",
+    ] {
         seeds.push(rendered(&photo, query, FailOn::Truncated, &config).unwrap());
     }
     for query in ["w=16&f=gif&frames=5", "w=16&f=webp&frames=5"] {
@@ -93,7 +98,12 @@ fn config() -> Config {
     parse(&text, "test").unwrap()
 }
 
-fn rendered(original: &[u8], query: &str, fail_on: FailOn, config: &Config) -> Result<Vec<u8>, Code> {
+fn rendered(
+    original: &[u8],
+    query: &str,
+    fail_on: FailOn,
+    config: &Config,
+) -> Result<Vec<u8>, Code> {
     let vips = Vips::start().unwrap();
     let options = Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
     let bounds = Bounds::of(&config.limits);
@@ -102,7 +112,7 @@ fn rendered(original: &[u8], query: &str, fail_on: FailOn, config: &Config) -> R
     made.map_err(|failure| failure.code)
 }
 
-/// Bits, bytes, numbers, pieces: cut, doubled, moved and made of another picture.
+/// Bits, bytes, numbers, pieces: cut, doubled, moved and made of another image.
 fn mutated(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(3) {
@@ -140,7 +150,7 @@ fn peak() -> u64 {
 #[test]
 fn no_mutation_does_harm() {
     let longer = std::env::var("MUTATE_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
-    let patience = longer.map(Duration::from_secs);
+    let timeout = longer.map(Duration::from_secs);
     let start: u64 = match longer {
         None => 1,
         Some(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() << 20,
@@ -151,13 +161,14 @@ fn no_mutation_does_harm() {
     let file = std::env::temp_dir().join(format!("s3imageserver-mutation-{}", std::process::id()));
     let (mut made, mut slowest) = (0, Duration::ZERO);
     let mut rounds = 0;
-    while patience.map_or(rounds < ROUNDS, |patience| begun.elapsed() < patience) {
+    while timeout.map_or(rounds < ROUNDS, |timeout| begun.elapsed() < timeout) {
         let mut random = Random((start + rounds) | 1 << 63);
         random.next();
         let (seed, other) = (&seeds[random.below(seeds.len())], &seeds[random.below(seeds.len())]);
         let bytes = mutated(seed, other, &mut random);
         let query = QUERIES[random.below(QUERIES.len())];
-        let fail_on = [FailOn::Truncated, FailOn::None, FailOn::None, FailOn::Error][random.below(4)];
+        let fail_on =
+            [FailOn::Truncated, FailOn::None, FailOn::None, FailOn::Error][random.below(4)];
         let named = file.with_extension(format!("{query}-{fail_on:?}"));
         std::fs::write(&named, &bytes).unwrap();
         let (work, round) = (watchdog.begin(), Instant::now());
@@ -167,7 +178,7 @@ fn no_mutation_does_harm() {
         if round.elapsed() > slowest {
             slowest = round.elapsed();
             // Only worth a look in a longer run.
-            if patience.is_some() {
+            if timeout.is_some() {
                 let _ = std::fs::copy(&named, file.with_extension("slowest"));
             }
         }
@@ -178,12 +189,15 @@ fn no_mutation_does_harm() {
         std::fs::remove_file(&named).unwrap();
         rounds += 1;
     }
-    eprintln!("{rounds} mutations, {made} pictures, the slowest took {slowest:?}");
+    eprintln!("{rounds} mutations, {made} images, the slowest took {slowest:?}");
     // Only in a longer run nobody else works in this process.
-    if patience.is_some() {
+    if timeout.is_some() {
         let peak = peak();
         eprintln!("{} MiB at most", peak >> 20);
         assert!(peak < 250 << 20, "{} MiB", peak >> 20);
     }
-    assert!(made > rounds / 20 && made < rounds, "{made} of {rounds}: they are not broken as they should be");
+    assert!(
+        made > rounds / 20 && made < rounds,
+        "{made} of {rounds}: they are not broken as they should be"
+    );
 }

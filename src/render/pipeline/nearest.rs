@@ -26,7 +26,9 @@ impl<'p> Nearest<'p> {
     /// The colour of the palette that is nearest to this one, which itself comes out of an empty palette.
     pub fn of(&mut self, colour: Colour) -> Colour {
         let [red, green, blue] = colour.map(|value| usize::from(value >> SIDE));
-        let Some(cell) = self.cells.get_mut((red * CELLS + green) * CELLS + blue) else { return colour };
+        let Some(cell) = self.cells.get_mut((red * CELLS + green) * CELLS + blue) else {
+            return colour;
+        };
         let candidates = cell.get_or_insert_with(|| candidates(self.palette, colour));
         match &candidates[..] {
             [only] => *only,
@@ -48,7 +50,8 @@ fn candidates(palette: &[Colour], colour: Colour) -> Box<[Colour]> {
         let (mut least, mut most) = (0, 0);
         for ((value, low), high) in candidate.iter().zip(low).zip(high) {
             let value = i32::from(*value);
-            let (near, far) = ((low - value).max(value - high).max(0), (value - low).max(high - value));
+            let (near, far) =
+                ((low - value).max(value - high).max(0), (value - low).max(high - value));
             least += near * near;
             most += far * far;
         }

@@ -1,7 +1,7 @@
 //! The original in place of a result that is larger.
 
 use crate::format::Format;
-use crate::options::{Options, Turn};
+use crate::options::{Options, Rotation};
 use crate::render::strip;
 
 /// The smaller of a result and the original without its metadata, if both show the same pixels; the two are of one
@@ -16,8 +16,12 @@ pub fn or_smaller(encoded: Vec<u8>, format: Format, original: &[u8], options: &O
     strip::stripped(format, original, most).unwrap_or(encoded)
 }
 
-/// Whether nothing is asked for that makes other pixels of a picture that stays as large.
+/// Whether nothing is asked for that makes other pixels of an image that stays as large.
 fn keeps_pixels(options: &Options) -> bool {
-    let Options { turn, trim, blur, sharp, strip, .. } = options;
-    *turn == Turn::default() && trim.is_none() && blur.is_none() && sharp.is_none() && *strip
+    let Options { rotation, trim, blur, sharp, strip, .. } = options;
+    *rotation == Rotation::default()
+        && trim.is_none()
+        && blur.is_none()
+        && sharp.is_none()
+        && *strip
 }

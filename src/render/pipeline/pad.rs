@@ -5,8 +5,12 @@ use super::keep;
 use crate::options::{Colour, Gravity, Options, Size};
 use crate::render::vips::{Error, Image, Value, pixels};
 
-/// The picture, or one frame, in its box. With `transparent` the box may be seen through where `bg` says so.
-pub fn padded<'b>(image: Image<'b>, options: &Options, transparent: bool) -> Result<Image<'b>, Error> {
+/// The image, or one frame, in its box. With `transparent` the box may be seen through where `bg` says so.
+pub fn padded<'b>(
+    image: Image<'b>,
+    options: &Options,
+    transparent: bool,
+) -> Result<Image<'b>, Error> {
     let Size::Pad(width, height, gravity) = options.size else { return Ok(image) };
     if (image.width(), image.height()) == (width, height) {
         return Ok(image);
@@ -41,7 +45,7 @@ pub fn padded<'b>(image: Image<'b>, options: &Options, transparent: bool) -> Res
     )
 }
 
-/// A gray picture in colours if the box is not gray.
+/// A gray image in colours if the box is not gray.
 fn coloured<'b>(image: Image<'b>, colour: Colour) -> Result<Image<'b>, Error> {
     let [red, green, blue] = colour.rgb();
     if image.bands() > 2 || (red == green && green == blue) {
@@ -50,10 +54,10 @@ fn coloured<'b>(image: Image<'b>, colour: Colour) -> Result<Image<'b>, Error> {
     image.in_colour()
 }
 
-/// The colour in the channels of a picture.
+/// The colour in the channels of an image.
 fn channels(image: &Image, colour: Colour) -> Vec<f64> {
     let mut channels: Vec<f64> = colour.rgb().map(f64::from).into();
-    // A picture that is gray still has a gray box.
+    // An image that is gray still has a gray box.
     channels.truncate(if image.bands() < 3 { 1 } else { 3 });
     if image.has_transparency() {
         channels.push(f64::from(colour.alpha()));

@@ -39,7 +39,9 @@ pub fn shared<'b>(image: &Image<'b>) -> Result<Option<Image<'b>>, Error> {
             }
             let samples = only(&colours, image.samples()?, image.bands());
             match samples {
-                Some(samples) => Some(image.with_samples(image.width(), &samples)?.with_palette(&colours)?),
+                Some(samples) => {
+                    Some(image.with_samples(image.width(), &samples)?.with_palette(&colours)?)
+                }
                 None => None,
             }
         }
@@ -59,7 +61,8 @@ fn apart_from_clear(colours: &mut [[u8; 4]]) {
 /// pixel's colour, and is quick where it finds the very same. What changes too little for another colour has not changed
 /// then, and takes no bytes. `None` where they are not good enough for all pixels.
 fn only(colours: &[[u8; 4]], samples: &[u8], bands: u32) -> Option<Vec<u8>> {
-    let palette: Vec<[u8; 3]> = colours.iter().map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
+    let palette: Vec<[u8; 3]> =
+        colours.iter().map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
     let mut nearest = Nearest::new(&palette);
     let mut only = Vec::with_capacity(samples.len());
     let mut last: Option<([u8; 3], [u8; 3], bool)> = None;
@@ -112,8 +115,10 @@ fn colours(image: &Image) -> Result<Option<Vec<[u8; 4]>>, Error> {
     }
     let palette = quantised.get_palette();
     let entries = palette.entries.iter().take(palette.count as usize);
-    let colours: Vec<[u8; 4]> =
-        entries.filter(|colour| colour.a != 0).map(|colour| [colour.r, colour.g, colour.b, 255]).collect();
+    let colours: Vec<[u8; 4]> = entries
+        .filter(|colour| colour.a != 0)
+        .map(|colour| [colour.r, colour.g, colour.b, 255])
+        .collect();
     Ok((!colours.is_empty()).then_some(colours))
 }
 
@@ -145,7 +150,10 @@ mod tests {
     const ANIMATION: &[u8] = include_bytes!("../../../tests/data/anim.gif");
 
     fn frames<'b>() -> Image<'b> {
-        Vips::start().unwrap().loaded(ANIMATION, c"gifload_buffer", &[(c"n", Value::Int(-1))]).unwrap()
+        Vips::start()
+            .unwrap()
+            .loaded(ANIMATION, c"gifload_buffer", &[(c"n", Value::Int(-1))])
+            .unwrap()
     }
 
     #[test]
@@ -159,8 +167,9 @@ mod tests {
 
     #[test]
     fn where_none_is_good_enough_there_is_none() {
-        let cube =
-            image::RgbImage::from_fn(256, 256, |x, y| image::Rgb([x as u8, y as u8, (x * y / 7) as u8]));
+        let cube = image::RgbImage::from_fn(256, 256, |x, y| {
+            image::Rgb([x as u8, y as u8, (x * y / 7) as u8])
+        });
         let mut png = std::io::Cursor::new(Vec::new());
         cube.write_to(&mut png, image::ImageFormat::Png).unwrap();
         let image = Vips::start().unwrap().loaded(png.get_ref(), c"pngload_buffer", &[]).unwrap();
@@ -171,12 +180,16 @@ mod tests {
     fn a_thin_line_of_its_own_colour_is_not_lost() {
         // Every seventh column is looked at, and the line stands between two of them.
         let with_line = |line: std::ops::Range<u32>| {
-            let picture = image::RgbImage::from_fn(400, 2400, |x, y| {
+            let image = image::RgbImage::from_fn(400, 2400, |x, y| {
                 let shade = (x / 8 + y % 100) as u8;
-                if line.contains(&x) { image::Rgb([255, 0, 0]) } else { image::Rgb([shade, shade, 90]) }
+                if line.contains(&x) {
+                    image::Rgb([255, 0, 0])
+                } else {
+                    image::Rgb([shade, shade, 90])
+                }
             });
             let mut png = std::io::Cursor::new(Vec::new());
-            picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+            image.write_to(&mut png, image::ImageFormat::Png).unwrap();
             let png = png.into_inner();
             let image = Vips::start().unwrap().loaded(&png, c"pngload_buffer", &[]).unwrap();
             shared(&image).unwrap().is_some()

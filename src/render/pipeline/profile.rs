@@ -1,4 +1,4 @@
-//! The colours of a picture that says them in words of its own (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx` in an AVIF)
+//! The colours of an image that says them in words of its own (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx` in an AVIF)
 //! and not with an ICC profile: libvips reads profiles alone, so the words are made into one.
 
 use crate::render::avif::{Avif, Chroma};
@@ -36,13 +36,15 @@ pub fn of_png(bytes: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let gamma = chunks.gamma.filter(|gamma| *gamma > 0 && !png::is_srgb_gamma(*gamma));
-    let points = chunks.points.filter(|points| !png::are_srgb_chromaticities(points)).map(chromaticities);
+    let points =
+        chunks.points.filter(|points| !png::are_srgb_chromaticities(points)).map(chromaticities);
     let points = points.filter(have_an_area);
     if gamma.is_none() && (points.is_none() || chunks.is_gray) {
         return None;
     }
     // A curve in words can be as steep as one likes; ICC's numbers end at 32768, and no display's is above 4.
-    let curve = gamma.map_or(SRGB, |gamma| Curve::Power((100_000.0 / f64::from(gamma)).clamp(0.1, 10.0)));
+    let curve =
+        gamma.map_or(SRGB, |gamma| Curve::Power((100_000.0 / f64::from(gamma)).clamp(0.1, 10.0)));
     Some(written(points.unwrap_or(BT709), curve, chunks.is_gray))
 }
 
@@ -52,7 +54,8 @@ pub fn of_avif(avif: &Avif) -> Option<Vec<u8>> {
     let sequence = avif.color.sequence;
     // Without an `nclx` property the code points of the AV1 sequence header count (AVIF §2.2.1).
     let nclx = avif.nclx.unwrap_or(sequence.nclx);
-    let (primaries, transfer) = (u8::try_from(nclx.primaries).ok()?, u8::try_from(nclx.transfer).ok()?);
+    let (primaries, transfer) =
+        (u8::try_from(nclx.primaries).ok()?, u8::try_from(nclx.transfer).ok()?);
     let transfer = if matches!(transfer, 1 | 2 | 6 | 14 | 15) { 13 } else { transfer };
     let (points, curve) = code_points([primaries, transfer, 0, 1])?;
     let is_gray = sequence.chroma == Chroma::Monochrome;
@@ -62,7 +65,9 @@ pub fn of_avif(avif: &Avif) -> Option<Vec<u8>> {
 
 /// The primaries and the transfer function of code points (ITU-T H.273 tables 2 and 3). High dynamic range is none of them:
 /// to show it takes more than a profile.
-fn code_points([primaries, transfer, matrix, full_range]: [u8; 4]) -> Option<(Chromaticities, Curve)> {
+fn code_points(
+    [primaries, transfer, matrix, full_range]: [u8; 4],
+) -> Option<(Chromaticities, Curve)> {
     let points = match primaries {
         1 => BT709,
         9 => BT2020,
@@ -131,7 +136,8 @@ type Matrix = [[f64; 3]; 3];
 /// ICC's white, D50 (ICC.1 §7.2.16).
 const D50: [f64; 3] = [0.9642, 1.0, 0.8249];
 /// To the cones' answers, in which one white is turned into another (ICC.1 annex E).
-const BRADFORD: Matrix = [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]];
+const BRADFORD: Matrix =
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]];
 
 /// The light of red, green and blue, one a column, seen under D50.
 fn colorants(points: Chromaticities) -> Matrix {
@@ -141,7 +147,8 @@ fn colorants(points: Chromaticities) -> Matrix {
     let amounts = times(inverse(primaries), white);
     let seen = primaries.map(|row| std::array::from_fn(|column| row[column] * amounts[column]));
     let (from, to) = (times(BRADFORD, white), times(BRADFORD, D50));
-    let adapted: Matrix = std::array::from_fn(|row| BRADFORD[row].map(|factor| factor * to[row] / from[row]));
+    let adapted: Matrix =
+        std::array::from_fn(|row| BRADFORD[row].map(|factor| factor * to[row] / from[row]));
     product(inverse(BRADFORD), product(adapted, seen))
 }
 
@@ -282,7 +289,8 @@ mod tests {
     #[test]
     fn the_colorants_of_srgb_are_those_of_its_profile() {
         // IEC 61966-2-1's under D50, as the ICC publishes them.
-        let published = [[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]];
+        let published =
+            [[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]];
         for (row, expected) in colorants(BT709).iter().zip(published) {
             for (one, other) in row.iter().zip(expected) {
                 assert!((one - other).abs() < 0.0005, "{row:?}");

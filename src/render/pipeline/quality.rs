@@ -54,7 +54,13 @@ mod tests {
             assert!(all.is_sorted(), "{format:?}: {all:?}");
             assert_eq!((all[0], all[99]), (1, 100), "{format:?}");
         }
-        assert_eq!([Format::Webp, Format::Avif].map(|format| encoder_quality(format, 75)), [73, 55]);
-        assert_eq!([Format::Webp, Format::Avif].map(|format| encoder_quality(format, 77)), [75, 57]);
+        assert_eq!(
+            [Format::Webp, Format::Avif].map(|format| encoder_quality(format, 75)),
+            [73, 55]
+        );
+        assert_eq!(
+            [Format::Webp, Format::Avif].map(|format| encoder_quality(format, 77)),
+            [75, 57]
+        );
     }
 }

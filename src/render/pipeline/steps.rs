@@ -2,12 +2,12 @@
 
 use super::frames::{self, Frames};
 use super::geometry::Crop;
-use super::{crop, effects, keep, pad, turn};
+use super::{crop, effects, keep, pad, rotate};
 use crate::format::Format;
-use crate::options::{Options, Size, Turn};
+use crate::options::{Options, Rotation, Size};
 use crate::render::vips::{Error, Image};
 
-/// The resized picture as it is to be encoded.
+/// The resized image as it is to be encoded.
 pub fn made<'b>(
     resized: Image<'b>,
     frames: Frames,
@@ -17,7 +17,7 @@ pub fn made<'b>(
 ) -> Result<Image<'b>, Error> {
     let image = match frames.are_several() {
         true => of_animation(resized, frames, crop, options, format)?,
-        false => of_picture(resized, crop, options, format)?,
+        false => of_image(resized, crop, options, format)?,
     };
     if image.has_transparency() && !format.keeps_transparency() {
         return image.flattened(keep::background(&image, options).rgb());
@@ -28,21 +28,24 @@ pub fn made<'b>(
 /// Whether more is asked for than a window of the pixels.
 fn change_pixels(options: &Options) -> bool {
     let is_padded = matches!(options.size, Size::Pad(..));
-    options.turn != Turn::default() || options.blur.is_some() || options.sharp.is_some() || is_padded
+    options.rotation != Rotation::default()
+        || options.blur.is_some()
+        || options.sharp.is_some()
+        || is_padded
 }
 
 /// Nothing is computed until a step asks for pixels, which most leave to the encoder.
-fn of_picture<'b>(
+fn of_image<'b>(
     mut image: Image<'b>,
     crop: Option<&Crop>,
     options: &Options,
     format: Format,
 ) -> Result<Image<'b>, Error> {
-    if options.turn != Turn::default() {
+    if options.rotation != Rotation::default() {
         // Its last line is asked for first.
         image = image.in_memory()?;
     }
-    image = turn::turned(image, options.turn)?;
+    image = rotate::turned(image, options.rotation)?;
     if let Some(crop) = crop {
         if crop.is_looked_for() {
             // More than once.
@@ -74,13 +77,13 @@ fn of_animation<'b>(
     // What draws attention in the first one decides: a window that moved with it would shake.
     let corner = match (crop, frames.first()) {
         (Some(crop), Some(first)) => {
-            let first = turn::turned(first.made(c"copy", &[])?, options.turn)?.in_memory()?;
+            let first = rotate::turned(first.made(c"copy", &[])?, options.rotation)?.in_memory()?;
             Some((crop, crop::corner(&first, crop)?))
         }
         _ => None,
     };
     let finished = |frame: Image<'b>| {
-        let mut frame = turn::turned(frame, options.turn)?;
+        let mut frame = rotate::turned(frame, options.rotation)?;
         if let Some((crop, corner)) = corner {
             frame = crop::window(&frame, corner, crop)?;
         }

@@ -6,9 +6,9 @@ use super::frames::{self, Frames};
 use super::resize;
 use crate::render::vips::{Error, Image, Value, call, pixels};
 
-/// An upright picture without its border, in memory, in its full size.
+/// An upright image without its border, in memory, in its full size.
 pub struct Trimmed<'b> {
-    /// One for a still picture.
+    /// One for a still image.
     frames: Vec<Image<'b>>,
 }
 
@@ -34,9 +34,9 @@ impl Window {
 
 impl<'b> Trimmed<'b> {
     /// Cuts off what differs from the upper left pixel by no more than the tolerance, in any channel. An animation is
-    /// cut where nothing of any frame is lost, and a picture of nothing but border stays as it is.
+    /// cut where nothing of any frame is lost, and an image of nothing but border stays as it is.
     pub fn new(whole: Image<'b>, frames: Frames, tolerance: u8) -> Result<Trimmed<'b>, Error> {
-        // The border is looked for first and the picture cut then.
+        // The border is looked for first and the image cut then.
         let frames = frames::split(whole, frames.count)?;
         let mut kept: Option<Window> = None;
         if let Some(first) = frames.first() {
@@ -81,16 +81,23 @@ fn visible<'b>(frame: &Image<'b>) -> Result<Image<'b>, Error> {
 
 /// The window outside of which everything is like the border; `None` if everything is.
 fn find(frame: &Image, border: &Image, tolerance: u8) -> Result<Option<Window>, Error> {
-    let all_border = border
-        .made(c"replicate", &[(c"across", pixels(frame.width())), (c"down", pixels(frame.height()))])?;
-    let difference =
-        call(c"subtract", &[(c"left", Value::Image(frame)), (c"right", Value::Image(&all_border))])?
-            .image(c"out")?
-            .made(c"abs", &[])?;
+    let all_border = border.made(
+        c"replicate",
+        &[(c"across", pixels(frame.width())), (c"down", pixels(frame.height()))],
+    )?;
+    let difference = call(
+        c"subtract",
+        &[(c"left", Value::Image(frame)), (c"right", Value::Image(&all_border))],
+    )?
+    .image(c"out")?
+    .made(c"abs", &[])?;
     // 4 is `VIPS_OPERATION_RELATIONAL_MORE`, 1 is `VIPS_OPERATION_BOOLEAN_OR`.
     let limit = [f64::from(tolerance)];
     let differs = difference
-        .made(c"relational_const", &[(c"relational", Value::Int(4)), (c"c", Value::Doubles(&limit))])?
+        .made(
+            c"relational_const",
+            &[(c"relational", Value::Int(4)), (c"c", Value::Doubles(&limit))],
+        )?
         .made(c"bandbool", &[(c"boolean", Value::Int(1))])?;
     // `line-art` is without the median filter, which would take a thin line for noise.
     let found = call(
@@ -105,6 +112,7 @@ fn find(frame: &Image, border: &Image, tolerance: u8) -> Result<Option<Window>, 
     let number = |name| found.int(name).map(|number: c_int| u32::try_from(number).unwrap_or(0));
     let (left, top) = (number(c"left")?, number(c"top")?);
     let (width, height) = (number(c"width")?, number(c"height")?);
-    let window = Window { left, top, right: left.saturating_add(width), bottom: top.saturating_add(height) };
+    let window =
+        Window { left, top, right: left.saturating_add(width), bottom: top.saturating_add(height) };
     Ok((width > 0 && height > 0).then_some(window))
 }

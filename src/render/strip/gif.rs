@@ -2,12 +2,14 @@
 
 use super::kept::Kept;
 use crate::render::container::cursor::Cursor;
-use crate::render::container::gif::{self, EXTENSION, GRAPHIC_CONTROL, IMAGE, TRAILER, table_length};
+use crate::render::container::gif::{
+    self, EXTENSION, GRAPHIC_CONTROL, IMAGE, TRAILER, table_length,
+};
 
 const COMMENT: u8 = 0xfe;
 const APPLICATION: u8 = 0xff;
 
-/// The picture without metadata.
+/// The image without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let mut reader = Cursor::new(bytes);
     if !matches!(reader.take(6)?, b"GIF87a" | b"GIF89a") {
@@ -63,7 +65,10 @@ fn skip_blocks(reader: &mut Cursor) -> Option<()> {
 /// Whether an application extension says how often the animation loops, and nothing else. `None` for one that may say
 /// more beside it.
 fn loops(blocks: &[u8]) -> Option<bool> {
-    match blocks.strip_prefix(b"\x0bNETSCAPE2.0").or_else(|| blocks.strip_prefix(b"\x0bANIMEXTS1.0")) {
+    match blocks
+        .strip_prefix(b"\x0bNETSCAPE2.0")
+        .or_else(|| blocks.strip_prefix(b"\x0bANIMEXTS1.0"))
+    {
         None => Some(false),
         Some(data) => matches!(data, [3, 1, _, _, 0]).then_some(true),
     }

@@ -8,7 +8,7 @@ const SOS: u8 = 0xda;
 const EOI: u8 = 0xd9;
 const DNL: u8 = 0xdc;
 
-/// The picture without metadata.
+/// The image without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let mut reader = Cursor::new(bytes);
     if reader.take(2)? != [0xff, 0xd8] {
@@ -30,13 +30,13 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
         };
         if marker == EOI {
             out.add(&[0xff, EOI])?;
-            // What follows is no part of the picture: a second one, a thumbnail, anything.
+            // What follows is no part of the image: a second one, a thumbnail, anything.
             return (frames == 1 && scans > 0).then(|| out.into_bytes());
         }
         let length: [u8; 2] = reader.array()?;
         let body = reader.take(usize::from(u16::from_be_bytes(length)).checked_sub(2)?)?;
         let keep = match marker {
-            // JFIF and Adobe decide how colours are stored. JFIF may hold a thumbnail, of more than is left of the picture.
+            // JFIF and Adobe decide how colours are stored. JFIF may hold a thumbnail, of more than is left of the image.
             0xe0 if body.starts_with(b"JFIF\0") && !has_jfif => {
                 has_jfif = true;
                 out.add(&[0xff, 0xe0, 0, 16])?;

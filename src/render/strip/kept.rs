@@ -1,4 +1,4 @@
-//! What is kept of a picture, as long as it is short enough to be wanted.
+//! What is kept of an image, as long as it is short enough to be wanted.
 
 /// The bytes so far.
 #[derive(Debug)]

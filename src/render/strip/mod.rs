@@ -1,6 +1,6 @@
-//! An encoded picture without its metadata, its pixels untouched.
+//! An encoded image without its metadata, its pixels untouched.
 //!
-//! What decides how the pixels look can't be left out, and what can't be understood can't be judged: a picture with a
+//! What decides how the pixels look can't be left out, and what can't be understood can't be judged: an image with a
 //! colour profile, an orientation, or a structure that is not exactly the specification's is left alone (`None`).
 
 mod exif;
@@ -15,7 +15,7 @@ mod webp;
 use crate::format::Format;
 use kept::Kept;
 
-/// The same picture without metadata; `None` where it can't be had without decoding, or in no more than `most` bytes.
+/// The same image without metadata; `None` where it can't be had without decoding, or in no more than `most` bytes.
 pub fn stripped(format: Format, bytes: &[u8], most: usize) -> Option<Vec<u8>> {
     let kept = || Kept::at_most(most.min(bytes.len()));
     match format {

@@ -1,4 +1,4 @@
-//! PNG (W3C PNG, third edition): only the chunks that make the picture are kept.
+//! PNG (W3C PNG, third edition): only the chunks that make the image are kept.
 
 use super::kept::Kept;
 use crate::render::container::png;
@@ -7,7 +7,7 @@ use crate::render::crc::crc;
 /// Colour type 3 has a palette (§11.2.1).
 const INDEXED: u8 = 3;
 
-/// The picture without metadata.
+/// The image without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let chunks = png::chunks(bytes)?;
     out.add(png::SIGNATURE)?;
@@ -24,7 +24,7 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
         let keep = match &kind {
             b"IHDR" => {
                 let [depth, colour] = body.get(8..10)?.try_into().ok()?;
-                // A 16-bit picture is made smaller by our encoder for good.
+                // A 16-bit image is made smaller by our encoder for good.
                 if body.len() != 13 || depth > 8 {
                     return None;
                 }
@@ -44,11 +44,14 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
             // They say what is so without them: the samples are sRGB.
             b"sRGB" => false,
             b"gAMA" if png::numbers(body).is_some_and(|[gamma]| png::is_srgb_gamma(gamma)) => false,
-            b"cHRM" if png::numbers(body).is_some_and(|points| png::are_srgb_chromaticities(&points)) => {
+            b"cHRM"
+                if png::numbers(body)
+                    .is_some_and(|points| png::are_srgb_chromaticities(&points)) =>
+            {
                 false
             }
             b"tEXt" | b"zTXt" | b"iTXt" | b"tIME" | b"pHYs" | b"bKGD" | b"hIST" | b"sPLT" => false,
-            // eXIf may turn the picture, iCCP, cICP, gAMA and cHRM colour it, acTL move it; others are unknown.
+            // eXIf may turn the image, iCCP, cICP, gAMA and cHRM colour it, acTL move it; others are unknown.
             _ => return None,
         };
         if keep {
@@ -62,7 +65,8 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
             }
         }
         if &kind == b"IEND" {
-            return (has_pixels && has_palette >= indexed && body.is_empty()).then(|| out.into_bytes());
+            return (has_pixels && has_palette >= indexed && body.is_empty())
+                .then(|| out.into_bytes());
         }
     }
     None

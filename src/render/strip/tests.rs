@@ -3,14 +3,14 @@ use crate::render::crc::crc;
 
 const JPEG: &[u8] = include_bytes!("../../../tests/data/gps.jpg");
 const GIF: &[u8] = include_bytes!("../../../tests/data/anim.gif");
-const WEBP: &[u8] = include_bytes!("../../../examples/pictures/seedling.webp");
-const PNG: &[u8] = include_bytes!("../../../examples/pictures/transparent.png");
+const WEBP: &[u8] = include_bytes!("../../../examples/images/seedling.webp");
+const PNG: &[u8] = include_bytes!("../../../examples/images/transparent.png");
 
 fn stripped(format: Format, bytes: &[u8]) -> Option<Vec<u8>> {
     super::stripped(format, bytes, usize::MAX)
 }
 
-/// A picture of each format that has metadata to lose, and what is in it.
+/// An image of each format that has metadata to lose, and what is in it.
 fn with_metadata() -> [(Format, Vec<u8>, &'static [u8]); 4] {
     [
         (
@@ -19,16 +19,21 @@ fn with_metadata() -> [(Format, Vec<u8>, &'static [u8]); 4] {
             b"a comment",
         ),
         (Format::Png, after_header(&chunk(b"tEXt", b"Comment\0a comment")), b"a comment"),
-        (Format::Webp, extended_webp(0x0c, &[(b"EXIF", TIFF), (b"XMP ", b"<a comment/>!")]), b"a comment"),
+        (
+            Format::Webp,
+            extended_webp(0x0c, &[(b"EXIF", TIFF), (b"XMP ", b"<a comment/>!")]),
+            b"a comment",
+        ),
         (
             Format::Gif,
-            [&GIF[..gif_start()], b"\x21\xfe\x09a comment\0", &GIF[gif_start()..], b"trailing"].concat(),
+            [&GIF[..gif_start()], b"\x21\xfe\x09a comment\0", &GIF[gif_start()..], b"trailing"]
+                .concat(),
             b"a comment",
         ),
     ]
 }
 
-/// A TIFF header whose directory says that the picture stands upright.
+/// A TIFF header whose directory says that the image stands upright.
 const TIFF: &[u8] = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0\0\0\0\0";
 
 fn segment(marker: u8, body: &[u8]) -> Vec<u8> {
@@ -91,7 +96,11 @@ fn metadata_goes_and_every_pixel_stays() {
         }
         assert!(out.len() < bytes.len() - 8, "{format:?}");
         assert!(pixels(&out) == pixels(&bytes), "{format:?}");
-        assert_eq!(stripped(format, &out).as_ref(), Some(&out), "{format:?}: twice is as good as once");
+        assert_eq!(
+            stripped(format, &out).as_ref(),
+            Some(&out),
+            "{format:?}: twice is as good as once"
+        );
     }
     assert!(holds(&stripped(Format::Gif, GIF).unwrap(), b"NETSCAPE2.0"), "it loops as before");
 }
@@ -139,7 +148,7 @@ fn nothing_is_hidden_in_what_is_kept() {
         file.extend(riff(b"ANMF", &[&[0; 16][..], &chunks.concat()].concat()));
         riff(b"RIFF", &file)
     };
-    let picture = WEBP[12..].to_vec();
+    let image = WEBP[12..].to_vec();
     let (alpha, unknown) = (riff(b"ALPH", b"a"), riff(b"ABCD", b"a secret"));
     let in_gif = |more: &[u8]| [&GIF[..gif_start()], more, &GIF[gif_start()..]].concat();
     let netscape = |more: &[u8]| in_gif(&[b"\x21\xff\x0bNETSCAPE2.0", more].concat());
@@ -148,19 +157,24 @@ fn nothing_is_hidden_in_what_is_kept() {
         ("more behind Adobe", Format::Jpeg, in_jpeg(&adobe(b"a secret")), false),
         ("less", Format::Jpeg, in_jpeg(&segment(0xee, b"Adobe\0\x64")), false),
         ("Adobe again", Format::Jpeg, in_jpeg(&adobe(b"").repeat(2)), false),
-        ("frame", Format::Webp, frame(std::slice::from_ref(&picture)), true),
-        ("frame with transparency", Format::Webp, frame(&[alpha.clone(), picture.clone()]), true),
-        ("more in a frame", Format::Webp, frame(&[picture.clone(), unknown.clone()]), false),
-        ("before it", Format::Webp, frame(&[unknown, picture.clone()]), false),
-        ("behind it", Format::Webp, frame(&[picture.clone(), alpha]), false),
-        ("two in a frame", Format::Webp, frame(&[picture.clone(), picture.clone()]), false),
+        ("frame", Format::Webp, frame(std::slice::from_ref(&image)), true),
+        ("frame with transparency", Format::Webp, frame(&[alpha.clone(), image.clone()]), true),
+        ("more in a frame", Format::Webp, frame(&[image.clone(), unknown.clone()]), false),
+        ("before it", Format::Webp, frame(&[unknown, image.clone()]), false),
+        ("behind it", Format::Webp, frame(&[image.clone(), alpha]), false),
+        ("two in a frame", Format::Webp, frame(&[image.clone(), image.clone()]), false),
         ("none in a frame", Format::Webp, frame(&[]), false),
-        ("cut off", Format::Webp, frame(&[picture, b"VP8".to_vec()]), false),
+        ("cut off", Format::Webp, frame(&[image, b"VP8".to_vec()]), false),
         ("loops", Format::Gif, netscape(b"\x03\x01\0\0\0"), true),
         ("more in the loop", Format::Gif, netscape(b"\x03\x01\0\0\x08a secret\0"), false),
         ("another block", Format::Gif, netscape(b"\x05\x02\0\0\0\0\0"), false),
         ("graphic control", Format::Gif, in_gif(b"\x21\xf9\x04\0\0\0\0\0"), true),
-        ("more in a graphic control", Format::Gif, in_gif(b"\x21\xf9\x04\0\0\0\0\x08a secret\0"), false),
+        (
+            "more in a graphic control",
+            Format::Gif,
+            in_gif(b"\x21\xf9\x04\0\0\0\0\x08a secret\0"),
+            false,
+        ),
     ] {
         let out = stripped(format, &bytes);
         assert_eq!(out.is_some(), is_taken, "{name}");
@@ -181,7 +195,8 @@ fn what_decides_how_it_looks_is_left_alone() {
     };
     let in_jpeg = |more: Vec<u8>| [&JPEG[..2], &more, &JPEG[2..]].concat();
     let app1 = |tiff: &[u8]| in_jpeg(segment(0xe1, &[b"Exif\0\0", tiff].concat()));
-    let srgb = [31_270_u32, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000].map(u32::to_be_bytes);
+    let srgb =
+        [31_270_u32, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000].map(u32::to_be_bytes);
     for (name, format, bytes, is_taken) in [
         ("upright", Format::Jpeg, app1(&exif(1)), true),
         ("turned", Format::Jpeg, app1(&exif(6)), false),
@@ -189,16 +204,26 @@ fn what_decides_how_it_looks_is_left_alone() {
         ("no TIFF", Format::Jpeg, app1(b"nonsense"), false),
         ("XMP", Format::Jpeg, in_jpeg(segment(0xe1, b"http://ns.adobe.com/xap/1.0/\0<x/>")), true),
         ("profile", Format::Jpeg, in_jpeg(segment(0xe2, b"ICC_PROFILE\0\x01\x01profile")), false),
-        ("several pictures", Format::Jpeg, in_jpeg(segment(0xe2, b"MPF\0")), true),
+        ("several images", Format::Jpeg, in_jpeg(segment(0xe2, b"MPF\0")), true),
         ("lossless", Format::Jpeg, in_jpeg(segment(0xc3, &[8, 0, 1, 0, 1, 1])), false),
         ("two frames", Format::Jpeg, in_jpeg(segment(0xc0, &[8, 0, 1, 0, 1, 1])), false),
         ("four colours", Format::Jpeg, in_jpeg(segment(0xc0, &[8, 0, 1, 0, 1, 4])), false),
         ("fill bytes", Format::Jpeg, in_jpeg(vec![0xff, 0xff, 0xff, 0xfe, 0, 2]), true),
         ("no marker", Format::Jpeg, in_jpeg(vec![0]), false),
         ("sRGB", Format::Png, after_header(&chunk(b"sRGB", &[0])), true),
-        ("gamma of sRGB", Format::Png, after_header(&chunk(b"gAMA", &45_455_u32.to_be_bytes())), true),
+        (
+            "gamma of sRGB",
+            Format::Png,
+            after_header(&chunk(b"gAMA", &45_455_u32.to_be_bytes())),
+            true,
+        ),
         ("linear", Format::Png, after_header(&chunk(b"gAMA", &100_000_u32.to_be_bytes())), false),
-        ("primaries of sRGB", Format::Png, after_header(&chunk(b"cHRM", srgb.as_flattened())), true),
+        (
+            "primaries of sRGB",
+            Format::Png,
+            after_header(&chunk(b"cHRM", srgb.as_flattened())),
+            true,
+        ),
         ("other primaries", Format::Png, after_header(&chunk(b"cHRM", &[1; 32])), false),
         ("PNG profile", Format::Png, after_header(&chunk(b"iCCP", b"p\0\0")), false),
         ("code points", Format::Png, after_header(&chunk(b"cICP", &[9, 16, 0, 1])), false),
@@ -235,7 +260,7 @@ fn what_decides_how_it_looks_is_left_alone() {
     }
 }
 
-/// A bounded fuzz: whatever comes out of anything is a picture of the same format that has nothing left to lose.
+/// A bounded fuzz: whatever comes out of anything is an image of the same format that has nothing left to lose.
 #[test]
 fn no_bytes_lead_astray() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

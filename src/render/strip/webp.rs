@@ -1,11 +1,11 @@
-//! WebP (RFC 9649): the container is written anew around the pictures.
+//! WebP (RFC 9649): the container is written anew around the images.
 
 use super::exif;
 use super::kept::Kept;
 use crate::render::container::cursor::Cursor;
 use crate::render::container::webp::{self, HAS_ALPHA, HAS_PROFILE, IS_ANIMATED};
 
-/// The picture without metadata.
+/// The image without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     let mut reader = Cursor::new(bytes);
     if reader.take(4)? != b"RIFF" {
@@ -18,10 +18,11 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
         return None;
     }
     out.add(b"RIFF\0\0\0\0WEBP")?;
-    let (mut extended, mut pictures) = (None, 0);
+    let (mut extended, mut images) = (None, 0);
     let mut first = true;
     while !chunks.is_empty() {
-        let webp::Chunk { kind, data: body, .. } = webp::chunk(&mut chunks).filter(|chunk| chunk.is_whole)?;
+        let webp::Chunk { kind, data: body, .. } =
+            webp::chunk(&mut chunks).filter(|chunk| chunk.is_whole)?;
         match &kind {
             b"VP8X" if first => {
                 let [flags, _, _, _, size @ ..]: [u8; 10] = body.try_into().ok()?;
@@ -32,17 +33,26 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
                 let kept = [flags & (HAS_ALPHA | IS_ANIMATED), 0, 0, 0];
                 put(&mut out, &kind, &[kept.as_slice(), &size].concat())?;
             }
-            b"VP8 " | b"VP8L" if first || extended.is_some_and(|flags| flags & IS_ANIMATED == 0) => {
-                pictures += 1;
+            b"VP8 " | b"VP8L"
+                if first || extended.is_some_and(|flags| flags & IS_ANIMATED == 0) =>
+            {
+                images += 1;
                 put(&mut out, &kind, body)?;
             }
-            b"ALPH" if extended.is_some_and(|flags| flags & IS_ANIMATED == 0) => put(&mut out, &kind, body)?,
+            b"ALPH" if extended.is_some_and(|flags| flags & IS_ANIMATED == 0) => {
+                put(&mut out, &kind, body)?
+            }
             // A background and how often it loops (§2.7.1.1).
-            b"ANIM" if extended.is_some_and(|flags| flags & IS_ANIMATED != 0) && body.len() == 6 => {
+            b"ANIM"
+                if extended.is_some_and(|flags| flags & IS_ANIMATED != 0) && body.len() == 6 =>
+            {
                 put(&mut out, &kind, body)?;
             }
-            b"ANMF" if extended.is_some_and(|flags| flags & IS_ANIMATED != 0) && is_bare_frame(body) => {
-                pictures += 1;
+            b"ANMF"
+                if extended.is_some_and(|flags| flags & IS_ANIMATED != 0)
+                    && is_bare_frame(body) =>
+            {
+                images += 1;
                 put(&mut out, &kind, body)?;
             }
             b"EXIF" if extended.is_some() => {
@@ -58,7 +68,7 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
         first = false;
     }
     let moves = extended.is_some_and(|flags| flags & IS_ANIMATED != 0);
-    if pictures == 0 || (pictures > 1 && !moves) {
+    if images == 0 || (images > 1 && !moves) {
         return None;
     }
     let mut out = out.into_bytes();
@@ -67,19 +77,23 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Whether a frame (§2.7.1.1) holds a picture and nothing beside it.
+/// Whether a frame (§2.7.1.1) holds an image and nothing beside it.
 fn is_bare_frame(body: &[u8]) -> bool {
     let mut chunks = Cursor::new(body);
-    let mut has_picture = false;
+    let mut has_image = false;
     chunks.skip(webp::FRAME_HEAD);
     while !chunks.is_empty() {
-        match webp::chunk(&mut chunks).filter(|chunk| chunk.is_whole).map(|chunk| chunk.kind).as_ref() {
-            Some(b"ALPH") if !has_picture => {}
-            Some(b"VP8 " | b"VP8L") if !has_picture => has_picture = true,
+        match webp::chunk(&mut chunks)
+            .filter(|chunk| chunk.is_whole)
+            .map(|chunk| chunk.kind)
+            .as_ref()
+        {
+            Some(b"ALPH") if !has_image => {}
+            Some(b"VP8 " | b"VP8L") if !has_image => has_image = true,
             _ => return false,
         }
     }
-    has_picture
+    has_image
 }
 
 /// Appends a chunk (§2.3).

@@ -21,9 +21,10 @@ pub(super) fn take_error() -> Error {
         ffi::g_free(copy.cast());
         text
     };
-    let mut lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut lines: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.dedup();
-    // What came first may be a warning about another picture, from work that went well.
+    // What came first may be a warning about another image, from work that went well.
     let lines = lines.split_off(lines.len().saturating_sub(4));
     Error(if lines.is_empty() { "libvips gave no reason".into() } else { lines.join("; ") })
 }

@@ -1,4 +1,4 @@
-//! A picture of libvips, decoded as far as was asked for so far.
+//! An image of libvips, decoded as far as was asked for so far.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -10,14 +10,14 @@ use super::error::{Error, take_error};
 use super::kill::Computing;
 use super::operation::{Value, call};
 
-/// A picture, decoded as far as was asked for so far.
+/// An image, decoded as far as was asked for so far.
 #[derive(Debug)]
 pub struct Image<'b> {
     raw: NonNull<ffi::VipsImage>,
     bytes: PhantomData<&'b [u8]>,
 }
 
-/// How the numbers of a picture's pixels are to be read.
+/// How the numbers of an image's pixels are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
     /// sRGB in bytes.
@@ -76,7 +76,9 @@ impl<'b> Image<'b> {
         if count == 0 || count != samples.len() as u64 {
             return Err(Error("the samples do not fit the size of the image".into()));
         }
-        let (Ok(columns), Ok(rows), 1..=4) = (c_int::try_from(width), c_int::try_from(height), bands) else {
+        let (Ok(columns), Ok(rows), 1..=4) =
+            (c_int::try_from(width), c_int::try_from(height), bands)
+        else {
             return Err(Error("too many samples".into()));
         };
         // SAFETY: pointer and length are those of `samples`, which hold as many samples of this format as the image has
@@ -99,8 +101,12 @@ impl<'b> Image<'b> {
         self.raw.as_ptr()
     }
 
-    /// Makes a picture of this one: calls an operation whose input is `in` and whose output is `out`.
-    pub fn made(&self, operation: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Image<'b>, Error> {
+    /// Makes an image of this one: calls an operation whose input is `in` and whose output is `out`.
+    pub fn made(
+        &self,
+        operation: &CStr,
+        arguments: &[(&CStr, Value<'_, 'b>)],
+    ) -> Result<Image<'b>, Error> {
         let mut all = vec![(c"in", Value::Image(self))];
         all.extend_from_slice(arguments);
         call(operation, &all)?.image(c"out")
@@ -124,7 +130,7 @@ impl<'b> Image<'b> {
         unsigned(unsafe { ffi::vips_image_get_page_height(self.raw()) })
     }
 
-    /// How many frames the encoded picture has, as its loader has counted them.
+    /// How many frames the encoded image has, as its loader has counted them.
     pub fn frames_in_file(&self) -> u32 {
         // `vips_image_get_n_pages` takes 10,000 and more for a mistake and says 1.
         let mut pages: c_int = 0;
@@ -183,7 +189,12 @@ impl<'b> Image<'b> {
         let length = profile.len() as ffi::size_t;
         // SAFETY: as in `with_frame_height`; libvips copies the bytes, whose pointer and length are right.
         unsafe {
-            ffi::vips_image_set_blob_copy(copy.raw(), PROFILE.as_ptr(), profile.as_ptr().cast(), length);
+            ffi::vips_image_set_blob_copy(
+                copy.raw(),
+                PROFILE.as_ptr(),
+                profile.as_ptr().cast(),
+                length,
+            );
         }
         Ok(copy)
     }
@@ -194,7 +205,7 @@ impl<'b> Image<'b> {
         unsigned(unsafe { ffi::vips_image_get_bands(self.raw()) })
     }
 
-    /// The window of this picture; it must lie inside.
+    /// The window of this image; it must lie inside.
     pub fn window(&self, left: u32, top: u32, width: u32, height: u32) -> Result<Image<'b>, Error> {
         let window = [
             (c"input", Value::Image(self)),
@@ -222,11 +233,12 @@ impl<'b> Image<'b> {
 
     /// Every so many pixels one, across and down.
     pub fn sparse(&self, step: u32) -> Result<Image<'b>, Error> {
-        let arguments = [(c"input", Value::Image(self)), (c"xfac", pixels(step)), (c"yfac", pixels(step))];
+        let arguments =
+            [(c"input", Value::Image(self)), (c"xfac", pixels(step)), (c"yfac", pixels(step))];
         call(c"subsample", &arguments)?.image(c"out")
     }
 
-    /// The decoded pixels in memory, to be read in any order; a picture straight from its decoder can be read
+    /// The decoded pixels in memory, to be read in any order; an image straight from its decoder can be read
     /// from top to bottom once.
     pub fn in_memory(&self) -> Result<Image<'b>, Error> {
         let _computing = Computing::of(self);
@@ -234,7 +246,7 @@ impl<'b> Image<'b> {
         Image::owned(unsafe { ffi::vips_image_copy_memory(self.raw()) })
     }
 
-    /// This picture without transparency, laid on a colour. A gray one stays gray on a gray that is one.
+    /// This image without transparency, laid on a colour. A gray one stays gray on a gray that is one.
     pub fn flattened(&self, colour: [u8; 3]) -> Result<Image<'b>, Error> {
         let [red, green, blue] = colour;
         if self.bands() < 3 && (red != green || green != blue) {
@@ -245,7 +257,7 @@ impl<'b> Image<'b> {
         self.made(c"flatten", &[(c"background", Value::Doubles(background))])
     }
 
-    /// This picture in sRGB, and as it is if it is gray.
+    /// This image in sRGB, and as it is if it is gray.
     pub fn in_srgb_or_gray(&self) -> Result<Image<'b>, Error> {
         if self.bands() < 3 {
             self.in_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W)
@@ -254,7 +266,7 @@ impl<'b> Image<'b> {
         }
     }
 
-    /// This picture in sRGB, even if it is gray.
+    /// This image in sRGB, even if it is gray.
     pub fn in_colour(&self) -> Result<Image<'b>, Error> {
         self.in_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB)
     }
@@ -263,7 +275,7 @@ impl<'b> Image<'b> {
         self.made(c"colourspace", &[(c"space", Value::Int(space as c_int))])
     }
 
-    /// These numbers as another picture stores its: a fraction is cut off, and what is above or below as well.
+    /// These numbers as another image stores its: a fraction is cut off, and what is above or below as well.
     pub fn stored_as(&self, other: &Image) -> Result<Image<'b>, Error> {
         // SAFETY: as in `width`.
         let format = unsafe { ffi::vips_image_get_format(other.raw()) };
@@ -273,8 +285,9 @@ impl<'b> Image<'b> {
     /// These frames, all of one size, below each other as one animation, with the first one's delays and loops.
     pub fn animation(frames: &[Image<'b>]) -> Result<Image<'b>, Error> {
         let height = frames.first().map_or(0, Image::height);
-        let joined = call(c"arrayjoin", &[(c"in", Value::Images(frames)), (c"across", Value::Int(1))])?
-            .image(c"out")?;
+        let joined =
+            call(c"arrayjoin", &[(c"in", Value::Images(frames)), (c"across", Value::Int(1))])?
+                .image(c"out")?;
         joined.with_frame_height(height)
     }
 
@@ -287,10 +300,12 @@ impl<'b> Image<'b> {
         Ok(copy)
     }
 
-    /// The samples of all pixels of a picture in memory, one after the other; each has eight bits.
+    /// The samples of all pixels of an image in memory, one after the other; each has eight bits.
     pub fn samples(&self) -> Result<&[u8], Error> {
         // SAFETY: as in `width`.
-        if unsafe { ffi::vips_image_get_format(self.raw()) } != ffi::VipsBandFormat_VIPS_FORMAT_UCHAR {
+        if unsafe { ffi::vips_image_get_format(self.raw()) }
+            != ffi::VipsBandFormat_VIPS_FORMAT_UCHAR
+        {
             return Err(Error("the samples have more than eight bits".into()));
         }
         let _computing = Computing::of(self);
@@ -307,7 +322,7 @@ impl<'b> Image<'b> {
         }
     }
 
-    /// A picture in memory of this kind and with what is said of this one, but with these samples and of this width. Each
+    /// An image in memory of this kind and with what is said of this one, but with these samples and of this width. Each
     /// has eight bits.
     pub fn with_samples(&self, width: u32, samples: &[u8]) -> Result<Image<'b>, Error> {
         let line = u64::from(width) * u64::from(self.bands());
@@ -342,7 +357,8 @@ impl<'b> Image<'b> {
         for (y, line) in (0..height).zip(samples.chunks_exact(line as usize)) {
             // SAFETY: the lines come in their order, and each is as long as the new image's: width times bands bytes. It
             // is only read.
-            let status = unsafe { ffi::vips_image_write_line(made.raw(), y, line.as_ptr().cast_mut()) };
+            let status =
+                unsafe { ffi::vips_image_write_line(made.raw(), y, line.as_ptr().cast_mut()) };
             if status != 0 {
                 return Err(take_error());
             }
@@ -354,15 +370,23 @@ impl<'b> Image<'b> {
     pub fn with_palette(&self, colours: &[[u8; 4]]) -> Result<Image<'b>, Error> {
         let copy = self.made(c"copy", &[])?;
         // libvips packs a colour as its four samples stand in memory.
-        let packed: Vec<c_int> = colours.iter().map(|colour| c_int::from_ne_bytes(*colour)).collect();
+        let packed: Vec<c_int> =
+            colours.iter().map(|colour| c_int::from_ne_bytes(*colour)).collect();
         let count = c_int::try_from(packed.len()).unwrap_or(0);
         // SAFETY: as in `with_frame_height`; the array is copied.
-        unsafe { ffi::vips_image_set_array_int(copy.raw(), c"gif-palette".as_ptr(), packed.as_ptr(), count) };
+        unsafe {
+            ffi::vips_image_set_array_int(
+                copy.raw(),
+                c"gif-palette".as_ptr(),
+                packed.as_ptr(),
+                count,
+            )
+        };
         Ok(copy)
     }
 
     /// Encodes in the format and with the options of a libvips suffix, as `.jpg[Q=75]`. This is where the
-    /// pixels are computed and where a broken picture fails.
+    /// pixels are computed and where a broken image fails.
     pub fn encoded(&self, suffix: &str) -> Result<Vec<u8>, Error> {
         let suffix = CString::new(suffix).map_err(|error| Error(error.to_string()))?;
         let _computing = Computing::of(self);
@@ -371,7 +395,13 @@ impl<'b> Image<'b> {
         let end: *const c_char = ptr::null();
         // SAFETY: `raw` is live, the suffix ends with NUL, both out parameters are valid to write to.
         let status = unsafe {
-            ffi::vips_image_write_to_buffer(self.raw(), suffix.as_ptr(), &mut buffer, &mut length, end)
+            ffi::vips_image_write_to_buffer(
+                self.raw(),
+                suffix.as_ptr(),
+                &mut buffer,
+                &mut length,
+                end,
+            )
         };
         if status != 0 || buffer.is_null() {
             return Err(take_error());

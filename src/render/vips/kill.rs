@@ -1,8 +1,8 @@
-//! Stops the work on a picture from another thread.
+//! Stops the work on an image from another thread.
 //!
 //! libvips looks at an image's kill flag each time that pixels of it are asked for. What a thread computes is noted
 //! while it does, by the functions that compute, so that whoever holds a [`Stop`] can set the flags. A decoder that
-//! makes the whole picture in one go does not look at any flag before it is done.
+//! makes the whole image in one go does not look at any flag before it is done.
 
 use std::cell::RefCell;
 use std::ptr::NonNull;
@@ -23,7 +23,7 @@ struct Shared {
     computed: Mutex<Vec<Target>>,
 }
 
-/// The work of this thread on one picture, until it is dropped.
+/// The work of this thread on one image, until it is dropped.
 #[derive(Debug)]
 pub struct Work {
     shared: Arc<Shared>,
@@ -31,7 +31,7 @@ pub struct Work {
     _stays: std::marker::PhantomData<*const ()>,
 }
 
-/// Ends a piece of work.
+/// End a piece of work.
 #[derive(Clone, Debug)]
 pub struct Stop(Arc<Shared>);
 
@@ -45,7 +45,7 @@ struct Target(NonNull<ffi::VipsImage>);
 unsafe impl Send for Target {}
 
 impl Work {
-    /// Begins. All that this thread computes from now on can be stopped.
+    /// Start. All that this thread computes from now on can be stopped.
     pub fn begin() -> Work {
         let shared = Arc::<Shared>::default();
         CURRENT.set(Some(Arc::clone(&shared)));
@@ -153,7 +153,7 @@ mod tests {
         Vips::start().unwrap().loaded(GIF, c"gifload_buffer", &[]).unwrap()
     }
 
-    /// A picture whose pixels take half a minute.
+    /// An image whose pixels take half a minute.
     fn slow<'b>() -> Image<'b> {
         let small = gif().in_memory().unwrap();
         let times = [(c"across", Value::Int(4000)), (c"down", Value::Int(8000))];
@@ -182,14 +182,14 @@ mod tests {
             }
         });
         let outcome = image.encoded(".png");
-        // Ends the other thread whatever came of it.
+        // End the other thread whatever came of it.
         drop(done);
         stopping.join().unwrap();
         assert!(outcome.is_err());
         assert!(work.was_stopped());
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         drop(work);
-        // The next picture of the same thread is another piece of work.
+        // The next image of the same thread is another piece of work.
         assert!(gif().encoded(".png").is_ok());
     }
 

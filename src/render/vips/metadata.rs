@@ -1,4 +1,4 @@
-//! What a picture carries beside its pixels.
+//! What an image carries beside its pixels.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
@@ -31,10 +31,13 @@ impl<'b> Image<'b> {
 
     /// The same pixels, of which nobody says how large they are to be printed.
     pub fn without_density(&self) -> Result<Image<'b>, Error> {
-        let copy = self.made(c"copy", &[(c"xres", Value::Double(1.0)), (c"yres", Value::Double(1.0))])?;
+        let copy =
+            self.made(c"copy", &[(c"xres", Value::Double(1.0)), (c"yres", Value::Double(1.0))])?;
         // SAFETY: metadata may be set on an image that nobody else holds: the copy has just been made, and libvips'
         // operation cache is off. Both strings are static and end with NUL.
-        unsafe { ffi::vips_image_set_string(copy.raw(), c"resolution-unit".as_ptr(), c"none".as_ptr()) };
+        unsafe {
+            ffi::vips_image_set_string(copy.raw(), c"resolution-unit".as_ptr(), c"none".as_ptr())
+        };
         Ok(copy)
     }
 
@@ -50,11 +53,15 @@ impl<'b> Image<'b> {
             if ffi::vips_image_get_typeof(copy.raw(), DELAYS.as_ptr()) == 0 {
                 return Ok(copy);
             }
-            if ffi::vips_image_get_array_int(copy.raw(), DELAYS.as_ptr(), &mut delays, &mut count) != 0 {
+            if ffi::vips_image_get_array_int(copy.raw(), DELAYS.as_ptr(), &mut delays, &mut count)
+                != 0
+            {
                 return Err(take_error());
             }
             let all = match usize::try_from(count) {
-                Ok(count) if count > 0 && !delays.is_null() => std::slice::from_raw_parts(delays, count),
+                Ok(count) if count > 0 && !delays.is_null() => {
+                    std::slice::from_raw_parts(delays, count)
+                }
                 _ => &[],
             };
             let rest = all.get(frames as usize..).unwrap_or_default().to_vec();

@@ -72,7 +72,7 @@ impl Vips {
         Ok(())
     }
 
-    /// Reads the header of an encoded picture; no pixel is decoded.
+    /// Reads the header of an encoded image; no pixel is decoded.
     pub fn header(self, bytes: &[u8]) -> Result<Image<'_>, Error> {
         let length = bytes.len() as ffi::size_t;
         // SAFETY: pointer and length are those of `bytes`, which the image's lifetime keeps borrowed; the option
@@ -96,7 +96,7 @@ impl Vips {
         Image::of_samples(samples, width, height, bands)
     }
 
-    /// Makes a picture of encoded bytes: calls an operation whose input is `buffer` and whose output is `out`.
+    /// Makes an image of encoded bytes: calls an operation whose input is `buffer` and whose output is `out`.
     pub fn loaded<'b>(
         self,
         bytes: &'b [u8],
@@ -112,7 +112,8 @@ impl Vips {
 #[cfg(test)]
 mod testing {
     /// A 2×1 GIF: one red pixel, one blue.
-    pub const GIF: &[u8] = b"GIF89a\x02\0\x01\0\x80\0\0\xff\0\0\0\0\xff,\0\0\0\0\x02\0\x01\0\0\x02\x02D\n\0;";
+    pub const GIF: &[u8] =
+        b"GIF89a\x02\0\x01\0\x80\0\0\xff\0\0\0\0\xff,\0\0\0\0\x02\0\x01\0\0\x02\x02D\n\0;";
 }
 
 #[cfg(test)]
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_goes_in_and_out() {
+    fn an_image_goes_in_and_out() {
         let vips = Vips::start().unwrap();
         let header = vips.header(GIF).unwrap();
         assert_eq!((header.width(), header.height(), header.frames_in_file()), (2, 1, 1));
@@ -182,8 +183,8 @@ mod tests {
     #[test]
     fn what_is_refused_by_its_first_bytes_libvips_would_refuse_as_well() {
         let vips = Vips::start().unwrap();
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hostile/");
-        let list = std::fs::read_to_string(format!("{folder}MANIFEST.tsv")).unwrap();
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hostile/");
+        let list = std::fs::read_to_string(format!("{directory}MANIFEST.tsv")).unwrap();
         let refused: Vec<&str> = list
             .lines()
             .filter_map(|line| line.split_once("\tunsupported_format\t"))
@@ -191,7 +192,7 @@ mod tests {
             .collect();
         assert!(refused.len() > 20);
         for name in refused {
-            let bytes = std::fs::read(format!("{folder}{name}")).unwrap();
+            let bytes = std::fs::read(format!("{directory}{name}")).unwrap();
             // An AVIF that is refused for what it contains.
             if crate::format::Format::of_bytes(&bytes).is_some() {
                 continue;
@@ -203,9 +204,12 @@ mod tests {
     #[test]
     fn errors_are_values() {
         let vips = Vips::start().unwrap();
-        for bytes in
-            [&b""[..], b"x", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", &GIF[..9]]
-        {
+        for bytes in [
+            &b""[..],
+            b"x",
+            b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+            &GIF[..9],
+        ] {
             assert!(vips.header(bytes).is_err(), "{bytes:?}");
         }
         let image = gif();
@@ -239,7 +243,9 @@ mod tests {
         assert_eq!(flat.samples().unwrap(), [255, 0, 0, 0, 0, 255, 1, 2, 3]);
 
         // 1 is `VIPS_INTERPRETATION_B_W`.
-        let gray = || with_hole(gif().made(c"colourspace", &[(c"space", Value::Int(1))]).unwrap(), &[255.0]);
+        let gray = || {
+            with_hole(gif().made(c"colourspace", &[(c"space", Value::Int(1))]).unwrap(), &[255.0])
+        };
         let flat = gray().flattened([9, 9, 9]).unwrap();
         assert_eq!((flat.bands(), flat.samples().unwrap().last()), (1, Some(&9)));
         let flat = gray().flattened([1, 2, 3]).unwrap();

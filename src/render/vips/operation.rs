@@ -31,13 +31,13 @@ pub enum Value<'v, 'b> {
     Bool(bool),
     /// Text; libvips copies it.
     Text(&'v CStr),
-    /// A picture; libvips takes a reference of its own.
+    /// An image; libvips takes a reference of its own.
     Image(&'v Image<'b>),
-    /// Several pictures.
+    /// Several images.
     Images(&'v [Image<'b>]),
     /// Several fractions; libvips copies them.
     Doubles(&'v [f64]),
-    /// An encoded picture, which is not copied: it must outlive what is made from it.
+    /// An encoded image, which is not copied: it must outlive what is made from it.
     Bytes(&'b [u8]),
 }
 
@@ -51,7 +51,8 @@ pub struct Outputs<'b> {
 /// Calls an operation. Whatever it has made is in the outputs.
 pub fn call<'b>(name: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Outputs<'b>, Error> {
     // SAFETY: the name ends with NUL; the result is a new reference or null.
-    let operation = NonNull::new(unsafe { ffi::vips_operation_new(name.as_ptr()) }).ok_or_else(take_error)?;
+    let operation =
+        NonNull::new(unsafe { ffi::vips_operation_new(name.as_ptr()) }).ok_or_else(take_error)?;
     // From here on dropping it gives the reference back.
     let mut outputs = Outputs { operation, bytes: PhantomData };
     for (name, value) in arguments {
@@ -73,7 +74,7 @@ pub fn call<'b>(name: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Out
 }
 
 impl<'b> Outputs<'b> {
-    /// The picture of this name.
+    /// The image of this name.
     pub fn image(&self, name: &CStr) -> Result<Image<'b>, Error> {
         // SAFETY: asks for a number.
         let kind = unsafe { ffi::vips_image_get_type() };
@@ -116,16 +117,18 @@ impl<'b> Outputs<'b> {
         // values and objects are copied or referenced by the setter; what was made for it is released right after.
         unsafe {
             match *value {
-                Value::Int(number) => self.put(name, G_TYPE_INT, |value| ffi::g_value_set_int(value, number)),
+                Value::Int(number) => {
+                    self.put(name, G_TYPE_INT, |value| ffi::g_value_set_int(value, number))
+                }
                 Value::Double(number) => {
                     self.put(name, G_TYPE_DOUBLE, |value| ffi::g_value_set_double(value, number))
                 }
-                Value::Bool(yes) => {
-                    self.put(name, G_TYPE_BOOLEAN, |value| ffi::g_value_set_boolean(value, c_int::from(yes)))
-                }
-                Value::Text(text) => {
-                    self.put(name, G_TYPE_STRING, |value| ffi::g_value_set_string(value, text.as_ptr()))
-                }
+                Value::Bool(yes) => self.put(name, G_TYPE_BOOLEAN, |value| {
+                    ffi::g_value_set_boolean(value, c_int::from(yes))
+                }),
+                Value::Text(text) => self.put(name, G_TYPE_STRING, |value| {
+                    ffi::g_value_set_string(value, text.as_ptr())
+                }),
                 Value::Image(image) => self.put(name, ffi::vips_image_get_type(), |value| {
                     ffi::g_value_set_object(value, image.raw().cast());
                 }),
@@ -141,7 +144,8 @@ impl<'b> Outputs<'b> {
                     self.put_boxed(name, ffi::vips_array_double_get_type(), array.cast())
                 }
                 Value::Bytes(bytes) => {
-                    let blob = ffi::vips_blob_new(None, bytes.as_ptr().cast(), bytes.len() as ffi::size_t);
+                    let blob =
+                        ffi::vips_blob_new(None, bytes.as_ptr().cast(), bytes.len() as ffi::size_t);
                     self.put_boxed(name, ffi::vips_blob_get_type(), blob.cast())
                 }
             }
@@ -152,20 +156,30 @@ impl<'b> Outputs<'b> {
     ///
     /// # Safety
     /// `area` is a live value of that type, or null, and ours.
-    unsafe fn put_boxed(&self, name: &CStr, kind: ffi::GType, area: *mut ffi::VipsArea) -> Result<(), Error> {
+    unsafe fn put_boxed(
+        &self,
+        name: &CStr,
+        kind: ffi::GType,
+        area: *mut ffi::VipsArea,
+    ) -> Result<(), Error> {
         if area.is_null() {
             return Err(take_error());
         }
         // SAFETY: as the caller says; the value takes a reference of its own.
         unsafe {
-            let outcome =
-                self.put(name, kind, |value| ffi::g_value_set_boxed(value, area.cast_const().cast()));
+            let outcome = self
+                .put(name, kind, |value| ffi::g_value_set_boxed(value, area.cast_const().cast()));
             ffi::vips_area_unref(area);
             outcome
         }
     }
 
-    fn put(&self, name: &CStr, kind: ffi::GType, fill: impl FnOnce(*mut ffi::GValue)) -> Result<(), Error> {
+    fn put(
+        &self,
+        name: &CStr,
+        kind: ffi::GType,
+        fill: impl FnOnce(*mut ffi::GValue),
+    ) -> Result<(), Error> {
         let property = self.property(name)?;
         // SAFETY: a live property; both types are valid.
         let (wanted_kind, fits) = unsafe {
@@ -246,7 +260,9 @@ mod tests {
         let copy = |arguments: &[(&CStr, Value)]| {
             let mut all = vec![(c"in", Value::Image(&image))];
             all.extend_from_slice(arguments);
-            call(c"copy", &all).map(|outputs| outputs.image(c"out").unwrap().width()).map_err(|error| error.0)
+            call(c"copy", &all)
+                .map(|outputs| outputs.image(c"out").unwrap().width())
+                .map_err(|error| error.0)
         };
         assert_eq!(copy(&[]), Ok(2));
         assert_eq!(copy(&[(c"width", Value::Int(2))]), Ok(2));

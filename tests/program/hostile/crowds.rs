@@ -52,7 +52,7 @@ fn two_thousand_connections_have_room_for_a_thousand_and_the_newest_stay() {
     }
     vitals.holds_at_most(24 << 20);
     eventually("no thread waits with them", || vitals.more_threads() == 0);
-    // Those that asked for a picture every now and then had places, too. Who is idle for longest is told in
+    // Those that asked for an image every now and then had places, too. Who is idle for longest is told in
     // milliseconds, in which many come.
     const NEAR: usize = 50;
     let newest = &clients[ALL - PLACES + NEAR..];
@@ -107,7 +107,7 @@ fn without_descriptors_the_idlest_make_room_and_nobody_else_is_hurt() {
         client.get(HIT).ok();
         assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
     }
-    server.log.line_with("can't accept connections now, trying again");
+    server.log.event("accept_failed");
     vitals.costs_nothing();
     idle.clear();
     vitals.are_back();
@@ -118,10 +118,14 @@ fn a_thread_that_can_not_be_had_costs_one_connection_only() {
     // The limit does not bind root, so the server becomes somebody else.
     let user = if getuid().is_root() { json!({"user": "65534:65534"}) } else { json!({}) };
     let setup = setup(user);
-    let run = setup.folder().path().join("run");
+    let run = setup.directory().path().join("run");
     fs::create_dir(&run).unwrap();
-    for folder in ["run", "originals", "cache", ""] {
-        fs::set_permissions(setup.folder().path().join(folder), fs::Permissions::from_mode(0o1777)).unwrap();
+    for directory in ["run", "originals", "cache", ""] {
+        fs::set_permissions(
+            setup.directory().path().join(directory),
+            fs::Permissions::from_mode(0o1777),
+        )
+        .unwrap();
     }
     let server = setup.env("RUNTIME_DIRECTORY", run.to_str().unwrap()).start();
     let vitals = Vitals::of(&server, HIT);
@@ -137,8 +141,9 @@ fn a_thread_that_can_not_be_had_costs_one_connection_only() {
         kept.get(HIT).ok();
     }
     vitals.answers_at_once();
-    let complaints = || server.log.lines().iter().filter(|line| line.contains("no thread for")).count();
-    server.log.line_with("no thread for a connection");
+    let complaints =
+        || server.log.lines().iter().filter(|line| line.contains("event=thread_failed")).count();
+    server.log.event("thread_failed");
     assert_eq!(complaints(), 1, "once a minute is enough");
     limit(&server, "nproc", "1000");
     server.get("/h/a.png?w=20").ok();

@@ -10,13 +10,13 @@ use serde_json::json;
 
 use super::{HIT, LARGE, LONG, crowd, start, start_with_large};
 use crate::support::client::{Client, request};
-use crate::support::folder::Folder;
+use crate::support::directory::Directory;
 use crate::support::gate::Gate;
+use crate::support::images::{self, RED};
 use crate::support::origin::{RawOrigin, object};
-use crate::support::pictures::{self, RED};
 use crate::support::server::Server;
 use crate::support::vitals::Vitals;
-use crate::support::{PATIENCE, eventually, merged};
+use crate::support::{TIMEOUT, eventually, merged};
 
 /// The ways to go.
 #[derive(Clone, Copy, Debug)]
@@ -85,22 +85,23 @@ fn clients_that_go_at_any_moment_leave_nothing_behind() {
 }
 
 /// A server whose origin answers `held*` when the gate opens; with one hit in its cache.
-fn gated(gate: &Gate, cache: &Folder) -> (RawOrigin, Server) {
+fn gated(gate: &Gate, cache: &Directory) -> (RawOrigin, Server) {
     let held = gate.clone();
     let origin = RawOrigin::start(move |request, peer| {
         if request.path().contains("held") {
             held.pass();
         }
-        peer.send(&object(&pictures::png(pictures::solid(4, 4, RED))))
+        peer.send(&object(&images::png(images::solid(4, 4, RED))))
     });
-    let server = Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
+    let server =
+        Server::with_handler(merged(origin.handler(), json!({"cache_path": cache.path()})));
     server.get(HIT).ok();
     (origin, server)
 }
 
 #[test]
-fn clients_that_go_while_their_picture_is_made_cost_nothing_and_it_is_kept() {
-    let (gate, cache) = (Gate::new(), Folder::new());
+fn clients_that_go_while_their_image_is_made_cost_nothing_and_it_is_kept() {
+    let (gate, cache) = (Gate::new(), Directory::new());
     let (origin, server) = gated(&gate, &cache);
     let vitals = Vitals::of(&server, HIT);
     let mut half = Vec::new();
@@ -154,7 +155,11 @@ fn who_only_listens_any_more_gets_every_answer() {
         let started = Instant::now();
         client.finish_sending();
         client.expect_closed();
-        assert!(started.elapsed() < Duration::from_secs(8), "head_timeout is 10 s: {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_secs(8),
+            "head_timeout is 10 s: {:?}",
+            started.elapsed()
+        );
     }
     vitals.are_back();
 }
@@ -177,8 +182,9 @@ fn kept_connections_that_were_hung_up_are_forgotten_at_once() {
 
 #[test]
 fn connections_that_end_halfway_use_no_processor_while_they_last() {
-    let (server, _) =
-        start_with_large(json!({"idle_timeout": 3600, "head_timeout": 3600, "write_timeout": 3600}));
+    let (server, _) = start_with_large(
+        json!({"idle_timeout": 3600, "head_timeout": 3600, "write_timeout": 3600}),
+    );
     let vitals = Vitals::of(&server, HIT);
     // Half heads, answers that are not read with the other side closed, last answers that are not taken note of.
     let mut sockets = Vec::new();
@@ -210,7 +216,7 @@ fn thousands_of_connections_that_come_and_go_do_no_harm() {
     let flood = thread::spawn(move || {
         for number in 0..FLOOD {
             // Refused for the moment is no failure.
-            let Ok(mut socket) = TcpStream::connect_timeout(&address, PATIENCE) else { continue };
+            let Ok(mut socket) = TcpStream::connect_timeout(&address, TIMEOUT) else { continue };
             if number % 4 < 2 {
                 let _ = socket.write_all(b"GET /");
             }
@@ -234,8 +240,8 @@ fn who_sends_on_after_the_last_answer_is_hung_up_on() {
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
     let mut socket = TcpStream::connect(server.http()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    socket.set_write_timeout(Some(TIMEOUT)).unwrap();
     socket.write_all(&request("GET", HIT, &[("Connection", "close")])).unwrap();
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{HIT, LONG, crowd, start};
-use crate::support::PATIENCE;
+use crate::support::TIMEOUT;
 use crate::support::client::{Client, request};
 use crate::support::server::Server;
 use crate::support::vitals::Vitals;
@@ -68,7 +68,7 @@ fn heads_without_an_end_are_cut() {
         .map(|(start, again, expected)| {
             let mut client = server.client();
             let mut socket = TcpStream::connect(server.http()).unwrap();
-            socket.set_write_timeout(Some(PATIENCE)).unwrap();
+            socket.set_write_timeout(Some(TIMEOUT)).unwrap();
             let bytes = format!("{start}{}", again.repeat((32 << 10) / again.len())).into_bytes();
             thread::spawn(move || {
                 // One that reads what it is told, and one that only sends.
@@ -128,13 +128,19 @@ fn only_answer(server: &Server, head: &[u8]) -> u16 {
     let _ = alone.try_send(&[head, &behind].concat());
     let refusal = alone.read();
     assert_eq!(refusal.header("Connection"), Some("close"), "{shown}");
-    assert!(matches!(alone.try_read(false), Ok(None) | Err(_)), "{shown}: what came behind it was answered");
+    assert!(
+        matches!(alone.try_read(false), Ok(None) | Err(_)),
+        "{shown}: what came behind it was answered"
+    );
 
     let mut after = server.client();
     let _ = after.try_send(&[&request("GET", HIT, &[]), head, &behind].concat());
     after.read().ok();
     assert_eq!(after.read().status, refusal.status, "{shown}");
-    assert!(matches!(after.try_read(false), Ok(None) | Err(_)), "{shown}: what came behind it was answered");
+    assert!(
+        matches!(after.try_read(false), Ok(None) | Err(_)),
+        "{shown}: what came behind it was answered"
+    );
     refusal.status
 }
 
@@ -274,14 +280,19 @@ fn nothing_behind_a_field_that_is_refused_is_answered() {
         ("X: y\r\n\tz", 400),
     ] {
         for version in ["1.1", "1.0"] {
-            let head =
-                format!("GET {HIT} HTTP/{version}\r\nHost: x\r\n{field}\r\nConnection: keep-alive\r\n\r\n");
-            assert_eq!(only_answer(&server, head.as_bytes()), expected, "{field:?} in HTTP/{version}");
+            let head = format!(
+                "GET {HIT} HTTP/{version}\r\nHost: x\r\n{field}\r\nConnection: keep-alive\r\n\r\n"
+            );
+            assert_eq!(
+                only_answer(&server, head.as_bytes()),
+                expected,
+                "{field:?} in HTTP/{version}"
+            );
         }
     }
     for host in [
-        "a b", "a/b", "a?b", "a#b", "a@b", "a\\b", "\"a\"", "<a>", "a:b", "a:80:80", ":80", "[::1", "::1",
-        "[::1]x", "[x]", "a\0", "a\u{7f}", "a%", "a%0", "a%zz",
+        "a b", "a/b", "a?b", "a#b", "a@b", "a\\b", "\"a\"", "<a>", "a:b", "a:80:80", ":80", "[::1",
+        "::1", "[::1]x", "[x]", "a\0", "a\u{7f}", "a%", "a%0", "a%zz",
     ] {
         let head = format!("GET {HIT} HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert_eq!(only_answer(&server, head.as_bytes()), 400, "Host: {host:?}");
@@ -333,7 +344,11 @@ fn what_asks_for_another_protocol_or_for_a_go_ahead_is_answered_as_if_it_did_not
         &[("Content-Length", "0"), ("Expect", "100-continue")],
         &[("TE", "trailers, chunked"), ("Trailer", "Content-Length")],
         // Names that only look like those that would matter.
-        &[("Content_Length", "5"), ("Transfer_Encoding", "chunked"), ("XTransfer-Encoding", "chunked")],
+        &[
+            ("Content_Length", "5"),
+            ("Transfer_Encoding", "chunked"),
+            ("XTransfer-Encoding", "chunked"),
+        ],
         &[("X-HTTP-Method-Override", "DELETE"), ("X-Original-URL", "/etc/passwd")],
     ] {
         assert_eq!(client.get_with(HIT, fields).ok().expect("X-Cache"), "hit", "{fields:?}");

@@ -21,25 +21,25 @@ use serde_json::{Value, json};
 
 use crate::support::client::Client;
 use crate::support::server::{Server, Setup};
-use crate::support::{PATIENCE, merged, pictures};
+use crate::support::{TIMEOUT, images, merged};
 
 /// A time that only a server without a deadline would take.
 const LONG: Duration = Duration::from_secs(20);
 
-/// A small picture, which is in the cache as soon as the [`Vitals`] are taken.
+/// A small image, which is in the cache as soon as the [`Vitals`] are taken.
 ///
 /// [`Vitals`]: crate::support::vitals::Vitals
 const HIT: &str = "/h/a.png?w=5";
-/// A picture of some megabytes.
+/// An image of some megabytes.
 const LARGE: &str = "/h/noise.png";
 
 /// A configuration that serves `a.png` and `noise.png` with a cache.
 fn setup(fields: Value) -> Setup {
-    static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| pictures::png(pictures::noise(1300, 1000)));
+    static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| images::png(images::noise(1300, 1000)));
     let handler = json!({"name": "h", "directory": "originals", "cache_path": "cache"});
     let config = json!({"handlers": [handler], "access_log": false});
     Setup::new(merged(config, fields))
-        .file("originals/a.png", &pictures::png(pictures::gradient(80, 60)))
+        .file("originals/a.png", &images::png(images::gradient(80, 60)))
         .file("originals/noise.png", &NOISE)
         .file("cache/.keep", b"")
 }
@@ -49,7 +49,7 @@ fn start(limits: Value) -> Server {
     setup(json!({"limits": limits})).start()
 }
 
-/// A server with these limits and the large picture in its cache, and how many bytes that has.
+/// A server with these limits and the large image in its cache, and how many bytes that has.
 fn start_with_large(limits: Value) -> (Server, usize) {
     let server = start(limits);
     let length = server.get(LARGE).ok().body.len();
@@ -63,8 +63,8 @@ fn narrow(address: SocketAddr) -> TcpStream {
     sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
     connect(&socket, &address).unwrap();
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    stream.set_write_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 

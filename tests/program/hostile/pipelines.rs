@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{AtEnd, HIT, LONG, narrow, start};
 use crate::support::client::request;
 use crate::support::vitals::Vitals;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{TIMEOUT, eventually};
 
 const MANY: usize = 100_000;
 
@@ -27,7 +27,8 @@ fn a_hundred_thousand_requests_are_all_answered_in_their_order() {
     let (mut writer, reader) = (socket.try_clone().unwrap(), BufReader::new(socket));
     thread::scope(|scope| {
         scope.spawn(move || {
-            let requests: Vec<u8> = targets.iter().flat_map(|target| request("HEAD", target, &[])).collect();
+            let requests: Vec<u8> =
+                targets.iter().flat_map(|target| request("HEAD", target, &[])).collect();
             let mut left = MANY;
             while left >= WIDTHS {
                 writer.write_all(&requests).unwrap();
@@ -152,7 +153,7 @@ fn who_takes_one_small_answer_now_and_then_does_not_stay_for_hours() {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    socket.set_write_timeout(Some(TIMEOUT)).unwrap();
     socket
 }

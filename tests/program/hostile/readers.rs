@@ -77,7 +77,9 @@ fn who_reads_a_byte_a_second_is_cut() {
         let _end = AtEnd(&enough);
         // What is in its own kernel would take it an hour.
         scope.spawn(|| {
-            while !enough.load(Ordering::Relaxed) && socket.read(&mut [0]).is_ok_and(|length| length > 0) {
+            while !enough.load(Ordering::Relaxed)
+                && socket.read(&mut [0]).is_ok_and(|length| length > 0)
+            {
                 thread::sleep(Duration::from_secs(1));
             }
         });
@@ -112,7 +114,8 @@ fn who_reads_slower_than_min_write_rate_is_cut_however_steadily() {
 
 #[test]
 fn who_is_slow_but_fast_enough_is_served_whole() {
-    let (server, length) = start_with_large(json!({"write_timeout": 0.4, "min_write_rate": 64 << 10}));
+    let (server, length) =
+        start_with_large(json!({"write_timeout": 0.4, "min_write_rate": 64 << 10}));
     let vitals = Vitals::of(&server, HIT);
     let started = Instant::now();
     thread::scope(|scope| {
@@ -121,7 +124,10 @@ fn who_is_slow_but_fast_enough_is_served_whole() {
             scope.spawn(move || {
                 socket.write_all(&last_request(LARGE)).unwrap();
                 let total = read_slowly(&mut socket, 16 << 10, Duration::from_millis(pause));
-                assert!(total > length, "{total} of {length} bytes, and a head, with a pause of {pause} ms");
+                assert!(
+                    total > length,
+                    "{total} of {length} bytes, and a head, with a pause of {pause} ms"
+                );
             });
         }
         thread::sleep(Duration::from_millis(300));

@@ -36,7 +36,9 @@ impl Records {
         let Handshake { connection, socket } =
             Handshake::new(server.https(), "localhost", Arc::new(config)).unwrap();
         let (number, secrets) = connection.dangerous_extract_secrets().unwrap().tx;
-        let ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } = secrets else { panic!("{number}") };
+        let ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } = secrets else {
+            panic!("{number}")
+        };
         Records { socket, encrypter: inner.aead_alg.encrypter(key, iv), number }
     }
 
@@ -135,7 +137,8 @@ fn a_farewell_ends_a_connection_and_what_was_asked_before_is_answered() {
             (request("GET", LARGE, &[]), 1),
         ] {
             let handshake =
-                Handshake::new(server.https(), "localhost", certificates.client(&[version])).unwrap();
+                Handshake::new(server.https(), "localhost", certificates.client(&[version]))
+                    .unwrap();
             let Handshake { mut connection, mut socket } = handshake;
             let mut stream = rustls::Stream::new(&mut connection, &mut socket);
             stream.write_all(&sent).unwrap();

@@ -1,4 +1,4 @@
-//! A renderer that is killed, stands still or swells while a crowd waits for it: nobody loses a picture, hits are
+//! A renderer that is killed, stands still or swells while a crowd waits for it: nobody loses an image, hits are
 //! answered at once, and nothing of the old renderers is left in the edge.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{AtEnd, HIT, LONG, setup};
 use crate::support::eventually;
-use crate::support::pictures::{self, size_of};
+use crate::support::images::{self, size_of};
 use crate::support::server::Server;
 use crate::support::vitals::Vitals;
 
@@ -25,18 +25,21 @@ impl Load {
     fn wait_for_everybody(&self) {
         let before = self.0.each_ref().map(|count| count.load(Ordering::Relaxed));
         eventually("everybody is answered", || {
-            self.0.iter().zip(before).all(|(count, before)| count.load(Ordering::Relaxed) >= before + 2)
+            self.0
+                .iter()
+                .zip(before)
+                .all(|(count, before)| count.load(Ordering::Relaxed) >= before + 2)
         });
     }
 }
 
-/// Clients that ask for one result after the other that is not in the cache, each of a picture of its own, while
+/// Clients that ask for one result after the other that is not in the cache, each of an image of its own, while
 /// something is done to the renderer.
 fn under_load(limits: Value, harm: impl FnOnce(&Server, &Vitals, &Load)) {
     let mut setup = setup(json!({"limits": limits}));
-    let picture = pictures::png(pictures::gradient(80, 60));
+    let image = images::png(images::gradient(80, 60));
     for number in 0..CLIENTS {
-        setup = setup.file(&format!("originals/{number}.png"), &picture);
+        setup = setup.file(&format!("originals/{number}.png"), &image);
     }
     let server = setup.start();
     let vitals = Vitals::of(&server, HIT);
@@ -66,7 +69,7 @@ fn under_load(limits: Value, harm: impl FnOnce(&Server, &Vitals, &Load)) {
 }
 
 #[test]
-fn one_killed_after_the_other_costs_nobody_a_picture() {
+fn one_killed_after_the_other_costs_nobody_an_image() {
     under_load(json!({"queue_timeout": 60}), |server, vitals, load| {
         for _ in 0..4 {
             let renderer = server.renderer();
@@ -81,7 +84,7 @@ fn one_killed_after_the_other_costs_nobody_a_picture() {
 }
 
 #[test]
-fn one_that_stands_still_costs_nobody_a_picture() {
+fn one_that_stands_still_costs_nobody_an_image() {
     under_load(json!({"queue_timeout": 60}), |server, vitals, _| {
         let renderer = server.renderer();
         renderer.signal(Signal::STOP);
@@ -95,10 +98,17 @@ fn one_that_stands_still_costs_nobody_a_picture() {
 }
 
 #[test]
-fn one_that_swells_is_replaced_under_load_and_nobody_loses_a_picture() {
+fn one_that_swells_is_replaced_under_load_and_nobody_loses_an_image() {
     under_load(json!({"queue_timeout": 60, "renderer_max_rss": 1 << 20}), |server, vitals, _| {
         let started = Instant::now();
-        let swollen = || server.log.lines().iter().filter(|line| line.contains("renderer_max_rss")).count();
+        let swollen = || {
+            server
+                .log
+                .lines()
+                .iter()
+                .filter(|line| line.contains("event=renderer_replaced"))
+                .count()
+        };
         while swollen() < 2 {
             vitals.answers_at_once();
             assert!(started.elapsed() < LONG, "{} were replaced", swollen());

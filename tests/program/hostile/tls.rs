@@ -16,7 +16,7 @@ use crate::support::client::{Client, request};
 use crate::support::handshake::Handshake;
 use crate::support::server::Server;
 use crate::support::vitals::Vitals;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{TIMEOUT, eventually};
 
 pub(super) fn start(certificates: &Certificates, limits: Value) -> Server {
     let server = setup(json!({
@@ -39,8 +39,8 @@ pub(super) fn tls(server: &Server, certificates: &Certificates) -> Client {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    socket.set_write_timeout(Some(TIMEOUT)).unwrap();
     socket
 }
 
@@ -211,7 +211,9 @@ fn plain_http_on_the_tls_port_is_told_so_and_nothing_behind_it_is_answered() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"head_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
-    for bytes in [request("GET", HIT, &[]).repeat(3), b"GET".to_vec(), b"POST / HTTP/1.0\r\n\r\nx".to_vec()] {
+    for bytes in
+        [request("GET", HIT, &[]).repeat(3), b"GET".to_vec(), b"POST / HTTP/1.0\r\n\r\nx".to_vec()]
+    {
         let mut client = Client::connect(server.https());
         client.send(&bytes);
         let answer = client.read();

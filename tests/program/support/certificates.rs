@@ -5,7 +5,9 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+};
 
 pub struct Certificates {
     /// The authority's certificate.
@@ -39,7 +41,8 @@ impl Certificates {
         let root = authority.self_signed(&authority_key).unwrap();
         let issuer = Issuer::new(authority, authority_key);
         let key = KeyPair::generate().unwrap();
-        let Issued { chain_pem, key_pem, leaf } = issue(&["localhost", "127.0.0.1"], &key, &issuer, &root);
+        let Issued { chain_pem, key_pem, leaf } =
+            issue(&["localhost", "127.0.0.1"], &key, &issuer, &root);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         Certificates { root_pem: root.pem(), chain_pem, key_pem, root, leaf, key, issuer }
     }
@@ -101,5 +104,9 @@ fn issue(
 ) -> Issued {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let leaf = CertificateParams::new(names).unwrap().signed_by(key, issuer).unwrap();
-    Issued { chain_pem: leaf.pem() + &root.pem(), key_pem: key.serialize_pem(), leaf: leaf.der().clone() }
+    Issued {
+        chain_pem: leaf.pem() + &root.pem(),
+        key_pem: key.serialize_pem(),
+        leaf: leaf.der().clone(),
+    }
 }

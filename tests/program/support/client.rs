@@ -11,7 +11,7 @@ use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
@@ -62,7 +62,7 @@ pub struct Answer {
 
 /// A request with a `Host`, as bytes.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
-    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: pictures.test\r\n");
+    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: images.test\r\n");
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
     }
@@ -89,8 +89,8 @@ impl Client {
     /// To a Unix socket.
     pub fn connect_unix(path: &Path) -> Client {
         let socket = UnixStream::connect(path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        socket.set_write_timeout(Some(TIMEOUT)).unwrap();
         let stream = Box::new(socket.try_clone().unwrap());
         Client { stream, socket: Socket::Unix(socket), pending: Vec::new() }
     }
@@ -123,9 +123,9 @@ impl Client {
     }
 
     fn socket(address: SocketAddr) -> io::Result<TcpStream> {
-        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        let socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
         socket.set_nodelay(true)?;
         Ok(socket)
     }
@@ -167,7 +167,9 @@ impl Client {
     /// The next answer.
     #[track_caller]
     pub fn read(&mut self) -> Answer {
-        self.try_read(false).unwrap().expect("the server closed the connection instead of answering")
+        self.try_read(false)
+            .unwrap()
+            .expect("the server closed the connection instead of answering")
     }
 
     /// The next answer, or `None` when the server has closed the connection after a whole answer.
@@ -177,7 +179,11 @@ impl Client {
                 break at + 4;
             }
             if self.fill()? == 0 {
-                return if self.pending.is_empty() { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
+                return if self.pending.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(ErrorKind::UnexpectedEof.into())
+                };
             }
         };
         let head: Vec<u8> = self.pending.drain(..head_end).collect();
@@ -187,8 +193,9 @@ impl Client {
         if to_head_request || status == 304 || status == 204 || status < 200 {
             return Ok(Some(answer));
         }
-        let length =
-            length.unwrap_or_else(|| panic!("an answer with a body and without Content-Length: {answer:?}"));
+        let length = length.unwrap_or_else(|| {
+            panic!("an answer with a body and without Content-Length: {answer:?}")
+        });
         while self.pending.len() < length {
             if self.fill()? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
@@ -221,8 +228,12 @@ impl Client {
     #[track_caller]
     pub fn expect_closed(&mut self) {
         let ended = self.ended();
-        assert!(self.pending.is_empty(), "unasked for: {:?}", String::from_utf8_lossy(&self.pending));
-        assert!(ended, "the server left the connection open for {PATIENCE:?}");
+        assert!(
+            self.pending.is_empty(),
+            "unasked for: {:?}",
+            String::from_utf8_lossy(&self.pending)
+        );
+        assert!(ended, "the server left the connection open for {TIMEOUT:?}");
     }
 
     /// Whether the server has left the connection open so far.
@@ -243,7 +254,9 @@ impl Client {
             match self.fill() {
                 Ok(0) => return true,
                 Ok(_) => {}
-                Err(error) => return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                Err(error) => {
+                    return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                }
             }
         }
     }
@@ -252,8 +265,9 @@ impl Client {
     pub fn is_quiet_for(&mut self, time: Duration) -> bool {
         self.socket.set_read_timeout(time);
         let outcome = self.fill();
-        self.socket.set_read_timeout(PATIENCE);
-        outcome.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+        self.socket.set_read_timeout(TIMEOUT);
+        outcome
+            .is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 }
 
@@ -270,11 +284,16 @@ impl Answer {
     /// The value of a header that must be there.
     #[track_caller]
     pub fn expect(&self, name: &str) -> &str {
-        self.header(name).unwrap_or_else(|| panic!("no {name} in {} {:?}", self.status, self.headers))
+        self.header(name)
+            .unwrap_or_else(|| panic!("no {name} in {} {:?}", self.status, self.headers))
     }
 
     fn content_length(&self) -> Option<usize> {
-        assert_eq!(self.header("Transfer-Encoding"), None, "an answer is one piece with a Content-Length");
+        assert_eq!(
+            self.header("Transfer-Encoding"),
+            None,
+            "an answer is one piece with a Content-Length"
+        );
         self.header("Content-Length").map(|value| value.parse().unwrap())
     }
 
@@ -293,10 +312,16 @@ impl Answer {
         self.header("Cache-Control").unwrap_or_default().split(',').map(str::trim).collect()
     }
 
-    /// Fails unless this is a picture with status 200.
+    /// Fails unless this is an image with status 200.
     #[track_caller]
     pub fn ok(self) -> Answer {
-        assert_eq!(self.status, 200, "X-Error: {:?}, {}", self.header("X-Error"), self.shown_body());
+        assert_eq!(
+            self.status,
+            200,
+            "X-Error: {:?}, {}",
+            self.header("X-Error"),
+            self.shown_body()
+        );
         assert!(self.expect("Content-Type").starts_with("image/"), "{:?}", self.headers);
         self
     }
@@ -304,7 +329,12 @@ impl Answer {
     /// Fails unless this is the error image with status 404 and this code.
     #[track_caller]
     pub fn failed(self, code: &str) -> Answer {
-        assert_eq!((self.status, self.header("X-Error")), (404, Some(code)), "{}", self.shown_body());
+        assert_eq!(
+            (self.status, self.header("X-Error")),
+            (404, Some(code)),
+            "{}",
+            self.shown_body()
+        );
         self
     }
 
@@ -323,14 +353,17 @@ fn parse_head(head: &[u8]) -> (u16, Vec<(String, String)>) {
     assert!(!head.replace("\r\n", "").contains(['\r', '\n']), "a bare CR or LF in {head:?}");
     let mut lines = head.trim_end_matches("\r\n").split("\r\n");
     let status_line = lines.next().unwrap();
-    let rest =
-        status_line.strip_prefix("HTTP/1.1 ").unwrap_or_else(|| panic!("not a status line: {status_line:?}"));
+    let rest = status_line
+        .strip_prefix("HTTP/1.1 ")
+        .unwrap_or_else(|| panic!("not a status line: {status_line:?}"));
     assert_eq!(rest.as_bytes().get(3), Some(&b' '), "{status_line:?}");
     let status = rest[..3].parse().unwrap();
     let headers = lines
         .map(|line| {
-            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("not a header: {line:?}"));
-            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            let (name, value) =
+                line.split_once(':').unwrap_or_else(|| panic!("not a header: {line:?}"));
+            let token =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             assert!(!name.is_empty() && name.bytes().all(token), "not a header: {line:?}");
             (name.to_owned(), value.trim().to_owned())
         })

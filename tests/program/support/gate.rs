@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
@@ -20,6 +20,6 @@ impl Gate {
     /// Returns when the gate is open, or when the test has surely given up.
     pub fn pass(&self) {
         let closed = self.0.0.lock().unwrap();
-        drop(self.0.1.wait_timeout_while(closed, PATIENCE * 2, |open| !*open).unwrap());
+        drop(self.0.1.wait_timeout_while(closed, TIMEOUT * 2, |open| !*open).unwrap());
     }
 }

@@ -113,7 +113,8 @@ const LAB_OF_INKS: [[u8; 3]; 16] = {
     let mut table = [[0; 3]; 16];
     let mut n = 0;
     while n < 16 {
-        let (c, m, y, k) = ((n >> 3 & 1) as i32, (n >> 2 & 1) as i32, (n >> 1 & 1) as i32, (n & 1) as i32);
+        let (c, m, y, k) =
+            ((n >> 3 & 1) as i32, (n >> 2 & 1) as i32, (n >> 1 & 1) as i32, (n & 1) as i32);
         // Light, and modest enough in colour that sRGB shows it. In bytes as ICC's `mft1` has them.
         table[n] = [
             (245 - 40 * c - 45 * m - 15 * y - 60 * k) as u8,
@@ -133,7 +134,12 @@ pub fn cmyk_profile() -> Vec<u8> {
     lut.extend(identity.repeat(4));
     lut.extend(LAB_OF_INKS.concat());
     lut.extend(identity.repeat(3));
-    written(b"prtr", b"CMYK", b"Lab ", &[(b"wtpt", xyz(D50)), (b"A2B0", lut.clone()), (b"A2B1", lut)])
+    written(
+        b"prtr",
+        b"CMYK",
+        b"Lab ",
+        &[(b"wtpt", xyz(D50)), (b"A2B0", lut.clone()), (b"A2B1", lut)],
+    )
 }
 
 /// What that press makes of inks that are all or nothing, if sRGB can show it.
@@ -142,8 +148,9 @@ pub fn srgb_of_inks(inks: [u8; 4]) -> Option<[f64; 3]> {
     let [l, a, b] = LAB_OF_INKS[at].map(f64::from);
     let (l, a, b) = (l * 100.0 / 255.0, a - 128.0, b - 128.0);
     let middle = (l + 16.0) / 116.0;
-    let light =
-        |t: f64| if t > 6.0 / 29.0 { t.powi(3) } else { 3.0 * (6.0_f64 / 29.0).powi(2) * (t - 4.0 / 29.0) };
+    let light = |t: f64| {
+        if t > 6.0 / 29.0 { t.powi(3) } else { 3.0 * (6.0_f64 / 29.0).powi(2) * (t - 4.0 / 29.0) }
+    };
     let relative = [light(middle + a / 500.0), light(middle), light(middle - b / 200.0)];
     let linear = linear_srgb_of_xyz([0, 1, 2].map(|n| relative[n] * D50[n]));
     linear
@@ -153,7 +160,8 @@ pub fn srgb_of_inks(inks: [u8; 4]) -> Option<[f64; 3]> {
 }
 
 fn gamma(exponent: f64) -> Vec<u8> {
-    [&b"curv\0\0\0\0\0\0\0\x01"[..], &((exponent * 256.0).round() as u16).to_be_bytes(), &[0, 0]].concat()
+    [&b"curv\0\0\0\0\0\0\0\x01"[..], &((exponent * 256.0).round() as u16).to_be_bytes(), &[0, 0]]
+        .concat()
 }
 
 fn xyz(light: [f64; 3]) -> Vec<u8> {
@@ -164,7 +172,12 @@ fn numbers(values: &[f64]) -> Vec<u8> {
     values.iter().flat_map(|value| ((value * 65_536.0).round() as i32).to_be_bytes()).collect()
 }
 
-fn written(class: &[u8; 4], space: &[u8; 4], pcs: &[u8; 4], tags: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
+fn written(
+    class: &[u8; 4],
+    space: &[u8; 4],
+    pcs: &[u8; 4],
+    tags: &[(&[u8; 4], Vec<u8>)],
+) -> Vec<u8> {
     let mut table = (tags.len() as u32).to_be_bytes().to_vec();
     let mut data = Vec::new();
     for (name, tag) in tags {
@@ -213,7 +226,8 @@ pub fn cmyk_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
     out.extend(segment(0xc4, &[&[0x10, 1][..], &[0; 15], &[0]].concat()));
     out.extend(segment(0xda, &[4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0]));
     let mut bits: Vec<bool> = Vec::new();
-    let mut put = |value: u32, count: u32| bits.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
+    let mut put =
+        |value: u32, count: u32| bits.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
     let mut last = [0_i32; 4];
     for _row in 0..2 {
         for block in 0..patches.len() * 2 {

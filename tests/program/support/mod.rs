@@ -1,14 +1,14 @@
 //! What the tests stand on: the program as a child process, origins that behave or misbehave, a client that
-//! hides nothing, and pictures whose pixels are known.
+//! hides nothing, and images whose pixels are known.
 
 pub mod certificates;
 pub mod client;
-pub mod folder;
+pub mod directory;
 pub mod gate;
 pub mod handshake;
 pub mod icc;
+pub mod images;
 pub mod origin;
-pub mod pictures;
 pub mod png_chunks;
 pub mod process;
 pub mod s3;
@@ -22,14 +22,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long anything may take before a test gives up. It is only ever waited for whole by a failing test.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks again and again until the answer is yes.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -76,7 +76,8 @@ impl Peer {
 
 /// A whole answer.
 pub fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\n", body.len()).into_bytes();
+    let mut bytes =
+        format!("HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\n", body.len()).into_bytes();
     for (name, value) in headers {
         bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     }
@@ -110,7 +111,9 @@ struct State {
 }
 
 impl RawOrigin {
-    pub fn start(respond: impl Fn(&Request, &mut Peer) -> Then + Send + Sync + 'static) -> RawOrigin {
+    pub fn start(
+        respond: impl Fn(&Request, &mut Peer) -> Then + Send + Sync + 'static,
+    ) -> RawOrigin {
         RawOrigin::serve(None, Box::new(respond))
     }
 
@@ -235,13 +238,16 @@ impl State {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        let length =
-            headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, value)| value);
+        let length = headers
+            .iter()
+            .find(|(name, _)| name == "content-length")
+            .map_or("0", |(_, value)| value);
         let mut body = vec![0; length.parse().map_err(io::Error::other)?];
         reader.read_exact(&mut body)?;
         let mut requests = self.requests.lock().unwrap();
         let number = requests.len();
-        let request = Request { number, method: method.to_owned(), target: target.to_owned(), headers, body };
+        let request =
+            Request { number, method: method.to_owned(), target: target.to_owned(), headers, body };
         requests.push(request.clone());
         Ok(Some(request))
     }

@@ -26,7 +26,9 @@ impl Process {
         numbers
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .filter_map(|id| {
-                Stat::of(id).filter(|stat| stat.parent == parent && stat.lives).map(|stat| (id, stat))
+                Stat::of(id)
+                    .filter(|stat| stat.parent == parent && stat.lives)
+                    .map(|stat| (id, stat))
             })
             .map(|(id, stat)| Process { id, started: stat.started })
             .collect()
@@ -58,8 +60,8 @@ impl Process {
         self.entries("fd")
     }
 
-    fn entries(&self, folder: &str) -> usize {
-        fs::read_dir(format!("/proc/{}/{folder}", self.id)).map_or(0, |entries| entries.count())
+    fn entries(&self, directory: &str) -> usize {
+        fs::read_dir(format!("/proc/{}/{directory}", self.id)).map_or(0, |entries| entries.count())
     }
 
     /// The bytes of its memory that are there.

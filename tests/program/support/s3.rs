@@ -21,8 +21,8 @@ use s3s_fs::FileSystem;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::directory::Directory;
 use super::eventually;
-use super::folder::Folder;
 use super::unused_port::UnusedPort;
 
 /// A bucket, and the only account that may read it.
@@ -32,12 +32,14 @@ pub struct Bucket {
     pub secret: &'static str,
 }
 
-pub const PICTURES: Bucket = Bucket { name: "pictures", access: "AKPICTURES", secret: "secret/of+pictures" };
-pub const ARCHIVE: Bucket = Bucket { name: "archive", access: "AKARCHIVE", secret: "secret/of+archive" };
+pub const IMAGES: Bucket =
+    Bucket { name: "images", access: "AKIMAGES", secret: "secret/of+images" };
+pub const ARCHIVE: Bucket =
+    Bucket { name: "archive", access: "AKARCHIVE", secret: "secret/of+archive" };
 
 pub struct S3 {
     address: SocketAddr,
-    folder: Folder,
+    directory: Directory,
     service: S3Service,
     seen: Arc<Seen>,
     running: Option<Running>,
@@ -58,20 +60,20 @@ struct Seen {
 
 impl S3 {
     pub fn start() -> S3 {
-        let folder = Folder::new();
+        let directory = Directory::new();
         let mut auth = SimpleAuth::new();
-        for bucket in [PICTURES, ARCHIVE] {
-            std::fs::create_dir(folder.path().join(bucket.name)).unwrap();
+        for bucket in [IMAGES, ARCHIVE] {
+            std::fs::create_dir(directory.path().join(bucket.name)).unwrap();
             auth.register(bucket.access.to_owned(), bucket.secret.into());
         }
-        let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
+        let mut builder = S3ServiceBuilder::new(FileSystem::new(directory.path()).unwrap());
         builder.set_auth(auth);
         builder.set_access(Owners);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let mut s3 = S3 {
             address,
-            folder,
+            directory,
             service: builder.build(),
             seen: Arc::default(),
             running: None,
@@ -85,7 +87,8 @@ impl S3 {
         let (stop, stopped) = oneshot::channel();
         let (service, seen) = (self.service.clone(), self.seen.clone());
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
             runtime.block_on(async {
                 listener.set_nonblocking(true).unwrap();
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -127,12 +130,12 @@ impl S3 {
 
     /// Stores an object.
     pub fn put(&self, bucket: &Bucket, key: &str, bytes: &[u8]) {
-        self.folder.put(&format!("{}/{key}", bucket.name), bytes);
+        self.directory.put(&format!("{}/{key}", bucket.name), bytes);
     }
 
     /// Where an object is stored.
     pub fn file(&self, bucket: &Bucket, key: &str) -> std::path::PathBuf {
-        self.folder.path().join(Path::new(bucket.name)).join(key)
+        self.directory.path().join(Path::new(bucket.name)).join(key)
     }
 
     /// The `aws` object for a bucket here.
@@ -147,7 +150,7 @@ impl S3 {
 
     /// A handler named `h` on the first bucket.
     pub fn handler(&self) -> Value {
-        json!({"name": "h", "aws": self.aws(&PICTURES)})
+        json!({"name": "h", "aws": self.aws(&IMAGES)})
     }
 
     /// How many connections have been opened to it.
@@ -199,7 +202,7 @@ impl S3Access for Owners {
         let account = context.credentials().map(|credentials| credentials.access_key.as_str());
         let bucket = context.s3_path().get_bucket_name();
         let owned = |owner: Bucket| Some(owner.name) == bucket && Some(owner.access) == account;
-        if owned(PICTURES) || owned(ARCHIVE) { Ok(()) } else { Err(s3_error!(AccessDenied)) }
+        if owned(IMAGES) || owned(ARCHIVE) { Ok(()) } else { Err(s3_error!(AccessDenied)) }
     }
 }
 
@@ -210,8 +213,9 @@ async fn accept(listener: tokio::net::TcpListener, service: S3Service, seen: Arc
         seen.accepted.fetch_add(1, Ordering::SeqCst);
         let (service, seen) = (service.clone(), seen.clone());
         let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let path =
-                percent_encoding::percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
+            let path = percent_encoding::percent_decode_str(request.uri().path())
+                .decode_utf8_lossy()
+                .into_owned();
             let condition = request.headers().get(header::IF_NONE_MATCH).cloned();
             let (answer, seen) = (Service::call(&service, request), seen.clone());
             async move {

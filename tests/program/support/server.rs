@@ -12,28 +12,32 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Client, request};
-use super::folder::Folder;
+use super::directory::Directory;
 use super::process::{self, Process};
-use super::{PATIENCE, eventually, merged};
+use super::{TIMEOUT, eventually, merged};
 
 /// The binary under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_s3imageserver");
 
-/// A command for the program in this folder, with an environment that no machine's setup leaks into.
-pub fn command(program: &Path, folder: &Path) -> Command {
+/// A command for the program in this directory, with an environment that no machine's setup leaks into.
+pub fn command(program: &Path, directory: &Path) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(folder).stdin(Stdio::null());
+    command.current_dir(directory).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let upper = name.to_string_lossy().to_ascii_uppercase();
-        let ours =
-            ["AWS_", "S3IMAGESERVER_", "XDG_", "RUNTIME_"].iter().any(|prefix| upper.starts_with(prefix));
+        let ours = ["AWS_", "S3IMAGESERVER_", "XDG_", "RUNTIME_"]
+            .iter()
+            .any(|prefix| upper.starts_with(prefix));
         if ours || upper.ends_with("_PROXY") {
             command.env_remove(name);
         }
     }
     // Neither the profile of the one who runs the tests nor a cloud machine's own credentials. What a killed
-    // program leaves behind goes with the folder.
-    command.env("HOME", folder).env("TMPDIR", folder).env("AWS_EC2_METADATA_DISABLED", "true");
+    // program leaves behind goes with the directory.
+    command
+        .env("HOME", directory)
+        .env("TMPDIR", directory)
+        .env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
 
@@ -62,7 +66,7 @@ pub struct Setup {
     /// Whether it is going to listen for HTTPS as well.
     https: bool,
     environment: Vec<(String, String)>,
-    folder: Folder,
+    directory: Directory,
     /// What is done in a mount namespace of its own before it is started there.
     mounts: Option<String>,
 }
@@ -78,9 +82,9 @@ impl Setup {
     /// With a configuration text to which nothing is added.
     pub fn verbatim(text: &str, https: bool) -> Setup {
         let config = text.to_owned();
-        let (environment, folder) = (Vec::new(), Folder::new());
+        let (environment, directory) = (Vec::new(), Directory::new());
         let program = PROGRAM.into();
-        Setup { program, config, has_port: true, https, environment, folder, mounts: None }
+        Setup { program, config, has_port: true, https, environment, directory, mounts: None }
     }
 
     /// Another program built on the library.
@@ -100,30 +104,38 @@ impl Setup {
         self
     }
 
-    /// A file in the folder that the program is started in.
+    /// A file in the directory that the program is started in.
     pub fn file(self, name: &str, bytes: &[u8]) -> Setup {
-        self.folder.put(name, bytes);
+        self.directory.put(name, bytes);
         self
     }
 
-    /// The folder that it is going to be started in.
-    pub fn folder(&self) -> &Folder {
-        &self.folder
+    /// The directory that it is going to be started in.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// The command that starts it, for a test with a hand of its own in that.
     pub fn command(&self) -> Command {
-        let path = self.folder.put("config.json", self.config.as_bytes());
+        let path = self.directory.put("config.json", self.config.as_bytes());
         let mut command = match &self.mounts {
-            None => command(&self.program, self.folder.path()),
+            None => command(&self.program, self.directory.path()),
             Some(script) => {
-                let mut command = command(Path::new("unshare"), self.folder.path());
-                command.args(namespace()).args(["sh", "-ec", &format!("{script}\nexec \"$@\""), "sh"]);
+                let mut command = command(Path::new("unshare"), self.directory.path());
+                command.args(namespace()).args([
+                    "sh",
+                    "-ec",
+                    &format!("{script}\nexec \"$@\""),
+                    "sh",
+                ]);
                 command.arg(&self.program);
                 command
             }
         };
-        command.arg("-c").arg(path).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .arg("-c")
+            .arg(path)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -139,8 +151,14 @@ impl Setup {
         let mut command = self.command();
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::of(child.stderr.take().unwrap());
-        let mut server =
-            Server { child, http: None, https: None, log, renderers: Vec::new(), folder: self.folder };
+        let mut server = Server {
+            child,
+            http: None,
+            https: None,
+            log,
+            renderers: Vec::new(),
+            directory: self.directory,
+        };
         if self.has_port {
             server.http = Some(server.log.address("http"));
         } else {
@@ -173,12 +191,12 @@ pub fn can_mount() -> bool {
 #[track_caller]
 pub fn run(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();
-            panic!("still running after {PATIENCE:?}: {}", String::from_utf8_lossy(&output.stderr));
+            panic!("still running after {TIMEOUT:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -192,7 +210,7 @@ pub struct Server {
     https: Option<SocketAddr>,
     pub log: Log,
     renderers: Vec<Process>,
-    folder: Folder,
+    directory: Directory,
 }
 
 impl Server {
@@ -221,9 +239,9 @@ impl Server {
         self.https.expect("https is not enabled")
     }
 
-    /// The folder that it was started in.
-    pub fn folder(&self) -> &Folder {
-        &self.folder
+    /// The directory that it was started in.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     pub fn client(&self) -> Client {
@@ -273,10 +291,9 @@ impl Server {
     /// As `reload`, with a configuration text to which nothing is added.
     #[track_caller]
     pub fn reload_text(&self, text: &str) -> String {
-        const SAID: &str = "the configuration was read again";
-        let said = || self.log.lines().into_iter().filter(|line| line.starts_with(SAID));
+        let said = || self.log.lines().into_iter().filter(|line| line.contains(" event=reload_"));
         let before = said().count();
-        self.folder.put("config.json", text.as_bytes());
+        self.directory.put("config.json", text.as_bytes());
         self.hang_up();
         let mut verdict = None;
         eventually("the configuration is read again", || {
@@ -290,7 +307,12 @@ impl Server {
     #[track_caller]
     pub fn reload_well(&self, config: Value) {
         let said = self.reload(config);
-        assert!(said.ends_with("is in force"), "{said}");
+        assert!(said.contains("event=reload_ok"), "{said}");
+    }
+
+    /// Replaces the configuration file, which the next SIGHUP reads.
+    pub fn put_config(&self, config: Value) {
+        self.directory.put("config.json", completed(config).to_string().as_bytes());
     }
 
     /// Sends SIGHUP.
@@ -305,9 +327,11 @@ impl Server {
         let mut address = None;
         eventually("it listens there", || {
             let lines = self.log.lines();
-            let line = lines.iter().rev().find(|line| line.starts_with(&begins));
-            let authority = line.and_then(|line| line.split_once("://")?.1.split_whitespace().next());
-            address = authority.and_then(|authority| authority.replace('*', "127.0.0.1").parse().ok());
+            let line = lines.iter().rev().find(|line| line.contains(&begins));
+            let authority =
+                line.and_then(|line| line.split_once("://")?.1.split_whitespace().next());
+            address =
+                authority.and_then(|authority| authority.replace('*', "127.0.0.1").parse().ok());
             address.is_some()
         });
         address.unwrap()
@@ -366,7 +390,9 @@ impl Drop for Server {
             eprintln!("--- the program said:\n{}", self.log.lines().join("\n"));
             return;
         }
-        eventually("the renderer ends with the edge", || !self.renderers.iter().any(Process::lives));
+        eventually("the renderer ends with the edge", || {
+            !self.renderers.iter().any(Process::lives)
+        });
     }
 }
 
@@ -383,7 +409,12 @@ impl Log {
             let mut reader = BufReader::new(stderr);
             let mut line = Vec::new();
             while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-                shared.0.0.lock().unwrap().push(String::from_utf8_lossy(&line).trim_end().to_owned());
+                shared
+                    .0
+                    .0
+                    .lock()
+                    .unwrap()
+                    .push(String::from_utf8_lossy(&line).trim_end().to_owned());
                 shared.0.1.notify_all();
                 line.clear();
             }
@@ -401,6 +432,12 @@ impl Log {
         self.find(text, |line| line.contains(text).then(|| line.to_owned()))
     }
 
+    /// Waits for an event with this name and returns its line.
+    #[track_caller]
+    pub fn event(&self, name: &str) -> String {
+        self.line_with(&format!(" event={name} "))
+    }
+
     /// Waits for the access line of a request whose target, as the log shows it, is this one.
     #[track_caller]
     pub fn access(&self, target: &str) -> Vec<String> {
@@ -412,7 +449,7 @@ impl Log {
 
     #[track_caller]
     fn find<T>(&self, wanted: &str, matches: impl Fn(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut lines = self.0.0.lock().unwrap();
         loop {
             if let Some(found) = lines.iter().find_map(|line| matches(line)) {

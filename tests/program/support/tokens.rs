@@ -36,12 +36,17 @@ fn decoded(text: &str) -> String {
 pub fn token(secret: &str, target: &str) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let mut pairs: Vec<_> = pairs.map(|(name, value)| format!("{name}={}", decoded(value))).collect();
+    let mut pairs: Vec<_> =
+        pairs.map(|(name, value)| format!("{name}={}", decoded(value))).collect();
     pairs.sort();
     let path = percent_decode_str(path).decode_utf8().unwrap();
     let canonical = format!("{path}\n{}", pairs.join("&"));
-    crypto::sign(canonical.as_bytes(), &EncodingKey::from_secret(secret.as_bytes()), Algorithm::HS256)
-        .unwrap()
+    crypto::sign(
+        canonical.as_bytes(),
+        &EncodingKey::from_secret(secret.as_bytes()),
+        Algorithm::HS256,
+    )
+    .unwrap()
 }
 
 /// A target with this `t`.
@@ -62,8 +67,12 @@ pub fn bearer_token(claims: Value) -> String {
 
 pub fn bearer_token_by(secret: &str, algorithm: Algorithm, mut claims: Value) -> String {
     claims.as_object_mut().unwrap().entry("exp").or_insert_with(|| json!(at(3600)));
-    jsonwebtoken::encode(&Header::new(algorithm), &claims, &EncodingKey::from_secret(secret.as_bytes()))
-        .unwrap()
+    jsonwebtoken::encode(
+        &Header::new(algorithm),
+        &claims,
+        &EncodingKey::from_secret(secret.as_bytes()),
+    )
+    .unwrap()
 }
 
 /// The seconds of a `Cache-Control` that has a `max-age`.

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::client::{Client, request};
 use super::process::Process;
 use super::server::Server;
-use super::{PATIENCE, eventually};
+use super::{TIMEOUT, eventually};
 
-/// What a picture that is in the cache may take, from the connection to the last byte.
+/// What an image that is in the cache may take, from the connection to the last byte.
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// A thread or a descriptor that comes and goes is not one that is left behind.
 const A_FEW: usize = 2;
@@ -18,7 +18,7 @@ const SOME_MEMORY: u64 = 12 << 20;
 pub struct Vitals<'s> {
     server: &'s Server,
     process: Process,
-    /// A picture in the cache.
+    /// An image in the cache.
     target: String,
     threads: usize,
     files: usize,
@@ -27,7 +27,7 @@ pub struct Vitals<'s> {
 }
 
 impl<'s> Vitals<'s> {
-    /// Of a server that nobody asks for anything. `target` is a picture that it keeps in its cache.
+    /// Of a server that nobody asks for anything. `target` is an image that it keeps in its cache.
     #[track_caller]
     pub fn of(server: &'s Server, target: &str) -> Vitals<'s> {
         // Every poller has its buffers after this.
@@ -43,7 +43,15 @@ impl<'s> Vitals<'s> {
             before == (threads, files)
         });
         let resident = process.resident();
-        Vitals { server, process, target: target.into(), threads, files, resident, spare: SOME_MEMORY }
+        Vitals {
+            server,
+            process,
+            target: target.into(),
+            threads,
+            files,
+            resident,
+            spare: SOME_MEMORY,
+        }
     }
 
     /// With more memory that may be kept afterwards.
@@ -55,7 +63,7 @@ impl<'s> Vitals<'s> {
     /// several counts.
     #[track_caller]
     pub fn answers_at_once(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut fastest = Duration::MAX;
         while fastest > AT_ONCE {
             assert!(Instant::now() < deadline, "the fastest answer took {fastest:?}");
@@ -70,7 +78,7 @@ impl<'s> Vitals<'s> {
     /// As [`Vitals::answers_at_once`] on a connection that is open already.
     #[track_caller]
     pub fn answers_at_once_on(&self, client: &mut Client) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut fastest = Duration::MAX;
         while fastest > AT_ONCE {
             assert!(Instant::now() < deadline, "the fastest answer took {fastest:?}");
@@ -85,7 +93,11 @@ impl<'s> Vitals<'s> {
     #[track_caller]
     pub fn holds_at_most(&self, more: u64) {
         let resident = self.process.resident();
-        assert!(resident <= self.resident + more, "{resident} bytes resident, {} before", self.resident);
+        assert!(
+            resident <= self.resident + more,
+            "{resident} bytes resident, {} before",
+            self.resident
+        );
     }
 
     /// How many threads it has more than at the quiet moment.
@@ -114,7 +126,7 @@ impl<'s> Vitals<'s> {
     #[track_caller]
     pub fn are_back(&self) {
         self.answers_at_once();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let now = (self.process.threads(), self.process.descriptors(), self.process.resident());
             let (threads, files, resident) = now;

@@ -8,7 +8,10 @@ use crate::render::avif::Chroma;
 fn alpha_is_an_auxiliary_image_of_the_primary_item() {
     File::with_alpha().accepted(|image| {
         let alpha = image.alpha.as_ref().unwrap();
-        assert_eq!((alpha.width, alpha.height, alpha.sequence.chroma), (64, 48, Chroma::Monochrome));
+        assert_eq!(
+            (alpha.width, alpha.height, alpha.sequence.chroma),
+            (64, 48, Chroma::Monochrome)
+        );
         assert_eq!(alpha.tiles, masks("alpha.avif"));
         assert!(!image.is_premultiplied);
     });
@@ -21,8 +24,11 @@ fn alpha_is_an_auxiliary_image_of_the_primary_item() {
 
 #[test]
 fn other_auxiliary_images_are_ignored() {
-    for name in [&b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0"[..], b"urn:mpeg:hevc:2015:auxid:2\0", b""]
-    {
+    for name in [
+        &b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0"[..],
+        b"urn:mpeg:hevc:2015:auxid:2\0",
+        b"",
+    ] {
         let mut file = File::with_alpha();
         let place = file.properties.iter_mut().find(|property| **property == alpha_type()).unwrap();
         *place = full(b"auxC", 0, name);
@@ -39,7 +45,8 @@ fn other_auxiliary_images_are_ignored() {
 fn color_and_alpha_have_the_same_size_and_depth() {
     let with = |stream: &[u8], size: (u32, u32), codec: &[u8]| {
         let mut file = File::single();
-        let alpha = file.item(b"av01", stream, &[ispe(size.0, size.1), codec.to_vec(), alpha_type()]);
+        let alpha =
+            file.item(b"av01", stream, &[ispe(size.0, size.1), codec.to_vec(), alpha_type()]);
         file.refer(b"auxl", alpha, &[1]);
         file.refused()
     };
@@ -136,7 +143,10 @@ fn alpha_of_each_tile_makes_alpha_of_a_grid() {
             .iter()
             .for_each(|property| file.describe(id as u16, property, false));
     }
-    assert_eq!(file.refused(), "item 1: 2 x 2 tiles of 64 x 48 pixels do not make a grid of 128 x 128");
+    assert_eq!(
+        file.refused(),
+        "item 1: 2 x 2 tiles of 64 x 48 pixels do not make a grid of 128 x 128"
+    );
 }
 
 #[test]
@@ -184,8 +194,9 @@ fn alpha_is_transformed_like_color_or_says_nothing() {
         file
     };
     for ids in [&[1][..], &[1, 2]] {
-        transformed(ids)
-            .accepted(|image| assert_eq!((image.orientation.len(), image.crop.is_some()), (1, true)));
+        transformed(ids).accepted(|image| {
+            assert_eq!((image.orientation.len(), image.crop.is_some()), (1, true))
+        });
     }
     assert_eq!(transformed(&[2]).refused(), "item 2: alpha is transformed unlike its image");
 }

@@ -78,7 +78,10 @@ fn a_stream_has_one_sequence_header_which_precedes_its_frames() {
         (&one[..], [&FRAME[..], &one, &FRAME].concat(), false),
     ] {
         let stream = scanned(config, &item).unwrap();
-        assert_eq!((stream.header.width, stream.header.height, stream.is_complete), (640, 480, is_complete));
+        assert_eq!(
+            (stream.header.width, stream.header.height, stream.is_complete),
+            (640, 480, is_complete)
+        );
     }
     let none = "its AV1 has no sequence header before its first frame";
     assert_eq!(scanned(&[], &FRAME), corrupt(none));
@@ -115,7 +118,9 @@ fn the_obus_of_the_configuration_end_before_the_item_begins() {
     let metadata = obu(5, &[1, 2, 3]);
     assert!(scanned(&metadata, &item).is_ok());
     assert!(scanned(&obu(15, &[0x80]), &item).is_ok());
-    for config in [&b"\x7a\x20\0\0"[..], b"\x7a", b"\x7e\x28", b"\x7a\xff\xff\xff\xff\xff\xff\xff\xff\xff"] {
+    for config in
+        [&b"\x7a\x20\0\0"[..], b"\x7a", b"\x7e\x28", b"\x7a\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
+    {
         assert_eq!(scanned(config, &item), corrupt("an OBU is longer than its AV1 stream"));
     }
     assert_eq!(scanned(b"\x78", &item), corrupt("an OBU in `av1C` has no size"));
@@ -129,9 +134,13 @@ fn the_obus_of_the_configuration_end_before_the_item_begins() {
 fn an_obu_ends_before_its_stream_does() {
     let one = header(640, 480);
     let long = corrupt("an OBU is longer than its AV1 stream");
-    for end in
-        [b"\x32\x03\0\0".as_slice(), b"\x32", b"\x36\0", b"\x32\xff\xff\xff\xff\x1f", &[0x32, 0x80, 0x80]]
-    {
+    for end in [
+        b"\x32\x03\0\0".as_slice(),
+        b"\x32",
+        b"\x36\0",
+        b"\x32\xff\xff\xff\xff\x1f",
+        &[0x32, 0x80, 0x80],
+    ] {
         assert_eq!(scanned(&one, end), long, "{end:?}");
     }
     // Eight bytes of a size that no more than 32 bits of are used of.
@@ -243,11 +252,23 @@ fn what_precedes_the_size_is_passed_over() {
     plain.number(5, 0).number(1, 0).number(1, 0).number(5, 0).number(12, 0).number(5, 4);
     assert_eq!(size_of(&video(&mut plain, 300, 200)), Ok((300, 200, 0)));
     let mut full = Bits::default();
-    full.number(5, 0).number(1, 1).number(32, 1).number(32, 25).number(1, 1).number(3, 1).number(2, 3);
+    full.number(5, 0)
+        .number(1, 1)
+        .number(32, 1)
+        .number(32, 25)
+        .number(1, 1)
+        .number(3, 1)
+        .number(2, 3);
     full.number(1, 1).number(5, 9).number(32, 7).number(10, 0);
     // Two operating points: three spatial layers at a high level with everything, and one layer with nothing.
     full.number(1, 1).number(5, 1);
-    full.number(12, 0x701).number(5, 8).number(1, 1).number(1, 1).number(21, 5).number(1, 1).number(4, 3);
+    full.number(12, 0x701)
+        .number(5, 8)
+        .number(1, 1)
+        .number(1, 1)
+        .number(21, 5)
+        .number(1, 1)
+        .number(4, 3);
     full.number(12, 0x101).number(5, 7).number(1, 0).number(1, 0);
     assert_eq!(size_of(&video(&mut full, 1920, 1080)), Ok((1920, 1080, 2)));
 }
@@ -295,8 +316,13 @@ fn headers_of_encoders_are_read() {
         ("monochrome.avif", 0, 8, Chroma::Monochrome),
     ] {
         let header = scanned(&[], &streams(name)[0]).unwrap().header;
-        let found =
-            (header.profile, header.width, header.height, header.sequence.depth, header.sequence.chroma);
+        let found = (
+            header.profile,
+            header.width,
+            header.height,
+            header.sequence.depth,
+            header.sequence.chroma,
+        );
         assert_eq!(found, (profile, 64, 48, depth, chroma), "{name}");
     }
 }

@@ -101,8 +101,9 @@ impl File {
     ) -> File {
         let mut file = File::new();
         file.item(b"grid", &grid(rows, columns, size), &[ispe(size.0.into(), size.1.into())]);
-        let ids =
-            tiles.iter().map(|stream| file.item(b"av01", stream, &[ispe(tile.0, tile.1), codec.to_vec()]));
+        let ids = tiles
+            .iter()
+            .map(|stream| file.item(b"av01", stream, &[ispe(tile.0, tile.1), codec.to_vec()]));
         let ids: Vec<u16> = ids.collect();
         file.refer(b"dimg", 1, &ids);
         file
@@ -163,7 +164,9 @@ impl File {
             let kind = [&item.kind[..], &[0]].concat();
             infe.extend(full(b"infe", 2, &[be(&[item.id, item.protection]), kind].concat()));
             ipma.extend([&be(&[item.id])[..], &[item.properties.len() as u8]].concat());
-            ipma.extend(item.properties.iter().map(|(index, essential)| index | u8::from(*essential) << 7));
+            ipma.extend(
+                item.properties.iter().map(|(index, essential)| index | u8::from(*essential) << 7),
+            );
             if let Some(data) = &item.data {
                 located += 1;
                 // Construction method 1.

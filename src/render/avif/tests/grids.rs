@@ -9,7 +9,10 @@ fn tiles_are_in_the_order_of_dimg() {
     let tiles = streams("grid.avif");
     File::grid().accepted(|image| {
         let color = &image.color;
-        assert_eq!((color.width, color.height, color.tile_width, color.tile_height), (128, 128, 64, 64));
+        assert_eq!(
+            (color.width, color.height, color.tile_width, color.tile_height),
+            (128, 128, 64, 64)
+        );
         assert_eq!((color.columns, color.rows, color.sequence.chroma), (2, 2, Chroma::Yuv420));
         assert_eq!(color.tiles.iter().map(|tile| tile.to_vec()).collect::<Vec<_>>(), tiles);
     });
@@ -38,8 +41,9 @@ fn the_tiles_cover_the_image_and_none_is_outside() {
         of_size(size).accepted(|image| assert_eq!(image.color.width, u32::from(size.0)));
     }
     for (width, height) in [(129, 128), (128, 129), (64, 128), (128, 64), (1, 1)] {
-        let sentence =
-            format!("item 1: 2 x 2 tiles of 64 x 64 pixels do not make a grid of {width} x {height}");
+        let sentence = format!(
+            "item 1: 2 x 2 tiles of 64 x 64 pixels do not make a grid of {width} x {height}"
+        );
         assert_eq!(of_size((width, height)).refused(), sentence);
     }
     assert_eq!(of_size((0, 128)).refused(), "item 1: `ispe` says 0 x 128 pixels");
@@ -76,7 +80,8 @@ fn a_grid_is_not_made_of_grids_or_metadata() {
     for kind in [b"grid", b"mime", b"tmap"] {
         let mut file = File::grid();
         file.items[3].kind = *kind;
-        let sentence = format!("item 1: its tile 4 is of type `{}` and not `av01`", kind.escape_ascii());
+        let sentence =
+            format!("item 1: its tile 4 is of type `{}` and not `av01`", kind.escape_ascii());
         assert_eq!(file.refused(), sentence);
     }
 }

@@ -19,9 +19,18 @@ fn items_that_nothing_shows_are_ignored_where_their_type_is_known() {
 
 #[test]
 fn an_item_of_another_type_is_refused_wherever_it_is() {
-    for kind in
-        [b"iden", b"iovl", b"mski", b"hvc1", b"j2k1", b"unci", b"jpeg", b"vvc1", b"rgan", b"\0\xff\"`"]
-    {
+    for kind in [
+        b"iden",
+        b"iovl",
+        b"mski",
+        b"hvc1",
+        b"j2k1",
+        b"unci",
+        b"jpeg",
+        b"vvc1",
+        b"rgan",
+        b"\0\xff\"`",
+    ] {
         let mut file = File::single();
         file.item(kind, b"1234", &[]);
         let sentence = format!("item 2: its type `{}` is not supported", kind.escape_ascii());
@@ -65,7 +74,10 @@ fn entries_of_iinf_have_types_and_numbers_of_their_own() {
     for version in [0, 1] {
         let old = full(b"infe", version, b"\0\x01\0\0av01\0");
         file.replaced = vec![full(b"iinf", 0, &[b"\0\x01", &old[..]].concat())];
-        assert_eq!(file.refused(), format!("box `infe` has version {version}, which names no type"));
+        assert_eq!(
+            file.refused(),
+            format!("box `infe` has version {version}, which names no type")
+        );
     }
     let newer = full(b"infe", 4, b"\0\x01\0\0av01\0");
     file.replaced = vec![full(b"iinf", 0, &[b"\0\x01", &newer[..]].concat())];
@@ -159,9 +171,13 @@ fn an_item_is_read_from_its_pieces() {
 #[test]
 fn an_item_lies_inside_the_file() {
     let length = streams("quarters.avif")[0].len() as u32;
-    for extents in
-        [&[(0, length + 1)][..], &[(1, length)], &[(u32::MAX, 0)], &[(0, u32::MAX)], &[(0, 30), (30, length)]]
-    {
+    for extents in [
+        &[(0, length + 1)][..],
+        &[(1, length)],
+        &[(u32::MAX, 0)],
+        &[(0, u32::MAX)],
+        &[(0, 30), (30, length)],
+    ] {
         assert_eq!(located(1, 0, extents).refused(), "item 1: the file ends before its bytes do");
     }
     // An offset beyond 2⁶⁴.
@@ -267,12 +283,14 @@ fn exif_begins_where_it_says() {
         file.item(b"Exif", b"\0\0\0\0of nothing", &[]);
         file
     };
-    described(b"\0\0\0\0MM\0*").accepted(|image| assert_eq!(image.exif.as_deref(), Some(&b"MM\0*"[..])));
+    described(b"\0\0\0\0MM\0*")
+        .accepted(|image| assert_eq!(image.exif.as_deref(), Some(&b"MM\0*"[..])));
     described(b"\0\0\0\x06Exif\0\0II*\0")
         .accepted(|image| assert_eq!(image.exif.as_deref(), Some(&b"II*\0"[..])));
     // Exif that is no Exif does not keep an image from being shown; Exif that is not there is a file that is cut off.
     for data in [&b"\0\0\0\x09MM\0*"[..], b"\xff\xff\xff\xffMM", b"\0\0"] {
-        described(data).accepted(|image| assert_eq!(image.exif.as_deref().unwrap_or_default(), b""));
+        described(data)
+            .accepted(|image| assert_eq!(image.exif.as_deref().unwrap_or_default(), b""));
     }
     let mut file = described(b"\0\0\0\0MM\0*");
     file.items[1].data = None;
@@ -285,9 +303,12 @@ fn metadata_counts_as_far_as_it_is_there() {
     file.item(b"mime", &[0; 100], &[]);
     file.item(b"uri ", &[0; 10], &[]);
     file.describe(1, &boxed(b"colr", b"prof12345"), false);
-    file.accepted(|image| assert_eq!((image.icc, image.metadata_bytes), (Some(&b"12345"[..]), 115)));
+    file.accepted(|image| {
+        assert_eq!((image.icc, image.metadata_bytes), (Some(&b"12345"[..]), 115))
+    });
     let entry = |id: u16, length: u16| be(&[id, 1, 0, 1, 0, 0, 0, length]);
-    let iloc = [be(&[0x4400, 2]), entry(1, streams("quarters.avif")[0].len() as u16), entry(2, 0xffff)];
+    let iloc =
+        [be(&[0x4400, 2]), entry(1, streams("quarters.avif")[0].len() as u16), entry(2, 0xffff)];
     file.replaced = vec![full(b"iloc", 1, &iloc.concat())];
     let there = file_box(&file, b"idat").len() as u64 - 8;
     file.accepted(|image| assert_eq!(image.metadata_bytes, there + 5));

@@ -32,7 +32,8 @@ fn what_a_reader_may_ignore_is_ignored() {
 #[test]
 fn what_a_reader_must_know_is_known_or_refused() {
     for name in [b"abcd", b"j2kH", b"hvcC", b"mskC", b"rloc", b"iscl"] {
-        let sentence = format!("item 1: its essential property `{}` is not supported", name.escape_ascii());
+        let sentence =
+            format!("item 1: its essential property `{}` is not supported", name.escape_ascii());
         assert_eq!(File::single().and(&boxed(name, b"12"), true).refused(), sentence);
     }
     // Of an item that is not used.
@@ -53,12 +54,16 @@ fn an_image_has_one_size_and_one_configuration() {
     assert_eq!(with(&[av1c_444()]), "item 1: it has no `ispe`");
     assert_eq!(with(&[ispe(64, 48)]), "item 1: it has no `av1C`");
     assert_eq!(with(&[ispe(64, 48), ispe(64, 48)]), "item 1: it has two `ispe` properties");
-    assert_eq!(with(&[ispe(64, 48), av1c_444(), av1c_444()]), "item 1: it has two `av1C` properties");
+    assert_eq!(
+        with(&[ispe(64, 48), av1c_444(), av1c_444()]),
+        "item 1: it has two `av1C` properties"
+    );
     assert_eq!(with(&[ispe(0, 48)]), "item 1: `ispe` says 0 x 48 pixels");
     let long = "item 1: `ispe` says 64 x 65537 pixels; a side has 65536 at most";
     assert_eq!(with(&[ispe(64, 65537)]), long);
     for (width, height) in [(64, 49), (63, 48), (128, 96), (1, 1)] {
-        let sentence = format!("item 1: its AV1 has 64 x 48 pixels and its `ispe` says {width} x {height}");
+        let sentence =
+            format!("item 1: its AV1 has 64 x 48 pixels and its `ispe` says {width} x {height}");
         assert_eq!(with(&[ispe(width, height), av1c_444()]), sentence);
     }
 }
@@ -72,7 +77,9 @@ fn the_configuration_says_what_the_av1_says() {
     };
     let other = "item 1: its `av1C` says another profile, depth or subsampling than its AV1";
     // Another profile, 10 bits, 4:2:0, 4:2:2, monochrome.
-    for fields in [[0x81, 0x40, 0, 0], [0x81, 0x20, 0x40, 0], [0x81, 0x20, 0x0c, 0], [0x81, 0x20, 0x08, 0]] {
+    for fields in
+        [[0x81, 0x40, 0, 0], [0x81, 0x20, 0x40, 0], [0x81, 0x20, 0x0c, 0], [0x81, 0x20, 0x08, 0]]
+    {
         assert_eq!(with(&fields), other);
     }
     assert_eq!(with(&[0x81, 0x20, 0x1c, 0]), other);
@@ -92,10 +99,15 @@ fn colors_are_named_once_in_each_way() {
     File::single()
         .and(&boxed(b"colr", b"nclc\0\x01\0\x01\0\x01"), false)
         .accepted(|image| assert_eq!(image.nclx, None));
-    File::single().and(&boxed(b"colr", b"prof"), false).accepted(|image| assert_eq!(image.icc, None));
+    File::single()
+        .and(&boxed(b"colr", b"prof"), false)
+        .accepted(|image| assert_eq!(image.icc, None));
     let two = "item 1: it has two `colr` properties";
     assert_eq!(File::single().and(&named, false).and(&nclx(1, 13, 6), false).refused(), two);
-    assert_eq!(File::single().and(&profile, false).and(&boxed(b"colr", b"prof12"), false).refused(), two);
+    assert_eq!(
+        File::single().and(&profile, false).and(&boxed(b"colr", b"prof12"), false).refused(),
+        two
+    );
     assert_eq!(
         File::single().and(&boxed(b"colr", b"nclx\0\x01"), false).refused(),
         "item 1: box `colr` ends early"
@@ -104,7 +116,9 @@ fn colors_are_named_once_in_each_way() {
 
 #[test]
 fn an_identity_matrix_has_chroma_of_full_size() {
-    File::single().and(&nclx(1, 13, 0), false).accepted(|image| assert_eq!(image.nclx.unwrap().matrix, 0));
+    File::single()
+        .and(&nclx(1, 13, 0), false)
+        .accepted(|image| assert_eq!(image.nclx.unwrap().matrix, 0));
     let mut file = File::new();
     file.item(b"av01", &streams("yuv420.avif")[0], &[ispe(64, 48), av1c_420(), nclx(1, 13, 0)]);
     assert_eq!(file.refused(), "item 1: its identity matrix needs chroma planes of full size");
@@ -115,16 +129,23 @@ fn an_image_is_cropped_and_then_turned_in_the_order_of_the_file() {
     let turn = |quarters: u8| boxed(b"irot", &[quarters]);
     let mirror = |axis: u8| boxed(b"imir", &[axis]);
     let crop = clap([8, 1, 8, 1, 0, 1, 0, 1]);
-    File::single().and(&crop, true).and(&mirror(1), true).and(&turn(3), true).and(&mirror(0), true).accepted(
-        |image| {
+    File::single()
+        .and(&crop, true)
+        .and(&mirror(1), true)
+        .and(&turn(3), true)
+        .and(&mirror(0), true)
+        .accepted(|image| {
             assert_eq!(image.crop, Some(Crop { left: 28, top: 20, width: 8, height: 8 }));
-            let expected = [Orient::MirrorHorizontally, Orient::Rotate(3), Orient::MirrorVertically];
+            let expected =
+                [Orient::MirrorHorizontally, Orient::Rotate(3), Orient::MirrorVertically];
             assert_eq!(image.orientation, expected);
-        },
-    );
+        });
     // The upper bits are reserved, and a rotation by nothing is none.
     File::single().and(&turn(4), true).and(&crop, true).and(&turn(0xfe), true).accepted(|image| {
-        assert_eq!((image.crop.is_some(), &image.orientation[..]), (true, &[Orient::Rotate(2)][..]));
+        assert_eq!(
+            (image.crop.is_some(), &image.orientation[..]),
+            (true, &[Orient::Rotate(2)][..])
+        );
     });
 }
 
@@ -143,7 +164,10 @@ fn a_crop_comes_first_and_once_and_turns_are_few() {
     let turned = |times: u8| (0..times).fold(File::single(), |file, _| file.and(&turn, true));
     turned(4).accepted(|image| assert_eq!(image.orientation.len(), 4));
     assert_eq!(turned(5).refused(), "item 1: it has too many `irot` and `imir` properties");
-    assert_eq!(File::single().and(&boxed(b"irot", b""), true).refused(), "item 1: box `irot` ends early");
+    assert_eq!(
+        File::single().and(&boxed(b"irot", b""), true).refused(),
+        "item 1: box `irot` ends early"
+    );
 }
 
 #[test]
@@ -203,7 +227,9 @@ fn layers_are_shown_all_together() {
     let layer = "item 1: `lsel` selects a layer that is not the last one";
     assert_eq!(refused(&boxed(b"lsel", b"\0\x01")), layer);
     // The only layer.
-    File::single().and(&boxed(b"lsel", b"\0\0"), true).accepted(|image| assert_eq!(image.color.width, 64));
+    File::single()
+        .and(&boxed(b"lsel", b"\0\0"), true)
+        .accepted(|image| assert_eq!(image.color.width, 64));
 }
 
 #[test]
@@ -219,8 +245,9 @@ fn ipma_may_be_wide_and_names_what_ipco_has() {
     wide[3] = length;
     file.replaced = vec![with(&[wide])];
     file.accepted(|image| assert_eq!(image.color.width, 64));
-    let ipma =
-        |entries: &[u8]| full(b"ipma", 0, &[&[0, 0, 0, 1, 0, 1, entries.len() as u8], entries].concat());
+    let ipma = |entries: &[u8]| {
+        full(b"ipma", 0, &[&[0, 0, 0, 1, 0, 1, entries.len() as u8], entries].concat())
+    };
     file.replaced = vec![with(&[ipma(&[1, 3])])];
     assert_eq!(file.refused(), "item 1: it has property 3, which `ipco` does not have");
     file.replaced = vec![with(&[ipma(&[1, 2]), ipma(&[1, 2])])];

@@ -11,8 +11,10 @@ fn names(directory: &str) -> Vec<String> {
     let path = format!("{}/tests/data/{directory}", env!("CARGO_MANIFEST_DIR"));
     let entries = std::fs::read_dir(path).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> =
-        names.filter(|name| name.ends_with(".avif")).map(|name| format!("{directory}{name}")).collect();
+    let mut names: Vec<_> = names
+        .filter(|name| name.ends_with(".avif"))
+        .map(|name| format!("{directory}{name}"))
+        .collect();
     names.sort();
     assert!(names.len() > 10);
     names
@@ -47,7 +49,9 @@ fn files_of_encoders_are_read() {
             );
         });
     }
-    check("alpha-premultiplied.avif", &|image| assert!(image.is_premultiplied && image.alpha.is_some()));
+    check("alpha-premultiplied.avif", &|image| {
+        assert!(image.is_premultiplied && image.alpha.is_some())
+    });
     check("alpha.avif", &|image| assert!(!image.is_premultiplied && image.alpha.is_some()));
     check("grid-alpha.avif", &|image| assert_eq!(image.alpha.as_ref().unwrap().tiles.len(), 4));
     check("limited-range-alpha.avif", &|image| {
@@ -90,8 +94,10 @@ fn check(file: &[u8], image: &Avif) {
         assert!(height > 0 && top + height <= image.color.height);
     }
     assert!(image.orientation.len() <= 4);
-    let tiles =
-        [Some(&image.color), image.alpha.as_ref()].into_iter().flatten().flat_map(|coded| &coded.tiles);
+    let tiles = [Some(&image.color), image.alpha.as_ref()]
+        .into_iter()
+        .flatten()
+        .flat_map(|coded| &coded.tiles);
     let copied = tiles.map(|tile| if let Cow::Owned(bytes) = tile { bytes.len() } else { 0 });
     assert!(copied.sum::<usize>() <= 2 * file.len());
 }
@@ -104,7 +110,10 @@ fn check_coded(coded: &Coded) {
     for tile in &coded.tiles {
         // Without the configuration.
         let stream = scan(&[], tile, &mut MOST_OBUS.clone()).unwrap();
-        assert_eq!((stream.header.width, stream.header.height), (coded.tile_width, coded.tile_height));
+        assert_eq!(
+            (stream.header.width, stream.header.height),
+            (coded.tile_width, coded.tile_height)
+        );
         assert_eq!(stream.header.sequence, coded.sequence);
         assert!((1..=5).contains(&coded.frames) && stream.frames <= coded.frames);
     }
@@ -143,7 +152,8 @@ fn a_file_that_is_changed_is_refused_or_keeps_its_promises() {
     let (mut read, mut refused) = (0, 0);
     for seed in seeds() {
         // What is before the streams is what counts.
-        let head = seed.windows(4).position(|window| window == b"mdat").unwrap_or(seed.len()).max(1);
+        let head =
+            seed.windows(4).position(|window| window == b"mdat").unwrap_or(seed.len()).max(1);
         for round in 0..800 {
             let mut bytes = seed.clone();
             for _ in 0..1 + random() % 4 {

@@ -1,4 +1,4 @@
-//! The two fields of EXIF that say whose a picture is, read from a block of anybody's and written into one of ours.
+//! The two fields of EXIF that say whose an image is, read from a block of anybody's and written into one of ours.
 
 use crate::render::exif::{ASCII, Tiff};
 
@@ -60,7 +60,8 @@ impl Copyright {
 fn text(tiff: &Tiff, tag: u16) -> Option<Vec<u8>> {
     let entry = tiff.entry(tag).filter(|entry| entry.kind == ASCII)?;
     let length = usize::try_from(entry.count).ok()?;
-    let start = if length <= 4 { entry.value } else { usize::try_from(tiff.long(entry.value)?).ok()? };
+    let start =
+        if length <= 4 { entry.value } else { usize::try_from(tiff.long(entry.value)?).ok()? };
     let value = tiff.bytes(start, length)?;
     let end = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let value = value.get(..end)?;
@@ -120,9 +121,13 @@ mod tests {
         let mut number = of("", "mine!").exif();
         number[13] = 4;
         assert_eq!(Copyright::read(&number), None);
-        for block in
-            [&b""[..], b"Exif\0\0", b"MM\0\x2a", b"XX\0\x2a\0\0\0\x08\0\0", b"MM\0\x2a\xff\xff\xff\xff"]
-        {
+        for block in [
+            &b""[..],
+            b"Exif\0\0",
+            b"MM\0\x2a",
+            b"XX\0\x2a\0\0\0\x08\0\0",
+            b"MM\0\x2a\xff\xff\xff\xff",
+        ] {
             assert_eq!(Copyright::read(block), None);
         }
     }

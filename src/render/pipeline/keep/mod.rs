@@ -1,7 +1,7 @@
 //! `strip=false`: the colour profile and the copyright survive, and nothing else.
 //!
 //! libvips' own way of writing EXIF adds resolution, dimensions and an orientation, so the block is made here and put into
-//! the encoded picture.
+//! the encoded image.
 
 mod container;
 mod exif;
@@ -17,7 +17,7 @@ pub fn is_wanted(options: &Options, format: Format) -> bool {
     !options.strip && format.keeps_metadata()
 }
 
-/// `bg`, as bright and without its colour where a gray picture stays gray because its profile is about gray.
+/// `bg`, as bright and without its colour where a gray image stays gray because its profile is about gray.
 pub fn background(image: &Image, options: &Options) -> Colour {
     let [red, green, blue, alpha] = options.background.0;
     if options.strip || image.bands() > 2 || !image.has_profile() {
@@ -29,14 +29,14 @@ pub fn background(image: &Image, options: &Options) -> Colour {
     Colour([gray, gray, gray, alpha])
 }
 
-/// The encoded picture with these fields in it; without them where it can't be changed.
-pub fn with_copyright(picture: Vec<u8>, format: Format, copyright: &Copyright) -> Vec<u8> {
+/// The encoded image with these fields in it; without them where it can't be changed.
+pub fn with_copyright(image: Vec<u8>, format: Format, copyright: &Copyright) -> Vec<u8> {
     let exif = copyright.exif();
     let changed = match format {
-        Format::Jpeg => container::jpeg(&picture, &exif),
-        Format::Png => container::png(&picture, &exif),
-        Format::Webp => container::webp(&picture, &exif),
+        Format::Jpeg => container::jpeg(&image, &exif),
+        Format::Png => container::png(&image, &exif),
+        Format::Webp => container::webp(&image, &exif),
         Format::Avif | Format::Gif => None,
     };
-    changed.unwrap_or(picture)
+    changed.unwrap_or(image)
 }

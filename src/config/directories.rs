@@ -1,0 +1,105 @@
+//! The directories that a configuration's handlers write to: that they can be written, and that they fit together.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::Config;
+use super::fields::{ConfigError, Result};
+use super::handler::{Handler, Origin};
+
+/// Makes the directories, tries to write into each, and checks what handlers say about those that they share.
+pub fn check(config: &Config) -> Result<()> {
+    for (index, handler) in config.handlers.iter().enumerate() {
+        for (field, directory) in handler.stores() {
+            prove_writable(directory).map_err(|error| {
+                let message = format!("{}: can't be written: {error}", directory.display());
+                ConfigError::new(format!("handlers[{index}].{field}"), message)
+            })?;
+        }
+    }
+    for (index, handler) in config.handlers.iter().enumerate() {
+        for (at, other) in config.handlers.iter().enumerate() {
+            let disagreement = if at <= index { disagreement(handler, other) } else { None }
+                .or_else(|| nested(handler, other));
+            if let Some((field, what)) = disagreement {
+                let message = what.replace("{other}", &format!("handlers[{at}]"));
+                return Err(ConfigError::new(format!("handlers[{index}].{field}"), message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directory and a file in it, because permission bits alone don't tell (read-only mounts, ACLs).
+pub fn prove_writable(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    // Whoever may write here can neither guess the name nor have a link followed.
+    let number = RandomState::new().build_hasher().finish();
+    let probe = directory.join(format!(".write-test-{number:016x}"));
+    File::create_new(&probe)?;
+    fs::remove_file(&probe)
+}
+
+/// One name for a directory, however it is spelled.
+pub fn place(directory: &Path) -> PathBuf {
+    fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
+}
+
+/// What a handler says otherwise than one that has the same directory, and in which field.
+fn disagreement(handler: &Handler, other: &Handler) -> Option<(&'static str, &'static str)> {
+    let same = |one: &Path, two: &Path| place(one) == place(two);
+    if let (Some(originals), Some(cache)) = (&handler.originals, &other.cache)
+        && same(&originals.path, &cache.path)
+    {
+        return Some(("originals_cache.path", "is the cache_path of {other}"));
+    }
+    if let (Some(cache), Some(originals)) = (&handler.cache, &other.originals)
+        && same(&cache.path, &originals.path)
+    {
+        return Some(("cache_path", "is the originals_cache.path of {other}"));
+    }
+    if let (Some(one), Some(two)) = (&handler.cache, &other.cache)
+        && same(&one.path, &two.path)
+    {
+        let otherwise = "{other} has the same cache_path and says otherwise";
+        if one.max_bytes != two.max_bytes {
+            return Some(("cache_max_bytes", otherwise));
+        }
+        if one.min_free != two.min_free {
+            return Some(("cache_min_free", otherwise));
+        }
+    }
+    if let (Some(one), Some(two)) = (&handler.originals, &other.originals)
+        && same(&one.path, &two.path)
+        && one.max_bytes != two.max_bytes
+    {
+        return Some((
+            "originals_cache.max_bytes",
+            "{other} has the same originals_cache.path and says otherwise",
+        ));
+    }
+    None
+}
+
+/// A directory that lies where the other handler's cache keeps a layout of its own, which is swept.
+fn nested(handler: &Handler, other: &Handler) -> Option<(&'static str, &'static str)> {
+    let directory = match &handler.origin {
+        Origin::Directory(directory) => Some(("directory", directory.as_path())),
+        Origin::S3(_) => None,
+    };
+    let (field, _) = handler.stores().chain(directory).find(|(_, directory)| {
+        let directory = place(directory);
+        other.stores().any(|(_, cache)| {
+            let rest = directory.strip_prefix(place(cache)).ok();
+            let first = rest.and_then(|rest| match rest.components().next() {
+                Some(Component::Normal(name)) => name.to_str(),
+                _ => None,
+            });
+            first.is_some_and(crate::cache::is_layout)
+        })
+    })?;
+    Some((field, "lies among the entries of a cache directory of {other}"))
+}

@@ -1,0 +1,182 @@
+use super::*;
+use crate::config;
+
+const PRESETS: &str = r#""presets": {"thumb": "w=160&h=120&f=auto", "own": ""}"#;
+
+fn handler(fields: &str) -> Handler {
+    let text = format!(
+        r#"{{"handlers": [{{"name": "h", "directory": "/", "max_dimension": 1000, {fields}}}]}}"#
+    );
+    config::parse(&text, "test").unwrap().handlers.remove(0)
+}
+
+/// The canonical query of what is offered, as the edge comes by it.
+fn ask(handler: &Handler, query: &str) -> std::result::Result<String, String> {
+    let query = Query::parse(query).unwrap();
+    let whole = handler.size_policy.with_preset(&query).map_err(|error| error.0)?;
+    let options = Options::resolve(&whole, "image/webp", handler).map_err(|error| error.0)?;
+    handler.size_policy.check_size(&query, &whole).map_err(|error| error.0)?;
+    Ok(options.canonical())
+}
+
+fn check(handler: &Handler, expectations: &[(&str, std::result::Result<&str, &str>)]) {
+    for (query, expected) in expectations {
+        let got = ask(handler, query);
+        assert_eq!(got.as_deref().map_err(String::as_str), *expected, "{query}");
+    }
+}
+
+#[test]
+fn without_a_word_about_it_everything_is_offered() {
+    let handler = handler(r#""fail_on": "none""#);
+    check(
+        &handler,
+        &[
+            ("", Ok("")),
+            ("w=17&dpr=0.7", Ok("w=12")),
+            ("p=thumb", Err("p: there is no preset \"thumb\" here")),
+            ("p=", Err("p: there is no preset \"\" here")),
+        ],
+    );
+}
+
+#[test]
+fn a_preset_is_the_query_it_stands_for() {
+    let handler = handler(PRESETS);
+    check(
+        &handler,
+        &[
+            ("p=thumb", Ok("w=160&h=120&f=webp")),
+            ("p=%74humb", Ok("w=160&h=120&f=webp")),
+            ("p=thumb&w=30&f=png", Ok("w=30&h=120&f=png")),
+            ("p=own", Ok("")),
+            ("w=30", Ok("w=30")),
+            ("", Ok("")),
+            ("p=Thumb", Err("p: there is no preset \"Thumb\" here")),
+            ("p=thumb&w=0", Err("w: must be a whole number of pixels above 0, not \"0\"")),
+        ],
+    );
+    let long = ask(&handler, &format!("p={}", "\u{fc}".repeat(1000))).unwrap_err();
+    assert!(long.len() < 100, "{long}");
+}
+
+#[test]
+fn presets_only_leaves_nothing_else_to_choose() {
+    let only = handler(&format!(r#""presets_only": true, {PRESETS}"#));
+    check(
+        &only,
+        &[
+            ("p=thumb&t=1&unknown=2", Ok("w=160&h=120&f=webp")),
+            ("p=own", Ok("")),
+            ("", Err("p: required here, the name of a preset")),
+            ("t=1", Err("p: required here, the name of a preset")),
+            ("p=default", Err("p: there is no preset \"default\" here")),
+        ],
+    );
+    let default = handler(r#""presets_only": true, "presets": {"default": "w=9", "own": ""}"#);
+    check(&default, &[("", Ok("w=9")), ("t=1&unknown=2", Ok("w=9")), ("p=own", Ok(""))]);
+    for handler in [&only, &default] {
+        for query in
+            ["w=1", "h=1", "c=true", "f=png", "q=1", "dpr=1", "g=ce", "e=true", "bg=000000"]
+        {
+            for query in [query.to_owned(), format!("p=own&{query}")] {
+                let sentence = ask(handler, &query).unwrap_err();
+                assert!(sentence.contains("can't be chosen here"), "{query}: {sentence}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_preset_named_default_is_only_one_of_many_elsewhere() {
+    let handler = handler(r#""presets": {"default": "w=9"}"#);
+    check(&handler, &[("", Ok("")), ("h=3", Ok("h=3")), ("p=default", Ok("w=9"))]);
+}
+
+#[test]
+fn a_size_has_to_be_listed_as_it_is_asked_for() {
+    let listed = handler(r#""allowed_sizes": [[300, 200], [600, 0], [0, 400]]"#);
+    const SIZE: std::result::Result<&str, &str> = Err("w, h: this size is not offered here");
+    const RATIO: std::result::Result<&str, &str> = Err("dpr: must be 1, 1.5, 2 or 3 here");
+    check(
+        &listed,
+        &[
+            ("w=300&h=200", Ok("w=300&h=200")),
+            ("h=0200&w=300&c=false&q=8", Ok("w=300&h=200&c=false&q=8")),
+            ("w=600", Ok("w=600")),
+            ("h=400", Ok("h=400")),
+            ("w=300&h=200&dpr=1", Ok("w=300&h=200")),
+            ("w=300&h=200&dpr=1.50", Ok("w=450&h=300")),
+            ("w=300&h=200&dpr=2", Ok("w=600&h=400")),
+            ("w=300&h=200&dpr=3.0", Ok("w=900&h=600")),
+            // Clamped as ever, after it was found in the list.
+            ("w=600&dpr=3", Ok("w=1000")),
+            ("", SIZE),
+            ("f=png", SIZE),
+            ("w=300", SIZE),
+            ("h=200", SIZE),
+            ("w=200&h=300", SIZE),
+            ("w=600&h=1", SIZE),
+            ("w=301&h=200", SIZE),
+            ("w=99999999999", SIZE),
+            // The product is listed, the size is not.
+            ("w=300&dpr=2", SIZE),
+            ("w=400&dpr=1.5", SIZE),
+            ("w=300&h=200&dpr=0.5", RATIO),
+            ("w=300&h=200&dpr=1.01", RATIO),
+            ("w=300&h=200&dpr=8", RATIO),
+            ("dpr=4", RATIO),
+            ("w=0&h=200", Err("w: must be a whole number of pixels above 0, not \"0\"")),
+            ("w=300&h=200&dpr=9", Err("dpr: must be a number from 0.1 to 8, not \"9\"")),
+        ],
+    );
+    check(
+        &handler(r#""allowed_sizes": [[0, 0]]"#),
+        &[("", Ok("")), ("f=png", Ok("f=png")), ("w=1", SIZE)],
+    );
+}
+
+#[test]
+fn the_operators_presets_need_not_be_listed() {
+    let presets = r#""presets": {"a": "w=50&dpr=4", "b": "f=png"}"#;
+    let listed = handler(&format!(r#"{presets}, "allowed_sizes": [[300, 0], [60, 70]]"#));
+    const SIZE: std::result::Result<&str, &str> = Err("w, h: this size is not offered here");
+    check(
+        &listed,
+        &[
+            ("p=a", Ok("w=200")),
+            ("p=a&q=9", Ok("w=200&q=9")),
+            ("p=a&dpr=1.5", Ok("w=75")),
+            ("p=a&dpr=4", Err("dpr: must be 1, 1.5, 2 or 3 here")),
+            ("p=b", Ok("f=png")),
+            // What is the client's own is held against the list.
+            ("p=a&w=300&dpr=1", Ok("w=300")),
+            ("p=b&w=300", Ok("w=300&f=png")),
+            ("p=b&w=301", SIZE),
+            ("p=a&h=70", SIZE),
+            ("p=a&w=50", SIZE),
+        ],
+    );
+    check(
+        &handler(&format!(r#"{presets}, "allowed_sizes": []"#)),
+        &[("p=b", Ok("f=png")), ("", SIZE)],
+    );
+}
+
+#[test]
+fn variants_are_bounded_where_the_operator_has_not_written_them() {
+    for (fields, expected) in [
+        (r#""fail_on": "none""#, Some(64)),
+        (r#""max_variants": 0"#, None),
+        (r#""max_variants": 5"#, Some(5)),
+        (PRESETS, Some(64)),
+        (r#""presets": {"a": ""}, "presets_only": true"#, None),
+        (r#""presets": {"a": ""}, "presets_only": true, "max_variants": 3"#, Some(3)),
+        (r#""allowed_sizes": [[1, 1], [2, 2], [3, 0]]"#, Some(192)),
+        (r#""allowed_sizes": [[1, 1], [2, 2]], "max_variants": 7"#, Some(7)),
+    ] {
+        assert_eq!(handler(fields).max_variants, expected, "{fields}");
+    }
+    let many = vec!["[1, 1]"; 1000].join(",");
+    assert_eq!(handler(&format!(r#""allowed_sizes": [{many}]"#)).max_variants, Some(10_000));
+}

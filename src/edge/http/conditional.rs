@@ -1,0 +1,254 @@
+//! Conditional and range requests (RFC 9110 §13 and §14).
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use super::request::{Method, Request};
+use crate::cache::unix_seconds;
+
+/// What an image's answer is, once the request's conditions are weighed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 200 with all of it.
+    Whole,
+    /// 304
+    NotModified,
+    /// 206 with these bytes.
+    Part(Range<u64>),
+    /// 416
+    Unsatisfiable,
+    /// 412
+    PreconditionFailed,
+}
+
+/// What the conditions are compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Validators<'p> {
+    /// The strong entity tag with its quotes.
+    pub etag: &'p str,
+    /// Unix seconds.
+    pub last_modified: Option<u64>,
+    /// The length of the image in bytes.
+    pub length: u64,
+}
+
+/// Weighs the conditions in the order of RFC 9110 §13.2.2.
+pub fn evaluate(request: &Request, current: Validators) -> Outcome {
+    if let Some(list) = request.list("if-match") {
+        if !matches_strongly(&list, current.etag) {
+            return Outcome::PreconditionFailed;
+        }
+    } else if let (Some(since), Some(modified)) =
+        (date(request, "if-unmodified-since"), current.last_modified)
+        && modified > since
+    {
+        return Outcome::PreconditionFailed;
+    }
+    if let Some(list) = request.list("if-none-match") {
+        if matches_any(&list, current.etag) {
+            return Outcome::NotModified;
+        }
+    } else if let (Some(since), Some(modified)) =
+        (date(request, "if-modified-since"), current.last_modified)
+        && modified <= since
+    {
+        return Outcome::NotModified;
+    }
+    // §14.2: a range is defined for GET only.
+    if request.method != Method::Get || !range_applies(request, current) {
+        return Outcome::Whole;
+    }
+    match request.list("range") {
+        Some(ranges) => select(&ranges, current.length),
+        None => Outcome::Whole,
+    }
+}
+
+/// §13.1.1: `*`, or one of the list by strong comparison, for which a weak tag equals nothing.
+fn matches_strongly(list: &str, etag: &str) -> bool {
+    let mut at = 0;
+    list.trim() == "*"
+        || entity_tags(list).any(|candidate| {
+            let start = at + list[at..].find(candidate).unwrap_or(0);
+            at = start + candidate.len();
+            candidate == etag && !list[..start].ends_with("W/")
+        })
+}
+
+/// §13.1.2: `*`, or one of the list by weak comparison.
+fn matches_any(list: &str, etag: &str) -> bool {
+    list.trim() == "*" || entity_tags(list).any(|candidate| candidate == etag)
+}
+
+/// The quoted parts of a list of entity tags, `W/` dropped. A tag may contain commas, so quotes are what counts.
+fn entity_tags(list: &str) -> impl Iterator<Item = &str> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        let start = rest.find('"')?;
+        let end = start + 1 + rest[start + 1..].find('"')?;
+        let tag = &rest[start..=end];
+        rest = &rest[end + 1..];
+        Some(tag)
+    })
+}
+
+/// §13.1.5: without a match by strong comparison the range is ignored.
+fn range_applies(request: &Request, current: Validators) -> bool {
+    match request.all("if-range").next() {
+        None => true,
+        Some(tag) if tag.starts_with('"') => tag == current.etag,
+        Some(_) => {
+            date(request, "if-range").is_some_and(|date| Some(date) == current.last_modified)
+        }
+    }
+}
+
+/// One range of bytes. Several, another unit or nonsense are answered with the whole image (§14.2 lets us).
+fn select(ranges: &str, length: u64) -> Outcome {
+    let Some((unit, set)) = ranges.split_once('=') else { return Outcome::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return Outcome::Whole;
+    }
+    let Some((first, last)) = set.trim().split_once('-') else { return Outcome::Whole };
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first > last => Outcome::Whole,
+        (Some(first), _) if first >= length && (last.is_empty() || number(last).is_some()) => {
+            Outcome::Unsatisfiable
+        }
+        (Some(first), Some(last)) => Outcome::Part(first..last.saturating_add(1).min(length)),
+        (Some(first), None) if last.is_empty() => Outcome::Part(first..length),
+        (None, Some(0)) if first.is_empty() => Outcome::Unsatisfiable,
+        (None, Some(_)) if first.is_empty() && length == 0 => Outcome::Unsatisfiable,
+        (None, Some(suffix)) if first.is_empty() => {
+            Outcome::Part(length.saturating_sub(suffix)..length)
+        }
+        _ => Outcome::Whole,
+    }
+}
+
+fn number(digits: &str) -> Option<u64> {
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(digits.parse().unwrap_or(u64::MAX))
+}
+
+fn date(request: &Request, name: &'static str) -> Option<u64> {
+    let date: SystemTime = httpdate::parse_http_date(request.all(name).next()?).ok()?;
+    Some(unix_seconds(date))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::http::request::{Head, parse};
+
+    const ETAG: &str = "\"abc\"";
+    /// Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110's examples.
+    const MODIFIED: u64 = 784_111_777;
+
+    fn outcome(fields: &str) -> Outcome {
+        let head = format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        let Ok(Head::Whole(request, _)) = parse(head.as_bytes()) else { panic!("{head}") };
+        evaluate(&request, Validators { etag: ETAG, last_modified: Some(MODIFIED), length: 100 })
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly_with_each_of_the_list() {
+        for value in ["\"abc\"", "W/\"abc\"", "*", "\"x\", W/\"abc\"", "\"a,b\",\"abc\"", " * "] {
+            assert_eq!(
+                outcome(&format!("If-None-Match: {value}\r\n")),
+                Outcome::NotModified,
+                "{value}"
+            );
+        }
+        assert_eq!(
+            outcome("If-None-Match: \"x\"\r\nIf-None-Match: \"abc\"\r\n"),
+            Outcome::NotModified
+        );
+        for value in ["\"ab\"", "abc", "\"\"", "\"abc", "\"x\", *"] {
+            assert_eq!(outcome(&format!("If-None-Match: {value}\r\n")), Outcome::Whole, "{value}");
+        }
+    }
+
+    #[test]
+    fn if_modified_since_counts_only_without_if_none_match() {
+        let since = |date| outcome(&format!("If-Modified-Since: {date}\r\n"));
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Outcome::NotModified);
+        assert_eq!(since("Sunday, 06-Nov-94 08:49:37 GMT"), Outcome::NotModified);
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Outcome::Whole);
+        assert_eq!(since("yesterday"), Outcome::Whole);
+        let both = "If-None-Match: \"x\"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        assert_eq!(outcome(both), Outcome::Whole);
+    }
+
+    #[test]
+    fn if_match_compares_strongly_and_if_unmodified_since_counts_only_without_it() {
+        for value in ["\"abc\"", "*", "\"x\", \"abc\"", "W/\"abc\", \"abc\""] {
+            assert_eq!(outcome(&format!("If-Match: {value}\r\n")), Outcome::Whole, "{value}");
+        }
+        for value in ["\"x\"", "W/\"abc\"", "abc", ""] {
+            assert_eq!(
+                outcome(&format!("If-Match: {value}\r\n")),
+                Outcome::PreconditionFailed,
+                "{value}"
+            );
+        }
+        let since = |date| outcome(&format!("If-Unmodified-Since: {date}\r\n"));
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Outcome::Whole);
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Outcome::PreconditionFailed);
+        assert_eq!(since("yesterday"), Outcome::Whole);
+        let both = "If-Match: \"abc\"\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n";
+        assert_eq!(outcome(both), Outcome::Whole);
+        let then = "If-Match: \"abc\"\r\nIf-None-Match: \"abc\"\r\n";
+        assert_eq!(outcome(then), Outcome::NotModified);
+    }
+
+    #[test]
+    fn one_range_is_served() {
+        for (range, expected) in [
+            ("0-0", 0..1),
+            ("10-19", 10..20),
+            ("90-", 90..100),
+            ("90-1000", 90..100),
+            ("-10", 90..100),
+            ("-1000", 0..100),
+            ("0-99999999999999999999999", 0..100),
+        ] {
+            assert_eq!(
+                outcome(&format!("Range: bytes={range}\r\n")),
+                Outcome::Part(expected),
+                "{range}"
+            );
+        }
+        for range in ["100-", "100-200", "-0", "99999999999999999999999-"] {
+            assert_eq!(
+                outcome(&format!("Range: bytes={range}\r\n")),
+                Outcome::Unsatisfiable,
+                "{range}"
+            );
+        }
+        for range in [
+            "bytes=1-0",
+            "bytes=0-1,3-4",
+            "bytes=",
+            "bytes=-",
+            "bytes=a-b",
+            "items=0-1",
+            "0-1",
+            "bytes=1-x",
+        ] {
+            assert_eq!(outcome(&format!("Range: {range}\r\n")), Outcome::Whole, "{range}");
+        }
+    }
+
+    #[test]
+    fn if_range_needs_a_strong_match() {
+        let with = |validator| outcome(&format!("Range: bytes=0-0\r\nIf-Range: {validator}\r\n"));
+        assert_eq!(with("\"abc\""), Outcome::Part(0..1));
+        assert_eq!(with("Sun, 06 Nov 1994 08:49:37 GMT"), Outcome::Part(0..1));
+        for validator in ["W/\"abc\"", "\"x\"", "Sun, 06 Nov 1994 08:49:38 GMT", "x"] {
+            assert_eq!(with(validator), Outcome::Whole, "{validator}");
+        }
+    }
+}

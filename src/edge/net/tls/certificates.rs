@@ -1,0 +1,114 @@
+//! The certificates: read from their files, proven to go with their keys, and chosen by the name that a client asks
+//! for.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, SignatureScheme};
+use webpki::EndEntityCert;
+
+use crate::config::{Certificate, ConfigError, Https};
+use crate::log::warn;
+
+/// The bit of a file's mode that lets everybody read it.
+const OTHERS_READ: u32 = 0o004;
+
+/// What is presented to clients.
+#[derive(Debug)]
+pub struct Certificates {
+    /// For clients that name no host, or one that no certificate is for.
+    default: Arc<CertifiedKey>,
+    /// By the DNS names of the leaves in lower case, wildcards as they are written, in the order of the
+    /// configuration.
+    by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
+}
+
+impl Certificates {
+    /// Reads all of them.
+    pub fn load(https: &Https) -> Result<Certificates, ConfigError> {
+        let mut default = None;
+        let mut by_name: HashMap<String, Vec<Arc<CertifiedKey>>> = HashMap::new();
+        for certificate in &https.certificates {
+            let (names, key) = load(certificate)?;
+            for name in names {
+                by_name.entry(name).or_default().push(Arc::clone(&key));
+            }
+            default.get_or_insert(key);
+        }
+        let required = || ConfigError { path: "https_cert".into(), message: "required".into() };
+        Ok(Certificates { default: default.ok_or_else(required)?, by_name })
+    }
+
+    /// The first certificate for this name whose key makes a signature that the client can verify.
+    pub fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Arc<CertifiedKey> {
+        let name = name.unwrap_or_default().to_ascii_lowercase();
+        // RFC 9525 §6.3: a wildcard stands for one label.
+        let wildcard =
+            name.split_once('.').map(|(_, parent)| format!("*.{parent}")).unwrap_or_default();
+        let for_name =
+            || [&name, &wildcard].into_iter().filter_map(|name| self.by_name.get(name)).flatten();
+        for_name()
+            .find(|certificate| certificate.key.choose_scheme(schemes).is_some())
+            // The handshake fails, and says why.
+            .or_else(|| for_name().next())
+            .map_or_else(|| Arc::clone(&self.default), Arc::clone)
+    }
+}
+
+/// One chain with its key, and the DNS names that its leaf is for.
+fn load(certificate: &Certificate) -> Result<(Vec<String>, Arc<CertifiedKey>), ConfigError> {
+    let Certificate { cert, cert_field, key, key_field } = certificate;
+    let cert_error = |message| error(cert_field, cert, message);
+    let key_error = |message| error(key_field, key, message);
+
+    let chain = CertificateDer::pem_slice_iter(&read(cert_field, cert)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|reason| cert_error(format!("can't be read as PEM: {reason}")))?;
+    let leaf = chain.first().ok_or_else(|| cert_error("has no certificate".into()))?;
+    let names = EndEntityCert::try_from(leaf)
+        .map_err(|reason| cert_error(format!("its first certificate can't be used: {reason}")))?
+        .valid_dns_names()
+        .map(str::to_ascii_lowercase)
+        .collect();
+
+    let private = PrivateKeyDer::from_pem_slice(&read(key_field, key)?)
+        .map_err(|reason| key_error(format!("can't be read as PEM: {reason}")))?;
+    let private = ring::sign::any_supported_type(&private)
+        .map_err(|reason| key_error(format!("can't be used: {reason}")))?;
+    let certified = CertifiedKey::new(chain, private);
+    match certified.keys_match() {
+        // A kind of key that does not tell its public half can't be compared.
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
+            Ok((names, Arc::new(certified)))
+        }
+        Err(_) => Err(key_error(format!("is not the key of {}", cert.display()))),
+    }
+}
+
+fn read(field: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    fs::read(path).map_err(|reason| error(field, path, format!("can't be read: {reason}")))
+}
+
+fn error(field: &str, path: &Path, message: String) -> ConfigError {
+    ConfigError { path: field.into(), message: format!("{}: {message}", path.display()) }
+}
+
+/// Whoever can read a key can be this server.
+pub fn warn_of_open_keys(https: &Https) {
+    for Certificate { key, key_field, .. } in &https.certificates {
+        if fs::metadata(key).is_ok_and(|metadata| metadata.mode() & OTHERS_READ != 0) {
+            let key = key.display();
+            warn!(
+                "key_world_readable",
+                "{key_field}: every user of this machine can read {key}; run chmod o-r {key}"
+            );
+        }
+    }
+}

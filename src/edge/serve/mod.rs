@@ -1,0 +1,11 @@
+//! Answers a request: routing, authorization, image responses, the admin listener, the access log.
+
+pub mod access_log;
+pub mod admin;
+pub mod auth;
+pub mod error_image;
+pub mod image_handler;
+pub mod image_response;
+pub mod router;
+pub mod running_config;
+pub mod shutdown;

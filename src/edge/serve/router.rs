@@ -1,0 +1,93 @@
+//! Which part of the edge answers a request.
+
+use super::image_handler::Answer;
+use super::running_config::RunningConfig;
+use super::shutdown::Shutdown;
+use crate::edge::http::forwarded::Client;
+use crate::edge::http::request::{Method, Request};
+use crate::edge::http::response::Response;
+use crate::health;
+
+/// Answers a request of this client. `None` if the renderer has to be waited for and that is not
+/// wanted.
+pub fn answer(
+    request: &Request,
+    client: Client,
+    may_wait: bool,
+    running: &RunningConfig,
+    shutdown: &Shutdown,
+) -> Option<Answer> {
+    if !matches!(request.method, Method::Get | Method::Head) {
+        let response =
+            Response::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD");
+        return Some(Answer::plain(response));
+    }
+    if request.path() == health::PATH {
+        return Some(Answer::plain(health(shutdown)));
+    }
+    if !client.secure
+        && let Some(port) = running.https_redirect
+    {
+        return Some(Answer::plain(redirect(request, port)));
+    }
+    running.images.answer(request, client.address, may_wait)
+}
+
+/// 503 tells a load balancer to send no more, while what it has sent is still answered.
+pub fn health(shutdown: &Shutdown) -> Response {
+    if shutdown.is_stopping() { Response::text(503, "stopping") } else { Response::text(200, "ok") }
+}
+
+/// 301 to the same host, path and query on HTTPS.
+fn redirect(request: &Request, port: u16) -> Response {
+    let Some(host) = host_without_port(request.host) else {
+        return Response::text(400, "the Host field is not a host name");
+    };
+    let location = match port {
+        443 => format!("https://{host}{}", request.target),
+        port => format!("https://{host}:{port}{}", request.target),
+    };
+    Response::text(301, "this server wants HTTPS").with("Location", &location)
+}
+
+/// The host of `host[:port]`; `None` for anything that is not a host name or an address.
+fn host_without_port(host: &str) -> Option<&str> {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    let is_ipv6 = |name: &str| {
+        let inside = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        inside.is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok())
+    };
+    (is_name(name) || is_ipv6(name)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_lose_their_port_and_nothing_else_passes() {
+        for (host, expected) in [
+            ("example.com", Some("example.com")),
+            ("example.com:8080", Some("example.com")),
+            ("127.0.0.1:80", Some("127.0.0.1")),
+            ("[::1]:80", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("", None),
+            (":80", None),
+            ("a b", None),
+            ("evil.com/path", None),
+            ("user@evil.com", None),
+            ("::1", None),
+            ("[x]", None),
+        ] {
+            assert_eq!(host_without_port(host), expected, "{host}");
+        }
+    }
+}

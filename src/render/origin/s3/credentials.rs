@@ -1,0 +1,524 @@
+//! The chain: credentials that the machine has rather than the configuration.
+//!
+//! They are looked for, and refreshed ahead of their expiry, by a thread of their own. A request takes what
+//! the thread has found; only the very first ones wait for it, and those not for long.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use s3::creds::Credentials;
+use s3::creds::error::CredentialsError;
+use ureq::Agent;
+
+use super::sts::{self, WebIdentity};
+use crate::config::Limits;
+use crate::error::{Code, Failure};
+use crate::render::origin::http::agent;
+
+/// How long before their expiry credentials are refreshed. AWS gives out new ones at least that early:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html>
+const AHEAD: Duration = Duration::from_secs(5 * 60);
+/// How often the profile's file is read again, which tools that log in for a while write anew.
+const PROFILE_AGAIN: Duration = Duration::from_secs(60);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// The longest sleep, so that a clock that jumps, as after a suspend, is noticed soon.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// What requests are signed with. Not `Debug`: it must not reach a log.
+pub(super) struct Keys {
+    pub access: String,
+    pub secret: String,
+    pub session_token: Option<String>,
+    pub expires: Option<SystemTime>,
+}
+
+impl Keys {
+    /// For rust-s3, without the expiry: it would refresh expired credentials in the middle of a request.
+    pub(super) fn to_rust_s3(&self) -> Result<Credentials, CredentialsError> {
+        Credentials::new(
+            Some(&self.access),
+            Some(&self.secret),
+            None,
+            self.session_token.as_deref(),
+            None,
+        )
+    }
+
+    fn expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= SystemTime::now())
+    }
+}
+
+/// Keys, and when to look for newer ones: never for `None`.
+struct Found {
+    keys: Keys,
+    again: Option<Duration>,
+}
+
+impl Found {
+    fn new(keys: Keys) -> Found {
+        let again = keys
+            .expires
+            .map(|at| refresh(at.duration_since(SystemTime::now()).unwrap_or_default()));
+        Found { keys, again }
+    }
+}
+
+/// When to refresh credentials that have so long to live.
+fn refresh(left: Duration) -> Duration {
+    left.saturating_sub(AHEAD).max(left * 3 / 4).max(Duration::from_secs(1))
+}
+
+/// The chain's credentials, kept fresh by a thread that ends with the last handle.
+pub(super) struct Provider {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    keys: Option<Arc<Keys>>,
+    /// Why the last lookup failed, if it did.
+    problem: Option<String>,
+    looked: bool,
+    stopped: bool,
+}
+
+static PROVIDER: Mutex<Weak<Provider>> = Mutex::new(Weak::new());
+
+/// The one provider that all handlers share. The first one's limits apply to its requests.
+pub(super) fn shared(limits: &Limits) -> Result<Arc<Provider>, String> {
+    let mut provider = PROVIDER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(running) = provider.upgrade() {
+        return Ok(running);
+    }
+    let agent = agent::shared(None, limits)?;
+    let timeout = limits.origin_timeout;
+    let started = Arc::new(Provider::start(move || {
+        // aws-creds has one timeout for the whole process; its default is twice as long as ours.
+        s3::creds::set_request_timeout(Some(timeout));
+        chain(&agent)
+    })?);
+    *provider = Arc::downgrade(&started);
+    Ok(started)
+}
+
+impl Provider {
+    fn start(
+        look: impl FnMut() -> Result<Found, String> + Send + 'static,
+    ) -> Result<Provider, String> {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let refresher = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("credentials".into())
+            .spawn(move || refresher.run(look))
+            .map_err(|error| format!("no thread for the credentials: {error}"))?;
+        Ok(Provider { shared })
+    }
+
+    /// The current credentials. Waits until `until` only where the first lookup has not ended.
+    pub(super) fn keys(&self, until: Instant) -> Result<Arc<Keys>, Failure> {
+        let mut state = self.shared.lock();
+        loop {
+            match &state.keys {
+                Some(keys) if !keys.expired() => return Ok(Arc::clone(keys)),
+                _ if state.looked => return Err(state.failure()),
+                _ => {}
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let problem = "credentials are still being looked for (environment, profile, web identity, \
+                               container, instance metadata)";
+                return Err(Failure::new(Code::NoCredentials, problem));
+            }
+            (state, _) = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl State {
+    fn failure(&self) -> Failure {
+        let problem = self.problem.as_deref().unwrap_or("their refresh is under way");
+        let what = if self.keys.is_some() {
+            "the credentials have expired"
+        } else {
+            "no credentials found"
+        };
+        Failure::new(Code::NoCredentials, format!("{what}: {problem}"))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, mut look: impl FnMut() -> Result<Found, String>) {
+        let mut failures = 0;
+        loop {
+            let again = match look() {
+                Ok(found) => {
+                    failures = 0;
+                    self.publish(Ok(found.keys));
+                    found.again
+                }
+                Err(problem) => {
+                    failures += 1;
+                    self.publish(Err(problem));
+                    Some(backoff(failures))
+                }
+            };
+            match again {
+                Some(wait) if !self.stopped_within(wait) => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn publish(&self, result: Result<Keys, String>) {
+        let mut state = self.lock();
+        state.looked = true;
+        match result {
+            Ok(keys) => {
+                state.keys = Some(Arc::new(keys));
+                state.problem = None;
+            }
+            Err(problem) => state.problem = Some(problem),
+        }
+        self.changed.notify_all();
+    }
+
+    /// Sleeps by both clocks: expiry is a matter of the wall's, which may jump and stand still.
+    fn stopped_within(&self, wait: Duration) -> bool {
+        let (start, wall) = (Instant::now(), SystemTime::now());
+        let mut state = self.lock();
+        loop {
+            if state.stopped {
+                return true;
+            }
+            let elapsed = start.elapsed().max(wall.elapsed().unwrap_or_default());
+            let Some(left) = wait.checked_sub(elapsed).filter(|left| !left.is_zero()) else {
+                return false;
+            };
+            let sleep = left.min(LONGEST_SLEEP);
+            (state, _) =
+                self.changed.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// 1 s after the first failure, then twice as long after each.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_secs(1 << (failures - 1).min(6)).min(LONGEST_BACKOFF)
+}
+
+/// How one place to look at ended.
+enum Step {
+    Found(Found),
+    /// Nothing is set up here; the next place may have something.
+    Absent(String),
+    /// Something is set up here and does not work. Going on could find the credentials of somebody else, as
+    /// those of the machine for a container with its own role, so the search ends.
+    Broken(String),
+}
+
+fn chain(agent: &Agent) -> Result<Found, String> {
+    let steps: [(&str, &dyn Fn() -> Step); 5] = [
+        ("environment", &environment),
+        ("profile", &profile),
+        ("web identity", &|| web_identity(agent)),
+        ("container", &container),
+        ("instance metadata", &instance_metadata),
+    ];
+    first_of(&steps)
+}
+
+fn first_of(steps: &[(&str, &dyn Fn() -> Step)]) -> Result<Found, String> {
+    let mut tried = Vec::new();
+    for (name, step) in steps {
+        match step() {
+            Step::Found(found) => return Ok(found),
+            Step::Absent(problem) => tried.push(format!("{name}: {problem}")),
+            Step::Broken(problem) => {
+                tried.push(format!("{name}: {problem}"));
+                break;
+            }
+        }
+    }
+    Err(tried.join("; "))
+}
+
+/// A variable that says something; AWS's tools take an empty one for none.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn environment() -> Step {
+    match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+        (Some(access), Some(secret)) => {
+            let session_token =
+                variable("AWS_SESSION_TOKEN").or_else(|| variable("AWS_SECURITY_TOKEN"));
+            Step::Found(Found::new(Keys { access, secret, session_token, expires: None }))
+        }
+        (None, None) => Step::Absent("AWS_ACCESS_KEY_ID is not set".into()),
+        (Some(_), None) => {
+            Step::Broken("AWS_ACCESS_KEY_ID is set, AWS_SECRET_ACCESS_KEY is not".into())
+        }
+        (None, Some(_)) => {
+            Step::Broken("AWS_SECRET_ACCESS_KEY is set, AWS_ACCESS_KEY_ID is not".into())
+        }
+    }
+}
+
+fn profile() -> Step {
+    let chosen = variable("AWS_PROFILE");
+    match Credentials::from_profile(chosen.as_deref())
+        .map_err(|error| error.to_string())
+        .and_then(keys)
+    {
+        Ok(keys) => Step::Found(Found { keys, again: Some(PROFILE_AGAIN) }),
+        Err(problem) => match chosen {
+            Some(name) => Step::Broken(format!("AWS_PROFILE is {name:?}: {problem}")),
+            None => Step::Absent(problem),
+        },
+    }
+}
+
+fn web_identity(agent: &Agent) -> Step {
+    let (role_arn, token_file) =
+        match (variable("AWS_ROLE_ARN"), variable("AWS_WEB_IDENTITY_TOKEN_FILE")) {
+            (Some(role_arn), Some(token_file)) => (role_arn, token_file),
+            (None, _) => return Step::Absent("AWS_ROLE_ARN is not set".into()),
+            (_, None) => return Step::Absent("AWS_WEB_IDENTITY_TOKEN_FILE is not set".into()),
+        };
+    // Read each time: whoever made it replaces it before it expires.
+    let token = match std::fs::read_to_string(&token_file) {
+        Ok(token) => token,
+        Err(error) => return Step::Broken(format!("{token_file}: can't be read: {error}")),
+    };
+    let session_name =
+        variable("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "s3imageserver".to_owned());
+    let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+    let endpoint =
+        variable("AWS_ENDPOINT_URL_STS").unwrap_or_else(|| sts::endpoint(region.as_deref()));
+    match sts::assume_role(agent, &endpoint, &WebIdentity { role_arn, session_name, token }) {
+        Ok(keys) => Step::Found(Found::new(keys)),
+        Err(problem) => Step::Broken(problem),
+    }
+}
+
+fn container() -> Step {
+    match Credentials::from_container_credentials_provider() {
+        Ok(found) => found_or_broken(found),
+        Err(error @ CredentialsError::NotContainer) => Step::Absent(error.to_string()),
+        Err(error) => Step::Broken(error.to_string()),
+    }
+}
+
+fn instance_metadata() -> Step {
+    if variable("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    {
+        return Step::Absent("AWS_EC2_METADATA_DISABLED is true".into());
+    }
+    match Credentials::from_instance_metadata_v2(false) {
+        Ok(found) => found_or_broken(found),
+        Err(error @ CredentialsError::NotEc2) => Step::Absent(error.to_string()),
+        Err(error) => Step::Broken(error.to_string()),
+    }
+}
+
+fn found_or_broken(found: Credentials) -> Step {
+    match keys(found) {
+        Ok(keys) if keys.expired() => Step::Broken("gave credentials that have expired".into()),
+        Ok(keys) => Step::Found(Found::new(keys)),
+        Err(problem) => Step::Broken(problem),
+    }
+}
+
+fn keys(found: Credentials) -> Result<Keys, String> {
+    let given = |field: Option<String>| field.filter(|text| !text.is_empty());
+    let (Some(access), Some(secret)) = (given(found.access_key), given(found.secret_key)) else {
+        return Err("the access key or the secret is empty".to_owned());
+    };
+    Ok(Keys {
+        access,
+        secret,
+        // aws-creds puts the same thing into one field or the other.
+        session_token: given(found.session_token).or(given(found.security_token)),
+        expires: found.expiration.map(|at| SystemTime::from(at.0)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    fn living(access: &str, left: Option<Duration>) -> Keys {
+        Keys {
+            access: access.into(),
+            secret: "secret".into(),
+            session_token: None,
+            expires: left.map(|left| SystemTime::now() + left),
+        }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    /// The access key, or the failure's sentence.
+    fn now(provider: &Provider) -> Result<String, String> {
+        provider
+            .keys(Instant::now())
+            .map(|keys| keys.access.clone())
+            .map_err(|failure| failure.detail)
+    }
+
+    fn eventually(provider: &Provider, wanted: &str) {
+        let deadline = soon();
+        while now(provider).as_deref() != Ok(wanted) {
+            assert!(Instant::now() < deadline, "{:?}", now(provider));
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn the_first_request_waits_and_the_next_ones_do_not() {
+        let (found, look) = mpsc::channel::<()>();
+        let provider = Provider::start(move || {
+            look.recv().map_err(|error| error.to_string())?;
+            Ok(Found::new(living("one", None)))
+        })
+        .unwrap();
+        assert!(now(&provider).unwrap_err().contains("still being looked for"));
+        let waiting = thread::scope(|scope| {
+            let waiting = scope.spawn(|| provider.keys(soon()).map(|keys| keys.access.clone()));
+            thread::sleep(Duration::from_millis(50));
+            found.send(()).unwrap();
+            waiting.join().unwrap()
+        });
+        assert_eq!(waiting, Ok("one".to_owned()));
+        assert_eq!(now(&provider), Ok("one".to_owned()));
+    }
+
+    #[test]
+    fn a_failed_first_lookup_ends_the_wait_with_its_reason() {
+        let provider =
+            Provider::start(|| Err("environment: nothing; profile: nothing".into())).unwrap();
+        let start = Instant::now();
+        let failure = provider.keys(soon()).err().unwrap();
+        assert_eq!(failure.code, Code::NoCredentials);
+        assert_eq!(failure.detail, "no credentials found: environment: nothing; profile: nothing");
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn expiring_keys_are_refreshed_while_requests_use_the_old_ones() {
+        let (allow, refresh) = mpsc::channel::<()>();
+        let mut looks = 0;
+        let provider = Provider::start(move || {
+            looks += 1;
+            if looks == 1 {
+                let keys = living("old", Some(Duration::from_secs(60)));
+                return Ok(Found { keys, again: Some(Duration::ZERO) });
+            }
+            refresh.recv().map_err(|error| error.to_string())?;
+            Ok(Found::new(living("new", Some(Duration::from_secs(3600)))))
+        })
+        .unwrap();
+        eventually(&provider, "old");
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(
+            now(&provider),
+            Ok("old".to_owned()),
+            "the refresh hangs and nobody waits for it"
+        );
+        allow.send(()).unwrap();
+        eventually(&provider, "new");
+    }
+
+    /// Finds keys that live so long, and then no more.
+    fn failing_after(left: Duration) -> Provider {
+        let mut first =
+            Some(Found { keys: living("old", Some(left)), again: Some(Duration::ZERO) });
+        let provider =
+            Provider::start(move || first.take().ok_or_else(|| "STS is down".to_owned())).unwrap();
+        let deadline = soon();
+        while provider.shared.lock().problem.is_none() {
+            assert!(Instant::now() < deadline);
+            thread::sleep(Duration::from_millis(5));
+        }
+        provider
+    }
+
+    #[test]
+    fn a_failed_refresh_keeps_the_keys_until_they_expire() {
+        assert_eq!(now(&failing_after(Duration::from_secs(3600))), Ok("old".to_owned()));
+        let expired = Err("the credentials have expired: STS is down".to_owned());
+        assert_eq!(now(&failing_after(Duration::ZERO)), expired);
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_provider() {
+        let (ended, end) = mpsc::channel::<()>();
+        let provider = Provider::start(move || {
+            let _kept_by_the_thread = &ended;
+            Ok(Found::new(living("one", Some(Duration::from_secs(3600)))))
+        })
+        .unwrap();
+        eventually(&provider, "one");
+        drop(provider);
+        assert_eq!(
+            end.recv_timeout(Duration::from_secs(10)),
+            Err(mpsc::RecvTimeoutError::Disconnected)
+        );
+    }
+
+    #[test]
+    fn refresh_is_ahead_of_expiry() {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        assert_eq!(refresh(minutes(60)), minutes(55));
+        assert_eq!(refresh(minutes(20)), minutes(15));
+        assert_eq!(refresh(minutes(8)), minutes(6));
+        assert_eq!(refresh(Duration::from_secs(4)), Duration::from_secs(3));
+        assert_eq!(refresh(Duration::ZERO), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn failures_are_retried_ever_more_rarely() {
+        let seconds: Vec<u64> = [1, 2, 3, 6, 7, 8, u32::MAX].map(|n| backoff(n).as_secs()).to_vec();
+        assert_eq!(seconds, [1, 2, 4, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn the_chain_takes_the_first_and_stops_at_what_is_broken() {
+        let absent: &dyn Fn() -> Step = &|| Step::Absent("not set".into());
+        let broken: &dyn Fn() -> Step = &|| Step::Broken("refused".into());
+        let found: &dyn Fn() -> Step = &|| Step::Found(Found::new(living("one", None)));
+        let outcome =
+            |steps: &[(&str, &dyn Fn() -> Step)]| first_of(steps).map(|found| found.keys.access);
+        assert_eq!(outcome(&[("a", absent), ("b", found), ("c", broken)]), Ok("one".into()));
+        assert_eq!(
+            outcome(&[("a", absent), ("b", broken), ("c", found)]),
+            Err("a: not set; b: refused".into())
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! What an answer other than 200 means.
+//!
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+
+use ureq::http::{HeaderMap, StatusCode};
+
+use super::xml;
+use crate::config::S3;
+use crate::error::{Code, Failure};
+
+/// The failure for an answer. `object` names the key and the bucket.
+pub(super) fn failure(
+    config: &S3,
+    object: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Failure {
+    let is_certain = !hides_a_problem(status, body);
+    let body = String::from_utf8_lossy(body);
+    let code = xml::word(&body, "Code").unwrap_or_else(|| "no error code".to_owned());
+    let status = status.as_u16();
+    let answered = format!("{object}: the origin answered {status} ({code})");
+    match status {
+        // Without the permission to list, S3 says 403 for what is not there; and what we may not see is,
+        // to a client, not there either.
+        404 if is_certain => Failure::new(Code::NotFound, answered),
+        403 | 404 => Failure::new(Code::NotShown, answered),
+        300..=400 => match elsewhere(config, headers, &body) {
+            Some(Elsewhere::Region(region)) => {
+                let (bucket, path) = (&config.bucket, &config.json_path);
+                let advice = format!(
+                    "bucket {bucket} is in region {region}: set {path}.region to \"{region}\""
+                );
+                Failure::new(Code::WrongRegion, format!("{answered}; {advice}"))
+            }
+            Some(Elsewhere::Endpoint(host)) => {
+                let (bucket, path) = (&config.bucket, &config.json_path);
+                let advice =
+                    format!("bucket {bucket} is at {host}: set {path}.endpoint or {path}.region");
+                Failure::new(Code::WrongRegion, format!("{answered}; {advice}"))
+            }
+            None if status == 400 => Failure::new(Code::OriginError, answered),
+            None => {
+                Failure::new(Code::OriginError, format!("{answered}; redirects are not followed"))
+            }
+        },
+        500..=599 => Failure::new(Code::OriginError, format!("{answered} twice")),
+        _ => Failure::new(Code::OriginError, answered),
+    }
+}
+
+/// Whether an operator may want to know of an answer that, to a client, only means "not there": S3 says 403 for a
+/// missing key when we may not list the bucket, but also when the credentials are wrong.
+pub(super) fn hides_a_problem(status: StatusCode, body: &[u8]) -> bool {
+    match status {
+        StatusCode::FORBIDDEN => true,
+        StatusCode::NOT_FOUND => xml::word(&String::from_utf8_lossy(body), "Code")
+            .is_some_and(|code| code == "NoSuchBucket"),
+        _ => false,
+    }
+}
+
+enum Elsewhere {
+    Region(String),
+    Endpoint(String),
+}
+
+/// Where the bucket is instead, by the header or the XML.
+fn elsewhere(config: &S3, headers: &HeaderMap, body: &str) -> Option<Elsewhere> {
+    let header = headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
+    let endpoint = xml::word(body, "Endpoint");
+    let named = header
+        .map(str::to_owned)
+        .or_else(|| xml::word(body, "Region"))
+        .or_else(|| endpoint.as_deref().and_then(region_of_host))
+        .filter(|region| is_region(region));
+    match named {
+        // Any refusal may carry the header. Where it agrees with us, it explains nothing.
+        Some(region) if region == config.region => None,
+        Some(region) => Some(Elsewhere::Region(region)),
+        None => endpoint.map(Elsewhere::Endpoint),
+    }
+}
+
+fn is_region(name: &str) -> bool {
+    (1..=40).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// The region in `bucket.s3.eu-west-1.amazonaws.com` or `bucket.s3-eu-west-1.amazonaws.com`.
+fn region_of_host(host: &str) -> Option<String> {
+    let (before, _) = host.split_once(".amazonaws.com")?;
+    let (rest, last) = before.rsplit_once('.').unwrap_or(("", before));
+    match last.strip_prefix("s3-") {
+        Some(region) => Some(region.to_owned()),
+        None if rest == "s3" || rest.ends_with(".s3") => Some(last.to_owned()),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::origin::testing;
+
+    fn refused(status: u16, region: Option<&str>, body: &str) -> Failure {
+        let config = testing::s3("http://127.0.0.1:1");
+        let mut headers = HeaderMap::new();
+        if let Some(region) = region {
+            headers.insert("x-amz-bucket-region", region.parse().unwrap());
+        }
+        let status = StatusCode::from_u16(status).unwrap();
+        failure(&config, "key \"k\" in bucket images", status, &headers, body.as_bytes())
+    }
+
+    #[test]
+    fn what_may_not_be_seen_is_not_there() {
+        for (status, code, expected) in [
+            (404, "NoSuchKey", Code::NotFound),
+            (403, "SignatureDoesNotMatch", Code::NotShown),
+            (404, "NoSuchBucket", Code::NotShown),
+        ] {
+            let failure = refused(status, None, &format!("<Error><Code>{code}</Code></Error>"));
+            assert_eq!(failure.code, expected);
+            let expected =
+                format!("key \"k\" in bucket images: the origin answered {status} ({code})");
+            assert_eq!(failure.detail, expected);
+        }
+        assert!(refused(404, None, "").detail.ends_with("answered 404 (no error code)"));
+    }
+
+    #[test]
+    fn the_region_is_found_wherever_s3_puts_it() {
+        let endpoint = |host: &str| {
+            format!(
+                "<Error><Code>PermanentRedirect</Code><Endpoint>{host}</Endpoint><Bucket>b</Bucket></Error>"
+            )
+        };
+        let malformed =
+            "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region></Error>";
+        for (status, header, body) in [
+            (301, Some("eu-west-1"), String::new()),
+            (400, Some("eu-west-1"), String::new()),
+            (400, None, malformed.to_owned()),
+            (301, None, endpoint("images.s3.eu-west-1.amazonaws.com")),
+            (301, None, endpoint("images.s3-eu-west-1.amazonaws.com")),
+            (307, None, endpoint("s3.eu-west-1.amazonaws.com")),
+            (301, None, endpoint("s3-eu-west-1.amazonaws.com")),
+        ] {
+            let failure = refused(status, header, &body);
+            assert_eq!(failure.code, Code::WrongRegion, "{status} {header:?} {body}");
+            let advice = "; bucket images is in region eu-west-1: set handlers[0].aws.region to \"eu-west-1\"";
+            assert!(failure.detail.ends_with(advice), "{}", failure.detail);
+        }
+        let other = refused(301, None, &endpoint("images.elsewhere.example"));
+        assert_eq!(other.code, Code::WrongRegion);
+        assert!(
+            other.detail.contains("is at images.elsewhere.example: set handlers[0].aws.endpoint")
+        );
+    }
+
+    #[test]
+    fn a_refusal_without_another_region_is_an_error() {
+        let us = Some("us-east-1");
+        for (status, header) in
+            [(400, None), (400, us), (301, None), (302, us), (304, None), (204, None), (418, None)]
+        {
+            assert_eq!(refused(status, header, "").code, Code::OriginError, "{status}");
+        }
+        assert!(refused(301, None, "").detail.contains("redirects are not followed"));
+        assert!(
+            refused(503, None, "<Code>SlowDown</Code>")
+                .detail
+                .ends_with("answered 503 (SlowDown) twice")
+        );
+    }
+
+    #[test]
+    fn what_the_origin_names_is_not_trusted_to_be_a_name() {
+        let failure = refused(301, Some("eu west"), "<Code>a\nb</Code><Endpoint>x y</Endpoint>");
+        assert_eq!(failure.code, Code::OriginError);
+        assert!(failure.detail.contains("(no error code)"), "{}", failure.detail);
+    }
+}

@@ -1,0 +1,171 @@
+//! Web identity: a token in a file, exchanged at AWS STS for credentials that expire.
+//!
+//! aws-creds can do this too, but only through an HTTP client that is built without TLS here.
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+
+use std::io::Read;
+use std::time::SystemTime;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use s3::creds::Rfc3339OffsetDateTime;
+use ureq::Agent;
+
+use super::credentials::Keys;
+use super::xml;
+
+/// Several times the size of the answers that STS gives.
+const LONGEST_ANSWER: u64 = 64 << 10;
+
+/// What STS is asked for.
+pub(super) struct WebIdentity {
+    pub role_arn: String,
+    pub session_name: String,
+    pub token: String,
+}
+
+/// Where STS is, unless the environment says (`AWS_ENDPOINT_URL_STS`): in the region, if it is known.
+pub(super) fn endpoint(region: Option<&str>) -> String {
+    let in_a_host_name = |region: &&str| {
+        !region.is_empty()
+            && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    match region.filter(in_a_host_name) {
+        None => "https://sts.amazonaws.com".to_owned(),
+        Some(china) if china.starts_with("cn-") => format!("https://sts.{china}.amazonaws.com.cn"),
+        Some(region) => format!("https://sts.{region}.amazonaws.com"),
+    }
+}
+
+/// Asks STS. An error says what went wrong; it carries nothing of the token.
+pub(super) fn assume_role(
+    agent: &Agent,
+    endpoint: &str,
+    identity: &WebIdentity,
+) -> Result<Keys, String> {
+    let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+    let form = format!(
+        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={}&RoleSessionName={}&WebIdentityToken={}",
+        encoded(&identity.role_arn),
+        encoded(&identity.session_name),
+        encoded(identity.token.trim()),
+    );
+    let url = format!("{}/", endpoint.trim_end_matches('/'));
+    let answer = agent
+        .post(&url)
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .send(form.as_str())
+        .map_err(|error| format!("{endpoint}: {error}"))?;
+    let status = answer.status();
+    let mut text = Vec::new();
+    answer
+        .into_body()
+        .into_reader()
+        .take(LONGEST_ANSWER)
+        .read_to_end(&mut text)
+        .map_err(|error| format!("{endpoint}: {error}"))?;
+    let text = String::from_utf8_lossy(&text);
+    if !status.is_success() {
+        let code = xml::word(&text, "Code").unwrap_or_else(|| "no error code".to_owned());
+        return Err(format!(
+            "{endpoint} answered {} ({code}) for role {:?}",
+            status.as_u16(),
+            identity.role_arn
+        ));
+    }
+    keys(&text).ok_or_else(|| format!("{endpoint} gave an answer without credentials"))
+}
+
+fn keys(answer: &str) -> Option<Keys> {
+    let field = |name| xml::element(answer, name).filter(|text| !text.is_empty());
+    Some(Keys {
+        access: field("AccessKeyId")?,
+        secret: field("SecretAccessKey")?,
+        session_token: Some(field("SessionToken")?),
+        expires: Some(rfc3339(field("Expiration")?)?),
+    })
+}
+
+fn rfc3339(text: String) -> Option<SystemTime> {
+    let parsed =
+        serde_json::from_value::<Rfc3339OffsetDateTime>(serde_json::Value::String(text)).ok()?;
+    Some(SystemTime::from(parsed.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::render::origin::testing::{self, Server};
+
+    const ANSWER: &str = r#"<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <AssumeRoleWithWebIdentityResult>
+    <SubjectFromWebIdentityToken>system:serviceaccount:a:b</SubjectFromWebIdentityToken>
+    <Credentials>
+      <SessionToken>token+/=</SessionToken>
+      <SecretAccessKey>secret&amp;</SecretAccessKey>
+      <Expiration>2033-05-18T03:33:20Z</Expiration>
+      <AccessKeyId>ASIA1</AccessKeyId>
+    </Credentials>
+  </AssumeRoleWithWebIdentityResult>
+</AssumeRoleWithWebIdentityResponse>"#;
+
+    fn identity() -> WebIdentity {
+        WebIdentity {
+            role_arn: "arn:aws:iam::1:role/images".into(),
+            session_name: "s3imageserver".into(),
+            token: "a.b-c_d\n".into(),
+        }
+    }
+
+    fn ask(server: &Server) -> Result<Keys, String> {
+        let agent = crate::render::origin::http::agent::shared(None, &testing::limits()).unwrap();
+        assume_role(&agent, &server.url(), &identity())
+    }
+
+    #[test]
+    fn the_answer_is_read() {
+        let server = Server::answering(move |_| testing::response("200 OK", "", ANSWER.as_bytes()));
+        let keys = ask(&server).unwrap_or_else(|problem| panic!("{problem}"));
+        assert_eq!((keys.access.as_str(), keys.secret.as_str()), ("ASIA1", "secret&"));
+        assert_eq!(keys.session_token.as_deref(), Some("token+/="));
+        assert_eq!(keys.expires, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000)));
+        let request = server.requests().remove(0);
+        assert!(request.starts_with("POST / HTTP/1.1\r\n"), "{request}");
+        assert!(
+            request.ends_with(
+                "\r\n\r\nAction=AssumeRoleWithWebIdentity&Version=2011-06-15\
+                 &RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fimages&RoleSessionName=s3imageserver\
+                 &WebIdentityToken=a%2Eb%2Dc%5Fd"
+            ),
+            "{request}"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_named_without_the_token() {
+        let body =
+            b"<ErrorResponse><Error><Code>ExpiredTokenException</Code></Error></ErrorResponse>";
+        let server = Server::answering(move |_| testing::response("400 Bad Request", "", body));
+        let problem = ask(&server).err().unwrap();
+        assert!(problem.contains("answered 400 (ExpiredTokenException)"), "{problem}");
+        assert!(!problem.contains("a.b-c_d"), "{problem}");
+    }
+
+    #[test]
+    fn an_answer_without_credentials_is_an_error() {
+        for missing in ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"] {
+            assert!(keys(&ANSWER.replace(missing, "Other")).is_none(), "{missing}");
+        }
+        assert!(keys(&ANSWER.replace("2033-05-18T", "soon")).is_none());
+    }
+
+    #[test]
+    fn the_endpoint_is_the_regions() {
+        assert_eq!(endpoint(None), "https://sts.amazonaws.com");
+        assert_eq!(endpoint(Some("")), "https://sts.amazonaws.com");
+        assert_eq!(endpoint(Some("evil/#")), "https://sts.amazonaws.com");
+        assert_eq!(endpoint(Some("eu-west-1")), "https://sts.eu-west-1.amazonaws.com");
+        assert_eq!(endpoint(Some("cn-north-1")), "https://sts.cn-north-1.amazonaws.com.cn");
+    }
+}

@@ -1,0 +1,171 @@
+//! How large originals and results may be.
+
+use crate::config::Limits;
+use crate::error::{Code, Failure};
+use crate::format::Format;
+use crate::render::avif;
+use crate::render::inspect::ImageInfo;
+
+/// WebP's largest side (RFC 9649 §2.7).
+const WEBP_LARGEST_SIDE: u32 = 16_383;
+/// libavif, and with it browsers, refuses longer ones.
+const AVIF_LARGEST_SIDE: u32 = 32_768;
+/// The largest side of the other formats that is sure to be written: JPEG's limit.
+const LARGEST_SIDE: u32 = 65_500;
+
+/// How large images may be: `limits`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// `source_max_pixels`: of one frame.
+    pub pixels: u64,
+    /// `source_max_side`
+    pub side: u32,
+    /// `source_max_frames`: of those that are decoded.
+    pub frames: u32,
+    /// `source_max_total_pixels`: of the frames that are decoded.
+    pub total_pixels: u64,
+    /// `source_max_metadata`
+    pub metadata: u64,
+    /// `source_max_scans`
+    pub scans: u32,
+    /// `result_max_pixels`: of all frames of the resized image before it is cropped. Enlarging makes a large
+    /// image of a small one, and an animation many.
+    pub result: u64,
+}
+
+impl Bounds {
+    /// Those of a configuration.
+    pub fn of(limits: &Limits) -> Bounds {
+        Bounds {
+            pixels: limits.source_max_pixels,
+            side: limits.source_max_side,
+            frames: limits.source_max_frames,
+            total_pixels: limits.source_max_total_pixels,
+            metadata: limits.source_max_metadata,
+            scans: limits.source_max_scans,
+            result: limits.result_max_pixels,
+        }
+    }
+
+    /// Refuses an original by what its container says, of which so many frames are to be decoded.
+    pub fn check_source(&self, info: &ImageInfo, frames: u32) -> Result<(), Failure> {
+        let ImageInfo { width, height, .. } = *info;
+        let sides = format!("the original has {width} x {height} pixels");
+        refuse(width.max(height) > self.side, Code::SideTooLong, || {
+            format!("{sides}, a side longer than limits.source_max_side ({})", self.side)
+        })?;
+        refuse(info.frame_pixels > self.pixels, Code::TooManyPixels, || {
+            let decoded = info.frame_pixels;
+            format!(
+                "{sides} ({decoded} to decode), more than limits.source_max_pixels ({})",
+                self.pixels
+            )
+        })?;
+        let decoded = info.frame_pixels.saturating_mul(u64::from(frames)).min(info.total_pixels);
+        self.check_frames(frames, decoded)?;
+        refuse(info.scans > self.scans, Code::TooManyScans, || {
+            format!(
+                "the original has {} scans, more than limits.source_max_scans ({})",
+                info.scans, self.scans
+            )
+        })?;
+        self.check_metadata(info.metadata_bytes)
+    }
+
+    /// Refuses an animation of which so many frames are to be decoded, with so many pixels together.
+    fn check_frames(&self, frames: u32, pixels: u64) -> Result<(), Failure> {
+        // One frame alone is no animation.
+        if frames < 2 {
+            return Ok(());
+        }
+        refuse(frames > self.frames, Code::TooManyFrames, || {
+            format!(
+                "the original has {frames} frames, more than limits.source_max_frames ({})",
+                self.frames
+            )
+        })?;
+        refuse(pixels > self.total_pixels, Code::AnimationTooLarge, || {
+            let most = self.total_pixels;
+            format!(
+                "the original has {pixels} pixels in {frames} frames, more than limits.source_max_total_pixels ({most})"
+            )
+        })
+    }
+
+    /// Refuses an original with so many bytes of metadata.
+    pub fn check_metadata(&self, bytes: u64) -> Result<(), Failure> {
+        refuse(bytes > self.metadata, Code::MetadataTooLarge, || {
+            let most = self.metadata;
+            format!(
+                "the original has {bytes} bytes of metadata, more than limits.source_max_metadata ({most})"
+            )
+        })
+    }
+
+    /// Refuses what libvips found to be larger than its container said.
+    pub fn check_header(&self, width: u32, height: u32, frames: u32) -> Result<(), Failure> {
+        let pixels = area(width, height);
+        refuse(pixels > self.pixels, Code::TooManyPixels, || {
+            let most = self.pixels;
+            format!(
+                "the original has {width} x {height} pixels, more than limits.source_max_pixels ({most})"
+            )
+        })?;
+        self.check_frames(frames, pixels.saturating_mul(u64::from(frames)))
+    }
+
+    /// Refuses what would become of so many frames.
+    pub fn check_result(
+        &self,
+        what: &str,
+        width: u32,
+        height: u32,
+        frames: u32,
+    ) -> Result<(), Failure> {
+        refuse(
+            area(width, height).saturating_mul(u64::from(frames)) > self.result,
+            Code::ResultTooLarge,
+            || {
+                let most = self.result;
+                format!(
+                    "the {what} would have {width} x {height} pixels in {frames} frames, more than \
+                 limits.result_max_pixels ({most})"
+                )
+            },
+        )
+    }
+}
+
+fn area(width: u32, height: u32) -> u64 {
+    u64::from(width).saturating_mul(u64::from(height))
+}
+
+fn refuse(is_too_much: bool, code: Code, sentence: impl FnOnce() -> String) -> Result<(), Failure> {
+    if is_too_much { Err(Failure::new(code, sentence())) } else { Ok(()) }
+}
+
+fn check_side(format: Format, side: u32) -> Result<(), Failure> {
+    let most = match format {
+        Format::Webp => WEBP_LARGEST_SIDE,
+        Format::Avif => AVIF_LARGEST_SIDE,
+        Format::Jpeg | Format::Png | Format::Gif => LARGEST_SIDE,
+    };
+    refuse(side > most, Code::ResultTooLarge, || {
+        format!("the result would be {side} pixels long; {} ends at {most}", format.name())
+    })
+}
+
+/// Refuses a result that its format's encoder does not take.
+pub fn check_encoder(format: Format, width: u32, height: u32) -> Result<(), Failure> {
+    check_side(format, width.max(height))?;
+    refuse(
+        format == Format::Avif && area(width, height) > avif::MAX_PIXELS,
+        Code::ResultTooLarge,
+        || {
+            format!(
+                "the result would have {width} x {height} pixels; AVIF has at most {}",
+                avif::MAX_PIXELS
+            )
+        },
+    )
+}
