@@ -90,20 +90,37 @@ impl Options {
         }
     }
 
-    /// The same size and format, and nothing else of it: an error image is a message, and not the image.
+    /// The same size and format for an error image, which is a message: nothing else applies to it.
     pub fn of_error_image(&self) -> Options {
-        let (rotation, trim, blur, sharp) = (Rotation::default(), None, None, None);
-        let rest = self.clone();
+        let Options {
+            size,
+            format,
+            quality,
+            enlarge,
+            background,
+            rotation: _,
+            trim: _,
+            blur: _,
+            sharp: _,
+            lossless: _,
+            page: _,
+            frames: _,
+            strip: _,
+        } = *self;
         Options {
-            rotation,
-            trim,
-            blur,
-            sharp,
+            size,
+            format,
+            quality,
+            enlarge,
+            background,
+            rotation: Rotation::default(),
+            trim: None,
+            blur: None,
+            sharp: None,
             lossless: false,
             page: 0,
             frames: None,
             strip: true,
-            ..rest
         }
         .normal()
     }

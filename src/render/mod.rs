@@ -20,7 +20,6 @@ mod process;
 mod sandbox;
 mod server;
 mod service;
-mod strip;
 mod vips;
 mod watchdog;
 

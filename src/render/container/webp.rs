@@ -3,8 +3,6 @@
 use super::cursor::{Cursor, index};
 
 /// A flag of `VP8X` (§2.7.1).
-pub const HAS_PROFILE: u8 = 0x20;
-/// A flag of `VP8X`.
 pub const HAS_ALPHA: u8 = 0x10;
 /// A flag of `VP8X`.
 pub const HAS_EXIF: u8 = 0x08;

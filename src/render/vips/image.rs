@@ -66,7 +66,7 @@ mod sealed {
 
 impl<'b> Image<'b> {
     /// An image of samples, which it borrows.
-    pub(super) fn of_samples<S: Sample>(
+    pub(super) fn from_samples<S: Sample>(
         samples: &'b [S],
         width: u32,
         height: u32,
@@ -88,11 +88,11 @@ impl<'b> Image<'b> {
             ffi::vips_image_new_from_memory(start, length, columns, rows, bands as c_int, S::FORMAT)
         };
         let space = if bands < 3 { S::GRAY } else { S::COLOR };
-        Image::owned(raw)?.made(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
+        Image::from_raw(raw)?.apply(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
     }
 
     /// Takes over a reference.
-    pub(super) fn owned(raw: *mut ffi::VipsImage) -> Result<Image<'b>, Error> {
+    pub(super) fn from_raw(raw: *mut ffi::VipsImage) -> Result<Image<'b>, Error> {
         let raw = NonNull::new(raw).ok_or_else(take_error)?;
         Ok(Image { raw, bytes: PhantomData })
     }
@@ -102,7 +102,7 @@ impl<'b> Image<'b> {
     }
 
     /// Makes an image of this one: calls an operation whose input is `in` and whose output is `out`.
-    pub fn made(
+    pub fn apply(
         &self,
         operation: &CStr,
         arguments: &[(&CStr, Value<'_, 'b>)],
@@ -185,7 +185,7 @@ impl<'b> Image<'b> {
 
     /// The same pixels with this colour profile.
     pub fn with_profile(&self, profile: &[u8]) -> Result<Image<'b>, Error> {
-        let copy = self.made(c"copy", &[])?;
+        let copy = self.apply(c"copy", &[])?;
         let length = profile.len() as ffi::size_t;
         // SAFETY: as in `with_frame_height`; libvips copies the bytes, whose pointer and length are right.
         unsafe {
@@ -206,7 +206,7 @@ impl<'b> Image<'b> {
     }
 
     /// The window of this image; it must lie inside.
-    pub fn window(&self, left: u32, top: u32, width: u32, height: u32) -> Result<Image<'b>, Error> {
+    pub fn crop(&self, left: u32, top: u32, width: u32, height: u32) -> Result<Image<'b>, Error> {
         let window = [
             (c"input", Value::Image(self)),
             (c"left", pixels(left)),
@@ -219,7 +219,7 @@ impl<'b> Image<'b> {
 
     /// Where libvips looks for the window of this size that draws the most `attention`: the point that it centres
     /// it on, from the left and from the top.
-    pub fn attention(&self, width: u32, height: u32) -> Result<(u32, u32), Error> {
+    pub fn find_attention(&self, width: u32, height: u32) -> Result<(u32, u32), Error> {
         let attention = ffi::VipsInteresting_VIPS_INTERESTING_ATTENTION as c_int;
         let window = [
             (c"input", Value::Image(self)),
@@ -232,7 +232,7 @@ impl<'b> Image<'b> {
     }
 
     /// Every so many pixels one, across and down.
-    pub fn sparse(&self, step: u32) -> Result<Image<'b>, Error> {
+    pub fn subsample(&self, step: u32) -> Result<Image<'b>, Error> {
         let arguments =
             [(c"input", Value::Image(self)), (c"xfac", pixels(step)), (c"yfac", pixels(step))];
         call(c"subsample", &arguments)?.image(c"out")
@@ -240,50 +240,50 @@ impl<'b> Image<'b> {
 
     /// The decoded pixels in memory, to be read in any order; an image straight from its decoder can be read
     /// from top to bottom once.
-    pub fn in_memory(&self) -> Result<Image<'b>, Error> {
+    pub fn copy_memory(&self) -> Result<Image<'b>, Error> {
         let _computing = Computing::of(self);
         // SAFETY: `raw` is live; the result is a new reference or null.
-        Image::owned(unsafe { ffi::vips_image_copy_memory(self.raw()) })
+        Image::from_raw(unsafe { ffi::vips_image_copy_memory(self.raw()) })
     }
 
     /// This image without transparency, laid on a colour. A gray one stays gray on a gray that is one.
-    pub fn flattened(&self, colour: [u8; 3]) -> Result<Image<'b>, Error> {
+    pub fn flatten(&self, colour: [u8; 3]) -> Result<Image<'b>, Error> {
         let [red, green, blue] = colour;
         if self.bands() < 3 && (red != green || green != blue) {
-            return self.in_colour()?.flattened(colour);
+            return self.to_srgb()?.flatten(colour);
         }
         let channels = colour.map(f64::from);
         let background = if self.bands() < 3 { &channels[..1] } else { &channels[..] };
-        self.made(c"flatten", &[(c"background", Value::Doubles(background))])
+        self.apply(c"flatten", &[(c"background", Value::Doubles(background))])
     }
 
     /// This image in sRGB, and as it is if it is gray.
-    pub fn in_srgb_or_gray(&self) -> Result<Image<'b>, Error> {
+    pub fn to_srgb_or_gray(&self) -> Result<Image<'b>, Error> {
         if self.bands() < 3 {
-            self.in_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W)
+            self.to_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W)
         } else {
-            self.in_colour()
+            self.to_srgb()
         }
     }
 
     /// This image in sRGB, even if it is gray.
-    pub fn in_colour(&self) -> Result<Image<'b>, Error> {
-        self.in_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB)
+    pub fn to_srgb(&self) -> Result<Image<'b>, Error> {
+        self.to_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB)
     }
 
-    fn in_space(&self, space: ffi::VipsInterpretation) -> Result<Image<'b>, Error> {
-        self.made(c"colourspace", &[(c"space", Value::Int(space as c_int))])
+    fn to_space(&self, space: ffi::VipsInterpretation) -> Result<Image<'b>, Error> {
+        self.apply(c"colourspace", &[(c"space", Value::Int(space as c_int))])
     }
 
     /// These numbers as another image stores its: a fraction is cut off, and what is above or below as well.
-    pub fn stored_as(&self, other: &Image) -> Result<Image<'b>, Error> {
+    pub fn cast_like(&self, other: &Image) -> Result<Image<'b>, Error> {
         // SAFETY: as in `width`.
         let format = unsafe { ffi::vips_image_get_format(other.raw()) };
-        self.made(c"cast", &[(c"format", Value::Int(format))])
+        self.apply(c"cast", &[(c"format", Value::Int(format))])
     }
 
     /// These frames, all of one size, below each other as one animation, with the first one's delays and loops.
-    pub fn animation(frames: &[Image<'b>]) -> Result<Image<'b>, Error> {
+    pub fn join_frames(frames: &[Image<'b>]) -> Result<Image<'b>, Error> {
         let height = frames.first().map_or(0, Image::height);
         let joined =
             call(c"arrayjoin", &[(c"in", Value::Images(frames)), (c"across", Value::Int(1))])?
@@ -293,7 +293,7 @@ impl<'b> Image<'b> {
 
     /// The same pixels as frames of this height.
     pub fn with_frame_height(&self, height: u32) -> Result<Image<'b>, Error> {
-        let copy = self.made(c"copy", &[])?;
+        let copy = self.apply(c"copy", &[])?;
         // SAFETY: metadata may be set on an image that nobody else holds: the copy has just been made, and libvips'
         // operation cache is off. The name is static.
         unsafe { ffi::vips_image_set_int(copy.raw(), c"page-height".as_ptr(), clamped(height)) };
@@ -334,7 +334,7 @@ impl<'b> Image<'b> {
             return Err(Error("too many samples".into()));
         };
         // SAFETY: no arguments; the result is a new reference or null.
-        let made = Image::owned(unsafe { ffi::vips_image_new_memory() })?;
+        let made = Image::from_raw(unsafe { ffi::vips_image_new_memory() })?;
         let mut like = [self.raw(), ptr::null_mut()];
         let any = ffi::VipsDemandStyle_VIPS_DEMAND_STYLE_ANY;
         // SAFETY: both images are live, the list ends with null; nobody else holds the new image, which has no pixels yet.
@@ -368,7 +368,7 @@ impl<'b> Image<'b> {
 
     /// The same pixels, with the colours that a GIF of them is to have, if its encoder is told to reuse them.
     pub fn with_palette(&self, colours: &[[u8; 4]]) -> Result<Image<'b>, Error> {
-        let copy = self.made(c"copy", &[])?;
+        let copy = self.apply(c"copy", &[])?;
         // libvips packs a colour as its four samples stand in memory.
         let packed: Vec<c_int> =
             colours.iter().map(|colour| c_int::from_ne_bytes(*colour)).collect();
@@ -387,7 +387,7 @@ impl<'b> Image<'b> {
 
     /// Encodes in the format and with the options of a libvips suffix, as `.jpg[Q=75]`. This is where the
     /// pixels are computed and where a broken image fails.
-    pub fn encoded(&self, suffix: &str) -> Result<Vec<u8>, Error> {
+    pub fn encode(&self, suffix: &str) -> Result<Vec<u8>, Error> {
         let suffix = CString::new(suffix).map_err(|error| Error(error.to_string()))?;
         let _computing = Computing::of(self);
         let mut buffer: *mut c_void = ptr::null_mut();

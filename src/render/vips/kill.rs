@@ -150,21 +150,21 @@ mod tests {
     use std::time::{Duration, Instant};
 
     fn gif<'b>() -> Image<'b> {
-        Vips::start().unwrap().loaded(GIF, c"gifload_buffer", &[]).unwrap()
+        Vips::start().unwrap().load(GIF, c"gifload_buffer", &[]).unwrap()
     }
 
     /// An image whose pixels take half a minute.
     fn slow<'b>() -> Image<'b> {
-        let small = gif().in_memory().unwrap();
+        let small = gif().copy_memory().unwrap();
         let times = [(c"across", Value::Int(4000)), (c"down", Value::Int(8000))];
-        let large = small.made(c"replicate", &times).unwrap();
-        large.made(c"gaussblur", &[(c"sigma", Value::Double(40.0))]).unwrap()
+        let large = small.apply(c"replicate", &times).unwrap();
+        large.apply(c"gaussblur", &[(c"sigma", Value::Double(40.0))]).unwrap()
     }
 
     #[test]
     fn work_that_is_not_stopped_is_done() {
         let work = Work::begin();
-        assert!(gif().encoded(".png").is_ok());
+        assert!(gif().encode(".png").is_ok());
         assert!(!work.was_stopped());
         assert!(work.shared.lock().is_empty(), "nothing is kept");
     }
@@ -181,7 +181,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        let outcome = image.encoded(".png");
+        let outcome = image.encode(".png");
         // End the other thread whatever came of it.
         drop(done);
         stopping.join().unwrap();
@@ -190,7 +190,7 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         drop(work);
         // The next image of the same thread is another piece of work.
-        assert!(gif().encoded(".png").is_ok());
+        assert!(gif().encode(".png").is_ok());
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
                 stop.stop();
             }
         });
-        let outcome = image.in_memory();
+        let outcome = image.copy_memory();
         drop(done);
         stopping.join().unwrap();
         assert!(outcome.is_err() && begun.elapsed() < Duration::from_secs(10));

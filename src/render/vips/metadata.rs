@@ -32,7 +32,7 @@ impl<'b> Image<'b> {
     /// The same pixels, of which nobody says how large they are to be printed.
     pub fn without_density(&self) -> Result<Image<'b>, Error> {
         let copy =
-            self.made(c"copy", &[(c"xres", Value::Double(1.0)), (c"yres", Value::Double(1.0))])?;
+            self.apply(c"copy", &[(c"xres", Value::Double(1.0)), (c"yres", Value::Double(1.0))])?;
         // SAFETY: metadata may be set on an image that nobody else holds: the copy has just been made, and libvips'
         // operation cache is off. Both strings are static and end with NUL.
         unsafe {
@@ -43,7 +43,7 @@ impl<'b> Image<'b> {
 
     /// The same pixels without the times of the first frames, which are not there.
     pub fn without_delays(&self, frames: u32) -> Result<Image<'b>, Error> {
-        let copy = self.made(c"copy", &[])?;
+        let copy = self.apply(c"copy", &[])?;
         let mut delays: *mut c_int = ptr::null_mut();
         let mut count: c_int = 0;
         // SAFETY: the name ends with NUL, both out parameters are valid to write to, and on success they tell of an
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_none() {
-        let image = Vips::start().unwrap().loaded(GIF, c"gifload_buffer", &[]).unwrap();
+        let image = Vips::start().unwrap().load(GIF, c"gifload_buffer", &[]).unwrap();
         assert_eq!(image.blob(c"exif-data"), None);
         assert_eq!(image.blob(c"delay"), None, "numbers are no bytes");
         for frames in [0, 1, u32::MAX] {

@@ -73,7 +73,7 @@ impl Vips {
     }
 
     /// Reads the header of an encoded image; no pixel is decoded.
-    pub fn header(self, bytes: &[u8]) -> Result<Image<'_>, Error> {
+    pub fn read_header(self, bytes: &[u8]) -> Result<Image<'_>, Error> {
         let length = bytes.len() as ffi::size_t;
         // SAFETY: pointer and length are those of `bytes`, which the image's lifetime keeps borrowed; the option
         // string is static and the list is empty.
@@ -81,23 +81,23 @@ impl Vips {
             let end: *const c_char = ptr::null();
             ffi::vips_image_new_from_buffer(bytes.as_ptr().cast(), length, c"".as_ptr(), end)
         };
-        Image::owned(raw)
+        Image::from_raw(raw)
     }
 
     /// An image of samples in memory, which are not copied: pixel by pixel, row by row, 1 or 3 bands of gray or sRGB and
     /// perhaps one of transparency.
-    pub fn of_samples<'b, S: Sample>(
+    pub fn image_from_samples<'b, S: Sample>(
         self,
         samples: &'b [S],
         width: u32,
         height: u32,
         bands: usize,
     ) -> Result<Image<'b>, Error> {
-        Image::of_samples(samples, width, height, bands)
+        Image::from_samples(samples, width, height, bands)
     }
 
     /// Makes an image of encoded bytes: calls an operation whose input is `buffer` and whose output is `out`.
-    pub fn loaded<'b>(
+    pub fn load<'b>(
         self,
         bytes: &'b [u8],
         operation: &CStr,
@@ -122,13 +122,13 @@ mod tests {
     use super::*;
 
     fn gif<'b>() -> Image<'b> {
-        Vips::start().unwrap().loaded(GIF, c"gifload_buffer", &[]).unwrap()
+        Vips::start().unwrap().load(GIF, c"gifload_buffer", &[]).unwrap()
     }
 
     #[test]
     fn an_image_goes_in_and_out() {
         let vips = Vips::start().unwrap();
-        let header = vips.header(GIF).unwrap();
+        let header = vips.read_header(GIF).unwrap();
         assert_eq!((header.width(), header.height(), header.frames_in_file()), (2, 1, 1));
         let image = gif();
         for (suffix, magic) in [
@@ -137,15 +137,15 @@ mod tests {
             (".gif", b"GIF89a"),
             (".webp", b"RIFF"),
         ] {
-            let image = image.in_memory().unwrap();
-            assert!(image.encoded(suffix).unwrap().starts_with(magic), "{suffix}");
+            let image = image.copy_memory().unwrap();
+            assert!(image.encode(suffix).unwrap().starts_with(magic), "{suffix}");
         }
     }
 
     #[test]
     fn frames_are_counted_beyond_ten_thousand() {
         let many = include_bytes!("../../../tests/data/hostile/frames-12000.gif");
-        assert_eq!(Vips::start().unwrap().header(many).unwrap().frames_in_file(), 12_000);
+        assert_eq!(Vips::start().unwrap().read_header(many).unwrap().frames_in_file(), 12_000);
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
             if crate::format::Format::of_bytes(&bytes).is_some() {
                 continue;
             }
-            assert!(vips.header(&bytes).is_err(), "{name}");
+            assert!(vips.read_header(&bytes).is_err(), "{name}");
         }
     }
 
@@ -210,18 +210,18 @@ mod tests {
             b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
             &GIF[..9],
         ] {
-            assert!(vips.header(bytes).is_err(), "{bytes:?}");
+            assert!(vips.read_header(bytes).is_err(), "{bytes:?}");
         }
         let image = gif();
-        assert!(image.window(1, 0, 2, 1).is_err());
-        assert!(image.encoded(".nonsense").is_err());
-        assert!(image.encoded("\0").is_err());
-        assert!(Image::animation(&[]).is_err());
+        assert!(image.crop(1, 0, 2, 1).is_err());
+        assert!(image.encode(".nonsense").is_err());
+        assert!(image.encode("\0").is_err());
+        assert!(Image::join_frames(&[]).is_err());
     }
 
     #[test]
     fn what_is_transparent_is_laid_on_a_colour() {
-        let image = gif().in_memory().unwrap();
+        let image = gif().copy_memory().unwrap();
         assert!(!image.has_transparency());
         // A third pixel that nobody sees, of white.
         let with_hole = |image: Image<'static>, white: &[f64]| {
@@ -234,27 +234,27 @@ mod tests {
                 (c"extend", Value::Int(5)),
                 (c"background", Value::Doubles(&channels)),
             ];
-            image.made(c"addalpha", &[]).unwrap().made(c"embed", &arguments).unwrap()
+            image.apply(c"addalpha", &[]).unwrap().apply(c"embed", &arguments).unwrap()
         };
         let colours = with_hole(gif(), &[255.0; 3]);
         assert!(colours.has_transparency());
-        let flat = colours.flattened([1, 2, 3]).unwrap();
+        let flat = colours.flatten([1, 2, 3]).unwrap();
         assert!(!flat.has_transparency());
         assert_eq!(flat.samples().unwrap(), [255, 0, 0, 0, 0, 255, 1, 2, 3]);
 
         // 1 is `VIPS_INTERPRETATION_B_W`.
         let gray = || {
-            with_hole(gif().made(c"colourspace", &[(c"space", Value::Int(1))]).unwrap(), &[255.0])
+            with_hole(gif().apply(c"colourspace", &[(c"space", Value::Int(1))]).unwrap(), &[255.0])
         };
-        let flat = gray().flattened([9, 9, 9]).unwrap();
+        let flat = gray().flatten([9, 9, 9]).unwrap();
         assert_eq!((flat.bands(), flat.samples().unwrap().last()), (1, Some(&9)));
-        let flat = gray().flattened([1, 2, 3]).unwrap();
+        let flat = gray().flatten([1, 2, 3]).unwrap();
         assert_eq!((flat.bands(), flat.samples().unwrap().get(6..)), (3, Some(&[1, 2, 3][..])));
     }
 
     #[test]
     fn samples_go_out_and_come_back_as_whole_lines() {
-        let image = gif().in_memory().unwrap();
+        let image = gif().copy_memory().unwrap();
         let samples = image.samples().unwrap();
         assert_eq!(samples.len(), 2 * image.bands() as usize);
         let upright = image.with_samples(1, samples).unwrap();
@@ -265,18 +265,18 @@ mod tests {
         {
             assert!(image.with_samples(width, samples).is_err(), "{width}");
         }
-        let wide = image.made(c"premultiply", &[]).unwrap();
+        let wide = image.apply(c"premultiply", &[]).unwrap();
         assert!(wide.samples().is_err(), "it has fractions");
     }
 
     #[test]
     fn windows_and_frames_work_on_pixels() {
-        let image = gif().in_memory().unwrap();
-        let left = image.window(0, 0, 1, 1).unwrap();
-        let right = image.window(1, 0, 1, 1).unwrap();
-        let both = Image::animation(&[left, right]).unwrap();
+        let image = gif().copy_memory().unwrap();
+        let left = image.crop(0, 0, 1, 1).unwrap();
+        let right = image.crop(1, 0, 1, 1).unwrap();
+        let both = Image::join_frames(&[left, right]).unwrap();
         assert_eq!((both.width(), both.height(), both.frame_height()), (1, 2, 1));
-        let (x, y) = image.attention(1, 1).unwrap();
+        let (x, y) = image.find_attention(1, 1).unwrap();
         assert!(x <= 2 && y <= 1);
     }
 }

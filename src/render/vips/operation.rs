@@ -82,7 +82,7 @@ impl<'b> Outputs<'b> {
             // SAFETY: a property of an image's type holds a live image or null; the result is a reference of its own.
             unsafe { ffi::g_value_dup_object(value) }
         })?;
-        Image::owned(found.cast())
+        Image::from_raw(found.cast())
     }
 
     /// The whole number of this name.
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn names_types_and_ranges_are_checked() {
         let vips = Vips::start().unwrap();
-        let image = vips.header(GIF).unwrap();
+        let image = vips.read_header(GIF).unwrap();
         let copy = |arguments: &[(&CStr, Value)]| {
             let mut all = vec![(c"in", Value::Image(&image))];
             all.extend_from_slice(arguments);
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn outputs_have_names_and_types_too() {
         let vips = Vips::start().unwrap();
-        let image = vips.header(GIF).unwrap();
+        let image = vips.read_header(GIF).unwrap();
         let outputs = call(c"copy", &[(c"in", Value::Image(&image))]).unwrap();
         assert!(outputs.image(c"nonsense").is_err());
         assert!(outputs.int(c"out").is_err());
