@@ -1,4 +1,4 @@
-//! What a client sees of the encoders' settings: bytes saved, frames kept, and never more bytes than the original.
+//! The settings of the encoders, by the bytes of results, and originals that replace larger results.
 
 use image::{GrayImage, Luma};
 
@@ -56,7 +56,7 @@ fn an_original_without_metadata_replaces_a_larger_result() {
         ("plain.jpg", "q=100&trim=10", false),
         ("plain.jpg", "q=100&strip=false", false),
         ("plain.jpg", "q=100&w=610&h=400&pad=true", false),
-        // What has metadata, or bytes after its end, is encoded, however large the result.
+        // An original with metadata, or bytes after its end, is encoded, even if the result is larger.
         ("trailing.jpg", "q=100", false),
         ("comment.jpg", "q=100", false),
         ("upright.jpg", "q=100", false),
@@ -77,8 +77,8 @@ fn an_original_without_metadata_replaces_a_larger_result() {
 }
 
 #[test]
-fn a_broken_original_fails_although_it_would_be_the_smaller() {
-    // The chunks are as they should be; what is in them can't be inflated.
+fn a_broken_original_does_not_replace_a_result() {
+    // The chunks are well-formed, but their data can't be decompressed.
     let mut broken = example("transparent.png");
     let middle = broken.len() / 2;
     broken[middle..middle + 64].fill(0);
@@ -112,8 +112,8 @@ fn a_large_jpeg_is_progressive_and_a_small_one_is_not() {
 }
 
 #[test]
-fn a_jpeg_says_nothing_of_the_density_of_its_original() {
-    // What our encoder for tests writes is that there is none: the unit 0, and 1 by 1. This one is for 300 by 150 dpi.
+fn a_jpeg_has_no_density() {
+    // The encoder of the tests writes no density: the unit 0, and 1 by 1. This is changed to 300 by 150 dpi.
     let mut original = images::jpeg(images::gradient(40, 30));
     assert!(original.starts_with(b"\xff\xd8\xff\xe0\0\x10JFIF\0"));
     original[13..18].copy_from_slice(&[1, 1, 44, 0, 150]);
@@ -130,16 +130,16 @@ fn a_jpeg_says_nothing_of_the_density_of_its_original() {
 }
 
 #[test]
-fn a_gif_made_smaller_has_all_its_frames_and_one_palette() {
+fn a_resized_gif_keeps_its_frames_and_has_one_palette() {
     let directory = Directory::new().with("a.gif", &data("anim.gif"));
     let server = Server::with_handler(directory.handler());
     let answer = server.get("/h/a.gif?w=100").ok();
-    // Two thirds of what a palette for each frame takes.
+    // With a palette per frame it is half as large again.
     assert!(answer.body.len() < 45_000, "{}", answer.body.len());
     let (small, whole) = (Image::decode(&answer.body), Image::decode(&data("anim.gif")));
     assert_eq!(small.frames.len(), 42);
     for (small, whole) in small.frames.iter().zip(&whole.frames) {
-        assert_eq!(small.1, whole.1, "as long");
+        assert_eq!(small.1, whole.1, "delay");
         for (x, y) in [(3, 3), (50, 50), (97, 97)] {
             let (one, other) =
                 (images::colour_at(&small.0, x, y), images::colour_at(&whole.0, x, y));
@@ -148,8 +148,8 @@ fn a_gif_made_smaller_has_all_its_frames_and_one_palette() {
     }
 }
 
-/// Every pair of neighbors is another one for 4096 pixels (a de Bruijn sequence of 64 tones), so that GIF's LZW writes a
-/// code for each pixel and fills its dictionary again and again.
+/// No pair of neighbours repeats within 4096 pixels (a de Bruijn sequence of 64 tones), so that LZW writes a code for each
+/// pixel and fills its dictionary repeatedly.
 fn incompressible(width: u32, height: u32) -> GrayImage {
     let mut tones = Vec::new();
     for first in 0..64 {
@@ -162,8 +162,8 @@ fn incompressible(width: u32, height: u32) -> GrayImage {
 }
 
 #[test]
-fn a_gif_that_does_not_compress_is_written_whole() {
-    // cgif 0.5.0 wrote 20 bytes behind its buffer, whose size leaves no room before the next block of the heap.
+fn an_incompressible_gif_is_encoded_completely() {
+    // cgif 0.5.0 wrote 20 bytes past its buffer, which with this size overwrites the next block of the heap.
     let image = incompressible(202, 201);
     let directory = Directory::new().with("a.png", &images::png(image.clone()));
     let server = Server::with_handler(directory.handler());

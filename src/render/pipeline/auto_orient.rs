@@ -11,7 +11,6 @@ use crate::render::vips::{Error, Image};
 pub const STEP: Step = Step {
     name: "orientation",
     applies: |job| job.orientation != Rotation::default(),
-    changes_pixels: true,
     stage: Stage::Load,
 };
 

@@ -8,7 +8,6 @@ use crate::render::vips::{Error, Image, Value};
 pub const STEP: Step = Step {
     name: "blur",
     applies: |job| job.options.blur.is_some(),
-    changes_pixels: true,
     // The mask is higher than the lines that a decoder keeps.
     stage: Stage::Frame(FrameStep { apply: blur, needs_memory: |_| true }),
 };

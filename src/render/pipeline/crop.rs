@@ -8,7 +8,6 @@ use crate::render::vips::{Error, Image};
 pub const STEP: Step = Step {
     name: "crop",
     applies: |job| job.plan.crop.is_some(),
-    changes_pixels: false,
     // libvips looks at the pixels for `smart`, and the crop reads them again.
     stage: Stage::Frame(FrameStep {
         apply: crop,

@@ -8,7 +8,6 @@ use crate::render::vips::{Error, Image};
 pub const STEP: Step = Step {
     name: "bg",
     applies: |job| job.header.has_transparency && !job.format.keeps_transparency(),
-    changes_pixels: true,
     stage: Stage::Frame(FrameStep { apply: flatten, needs_memory: |_| false }),
 };
 

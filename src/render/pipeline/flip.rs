@@ -10,12 +10,7 @@ use crate::render::vips::{Error, Image, Value};
 pub const STEP: Step = Step {
     name: "flip",
     applies: |job| job.options.rotation.flip().is_some(),
-    changes_pixels: true,
-    stage: Stage::Frame(FrameStep {
-        apply: flip_frame,
-        // `rot` reads from memory, and gives its lines in any order.
-        needs_memory: |job| job.options.rotation.quarters() == 0,
-    }),
+    stage: Stage::Frame(FrameStep { apply: flip_frame, needs_memory: |_| true }),
 };
 
 /// Mirrors. The image should be in memory.

@@ -11,7 +11,6 @@ use crate::render::vips::{Error, Image};
 pub const STEP: Step = Step {
     name: "frames",
     applies: |job| job.frames.count != job.header.frames,
-    changes_pixels: false,
     stage: Stage::Load,
 };
 

@@ -13,7 +13,6 @@ pub const STEP: Step = Step {
         matches!(job.options.size, Size::Pad(width, height, _)
             if (width, height) != (job.plan.width, job.plan.height))
     },
-    changes_pixels: true,
     stage: Stage::Frame(FrameStep { apply: pad, needs_memory: |_| false }),
 };
 

@@ -4,12 +4,8 @@ use super::steps::{Stage, Step};
 use super::{batch_resize, frames};
 use crate::render::vips::{Error, Image, Value};
 
-pub const STEP: Step = Step {
-    name: "resize",
-    applies: |job| job.resized() != job.size,
-    changes_pixels: true,
-    stage: Stage::Load,
-};
+pub const STEP: Step =
+    Step { name: "resize", applies: |job| job.resized() != job.size, stage: Stage::Load };
 
 /// Resizes an image to exactly this size.
 pub fn resize(image: Image<'_>, width: u32, height: u32) -> Result<Image<'_>, Error> {

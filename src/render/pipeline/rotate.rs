@@ -10,7 +10,6 @@ use crate::render::vips::{Error, Image, Value};
 pub const STEP: Step = Step {
     name: "rot",
     applies: |job| job.options.rotation.quarters() != 0,
-    changes_pixels: true,
     stage: Stage::Frame(FrameStep { apply: rotate_frame, needs_memory: |_| true }),
 };
 

@@ -25,8 +25,6 @@ pub struct Step {
     pub name: &'static str,
     /// Whether it does anything in this render.
     pub applies: fn(&Job) -> bool,
-    /// Whether it computes pixels, and does not only select some.
-    pub changes_pixels: bool,
     pub stage: Stage,
 }
 
@@ -42,7 +40,7 @@ pub enum Stage {
 /// A step on a still image or one frame.
 pub struct FrameStep {
     pub apply: for<'b> fn(Image<'b>, &Job) -> Result<Image<'b>, Error>,
-    /// Whether it reads lines again or in another order than a decoder gives them.
+    /// Whether it reads lines more than once, or in another order than a decoder gives them.
     pub needs_memory: fn(&Job) -> bool,
 }
 
@@ -80,10 +78,10 @@ fn apply_to_frame<'b>(
     for (step, FrameStep { apply, needs_memory }) in steps {
         if needs_memory(job) && !is_in_memory {
             image = image.copy_memory()?;
+            // Later steps compute from these pixels, in any order.
             is_in_memory = true;
         }
         image = apply(image, job).map_err(|error| Error(format!("{}: {}", step.name, error.0)))?;
-        is_in_memory &= !step.changes_pixels;
     }
     Ok(image)
 }

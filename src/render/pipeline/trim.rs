@@ -7,12 +7,8 @@ use super::resize;
 use super::steps::{Stage, Step};
 use crate::render::vips::{Error, Image, Value, call, pixels};
 
-pub const STEP: Step = Step {
-    name: "trim",
-    applies: |job| job.options.trim.is_some(),
-    changes_pixels: false,
-    stage: Stage::Load,
-};
+pub const STEP: Step =
+    Step { name: "trim", applies: |job| job.options.trim.is_some(), stage: Stage::Load };
 
 /// An upright image without its border, in memory, before the resize.
 pub struct Trimmed<'b> {
