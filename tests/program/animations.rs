@@ -43,7 +43,9 @@ fn gif(width: u16, height: u16, shown: Option<u16>, parts: &[Part]) -> Vec<u8> {
         let codes = (0..pixels)
             .flat_map(|n| (n % 2 == 0).then_some(4).into_iter().chain([part.colour]))
             .chain([5]);
-        let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+        let mut bytes = Vec::new();
+        let mut bits = 0_u32;
+        let mut count = 0;
         for code in codes {
             bits |= u32::from(code) << count;
             count += 3;
@@ -110,7 +112,8 @@ fn expect_parts(body: &[u8], shown: Option<u32>, what: &str) {
     for (n, ((frame, time), expected)) in image.frames.iter().zip(&expected).enumerate() {
         assert_eq!(*time, u32::from(PARTS[n].time) * 10, "{what}: frame {n}");
         for (x, y) in [(16, 25), (50, 25), (84, 25), (16, 75), (50, 75), (84, 75)] {
-            let (one, other) = (images::colour_at(frame, x, y), images::colour_at(expected, x, y));
+            let one = images::colour_at(frame, x, y);
+            let other = images::colour_at(expected, x, y);
             assert_eq!(
                 one[3] > 127,
                 other[3] > 127,

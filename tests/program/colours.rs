@@ -37,7 +37,8 @@ fn mean_difference(
 ) -> f64 {
     let image = Image::decode(body);
     let width = f64::from(image.size().0) / patches.len() as f64;
-    let (mut sum, mut count) = (0.0, 0.0);
+    let mut sum = 0.0;
+    let mut count = 0.0;
     for (n, patch) in patches.iter().enumerate() {
         let Some(expected) = reference(*patch) else { continue };
         let x = ((n as f64 + 0.5) * width) as u32;
@@ -289,7 +290,8 @@ fn grayscale_stays_grayscale() {
         ImageBuffer::from_fn(160, PATCH, |x, _| LumaA([u16::from(shades(x)) * 257, 65_535]));
     let profile =
         |bytes: &[u8], profile: &[u8]| with_chunk(bytes, b"iCCP", &png_chunks::profile(profile));
-    let (jpeg, png) = (images::jpeg(gray.clone()), images::png(gray.clone()));
+    let jpeg = images::jpeg(gray.clone());
+    let png = images::png(gray.clone());
     // The exponent of each curve; `None` is that of sRGB.
     let sources = [
         ("a.jpg", jpeg, None),
@@ -389,7 +391,8 @@ fn cmyk_is_converted_to_srgb() {
     let server = Server::with_handler(directory.handler());
     for query in ["f=png", "f=png&w=128", "f=png&w=64"] {
         let image = Image::decode(&server.get(&format!("/h/profile.jpg?{query}")).ok().body);
-        let (mut sum, mut count) = (0.0, 0.0);
+        let mut sum = 0.0;
+        let mut count = 0.0;
         for (n, inks) in inks.iter().enumerate() {
             let shown = image
                 .pixels
@@ -429,7 +432,8 @@ fn cmyk_is_converted_to_srgb() {
 #[test]
 fn a_white_disc_on_transparent_black_has_no_dark_fringe() {
     let disc = RgbaImage::from_fn(200, 200, |x, y| {
-        let (dx, dy) = (f64::from(x) - 99.5, f64::from(y) - 99.5);
+        let dx = f64::from(x) - 99.5;
+        let dy = f64::from(y) - 99.5;
         if dx.hypot(dy) < 80.0 { Rgba([255; 4]) } else { Rgba([0; 4]) }
     });
     let directory = Directory::new()

@@ -94,7 +94,9 @@ fn the_same_q_takes_fewer_bytes_in_newer_formats() {
     for q in [50, 75, 90] {
         let bytes =
             |format: &str| server.get(&format!("/h/a.jpg?w=400&q={q}&f={format}")).ok().body.len();
-        let (jpeg, webp, avif) = (bytes("jpg"), bytes("webp"), bytes("avif"));
+        let jpeg = bytes("jpg");
+        let webp = bytes("webp");
+        let avif = bytes("avif");
         assert!(avif < webp && webp < jpeg, "q={q}: {jpeg}, {webp}, {avif}");
     }
 }
@@ -136,13 +138,14 @@ fn a_resized_gif_keeps_its_frames_and_has_one_palette() {
     let answer = server.get("/h/a.gif?w=100").ok();
     // With a palette per frame it is half as large again.
     assert!(answer.body.len() < 45_000, "{}", answer.body.len());
-    let (small, whole) = (Image::decode(&answer.body), Image::decode(&data("anim.gif")));
+    let small = Image::decode(&answer.body);
+    let whole = Image::decode(&data("anim.gif"));
     assert_eq!(small.frames.len(), 42);
     for (small, whole) in small.frames.iter().zip(&whole.frames) {
         assert_eq!(small.1, whole.1, "delay");
         for (x, y) in [(3, 3), (50, 50), (97, 97)] {
-            let (one, other) =
-                (images::colour_at(&small.0, x, y), images::colour_at(&whole.0, x, y));
+            let one = images::colour_at(&small.0, x, y);
+            let other = images::colour_at(&whole.0, x, y);
             assert!(images::within(one, [other[0], other[1], other[2]], 24), "{one:?}, {other:?}");
         }
     }

@@ -27,17 +27,28 @@ fn mean_difference(one: &RgbaImage, other: &RgbImage) -> f64 {
 fn similarity(one: &RgbaImage, other: &RgbImage) -> f64 {
     let brightness =
         |[r, g, b]: [u8; 3]| 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
-    let (mut sum, mut count) = (0.0, 0.0);
+    let mut sum = 0.0;
+    let mut count = 0.0;
     for top in (0..other.height().saturating_sub(7)).step_by(4) {
         for left in (0..other.width().saturating_sub(7)).step_by(4) {
-            let (mut a, mut b, mut aa, mut bb, mut ab) = (0.0, 0.0, 0.0, 0.0, 0.0);
+            let mut a = 0.0;
+            let mut b = 0.0;
+            let mut aa = 0.0;
+            let mut bb = 0.0;
+            let mut ab = 0.0;
             for (x, y) in (0..64).map(|n| (left + n % 8, top + n / 8)) {
                 let [r, g, b_, _] = one.get_pixel(x, y).0;
-                let (p, q) = (brightness([r, g, b_]), brightness(other.get_pixel(x, y).0));
+                let p = brightness([r, g, b_]);
+                let q = brightness(other.get_pixel(x, y).0);
                 (a, b, aa, bb, ab) = (a + p, b + q, aa + p * p, bb + q * q, ab + p * q);
             }
-            let (a, b, aa, bb, ab) = (a / 64.0, b / 64.0, aa / 64.0, bb / 64.0, ab / 64.0);
-            let (c1, c2) = (6.5025, 58.5225);
+            let a = a / 64.0;
+            let b = b / 64.0;
+            let aa = aa / 64.0;
+            let bb = bb / 64.0;
+            let ab = ab / 64.0;
+            let c1 = 6.5025;
+            let c2 = 58.5225;
             sum += (2.0 * a * b + c1) * (2.0 * (ab - a * b) + c2)
                 / ((a * a + b * b + c1) * (aa - a * a + bb - b * b + c2));
             count += 1.0;
@@ -92,8 +103,8 @@ fn results_equal_those_of_another_resampler() {
             for (format, loss) in formats.into_iter().take(if width == 300 { 3 } else { 1 }) {
                 let target = format!("/h/a.{source}?{query}&f={format}");
                 let shown = Image::decode(&server.get(&target).ok().body).pixels;
-                let (off, alike) =
-                    (mean_difference(&shown, &reference), similarity(&shown, &reference));
+                let off = mean_difference(&shown, &reference);
+                let alike = similarity(&shown, &reference);
                 let most = if source == "png" && width <= 600 { most.min(0.6) } else { most };
                 assert!(off <= most + loss, "{target}: {off:.2} of 255 off in the mean");
                 assert!(alike >= 0.95, "{target}: SSIM {alike:.4}");

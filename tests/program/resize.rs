@@ -251,7 +251,8 @@ fn sizes_are_exact_with_shrink_on_load() {
 fn a_crop_keeps_the_aspect_ratio() {
     // A circle stays a circle.
     let circle = image::RgbImage::from_fn(400, 200, |x, y| {
-        let (dx, dy) = (f64::from(x) - 199.5, f64::from(y) - 99.5);
+        let dx = f64::from(x) - 199.5;
+        let dy = f64::from(y) - 99.5;
         image::Rgb(if dx.hypot(dy) < 80.0 { BLUE } else { WHITE })
     });
     let directory = Directory::new().with("a.png", &images::png(circle));
@@ -294,7 +295,7 @@ fn exif_orientation_is_applied_before_sizes_are_computed() {
         }
         let cropped = server.get(&format!("/h/{n}.jpg?w=400&h=100")).ok();
         assert_eq!(size_of(&cropped.body), (400, 100));
-        assert!(!holds(&cropped.body, b"Exif"), "a viewer would turn it once more");
+        assert!(!holds(&cropped.body, b"Exif"), "a viewer would apply the orientation again");
     }
 }
 
@@ -783,11 +784,12 @@ fn an_image_that_is_slow_to_decode_does_not_delay_others() {
 #[test]
 fn equal_requests_get_equal_bytes() {
     let directory = Directory::new().with("a.jpg", &data("photo-2mp.jpg"));
-    let (one, two) =
-        (Server::with_handler(directory.handler()), Server::with_handler(directory.handler()));
+    let one = Server::with_handler(directory.handler());
+    let two = Server::with_handler(directory.handler());
     for format in Kind::ALL.map(Kind::name) {
         let target = format!("/h/a.jpg?w=64&f={format}");
-        let (first, second) = (one.get(&target).ok(), two.get(&target).ok());
+        let first = one.get(&target).ok();
+        let second = two.get(&target).ok();
         assert_eq!(first.body, second.body, "{target}");
         assert_eq!(first.expect("ETag"), second.expect("ETag"), "{target}");
     }

@@ -110,7 +110,8 @@ mod tests {
                         resize::resize(frame, width, height).unwrap().copy_memory().unwrap();
                     let same =
                         together.crop(0, n * height, width, height).unwrap().copy_memory().unwrap();
-                    let (one, other) = (alone.samples().unwrap(), same.samples().unwrap());
+                    let one = alone.samples().unwrap();
+                    let other = same.samples().unwrap();
                     let difference: u64 =
                         one.iter().zip(other).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
                     assert_eq!(one.len(), other.len());

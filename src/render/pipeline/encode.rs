@@ -43,7 +43,9 @@ fn encode_avif(image: &Image, options: &Options) -> Result<Vec<u8>, Error> {
     };
     let write = |image: &Image| {
         let profile = if options.strip { None } else { image.blob(c"icc-profile-data") };
-        let (width, height, bands) = (image.width(), image.height(), image.bands() as usize);
+        let width = image.width();
+        let height = image.height();
+        let bands = image.bands() as usize;
         avif::encode(image.samples()?, width, height, bands, &encoding, profile.as_deref())
             .map_err(|error| Error(error.to_string()))
     };

@@ -1,4 +1,4 @@
-//! `bg` behind transparency, in a format that has none.
+//! `bg`: replaces transparency by a colour, in a format that has none.
 
 use super::job::Job;
 use super::keep;

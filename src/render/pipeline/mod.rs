@@ -86,7 +86,8 @@ pub fn render(
     bounds.check_metadata(header.profile_bytes)?;
     // Decoding goes on while the result is encoded: only libvips' message tells which of the two failed.
     let failed = |error: Error| {
-        let (from, to) = (source.name(), format.name());
+        let from = source.name();
+        let to = format.name();
         corrupt(format!("the original can't be converted from {from} to {to}: {}", error.0))
     };
 

@@ -50,7 +50,7 @@ fn replace_black(colours: &mut [[u8; 4]]) {
     }
 }
 
-/// Maps each pixel to the nearest colour, and transparent ones to what the encoder expects; `None` if too many pixels are
+/// Maps each pixel to the nearest colour, and transparent ones to zeros, as the encoder expects; `None` if too many pixels are
 /// far from their nearest colour.
 ///
 /// The encoder searches the colour of each pixel, and is fast if the palette has it exactly. A pixel that changes too
@@ -100,7 +100,8 @@ fn compute(image: &Image) -> Result<Option<Vec<[u8; 4]>>, Error> {
     let sampled = image.subsample(step)?.copy_memory()?;
     let rgba = to_gif_transparency(sampled.samples()?, sampled.bands());
     let Ok(pixels) = Samples::new(rgba.as_flattened(), rgba.len(), 1) else { return Ok(None) };
-    let (mut histogram, mut options) = (Histogram::new(), Options::default());
+    let mut histogram = Histogram::new();
+    let mut options = Options::default();
     histogram.add_image(&pixels);
     if options.set_max_colors(MAX_COLOURS).is_err() {
         return Ok(None);

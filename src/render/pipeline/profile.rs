@@ -184,7 +184,8 @@ fn build(points: Chromaticities, curve: Curve, is_gray: bool) -> Vec<u8> {
         tags.extend([(b"rXYZ", xyz(red)), (b"gXYZ", xyz(green)), (b"bXYZ", xyz(blue))]);
         tags.extend([b"rTRC", b"gTRC", b"bTRC"].map(|name| (name, parametric(curve))));
     }
-    let (mut table, mut data) = (number(tags.len()).to_vec(), Vec::new());
+    let mut table = number(tags.len()).to_vec();
+    let mut data = Vec::new();
     let first = 128 + 4 + 12 * tags.len();
     for (name, tag) in &tags {
         table.extend_from_slice(*name);

@@ -107,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn load_steps_come_before_those_that_change_a_loaded_frame() {
+    fn load_steps_come_before_crop() {
         // `rot` and `flip` are stated before the resize, whose box is that of the rotated image, and run after it.
-        let first = STEPS.iter().position(|step| step.name == "crop");
-        let last = STEPS.iter().rposition(|step| matches!(step.stage, Stage::Load));
-        assert!(last < first);
+        let crop = STEPS.iter().position(|step| step.name == "crop");
+        let last_load = STEPS.iter().rposition(|step| matches!(step.stage, Stage::Load));
+        assert!(last_load < crop);
     }
 }

@@ -100,7 +100,7 @@ fn find(frame: &Image, border: &Image, tolerance: u8) -> Result<Option<Window>, 
             &[(c"relational", Value::Int(4)), (c"c", Value::Doubles(&limit))],
         )?
         .apply(c"bandbool", &[(c"boolean", Value::Int(1))])?;
-    // `line-art` turns the median filter off, which would remove a thin line as noise.
+    // `line-art` disables the median filter, which would remove a thin line as noise.
     let found = call(
         c"find_trim",
         &[
@@ -111,8 +111,10 @@ fn find(frame: &Image, border: &Image, tolerance: u8) -> Result<Option<Window>, 
         ],
     )?;
     let number = |name| found.int(name).map(|number: c_int| u32::try_from(number).unwrap_or(0));
-    let (left, top) = (number(c"left")?, number(c"top")?);
-    let (width, height) = (number(c"width")?, number(c"height")?);
+    let left = number(c"left")?;
+    let top = number(c"top")?;
+    let width = number(c"width")?;
+    let height = number(c"height")?;
     let window =
         Window { left, top, right: left.saturating_add(width), bottom: top.saturating_add(height) };
     Ok((width > 0 && height > 0).then_some(window))

@@ -192,7 +192,7 @@ impl<'b> Image<'b> {
         Image::from_raw(unsafe { ffi::vips_image_copy_memory(self.raw()) })
     }
 
-    /// Puts a colour behind transparency. A grayscale image stays grayscale if the colour is gray.
+    /// Replaces transparency by a colour. A grayscale image stays grayscale if the colour is gray.
     pub fn flatten(&self, colour: [u8; 3]) -> Result<Image<'b>, Error> {
         let [red, green, blue] = colour;
         if self.bands() < 3 && (red != green || green != blue) {

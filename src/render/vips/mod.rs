@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn flatten_puts_a_colour_behind_transparency() {
+    fn flatten_replaces_transparency_by_a_colour() {
         let image = gif().copy_memory().unwrap();
         assert!(!image.has_transparency());
         // A third pixel, white and transparent.
