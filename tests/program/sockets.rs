@@ -81,7 +81,7 @@ fn a_unix_socket_and_a_port_are_both_served() {
         (json!({"http_port": server.http().port(), "address": "0.0.0.0"}), "http_port"),
     ] {
         let said = server.reload(with(&directory, more));
-        let expected = "is already in use, by this server itself: it takes a restart";
+        let expected = "is already in use by this server itself; restart the server";
         assert!(said.contains(&format!(" {field}: ")) && said.ends_with(expected), "{said}");
         server.get("/h/a.png").ok();
         Client::connect_unix(&path).get("/h/a.png").ok();
@@ -140,7 +140,7 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
     let output = Setup::new(config(&path)).run();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("it is a socket of another kind") && is_socket(&path), "{said}");
+    assert!(said.contains("not a stream socket") && is_socket(&path), "{said}");
     drop((busy, logger));
 
     // What is no socket.

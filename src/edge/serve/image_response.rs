@@ -74,7 +74,7 @@ pub fn ready(handler: &Handler, image: Arc<EncodedImage>, stamp: FileStamp) -> A
     let fields = |outcome, body| {
         respond(handler, false, None, outcome, Some(body), described(&image, &etag)).into_fields()
     };
-    let whole = fields(Outcome::Whole, Body::None);
+    let whole = fields(Outcome::Full, Body::None);
     let not_modified = fields(Outcome::NotModified, Body::None);
     let keep = cache_control(max_age(handler.cache_time), false);
     Arc::new(Hot::new(image, etag, Prepared { whole, not_modified, keep }, stamp))
@@ -83,7 +83,7 @@ pub fn ready(handler: &Handler, image: Arc<EncodedImage>, stamp: FileStamp) -> A
 fn from_memory(wish: Wish, age: u64, hot: &Arc<Hot>) -> Response {
     let described = described(&hot.image, &hot.etag);
     let response = match evaluate(wish.request, described.validators()) {
-        Outcome::Whole => Response::hot(200, hot),
+        Outcome::Full => Response::hot(200, hot),
         Outcome::NotModified => Response::hot(304, hot),
         outcome => {
             let body = Body::EncodedImage(Arc::clone(&hot.image), 0..hot.image.bytes.len());
@@ -116,9 +116,9 @@ fn from_disk(wish: Wish, age: u64, entry: Entry) -> Option<Response> {
     };
     let outcome = evaluate(wish.request, described.validators());
     let body = match outcome {
-        Outcome::Whole if wish.request.method == Method::Head => Some(Body::Length(entry.length())),
+        Outcome::Full if wish.request.method == Method::Head => Some(Body::Length(entry.length())),
         Outcome::NotModified | Outcome::Unsatisfiable | Outcome::PreconditionFailed => None,
-        Outcome::Whole | Outcome::Part(_) => {
+        Outcome::Full | Outcome::Partial(_) => {
             let image = entry.read()?;
             let whole = 0..image.bytes.len();
             Some(Body::EncodedImage(Arc::new(image), whole))
@@ -177,7 +177,7 @@ fn respond(
             let response = Response::text(412, "the image is not the one of the condition");
             return common(handler, varies, response);
         }
-        (Outcome::Part(range), Some(Body::EncodedImage(image, _))) => {
+        (Outcome::Partial(range), Some(Body::EncodedImage(image, _))) => {
             let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
             // Both ends lie inside the image, which is in memory.
             let range = range.start as usize..range.end as usize;

@@ -387,7 +387,7 @@ impl Variants {
         // Without a thread, the next one who asks tries again.
         thread::Builder::new()
             .name("revalidation".into())
-            .stack_size(super::STACK)
+            .stack_size(super::STACK_BYTES)
             .spawn(revalidate)
             .ok()?;
         Some(landing)

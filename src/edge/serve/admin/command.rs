@@ -143,7 +143,7 @@ mod tests {
 
     fn command(line: &str) -> Result<Command, (u16, Option<&'static str>)> {
         let text = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
-        let Ok(Head::Whole(request, _)) = parse(text.as_bytes()) else { panic!("{line}") };
+        let Ok(Head::Complete(request, _)) = parse(text.as_bytes()) else { panic!("{line}") };
         Command::of(&request).map_err(|refused| (refused.status, refused.allow))
     }
 

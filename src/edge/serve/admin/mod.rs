@@ -32,7 +32,7 @@ pub fn answer(
     shutdown: &Shutdown,
 ) -> Option<Answer> {
     // A connection may outlive the configuration that had a listener for it.
-    if !running.admin.as_ref().is_some_and(|secret| secret.is_in(request)) {
+    if !running.admin.as_ref().is_some_and(|secret| secret.authorizes(request)) {
         return Some(unauthorized(peer));
     }
     match Command::of(request) {
