@@ -141,11 +141,9 @@ fn private_keys_may_be_pkcs_8_pkcs_1_or_sec_1() {
 #[test]
 fn invalid_certificate_or_key_fails_the_start_and_names_its_field() {
     let certificates = Certificates::new();
-    let (first, second, third) = (
-        certificates.issue(&["a.test"]),
-        certificates.issue(&["b.test"]),
-        certificates.issue(&["c.test"]),
-    );
+    let first = certificates.issue(&["a.test"]);
+    let second = certificates.issue(&["b.test"]);
+    let third = certificates.issue(&["c.test"]);
     let rsa = server::data("rsa-pkcs8.key");
     for (file, bytes, field) in [
         ("2.key", second.key_pem.as_bytes(), "https_certificates[1].key"),
@@ -198,7 +196,8 @@ fn changed_certificate_is_reloaded_without_a_failed_request() {
     let mut kept =
         Client::connect_tls(server.https(), "localhost", Arc::clone(&configs[0])).unwrap();
 
-    let (enough, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let enough = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
     thread::scope(|scope| {
         for config in &configs {
             scope.spawn(|| {

@@ -44,7 +44,8 @@ fn start(certificates: &Certificates, directory: &Directory, fields: Value) -> S
 
 #[test]
 fn images_are_served_over_tls_1_3_and_1_2() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     let plain = server.get("/h/a.png?w=40").ok();
     for version in [&TLS13, &TLS12] {
@@ -81,7 +82,8 @@ fn large_image_is_sent_completely_over_tls() {
 
 #[test]
 fn client_with_another_root_certificate_fails_the_handshake() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     let other = Certificates::new();
     assert!(Client::connect_tls(server.https(), "localhost", other.client(&[&TLS13])).is_err());
@@ -94,7 +96,8 @@ fn client_with_another_root_certificate_fails_the_handshake() {
 
 #[test]
 fn https_port_closes_connections_that_are_not_tls() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"limits": {"head_timeout": 0.5}}));
     for bytes in [&request("GET", "/h/a.png", &[])[..], b"\x16\x03\x01\xff\xff", b"\0", b""] {
         let mut client = Client::connect(server.https());
@@ -109,7 +112,8 @@ fn https_port_closes_connections_that_are_not_tls() {
 
 #[test]
 fn tls_sessions_are_resumed_with_and_without_tickets() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     for (version, tls_1_2) in [
         (&TLS13, Tls12Resumption::Disabled),
@@ -138,7 +142,8 @@ fn tls_sessions_are_resumed_with_and_without_tickets() {
 
 #[test]
 fn alpn_negotiates_http_1_1_and_refuses_clients_with_http_2_only() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     for version in [&TLS13, &TLS12] {
         let connect = |protocols: &[&[u8]]| {
@@ -187,7 +192,8 @@ const APPLICATION_DATA: u8 = 23;
 
 #[test]
 fn tls_versions_before_1_2_get_an_alert() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     let suites = [
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
@@ -210,7 +216,8 @@ fn tls_versions_before_1_2_get_an_alert() {
 
 #[test]
 fn head_timeout_cuts_a_dribbling_handshake() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"limits": {"head_timeout": 1}}));
     let mut client = Client::connect(server.https());
     // A record of 16 KiB, sent byte by byte, each long before the deadline.
@@ -225,7 +232,8 @@ fn head_timeout_cuts_a_dribbling_handshake() {
 
 #[test]
 fn tls_renegotiation_is_refused() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     // rustls does not renegotiate, so the records are encrypted here with the keys of its handshake.
     let suite = cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
@@ -260,7 +268,8 @@ fn tls_renegotiation_is_refused() {
 
 #[test]
 fn limits_apply_over_tls() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"limits": {"idle_timeout": 0.5}}));
     let connect = || {
         Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap()
@@ -275,7 +284,8 @@ fn limits_apply_over_tls() {
 
 #[test]
 fn hsts_is_sent_over_https_only_and_if_configured() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     for (fields, expected) in [
         (json!({}), None),
         (json!({"https_hsts": 31_536_000}), Some("max-age=31536000")),
@@ -299,7 +309,8 @@ fn hsts_is_sent_over_https_only_and_if_configured() {
 
 #[test]
 fn https_strict_redirects_to_the_same_host_path_and_query() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"https_strict": true}));
     let port = server.https().port();
     for (host, expected) in [
@@ -332,7 +343,8 @@ fn https_strict_redirects_to_the_same_host_path_and_query() {
 
 #[test]
 fn https_redirect_refuses_an_invalid_host() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"https_strict": true}));
     for host in [
         "evil.example/path",
@@ -352,6 +364,7 @@ fn https_redirect_refuses_an_invalid_host() {
 
 #[test]
 fn without_https_strict_plain_requests_are_served() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     start(&certificates, &directory, json!({"https_strict": false})).get("/h/a.png").ok();
 }

@@ -87,14 +87,18 @@ fn load(
 
 #[test]
 fn reload_loses_no_request() {
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Server::start(one(&handler));
     server.get("/h/a.png?w=40").ok();
-    let (enough, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let enough = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
     thread::scope(|scope| {
         for number in 0..4 {
-            let (address, enough, answered) = (server.http(), &enough, &answered);
+            let address = server.http();
+            let enough = &enough;
+            let answered = &answered;
             scope.spawn(move || load(address, number, number % 2 == 0, enough, answered));
         }
         let _ends_with_this_block = SetOnDrop(&enough);
@@ -297,7 +301,8 @@ fn reload_adds_changes_and_removes_https() {
 
 #[test]
 fn reload_with_an_invalid_configuration_keeps_the_previous_one() {
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Server::start(one(&handler));
     server.get("/h/a.png?w=40").ok();
@@ -410,7 +415,8 @@ fn reload_stops_the_old_renderer_despite_a_slow_reader() {
 #[test]
 fn reload_leaks_nothing() {
     let certificates = Certificates::new();
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Setup::new(one(&handler))
         .file("a.crt", certificates.chain_pem.as_bytes())
@@ -461,7 +467,8 @@ fn reload_leaks_nothing() {
 
 #[test]
 fn reload_keeps_the_token_validator() {
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Setup::new(one(&handler)).program(crate::token::example()).start();
     let mut kept = server.client();

@@ -47,7 +47,8 @@ impl Way {
 fn clients_that_disconnect_at_any_moment_leak_nothing() {
     let (server, _) = start_with_large(json!({}));
     let vitals = Vitals::of(&server, HIT);
-    let (hit, large) = (request("GET", HIT, &[]), request("GET", LARGE, &[]));
+    let hit = request("GET", HIT, &[]);
+    let large = request("GET", LARGE, &[]);
     let starts: [&[u8]; 8] = [
         b"",
         b"\r\n",
@@ -101,7 +102,8 @@ fn gated(gate: &Gate, cache: &Directory) -> (RawOrigin, Server) {
 
 #[test]
 fn image_is_cached_even_if_its_client_disconnects() {
-    let (gate, cache) = (Gate::new(), Directory::new());
+    let gate = Gate::new();
+    let cache = Directory::new();
     let (origin, server) = gated(&gate, &cache);
     let vitals = Vitals::of(&server, HIT);
     let mut half = Vec::new();

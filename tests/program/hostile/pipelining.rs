@@ -24,7 +24,8 @@ fn hundred_thousand_pipelined_requests_are_answered_in_order() {
         targets.iter().map(|target| server.get(target).ok().expect("ETag").to_owned()).collect();
     let vitals = Vitals::of(&server, HIT);
     let socket = connect(server.http());
-    let (mut writer, reader) = (socket.try_clone().unwrap(), BufReader::new(socket));
+    let mut writer = socket.try_clone().unwrap();
+    let reader = BufReader::new(socket);
     thread::scope(|scope| {
         scope.spawn(move || {
             let requests: Vec<u8> =
@@ -74,7 +75,8 @@ fn endless_pipelining_does_not_monopolise_a_poller() {
     let mut others: Vec<_> = (0..pollers).map(|_| server.client()).collect();
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {
-        let (_end, enough) = (SetOnDrop(&enough), &enough);
+        let _end = SetOnDrop(&enough);
+        let enough = &enough;
         for _ in 0..pollers {
             let mut writer = connect(server.http());
             let mut reader = writer.try_clone().unwrap();

@@ -42,18 +42,21 @@ fn under_load(limits: Value, harm: impl FnOnce(&Server, &Vitals, &Load)) {
     }
     let server = setup.start();
     let vitals = Vitals::of(&server, HIT);
-    let (enough, load) = (AtomicBool::new(false), Load(Default::default()));
+    let enough = AtomicBool::new(false);
+    let load = Load(Default::default());
     thread::scope(|scope| {
         let _end = SetOnDrop(&enough);
         for (number, answered) in load.0.iter().enumerate() {
-            let (server, enough) = (&server, &enough);
+            let server = &server;
+            let enough = &enough;
             scope.spawn(move || {
                 let mut client = server.client();
                 for round in 0.. {
                     if enough.load(Ordering::Relaxed) {
                         return;
                     }
-                    let (width, height) = (1 + round % 80, 1 + round / 80);
+                    let width = 1 + round % 80;
+                    let height = 1 + round / 80;
                     let target = format!("/h/{number}.png?w={width}&h={height}&e=true&f=png");
                     assert_eq!(size_of(&client.get(&target).ok().body), (width, height));
                     answered.fetch_add(1, Ordering::Relaxed);

@@ -15,7 +15,8 @@ use crate::support::vitals::Vitals;
 
 /// Reads pieces with a pause after each, and returns the number of bytes read until the server closes.
 fn read_slowly(socket: &mut TcpStream, piece: usize, pause: Duration) -> usize {
-    let (mut total, mut bytes) = (0, vec![0; piece]);
+    let mut total = 0;
+    let mut bytes = vec![0; piece];
     while let Ok(length @ 1..) = socket.read(&mut bytes) {
         total += length;
         thread::sleep(pause);
@@ -44,7 +45,8 @@ fn write_timeout_cuts_clients_that_never_read() {
     for socket in &mut sockets {
         // The kernel discards what they did not read.
         socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let (mut total, mut bytes) = (0, [0; 16 << 10]);
+        let mut total = 0;
+        let mut bytes = [0; 16 << 10];
         let end = loop {
             match socket.read(&mut bytes) {
                 Ok(length) => {

@@ -91,7 +91,8 @@ fn endless_tls_records_without_plaintext_close_the_connection() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({}));
     let vitals = Vitals::of(&server, HIT);
-    let (handshake, alert) = (ContentType::Handshake, ContentType::Alert);
+    let handshake = ContentType::Handshake;
+    let alert = ContentType::Alert;
     // Empty data, a KeyUpdate that requests another one, a warning alert, a second ClientHello, ChangeCipherSpec.
     let floods: [(ContentType, &[u8]); 5] = [
         (ContentType::ApplicationData, b""),
