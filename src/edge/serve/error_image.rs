@@ -58,7 +58,7 @@ impl ErrorImages {
             return Some(known);
         }
         // A crowd of failures must not fill the queue that others wait in for their images.
-        let resized = self.singleflight.get(&target, TIMEOUT, None, || {
+        let resized = self.singleflight.run(&target, TIMEOUT, None, || {
             self.find(&target).or_else(|| {
                 let image = Arc::new(
                     renderer.ask_within(RenderRequest::anything(&target), TIMEOUT).ok()?.image,

@@ -283,7 +283,7 @@ impl Variants {
         if !may_wait {
             // A thread that is told so at once is a thread too many, above all when there are many to be told.
             if !self.renderer.is_full()
-                || self.singleflight.is_under_way(&(name.clone(), not_before))
+                || self.singleflight.is_in_flight(&(name.clone(), not_before))
             {
                 return None;
             }
@@ -397,7 +397,7 @@ impl Variants {
     fn make(&self, route: &Route, name: &Name, not_before: u64) -> Landing {
         const FAILED: &str = "the request that made this image for all of them failed";
         let failed = Err(RenderError::Failure(Failure::new(Code::RendererFailed, FAILED)));
-        let made = self.singleflight.get(&(name.clone(), not_before), self.timeout, failed, || {
+        let made = self.singleflight.run(&(name.clone(), not_before), self.timeout, failed, || {
             // Who looked before the last flight landed and boarded after finds its result here.
             if let Some(landed) = self.landed_already(route, name, not_before) {
                 return Ok(landed);
