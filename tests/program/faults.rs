@@ -1,5 +1,5 @@
-//! Faults: full and read-only disks, deleted directories, killed processes, servers that share a directory. Every response
-//! must be the right image, and the cache must be intact afterwards.
+//! Faults: full and read-only disks, deleted directories, killed processes, servers that share a directory. Every
+//! response must be the right image, and the cache must be intact afterwards.
 
 use std::collections::HashMap;
 use std::fs;

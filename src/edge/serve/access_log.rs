@@ -1,7 +1,7 @@
 //! The access log: one line per request on standard error.
 //!
-//! `time client method target status bytes duration cache|- error|-`, where `cache` and `error` are the values of `X-Cache` and
-//! `X-Error`.
+//! `time client method target status bytes duration cache|- error|-`, where `cache` and `error` are the values of
+//! `X-Cache` and `X-Error`.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

@@ -13,8 +13,8 @@ use crate::log::RateLimited;
 use crate::options::Query;
 use crate::token::{Asked, Bearer, Grant, Refusal, Tokens};
 
-/// The authorizer of one handler. It runs before any cache lookup, so a refused client costs one hash and learns nothing
-/// about what exists.
+/// The authorizer of one handler. It runs before any cache lookup, so a refused client costs one hash and learns
+/// nothing about what exists.
 #[derive(Debug)]
 pub struct Authorizer {
     validator: Option<TokenValidator>,

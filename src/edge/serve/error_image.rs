@@ -47,8 +47,8 @@ impl ErrorImages {
         }
     }
 
-    /// The error image of a handler with these options. If no renderer resizes it within [`TIMEOUT`], it is returned as it
-    /// is, so that errors are reported even if rendering fails.
+    /// The error image of a handler with these options. If no renderer resizes it within [`TIMEOUT`], it is returned as
+    /// it is, so that errors are reported even if rendering fails.
     pub fn get(
         &self,
         route: &str,

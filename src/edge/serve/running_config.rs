@@ -14,8 +14,8 @@ use crate::edge::variants::cache_manager::{CacheManager, CacheManagers};
 use crate::edge::variants::purge::Purger;
 use crate::edge::variants::purge_log::PurgeLog;
 
-/// A configuration with its handlers and its renderer. A request keeps the one it began with; the last request drops the
-/// renderer.
+/// A configuration with its handlers and its renderer. A request keeps the one it began with; the last request drops
+/// the renderer.
 #[derive(Debug)]
 pub struct RunningConfig {
     pub images: ImageHandler,
@@ -37,7 +37,7 @@ pub struct RunningConfig {
 }
 
 impl RunningConfig {
-    /// The renderer is already running. `https_port` is the port of the HTTPS listener, also if the configured one is 0.
+    /// The renderer is already running. `https_port` is the actual port of the HTTPS listener.
     pub fn new(
         config: &Config,
         validator: Option<TokenValidator>,

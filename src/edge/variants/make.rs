@@ -108,7 +108,7 @@ impl Variants {
                 return Err(RenderError::Failure(failure));
             }
         };
-        // An image from the renderer's cache, or one that it fetched for another request, says nothing about the origin.
+        // An image that was cached, or fetched for another request, says nothing about the origin now.
         let was_origin_asked = rendered.asked >= begun;
         if was_origin_asked {
             handler.circuit_breaker.record(None, Instant::now());

@@ -1,7 +1,7 @@
-//! The purger: removes what is cached of a key, or of every key below a prefix.
+//! The purger: removes the cached variants and the cached original of a key, or of every key below a prefix.
 //!
-//! A purge is first recorded in the purge log, so that nothing older is served from then on. Then the entries are removed
-//! from disk, from the cache managers' indexes and from memory, before the log forgets the purge.
+//! A purge is first recorded in the purge log, so that nothing older is served from then on. Then the entries are
+//! removed from disk, from the cache managers' indexes and from memory, before the log forgets the purge.
 
 use std::collections::HashMap;
 use std::io;
@@ -128,8 +128,8 @@ impl Purger {
         Some(Ok((removed, rerendered)))
     }
 
-    /// Purges every key that starts with `prefix`. File names are hashes, so this reads the description of each entry in
-    /// the directory. `None` if there is no such handler.
+    /// Purges every key that starts with `prefix`. File names are hashes, so this reads the description of each entry
+    /// in the directory. `None` if there is no such handler.
     pub fn purge_prefix(
         &self,
         route: &str,

@@ -97,8 +97,8 @@ impl PurgeLog {
         self.read().retention
     }
 
-    /// Records the purge of a key. Returns its time in milliseconds since 1970, which is later than any time before, and
-    /// past when this returns.
+    /// Records the purge of a key. Returns its time in milliseconds since 1970, which is later than any time before,
+    /// and past when this returns.
     pub fn record_key(&self, handler: &str, key: &str) -> u64 {
         let mut state = self.write();
         let purge = state.record_now(handler, key, TargetKind::Key);
@@ -242,8 +242,8 @@ impl Drop for PrefixPurge<'_> {
     }
 }
 
-/// Waits until the clock has passed a purge's time, so that an answer of the origin after the purge has a later time. This
-/// also keeps the times of many purges from running ahead of the clock.
+/// Waits until the clock has passed a purge's time, so that an answer of the origin after the purge has a later time.
+/// This also keeps the times of many purges from running ahead of the clock.
 fn wait_until_past(time: u64) {
     let started = Instant::now();
     while unix_milliseconds(SystemTime::now()) <= time && started.elapsed() < MAX_CLOCK_WAIT {

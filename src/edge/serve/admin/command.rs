@@ -35,7 +35,7 @@ pub enum PurgeTarget {
     },
 }
 
-/// The error response for a request that is no command.
+/// The error response for an invalid command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandError {
     pub status: u16,

@@ -42,8 +42,8 @@ pub fn answer(
     }
 }
 
-/// The counts since the start or the last reload, and the totals of each cache directory. The totals are complete once the
-/// directory has been scanned.
+/// The counts since the start or the last reload, and the totals of each cache directory. The totals are complete once
+/// the directory has been scanned.
 fn stats(running: &RunningConfig) -> Value {
     let Counts { rendered, revalidated, failed } = running.images.counts();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

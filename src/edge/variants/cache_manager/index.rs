@@ -1,7 +1,7 @@
 //! The index of a cache directory: the size and the last use of each entry.
 //!
-//! An entry takes 40 bytes, or up to 94 with the spare capacity of the map. Its key is the pair of hashes in its path, so
-//! that an entry can be removed without its name being known.
+//! An entry takes 40 bytes, or up to 94 with the spare capacity of the map. Its key is the pair of hashes in its path,
+//! so that an entry can be removed without its name being known.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

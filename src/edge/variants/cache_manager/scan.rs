@@ -1,4 +1,4 @@
-//! The scan of a cache directory: indexes its entries and removes what is expired, abandoned or from another layout.
+//! The scan of a cache directory: indexes its entries, and removes expired entries, abandoned files and other layouts.
 
 use std::fs;
 use std::path::Path;
