@@ -32,7 +32,8 @@ pub struct Edge {
 const STACK_BYTES: usize = 256 << 10;
 
 impl Edge {
-    /// Runs `work` on a thread of its own. If the thread can't be started, `work` is dropped, which closes its connection.
+    /// Runs `work` on a thread of its own. If the thread can't be started, `work` is dropped, which closes its
+    /// connection.
     fn spawn(self: &Arc<Edge>, work: impl FnOnce(&Arc<Edge>) + Send + 'static) {
         let edge = Arc::clone(self);
         let spawned = thread::Builder::new()

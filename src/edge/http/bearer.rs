@@ -6,8 +6,8 @@ use sha2::Sha256;
 
 use crate::edge::http::request::Request;
 
-/// A secret, compared by its HMAC under a random key, so that the time of a comparison reveals neither its bytes nor its
-/// length.
+/// A secret, compared by its HMAC under a random key, so that the time of a comparison reveals neither its bytes nor
+/// its length.
 #[derive(Clone)]
 pub struct Secret {
     keyed: Hmac<Sha256>,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cache::EncodedImage;
-use crate::edge::variants::memory::Hot;
+use crate::edge::variants::memory_cache::CachedResponse;
 
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: u16,
     pub body: Body,
     /// Header fields that were formatted when the image was put into the memory cache.
-    ready: Option<Arc<Hot>>,
+    ready: Option<Arc<CachedResponse>>,
     /// Formatted header fields, except those that every response has.
     fields: String,
 }
@@ -64,13 +64,13 @@ impl Response {
     }
 
     /// An image from the memory cache, or a 304 for it.
-    pub fn hot(status: u16, hot: &Arc<Hot>) -> Response {
+    pub fn from_cached(status: u16, cached: &Arc<CachedResponse>) -> Response {
         let body = if status == 304 {
             Body::None
         } else {
-            Body::EncodedImage(Arc::clone(&hot.image), 0..hot.image.bytes.len())
+            Body::EncodedImage(Arc::clone(&cached.image), 0..cached.image.bytes.len())
         };
-        Response { status, body, ready: Some(Arc::clone(hot)), fields: String::new() }
+        Response { status, body, ready: Some(Arc::clone(cached)), fields: String::new() }
     }
 
     /// A message in plain text that must not be cached.
@@ -124,8 +124,8 @@ impl Response {
             let _ = write!(head, "Strict-Transport-Security: max-age={seconds}\r\n");
         }
         match &self.ready {
-            Some(hot) if self.status == 304 => head.push_str(&hot.prepared.not_modified),
-            Some(hot) => head.push_str(&hot.prepared.whole),
+            Some(cached) if self.status == 304 => head.push_str(&cached.headers.not_modified),
+            Some(cached) => head.push_str(&cached.headers.whole),
             None => {}
         }
         head.push_str(&self.fields);

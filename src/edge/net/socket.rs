@@ -84,7 +84,8 @@ struct Deadline {
 }
 
 impl Deadline {
-    /// The value to set the socket option to, or `None` if the current one is within a tenth, which saves a system call.
+    /// The value to set the socket option to, or `None` if the current one is within a tenth, which saves a system
+    /// call.
     fn update(&mut self) -> io::Result<Option<Duration>> {
         let left = self.at.saturating_duration_since(Instant::now()).min(self.max_wait);
         if left.is_zero() {

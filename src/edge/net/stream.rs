@@ -68,8 +68,8 @@ impl Stream {
         }
     }
 
-    /// Writes head and body, in one system call if the socket takes them. `sent` counts the bytes taken, including those
-    /// of earlier calls that returned [`ErrorKind::WouldBlock`].
+    /// Writes head and body, in one system call if the socket takes them. `sent` counts the bytes taken, including
+    /// those of earlier calls that returned [`ErrorKind::WouldBlock`].
     pub fn send(&mut self, head: &[u8], body: &[u8], sent: &mut usize) -> io::Result<()> {
         match self {
             Stream::Plain(socket) => socket.write_head_and_body(head, body, sent),

@@ -205,8 +205,8 @@ impl<'l> Server<'l> {
         self.listeners.iter().any(|listener| listener.endpoint() == endpoint && !listener.is_lost())
     }
 
-    /// `/-/health` answers 503 at once; after `stop_delay` the listeners are closed, and active requests are drained for
-    /// up to `stop_timeout`. A second signal skips both waits.
+    /// `/-/health` answers 503 at once; after `stop_delay` the listeners are closed, and active requests are drained
+    /// for up to `stop_timeout`. A second signal skips both waits.
     fn shut_down(mut self, signals: &Receiver<i32>) {
         info!("stopping", "draining connections");
         let limits = self.edge.running.get().limits.clone();

@@ -1,8 +1,8 @@
 //! The client behind trusted proxies, from `X-Forwarded-For`, `X-Forwarded-Proto` and `Forwarded` (RFC 7239).
 //!
-//! A proxy appends to the list that it receives. So the last entry comes from the peer, and the first ones may be forged
-//! by the client: lists are parsed from the right, up to the first entry that no trusted proxy wrote, and the rest may be
-//! garbage. Nothing is allocated, since every request behind a load balancer is parsed here.
+//! A proxy appends to the list that it receives. So the last entry comes from the peer, and the first ones may be
+//! forged by the client: lists are parsed from the right, up to the first entry that no trusted proxy wrote, and the
+//! rest may be garbage. Nothing is allocated, since every request behind a load balancer is parsed here.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -48,13 +48,13 @@ fn address(request: &Request, peer: Option<IpAddr>, trusted: &TrustedProxies) ->
     if !has_list || by_list == by_elements {
         return by_elements;
     }
-    // A proxy appends to one of the two and passes the other on as the client wrote it. Which one is unknown, so both are
-    // ignored.
+    // A proxy appends to one of the two and passes the other on as the client wrote it. Which one is unknown, so both
+    // are ignored.
     peer
 }
 
-/// Walks from the peer towards the client: each trusted proxy names the hop before it. An invalid entry ends the walk at
-/// the proxy that wrote it.
+/// Walks from the peer towards the client: each trusted proxy names the hop before it. An invalid entry ends the walk
+/// at the proxy that wrote it.
 fn client_end(
     peer: Option<IpAddr>,
     entries: impl Iterator<Item = Option<IpAddr>>,
@@ -115,8 +115,8 @@ fn parameter<'b>(element: &'b [u8], name: &str) -> Option<&'b [u8]> {
     found
 }
 
-/// A token, or the contents of a quoted string. Escapes are not decoded, because addresses and schemes need none. A token
-/// may contain characters that should be quoted, such as the colons that many proxies send.
+/// A token, or the contents of a quoted string. Escapes are not decoded, because addresses and schemes need none. A
+/// token may contain characters that should be quoted, such as the colons that many proxies send.
 fn unquote(value: &[u8]) -> Option<&[u8]> {
     match value {
         [b'"', contents @ .., b'"'] => Some(contents),

@@ -112,8 +112,8 @@ pub fn drop_root(config: &Config) -> Result<(), ConfigError> {
     check_access(config, spec)
 }
 
-/// Gives the user a directory that the configuration check has just created as root: it belongs to root, is empty, and is
-/// not a symbolic link.
+/// Gives the user a directory that the configuration check has just created as root: it belongs to root, is empty, and
+/// is not a symbolic link.
 fn chown_new(directory: &Path, identity: &Identity) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Without a trailing slash, which would follow a link in spite of O_NOFOLLOW.
