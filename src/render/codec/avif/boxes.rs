@@ -1,95 +1,87 @@
-//! The boxes of ISO/IEC 14496-12 §4.2 and the fields in them.
+//! Boxes (ISO/IEC 14496-12 §4.2) and their fields.
 
 use super::error::Error;
 use crate::render::codec::cursor::Cursor;
 
-/// Four characters that name a box, an item type, a reference type or a property.
+/// Four-character code of a box, an item type, a reference type or a property.
 pub type Name = [u8; 4];
 
-/// A name as it is written in a sentence: bytes that are not printable are escaped.
-pub fn shown(name: Name) -> String {
+/// A name for a sentence, with unprintable bytes escaped.
+pub fn quoted(name: Name) -> String {
     format!("`{}`", name.escape_ascii())
 }
 
-/// The fields of one box, or of an item that has fields like a box.
+/// The unread fields of a box, or of an item with fields like a box.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'b> {
-    /// What the box is called.
     pub name: Name,
     cursor: Cursor<'b>,
 }
 
 impl<'b> Fields<'b> {
-    /// At the first field.
     pub fn new(name: Name, payload: &'b [u8]) -> Fields<'b> {
         Fields { name, cursor: Cursor::new(payload) }
     }
 
-    /// All bytes that are left.
     pub fn rest(&self) -> &'b [u8] {
         self.cursor.rest()
     }
 
-    /// The next `length` bytes.
     pub fn take(&mut self, length: usize) -> Result<&'b [u8], Error> {
-        self.cursor.take(length).ok_or_else(|| self.end())
+        self.cursor.take(length).ok_or_else(|| self.truncated())
     }
 
-    /// One byte.
     pub fn u8(&mut self) -> Result<u8, Error> {
-        self.cursor.u8().ok_or_else(|| self.end())
+        self.cursor.u8().ok_or_else(|| self.truncated())
     }
 
-    /// Two bytes.
     pub fn u16(&mut self) -> Result<u16, Error> {
-        self.cursor.u16_be().ok_or_else(|| self.end())
+        self.cursor.u16_be().ok_or_else(|| self.truncated())
     }
 
-    /// Four bytes.
     pub fn u32(&mut self) -> Result<u32, Error> {
-        self.cursor.u32_be().ok_or_else(|| self.end())
+        self.cursor.u32_be().ok_or_else(|| self.truncated())
     }
 
-    /// Four bytes, or two where the box is of a kind with narrow numbers.
-    pub fn number(&mut self, is_wide: bool) -> Result<u32, Error> {
+    /// Four bytes if `is_wide`, otherwise two.
+    pub fn u16_or_u32(&mut self, is_wide: bool) -> Result<u32, Error> {
         if is_wide { self.u32() } else { self.u16().map(u32::from) }
     }
 
-    /// A number of 0, 4 or 8 bytes, which is what `iloc` allows (§8.11.3.2).
-    pub fn sized(&mut self, length: u8) -> Result<u64, Error> {
+    /// A number of 0, 4 or 8 bytes, the sizes that `iloc` allows (§8.11.3.2).
+    pub fn sized_uint(&mut self, length: u8) -> Result<u64, Error> {
         match length {
             0 => Ok(0),
             4 => self.u32().map(u64::from),
-            8 => self.cursor.uint_be(8).ok_or_else(|| self.end()),
+            8 => self.cursor.uint_be(8).ok_or_else(|| self.truncated()),
             _ => Err(Error::corrupt(format!(
-                "box {} has numbers of {length} bytes",
-                shown(self.name)
+                "box {} has fields of {length} bytes",
+                quoted(self.name)
             ))),
         }
     }
 
-    /// A name of four characters.
     pub fn name(&mut self) -> Result<Name, Error> {
-        self.cursor.array().ok_or_else(|| self.end())
+        self.cursor.array().ok_or_else(|| self.truncated())
     }
 
-    /// Version and flags of a full box (§4.2); a version above `most` is refused.
-    pub fn full(&mut self, most: u8) -> Result<(u8, u32), Error> {
+    /// Version and flags of a full box (§4.2); a version above `max_version` is refused.
+    pub fn version_and_flags(&mut self, max_version: u8) -> Result<(u8, u32), Error> {
         let both = self.u32()?;
         let [version, ..] = both.to_be_bytes();
-        if version > most {
-            let sentence = format!("box {} has the unknown version {version}", shown(self.name));
+        if version > max_version {
+            let sentence = format!("box {} has the unknown version {version}", quoted(self.name));
             return Err(Error::unsupported(sentence));
         }
         Ok((version, both & 0xff_ffff))
     }
 
-    fn end(&self) -> Error {
-        Error::corrupt(format!("box {} ends early", shown(self.name)))
+    fn truncated(&self) -> Error {
+        Error::corrupt(format!("box {} ends early", quoted(self.name)))
     }
 }
 
-/// Box after box. An error ends the sequence.
+/// Consecutive boxes. The iterator ends after an error.
 #[derive(Clone, Debug)]
 pub struct Boxes<'b> {
     parent: Name,
@@ -97,15 +89,15 @@ pub struct Boxes<'b> {
 }
 
 impl<'b> Boxes<'b> {
-    /// The boxes that fill the rest of a box: each of them is whole.
-    pub fn inside(fields: &Fields<'b>) -> Boxes<'b> {
+    /// The child boxes in the rest of a box; each must be complete.
+    pub fn children(fields: &Fields<'b>) -> Boxes<'b> {
         Boxes { parent: fields.name, cursor: fields.cursor }
     }
 
     fn header(&mut self) -> Option<(Name, Option<usize>)> {
         let (length, name) = (self.cursor.u32_be()?, self.cursor.array()?);
         let length = match length {
-            // To the end of what contains it.
+            // The box extends to the end of its parent.
             0 => Some(self.cursor.rest().len()),
             1 => self
                 .cursor
@@ -127,7 +119,7 @@ impl<'b> Iterator for Boxes<'b> {
         }
         let next = match self.header() {
             None => {
-                Err(Error::corrupt(format!("box {} ends within a box header", shown(self.parent))))
+                Err(Error::corrupt(format!("box {} ends within a box header", quoted(self.parent))))
             }
             Some((name, length)) => length
                 .and_then(|length| self.cursor.take(length))
@@ -135,8 +127,8 @@ impl<'b> Iterator for Boxes<'b> {
                 .ok_or_else(|| {
                     Error::corrupt(format!(
                         "box {} in {} has a wrong length",
-                        shown(name),
-                        shown(self.parent)
+                        quoted(name),
+                        quoted(self.parent)
                     ))
                 }),
         };
@@ -147,16 +139,16 @@ impl<'b> Iterator for Boxes<'b> {
     }
 }
 
-/// The one `meta` box at the top level of a file.
+/// The only `meta` box at the top level of a file.
 ///
-/// The boxes behind it may be cut off: whether what an item needs is there is known from `iloc`.
-pub fn meta(file: &[u8]) -> Result<Fields<'_>, Error> {
+/// Boxes after it may be truncated: `iloc` tells whether the data of an item is there.
+pub fn find_meta(file: &[u8]) -> Result<Fields<'_>, Error> {
     let mut boxes = Boxes { parent: *b"file", cursor: Cursor::new(file) };
     let mut found = None;
     while let Some((name, length)) = boxes.header() {
         let whole = length.and_then(|length| boxes.cursor.take(length));
         if name == *b"meta" {
-            let payload = whole.ok_or_else(|| Error::corrupt("box `meta` is not whole"))?;
+            let payload = whole.ok_or_else(|| Error::corrupt("box `meta` is truncated"))?;
             if found.replace(Fields::new(name, payload)).is_some() {
                 return Err(Error::corrupt("the file has two `meta` boxes"));
             }
@@ -173,19 +165,19 @@ mod tests {
     use super::*;
 
     fn names(bytes: &[u8]) -> Result<Vec<Name>, Error> {
-        Boxes::inside(&Fields::new(*b"test", bytes))
+        Boxes::children(&Fields::new(*b"test", bytes))
             .map(|inner| inner.map(|inner| inner.name))
             .collect()
     }
 
     #[test]
-    fn boxes_have_lengths_of_four_or_eight_bytes_or_reach_to_the_end() {
+    fn box_length_has_four_or_eight_bytes_or_extends_to_the_end() {
         let bytes = b"\0\0\0\x0aabcd12\0\0\0\x01efgh\0\0\0\0\0\0\0\x113\0\0\0\0ijkl456";
         assert_eq!(names(bytes), Ok(vec![*b"abcd", *b"efgh", *b"ijkl"]));
     }
 
     #[test]
-    fn a_box_is_whole_and_not_larger_than_what_contains_it() {
+    fn box_must_fit_in_its_parent() {
         for bytes in [
             &b"\0\0\0\x0babcd12"[..],
             b"\0\0\0\x07abcd12",
@@ -202,24 +194,27 @@ mod tests {
     }
 
     #[test]
-    fn fields_end_where_the_box_ends() {
+    fn fields_end_with_their_box() {
         let mut fields = Fields::new(*b"te\0t", &[0, 1, 2, 3, 4]);
-        assert_eq!(fields.full(0), Ok((0, 0x01_0203)));
+        assert_eq!(fields.version_and_flags(0), Ok((0, 0x01_0203)));
         assert_eq!(fields.u16(), Err(Error::corrupt("box `te\\x00t` ends early")));
         let mut fields = Fields::new(*b"test", &[2, 0, 0, 0]);
-        assert_eq!(fields.full(1), Err(Error::unsupported("box `test` has the unknown version 2")));
         assert_eq!(
-            Fields::new(*b"test", &[0; 8]).sized(2),
-            Err(Error::corrupt("box `test` has numbers of 2 bytes"))
+            fields.version_and_flags(1),
+            Err(Error::unsupported("box `test` has the unknown version 2"))
+        );
+        assert_eq!(
+            Fields::new(*b"test", &[0; 8]).sized_uint(2),
+            Err(Error::corrupt("box `test` has fields of 2 bytes"))
         );
     }
 
     #[test]
-    fn there_is_one_whole_meta_box_and_the_boxes_behind_it_may_be_cut_off() {
-        let found = |bytes: &[u8]| meta(bytes).map(|fields| fields.rest().to_vec());
+    fn meta_box_is_unique_and_complete_and_later_boxes_may_be_truncated() {
+        let found = |bytes: &[u8]| find_meta(bytes).map(|fields| fields.rest().to_vec());
         let corrupt = |sentence: &str| Err(Error::corrupt(sentence));
         assert_eq!(found(b"\0\0\0\x08ftyp\0\0\0\x0ameta12\0\0\xff\xffmdat12"), Ok(b"12".to_vec()));
-        assert_eq!(found(b"\0\0\0\x08ftyp\0\0\0\x0bmeta12"), corrupt("box `meta` is not whole"));
+        assert_eq!(found(b"\0\0\0\x08ftyp\0\0\0\x0bmeta12"), corrupt("box `meta` is truncated"));
         assert_eq!(found(b"\0\0\0\x08ftyp\0\0"), corrupt("the file has no `meta` box"));
         let two = b"\0\0\0\x08meta\0\0\0\x08meta";
         assert_eq!(found(two), corrupt("the file has two `meta` boxes"));

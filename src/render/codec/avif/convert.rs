@@ -1,4 +1,4 @@
-//! From luma and chroma to red, green and blue (ITU-T H.273 §8.3).
+//! Converts YUV to RGB (ITU-T H.273 §8.3).
 
 use super::decode::Error;
 use super::matrix::{Factors, Rows};
@@ -8,24 +8,22 @@ use super::{Chroma, Nclx, upsample};
 /// Kr and Kb of H.273 table 4.
 type Weights = (f64, f64);
 
-/// How the samples of an image are converted.
+/// The conversion for the samples of an image.
 #[derive(Clone, Debug)]
 pub enum Conversion<S: Sample> {
-    /// 4:0:0: the result is luma.
+    /// 4:0:0: gray is luma.
     Gray(Expansion),
-    /// Matrix 0: the planes are green, blue and red; the last two are multiplied by [`upsample::SCALE`].
+    /// Matrix 0: the planes are green, blue and red; blue and red are scaled by [`upsample::SCALE`].
     Identity(Expansion, Expansion),
-    /// All others.
     Matrix(S::Matrix),
 }
 
-/// Whether there is a conversion.
-pub fn is_known(nclx: Nclx, chroma: Chroma) -> bool {
+/// Whether these matrix coefficients are supported with this subsampling.
+pub fn is_supported(nclx: Nclx, chroma: Chroma) -> bool {
     Conversion::<u8>::new(nclx, chroma, 8).is_ok()
 }
 
 impl<S: Sample> Conversion<S> {
-    /// Of samples of `depth` bits.
     pub fn new(nclx: Nclx, chroma: Chroma, depth: u8) -> Result<Self, Error> {
         let expansion = Expansion::new::<S>(depth, nclx.is_full_range);
         if chroma == Chroma::Monochrome {
@@ -36,16 +34,16 @@ impl<S: Sample> Conversion<S> {
                 let scaled = expansion.factor / f32::from(upsample::SCALE);
                 Ok(Conversion::Identity(expansion, Expansion { factor: scaled, ..expansion }))
             }
-            8 => Ok(Conversion::Matrix(S::Matrix::new(&ycgco(nclx, depth)))),
+            8 => Ok(Conversion::Matrix(S::Matrix::new(&ycgco_factors(nclx, depth)))),
             matrix => {
                 let weights = weights(matrix, nclx.primaries).ok_or(Error::Matrix(matrix))?;
-                Ok(Conversion::Matrix(S::Matrix::new(&factors(weights, nclx, depth))))
+                Ok(Conversion::Matrix(S::Matrix::new(&ycbcr_factors(weights, nclx, depth))))
             }
         }
     }
 
-    /// Converts a row of three planes of the same size; chroma is multiplied by [`upsample::SCALE`].
-    pub fn row(
+    /// Converts a row of three planes of the same width; chroma is scaled by [`upsample::SCALE`].
+    pub fn convert_row(
         &self,
         y: &[Block<S>],
         [u, v]: [&[Block<u16>]; 2],
@@ -53,19 +51,19 @@ impl<S: Sample> Conversion<S> {
     ) {
         match self {
             Conversion::Gray(expansion) => {
-                expansion.row(y.as_flattened(), green.as_flattened_mut())
+                expansion.expand_row(y.as_flattened(), green.as_flattened_mut())
             }
             Conversion::Identity(luma, chroma) => {
-                luma.row(y.as_flattened(), green.as_flattened_mut());
-                chroma.row(u.as_flattened(), blue.as_flattened_mut());
-                chroma.row(v.as_flattened(), red.as_flattened_mut());
+                luma.expand_row(y.as_flattened(), green.as_flattened_mut());
+                chroma.expand_row(u.as_flattened(), blue.as_flattened_mut());
+                chroma.expand_row(v.as_flattened(), red.as_flattened_mut());
             }
             Conversion::Matrix(matrix) => matrix.convert(y, u, v, [red, green, blue]),
         }
     }
 }
 
-/// Samples of their own range to all codes of the result.
+/// Expands samples of full or limited range to all codes of the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Expansion {
     factor: f32,
@@ -73,7 +71,7 @@ pub struct Expansion {
 }
 
 impl Expansion {
-    /// From samples of `depth` bits in the range of luma.
+    /// For samples of `depth` bits in the range of luma.
     pub fn new<S: Sample>(depth: u8, is_full_range: bool) -> Expansion {
         let (black, range) = luma_range(depth, is_full_range);
         let factor = f64::from(S::MAX) / range;
@@ -81,15 +79,15 @@ impl Expansion {
     }
 
     /// Expands as many samples as the shorter row has.
-    pub fn row<I: Sample, O: Sample>(self, row: &[I], out: &mut [O]) {
+    pub fn expand_row<I: Sample, O: Sample>(self, row: &[I], out: &mut [O]) {
         for (out, sample) in out.iter_mut().zip(row) {
-            *out = O::rounded(f32::from(sample.code()) * self.factor + self.offset);
+            *out = O::from_f32(f32::from(sample.code()) * self.factor + self.offset);
         }
     }
 }
 
 /// The inverse of H.273 equations 38 to 40.
-fn factors((kr, kb): Weights, nclx: Nclx, depth: u8) -> Factors {
+fn ycbcr_factors((kr, kb): Weights, nclx: Nclx, depth: u8) -> Factors {
     let (black, range) = luma_range(depth, nclx.is_full_range);
     let chroma_range = if nclx.is_full_range { range } else { 224.0 * unit(depth) };
     let kg = 1.0 - kr - kb;
@@ -102,9 +100,9 @@ fn factors((kr, kb): Weights, nclx: Nclx, depth: u8) -> Factors {
     }
 }
 
-/// U is Cg and V is Co. They are made of the codes of red, green and blue (H.273 equations 47 to 49), so that of limited
-/// range they have the scale of luma.
-fn ycgco(nclx: Nclx, depth: u8) -> Factors {
+/// U is Cg and V is Co. They are sums of codes of red, green and blue (H.273 equations 47 to 49), so that in limited range
+/// they have the scale of luma.
+fn ycgco_factors(nclx: Nclx, depth: u8) -> Factors {
     let (black, range) = luma_range(depth, nclx.is_full_range);
     let one = 1.0 / range;
     Factors {
@@ -115,12 +113,12 @@ fn ycgco(nclx: Nclx, depth: u8) -> Factors {
     }
 }
 
-/// What a code of 8 bits is multiplied by.
+/// Scale of codes of `depth` bits relative to 8 bits.
 fn unit(depth: u8) -> f64 {
     f64::from(1_u32 << depth.saturating_sub(8).min(8))
 }
 
-/// The code of black and what lies between it and white (H.273 §8.3, equations 20 to 31).
+/// The code of black, and the distance to the code of white (H.273 §8.3, equations 20 to 31).
 fn luma_range(depth: u8, is_full_range: bool) -> (f64, f64) {
     if is_full_range {
         (0.0, 256.0 * unit(depth) - 1.0)
@@ -129,7 +127,7 @@ fn luma_range(depth: u8, is_full_range: bool) -> (f64, f64) {
     }
 }
 
-/// Kr and Kb of the matrix coefficients that have them. What is unspecified (2) is taken for BT.601, as libavif does.
+/// Kr and Kb of matrix coefficients. Unspecified (2) means BT.601, as in libavif.
 fn weights(matrix: u16, primaries: u16) -> Option<Weights> {
     match matrix {
         1 => Some((0.2126, 0.0722)),
@@ -137,19 +135,19 @@ fn weights(matrix: u16, primaries: u16) -> Option<Weights> {
         4 => Some((0.30, 0.11)),
         7 => Some((0.212, 0.087)),
         9 => Some((0.2627, 0.0593)),
-        12 => derived(primaries),
+        12 => weights_of_primaries(primaries),
         _ => None,
     }
 }
 
-/// Kr and Kb out of the chromaticities of H.273 table 2 (equations 32 to 37).
-fn derived(primaries: u16) -> Option<Weights> {
+/// Kr and Kb from the chromaticities of H.273 table 2 (equations 32 to 37).
+fn weights_of_primaries(primaries: u16) -> Option<Weights> {
     const C: [f64; 2] = [0.310, 0.316];
     const D65: [f64; 2] = [0.3127, 0.3290];
     /// Red, green, blue and white.
     type Chromaticities = [[f64; 2]; 4];
     let [red, green, blue, white]: Chromaticities = match primaries {
-        // Unspecified: as libavif, BT.709.
+        // Unspecified means BT.709, as in libavif.
         1 | 2 => [[0.640, 0.330], [0.300, 0.600], [0.150, 0.060], D65],
         4 => [[0.67, 0.33], [0.21, 0.71], [0.14, 0.08], C],
         5 => [[0.64, 0.33], [0.29, 0.60], [0.15, 0.06], D65],
@@ -187,17 +185,17 @@ mod tests {
         Nclx { primaries, transfer: 13, matrix, is_full_range }
     }
 
-    /// The formulas of H.273 §8.3 as they stand, results from 0 to 1.
+    /// The formulas of H.273 §8.3 in floating point, results from 0 to 1.
     fn exact(nclx: Nclx, depth: u8, [y, u, v]: [u16; 3]) -> [f64; 3] {
         let [y, u, v] = [y, u, v].map(f64::from);
         let unit = f64::from(1_u32 << (depth - 8));
-        let most = f64::from((1_u32 << depth) - 1);
+        let max = f64::from((1_u32 << depth) - 1);
         let luma = |code: f64| {
-            if nclx.is_full_range { code / most } else { (code / unit - 16.0) / 219.0 }
+            if nclx.is_full_range { code / max } else { (code / unit - 16.0) / 219.0 }
         };
         let chroma = |code: f64| {
             let code = code - 128.0 * unit;
-            if nclx.is_full_range { code / most } else { code / unit / 224.0 }
+            if nclx.is_full_range { code / max } else { code / unit / 224.0 }
         };
         let all = match nclx.matrix {
             0 => [luma(v), luma(y), luma(u)],
@@ -216,11 +214,10 @@ mod tests {
         all.map(|value| value.clamp(0.0, 1.0))
     }
 
-    /// Converts rows that hold each combination of some codes, and gives the largest difference from the exact results.
-    fn worst<S: Sample>(nclx: Nclx, depth: u8, code: impl Fn(u16) -> S) -> f64 {
-        let most = (1_u16 << depth) - 1;
-        let some =
-            || (0..=most).step_by(usize::from(most / 15)).chain([most / 2, most / 2 + 1, most]);
+    /// Converts all combinations of some codes and returns the largest error.
+    fn max_error<S: Sample>(nclx: Nclx, depth: u8, code: impl Fn(u16) -> S) -> f64 {
+        let max = (1_u16 << depth) - 1;
+        let some = || (0..=max).step_by(usize::from(max / 15)).chain([max / 2, max / 2 + 1, max]);
         let mut codes = Vec::new();
         for y in some() {
             for u in some() {
@@ -238,7 +235,7 @@ mod tests {
                 v.as_flattened_mut()[at] = codes[2] * upsample::SCALE;
             }
             let [mut red, mut green, mut blue] = [(); 3].map(|()| blocks::<S>(codes.len()));
-            conversion.row(&y, [&u, &v], [&mut red, &mut green, &mut blue]);
+            conversion.convert_row(&y, [&u, &v], [&mut red, &mut green, &mut blue]);
             for (at, codes) in codes.iter().enumerate() {
                 let exact = exact(nclx, depth, *codes);
                 for (plane, exact) in [&red, &green, &blue].into_iter().zip(exact) {
@@ -252,15 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn results_are_those_of_the_formulas() {
+    fn yuv_conversion_matches_the_formulas() {
         for is_full_range in [false, true] {
             for matrix in [0, 1, 2, 4, 5, 6, 7, 8, 9, 12] {
                 for primaries in if matrix == 12 { &[1, 9, 12][..] } else { &[1] } {
                     let nclx = nclx(matrix, *primaries, is_full_range);
-                    let error = worst::<u8>(nclx, 8, |code| code as u8);
+                    let error = max_error::<u8>(nclx, 8, |code| code as u8);
                     assert!(error < 0.7, "{nclx:?}: {error}");
                     for depth in [10, 12] {
-                        let error = worst::<u16>(nclx, depth, |code| code);
+                        let error = max_error::<u16>(nclx, depth, |code| code);
                         assert!(error < 0.6, "{nclx:?}, {depth} bits: {error}");
                     }
                 }
@@ -269,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn gray_stays_gray() {
+    fn yuv_conversion_keeps_gray() {
         for is_full_range in [false, true] {
             for matrix in [1, 6, 8, 9] {
                 let conversion =
@@ -282,7 +279,7 @@ mod tests {
                     .for_each(|(sample, code)| *sample = code);
                 let chroma = vec![[128 * upsample::SCALE; BLOCK]; y.len()];
                 let [mut red, mut green, mut blue] = [(); 3].map(|()| blocks::<u8>(256));
-                conversion.row(&y, [&chroma, &chroma], [&mut red, &mut green, &mut blue]);
+                conversion.convert_row(&y, [&chroma, &chroma], [&mut red, &mut green, &mut blue]);
                 assert_eq!((&red, &blue), (&green, &green), "{matrix}");
                 let ends = (green.as_flattened().first(), green.as_flattened().last());
                 assert_eq!(ends, (Some(&0), Some(&255)));
@@ -292,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_come_from_the_primaries() {
+    fn yuv_weights_are_derived_from_primaries() {
         for (primaries, expected) in
             [(1, (0.2126, 0.0722)), (9, (0.2627, 0.0593)), (12, (0.229, 0.0793))]
         {
@@ -312,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn other_matrices_are_refused() {
+    fn yuv_unsupported_matrices_are_refused() {
         for matrix in [3, 10, 11, 13, 14, 15, 16, 17, 255] {
             let error =
                 Conversion::<u8>::new(nclx(matrix, 1, true), Chroma::Yuv444, 8).unwrap_err();

@@ -1,4 +1,4 @@
-//! The samples of a still AVIF image.
+//! Decodes a still AVIF image to samples.
 
 use std::fmt;
 
@@ -11,15 +11,14 @@ use crate::render::codec::av1::{self, Frame};
 /// Why an image was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The caller's check stopped it.
+    /// Stopped by the caller's check.
     Stopped,
-    /// The decoder failed.
     Decoder(av1::Error),
-    /// A frame is not of the size, depth or subsampling that the container says.
-    Promise(&'static str),
-    /// Matrix coefficients (H.273 table 4) that are not known, or not with this subsampling.
+    /// This property of a stream differs from what the container says.
+    Mismatch(&'static str),
+    /// Matrix coefficients (H.273 table 4) that are not supported, or not with this subsampling.
     Matrix(u16),
-    /// The caller's buffer does not fit the image.
+    /// The caller's buffer has the wrong size or type.
     Buffer,
 }
 
@@ -28,8 +27,8 @@ impl fmt::Display for Error {
         match self {
             Error::Stopped => formatter.write_str("AVIF: stopped"),
             Error::Decoder(error) => error.fmt(formatter),
-            Error::Promise(what) => {
-                write!(formatter, "AVIF: a stream has another {what} than its container says")
+            Error::Mismatch(what) => {
+                write!(formatter, "AVIF: the {what} of a stream differs from its container")
             }
             Error::Matrix(matrix) => {
                 write!(
@@ -50,9 +49,9 @@ impl From<av1::Error> for Error {
     }
 }
 
-/// Decodes an image into `out`: row by row, [`Avif::bands`] interleaved samples per pixel, alpha last and never
-/// premultiplied. It is the coded image: neither cropped nor oriented. `S` is `u8`, or `u16` if [`Avif::is_deep`].
-/// `check` is called before each tile and ends the work by an error.
+/// Decodes an image into `out`, row by row, with [`Avif::bands`] interleaved samples per pixel, alpha last and not
+/// premultiplied. Crop and orientation are not applied. `S` is `u8`, or `u16` if [`Avif::is_deep`]. `check` is called
+/// before each tile; its error stops the work.
 pub fn decode<S: Sample>(
     avif: &Avif<'_>,
     out: &mut [S],
@@ -69,15 +68,19 @@ pub fn decode<S: Sample>(
     let nclx = avif.nclx.unwrap_or(color.sequence.nclx);
     let sequence = color.sequence;
     let conversion: Conversion<S> = Conversion::new(nclx, sequence.chroma, sequence.depth)?;
-    each_tile(color, &mut check, |frame, window| canvas.lay_color(frame, window, &conversion))?;
+    for_each_tile(color, &mut check, |frame, window| {
+        canvas.write_color(frame, window, &conversion)
+    })?;
 
     if let Some(alpha) = &avif.alpha {
         if (alpha.width, alpha.height) != (color.width, color.height) {
-            return Err(Error::Promise("size of alpha"));
+            return Err(Error::Mismatch("alpha size"));
         }
         let expansion =
             Expansion::new::<S>(alpha.sequence.depth, alpha.sequence.nclx.is_full_range);
-        each_tile(alpha, &mut check, |frame, window| canvas.lay_alpha(frame, window, expansion))?;
+        for_each_tile(alpha, &mut check, |frame, window| {
+            canvas.write_alpha(frame, window, expansion)
+        })?;
         if avif.is_premultiplied {
             unpremultiply(canvas.samples, bands);
         }
@@ -85,7 +88,7 @@ pub fn decode<S: Sample>(
     Ok(())
 }
 
-/// Where a tile is seen.
+/// The visible part of a tile, in the image.
 #[derive(Clone, Copy)]
 struct Window {
     left: u32,
@@ -94,31 +97,31 @@ struct Window {
     height: u32,
 }
 
-/// Decodes one tile after the other.
-fn each_tile(
+/// Decodes one tile after another and calls `write` with the visible part of each.
+fn for_each_tile(
     coded: &Coded<'_>,
     check: &mut impl FnMut() -> Result<(), Error>,
-    mut lay: impl FnMut(&Frame, Window) -> Result<(), Error>,
+    mut write: impl FnMut(&Frame, Window) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let tile = (coded.tile_width, coded.tile_height);
-    let most =
+    let max_pixels =
         u32::try_from(u64::from(tile.0) * u64::from(tile.1)).map_err(|_| av1::Error::TooLarge)?;
     if coded.columns == 0
         || coded.tiles.len() as u64 != u64::from(coded.columns) * u64::from(coded.rows)
     {
-        return Err(Error::Promise("number of tiles"));
+        return Err(Error::Mismatch("number of tiles"));
     }
     for (index, stream) in (0_u32..).zip(&coded.tiles) {
         check()?;
-        let frame = av1::decode(stream, most)?;
+        let frame = av1::decode(stream, max_pixels)?;
         if (frame.width(), frame.height()) != tile {
-            return Err(Error::Promise("size"));
+            return Err(Error::Mismatch("size"));
         }
         if frame.depth() != coded.sequence.depth {
-            return Err(Error::Promise("depth"));
+            return Err(Error::Mismatch("depth"));
         }
         if frame.chroma() != coded.sequence.chroma {
-            return Err(Error::Promise("subsampling"));
+            return Err(Error::Mismatch("subsampling"));
         }
         let place = |at: u32, tile: u32, whole: u32| {
             let start = at.saturating_mul(tile);
@@ -126,7 +129,7 @@ fn each_tile(
         };
         let (left, width) = place(index % coded.columns, tile.0, coded.width);
         let (top, height) = place(index / coded.columns, tile.1, coded.height);
-        lay(&frame, Window { left, top, width, height })?;
+        write(&frame, Window { left, top, width, height })?;
     }
     Ok(())
 }
@@ -139,7 +142,7 @@ struct Canvas<'o, S> {
 }
 
 impl<S: Sample> Canvas<'_, S> {
-    /// The samples of the rows of a window, from its first row on.
+    /// The rows of a window.
     fn rows(&mut self, window: Window) -> impl Iterator<Item = &mut [S]> {
         let (start, end) = (window.left as usize, (window.left + window.width) as usize);
         let (start, end) = (start * self.bands, end * self.bands);
@@ -149,13 +152,13 @@ impl<S: Sample> Canvas<'_, S> {
             .map(move |row| row.get_mut(start..end).unwrap_or_default())
     }
 
-    fn lay_color(
+    fn write_color(
         &mut self,
         frame: &Frame,
         window: Window,
         conversion: &Conversion<S>,
     ) -> Result<(), Error> {
-        let plane = |index| S::plane(frame, index).ok_or(Error::Promise("depth"));
+        let plane = |index| S::plane(frame, index).ok_or(Error::Mismatch("depth"));
         let (chroma, bands, width) = (frame.chroma(), self.bands, window.width as usize);
         let luma = plane(0)?;
         let mut chromas = match chroma {
@@ -173,13 +176,13 @@ impl<S: Sample> Canvas<'_, S> {
                 Some([u, v]) => [u.row(at), v.row(at)],
                 None => [&[][..]; 2],
             };
-            conversion.row(&y, uv, [&mut red, &mut green, &mut blue]);
+            conversion.convert_row(&y, uv, [&mut red, &mut green, &mut blue]);
             match bands {
-                1 | 2 => lay_band(row, bands, 0, green.as_flattened()),
-                3 => S::lay_rgb(row, [&red, &green, &blue]),
+                1 | 2 => write_band(row, bands, 0, green.as_flattened()),
+                3 => S::write_rgb(row, [&red, &green, &blue]),
                 _ => {
                     for (band, plane) in [&red, &green, &blue].into_iter().enumerate() {
-                        lay_band(row, bands, band, plane.as_flattened());
+                        write_band(row, bands, band, plane.as_flattened());
                     }
                 }
             }
@@ -187,7 +190,7 @@ impl<S: Sample> Canvas<'_, S> {
         Ok(())
     }
 
-    fn lay_alpha(
+    fn write_alpha(
         &mut self,
         frame: &Frame,
         window: Window,
@@ -197,23 +200,23 @@ impl<S: Sample> Canvas<'_, S> {
         let mut alpha = vec![S::default(); window.width as usize];
         for (at, row) in self.rows(window).enumerate() {
             if let Some(plane) = frame.plane_u8(0) {
-                expansion.row(plane.row(at), &mut alpha);
+                expansion.expand_row(plane.row(at), &mut alpha);
             } else if let Some(plane) = frame.plane_u16(0) {
-                expansion.row(plane.row(at), &mut alpha);
+                expansion.expand_row(plane.row(at), &mut alpha);
             }
-            lay_band(row, bands, bands - 1, &alpha);
+            write_band(row, bands, bands - 1, &alpha);
         }
         Ok(())
     }
 }
 
-fn lay_band<S: Copy>(row: &mut [S], bands: usize, band: usize, samples: &[S]) {
+fn write_band<S: Copy>(row: &mut [S], bands: usize, band: usize, samples: &[S]) {
     for (out, sample) in row.iter_mut().skip(band).step_by(bands).zip(samples) {
         *out = *sample;
     }
 }
 
-/// Divides color by alpha, rounding to the nearest; where alpha is 0 color is 0.
+/// Divides color by alpha, rounded to nearest. Fully transparent pixels become 0.
 fn unpremultiply<S: Sample>(samples: &mut [S], bands: usize) {
     let max = u64::from(S::MAX);
     for pixel in samples.chunks_exact_mut(bands) {
@@ -221,7 +224,7 @@ fn unpremultiply<S: Sample>(samples: &mut [S], bands: usize) {
         let alpha = u64::from(alpha.code());
         for sample in color {
             let divided = (u64::from(sample.code()) * max + alpha / 2).checked_div(alpha);
-            *sample = S::rounded(divided.unwrap_or(0).min(max) as f32);
+            *sample = S::from_f32(divided.unwrap_or(0).min(max) as f32);
         }
     }
 }
@@ -280,13 +283,13 @@ mod tests {
         }
     }
 
-    fn decoded(avif: &Avif<'_>) -> Result<Vec<u8>, Error> {
+    fn decode_to_vec(avif: &Avif<'_>) -> Result<Vec<u8>, Error> {
         let mut out = vec![1; (avif.color.width * avif.color.height) as usize * avif.bands()];
         decode(avif, &mut out, || Ok(())).map(|()| out)
     }
 
     #[test]
-    fn tiles_are_put_together_and_cut_off() {
+    fn avif_decode_joins_tiles_and_crops_overhang() {
         // 2 × 2 tiles of 40 × 3 make 70 × 5.
         let at = |x: u32, y: u32| (x * 3 + y * 40) as u8;
         let tile = |left: u32, top: u32| {
@@ -297,11 +300,11 @@ mod tests {
         let tiles = vec![tile(0, 0), tile(40, 0), tile(0, 3), tile(40, 3)];
         let avif = still(grid((70, 5), (40, 3), Chroma::Monochrome, tiles), None);
         let expected: Vec<u8> = (0..350).map(|index| at(index % 70, index / 70)).collect();
-        assert_eq!(decoded(&avif).unwrap(), expected);
+        assert_eq!(decode_to_vec(&avif).unwrap(), expected);
     }
 
     #[test]
-    fn work_can_be_stopped_between_tiles() {
+    fn avif_decode_stops_between_tiles() {
         let tiles = vec![gray(8, 8, &[7; 64]); 4];
         let avif = still(grid((16, 16), (8, 8), Chroma::Monochrome, tiles), None);
         for allowed in 0..4 {
@@ -317,12 +320,12 @@ mod tests {
     }
 
     #[test]
-    fn chroma_is_interpolated() {
-        // Of 5 × 3 pixels; the result is compared in U alone, which blue follows.
+    fn avif_decode_interpolates_chroma() {
+        // 5 × 3 pixels. Only U varies, so blue is compared.
         let u = [100, 140, 180, 60, 128, 200];
         let stream = lossless(5, 3, Chroma::Yuv420, [&[100; 15], &u, &[128; 6]]);
         let avif = still(grid((5, 3), (5, 3), Chroma::Yuv420, vec![stream]), None);
-        let rgb = decoded(&avif).unwrap();
+        let rgb = decode_to_vec(&avif).unwrap();
         for (at, pixel) in rgb.chunks_exact(3).enumerate() {
             let at_place = |place: usize, last: usize| {
                 let near = place / 2;
@@ -341,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn alpha_is_laid_beside_color_and_divided_out() {
+    fn avif_decode_interleaves_alpha_and_unpremultiplies() {
         let alpha = || {
             grid(
                 (4, 1),
@@ -353,21 +356,21 @@ mod tests {
         let color =
             || grid((4, 1), (4, 1), Chroma::Monochrome, vec![gray(4, 1, &[10, 20, 60, 90])]);
         let mut avif = still(color(), Some(alpha()));
-        assert_eq!(decoded(&avif).unwrap(), [10, 0, 20, 255, 60, 128, 90, 51]);
+        assert_eq!(decode_to_vec(&avif).unwrap(), [10, 0, 20, 255, 60, 128, 90, 51]);
         avif.is_premultiplied = true;
-        // 60 · 255 / 128 = 119.5; 90 is more than its alpha.
-        assert_eq!(decoded(&avif).unwrap(), [0, 0, 20, 255, 120, 128, 255, 51]);
+        // 60 · 255 / 128 = 119.5; 90 exceeds its alpha and is clamped.
+        assert_eq!(decode_to_vec(&avif).unwrap(), [0, 0, 20, 255, 120, 128, 255, 51]);
 
         let planes: [&[u8]; 3] = [&[50; 4], &[128; 4], &[128; 4]];
         let stream = lossless(4, 1, Chroma::Yuv444, planes);
         let color = grid((4, 1), (4, 1), Chroma::Yuv444, vec![stream]);
         let avif = still(color, Some(alpha()));
         let expected = [50, 50, 50, 0, 50, 50, 50, 255, 50, 50, 50, 128, 50, 50, 50, 51];
-        assert_eq!(decoded(&avif).unwrap(), expected);
+        assert_eq!(decode_to_vec(&avif).unwrap(), expected);
     }
 
     #[test]
-    fn limited_range_is_expanded() {
+    fn avif_decode_expands_limited_range() {
         let samples = [0, 16, 17, 125, 126, 235, 255];
         let mut color = grid((7, 1), (7, 1), Chroma::Monochrome, vec![gray(7, 1, &samples)]);
         color.sequence.nclx.is_full_range = false;
@@ -376,33 +379,33 @@ mod tests {
         let expected = [0, 0, 1, 127, 128, 255, 255];
         let pairs: Vec<u8> = expected.into_iter().flat_map(|sample| [sample; 2]).collect();
         let mut avif = still(color, Some(alpha));
-        assert_eq!(decoded(&avif).unwrap(), pairs);
-        // The container overrides the stream, but says nothing of alpha.
+        assert_eq!(decode_to_vec(&avif).unwrap(), pairs);
+        // `nclx` of the container overrides the color stream, not alpha.
         avif.nclx = Some(Nclx { is_full_range: true, ..avif.color.sequence.nclx });
         let pairs: Vec<u8> =
             samples.into_iter().zip(expected).flat_map(|(color, alpha)| [color, alpha]).collect();
-        assert_eq!(decoded(&avif).unwrap(), pairs);
+        assert_eq!(decode_to_vec(&avif).unwrap(), pairs);
     }
 
     #[test]
-    fn streams_must_keep_what_the_container_promises() {
+    fn avif_decode_refuses_streams_that_differ_from_the_container() {
         let tile = || gray(8, 8, &[7; 64]);
         let plain = || grid((8, 8), (8, 8), Chroma::Monochrome, vec![tile()]);
         let error = |change: fn(&mut Coded<'_>)| {
             let mut color = plain();
             change(&mut color);
-            decoded(&still(color, None)).err()
+            decode_to_vec(&still(color, None)).err()
         };
         assert_eq!(error(|_| {}), None);
-        assert_eq!(error(|coded| coded.tile_height = 9), Some(Error::Promise("size")));
+        assert_eq!(error(|coded| coded.tile_height = 9), Some(Error::Mismatch("size")));
         assert_eq!(error(|coded| coded.tile_width = 7), Some(Error::Decoder(av1::Error::TooLarge)));
         assert_eq!(
             error(|coded| coded.sequence.chroma = Chroma::Yuv420),
-            Some(Error::Promise("subsampling"))
+            Some(Error::Mismatch("subsampling"))
         );
-        assert_eq!(error(|coded| coded.columns = 2), Some(Error::Promise("number of tiles")));
-        assert_eq!(error(|coded| coded.columns = 0), Some(Error::Promise("number of tiles")));
-        assert_eq!(error(|coded| coded.tiles.clear()), Some(Error::Promise("number of tiles")));
+        assert_eq!(error(|coded| coded.columns = 2), Some(Error::Mismatch("number of tiles")));
+        assert_eq!(error(|coded| coded.columns = 0), Some(Error::Mismatch("number of tiles")));
+        assert_eq!(error(|coded| coded.tiles.clear()), Some(Error::Mismatch("number of tiles")));
         assert_eq!(
             error(|coded| coded.tile_width = u32::MAX),
             Some(Error::Decoder(av1::Error::TooLarge))
@@ -410,13 +413,13 @@ mod tests {
         let mut deep = plain();
         deep.sequence.depth = 10;
         let avif = still(deep, None);
-        assert_eq!(decode(&avif, &mut [0_u16; 64], || Ok(())), Err(Error::Promise("depth")));
+        assert_eq!(decode(&avif, &mut [0_u16; 64], || Ok(())), Err(Error::Mismatch("depth")));
         assert_eq!(decode(&avif, &mut [0_u8; 64], || Ok(())), Err(Error::Buffer));
         let avif = still(plain(), None);
         assert_eq!(decode(&avif, &mut [0_u8; 63], || Ok(())), Err(Error::Buffer));
         assert_eq!(decode(&avif, &mut [0_u16; 64], || Ok(())), Err(Error::Buffer));
         let narrow = grid((8, 4), (8, 4), Chroma::Monochrome, vec![gray(8, 4, &[7; 32])]);
         let avif = still(plain(), Some(narrow));
-        assert_eq!(decoded(&avif), Err(Error::Promise("size of alpha")));
+        assert_eq!(decode_to_vec(&avif), Err(Error::Mismatch("alpha size")));
     }
 }

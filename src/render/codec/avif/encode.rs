@@ -1,4 +1,4 @@
-//! Writes a still AVIF image of 8 bits per sample.
+//! Encodes a still AVIF image of 8 bits per sample.
 
 use std::ffi::CStr;
 
@@ -8,21 +8,21 @@ use super::{Chroma, Nclx};
 use crate::format::Format;
 use crate::render::codec::av1::{self, Error, Planes, Settings};
 
-/// How an image is encoded.
+/// Encoder settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoding<'e> {
-    /// From 0 to 100, the best; libaom's quantizer is the nearest of 63 to 0. Without loss it does not matter.
+    /// 0 to 100 (best), mapped to libaom's quantizer from 63 to 0. Ignored if lossless.
     pub quality: u8,
-    /// Every sample is kept as it is.
+    /// Every sample is preserved.
     pub is_lossless: bool,
     /// 4:4:4 instead of 4:2:0.
     pub is_full_chroma: bool,
-    /// libaom's options by name, set after those chosen here.
+    /// libaom options by name, set after those chosen here.
     pub options: &'e [(&'e CStr, &'e str)],
 }
 
 /// libaom's `cpu-used`, 0 to 9. At 9 a photograph takes a quarter of the time of 8 and 4 to 12 % more bytes at equal SSIM;
-/// text and drawings take half as many again, because 9 does not look for them. `tune=iq` takes 10 % more at either.
+/// text and drawings take 50 % more bytes, because 9 does not detect screen content. `tune=iq` takes 10 % more at either.
 const SPEED: &str = "8";
 
 /// H.273 table 2, 3: unspecified.
@@ -66,7 +66,7 @@ pub fn encode(
         matrix,
         planes: [&planar.y, &planar.u, &planar.v],
     };
-    let color = stream(&color, encoding)?;
+    let color = encode_stream(&color, encoding)?;
     let alpha = if planar.alpha.is_empty() {
         None
     } else {
@@ -79,7 +79,7 @@ pub fn encode(
             matrix: UNSPECIFIED,
             planes: [&planar.alpha, &[], &[]],
         };
-        Some(stream(&alpha, encoding)?)
+        Some(encode_stream(&alpha, encoding)?)
     };
     let file = File {
         width,
@@ -98,7 +98,7 @@ pub fn encode(
     write(&file).ok_or(Error::Encoder)
 }
 
-fn stream(planes: &Planes<'_>, encoding: &Encoding<'_>) -> Result<Vec<u8>, Error> {
+fn encode_stream(planes: &Planes<'_>, encoding: &Encoding<'_>) -> Result<Vec<u8>, Error> {
     let quantizer = (100 - u32::from(encoding.quality.min(100))) * 63;
     let quantizer = ((quantizer + 50) / 100).to_string();
     let lossy: &[(&CStr, &str)] =
@@ -116,7 +116,7 @@ mod tests {
     const PLAIN: Encoding =
         Encoding { quality: 90, is_lossless: false, is_full_chroma: false, options: &[] };
 
-    /// A gradient with some noise.
+    /// A gradient with noise.
     fn samples(width: u32, height: u32, bands: usize) -> Vec<u8> {
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         let sample = |x: u32, y: u32, band: u32| {
@@ -127,7 +127,7 @@ mod tests {
         pixels.flat_map(|(x, y)| (0..bands as u32).map(move |band| sample(x, y, band))).collect()
     }
 
-    fn decoded(file: &[u8]) -> (Vec<u8>, usize) {
+    fn decode_file(file: &[u8]) -> (Vec<u8>, usize) {
         let avif = parse(file).unwrap();
         let mut out = vec![0; (avif.color.width * avif.color.height) as usize * avif.bands()];
         decode(&avif, &mut out, || Ok(())).unwrap();
@@ -135,25 +135,25 @@ mod tests {
     }
 
     #[test]
-    fn without_loss_every_sample_comes_back() {
+    fn avif_lossless_encoding_round_trips() {
         let lossless = Encoding { is_lossless: true, ..PLAIN };
         for bands in 1..=4 {
             for (width, height) in [(1, 1), (33, 7), (64, 70)] {
                 let samples = samples(width, height, bands);
                 let file = encode(&samples, width, height, bands, &lossless, None).unwrap();
-                assert_eq!(decoded(&file), (samples, bands), "{width}x{height}");
+                assert_eq!(decode_file(&file), (samples, bands), "{width}x{height}");
             }
         }
     }
 
     #[test]
-    fn with_loss_every_sample_comes_near() {
+    fn avif_lossy_encoding_has_a_small_error() {
         for encoding in [PLAIN, Encoding { is_full_chroma: true, ..PLAIN }] {
             for bands in 1..=4 {
                 for (width, height) in [(1, 1), (33, 27), (200, 100)] {
                     let samples = samples(width, height, bands);
                     let file = encode(&samples, width, height, bands, &encoding, None).unwrap();
-                    let (out, out_bands) = decoded(&file);
+                    let (out, out_bands) = decode_file(&file);
                     assert_eq!(out_bands, bands);
                     let squares =
                         samples.iter().zip(&out).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn quality_costs_bytes() {
+    fn avif_size_grows_with_quality() {
         let samples = samples(128, 128, 3);
         let size = |quality| {
             encode(&samples, 128, 128, 3, &Encoding { quality, ..PLAIN }, None).unwrap().len()
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn subsampling_and_description_are_those_asked_for() {
+    fn avif_encoding_has_the_requested_subsampling_and_nclx() {
         let samples = samples(16, 16, 4);
         let full = Encoding { is_full_chroma: true, ..PLAIN };
         let lossless = Encoding { is_lossless: true, ..PLAIN };
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_must_fit_the_size() {
+    fn avif_encode_refuses_samples_of_another_size() {
         let error = |samples: &[u8], width, height, bands| {
             encode(samples, width, height, bands, &PLAIN, None).err()
         };

@@ -1,8 +1,8 @@
-//! Why a file is not read as an AVIF image.
+//! Errors of the container parser.
 
 use std::fmt;
 
-/// A sentence that names the box or the item at fault.
+/// Why a file is refused. The sentence names the box or the item at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The file breaks a rule of its format or ends early.
@@ -12,18 +12,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// The file is broken.
     pub fn corrupt(sentence: impl Into<String>) -> Error {
         Error::Corrupt(sentence.into())
     }
 
-    /// The file may be valid, but it is not shown.
     pub fn unsupported(sentence: impl Into<String>) -> Error {
         Error::Unsupported(sentence.into())
     }
 
-    /// The same error with the item that it was found in.
-    pub fn of_item(self, id: u32) -> Error {
+    /// Adds the item in which the error was found.
+    pub fn in_item(self, id: u32) -> Error {
         match self {
             Error::Corrupt(sentence) => Error::Corrupt(format!("item {id}: {sentence}")),
             Error::Unsupported(sentence) => Error::Unsupported(format!("item {id}: {sentence}")),

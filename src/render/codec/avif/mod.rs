@@ -1,9 +1,10 @@
-//! AVIF (AV1 Image File Format 1.1; HEIF, ISO/IEC 23008-12; MIAF, ISO/IEC 23000-22): reads the container, decodes
-//! its AV1 with dav1d and encodes with libaom.
+//! AVIF (AV1 Image File Format 1.1; HEIF, ISO/IEC 23008-12; MIAF, ISO/IEC 23000-22): parses the container, decodes its
+//! AV1 with dav1d and encodes with libaom.
 //!
-//! [`parse`] is safe Rust and an allow-list: a file with an item, a reference or an essential property that is not
-//! known here is refused before a decoder sees a byte of it.
+//! [`parse`] is an allow-list in safe Rust: a file with an unknown item, reference or essential property is refused
+//! before any of it reaches a decoder.
 
+mod alpha;
 mod boxes;
 mod container;
 mod convert;
@@ -49,7 +50,7 @@ pub struct Avif<'b> {
     pub icc: Option<&'b [u8]>,
     /// The `Exif` item that describes the primary item, from its TIFF header on.
     pub exif: Option<Cow<'b, [u8]>>,
-    /// Bytes of ICC profile, Exif, XMP and other metadata as stored.
+    /// Bytes of ICC profile, Exif, XMP and other metadata, as stored.
     pub metadata_bytes: u64,
 }
 
@@ -68,13 +69,13 @@ pub struct Coded<'b> {
     pub columns: u32,
     /// Rows of tiles.
     pub rows: u32,
-    /// The longest sides that a frame of one tile may have: its own, or what its frame header may override them with.
+    /// Largest width and height of a frame of one tile: those of the tile, or what a frame header may override them with.
     pub max_frame_size: (u32, u32),
-    /// The most frames that dav1d keeps of one stream: its layers, and a copy where it adds film grain.
+    /// Frames that dav1d keeps of one stream at most: its layers, and a copy if it adds film grain.
     pub frames: u32,
-    /// The AV1 streams row by row, each of which starts with its sequence header.
+    /// The AV1 streams row by row. Each starts with a sequence header.
     pub tiles: Vec<Cow<'b, [u8]>>,
-    /// What the sequence headers say; all tiles agree on it.
+    /// Sample format; the same for all tiles.
     pub sequence: Sequence,
 }
 
@@ -122,20 +123,18 @@ pub struct Crop {
     pub left: u32,
     /// Rows above the window.
     pub top: u32,
-    /// Width of the window.
     pub width: u32,
-    /// Height of the window.
     pub height: u32,
 }
 
 /// One `irot` or `imir` property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orient {
-    /// Quarter turns, counterclockwise as in `irot`.
+    /// Rotation by quarter turns, counterclockwise as in `irot`.
     Rotate(u8),
-    /// Exchanges left and right (`imir` axis 1).
+    /// Mirrors left and right (`imir` axis 1).
     MirrorHorizontally,
-    /// Exchanges top and bottom (`imir` axis 0).
+    /// Mirrors top and bottom (`imir` axis 0).
     MirrorVertically,
 }
 
@@ -158,7 +157,7 @@ impl Avif<'_> {
         color + usize::from(self.alpha.is_some())
     }
 
-    /// Whether the color samples have more than 8 bits: the image is decoded to `u16` then.
+    /// Whether the color samples have more than 8 bits, so that the image is decoded to `u16`.
     pub fn is_deep(&self) -> bool {
         self.color.sequence.depth > 8
     }

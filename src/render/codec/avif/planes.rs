@@ -1,10 +1,10 @@
-//! From interleaved samples to the planes that are encoded: full range, BT.601 (H.273 equations 38 to 40, Kr 0.299,
-//! Kb 0.114) or, without loss, green, blue and red as they are.
+//! Converts interleaved samples to the planes that are encoded: full range BT.601 (H.273 equations 38 to 40, Kr 0.299,
+//! Kb 0.114) or, for lossless encoding, green, blue and red unchanged.
 
 use super::Chroma;
 use super::sample::Sample;
 
-/// Planes without padding; those that an image has not are empty.
+/// Planes without padding; missing ones are empty.
 #[derive(Debug, Default)]
 pub struct Planar {
     /// Luma, or green.
@@ -13,7 +13,6 @@ pub struct Planar {
     pub u: Vec<u8>,
     /// Cr, or red.
     pub v: Vec<u8>,
-    /// Alpha.
     pub alpha: Vec<u8>,
 }
 
@@ -29,8 +28,8 @@ impl Planar {
         Planar { y, u, v, alpha: alpha(samples, bands) }
     }
 
-    /// Luma and chroma, and alpha if `bands` is 4. A chroma sample of 4:2:0 is that of the mean of four pixels; beyond
-    /// the last column and row these are repeated.
+    /// Luma and chroma, and alpha if `bands` is 4. A chroma sample of 4:2:0 is the mean of four pixels; the last column and
+    /// row are repeated.
     pub fn bt601(
         samples: &[u8],
         bands: usize,
@@ -50,20 +49,20 @@ impl Planar {
         for (u, v) in chroma_rows {
             let (Some(row), Some(y)) = (rows.next(), luma_rows.next()) else { break };
             one.read(row, bands);
-            one.luma(y);
+            one.write_luma(y);
             if is_full {
-                one.chroma(1.0, u, v);
+                one.write_chroma(1.0, u, v);
                 continue;
             }
             let below = rows.next().zip(luma_rows.next());
             if let Some((row, y)) = below {
                 other.read(row, bands);
-                other.luma(y);
+                other.write_luma(y);
                 sums.sum(&one, &other);
             } else {
                 sums.sum(&one, &one);
             }
-            sums.chroma(0.25, u, v);
+            sums.write_chroma(0.25, u, v);
         }
         Planar { y, u, v, alpha: alpha(samples, bands) }
     }
@@ -84,7 +83,7 @@ const LUMA: Factors = [0.299, 0.587, 0.114];
 const CB: Factors = [-0.299 / 1.772, -0.587 / 1.772, 0.5];
 const CR: Factors = [0.5, -0.587 / 1.402, -0.114 / 1.402];
 
-/// The red, green and blue of a row, to an even width. The last pixel of an odd width is repeated.
+/// Red, green and blue of a row, padded to an even width with the last pixel.
 struct Row([Vec<u16>; 3]);
 
 impl Row {
@@ -94,14 +93,14 @@ impl Row {
 
     fn read(&mut self, row: &[u8], bands: usize) {
         if bands == 3 {
-            self.lay(row.as_chunks().0, |[red, green, blue]| [red, green, blue]);
+            self.fill(row.as_chunks().0, |[red, green, blue]| [red, green, blue]);
         } else {
-            self.lay(row.as_chunks().0, |[red, green, blue, _]| [red, green, blue]);
+            self.fill(row.as_chunks().0, |[red, green, blue, _]| [red, green, blue]);
         }
     }
 
     #[inline(always)]
-    fn lay<const BANDS: usize>(
+    fn fill<const BANDS: usize>(
         &mut self,
         pixels: &[[u8; BANDS]],
         color: impl Fn([u8; BANDS]) -> [u8; 3],
@@ -129,19 +128,19 @@ impl Row {
         }
     }
 
-    fn luma(&self, out: &mut [u8]) {
+    fn write_luma(&self, out: &mut [u8]) {
         let Row([red, green, blue]) = self;
         for (out, ((red, green), blue)) in out.iter_mut().zip(red.iter().zip(green).zip(blue)) {
-            *out = u8::rounded(weigh(LUMA, [*red, *green, *blue]));
+            *out = u8::from_f32(weigh(LUMA, [*red, *green, *blue]));
         }
     }
 
-    fn chroma(&self, scale: f32, u: &mut [u8], v: &mut [u8]) {
+    fn write_chroma(&self, scale: f32, u: &mut [u8], v: &mut [u8]) {
         let Row([red, green, blue]) = self;
         let out = u.iter_mut().zip(v);
         for ((u, v), ((red, green), blue)) in out.zip(red.iter().zip(green).zip(blue)) {
-            *u = u8::rounded(weigh(CB, [*red, *green, *blue]) * scale + 128.0);
-            *v = u8::rounded(weigh(CR, [*red, *green, *blue]) * scale + 128.0);
+            *u = u8::from_f32(weigh(CB, [*red, *green, *blue]) * scale + 128.0);
+            *v = u8::from_f32(weigh(CR, [*red, *green, *blue]) * scale + 128.0);
         }
     }
 }
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn planes_are_those_of_the_formulas() {
+    fn planes_match_the_formulas() {
         for (width, height, bands) in [(1, 1, 3), (5, 3, 3), (6, 4, 4), (7, 2, 4), (2, 5, 3)] {
             let samples = noise(width * height * bands);
             let pixel = |x: usize, y: usize| {
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn gray_has_no_chroma() {
+    fn planes_of_gray_have_no_chroma() {
         let samples: Vec<u8> = (0..=255).flat_map(|code| [code; 3]).collect();
         let planes = Planar::bt601(&samples, 3, (32, 8), Chroma::Yuv444);
         assert!(planes.y.iter().copied().eq(0..=255));
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn without_loss_nothing_is_changed() {
+    fn planes_of_lossless_encoding_are_unchanged() {
         let planes = Planar::identity(&[1, 2, 3, 4, 5, 6, 7, 8], 4);
         assert_eq!((planes.v, planes.y, planes.u), (vec![1, 5], vec![2, 6], vec![3, 7]));
         assert_eq!(planes.alpha, [4, 8]);

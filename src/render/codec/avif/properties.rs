@@ -1,20 +1,20 @@
 //! The properties of items (ISO/IEC 23008-12 §6.5, §9.3): an allow-list.
 //!
-//! A property that is not known here and that a reader must know (`essential`) makes the item that has it unreadable;
-//! one that a reader may ignore is ignored. None of them reaches a decoder.
+//! An item with an unknown essential property is refused; other unknown properties are ignored. No property reaches a
+//! decoder.
 
-use super::boxes::{Boxes, Fields, shown};
+use super::boxes::{Boxes, Fields, quoted};
 use super::error::Error;
 use super::items::{Item, MAX_ITEMS};
 use super::{Chroma, Crop, Nclx, Orient};
 
 /// Boxes in `ipco`. Encoders share properties between items; some do not.
 const MAX_PROPERTIES: usize = 4096;
-/// Boxes `ipma`: one for each pair of version and flags (§9.3.1).
+/// `ipma` boxes: one for each pair of version and flags (§9.3.1).
 const MAX_IPMA_BOXES: usize = 4;
-/// `irot` and `imir` of one item. MIAF §7.3.6.7 allows one of each; each takes a pass over the image.
+/// `irot` and `imir` of one item. MIAF §7.3.6.7 allows one of each; each costs a pass over the image.
 const MAX_ORIENTATIONS: usize = 4;
-/// AV1 has no longer sides (§5.5.1: 16 bits, minus 1).
+/// Longest side of AV1 (§5.5.1: 16 bits, minus 1).
 const MAX_SIDE: u32 = 1 << 16;
 
 /// A box of `ipco`.
@@ -24,13 +24,13 @@ pub type Property<'b> = Fields<'b>;
 #[derive(Clone, Copy, Debug)]
 pub struct Associations<'b> {
     is_wide: bool,
-    /// Flag and index of each, in one or two bytes.
+    /// Flag and index of each property, in one or two bytes.
     entries: &'b [u8],
 }
 
 impl Associations<'_> {
-    /// Whether the property is essential, and its index in `ipco` from 1 on.
-    fn each(&self) -> impl Iterator<Item = (bool, usize)> {
+    /// Whether a property is essential, and its index in `ipco`, counted from 1.
+    fn iter(&self) -> impl Iterator<Item = (bool, usize)> {
         let (length, bits) = if self.is_wide { (2, 15) } else { (1, 7) };
         self.entries.chunks_exact(length).map(move |entry| {
             let number = entry.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
@@ -39,15 +39,15 @@ impl Associations<'_> {
     }
 }
 
-/// Reads `iprp` (§9.3.1): returns the boxes of `ipco` and tells each item which of them it has.
+/// Reads `iprp` (§9.3.1): returns the boxes of `ipco` and sets the associations of each item.
 pub fn read<'b>(iprp: Fields<'b>, items: &mut [Item<'b>]) -> Result<Vec<Property<'b>>, Error> {
     let mut properties = None;
     let mut boxes = 0;
-    for inner in Boxes::inside(&iprp) {
+    for inner in Boxes::children(&iprp) {
         let inner = inner?;
         match &inner.name {
             b"ipco" => {
-                let all = Boxes::inside(&inner)
+                let all = Boxes::children(&inner)
                     .take(MAX_PROPERTIES + 1)
                     .collect::<Result<Vec<_>, _>>()?;
                 if all.len() > MAX_PROPERTIES {
@@ -71,40 +71,39 @@ pub fn read<'b>(iprp: Fields<'b>, items: &mut [Item<'b>]) -> Result<Vec<Property
     properties.ok_or_else(|| Error::corrupt("`iprp` has no `ipco` box"))
 }
 
-/// `ipma`
+/// Reads `ipma`.
 fn associate<'b>(mut ipma: Fields<'b>, items: &mut [Item<'b>]) -> Result<(), Error> {
-    let (version, flags) = ipma.full(1)?;
+    let (version, flags) = ipma.version_and_flags(1)?;
     let is_wide = flags & 1 == 1;
     let count = ipma.u32()?;
     if usize::try_from(count).is_ok_and(|count| count > MAX_ITEMS) {
-        let sentence = format!("`ipma` lists {count} items; {MAX_ITEMS} are allowed");
+        let sentence = format!("`ipma` lists {count} items; at most {MAX_ITEMS} are allowed");
         return Err(Error::unsupported(sentence));
     }
     for _ in 0..count {
-        let id = ipma.number(version == 1)?;
+        let id = ipma.u16_or_u32(version == 1)?;
         let count = usize::from(ipma.u8()?);
         let entries = ipma.take(count * if is_wide { 2 } else { 1 })?;
         if let Some(item) = items.iter_mut().find(|item| item.id == id)
             && item.associations.replace(Associations { is_wide, entries }).is_some()
         {
-            return Err(Error::corrupt("`ipma` lists it twice").of_item(id));
+            return Err(Error::corrupt("`ipma` lists it twice").in_item(id));
         }
     }
     Ok(())
 }
 
-/// The properties that an item has, each with whether it is essential.
-fn each<'b>(
+/// The properties of an item, each with whether it is essential.
+fn properties_of<'b>(
     item: &Item<'b>,
     all: &[Property<'b>],
 ) -> impl Iterator<Item = Result<(bool, Property<'b>), Error>> {
-    let associations = item.associations.iter().flat_map(Associations::each);
-    // The index 0 stands for no property.
+    let associations = item.associations.iter().flat_map(Associations::iter);
+    // Index 0 means no property.
     associations.filter(|(_, index)| *index > 0).map(|(is_essential, index)| {
         let property = index.checked_sub(1).and_then(|index| all.get(index));
         let property = property.ok_or_else(|| {
-            Error::corrupt(format!("it has property {index}, which `ipco` does not have"))
-                .of_item(item.id)
+            Error::corrupt(format!("its property {index} is not in `ipco`")).in_item(item.id)
         })?;
         Ok((is_essential, *property))
     })
@@ -112,10 +111,10 @@ fn each<'b>(
 
 /// Whether an auxiliary image is an alpha plane (`auxC`, §6.5.8; MIAF §7.3.5.2).
 pub fn is_alpha(item: &Item, all: &[Property]) -> Result<bool, Error> {
-    for property in each(item, all) {
+    for property in properties_of(item, all) {
         let (_, mut property) = property?;
         if property.name == *b"auxC" {
-            property.full(0)?;
+            property.version_and_flags(0)?;
             let name = property.rest().split(|byte| *byte == 0).next().unwrap_or_default();
             return Ok(matches!(
                 name,
@@ -126,30 +125,29 @@ pub fn is_alpha(item: &Item, all: &[Property]) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// What the properties of an item say.
+/// The properties of an item that are used.
 #[derive(Debug, Default)]
-pub struct Described<'b> {
+pub struct Description<'b> {
     /// `ispe` (§6.5.3), in pixels.
     pub width: u32,
-    /// `ispe`, in pixels.
     pub height: u32,
     /// `av1C`
-    pub codec: Option<Codec<'b>>,
+    pub config: Option<Av1Config<'b>>,
     /// `colr` of type `nclx`
     pub nclx: Option<Nclx>,
     /// `colr` of type `prof` or `rICC`
     pub icc: Option<&'b [u8]>,
     /// `clap`
     pub crop: Option<Crop>,
-    /// `irot` and `imir`, without rotations by nothing.
+    /// `irot` and `imir`, without rotations by 0.
     pub orientation: Vec<Orient>,
-    /// `lsel`: the layer that is shown, where it is not all of them.
+    /// `lsel`: the layer to show, if it is not all of them.
     pub layer: Option<u16>,
 }
 
 /// `av1C` (AV1-ISOBMFF §2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Codec<'b> {
+pub struct Av1Config<'b> {
     /// seq_profile
     pub profile: u8,
     /// Bits per sample.
@@ -160,73 +158,75 @@ pub struct Codec<'b> {
     pub obus: &'b [u8],
 }
 
-/// Reads the properties of an item that is used.
-pub fn describe<'b>(item: &Item<'b>, all: &[Property<'b>]) -> Result<Described<'b>, Error> {
-    let mut described = Described::default();
+/// Reads the properties of an item.
+pub fn describe<'b>(item: &Item<'b>, all: &[Property<'b>]) -> Result<Description<'b>, Error> {
+    let mut description = Description::default();
     let mut size = None;
     let mut clap = None;
-    for property in each(item, all) {
+    for property in properties_of(item, all) {
         let (is_essential, property) = property?;
         let result = match &property.name {
-            b"ispe" => spatial_extents(property).and_then(|read| once(&mut size, read, "ispe")),
-            b"av1C" => codec(property).and_then(|read| once(&mut described.codec, read, "av1C")),
-            b"colr" => color(property, &mut described),
-            b"clap" if described.orientation.is_empty() => once(&mut clap, property, "clap"),
-            // MIAF §7.3.6.7: crop, rotate, mirror. Another order is another image.
+            b"ispe" => spatial_extents(property).and_then(|read| set_once(&mut size, read, "ispe")),
+            b"av1C" => av1_config(property)
+                .and_then(|read| set_once(&mut description.config, read, "av1C")),
+            b"colr" => color(property, &mut description),
+            b"clap" if description.orientation.is_empty() => set_once(&mut clap, property, "clap"),
+            // MIAF §7.3.6.7: crop, rotate, mirror. Another order gives another image.
             b"clap" => Err(Error::unsupported("`clap` follows `irot` or `imir`")),
-            b"irot" | b"imir" => orient(property, &mut described.orientation),
+            b"irot" | b"imir" => orient(property, &mut description.orientation),
             b"lsel" => layer(property).and_then(|read| match read {
                 ALL_LAYERS => Ok(()),
-                _ => once(&mut described.layer, read, "lsel"),
+                _ => set_once(&mut description.layer, read, "lsel"),
             }),
-            // Another operating point leaves layers out.
+            // Other operating points leave layers out.
             b"a1op" => operating_point(property),
             b"pixi" | b"auxC" | b"pasp" | b"clli" | b"mdcv" | b"cclv" | b"amve" | b"a1lx" => Ok(()),
             _ if !is_essential => Ok(()),
             _ => {
-                let name = shown(property.name);
+                let name = quoted(property.name);
                 Err(Error::unsupported(format!("its essential property {name} is not supported")))
             }
         };
-        result.map_err(|error| error.of_item(item.id))?;
+        result.map_err(|error| error.in_item(item.id))?;
     }
-    (described.width, described.height) =
-        size.ok_or_else(|| Error::corrupt("it has no `ispe`").of_item(item.id))?;
+    (description.width, description.height) =
+        size.ok_or_else(|| Error::corrupt("it has no `ispe`").in_item(item.id))?;
     if let Some(clap) = clap {
-        let crop = clean_aperture(clap, described.width, described.height);
-        described.crop = crop.map_err(|error| error.of_item(item.id))?;
+        let crop = clean_aperture(clap, description.width, description.height);
+        description.crop = crop.map_err(|error| error.in_item(item.id))?;
     }
-    Ok(described)
+    Ok(description)
 }
 
-fn once<T>(place: &mut Option<T>, value: T, name: &str) -> Result<(), Error> {
-    match place.replace(value) {
+fn set_once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), Error> {
+    match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(Error::corrupt(format!("it has two `{name}` properties"))),
     }
 }
 
 fn spatial_extents(mut ispe: Property) -> Result<(u32, u32), Error> {
-    ispe.full(0)?;
+    ispe.version_and_flags(0)?;
     let (width, height) = (ispe.u32()?, ispe.u32()?);
     check_size("ispe", width, height)?;
     Ok((width, height))
 }
 
-/// Refuses a size that no AV1 and no image of ours has.
+/// Refuses a size that AV1 can't have.
 pub fn check_size(name: &str, width: u32, height: u32) -> Result<(), Error> {
     if width == 0 || height == 0 {
         return Err(Error::corrupt(format!("`{name}` says {width} x {height} pixels")));
     }
     if width.max(height) > MAX_SIDE {
         let sentence =
-            format!("`{name}` says {width} x {height} pixels; a side has {MAX_SIDE} at most");
+            format!("`{name}` says {width} x {height} pixels; the longest side is {MAX_SIDE}");
         return Err(Error::corrupt(sentence));
     }
     Ok(())
 }
 
-fn codec<'b>(mut av1c: Property<'b>) -> Result<Codec<'b>, Error> {
+/// `av1C`
+fn av1_config<'b>(mut av1c: Property<'b>) -> Result<Av1Config<'b>, Error> {
     let [marker, profile, format, _] = [av1c.u8()?, av1c.u8()?, av1c.u8()?, av1c.u8()?];
     if marker != 0x81 {
         return Err(Error::unsupported("`av1C` has an unknown version"));
@@ -238,7 +238,7 @@ fn codec<'b>(mut av1c: Property<'b>) -> Result<Codec<'b>, Error> {
         (false, _) => 8,
     };
     let chroma = match (has(4), has(3), has(2)) {
-        // The subsampling of planes that are not there does not matter.
+        // Without chroma planes their subsampling does not matter.
         (true, ..) => Chroma::Monochrome,
         (_, true, true) => Chroma::Yuv420,
         (_, true, false) => Chroma::Yuv422,
@@ -247,18 +247,22 @@ fn codec<'b>(mut av1c: Property<'b>) -> Result<Codec<'b>, Error> {
             return Err(Error::corrupt("`av1C` says 4:4:0, which AV1 does not have"));
         }
     };
-    Ok(Codec { profile: profile >> 5, depth, chroma, obus: av1c.rest() })
+    Ok(Av1Config { profile: profile >> 5, depth, chroma, obus: av1c.rest() })
 }
 
-/// `colr` (ISO/IEC 14496-12 §12.1.5). MIAF §7.3.6.4: at most one of either kind.
-fn color<'b>(mut colr: Property<'b>, described: &mut Described<'b>) -> Result<(), Error> {
+/// `colr` (ISO/IEC 14496-12 §12.1.5). MIAF §7.3.6.4 allows one of each kind.
+fn color<'b>(mut colr: Property<'b>, description: &mut Description<'b>) -> Result<(), Error> {
     match &colr.name()? {
         b"nclx" => {
             let [primaries, transfer, matrix] = [colr.u16()?, colr.u16()?, colr.u16()?];
             let is_full_range = colr.u8()? & 0x80 != 0;
-            once(&mut described.nclx, Nclx { primaries, transfer, matrix, is_full_range }, "colr")
+            set_once(
+                &mut description.nclx,
+                Nclx { primaries, transfer, matrix, is_full_range },
+                "colr",
+            )
         }
-        b"prof" | b"rICC" => once(&mut described.icc, colr.rest(), "colr"),
+        b"prof" | b"rICC" => set_once(&mut description.icc, colr.rest(), "colr"),
         _ => Ok(()),
     }
 }
@@ -279,7 +283,7 @@ fn orient(mut property: Property, orientation: &mut Vec<Orient>) -> Result<(), E
     Ok(())
 }
 
-/// The `lsel` (§6.5.11) of an image that all layers make (AVIF §2.3.2.1).
+/// `lsel` (§6.5.11) of an image that consists of all layers (AVIF §2.3.2.1).
 const ALL_LAYERS: u16 = 0xffff;
 
 fn layer(mut lsel: Property) -> Result<u16, Error> {
@@ -296,14 +300,14 @@ fn operating_point(mut a1op: Property) -> Result<(), Error> {
     }
 }
 
-/// `clap` (ISO/IEC 14496-12 §12.1.4): sizes of a window, and the distance between its center and the image's, as
+/// `clap` (ISO/IEC 14496-12 §12.1.4): the size of a window, and the distance of its center from that of the image, as
 /// fractions.
 ///
-/// A window that is not made of whole pixels inside the image is ignored and the whole image is shown, as Chromium,
-/// Android and Pillow do with libavif's AVIF_STRICT_CLAP_VALID switched off. A window that does not start in the corner
-/// is obeyed, unlike in Chromium: to show more than the file wants shown would be worse.
+/// A window that is not aligned to pixels or not inside the image is ignored, as Chromium, Android and Pillow do with
+/// libavif's AVIF_STRICT_CLAP_VALID switched off. Unlike in Chromium, a window may start anywhere: showing parts that
+/// the file crops would be worse.
 fn clean_aperture(mut clap: Property, width: u32, height: u32) -> Result<Option<Crop>, Error> {
-    // The offsets are signed, and no valid size is above the largest signed number (§12.1.4.3).
+    // Offsets are signed, and valid sizes fit a signed number (§12.1.4.3).
     let mut number = || clap.u32().map(|number| i64::from(number.cast_signed()));
     let mut fraction = || Ok::<_, Error>((number()?, number()?));
     let (across, down, right, below) = (fraction()?, fraction()?, fraction()?, fraction()?);
@@ -312,7 +316,7 @@ fn clean_aperture(mut clap: Property, width: u32, height: u32) -> Result<Option<
     Ok(columns.zip(rows).map(|((left, width), (top, height))| Crop { left, top, width, height }))
 }
 
-/// Start and length of a window along one side, which is shorter than 2³².
+/// Start and length of a window along a side shorter than 2³².
 fn window(
     (length, length_unit): (i64, i64),
     (offset, offset_unit): (i64, i64),

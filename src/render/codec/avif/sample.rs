@@ -1,42 +1,42 @@
-//! Samples of 8 and of 16 bits, and rows of them in blocks.
+//! Samples of 8 and 16 bits, and rows of blocks of them.
 
 use super::matrix::{Fixed, Float, Rows};
 use crate::render::codec::av1::{Frame, Plane};
 
-/// Pixels per block. Loops over arrays of a fixed length are what compilers vectorise best.
+/// Pixels per block. Compilers vectorise loops over arrays of a fixed length best.
 pub const BLOCK: usize = 32;
 
 /// A part of a row.
 pub type Block<T> = [T; BLOCK];
 
-/// Blocks for a row of `width`.
+/// Blocks for a row of `width` samples.
 pub fn blocks<T: Copy + Default>(width: usize) -> Vec<Block<T>> {
     vec![[T::default(); BLOCK]; width.div_ceil(BLOCK)]
 }
 
-/// A sample of a plane and of the result: `u8`, or `u16`, of which results use all 16 bits.
+/// A sample of a plane or of the output: `u8` or `u16`. Output of `u16` uses all 16 bits.
 pub trait Sample: Copy + Default + 'static {
-    /// The largest result.
+    /// Largest output value.
     const MAX: u16;
-    /// How luma and chroma are converted.
+    /// The conversion of luma and chroma.
     type Matrix: Rows<Self>;
 
     /// A plane of a frame, if its samples are of this type.
     fn plane(frame: &Frame, index: usize) -> Option<Plane<'_, Self>>;
 
-    /// The code of the sample.
     fn code(self) -> u16;
 
-    /// The nearest code from 0 to [`MAX`](Self::MAX).
-    fn rounded(value: f32) -> Self;
+    /// Rounds to the nearest code from 0 to [`MAX`](Self::MAX).
+    fn from_f32(value: f32) -> Self;
 
-    /// Lays red, green and blue into a row of three samples per pixel.
-    fn lay_rgb(row: &mut [Self], planes: [&[Block<Self>]; 3]);
+    /// Interleaves red, green and blue into a row of three samples per pixel.
+    fn write_rgb(row: &mut [Self], planes: [&[Block<Self>]; 3]);
 }
 
-/// The nearest integer in the low bits: from 2^23 on an `f32` has no fraction. Casts saturate, which is not vectorised.
+/// The nearest integer in the low bits: an `f32` above 2^23 has no fraction bits. Unlike a saturating cast, this is
+/// vectorised.
 #[inline(always)]
-fn rounded_bits(value: f32, max: f32) -> u32 {
+fn round_to_bits(value: f32, max: f32) -> u32 {
     let value = if value > 0.0 { value } else { 0.0 };
     let value = if value < max { value } else { max };
     (value + 8_388_608.0).to_bits()
@@ -56,11 +56,11 @@ impl Sample for u8 {
     }
 
     #[inline(always)]
-    fn rounded(value: f32) -> u8 {
-        rounded_bits(value, 255.0) as u8
+    fn from_f32(value: f32) -> u8 {
+        round_to_bits(value, 255.0) as u8
     }
 
-    fn lay_rgb(row: &mut [u8], [red, green, blue]: [&[Block<u8>]; 3]) {
+    fn write_rgb(row: &mut [u8], [red, green, blue]: [&[Block<u8>]; 3]) {
         let (whole, rest) = row.as_chunks_mut();
         let mut planes = red.iter().zip(green).zip(blue);
         for (out, ((red, green), blue)) in whole.iter_mut().zip(&mut planes) {
@@ -74,7 +74,7 @@ impl Sample for u8 {
     }
 }
 
-/// Stores of three samples are not vectorised: four pixels become three words.
+/// Packs four pixels into three words, because stores of three samples are not vectorised.
 #[inline(always)]
 fn interleave(red: &Block<u8>, green: &Block<u8>, blue: &Block<u8>, out: &mut [u8; 3 * BLOCK]) {
     let mut pixels = [0; BLOCK];
@@ -104,11 +104,11 @@ impl Sample for u16 {
     }
 
     #[inline(always)]
-    fn rounded(value: f32) -> u16 {
-        rounded_bits(value, 65_535.0) as u16
+    fn from_f32(value: f32) -> u16 {
+        round_to_bits(value, 65_535.0) as u16
     }
 
-    fn lay_rgb(row: &mut [u16], planes: [&[Block<u16>]; 3]) {
+    fn write_rgb(row: &mut [u16], planes: [&[Block<u16>]; 3]) {
         let [red, green, blue] = planes.map(|plane| plane.as_flattened().iter());
         for (samples, ((red, green), blue)) in
             row.as_chunks_mut().0.iter_mut().zip(red.zip(green).zip(blue))

@@ -1,19 +1,20 @@
 //! The OBUs of an AV1 stream (AV1 §5.3) and its sequence headers (§5.5).
 //!
-//! A sequence header says how large the largest frame is. A frame header may say less (`frame_size_override_flag`,
-//! §5.9.5) and must not say more (§6.8.4), and super-resolution scales up to the size of the frame. Frame headers are
-//! not read here: dav1d gets the area as its `frame_size_limit`, and the size of what it returns is compared.
+//! A sequence header has the size of the largest frame. A frame header may give a smaller one
+//! (`frame_size_override_flag`, §5.9.5) but no larger one (§6.8.4), and super-resolution scales up to the size of the
+//! frame. Frame headers are not parsed: dav1d gets the area as its `frame_size_limit`, and the size of its output is
+//! compared.
 
 use super::error::Error;
 use super::{Chroma, Nclx, Sequence};
 use crate::render::codec::cursor::Cursor;
 
-/// Frames of one item: the layers of a progressive image, of which AV1 has four at most (AVIF §2.3.2).
+/// Frames of one item: the layers of a progressive image, at most four (AVIF §2.3.2).
 const MAX_FRAMES: u32 = 4;
 /// OBUs of one file. An item has a handful, and at most one for each tile inside a frame.
 pub const MAX_OBUS: usize = 100_000;
 
-/// What a sequence header says.
+/// A sequence header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// seq_profile
@@ -22,8 +23,8 @@ pub struct Header {
     pub width: u32,
     /// max_frame_height_minus_1 + 1
     pub height: u32,
-    /// The longest sides that a frame header may give a frame (frame_size_override_flag): 2 to the power of
-    /// frame_width_bits and frame_height_bits. dav1d refuses a larger area, not a longer side.
+    /// Largest width and height that a frame header may set (frame_size_override_flag): 2 to the power of
+    /// frame_width_bits and frame_height_bits. dav1d limits the area only.
     pub max_frame_size: (u32, u32),
     /// The format of the samples.
     pub sequence: Sequence,
@@ -33,25 +34,25 @@ pub struct Header {
     pub has_film_grain: bool,
 }
 
-/// What a stream contains.
+/// The contents of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
-    /// Its sequence header, or the one that all of them are equal to.
+    /// The sequence header; if there are several, they are equal.
     pub header: Header,
-    /// Frame headers and frames.
+    /// Number of frame headers and frames.
     pub frames: u32,
-    /// Whether a sequence header precedes the frames in the item itself: a decoder does not need that of `av1C`.
+    /// Whether the item itself has a sequence header before its frames, so that the one in `av1C` is not needed.
     pub is_complete: bool,
 }
 
-/// Reads the OBUs of `av1C` and those of an item as one stream, which is what a decoder may be given.
+/// Reads the OBUs of `av1C` and of an item as one stream, since a decoder may be given both.
 ///
-/// `obus_left` counts down over all items of a file, because many may be at the same place.
+/// `obus_left` counts down over all items of a file, because items may share their data.
 pub fn scan(config: &[u8], item: &[u8], obus_left: &mut usize) -> Result<Stream, Error> {
     let mut scan = Scan { header: None, frames: 0, obus_left };
     let mut cursor = Cursor::new(config);
-    while let Some(obu) = scan.next(&mut cursor)? {
-        // AV1-ISOBMFF §2.3.4. One without a size, or with too large a one, would swallow the item's first OBUs.
+    while let Some(obu) = scan.next_obu(&mut cursor)? {
+        // AV1-ISOBMFF §2.3.4. An OBU without a size, or with too large a one, would swallow the item's first OBUs.
         match obu {
             Obu { has_size: false, .. } => {
                 return Err(Error::corrupt("an OBU in `av1C` has no size"));
@@ -65,13 +66,13 @@ pub fn scan(config: &[u8], item: &[u8], obus_left: &mut usize) -> Result<Stream,
     }
     let mut cursor = Cursor::new(item);
     let mut is_complete = false;
-    while let Some(obu) = scan.next(&mut cursor)? {
+    while let Some(obu) = scan.next_obu(&mut cursor)? {
         match obu.kind {
             SEQUENCE_HEADER => {
                 scan.sequence_header(obu.payload)?;
                 is_complete |= scan.frames == 0;
             }
-            // A decoder takes a redundant header for the frame's own where that is missing.
+            // A decoder uses a redundant header if the frame's own is missing.
             FRAME_HEADER | FRAME | REDUNDANT_FRAME_HEADER => scan.frame()?,
             TEMPORAL_DELIMITER if !obu.payload.is_empty() => {
                 return Err(Error::corrupt("a temporal delimiter OBU is not empty"));
@@ -116,7 +117,7 @@ struct Obu<'b> {
 }
 
 impl Scan<'_> {
-    fn next<'b>(&mut self, cursor: &mut Cursor<'b>) -> Result<Option<Obu<'b>>, Error> {
+    fn next_obu<'b>(&mut self, cursor: &mut Cursor<'b>) -> Result<Option<Obu<'b>>, Error> {
         let Some(header) = cursor.u8() else { return Ok(None) };
         *self.obus_left = self
             .obus_left
@@ -127,20 +128,20 @@ impl Scan<'_> {
         }
         // obu_extension_flag
         if header & 4 != 0 {
-            cursor.u8().ok_or_else(cut_off)?;
+            cursor.u8().ok_or_else(too_long)?;
         }
         let has_size = header & 2 != 0;
         let payload = if has_size {
-            leb128(cursor).and_then(|length| cursor.take(length)).ok_or_else(cut_off)?
+            leb128(cursor).and_then(|length| cursor.take(length)).ok_or_else(too_long)?
         } else {
-            // To the end of the sample, so it is the last one (AV1-ISOBMFF §2.4).
+            // The OBU extends to the end of the sample (AV1-ISOBMFF §2.4).
             cursor.take_at_most(usize::MAX)
         };
         Ok(Some(Obu { kind: header >> 3 & 15, has_size, payload }))
     }
 
     fn sequence_header(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let header = header(payload)?;
+        let header = parse_header(payload)?;
         if self.header.replace(header).is_some_and(|other| other != header) {
             return Err(Error::corrupt("its AV1 has two sequence headers that differ"));
         }
@@ -152,18 +153,18 @@ impl Scan<'_> {
         self.frames += 1;
         if self.frames > MAX_FRAMES {
             let sentence =
-                format!("its AV1 has more than {MAX_FRAMES} frames, which is no still image");
+                format!("its AV1 has more than {MAX_FRAMES} frames, so it is not a still image");
             return Err(Error::unsupported(sentence));
         }
         Ok(())
     }
 }
 
-fn cut_off() -> Error {
+fn too_long() -> Error {
     Error::corrupt("an OBU is longer than its AV1 stream")
 }
 
-/// §4.10.5. Values end at 2³² - 1, in at most 8 bytes.
+/// §4.10.5: a value up to 2³² - 1 in at most 8 bytes.
 fn leb128(cursor: &mut Cursor) -> Option<usize> {
     let mut value = 0_u64;
     for shift in (0..56).step_by(7) {
@@ -177,10 +178,10 @@ fn leb128(cursor: &mut Cursor) -> Option<usize> {
 }
 
 /// sequence_header_obu (§5.5.1)
-fn header(payload: &[u8]) -> Result<Header, Error> {
+fn parse_header(payload: &[u8]) -> Result<Header, Error> {
     let bits = Bits { bytes: payload, at: 0 };
-    let header = fields(bits)
-        .ok_or_else(|| Error::corrupt("a sequence header ends early or is not valid"))?;
+    let header = parse_fields(bits)
+        .ok_or_else(|| Error::corrupt("a sequence header is truncated or invalid"))?;
     if header.profile > 2 {
         return Err(Error::unsupported(format!(
             "its AV1 has the unknown profile {}",
@@ -190,51 +191,51 @@ fn header(payload: &[u8]) -> Result<Header, Error> {
     Ok(header)
 }
 
-fn fields(mut bits: Bits) -> Option<Header> {
+fn parse_fields(mut bits: Bits) -> Option<Header> {
     let profile = bits.byte(3)?;
-    // still_image
+    // still_picture
     bits.skip(1);
-    let is_reduced = bits.one()?;
+    let is_reduced = bits.flag()?;
     let mut last_layer = 0;
     if is_reduced {
         // seq_level_idx
         bits.skip(5);
     } else {
-        last_layer = operating_points(&mut bits)?;
+        last_layer = parse_operating_points(&mut bits)?;
     }
-    let (width_bits, height_bits) = (bits.number(4)? + 1, bits.number(4)? + 1);
-    let (width, height) = (bits.number(width_bits)? + 1, bits.number(height_bits)? + 1);
+    let (width_bits, height_bits) = (bits.uint(4)? + 1, bits.uint(4)? + 1);
+    let (width, height) = (bits.uint(width_bits)? + 1, bits.uint(height_bits)? + 1);
     // A reduced header allows no override (AV1 §5.9.2).
     let max_frame_size =
         if is_reduced { (width, height) } else { (1 << width_bits, 1 << height_bits) };
     // frame_id_numbers_present_flag
-    if !is_reduced && bits.one()? {
+    if !is_reduced && bits.flag()? {
         bits.skip(4 + 3);
     }
     // use_128x128_superblock, enable_filter_intra, enable_intra_edge_filter
     bits.skip(3);
     if !is_reduced {
-        inter_tools(&mut bits)?;
+        skip_inter_tools(&mut bits)?;
     }
     // enable_superres, enable_cdef, enable_restoration
     bits.skip(3);
-    let sequence = color_config(&mut bits, profile)?;
-    let has_film_grain = bits.one()?;
+    let sequence = parse_color_config(&mut bits, profile)?;
+    let has_film_grain = bits.flag()?;
     Some(Header { profile, width, height, max_frame_size, sequence, last_layer, has_film_grain })
 }
 
-/// From timing_info_present_flag to the last operating point. Returns the highest spatial layer of the first one.
-fn operating_points(bits: &mut Bits) -> Option<u16> {
+/// From timing_info_present_flag to the last operating point. Returns the highest spatial layer of operating point 0.
+fn parse_operating_points(bits: &mut Bits) -> Option<u16> {
     let mut delay_bits = None;
     // timing_info_present_flag
-    if bits.one()? {
+    if bits.flag()? {
         bits.skip(64);
-        // equal_image_interval and num_ticks_per_image_minus_1: zeros, a one and as many bits.
-        if bits.one()? {
+        // equal_picture_interval, and num_ticks_per_picture_minus_1 as uvlc: zeros, a one and as many bits.
+        if bits.flag()? {
             let mut zeros = 0;
-            while !bits.one()? {
+            while !bits.flag()? {
                 zeros += 1;
-                // The number would be 2³² - 1 (§4.10.3), which decoders refuse.
+                // The value would be 2³² - 1 (§4.10.3), which decoders refuse.
                 if zeros == 32 {
                     return None;
                 }
@@ -242,27 +243,27 @@ fn operating_points(bits: &mut Bits) -> Option<u16> {
             bits.skip(zeros);
         }
         // decoder_model_info_present_flag
-        if bits.one()? {
-            delay_bits = Some(bits.number(5)? + 1);
+        if bits.flag()? {
+            delay_bits = Some(bits.uint(5)? + 1);
             bits.skip(32 + 5 + 5);
         }
     }
-    let has_initial_delay = bits.one()?;
+    let has_initial_delay = bits.flag()?;
     let mut last_layer = None;
-    for _ in 0..=bits.number(5)? {
+    for _ in 0..=bits.uint(5)? {
         // operating_point_idc: temporal layers in the lower eight bits, spatial layers in the upper four.
-        let idc = bits.number(12)?;
+        let idc = bits.uint(12)?;
         last_layer.get_or_insert((idc >> 8).checked_ilog2().unwrap_or(0) as u16);
         // seq_level_idx and seq_tier
-        if bits.number(5)? > 7 {
+        if bits.uint(5)? > 7 {
             bits.skip(1);
         }
         if let Some(delay_bits) = delay_bits
-            && bits.one()?
+            && bits.flag()?
         {
             bits.skip(2 * delay_bits + 1);
         }
-        if has_initial_delay && bits.one()? {
+        if has_initial_delay && bits.flag()? {
             bits.skip(4);
         }
     }
@@ -270,18 +271,18 @@ fn operating_points(bits: &mut Bits) -> Option<u16> {
 }
 
 /// From enable_interintra_compound to order_hint_bits_minus_1.
-fn inter_tools(bits: &mut Bits) -> Option<()> {
+fn skip_inter_tools(bits: &mut Bits) -> Option<()> {
     // enable_interintra_compound, enable_masked_compound, enable_warped_motion, enable_dual_filter
     bits.skip(4);
-    let has_order_hint = bits.one()?;
+    let has_order_hint = bits.flag()?;
     if has_order_hint {
         // enable_jnt_comp, enable_ref_frame_mvs
         bits.skip(2);
     }
     // seq_choose_screen_content_tools, or else seq_force_screen_content_tools
-    let may_have_screen_content = bits.one()? || bits.one()?;
+    let may_have_screen_content = bits.flag()? || bits.flag()?;
     // seq_choose_integer_mv, or else seq_force_integer_mv
-    if may_have_screen_content && !bits.one()? {
+    if may_have_screen_content && !bits.flag()? {
         bits.skip(1);
     }
     if has_order_hint {
@@ -291,36 +292,36 @@ fn inter_tools(bits: &mut Bits) -> Option<()> {
 }
 
 /// color_config (§5.5.2)
-fn color_config(bits: &mut Bits, profile: u8) -> Option<Sequence> {
-    let is_deep = bits.one()?;
+fn parse_color_config(bits: &mut Bits, profile: u8) -> Option<Sequence> {
+    let is_deep = bits.flag()?;
     let depth = match (is_deep, profile) {
         (false, _) => 8,
         // twelve_bit
-        (true, 2) if bits.one()? => 12,
+        (true, 2) if bits.flag()? => 12,
         (true, _) => 10,
     };
-    let is_monochrome = profile != 1 && bits.one()?;
+    let is_monochrome = profile != 1 && bits.flag()?;
     let mut nclx = Nclx { primaries: 2, transfer: 2, matrix: 2, is_full_range: true };
     // color_description_present_flag
-    if bits.one()? {
+    if bits.flag()? {
         nclx.primaries = bits.byte(8)?.into();
         nclx.transfer = bits.byte(8)?.into();
         nclx.matrix = bits.byte(8)?.into();
     }
     if is_monochrome {
-        nclx.is_full_range = bits.one()?;
+        nclx.is_full_range = bits.flag()?;
         return Some(Sequence { depth, chroma: Chroma::Monochrome, nclx });
     }
     let chroma = if (nclx.primaries, nclx.transfer, nclx.matrix) == (1, 13, 0) {
         Chroma::Yuv444
     } else {
-        nclx.is_full_range = bits.one()?;
+        nclx.is_full_range = bits.flag()?;
         let chroma = match (profile, depth) {
             (0, _) => Chroma::Yuv420,
             (1, _) => Chroma::Yuv444,
             // subsampling_x and subsampling_y
-            (_, 12) if !bits.one()? => Chroma::Yuv444,
-            (_, 12) if bits.one()? => Chroma::Yuv420,
+            (_, 12) if !bits.flag()? => Chroma::Yuv444,
+            (_, 12) if bits.flag()? => Chroma::Yuv420,
             _ => Chroma::Yuv422,
         };
         if chroma == Chroma::Yuv420 {
@@ -334,14 +335,14 @@ fn color_config(bits: &mut Bits, profile: u8) -> Option<Sequence> {
     Some(Sequence { depth, chroma, nclx })
 }
 
-/// Bits from the highest to the lowest.
+/// A bit reader, most significant bit first.
 struct Bits<'b> {
     bytes: &'b [u8],
     at: usize,
 }
 
 impl Bits<'_> {
-    fn one(&mut self) -> Option<bool> {
+    fn flag(&mut self) -> Option<bool> {
         let byte = self.bytes.get(self.at / 8)?;
         let bit = byte >> (7 - self.at % 8) & 1;
         self.at += 1;
@@ -349,13 +350,13 @@ impl Bits<'_> {
     }
 
     /// A number of at most 16 bits.
-    fn number(&mut self, bits: u32) -> Option<u32> {
-        (0..bits).try_fold(0, |number, _| Some(number << 1 | u32::from(self.one()?)))
+    fn uint(&mut self, bits: u32) -> Option<u32> {
+        (0..bits).try_fold(0, |number, _| Some(number << 1 | u32::from(self.flag()?)))
     }
 
     /// A number of at most 8 bits.
     fn byte(&mut self, bits: u32) -> Option<u8> {
-        self.number(bits).and_then(|number| u8::try_from(number).ok())
+        self.uint(bits).and_then(|number| u8::try_from(number).ok())
     }
 
     fn skip(&mut self, bits: u32) {

@@ -1,76 +1,73 @@
-//! The container of a still image: one AV1 item, and one for its alpha (AVIF §2, §4; MIAF §7).
+//! Writes the container of a still image: one AV1 item, and one for its alpha (AVIF §2, §4; MIAF §7).
 
 use super::{Chroma, Nclx};
 
-/// What a file consists of.
+/// The contents of a file.
 #[derive(Debug)]
 pub struct File<'f> {
-    /// Width in pixels.
     pub width: u32,
-    /// Height in pixels.
     pub height: u32,
-    /// The AV1 of the image.
+    /// AV1 stream of the image.
     pub color: &'f [u8],
-    /// Its subsampling.
     pub chroma: Chroma,
-    /// Its color description.
     pub nclx: Nclx,
-    /// Its profile.
     pub icc: Option<&'f [u8]>,
-    /// Monochrome AV1 of the same size.
+    /// Monochrome AV1 stream of the same size.
     pub alpha: Option<&'f [u8]>,
 }
 
 const COLOR_ID: u16 = 1;
 const ALPHA_ID: u16 = 2;
 
-/// What `ipma` marks as essential. AVIF §2.2.1 demands it of `av1C`.
+/// Essential flag in `ipma`. AVIF §2.2.1 requires it for `av1C`.
 const ESSENTIAL: u8 = 0x80;
 
-/// Writes the file; `None` if it takes 4 GiB or a stream does not start with a sequence header.
+/// The file; `None` if it reaches 4 GiB or a stream does not start with a sequence header.
 pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
-    let color = without_delimiter(file.color);
-    let alpha = file.alpha.map(without_delimiter);
+    let color = strip_delimiter(file.color);
+    let alpha = file.alpha.map(strip_delimiter);
     let profile = file.icc.map_or(0, <[u8]>::len);
     let mut out = Vec::with_capacity(color.len() + alpha.map_or(0, <[u8]>::len) + profile + 600);
-    boxed(&mut out, b"ftyp", |out| {
+    write_box(&mut out, b"ftyp", |out| {
         out.extend(b"avif\0\0\0\0avifmif1miaf");
     });
 
-    let mut places = Vec::new();
-    let configuration = configuration(color, file.chroma)?;
-    let alpha_configuration = match alpha {
-        Some(alpha) => Some(self::configuration(alpha, Chroma::Monochrome)?),
+    let mut offset_fields = Vec::new();
+    let color_config = av1_config(color, file.chroma)?;
+    let alpha_config = match alpha {
+        Some(alpha) => Some(av1_config(alpha, Chroma::Monochrome)?),
         None => None,
     };
-    boxed(&mut out, b"meta", |out| {
+    write_box(&mut out, b"meta", |out| {
         out.extend([0; 4]);
-        // A handler's name and an item's are C strings; both are empty here.
-        boxed(out, b"hdlr", |out| out.extend(b"\0\0\0\0\0\0\0\0pict\0\0\0\0\0\0\0\0\0\0\0\0\0"));
-        boxed(out, b"pitm", |out| {
+        // The names of the handler and of items are C strings, empty here.
+        write_box(out, b"hdlr", |out| {
+            out.extend(b"\0\0\0\0\0\0\0\0pict\0\0\0\0\0\0\0\0\0\0\0\0\0")
+        });
+        write_box(out, b"pitm", |out| {
             out.extend([0; 4]);
             out.extend(COLOR_ID.to_be_bytes());
         });
-        // Alpha stands first in the file, so that as much of the image can be shown as has arrived.
+        // Alpha precedes color, so that a partially received image can be shown.
         let items = alpha.map(|alpha| (ALPHA_ID, alpha)).into_iter().chain([(COLOR_ID, color)]);
         let items: Vec<(u16, &[u8])> = items.collect();
         let count = (items.len() as u16).to_be_bytes();
-        boxed(out, b"iloc", |out| {
+        write_box(out, b"iloc", |out| {
             out.extend([0, 0, 0, 0, 0x44, 0]); // offsets and lengths of 4 bytes, no base
             out.extend(count);
             for (id, stream) in &items {
                 out.extend(id.to_be_bytes());
                 out.extend([0, 0, 0, 1]); // in this file, one extent
-                places.push((out.len(), *stream));
+                offset_fields.push((out.len(), *stream));
                 out.extend([0; 4]);
                 out.extend((stream.len() as u32).to_be_bytes());
             }
         });
-        boxed(out, b"iinf", |out| {
+        write_box(out, b"iinf", |out| {
             out.extend([0; 4]);
             out.extend(count);
             for (id, _) in items.iter().rev() {
-                boxed(out, b"infe", |out| {
+                write_box(out, b"infe", |out| {
                     out.extend([2, 0, 0, 0]);
                     out.extend(id.to_be_bytes());
                     out.extend(b"\0\0av01\0");
@@ -78,38 +75,38 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
             }
         });
         if alpha.is_some() {
-            boxed(out, b"iref", |out| {
+            write_box(out, b"iref", |out| {
                 out.extend([0; 4]);
-                boxed(out, b"auxl", |out| {
+                write_box(out, b"auxl", |out| {
                     out.extend(
                         [ALPHA_ID, 1, COLOR_ID].iter().flat_map(|number| number.to_be_bytes()),
                     );
                 });
             });
         }
-        boxed(out, b"iprp", |out| properties(out, file, configuration, alpha_configuration));
+        write_box(out, b"iprp", |out| write_properties(out, file, color_config, alpha_config));
     });
 
-    boxed(&mut out, b"mdat", |out| {
-        for (place, stream) in places {
+    write_box(&mut out, b"mdat", |out| {
+        for (field, stream) in offset_fields {
             let offset = (out.len() as u32).to_be_bytes();
             out.extend(stream);
-            if let Some(place) = out.get_mut(place..place + 4) {
-                place.copy_from_slice(&offset);
+            if let Some(field) = out.get_mut(field..field + 4) {
+                field.copy_from_slice(&offset);
             }
         }
     });
     u32::try_from(out.len()).is_ok().then_some(out)
 }
 
-/// `ipco`, and which of its properties the items have. The first two are both items'.
-fn properties(out: &mut Vec<u8>, file: &File<'_>, configuration: [u8; 4], alpha: Option<[u8; 4]>) {
-    let mut of_color = Vec::new();
-    let mut of_alpha = Vec::new();
-    boxed(out, b"ipco", |out| {
+/// Writes `ipco` and `ipma`. Color and alpha share `ispe`.
+fn write_properties(out: &mut Vec<u8>, file: &File<'_>, color: [u8; 4], alpha: Option<[u8; 4]>) {
+    let mut color_properties = Vec::new();
+    let mut alpha_properties = Vec::new();
+    write_box(out, b"ipco", |out| {
         let mut count = 0;
         let mut add = |name: &[u8; 4], payload: &[&[u8]]| {
-            boxed(out, name, |out| payload.iter().for_each(|part| out.extend(*part)));
+            write_box(out, name, |out| payload.iter().for_each(|part| out.extend(*part)));
             count += 1;
             count
         };
@@ -117,24 +114,24 @@ fn properties(out: &mut Vec<u8>, file: &File<'_>, configuration: [u8; 4], alpha:
         let size = add(b"ispe", &[&[0; 4], size.as_flattened()]);
         let channels: &[u8] =
             if file.chroma == Chroma::Monochrome { &[1, 8] } else { &[3, 8, 8, 8] };
-        of_color.extend([size, add(b"pixi", &[&[0; 4], channels])]);
-        of_color.push(add(b"av1C", &[&configuration]) | ESSENTIAL);
+        color_properties.extend([size, add(b"pixi", &[&[0; 4], channels])]);
+        color_properties.push(add(b"av1C", &[&color]) | ESSENTIAL);
         let nclx =
             [file.nclx.primaries, file.nclx.transfer, file.nclx.matrix].map(u16::to_be_bytes);
         let range = [u8::from(file.nclx.is_full_range) << 7];
-        of_color.push(add(b"colr", &[b"nclx", nclx.as_flattened(), &range]));
+        color_properties.push(add(b"colr", &[b"nclx", nclx.as_flattened(), &range]));
         if let Some(icc) = file.icc {
-            of_color.push(add(b"colr", &[b"prof", icc]));
+            color_properties.push(add(b"colr", &[b"prof", icc]));
         }
         if let Some(alpha) = alpha {
-            of_alpha.extend([size, add(b"pixi", &[&[0, 0, 0, 0, 1, 8]])]);
-            of_alpha.push(add(b"av1C", &[&alpha]) | ESSENTIAL);
-            of_alpha
+            alpha_properties.extend([size, add(b"pixi", &[&[0, 0, 0, 0, 1, 8]])]);
+            alpha_properties.push(add(b"av1C", &[&alpha]) | ESSENTIAL);
+            alpha_properties
                 .push(add(b"auxC", &[b"\0\0\0\0urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"]));
         }
     });
-    boxed(out, b"ipma", |out| {
-        let all = [(COLOR_ID, of_color), (ALPHA_ID, of_alpha)];
+    write_box(out, b"ipma", |out| {
+        let all = [(COLOR_ID, color_properties), (ALPHA_ID, alpha_properties)];
         let all = all.iter().filter(|(_, properties)| !properties.is_empty());
         out.extend([0; 4]);
         out.extend((all.clone().count() as u32).to_be_bytes());
@@ -146,33 +143,33 @@ fn properties(out: &mut Vec<u8>, file: &File<'_>, configuration: [u8; 4], alpha:
     });
 }
 
-/// A box: its length is written when its payload is.
-fn boxed(out: &mut Vec<u8>, name: &[u8; 4], payload: impl FnOnce(&mut Vec<u8>)) {
+/// Writes a box; its length is filled in after its payload.
+fn write_box(out: &mut Vec<u8>, name: &[u8; 4], payload: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend([0; 4]);
     out.extend(name);
     payload(out);
     let length = ((out.len() - start) as u32).to_be_bytes();
-    if let Some(place) = out.get_mut(start..start + 4) {
-        place.copy_from_slice(&length);
+    if let Some(field) = out.get_mut(start..start + 4) {
+        field.copy_from_slice(&length);
     }
 }
 
-/// An item should not contain temporal delimiters (AVIF §2.1); libaom begins with one.
-fn without_delimiter(stream: &[u8]) -> &[u8] {
+/// An item should not contain temporal delimiters (AVIF §2.1); libaom writes one first.
+fn strip_delimiter(stream: &[u8]) -> &[u8] {
     stream.strip_prefix(&[0x12, 0]).unwrap_or(stream)
 }
 
-/// `av1C` (AV1-ISOBMFF §2.3.3) of 8 bits per sample. Profile and level are read from the sequence header, which is that
-/// of a still image (AV1 §5.5.1).
-fn configuration(stream: &[u8], chroma: Chroma) -> Option<[u8; 4]> {
+/// The payload of `av1C` (AV1-ISOBMFF §2.3.3) for 8 bits per sample. Profile and level come from the sequence header, a
+/// reduced one of a still picture (AV1 §5.5.1).
+fn av1_config(stream: &[u8], chroma: Chroma) -> Option<[u8; 4]> {
     let (header, rest) = stream.split_first()?;
-    // §5.3.2: a sequence header (1) that has a size (2); one of less than 128 bytes, so that this takes one.
+    // §5.3.2: type 1 with a size field, which is one byte because the header is shorter than 128 bytes.
     let [_, first, second, ..] = *rest else { return None };
     if header & 0b0111_1010 != 0b0000_1010 {
         return None;
     }
-    // seq_profile (3), still_image, reduced_still_image_header, seq_level_idx (5)
+    // seq_profile (3), still_picture, reduced_still_picture_header, seq_level_idx (5)
     let (profile, level) = (first >> 5, first << 2 & 0b1_1100 | second >> 6);
     let format = match chroma {
         Chroma::Monochrome => 0b0001_1100,
@@ -204,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn avif_container_round_trips() {
         let alpha = stream(70, 50, Chroma::Monochrome);
         for chroma in [Chroma::Monochrome, Chroma::Yuv420, Chroma::Yuv444] {
             let color = stream(70, 50, chroma);
@@ -217,10 +214,10 @@ mod tests {
                     assert_eq!(avif.color.sequence.chroma, chroma);
                     assert_eq!(avif.nclx, Some(file.nclx));
                     assert_eq!(avif.icc, icc);
-                    assert_eq!(avif.color.tiles[0], without_delimiter(&color));
+                    assert_eq!(avif.color.tiles[0], strip_delimiter(&color));
                     assert_eq!(
                         avif.alpha.map(|coded| coded.tiles[0].to_vec()),
-                        alpha.map(|a| without_delimiter(a).to_vec())
+                        alpha.map(|a| strip_delimiter(a).to_vec())
                     );
                     assert!(
                         !avif.is_premultiplied
@@ -233,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_says_what_the_sequence_header_does() {
+    fn av1_config_matches_the_sequence_header() {
         // AV1 §A.3: up to 147,456 pixels are level 2.0, which is 0; up to 278,784 are 2.1, which is 1.
         for (width, height, level) in [(70, 50, 0), (600, 400, 1)] {
             for (chroma, profile, format) in [
@@ -242,18 +239,14 @@ mod tests {
                 (Chroma::Yuv444, 1, 0),
             ] {
                 let stream = stream(width, height, chroma);
-                let configuration = configuration(without_delimiter(&stream), chroma).unwrap();
-                assert_eq!(
-                    configuration,
-                    [0x81, profile << 5 | level, format, 0],
-                    "{width} {chroma:?}"
-                );
+                let config = av1_config(strip_delimiter(&stream), chroma).unwrap();
+                assert_eq!(config, [0x81, profile << 5 | level, format, 0], "{width} {chroma:?}");
             }
         }
     }
 
     #[test]
-    fn what_is_no_stream_is_not_written() {
+    fn avif_write_refuses_invalid_streams() {
         for stream in [&b""[..], b"\x12\0", b"\x0a", b"\x0a\x0a\0", b"\x32\x0a\0\0\0"] {
             assert!(write(&file(stream, Chroma::Yuv420)).is_none());
         }

@@ -51,12 +51,12 @@ fn color_and_alpha_have_the_same_size_and_depth() {
         file.refused()
     };
     let mask = &masks("grid-alpha.avif")[0];
-    assert_eq!(with(mask, (64, 64), &av1c_400()), "item 1: its alpha has another size");
+    assert_eq!(with(mask, (64, 64), &av1c_400()), "item 1: its alpha plane has a different size");
     let sentence = "item 2: its AV1 has 64 x 64 pixels and its `ispe` says 64 x 48";
     assert_eq!(with(mask, (64, 48), &av1c_400()), sentence);
     let deep = &masks("alpha-10-bit.avif")[0];
     let codec = boxed(b"av1C", &[0x81, 0, 0x5c, 0]);
-    assert_eq!(with(deep, (64, 48), &codec), "item 1: its alpha has another depth");
+    assert_eq!(with(deep, (64, 48), &codec), "item 1: its alpha plane has a different depth");
 }
 
 #[test]
@@ -66,19 +66,19 @@ fn there_is_one_alpha_and_it_has_none() {
     let other = file.item(b"av01", mask, &[ispe(64, 48), av1c_400(), alpha_type()]);
     let one = file.clone();
     file.refer(b"auxl", other, &[1]);
-    assert_eq!(file.refused(), "item 1: it has two alphas");
+    assert_eq!(file.refused(), "item 1: it has two alpha planes");
     let mut file = one;
     file.refer(b"auxl", other, &[2]);
-    assert_eq!(file.refused(), "item 2: it is alpha and has alpha");
+    assert_eq!(file.refused(), "item 2: it is an alpha plane and has one itself");
     // A cycle of two.
     let mut file = File::with_alpha();
     file.describe(1, &alpha_type(), false);
     file.refer(b"auxl", 1, &[2]);
-    assert_eq!(file.refused(), "item 2: it is alpha and has alpha");
+    assert_eq!(file.refused(), "item 2: it is an alpha plane and has one itself");
     let mut file = File::single();
     file.describe(1, &alpha_type(), false);
     file.refer(b"auxl", 1, &[1]);
-    assert_eq!(file.refused(), "item 1: it is alpha and has alpha");
+    assert_eq!(file.refused(), "item 1: it is an alpha plane and has one itself");
     // The same reference twice is one alpha.
     let mut file = File::with_alpha();
     file.refer(b"auxl", 2, &[1]);
@@ -92,7 +92,7 @@ fn alpha_is_an_image() {
     assert_eq!(file.refused(), "item 2: its type `mime` is not an image");
     let mut file = File::single();
     file.refer(b"auxl", 9, &[1]);
-    assert_eq!(file.refused(), "item 9 is used and not in `iinf`");
+    assert_eq!(file.refused(), "item 9 is referenced but not in `iinf`");
     let mut file = File::with_alpha();
     file.describe(2, &boxed(b"abcd", b""), true);
     assert_eq!(file.refused(), "item 2: its essential property `abcd` is not supported");
@@ -133,7 +133,10 @@ fn alpha_of_each_tile_makes_alpha_of_a_grid() {
     let mut file = File::grid_with_alpha_of_tiles();
     file.references.truncate(1);
     file.refer(b"auxl", 6, &[2, 3, 4, 5]);
-    assert_eq!(file.refused(), "item 6: alpha of a tile is not one `av01` item of its own");
+    assert_eq!(
+        file.refused(),
+        "item 6: the alpha plane of a tile must be an `av01` item of its own"
+    );
     // Of another size than its tile.
     let mut file = File::grid_with_alpha_of_tiles();
     for id in 6..10 {
@@ -198,5 +201,8 @@ fn alpha_is_transformed_like_color_or_says_nothing() {
             assert_eq!((image.orientation.len(), image.crop.is_some()), (1, true))
         });
     }
-    assert_eq!(transformed(&[2]).refused(), "item 2: alpha is transformed unlike its image");
+    assert_eq!(
+        transformed(&[2]).refused(),
+        "item 2: alpha and its image have different transformations"
+    );
 }

@@ -157,7 +157,7 @@ fn a_still_image_has_four_frames_at_most() {
     for (kind, others) in [(6, &[][..]), (3, &[0x22, 0]), (7, &[0x22, 0]), (7, &[])] {
         let frame = [&obu(kind, &[0])[..], others].concat();
         assert_eq!(scanned(&one, &frame.repeat(4)).map(|stream| stream.frames), Ok(4));
-        let sentence = "its AV1 has more than 4 frames, which is no still image";
+        let sentence = "its AV1 has more than 4 frames, so it is not a still image";
         assert_eq!(scanned(&one, &frame.repeat(5)), Err(Error::unsupported(sentence)));
     }
 }
@@ -288,7 +288,7 @@ fn the_longest_header_is_read_and_no_run_of_zeros_is_followed() {
         video(&mut header, 1920, 1080)
     };
     assert_eq!(size_of(&with_ticks(31)), Ok((1920, 1080, 0)));
-    assert_eq!(size_of(&with_ticks(32)), corrupt("a sequence header ends early or is not valid"));
+    assert_eq!(size_of(&with_ticks(32)), corrupt("a sequence header is truncated or invalid"));
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn a_header_that_is_cut_off_is_corrupt() {
     for end in 0..payload.len() - 1 {
         assert_eq!(
             found(&obu(1, &payload[..end])),
-            corrupt("a sequence header ends early or is not valid"),
+            corrupt("a sequence header is truncated or invalid"),
             "{end}"
         );
     }

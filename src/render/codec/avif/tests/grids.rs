@@ -28,7 +28,7 @@ fn a_grid_may_say_its_size_in_four_bytes() {
     file.items[0].data = Some([&[0, 1, 1, 1][..], &be(&[0, 128, 0, 128])].concat());
     file.accepted(|image| assert_eq!((image.color.width, image.color.rows), (128, 2)));
     file.items[0].data = Some([&[0, 1, 1, 1][..], &be(&[1, 128, 0, 128])].concat());
-    assert_eq!(file.refused(), "item 1: `grid` says 65664 x 128 pixels; a side has 65536 at most");
+    assert_eq!(file.refused(), "item 1: `grid` says 65664 x 128 pixels; the longest side is 65536");
 }
 
 fn of_size(size: (u16, u16)) -> File {
@@ -60,19 +60,19 @@ fn a_grid_names_as_many_tiles_as_it_has_and_each_once() {
         file.refer(b"dimg", 1, ids);
         file.refused()
     };
-    let count = "item 1: the grid has 4 tiles and `dimg` does not name as many";
+    let count = "item 1: the grid has 4 tiles but `dimg` names another number";
     for ids in [&[][..], &[2, 3, 4], &[2, 3, 4, 5, 5]] {
         assert_eq!(named(ids), count);
     }
     assert_eq!(named(&[2, 3, 4, 3]), "item 1: its tile 3 is named twice");
-    assert_eq!(named(&[2, 3, 4, 9]), "item 1: item 9 is used and not in `iinf`");
-    assert_eq!(named(&[2, 3, 4, 1]), "item 1: its tile 1 is of type `grid` and not `av01`");
+    assert_eq!(named(&[2, 3, 4, 9]), "item 1: item 9 is referenced but not in `iinf`");
+    assert_eq!(named(&[2, 3, 4, 1]), "item 1: its tile 1 has type `grid`, not `av01`");
     let mut file = File::grid();
     file.references.clear();
     assert_eq!(file.refused(), count);
     let mut file = File::grid();
     file.items[0].data = Some(grid(16, 17, (128, 128)));
-    assert_eq!(file.refused(), "item 1: the grid has 16 x 17 tiles; 256 are allowed");
+    assert_eq!(file.refused(), "item 1: the grid has 16 x 17 tiles; at most 256 are allowed");
 }
 
 #[test]
@@ -80,8 +80,7 @@ fn a_grid_is_not_made_of_grids_or_metadata() {
     for kind in [b"grid", b"mime", b"tmap"] {
         let mut file = File::grid();
         file.items[3].kind = *kind;
-        let sentence =
-            format!("item 1: its tile 4 is of type `{}` and not `av01`", kind.escape_ascii());
+        let sentence = format!("item 1: its tile 4 has type `{}`, not `av01`", kind.escape_ascii());
         assert_eq!(file.refused(), sentence);
     }
 }

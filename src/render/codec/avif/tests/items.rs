@@ -49,11 +49,11 @@ fn three_hundred_items_are_allowed() {
     }
     file.accepted(|image| assert_eq!(image.color.width, 64));
     file.item(b"av01", b"", &[]);
-    assert_eq!(file.refused(), "`iinf` lists 301 items; 300 are allowed");
+    assert_eq!(file.refused(), "`iinf` lists 301 items; at most 300 are allowed");
     // A count that lies.
     let infe = full(b"infe", 2, b"\0\x01\0\0av01\0");
     file.replaced = vec![full(b"iinf", 0, &[b"\0\x02", &infe[..]].concat())];
-    assert_eq!(file.refused(), "`iinf` says that it has 2 items and has 1");
+    assert_eq!(file.refused(), "`iinf` declares 2 items and has 1");
     let mut infes = Vec::new();
     for id in 1..=302 {
         infes.extend(full(b"infe", 2, &[&be(&[id, 0])[..], b"av01\0"].concat()));
@@ -62,7 +62,7 @@ fn three_hundred_items_are_allowed() {
     assert_eq!(file.refused(), "`iinf` has more than 300 items");
     // Nothing of that size is allocated.
     file.replaced = vec![full(b"iinf", 1, b"\xff\xff\xff\xff")];
-    assert_eq!(file.refused(), "`iinf` lists 4294967295 items; 300 are allowed");
+    assert_eq!(file.refused(), "`iinf` lists 4294967295 items; at most 300 are allowed");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn entries_of_iinf_have_types_and_numbers_of_their_own() {
         file.replaced = vec![full(b"iinf", 0, &[b"\0\x01", &old[..]].concat())];
         assert_eq!(
             file.refused(),
-            format!("box `infe` has version {version}, which names no type")
+            format!("box `infe` has version {version}, which has no item type")
         );
     }
     let newer = full(b"infe", 4, b"\0\x01\0\0av01\0");
@@ -100,7 +100,7 @@ fn what_is_shown_is_an_image() {
     }
     let mut file = File::single();
     file.primary = 9;
-    assert_eq!(file.refused(), "item 9 is used and not in `iinf`");
+    assert_eq!(file.refused(), "item 9 is referenced but not in `iinf`");
     let mut file = File::single();
     file.items[0].protection = 1;
     assert_eq!(file.refused(), "item 1: it is encrypted");
@@ -124,7 +124,7 @@ fn meta_has_each_of_its_boxes_once() {
     file.replaced = vec![[file_box(&file, b"pitm"), file_box(&file, b"pitm")].concat()];
     assert_eq!(file.refused(), "`meta` has two `pitm` boxes");
     file.replaced = vec![full(b"hdlr", 0, b"\0\0\0\0vide")];
-    assert_eq!(file.refused(), "`meta` is for `vide` and not for `pict`");
+    assert_eq!(file.refused(), "the handler of `meta` is `vide`, not `pict`");
     file.replaced = vec![boxed(b"uuid", &[7; 20])];
     file.accepted(|image| assert_eq!(image.color.width, 64));
 }
@@ -161,7 +161,7 @@ fn an_item_is_read_from_its_pieces() {
             assert!(matches!(&image.color.tiles[..], [Cow::Borrowed(bytes)] if bytes == stream));
         });
     }
-    let nowhere = "item 1: `iloc` does not say where it is";
+    let nowhere = "item 1: `iloc` does not locate it";
     assert_eq!(located(1, 0, &[]).refused(), nowhere);
     let mut file = File::single();
     file.items[0].data = None;
@@ -178,7 +178,10 @@ fn an_item_lies_inside_the_file() {
         &[(0, u32::MAX)],
         &[(0, 30), (30, length)],
     ] {
-        assert_eq!(located(1, 0, extents).refused(), "item 1: the file ends before its bytes do");
+        assert_eq!(
+            located(1, 0, extents).refused(),
+            "item 1: its data extends past the end of the file"
+        );
     }
     // An offset beyond 2⁶⁴.
     let mut file = File::single();
@@ -187,7 +190,7 @@ fn an_item_lies_inside_the_file() {
     iloc.extend(be(&[1]));
     iloc.extend([0xff; 16]);
     file.replaced = vec![full(b"iloc", 1, &iloc)];
-    assert_eq!(file.refused(), "item 1: the file ends before its bytes do");
+    assert_eq!(file.refused(), "item 1: its data extends past the end of the file");
 }
 
 #[test]
@@ -195,14 +198,17 @@ fn an_item_has_a_bounded_number_of_pieces_that_do_not_overlap() {
     let length = streams("quarters.avif")[0].len() as u32;
     let mut extents = vec![(0, 1); 32];
     extents.push((1, length - 1));
-    assert_eq!(located(1, 0, &extents).refused(), "item 1: it is in 33 pieces; 32 are allowed");
-    let overlapping = "item 1: its pieces overlap: the items are larger than the file";
+    assert_eq!(
+        located(1, 0, &extents).refused(),
+        "item 1: it has 33 extents; at most 32 are allowed"
+    );
+    let overlapping = "item 1: its extents overlap: the items are larger than the file";
     assert_eq!(located(1, 0, &[(0, length); 32]).refused(), overlapping);
 }
 
 #[test]
 fn an_item_is_in_the_file_or_in_idat() {
-    let elsewhere = "item 1: its bytes are in another item or in another file";
+    let elsewhere = "item 1: its data is in another item or another file";
     for (method, data_reference) in [(2, 0), (1, 1), (3, 0), (0, 1)] {
         assert_eq!(located(method, data_reference, &[(0, 0)]).refused(), elsewhere);
     }
@@ -232,7 +238,7 @@ fn iloc_has_three_versions_and_numbers_of_three_sizes() {
     file.replaced = vec![full(b"iloc", 3, b"")];
     assert_eq!(file.refused(), "box `iloc` has the unknown version 3");
     file.replaced = vec![full(b"iloc", 1, &be(&[0x2200, 1, 1, 1, 0, 1, 0, length]))];
-    assert_eq!(file.refused(), "box `iloc` has numbers of 2 bytes");
+    assert_eq!(file.refused(), "box `iloc` has fields of 2 bytes");
 }
 
 fn iloc_payload(file: &File) -> Vec<u8> {
@@ -246,7 +252,7 @@ fn iloc_lists_an_item_once() {
     file.replaced = vec![full(b"iloc", 1, &[&be(&[0x4400, 2])[..], &entry, &entry].concat())];
     assert_eq!(file.refused(), "item 1: `iloc` lists it twice");
     file.replaced = vec![full(b"iloc", 1, &be(&[0x4400, 301]))];
-    assert_eq!(file.refused(), "`iloc` lists 301 items; 300 are allowed");
+    assert_eq!(file.refused(), "`iloc` lists 301 items; at most 300 are allowed");
     file.replaced = vec![full(b"iloc", 1, &be(&[0x4400, 2, 1, 1]))];
     assert_eq!(file.refused(), "box `iloc` ends early");
 }
@@ -269,7 +275,7 @@ fn references_are_bounded() {
     assert_eq!(file.refused(), "`iref` names more than 1200 items");
     let mut file = File::single();
     file.refer(b"cdsc", 1, &[1; 301]);
-    assert_eq!(file.refused(), "item 1: it refers to 301 items; 300 are allowed");
+    assert_eq!(file.refused(), "item 1: it refers to 301 items; at most 300 are allowed");
     file.references = vec![boxed(b"cdsc", &be(&[1, 2, 1]))];
     assert_eq!(file.refused(), "box `cdsc` ends early");
 }
@@ -294,7 +300,7 @@ fn exif_begins_where_it_says() {
     }
     let mut file = described(b"\0\0\0\0MM\0*");
     file.items[1].data = None;
-    assert_eq!(file.refused(), "item 2: `iloc` does not say where it is");
+    assert_eq!(file.refused(), "item 2: `iloc` does not locate it");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn an_image_has_one_size_and_one_configuration() {
         "item 1: it has two `av1C` properties"
     );
     assert_eq!(with(&[ispe(0, 48)]), "item 1: `ispe` says 0 x 48 pixels");
-    let long = "item 1: `ispe` says 64 x 65537 pixels; a side has 65536 at most";
+    let long = "item 1: `ispe` says 64 x 65537 pixels; the longest side is 65536";
     assert_eq!(with(&[ispe(64, 65537)]), long);
     for (width, height) in [(64, 49), (63, 48), (128, 96), (1, 1)] {
         let sentence =
@@ -75,7 +75,7 @@ fn the_configuration_says_what_the_av1_says() {
         file.item(b"av01", &streams("quarters.avif")[0], &[ispe(64, 48), boxed(b"av1C", fields)]);
         file.refused()
     };
-    let other = "item 1: its `av1C` says another profile, depth or subsampling than its AV1";
+    let other = "item 1: its `av1C` and its AV1 have different profiles, depths or subsamplings";
     // Another profile, 10 bits, 4:2:0, 4:2:2, monochrome.
     for fields in
         [[0x81, 0x40, 0, 0], [0x81, 0x20, 0x40, 0], [0x81, 0x20, 0x0c, 0], [0x81, 0x20, 0x08, 0]]
@@ -249,13 +249,13 @@ fn ipma_may_be_wide_and_names_what_ipco_has() {
         full(b"ipma", 0, &[&[0, 0, 0, 1, 0, 1, entries.len() as u8], entries].concat())
     };
     file.replaced = vec![with(&[ipma(&[1, 3])])];
-    assert_eq!(file.refused(), "item 1: it has property 3, which `ipco` does not have");
+    assert_eq!(file.refused(), "item 1: its property 3 is not in `ipco`");
     file.replaced = vec![with(&[ipma(&[1, 2]), ipma(&[1, 2])])];
     assert_eq!(file.refused(), "item 1: `ipma` lists it twice");
     file.replaced = vec![with(&vec![full(b"ipma", 0, &[0; 4]); 5])];
     assert_eq!(file.refused(), "`iprp` has too many `ipma` boxes");
     file.replaced = vec![with(&[full(b"ipma", 0, &be(&[1, 0]))])];
-    assert_eq!(file.refused(), "`ipma` lists 65536 items; 300 are allowed");
+    assert_eq!(file.refused(), "`ipma` lists 65536 items; at most 300 are allowed");
     file.replaced = vec![with(&[full(b"ipma", 0, &be(&[0, 1, 1]))])];
     assert_eq!(file.refused(), "box `ipma` ends early");
     file.replaced = vec![with(std::slice::from_ref(&properties))];
