@@ -1,12 +1,11 @@
-//! Decoding by dav1d.
+//! Decodes with dav1d.
 
 use std::marker::PhantomData;
 use std::slice;
 
-use super::{Error, ffi};
-use crate::render::codec::avif::Chroma;
 #[cfg(test)]
-use crate::render::codec::avif::Nclx;
+use super::Nclx;
+use super::{Chroma, Error, ffi};
 
 /// A decoded frame.
 pub struct Frame(ffi::Frame);
@@ -22,14 +21,14 @@ pub struct Plane<'f, T> {
     lifetime: PhantomData<&'f [T]>,
 }
 
-/// Decodes the first frame that a stream shows; of a layered stream its highest layer, of film grain the result.
-/// The stream must start with a sequence header. A frame of more than `max_pixels` is refused before memory is taken for it.
+/// Decodes the first frame that a stream shows: the highest layer of a layered stream, with film grain applied. The
+/// stream must start with a sequence header. A frame of more than `max_pixels` is refused before it is allocated.
 pub fn decode(stream: &[u8], max_pixels: u32) -> Result<Frame, Error> {
     if stream.is_empty() {
         return Err(Error::Stream);
     }
     if max_pixels == 0 {
-        return Err(Error::TooLarge); // dav1d's 0 is no limit
+        return Err(Error::TooLarge); // 0 means unlimited to dav1d
     }
     let mut frame = Frame(ffi::Frame {
         owner: std::ptr::null_mut(),
@@ -44,28 +43,26 @@ pub fn decode(stream: &[u8], max_pixels: u32) -> Result<Frame, Error> {
         matrix: 0,
         full_range: 0,
     });
-    // SAFETY: pointer and length are those of a slice that outlives the call, after which nothing refers to it; the
-    // frame is written whole, and has no owner on failure.
+    // SAFETY: pointer and length come from a slice that outlives the call, after which nothing refers to it; all fields
+    // of the frame are written, and it has no owner on failure.
     match unsafe { ffi::s3av1_decode(stream.as_ptr(), stream.len(), max_pixels, &mut frame.0) } {
         0 => Ok(frame),
-        status => Err(Error::of(status)),
+        status => Err(Error::from_status(status)),
     }
 }
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        // SAFETY: the one reference that this value owns, or none.
+        // SAFETY: this value owns the only reference, or none.
         unsafe { ffi::s3av1_release(&mut self.0) }
     }
 }
 
 impl Frame {
-    /// Width in pixels.
     pub fn width(&self) -> u32 {
         self.0.width
     }
 
-    /// Height in pixels.
     pub fn height(&self) -> u32 {
         self.0.height
     }
@@ -75,7 +72,6 @@ impl Frame {
         self.0.depth as u8
     }
 
-    /// Subsampling of the chroma planes.
     pub fn chroma(&self) -> Chroma {
         match self.0.layout {
             ffi::LAYOUT_400 => Chroma::Monochrome,
@@ -85,7 +81,7 @@ impl Frame {
         }
     }
 
-    /// Color description of the stream; the container parser has read it too.
+    /// Color description of the stream. Only for tests: the container parser reads it as well.
     #[cfg(test)]
     pub fn nclx(&self) -> Nclx {
         Nclx {
@@ -96,12 +92,12 @@ impl Frame {
         }
     }
 
-    /// Plane `index` (0 luma, 1 and 2 chroma) of a frame with 8 bits per sample; `None` of others, or if there is none.
+    /// Plane `index` (0 luma, 1 and 2 chroma) of a frame with 8 bits per sample; `None` for other depths or if it is missing.
     pub fn plane_u8(&self, index: usize) -> Option<Plane<'_, u8>> {
         (self.0.depth == 8).then(|| self.plane(index)).flatten()
     }
 
-    /// Plane `index` of a frame with more than 8 bits per sample, which are the low bits of a `u16`.
+    /// Plane `index` of a frame with more than 8 bits per sample, in the low bits of a `u16`.
     pub fn plane_u16(&self, index: usize) -> Option<Plane<'_, u16>> {
         (self.0.depth > 8).then(|| self.plane(index)).flatten()
     }
@@ -130,18 +126,18 @@ impl<'f, T> Plane<'f, T> {
         self.width
     }
 
-    /// Rows.
+    /// Number of rows.
     pub fn height(&self) -> usize {
         self.height
     }
 
-    /// The samples of a row; none at all below the last one.
+    /// The samples of a row; empty below the last row.
     pub fn row(&self, row: usize) -> &'f [T] {
         if row >= self.height {
             return &[];
         }
-        // SAFETY: dav1d's planes start at a multiple of 64 bytes and have `height` rows, `stride` bytes apart, of which
-        // the decoder has written the first `width` samples. The frame, which 'f borrows, keeps them.
+        // SAFETY: dav1d's planes are aligned to 64 bytes and have `height` rows, `stride` bytes apart, whose first `width`
+        // samples the decoder has written. The frame, which 'f borrows, keeps them alive.
         unsafe { slice::from_raw_parts(self.start.add(row * self.stride).cast(), self.width) }
     }
 }

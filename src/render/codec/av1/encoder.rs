@@ -1,20 +1,17 @@
-//! Encoding by libaom.
+//! Encodes with libaom.
 
 use std::ffi::{CStr, CString, c_char};
 use std::{ptr, slice};
 
-use super::{Error, ffi};
-use crate::render::codec::avif::Chroma;
+use super::{Chroma, Error, ffi};
 
-/// The largest width and height (AV1 §5.5.1: 16 bits).
+/// Largest width and height (AV1 §5.5.1: 16 bits).
 pub const MAX_SIDE: u32 = 65_536;
 
 /// An image of 8 bits per sample in full range.
 #[derive(Debug)]
 pub struct Planes<'p> {
-    /// Width in pixels.
     pub width: u32,
-    /// Height in pixels.
     pub height: u32,
     /// 4:0:0, 4:2:0 or 4:4:4.
     pub chroma: Chroma,
@@ -24,14 +21,14 @@ pub struct Planes<'p> {
     pub transfer: u8,
     /// Matrix coefficients (H.273 table 4).
     pub matrix: u8,
-    /// Luma and two chroma planes without padding between rows. Of 4:0:0 the last two are not looked at.
+    /// Luma and two chroma planes without padding between rows. For 4:0:0 the chroma planes are ignored.
     pub planes: [&'p [u8]; 3],
 }
 
-/// How to encode.
+/// Encoder settings.
 #[derive(Debug)]
 pub struct Settings<'s> {
-    /// libaom's options by name, in the order in which they are set.
+    /// libaom options by name, in the order in which they are set.
     pub options: &'s [(&'s CStr, &'s str)],
 }
 
@@ -74,8 +71,8 @@ pub fn encode(image: &Planes<'_>, settings: &Settings<'_>) -> Result<Vec<u8>, Er
     let values: Vec<*const c_char> = values.iter().map(|value| value.as_ptr()).collect();
     let mut bytes = ptr::null_mut();
     let mut length = 0;
-    // SAFETY: the planes are as long as size and stride say, are only read, and outlive the call; both lists have as
-    // many strings as is said, each ending with NUL, which outlive the call; the out parameters are written.
+    // SAFETY: the planes have the length that size and stride require, are only read, and outlive the call; both lists have
+    // `names.len()` NUL-terminated strings, which outlive the call; the out parameters are written.
     let status = unsafe {
         ffi::s3av1_encode(
             &described,
@@ -87,9 +84,9 @@ pub fn encode(image: &Planes<'_>, settings: &Settings<'_>) -> Result<Vec<u8>, Er
         )
     };
     if status != 0 {
-        return Err(Error::of(status));
+        return Err(Error::from_status(status));
     }
-    // SAFETY: on success they are `length` bytes that C has allocated and written, which are ours to free, once.
+    // SAFETY: on success C has allocated and written `length` bytes, which are copied and then freed once.
     unsafe {
         let encoded = slice::from_raw_parts(bytes, length).to_vec();
         ffi::s3av1_free(bytes);

@@ -1,4 +1,4 @@
-//! shim.h, written out.
+//! Declarations of shim.h.
 
 use std::ffi::{c_char, c_int, c_void};
 

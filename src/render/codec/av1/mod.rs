@@ -1,17 +1,17 @@
-//! AV1 still images behind safe types: [`decode`] by dav1d, [`encode`] by libaom, through the C of shim.c.
+//! AV1 still images behind safe types: [`decode`] by dav1d and [`encode`] by libaom, through shim.c.
 //!
 //! # Why it is sound
 //!
-//! - **No foreign layouts.** The structs of dav1d and libaom stay in C, which is compiled against their headers. What
-//!   crosses are the two structs of shim.h; both sides assert their sizes when they are compiled.
-//! - **One owner a frame.** A [`Frame`] holds one reference to dav1d's image, gives it back in `drop`, is not `Clone`
-//!   and, because of its raw pointers, neither `Send` nor `Sync`. It does not refer to the stream.
-//! - **Samples are read row by row.** dav1d has written every sample within the frame's size, so a slice covers exactly
-//!   the samples of one row and none of the padding between rows. Its lifetime is that of the frame.
-//! - **Planes are checked.** Each plane given to libaom is as long as its size and stride say; the size is checked in
-//!   64 bits first. libaom copies the planes and keeps no pointer to them: its context lives for one call.
-//! - **Results.** A status other than 0 is turned into [`Error`] before any out parameter is used.
-//! - **No unwinding.** Neither library calls a function of ours, so no panic can cross into C.
+//! - **No foreign layouts.** The structs of dav1d and libaom stay in C, which is compiled against their headers. Only the
+//!   two structs of shim.h cross the boundary; both sides assert their sizes at compile time.
+//! - **One owner per frame.** A [`Frame`] holds one reference to dav1d's picture and releases it in `drop`. It is not
+//!   `Clone` and, because of its raw pointers, neither `Send` nor `Sync`. It does not refer to the stream.
+//! - **Samples are read row by row.** dav1d has written every sample within the size of the frame, so a slice covers
+//!   exactly the samples of one row and no padding between rows. It borrows the frame.
+//! - **Planes are checked.** Each plane given to libaom is as long as its size and stride require; the product is computed
+//!   in 64 bits. libaom copies the planes and keeps no pointer to them: its context lives for one call.
+//! - **Results.** A status other than 0 becomes an [`Error`] before any out parameter is used.
+//! - **No unwinding.** Neither library calls back into Rust, so no panic can cross into C.
 #![allow(unsafe_code)]
 
 mod decoder;
@@ -24,25 +24,63 @@ use std::fmt;
 pub use decoder::{Frame, Plane, decode};
 pub use encoder::{Planes, Settings, encode};
 
+/// Subsampling of the chroma planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chroma {
+    /// 4:0:0, no chroma planes.
+    Monochrome,
+    /// 4:2:0, half the width and height.
+    Yuv420,
+    /// 4:2:2, half the width.
+    Yuv422,
+    /// 4:4:4.
+    Yuv444,
+}
+
+/// Code points of ITU-T H.273.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nclx {
+    /// Color primaries (table 2).
+    pub primaries: u16,
+    /// Transfer characteristics (table 3).
+    pub transfer: u16,
+    /// Matrix coefficients (table 4).
+    pub matrix: u16,
+    /// Whether samples use the full range.
+    pub is_full_range: bool,
+}
+
 /// Why a stream was not decoded or an image not encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Memory ran out.
+    /// Out of memory.
     Memory,
-    /// The frame, or the image to be encoded, is larger than allowed.
+    /// The frame, or the image to encode, is larger than allowed.
     TooLarge,
     /// The stream is invalid or shows no frame.
     Stream,
     /// libaom refuses an option.
     Option,
-    /// The planes do not fit the size they are said to have.
+    /// The planes do not match the size of the image.
     Planes,
     /// libaom failed.
     Encoder,
 }
 
+impl Chroma {
+    /// Width and height of a chroma plane beside a luma plane of this size; 0 when there is none.
+    pub fn plane_size(self, width: u32, height: u32) -> (u32, u32) {
+        match self {
+            Chroma::Monochrome => (0, 0),
+            Chroma::Yuv420 => (width.div_ceil(2), height.div_ceil(2)),
+            Chroma::Yuv422 => (width.div_ceil(2), height),
+            Chroma::Yuv444 => (width, height),
+        }
+    }
+}
+
 impl Error {
-    fn of(status: c_int) -> Error {
+    fn from_status(status: c_int) -> Error {
         match status {
             ffi::MEMORY => Error::Memory,
             ffi::SIZE => Error::TooLarge,
@@ -60,7 +98,7 @@ impl fmt::Display for Error {
             Error::TooLarge => "AV1: the frame is larger than allowed",
             Error::Stream => "AV1: the stream is invalid or shows no frame",
             Error::Option => "AV1: the encoder refuses an option",
-            Error::Planes => "AV1: the planes do not fit the size of the image",
+            Error::Planes => "AV1: the planes do not match the size of the image",
             Error::Encoder => "AV1: the encoder failed",
         })
     }
@@ -72,7 +110,6 @@ impl std::error::Error for Error {}
 mod tests {
     use super::encoder::MAX_SIDE;
     use super::*;
-    use crate::render::codec::avif::{Chroma, Nclx};
 
     const LOSSLESS: Settings<'static> =
         Settings { options: &[(c"lossless", "1"), (c"cpu-used", "9")] };
@@ -81,7 +118,7 @@ mod tests {
         (0..length as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
     }
 
-    /// A stream whose planes hold noise, and the noise.
+    /// A stream whose planes are noise, and the planes.
     fn stream(width: u32, height: u32, chroma: Chroma) -> (Vec<u8>, Vec<Vec<u8>>) {
         let (cw, ch) = chroma.plane_size(width, height);
         let planes = [(width, height), (cw, ch), (cw, ch)];
@@ -99,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn av1_lossless_encoding_round_trips() {
         for chroma in [Chroma::Monochrome, Chroma::Yuv420, Chroma::Yuv444] {
             for (width, height) in [(1, 1), (2, 3), (65, 33), (300, 1), (1, 300)] {
                 let (stream, planes) = stream(width, height, chroma);
@@ -128,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_too_large_is_refused() {
+    fn av1_decode_refuses_a_frame_above_max_pixels() {
         let (stream, _) = stream(64, 48, Chroma::Yuv420);
         assert!(decode(&stream, 64 * 48).is_ok());
         assert_eq!(decode(&stream, 64 * 48 - 1).err(), Some(Error::TooLarge));
@@ -136,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_streams_are_refused() {
+    fn av1_decode_refuses_or_survives_damaged_streams() {
         let (stream, _) = stream(64, 48, Chroma::Yuv420);
         for length in [0, 1, 2, 10, 20, stream.len() / 2, stream.len() - 1] {
             assert!(decode(&stream[..length], 1 << 20).is_err(), "{length}");
@@ -159,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn planes_must_fit() {
+    fn av1_encode_refuses_planes_of_another_size() {
         let plane = [0; 12];
         let image = |width, height, chroma, planes| {
             let image =
@@ -183,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn options_must_be_known() {
+    fn av1_encode_refuses_unknown_options() {
         let plane = [0; 4];
         let image = Planes {
             width: 2,

@@ -24,7 +24,7 @@ static int first_frame(Dav1dContext *decoder, const uint8_t *stream, size_t leng
     Dav1dData data = {0};
     int status = dav1d_data_wrap(&data, stream, length, keep, NULL);
     if (status != 0) return status;
-    /* A new decoder takes all of the data at once, and stops at the first frame that it can show. */
+    /* A new decoder takes all data at once and stops at the first frame that it can show. */
     status = dav1d_send_data(decoder, &data);
     if (status == 0) status = dav1d_get_picture(decoder, picture);
     dav1d_data_unref(&data);
@@ -56,7 +56,7 @@ int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, stru
     int status = dav1d_open(&decoder, &settings);
     if (status == 0) {
         status = first_frame(decoder, stream, length, picture);
-        /* The picture has references of its own on all that it points to. */
+        /* The picture has its own references to everything that it points to. */
         dav1d_close(&decoder);
     }
     if (status != 0) {
@@ -70,7 +70,7 @@ int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, stru
     frame->depth = picture->p.bpc;
     frame->layout = (int32_t)picture->p.layout;
     for (int i = 0; i < (picture->p.layout == DAV1D_PIXEL_LAYOUT_I400 ? 1 : 3); i++) {
-        /* dav1d's own allocator, the only one here, has positive strides. */
+        /* dav1d's default allocator uses positive strides. */
         frame->plane[i] = picture->data[i];
         frame->stride[i] = (size_t)picture->stride[i > 0];
     }
@@ -110,7 +110,7 @@ static void describe(const struct s3av1_image *image, aom_image_t *described) {
     }
 }
 
-/* Gives the encoder the image, or null to flush, and appends what comes out. */
+/* Passes the image, or null to flush, to the encoder and appends its output. */
 static int step(aom_codec_ctx_t *encoder, const aom_image_t *image, uint8_t **bytes, size_t *length) {
     aom_codec_err_t status = aom_codec_encode(encoder, image, 0, 1, 0);
     if (status != AOM_CODEC_OK) return encoder_error(status);
@@ -132,7 +132,7 @@ static int encode(aom_codec_ctx_t *encoder, const struct s3av1_image *image, con
     if (aom_codec_control(encoder, AV1E_SET_COLOR_RANGE, 1) || aom_codec_control(encoder, AV1E_SET_COLOR_PRIMARIES, image->primaries) ||
         aom_codec_control(encoder, AV1E_SET_TRANSFER_CHARACTERISTICS, image->transfer) ||
         aom_codec_control(encoder, AV1E_SET_MATRIX_COEFFICIENTS, image->matrix) ||
-        /* Nothing is predicted from the reconstructed frame: it needs no loop filters. */
+        /* No frame is predicted from the reconstructed one, so loop filters are not needed. */
         aom_codec_control(encoder, AV1E_SET_SKIP_POSTPROC_FILTERING, 1))
         return S3AV1_OPTION;
     for (size_t i = 0; i < options; i++)
@@ -157,7 +157,7 @@ int s3av1_encode(const struct s3av1_image *image, const char *const *names, cons
     config.g_limit = 1; /* a still picture with the reduced header */
     config.g_lag_in_frames = 0;
     config.g_threads = 1;
-    config.g_profile = image->layout == S3AV1_444 ? 1 : 0; /* AV1 §A.2: 1 is High, which has 4:4:4 */
+    config.g_profile = image->layout == S3AV1_444 ? 1 : 0; /* AV1 §A.2: profile 1 (High) has 4:4:4 */
     config.g_bit_depth = AOM_BITS_8;
     config.g_input_bit_depth = 8;
     config.monochrome = image->layout == S3AV1_400;

@@ -6,16 +6,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a function returns: 0 or one of these. */
+/* Status codes; 0 is success. */
 enum {
-    S3AV1_MEMORY = -1,   /* memory ran out */
+    S3AV1_MEMORY = -1,   /* out of memory */
     S3AV1_SIZE = -2,     /* the frame has more pixels than allowed */
     S3AV1_STREAM = -3,   /* the stream is invalid or shows no frame */
-    S3AV1_OPTION = -4,   /* libaom does not know an option, or refuses its value */
+    S3AV1_OPTION = -4,   /* libaom refuses an option or its value */
     S3AV1_ENCODER = -5,  /* libaom failed */
 };
 
-/* Subsampling of the chroma planes. The numbers are those of enum Dav1dPixelLayout. */
+/* Subsampling of the chroma planes, numbered like enum Dav1dPixelLayout. */
 enum { S3AV1_400 = 0, S3AV1_420 = 1, S3AV1_422 = 2, S3AV1_444 = 3 };
 
 /* A decoded frame. Its samples take one byte at a depth of 8 and two (native order) at 10 and 12. */
@@ -27,12 +27,12 @@ struct s3av1_frame {
     int32_t depth, layout, primaries, transfer, matrix, full_range;
 };
 
-/* Decodes the first frame that the stream shows; of a layered one (AV1 §7.18) its highest layer. One thread. On success
- * the caller owns the frame, which does not refer to the stream. */
+/* Decodes the first frame that the stream shows, the highest layer of a layered stream (AV1 §7.18), with one thread. On
+ * success the caller owns the frame, which does not refer to the stream. */
 int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, struct s3av1_frame *frame);
 void s3av1_release(struct s3av1_frame *frame);
 
-/* An image to encode: 8 bits per sample, full range. Layout 4:0:0, 4:2:0 or 4:4:4; 4:0:0 has plane 0 alone. */
+/* An image to encode: 8 bits per sample, full range, 4:0:0 (plane 0 only), 4:2:0 or 4:4:4. */
 struct s3av1_image {
     const uint8_t *plane[3];
     int32_t stride[3];
@@ -40,7 +40,7 @@ struct s3av1_image {
     int32_t layout, primaries, transfer, matrix;
 };
 
-/* Encodes one still image; options are libaom's, by name. One thread. The bytes are freed by s3av1_free. */
+/* Encodes one still image with one thread; options are libaom's, by name. Free the bytes with s3av1_free. */
 int s3av1_encode(const struct s3av1_image *image, const char *const *names, const char *const *values, size_t options,
                  uint8_t **bytes, size_t *length);
 void s3av1_free(uint8_t *bytes);

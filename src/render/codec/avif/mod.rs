@@ -25,6 +25,7 @@ mod write;
 
 use std::borrow::Cow;
 
+pub use super::av1::{Chroma, Nclx};
 pub use container::parse;
 pub use decode::{Error as DecodeError, decode};
 pub use encode::{Encoding, encode};
@@ -90,32 +91,6 @@ pub struct Sequence {
     pub nclx: Nclx,
 }
 
-/// Subsampling of the chroma planes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chroma {
-    /// 4:0:0, no chroma planes.
-    Monochrome,
-    /// 4:2:0, half the width and height.
-    Yuv420,
-    /// 4:2:2, half the width.
-    Yuv422,
-    /// 4:4:4.
-    Yuv444,
-}
-
-/// Code points of ITU-T H.273.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nclx {
-    /// Color primaries (table 2).
-    pub primaries: u16,
-    /// Transfer characteristics (table 3).
-    pub transfer: u16,
-    /// Matrix coefficients (table 4).
-    pub matrix: u16,
-    /// Whether samples use the full range.
-    pub is_full_range: bool,
-}
-
 /// A window in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crop {
@@ -136,18 +111,6 @@ pub enum Orient {
     MirrorHorizontally,
     /// Mirrors top and bottom (`imir` axis 0).
     MirrorVertically,
-}
-
-impl Chroma {
-    /// Width and height of a chroma plane beside a luma plane of this size; 0 when there is none.
-    pub fn plane_size(self, width: u32, height: u32) -> (u32, u32) {
-        match self {
-            Chroma::Monochrome => (0, 0),
-            Chroma::Yuv420 => (width.div_ceil(2), height.div_ceil(2)),
-            Chroma::Yuv422 => (width.div_ceil(2), height),
-            Chroma::Yuv444 => (width, height),
-        }
-    }
 }
 
 impl Avif<'_> {

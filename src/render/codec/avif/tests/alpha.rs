@@ -1,12 +1,12 @@
-//! `auxl` and `prem`.
+//! Alpha planes: `auxl` and `prem`.
 
 use super::boxed;
 use super::file::{File, alpha_type, av1c_400, av1c_420, clap, full, grid, ispe, masks, streams};
 use crate::render::codec::avif::Chroma;
 
 #[test]
-fn alpha_is_an_auxiliary_image_of_the_primary_item() {
-    File::with_alpha().accepted(|image| {
+fn avif_alpha_is_an_auxiliary_item_of_the_primary_item() {
+    File::with_alpha().parsed(|image| {
         let alpha = image.alpha.as_ref().unwrap();
         assert_eq!(
             (alpha.width, alpha.height, alpha.sequence.chroma),
@@ -15,15 +15,15 @@ fn alpha_is_an_auxiliary_image_of_the_primary_item() {
         assert_eq!(alpha.tiles, masks("alpha.avif"));
         assert!(!image.is_premultiplied);
     });
-    // HEVC's name for it.
+    // HEVC's name for alpha.
     let mut file = File::with_alpha();
     let place = file.properties.iter_mut().find(|property| **property == alpha_type()).unwrap();
     *place = full(b"auxC", 0, b"urn:mpeg:hevc:2015:auxid:1\0");
-    file.accepted(|image| assert!(image.alpha.is_some()));
+    file.parsed(|image| assert!(image.alpha.is_some()));
 }
 
 #[test]
-fn other_auxiliary_images_are_ignored() {
+fn avif_auxiliary_items_other_than_alpha_are_ignored() {
     for name in [
         &b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth\0"[..],
         b"urn:mpeg:hevc:2015:auxid:2\0",
@@ -32,23 +32,23 @@ fn other_auxiliary_images_are_ignored() {
         let mut file = File::with_alpha();
         let place = file.properties.iter_mut().find(|property| **property == alpha_type()).unwrap();
         *place = full(b"auxC", 0, name);
-        file.accepted(|image| assert!(image.alpha.is_none()));
+        file.parsed(|image| assert!(image.alpha.is_none()));
     }
     // Alpha of another item.
     let mut file = File::with_alpha();
     file.references.clear();
     file.refer(b"auxl", 2, &[9]);
-    file.accepted(|image| assert!(image.alpha.is_none()));
+    file.parsed(|image| assert!(image.alpha.is_none()));
 }
 
 #[test]
-fn color_and_alpha_have_the_same_size_and_depth() {
+fn avif_alpha_must_have_the_size_and_depth_of_color() {
     let with = |stream: &[u8], size: (u32, u32), codec: &[u8]| {
         let mut file = File::single();
         let alpha =
             file.item(b"av01", stream, &[ispe(size.0, size.1), codec.to_vec(), alpha_type()]);
         file.refer(b"auxl", alpha, &[1]);
-        file.refused()
+        file.error()
     };
     let mask = &masks("grid-alpha.avif")[0];
     assert_eq!(with(mask, (64, 64), &av1c_400()), "item 1: its alpha plane has a different size");
@@ -60,46 +60,46 @@ fn color_and_alpha_have_the_same_size_and_depth() {
 }
 
 #[test]
-fn there_is_one_alpha_and_it_has_none() {
+fn avif_alpha_is_unique_and_has_no_alpha() {
     let mut file = File::with_alpha();
     let mask = &masks("alpha.avif")[0];
     let other = file.item(b"av01", mask, &[ispe(64, 48), av1c_400(), alpha_type()]);
     let one = file.clone();
     file.refer(b"auxl", other, &[1]);
-    assert_eq!(file.refused(), "item 1: it has two alpha planes");
+    assert_eq!(file.error(), "item 1: it has two alpha planes");
     let mut file = one;
     file.refer(b"auxl", other, &[2]);
-    assert_eq!(file.refused(), "item 2: it is an alpha plane and has one itself");
+    assert_eq!(file.error(), "item 2: it is an alpha plane and has one itself");
     // A cycle of two.
     let mut file = File::with_alpha();
     file.describe(1, &alpha_type(), false);
     file.refer(b"auxl", 1, &[2]);
-    assert_eq!(file.refused(), "item 2: it is an alpha plane and has one itself");
+    assert_eq!(file.error(), "item 2: it is an alpha plane and has one itself");
     let mut file = File::single();
     file.describe(1, &alpha_type(), false);
     file.refer(b"auxl", 1, &[1]);
-    assert_eq!(file.refused(), "item 1: it is an alpha plane and has one itself");
+    assert_eq!(file.error(), "item 1: it is an alpha plane and has one itself");
     // The same reference twice is one alpha.
     let mut file = File::with_alpha();
     file.refer(b"auxl", 2, &[1]);
-    file.accepted(|image| assert!(image.alpha.is_some()));
+    file.parsed(|image| assert!(image.alpha.is_some()));
 }
 
 #[test]
-fn alpha_is_an_image() {
+fn avif_alpha_must_be_an_image() {
     let mut file = File::with_alpha();
     file.items[1].kind = *b"mime";
-    assert_eq!(file.refused(), "item 2: its type `mime` is not an image");
+    assert_eq!(file.error(), "item 2: its type `mime` is not an image");
     let mut file = File::single();
     file.refer(b"auxl", 9, &[1]);
-    assert_eq!(file.refused(), "item 9 is referenced but not in `iinf`");
+    assert_eq!(file.error(), "item 9 is referenced but not in `iinf`");
     let mut file = File::with_alpha();
     file.describe(2, &boxed(b"abcd", b""), true);
-    assert_eq!(file.refused(), "item 2: its essential property `abcd` is not supported");
+    assert_eq!(file.error(), "item 2: its essential property `abcd` is not supported");
 }
 
 #[test]
-fn alpha_may_be_a_grid() {
+fn avif_alpha_may_be_a_grid() {
     let (color, tiles) = (streams("grid.avif"), masks("grid-alpha.avif"));
     let mut file = File::new();
     file.item(b"av01", &color[0], &[ispe(64, 64), av1c_420()]);
@@ -107,13 +107,13 @@ fn alpha_may_be_a_grid() {
     let tile = file.item(b"av01", &tiles[0], &[ispe(64, 64), av1c_400()]);
     file.refer(b"dimg", alpha, &[tile]);
     file.refer(b"auxl", alpha, &[1]);
-    file.accepted(|image| assert_eq!(image.alpha.as_ref().unwrap().tiles, tiles[..1]));
+    file.parsed(|image| assert_eq!(image.alpha.as_ref().unwrap().tiles, tiles[..1]));
 }
 
 #[test]
-fn alpha_of_each_tile_makes_alpha_of_a_grid() {
+fn avif_alpha_of_all_tiles_makes_a_grid() {
     let tiles = masks("grid-alpha.avif");
-    File::grid_with_alpha_of_tiles().accepted(|image| {
+    File::grid_with_alpha_of_tiles().parsed(|image| {
         let alpha = image.alpha.as_ref().unwrap();
         assert_eq!((alpha.width, alpha.columns, alpha.tile_height), (128, 2, 64));
         assert_eq!(alpha.tiles, tiles);
@@ -122,22 +122,19 @@ fn alpha_of_each_tile_makes_alpha_of_a_grid() {
     let some = "item 1: some of its tiles have alpha, or are premultiplied, and some are not";
     let mut file = File::grid_with_alpha_of_tiles();
     file.references.pop();
-    assert_eq!(file.refused(), some);
-    // Alpha of the grid counts and that of its tiles does not.
+    assert_eq!(file.error(), some);
+    // Alpha of the grid takes precedence over alpha of its tiles.
     let mut file = File::grid_with_alpha_of_tiles();
     let whole = file.item(b"grid", &grid(2, 2, (128, 128)), &[ispe(128, 128), alpha_type()]);
     file.refer(b"dimg", whole, &[9, 8, 7, 6]);
     file.refer(b"auxl", whole, &[1]);
-    file.accepted(|image| assert_eq!(image.alpha.as_ref().unwrap().tiles[0], tiles[3]));
+    file.parsed(|image| assert_eq!(image.alpha.as_ref().unwrap().tiles[0], tiles[3]));
     // One alpha for all tiles.
     let mut file = File::grid_with_alpha_of_tiles();
     file.references.truncate(1);
     file.refer(b"auxl", 6, &[2, 3, 4, 5]);
-    assert_eq!(
-        file.refused(),
-        "item 6: the alpha plane of a tile must be an `av01` item of its own"
-    );
-    // Of another size than its tile.
+    assert_eq!(file.error(), "item 6: the alpha plane of a tile must be an `av01` item of its own");
+    // Alpha of another size than its tile.
     let mut file = File::grid_with_alpha_of_tiles();
     for id in 6..10 {
         file.items[id - 1].data = Some(masks("alpha.avif")[0].clone());
@@ -147,62 +144,61 @@ fn alpha_of_each_tile_makes_alpha_of_a_grid() {
             .for_each(|property| file.describe(id as u16, property, false));
     }
     assert_eq!(
-        file.refused(),
+        file.error(),
         "item 1: 2 x 2 tiles of 64 x 48 pixels do not make a grid of 128 x 128"
     );
 }
 
 #[test]
-fn premultiplied_color_names_its_alpha() {
+fn avif_prem_must_refer_to_the_alpha_of_the_item() {
     let mut file = File::with_alpha();
     file.refer(b"prem", 1, &[2]);
-    file.accepted(|image| assert!(image.is_premultiplied));
+    file.parsed(|image| assert!(image.is_premultiplied));
     let mut file = File::with_alpha();
     file.refer(b"prem", 2, &[1]);
-    file.accepted(|image| assert!(!image.is_premultiplied));
+    file.parsed(|image| assert!(!image.is_premultiplied));
     let mut file = File::with_alpha();
     file.refer(b"prem", 1, &[1]);
-    assert_eq!(file.refused(), "item 1: it is premultiplied by something that is not its alpha");
+    assert_eq!(file.error(), "item 1: it is premultiplied by something that is not its alpha");
     for to in [&[2][..], &[1]] {
         let mut file = File::single();
         file.refer(b"prem", 1, to);
-        assert_eq!(file.refused(), "item 1: it is premultiplied and has no alpha");
+        assert_eq!(file.error(), "item 1: it is premultiplied and has no alpha");
     }
 }
 
 #[test]
-fn all_tiles_of_a_grid_are_premultiplied_or_none_is() {
+fn avif_prem_applies_to_all_tiles_of_a_grid_or_to_none() {
     let mut file = File::grid_with_alpha_of_tiles();
     for tile in 2..6 {
         file.refer(b"prem", tile, &[tile + 4]);
     }
-    file.accepted(|image| assert!(image.is_premultiplied));
+    file.parsed(|image| assert!(image.is_premultiplied));
     file.references.pop();
     let some = "item 1: some of its tiles have alpha, or are premultiplied, and some are not";
-    assert_eq!(file.refused(), some);
+    assert_eq!(file.error(), some);
     file.refer(b"prem", 1, &[6]);
     file.refer(b"prem", 5, &[9]);
-    assert_eq!(file.refused(), "item 1: it is premultiplied and only its tiles have alpha");
+    assert_eq!(file.error(), "item 1: it is premultiplied and only its tiles have alpha");
 }
 
 #[test]
-fn alpha_is_transformed_like_color_or_says_nothing() {
-    let (turn, crop) = (boxed(b"irot", b"\x01"), clap([8, 1, 8, 1, 0, 1, 0, 1]));
+fn avif_alpha_has_the_transformations_of_color_or_none() {
+    let (rotation, crop) = (boxed(b"irot", b"\x01"), clap([8, 1, 8, 1, 0, 1, 0, 1]));
     let transformed = |ids: &[u16]| {
         let mut file = File::with_alpha();
         for id in ids {
             file.describe(*id, &crop, true);
-            file.describe(*id, &turn, true);
+            file.describe(*id, &rotation, true);
         }
         file
     };
     for ids in [&[1][..], &[1, 2]] {
-        transformed(ids).accepted(|image| {
-            assert_eq!((image.orientation.len(), image.crop.is_some()), (1, true))
-        });
+        transformed(ids)
+            .parsed(|image| assert_eq!((image.orientation.len(), image.crop.is_some()), (1, true)));
     }
     assert_eq!(
-        transformed(&[2]).refused(),
+        transformed(&[2]).error(),
         "item 2: alpha and its image have different transformations"
     );
 }

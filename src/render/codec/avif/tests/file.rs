@@ -1,4 +1,4 @@
-//! AVIF files put together item by item.
+//! Builds AVIF files item by item.
 
 use super::boxed;
 use crate::render::codec::avif::{Avif, parse};
@@ -8,12 +8,12 @@ pub fn data(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// The streams of the color of a file of `tests/data`.
+/// The color streams of a file of `tests/data`.
 pub fn streams(name: &str) -> Vec<Vec<u8>> {
     parse(&data(name)).unwrap().color.tiles.into_iter().map(Vec::from).collect()
 }
 
-/// The streams of its alpha.
+/// The alpha streams of a file of `tests/data`.
 pub fn masks(name: &str) -> Vec<Vec<u8>> {
     parse(&data(name)).unwrap().alpha.unwrap().tiles.into_iter().map(Vec::from).collect()
 }
@@ -26,7 +26,7 @@ pub fn ispe(width: u32, height: u32) -> Vec<u8> {
     full(b"ispe", 0, &[width.to_be_bytes(), height.to_be_bytes()].concat())
 }
 
-/// `av1C` of 8 bits: 4:2:0, 4:4:4 and without chroma.
+/// `av1C` of 8 bits: 4:2:0, 4:4:4 and 4:0:0.
 pub fn av1c_420() -> Vec<u8> {
     boxed(b"av1C", &[0x81, 0, 0x0c, 0])
 }
@@ -51,25 +51,25 @@ pub fn clap(numbers: [i32; 8]) -> Vec<u8> {
     boxed(b"clap", &numbers.map(i32::to_be_bytes).concat())
 }
 
-/// An item, its bytes in `idat`.
+/// An item with its data in `idat`.
 #[derive(Clone)]
 pub struct Item {
     pub id: u16,
     pub kind: [u8; 4],
     pub data: Option<Vec<u8>>,
     pub protection: u16,
-    /// Index in `ipco` and whether it is essential.
+    /// Index in `ipco`, and whether the property is essential.
     pub properties: Vec<(u8, bool)>,
 }
 
-/// A file whose items are numbered from 1 on and whose primary item is the first.
+/// A file whose items are numbered from 1, with the first as the primary item.
 #[derive(Clone)]
 pub struct File {
     pub primary: u16,
     pub items: Vec<Item>,
     pub properties: Vec<Vec<u8>>,
     pub references: Vec<Vec<u8>>,
-    /// Boxes of `meta` that replace those that would be written.
+    /// Boxes of `meta` that replace the generated ones.
     pub replaced: Vec<Vec<u8>>,
 }
 
@@ -78,7 +78,7 @@ impl File {
         File { primary: 1, items: vec![], properties: vec![], references: vec![], replaced: vec![] }
     }
 
-    /// One of 64 x 48 pixels in 4:4:4.
+    /// An image of 64 x 48 pixels in 4:4:4.
     pub fn single() -> File {
         let mut file = File::new();
         let [stream] = &streams("quarters.avif")[..] else { panic!() };
@@ -118,7 +118,7 @@ impl File {
         file
     }
 
-    /// A grid of which each tile has alpha.
+    /// A grid whose tiles have alpha.
     pub fn grid_with_alpha_of_tiles() -> File {
         let mut file = File::grid();
         for (number, mask) in masks("grid-alpha.avif").iter().enumerate() {
@@ -136,7 +136,7 @@ impl File {
         id
     }
 
-    /// Gives an item a property.
+    /// Adds a property to an item.
     pub fn describe(&mut self, id: u16, property: &[u8], is_essential: bool) {
         let known = self.properties.iter().position(|other| other == property);
         let index = known.unwrap_or_else(|| {
@@ -146,8 +146,8 @@ impl File {
         self.items[usize::from(id) - 1].properties.push((index as u8 + 1, is_essential));
     }
 
-    /// The same file with one more property of its first item.
-    pub fn and(mut self, property: &[u8], is_essential: bool) -> File {
+    /// Adds a property to the first item.
+    pub fn with_property(mut self, property: &[u8], is_essential: bool) -> File {
         self.describe(1, property, is_essential);
         self
     }
@@ -157,7 +157,7 @@ impl File {
         self.references.push(boxed(kind, &be(&numbers)));
     }
 
-    pub fn written(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let (mut infe, mut iloc, mut ipma, mut idat) = (vec![], vec![], vec![], vec![]);
         let mut located = 0;
         for item in &self.items {
@@ -197,17 +197,17 @@ impl File {
         [boxed(b"ftyp", b"avif\0\0\0\0avifmif1miaf"), full(b"meta", 0, &meta.concat())].concat()
     }
 
-    /// The sentence that it is refused with.
-    pub fn refused(&self) -> String {
-        match parse(&self.written()) {
+    /// The sentence of the parser's error.
+    pub fn error(&self) -> String {
+        match parse(&self.to_bytes()) {
             Ok(image) => panic!("{image:?}"),
             Err(error) => error.to_string(),
         }
     }
 
-    /// Calls `check` with what is read.
-    pub fn accepted(&self, check: impl FnOnce(&Avif)) {
-        check(&parse(&self.written()).unwrap());
+    /// Calls `check` with the parsed image.
+    pub fn parsed(&self, check: impl FnOnce(&Avif)) {
+        check(&parse(&self.to_bytes()).unwrap());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Each rule of the allow-list, on files that break it, and files of other encoders.
+//! Tests of each rule of the allow-list with files that break it, and of files of other encoders.
 
 mod alpha;
 mod av1;

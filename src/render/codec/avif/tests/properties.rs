@@ -1,11 +1,11 @@
-//! `iprp`.
+//! The box `iprp`.
 
 use super::boxed;
 use super::file::{File, av1c_420, av1c_444, be, clap, full, ispe, nclx, streams};
 use crate::render::codec::avif::{Crop, Nclx, Orient};
 
 #[test]
-fn what_a_reader_may_ignore_is_ignored() {
+fn avif_nonessential_properties_are_ignored() {
     let mut file = File::single();
     for (name, payload) in [
         (b"pixi", &b"\0\0\0\0\x03\x08\x08\x08"[..]),
@@ -24,32 +24,32 @@ fn what_a_reader_may_ignore_is_ignored() {
     for name in [b"abcd", b"j2kH", b"hvcC", b"mskC", b"rloc", b"iscl", b"\0\0\0\0"] {
         file.describe(1, &boxed(name, b"12"), false);
     }
-    // The index 0 is no property.
+    // Index 0 means no property.
     file.items[0].properties.push((0, false));
-    file.accepted(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.color.width, 64));
 }
 
 #[test]
-fn what_a_reader_must_know_is_known_or_refused() {
+fn avif_unknown_essential_properties_are_refused() {
     for name in [b"abcd", b"j2kH", b"hvcC", b"mskC", b"rloc", b"iscl"] {
         let sentence =
             format!("item 1: its essential property `{}` is not supported", name.escape_ascii());
-        assert_eq!(File::single().and(&boxed(name, b"12"), true).refused(), sentence);
+        assert_eq!(File::single().with_property(&boxed(name, b"12"), true).error(), sentence);
     }
-    // Of an item that is not used.
+    // An unused item may have one.
     let mut file = File::single();
     file.item(b"av01", b"", &[]);
     file.describe(2, &boxed(b"abcd", b"12"), true);
-    file.accepted(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.color.width, 64));
 }
 
 #[test]
-fn an_image_has_one_size_and_one_configuration() {
+fn avif_item_must_have_one_ispe_and_one_av1c() {
     let stream = &streams("quarters.avif")[0];
     let with = |properties: &[Vec<u8>]| {
         let mut file = File::new();
         file.item(b"av01", stream, properties);
-        file.refused()
+        file.error()
     };
     assert_eq!(with(&[av1c_444()]), "item 1: it has no `ispe`");
     assert_eq!(with(&[ispe(64, 48)]), "item 1: it has no `av1C`");
@@ -69,11 +69,11 @@ fn an_image_has_one_size_and_one_configuration() {
 }
 
 #[test]
-fn the_configuration_says_what_the_av1_says() {
+fn avif_av1c_must_match_the_stream() {
     let with = |fields: &[u8]| {
         let mut file = File::new();
         file.item(b"av01", &streams("quarters.avif")[0], &[ispe(64, 48), boxed(b"av1C", fields)]);
-        file.refused()
+        file.error()
     };
     let other = "item 1: its `av1C` and its AV1 have different profiles, depths or subsamplings";
     // Another profile, 10 bits, 4:2:0, 4:2:2, monochrome.
@@ -89,92 +89,103 @@ fn the_configuration_says_what_the_av1_says() {
 }
 
 #[test]
-fn colors_are_named_once_in_each_way() {
+fn avif_colr_is_allowed_once_per_kind() {
     let named = nclx(9, 16, 9);
     let profile = boxed(b"colr", b"rICC1234");
-    File::single().and(&named, false).and(&profile, true).accepted(|image| {
+    File::single().with_property(&named, false).with_property(&profile, true).parsed(|image| {
         let expected = Nclx { primaries: 9, transfer: 16, matrix: 9, is_full_range: true };
         assert_eq!((image.nclx, image.icc), (Some(expected), Some(&b"1234"[..])));
     });
     File::single()
-        .and(&boxed(b"colr", b"nclc\0\x01\0\x01\0\x01"), false)
-        .accepted(|image| assert_eq!(image.nclx, None));
+        .with_property(&boxed(b"colr", b"nclc\0\x01\0\x01\0\x01"), false)
+        .parsed(|image| assert_eq!(image.nclx, None));
     File::single()
-        .and(&boxed(b"colr", b"prof"), false)
-        .accepted(|image| assert_eq!(image.icc, None));
+        .with_property(&boxed(b"colr", b"prof"), false)
+        .parsed(|image| assert_eq!(image.icc, None));
     let two = "item 1: it has two `colr` properties";
-    assert_eq!(File::single().and(&named, false).and(&nclx(1, 13, 6), false).refused(), two);
     assert_eq!(
-        File::single().and(&profile, false).and(&boxed(b"colr", b"prof12"), false).refused(),
+        File::single().with_property(&named, false).with_property(&nclx(1, 13, 6), false).error(),
         two
     );
     assert_eq!(
-        File::single().and(&boxed(b"colr", b"nclx\0\x01"), false).refused(),
+        File::single()
+            .with_property(&profile, false)
+            .with_property(&boxed(b"colr", b"prof12"), false)
+            .error(),
+        two
+    );
+    assert_eq!(
+        File::single().with_property(&boxed(b"colr", b"nclx\0\x01"), false).error(),
         "item 1: box `colr` ends early"
     );
 }
 
 #[test]
-fn an_identity_matrix_has_chroma_of_full_size() {
+fn avif_identity_matrix_needs_full_size_chroma() {
     File::single()
-        .and(&nclx(1, 13, 0), false)
-        .accepted(|image| assert_eq!(image.nclx.unwrap().matrix, 0));
+        .with_property(&nclx(1, 13, 0), false)
+        .parsed(|image| assert_eq!(image.nclx.unwrap().matrix, 0));
     let mut file = File::new();
     file.item(b"av01", &streams("yuv420.avif")[0], &[ispe(64, 48), av1c_420(), nclx(1, 13, 0)]);
-    assert_eq!(file.refused(), "item 1: its identity matrix needs chroma planes of full size");
+    assert_eq!(file.error(), "item 1: its identity matrix needs chroma planes of full size");
 }
 
 #[test]
-fn an_image_is_cropped_and_then_turned_in_the_order_of_the_file() {
-    let turn = |quarters: u8| boxed(b"irot", &[quarters]);
+fn avif_clap_then_irot_and_imir_in_file_order() {
+    let rotation = |quarters: u8| boxed(b"irot", &[quarters]);
     let mirror = |axis: u8| boxed(b"imir", &[axis]);
     let crop = clap([8, 1, 8, 1, 0, 1, 0, 1]);
     File::single()
-        .and(&crop, true)
-        .and(&mirror(1), true)
-        .and(&turn(3), true)
-        .and(&mirror(0), true)
-        .accepted(|image| {
+        .with_property(&crop, true)
+        .with_property(&mirror(1), true)
+        .with_property(&rotation(3), true)
+        .with_property(&mirror(0), true)
+        .parsed(|image| {
             assert_eq!(image.crop, Some(Crop { left: 28, top: 20, width: 8, height: 8 }));
             let expected =
                 [Orient::MirrorHorizontally, Orient::Rotate(3), Orient::MirrorVertically];
             assert_eq!(image.orientation, expected);
         });
-    // The upper bits are reserved, and a rotation by nothing is none.
-    File::single().and(&turn(4), true).and(&crop, true).and(&turn(0xfe), true).accepted(|image| {
-        assert_eq!(
-            (image.crop.is_some(), &image.orientation[..]),
-            (true, &[Orient::Rotate(2)][..])
-        );
-    });
+    // The upper bits are reserved, and a rotation by 0 is dropped.
+    File::single()
+        .with_property(&rotation(4), true)
+        .with_property(&crop, true)
+        .with_property(&rotation(0xfe), true)
+        .parsed(|image| {
+            assert_eq!(
+                (image.crop.is_some(), &image.orientation[..]),
+                (true, &[Orient::Rotate(2)][..])
+            );
+        });
 }
 
 #[test]
-fn a_crop_comes_first_and_once_and_turns_are_few() {
-    let (turn, crop) = (boxed(b"irot", b"\x01"), clap([8, 1, 8, 1, 0, 1, 0, 1]));
+fn avif_clap_comes_first_and_irot_and_imir_are_limited() {
+    let (rotation, crop) = (boxed(b"irot", b"\x01"), clap([8, 1, 8, 1, 0, 1, 0, 1]));
     let other = clap([9, 1, 8, 1, 0, 1, 0, 1]);
     assert_eq!(
-        File::single().and(&turn, true).and(&crop, true).refused(),
+        File::single().with_property(&rotation, true).with_property(&crop, true).error(),
         "item 1: `clap` follows `irot` or `imir`"
     );
     assert_eq!(
-        File::single().and(&crop, true).and(&other, true).refused(),
+        File::single().with_property(&crop, true).with_property(&other, true).error(),
         "item 1: it has two `clap` properties"
     );
-    let turned = |times: u8| (0..times).fold(File::single(), |file, _| file.and(&turn, true));
-    turned(4).accepted(|image| assert_eq!(image.orientation.len(), 4));
-    assert_eq!(turned(5).refused(), "item 1: it has too many `irot` and `imir` properties");
+    let rotated =
+        |times: u8| (0..times).fold(File::single(), |file, _| file.with_property(&rotation, true));
+    rotated(4).parsed(|image| assert_eq!(image.orientation.len(), 4));
+    assert_eq!(rotated(5).error(), "item 1: it has too many `irot` and `imir` properties");
     assert_eq!(
-        File::single().and(&boxed(b"irot", b""), true).refused(),
+        File::single().with_property(&boxed(b"irot", b""), true).error(),
         "item 1: box `irot` ends early"
     );
 }
 
 #[test]
-fn a_clean_aperture_is_a_window_of_whole_pixels_or_ignored() {
+fn avif_clap_that_is_not_a_window_of_whole_pixels_is_ignored() {
     let crop = |numbers: [i32; 8]| {
         let mut found = None;
-        File::single().and(&clap(numbers), true).accepted(|image| found = image.crop);
+        File::single().with_property(&clap(numbers), true).parsed(|image| found = image.crop);
         found.map(|crop| (crop.left, crop.top, crop.width, crop.height))
     };
     // The image has 64 x 48 pixels.
@@ -207,7 +218,7 @@ fn a_clean_aperture_is_a_window_of_whole_pixels_or_ignored() {
         [64, 1, 48, 1, 0, 0, 0, 1],
         [-64, -1, 48, 1, 0, 1, 0, 1],
         [64, 1, 48, 1, 0, -1, 0, 1],
-        // As large as numbers are.
+        // Extreme numbers.
         [i32::MIN; 8],
         [i32::MAX; 8],
         [64, 1, 48, 1, i32::MIN, 1, i32::MAX, 1],
@@ -215,25 +226,25 @@ fn a_clean_aperture_is_a_window_of_whole_pixels_or_ignored() {
     ] {
         assert_eq!(crop(numbers), None, "{numbers:?}");
     }
-    let short = File::single().and(&boxed(b"clap", &[0; 31]), true);
-    assert_eq!(short.refused(), "item 1: box `clap` ends early");
+    let short = File::single().with_property(&boxed(b"clap", &[0; 31]), true);
+    assert_eq!(short.error(), "item 1: box `clap` ends early");
 }
 
 #[test]
-fn layers_are_shown_all_together() {
-    let refused = |property: &[u8]| File::single().and(property, true).refused();
+fn avif_layer_selection_is_refused() {
+    let refused = |property: &[u8]| File::single().with_property(property, true).error();
     let point = "item 1: `a1op` selects operating point 1; only 0 is supported";
     assert_eq!(refused(&boxed(b"a1op", b"\x01")), point);
     let layer = "item 1: `lsel` selects a layer that is not the last one";
     assert_eq!(refused(&boxed(b"lsel", b"\0\x01")), layer);
     // The only layer.
     File::single()
-        .and(&boxed(b"lsel", b"\0\0"), true)
-        .accepted(|image| assert_eq!(image.color.width, 64));
+        .with_property(&boxed(b"lsel", b"\0\0"), true)
+        .parsed(|image| assert_eq!(image.color.width, 64));
 }
 
 #[test]
-fn ipma_may_be_wide_and_names_what_ipco_has() {
+fn avif_ipma_may_be_wide_and_must_refer_to_ipco() {
     let mut file = File::single();
     let properties = boxed(b"ipco", &file.properties.concat());
     let with = |ipma: &[Vec<u8>]| boxed(b"iprp", &[&properties[..], &ipma.concat()].concat());
@@ -244,28 +255,28 @@ fn ipma_may_be_wide_and_names_what_ipco_has() {
     let length = wide.len() as u8;
     wide[3] = length;
     file.replaced = vec![with(&[wide])];
-    file.accepted(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.color.width, 64));
     let ipma = |entries: &[u8]| {
         full(b"ipma", 0, &[&[0, 0, 0, 1, 0, 1, entries.len() as u8], entries].concat())
     };
     file.replaced = vec![with(&[ipma(&[1, 3])])];
-    assert_eq!(file.refused(), "item 1: its property 3 is not in `ipco`");
+    assert_eq!(file.error(), "item 1: its property 3 is not in `ipco`");
     file.replaced = vec![with(&[ipma(&[1, 2]), ipma(&[1, 2])])];
-    assert_eq!(file.refused(), "item 1: `ipma` lists it twice");
+    assert_eq!(file.error(), "item 1: `ipma` lists it twice");
     file.replaced = vec![with(&vec![full(b"ipma", 0, &[0; 4]); 5])];
-    assert_eq!(file.refused(), "`iprp` has too many `ipma` boxes");
+    assert_eq!(file.error(), "`iprp` has too many `ipma` boxes");
     file.replaced = vec![with(&[full(b"ipma", 0, &be(&[1, 0]))])];
-    assert_eq!(file.refused(), "`ipma` lists 65536 items; at most 300 are allowed");
+    assert_eq!(file.error(), "`ipma` lists 65536 items; at most 300 are allowed");
     file.replaced = vec![with(&[full(b"ipma", 0, &be(&[0, 1, 1]))])];
-    assert_eq!(file.refused(), "box `ipma` ends early");
+    assert_eq!(file.error(), "box `ipma` ends early");
     file.replaced = vec![with(std::slice::from_ref(&properties))];
-    assert_eq!(file.refused(), "`iprp` has two `ipco` boxes");
+    assert_eq!(file.error(), "`iprp` has two `ipco` boxes");
     file.replaced = vec![boxed(b"iprp", &[])];
-    assert_eq!(file.refused(), "`iprp` has no `ipco` box");
-    // Properties that nothing has, many of them.
+    assert_eq!(file.error(), "`iprp` has no `ipco` box");
+    // Many unused properties.
     let many = |count: usize| boxed(b"iprp", &boxed(b"ipco", &boxed(b"free", b"").repeat(count)));
     file.replaced = vec![many(4096)];
-    assert_eq!(file.refused(), "item 1: it has no `ispe`");
+    assert_eq!(file.error(), "item 1: it has no `ispe`");
     file.replaced = vec![many(4097)];
-    assert_eq!(file.refused(), "`ipco` has more than 4096 properties");
+    assert_eq!(file.error(), "`ipco` has more than 4096 properties");
 }

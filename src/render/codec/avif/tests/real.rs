@@ -1,4 +1,4 @@
-//! Files that encoders wrote, what becomes of them when they are cut off or changed, and the hostile ones.
+//! Files of encoders, also truncated and mutated, and hostile files.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ fn names(directory: &str) -> Vec<String> {
 }
 
 #[test]
-fn files_of_encoders_are_read() {
+fn avif_files_of_encoders_are_parsed() {
     let check = |name: &str, check: &dyn Fn(&Avif)| check(&parse(&data(name)).unwrap());
     for (name, size, chroma, depth) in [
         ("quarters.avif", (64, 48), Chroma::Yuv444, 8),
@@ -74,13 +74,13 @@ fn files_of_encoders_are_read() {
 }
 
 #[test]
-fn every_test_file_is_read_but_the_one_that_lies() {
+fn avif_test_files_are_parsed_except_the_one_with_a_wrong_size() {
     for name in names("") {
         assert_eq!(parse(&data(&name)).is_ok(), name != "lying-ispe.avif", "{name}");
     }
 }
 
-/// What a decoder may rely on.
+/// Asserts what a decoder relies on.
 fn check(file: &[u8], image: &Avif) {
     check_coded(&image.color);
     if let Some(alpha) = &image.alpha {
@@ -108,7 +108,7 @@ fn check_coded(coded: &Coded) {
     assert!((1..=coded.tile_width * coded.columns).contains(&coded.width));
     assert!((1..=coded.tile_height * coded.rows).contains(&coded.height));
     for tile in &coded.tiles {
-        // Without the configuration.
+        // Without the OBUs of `av1C`.
         let stream = scan(&[], tile, &mut MAX_OBUS.clone()).unwrap();
         assert_eq!(
             (stream.header.width, stream.header.height),
@@ -122,16 +122,16 @@ fn check_coded(coded: &Coded) {
 fn seeds() -> Vec<Vec<u8>> {
     let names = [names(""), names("hostile/")].concat();
     let files = names.iter().map(|name| data(name)).filter(|bytes| bytes.len() < 8000);
-    files.chain([File::grid_with_alpha_of_tiles().written()]).collect()
+    files.chain([File::grid_with_alpha_of_tiles().to_bytes()]).collect()
 }
 
 #[test]
-fn a_file_that_ends_early_is_read_whole_or_not_at_all() {
+fn avif_truncated_file_is_parsed_completely_or_refused() {
     for seed in seeds() {
         let whole = parse(&seed);
         for end in 0..seed.len() {
             let Ok(image) = parse(&seed[..end]) else { continue };
-            // Only what is not shown is missing.
+            // Only unused parts may be missing.
             let whole = whole.as_ref().unwrap();
             assert_eq!(image.color.tiles, whole.color.tiles);
             assert_eq!(image.exif, whole.exif);
@@ -141,7 +141,7 @@ fn a_file_that_ends_early_is_read_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_file_that_is_changed_is_refused_or_keeps_its_promises() {
+fn avif_mutated_file_is_refused_or_consistent() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move || {
         state ^= state << 13;
@@ -151,7 +151,7 @@ fn a_file_that_is_changed_is_refused_or_keeps_its_promises() {
     };
     let (mut read, mut refused) = (0, 0);
     for seed in seeds() {
-        // What is before the streams is what counts.
+        // Most mutations go to the boxes before the streams.
         let head =
             seed.windows(4).position(|window| window == b"mdat").unwrap_or(seed.len()).max(1);
         for round in 0..800 {
@@ -163,7 +163,7 @@ fn a_file_that_is_changed_is_refused_or_keeps_its_promises() {
                     1..=4 => bytes[at] = [0, 1, 2, 0x7f, 0x80, 0xff][random() % 6],
                     5 => bytes[at] = random() as u8,
                     6 => bytes[at] = bytes[at].wrapping_add(1),
-                    // Four characters of another box.
+                    // Four bytes copied from elsewhere.
                     _ => {
                         let from = random() % head;
                         let length = 4.min(bytes.len() - at.max(from));
@@ -184,7 +184,7 @@ fn a_file_that_is_changed_is_refused_or_keeps_its_promises() {
 }
 
 #[test]
-fn hostile_files_are_refused_as_their_list_says() {
+fn avif_hostile_files_are_refused_as_the_manifest_says() {
     let list = String::from_utf8(data("hostile/MANIFEST.tsv")).unwrap();
     let mut seen = 0;
     for line in list.lines().filter(|line| line.contains(".avif\t")) {
@@ -194,7 +194,7 @@ fn hostile_files_are_refused_as_their_list_says() {
             continue;
         }
         let answer = match parse(&bytes) {
-            // A limit of the configuration.
+            // Refused by a configured limit instead.
             Ok(_) => fields[1].starts_with("too_many_pixels") || fields[1] == "side_too_long",
             Err(Error::Corrupt(_)) => fields[1] == "corrupt_image",
             Err(Error::Unsupported(_)) => fields[1] == "unsupported_format",
