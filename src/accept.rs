@@ -4,7 +4,7 @@ use crate::format::{Format, formats_that};
 
 /// Of AVIF, WebP and the handler's default format, the one with the highest weight; on a tie the first of them.
 ///
-/// AVIF and WebP must be named in `accept`: browsers that can't show them send `*/*` all the same. A wildcard counts for
+/// AVIF and WebP must be named in `accept`: browsers that can't show them send `*/*` as well. A wildcard counts for
 /// the default format only, and `q=0` rules a format out. If nothing is acceptable the default format is sent
 /// anyway, as §12.5.1 allows. `default` is `None` for a handler that keeps the original's format.
 pub fn choose(accept: &str, default: Option<Format>) -> Option<Format> {

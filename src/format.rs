@@ -27,11 +27,12 @@ struct Row {
     max_side: u32,
     /// Most pixels that are written in one frame.
     max_pixels: u64,
-    /// Memory of the encoder for each pixel of a frame, measured with the encoders that `native/` builds and rounded up.
+    /// Memory of the encoder for each pixel of a frame, measured with the encoders that `native/` builds and rounded
+    /// up.
     encoder_bytes_per_pixel: u64,
 }
 
-/// Whether every pixel is written as it was.
+/// Whether every pixel is preserved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lossless {
     Never,
@@ -244,7 +245,7 @@ impl Format {
         self.row().quality
     }
 
-    /// Whether every pixel can be written as it was.
+    /// Whether every pixel can be preserved.
     pub const fn can_be_lossless(self) -> bool {
         !matches!(self.row().lossless, Lossless::Never)
     }

@@ -1,5 +1,5 @@
-//! AVIF originals with each feature that encoders use, as a client sees them. tests/data/generate-avif.py makes the files
-//! with avifenc, so they are not written by the server's own encoder.
+//! AVIF originals with each feature that encoders use, as a client sees them. tests/data/generate-avif.py makes the
+//! files with avifenc, so they are not written by the server's own encoder.
 
 use crate::support::directory::Directory;
 use crate::support::images::{BLUE, GREEN, Image, RED, WHITE, size_of, within};

@@ -1,5 +1,5 @@
-//! Hostile images: each gets the response that tests/data/hostile/MANIFEST.tsv lists, in time and in little memory, and the
-//! renderer survives. tests/data/hostile/generate.py makes and describes the files.
+//! Hostile images: each gets the response that tests/data/hostile/MANIFEST.tsv lists, in time and in little memory, and
+//! the renderer survives. tests/data/hostile/generate.py makes and describes the files.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! EXIF: reads the orientation and the copyright of an original, and writes a block with the copyright.
 //!
-//! A block is a TIFF file (TIFF 6.0 §2, CIPA DC-008 §4.5.2): a header and directories of 12-byte entries. Only the first
-//! directory is read, and only up to [`MAX_ENTRIES`], so that any block takes microseconds.
+//! A block is a TIFF file (TIFF 6.0 §2, CIPA DC-008 §4.5.2): a header and directories of 12-byte entries. Only the
+//! first directory is read, and only up to [`MAX_ENTRIES`], so that any block takes microseconds.
 
 /// Types of values: a NUL-terminated string, and a 16-bit number (TIFF 6.0 §2).
 const ASCII: u16 = 2;

@@ -12,8 +12,8 @@ pub const TRAILER: u8 = 0x3b;
 /// Label of the extension that belongs to the next frame: duration, disposal and transparency.
 pub const GRAPHIC_CONTROL: u8 = 0xf9;
 
-/// Bytes of the color table that follows a descriptor with these flags (§19): the highest bit says whether there is one,
-/// the lowest three give its size.
+/// Bytes of the color table that follows a descriptor with these flags (§19): the highest bit says whether there is
+/// one, the lowest three give its size.
 pub fn table_length(flags: u8) -> usize {
     if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
 }

@@ -1,5 +1,5 @@
 //! Image formats: one file (for AVIF, one directory) holds everything that the renderer knows about a format's
-//! container: how it is walked, what is counted for the limits, and where kept metadata goes.
+//! container: its structure, what the limits count, and where kept metadata goes.
 //!
 //! Pixels are decoded and encoded by libvips (`render::vips`), except for AVIF, which is done here.
 

@@ -92,7 +92,8 @@ impl Frame {
         }
     }
 
-    /// Plane `index` (0 luma, 1 and 2 chroma) of a frame with 8 bits per sample; `None` for other depths or if it is missing.
+    /// Plane `index` (0 luma, 1 and 2 chroma) of a frame with 8 bits per sample; `None` for other depths or if it is
+    /// missing.
     pub fn plane_u8(&self, index: usize) -> Option<Plane<'_, u8>> {
         (self.0.depth == 8).then(|| self.plane(index)).flatten()
     }
@@ -136,8 +137,8 @@ impl<'f, T> Plane<'f, T> {
         if row >= self.height {
             return &[];
         }
-        // SAFETY: dav1d's planes are aligned to 64 bytes and have `height` rows, `stride` bytes apart, whose first `width`
-        // samples the decoder has written. The frame, which 'f borrows, keeps them alive.
+        // SAFETY: dav1d's planes are aligned to 64 bytes and have `height` rows, `stride` bytes apart, whose first
+        // `width` samples the decoder has written. The frame, which 'f borrows, keeps them alive.
         unsafe { slice::from_raw_parts(self.start.add(row * self.stride).cast(), self.width) }
     }
 }

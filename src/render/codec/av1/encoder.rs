@@ -34,7 +34,8 @@ pub struct Settings<'s> {
 
 /// Encodes one still image: a sequence header and a key frame.
 pub fn encode(image: &Planes<'_>, settings: &Settings<'_>) -> Result<Vec<u8>, Error> {
-    let (width, height) = (image.width, image.height);
+    let width = image.width;
+    let height = image.height;
     if width > MAX_SIDE || height > MAX_SIDE {
         return Err(Error::TooLarge);
     }
@@ -71,8 +72,8 @@ pub fn encode(image: &Planes<'_>, settings: &Settings<'_>) -> Result<Vec<u8>, Er
     let values: Vec<*const c_char> = values.iter().map(|value| value.as_ptr()).collect();
     let mut bytes = ptr::null_mut();
     let mut length = 0;
-    // SAFETY: the planes have the length that size and stride require, are only read, and outlive the call; both lists have
-    // `names.len()` NUL-terminated strings, which outlive the call; the out parameters are written.
+    // SAFETY: the planes have the length that size and stride require, are only read, and outlive the call; both lists
+    // have `names.len()` NUL-terminated strings, which outlive the call; the out parameters are written.
     let status = unsafe {
         ffi::s3av1_encode(
             &described,

@@ -2,14 +2,14 @@
 //!
 //! # Why it is sound
 //!
-//! - **No foreign layouts.** The structs of dav1d and libaom stay in C, which is compiled against their headers. Only the
-//!   two structs of shim.h cross the boundary; both sides assert their sizes at compile time.
+//! - **No foreign layouts.** The structs of dav1d and libaom stay in C, which is compiled against their headers. Only
+//!   the two structs of shim.h cross the boundary; both sides assert their sizes at compile time.
 //! - **One owner per frame.** A [`Frame`] holds one reference to dav1d's picture and releases it in `drop`. It is not
 //!   `Clone` and, because of its raw pointers, neither `Send` nor `Sync`. It does not refer to the stream.
 //! - **Samples are read row by row.** dav1d has written every sample within the size of the frame, so a slice covers
 //!   exactly the samples of one row and no padding between rows. It borrows the frame.
-//! - **Planes are checked.** Each plane given to libaom is as long as its size and stride require; the product is computed
-//!   in 64 bits. libaom copies the planes and keeps no pointer to them: its context lives for one call.
+//! - **Planes are checked.** Each plane given to libaom is as long as its size and stride require; the product is
+//!   computed in 64 bits. libaom copies the planes and keeps no pointer to them: its context lives for one call.
 //! - **Results.** A status other than 0 becomes an [`Error`] before any out parameter is used.
 //! - **No unwinding.** Neither library calls back into Rust, so no panic can cross into C.
 #![allow(unsafe_code)]
@@ -68,7 +68,7 @@ pub enum Error {
 }
 
 impl Chroma {
-    /// Width and height of a chroma plane beside a luma plane of this size; 0 when there is none.
+    /// Width and height of a chroma plane for a luma plane of this size; 0 if there is none.
     pub fn plane_size(self, width: u32, height: u32) -> (u32, u32) {
         match self {
             Chroma::Monochrome => (0, 0),

@@ -88,7 +88,9 @@ void s3av1_release(struct s3av1_frame *frame) {
     memset(frame, 0, sizeof *frame);
 }
 
-static int encoder_error(aom_codec_err_t status) { return status == AOM_CODEC_MEM_ERROR ? S3AV1_MEMORY : S3AV1_ENCODER; }
+static int encoder_error(aom_codec_err_t status) {
+    return status == AOM_CODEC_MEM_ERROR ? S3AV1_MEMORY : S3AV1_ENCODER;
+}
 
 static void describe(const struct s3av1_image *image, aom_image_t *described) {
     memset(described, 0, sizeof *described);
@@ -129,7 +131,8 @@ static int step(aom_codec_ctx_t *encoder, const aom_image_t *image, uint8_t **by
 
 static int encode(aom_codec_ctx_t *encoder, const struct s3av1_image *image, const char *const *names,
                   const char *const *values, size_t options, uint8_t **bytes, size_t *length) {
-    if (aom_codec_control(encoder, AV1E_SET_COLOR_RANGE, 1) || aom_codec_control(encoder, AV1E_SET_COLOR_PRIMARIES, image->primaries) ||
+    if (aom_codec_control(encoder, AV1E_SET_COLOR_RANGE, 1) ||
+        aom_codec_control(encoder, AV1E_SET_COLOR_PRIMARIES, image->primaries) ||
         aom_codec_control(encoder, AV1E_SET_TRANSFER_CHARACTERISTICS, image->transfer) ||
         aom_codec_control(encoder, AV1E_SET_MATRIX_COEFFICIENTS, image->matrix) ||
         /* No frame is predicted from the reconstructed one, so loop filters are not needed. */

@@ -1,4 +1,4 @@
-/* One AV1 still image through dav1d and libaom. Only the types below cross into Rust (src/render/codec/av1), which repeats
+/* AV1 still images with dav1d and libaom. Only the types below cross into Rust (src/render/codec/av1), which repeats
  * their layout; the structs of the two libraries stay in shim.c. */
 #ifndef S3AV1_H
 #define S3AV1_H

@@ -95,7 +95,8 @@ impl<'b> Boxes<'b> {
     }
 
     fn header(&mut self) -> Option<(Name, Option<usize>)> {
-        let (length, name) = (self.cursor.u32_be()?, self.cursor.array()?);
+        let length = self.cursor.u32_be()?;
+        let name = self.cursor.array()?;
         let length = match length {
             // The box extends to the end of its parent.
             0 => Some(self.cursor.rest().len()),

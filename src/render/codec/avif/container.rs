@@ -90,8 +90,8 @@ impl<'b> Reader<'_, 'b> {
         description: &Description<'b>,
     ) -> Result<Coded<'b>, Error> {
         let tile = self.read_tile(item, description)?;
-        let (width, height) = (description.width, description.height);
-        join_tiles(&Grid { rows: 1, columns: 1, width, height }, (width, height), vec![tile])
+        let size = (description.width, description.height);
+        join_tiles(&Grid { rows: 1, columns: 1, width: size.0, height: size.1 }, size, vec![tile])
     }
 
     fn read_grid(
@@ -218,7 +218,7 @@ impl<'b> Reader<'_, 'b> {
         let Some(item) = self.meta.items.iter().find(describes) else { return Ok(None) };
         let bytes =
             self.meta.data(item, &mut self.copies_left).map_err(|error| error.in_item(item.id))?;
-        // exif_tiff_header_offset. An invalid one drops the Exif; the image is shown all the same.
+        // exif_tiff_header_offset. If it is invalid, the Exif is dropped and the image is shown.
         let Some((offset, _)) = bytes.split_first_chunk() else { return Ok(None) };
         let start =
             usize::try_from(u32::from_be_bytes(*offset)).unwrap_or(usize::MAX).saturating_add(4);
@@ -242,8 +242,8 @@ fn join_tiles<'b>(
     }
     // ISO/IEC 23008-12 §6.6.2.3.1: the tiles cover the image, and none of them is outside of it.
     let fits = |tile: u32, count: u32, side: u32| {
-        let (tile, count, side) = (u64::from(tile), u64::from(count), u64::from(side));
-        tile * count >= side && tile * count.saturating_sub(1) < side
+        let length = |tiles: u32| u64::from(tile) * u64::from(tiles);
+        length(count) >= u64::from(side) && length(count.saturating_sub(1)) < u64::from(side)
     };
     if !fits(width, grid.columns, grid.width) || !fits(height, grid.rows, grid.height) {
         return Err(Error::corrupt(format!(

@@ -91,7 +91,8 @@ fn ycbcr_factors((kr, kb): Weights, nclx: Nclx, depth: u8) -> Factors {
     let (black, range) = luma_range(depth, nclx.is_full_range);
     let chroma_range = if nclx.is_full_range { range } else { 224.0 * unit(depth) };
     let kg = 1.0 - kr - kb;
-    let (u, v) = (2.0 * (1.0 - kb) / chroma_range, 2.0 * (1.0 - kr) / chroma_range);
+    let u = 2.0 * (1.0 - kb) / chroma_range;
+    let v = 2.0 * (1.0 - kr) / chroma_range;
     Factors {
         black,
         middle: 128.0 * unit(depth),
@@ -100,8 +101,8 @@ fn ycbcr_factors((kr, kb): Weights, nclx: Nclx, depth: u8) -> Factors {
     }
 }
 
-/// U is Cg and V is Co. They are sums of codes of red, green and blue (H.273 equations 47 to 49), so that in limited range
-/// they have the scale of luma.
+/// U is Cg and V is Co. They are sums of codes of red, green and blue (H.273 equations 47 to 49), so that in limited
+/// range they have the scale of luma.
 fn ycgco_factors(nclx: Nclx, depth: u8) -> Factors {
     let (black, range) = luma_range(depth, nclx.is_full_range);
     let one = 1.0 / range;

@@ -14,7 +14,7 @@ pub enum Error {
     /// Stopped by the caller's check.
     Stopped,
     Decoder(av1::Error),
-    /// This property of a stream differs from what the container says.
+    /// This property of a stream differs from the container.
     Mismatch(&'static str),
     /// Matrix coefficients (H.273 table 4) that are not supported, or not with this subsampling.
     Matrix(u16),
@@ -144,8 +144,8 @@ struct Canvas<'o, S> {
 impl<S: Sample> Canvas<'_, S> {
     /// The rows of a window.
     fn rows(&mut self, window: Window) -> impl Iterator<Item = &mut [S]> {
-        let (start, end) = (window.left as usize, (window.left + window.width) as usize);
-        let (start, end) = (start * self.bands, end * self.bands);
+        let start = window.left as usize * self.bands;
+        let end = (window.left + window.width) as usize * self.bands;
         let rows = self.samples.chunks_exact_mut(self.stride.max(1));
         rows.skip(window.top as usize)
             .take(window.height as usize)
@@ -159,7 +159,9 @@ impl<S: Sample> Canvas<'_, S> {
         conversion: &Conversion<S>,
     ) -> Result<(), Error> {
         let plane = |index| S::plane(frame, index).ok_or(Error::Mismatch("depth"));
-        let (chroma, bands, width) = (frame.chroma(), self.bands, window.width as usize);
+        let chroma = frame.chroma();
+        let bands = self.bands;
+        let width = window.width as usize;
         let luma = plane(0)?;
         let mut chromas = match chroma {
             Chroma::Monochrome => None,

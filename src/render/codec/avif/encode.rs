@@ -21,8 +21,9 @@ pub struct Encoding<'e> {
     pub options: &'e [(&'e CStr, &'e str)],
 }
 
-/// libaom's `cpu-used`, 0 to 9. At 9 a photograph takes a quarter of the time of 8 and 4 to 12 % more bytes at equal SSIM;
-/// text and drawings take 50 % more bytes, because 9 does not detect screen content. `tune=iq` takes 10 % more at either.
+/// libaom's `cpu-used`, 0 to 9. At 9 a photograph takes a quarter of the time of 8 and 4 to 12 % more bytes at equal
+/// SSIM; text and drawings take 50 % more bytes, because 9 does not detect screen content. `tune=iq` takes 10 % more at
+/// either.
 const SPEED: &str = "8";
 
 /// H.273 table 2, 3: unspecified.

@@ -162,7 +162,9 @@ impl<'b> Meta<'b> {
         let (version, _) = iloc.version_and_flags(2)?;
         let sizes = iloc.u16()?;
         let size = |shift: u16| (sizes >> shift & 15) as u8;
-        let (offset_size, length_size, base_size) = (size(12), size(8), size(4));
+        let offset_size = size(12);
+        let length_size = size(8);
+        let base_size = size(4);
         let index_size = if version == 0 { 0 } else { size(0) };
         let is_wide = version == 2;
         let count = iloc.u16_or_u32(is_wide)?;

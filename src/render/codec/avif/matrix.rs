@@ -3,8 +3,8 @@
 use super::sample::{Block, Sample};
 use super::upsample;
 
-/// Red, green and blue, from 0 to 1, as sums of (Y - black), (U - middle) and (V - middle), each with a factor. Y, U and V
-/// are codes of the planes.
+/// Red, green and blue, from 0 to 1, as sums of (Y - black), (U - middle) and (V - middle), each with a factor. Y, U
+/// and V are codes of the planes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Factors {
     pub black: f64,

@@ -45,7 +45,7 @@ pub struct Avif<'b> {
     pub crop: Option<Crop>,
     /// `irot` and `imir` in the order of the file, applied after the crop.
     pub orientation: Vec<Orient>,
-    /// `colr` of type `nclx`. It overrides what the AV1 sequence header says.
+    /// `colr` of type `nclx`. It overrides the color description of the AV1 sequence header.
     pub nclx: Option<Nclx>,
     /// `colr` of type `prof` or `rICC`.
     pub icc: Option<&'b [u8]>,
@@ -70,7 +70,8 @@ pub struct Coded<'b> {
     pub columns: u32,
     /// Rows of tiles.
     pub rows: u32,
-    /// Largest width and height of a frame of one tile: those of the tile, or what a frame header may override them with.
+    /// Largest width and height of a frame of one tile: those of the tile, or what a frame header may override them
+    /// with.
     pub max_frame_size: (u32, u32),
     /// Frames that dav1d keeps of one stream at most: its layers, and a copy if it adds film grain.
     pub frames: u32,

@@ -28,8 +28,8 @@ impl Planar {
         Planar { y, u, v, alpha: alpha(samples, bands) }
     }
 
-    /// Luma and chroma, and alpha if `bands` is 4. A chroma sample of 4:2:0 is the mean of four pixels; the last column and
-    /// row are repeated.
+    /// Luma and chroma, and alpha if `bands` is 4. A chroma sample of 4:2:0 is the mean of four pixels; the last column
+    /// and row are repeated.
     pub fn bt601(
         samples: &[u8],
         bands: usize,

@@ -207,7 +207,8 @@ fn set_once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), Error> 
 
 fn spatial_extents(mut ispe: Property) -> Result<(u32, u32), Error> {
     ispe.version_and_flags(0)?;
-    let (width, height) = (ispe.u32()?, ispe.u32()?);
+    let width = ispe.u32()?;
+    let height = ispe.u32()?;
     check_size("ispe", width, height)?;
     Ok((width, height))
 }
@@ -310,9 +311,12 @@ fn clean_aperture(mut clap: Property, width: u32, height: u32) -> Result<Option<
     // Offsets are signed, and valid sizes fit a signed number (§12.1.4.3).
     let mut number = || clap.u32().map(|number| i64::from(number.cast_signed()));
     let mut fraction = || Ok::<_, Error>((number()?, number()?));
-    let (across, down, right, below) = (fraction()?, fraction()?, fraction()?, fraction()?);
-    let columns = window(across, right, width.into());
-    let rows = window(down, below, height.into());
+    let clap_width = fraction()?;
+    let clap_height = fraction()?;
+    let horizontal_offset = fraction()?;
+    let vertical_offset = fraction()?;
+    let columns = window(clap_width, horizontal_offset, width.into());
+    let rows = window(clap_height, vertical_offset, height.into());
     Ok(columns.zip(rows).map(|((left, width), (top, height))| Crop { left, top, width, height }))
 }
 

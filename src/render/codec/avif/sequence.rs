@@ -203,8 +203,10 @@ fn parse_fields(mut bits: Bits) -> Option<Header> {
     } else {
         last_layer = parse_operating_points(&mut bits)?;
     }
-    let (width_bits, height_bits) = (bits.uint(4)? + 1, bits.uint(4)? + 1);
-    let (width, height) = (bits.uint(width_bits)? + 1, bits.uint(height_bits)? + 1);
+    let width_bits = bits.uint(4)? + 1;
+    let height_bits = bits.uint(4)? + 1;
+    let width = bits.uint(width_bits)? + 1;
+    let height = bits.uint(height_bits)? + 1;
     // A reduced header allows no override (AV1 §5.9.2).
     let max_frame_size =
         if is_reduced { (width, height) } else { (1 << width_bits, 1 << height_bits) };

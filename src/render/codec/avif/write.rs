@@ -170,7 +170,8 @@ fn av1_config(stream: &[u8], chroma: Chroma) -> Option<[u8; 4]> {
         return None;
     }
     // seq_profile (3), still_picture, reduced_still_picture_header, seq_level_idx (5)
-    let (profile, level) = (first >> 5, first << 2 & 0b1_1100 | second >> 6);
+    let profile = first >> 5;
+    let level = first << 2 & 0b1_1100 | second >> 6;
     let format = match chroma {
         Chroma::Monochrome => 0b0001_1100,
         Chroma::Yuv420 => 0b0000_1100,
