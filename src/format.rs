@@ -27,8 +27,7 @@ struct Row {
     max_side: u32,
     /// Most pixels that are written in one frame.
     max_pixels: u64,
-    /// Memory of the encoder for each pixel of a frame, measured with the encoders that `native/` builds and rounded
-    /// up.
+    /// Encoder memory in bytes per pixel of a frame, measured with the encoders that `native/` builds and rounded up.
     encoder_bytes_per_pixel: u64,
 }
 
@@ -43,7 +42,7 @@ enum Lossless {
     },
 }
 
-/// libjpeg's limit. PNG and GIF allow more, but larger files are not sure to be written or read.
+/// libjpeg's limit. PNG and GIF, which allow more, get the same one.
 const JPEG_MAX_DIMENSION: u32 = 65_500;
 
 macro_rules! formats {
@@ -270,7 +269,7 @@ impl Format {
         self.row().max_pixels
     }
 
-    /// Memory of the encoder for each pixel of a frame.
+    /// Encoder memory in bytes per pixel of a frame.
     pub const fn encoder_bytes_per_pixel(self, lossless: bool) -> u64 {
         match self.row().lossless {
             Lossless::OnRequest { encoder_bytes_per_pixel } if lossless => encoder_bytes_per_pixel,
