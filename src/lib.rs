@@ -30,6 +30,7 @@ mod log;
 mod network;
 mod options;
 mod singleflight;
+mod sync;
 mod token;
 mod wire;
 

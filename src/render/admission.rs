@@ -8,8 +8,10 @@
 //! is counted as that rest.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
+
+use crate::sync;
 
 /// So often one that waits may be overtaken.
 const MOST_OVERTAKEN: u32 = 8;
@@ -73,11 +75,8 @@ impl Admission {
         state.waiting.push_back(Waiter { number, bytes, overtaken: 0 });
         self.admit(&mut state);
         let waits = |state: &mut State| state.waiting.iter().any(|waiter| waiter.number == number);
-        let (mut state, waited) = self
-            .admitted
-            .wait_timeout_while(state, timeout, waits)
-            .unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
+        let mut state = sync::wait_timeout_while(&self.admitted, state, timeout, waits);
+        if waits(&mut state) {
             state.waiting.retain(|waiter| waiter.number != number);
             // It may have been what the others let pass.
             self.admit(&mut state);
@@ -128,7 +127,7 @@ impl Admission {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::{io, thread};
+
+use crate::sync;
 
 /// Workers that take jobs from one bounded queue.
 pub struct Pool<J> {
@@ -37,7 +39,7 @@ impl<J: Send + 'static> Pool<J> {
 }
 
 fn next<J>(queue: &Mutex<Receiver<J>>) -> Option<J> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    sync::lock(queue).recv().ok()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The deadline of each piece of work: one thread that stops what is over it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::vips::{Stop, Work};
+use crate::sync;
 
 /// libvips forgets a stop that comes just before it begins, so it is told again and again.
 const BETWEEN_STOPS: Duration = Duration::from_millis(20);
@@ -85,19 +86,14 @@ impl Shared {
                 next = Some(next.map_or(pause, |next| next.min(pause)));
             }
             state = match next {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(pause) => {
-                    self.changed
-                        .wait_timeout(state, pause)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
+                None => sync::wait(&self.changed, state),
+                Some(pause) => sync::wait_timeout(&self.changed, state, pause),
             };
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

@@ -5,8 +5,10 @@
 //! [`super::quarantine`]), so that the next crash has a name.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crate::sync;
 
 /// How long a record counts, and so how long a key is refused.
 pub const CRASH_MEMORY: Duration = Duration::from_secs(600);
@@ -105,7 +107,7 @@ impl CrashTracker {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Crashes>> {
-        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.paths)
     }
 }
 

@@ -1,9 +1,10 @@
 //! What one renderer is asked for, what of it is being decoded, and, when it has ended, who is culprits.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::sync;
 use crate::wire::DecodeEvent;
 
 /// The ids of one renderer's requests.
@@ -102,14 +103,13 @@ impl InFlight {
 
     /// The crash_report, waited for this long.
     pub fn crash_report(&self, timeout: Duration) -> Option<CrashReport> {
-        let waited = self
-            .reported
-            .wait_timeout_while(self.lock(), timeout, |state| state.crash_report.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.crash_report.clone()
+        let is_missing = |state: &mut State| state.crash_report.is_none();
+        let state = sync::wait_timeout_while(&self.reported, self.lock(), timeout, is_missing);
+        state.crash_report.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

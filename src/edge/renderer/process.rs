@@ -4,13 +4,14 @@ use std::io::{self, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::crash_tracker::End;
+use crate::sync;
 
 /// A killed process is gone within milliseconds, unless it waits for a device.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +86,7 @@ impl Process {
     }
 
     fn lock(&self) -> MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.child)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Suspects are worked on one at a time, so that the next crash names its culprit.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
+
+use crate::sync;
 
 /// A lock that is waited for with a deadline, and by so many at the most.
 #[derive(Debug)]
@@ -36,8 +38,7 @@ impl Quarantine {
             }
             state.waiting += 1;
             let timeout = deadline.saturating_duration_since(Instant::now());
-            let waited = self.left.wait_timeout_while(state, timeout, |state| state.taken);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = sync::wait_timeout_while(&self.left, state, timeout, |state| state.taken);
             state.waiting -= 1;
         }
         if state.taken {
@@ -48,7 +49,7 @@ impl Quarantine {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::connection::Connection;
 use super::worker::Worker;
+use crate::sync;
 
 /// Hands out the connections to the newest renderer in the order of arrival.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 
     /// A free connection; `None` when too many wait already or the deadline passes.

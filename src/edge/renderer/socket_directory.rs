@@ -8,8 +8,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
+
+use crate::sync;
 
 /// The longest path that fits into a socket address (`sun_path` has 108 bytes, one of them NUL), less the name.
 const LONGEST_DIRECTORY: usize = 107 - "/renderer-18446744073709551615.sock".len();
@@ -74,7 +76,7 @@ impl SocketDirectory {
     pub fn ensure(&self) -> io::Result<()> {
         match private().create(&self.path) {
             Ok(()) => {
-                *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = locked(&self.path);
+                *sync::lock(&self.lock) = locked(&self.path);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

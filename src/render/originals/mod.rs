@@ -5,7 +5,7 @@
 //! nothing that the origin said before some time gets none of that from before it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::cache_write::Storing;
@@ -20,6 +20,7 @@ use crate::config::{CacheTime, Handler, Limits};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::singleflight::SingleFlight;
+use crate::sync;
 
 /// An original that is held is shared for so long and no longer, however busy its workers are.
 const LONGEST_SHARED: Duration = Duration::from_secs(2);
@@ -250,7 +251,7 @@ impl Originals {
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, Weak<Held>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.held)
     }
 }
 
