@@ -61,7 +61,7 @@ impl ErrorImages {
         let resized = self.singleflight.get(&target, TIMEOUT, None, || {
             self.find(&target).or_else(|| {
                 let image = Arc::new(
-                    renderer.ask_within(RenderRequest::anything(&target), TIMEOUT).ok()?.image,
+                    renderer.render_within(RenderRequest::new(&target), TIMEOUT).ok()?.image,
                 );
                 self.remember(target.clone(), &image);
                 Some(image)

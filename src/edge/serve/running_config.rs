@@ -50,7 +50,7 @@ impl RunningConfig {
         managers: &CacheManagers,
         purge_log: &Arc<PurgeLog>,
     ) -> RunningConfig {
-        purge_log.outlast(renderer.longest_ask());
+        purge_log.outlast(renderer.max_render_time());
         let managers = managers.of(config);
         let strict = config.https.as_ref().is_some_and(|https| https.strict);
         RunningConfig {

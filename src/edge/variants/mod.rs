@@ -160,7 +160,7 @@ impl Variants {
         Variants {
             memory: Memory::new(memory_bytes),
             singleflight: SingleFlight::new(),
-            timeout: renderer.longest_ask(),
+            timeout: renderer.max_render_time(),
             renderer,
             negative: NegativeCache::default(),
             purge_log: Arc::clone(purge_log),
@@ -419,7 +419,7 @@ impl Variants {
     fn ask(&self, route: &Route, name: &Name, not_before: u64) -> Landing {
         let target = route.target(name);
         let begun = unix_milliseconds(SystemTime::now());
-        let asked = self.renderer.ask(RenderRequest { target: &target, not_before });
+        let asked = self.renderer.render(RenderRequest { target: &target, not_before });
         let id = EntryId::of(name);
         let made = match asked {
             Ok(made) => made,
