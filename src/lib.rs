@@ -120,7 +120,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             }
         }
         Ok(Command::Serve(path)) => {
-            render::warn();
+            render::warn_if_not_sandboxed();
             match edge::run(&|| load(&path), validator) {
                 Ok(status) => {
                     sink::flush();

@@ -37,11 +37,11 @@ pub const ERROR_HEADER: &str = "X-Error";
 /// a failure, retry the request there.
 pub const OUTDATED_HEADER: &str = "X-Outdated";
 /// The size of the image's cache entry on disk in bytes; absent if it was not stored.
-pub const STORED_HEADER: &str = "X-Stored";
+pub const DISK_BYTES_HEADER: &str = "X-Disk-Bytes";
 /// In a request: the image must come from an origin request after this time, in milliseconds since 1970.
 pub const NOT_BEFORE_HEADER: &str = "X-Not-Before";
 /// When the origin was last asked for the original, in milliseconds since 1970.
-pub const ASKED_HEADER: &str = "X-Asked";
+pub const VALIDATED_AT_HEADER: &str = "X-Validated-At";
 /// The original has not changed, so the image is the cached one.
 pub const REVALIDATED_HEADER: &str = "X-Revalidated";
 /// The size of the original's cache entry on disk in bytes, if it was written, or [`ORIGINAL_USED`].

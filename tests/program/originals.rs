@@ -277,7 +277,7 @@ fn nothing_from_before_the_time_that_the_edge_names_is_used() {
             .unwrap_or_default()
             .to_owned();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        let asked = head.lines().find_map(|line| line.strip_prefix("X-Asked: ")).unwrap();
+        let asked = head.lines().find_map(|line| line.strip_prefix("X-Validated-At: ")).unwrap();
         (asked.parse::<u128>().unwrap(), head.contains("X-Revalidated: 1"))
     };
     let (asked, is_revalidated) = ask(0);

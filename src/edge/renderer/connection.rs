@@ -241,8 +241,8 @@ impl Head {
         let response = Response {
             status: parser.code.unwrap_or(0),
             is_outdated: field(wire::OUTDATED_HEADER).is_some(),
-            stored: number(wire::STORED_HEADER),
-            asked: number(wire::ASKED_HEADER),
+            stored: number(wire::DISK_BYTES_HEADER),
+            asked: number(wire::VALIDATED_AT_HEADER),
             revalidated: field(wire::REVALIDATED_HEADER).is_some(),
             original: match field(wire::ORIGINAL_HEADER) {
                 Some(wire::ORIGINAL_USED) => OriginalEntry::Used,
