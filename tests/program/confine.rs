@@ -348,8 +348,9 @@ fn user_without_access_to_a_path_is_refused_with_the_field_of_the_path() {
     expect_refusal(&setup.run(), "handlers[0].cache_path: ");
 
     let bucket = json!({"bucket_name": "b", "anonymous": true});
-    let handler = json!({"name": "h", "aws": bucket, "originals_cache": {"path": "originals"}});
-    let setup = with_user("1:1", json!({"handlers": [handler]}));
+    let with_originals =
+        json!({"name": "h", "aws": bucket, "originals_cache": {"path": "originals"}});
+    let setup = with_user("1:1", json!({"handlers": [with_originals]}));
     setup.directory().put("originals/something", b"of root");
     expect_refusal(&setup.run(), "handlers[0].originals_cache.path: ");
 

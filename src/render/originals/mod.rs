@@ -122,7 +122,7 @@ impl Originals {
             Code::RendererFailed,
             "the request that fetched this original for several failed",
         );
-        let response = self.singleflight.get(&request, self.timeout, Err(failed), || {
+        let response = self.singleflight.run(&request, self.timeout, Err(failed), || {
             // Another request may have fetched it since the lookup above.
             self.find_shared(&request).map_or_else(|| self.find_cached(&request), Ok)
         });
