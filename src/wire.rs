@@ -1,9 +1,10 @@
 //! The protocol between edge and renderer: headers on the private socket, and the pipes of the renderer process.
 //!
 //! The renderer is the same binary with [`SOCKET_VARIABLE`] in its environment. The edge writes the [`Setup`] to the
-//! renderer's standard input and leaves it open; it closes when the edge exits for any reason, and the renderer exits as
-//! well. The renderer writes [`READY`] to its standard output once it accepts connections, and then a [`DecodeEvent`]
-//! whenever libvips starts or ends work for a request, so that the edge knows what was being decoded at a crash.
+//! renderer's standard input and leaves it open; it closes when the edge exits for any reason, and the renderer exits
+//! as well. The renderer writes [`READY`] to its standard output once it accepts connections, and then a
+//! [`DecodeEvent`] whenever libvips starts or ends work for a request, so that the edge knows what was being decoded at
+//! a crash.
 
 use std::ffi::OsString;
 use std::fmt;

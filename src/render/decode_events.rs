@@ -26,8 +26,8 @@ impl Drop for DecodeGuard {
     }
 }
 
-/// Writes the event at once: up to PIPE_BUF bytes are atomic (pipe(7)). An error means that the edge has closed the pipe
-/// and this process is about to exit.
+/// Writes the event at once: up to PIPE_BUF bytes are atomic (pipe(7)). An error means that the edge has closed the
+/// pipe and this process is about to exit.
 fn write(event: DecodeEvent) {
     let _ = io::stdout().lock().write_all(format!("{event}\n").as_bytes());
 }

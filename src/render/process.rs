@@ -8,14 +8,14 @@ use rustix::process::{Signal, nice, set_parent_process_death_signal};
 use crate::log::warn;
 use crate::wire;
 
-/// Relative to the edge (nice(2)). With a difference of 10 the renderer gets about a tenth of a contended processor, so a
-/// cache hit does not wait for decoders.
+/// Relative to the edge (nice(2)). With a difference of 10 the renderer gets about a tenth of a contended processor, so
+/// a cache hit does not wait for decoders.
 const NICENESS: i32 = 10;
 
 /// Makes the kernel kill this process when the edge exits, even if it can't read its standard input at that time.
 ///
-/// The signal is sent when the parent *thread* ends (PR_SET_PDEATHSIG(2const)), so the edge starts every renderer from a
-/// thread that outlives it. A change of user clears the setting, so it must come first.
+/// The signal is sent when the parent *thread* ends (PR_SET_PDEATHSIG(2const)), so the edge starts every renderer from
+/// a thread that outlives it. A change of user clears the setting, so it must come first.
 pub fn exit_with_edge() -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The edge may have exited before that.

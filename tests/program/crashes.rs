@@ -1,4 +1,5 @@
-//! Crash attribution: the image being decoded at a crash fails, and every other request is retried on the next renderer.
+//! Crash attribution: the image being decoded at a crash fails, and every other request is retried on the next
+//! renderer.
 
 use std::time::{Duration, Instant};
 

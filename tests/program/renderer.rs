@@ -1,4 +1,5 @@
-//! The renderer process: its start, its end, and a renderer that is killed, hangs or is slow. Crashes are in crashes.rs.
+//! The renderer process: its start, its end, and a renderer that is killed, hangs or is slow. Crashes are in
+//! crashes.rs.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -112,8 +112,8 @@ fn try_lock(directory: &Path) -> Option<File> {
     file.try_lock().is_ok().then_some(file)
 }
 
-/// Removes the directories of killed servers in `parent`: named like `own`, of the same user, old enough, not locked, and
-/// empty except for sockets that refuse connections.
+/// Removes the directories of killed servers in `parent`: named like `own`, of the same user, old enough, not locked,
+/// and empty except for sockets that refuse connections.
 fn sweep(parent: &Path, own: &Path) {
     const MIN_AGE: Duration = Duration::from_secs(60);
     let Ok(entries) = fs::read_dir(parent) else { return };

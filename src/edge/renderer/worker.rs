@@ -110,8 +110,9 @@ impl Drop for Worker {
     }
 }
 
-/// Half the number of processors. glibc's default is eight arenas per processor, and each keeps the memory of its largest
-/// image: with fewer, the renderer takes a third of the memory at the same speed. A single arena would be contended.
+/// Half the number of processors. glibc's default is eight arenas per processor, and each keeps the memory of its
+/// largest image: with fewer, the renderer takes a third of the memory at the same speed. A single arena would be
+/// contended.
 fn malloc_arenas() -> usize {
     thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }

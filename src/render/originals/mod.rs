@@ -278,8 +278,8 @@ impl SharedOriginal {
     }
 }
 
-/// Applies the condition of the request: memory, the cache, and an origin that ignores conditions all return an original
-/// whose entity tag may be that of the request.
+/// Applies the condition of the request: memory, the cache, and an origin that ignores conditions all return an
+/// original whose entity tag may be that of the request.
 fn respond(request: &OriginalRequest, original: Arc<SharedOriginal>) -> OriginalResponse {
     if request.if_none_match.is_some() && request.if_none_match == original.original.etag {
         let SharedOriginal { validated_at, entry, .. } = *original;
@@ -288,8 +288,8 @@ fn respond(request: &OriginalRequest, original: Arc<SharedOriginal>) -> Original
     OriginalResponse::Original(original)
 }
 
-/// The time of an origin request that is sent now. It is after `not_before` even if the clock is not, because the client
-/// set `not_before` earlier.
+/// The time of an origin request that is sent now. It is after `not_before` even if the clock is not, because the
+/// client set `not_before` earlier.
 fn now_after(not_before: u64) -> SystemTime {
     SystemTime::now().max(system_time(not_before.saturating_add(1)))
 }

@@ -92,8 +92,8 @@ fn credential_files(variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<PathBuf>
     let variables = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
     let tokens = variables.into_iter().filter_map(variable);
     for token in tokens.filter_map(|token| std::path::absolute(token).ok()) {
-        // Kubernetes refreshes a projected token by replacing a symbolic link (`token -> ..data/token`). All of its targets
-        // are in the directory of the link, which contains nothing else.
+        // Kubernetes refreshes a projected token by replacing a symbolic link (`token -> ..data/token`). All of its
+        // targets are in the directory of the link, which contains nothing else.
         match token.parent() {
             Some(directory) if token.is_symlink() => files.push(directory.to_owned()),
             _ => files.push(token),

@@ -1,9 +1,9 @@
-//! The sandbox of the renderer, entered before the first image is decoded. It limits what an attacker gains who exploits
-//! a decoder with a crafted image.
+//! The sandbox of the renderer, entered before the first image is decoded. It limits what an attacker gains who
+//! exploits a decoder with a crafted image.
 //!
-//! Resource limits bound memory and open files (`rlimits`). `no_new_privs` disables set-user-ID programs. Landlock allows
-//! the paths in `allowed_paths` and forbids executing programs, listening on ports and signalling other processes.
-//! Restrictions that an older kernel does not know are left out:
+//! Resource limits bound memory and open files (`rlimits`). `no_new_privs` disables set-user-ID programs. Landlock
+//! allows the paths in `allowed_paths` and forbids executing programs, listening on ports and signalling other
+//! processes. Restrictions that an older kernel does not know are left out:
 //! <https://docs.kernel.org/userspace-api/landlock.html>.
 //!
 //! A Landlock rule applies to the file or directory that was opened for it, not to its path. [`Sandbox`] therefore
@@ -55,8 +55,8 @@ struct Watched {
 type Identity = (u64, u64);
 
 impl Sandbox {
-    /// Whether an allowed path now leads to another file or directory, so that a new renderer would have access and this
-    /// one has not. The check needs no rights: stat(2) is not restricted by Landlock.
+    /// Whether an allowed path now leads to another file or directory, so that a new renderer would have access and
+    /// this one has not. The check needs no rights: stat(2) is not restricted by Landlock.
     pub fn is_outdated(&self) -> bool {
         self.watched.iter().any(|watched| match identity(&watched.path) {
             None => watched.is_created && watched.identity.is_some(),

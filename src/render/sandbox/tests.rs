@@ -14,8 +14,8 @@ use serde_json::json;
 use super::*;
 use crate::config;
 
-/// A temporary directory with originals, the directory of the socket and a directory outside of the sandbox; the cache does
-/// not exist yet.
+/// A temporary directory with originals, the directory of the socket and a directory outside of the sandbox; the cache
+/// does not exist yet.
 struct Environment {
     temp: tempfile::TempDir,
     config: Config,
