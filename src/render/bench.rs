@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use super::avif::{self, Encoding};
+use super::codec::avif::{self, Encoding};
 
 /// Interleaved samples of 8 bits.
 #[derive(Debug)]

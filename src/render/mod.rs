@@ -10,15 +10,10 @@
 //! * `inspect` reads limits off the container before anything is decoded; `pipeline` makes the image with `vips`.
 
 mod admission;
-mod av1;
-mod avif;
 pub mod bench;
 mod cache_write;
-mod container;
-mod crc;
+mod codec;
 mod decode_events;
-mod exif;
-mod inspect;
 mod origin;
 mod originals;
 mod pipeline;
