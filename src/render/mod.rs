@@ -7,7 +7,8 @@
 //! * `originals` gets originals: from memory, from their cache, or from an `origin`.
 //! * `admission` hands out permits to decode within `memory_budget`; `watchdog` stops what exceeds `decode_timeout`;
 //!   `decode_events` tells the edge what is being decoded.
-//! * `inspect` reads limits off the container before anything is decoded; `pipeline` makes the image with `vips`.
+//! * `codec` reads the container before anything is decoded, which is when the limits are checked; `pipeline` makes the
+//!   image with `vips`.
 
 mod admission;
 pub mod bench;

@@ -1,5 +1,5 @@
-//! The sandbox of the renderer, entered before the first image is decoded. It limits what an attacker gains who
-//! exploits a decoder with a crafted image.
+//! The sandbox of the renderer, entered before the first image is decoded. It limits the damage when a crafted image
+//! exploits a decoder.
 //!
 //! Resource limits bound memory and open files (`rlimits`). `no_new_privs` disables set-user-ID programs. Landlock
 //! allows the paths in `allowed_paths` and forbids executing programs, listening on ports and signalling other
