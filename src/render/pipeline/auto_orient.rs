@@ -4,8 +4,8 @@ use super::flip::flip;
 use super::rotate::rotate;
 use super::steps::{Stage, Step};
 use crate::options::{Flip, Rotation};
-use crate::render::avif::Orient;
-use crate::render::exif;
+use crate::render::codec::avif::Orient;
+use crate::render::codec::exif;
 use crate::render::vips::{Error, Image};
 
 pub const STEP: Step = Step {

@@ -4,7 +4,7 @@ use super::quality::encoder_quality;
 use super::{clear_transparent, palette};
 use crate::format::Format;
 use crate::options::Options;
-use crate::render::avif::{self, Encoding};
+use crate::render::codec::avif::{self, Encoding};
 use crate::render::vips::{Error, Image};
 
 /// The fewest pixels of a progressive JPEG, which is 4 % smaller and shown early. Below, it is no smaller and takes twice

@@ -7,7 +7,7 @@ use super::geometry::plan;
 use super::{batch_resize, load, palette};
 use crate::format::Format;
 use crate::options::{Options, Size};
-use crate::render::inspect::ImageInfo;
+use crate::render::codec::ImageInfo;
 
 /// For every render: the arena of the thread, tables, a few lines.
 const BASE: u64 = 8 << 20;
@@ -54,7 +54,7 @@ pub fn bytes(
         }
         _ => 0,
     };
-    let encoder = canvas.saturating_mul(encoder_bytes_per_pixel(format, *lossless));
+    let encoder = canvas.saturating_mul(format.encoder_bytes_per_pixel(*lossless));
     // An image that is rotated, or cropped by `smart`, is in memory. All frames of an animation are, and once more while
     // a step is applied to them or their palette is searched: before or after the step, whichever is larger.
     let copied = if frames > 1 { all.max(canvas.saturating_mul(u64::from(frames))) } else { 0 };
@@ -81,7 +81,7 @@ pub fn bytes(
     let animation = if frames > 1 { 3 * CANVAS * (batch + recoloured) } else { 0 };
     let parts = [
         line.saturating_mul(LINES),
-        info.held,
+        info.buffered_bytes,
         info.inflated_bytes,
         decoder,
         kept,
@@ -112,26 +112,12 @@ fn resized_pixels(info: &ImageInfo, options: &Options) -> (u64, u64) {
     (resized, result)
 }
 
-/// Bytes that an encoder keeps for each pixel of a frame.
-fn encoder_bytes_per_pixel(format: Format, lossless: bool) -> u64 {
-    match format {
-        // Coefficients, from which the tables are optimised, and the output.
-        Format::Jpeg => 6,
-        Format::Png => 6,
-        Format::Webp if lossless => 36,
-        Format::Webp => 10,
-        Format::Avif if lossless => 32,
-        Format::Avif => 28,
-        Format::Gif => 16,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::parse;
     use crate::options::Query;
-    use crate::render::inspect::inspect;
+    use crate::render::codec::inspect;
 
     const MIB: u64 = 1 << 20;
 

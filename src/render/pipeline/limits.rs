@@ -3,15 +3,7 @@
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::format::Format;
-use crate::render::avif;
-use crate::render::inspect::ImageInfo;
-
-/// RFC 9649 §2.7.
-const WEBP_MAX_SIDE: u32 = 16_383;
-/// The limit of libavif, and so of browsers.
-const AVIF_MAX_SIDE: u32 = 32_768;
-/// The limit of JPEG, and of the other formats here.
-const MAX_SIDE: u32 = 65_500;
+use crate::render::codec::ImageInfo;
 
 /// The fields of `limits` that bound an image.
 #[derive(Clone, Copy, Debug)]
@@ -143,27 +135,20 @@ fn refuse(exceeds: bool, code: Code, sentence: impl FnOnce() -> String) -> Resul
 }
 
 fn check_side(format: Format, side: u32) -> Result<(), Failure> {
-    let max = match format {
-        Format::Webp => WEBP_MAX_SIDE,
-        Format::Avif => AVIF_MAX_SIDE,
-        Format::Jpeg | Format::Png | Format::Gif => MAX_SIDE,
-    };
+    let max = format.max_side();
     refuse(side > max, Code::ResultTooLarge, || {
-        format!("the result would have a side of {side} pixels; {} allows {max}", format.name())
+        format!("the result would have a side of {side} pixels; {} allows {max}", format.title())
     })
 }
 
 /// Refuses a result that the encoder of its format does not accept.
 pub fn check_encoder(format: Format, width: u32, height: u32) -> Result<(), Failure> {
     check_side(format, width.max(height))?;
-    refuse(
-        format == Format::Avif && area(width, height) > avif::MAX_PIXELS,
-        Code::ResultTooLarge,
-        || {
-            format!(
-                "the result would have {width} x {height} pixels; AVIF allows {}",
-                avif::MAX_PIXELS
-            )
-        },
-    )
+    refuse(area(width, height) > format.max_pixels(), Code::ResultTooLarge, || {
+        format!(
+            "the result would have {width} x {height} pixels; {} allows {}",
+            format.title(),
+            format.max_pixels()
+        )
+    })
 }

@@ -9,7 +9,7 @@ use super::rotate::swap_sides;
 use super::{auto_orient, colour, keep, profile, resize};
 use crate::config::FailOn;
 use crate::format::Format;
-use crate::render::inspect::{ImageInfo, inspect};
+use crate::render::codec::{ImageInfo, inspect};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
 /// Loads the frames of the job upright, in sRGB or grayscale, and resized to exactly this size when their pixels are asked
@@ -117,8 +117,9 @@ fn can_scale(bytes: &[u8], header: &Header) -> bool {
 
 /// Whether libwebp may scale a WebP that can have transparency: it is lossless, or none of it has transparency.
 pub fn scales_webp(info: &ImageInfo) -> bool {
-    let is_lossless = info.frames == 1 && info.held >= info.frame_pixels.saturating_mul(4);
-    is_lossless || info.held == 0
+    let is_lossless =
+        info.frames == 1 && info.buffered_bytes >= info.frame_pixels.saturating_mul(4);
+    is_lossless || info.buffered_bytes == 0
 }
 
 /// The loader is named, since the format is known: libvips would look for one by the first bytes.

@@ -35,11 +35,11 @@ mod trim;
 
 pub use limits::Bounds;
 
-use super::inspect::inspect;
+use super::codec::inspect;
 use super::vips::{Error, Vips};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
-use crate::format::Format;
+use crate::format::{Format, formats_that, or_list};
 use crate::options::{Options, Size};
 use frames::Frames;
 use header::Header;
@@ -59,7 +59,9 @@ pub fn examine(
     let info = inspect(original, source)?;
     let frames = Frames::select(info.frames, options, format)?;
     bounds.check_source(&info, frames.decoded())?;
-    if info.breaks_off.is_some_and(|number| number < frames.decoded()) && fail_on != FailOn::None {
+    if info.truncated_frame.is_some_and(|number| number < frames.decoded())
+        && fail_on != FailOn::None
+    {
         let sentence = "the original is truncated: its file ends within a frame";
         return Err(Failure::new(Code::CorruptImage, sentence));
     }
@@ -111,7 +113,7 @@ pub fn render(
         .and_then(|image| encode::encode(&image, format, options))
         .map_err(failed)?;
     if keep::is_enabled(options, format)
-        && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::read)
+        && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::parse)
     {
         bytes = keep::insert_copyright(bytes, format, &copyright);
     }
@@ -132,8 +134,9 @@ fn check_sizes(job: &Job, bounds: &Bounds) -> Result<(), Failure> {
 }
 
 fn format_of(original: &[u8]) -> Result<Format, Failure> {
-    Format::of_bytes(original).ok_or_else(|| {
-        Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
+    Format::of_original(original).ok_or_else(|| {
+        let titles = or_list(formats_that(Format::is_read).map(Format::title));
+        Failure::new(Code::UnsupportedFormat, format!("the original is not a {titles}"))
     })
 }
 

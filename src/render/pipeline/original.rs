@@ -7,13 +7,12 @@ use super::job::Job;
 use super::steps::STEPS;
 use crate::format::Format;
 use crate::options::Options;
-use crate::render::container::cursor::Cursor;
-use crate::render::container::gif::{
+use crate::render::codec::cursor::Cursor;
+use crate::render::codec::gif::{
     EXTENSION, GRAPHIC_CONTROL, IMAGE, TRAILER, skip_blocks, table_length,
 };
-use crate::render::container::png;
-use crate::render::container::webp::{self, HAS_ALPHA, IS_ANIMATED};
-use crate::render::crc::crc;
+use crate::render::codec::png::{self, crc};
+use crate::render::codec::webp::{self, HAS_ALPHA, IS_ANIMATED};
 
 /// Whether the original can be served in place of the encoded result: it is smaller, shows the same pixels, and has no
 /// metadata. The result has been encoded by then, so that a broken original has failed.
@@ -117,7 +116,7 @@ fn png(bytes: &[u8]) -> Option<()> {
         let png::Chunk { kind, data, .. } = chunk;
         check((&kind == b"IHDR") == (index == 0))?;
         // libspng goes on after a wrong checksum, which other decoders refuse.
-        check(crc(&[&kind, data]).to_be_bytes() == chunk.check?)?;
+        check(crc(&kind, data).to_be_bytes() == chunk.crc?)?;
         end += 12 + data.len();
         match &kind {
             // The encoder writes 8 bits.
@@ -178,7 +177,7 @@ fn webp(bytes: &[u8]) -> Option<()> {
 /// A frame (RFC 9649 §2.7.1.1) that has one image and nothing else.
 fn webp_frame(data: &[u8]) -> Option<()> {
     let mut cursor = Cursor::new(data);
-    cursor.skip(webp::FRAME_HEAD);
+    cursor.skip(webp::FRAME_HEADER);
     let mut has_image = false;
     while !cursor.is_empty() {
         let chunk = webp::chunk(&mut cursor).filter(|chunk| chunk.is_whole)?;
@@ -248,7 +247,7 @@ mod tests {
 
     fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
         let length = u32::try_from(body.len()).unwrap().to_be_bytes();
-        [&length[..], kind, body, &crc(&[kind, body]).to_be_bytes()].concat()
+        [&length[..], kind, body, &crc(kind, body).to_be_bytes()].concat()
     }
 
     fn in_png(more: &[u8]) -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! Builds ICC profiles for images that describe their colours otherwise (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx` in an
 //! AVIF), since libvips reads profiles only.
 
-use crate::render::avif::{Avif, Chroma};
-use crate::render::container::png;
+use crate::render::codec::avif::{Avif, Chroma};
+use crate::render::codec::png;
 
 /// The x and y of red, green, blue and white (CIE 1931).
 type Chromaticities = [(f64, f64); 4];
