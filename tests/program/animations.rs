@@ -6,8 +6,8 @@ use crate::support::directory::Directory;
 use crate::support::images::{self, Image, MAGENTA, RED, WHITE, close, colour_at, within};
 use crate::support::server::{Server, data};
 
-/// A frame of a GIF (89a): its window, its colour (0 is transparent, 1 to 3 are red, green and blue), its disposal (1 keeps
-/// it, 2 clears it, 3 restores the canvas before it), and its delay in hundredths of a second.
+/// A frame of a GIF (89a): its window, its colour (0 is transparent, 1 to 3 are red, green and blue), its disposal (1
+/// keeps it, 2 clears it, 3 restores the canvas before it), and its delay in hundredths of a second.
 #[derive(Clone, Copy)]
 struct Part {
     window: (u16, u16, u16, u16),

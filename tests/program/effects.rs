@@ -1,4 +1,5 @@
-//! Options other than size and format, by the pixels of the result: pad, rot, flip, trim, blur, sharp, lossless, page, frames.
+//! Options other than size and format, by the pixels of the result: pad, rot, flip, trim, blur, sharp, lossless,
+//! page, frames.
 
 use image::{Rgba, RgbaImage};
 

@@ -151,8 +151,8 @@ fn a_resized_gif_keeps_its_frames_and_has_one_palette() {
     }
 }
 
-/// No pair of neighbours repeats within 4096 pixels (a de Bruijn sequence of 64 tones), so that LZW writes a code for each
-/// pixel and fills its dictionary repeatedly.
+/// No pair of neighbours repeats within 4096 pixels (a de Bruijn sequence of 64 tones), so that LZW writes a code for
+/// each pixel and fills its dictionary repeatedly.
 fn incompressible(width: u32, height: u32) -> GrayImage {
     let mut tones = Vec::new();
     for first in 0..64 {

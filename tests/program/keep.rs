@@ -1,4 +1,5 @@
-//! `strip=false`: the colour profile and the copyright are kept, and nothing else. The tests parse the results themselves.
+//! `strip=false`: the colour profile and the copyright are kept, and nothing else. The tests parse the results
+//! themselves.
 
 use image::{Rgba, RgbaImage};
 

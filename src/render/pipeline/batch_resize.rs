@@ -50,8 +50,8 @@ fn in_tiles(image: Image<'_>) -> Result<Image<'_>, Error> {
     image.apply(c"replicate", &[(c"across", Value::Int(1)), (c"down", Value::Int(1))])
 }
 
-/// Transposes lines of `line` pixels, of which a row has `in_row`: the first ones of all rows come first, then the second
-/// ones, and so on, in an image of another width.
+/// Transposes lines of `line` pixels, of which a row has `in_row`: the first ones of all rows come first, then the
+/// second ones, and so on, in an image of another width.
 fn rearrange(image: Image<'_>, line: u32, in_row: u32, width: u32) -> Result<Image<'_>, Error> {
     let length = line.saturating_mul(image.bands()) as usize;
     let samples = transpose(image.samples()?, length, in_row as usize);

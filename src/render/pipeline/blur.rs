@@ -12,8 +12,8 @@ pub const STEP: Step = Step {
     stage: Stage::Frame(FrameStep { apply: blur, needs_memory: |_| true }),
 };
 
-/// Colours are premultiplied, so that transparent pixels do not bleed into others, and stored as 8 bits again: a wide blur
-/// of a large image takes a minute with fractions and a second with bytes.
+/// Colours are premultiplied, so that transparent pixels do not bleed into others, and stored as 8 bits again: a wide
+/// blur of a large image takes a minute with fractions and a second with bytes.
 fn blur<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
     let Some(sigma) = job.options.blur else { return Ok(image) };
     // The default `min-ampl` cuts so much off the mask that the blur is a fifth narrower.

@@ -33,8 +33,8 @@ pub fn convert_to_srgb(image: Image<'_>) -> Result<Image<'_>, Error> {
     image.apply(c"icc_transform", &arguments).or_else(|_| image.to_srgb_or_gray())
 }
 
-/// Prepares the colours for a result that keeps the profile: colours stay in its space, with 8 bits. CMYK is converted all
-/// the same.
+/// Prepares the colours for a result that keeps the profile: colours stay in its space, with 8 bits. CMYK is
+/// converted all the same.
 pub fn keep_profile(image: Image<'_>) -> Result<Image<'_>, Error> {
     match image.space() {
         Space::Cmyk => convert_to_srgb(image),

@@ -7,8 +7,8 @@ use crate::options::Options;
 use crate::render::codec::avif::{self, Encoding};
 use crate::render::vips::{Error, Image};
 
-/// The fewest pixels of a progressive JPEG, which is 4 % smaller and shown early. Below, it is no smaller and takes twice
-/// the time to encode.
+/// The fewest pixels of a progressive JPEG, which is 4 % smaller and shown early. Below, it is no smaller and takes
+/// twice the time to encode.
 const PROGRESSIVE_MIN_PIXELS: u64 = 1_500_000;
 
 /// Encodes an image. Of the original's metadata, only the profile can be kept.

@@ -31,7 +31,7 @@ pub fn bytes(
         blur,
         sharp,
         lossless,
-        // A rotated image is one that is kept; the others take no memory of their own.
+        // The image that is rotated is counted in any case; the others take no memory of their own.
         rotation: _,
         format: _,
         quality: _,
@@ -48,15 +48,15 @@ pub fn bytes(
         // canvas of full size.
         Format::Webp => {
             let is_full_size = info.frames > 1 || trim.is_some() || !load::scales_webp(info);
-            let canvas =
+            let decoded =
                 if is_full_size { info.frame_pixels } else { resized.min(info.frame_pixels) };
-            canvas.saturating_mul(2 * CANVAS)
+            decoded.saturating_mul(2 * CANVAS)
         }
         _ => 0,
     };
     let encoder = canvas.saturating_mul(format.encoder_bytes_per_pixel(*lossless));
-    // An image that is rotated, or cropped by `smart`, is in memory. All frames of an animation are, and once more while
-    // a step is applied to them or their palette is searched: before or after the step, whichever is larger.
+    // An image that is rotated, or cropped by `smart`, is in memory. All frames of an animation are, and once more
+    // while a step is applied to them or their palette is searched: before or after the step, whichever is larger.
     let copied = if frames > 1 { all.max(canvas.saturating_mul(u64::from(frames))) } else { 0 };
     let kept = all
         .saturating_add(copied)

@@ -51,8 +51,8 @@ pub fn scale_by_ten_thousandths(length: u32, ten_thousandths: u16) -> u32 {
 
 /// The plan for an upright image of this size.
 ///
-/// Without `enlarge`, a box that is larger than the image in one direction is filled in the other only. Sizes are rounded
-/// half up, as in `vips_thumbnail`, and are never 0.
+/// Without `enlarge`, a box that is larger than the image in one direction is filled in the other only. Sizes are
+/// rounded half up, as in `vips_thumbnail`, and are never 0.
 pub fn plan(size: Size, enlarge: bool, width: u32, height: u32) -> Plan {
     let source_width = f64::from(width.max(1));
     let source_height = f64::from(height.max(1));

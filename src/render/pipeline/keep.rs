@@ -1,7 +1,7 @@
 //! `strip=false`: keeps the colour profile and the copyright, and nothing else.
 //!
-//! libvips would add resolution, dimensions and an orientation to the EXIF block, so the block is built here and inserted
-//! into the encoded image.
+//! libvips would add resolution, dimensions and an orientation to the EXIF block, so the block is built here and
+//! inserted into the encoded image.
 
 use crate::format::Format;
 use crate::options::{Colour, Options};

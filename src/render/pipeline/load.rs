@@ -12,8 +12,8 @@ use crate::format::Format;
 use crate::render::codec::{ImageInfo, inspect};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
-/// Loads the frames of the job upright, in sRGB or grayscale, and resized to exactly this size when their pixels are asked
-/// for. An animation has its frames below each other.
+/// Loads the frames of the job upright, in sRGB or grayscale, and resized to exactly this size when their pixels are
+/// asked for. An animation has its frames below each other.
 pub fn load<'b>(
     vips: Vips,
     bytes: &'b [u8],
@@ -88,8 +88,8 @@ fn with_profile<'b>(image: Image<'b>, profile: Option<Vec<u8>>) -> Result<Image<
 /// The largest denominator (1, 2, 4 or 8) by which libjpeg can shrink and still leave at least this size. Its scaled
 /// inverse DCT is as good as a resize, so nothing has to be left for one.
 ///
-/// libvips rounds the sides down: the remainder at the right and the bottom is lost, and the rest stretched over it. That
-/// may lose no more than where `vips_thumbnail` shrinks, which always leaves a factor of two for the resize.
+/// libvips rounds the sides down: the remainder at the right and the bottom is lost, and the rest stretched over it.
+/// That may lose no more than where `vips_thumbnail` shrinks, which always leaves a factor of two for the resize.
 fn jpeg_shrink(from: (u32, u32), to: (u32, u32)) -> u32 {
     let fits = |shrink: u32, factor: u32| {
         from.0 / shrink >= to.0.saturating_mul(factor)

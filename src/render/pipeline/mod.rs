@@ -1,6 +1,7 @@
 //! From the bytes of an original to the bytes of the result.
 //!
-//! [`examine`] checks the container and estimates the memory; [`render`] loads, applies the steps (`steps`) and encodes.
+//! [`examine`] checks the container and estimates the memory; [`render`] loads, applies the steps (`steps`) and
+//! encodes.
 
 mod auto_orient;
 mod batch_resize;

@@ -1,7 +1,7 @@
 //! Renders thousands of mutated images: no mutation may crash, hang, or exceed a limit.
 //!
-//! A test run tries a fixed set. `MUTATE_SECONDS=600 cargo test --lib mutation` tries others for that long. Each is written
-//! to a file before it is rendered, which survives a crash; its name tells the query and `fail_on`.
+//! A test run tries a fixed set. `MUTATE_SECONDS=600 cargo test --lib mutation` tries others for that long. Each is
+//! written to a file before it is rendered, which survives a crash; its name tells the query and `fail_on`.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! Finds the nearest colour of a palette, for many pixels.
 //!
-//! The RGB cube is divided into cells. The colours of the palette that are nearest to some point of a cell, mostly two or
-//! three, are listed when its first pixel is searched; a pixel is compared with these alone.
+//! The RGB cube is divided into cells. The colours of the palette that are nearest to some point of a cell, mostly
+//! two or three, are listed when its first pixel is searched; a pixel is compared with these alone.
 
 /// Cells are 1 << `SIDE` wide.
 const SIDE: u32 = 3;
@@ -39,8 +39,8 @@ impl<'p> Nearest<'p> {
     }
 }
 
-/// The colours that are nearest to some point in the cell of this colour: their least distance to the cell is not more than
-/// the greatest distance of any other.
+/// The colours that are nearest to some point in the cell of this colour: their least distance to the cell is not
+/// more than the greatest distance of any other.
 fn candidates(palette: &[Colour], colour: Colour) -> Box<[Colour]> {
     let low = colour.map(|value| i32::from(value >> SIDE << SIDE));
     let high = low.map(|low| low + (1 << SIDE) - 1);

@@ -1,7 +1,7 @@
 //! The original's own bytes in place of a result that is larger.
 //!
-//! They are served only if they hold nothing but pixels: this is a list of what an image may consist of, so that metadata
-//! that is unknown here, or follows the end of the image, is never served.
+//! They are served only if they hold nothing but pixels: this is a list of what an image may consist of, so that
+//! metadata that is unknown here, or follows the end of the image, is never served.
 
 use super::job::Job;
 use super::steps::STEPS;

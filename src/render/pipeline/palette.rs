@@ -14,11 +14,11 @@ const SAMPLED_PIXELS: u32 = 20_000;
 pub const MAX_PIXELS: u64 = 4 << 20;
 /// libvips allows 255 colours, and adds the transparent one.
 const MAX_COLOURS: i32 = 254;
-/// The greatest mean squared error, over the four samples of a pixel, that is not visible (38 dB). Below it no dithering is
-/// needed, which would flicker.
+/// The greatest mean squared error, over the four samples of a pixel, that is not visible (38 dB). Below it no
+/// dithering is needed, which would flicker.
 const MAX_ERROR: f32 = 32.0;
-/// The greatest squared distance to the nearest colour of the palette that is not visible in a single pixel. A thin line of
-/// its own colour hardly changes the mean error, and may not be sampled at all.
+/// The greatest squared distance to the nearest colour of the palette that is not visible in a single pixel. A thin
+/// line of its own colour hardly changes the mean error, and may not be sampled at all.
 const MAX_DISTANCE: u32 = 40 * 40;
 /// At most one pixel in this many may exceed `MAX_DISTANCE`.
 const PIXELS_PER_FAR_PIXEL: usize = 5000;
@@ -42,16 +42,16 @@ pub fn share<'b>(image: &Image<'b>) -> Result<Option<Image<'b>>, Error> {
     Ok(Some(image.with_samples(image.width(), &samples)?.with_palette(&colours)?))
 }
 
-/// The transparent entry of a reused palette is black, and libvips takes a pixel that was transparent and becomes black for
-/// unchanged.
+/// The transparent entry of a reused palette is black, and libvips takes a pixel that was transparent and becomes
+/// black for unchanged.
 fn replace_black(colours: &mut [[u8; 4]]) {
     for colour in colours.iter_mut().filter(|colour| **colour == [0, 0, 0, 255]) {
         *colour = [1, 1, 1, 255];
     }
 }
 
-/// Maps each pixel to the nearest colour, and transparent ones to zeros, as the encoder expects; `None` if too many pixels are
-/// far from their nearest colour.
+/// Maps each pixel to the nearest colour, and transparent ones to zeros, as the encoder expects; `None` if too many
+/// pixels are far from their nearest colour.
 ///
 /// The encoder searches the colour of each pixel, and is fast if the palette has it exactly. A pixel that changes too
 /// little for another colour is then unchanged, and takes no bytes.

@@ -1,5 +1,5 @@
-//! Builds ICC profiles for images that describe their colours otherwise (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx` in an
-//! AVIF), since libvips reads profiles only.
+//! Builds ICC profiles for images that describe their colours otherwise (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx`
+//! in an AVIF), since libvips reads profiles only.
 
 use crate::render::codec::avif::{Avif, Chroma};
 use crate::render::codec::png;
@@ -48,8 +48,8 @@ pub fn from_png(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(build(points.unwrap_or(BT709), curve, chunks.is_gray))
 }
 
-/// The profile of an AVIF that has none and is not sRGB. The transfer functions of video are shown with sRGB's curve, as in
-/// browsers.
+/// The profile of an AVIF that has none and is not sRGB. The transfer functions of video are shown with sRGB's curve,
+/// as in browsers.
 pub fn from_avif(avif: &Avif) -> Option<Vec<u8>> {
     let sequence = avif.color.sequence;
     // Without an `nclx` property, the code points of the AV1 sequence header apply (AVIF §2.2.1).
@@ -63,8 +63,8 @@ pub fn from_avif(avif: &Avif) -> Option<Vec<u8>> {
     (!is_srgb).then(|| build(points, curve, is_gray))
 }
 
-/// The primaries and the curve of code points (ITU-T H.273 tables 2 and 3). High dynamic range is not supported: it takes
-/// more than a profile.
+/// The primaries and the curve of code points (ITU-T H.273 tables 2 and 3). High dynamic range is not supported: it
+/// takes more than a profile.
 fn code_points(
     [primaries, transfer, matrix, full_range]: [u8; 4],
 ) -> Option<(Chromaticities, Curve)> {

@@ -2,8 +2,9 @@
 
 use crate::format::Format;
 
-/// `q`, and the quality of WebP (effort 4) and of AVIF (effort 1) whose mean SSIM is nearest to JPEG's at that `q`, measured
-/// over photographs at three sizes (bench/encoders.sh, bench/results/encoders.md). Values in between are interpolated.
+/// `q`, and the quality of WebP (effort 4) and of AVIF (effort 1) whose mean SSIM is nearest to JPEG's at that `q`,
+/// measured over photographs at three sizes (bench/encoders.sh, bench/results/encoders.md). Values in between are
+/// interpolated.
 const EQUAL_SSIM: [[u8; 3]; 16] = [
     [1, 1, 1],
     [10, 6, 24],

@@ -12,11 +12,11 @@ pub fn resize(image: Image<'_>, width: u32, height: u32) -> Result<Image<'_>, Er
     resize_one(image, width, height, false)
 }
 
-/// Resizes an image, or each frame of an animation, to exactly this size. With `transparent_is_black`, pixels are either
-/// opaque, or transparent and black.
+/// Resizes an image, or each frame of an animation, to exactly this size. With `transparent_is_black`, pixels are
+/// either opaque, or transparent and black.
 ///
-/// Each frame is resized on its own, so that its edges have nothing of the next one. They are computed here, in the order
-/// in which they are decoded: frames that share a strip of lines would decode it once more each.
+/// Each frame is resized on its own, so that its edges have nothing of the next one. They are computed here, in the
+/// order in which they are decoded: frames that share a strip of lines would decode it once more each.
 pub fn resize_frames<'b>(
     image: Image<'b>,
     count: u32,

@@ -60,8 +60,8 @@ pub fn apply<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
     if steps.is_empty() {
         return Ok(image);
     }
-    // A frame is finished before the next one begins, so that at most all frames are in memory twice: a pipeline that is
-    // left to the encoder keeps the buffers of each step, for each frame, to the end.
+    // A frame is finished before the next one begins, so that at most all frames are in memory twice: a pipeline that
+    // is left to the encoder keeps the buffers of each step, for each frame, to the end.
     let frames = frames::split(image, job.frames.count)?
         .into_iter()
         .map(|frame| apply_to_frame(frame, &steps, job, true)?.copy_memory())

@@ -37,9 +37,9 @@ impl Window {
 }
 
 impl<'b> Trimmed<'b> {
-    /// Removes the rows and columns at the edges that differ from the upper left pixel by no more than the tolerance, in
-    /// any channel. All frames of an animation keep the area that one of them needs. An image of one colour stays as it
-    /// is.
+    /// Removes the rows and columns at the edges that differ from the upper left pixel by no more than the tolerance,
+    /// in any channel. All frames of an animation keep the area that one of them needs. An image of one colour stays
+    /// as it is.
     pub fn new(image: Image<'b>, frames: Frames, tolerance: u8) -> Result<Trimmed<'b>, Error> {
         let frames = frames::split(image, frames.count)?;
         let mut kept: Option<Window> = None;

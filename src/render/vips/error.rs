@@ -8,8 +8,8 @@ use libvips::bindings as ffi;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(pub String);
 
-/// Takes and clears the error buffer of libvips. All threads share it: the message may include one of another thread, so it
-/// is logged and decides nothing.
+/// Takes and clears the error buffer of libvips. All threads share it: the message may include one of another thread,
+/// so it is logged and decides nothing.
 pub(super) fn take_error() -> Error {
     // SAFETY: returns a new string, which the caller frees, and clears the buffer; libvips locks.
     let text = unsafe {

@@ -78,8 +78,8 @@ impl<'b> Image<'b> {
         };
         let start = samples.as_ptr().cast();
         let length = size_of_val(samples) as ffi::size_t;
-        // SAFETY: pointer and length are those of `samples`, which hold as many samples of this format as the image has,
-        // and which its lifetime keeps borrowed; libvips only reads them. The result is a new reference or null.
+        // SAFETY: pointer and length are those of `samples`, which hold as many samples of this format as the image
+        // has, and which its lifetime keeps borrowed; libvips only reads them. The result is a new reference or null.
         let raw = unsafe {
             ffi::vips_image_new_from_memory(start, length, columns, rows, bands as c_int, S::FORMAT)
         };
@@ -184,8 +184,8 @@ impl<'b> Image<'b> {
         call(c"subsample", &arguments)?.image(c"out")
     }
 
-    /// Computes the pixels into memory, where they can be read in any order and more than once. A decoder gives its lines
-    /// once, from top to bottom.
+    /// Computes the pixels into memory, where they can be read in any order and more than once. A decoder gives its
+    /// lines once, from top to bottom.
     pub fn copy_memory(&self) -> Result<Image<'b>, Error> {
         let _computing = Computing::of(self);
         // SAFETY: `raw` is live; the result is a new reference or null.
@@ -248,8 +248,8 @@ impl<'b> Image<'b> {
         let _computing = Computing::of(self);
         let length = u64::from(self.width()) * u64::from(self.height()) * u64::from(self.bands());
         let length = usize::try_from(length).map_err(|error| Error(error.to_string()))?;
-        // SAFETY: `raw` is live. Pixels that are not in memory are computed into it once, stay there as long as the image,
-        // and are not written to; a pixel takes one byte for each band, and lines have no padding.
+        // SAFETY: `raw` is live. Pixels that are not in memory are computed into it once, stay there as long as the
+        // image, and are not written to; a pixel takes one byte for each band, and lines have no padding.
         unsafe {
             let data = ffi::vips_image_get_data(self.raw());
             if data.is_null() {
@@ -259,8 +259,8 @@ impl<'b> Image<'b> {
         }
     }
 
-    /// An image in memory with the colour space, bands and metadata of this one, but with these samples of 8 bits and this
-    /// width.
+    /// An image in memory with the colour space, bands and metadata of this one, but with these samples of 8 bits and
+    /// this width.
     pub fn with_samples(&self, width: u32, samples: &[u8]) -> Result<Image<'b>, Error> {
         let line = u64::from(width) * u64::from(self.bands());
         let lines = samples.len() as u64 / line.max(1);
@@ -292,8 +292,8 @@ impl<'b> Image<'b> {
             );
         }
         for (y, line) in (0..height).zip(samples.chunks_exact(line as usize)) {
-            // SAFETY: the lines come in order, and each has the bytes of a line of the new image: width times bands. It is
-            // only read.
+            // SAFETY: the lines come in order, and each has the bytes of a line of the new image: width times bands.
+            // It is only read.
             let status =
                 unsafe { ffi::vips_image_write_line(image.raw(), y, line.as_ptr().cast_mut()) };
             if status != 0 {
@@ -303,8 +303,8 @@ impl<'b> Image<'b> {
         Ok(image)
     }
 
-    /// Encodes with the format and the options of a libvips suffix, such as `.jpg[Q=75]`. Computes the pixels, so a broken
-    /// image fails here.
+    /// Encodes with the format and the options of a libvips suffix, such as `.jpg[Q=75]`. Computes the pixels, so a
+    /// broken image fails here.
     pub fn encode(&self, suffix: &str) -> Result<Vec<u8>, Error> {
         let suffix = CString::new(suffix).map_err(|error| Error(error.to_string()))?;
         let _computing = Computing::of(self);

@@ -1,17 +1,18 @@
 //! Stops a render from another thread.
 //!
-//! libvips checks the kill flag of an image when pixels of it are requested. Functions that compute register their image for
-//! that time, so that a [`Stop`] can set the flags. A decoder that decodes the whole image in one call checks no flag until
-//! it is done.
+//! libvips checks the kill flag of an image when pixels of it are requested. Functions that compute register their
+//! image for that time, so that a [`Stop`] can set the flags. A decoder that decodes the whole image in one call
+//! checks no flag until it is done.
 
 use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use libvips::bindings as ffi;
 
 use super::image::Image;
+use crate::sync;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
@@ -31,7 +32,7 @@ pub struct Work {
     _not_send: std::marker::PhantomData<*const ()>,
 }
 
-/// Stops a render, from any thread.
+/// Stops a render from any thread.
 #[derive(Clone, Debug)]
 pub struct Stop(Arc<Shared>);
 
@@ -51,7 +52,7 @@ impl Work {
         Work { shared, _not_send: std::marker::PhantomData }
     }
 
-    pub fn stop(&self) -> Stop {
+    pub fn stop_handle(&self) -> Stop {
         Stop(Arc::clone(&self.shared))
     }
 
@@ -74,8 +75,8 @@ impl Drop for Work {
 }
 
 impl Stop {
-    /// Stops the running computation and later ones. Must be called again until the render has ended: libvips clears the
-    /// flag of an image when it starts to compute it.
+    /// Stops the running computation and later ones. Must be called again until the render has ended: libvips clears
+    /// the flag of an image when it starts to compute it.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::Release);
         self.0.lock().iter().for_each(Target::kill);
@@ -84,7 +85,7 @@ impl Stop {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Target>> {
-        self.computed.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.computed)
     }
 }
 
@@ -168,7 +169,7 @@ mod tests {
     fn another_thread_stops_a_slow_render() {
         let image = slow();
         let work = Work::begin();
-        let stop = work.stop();
+        let stop = work.stop_handle();
         let begun = Instant::now();
         let (done, is_done) = channel::<()>();
         let stopping = thread::spawn(move || {
@@ -194,7 +195,7 @@ mod tests {
     fn nothing_is_computed_after_a_stop() {
         let image = slow();
         let work = Work::begin();
-        let stop = work.stop();
+        let stop = work.stop_handle();
         let begun = Instant::now();
         let (done, is_done) = channel::<()>();
         stop.stop();

@@ -65,8 +65,8 @@ impl<'b> Image<'b> {
     /// The same pixels, as frames of this height.
     pub fn with_frame_height(&self, height: u32) -> Result<Image<'b>, Error> {
         let copy = self.apply(c"copy", &[])?;
-        // SAFETY: metadata may be set on an image with one reference: the copy is new, and the operation cache of libvips
-        // is off. The name is static.
+        // SAFETY: metadata may be set on an image with one reference: the copy is new, and the operation cache of
+        // libvips is off. The name is static.
         unsafe { ffi::vips_image_set_int(copy.raw(), c"page-height".as_ptr(), clamped(height)) };
         Ok(copy)
     }
@@ -111,8 +111,8 @@ impl<'b> Image<'b> {
     pub fn without_density(&self) -> Result<Image<'b>, Error> {
         let copy =
             self.apply(c"copy", &[(c"xres", Value::Double(1.0)), (c"yres", Value::Double(1.0))])?;
-        // SAFETY: metadata may be set on an image with one reference: the copy is new, and the operation cache of libvips
-        // is off. Both strings are static and end with NUL.
+        // SAFETY: metadata may be set on an image with one reference: the copy is new, and the operation cache of
+        // libvips is off. Both strings are static and end with NUL.
         unsafe {
             ffi::vips_image_set_string(copy.raw(), c"resolution-unit".as_ptr(), c"none".as_ptr())
         };
@@ -124,9 +124,9 @@ impl<'b> Image<'b> {
         let copy = self.apply(c"copy", &[])?;
         let mut delays: *mut c_int = ptr::null_mut();
         let mut count: c_int = 0;
-        // SAFETY: the name ends with NUL, both out parameters are valid to write to, and on success they describe an array
-        // that the image owns, which is read before anything is set. Metadata may be set on an image with one reference:
-        // the copy is new, and the operation cache of libvips is off. libvips copies the numbers.
+        // SAFETY: the name ends with NUL, both out parameters are valid to write to, and on success they describe an
+        // array that the image owns, which is read before anything is set. Metadata may be set on an image with one
+        // reference: the copy is new, and the operation cache of libvips is off. libvips copies the numbers.
         unsafe {
             if ffi::vips_image_get_typeof(copy.raw(), DELAYS.as_ptr()) == 0 {
                 return Ok(copy);

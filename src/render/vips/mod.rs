@@ -4,13 +4,13 @@
 //!
 //! - **Initialised once.** Every function that calls libvips is a method of [`Vips`] or of an [`Image`], which only a
 //!   `Vips` creates; the only `Vips` comes from [`Vips::start`], behind a `OnceLock`.
-//! - **One owner per reference.** An `Image` holds exactly one GObject reference to a live `VipsImage`, releases it in
-//!   `drop`, is not `Clone` and, because of its raw pointer, neither `Send` nor `Sync`. Operations take `&Image`, and
-//!   libvips takes its own references to the images that an operation still needs.
-//! - **Buffers outlive images.** libvips decodes lazily and keeps the pointer to the encoded bytes, so an `Image<'b>`, and
-//!   every image derived from it, carries the lifetime of those bytes.
-//! - **Arguments are checked.** Operations are called through [`operation::call`], which asks libvips for the name, type
-//!   and range of each argument. The two C functions with varargs are called with an empty list.
+//! - **One owner per reference.** An `Image` holds exactly one GObject reference to a live `VipsImage`, releases it
+//!   in `drop`, is not `Clone` and, because of its raw pointer, neither `Send` nor `Sync`. Operations take `&Image`,
+//!   and libvips takes its own references to the images that an operation still needs.
+//! - **Buffers outlive images.** libvips decodes lazily and keeps the pointer to the encoded bytes, so an
+//!   `Image<'b>`, and every image derived from it, carries the lifetime of those bytes.
+//! - **Arguments are checked.** Operations are called through [`operation::call`], which asks libvips for the name,
+//!   type and range of each argument. The two C functions with varargs are called with an empty list.
 //! - **Results.** A non-zero return or a null pointer becomes an [`Error`] before any out parameter is used.
 //! - **Stopping.** Another thread only sets the kill flag of an image, through its own reference ([`kill`]).
 //! - **No unwinding.** libvips calls no Rust function, so no panic can cross into C.

@@ -1,8 +1,8 @@
 //! Calls any operation of libvips by its name, with named arguments.
 //!
-//! The C functions of libvips take optional arguments as varargs, which are not checked. Here each argument is set as a
-//! property of the operation after its name, type and range were compared with the definition of the property, so that a
-//! wrong argument is an [`Error`] and never undefined behaviour.
+//! The C functions of libvips take optional arguments as varargs, which are not checked. Here each argument is set as
+//! a property of the operation after its name, type and range were compared with the definition of the property, so
+//! that a wrong argument is an [`Error`] and never undefined behaviour.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
@@ -61,8 +61,8 @@ pub fn call<'b>(name: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Out
         .find_map(|(_, value)| if let Value::Image(image) = value { Some(image) } else { None });
     let _computing = image.map(|image| Computing::of(image));
     let mut operation = outputs.operation.as_ptr();
-    // SAFETY: a live operation that is not built yet. libvips may replace it by an equal one from its cache; the reference
-    // moves to that one.
+    // SAFETY: a live operation that is not built yet. libvips may replace it by an equal one from its cache; the
+    // reference moves to that one.
     let status = unsafe { ffi::vips_cache_operation_buildp(&mut operation) };
     if let Some(built) = NonNull::new(operation) {
         outputs.operation = built;
@@ -189,8 +189,8 @@ impl<'b> Outputs<'b> {
         }
         let mut given = unset();
         let mut expected = unset();
-        // SAFETY: both values are initialised before they are used and unset afterwards. GObject has this transformation.
-        // Validation changes values that are out of range, and returns whether it did.
+        // SAFETY: both values are initialised before they are used and unset afterwards. GObject has this
+        // transformation. Validation changes values that are out of range, and returns whether it did.
         let fits = unsafe {
             ffi::g_value_init(&mut given, kind);
             fill(&mut given);
