@@ -80,7 +80,7 @@ fn send_image(request: Request, made: Rendered, outdated: Option<Header>) {
 fn send_failure(request: Request, failure: &Failure, outdated: Option<Header>) {
     let headers = vec![
         outdated,
-        header(wire::ERROR_HEADER, failure.code.as_str()),
+        header(wire::ERROR_HEADER, failure.code.name()),
         header("Content-Type", "text/plain"),
     ];
     send(request, failure.code.precise_status(), headers, failure.detail.clone().into_bytes());

@@ -191,7 +191,7 @@ impl ImageHandler {
     fn token_refused(&self, handler: &Handler) -> Answer {
         let image = self.error_images.original(&handler.route);
         let response = error_response(handler, false, Code::TokenRefused, image);
-        Answer { response, cache: None, error: Some(Code::TokenRefused.public()) }
+        Answer { response, cache: None, error: Some(Code::TokenRefused.public_name()) }
     }
 
     fn failure(
@@ -211,7 +211,7 @@ impl ImageHandler {
         let cache = looked_up.map(|(_, source)| source.as_str());
         let response =
             cache.into_iter().fold(response, |response, cache| response.with("X-Cache", cache));
-        Some(Answer { response, cache, error: Some(failure.code.public()) })
+        Some(Answer { response, cache, error: Some(failure.code.public_name()) })
     }
 }
 
@@ -248,7 +248,7 @@ fn error_response(
     };
     common(handler, varies, response)
         .with("Cache-Control", "no-store")
-        .with("X-Error", code.public())
+        .with("X-Error", code.public_name())
 }
 
 /// A client that sends a condition has the image, and most of the time the right one.

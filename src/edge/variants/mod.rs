@@ -139,7 +139,7 @@ pub struct Counts {
 /// Whether what is kept may be served instead, within its `stale_if_error` (RFC 5861 §4).
 fn may_serve_stale(trouble: &RenderError) -> bool {
     match trouble {
-        RenderError::Failure(failure) => failure.code.is_outage(),
+        RenderError::Failure(failure) => failure.code.allows_stale(),
         RenderError::Overloaded => true,
     }
 }
