@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 pub use purge::Scope;
 
 use crate::config::{Config, Handler};
+use crate::log::escape;
 
 /// What is to be done with the cache directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,15 +94,11 @@ impl Out<'_> {
     }
 }
 
-/// How a path is shown: on one line, whatever it is called.
-fn shown(path: &Path) -> String {
-    path.display().to_string().chars().flat_map(visible).collect()
-}
-
-fn visible(c: char) -> impl Iterator<Item = char> {
-    let escaped = c.is_control().then(|| c.escape_unicode());
-    let plain = (!c.is_control()).then_some(c);
-    escaped.into_iter().flatten().chain(plain)
+/// A path with its control characters escaped.
+fn printable(path: &Path) -> String {
+    let mut text = String::new();
+    escape::push(&mut text, &path.display().to_string());
+    text
 }
 
 /// A size as people say it.
@@ -136,9 +133,9 @@ mod tests {
             room.config(&[("a", "x", Some("o")), ("b", "./x/", Some("o")), ("c", "y", None)]);
         let found: Vec<_> = directories(&config)
             .iter()
-            .map(|directory| (shown(&directory.path), directory.handlers.len()))
+            .map(|directory| (printable(&directory.path), directory.handlers.len()))
             .collect();
-        let path = |name: &str| shown(&room.path().join(name));
+        let path = |name: &str| printable(&room.path().join(name));
         assert_eq!(found, [(path("x"), 2), (path("o"), 2), (path("y"), 1)]);
     }
 
@@ -147,7 +144,7 @@ mod tests {
         let sizes = [0, 1023, 1024, 1_600_000, u64::MAX].map(size);
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "16384.0 PiB"]);
         assert_eq!((entries(1), entries(0)), ("1 entry".into(), "0 entries".into()));
-        assert_eq!(shown(Path::new("a\n\u{1b}b")), "a\\u{a}\\u{1b}b");
+        assert_eq!(printable(Path::new("a\n\u{1b}b")), "a\\u{a}\\u{1b}b");
     }
 
     #[test]

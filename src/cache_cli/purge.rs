@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::{Directory, Out, Refusal, entries, shown, size};
+use super::{Directory, Out, Refusal, entries, printable, size};
 use crate::cache::{
     Found, Inspected, LAYOUT, ORIGINAL, OnDisk, PurgeMark, entries_of, inspect, is_damage, source,
     source_directory, walk,
@@ -63,14 +63,14 @@ pub fn run(
         let Tally { removed, bytes, failed, damaged } = tally;
         out.line(format_args!(
             "{}: {} removed, {}",
-            shown(&directory.path),
+            printable(&directory.path),
             entries(removed),
             size(bytes)
         ));
         if damaged > 0 {
             out.line(format_args!(
                 "{}: {} could not be told whose they are; see s3imageserver cache verify",
-                shown(&directory.path),
+                printable(&directory.path),
                 entries(damaged)
             ));
         }
@@ -135,7 +135,7 @@ impl Tally {
             // Its path alone says whose it is, so a damaged one goes as well.
             let title = match inspect(&entry.path) {
                 Ok(Some(found)) => title(handler, &found),
-                _ => shown(&entry.path),
+                _ => printable(&entry.path),
             };
             if self.remove(&entry) {
                 out.line(format_args!("{title}"));
@@ -187,7 +187,7 @@ impl Tally {
 
     fn failure(&mut self, path: &Path, error: &io::Error) {
         self.failed += 1;
-        print_error!("{}: {error}", shown(path));
+        print_error!("{}: {error}", printable(path));
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Directory, Out, entries, shown, size};
+use super::{Directory, Out, entries, printable, size};
 use crate::cache::{
     EntryId, Found, Freshness, Inspected, OnDisk, inspect, unix_milliseconds, walk,
 };
@@ -87,7 +87,7 @@ pub fn run(directories: &[Directory], json: bool, out: &mut Out) -> bool {
 impl DirectoryStats {
     fn of(directory: &Directory, now: SystemTime) -> DirectoryStats {
         let mut stats =
-            DirectoryStats { path: shown(&directory.path), ..DirectoryStats::default() };
+            DirectoryStats { path: printable(&directory.path), ..DirectoryStats::default() };
         for handler in &directory.handlers {
             // One that stores its results and its originals in one directory counts once.
             if !stats.handlers.iter().any(|known| known.handler == handler.route) {
@@ -138,7 +138,7 @@ impl DirectoryStats {
 
     fn can_not_read(&mut self, path: &Path, error: &std::io::Error) {
         self.unreadable += 1;
-        print_error!("{}: can't be read: {error}", shown(path));
+        print_error!("{}: can't be read: {error}", printable(path));
     }
 
     fn print(&self, now: SystemTime, out: &mut Out) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use super::{Directory, Out, entries, shown};
+use super::{Directory, Out, entries, printable};
 use crate::cache::{Found, OnDisk, PurgeMark, inspect, is_damage, walk};
 use crate::log::print_error;
 
@@ -38,7 +38,7 @@ pub fn run(directories: &[Directory], remove: bool, out: &mut Out) -> bool {
         let Tally { right, damaged, removed, unreadable } = tally;
         out.line(format_args!(
             "{}: {} right, {damaged} damaged ({removed} removed), {unreadable} unreadable",
-            shown(&directory.path),
+            printable(&directory.path),
             entries(right),
         ));
         is_well &= damaged == 0 && unreadable == 0;
@@ -54,7 +54,7 @@ impl Tally {
             Ok(None) => {}
             Err(error) if is_damage(&error) => {
                 self.damaged += 1;
-                let path = shown(&entry.path);
+                let path = printable(&entry.path);
                 if !remove {
                     return out.line(format_args!("{path}: {error}"));
                 }
@@ -74,7 +74,7 @@ impl Tally {
 
     fn can_not_read(&mut self, path: &std::path::Path, error: &io::Error) {
         self.unreadable += 1;
-        print_error!("{}: can't be read: {error}", shown(path));
+        print_error!("{}: can't be read: {error}", printable(path));
     }
 }
 
