@@ -1,7 +1,9 @@
 //! Signed URLs: `t` is the HMAC-SHA256 of what the URL asks for, in one canonical spelling.
 
+use base64::Engine;
+
 use super::keys::Keys;
-use super::{Grant, Refusal, base64url};
+use super::{BASE64URL, Grant, Refusal};
 use crate::options::Query;
 
 /// The parameter that the token is in, and that it can't sign.
@@ -35,7 +37,7 @@ pub fn canonical(route: &str, key: &str, query: &Query) -> Option<String> {
 
 /// The `t` of a canonical string.
 pub fn sign(keys: &Keys, canonical: &str) -> Option<String> {
-    keys.sign(canonical.as_bytes()).map(|code| base64url::encode(&code))
+    keys.sign(canonical.as_bytes()).map(|code| BASE64URL.encode(code))
 }
 
 /// Whether the URL is signed and has not expired at this Unix time.
@@ -47,7 +49,7 @@ pub fn check(
     token: &str,
     now: u64,
 ) -> Result<Grant, Refusal> {
-    let code = base64url::decode(token.as_bytes()).ok_or(Refusal::Malformed)?;
+    let code = BASE64URL.decode(token).map_err(|_| Refusal::Malformed)?;
     let canonical = canonical(route, key, query).ok_or(Refusal::Malformed)?;
     if !keys.verify(canonical.as_bytes(), &code) {
         return Err(Refusal::Signature);

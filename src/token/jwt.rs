@@ -4,10 +4,11 @@
 //! PEM and a choice of algorithm by the token itself, which is where such checks have been got wrong (RFC 8725 §2.1). Here the
 //! signature comes first, by our secrets and our algorithm; what the token says about itself is read when that is right.
 
+use base64::Engine;
 use serde_json::{Map, Value};
 
 use super::keys::Keys;
-use super::{Grant, Refusal, base64url, json};
+use super::{BASE64URL, Grant, Refusal, json};
 use crate::config::Rules;
 use crate::options::Size;
 
@@ -44,7 +45,7 @@ pub fn check(
     let parts: Vec<&[u8]> = token.splitn(4, |byte| *byte == b'.').collect();
     let [header, payload, signature] = parts[..] else { return Err(Refusal::Malformed) };
     let signed = token.get(..header.len() + 1 + payload.len()).ok_or(Refusal::Malformed)?;
-    let decoded = |part| base64url::decode(part).ok_or(Refusal::Malformed);
+    let decoded = |part| BASE64URL.decode(part).map_err(|_| Refusal::Malformed);
     if !keys.verify(signed, &decoded(signature)?) {
         return Err(Refusal::Signature);
     }
@@ -141,9 +142,9 @@ mod tests {
     }
 
     fn signed_by(keys: &Keys, header: &str, payload: &str) -> String {
-        let [header, payload] = [header, payload].map(|part| base64url::encode(part.as_bytes()));
+        let [header, payload] = [header, payload].map(|part| BASE64URL.encode(part));
         let message = format!("{header}.{payload}");
-        let signature = base64url::encode(&keys.sign(message.as_bytes()).unwrap());
+        let signature = BASE64URL.encode(keys.sign(message.as_bytes()).unwrap());
         format!("{message}.{signature}")
     }
 
@@ -184,13 +185,13 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc_verifies() {
         // RFC 7515 §A.1; its key is not text.
-        let key: Vec<u8> = base64url::decode(
+        let key: Vec<u8> = BASE64URL.decode(
             b"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
         )
         .unwrap();
         let signed = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0\
                       dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
-        let code = base64url::decode(b"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk").unwrap();
+        let code = BASE64URL.decode(b"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk").unwrap();
         assert!(Keys::of_bytes(&key).verify(signed.as_bytes(), &code));
         let token = format!("{signed}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
         let at = |now| {
@@ -257,9 +258,7 @@ mod tests {
         ] {
             assert_eq!(check_token(&signed(header, &payload)), Err(Refusal::Algorithm), "{header}");
         }
-        let unsigned = [r#"{"alg":"none"}"#, &payload]
-            .map(|part| base64url::encode(part.as_bytes()))
-            .join(".");
+        let unsigned = [r#"{"alg":"none"}"#, &payload].map(|part| BASE64URL.encode(part)).join(".");
         assert_eq!(check_token(&format!("{unsigned}.")), Err(Refusal::Signature));
         for header in [r#"{"alg":"HS256"}"#, r#"{"alg":"HS256","typ":"at+jwt","kid":"1"}"#] {
             assert!(check_token(&signed(header, &payload)).is_ok(), "{header}");

@@ -1,6 +1,5 @@
 //! Who may have an image, as the `token` of its handler says. Nothing here waits for anything.
 
-mod base64url;
 mod hmac;
 mod json;
 mod jwt;
@@ -9,12 +8,18 @@ mod sign;
 
 use std::fmt;
 
+use base64::engine::{GeneralPurpose, general_purpose};
+
 pub use jwt::Bounds;
 use keys::Keys;
 pub use sign::sign;
 
 use crate::config::{Token, TokenKind};
 use crate::options::Query;
+
+/// base64url without padding (RFC 4648 §5). Strict: no padding and no trailing bits (§3.5), so that each sequence of
+/// bytes has exactly one spelling.
+const BASE64URL: GeneralPurpose = general_purpose::URL_SAFE_NO_PAD;
 
 /// The check of one handler.
 #[derive(Debug)]
@@ -156,5 +161,27 @@ impl Tokens {
                 Ok(Grant { is_private, ..grant })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+
+    use super::*;
+
+    #[test]
+    fn base64url_has_one_spelling() {
+        assert_eq!(BASE64URL.encode(b"\xfb\xff\xbffo"), "-_-_Zm8");
+        assert_eq!(BASE64URL.decode("-_-_Zm8").as_deref(), Ok(&b"\xfb\xff\xbffo"[..]));
+        for text in [
+            "Z", "Zm9vZ", "Zg==", "Zm8=", "Zh", "Zm9", "Zm9vYh", "+/+/", "Zm9v\n", " Zm9v",
+            "Zm 9v", "Zm9ü",
+        ] {
+            BASE64URL.decode(text).expect_err(text);
+        }
+        // Two characters encode one byte, which leaves 2 of the 6 bits of the second.
+        let is_valid = |last: &u8| BASE64URL.decode([b'Z', *last]).is_ok();
+        assert_eq!((0..=255).filter(is_valid).count(), 4);
     }
 }
