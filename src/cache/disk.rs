@@ -355,8 +355,8 @@ impl Entry<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::CacheTime;
     use crate::cache::age;
-    use crate::config::CacheTime;
     use std::time::{Duration, UNIX_EPOCH};
 
     struct Directory(PathBuf);

@@ -3,10 +3,20 @@
 use std::time::{Duration, SystemTime};
 
 use super::{EntryId, unix_milliseconds};
-use crate::config::CacheTime;
 
 /// Up to this part of its time an entry expires early, by its name: what was written together does not expire together.
 const JITTER: u64 = 10;
+
+/// `cache_time`: how long a variant stays fresh, on disk and at clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheTime {
+    /// Seconds since its origin was asked.
+    Seconds(u64),
+    /// `0`: never expires.
+    Forever,
+    /// `-1`: nothing is cached.
+    Never,
+}
 
 /// What a handler's configuration says about time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

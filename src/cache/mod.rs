@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 pub use disk::{DiskCache, Entry, FileStamp, Need};
-pub use freshness::{Freshness, Lifetime, age};
+pub use freshness::{CacheTime, Freshness, Lifetime, age};
 pub use inspect::{Inspected, inspect, is_damage};
 pub use layout::{EntryId, VERSION as LAYOUT, is_layout, source, source_directory};
 pub use purge_mark::PurgeMark;

@@ -63,9 +63,9 @@ pub fn has_room(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::CacheTime;
     use crate::cache::entry::{FIXED, description_length};
     use crate::cache::{DiskCache, EncodedImage, Name, inspect};
-    use crate::config::CacheTime;
     use crate::format::Format;
     use std::time::SystemTime;
     use tempfile::TempDir;

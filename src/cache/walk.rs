@@ -131,8 +131,8 @@ fn file(path: &Path) -> Option<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::CacheTime;
     use crate::cache::{DiskCache, EncodedImage, Name};
-    use crate::config::CacheTime;
     use crate::format::Format;
     use tempfile::TempDir;
 

@@ -105,9 +105,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::cache::CacheTime;
     use crate::cache::faults::{self, Fault, Step, plan};
     use crate::cache::{DiskCache, EncodedImage, Entry, Found, LAYOUT, Name, Need, walk};
-    use crate::config::CacheTime;
     use crate::format::Format;
 
     fn name(key: &str) -> Name {

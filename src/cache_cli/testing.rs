@@ -7,8 +7,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{Refusal, Subcommand, run};
-use crate::cache::{DiskCache, EncodedImage, Found, Lifetime, Name, ORIGINAL, walk};
-use crate::config::{self, CacheTime, Config};
+use crate::cache::{CacheTime, DiskCache, EncodedImage, Found, Lifetime, Name, ORIGINAL, walk};
+use crate::config::{self, Config};
 use crate::format::Format;
 
 /// A directory with cache directories in it.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cache::CacheTime;
 
 /// Needs no file and no directory.
 fn minimal(handler_fields: &str, top_fields: &str) -> String {

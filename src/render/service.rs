@@ -245,12 +245,14 @@ impl Service {
 }
 
 fn resolve(query: &str, handler: &Handler) -> Result<Options, Failure> {
-    Query::parse(query).and_then(|query| Options::resolve(&query, "", handler)).map_err(|error| {
-        Failure::new(
-            Code::RendererFailed,
-            format!("the edge sent a query that is not ours: {error}"),
-        )
-    })
+    Query::parse(query).and_then(|query| Options::resolve(&query, "", handler.defaults())).map_err(
+        |error| {
+            Failure::new(
+                Code::RendererFailed,
+                format!("the edge sent a query that is not ours: {error}"),
+            )
+        },
+    )
 }
 
 fn unreadable(path: &str) -> Failure {

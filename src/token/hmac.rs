@@ -15,7 +15,7 @@ const TOKEN: &str = "t";
 ///
 /// `None` for values that have one: none that is understood has.
 pub fn canonical(route: &str, key: &str, query: &Query) -> Option<String> {
-    let mut given: Vec<(&str, &str)> = query.given().filter(|(name, _)| *name != TOKEN).collect();
+    let mut given: Vec<(&str, &str)> = query.pairs().filter(|(name, _)| *name != TOKEN).collect();
     given.sort_unstable();
     let mut text = String::with_capacity(route.len() + key.len() + 64);
     for part in ["/", route, "/", key, "\n"] {
@@ -55,10 +55,9 @@ pub fn check(
         return Err(Refusal::Signature);
     }
     let expires = match query.expires() {
-        None => None,
-        Some(Ok(expires)) if expires <= now => return Err(Refusal::Expired),
-        Some(Ok(expires)) => Some(expires),
-        Some(Err(_)) => return Err(Refusal::Malformed),
+        Ok(Some(expires)) if expires <= now => return Err(Refusal::Expired),
+        Ok(expires) => expires,
+        Err(_) => return Err(Refusal::Malformed),
     };
     Ok(Grant { expires, ..Grant::default() })
 }

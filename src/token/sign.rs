@@ -51,7 +51,7 @@ pub fn sign(
     if given.token().is_some() {
         return Err("t: is there already".to_owned());
     }
-    match (lifetime, given.expires()) {
+    match (lifetime, given.expires().map_err(|error| error.0)?) {
         (Some(_), Some(_)) => {
             return Err("exp: is there already, so --expires must not be given".to_owned());
         }
@@ -59,18 +59,18 @@ pub fn sign(
             let separator = if asked.is_empty() { "" } else { "&" };
             asked += &format!("{separator}exp={}", now.saturating_add(lifetime.as_secs()));
         }
-        (None, Some(Ok(expires))) if expires <= now => return Err("exp: is past".to_owned()),
+        (None, Some(expires)) if expires <= now => return Err("exp: is past".to_owned()),
         (None, _) => {}
     }
     let query = Query::parse(&asked).map_err(|error| error.0)?;
     // What the handler does not size_policy is refused with any token.
     let whole = handler.size_policy.with_preset(&query).map_err(|error| error.0)?;
-    Options::resolve(&whole, "", handler).map_err(|error| error.0)?;
+    Options::resolve(&whole, "", handler.defaults()).map_err(|error| error.0)?;
     handler.size_policy.check_size(&query, &whole).map_err(|error| error.0)?;
     let canonical =
         hmac::canonical(&route, &key, &query).ok_or("a value has a line break or an &")?;
     let token = hmac::sign(&keys, &canonical).ok_or("there is no secret")?;
-    let mut given: Vec<_> = query.given().collect();
+    let mut given: Vec<_> = query.pairs().collect();
     given.sort_unstable();
     let pair =
         |(name, value): (&str, &str)| format!("{name}={}&", utf8_percent_encode(value, VALUE));

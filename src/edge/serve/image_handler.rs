@@ -224,7 +224,7 @@ fn options(
     let whole = handler.size_policy.with_preset(query)?;
     let varies = whole.varies();
     let accept = if varies { request.list("accept").unwrap_or_default() } else { String::new() };
-    let options = Options::resolve(&whole, &accept, handler)?;
+    let options = Options::resolve(&whole, &accept, handler.defaults())?;
     handler.size_policy.check_size(query, &whole)?;
     Ok((options, varies))
 }

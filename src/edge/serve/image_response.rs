@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::cache::{EncodedImage, Entry, FileStamp};
-use crate::config::{CacheTime, Handler};
+use crate::cache::{CacheTime, EncodedImage, Entry, FileStamp};
+use crate::config::Handler;
 use crate::edge::http::conditional::{Outcome, Validators, evaluate};
 use crate::edge::http::request::{Method, Request};
 use crate::edge::http::response::{Body, Response};

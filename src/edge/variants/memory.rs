@@ -251,8 +251,8 @@ impl Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::CacheTime;
     use crate::cache::Need;
-    use crate::config::CacheTime;
     use crate::format::Format;
     use std::fs;
     use tempfile::TempDir;

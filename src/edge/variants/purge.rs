@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::cache_manager::CacheManager;
 use super::purge_journal::{self, Line};
 use super::purge_log::{Kind, PurgeLog};
-use crate::cache::{self, DiskCache, EntryId, Found, Name, ORIGINAL};
-use crate::config::{CacheTime, Config, Handler};
+use crate::cache::{self, CacheTime, DiskCache, EntryId, Found, Name, ORIGINAL};
+use crate::config::{Config, Handler};
 use crate::edge::serve::image_handler::ImageHandler;
 use crate::log::warn_ratelimited;
 

@@ -13,10 +13,10 @@ use super::origin::Fetched;
 use super::origin::OriginClient;
 use super::origin::Original;
 use crate::cache::{
-    self, DiskCache, EncodedImage, Entry, EntryId, Lifetime, Name, Need, OriginalEntry,
+    self, CacheTime, DiskCache, EncodedImage, Entry, EntryId, Lifetime, Name, Need, OriginalEntry,
     unix_milliseconds,
 };
-use crate::config::{CacheTime, Handler, Limits};
+use crate::config::{Handler, Limits};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::singleflight::SingleFlight;

@@ -8,11 +8,11 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::*;
+use crate::cache::CacheTime;
 use crate::cache::faults::{self, Fault, Step, plan};
 use crate::cache::{
     DiskCache, EncodedImage, Entry, LAYOUT, Name, Need, bytes_on_disk, unix_milliseconds,
 };
-use crate::config::CacheTime;
 use crate::format::Format;
 
 /// Names that things happen to; a few share a directory.
