@@ -30,6 +30,7 @@ mod log;
 mod network;
 mod options;
 mod singleflight;
+mod time;
 mod token;
 mod wire;
 
@@ -91,7 +92,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             }
         }
         Ok(Command::Sign(target, lifetime, path)) => {
-            let now = cache::unix_seconds(SystemTime::now());
+            let now = time::unix_seconds(SystemTime::now());
             // No more of the configuration than that: who signs need not be who serves.
             let config = config::read_file(&path)
                 .and_then(|text| config::parse(&text, &path.display().to_string()));

@@ -58,8 +58,8 @@ fn number(request: &Request, name: &str) -> Option<u64> {
 fn send_image(request: Request, made: Rendered, outdated: Option<Header>) {
     let image = made.image;
     let mut headers = vec![
-        made.stored.and_then(|bytes| header(wire::STORED_HEADER, &bytes.to_string())),
-        header(wire::ASKED_HEADER, &made.asked.to_string()),
+        made.disk_bytes.and_then(|bytes| header(wire::STORED_HEADER, &bytes.to_string())),
+        header(wire::ASKED_HEADER, &made.validated_at.to_string()),
         made.revalidated.then(|| header(wire::REVALIDATED_HEADER, "1")).flatten(),
         match made.original {
             OriginalEntry::None => None,

@@ -15,13 +15,14 @@ use super::vips::Vips;
 use super::watchdog::Watchdog;
 use crate::cache::{
     DiskCache, EncodedImage, Entry, EntryId, Freshness, Name, Need, OriginalEntry, Rendered,
-    has_room, unix_milliseconds,
+    has_room,
 };
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::key;
 use crate::options::{Options, Query};
+use crate::time::unix_milliseconds;
 use crate::wire;
 
 /// Every handler with its origin and its cache.
@@ -116,8 +117,8 @@ impl Service {
         let options = resolve(query, &route.handler)?;
         let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
         // Most of the time it is not read: there is none, or the origin has something else.
-        let entry = route.cache.as_ref().and_then(|cache| cache.find(&name, Need::Description));
-        let revalidated = match entry.filter(|entry| entry.stored() > not_before) {
+        let entry = route.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
+        let revalidated = match entry.filter(|entry| entry.validated_at() > not_before) {
             None => Revalidated::Unknown,
             Some(entry) => self.revalidate(route, &name.key, entry, not_before)?,
         };
@@ -133,7 +134,13 @@ impl Service {
         let is_overdue = begun.elapsed() >= self.render_timeout;
         let stored = if is_overdue { None } else { self.store(route, &name, &image, &held) };
         let asked = unix_milliseconds(held.asked);
-        Ok(Rendered { image, stored, asked, revalidated: false, original: held.entry })
+        Ok(Rendered {
+            image,
+            disk_bytes: stored,
+            validated_at: asked,
+            revalidated: false,
+            original: held.entry,
+        })
     }
 
     /// Makes an image of an original, when there is a turn and memory for it.
@@ -173,16 +180,22 @@ impl Service {
         not_before: u64,
     ) -> Result<Revalidated, Failure> {
         let right = |image, stored, asked, original| {
-            Revalidated::Access(Rendered { image, stored, asked, revalidated: true, original })
+            Revalidated::Access(Rendered {
+                image,
+                disk_bytes: stored,
+                validated_at: asked,
+                revalidated: true,
+                original,
+            })
         };
-        let was_asked = entry.stored();
+        let was_asked = entry.validated_at();
         if entry.freshness(SystemTime::now()) == Freshness::Fresh {
             let read = entry.read();
             return Ok(read.map_or(Revalidated::Unknown, |image| {
                 right(image, None, was_asked, OriginalEntry::None)
             }));
         }
-        let Some(etag) = entry.source_etag().map(str::to_owned) else {
+        let Some(etag) = entry.original_etag().map(str::to_owned) else {
             return Ok(Revalidated::Unknown);
         };
         let (asked, original) = match route.originals.get_unless(key, &etag, not_before)? {
@@ -215,7 +228,7 @@ impl Service {
                 &directory.path,
                 EntryId::of(name),
                 most,
-                route.handler.lifetime().useful(),
+                route.handler.lifetime().retention(),
             ),
             _ => Ok(true),
         };
@@ -236,8 +249,8 @@ impl Service {
         let image = EncodedImage::new(bytes, format, None);
         Ok(Rendered {
             image,
-            stored: None,
-            asked: 0,
+            disk_bytes: None,
+            validated_at: 0,
             revalidated: false,
             original: OriginalEntry::None,
         })

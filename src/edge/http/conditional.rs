@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use super::request::{Method, Request};
-use crate::cache::unix_seconds;
+use crate::time::unix_seconds;
 
 /// What an image's answer is, once the request's conditions are weighed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -131,7 +131,13 @@ impl Connection {
         let Answer { stored, revalidated, original, .. } = answer;
         let asked = answer.asked.unwrap_or_default();
         Ok(RendererResponse {
-            result: Ok(Rendered { image, stored, asked, revalidated, original }),
+            result: Ok(Rendered {
+                image,
+                disk_bytes: stored,
+                validated_at: asked,
+                revalidated,
+                original,
+            }),
             is_outdated,
         })
     }

@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
 use crate::TokenValidator;
-use crate::cache::unix_seconds;
 use crate::config::Handler;
 use crate::edge::http::bearer::bearer;
 use crate::edge::http::request::Request;
 use crate::log::RateLimited;
 use crate::options::Query;
-use crate::token::{Asked, Bearer, Grant, Refusal, Tokens};
+use crate::time::unix_seconds;
+use crate::token::{Bearer, Grant, Refusal, TokenRequest, Tokens};
 
 /// The authorizer of one handler. Whoever is kept out has cost a hash, and learns nothing: what there is behind it is looked
 /// for later.
@@ -59,7 +59,7 @@ impl Authorizer {
             }
         }
         let Some(tokens) = &self.tokens else { return Ok(Grant::default()) };
-        let asked = Asked { route, key, query, bearer: authorization(request) };
+        let asked = TokenRequest { route, key, query, bearer: authorization(request) };
         tokens.check(&asked, unix_seconds(SystemTime::now()))
     }
 
@@ -83,6 +83,6 @@ fn authorization<'r>(request: &Request<'r>) -> Bearer<'r> {
     match (fields.next(), fields.next()) {
         (None, _) => Bearer::None,
         (Some(field), None) => bearer(field).map_or(Bearer::None, Bearer::Token),
-        (Some(_), Some(_)) => Bearer::Unclear,
+        (Some(_), Some(_)) => Bearer::Ambiguous,
     }
 }

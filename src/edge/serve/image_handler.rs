@@ -149,7 +149,7 @@ impl ImageHandler {
             Ok(options) => options,
             Err(error) => return Some(Answer::refused(&error.0)),
         };
-        if !grant.bounds.allow(options.size) {
+        if !grant.max_size.allows(options.size) {
             authorizer.complain(&route.handler.route, client, Refusal::Size);
             return Some(self.token_refused(&route.handler));
         }
@@ -255,8 +255,8 @@ fn error_response(
 fn need(request: &Request) -> Need {
     let has = |name| request.all(name).next().is_some();
     match request.method == Method::Head || has("if-none-match") || has("if-modified-since") {
-        true => Need::Description,
-        false => Need::EncodedImage,
+        true => Need::Header,
+        false => Need::Image,
     }
 }
 

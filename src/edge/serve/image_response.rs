@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::cache::{CacheTime, EncodedImage, Entry, FileStamp};
+use crate::cache::{CacheTime, EncodedImage, Entry, EntryStamp};
 use crate::config::Handler;
 use crate::edge::http::conditional::{Outcome, Validators, evaluate};
 use crate::edge::http::request::{Method, Request};
@@ -68,7 +68,7 @@ impl Wish<'_> {
 }
 
 /// A result with the header fields of its answers.
-pub fn ready(handler: &Handler, image: Arc<EncodedImage>, stamp: FileStamp) -> Arc<Hot> {
+pub fn ready(handler: &Handler, image: Arc<EncodedImage>, stamp: EntryStamp) -> Arc<Hot> {
     let etag = quoted(&image.sha256);
     // How long an answer may be kept depends on who asks, so that is in no field that is written for all.
     let fields = |outcome, body| {

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_manager::CacheManager;
-use crate::cache::{DiskCache, EncodedImage, FileStamp, Freshness, Name};
+use crate::cache::{DiskCache, EncodedImage, EntryStamp, Freshness, Name};
 
 /// How long a file that was looked at is taken to be there.
 const TRUST: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub struct Hot {
     pub prepared: Prepared,
     /// The entity tag with its quotes.
     pub etag: String,
-    stamp: FileStamp,
+    stamp: EntryStamp,
     /// When the file was last looked at, in milliseconds since `started`.
     checked: AtomicU64,
     /// Whether it was asked for since the hand came by.
@@ -54,14 +54,14 @@ impl Hot {
         image: Arc<EncodedImage>,
         etag: String,
         prepared: Prepared,
-        stamp: FileStamp,
+        stamp: EntryStamp,
     ) -> Hot {
         let (checked, used) = (AtomicU64::new(0), AtomicBool::new(false));
         Hot { image, prepared, etag, stamp, checked, used }
     }
 
     /// What tells whether its file is still the one that it was read from.
-    pub fn stamp(&self) -> &FileStamp {
+    pub fn stamp(&self) -> &EntryStamp {
         &self.stamp
     }
 
@@ -279,7 +279,7 @@ mod tests {
         fn put(&self, number: usize) {
             let image = EncodedImage::new(vec![number as u8; LENGTH], Format::Png, None);
             self.disk.store(&name(number), &image, None, SystemTime::now()).unwrap();
-            let entry = self.disk.find(&name(number), Need::EncodedImage).unwrap();
+            let entry = self.disk.find(&name(number), Need::Image).unwrap();
             let stamp = entry.stamp();
             let image = Arc::new(entry.read().unwrap());
             let (etag, prepared) = Default::default();

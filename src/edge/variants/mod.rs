@@ -20,9 +20,10 @@ use self::memory::{Hot, Memory};
 use self::purge_log::PurgeLog;
 use super::renderer::{RenderError, RenderRequest, Renderer};
 use super::serve::image_response;
-use crate::cache::{self, EncodedImage, Entry, EntryId, Freshness, Name, Need, unix_milliseconds};
+use crate::cache::{self, EncodedImage, Entry, EntryId, Freshness, Name, Need};
 use crate::error::{Code, Failure};
 use crate::singleflight::SingleFlight;
+use crate::time::unix_milliseconds;
 pub use handler::Route;
 use negative_cache::NegativeCache;
 
@@ -147,8 +148,8 @@ fn may_serve_stale(trouble: &RenderError) -> bool {
 impl Got<'_> {
     fn stored(&self) -> u64 {
         match self {
-            Got::Hot(hot) => hot.stamp().stored(),
-            Got::Entry(entry) => entry.stored(),
+            Got::Hot(hot) => hot.stamp().validated_at(),
+            Got::Entry(entry) => entry.validated_at(),
             Got::EncodedImage(_) => u64::MAX,
         }
     }
@@ -332,13 +333,13 @@ impl Variants {
         let disk = route.cache.as_ref()?;
         if let Some((hot, freshness)) = self.memory.find(name, disk, route.manager.as_deref(), now)
         {
-            if hot.stamp().stored() > not_before {
+            if hot.stamp().validated_at() > not_before {
                 return Some((Got::Hot(hot), freshness));
             }
             self.memory.forget(name);
         }
         let entry = disk.find(name, need)?;
-        if entry.stored() <= not_before {
+        if entry.validated_at() <= not_before {
             // It was written by someone who had asked before a purge, and the log will not hide it for ever.
             self.drop_entry(route, name);
             return None;
@@ -408,11 +409,13 @@ impl Variants {
     }
 
     fn landed_already(&self, route: &Route, name: &Name, not_before: u64) -> Option<Landed> {
-        let entry = route.cache.as_ref()?.find(name, Need::EncodedImage)?;
-        if entry.freshness(SystemTime::now()) != Freshness::Fresh || entry.stored() <= not_before {
+        let entry = route.cache.as_ref()?.find(name, Need::Image)?;
+        if entry.freshness(SystemTime::now()) != Freshness::Fresh
+            || entry.validated_at() <= not_before
+        {
             return None;
         }
-        let asked = entry.stored();
+        let asked = entry.validated_at();
         Some(Landed { image: Arc::new(entry.read()?), was_there: true, asked })
     }
 
@@ -443,7 +446,7 @@ impl Variants {
             }
         };
         // What was found on disk, or another request has brought, tells nothing about the origin.
-        let was_origin_asked = made.asked >= begun;
+        let was_origin_asked = made.validated_at >= begun;
         if was_origin_asked {
             route.circuit_breaker.note(None, Instant::now());
         }
@@ -453,15 +456,19 @@ impl Variants {
             self.counts.revalidated.fetch_add(1, Ordering::Relaxed);
         }
         route.originals.note(&name.key, made.original);
-        if let (Some(manager), Some(bytes)) = (&route.manager, made.stored) {
+        if let (Some(manager), Some(bytes)) = (&route.manager, made.disk_bytes) {
             manager.stored(id, bytes);
         }
         // The one in memory is older.
         self.memory.forget(name);
-        if made.asked <= self.not_before(name) {
+        if made.validated_at <= self.not_before(name) {
             self.drop_entry(route, name);
         }
-        Ok(Landed { image: Arc::new(made.image), was_there: made.revalidated, asked: made.asked })
+        Ok(Landed {
+            image: Arc::new(made.image),
+            was_there: made.revalidated,
+            asked: made.validated_at,
+        })
     }
 
     /// What is kept under this name is not right any more.

@@ -41,7 +41,7 @@ impl NegativeCache {
             all.clear();
         }
         let (name, failure) = (name.clone(), failure.clone());
-        all.insert(EntryId::of(&name).source, Remembered { name, not_before, until, failure });
+        all.insert(EntryId::of(&name).key_hash, Remembered { name, not_before, until, failure });
     }
 
     /// Why there is no image of this key, if that is known from after the latest purge.
@@ -50,7 +50,7 @@ impl NegativeCache {
         if all.is_empty() {
             return None;
         }
-        let source = EntryId::of(name).source;
+        let source = EntryId::of(name).key_hash;
         let remembered = all.get(&source)?;
         if remembered.until > Instant::now() && remembered.not_before >= not_before {
             return Some(remembered.failure.clone());

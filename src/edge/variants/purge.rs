@@ -175,8 +175,10 @@ impl Places {
             options: options.to_owned(),
         };
         let original = EntryId::of(&name(ORIGINAL));
-        let variants =
-            self.results.as_ref().map_or(Ok(0), |directory| directory.drop_source(original.source));
+        let variants = self
+            .results
+            .as_ref()
+            .map_or(Ok(0), |directory| directory.drop_source(original.key_hash));
         let originals =
             self.originals.as_ref().map_or(Ok(0), |directory| directory.remove(original));
         Ok(Dropped { variants: variants?, originals: originals? })
@@ -199,7 +201,7 @@ impl Places {
     fn hottest(&self, key: &str) -> Vec<Name> {
         let Some(directory) = &self.results else { return Vec::new() };
         let (handler, key) = (self.identity.clone(), key.to_owned());
-        let source = EntryId::of(&Name { handler, key, options: String::new() }).source;
+        let source = EntryId::of(&Name { handler, key, options: String::new() }).key_hash;
         let mut entries = cache::entries_of(&directory.path, source).unwrap_or_default();
         let last_use = |id| directory.manager.as_ref().and_then(|manager| manager.last_use(id));
         entries.sort_by_key(|entry| (last_use(entry.id), entry.written));
@@ -231,13 +233,13 @@ impl Directory {
                     removed.add(Err(with_path(&error, &path)));
                     return true;
                 }
-                Found::Temporary(..) | Found::EmptyDirectory(_) | Found::Stranger => return true,
+                Found::Temporary(..) | Found::EmptyDirectory(_) | Found::Foreign => return true,
             };
             let goes = match known {
-                Some((source, goes)) if source == entry.id.source => goes,
+                Some((source, goes)) if source == entry.id.key_hash => goes,
                 // One that can't tell is never served, and goes when it is asked for.
                 _ => match cache::inspect(&entry.path) {
-                    Ok(Some(found)) => known.insert((entry.id.source, is_touched(&found.name))).1,
+                    Ok(Some(found)) => known.insert((entry.id.key_hash, is_touched(&found.name))).1,
                     Ok(None) => false,
                     Err(error) if cache::is_damage(&error) => false,
                     Err(error) => {

@@ -51,7 +51,7 @@ pub fn append(cache_path: &Path, line: &Line) -> io::Result<()> {
 /// Every purge of a cache directory that is not longer ago than this. What can't be read is passed over: a server that
 /// was killed may have left half a line.
 pub fn read(cache_path: &Path, ago: Duration) -> Vec<Line> {
-    let since = crate::cache::unix_milliseconds(SystemTime::now() - ago.min(MATTERS));
+    let since = crate::time::unix_milliseconds(SystemTime::now() - ago.min(MATTERS));
     let names = DEPRECATED.into_iter().chain([ASIDE, NAME]);
     let texts: Vec<String> =
         names.filter_map(|name| fs::read_to_string(cache_path.join(name)).ok()).collect();
@@ -85,7 +85,7 @@ fn put_aside(cache_path: &Path, path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::unix_milliseconds;
+    use crate::time::unix_milliseconds;
     use tempfile::TempDir;
 
     fn line(time: u64, what: &str, kind: Kind) -> Line {

@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cache::{Name, unix_milliseconds};
+use crate::cache::Name;
+use crate::time::unix_milliseconds;
 
 /// How long a purge is remembered besides the longest time that the renderer can be asked for.
 const LONGER: Duration = Duration::from_secs(60);

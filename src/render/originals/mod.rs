@@ -14,12 +14,12 @@ use super::origin::OriginClient;
 use super::origin::Original;
 use crate::cache::{
     self, CacheTime, DiskCache, EncodedImage, Entry, EntryId, Lifetime, Name, Need, OriginalEntry,
-    unix_milliseconds,
 };
 use crate::config::{Handler, Limits};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::singleflight::SingleFlight;
+use crate::time::unix_milliseconds;
 
 /// An original that is held is shared for so long and no longer, however busy its workers are.
 const LONGEST_SHARED: Duration = Duration::from_secs(2);
@@ -146,8 +146,8 @@ impl Originals {
         let key = wanted.key.clone();
         let name =
             Name { handler: self.identity.clone(), key, options: cache::ORIGINAL.to_owned() };
-        let entry = self.cache.as_ref().and_then(|cache| cache.find(&name, Need::Description));
-        let answer = match entry.filter(|entry| entry.stored() > wanted.not_before) {
+        let entry = self.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
+        let answer = match entry.filter(|entry| entry.validated_at() > wanted.not_before) {
             None => self.fetch(wanted, &name),
             Some(entry) => match self.ask_entry(entry, wanted, &name) {
                 Ok(Some(answer)) => Ok(answer),
@@ -169,10 +169,10 @@ impl Originals {
         wanted: &Wanted,
         name: &Name,
     ) -> Result<Option<Answer>, Failure> {
-        let etag = entry.source_etag().map(str::to_owned);
+        let etag = entry.original_etag().map(str::to_owned);
         let is_had = etag.is_some() && etag == wanted.have;
-        if self.lifetime.is_surely_fresh(entry.stored(), SystemTime::now()) {
-            let asked = time(entry.stored());
+        if self.lifetime.is_surely_fresh(entry.validated_at(), SystemTime::now()) {
+            let asked = time(entry.validated_at());
             if is_had {
                 return Ok(Some(Answer::Unchanged { asked, entry: OriginalEntry::Used }));
             }

@@ -61,7 +61,7 @@ fn name(originals: &Originals, key: &str) -> Name {
 /// The time of an entry, in milliseconds since 1970.
 fn stored(originals: &Originals, key: &str) -> Option<u64> {
     let cache = originals.cache.as_ref().unwrap();
-    cache.find(&name(originals, key), Need::Description).map(|entry| entry.stored())
+    cache.find(&name(originals, key), Need::Header).map(|entry| entry.validated_at())
 }
 
 fn milliseconds() -> u64 {

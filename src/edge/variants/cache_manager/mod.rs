@@ -69,6 +69,6 @@ fn useful(config: &Config, wanted: &Path) -> Option<Duration> {
         .handlers
         .iter()
         .filter(|handler| handler.stores().any(|(_, directory)| place(directory) == wanted));
-    let times = of_directory.map(|handler| handler.lifetime().useful());
+    let times = of_directory.map(|handler| handler.lifetime().retention());
     times.max_by_key(|time| time.unwrap_or(Duration::MAX)).flatten()
 }

@@ -197,7 +197,7 @@ impl CacheManager {
         let mut entries = 0;
         if let Ok(disk) = rustix::fs::statvfs(&self.path) {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            let least = cache::least_free(bounds.min_free, &disk);
+            let least = cache::min_free_bytes(bounds.min_free, &disk);
             if free < least {
                 bytes = bytes.max(least - free + least / SLACK);
             }
@@ -301,7 +301,7 @@ impl CacheManager {
                     self.index.remove(entry.id);
                 } else {
                     let written = self.clock.ago(age(entry.written).unwrap_or_default());
-                    self.index.put(entry.id, entry.bytes, written);
+                    self.index.put(entry.id, entry.disk_bytes, written);
                 }
             }
             Found::Temporary(path, written) => {
@@ -316,7 +316,7 @@ impl CacheManager {
                 self.warning.warn("cache_unreadable", format_args!("can't read {path}: {error}"));
             }
             // What somebody else has put there is not ours to remove.
-            Found::Stranger => {}
+            Found::Foreign => {}
         }
     }
 }

@@ -10,10 +10,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::cache::CacheTime;
 use crate::cache::faults::{self, Fault, Step, plan};
-use crate::cache::{
-    DiskCache, EncodedImage, Entry, LAYOUT, Name, Need, bytes_on_disk, unix_milliseconds,
-};
+use crate::cache::{DiskCache, EncodedImage, Entry, LAYOUT, Name, Need, disk_bytes};
 use crate::format::Format;
+use crate::time::unix_milliseconds;
 
 /// Names that things happen to; a few share a directory.
 const NAMES: u64 = 12;
@@ -129,7 +128,7 @@ impl World {
     }
 
     fn blocks(path: &Path) -> u64 {
-        bytes_on_disk(&fs::symlink_metadata(path).unwrap())
+        disk_bytes(&fs::symlink_metadata(path).unwrap())
     }
 
     fn happen(&mut self) {
@@ -138,8 +137,8 @@ impl World {
         let number = self.dice.below(NAMES);
         match self.dice.below(24) {
             0..5 => self.put(number),
-            5..11 => self.get(number, Need::EncodedImage),
-            11 => self.get(number, Need::Description),
+            5..11 => self.get(number, Need::Image),
+            11 => self.get(number, Need::Header),
             12..14 => self.revalidate(number),
             14 => self.removed_from_outside(number),
             15 => self.purged(number),
@@ -190,8 +189,8 @@ impl World {
             // A damaged image may have a whole description.
             assert_eq!(entry.sha256(), stored.image.sha256);
             assert_eq!(entry.length(), stored.image.bytes.len() as u64);
-            assert_eq!(entry.source_etag(), Some(stored.etag.as_str()));
-            assert_eq!(entry.stored(), unix_milliseconds(stored.asked));
+            assert_eq!(entry.original_etag(), Some(stored.etag.as_str()));
+            assert_eq!(entry.validated_at(), unix_milliseconds(stored.asked));
         }
         if found.is_some() {
             self.manager.used(id(number));
@@ -218,14 +217,10 @@ impl World {
     }
 
     fn revalidate(&mut self, number: u64) {
-        let Some((stored, _)) = self.find(number, Need::EncodedImage) else { return };
+        let Some((stored, _)) = self.find(number, Need::Image) else { return };
         let asked = self.time();
-        let (image, written) = self
-            .renderer
-            .find(&name(number), Need::EncodedImage)
-            .unwrap()
-            .revalidate(asked)
-            .unwrap();
+        let (image, written) =
+            self.renderer.find(&name(number), Need::Image).unwrap().revalidate(asked).unwrap();
         assert!(image == stored.image, "revalidating changes {number}");
         self.stored(number, Stored { asked, ..stored }, written.unwrap());
     }
@@ -309,7 +304,7 @@ impl World {
         if self.dice.below(2) == 0 {
             // Requests come before it has gone through the directory.
             self.put(number);
-            self.get((number + 1) % NAMES, Need::EncodedImage);
+            self.get((number + 1) % NAMES, Need::Image);
         }
         self.walk();
         assert_eq!(self.temporary_files(), 0, "what was not finished stays");
@@ -394,7 +389,7 @@ fn whatever_happens_a_found_image_is_the_one_that_was_put_and_the_least_used_go_
         let mut world = World::new(seed);
         (0..HAPPENINGS).for_each(|_| world.happen());
         world.walk();
-        (0..NAMES).for_each(|number| world.get(number, Need::EncodedImage));
+        (0..NAMES).for_each(|number| world.get(number, Need::Image));
         // A few are run in any case.
         if seed >= 4 && begin.elapsed() > Duration::from_secs(2) {
             break;
