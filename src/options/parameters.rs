@@ -1,7 +1,8 @@
 //! The query parameters, one row each, in the order of the canonical query.
 //!
-//! A parameter of its own field of [`Options`] is added by a row in `fields`: reading, the canonical query, presets,
-//! signatures, error images and the documentation follow from it. What remains is the step in `render::pipeline`.
+//! A row in `fields` is also a field of [`Options`]. Adding one changes parsing, the canonical query, presets, signatures,
+//! error images and the documentation; what remains is the step in `render::pipeline`, whose functions destructure
+//! `Options` so that a new field is an error until they handle it.
 
 use std::fmt::{Arguments, Write};
 
@@ -19,9 +20,9 @@ pub struct Parameter {
     pub name: &'static str,
     /// Whether it is about the image. The others are about the request and can't be in a preset.
     pub is_image_option: bool,
-    /// The rule for its values, as in an error.
+    /// The rule for its values, as in an error: `must be …`.
     pub rule: &'static str,
-    /// The default, in words or as a value.
+    /// The default value, or a description of it.
     #[cfg(test)]
     pub default: &'static str,
     #[cfg(test)]
@@ -34,14 +35,14 @@ pub struct Parameter {
 /// The value of `f`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FormatChoice {
-    /// None: the handler's `output_format`.
+    /// No `f`: the handler's `output_format`.
     Default,
     /// `auto`: negotiated by `Accept`.
     Auto,
     Named(Format),
 }
 
-/// Appends a value to a canonical query, after its name.
+/// Appends `name=value` to the canonical query, for the name of the row.
 type Put<'p> = &'p mut dyn FnMut(Arguments);
 
 macro_rules! parameters {
@@ -171,9 +172,9 @@ macro_rules! parameters {
 }
 
 parameters! {
-    // Each row: name, variable and type, default, default in the documentation; rule, parser; whether it changes pixels.
-
-    // Several parameters that make one field of `Options`, each with its part of the canonical query.
+    // A row: name, variable, type, default, documented default; rule, parser; whether it changes pixels; and:
+    // in `combined`, whose parameters are combined into a field of `Options`, its part of the canonical query;
+    // in `fields`, whether an error image keeps the value.
     combined {
         #[doc = "Width of the result in pixels, clamped to the handler's `max_dimension`."]
         "w" width: Option<u32> = None, "the original's";
@@ -223,7 +224,6 @@ parameters! {
         |options, put| if let Some(format) = options.format { put(format_args!("{}", format.name())) };
     }
 
-    // Parameters that are a field of `Options` each; in addition, whether an error image keeps the value.
     fields {
         #[doc = "Quality of a lossy encoding."]
         "q" quality: u8 = DEFAULT_QUALITY, "75";
