@@ -116,7 +116,9 @@ impl Code {
         let mut table =
             "| `X-Error` | precise status | meaning |\n| --- | --- | --- |\n".to_owned();
         for code in Code::ALL.iter().filter(|code| code.name() == code.public_name()) {
-            let (name, status, meaning) = (code.name(), code.precise_status(), code.meaning());
+            let name = code.name();
+            let status = code.precise_status();
+            let meaning = code.meaning();
             table += &format!("| `{name}` | {status} | {} |\n", meaning.trim_end_matches('.'));
         }
         table

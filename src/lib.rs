@@ -61,7 +61,7 @@ const EXIT_USAGE: i32 = 2;
 /// The exit status of `health` for an unhealthy server.
 const EXIT_UNHEALTHY: i32 = 1;
 
-/// Runs the server with the process's command line until it is told to stop, and exits.
+/// Runs the server with the process's command line until a signal stops it, and exits.
 ///
 /// `validator` is called for every image request of every handler, before the handler's own `token` is checked; with
 /// `None` only the latter is.

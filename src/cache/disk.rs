@@ -30,7 +30,7 @@ const MAX_VERIFIED: usize = 1 << 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     Image,
-    /// The header, most likely: for HEAD, or a conditional request that most likely gets 304.
+    /// Probably the header only: for HEAD, or a conditional request that probably gets 304.
     Header,
 }
 

@@ -41,7 +41,9 @@ impl EntryId {
     pub fn of_path(path: &Path) -> Option<EntryId> {
         let mut parts = path.iter().rev().map(|part| part.to_str());
         let options = parts.next()??;
-        let (rest, second, first) = (parts.next()??, parts.next()??, parts.next()??);
+        let rest = parts.next()??;
+        let second = parts.next()??;
+        let first = parts.next()??;
         let key_hash = hexadecimal::decode(&[first, second, rest].concat())?;
         Some(EntryId { key_hash, options_hash: hexadecimal::decode(options)? })
     }

@@ -104,9 +104,11 @@ mod tests {
 
     #[test]
     fn damaged_and_foreign_files_have_no_name() {
-        let (one, two) = (name("a", "w=1"), name("a", "w=2"));
+        let one = name("a", "w=1");
+        let two = name("a", "w=2");
         let directory = cache_with(&[one.clone(), two.clone()]);
-        let (one, two) = (path(&directory, &one), path(&directory, &two));
+        let one = path(&directory, &one);
+        let two = path(&directory, &two);
         let bytes = fs::read(&one).unwrap();
         // At the path of another entry, truncated anywhere, changed anywhere.
         fs::copy(&one, &two).unwrap();
@@ -139,14 +141,14 @@ mod tests {
         let names = [name("a", "w=1"), name("a", "w=2"), name("b", "w=1")];
         let directory = cache_with(&names);
         let has_room =
-            |name: &Name, most| has_room(directory.path(), EntryId::of(name), most, None).unwrap();
+            |name: &Name, max| has_room(directory.path(), EntryId::of(name), max, None).unwrap();
         // Foreign files do not count.
         for foreign in [".tmp-1-2", "x", "f"] {
             fs::write(path(&directory, &names[0]).with_file_name(foreign), b"").unwrap();
         }
-        for (most, expected) in [(1, false), (2, false), (3, true)] {
-            assert_eq!(has_room(&name("a", "w=3"), most), expected, "{most}");
-            assert!(has_room(&names[0], most) && has_room(&names[1], most), "{most}");
+        for (max, expected) in [(1, false), (2, false), (3, true)] {
+            assert_eq!(has_room(&name("a", "w=3"), max), expected, "{max}");
+            assert!(has_room(&names[0], max) && has_room(&names[1], max), "{max}");
         }
         assert!(has_room(&name("b", "w=2"), 2) && has_room(&name("c", "w=1"), 1));
         // A damaged entry may be replaced.
@@ -164,7 +166,8 @@ mod tests {
     #[test]
     fn entries_of_returns_exactly_the_entries_of_a_key() {
         let directory = cache_with(&[name("a", "w=1"), name("a", "w=2"), name("b", "w=1")]);
-        let (one, two) = (name("a", "w=1"), name("a", "w=2"));
+        let one = name("a", "w=1");
+        let two = name("a", "w=2");
         fs::write(path(&directory, &one).with_file_name(".tmp-1-2"), b"").unwrap();
         fs::write(path(&directory, &one).with_file_name("x"), b"").unwrap();
         let key_hash = EntryId::of(&one).key_hash;

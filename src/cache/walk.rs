@@ -148,12 +148,13 @@ mod tests {
                 .unwrap();
         }
         let of_a = EntryId::of(&name("a")).path(&directory.path().join(VERSION));
-        let beside = |name: &str| of_a.with_file_name(name);
-        fs::write(beside(".tmp-1-2"), b"").unwrap();
-        fs::write(beside("x"), b"").unwrap();
+        let sibling = |name: &str| of_a.with_file_name(name);
+        fs::write(sibling(".tmp-1-2"), b"").unwrap();
+        fs::write(sibling("x"), b"").unwrap();
         fs::create_dir_all(directory.path().join("v1/00/00/empty")).unwrap();
         fs::create_dir_all(directory.path().join("v0/00")).unwrap();
-        let (mut entries, mut others) = (Vec::new(), Vec::new());
+        let mut entries = Vec::new();
+        let mut others = Vec::new();
         walk(directory.path(), &mut |found| {
             match found {
                 Found::Entry(entry) => {
@@ -176,24 +177,25 @@ mod tests {
         let expected = [
             ("empty", directory.path().join("v1/00/00/empty")),
             ("foreign", PathBuf::new()),
-            ("temporary", beside(".tmp-1-2")),
+            ("temporary", sibling(".tmp-1-2")),
         ];
         assert_eq!(others, expected);
     }
 
     #[test]
     fn walk_does_not_follow_links() {
-        let (directory, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let directory = TempDir::new().unwrap();
+        let other = TempDir::new().unwrap();
         let name = Name { handler: "h".into(), key: "k".into(), options: String::new() };
         let image = EncodedImage::new(vec![1; 50], Format::Png, None);
         DiskCache::new(other.path(), CacheTime::Forever)
             .store(&name, &image, None, SystemTime::now())
             .unwrap();
         let theirs = EntryId::of(&name).path(&other.path().join(VERSION));
-        let ours = EntryId::of(&name).path(&directory.path().join(VERSION));
+        let path = EntryId::of(&name).path(&directory.path().join(VERSION));
         // A link in place of the entry itself, then of each directory above it.
         for level in 0..3 {
-            let link = ours.ancestors().nth(level).unwrap();
+            let link = path.ancestors().nth(level).unwrap();
             fs::create_dir_all(link.parent().unwrap()).unwrap();
             let _ = fs::remove_dir(link);
             std::os::unix::fs::symlink(theirs.ancestors().nth(level).unwrap(), link).unwrap();

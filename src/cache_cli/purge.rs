@@ -291,9 +291,10 @@ mod tests {
         }
         caches.store(&config, 0, "a", ORIGINAL, 0);
         let files = caches.files();
-        let beside = |at: usize, name: &str| files[at].with_file_name(name);
-        let (foreign, abandoned) = (beside(1, "notes.txt"), beside(2, ".tmp-1-1"));
-        let written = beside(3, ".tmp-2-2");
+        let sibling = |at: usize, name: &str| files[at].with_file_name(name);
+        let foreign = sibling(1, "notes.txt");
+        let abandoned = sibling(2, ".tmp-1-1");
+        let written = sibling(3, ".tmp-2-2");
         fs::write(&foreign, b"mine").unwrap();
         fs::write(&abandoned, b"").unwrap();
         let writer = fs::File::create(&written).unwrap();

@@ -95,7 +95,8 @@ impl DirectoryStats {
         for handler in &directory.handlers {
             // A handler may use one directory for variants and originals.
             if !stats.handlers.iter().any(|known| known.handler == handler.route) {
-                let (route, identity) = (handler.route.clone(), handler.identity());
+                let route = handler.route.clone();
+                let identity = handler.identity();
                 stats.handlers.push(HandlerStats {
                     handler: route,
                     identity,

@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn every_secret_verifies_and_the_first_signs() {
-        let (old, new) = (keys(&["old"]).sign(b"m").unwrap(), keys(&["new"]).sign(b"m").unwrap());
+        let old = keys(&["old"]).sign(b"m").unwrap();
+        let new = keys(&["new"]).sign(b"m").unwrap();
         let both = keys(&["new", "old"]);
         assert_eq!(both.sign(b"m"), Some(new));
         assert!(both.verify(b"m", &old) && both.verify(b"m", &new));

@@ -219,6 +219,6 @@ fn invalid_urls_and_configurations_are_usage_errors() {
     expect_error(&directory, &["-c", "absent.json"], 2, "absent.json: can't be read");
     directory.put("config.json", b"{\"handlers\": [{\"name\": \"h\", \"directori\": \".\"}]}");
     expect_error(&directory, &[], 2, "handlers[0].directori: unknown field");
-    let (_, said, status) = health(&directory, &["--check"]);
-    assert!(status == Some(2) && said.contains("--check is not for health"), "{said}");
+    let (_, stderr, status) = health(&directory, &["--check"]);
+    assert!(status == Some(2) && stderr.contains("--check is not for health"), "{stderr}");
 }

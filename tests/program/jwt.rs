@@ -209,7 +209,8 @@ fn jwt_w_and_h_limit_the_pixels_of_the_result() {
 
 #[test]
 fn bearer_responses_are_private_and_expire_with_the_token() {
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     for memory in [0, 64 << 20] {
         let handler = merged(
             directory.handler(),

@@ -68,7 +68,9 @@ fn parse_timestamp(text: &str) -> SystemTime {
     assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{text}");
     let number = |from: usize, to: usize| text[from..to].parse::<u64>().unwrap();
     // Howard Hinnant's days_from_civil.
-    let (mut year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+    let mut year = number(0, 4);
+    let month = number(5, 7);
+    let day = number(8, 10);
     year -= u64::from(month <= 2);
     let of_era = year % 400;
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;

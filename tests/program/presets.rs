@@ -50,7 +50,8 @@ fn expect_size(server: &Server, target: &str, size: (u32, u32)) {
 
 #[test]
 fn presets_and_their_queries_share_a_cache_entry() {
-    let (originals, cache) = (landscape(), Directory::new());
+    let originals = landscape();
+    let cache = Directory::new();
     let server = server(&originals, &cache, thumb());
     let accepts = [("Accept", "image/webp")];
     let preset = server.get_with("/h/a.png?p=thumb", &accepts).ok();
@@ -84,7 +85,8 @@ fn presets_and_their_queries_share_a_cache_entry() {
 
 #[test]
 fn query_parameters_override_the_preset() {
-    let (originals, cache) = (landscape(), Directory::new());
+    let originals = landscape();
+    let cache = Directory::new();
     let server = server(&originals, &cache, thumb());
     for (target, size) in [
         ("/h/a.png?p=thumb&w=80", (80, 160)),
@@ -105,7 +107,8 @@ fn query_parameters_override_the_preset() {
 
 #[test]
 fn unknown_presets_are_refused() {
-    let (originals, cache) = (landscape(), Directory::new());
+    let originals = landscape();
+    let cache = Directory::new();
     let server = server(&originals, &cache, thumb());
     for (target, start) in [
         ("/h/a.png?p=other", "p: there is no preset \"other\""),
@@ -130,7 +133,8 @@ fn unknown_presets_are_refused() {
 
 #[test]
 fn presets_only_refuses_other_image_options() {
-    let (originals, cache) = (landscape(), Directory::new());
+    let originals = landscape();
+    let cache = Directory::new();
     let server = server(&originals, &cache, merged(thumb(), json!({"presets_only": true})));
     for target in ["/h/a.png?p=thumb", "/h/a.png?t=1&p=thumb", "/h/a.png?p=thumb&utm=1&W=9&exp=9"] {
         let answer = server.get_with(target, &[("Accept", "image/webp")]).ok();
@@ -171,7 +175,8 @@ fn presets_only_refuses_other_image_options() {
 
 #[test]
 fn the_default_preset_applies_without_p() {
-    let (originals, cache) = (landscape(), Directory::new());
+    let originals = landscape();
+    let cache = Directory::new();
     let presets = json!({"default": "w=100&f=auto", "wide": "w=200"});
     let fields = json!({"presets": presets, "presets_only": true});
     let only = server(&originals, &cache, fields);
@@ -202,7 +207,8 @@ fn query_errors_require_a_valid_token() {
 
 #[test]
 fn allowed_sizes_refuse_other_sizes() {
-    let (originals, cache) = (landscape(), Directory::new());
+    let originals = landscape();
+    let cache = Directory::new();
     let fields = json!({
         "allowed_sizes": [[120, 80], [150, 0], [0, 60]],
         "max_dimension": 290,
@@ -272,7 +278,8 @@ fn fill(client: &mut Client, key: &str, count: u32) {
 
 #[test]
 fn max_variants_limits_stored_variants_and_serves_the_others() {
-    let (originals, cache) = (landscape(), Directory::new());
+    let originals = landscape();
+    let cache = Directory::new();
     originals.put("b.png", &images::png(images::gradient(40, 30)));
     let server = server(&originals, &cache, json!({}));
     let mut client = server.client();
@@ -437,9 +444,9 @@ fn invalid_size_policies_are_startup_errors() {
     ] {
         let handler = merged(json!({"name": "h", "directory": "."}), fields);
         let output = Setup::new(json!({"handlers": [handler]})).run();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{path}: {said}");
-        assert!(said.contains(&format!("handlers[0].{path}")), "no {path:?} in {said:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{path}: {stderr}");
+        assert!(stderr.contains(&format!("handlers[0].{path}")), "no {path:?} in {stderr:?}");
     }
     let name = "aZ09_-".to_owned() + &"x".repeat(26);
     let handler = json!({"name": "h", "directory": ".", "presets": {name: "w=1"}});
@@ -450,7 +457,8 @@ fn invalid_size_policies_are_startup_errors() {
 
 #[test]
 fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
-    let (originals, cache) = (landscape(), Directory::new());
+    let originals = landscape();
+    let cache = Directory::new();
     let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&blur=1&sharp=1&f=webp&lossless=true&page=0\
                &frames=1&strip=false";
     let presets = json!({"presets": {"all": all}});

@@ -111,7 +111,8 @@ fn signature_decides_for_every_cache_listener_and_request() {
         ("disk", json!({"cache_enabled": true}), 0),
         ("memory", json!({"cache_enabled": true}), 64 * MIB),
     ] {
-        let (origin, cache) = (RawOrigin::always(object(&image())), Directory::new());
+        let origin = RawOrigin::always(object(&image()));
+        let cache = Directory::new();
         let handler = merged(
             merged(origin.handler(), json!({"token": hmac(), "cache_path": cache.path()})),
             fields,
@@ -251,7 +252,8 @@ fn exp_is_validated_and_ignored_without_a_token() {
 
 #[test]
 fn max_age_ends_with_the_signature() {
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     for memory in [0, 64 * MIB] {
         let handler = merged(signed_handler(&directory), json!({"cache_path": cache.path()}));
         let server = Server::start(json!({"handlers": [handler], "memory_cache": memory}));
@@ -276,7 +278,8 @@ fn max_age_ends_with_the_signature() {
                 );
                 let members = answer.cache_control();
                 assert!(members.contains(&"public"), "{members:?}");
-                let (most, age) = (max_age(&members), answer.expect("Age").parse::<u64>().unwrap());
+                let most = max_age(&members);
+                let age = answer.expect("Age").parse::<u64>().unwrap();
                 assert!(age >= 2, "{age}");
                 let left = most as f64 - age as f64;
                 assert!(left <= expires as f64 - before, "{lifetime} {status}: {left}");
@@ -298,7 +301,8 @@ fn max_age_ends_with_the_signature() {
 
 #[test]
 fn max_age_ends_with_the_signature_where_cache_time_is_forever() {
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     let handler =
         merged(signed_handler(&directory), json!({"cache_path": cache.path(), "cache_time": 0}));
     let server = Server::with_handler(handler);
@@ -337,7 +341,8 @@ fn no_store_is_kept_for_signed_urls() {
 
 #[test]
 fn exp_is_not_part_of_the_cache_key() {
-    let (origin, cache) = (RawOrigin::always(object(&image())), Directory::new());
+    let origin = RawOrigin::always(object(&image()));
+    let cache = Directory::new();
     let handler = merged(origin.handler(), json!({"token": hmac(), "cache_path": cache.path()}));
     let server = Server::with_handler(handler);
     assert_eq!(server.get(&signed("/h/a.png?w=9")).ok().expect("X-Cache"), "miss");
@@ -405,14 +410,16 @@ fn reload_replaces_secrets() {
     server.reload_well(with(json!([OTHER_SECRET])));
     server.get(&old).failed("token_refused");
     server.get(&new).ok();
-    let said = server.reload(with(json!(["too short"])));
-    assert!(said.contains("handlers[0].token.secrets[0]") && !said.contains("too short"), "{said}");
+    let message = server.reload(with(json!(["too short"])));
+    assert!(message.contains("handlers[0].token.secrets[0]"), "{message}");
+    assert!(!message.contains("too short"), "{message}");
     server.get(&new).ok();
 }
 
 #[test]
 fn every_pipelined_request_is_checked() {
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     let server = Server::with_handler(merged(
         signed_handler(&directory),
         json!({"cache_path": cache.path()}),
@@ -493,10 +500,10 @@ fn invalid_token_configurations_are_startup_errors() {
     ] {
         let config = json!({"handlers": [merged(directory.handler(), json!({"token": token}))]});
         let Output { status, stderr, .. } = Setup::new(config).env("TEST_KEY", "hidden-too").run();
-        let said = String::from_utf8(stderr).unwrap();
-        assert_eq!(status.code(), Some(2), "{token}: {said}");
-        assert!(said.contains(&format!("handlers[0].{path}: ")), "{token}: {said}");
-        assert!(!said.contains(SECRET) && !said.contains("hidden"), "{said}");
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(2), "{token}: {stderr}");
+        assert!(stderr.contains(&format!("handlers[0].{path}: ")), "{token}: {stderr}");
+        assert!(!stderr.contains(SECRET) && !stderr.contains("hidden"), "{stderr}");
     }
 }
 

@@ -22,7 +22,8 @@ fn directory() -> Directory {
 fn access_log_lines_of_concurrent_clients_are_complete_and_in_order() {
     const CLIENTS: usize = 16;
     const REQUESTS: usize = 250;
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let mut server = Server::with_handler(handler);
     server.get("/h/a.png?w=40").ok();
@@ -106,7 +107,8 @@ impl Drop for UnreadStderr {
 
 #[test]
 fn a_full_stderr_pipe_does_not_block_the_server() {
-    let (directory, cache) = (directory().with("text.png", b"no image"), Directory::new());
+    let directory = directory().with("text.png", b"no image");
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let mut server = UnreadStderr::start(json!({"handlers": [handler]}));
     let mut client = server.client();
