@@ -191,14 +191,14 @@ mod tests {
         DiskCache::new(other.path(), CacheTime::Forever)
             .store(&name, &image, None, SystemTime::now())
             .unwrap();
-        let theirs = EntryId::of(&name).path(&other.path().join(VERSION));
+        let target = EntryId::of(&name).path(&other.path().join(VERSION));
         let path = EntryId::of(&name).path(&directory.path().join(VERSION));
         // A link in place of the entry itself, then of each directory above it.
         for level in 0..3 {
             let link = path.ancestors().nth(level).unwrap();
             fs::create_dir_all(link.parent().unwrap()).unwrap();
             let _ = fs::remove_dir(link);
-            std::os::unix::fs::symlink(theirs.ancestors().nth(level).unwrap(), link).unwrap();
+            std::os::unix::fs::symlink(target.ancestors().nth(level).unwrap(), link).unwrap();
             let mut foreign = 0;
             walk(directory.path(), &mut |found| {
                 assert!(!matches!(found, Found::Entry(_)), "{found:?}");
