@@ -4,12 +4,13 @@
 //! error images and the documentation; what remains is the step in `render::pipeline`, whose functions destructure
 //! `Options` so that a new field is an error until they handle it.
 
+use std::borrow::Cow;
 use std::fmt::{Arguments, Write};
 
 use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
 use super::{BadQuery, Colour, DEFAULT_QUALITY, Flip, Gravity, Query, Rotation, Sigma, Size};
-use crate::format::Format;
+use crate::format::{Format, formats_that, or_list};
 
 /// Largest `page`, and one less than the largest `frames`: the range of the options `page` and `n` of libvips' loaders.
 pub(super) const MAX_PAGE: u32 = 99_999;
@@ -21,7 +22,7 @@ pub struct Parameter {
     /// Whether it is about the image. The others are about the request and can't be in a preset.
     pub is_image_option: bool,
     /// The rule for its values, as in an error: `must be …`.
-    pub rule: &'static str,
+    pub rule: fn() -> Cow<'static, str>,
     /// The default value, or a description of it.
     #[cfg(test)]
     pub default: &'static str,
@@ -53,7 +54,7 @@ macro_rules! parameters {
                     #[doc = $combined_doc:literal]
                     $combined_name:literal $combined:ident: $combined_type:ty = $combined_default:expr,
                     $combined_shown:literal;
-                    $combined_rule:literal, $combined_parse:expr;
+                    $combined_rule:expr, $combined_parse:expr;
                     $combined_effect:ident;
                     $write:expr;
                 )*
@@ -62,7 +63,7 @@ macro_rules! parameters {
                 $(
                     #[doc = $doc:literal]
                     $name:literal $field:ident: $type:ty = $default:expr, $shown:literal;
-                    $rule:literal, $parse:expr;
+                    $rule:expr, $parse:expr;
                     $effect:ident, $on_error_images:ident;
                 )*
             }
@@ -70,7 +71,7 @@ macro_rules! parameters {
         request {
             $(
                 #[doc = $request_doc:literal]
-                $request_name:literal, $request_rule:literal;
+                $request_name:literal, $request_rule:expr;
             )*
         }
     ) => {
@@ -92,8 +93,8 @@ macro_rules! parameters {
             pub fn read(query: &Query) -> Result<Values, BadQuery> {
                 Ok(Values {
                     $(
-                        $($combined: query.value($combined_name, $combined_default, $combined_rule, $combined_parse)?,)*
-                        $($field: query.value($name, $default, $rule, $parse)?,)*
+                        $($combined: query.value($combined_name, $combined_default, || $combined_rule.into(), $combined_parse)?,)*
+                        $($field: query.value($name, $default, || $rule.into(), $parse)?,)*
                     )*
                 })
             }
@@ -156,7 +157,7 @@ macro_rules! parameters {
         Parameter {
             name: $name,
             is_image_option: $is_image_option,
-            rule: $rule,
+            rule: || $rule.into(),
             #[cfg(test)]
             default: $shown,
             #[cfg(test)]
@@ -219,7 +220,7 @@ parameters! {
 
         #[doc = "Output format; `auto` negotiates AVIF and WebP by `Accept`."]
         "f" format: FormatChoice = FormatChoice::Default, "the handler's `output_format`, or the original's";
-        "must be jpg, jpeg, png, webp, avif, gif or auto", FormatChoice::parse;
+        format_rule(), FormatChoice::parse;
         keeps_pixels;
         |options, put| if let Some(format) = options.format { put(format_args!("{}", format.name())) };
     }
@@ -313,9 +314,17 @@ impl FormatChoice {
     fn parse(text: &str) -> Option<FormatChoice> {
         match text {
             "auto" => Some(FormatChoice::Auto),
-            _ => Format::parse(text).map(FormatChoice::Named),
+            _ => {
+                let format = Format::parse(text).filter(|format| format.is_written())?;
+                Some(FormatChoice::Named(format))
+            }
         }
     }
+}
+
+fn format_rule() -> String {
+    let names = formats_that(Format::is_written).flat_map(Format::names).copied();
+    format!("must be {}", or_list(names.chain(["auto"])))
 }
 
 /// The table in Markdown.
@@ -324,7 +333,8 @@ pub fn markdown() -> String {
     let mut table =
         "| parameter | values | default | meaning |\n| --- | --- | --- | --- |\n".to_owned();
     for row in PARAMETERS {
-        let Parameter { name, rule, default, documentation, .. } = row;
+        let Parameter { name, default, documentation, .. } = row;
+        let rule = (row.rule)();
         let values = rule.trim_start_matches("must be ");
         // Writing to a String can't fail.
         let _ = writeln!(table, "| `{name}` | {values} | {default} | {documentation} |");

@@ -1,5 +1,6 @@
 //! The query of a request: known parameters, decoded and not yet checked.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::parameters::{PARAMETERS, Parameter};
@@ -74,14 +75,14 @@ impl Query {
         &self,
         name: &str,
         default: T,
-        rule: &str,
+        rule: impl FnOnce() -> Cow<'static, str>,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, BadQuery> {
         match self.get(name) {
             None => Ok(default),
             Some(text) => parse(text).ok_or_else(|| {
                 let start: String = text.chars().take(32).collect();
-                BadQuery(format!("{name}: {rule}, not {start:?}"))
+                BadQuery(format!("{name}: {}, not {start:?}", rule()))
             }),
         }
     }
@@ -103,7 +104,7 @@ impl Query {
 
     /// `exp`: the Unix time at which a signed URL expires, clamped to the range of `u64`.
     pub fn expires(&self) -> Result<Option<u64>, BadQuery> {
-        let rule = index("exp").map_or("", |index| PARAMETERS[index].rule);
+        let rule = || index("exp").map_or(Cow::default(), |index| (PARAMETERS[index].rule)());
         self.value("exp", None, rule, |text| {
             let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             is_number.then(|| Some(text.parse().unwrap_or(u64::MAX)))

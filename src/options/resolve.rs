@@ -3,7 +3,7 @@
 use super::parameters::{FormatChoice, Values};
 use super::{BadQuery, DEFAULT_QUALITY, Gravity, Options, Query, Size};
 use crate::accept;
-use crate::format::Format;
+use crate::format::{Format, formats_that, or_list};
 
 /// What the configuration of a handler contributes to the options of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,17 +92,21 @@ impl Values {
         accept_header: &str,
         default: Option<Format>,
     ) -> Result<Option<Format>, BadQuery> {
-        let is_suitable = |format: Format| !self.lossless || format.can_be_lossless();
-        // A format that the client did not name is replaced by one that can be lossless.
-        let default = default.map(|format| if is_suitable(format) { format } else { Format::Png });
+        // A format that the client did not name is replaced where it can't be lossless.
+        let default = default.map(|format| format.output(self.lossless));
         match self.format {
             FormatChoice::Default => Ok(default),
             FormatChoice::Auto => Ok(accept::choose(accept_header, default)),
-            FormatChoice::Named(format) if is_suitable(format) => Ok(Some(format)),
-            FormatChoice::Named(format) => Err(BadQuery(format!(
-                "lossless: can't be true with f={}, only with png, webp, avif or auto",
-                format.name()
-            ))),
+            FormatChoice::Named(format) if self.lossless && !format.can_be_lossless() => {
+                let names = formats_that(|format| format.is_written() && format.can_be_lossless())
+                    .map(Format::name);
+                Err(BadQuery(format!(
+                    "lossless: can't be true with f={}, only with {}",
+                    format.name(),
+                    or_list(names.chain(["auto"]))
+                )))
+            }
+            FormatChoice::Named(format) => Ok(Some(format)),
         }
     }
 }

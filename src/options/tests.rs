@@ -262,7 +262,7 @@ fn every_image_option_is_explained_in_the_documentation() {
 fn parameter_names_are_unique_and_documented() {
     for (index, row) in PARAMETERS.iter().enumerate() {
         assert!(PARAMETERS[..index].iter().all(|other| other.name != row.name), "{row:?}");
-        assert!(row.rule.starts_with("must be "), "{row:?}");
+        assert!((row.rule)().starts_with("must be "), "{row:?}");
         assert!(row.documentation.ends_with('.') && !row.documentation.starts_with(' '), "{row:?}");
     }
 }
