@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -19,6 +19,7 @@ use super::write::Writer;
 use super::{EncodedImage, Name, hexadecimal, min_free_bytes};
 use crate::format::Format;
 use crate::log::{RateLimited, warn};
+use crate::sync;
 use crate::time::unix_milliseconds;
 
 /// Bytes of the first read when the image is needed: most entries fit, so that they cost one read.
@@ -232,8 +233,8 @@ impl DiskCache {
         }
     }
 
-    fn verified(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, FileStamp>> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    fn verified(&self) -> MutexGuard<'_, HashMap<PathBuf, FileStamp>> {
+        sync::lock(&self.verified)
     }
 }
 

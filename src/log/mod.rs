@@ -13,9 +13,11 @@ pub mod sink;
 pub mod timestamp;
 
 use std::fmt::{Arguments, Write as _};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+use crate::sync;
 
 /// How serious an event is; `"log_level"` in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,7 +126,7 @@ impl RateLimited {
     /// Warns unless it did less than a minute ago.
     pub fn warn(&self, event: &str, sentence: Arguments) {
         const MINUTE: Duration = Duration::from_secs(60);
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = sync::lock(&self.0);
         if last.is_none_or(|at| at.elapsed() > MINUTE) {
             *last = Some(Instant::now());
             self::event(Level::Warn, event, sentence);
