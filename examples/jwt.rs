@@ -1,6 +1,6 @@
 //! A server that requires a JSON Web Token (RFC 7519), signed with RS256, in the parameter `t`.
 //!
-//! Generate a key pair, start the server with the public key, and send a request with a token signed by the private key:
+//! Generate a key pair, start the server with the public key, and send a token signed with the private key:
 //!
 //! ```sh
 //! openssl genrsa -out signing.key 2048

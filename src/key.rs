@@ -20,8 +20,8 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Splits `/{route}/{key}` and decodes both. `None` for a path with fewer segments, an escape that is not two hexadecimal
-/// digits, or bytes that are not UTF-8 (S3 keys are UTF-8).
+/// Splits `/{route}/{key}` and decodes both. `None` for a path with fewer segments, an escape that is not two
+/// hexadecimal digits, or bytes that are not UTF-8 (S3 keys are UTF-8).
 ///
 /// The key is decoded once and never normalised: `a//b`, `a+b` and `a%2Bb` (sent as `a%252Bb`) are distinct keys.
 pub fn split_path(path: &str) -> Option<(String, String)> {
@@ -34,8 +34,8 @@ pub fn to_path(route: &str, key: &str) -> String {
     format!("/{}/{}", utf8_percent_encode(route, PATH), utf8_percent_encode(key, PATH))
 }
 
-/// Whether the key can name an object. `.` and `..` segments are rejected because URL libraries and file systems resolve
-/// them: the signature would be of one path and the request for another.
+/// Whether the key can name an object. `.` and `..` segments are rejected because URL libraries and file systems
+/// resolve them: the signature would be of one path and the request for another.
 pub fn is_valid(key: &str) -> bool {
     /// S3's limit, in bytes of UTF-8.
     const MAX_LENGTH: usize = 1024;

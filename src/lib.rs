@@ -12,9 +12,9 @@
 //! }
 //! ```
 //!
-//! Two processes of one binary: the *edge* owns the client sockets and serves cached variants; the *renderer*, which the
-//! edge starts from the same executable, fetches originals and decodes images. The modules `edge` and `render` never
-//! import each other; both use the modules below.
+//! Two processes of one binary: the *edge* owns the client sockets and serves cached variants; the *renderer*, which
+//! the edge starts from the same executable, fetches originals and decodes images. The modules `edge` and `render`
+//! never import each other; both use the modules below.
 
 // Shared modules.
 mod accept;

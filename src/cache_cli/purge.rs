@@ -23,7 +23,7 @@ pub enum Scope {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+struct Purge {
     removed: u64,
     bytes: u64,
     failed: u64,
@@ -44,24 +44,24 @@ pub fn run(
     };
     let mut is_ok = true;
     for directory in directories {
-        let mut tally = Tally::default();
+        let mut purge = Purge::default();
         match &target {
-            None => tally.purge_all(directory),
+            None => purge.purge_all(directory),
             Some((handler, _))
                 if !directory.handlers.iter().any(|one| one.route == handler.route) =>
             {
                 continue;
             }
             Some((handler, key)) if key.is_empty() || key.ends_with('/') => {
-                tally.purge_prefix(directory, handler, key, out);
+                purge.purge_prefix(directory, handler, key, out);
             }
-            Some((handler, key)) => tally.purge_key(directory, handler, key, out),
+            Some((handler, key)) => purge.purge_key(directory, handler, key, out),
         }
-        if tally.removed > 0 {
+        if purge.removed > 0 {
             // A running server scans the directory again.
             let _ = PurgeMark::replace(&directory.path);
         }
-        let Tally { removed, bytes, failed, damaged } = tally;
+        let Purge { removed, bytes, failed, damaged } = purge;
         out.line(format_args!(
             "{}: {} removed, {}",
             printable(&directory.path),
@@ -70,7 +70,7 @@ pub fn run(
         ));
         if damaged > 0 {
             out.line(format_args!(
-                "{}: {} skipped because they are damaged; see s3imageserver cache verify",
+                "{}: {} damaged and skipped; see s3imageserver cache verify",
                 printable(&directory.path),
                 entries(damaged)
             ));
@@ -101,10 +101,10 @@ fn target<'c>(path: &str, config: &'c Config) -> Result<(&'c Handler, String), S
     Ok((handler, key))
 }
 
-impl Tally {
+impl Purge {
     fn purge_all(&mut self, directory: &Directory) {
-        self.walk(directory, &mut |tally, entry| {
-            tally.remove(entry);
+        self.walk(directory, &mut |purge, entry| {
+            purge.remove(entry);
         });
     }
 
@@ -116,15 +116,15 @@ impl Tally {
         out: &mut Out,
     ) {
         let identity = handler.identity();
-        self.walk(directory, &mut |tally, entry| match inspect(&entry.path) {
+        self.walk(directory, &mut |purge, entry| match inspect(&entry.path) {
             Ok(Some(found)) if found.name.handler == identity => {
-                if found.name.key.starts_with(prefix) && tally.remove(entry) {
+                if found.name.key.starts_with(prefix) && purge.remove(entry) {
                     out.line(format_args!("{}", target_of(handler, &found)));
                 }
             }
             Ok(_) => {}
-            Err(error) if is_damage(&error) => tally.damaged += 1,
-            Err(error) => tally.report_failure(&entry.path, &error),
+            Err(error) if is_damage(&error) => purge.damaged += 1,
+            Err(error) => purge.report_failure(&entry.path, &error),
         });
     }
 
@@ -152,7 +152,7 @@ impl Tally {
     }
 
     /// Walks a directory, and removes abandoned temporary files and empty directories.
-    fn walk(&mut self, directory: &Directory, visit: &mut dyn FnMut(&mut Tally, &OnDisk)) {
+    fn walk(&mut self, directory: &Directory, visit: &mut dyn FnMut(&mut Purge, &OnDisk)) {
         let walked = walk(&directory.path, &mut |found| {
             match found {
                 Found::Entry(entry) => visit(self, &entry),
@@ -275,7 +275,7 @@ mod tests {
             assert!(text.contains(line), "{line} {text}");
         }
         assert!(is_ok && text.matches("/h/").count() == 3 && !text.contains("/i/"), "{text}");
-        assert!(text.contains("x: 1 entry skipped because they are damaged"), "{text}");
+        assert!(text.contains("x: 1 entry damaged and skipped"), "{text}");
         assert_eq!(caches.entries(), 4);
         purge("/h/", &config);
         let left: Vec<_> = caches.files().into_iter().filter(|file| *file != damaged).collect();

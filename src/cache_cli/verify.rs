@@ -8,7 +8,7 @@ use crate::cache::{Found, OnDisk, PurgeMark, inspect, is_damage, walk};
 use crate::log::print_error;
 
 #[derive(Debug, Default)]
-struct Tally {
+struct Verification {
     valid: u64,
     damaged: u64,
     removed: u64,
@@ -19,23 +19,23 @@ struct Tally {
 pub fn run(directories: &[Directory], remove: bool, out: &mut Out) -> bool {
     let mut is_ok = true;
     for directory in directories {
-        let mut tally = Tally::default();
+        let mut verification = Verification::default();
         let walked = walk(&directory.path, &mut |found| {
             match found {
-                Found::Entry(entry) => tally.verify(&entry, remove, out),
-                Found::Unreadable(path, error) => tally.report_unreadable(&path, &error),
+                Found::Entry(entry) => verification.verify(&entry, remove, out),
+                Found::Unreadable(path, error) => verification.report_unreadable(&path, &error),
                 Found::Temporary(..) | Found::EmptyDirectory(_) | Found::Foreign => {}
             }
             true
         });
         if let Err(error) = walked {
-            tally.report_unreadable(&directory.path, &error);
+            verification.report_unreadable(&directory.path, &error);
         }
-        if tally.removed > 0 {
+        if verification.removed > 0 {
             // A running server scans the directory again.
             let _ = PurgeMark::replace(&directory.path);
         }
-        let Tally { valid, damaged, removed, unreadable } = tally;
+        let Verification { valid, damaged, removed, unreadable } = verification;
         out.line(format_args!(
             "{}: {} valid, {damaged} damaged ({removed} removed), {unreadable} unreadable",
             printable(&directory.path),
@@ -46,7 +46,7 @@ pub fn run(directories: &[Directory], remove: bool, out: &mut Out) -> bool {
     is_ok
 }
 
-impl Tally {
+impl Verification {
     fn verify(&mut self, entry: &OnDisk, remove: bool, out: &mut Out) {
         match inspect(&entry.path).and_then(|found| found.map(|entry| entry.verify()).transpose()) {
             Ok(Some(())) => self.valid += 1,

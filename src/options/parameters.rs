@@ -1,8 +1,8 @@
 //! The query parameters, one row each, in the order of the canonical query.
 //!
-//! A row in `fields` is also a field of [`Options`]. Adding one changes parsing, the canonical query, presets, signatures,
-//! error images and the documentation; what remains is the step in `render::pipeline`, whose functions destructure
-//! `Options` so that a new field is an error until they handle it.
+//! A row in `fields` is also a field of [`Options`]. Adding one changes parsing, the canonical query, presets,
+//! signatures, error images and the documentation; what remains is the step in `render::pipeline`, whose functions
+//! destructure `Options`, so that a new field is an error until they handle it.
 
 use std::borrow::Cow;
 use std::fmt::{Arguments, Write};
@@ -78,7 +78,9 @@ macro_rules! parameters {
         /// Every known parameter.
         pub const PARAMETERS: &[Parameter] = &[
             $(
-                $(parameters!(@row $combined_name, true, $combined_rule, $combined_shown, $combined_effect, $combined_doc),)*
+                $(parameters!(
+                    @row $combined_name, true, $combined_rule, $combined_shown, $combined_effect, $combined_doc
+                ),)*
                 $(parameters!(@row $name, true, $rule, $shown, $effect, $doc),)*
             )*
             $(parameters!(@row $request_name, false, $request_rule, "", keeps_pixels, $request_doc),)*
@@ -93,7 +95,9 @@ macro_rules! parameters {
             pub fn read(query: &Query) -> Result<Values, BadQuery> {
                 Ok(Values {
                     $(
-                        $($combined: query.value($combined_name, $combined_default, || $combined_rule.into(), $combined_parse)?,)*
+                        $($combined: query.value(
+                            $combined_name, $combined_default, || $combined_rule.into(), $combined_parse
+                        )?,)*
                         $($field: query.value($name, $default, || $rule.into(), $parse)?,)*
                     )*
                 })
@@ -257,7 +261,7 @@ parameters! {
     }
 
     fields {
-        #[doc = "Removes a border whose colour channels differ from those of the upper left pixel by at most this value."]
+        #[doc = "Removes a border whose channels differ from the upper left pixel by at most this value."]
         "trim" trim: Option<u8> = None, "none";
         "must be a whole number from 0 to 255 or none", |text| match text {
             "none" => Some(None),

@@ -1,8 +1,8 @@
 //! JSON Web Tokens (RFC 7519) in the compact serialisation of RFC 7515, signed with HS256.
 //!
-//! Without a crate, because one algorithm needs little code: the crates bring RSA, elliptic curves, PEM, and a choice of
-//! algorithm by the token itself, a known source of vulnerabilities (RFC 8725 §2.1). Here the signature is checked first,
-//! with the configured secrets and HS256; the header and the claims are read only if it is valid.
+//! Without a crate, because one algorithm needs little code: the crates bring RSA, elliptic curves, PEM, and a choice
+//! of algorithm by the token itself, a known source of vulnerabilities (RFC 8725 §2.1). Here the signature is checked
+//! first, with the configured secrets and HS256; the header and the claims are read only if it is valid.
 
 use base64::Engine;
 use serde_json::{Map, Value};
