@@ -104,7 +104,8 @@ fn render_bytes(
     config: &Config,
 ) -> Result<Vec<u8>, Code> {
     let vips = Vips::start().unwrap();
-    let options = Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
+    let options =
+        Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults()).unwrap();
     let bounds = Bounds::from_limits(&config.limits);
     let result = examine(original, &options, fail_on, &bounds)
         .and_then(|_| render(vips, original, &options, fail_on, bounds).map(|(bytes, _)| bytes));
