@@ -271,7 +271,7 @@ fn not_bound(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
         }
         _ => format!("{what} can't be opened: {error}"),
     };
-    ConfigError { path: endpoint.field().into(), message }
+    ConfigError::new(endpoint.field(), message)
 }
 
 impl Bound {

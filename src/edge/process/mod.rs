@@ -137,12 +137,9 @@ impl<'l> Server<'l> {
         let (config, text) = (self.load)()?;
         if config.user != self.user {
             let message = "can't be changed while the server runs; it takes a restart";
-            return Err(ConfigError { path: "user".into(), message: message.into() });
+            return Err(ConfigError::new("user", message));
         }
-        let failed = |error: io::Error| ConfigError {
-            path: "s3imageserver".into(),
-            message: error.to_string(),
-        };
+        let failed = |error: io::Error| ConfigError::new("s3imageserver", error.to_string());
         let wanted = Endpoint::of(&config);
         let added = wanted.iter().filter(|endpoint| !self.is_open(endpoint)).cloned();
         let added = added.map(|endpoint| self.bind(endpoint)).collect::<Result<Vec<_>, _>>()?;

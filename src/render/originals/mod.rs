@@ -182,7 +182,7 @@ impl Originals {
         }
         let Some(etag) = etag else { return Ok(None) };
         let asked = now(wanted.not_before);
-        match self.source()?.fetch_unless(&wanted.key, Some(&etag))? {
+        match self.source()?.fetch(&wanted.key, Some(&etag))? {
             Fetched::Original(original) => {
                 Ok(Some(answer(wanted, self.keep(name, original, asked))))
             }
@@ -199,7 +199,7 @@ impl Originals {
 
     fn fetch(&self, wanted: &Wanted, name: &Name) -> Result<Answer, Failure> {
         let asked = now(wanted.not_before);
-        match self.source()?.fetch_unless(&wanted.key, wanted.have.as_deref())? {
+        match self.source()?.fetch(&wanted.key, wanted.have.as_deref())? {
             Fetched::Original(original) => Ok(answer(wanted, self.keep(name, original, asked))),
             Fetched::Unchanged => Ok(Answer::Unchanged { asked, entry: OriginalEntry::None }),
         }

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Credentials, Origin, S3};
+use crate::config::Config;
+use crate::render::origin::{self, ReadPath};
 
 /// What a renderer does at a place and beneath it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,16 +28,9 @@ pub struct AllowedPath {
     pub is_watched: bool,
 }
 
-/// How glibc finds the addresses of names: resolv.conf(5), nsswitch.conf(5), host.conf(5), gai.conf(5).
-const NAMES: [&str; 5] =
-    ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
-
 /// What the kernel tells everyone: how many processors there are, and whether freed memory must be given back,
 /// both of which malloc asks for.
 const MACHINE: [&str; 2] = ["/sys/devices/system/cpu", "/proc/sys/vm/overcommit_memory"];
-
-/// By these the lookup of credentials tells an EC2 instance.
-const EC2: [&str; 2] = ["/sys/hypervisor/uuid", "/sys/class/dmi/id/board_vendor"];
 
 /// Everything that this configuration needs; some of it may not exist. `variable` tells the environment.
 pub fn needed(
@@ -59,51 +53,11 @@ pub fn needed(
         handler
             .stores()
             .for_each(|(_, directory)| add(directory.to_owned(), PathAccess::Store, true));
-        match &handler.origin {
-            Origin::Directory(directory) => add(directory.clone(), PathAccess::Read, true),
-            Origin::S3(S3 { ca_file, credentials, .. }) => {
-                NAMES.iter().for_each(|path| add(path.into(), PathAccess::Read, true));
-                if let Some(file) = ca_file {
-                    add(file.clone(), PathAccess::Read, true);
-                }
-                if *credentials == Credentials::Chain {
-                    EC2.iter().for_each(|path| add(path.into(), PathAccess::Read, false));
-                    for file in credential_files(variable) {
-                        add(file, PathAccess::Read, true);
-                    }
-                }
-            }
+        for ReadPath { path, may_be_replaced } in origin::read_paths(&handler.origin, variable) {
+            add(path, PathAccess::Read, may_be_replaced);
         }
     }
     places
-}
-
-/// The files that `source/credentials.rs` and the crate aws-creds under it open.
-fn credential_files(variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    match variable("AWS_SHARED_CREDENTIALS_FILE") {
-        Some(file) => files.push(file.into()),
-        None => {
-            let home = variable("HOME").map(PathBuf::from).or_else(|| {
-                // That is where it is looked up.
-                files.push("/etc/passwd".into());
-                std::env::home_dir()
-            });
-            files.extend(home.map(|home| home.join(".aws/credentials")));
-        }
-    }
-    let tokens = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
-    for token in
-        tokens.into_iter().filter_map(variable).filter_map(|token| std::path::absolute(token).ok())
-    {
-        // Kubernetes revalidates a token by turning a link (`token -> ..data/token`), and all that it may lead to lies
-        // in the directory of the link, which holds nothing else.
-        match token.parent() {
-            Some(directory) if token.is_symlink() => files.push(directory.to_owned()),
-            _ => files.push(token),
-        }
-    }
-    files
 }
 
 #[cfg(test)]
@@ -185,7 +139,9 @@ mod tests {
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &file),
         ];
         let found = places(handlers.clone(), &environment);
-        for path in [Path::new("/keys"), link.parent().unwrap(), &file, Path::new(EC2[0])] {
+        for path in
+            [Path::new("/keys"), link.parent().unwrap(), &file, Path::new("/sys/hypervisor/uuid")]
+        {
             assert!(
                 found.contains(&(path.to_owned(), PathAccess::Read)),
                 "{}: {found:?}",

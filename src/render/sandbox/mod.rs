@@ -22,8 +22,9 @@ use landlock::{
 };
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
-use crate::config::{Config, Origin};
+use crate::config::Config;
 use crate::log::warn;
+use crate::render::origin;
 use allowed_paths::{AllowedPath, PathAccess};
 
 /// The newest Landlock whose file rights we know: also connecting to sockets that have a path.
@@ -95,7 +96,7 @@ fn restrict_paths(config: &Config, socket: &Path) -> Result<Sandbox, RulesetErro
         }
     }
     let places = allowed_paths::needed(config, socket, &|name| std::env::var_os(name));
-    let connects = config.handlers.iter().any(|handler| matches!(handler.origin, Origin::S3(_)));
+    let connects = config.handlers.iter().any(|handler| origin::connects(&handler.origin));
     restrict(&places, connects)
 }
 

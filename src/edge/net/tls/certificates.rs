@@ -42,7 +42,7 @@ impl Certificates {
             }
             default.get_or_insert(key);
         }
-        let required = || ConfigError { path: "https_cert".into(), message: "required".into() };
+        let required = || ConfigError::new("https_cert", "required");
         Ok(Certificates { default: default.ok_or_else(required)?, by_name })
     }
 
@@ -97,7 +97,7 @@ fn read(field: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
 }
 
 fn error(field: &str, path: &Path, message: String) -> ConfigError {
-    ConfigError { path: field.into(), message: format!("{}: {message}", path.display()) }
+    ConfigError::new(field, format!("{}: {message}", path.display()))
 }
 
 /// Whoever can read a key can be this server.

@@ -47,9 +47,8 @@ impl Tls {
         let look = Look::at(https);
         let chooser = Arc::new(Chooser(RwLock::new(Arc::new(Certificates::load(https)?))));
         warn_of_open_keys(https);
-        let config = server_config(Arc::clone(&chooser)).map_err(|reason| ConfigError {
-            path: "https_enabled".into(),
-            message: format!("TLS can't be set up: {reason}"),
+        let config = server_config(Arc::clone(&chooser)).map_err(|reason| {
+            ConfigError::new("https_enabled", format!("TLS can't be set up: {reason}"))
         })?;
         let loaded = Mutex::new(Loaded { https: https.clone(), look });
         Ok(Tls { config: Arc::new(config), chooser, loaded })
