@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::Result;
 use super::fields::Fields;
 use super::handler::{ERROR_IMAGE, Resolved};
-use crate::format::Format;
+use crate::format::{Format, formats_that, or_list};
 
 /// An error image is kept in memory; a larger file is surely a mistake.
 const MAX_ERROR_IMAGE: u64 = 16 << 20;
@@ -39,8 +39,10 @@ impl ErrorImage {
             return Err(error(format!("is larger than {MAX_ERROR_IMAGE} bytes")));
         }
         let bytes = std::fs::read(path).map_err(unreadable)?;
-        let format = Format::of_bytes(&bytes)
-            .ok_or_else(|| error("is not a JPEG, PNG, WebP, AVIF or GIF".to_owned()))?;
+        let format = Format::of_original(&bytes).ok_or_else(|| {
+            let titles = or_list(formats_that(Format::is_read).map(Format::title));
+            error(format!("is not a {titles}"))
+        })?;
         Ok(ErrorImage { bytes: bytes.into(), format })
     }
 }

@@ -20,7 +20,7 @@ use super::size_policy::{MAX_VARIANTS_LIMIT, SizePolicy};
 use super::token::{self, Token};
 use super::url;
 use crate::cache::Lifetime;
-use crate::format::Format;
+use crate::format::{Format, formats_that, or_list};
 
 /// WebP's limit is 16383 and JPEG's 65535: nothing larger can be encoded.
 const MAX_MAX_DIMENSION: i64 = 16_383;
@@ -252,9 +252,9 @@ fn output_format(fields: &Fields) -> Result<Option<Format>> {
         None | Some("") => Ok(None),
         Some(written) => {
             let format = Format::parse(&written.to_ascii_lowercase());
-            format.map(Some).ok_or_else(|| {
-                let message = format!("must be jpg, png, webp, avif or gif, not {written:?}");
-                fields.error(OUTPUT_FORMAT.name(), message)
+            format.filter(|format| format.is_written()).map(Some).ok_or_else(|| {
+                let names = or_list(formats_that(Format::is_written).map(Format::name));
+                fields.error(OUTPUT_FORMAT.name(), format!("must be {names}, not {written:?}"))
             })
         }
     }
