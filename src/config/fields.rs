@@ -9,6 +9,7 @@ use super::json::type_name;
 use super::schema::{
     Choice, DefaultValue, Field, Kind, MAX_SECONDS, MIN_SECONDS, Optional, Row, Table,
 };
+use crate::format::or_list;
 
 /// An object whose fields are read one by one.
 pub struct Fields<'v> {
@@ -283,17 +284,9 @@ impl<'v, T: Choice> FromValue<'v> for T {
         let written = <&str>::from_value(fields, row, value)?;
         let chosen = T::CHOICES.iter().find(|(name, _)| *name == written);
         chosen.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<_> = T::CHOICES.iter().map(|(name, _)| *name).collect();
-            fields.error(row.name, format!("must be {}, not {written:?}", alternatives(&names)))
+            let names = or_list(T::CHOICES.iter().map(|(name, _)| *name));
+            fields.error(row.name, format!("must be {names}, not {written:?}"))
         })
-    }
-}
-
-/// `a, b or c`.
-pub fn alternatives(names: &[&str]) -> String {
-    match names {
-        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
-        names => names.concat(),
     }
 }
 

@@ -184,6 +184,10 @@ fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config>
 impl Config {
     /// Adds the position in the file to an error that was found after the text was read.
     pub fn locate(&self, error: ConfigError) -> ConfigError {
+        let field = error.path.split(['.', '[']).next();
+        if !TABLE.iter().any(|row| Some(row.name) == field) {
+            return error;
+        }
         error.locate(&self.source.name, &self.source.text)
     }
 

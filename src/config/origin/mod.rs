@@ -12,8 +12,9 @@ pub use directory::Directory;
 pub use s3::{Credentials, S3, TABLE as AWS_TABLE};
 
 use super::error::Result;
-use super::fields::{Fields, alternatives};
+use super::fields::Fields;
 use super::schema::Table;
+use crate::format::or_list;
 
 /// What the configuration knows about an origin of any kind.
 pub trait OriginConfig: fmt::Debug + Send + Sync {
@@ -78,11 +79,12 @@ impl Origin {
         let names: Vec<_> = TABLE.iter().map(|row| row.name).collect();
         let given = names.iter().filter(|name| fields.has(name));
         if let Some(second) = given.skip(1).last() {
-            let message = format!("a handler has one origin: {}", alternatives(&names));
+            let message = format!("a handler has one origin: {}", or_list(names.iter().copied()));
             return Err(fields.error(second, message));
         }
         read_first(fields, local, is_checked)?.ok_or_else(|| {
-            let message = format!("required: where the originals are ({})", alternatives(&names));
+            let message =
+                format!("required: where the originals are ({})", or_list(names.iter().copied()));
             fields.error(names[0], message)
         })
     }

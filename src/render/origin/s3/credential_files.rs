@@ -25,8 +25,8 @@ pub(super) fn read_paths(variable: Variable) -> Vec<ReadPath> {
     }
     for token in TOKEN_VARIABLES.into_iter().filter_map(variable) {
         let Ok(token) = std::path::absolute(token) else { continue };
-        // Kubernetes replaces a token by changing a link (`token -> ..data/token`). Everything that the link may lead
-        // to is in its directory, which holds nothing else.
+        // Kubernetes refreshes a projected token by replacing a symbolic link (`token -> ..data/token`). All of its
+        // targets are in the directory of the link, which contains nothing else.
         let directory = token.parent().filter(|_| token.is_symlink());
         paths.push(ReadPath::replaceable(directory.unwrap_or(&token)));
     }
