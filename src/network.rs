@@ -14,9 +14,20 @@ impl Network {
     pub fn parse(text: &str) -> Result<Network, String> {
         let not_a_network =
             || format!("must be an address or a network, as 192.0.2.1 or 10.0.0.0/8, not {text:?}");
-        let network = match text.parse::<IpAddr>() {
-            Ok(address) => IpNet::from(address),
-            Err(_) => text.parse().map_err(|_| not_a_network())?,
+        let (address, prefix) = match text.split_once('/') {
+            None => (text, None),
+            Some((address, prefix)) => (address, Some(prefix)),
+        };
+        // ipnet itself accepts leading zeros, which other programs read as octal.
+        let address: IpAddr = address.parse().map_err(|_| not_a_network())?;
+        let network = match prefix {
+            None => IpNet::from(address),
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
+                .parse()
+                .ok()
+                .and_then(|prefix| IpNet::new(address, prefix).ok())
+                .ok_or_else(not_a_network)?,
+            Some(_) => return Err(not_a_network()),
         };
         if network != network.trunc() {
             return Err(format!("{text} has bits set after its prefix"));

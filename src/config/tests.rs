@@ -54,7 +54,6 @@ fn handler_errors_name_their_path() {
             r#""error_image": "/proc/self/cmdline""#,
             "handlers[0].error_image: /proc/self/cmdline: is not a JPEG",
         ),
-        (r#""name": 1"#, "handlers[0].name: must be a string, not a number"),
         (r#""prefix": "..""#, r#"handlers[0].prefix: ".." is reserved"#),
         (r#""output_format": 1"#, "handlers[0].output_format: must be a string, not a number"),
         (r#""cache_enabled": "true""#, "handlers[0].cache_enabled: must be true or false"),
@@ -139,6 +138,17 @@ fn handler_errors_name_their_path() {
     ] {
         let got = error_of(&minimal(fields, ""));
         assert!(got.starts_with(expected), "{fields}: {got}");
+    }
+}
+
+#[test]
+fn a_handler_has_a_name_or_a_prefix() {
+    for (handler, expected) in [
+        (r#"{"name": 1}"#, "must be a string, not a number"),
+        (r#"{"directory": "/"}"#, "required when there is no prefix"),
+    ] {
+        let got = error_of(&format!(r#"{{"handlers": [{handler}]}}"#));
+        assert_eq!(got, format!("handlers[0].name: {expected}"));
     }
 }
 
