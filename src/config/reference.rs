@@ -31,7 +31,8 @@ pub fn markdown(section: &str) -> Option<String> {
         let Row { name, kind, default, unit, doc } = row;
         let doc = doc.trim();
         let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
-        let (kind, values) = (type_name(kind), values(kind));
+        let values = values(kind);
+        let kind = type_name(kind);
         let _ =
             writeln!(text, "| `{name}` | {kind}{unit} | {values} | {} | {doc} |", shown(default));
     }

@@ -171,7 +171,8 @@ mod tests {
         let lookups = Arc::new(AtomicUsize::new(0));
         let threads: Vec<_> = (0..8)
             .map(|_| {
-                let (name, lookups) = (name.clone(), lookups.clone());
+                let name = name.clone();
+                let lookups = lookups.clone();
                 thread::spawn(move || {
                     let ask = move || {
                         lookups.fetch_add(1, Ordering::Relaxed);

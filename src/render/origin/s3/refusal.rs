@@ -28,14 +28,16 @@ pub(super) fn failure(
         403 | 404 => Failure::new(Code::NotShown, answered),
         300..=400 => match elsewhere(config, headers, &body) {
             Some(Elsewhere::Region(region)) => {
-                let (bucket, path) = (&config.bucket, &config.json_path);
+                let bucket = &config.bucket;
+                let path = &config.json_path;
                 let advice = format!(
                     "bucket {bucket} is in region {region}: set {path}.region to \"{region}\""
                 );
                 Failure::new(Code::WrongRegion, format!("{answered}; {advice}"))
             }
             Some(Elsewhere::Endpoint(host)) => {
-                let (bucket, path) = (&config.bucket, &config.json_path);
+                let bucket = &config.bucket;
+                let path = &config.json_path;
                 let advice =
                     format!("bucket {bucket} is at {host}: set {path}.endpoint or {path}.region");
                 Failure::new(Code::WrongRegion, format!("{answered}; {advice}"))

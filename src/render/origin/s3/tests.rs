@@ -254,7 +254,8 @@ fn many_threads_share_a_few_connections() {
 #[test]
 fn two_buckets_share_connections() {
     let server = Server::answering(|_| ok(b""));
-    let (one, other) = (bucket(&server), with_directory(&server, "directory"));
+    let one = bucket(&server);
+    let other = with_directory(&server, "directory");
     for _ in 0..3 {
         one.fetch_original("a").unwrap();
         other.fetch_original("a").unwrap();
@@ -286,7 +287,8 @@ fn a_closed_connection_is_retried_once() {
 #[test]
 fn stale_connections_of_the_pool_are_replaced() {
     // Each connection answers once and is closed when its second request comes.
-    let (both, used) = (Barrier::new(2), Mutex::new(HashSet::new()));
+    let both = Barrier::new(2);
+    let used = Mutex::new(HashSet::new());
     let server = Server::scripted(move |number, stream| {
         if !used.lock().unwrap().insert(stream.peer_addr().unwrap()) {
             return false;
