@@ -51,7 +51,7 @@ table! {
     PATH: Optional<&'static str> = text("path");
     /// How much of the disk it may take. Handlers that share the directory must agree.
     MAX_BYTES: Optional<u64> =
-        integer::<u64>("max_bytes", 1, MAX_CACHE).unit("bytes").absent("limited by free space alone");
+        integer::<u64>("max_bytes", 1, MAX_CACHE).unit("bytes").absent("limited by the free space");
 }
 
 /// Where a handler's variants are stored.

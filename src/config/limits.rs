@@ -9,27 +9,35 @@ use super::schema::{Table, integer, seconds, seconds_or_zero};
 
 /// Defines [`Limits`] and the table of its fields: a limit is one row.
 macro_rules! limits {
-    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $kind:ident($($range:expr),*)$(.$method:ident($($value:expr),*))*;)*) => {
+    (
+        $(
+            $(#[doc = $doc:literal])+
+            $name:ident: $type:ty =
+                $kind:ident($($range:expr),*)$(.$method:ident($($value:expr),*))*;
+        )*
+    ) => {
         /// Every timeout and size limit. The defaults suit one instance behind a load balancer.
         #[derive(Clone, Debug)]
         pub struct Limits {
             $($(#[doc = $doc])+ pub $name: $type,)*
         }
 
-        pub(super) const TABLE: Table = &[
-            $(limits!(@field $name: $type = $kind($($range),*)$(.$method($($value),*))*).doc(concat!($($doc),+)).row,)*
-        ];
+        pub(super) const TABLE: Table = &[$(
+            $kind::<$type>(stringify!($name) $(, $range)*)
+                $(.$method($($value),*))*
+                .doc(concat!($($doc),+))
+                .row,
+        )*];
 
         impl Limits {
             pub(super) fn read(fields: &Fields) -> Result<Limits> {
                 Ok(Limits {
-                    $($name: fields.get(&limits!(@field $name: $type = $kind($($range),*)$(.$method($($value),*))*))?,)*
+                    $($name: fields.get(
+                        &$kind::<$type>(stringify!($name) $(, $range)*)$(.$method($($value),*))*,
+                    )?,)*
                 })
             }
         }
-    };
-    (@field $name:ident: $type:ty = $kind:ident($($range:expr),*)$(.$method:ident($($value:expr),*))*) => {
-        $kind::<$type>(stringify!($name) $(, $range)*)$(.$method($($value),*))*
     };
 }
 

@@ -130,11 +130,11 @@ fn a_configuration_error_has_position_json_path_and_reason() {
         ),
         (
             "{\"handlers\": [\n  {\"name\": \"h\", \"directory\": \".\", \"w\": 1}\n]}",
-            "config.json:2:37: handlers[0].w: unknown field",
+            "config.json:2:35: handlers[0].w: unknown field",
         ),
         (
             "{\"handlers\": [\n  {\"name\": \"h\", \"aws\": {\"bucket_nam\": \"b\"}}\n]}",
-            "config.json:2:26: handlers[0].aws.bucket_nam: unknown field, did you mean bucket_name?",
+            "config.json:2:25: handlers[0].aws.bucket_nam: unknown field, did you mean bucket_name?",
         ),
         (
             "{\"handlers\": [{\"name\": \"h\",\n\"directory\": \".\", \"cache_path\": \"config.json\"}]}",
@@ -142,7 +142,7 @@ fn a_configuration_error_has_position_json_path_and_reason() {
         ),
         (
             "{\"handlers\": [{\"name\": \"h\",\n\"aws\": {\"bucket_name\": \"b\", \"ca_file\": \"config.json\"}}]}",
-            "config.json:2:30: handlers[0].aws.ca_file: config.json: has no certificate",
+            "config.json:2:29: handlers[0].aws.ca_file: config.json: has no certificate",
         ),
     ] {
         directory.put("config.json", text.as_bytes());

@@ -99,8 +99,8 @@ fn credentials_are_found_in_the_environment_and_the_profile() {
     let server = Setup::new(config.clone()).file(".aws/credentials", profile.as_bytes()).start();
     server.get("/h/a.png").ok();
 
-    let nobody = Setup::new(config).start();
-    nobody.get("/h/a.png").failed("no_credentials");
+    let without = Setup::new(config).start();
+    without.get("/h/a.png").failed("no_credentials");
 }
 
 #[test]

@@ -44,9 +44,14 @@ macro_rules! origins {
         pub(super) const TABLE: Table = &[$($module::FIELD.row),+];
 
         /// Reads the first kind that is given.
-        fn read_first(fields: &Fields, local: Option<PathBuf>, is_checked: bool) -> Result<Option<Origin>> {
+        fn read_first(
+            fields: &Fields,
+            local: Option<PathBuf>,
+            is_checked: bool,
+        ) -> Result<Option<Origin>> {
             $(if let Some(value) = fields.optional(&$module::FIELD)? {
-                return $module::read(fields, value, local, is_checked).map(|origin| Some(Origin::$kind(origin)));
+                let origin = $module::read(fields, value, local, is_checked)?;
+                return Ok(Some(Origin::$kind(origin)));
             })+
             Ok(None)
         }

@@ -181,7 +181,7 @@ fn a_condition_is_sent_and_not_modified_is_its_answer_alone() {
         2 => ok(b"another"),
         _ => response("304 Not Modified", "", b""),
     });
-    // With an agent of its own, whose connections nobody else takes a place of.
+    // With an agent that no other test uses.
     let limits = Limits { fetches_at_once: 3, ..testing::limits() };
     let bucket = open(&testing::s3(&server.url()), &limits);
     assert_eq!(bucket.fetch("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
