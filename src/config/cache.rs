@@ -7,6 +7,7 @@ use super::error::Result;
 use super::fields::Fields;
 use super::origin::Origin;
 use super::schema::{Defaulted, Optional, boolean, integer, object, table, text, whole_seconds};
+use crate::cache::CacheTime;
 
 /// The largest cache that can be configured: a pebibyte.
 const MAX_CACHE: i64 = 1 << 50;
@@ -70,17 +71,6 @@ pub struct Originals {
     pub path: PathBuf,
     /// Bytes of the disk that the directory may take; `None` is as much as is left free.
     pub max_bytes: Option<u64>,
-}
-
-/// How long a variant stays fresh, on disk and at clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheTime {
-    /// Seconds since it was rendered.
-    Seconds(u64),
-    /// `0`: never expires.
-    Forever,
-    /// `-1`: nothing is cached.
-    Never,
 }
 
 /// The cache settings of a handler.

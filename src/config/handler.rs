@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jsonc_parser::ast::{ObjectProp, Value};
 
-use super::cache::{self, Cache, CacheSettings, CacheTime, Originals};
+use super::cache::{self, Cache, CacheSettings, Originals};
 use super::error::Result;
 use super::error_image::ErrorImage;
 use super::fields::Fields;
@@ -19,8 +19,9 @@ use super::schema::{
 use super::size_policy::{MAX_VARIANTS_LIMIT, SizePolicy};
 use super::token::{self, Token};
 use super::url;
-use crate::cache::Lifetime;
+use crate::cache::{CacheTime, Lifetime};
 use crate::format::{Format, formats_that, or_list};
+use crate::options::Defaults;
 
 /// WebP's limit is 16383 and JPEG's 65535: nothing larger can be encoded.
 const MAX_MAX_DIMENSION: i64 = 16_383;
@@ -172,6 +173,11 @@ impl Handler {
     pub fn lifetime(&self) -> Lifetime {
         let Handler { stale_while_revalidate, stale_if_error, .. } = *self;
         Lifetime { time: self.cache_time, stale_while_revalidate, stale_if_error }
+    }
+
+    /// What it contributes to the options of a request.
+    pub fn defaults(&self) -> Defaults {
+        Defaults { format: self.output_format, max_dimension: self.max_dimension }
     }
 
     /// The directories that it stores in, each with the field that names it.

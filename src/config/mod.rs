@@ -29,7 +29,6 @@ use std::sync::Arc;
 use jsonc_parser::ast::Value;
 
 pub use admin::Admin;
-pub use cache::CacheTime;
 pub use directories::{check as check_directories, place, prove_writable};
 pub use error::ConfigError;
 pub use handler::{FailOn, Handler, Resolved};
