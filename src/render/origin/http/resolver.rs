@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::Error;
@@ -16,6 +16,8 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
+
+use crate::sync;
 
 /// How long a lookup's result is used: the time to live of S3's own names.
 const TIME_TO_LIVE: Duration = Duration::from_secs(5);
@@ -58,7 +60,7 @@ impl Resolver for SharedResolver {
             return Ok(addresses);
         }
         let name = {
-            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut names = sync::lock(&self.names);
             names.entry((bare.to_owned(), port)).or_default().clone()
         };
         let ask = {
@@ -85,7 +87,7 @@ impl Name {
         ask: impl FnOnce() -> Result<Vec<SocketAddr>, String> + Send + 'static,
     ) -> Option<Result<Vec<SocketAddr>, String>> {
         let asked = Instant::now();
-        let mut lookup = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lookup = sync::lock(&self.lookup);
         if let Some((at, Ok(addresses))) = &lookup.last
             && at.elapsed() < TIME_TO_LIVE
         {
@@ -108,13 +110,12 @@ impl Name {
                 _ => {}
             }
             let left = within.checked_sub(asked.elapsed())?;
-            (lookup, _) =
-                self.done.wait_timeout(lookup, left).unwrap_or_else(PoisonError::into_inner);
+            lookup = sync::wait_timeout(&self.done, lookup, left);
         }
     }
 
     fn finish(&self, result: Result<Vec<SocketAddr>, String>) {
-        let mut lookup = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lookup = sync::lock(&self.lookup);
         lookup.running = false;
         lookup.last = Some((Instant::now(), result));
         self.done.notify_all();

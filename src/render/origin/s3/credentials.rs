@@ -3,7 +3,7 @@
 //! A thread looks them up and refreshes them before they expire. A request uses what the thread has found; only the
 //! first requests wait for it, for a limited time.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use s3::creds::Credentials;
@@ -14,6 +14,7 @@ use super::sts::{self, WebIdentity};
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::render::origin::http::agent;
+use crate::sync;
 
 /// How long before their expiry credentials are refreshed. AWS issues new ones at least that early:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html>
@@ -92,7 +93,7 @@ static PROVIDER: Mutex<Weak<Provider>> = Mutex::new(Weak::new());
 
 /// The provider that all handlers share. The limits of the first handler apply to its requests.
 pub(super) fn shared(limits: &Limits) -> Result<Arc<Provider>, String> {
-    let mut provider = PROVIDER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut provider = sync::lock(&PROVIDER);
     if let Some(running) = provider.upgrade() {
         return Ok(running);
     }
@@ -135,11 +136,7 @@ impl Provider {
                                container, instance metadata)";
                 return Err(Failure::new(Code::NoCredentials, problem));
             }
-            (state, _) = self
-                .shared
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = sync::wait_timeout(&self.shared.changed, state, left);
         }
     }
 }
@@ -165,7 +162,7 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 
     fn run(&self, mut look: impl FnMut() -> Result<Found, String>) {
@@ -217,8 +214,7 @@ impl Shared {
                 return false;
             };
             let sleep = left.min(MAX_SLEEP);
-            (state, _) =
-                self.changed.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner);
+            state = sync::wait_timeout(&self.changed, state, sleep);
         }
     }
 }
