@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures AVIF as an original and as a result: the CPU time of the server's processes for an image that is not cached,
-# against Debian's vipsthumbnail, whose libvips reads and writes AVIF through libheif (with dav1d and libaom). Writes
+# Measures AVIF as input and output: CPU time of the server's processes per uncached image, against Debian's
+# vipsthumbnail, whose libvips reads and writes AVIF through libheif (with dav1d and libaom). Writes
 # bench/results/avif.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -89,11 +89,11 @@ mkdir -p "$RESULTS"
 {
     echo "# AVIF"
     echo
-    echo "ms of CPU per image that is not cached: the server's processes, and Debian's vipsthumbnail"
-    echo "($(vips --version), libheif with dav1d and libaom; one thread; without what it takes to start). Medians of $ROUNDS interleaved rounds;"
+    echo "CPU ms per uncached image: the server's processes, and Debian's vipsthumbnail"
+    echo "($(vips --version), libheif with dav1d and libaom; one thread; start-up subtracted). Medians of $ROUNDS interleaved rounds;"
     echo "$(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)), Linux $(uname -r), $(date -u +%F)."
     echo
-    echo "| job | server | peer | ratio | to reach | reached |"
+    echo "| job | server | peer | ratio | target | met |"
     echo "| --- | --- | --- | --- | --- | --- |"
     for name in $READ; do row "\`$name.avif?w=300&h=200&f=jpg\`" "$name" 0.6; done
     row "\`2mpx.jpg?w=300&h=200&f=avif\`" write-300 1.0

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Measures the edge against nginx in one run, with what it promises beside it; writes bench/results/edge.md and edge.svg.
+# Compares the edge with nginx in one run and with the targets; writes bench/results/edge.md and edge.svg.
 #
-# Every round measures everything once, ours and nginx's by turns, and the medians of the rounds are compared. Client and
-# servers share the machine, so requests/s are published with the servers' CPU time, which is the steadier number.
+# Each round measures every case once, alternating between the server and nginx; medians of the rounds are compared.
+# Client and servers share the machine, so CPU time is reported beside requests/s: it varies less.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/lib.sh
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 TIME=${TIME:-2}             # seconds of each load at full speed
 PACED_TIME=${PACED_TIME:-4} # seconds of each paced load
 RATE=2000                   # its requests a second, over 16 connections
-CLIENTS=300                 # that ask for new pictures all the time; 16 are fetched at once and 256 may wait
+CLIENTS=300                 # that request new variants all the time; 16 are fetched at once and 256 can wait
 IDLE=1000
 # 20 KB.
 HIT="/s/photo.jpg?w=440&h=320&q=60"
@@ -22,7 +22,7 @@ if [ -z "${CLIENT:-}" ]; then
     CLIENT=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/examples/load
 fi
 ulimit -n "$(ulimit -Hn)"
-# The paced client stands for another machine: it must not wait for a processor that the servers want.
+# The paced client represents another machine: it must not wait for a processor that the servers use.
 first=(chrt -f 1)
 "${first[@]}" true 2>/dev/null || first=()
 
@@ -78,7 +78,7 @@ for url in "$(url https 18201)" "$(url http 18203)" "$(url http 18206)" "$(peer_
     curl -sfk -o "$work/same.jpg" "$url"
     cmp "$work/same.jpg" "$work/www/hit.jpg"
 done
-# The same picture for those who have signed for it.
+# The same image behind a signed URL.
 signed="http://127.0.0.1:18200$("$SERVER" sign -c "$work/edge.json" "/t${HIT#/s}")"
 expiring="http://127.0.0.1:18200$("$SERVER" sign -c "$work/edge.json" --expires 1d "/t${HIT#/s}")"
 for url in "$signed" "$expiring"; do
@@ -250,14 +250,14 @@ mkdir -p "$RESULTS"
 {
     echo "# The edge against nginx"
     echo
-    echo "Medians of $ROUNDS interleaved rounds, in brackets the smallest and the largest ratio of a round."
+    echo "Medians of $ROUNDS interleaved rounds, the smallest and largest ratio of a round in brackets."
     echo "$(nproc) processors ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)), Linux $(uname -r);"
     echo "nginx $(nginx -v 2>&1 | sed 's/.*nginx.//') with sendfile, open_file_cache and 2 workers; $(date -u +%F). Client and servers share the machine."
-    echo "A hit is a JPEG of $size bytes, for nginx the same bytes as a file. Both write an access log to a file, except where it says so."
+    echo "A hit is a JPEG of $size bytes; nginx serves the same bytes as a file. Both write an access log to a file unless a row says otherwise."
     echo
-    echo "![Ratios to nginx, with what is to be reached](edge.svg)"
+    echo "![Ratios to nginx and their targets](edge.svg)"
     echo
-    echo "| what | s3imageserver | nginx | ratio | to reach | reached |"
+    echo "| what | s3imageserver | nginx | ratio | target | met |"
     echo "| --- | --- | --- | --- | --- | --- |"
     compare "hit, kept alive, 64 connections: requests/s" hit hit-peer 2 ≥ 0.95
     compare "hit: CPU µs a request" hit hit-peer 1 ≤ 1.1
@@ -275,31 +275,31 @@ mkdir -p "$RESULTS"
     idle_row "$IDLE idle connections, HTTPS: MB" idle-tls
     echo
     echo "TLS 1.3 with one P-256 certificate; wrk speaks $wrk_suite, the handshakes are $suites with one HEAD request each."
-    echo "Resumed were of the full ones $(share full) (nginx $(share full-peer)), of the resumed ones $(share resumed) (nginx $(share resumed-peer))."
-    echo "Idle connections: what the processes' resident memory grows by. The kernel's slabs, thread stacks and page tables,"
-    echo "the client's ends included, grow by $(column idle-plain 2) MB for HTTP (nginx $(column idle-plain-peer 2)) and $(column idle-tls 2) MB for HTTPS (nginx $(column idle-tls-peer 2))."
+    echo "Resumed handshakes: $(share full) of the full ones (nginx $(share full-peer)), $(share resumed) of the resumed ones (nginx $(share resumed-peer))."
+    echo "Idle connections: growth of the processes' resident memory. The kernel's slabs, thread stacks and page tables,"
+    echo "the client's side included, grow by $(column idle-plain 2) MB for HTTP (nginx $(column idle-plain-peer 2)) and $(column idle-tls 2) MB for HTTPS (nginx $(column idle-tls-peer 2))."
     echo
     echo "## Hits with a token"
     echo
-    echo "The same hit behind \`\"token\": {\"type\": \"hmac\"}\`, in the same rounds; nginx is in no column of this table."
+    echo "The same hit behind \`\"token\": {\"type\": \"hmac\"}\`, in the same rounds; nginx is not part of this table."
     echo
-    echo "| what | with a token | without | ratio | to reach | reached |"
+    echo "| what | with a token | without | ratio | target | met |"
     echo "| --- | --- | --- | --- | --- | --- |"
     compare "signed URL: requests/s" signed hit 2 ≥ 0.95
     compare "signed URL: CPU µs a request" signed hit 1
     compare "signed URL with \`exp\`: requests/s" expiring hit 2 ≥ 0.95
     compare "signed URL with \`exp\`: CPU µs a request" expiring hit 1
-    more=$(awk -v a="$(column signed 1)" -v b="$(column hit 1)" 'BEGIN {if (a > b) printf "%.2f µs of CPU", a - b; else print "less CPU than these rounds can tell"}')
+    more=$(awk -v a="$(column signed 1)" -v b="$(column hit 1)" 'BEGIN {if (a > b) printf "%.2f µs of CPU", a - b; else print "less CPU than the spread of these rounds"}')
     echo
-    echo "So a verification takes $more; it may take 3 µs."
+    echo "A verification takes $more; the target is 3 µs at most."
     echo
     echo "## Hits while the renderer is overloaded"
     echo
-    echo "$RATE hits a second over 16 connections, first with the renderer idle, then with $CLIENTS clients that ask for WebP and AVIF"
-    echo "nobody asked for before: every slot of the renderer is taken and the queue is full. Latency from the moment a request was meant"
-    echo "to be sent; nginx, at the same moments, shows what a server without a renderer makes of a machine that is so busy."
+    echo "$RATE hits a second over 16 connections, first with the renderer idle, then with $CLIENTS clients that request WebP and AVIF variants"
+    echo "that are not cached: every renderer slot is taken and the queue is full. Latency is counted from the time a request was due;"
+    echo "the nginx rows are measured at the same time and show the effect of the busy machine alone."
     echo
-    echo "| milliseconds | renderer idle | renderer busy | ratio | to reach | reached |"
+    echo "| milliseconds | renderer idle | renderer busy | ratio | target | met |"
     echo "| --- | --- | --- | --- | --- | --- |"
     latency "p50" calm busy 1
     latency "p99" calm busy 2 2
@@ -309,7 +309,7 @@ mkdir -p "$RESULTS"
     latency "nginx p99.9" calm-peer busy-peer 3
     echo
     awk '{t += $1; ok += $2; no += $3; other += $4; if ($5 > quiet) quiet = $5} END {
-        printf "The renderer made %.0f pictures a second; of all %d requests for new ones, %.0f a second, %.0f %% were answered 503 (%d), %d otherwise.\n",
+        printf "The renderer made %.0f images a second. Of all %d requests for uncached images (%.0f a second), %.0f %% were answered 503 (%d); %d failed otherwise.\n",
             ok / t, ok + no + other, (ok + no + other) / t, no * 100 / (ok + no + other), no, other
         printf "The longest time without a 503 was %d ms.\n", quiet }' "$work/counts"
     if [ ${#first[@]} -gt 0 ]; then
@@ -317,7 +317,7 @@ mkdir -p "$RESULTS"
     else
         echo "The paced client ran without real-time priority, which needs root;"
     fi
-    echo "it woke up too late by $(column calm 6) ms (p99), $(column busy 6) ms with the renderer busy, which is in the numbers above."
+    echo "it woke up late by $(column calm 6) ms (p99), $(column busy 6) ms with the renderer busy, which is included in the numbers above."
     echo
     echo "| resident MB | edge | renderer |"
     echo "| --- | --- | --- |"

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Measures what a picture costs that is not cached: the CPU time of the server's processes for each, against a loop of
-# `vips_thumbnail` and a saver with the same libvips (bench/render), and the memory of a mixed load. Writes
-# bench/results/render.md.
+# Measures uncached images: CPU time of the server's processes per image, against a loop of `vips_thumbnail` and a saver
+# with the same libvips (bench/render), and the memory of a mixed load. Writes bench/results/render.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/lib.sh
@@ -65,7 +64,7 @@ while read -r name source query _; do
     if [ "$name" = gif-100-gif ]; then similarity="– –"; else
         similarity=$("$TOOL" ssim "$name" "$originals/$source" "$work/answer")
     fi
-    echo "$similarity $(stat -c %s "$work/answer") $("$TOOL" bytes "$name" "$originals/$source")" >"$work/$name.pictures"
+    echo "$similarity $(stat -c %s "$work/answer") $("$TOOL" bytes "$name" "$originals/$source")" >"$work/$name.sizes"
 done <"$work/jobs"
 end "$server"
 
@@ -91,23 +90,23 @@ end "$started"
 verdict() { awk -v a="$1" -v most="$2" 'BEGIN {print (a + 0 <= most + 0) ? "yes" : "**no**"}'; }
 mkdir -p "$RESULTS"
 {
-    echo "# Pictures that are not cached"
+    echo "# Uncached images"
     echo
-    echo "ms of CPU a picture: the server's processes, and a loop of \`vips_thumbnail\` and a saver with the same options in one process of the"
+    echo "CPU ms per image: the server's processes, and a loop of \`vips_thumbnail\` and a saver with the same options in one process of the"
     echo "same static libvips. Medians of $ROUNDS interleaved rounds; $(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)),"
     echo "Linux $(uname -r), $(date -u +%F). 2 Mpx are 1664 × 1248, 12 Mpx 4000 × 3000; q75. SSIM is against a Lanczos resize of all"
-    echo "pixels, not stored lossily; libvips' GIF is made with its default effort."
+    echo "pixels without lossy compression; libvips' GIF uses its default effort."
     echo
-    echo "| job | server | floor | ratio | to reach | reached | bytes | of the floor's | SSIM | of the floor's | within 0.01 |"
+    echo "| job | server | floor | ratio | target | met | bytes | of the floor's | SSIM | of the floor's | within 0.01 |"
     echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     while read -r name source query most; do
-        read -r one other bytes floor_bytes <"$work/$name.pictures"
+        read -r one other bytes floor_bytes <"$work/$name.sizes"
         near=$(awk -v a="$one" -v b="$other" 'BEGIN {print a == "–" ? "–" : (a + 0 >= b - 0.01) ? "yes" : "**no**"}')
         median_ratio=$(column "$name" 3)
         echo "| \`$source?${query//|/}\` | $(column "$name" 1) | $(column "$name" 2) | $median_ratio | ≤ $most | $(verdict "$median_ratio" "$most") | $bytes | $floor_bytes | $one | $other | $near |"
     done <"$work/jobs"
     echo
-    echo "| memory | measured | to reach | reached |"
+    echo "| memory | measured | target | met |"
     echo "| --- | --- | --- | --- |"
     echo "| peak of both processes, $REQUESTS mixed requests for 12 Mpx sources, 4 at a time | $total MB | ≤ 120 MB | $(verdict "$total" 120) |"
     flat=$(ratio "$(cat "$work/peak.4")" "$(cat "$work/peak.2")")
