@@ -93,7 +93,7 @@ mkdir -p "$RESULTS"
     echo "($(vips --version), libheif with dav1d and libaom; one thread; start-up subtracted). Medians of $ROUNDS interleaved rounds;"
     echo "$(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)), Linux $(uname -r), $(date -u +%F)."
     echo
-    echo "| job | server | peer | ratio | target | met |"
+    echo "| job | server | vipsthumbnail | ratio | target | met |"
     echo "| --- | --- | --- | --- | --- | --- |"
     for name in $READ; do row "\`$name.avif?w=300&h=200&f=jpg\`" "$name" 0.6; done
     row "\`2mpx.jpg?w=300&h=200&f=avif\`" write-300 1.0

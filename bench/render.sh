@@ -97,7 +97,7 @@ mkdir -p "$RESULTS"
     echo "Linux $(uname -r), $(date -u +%F). 2 Mpx are 1664 × 1248, 12 Mpx 4000 × 3000; q75. SSIM is against a Lanczos resize of all"
     echo "pixels without lossy compression; libvips' GIF uses its default effort."
     echo
-    echo "| job | server | floor | ratio | target | met | bytes | of the floor's | SSIM | of the floor's | within 0.01 |"
+    echo "| job | server | bare libvips | ratio | target | met | bytes | bare libvips: bytes | SSIM | bare libvips: SSIM | within 0.01 |"
     echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     while read -r name source query most; do
         read -r one other bytes floor_bytes <"$work/$name.sizes"
