@@ -165,6 +165,36 @@ fn samples(directory: &str) -> Vec<String> {
     names.iter().map(|name| format!("{directory}/{name}")).collect()
 }
 
+/// README.md, SECURITY.md, docs/ and contrib/ with their modes, in a directory.
+fn pages(directory: &str) -> Vec<(String, &'static str)> {
+    let root = Path::new(ROOT);
+    let mut files = vec![root.join("README.md"), root.join("SECURITY.md")];
+    for directory in ["docs", "docs/images", "contrib"] {
+        files
+            .extend(fs::read_dir(root.join(directory)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let tools: Vec<PathBuf> =
+        files.iter().filter(|path| path.parent().unwrap().ends_with("contrib")).cloned().collect();
+    for directory in tools {
+        files.extend(fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let is_page = |path: &PathBuf| path.is_file() && !path.ends_with("docs/options.sh");
+    let entry = |path: &Path| {
+        let is_program = fs::metadata(path).unwrap().permissions().mode() & 0o100 != 0;
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        (format!("{directory}{name}"), if is_program { PROGRAM_FILE } else { FILE })
+    };
+    files.iter().filter(|path| is_page(path)).map(|path| entry(path)).collect()
+}
+
+fn with_pages<'e>(
+    mut entries: Vec<(&'e str, &'e str)>,
+    pages: &'e [(String, &'static str)],
+) -> Vec<(&'e str, &'e str)> {
+    entries.extend(pages.iter().map(|(path, kind)| (path.as_str(), *kind)));
+    entries
+}
+
 fn with_samples<'e>(
     entries: &[(&'e str, &'e str)],
     samples: &'e [String],
@@ -254,13 +284,13 @@ fn the_tarball_works_where_it_is_unpacked() {
     };
     let entries = entries.into_iter().map(|(path, kind)| (short(&path), kind)).collect();
     let samples = samples("examples/images");
+    let pages = pages("");
     let expected = [
         ("CHANGELOG.md", FILE),
         ("LICENSE", FILE),
         ("LICENSE-APACHE", FILE),
         ("LICENSE-MIT", FILE),
         ("NOTICE", FILE),
-        ("README.md", FILE),
         ("config.example.json", FILE),
         ("error_image.jpg", FILE),
         ("licences/libvips-COPYING", FILE),
@@ -269,7 +299,7 @@ fn the_tarball_works_where_it_is_unpacked() {
         ("s3imageserver.cdx.json", FILE),
         ("s3imageserver.service", FILE),
     ];
-    expect_entries(&entries, &with_samples(&expected, &samples));
+    expect_entries(&entries, &with_pages(with_samples(&expected, &samples), &pages));
     let place = packaging.unpacked(&file);
     let root = place.path().join(name);
     assert_eq!(digest(&root.join("s3imageserver")), digest(&packaging.path("binary")));
@@ -304,13 +334,13 @@ fn the_debian_package_says_what_it_is() {
     fs::write(&data, succeeded(&mut deb("--fsys-tarfile"))).unwrap();
     let entries = list(&data);
     let samples = samples("./usr/share/s3imageserver/samples");
+    let pages = pages("./usr/share/doc/s3imageserver/");
     let expected = [
         ("./etc/s3imageserver/config.json", FILE),
         ("./usr/bin/s3imageserver", PROGRAM_FILE),
         ("./usr/lib/systemd/system/s3imageserver.service", FILE),
         ("./usr/share/doc/s3imageserver/CHANGELOG.md.gz", FILE),
         ("./usr/share/doc/s3imageserver/NOTICE", FILE),
-        ("./usr/share/doc/s3imageserver/README.md", FILE),
         ("./usr/share/doc/s3imageserver/changelog.gz", FILE),
         ("./usr/share/doc/s3imageserver/copyright", FILE),
         ("./usr/share/doc/s3imageserver/examples/config.example.json", FILE),
@@ -319,7 +349,7 @@ fn the_debian_package_says_what_it_is() {
         ("./usr/share/doc/s3imageserver/s3imageserver.cdx.json", FILE),
         ("./usr/share/lintian/overrides/s3imageserver", FILE),
     ];
-    expect_entries(&entries, &with_samples(&expected, &samples));
+    expect_entries(&entries, &with_pages(with_samples(&expected, &samples), &pages));
 
     let place = tempfile::tempdir().unwrap();
     let (root, control) = (place.path().join("root"), place.path().join("control"));
