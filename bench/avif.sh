@@ -38,7 +38,7 @@ start_edge edge http
 server=$started
 base="http://127.0.0.1:$PORT/s"
 
-# served QUERY COUNT: ms of CPU per request.
+# served QUERY COUNT: CPU ms per request.
 served() {
     local before i
     before=$(ticks "$server")
@@ -47,7 +47,7 @@ served() {
     awk -v t=$(($(ticks "$server") - before)) -v n="$2" 'BEGIN {printf "%.1f\n", t * 10 / n}'
 }
 
-# thumbnail COUNT ARGUMENT…: ms of CPU per run of vipsthumbnail with one thread.
+# thumbnail COUNT ARGUMENT…: CPU ms per run of vipsthumbnail with one thread.
 thumbnail() {
     local count=$1 i
     shift
@@ -62,7 +62,7 @@ measure() {
     shift 5
     local ours peer
     ours=$(served "$original?$query" "$count")
-    # What starting the program and loading its libraries takes is not the image's.
+    # Subtract the start of the program and its libraries.
     peer=$(awk -v all="$(thumbnail "$count" "$originals/$original" -o "$output" "$@")" \
         -v start="$(thumbnail "$count" "$originals/tiny.avif" -s 1x1 -o "$work/tiny.jpg")" 'BEGIN {printf "%.1f\n", all - start}')
     echo "$ours $peer $(ratio "$ours" "$peer")" >>"$work/$name"

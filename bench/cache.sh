@@ -28,7 +28,7 @@ config() {
  "admin": {"address": "127.0.0.1:$(($2 + 1))", "secret": "$SECRET"}}
 JSON
 }
-# stats PORT FILTER: a number of what the admin listener tells.
+# stats PORT FILTER: a number from /-/stats.
 stats() { curl -sf -H "Authorization: Bearer $SECRET" "http://127.0.0.1:$(($1 + 1))/-/stats" | jq -r "$2"; }
 original="\"directory\": \"$PWD/examples/images\""
 entries_of() { [ "$(stats "$1" '.caches[0].entries')" -ge "$2" ]; }
@@ -92,9 +92,9 @@ wait_for entries_of 18320 1000
 few_rss=$(rss "$few")
 # The cache manager scans at most 20,000 entries a second.
 for _ in $(seq 3000); do entries_of 18330 $((KEYS * 10)) && break || sleep 0.1; done
-entries_of 18330 $((KEYS * 10)) || fail "not every entry was found"
+entries_of 18330 $((KEYS * 10)) || fail "the scan did not find every entry"
 many_rss=$(rss "$many")
-# hits PID PORT SCRIPT: µs of CPU a hit and the median latency in µs, 2 connections.
+# hits PID PORT SCRIPT: CPU µs per hit and median latency in µs over 2 connections.
 hits() {
     local before report
     before=$(ticks "$1")
@@ -119,7 +119,7 @@ request = function()
   return wrk.format("GET", "/h/seedling.webp?f=jpg&q=" .. 1 + n % 74 .. "&w=" .. 40 + math.floor(n / 74) % 200 .. "&h=" .. 40 + math.floor(n / 14800))
 end
 LUA
-# misses NAME PORT FIELDS: misses a second; the largest size once the bound is reached goes to $work/NAME.sizes.
+# misses NAME PORT FIELDS: misses/s; sizes after the limit was reached go to $work/NAME.sizes.
 misses() {
     config "$1" "$2" "$work/$1" 0 "$original" "$3"
     start_edge "$1" http

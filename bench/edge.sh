@@ -88,13 +88,13 @@ done
 etag=$(etag "$(url http 18200)")
 peer_etag=$(etag "$(peer_url http 18220)")
 
-# The cipher suite that OpenSSL's clients get, wrk among them.
+# The cipher suite that OpenSSL clients such as wrk negotiate.
 suite() { openssl s_client -connect "127.0.0.1:$1" </dev/null 2>/dev/null | sed -n 's/^New, \(.*\), Cipher is \(.*\)/\1 \2/p'; }
 wrk_suite=$(suite 18201)
-[ "$wrk_suite" = "$(suite 18221)" ] || fail "wrk would speak $wrk_suite to us and $(suite 18221) to nginx"
+[ "$wrk_suite" = "$(suite 18221)" ] || fail "wrk negotiates $wrk_suite with the server and $(suite 18221) with nginx"
 
-# handshakes PID full|resumed PORT PATH: µs of CPU, connections a second, share resumed, cipher suite and key exchange
-# Eight at once, with which both servers do most.
+# handshakes PID full|resumed PORT PATH: CPU µs, connections/s, share resumed, cipher suite and key exchange.
+# Eight connections at once, where both servers have their maximum.
 handshakes() {
     local before report
     before=$(ticks "$1")
@@ -104,7 +104,7 @@ handshakes() {
 
 paced() { "${first[@]}" "$CLIENT" paced "127.0.0.1:$1" "$2" 16 "$PACED_TIME" "$RATE"; }
 
-# hold COMMAND…: starts a client that goes on until `release`, and waits for its first line; its process is $held.
+# hold COMMAND…: starts a client that runs until `release`, and waits for its first line; sets $held.
 hold() {
     rm -f "$work/hold"
     mkfifo "$work/hold"
@@ -114,7 +114,7 @@ hold() {
     exec 9>"$work/hold"
     wait_for grep -q . "$work/held"
 }
-# Prints the client's last line. Not in a subshell: it is this shell that holds the client.
+# release: stops the client and prints its last line. Must not run in a subshell, because the client is this shell's child.
 release() {
     exec 9>&-
     wait "$held"
@@ -122,10 +122,10 @@ release() {
     tail -n 1 "$work/held"
 }
 
-# What the kernel holds for connections besides: sockets (both ends are on this machine), stacks of threads, page tables.
+# Kernel memory of connections: sockets (both ends are on this machine), thread stacks, page tables.
 kernel() { awk '/^(Slab|KernelStack|PageTables):/ {kb += $2} END {printf "%.1f", kb / 1024}' /proc/meminfo; }
 
-# idle PID PORT plain|tls PATH: MB that so many idle connections take, of the server and of the kernel
+# idle PID PORT plain|tls PATH: MB of $IDLE idle connections, in the server and in the kernel.
 idle() {
     local before kernel_before after alive
     before=$(rss_family "$1")
@@ -134,7 +134,7 @@ idle() {
     after="$(rss_family "$1") $(kernel)"
     release >"$work/alive"
     alive=$(cat "$work/alive")
-    [ "$alive" = "$IDLE $IDLE" ] || fail "of $IDLE idle connections to port $2 not all stayed open: $alive"
+    [ "$alive" = "$IDLE $IDLE" ] || fail "not all of $IDLE idle connections to port $2 stayed open: $alive"
     awk -v a="$before" -v k="$kernel_before" '{printf "%.1f %.1f\n", $1 - a, $2 - k}' <<<"$after"
 }
 rss_family() {
@@ -142,7 +142,7 @@ rss_family() {
     mapfile -t processes < <(family "$1")
     rss "${processes[@]}"
 }
-# In new processes, which have nothing left over from the connections before.
+# In new processes, without memory of earlier connections.
 idle_both() {
     rm -rf "$work/fresh.cache"
     start_edge fresh https
@@ -154,7 +154,7 @@ idle_both() {
     end "$started"
 }
 
-# Until the renderer has worked off its queue.
+# Waits until the renderer's queue is empty.
 calm() {
     local before
     for _ in $(seq 100); do
@@ -168,7 +168,7 @@ memory() { echo "$(rss "$loaded") $(rss "$(pgrep -P "$loaded")")"; }
 overload() {
     paced 18206 "$HIT" >>"$work/calm"
     paced 18220 /hit.jpg >>"$work/calm-peer"
-    # These clients stand for other machines too: they get what processor time is left.
+    # These clients represent other machines as well, so they run with low priority.
     hold nice -n 19 "$CLIENT" busy 127.0.0.1:18206 /s/photo.jpg "$CLIENTS" $((round * 7000))
     paced 18206 "$HIT" >>"$work/busy"
     memory >>"$work/memory-busy"
@@ -200,15 +200,15 @@ for ((round = 0; round < ROUNDS; round++)); do
 done
 
 suites=$(awk '{print $4, $5}' "$work"/{full,resumed}{,-peer} | sort -u)
-[ "$(wc -l <<<"$suites")" -eq 1 ] || fail "the handshakes are not alike: $suites"
+[ "$(wc -l <<<"$suites")" -eq 1 ] || fail "the handshakes differ: $suites"
 
 verdict() { awk -v r="$1" -v s="$2" -v t="$3" 'BEGIN {print (s == "≥" ? r >= t : r <= t) ? "yes" : "no"}'; }
-# The smallest and the largest ratio of two columns in one round: spread OURS PEER COLUMN
+# spread OURS PEER COLUMN: smallest and largest ratio of the two in a round.
 spread() {
     paste -d ' ' <(awk -v c="$3" '{print $c}' "$work/$1") <(awk -v c="$3" '{print $c}' "$work/$2") |
         awk '{r = $1 / $2; if (NR == 1 || r < least) least = r; if (r > most) most = r} END {printf "%.2f–%.2f", least, most}'
 }
-# A line of the table, and of the plot: compare LABEL OURS PEER COLUMN ≥|≤ TARGET; without a target it is only shown.
+# compare LABEL OURS PEER COLUMN [≥|≤ TARGET]: a row of the table and of the plot.
 compare() {
     local ours peer exact reached=– wanted=–
     ours=$(column "$2" "$4")
@@ -222,13 +222,13 @@ compare() {
     case $1 in signed*) return ;; esac # the plot is about nginx
     printf 'ratio\t%s\t%s\t%s\t%s\t%s\n' "$1" "$exact" "${5:-}" "${6:-}" "$reached" >>"$work/plot"
 }
-# A number of MB with a limit of its own.
+# A row of MB whose target is an absolute number.
 idle_row() {
     local ours
     ours=$(column "$2" 1)
     echo "| $1 | $ours | $(column "$2-peer" 1) | | ≤ 50 | $(verdict "$ours" ≤ 50) |"
 }
-# Latency with the renderer idle and busy: latency LABEL IDLE BUSY COLUMN [TARGET]
+# latency LABEL IDLE BUSY COLUMN [TARGET]: a row with the renderer idle and busy.
 latency() {
     local calm busy exact reached=– wanted=–
     calm=$(column "$2" "$4")
@@ -243,7 +243,7 @@ latency() {
     printf 'latency\t%s\t%s\t%s\t%s\n' "$1" "$calm" "$busy" "$reached" >>"$work/plot"
 }
 share() { awk '{n += $3} END {printf "%.1f %%", n * 100 / NR}' "$work/$1"; }
-# The largest value of a column: most FILE COLUMN
+# most FILE COLUMN: largest value of a column.
 most() { awk -v c="$2" '{print $c}' "$work/$1" | sort -n | tail -n 1; }
 
 mkdir -p "$RESULTS"

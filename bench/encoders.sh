@@ -32,7 +32,7 @@ Linux $(uname -r), $(date -u +%F), shared with other work: CPU times are good to
 $(settings jpg optimize_coding "" interlace interlace,subsample_mode=off)
 
 By size, \`interlace\` (progressive) makes the 1600 pixels wide photograph 4 % smaller and those up to 800 pixels none, for
-2.3 × the time. So a JPEG is progressive from 1.5 Mpx on, where it is also seen long before it has arrived. Otherwise it
+2.3 × the time. So a JPEG is progressive from 1.5 Mpx on, where it is also shown before it has arrived completely. Otherwise it
 has optimised Huffman tables: 1.5 to 3.5 % fewer bytes for 2.5 ms a megapixel. Full colour resolution (4:4:4) is libvips'
 choice from q=90 on.
 
@@ -40,7 +40,7 @@ choice from q=90 on.
 
 $(settings webp effort=4 effort=0 effort=2 effort=3 effort=5 effort=6 effort=4,smart_subsample effort=4,preset=photo)
 
-Effort 4: 2 takes half the time and 13 % more bytes; above 4 nothing is gained but time is lost. \`smart_subsample\` costs a
+The server uses effort 4: 2 takes half the time and 13 % more bytes; above 4 bytes hardly shrink and time grows. \`smart_subsample\` costs a
 third and gains 0.15 dB of colours. (SSIM does not rise with every step of Q, so the first row itself is not 1.)
 
 ## AVIF

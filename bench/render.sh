@@ -34,7 +34,7 @@ base="http://127.0.0.1:$PORT/s"
 "$TOOL" large "$originals/2mpx.jpg" "$originals/12mpx.jpg" >/dev/null
 curl -sf -o "$originals/alpha.png" "$base/small.png?w=1000&e=true&f=png"
 
-# served QUERY COUNT: ms of CPU a request.
+# served QUERY COUNT: CPU ms per request.
 served() {
     local before i
     before=$(ticks "$server")
@@ -44,7 +44,8 @@ served() {
 }
 
 "$TOOL" jobs | grep -e "$JOBS" >"$work/jobs"
-# Everything once: the first of each kind pays for tables and buffers. The floor's time says how often a job is measured.
+# Everything once, because the first image of each kind fills tables and buffers. The time with bare libvips decides how
+# often a job is measured.
 declare -A count
 while read -r name source query _; do
     served "$source?$query" 2 >/dev/null
@@ -68,17 +69,17 @@ while read -r name source query _; do
 done <"$work/jobs"
 end "$server"
 
-# --- Memory: 12 Mpx sources, four requests at a time, in processes that have done nothing else.
+# --- Memory: 12 Mpx originals, four concurrent requests, in new processes.
 start_edge edge http
 mapfile -t processes < <(family "$started")
 peak() { for pid in "${processes[@]}"; do cat "/proc/$pid/status"; done | awk '/VmHWM/ {kb += $2} END {printf "%.1f", kb / 1024}'; }
 total=0
 for quarter in 1 2 3 4; do
-    # The peak begins anew.
+    # Reset the peak.
     for pid in "${processes[@]}"; do echo 5 >"/proc/$pid/clear_refs"; done
     for ((i = 0; i < REQUESTS / 4; i++)); do
         case $((i % 5)) in 0) job='w=300&h=200&f=jpg' ;; 1) job='w=1200&f=jpg' ;; 2) job='w=300&h=200&f=webp' ;; 3) job='w=800&f=webp' ;; 4) job='w=600&h=600&g=smart&f=jpg' ;; esac
-        # No two are one flight.
+        # All requests differ, so that none are coalesced.
         printf 'url=%s/12mpx.jpg?%s&q=%d\noutput=/dev/null\n' "$base" "$job" $((50 + i % 40))
     done >"$work/mixed"
     curl -sf --parallel --parallel-max 4 -K "$work/mixed" >/dev/null 2>&1

@@ -38,7 +38,7 @@ cmp "$work/peer.jpg" "$work/www/hit.jpg"
 etag=$(etag "$hit")
 peer_etag=$(etag "$peer_hit")
 
-# ms of CPU an uncached request: cold NUMBER-OF-REQUESTS FIRST-WIDTH OPTIONS
+# cold COUNT FIRST-WIDTH OPTIONS: CPU ms per uncached request.
 cold() {
     local before i
     before=$(ticks "$server")
