@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cache::EncodedImage;
-use crate::edge::variants::memory::Hot;
+use crate::edge::variants::memory_cache::CachedResponse;
 
 /// An answer to one request.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Response {
     /// What follows the head.
     pub body: Body,
     /// Header fields that were written when the image came into memory.
-    ready: Option<Arc<Hot>>,
+    ready: Option<Arc<CachedResponse>>,
     /// The header fields besides those that every answer has, as they are written.
     fields: String,
 }
@@ -71,12 +71,12 @@ impl Response {
     }
 
     /// An image from memory, or that it has not changed.
-    pub fn hot(status: u16, hot: &Arc<Hot>) -> Response {
+    pub fn from_cached(status: u16, cached: &Arc<CachedResponse>) -> Response {
         let body = match status {
             304 => Body::None,
-            _ => Body::EncodedImage(Arc::clone(&hot.image), 0..hot.image.bytes.len()),
+            _ => Body::EncodedImage(Arc::clone(&cached.image), 0..cached.image.bytes.len()),
         };
-        Response { status, body, ready: Some(Arc::clone(hot)), fields: String::new() }
+        Response { status, body, ready: Some(Arc::clone(cached)), fields: String::new() }
     }
 
     /// A plain sentence.
@@ -124,8 +124,8 @@ impl Response {
             let _ = write!(head, "Strict-Transport-Security: max-age={seconds}\r\n");
         }
         match &self.ready {
-            Some(hot) if self.status == 304 => head.push_str(&hot.prepared.not_modified),
-            Some(hot) => head.push_str(&hot.prepared.whole),
+            Some(cached) if self.status == 304 => head.push_str(&cached.headers.not_modified),
+            Some(cached) => head.push_str(&cached.headers.whole),
             None => {}
         }
         head.push_str(&self.fields);

@@ -119,7 +119,7 @@ impl Originals {
             Code::RendererFailed,
             "the request that fetched this original for all of them failed",
         );
-        let answer = self.singleflight.get(&wanted, self.timeout, Err(failed), || {
+        let answer = self.singleflight.run(&wanted, self.timeout, Err(failed), || {
             // Who looked before the last flight landed and boarded after finds here what it brought.
             self.shared(&wanted).map_or_else(|| self.ask(&wanted), Ok)
         });

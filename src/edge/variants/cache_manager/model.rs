@@ -1,4 +1,4 @@
-//! Everything that can happen to a cache directory, in any order, held against a model that is too simple to be wrong.
+//! A model-based test: random operations on a cache directory, compared with a simple model of its contents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -10,17 +10,17 @@ use tempfile::TempDir;
 use super::*;
 use crate::cache::faults::{self, Fault, Step, plan};
 use crate::cache::{
-    DiskCache, EncodedImage, Entry, LAYOUT, Name, Need, bytes_on_disk, unix_milliseconds,
+    DiskCache, EncodedImage, Entry, Found, LAYOUT, Name, Need, bytes_on_disk, unix_milliseconds,
 };
 use crate::config::CacheTime;
 use crate::format::Format;
 
-/// Names that things happen to; a few share a directory.
+/// Number of names; each three share a key.
 const NAMES: u64 = 12;
-/// What passes between two things that happen, in seconds: far more than the test takes.
+/// Seconds between two operations: far more than the test takes.
 const STEP: u64 = 60;
-/// How long an entry is of use.
-const USEFUL: u64 = 40 * STEP + STEP / 2;
+/// `max_age` in seconds.
+const MAX_AGE: u64 = 40 * STEP + STEP / 2;
 
 /// Marsaglia's xorshift.
 struct Dice(u64);
@@ -34,23 +34,23 @@ impl Dice {
     }
 }
 
-/// Names the seed of a run that fails.
+/// Prints the seed of a failing run.
 struct Seed(u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("this was the run with seed {}", self.0);
+            eprintln!("the seed is {}", self.0);
         }
     }
 }
 
-/// What is on the disk under a name.
+/// An entry on disk.
 #[derive(Clone, Debug)]
 struct Stored {
     image: EncodedImage,
     etag: String,
-    asked: SystemTime,
+    validated_at: SystemTime,
     is_damaged: bool,
     /// On the model's clock.
     written: u64,
@@ -60,18 +60,18 @@ struct Stored {
 struct World {
     dice: Dice,
     directory: TempDir,
-    /// What stores, in one process, and what finds, in another.
+    /// The cache as the renderer process stores to it, and as the edge process reads it.
     renderer: DiskCache,
     edge: DiskCache,
     manager: Arc<CacheManager>,
-    /// Without it nobody but us would hold the manager, and a walk would end.
-    _other: Arc<CacheManager>,
-    /// Seconds since the model's beginning.
+    /// A scan ends early if the manager has no other owner.
+    _owner: Arc<CacheManager>,
+    /// Seconds since `begin`.
     now: u64,
     begin: SystemTime,
     disk: BTreeMap<u64, Stored>,
-    /// What the index must hold: size and last use.
-    known: BTreeMap<u64, (u64, u64)>,
+    /// The expected index: size and last use.
+    indexed: BTreeMap<u64, (u64, u64)>,
     changes: u64,
 }
 
@@ -89,9 +89,12 @@ fn id(number: u64) -> EntryId {
 
 fn processes(directory: &TempDir) -> (DiskCache, DiskCache, Arc<CacheManager>) {
     let cache = || DiskCache::new(directory.path(), CacheTime::Forever);
-    let bounds =
-        Bounds { max_bytes: None, min_free: Some(0), useful: Some(Duration::from_secs(USEFUL)) };
-    (cache(), cache(), Arc::new(CacheManager::new(directory.path(), bounds)))
+    let limits = CacheLimits {
+        max_bytes: None,
+        min_free: Some(0),
+        max_age: Some(Duration::from_secs(MAX_AGE)),
+    };
+    (cache(), cache(), Arc::new(CacheManager::new(directory.path(), limits)))
 }
 
 impl World {
@@ -103,12 +106,12 @@ impl World {
             directory,
             renderer,
             edge,
-            _other: Arc::clone(&manager),
+            _owner: Arc::clone(&manager),
             manager,
             now: 0,
             begin: SystemTime::now(),
             disk: BTreeMap::new(),
-            known: BTreeMap::new(),
+            indexed: BTreeMap::new(),
             changes: 0,
         }
     }
@@ -121,8 +124,8 @@ impl World {
         self.begin + Duration::from_secs(self.now)
     }
 
-    /// A file's time follows the model's clock, and is never the same twice.
-    fn date(&mut self, path: &Path, written: u64) {
+    /// Sets a file's mtime by the model's clock, never twice to the same value.
+    fn set_mtime(&mut self, path: &Path, written: u64) {
         self.changes += 1;
         let time = self.begin + Duration::from_secs(written) + Duration::from_micros(self.changes);
         File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
@@ -132,22 +135,22 @@ impl World {
         bytes_on_disk(&fs::symlink_metadata(path).unwrap())
     }
 
-    fn happen(&mut self) {
+    fn step(&mut self) {
         self.now += STEP;
         self.manager.clock.ahead.store(self.now, Ordering::Relaxed);
         let number = self.dice.below(NAMES);
         match self.dice.below(24) {
-            0..5 => self.put(number),
+            0..5 => self.store(number),
             5..11 => self.get(number, Need::EncodedImage),
             11 => self.get(number, Need::Description),
             12..14 => self.revalidate(number),
-            14 => self.removed_from_outside(number),
-            15 => self.purged(number),
-            16..18 => self.damaged(number),
-            18 => self.failing_put(number),
+            14 => self.remove_from_outside(number),
+            15 => self.purge(number),
+            16..18 => self.damage(number),
+            18 => self.fail_store(number),
             19 => self.crash(number),
             20..22 => self.evict(),
-            22 => self.walk(),
+            22 => self.scan(),
             _ => self.now += STEP * self.dice.below(30),
         }
         self.manager.clock.ahead.store(self.now, Ordering::Relaxed);
@@ -165,40 +168,39 @@ impl World {
         EncodedImage::new(bytes, Format::Png, None)
     }
 
-    fn put(&mut self, number: u64) {
-        let (image, etag, asked) = (self.image(), self.dice.below(1000).to_string(), self.time());
-        let bytes = self.renderer.store(&name(number), &image, Some(&etag), asked).unwrap();
-        self.stored(
-            number,
-            Stored { image, etag, asked, is_damaged: false, written: 0, blocks: 0 },
-            bytes,
-        );
+    fn store(&mut self, number: u64) {
+        let image = self.image();
+        let etag = self.dice.below(1000).to_string();
+        let validated_at = self.time();
+        let bytes = self.renderer.store(&name(number), &image, Some(&etag), validated_at).unwrap();
+        let stored = Stored { image, etag, validated_at, is_damaged: false, written: 0, blocks: 0 };
+        self.record(number, stored, bytes);
     }
 
-    fn stored(&mut self, number: u64, stored: Stored, bytes: u64) {
+    fn record(&mut self, number: u64, stored: Stored, bytes: u64) {
         let path = self.path(number);
-        self.date(&path, self.now);
+        self.set_mtime(&path, self.now);
         assert_eq!(bytes, World::blocks(&path));
-        self.manager.stored(id(number), bytes);
-        self.known.insert(number, (bytes, self.now));
+        self.manager.insert(id(number), bytes);
+        self.indexed.insert(number, (bytes, self.now));
         self.disk.insert(number, Stored { written: self.now, blocks: bytes, ..stored });
     }
 
     fn find(&mut self, number: u64, need: Need) -> Option<(Stored, Option<EncodedImage>)> {
         let found = self.edge.find(&name(number), need);
         if let (Some(entry), Some(stored)) = (&found, self.disk.get(&number)) {
-            // A damaged image may have a whole description.
+            // The description may be intact although the image is damaged.
             assert_eq!(entry.sha256(), stored.image.sha256);
             assert_eq!(entry.length(), stored.image.bytes.len() as u64);
             assert_eq!(entry.source_etag(), Some(stored.etag.as_str()));
-            assert_eq!(entry.stored(), unix_milliseconds(stored.asked));
+            assert_eq!(entry.stored(), unix_milliseconds(stored.validated_at));
         }
         if found.is_some() {
-            self.manager.used(id(number));
-            self.known.entry(number).and_modify(|known| known.1 = self.now);
+            self.manager.touch(id(number));
+            self.indexed.entry(number).and_modify(|record| record.1 = self.now);
         }
         let found = found.and_then(Entry::read);
-        // What is damaged is removed.
+        // Reading a damaged entry removes it.
         let stored = match self.disk.get(&number) {
             Some(stored) if stored.is_damaged => {
                 self.disk.remove(&number);
@@ -212,36 +214,36 @@ impl World {
 
     fn get(&mut self, number: u64, need: Need) {
         if let Some((stored, found)) = self.find(number, need) {
-            assert!(found == Some(stored.image), "another image is found under {number}");
+            assert!(found == Some(stored.image), "entry {number} has another image");
         }
         assert_eq!(self.path(number).exists(), self.disk.contains_key(&number));
     }
 
     fn revalidate(&mut self, number: u64) {
         let Some((stored, _)) = self.find(number, Need::EncodedImage) else { return };
-        let asked = self.time();
+        let validated_at = self.time();
         let (image, written) = self
             .renderer
             .find(&name(number), Need::EncodedImage)
             .unwrap()
-            .revalidate(asked)
+            .revalidate(validated_at)
             .unwrap();
-        assert!(image == stored.image, "revalidating changes {number}");
-        self.stored(number, Stored { asked, ..stored }, written.unwrap());
+        assert!(image == stored.image, "revalidating changes the image of {number}");
+        self.record(number, Stored { validated_at, ..stored }, written.unwrap());
     }
 
-    /// Another server on the directory has evicted it.
-    fn removed_from_outside(&mut self, number: u64) {
+    /// Another server that shares the directory evicts an entry.
+    fn remove_from_outside(&mut self, number: u64) {
         let was_there = fs::remove_file(self.path(number)).is_ok();
         assert_eq!(was_there, self.disk.remove(&number).is_some());
     }
 
-    fn purged(&mut self, number: u64) {
+    fn purge(&mut self, number: u64) {
         let was_there = self.renderer.remove(id(number)).unwrap();
         assert_eq!(was_there, self.disk.remove(&number).is_some());
     }
 
-    fn damaged(&mut self, number: u64) {
+    fn damage(&mut self, number: u64) {
         let Some(written) = self.disk.get(&number).map(|stored| stored.written) else { return };
         let path = self.path(number);
         let mut bytes = fs::read(&path).unwrap();
@@ -251,15 +253,16 @@ impl World {
             1 if !bytes.is_empty() => bytes.truncate(at),
             _ => bytes.push(0),
         }
-        // Damaging twice may make it right again, which nobody has to notice.
+        // Damaging an entry twice could repair it.
         let bytes = if self.disk[&number].is_damaged { b"rubbish".to_vec() } else { bytes };
         fs::write(&path, bytes).unwrap();
-        self.date(&path, written);
+        self.set_mtime(&path, written);
         let stored = self.disk.get_mut(&number).unwrap();
-        (stored.is_damaged, stored.blocks) = (true, World::blocks(&path));
+        stored.is_damaged = true;
+        stored.blocks = World::blocks(&path);
     }
 
-    fn failing_put(&mut self, number: u64) {
+    fn fail_store(&mut self, number: u64) {
         const ERRORS: [Errno; 4] = [Errno::NOSPC, Errno::IO, Errno::MFILE, Errno::ROFS];
         let error = ERRORS[self.dice.below(4) as usize];
         match self.dice.below(4) {
@@ -273,7 +276,7 @@ impl World {
         }
         let image = self.image();
         let written = self.renderer.store(&name(number), &image, None, self.time());
-        // An empty image is written whole by the first write.
+        // An empty image is complete after the first write, so a planned fault may be left.
         faults::clear();
         match written {
             Err(_) => assert_eq!(self.temporary_files(), 0),
@@ -281,18 +284,18 @@ impl World {
                 let stored = Stored {
                     image,
                     etag: String::new(),
-                    asked: self.time(),
+                    validated_at: self.time(),
                     is_damaged: false,
                     written: 0,
                     blocks: 0,
                 };
-                self.stored(number, stored, bytes);
-                self.removed_from_outside(number);
+                self.record(number, stored, bytes);
+                self.remove_from_outside(number);
             }
         }
     }
 
-    /// The processes end while an entry is being written, and others begin.
+    /// The processes are killed while an entry is being written, and are started again.
     fn crash(&mut self, number: u64) {
         plan(Step::Write, 0, Fault::Short(1 + self.dice.below(100) as usize));
         plan(Step::Write, self.dice.below(2) as usize, Fault::Error(Errno::IO));
@@ -303,59 +306,61 @@ impl World {
         assert_eq!(self.temporary_files(), 1);
         let (renderer, edge, manager) = processes(&self.directory);
         manager.clock.ahead.store(self.now, Ordering::Relaxed);
-        (self.renderer, self.edge, self._other, self.manager) =
+        (self.renderer, self.edge, self._owner, self.manager) =
             (renderer, edge, Arc::clone(&manager), manager);
-        self.known.clear();
+        self.indexed.clear();
         if self.dice.below(2) == 0 {
-            // Requests come before it has gone through the directory.
-            self.put(number);
+            // Requests arrive before the first scan.
+            self.store(number);
             self.get((number + 1) % NAMES, Need::EncodedImage);
         }
-        self.walk();
-        assert_eq!(self.temporary_files(), 0, "what was not finished stays");
+        self.scan();
+        assert_eq!(self.temporary_files(), 0, "a scan removes abandoned temporary files");
     }
 
-    fn walk(&mut self) {
+    fn scan(&mut self) {
         let now = self.now;
-        walk(&self.manager);
-        self.disk.retain(|_, stored| now - stored.written < USEFUL);
+        scan::scan(&self.manager);
+        self.disk.retain(|_, stored| now - stored.written < MAX_AGE);
         let disk = &self.disk;
-        self.known.retain(|number, _| disk.contains_key(number));
+        self.indexed.retain(|number, _| disk.contains_key(number));
         for (number, stored) in disk {
-            let known = self.known.entry(*number).or_insert((0, stored.written));
-            known.0 = stored.blocks;
+            let record = self.indexed.entry(*number).or_insert((0, stored.written));
+            record.0 = stored.blocks;
         }
         let bytes: u64 = self.files().iter().map(|file| World::blocks(file)).sum();
-        assert_eq!(self.manager.index.bytes(), bytes, "the index' bytes are the files'");
+        assert_eq!(self.manager.index.bytes(), bytes, "the index has the size of the files");
     }
 
     fn evict(&mut self) {
-        let total: u64 = self.known.values().map(|known| known.0).sum();
+        let total: u64 = self.indexed.values().map(|record| record.0).sum();
         assert_eq!(
             (self.manager.index.bytes(), self.manager.index.entries()),
-            (total, self.known.len() as u64)
+            (total, self.indexed.len() as u64)
         );
-        let most = self.dice.below(total + 1);
-        self.manager.set_bounds(Bounds { max_bytes: Some(most), ..self.manager.bounds() });
-        self.manager.keep_bounds();
-        self.manager.set_bounds(Bounds { max_bytes: None, ..self.manager.bounds() });
-        let mut wanted = if total > most { total - most + most / SLACK } else { 0 };
-        let mut oldest: Vec<_> =
-            self.known.iter().map(|(number, (blocks, used))| (*used, *number, *blocks)).collect();
-        oldest.sort_unstable();
-        for (_, number, blocks) in oldest {
-            if wanted == 0 {
+        let max_bytes = self.dice.below(total + 1);
+        self.manager
+            .set_limits(CacheLimits { max_bytes: Some(max_bytes), ..self.manager.limits() });
+        self.manager.enforce_limits();
+        self.manager.set_limits(CacheLimits { max_bytes: None, ..self.manager.limits() });
+        let mut excess =
+            if total > max_bytes { total - max_bytes + max_bytes / SLACK_FRACTION } else { 0 };
+        let mut by_last_use: Vec<_> =
+            self.indexed.iter().map(|(number, (blocks, used))| (*used, *number, *blocks)).collect();
+        by_last_use.sort_unstable();
+        for (_, number, blocks) in by_last_use {
+            if excess == 0 {
                 break;
             }
-            wanted = wanted.saturating_sub(blocks);
-            self.known.remove(&number);
+            excess = excess.saturating_sub(blocks);
+            self.indexed.remove(&number);
             self.disk.remove(&number);
         }
         let left: BTreeSet<_> = self.disk.keys().map(|number| self.path(*number)).collect();
         assert_eq!(
             self.files().into_iter().collect::<BTreeSet<_>>(),
             left,
-            "the least recently used go"
+            "the least recently used entries are evicted"
         );
     }
 
@@ -386,16 +391,16 @@ impl World {
 }
 
 #[test]
-fn whatever_happens_a_found_image_is_the_one_that_was_put_and_the_least_used_go_first() {
-    const HAPPENINGS: u32 = 250;
+fn cache_model_holds_under_random_operations() {
+    const STEPS: u32 = 250;
     let begin = Instant::now();
     for seed in 1..1000 {
         let _seed = Seed(seed);
         let mut world = World::new(seed);
-        (0..HAPPENINGS).for_each(|_| world.happen());
-        world.walk();
+        (0..STEPS).for_each(|_| world.step());
+        world.scan();
         (0..NAMES).for_each(|number| world.get(number, Need::EncodedImage));
-        // A few are run in any case.
+        // At least four runs, however slow the machine is.
         if seed >= 4 && begin.elapsed() > Duration::from_secs(2) {
             break;
         }
