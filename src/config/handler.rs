@@ -9,7 +9,7 @@ use super::relaxed_json::Value;
 use super::size_policy::{MOST_VARIANTS, SizePolicy};
 use super::token::{self, Token};
 use crate::cache::Lifetime;
-use crate::format::Format;
+use crate::format::{Format, formats_that, or_list};
 
 const KNOWN: Known = Known {
     fields: &[
@@ -291,11 +291,10 @@ impl Handler {
         let output_format = match fields.string("output_format")? {
             None | Some("") => None,
             Some(written) => {
-                Some(Format::parse(&written.to_ascii_lowercase()).ok_or_else(|| {
-                    fields.error(
-                        "output_format",
-                        format!("must be jpg, png, webp, avif or gif, not {written:?}"),
-                    )
+                let format = Format::parse(&written.to_ascii_lowercase());
+                Some(format.filter(|format| format.is_written()).ok_or_else(|| {
+                    let names = or_list(formats_that(Format::is_written).map(Format::name));
+                    fields.error("output_format", format!("must be {names}, not {written:?}"))
                 })?)
             }
         };
@@ -538,8 +537,9 @@ fn error_image(fields: &Fields, resolved: Option<&Resolved>) -> Result<ErrorImag
     }
     let bytes = std::fs::read(path)
         .map_err(|error| fields.error("error_image", format!("{path}: can't be read: {error}")))?;
-    let format = Format::of_bytes(&bytes).ok_or_else(|| {
-        fields.error("error_image", format!("{path}: is not a JPEG, PNG, WebP, AVIF or GIF"))
+    let format = Format::of_original(&bytes).ok_or_else(|| {
+        let titles = or_list(formats_that(Format::is_read).map(Format::title));
+        fields.error("error_image", format!("{path}: is not a {titles}"))
     })?;
     Ok(ErrorImage { bytes: bytes.into(), format })
 }

@@ -85,8 +85,7 @@ impl Options {
     pub fn format_of(&self, original: Format) -> Format {
         match self.format {
             Some(format) => format,
-            None if self.lossless && !original.can_be_lossless() => Format::Png,
-            None => original,
+            None => original.output(self.lossless),
         }
     }
 

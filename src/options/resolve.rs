@@ -6,7 +6,7 @@ use super::{
 };
 use crate::accept;
 use crate::config::Handler;
-use crate::format::Format;
+use crate::format::{Format, formats_that, or_list};
 
 /// The largest `page`, and one less than the most `frames`: what libvips' loaders count to.
 const LAST_PAGE: u32 = 99_999;
@@ -142,23 +142,26 @@ fn format(
     lossless: bool,
 ) -> Result<Option<Format>, BadQuery> {
     // Where nobody has named a format, one that can be lossless is found.
-    let own =
-        own.map(|format| if lossless && !format.can_be_lossless() { Format::Png } else { format });
+    let own = own.map(|format| format.output(lossless));
     match query.get("f") {
         None => Ok(own),
         Some("auto") => Ok(accept::choose(accept_header, own)),
         Some(written) => {
-            let format = value(
-                query,
-                "f",
-                None,
-                "must be jpg, jpeg, png, webp, avif, gif or auto",
-                |written| Format::parse(written).map(Some),
-            )?;
+            let names = formats_that(Format::is_written).flat_map(Format::names).copied();
+            let rule = format!("must be {}", or_list(names.chain(["auto"])));
+            let format = value(query, "f", None, &rule, |written| {
+                Format::parse(written).filter(|format| format.is_written()).map(Some)
+            })?;
             match format {
-                Some(format) if lossless && !format.can_be_lossless() => Err(BadQuery(format!(
-                    "lossless: can't be true with f={written}, only with png, webp, avif or auto"
-                ))),
+                Some(format) if lossless && !format.can_be_lossless() => {
+                    let names =
+                        formats_that(|format| format.is_written() && format.can_be_lossless())
+                            .map(Format::name);
+                    Err(BadQuery(format!(
+                        "lossless: can't be true with f={written}, only with {}",
+                        or_list(names.chain(["auto"]))
+                    )))
+                }
                 format => Ok(format),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use super::avif::{self, Encoding};
+use super::codec::avif::{self, Encoding};
 
 /// An image of 8 bits per sample.
 #[derive(Debug)]

@@ -3,15 +3,10 @@
 //! It may crash, hang or be killed at any time; the edge starts another.
 
 mod admission;
-mod av1;
-mod avif;
 pub mod bench;
 mod cache_write;
-mod container;
-mod crc;
+mod codec;
 mod decode_events;
-mod exif;
-mod inspect;
 mod origin;
 mod originals;
 mod pipeline;
