@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use crate::TokenValidator;
 use crate::cache::unix_seconds;
 use crate::config::Handler;
-use crate::edge::http::bearer::bearer;
+use crate::edge::http::bearer::bearer_token;
 use crate::edge::http::request::Request;
 use crate::log::RateLimited;
 use crate::options::Query;
@@ -80,7 +80,7 @@ fn authorization<'r>(request: &Request<'r>) -> Bearer<'r> {
     let mut fields = request.raw("authorization");
     match (fields.next(), fields.next()) {
         (None, _) => Bearer::None,
-        (Some(field), None) => bearer(field).map_or(Bearer::None, Bearer::Token),
+        (Some(field), None) => bearer_token(field).map_or(Bearer::None, Bearer::Token),
         (Some(_), Some(_)) => Bearer::Unclear,
     }
 }

@@ -69,7 +69,7 @@ pub fn prepare(
         build(handler, false, None, outcome, Some(body), representation).into_fields()
     };
     let headers = HeaderTemplates {
-        whole: fields(Outcome::Whole, Body::None),
+        whole: fields(Outcome::Full, Body::None),
         not_modified: fields(Outcome::NotModified, Body::None),
         cache_control: cache_control(max_age(handler.cache_time), false),
     };
@@ -79,7 +79,7 @@ pub fn prepare(
 fn from_memory(image_request: &ImageRequest, age: u64, cached: &Arc<CachedResponse>) -> Response {
     let representation = Representation::of(&cached.image, &cached.etag);
     let mut response = match evaluate(image_request.request, representation.validators()) {
-        Outcome::Whole => Response::from_cached(200, cached),
+        Outcome::Full => Response::from_cached(200, cached),
         Outcome::NotModified => Response::from_cached(304, cached),
         outcome => {
             let whole = 0..cached.image.bytes.len();
@@ -116,9 +116,9 @@ fn from_disk(image_request: &ImageRequest, age: u64, entry: Entry) -> Option<Res
     let outcome = evaluate(image_request.request, representation.validators());
     let is_head = image_request.request.method == Method::Head;
     let body = match outcome {
-        Outcome::Whole if is_head => Some(Body::Length(entry.length())),
+        Outcome::Full if is_head => Some(Body::Length(entry.length())),
         Outcome::NotModified | Outcome::Unsatisfiable | Outcome::PreconditionFailed => None,
-        Outcome::Whole | Outcome::Part(_) => {
+        Outcome::Full | Outcome::Partial(_) => {
             let image = entry.read()?;
             let whole = 0..image.bytes.len();
             Some(Body::EncodedImage(Arc::new(image), whole))
@@ -196,7 +196,7 @@ fn build(
             let response = Response::text(412, "precondition failed: the image has changed");
             return with_handler_fields(response, handler, varies);
         }
-        (Outcome::Part(range), Some(Body::EncodedImage(image, _))) => {
+        (Outcome::Partial(range), Some(Body::EncodedImage(image, _))) => {
             let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
             // Both ends lie inside the image, which is in memory.
             let range = range.start as usize..range.end as usize;

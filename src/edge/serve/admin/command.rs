@@ -130,7 +130,7 @@ mod tests {
 
     fn command(line: &str) -> Result<Command, (u16, Option<&'static str>)> {
         let text = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
-        let Ok(Head::Whole(request, _)) = parse(text.as_bytes()) else { panic!("{line}") };
+        let Ok(Head::Complete(request, _)) = parse(text.as_bytes()) else { panic!("{line}") };
         Command::parse(&request).map_err(|error| (error.status, error.allow))
     }
 

@@ -31,7 +31,7 @@ pub fn answer(
     shutdown: &Shutdown,
 ) -> Option<Answer> {
     // There may be no secret any more: a connection can outlive the configuration with its listener.
-    if !running.admin.as_ref().is_some_and(|secret| secret.is_in(request)) {
+    if !running.admin.as_ref().is_some_and(|secret| secret.authorizes(request)) {
         return Some(unauthorized(peer));
     }
     match Command::parse(request) {

@@ -1,4 +1,4 @@
-//! What can be done inside TLS, when the handshake is over.
+//! Hostile TLS records after the handshake.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite};
 use serde_json::json;
 
-use super::tls::{is_closed, record, start, tls};
+use super::tls_handshakes::{is_closed, record, start, tls};
 use super::{HIT, LARGE, LONG};
 use crate::support::certificates::Certificates;
 use crate::support::client::request;
@@ -20,7 +20,7 @@ use crate::support::handshake::Handshake;
 use crate::support::server::Server;
 use crate::support::vitals::Vitals;
 
-/// A connection whose records are made by hand.
+/// A connection whose records the test encrypts.
 struct Records {
     socket: TcpStream,
     encrypter: Box<dyn MessageEncrypter>,
@@ -42,7 +42,7 @@ impl Records {
         Records { socket, encrypter: inner.aead_alg.encrypter(key, iv), number }
     }
 
-    fn sealed(&mut self, typ: ContentType, content: &[u8]) -> Vec<u8> {
+    fn seal(&mut self, typ: ContentType, content: &[u8]) -> Vec<u8> {
         let payload = OutboundChunks::Single(content);
         let message = OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_3, payload };
         let bytes = self.encrypter.encrypt(message, self.number).unwrap().encode();
@@ -52,11 +52,11 @@ impl Records {
 }
 
 #[test]
-fn floods_of_records_that_hold_no_request_keep_no_poller_and_end_with_idle_timeout() {
+fn tls_records_without_a_request_do_not_monopolise_a_poller() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"idle_timeout": 2}));
     let vitals = Vitals::of(&server, HIT);
-    // More than there are pollers.
+    // One more than there are pollers.
     let pollers = thread::available_parallelism().unwrap().get().max(2);
     let floods: Vec<_> = (0..=pollers)
         .map(|_| {
@@ -65,12 +65,12 @@ fn floods_of_records_that_hold_no_request_keep_no_poller_and_end_with_idle_timeo
                 let started = Instant::now();
                 loop {
                     let bytes: Vec<u8> = (0..1000)
-                        .flat_map(|_| records.sealed(ContentType::ApplicationData, b"\r\n"))
+                        .flat_map(|_| records.seal(ContentType::ApplicationData, b"\r\n"))
                         .collect();
                     if records.socket.write_all(&bytes).is_err() {
                         return;
                     }
-                    assert!(started.elapsed() < LONG, "it is read for ever");
+                    assert!(started.elapsed() < LONG, "still being read");
                 }
             })
         })
@@ -87,13 +87,13 @@ fn floods_of_records_that_hold_no_request_keep_no_poller_and_end_with_idle_timeo
 }
 
 #[test]
-fn records_of_nothing_alerts_and_new_keys_without_end_are_hung_up_on() {
+fn endless_tls_records_without_plaintext_close_the_connection() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({}));
     let vitals = Vitals::of(&server, HIT);
-    let (handshake, alert) = (ContentType::Handshake, ContentType::Alert);
-    // No content; KeyUpdate that asks for another one; an alert that may be ignored; a second greeting; a change of the
-    // cipher.
+    let handshake = ContentType::Handshake;
+    let alert = ContentType::Alert;
+    // Empty data, a KeyUpdate that requests another one, a warning alert, a second ClientHello, ChangeCipherSpec.
     let floods: [(ContentType, &[u8]); 5] = [
         (ContentType::ApplicationData, b""),
         (handshake, &[24, 0, 0, 1, 1]),
@@ -105,14 +105,14 @@ fn records_of_nothing_alerts_and_new_keys_without_end_are_hung_up_on() {
         let mut records = Records::new(&server, &certificates);
         let started = Instant::now();
         loop {
-            let bytes = records.sealed(kind, content);
+            let bytes = records.seal(kind, content);
             if records.socket.write_all(&bytes).is_err() {
                 break;
             }
-            assert!(started.elapsed() < LONG, "{kind:?} is read for ever");
+            assert!(started.elapsed() < LONG, "{kind:?} is still being read");
         }
     }
-    // What can't be decrypted.
+    // Records that can't be decrypted.
     for bytes in [record(23, &[0; 100]), record(23, &[0; 3]), record(22, &[0; 40]), vec![0; 10]] {
         let mut records = Records::new(&server, &certificates);
         records.socket.write_all(&bytes).unwrap();
@@ -122,7 +122,7 @@ fn records_of_nothing_alerts_and_new_keys_without_end_are_hung_up_on() {
 }
 
 #[test]
-fn a_farewell_ends_a_connection_and_what_was_asked_before_is_answered() {
+fn close_notify_ends_a_connection_after_its_requests_are_answered() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"head_timeout": 3600, "idle_timeout": 3600}));
     server.get(LARGE).ok();
@@ -154,29 +154,29 @@ fn a_farewell_ends_a_connection_and_what_was_asked_before_is_answered() {
 }
 
 #[test]
-fn a_kept_connection_whose_next_record_dribbles_costs_nothing_and_is_cut() {
+fn dribbling_tls_record_uses_no_cpu_and_is_cut() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"idle_timeout": 3, "head_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
     let mut dribbling: Vec<_> = (0..10)
         .map(|_| {
             let mut records = Records::new(&server, &certificates);
-            let first = records.sealed(ContentType::ApplicationData, &request("GET", HIT, &[]));
+            let first = records.seal(ContentType::ApplicationData, &request("GET", HIT, &[]));
             records.socket.write_all(&first).unwrap();
             records.socket.read_exact(&mut [0; 100]).unwrap();
-            let bytes = records.sealed(ContentType::ApplicationData, &[b'x'; 16 << 10]);
+            let bytes = records.seal(ContentType::ApplicationData, &[b'x'; 16 << 10]);
             (records.socket, bytes.into_iter())
         })
         .collect();
-    // Once with the record's start alone,
+    // First only the start of the record,
     for (socket, bytes) in &mut dribbling {
         socket.write_all(&bytes.by_ref().take(9).collect::<Vec<u8>>()).unwrap();
     }
     vitals.costs_nothing();
-    // and then byte after byte.
+    // then the rest byte by byte.
     let started = Instant::now();
     while !dribbling.is_empty() {
-        assert!(started.elapsed() < LONG, "{} are still read", dribbling.len());
+        assert!(started.elapsed() < LONG, "{} are still being read", dribbling.len());
         dribbling.retain_mut(|(socket, bytes)| socket.write_all(&[bytes.next().unwrap()]).is_ok());
         vitals.answers_at_once();
         thread::sleep(Duration::from_millis(20));

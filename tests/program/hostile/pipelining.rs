@@ -1,4 +1,4 @@
-//! Requests by the hundred thousand, without waiting for an answer.
+//! Pipelining without end, and without reading responses.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{AtEnd, HIT, LONG, narrow, start};
+use super::{HIT, LONG, SetOnDrop, narrow, start};
 use crate::support::client::request;
 use crate::support::vitals::Vitals;
 use crate::support::{TIMEOUT, eventually};
@@ -16,7 +16,7 @@ use crate::support::{TIMEOUT, eventually};
 const MANY: usize = 100_000;
 
 #[test]
-fn a_hundred_thousand_requests_are_all_answered_in_their_order() {
+fn hundred_thousand_pipelined_requests_are_answered_in_order() {
     const WIDTHS: usize = 7;
     let server = start(json!({}));
     let targets: Vec<String> = (1..=WIDTHS).map(|width| format!("/h/a.png?w={width}")).collect();
@@ -24,7 +24,8 @@ fn a_hundred_thousand_requests_are_all_answered_in_their_order() {
         targets.iter().map(|target| server.get(target).ok().expect("ETag").to_owned()).collect();
     let vitals = Vitals::of(&server, HIT);
     let socket = connect(server.http());
-    let (mut writer, reader) = (socket.try_clone().unwrap(), BufReader::new(socket));
+    let mut writer = socket.try_clone().unwrap();
+    let reader = BufReader::new(socket);
     thread::scope(|scope| {
         scope.spawn(move || {
             let requests: Vec<u8> =
@@ -44,7 +45,11 @@ fn a_hundred_thousand_requests_are_all_answered_in_their_order() {
             for line in reader.lines().map(Result::unwrap) {
                 assert!(!line.starts_with("HTTP/1.1 ") || line == "HTTP/1.1 200 OK", "{line}");
                 if let Some(tag) = line.strip_prefix("ETag: ") {
-                    answered.push(tags.iter().position(|known| known == tag).expect("one of ours"));
+                    answered.push(
+                        tags.iter()
+                            .position(|known| known == tag)
+                            .expect("an ETag of these images"),
+                    );
                 }
             }
             answered
@@ -62,15 +67,16 @@ fn a_hundred_thousand_requests_are_all_answered_in_their_order() {
 }
 
 #[test]
-fn who_asks_and_asks_and_reads_keeps_no_poller_from_the_others() {
+fn endless_pipelining_does_not_monopolise_a_poller() {
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
-    // On both pollers, and on more if there are more.
+    // One flood and one other client for each poller.
     let pollers = thread::available_parallelism().unwrap().get().max(2);
-    let mut bystanders: Vec<_> = (0..pollers).map(|_| server.client()).collect();
+    let mut others: Vec<_> = (0..pollers).map(|_| server.client()).collect();
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {
-        let (_end, enough) = (AtEnd(&enough), &enough);
+        let _end = SetOnDrop(&enough);
+        let enough = &enough;
         for _ in 0..pollers {
             let mut writer = connect(server.http());
             let mut reader = writer.try_clone().unwrap();
@@ -87,31 +93,31 @@ fn who_asks_and_asks_and_reads_keeps_no_poller_from_the_others() {
             });
         }
         thread::sleep(Duration::from_millis(300));
-        // One poller that has no time for anybody else would be enough.
+        // A single monopolised poller would fail this.
         for _ in 0..5 {
-            for client in &mut bystanders {
+            for client in &mut others {
                 vitals.answers_at_once_on(client);
             }
         }
     });
-    drop(bystanders);
+    drop(others);
     vitals.are_back();
 }
 
 #[test]
-fn a_hundred_thousand_requests_whose_answers_nobody_reads_fill_no_memory() {
+fn pipelined_requests_with_unread_responses_do_not_fill_memory() {
     let server = start(json!({"write_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
     thread::scope(|scope| {
         let floods: Vec<_> = (0..4)
             .map(|number| {
                 let address = server.http();
-                // Some with little room for answers and some with much.
+                // With small and with large receive buffers.
                 let mut socket = if number % 2 == 0 { narrow(address) } else { connect(address) };
                 scope.spawn(move || {
                     let started = Instant::now();
                     let requests = request("GET", HIT, &[]).repeat(100);
-                    // Until the server has had enough of it.
+                    // Until the server closes the connection.
                     let cut = (0..MANY / 100).any(|_| socket.write_all(&requests).is_err());
                     assert!(cut, "{MANY} requests were taken");
                     started.elapsed()
@@ -132,13 +138,13 @@ fn a_hundred_thousand_requests_whose_answers_nobody_reads_fill_no_memory() {
 }
 
 #[test]
-fn who_takes_one_small_answer_now_and_then_does_not_stay_for_hours() {
-    // Each answer comes within write_timeout, and all of them together far below min_write_rate.
+fn min_write_rate_applies_across_pipelined_responses() {
+    // Each response is read within write_timeout, but all together far below min_write_rate.
     let server = start(json!({"write_timeout": 1, "min_write_rate": 1 << 20}));
     let vitals = Vitals::of(&server, HIT);
     let mut socket = narrow(server.http());
     let requests = request("GET", HIT, &[]).repeat(100);
-    // As much as is taken without reading anything: from here on a thread waits for us.
+    // Fills the buffers of both sides, so that a thread of the server blocks.
     socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     while socket.write_all(&requests).is_ok() {}
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! More connections than there is room for: than places, than descriptors, than threads.
+//! More connections than `limits.connections`, descriptors or threads allow.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -16,11 +16,11 @@ use crate::support::eventually;
 use crate::support::server::Server;
 use crate::support::vitals::Vitals;
 
-/// From now on the server may have this many of something, until it is told otherwise.
+/// Sets a soft resource limit of the server.
 fn limit(server: &Server, what: &str, most: &str) {
     let process = server.id().to_string();
     let mut command = Command::new("prlimit");
-    // Who is not root may do it with processes of his own only, and root without CAP_SYS_RESOURCE, too.
+    // Without CAP_SYS_RESOURCE prlimit works only on processes of the same user.
     let owner = fs::metadata(format!("/proc/{process}")).unwrap();
     if owner.uid() != getuid().as_raw() {
         command.uid(owner.uid()).gid(owner.gid());
@@ -31,17 +31,17 @@ fn limit(server: &Server, what: &str, most: &str) {
 }
 
 #[test]
-fn two_thousand_connections_have_room_for_a_thousand_and_the_newest_stay() {
+fn connection_table_keeps_the_newest_of_two_thousand_connections() {
     const ALL: usize = 2000;
-    const PLACES: usize = 1024;
+    const MAX_CONNECTIONS: usize = 1024;
     raise_file_limit();
-    let server = start(json!({"connections": PLACES}));
-    // For 1,024 connections and what the allocator keeps of them.
+    let server = start(json!({"connections": MAX_CONNECTIONS}));
+    // For 1024 connections and what the allocator keeps of them.
     let vitals = Vitals::of(&server, HIT).sparing(24 << 20);
     let mut clients = Vec::with_capacity(ALL);
     for number in 0..ALL {
         let mut client = server.client();
-        // Some are idle after a request and some before any.
+        // Some connections are idle after a request, and some before the first.
         if number % 4 > 0 {
             client.get(HIT).ok();
         }
@@ -51,18 +51,18 @@ fn two_thousand_connections_have_room_for_a_thousand_and_the_newest_stay() {
         }
     }
     vitals.holds_at_most(24 << 20);
-    eventually("no thread waits with them", || vitals.more_threads() == 0);
-    // Those that asked for an image every now and then had places, too. Who is idle for longest is told in
-    // milliseconds, in which many come.
-    const NEAR: usize = 50;
-    let newest = &clients[ALL - PLACES + NEAR..];
+    eventually("no thread is left", || vitals.more_threads() == 0);
+    // The table also held the connections of `vitals`, and it measures idleness in milliseconds, during each of which
+    // several connections open.
+    const MARGIN: usize = 50;
+    let newest = &clients[ALL - MAX_CONNECTIONS + MARGIN..];
     assert!(newest.iter().all(Client::is_open), "one of the newest was closed");
-    let oldest = &clients[..ALL - PLACES - NEAR];
+    let oldest = &clients[..ALL - MAX_CONNECTIONS - MARGIN];
     eventually("the oldest are closed", || !oldest.iter().any(Client::is_open));
     let open = clients.iter().filter(|client| client.is_open()).count();
-    assert!((PLACES - NEAR..=PLACES).contains(&open), "{open} are open");
-    // And all of the newest are served.
-    for client in &mut clients[ALL - PLACES + NEAR..] {
+    assert!((MAX_CONNECTIONS - MARGIN..=MAX_CONNECTIONS).contains(&open), "{open} are open");
+    // The newest are all served.
+    for client in &mut clients[ALL - MAX_CONNECTIONS + MARGIN..] {
         client.get(HIT).ok();
     }
     drop(clients);
@@ -70,19 +70,19 @@ fn two_thousand_connections_have_room_for_a_thousand_and_the_newest_stay() {
 }
 
 #[test]
-fn who_is_seen_off_makes_room_at_once() {
-    const PLACES: usize = 20;
-    let server = start(json!({"connections": PLACES}));
+fn lingering_close_makes_room_at_once() {
+    const MAX_CONNECTIONS: usize = 20;
+    let server = start(json!({"connections": MAX_CONNECTIONS}));
     let vitals = Vitals::of(&server, HIT);
     for _ in 0..3 {
-        let mut refused = crowd(&server, PLACES);
+        let mut refused = crowd(&server, MAX_CONNECTIONS);
         for client in &mut refused {
             client.send(b"nonsense\r\n\r\n");
             assert_eq!(client.read().status, 400);
         }
-        // None of them has closed its side, and each has a second for that, of which a fifth is over.
+        // All of them are in a lingering close, of which a fifth is over.
         thread::sleep(Duration::from_millis(200));
-        let mut next = crowd(&server, PLACES);
+        let mut next = crowd(&server, MAX_CONNECTIONS);
         for client in &mut next {
             client.get(HIT).ok();
         }
@@ -92,14 +92,14 @@ fn who_is_seen_off_makes_room_at_once() {
 }
 
 #[test]
-fn without_descriptors_the_idlest_make_room_and_nobody_else_is_hurt() {
+fn running_out_of_descriptors_closes_idle_connections_only() {
     const DESCRIPTORS: usize = 80;
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
     limit(&server, "nofile", &DESCRIPTORS.to_string());
     let mut idle = crowd(&server, DESCRIPTORS * 3);
     thread::sleep(Duration::from_millis(100));
-    // They stay, and whoever comes is served all the same, with misses as well.
+    // While they stay open, new clients are still served, misses too.
     for width in 1..=15 {
         let started = Instant::now();
         let mut client = server.client();
@@ -114,8 +114,8 @@ fn without_descriptors_the_idlest_make_room_and_nobody_else_is_hurt() {
 }
 
 #[test]
-fn a_thread_that_can_not_be_had_costs_one_connection_only() {
-    // The limit does not bind root, so the server becomes somebody else.
+fn failed_thread_start_closes_one_connection_only() {
+    // RLIMIT_NPROC does not apply to root, so the server switches to another user.
     let user = if getuid().is_root() { json!({"user": "65534:65534"}) } else { json!({}) };
     let setup = setup(user);
     let run = setup.directory().path().join("run");
@@ -137,14 +137,14 @@ fn a_thread_that_can_not_be_had_costs_one_connection_only() {
         let mut client = server.client();
         client.send(&request("GET", &format!("/h/a.png?w={width}"), &[]));
         client.expect_closed();
-        // Hits need none.
+        // Hits need no thread.
         kept.get(HIT).ok();
     }
     vitals.answers_at_once();
-    let complaints =
+    let warnings =
         || server.log.lines().iter().filter(|line| line.contains("event=thread_failed")).count();
     server.log.event("thread_failed");
-    assert_eq!(complaints(), 1, "once a minute is enough");
+    assert_eq!(warnings(), 1, "logged once a minute");
     limit(&server, "nproc", "1000");
     server.get("/h/a.png?w=20").ok();
     vitals.are_back();

@@ -1,4 +1,4 @@
-//! Handshakes that are none, or never end; plain text on the TLS port, and TLS on the plain one.
+//! Malformed and unfinished handshakes, plain HTTP on the HTTPS port, and TLS on the HTTP port.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -44,8 +44,8 @@ fn connect(address: SocketAddr) -> TcpStream {
     socket
 }
 
-/// A client that has its greeting ready to be sent, as bytes.
-fn greeting(
+/// A client and its ClientHello.
+fn client_hello(
     certificates: &Certificates,
     version: &'static SupportedProtocolVersion,
 ) -> (ClientConnection, Vec<u8>) {
@@ -55,7 +55,7 @@ fn greeting(
     (client, bytes)
 }
 
-/// What a client wants to send now.
+/// The bytes that a client wants to send.
 fn flight(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     while client.wants_write() {
@@ -64,28 +64,28 @@ fn flight(client: &mut ClientConnection) -> Vec<u8> {
     bytes
 }
 
-/// A record in plain text.
+/// An unencrypted record.
 pub(super) fn record(kind: u8, content: &[u8]) -> Vec<u8> {
     [&[kind, 3, 3][..], &u16::try_from(content.len()).unwrap().to_be_bytes(), content].concat()
 }
 
-/// Whether the server closes, whatever it sends before.
+/// Whether the server closes, after sending anything.
 pub(super) fn is_closed(socket: &mut TcpStream) -> bool {
     Client::over(socket.try_clone().unwrap()).ended()
 }
 
 #[test]
-fn greetings_that_are_none_are_hung_up_on() {
+fn malformed_client_hellos_close_the_connection() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"head_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
-    let (_, hello) = greeting(&certificates, &TLS13);
+    let (_, hello) = client_hello(&certificates, &TLS13);
     let body = &hello[5..];
     let mut damaged: Vec<Vec<u8>> = vec![
         vec![0; 100],
         vec![0xff; 70_000],
         (0..20_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
-        // SSL 2.0, a record of another version, kinds that can't come first, none that is known.
+        // SSL 2.0, an unknown version, content types that can't come first, an unknown one.
         [&[0x80, 0x2e, 1, 0, 2][..], &[0; 43]].concat(),
         [&[22, 9, 9][..], &hello[3..]].concat(),
         record(20, &[1]),
@@ -94,7 +94,7 @@ fn greetings_that_are_none_are_hung_up_on() {
         record(23, b"GET / HTTP/1.1\r\n\r\n"),
         record(24, &[1, 0xff, 0xff]),
         record(99, &[0]),
-        // No content, too much of it, more than it says.
+        // Empty, too long, and wrong lengths.
         record(22, &[]),
         [&[22, 3, 1, 0xff, 0xff][..], &[1; 66_000]].concat(),
         record(22, &[1, 0xff, 0xff, 0xff]),
@@ -102,7 +102,7 @@ fn greetings_that_are_none_are_hung_up_on() {
         record(22, &[2, 0, 0, 0]),
         record(22, &[20, 0, 0, 12]),
         record(22, &[&[1, 0, 0, 4][..], &[3, 3, 0, 0], &[0; 9000]].concat()),
-        // A great many alerts, changes of the cipher, empty records.
+        // Floods of alerts, ChangeCipherSpec and empty records.
         record(21, &[1, 90]).repeat(3000),
         record(20, &[1]).repeat(3000),
         record(22, &[]).repeat(3000),
@@ -113,7 +113,7 @@ fn greetings_that_are_none_are_hung_up_on() {
         // A handshake of 16 MB in pieces of 16 KB.
         [record(22, &[1, 0xff, 0xff, 0xff]), record(22, &[0; 16_000]).repeat(40)].concat(),
     ];
-    // One byte a record; and with a bit that has fallen over.
+    // One byte a record, and single bit errors.
     damaged.push(body.iter().flat_map(|byte| record(22, &[*byte])).take(400).collect());
     damaged.extend((0..hello.len()).step_by(7).map(|at| {
         let mut bytes = hello.clone();
@@ -124,7 +124,7 @@ fn greetings_that_are_none_are_hung_up_on() {
         .into_iter()
         .map(|bytes| {
             let mut socket = connect(server.https());
-            // It may be closed in the middle.
+            // The server may close before all is written.
             let _ = socket.write_all(&bytes);
             (bytes, socket)
         })
@@ -133,29 +133,29 @@ fn greetings_that_are_none_are_hung_up_on() {
     vitals.holds_at_most(16 << 20);
     for (bytes, mut socket) in sockets {
         let start = bytes[..bytes.len().min(30)].escape_ascii().to_string();
-        assert!(is_closed(&mut socket), "{start}… and {} bytes in all", bytes.len());
+        assert!(is_closed(&mut socket), "{start}… of {} bytes", bytes.len());
     }
     tls(&server, &certificates).get(HIT).ok();
     vitals.are_back();
 }
 
 #[test]
-fn handshakes_that_stop_at_any_point_are_cut() {
+fn head_timeout_cuts_unfinished_handshakes() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"head_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
     let mut sockets = Vec::new();
     for version in [&TLS13, &TLS12] {
         // Parts of the first flight.
-        let (_, hello) = greeting(&certificates, version);
+        let (_, hello) = client_hello(&certificates, version);
         for length in [0, 1, 4, 5, 6, 9, hello.len() / 2, hello.len() - 1] {
             let mut socket = connect(server.https());
             socket.write_all(&hello[..length]).unwrap();
             sockets.push(socket);
         }
-        // And of the second one: none, a byte, all but a byte.
+        // Parts of the second: nothing, a byte, all but a byte.
         for part in [|_| 0, |_| 1, |length| length - 1] {
-            let (mut client, hello) = greeting(&certificates, version);
+            let (mut client, hello) = client_hello(&certificates, version);
             let mut socket = connect(server.https());
             socket.write_all(&hello).unwrap();
             while !client.wants_write() {
@@ -166,16 +166,16 @@ fn handshakes_that_stop_at_any_point_are_cut() {
             socket.write_all(&second[..part(second.len())]).unwrap();
             sockets.push(socket);
         }
-        // Who never reads the server's flight, either.
+        // A client that never reads the server's flight.
         let mut socket = narrow(server.https());
-        socket.write_all(&greeting(&certificates, version).1).unwrap();
+        socket.write_all(&client_hello(&certificates, version).1).unwrap();
         sockets.push(socket);
     }
-    assert!(vitals.more_threads() > 0, "somebody waits for them");
+    assert!(vitals.more_threads() > 0, "no thread waits for them");
     let started = Instant::now();
     vitals.answers_at_once();
     tls(&server, &certificates).get(HIT).ok();
-    eventually("nobody waits for them any more", || vitals.more_threads() == 0);
+    eventually("no thread waits for them", || vitals.more_threads() == 0);
     assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
     for socket in &mut sockets {
         assert!(is_closed(socket));
@@ -184,11 +184,11 @@ fn handshakes_that_stop_at_any_point_are_cut() {
 }
 
 #[test]
-fn clients_that_go_in_the_middle_of_a_handshake_are_forgotten_at_once() {
+fn clients_that_disconnect_in_a_handshake_are_released_at_once() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"head_timeout": 3600, "idle_timeout": 3600}));
     let vitals = Vitals::of(&server, HIT);
-    let (_, hello) = greeting(&certificates, &TLS13);
+    let (_, hello) = client_hello(&certificates, &TLS13);
     for length in [0, 3, hello.len() - 1, hello.len()] {
         for reset in [true, false] {
             let mut client = Client::connect(server.https());
@@ -207,7 +207,7 @@ fn clients_that_go_in_the_middle_of_a_handshake_are_forgotten_at_once() {
 }
 
 #[test]
-fn plain_http_on_the_tls_port_is_told_so_and_nothing_behind_it_is_answered() {
+fn plain_http_on_the_https_port_is_400_and_ends_the_connection() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"head_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
@@ -225,7 +225,7 @@ fn plain_http_on_the_tls_port_is_told_so_and_nothing_behind_it_is_answered() {
 }
 
 #[test]
-fn tls_on_the_plain_port_is_hung_up_on() {
+fn tls_on_the_http_port_closes_the_connection() {
     let certificates = Certificates::new();
     let server = start(&certificates, json!({"head_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);

@@ -1,4 +1,4 @@
-//! Clients that take their answers slowly, or not at all.
+//! Clients that read responses slowly, or not at all.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{AtEnd, HIT, LARGE, LONG, narrow, start_with_large};
+use super::{HIT, LARGE, LONG, SetOnDrop, narrow, start_with_large};
 use crate::support::client::request;
 use crate::support::eventually;
 use crate::support::vitals::Vitals;
 
-/// Reads this much at a time with a pause between, and returns how much came until the server closed.
+/// Reads pieces with a pause after each, and returns the number of bytes read until the server closes.
 fn read_slowly(socket: &mut TcpStream, piece: usize, pause: Duration) -> usize {
-    let (mut total, mut bytes) = (0, vec![0; piece]);
+    let mut total = 0;
+    let mut bytes = vec![0; piece];
     while let Ok(length @ 1..) = socket.read(&mut bytes) {
         total += length;
         thread::sleep(pause);
@@ -28,7 +29,7 @@ fn last_request(target: &str) -> Vec<u8> {
 }
 
 #[test]
-fn who_never_reads_a_large_answer_is_cut() {
+fn write_timeout_cuts_clients_that_never_read() {
     let (server, _) = start_with_large(json!({"write_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
     let mut sockets: Vec<TcpStream> = (0..8).map(|_| narrow(server.http())).collect();
@@ -36,24 +37,25 @@ fn who_never_reads_a_large_answer_is_cut() {
         socket.write_all(&request("GET", LARGE, &[]).repeat(3)).unwrap();
     }
     vitals.answers_at_once();
-    // What they have not read is still open on their side; on the server's nothing is.
+    // The clients still have unread bytes; the server has released everything.
     vitals.are_back();
-    // Not one is left that would be served after all as soon as it reads.
-    eventually("all of them are cut", || vitals.more_descriptors() == 0);
+    // No connection is left that would be served once its client reads.
+    eventually("all connections are closed", || vitals.more_descriptors() == 0);
     let started = Instant::now();
     for socket in &mut sockets {
-        // And the kernel does not keep what they did not take.
+        // The kernel discards what they did not read.
         socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let (mut total, mut bytes) = (0, [0; 16 << 10]);
+        let mut total = 0;
+        let mut bytes = [0; 16 << 10];
         let end = loop {
             match socket.read(&mut bytes) {
                 Ok(length) => {
-                    assert!(length > 0, "all of it was sent after the end: {total} bytes");
+                    assert!(length > 0, "the kernel sent everything: {total} bytes");
                     total += length;
                 }
-                // A reset that meets a full buffer may be taken for a stray one, until something is sent.
+                // The kernel may ignore a reset while its buffer is full; sending a byte provokes another.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    assert!(started.elapsed() < LONG, "the kernel holds on to it");
+                    assert!(started.elapsed() < LONG, "the kernel keeps the connection");
                     if let Err(error) = socket.write_all(b"x") {
                         break error;
                     }
@@ -67,15 +69,15 @@ fn who_never_reads_a_large_answer_is_cut() {
 }
 
 #[test]
-fn who_reads_a_byte_a_second_is_cut() {
+fn min_write_rate_cuts_a_client_that_reads_a_byte_a_second() {
     let (server, _) = start_with_large(json!({"write_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
     let mut socket = narrow(server.http());
     socket.write_all(&last_request(LARGE)).unwrap();
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {
-        let _end = AtEnd(&enough);
-        // What is in its own kernel would take it an hour.
+        let _end = SetOnDrop(&enough);
+        // The bytes in the client's own buffer would last for an hour.
         scope.spawn(|| {
             while !enough.load(Ordering::Relaxed)
                 && socket.read(&mut [0]).is_ok_and(|length| length > 0)
@@ -83,7 +85,7 @@ fn who_reads_a_byte_a_second_is_cut() {
                 thread::sleep(Duration::from_secs(1));
             }
         });
-        eventually("a thread waits for the reader", || vitals.more_threads() == 1);
+        eventually("a thread is blocked on the reader", || vitals.more_threads() == 1);
         let started = Instant::now();
         while vitals.more_threads() > 0 {
             assert!(started.elapsed() < LONG);
@@ -95,15 +97,15 @@ fn who_reads_a_byte_a_second_is_cut() {
 }
 
 #[test]
-fn who_reads_slower_than_min_write_rate_is_cut_however_steadily() {
+fn min_write_rate_cuts_a_steady_slow_reader() {
     let (server, length) = start_with_large(json!({"write_timeout": 1, "min_write_rate": 2 << 20}));
     let vitals = Vitals::of(&server, HIT);
     let mut socket = narrow(server.http());
     socket.write_all(&last_request(LARGE)).unwrap();
     let started = Instant::now();
-    // A tenth of what is asked for.
+    // A tenth of min_write_rate.
     let total = read_slowly(&mut socket, 2 << 10, Duration::from_millis(10));
-    assert!(total < length, "it was served whole");
+    assert!(total < length, "served completely");
     assert!(
         started.elapsed() > Duration::from_secs(1) && started.elapsed() < LONG,
         "{:?}",
@@ -113,7 +115,7 @@ fn who_reads_slower_than_min_write_rate_is_cut_however_steadily() {
 }
 
 #[test]
-fn who_is_slow_but_fast_enough_is_served_whole() {
+fn min_write_rate_lets_a_slow_reader_finish() {
     let (server, length) =
         start_with_large(json!({"write_timeout": 0.4, "min_write_rate": 64 << 10}));
     let vitals = Vitals::of(&server, HIT);
@@ -126,13 +128,13 @@ fn who_is_slow_but_fast_enough_is_served_whole() {
                 let total = read_slowly(&mut socket, 16 << 10, Duration::from_millis(pause));
                 assert!(
                     total > length,
-                    "{total} of {length} bytes, and a head, with a pause of {pause} ms"
+                    "{total} of {length} bytes and a head, with a pause of {pause} ms"
                 );
             });
         }
         thread::sleep(Duration::from_millis(300));
         vitals.answers_at_once();
     });
-    assert!(started.elapsed() > Duration::from_secs(1), "that was not slow");
+    assert!(started.elapsed() > Duration::from_secs(1), "the readers were not slow");
     vitals.are_back();
 }

@@ -1,4 +1,4 @@
-//! Clients that go, at every moment and in every way, and that nobody works for when they are gone.
+//! Clients that disconnect at any moment and in any way, and the lingering close.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -18,12 +18,12 @@ use crate::support::server::Server;
 use crate::support::vitals::Vitals;
 use crate::support::{TIMEOUT, eventually, merged};
 
-/// The ways to go.
+/// The ways to disconnect.
 #[derive(Clone, Copy, Debug)]
 enum Way {
     Reset,
     Close,
-    /// Only as far as sending is concerned; then the server's end is waited for.
+    /// Shuts down the sending direction, and waits for the server to close.
     Half,
 }
 
@@ -31,7 +31,7 @@ const WAYS: [Way; 3] = [Way::Reset, Way::Close, Way::Half];
 
 impl Way {
     #[track_caller]
-    fn go(self, mut client: Client) {
+    fn apply(self, mut client: Client) {
         match self {
             Way::Reset => client.reset(),
             Way::Close => drop(client),
@@ -44,10 +44,11 @@ impl Way {
 }
 
 #[test]
-fn clients_that_go_at_any_moment_leave_nothing_behind() {
+fn clients_that_disconnect_at_any_moment_leak_nothing() {
     let (server, _) = start_with_large(json!({}));
     let vitals = Vitals::of(&server, HIT);
-    let (hit, large) = (request("GET", HIT, &[]), request("GET", LARGE, &[]));
+    let hit = request("GET", HIT, &[]);
+    let large = request("GET", LARGE, &[]);
     let starts: [&[u8]; 8] = [
         b"",
         b"\r\n",
@@ -68,23 +69,23 @@ fn clients_that_go_at_any_moment_leave_nothing_behind() {
                     }
                     client.send(start);
                     thread::sleep(Duration::from_millis(pause));
-                    way.go(client);
+                    way.apply(client);
                 }
             }
         }
-        // In the middle of an answer.
+        // In the middle of a response.
         for _ in 0..4 {
             let mut client = server.client();
             client.send(&large);
             client.read_some();
-            way.go(client);
+            way.apply(client);
         }
         vitals.answers_at_once();
     }
     vitals.are_back();
 }
 
-/// A server whose origin answers `held*` when the gate opens; with one hit in its cache.
+/// A server with one image in its cache, whose origin answers `held*` when the gate opens.
 fn gated(gate: &Gate, cache: &Directory) -> (RawOrigin, Server) {
     let held = gate.clone();
     let origin = RawOrigin::start(move |request, peer| {
@@ -100,8 +101,9 @@ fn gated(gate: &Gate, cache: &Directory) -> (RawOrigin, Server) {
 }
 
 #[test]
-fn clients_that_go_while_their_image_is_made_cost_nothing_and_it_is_kept() {
-    let (gate, cache) = (Gate::new(), Directory::new());
+fn image_is_cached_even_if_its_client_disconnects() {
+    let gate = Gate::new();
+    let cache = Directory::new();
     let (origin, server) = gated(&gate, &cache);
     let vitals = Vitals::of(&server, HIT);
     let mut half = Vec::new();
@@ -114,7 +116,7 @@ fn clients_that_go_while_their_image_is_made_cost_nothing_and_it_is_kept() {
                 client.finish_sending();
                 half.push(client);
             }
-            way => way.go(client),
+            way => way.apply(client),
         }
     }
     vitals.costs_nothing();
@@ -126,13 +128,15 @@ fn clients_that_go_while_their_image_is_made_cost_nothing_and_it_is_kept() {
     }
     for number in 0..9 {
         let target = format!("/h/held-{number}.png");
-        eventually("it is in the cache", || server.get(&target).ok().expect("X-Cache") == "hit");
+        eventually("the image is in the cache", || {
+            server.get(&target).ok().expect("X-Cache") == "hit"
+        });
     }
     vitals.are_back();
 }
 
 #[test]
-fn who_only_listens_any_more_gets_every_answer() {
+fn half_closed_client_gets_every_response() {
     let (server, _) = start_with_large(json!({}));
     let vitals = Vitals::of(&server, HIT);
     let mut client = server.client();
@@ -148,7 +152,7 @@ fn who_only_listens_any_more_gets_every_answer() {
     client.read().ok();
     client.expect_closed();
 
-    // And who has not asked for anything gets nothing, at once.
+    // Without a complete request the server closes at once.
     for start in [&b""[..], b"\r\n", b"GET /h/a.png HTTP/1.1\r\nHost: x\r\n"] {
         let mut client = server.client();
         client.send(start);
@@ -165,8 +169,8 @@ fn who_only_listens_any_more_gets_every_answer() {
 }
 
 #[test]
-fn kept_connections_that_were_hung_up_are_forgotten_at_once() {
-    // Nothing here is closed because its time is up.
+fn disconnected_idle_connections_are_released_at_once() {
+    // No timeout closes these connections.
     let server = start(json!({"idle_timeout": 3600, "head_timeout": 3600, "write_timeout": 3600}));
     let vitals = Vitals::of(&server, HIT);
     for way in WAYS {
@@ -174,19 +178,19 @@ fn kept_connections_that_were_hung_up_are_forgotten_at_once() {
         for client in &mut clients {
             client.get(HIT).ok();
         }
-        clients.into_iter().for_each(|client| way.go(client));
+        clients.into_iter().for_each(|client| way.apply(client));
         vitals.are_back();
     }
     vitals.costs_nothing();
 }
 
 #[test]
-fn connections_that_end_halfway_use_no_processor_while_they_last() {
+fn half_finished_connections_use_no_cpu() {
     let (server, _) = start_with_large(
         json!({"idle_timeout": 3600, "head_timeout": 3600, "write_timeout": 3600}),
     );
     let vitals = Vitals::of(&server, HIT);
-    // Half heads, answers that are not read with the other side closed, last answers that are not taken note of.
+    // Half heads, unread responses to a half-closed client, and lingering closes.
     let mut sockets = Vec::new();
     for number in 0..30 {
         let mut socket = super::narrow(server.http());
@@ -208,14 +212,14 @@ fn connections_that_end_halfway_use_no_processor_while_they_last() {
 }
 
 #[test]
-fn thousands_of_connections_that_come_and_go_do_no_harm() {
+fn thousands_of_short_connections_do_no_harm() {
     const FLOOD: usize = 5000;
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
     let address = server.http();
     let flood = thread::spawn(move || {
         for number in 0..FLOOD {
-            // Refused for the moment is no failure.
+            // A refused connection is not a failure.
             let Ok(mut socket) = TcpStream::connect_timeout(&address, TIMEOUT) else { continue };
             if number % 4 < 2 {
                 let _ = socket.write_all(b"GET /");
@@ -236,7 +240,7 @@ fn thousands_of_connections_that_come_and_go_do_no_harm() {
 }
 
 #[test]
-fn who_sends_on_after_the_last_answer_is_hung_up_on() {
+fn lingering_close_ends_for_a_client_that_keeps_sending() {
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
     let mut socket = TcpStream::connect(server.http()).unwrap();
@@ -251,7 +255,7 @@ fn who_sends_on_after_the_last_answer_is_hung_up_on() {
         if let Err(error) = socket.write_all(&[b'x'; 1000]) {
             break error;
         }
-        assert!(started.elapsed() < LONG, "it goes on listening");
+        assert!(started.elapsed() < LONG, "the server keeps reading");
     };
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
     vitals.are_back();
