@@ -310,9 +310,6 @@ fn tests_named_in_security_exist() {
     assert!(missing.is_empty(), "SECURITY.md names tests that do not exist: {missing:#?}");
 }
 
-/// Paths that the documents name before the code has moved there.
-const MOVING: [&str; 1] = ["src/render/codec"];
-
 #[test]
 fn files_and_functions_named_in_architecture_and_contributing_exist() {
     let mut missing = Vec::new();
@@ -326,7 +323,7 @@ fn files_and_functions_named_in_architecture_and_contributing_exist() {
                     .any(|directory| code.starts_with(directory));
                 if is_path && !code.contains(['*', '{', ' ']) {
                     file = Some(code);
-                    if !root().join(code).exists() && !MOVING.contains(&code) {
+                    if !root().join(code).exists() {
                         missing.push(format!("{document}: {code}"));
                     }
                 } else if let (Some(file), Some(function)) = (file, code.strip_suffix("()")) {
