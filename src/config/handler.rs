@@ -8,8 +8,9 @@ use super::fields::{Fields, Known, Result};
 use super::relaxed_json::Value;
 use super::size_policy::{MOST_VARIANTS, SizePolicy};
 use super::token::{self, Token};
-use crate::cache::Lifetime;
+use crate::cache::{CacheTime, Lifetime};
 use crate::format::{Format, formats_that, or_list};
+use crate::options::Defaults;
 
 const KNOWN: Known = Known {
     fields: &[
@@ -155,17 +156,6 @@ pub struct Originals {
     pub max_bytes: Option<u64>,
 }
 
-/// How long a result stays fresh, on disk and at clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheTime {
-    /// Seconds since it was rendered.
-    Seconds(u64),
-    /// `0`: never expires.
-    Forever,
-    /// `-1`: nothing is cached.
-    Never,
-}
-
 /// How broken an original may be (libvips option `fail_on`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailOn {
@@ -253,6 +243,11 @@ impl Handler {
     pub fn lifetime(&self) -> Lifetime {
         let Handler { stale_while_revalidate, stale_if_error, .. } = *self;
         Lifetime { time: self.cache_time, stale_while_revalidate, stale_if_error }
+    }
+
+    /// What it contributes to the options of a request.
+    pub fn defaults(&self) -> Defaults {
+        Defaults { format: self.output_format, max_dimension: self.max_dimension }
     }
 
     /// The directories that it stores in, each with the field that names it.

@@ -18,7 +18,7 @@ pub use admin::Admin;
 pub use directories::{check as check_directories, place, prove_writable};
 pub use fields::ConfigError;
 use fields::{Fields, Known, Result};
-pub use handler::{CacheTime, Credentials, FailOn, Handler, Origin, Resolved, S3};
+pub use handler::{Credentials, FailOn, Handler, Origin, Resolved, S3};
 pub use limits::Limits;
 pub use token::{Rules, Token, TokenKind};
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cache::CacheTime;
 
 /// Needs no file and no directory.
 fn minimal(handler_fields: &str, top_fields: &str) -> String {
@@ -79,7 +80,7 @@ fn handler_errors_name_their_path() {
             r#""presets": {"a": 1}"#,
             "handlers[0].presets.a: must be a query, as \"w=300&h=200\", not a number",
         ),
-        (r#""presets": {"a": "w=1&x=1"}"#, r#"handlers[0].presets.a: "x=1" is no parameter"#),
+        (r#""presets": {"a": "w=1&x=1"}"#, r#"handlers[0].presets.a: unknown parameter "x=1""#),
         (r#""presets": {"a": "p=a"}"#, "handlers[0].presets.a: p: can't be in a preset"),
         (
             r#""presets": {"a": "w=1", "b": "w=0"}"#,

@@ -51,7 +51,7 @@ impl SizePolicy {
     /// Checks each preset as if it were asked for.
     pub(super) fn check_presets(&self, fields: &Fields, handler: &Handler) -> Result<()> {
         for (name, preset) in &self.presets {
-            Options::resolve(preset, "", handler)
+            Options::resolve(preset, "", handler.defaults())
                 .map_err(|error| fields.error(&format!("presets.{name}"), error.0))?;
         }
         Ok(())
@@ -71,7 +71,7 @@ impl SizePolicy {
         query: &'q Query,
     ) -> std::result::Result<Cow<'q, Query>, BadQuery> {
         if self.presets_only
-            && let Some(name) = query.first_about_the_image()
+            && let Some(name) = query.first_image_option()
         {
             return Err(BadQuery(format!(
                 "{name}: can't be chosen here, only a preset can, with p"
@@ -96,7 +96,7 @@ impl SizePolicy {
     /// right. The operator wrote the presets, so what they say themselves is allowed.
     pub fn check_size(&self, query: &Query, whole: &Query) -> std::result::Result<(), BadQuery> {
         let Some(sizes) = &self.sizes else { return Ok(()) };
-        if query.ratio().is_some_and(|ratio| !RATIOS.contains(&ratio)) {
+        if query.dpr().is_some_and(|ratio| !RATIOS.contains(&ratio)) {
             return Err(BadQuery("dpr: must be 1, 1.5, 2 or 3 here".to_owned()));
         }
         let is_the_presets = query.preset().is_some() && !query.has_any(&["w", "h"]);

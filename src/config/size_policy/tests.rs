@@ -14,7 +14,8 @@ fn handler(fields: &str) -> Handler {
 fn ask(handler: &Handler, query: &str) -> std::result::Result<String, String> {
     let query = Query::parse(query).unwrap();
     let whole = handler.size_policy.with_preset(&query).map_err(|error| error.0)?;
-    let options = Options::resolve(&whole, "image/webp", handler).map_err(|error| error.0)?;
+    let options =
+        Options::resolve(&whole, "image/webp", handler.defaults()).map_err(|error| error.0)?;
     handler.size_policy.check_size(&query, &whole).map_err(|error| error.0)?;
     Ok(options.canonical())
 }
