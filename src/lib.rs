@@ -38,6 +38,9 @@ mod wire;
 mod edge;
 mod render;
 
+/// For the tests of docs/configuration.md alone, and not part of the interface.
+#[doc(hidden)]
+pub use config::reference as config_reference;
 /// For bench/encoders alone, and not part of the interface.
 #[doc(hidden)]
 pub use render::bench;
@@ -144,9 +147,10 @@ fn read(path: &Path) -> Result<(config::Config, String), ConfigError> {
 /// Reads the configuration and checks everything that can be checked before a port is opened.
 fn load(path: &Path) -> Result<(config::Config, String), ConfigError> {
     let (config, text) = read(path)?;
-    config::check_directories(&config)?;
-    edge::check(&config)?;
-    render::check(&config)?;
+    config::check_directories(&config)
+        .and_then(|()| edge::check(&config))
+        .and_then(|()| render::check(&config))
+        .map_err(|error| config.locate(error))?;
     Ok((config, text))
 }
 

@@ -34,9 +34,6 @@ pub enum Level {
 }
 
 impl Level {
-    /// Every level, the most serious first.
-    pub const ALL: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
-
     /// The word in a line and in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,11 +42,6 @@ impl Level {
             Level::Info => "info",
             Level::Debug => "debug",
         }
-    }
-
-    /// The level with this name.
-    pub fn parse(name: &str) -> Option<Level> {
-        Level::ALL.into_iter().find(|level| level.name() == name)
     }
 }
 
@@ -139,11 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_found_by_their_names_only() {
-        for level in Level::ALL {
-            assert_eq!(Level::parse(level.name()), Some(level));
-        }
-        assert!(["", "Error", "warning", "trace"].iter().all(|name| Level::parse(name).is_none()));
+    fn levels_are_ordered_by_seriousness() {
         assert!(Level::Error < Level::Warn && Level::Info < Level::Debug);
     }
 }

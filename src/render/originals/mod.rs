@@ -188,7 +188,7 @@ impl Originals {
         }
         let Some(etag) = etag else { return Ok(None) };
         let now = now_after(request.not_before);
-        match self.origin()?.fetch_unless(&request.key, Some(&etag))? {
+        match self.origin()?.fetch(&request.key, Some(&etag))? {
             Fetched::Original(original) => {
                 Ok(Some(respond(request, self.store(name, original, now))))
             }
@@ -209,7 +209,7 @@ impl Originals {
 
     fn fetch(&self, request: &OriginalRequest, name: &Name) -> Result<OriginalResponse, Failure> {
         let now = now_after(request.not_before);
-        match self.origin()?.fetch_unless(&request.key, request.if_none_match.as_deref())? {
+        match self.origin()?.fetch(&request.key, request.if_none_match.as_deref())? {
             Fetched::Original(original) => Ok(respond(request, self.store(name, original, now))),
             Fetched::Unchanged => {
                 let entry = OriginalEntry::None;
