@@ -1,4 +1,4 @@
-//! The recipes of docs/signing.md: they sign as the vectors do, and the server accepts it.
+//! The recipes of docs/tokens.md: they sign as the vectors do, and the server accepts it.
 
 use std::fs;
 use std::path::Path;
@@ -138,13 +138,13 @@ fn vectors() -> Vec<Value> {
     serde_json::from_slice(&server::data("signing.json")).unwrap()
 }
 
-/// The one code block of this language in docs/signing.md.
+/// The one code block of this language in docs/tokens.md.
 fn block(language: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/signing.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tokens.md");
     let text = fs::read_to_string(path).unwrap();
     let fence = format!("\n```{language}\n");
     let mut blocks = text.split(&fence).skip(1);
-    let block = blocks.next().unwrap_or_else(|| panic!("no {language} in docs/signing.md"));
+    let block = blocks.next().unwrap_or_else(|| panic!("no {language} in docs/tokens.md"));
     assert!(blocks.next().is_none(), "two blocks of {language}");
     block.split_once("\n```").unwrap().0.to_owned()
 }
@@ -249,7 +249,7 @@ fn every_signing_recipe_signs_urls_that_the_server_accepts() {
 
 #[test]
 fn the_signing_table_shows_the_signed_text() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/signing.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tokens.md");
     let text = fs::read_to_string(path).unwrap();
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `/h/")).collect();
     assert_eq!(rows.len(), 3);
