@@ -47,13 +47,13 @@ fn main() {
     );
 }
 
-/// The C between dav1d, libaom and src/render/av1.
+/// The C between dav1d, libaom and src/render/codec/av1.
 fn compile_shim(headers: &Path) {
-    for file in ["src/render/av1/shim.c", "src/render/av1/shim.h"] {
+    for file in ["src/render/codec/av1/shim.c", "src/render/codec/av1/shim.h"] {
         println!("cargo::rerun-if-changed={file}");
     }
     cc::Build::new()
-        .file("src/render/av1/shim.c")
+        .file("src/render/codec/av1/shim.c")
         .include(headers)
         .std("c11")
         .opt_level(2)

@@ -1,56 +1,171 @@
-//! The image formats that we read and write, known by their bytes and never by a name's ending.
+//! Image formats: one row for each, with everything that does not depend on how it is decoded or encoded.
 
-/// An image format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// JPEG (ITU T.81).
-    Jpeg,
-    /// PNG (RFC 2083, W3C PNG).
-    Png,
-    /// WebP (RFC 9649).
-    Webp,
-    /// AVIF (AV1 in HEIF).
-    Avif,
-    /// GIF 87a and 89a.
-    Gif,
+/// What is known of a format. Reading and writing are separate capabilities: either may be missing.
+struct Row {
+    /// Name in sentences.
+    title: &'static str,
+    /// File name extensions, which `f` and `output_format` accept as well. The first one is the format's name in
+    /// canonical queries, on disk and in log lines.
+    extensions: &'static [&'static str],
+    media_type: &'static str,
+    /// Whether originals may have this format.
+    reads: bool,
+    /// Whether variants may have this format.
+    writes: bool,
+    /// Whether `f=auto` chooses the format if `Accept` names it. Of equally acceptable formats the last row wins.
+    auto: bool,
+    /// Whether `q` has an effect.
+    quality: bool,
+    lossless: Lossless,
+    /// Whether transparency is written.
+    alpha: bool,
+    /// Whether all frames are written, not only the first.
+    animation: bool,
+    /// Whether a color profile is written.
+    metadata: bool,
+    /// Longest side that is written, in pixels.
+    max_side: u32,
+    /// Most pixels that are written in one frame.
+    max_pixels: u64,
+    /// Encoder memory in bytes per pixel of a frame, measured with the encoders that `native/` builds and rounded up.
+    encoder_bytes_per_pixel: u64,
+}
+
+/// Whether every pixel is preserved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lossless {
+    Never,
+    Always,
+    /// With `lossless=true`, which takes this much memory.
+    OnRequest {
+        encoder_bytes_per_pixel: u64,
+    },
+}
+
+/// libjpeg's limit. PNG and GIF, which allow more, get the same one.
+const JPEG_MAX_DIMENSION: u32 = 65_500;
+
+macro_rules! formats {
+    ($($(#[$doc:meta])* $format:ident $row:tt)+) => {
+        /// An image format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Format {
+            $($(#[$doc])* $format,)+
+        }
+
+        impl Format {
+            /// All formats, in the order of sentences that list them.
+            pub const ALL: &[Format] = &[$(Format::$format),+];
+
+            const fn row(self) -> &'static Row {
+                match self {
+                    $(Format::$format => &Row $row,)+
+                }
+            }
+        }
+    };
+}
+
+formats! {
+    /// ITU-T T.81.
+    Jpeg {
+        title: "JPEG",
+        extensions: &["jpg", "jpeg"],
+        media_type: "image/jpeg",
+        reads: true,
+        writes: true,
+        auto: false,
+        quality: true,
+        lossless: Lossless::Never,
+        alpha: false,
+        animation: false,
+        metadata: true,
+        max_side: JPEG_MAX_DIMENSION,
+        max_pixels: u64::MAX,
+        // Coefficients for the optimised Huffman tables, and the output.
+        encoder_bytes_per_pixel: 6,
+    }
+    /// W3C PNG, third edition.
+    Png {
+        title: "PNG",
+        extensions: &["png"],
+        media_type: "image/png",
+        reads: true,
+        writes: true,
+        auto: false,
+        quality: false,
+        lossless: Lossless::Always,
+        alpha: true,
+        animation: false,
+        metadata: true,
+        max_side: JPEG_MAX_DIMENSION,
+        max_pixels: u64::MAX,
+        encoder_bytes_per_pixel: 6,
+    }
+    /// RFC 9649.
+    Webp {
+        title: "WebP",
+        extensions: &["webp"],
+        media_type: "image/webp",
+        reads: true,
+        writes: true,
+        auto: true,
+        quality: true,
+        lossless: Lossless::OnRequest { encoder_bytes_per_pixel: 36 },
+        alpha: true,
+        animation: true,
+        metadata: true,
+        // RFC 9649 §2.7.
+        max_side: 16_383,
+        max_pixels: u64::MAX,
+        encoder_bytes_per_pixel: 10,
+    }
+    /// AV1 Image File Format.
+    Avif {
+        title: "AVIF",
+        extensions: &["avif"],
+        media_type: "image/avif",
+        reads: true,
+        writes: true,
+        auto: true,
+        quality: true,
+        lossless: Lossless::OnRequest { encoder_bytes_per_pixel: 32 },
+        alpha: true,
+        animation: false,
+        metadata: true,
+        // libavif, and with it browsers, refuses larger images.
+        max_side: 32_768,
+        max_pixels: 1 << 28,
+        encoder_bytes_per_pixel: 28,
+    }
+    /// GIF87a and GIF89a.
+    Gif {
+        title: "GIF",
+        extensions: &["gif"],
+        media_type: "image/gif",
+        reads: true,
+        writes: true,
+        auto: false,
+        quality: false,
+        // It has at most 256 colors.
+        lossless: Lossless::Never,
+        alpha: true,
+        animation: true,
+        metadata: false,
+        max_side: JPEG_MAX_DIMENSION,
+        max_pixels: u64::MAX,
+        encoder_bytes_per_pixel: 16,
+    }
 }
 
 impl Format {
-    /// The format of the parameter `f` and of `output_format`; lower case as written in the contract.
+    /// The format with this name, as in `f` and `output_format`; lower case only.
     pub fn parse(name: &str) -> Option<Format> {
-        match name {
-            "jpg" | "jpeg" => Some(Format::Jpeg),
-            "png" => Some(Format::Png),
-            "webp" => Some(Format::Webp),
-            "avif" => Some(Format::Avif),
-            "gif" => Some(Format::Gif),
-            _ => None,
-        }
+        let has_name = |format: &Format| format.row().extensions.contains(&name);
+        Format::ALL.iter().copied().find(has_name)
     }
 
-    /// The short name, one per format, as it stands in canonical options.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Format::Jpeg => "jpg",
-            Format::Png => "png",
-            Format::Webp => "webp",
-            Format::Avif => "avif",
-            Format::Gif => "gif",
-        }
-    }
-
-    /// The media type.
-    pub const fn media_type(self) -> &'static str {
-        match self {
-            Format::Jpeg => "image/jpeg",
-            Format::Png => "image/png",
-            Format::Webp => "image/webp",
-            Format::Avif => "image/avif",
-            Format::Gif => "image/gif",
-        }
-    }
-
-    /// The format of these bytes, or `None` for everything that is not on the list, SVG and PDF included.
+    /// The format of a file by its first bytes; `None` for everything else, SVG and PDF included.
     pub fn of_bytes(bytes: &[u8]) -> Option<Format> {
         if bytes.starts_with(&[0xff, 0xd8, 0xff]) {
             return Some(Format::Jpeg);
@@ -70,39 +185,116 @@ impl Format {
         None
     }
 
-    /// Whether transparency survives in this format.
+    /// The format of an original; `None` if it is not read.
+    pub fn of_original(bytes: &[u8]) -> Option<Format> {
+        Format::of_bytes(bytes).filter(|format| format.is_read())
+    }
+
+    /// The format to write if none is asked for: this one, or PNG where this one can't be written or can't be lossless.
+    pub fn output(self, lossless: bool) -> Format {
+        if self.is_written() && (self.can_be_lossless() || !lossless) { self } else { Format::Png }
+    }
+
+    /// The one short name, as in canonical queries.
+    pub const fn name(self) -> &'static str {
+        match self.row().extensions {
+            [name, ..] => name,
+            [] => "",
+        }
+    }
+
+    /// All names that `parse` accepts.
+    pub const fn names(self) -> &'static [&'static str] {
+        self.row().extensions
+    }
+
+    /// The name in sentences, as `WebP`.
+    pub const fn title(self) -> &'static str {
+        self.row().title
+    }
+
+    pub const fn media_type(self) -> &'static str {
+        self.row().media_type
+    }
+
+    pub const fn is_read(self) -> bool {
+        self.row().reads
+    }
+
+    pub const fn is_written(self) -> bool {
+        self.row().writes
+    }
+
+    /// Whether `f=auto` chooses the format if `Accept` names it.
+    pub const fn is_negotiated(self) -> bool {
+        self.row().auto && self.is_written()
+    }
+
     pub const fn keeps_transparency(self) -> bool {
-        !matches!(self, Format::Jpeg)
+        self.row().alpha
     }
 
-    /// Whether we write more than the first frame in this format.
+    /// Whether all frames are written, not only the first.
     pub const fn keeps_animation(self) -> bool {
-        matches!(self, Format::Gif | Format::Webp)
+        self.row().animation
     }
 
-    /// Whether `q` changes the bytes in this format.
+    /// Whether `q` has an effect.
     pub const fn has_quality(self) -> bool {
-        matches!(self, Format::Jpeg | Format::Webp | Format::Avif)
+        self.row().quality
     }
 
-    /// Whether each pixel can be what it was. GIF has no more than 256 colours.
+    /// Whether every pixel can be preserved.
     pub const fn can_be_lossless(self) -> bool {
-        !matches!(self, Format::Jpeg | Format::Gif)
+        !matches!(self.row().lossless, Lossless::Never)
     }
 
-    /// Whether it can be lossless and need not be.
+    /// Whether `lossless` chooses between two modes.
     pub const fn has_lossless_mode(self) -> bool {
-        matches!(self, Format::Webp | Format::Avif)
+        matches!(self.row().lossless, Lossless::OnRequest { .. })
     }
 
-    /// Whether we write colour profiles in this format. GIF has no place for them.
+    /// Whether a color profile is written.
     pub const fn keeps_metadata(self) -> bool {
-        !matches!(self, Format::Gif)
+        self.row().metadata
+    }
+
+    /// Longest side that is written, in pixels.
+    pub const fn max_side(self) -> u32 {
+        self.row().max_side
+    }
+
+    /// Most pixels that are written in one frame.
+    pub const fn max_pixels(self) -> u64 {
+        self.row().max_pixels
+    }
+
+    /// Encoder memory in bytes per pixel of a frame.
+    pub const fn encoder_bytes_per_pixel(self, lossless: bool) -> u64 {
+        match self.row().lossless {
+            Lossless::OnRequest { encoder_bytes_per_pixel } if lossless => encoder_bytes_per_pixel,
+            _ => self.row().encoder_bytes_per_pixel,
+        }
     }
 }
 
-/// The `ftyp` box (ISO/IEC 14496-12 §4.3): an AVIF names `avif` or `avis` as its major or a compatible brand.
-/// HEIC shares the container and is refused here: it names neither.
+/// The formats with a capability, in the order of sentences that list them.
+pub fn formats_that(can: fn(Format) -> bool) -> impl Iterator<Item = Format> {
+    Format::ALL.iter().copied().filter(move |format| can(*format))
+}
+
+/// A list in a sentence: `jpg, png or auto`.
+pub fn or_list<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+    let words: Vec<&str> = words.into_iter().collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+    }
+}
+
+/// The `ftyp` box (ISO/IEC 14496-12 §4.3): `avif` or `avis` is the major or a compatible brand. HEIC, which shares the
+/// container, names neither.
 fn is_avif(bytes: &[u8]) -> bool {
     let Some(&[a, b, c, d]) = bytes.get(0..4) else { return false };
     if bytes.get(4..8) != Some(b"ftyp") {
@@ -119,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_known_by_their_bytes() {
+    fn format_of_bytes_recognises_magic_numbers() {
         assert_eq!(Format::of_bytes(b"\xff\xd8\xff\xe0rest"), Some(Format::Jpeg));
         assert_eq!(Format::of_bytes(b"\x89PNG\r\n\x1a\nrest"), Some(Format::Png));
         assert_eq!(Format::of_bytes(b"GIF89a"), Some(Format::Gif));
@@ -129,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn format_of_bytes_refuses_everything_else() {
         let refused: [&[u8]; 9] = [
             b"",
             b"\xff\xd8",
@@ -144,5 +336,50 @@ mod tests {
         for bytes in refused {
             assert_eq!(Format::of_bytes(bytes), None, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn format_names_are_unique_and_parsed() {
+        let mut names = Vec::new();
+        for format in Format::ALL {
+            assert_eq!(format.names().first(), Some(&format.name()));
+            for name in format.names() {
+                assert_eq!(Format::parse(name), Some(*format));
+                assert_eq!(Format::parse(&name.to_uppercase()), None);
+                assert!(!names.contains(name), "{name}");
+                names.push(name);
+            }
+        }
+        assert_eq!(Format::parse("jpeg"), Some(Format::Jpeg));
+        assert_eq!((Format::parse("svg"), Format::parse("")), (None, None));
+    }
+
+    #[test]
+    fn png_is_a_fallback_for_every_format() {
+        assert!(Format::Png.is_written() && Format::Png.can_be_lossless());
+        for format in Format::ALL {
+            assert!(format.is_read() || format.is_written(), "{format:?}");
+            for lossless in [false, true] {
+                let output = format.output(lossless);
+                assert!(output.is_written() && (output.can_be_lossless() || !lossless));
+            }
+        }
+        assert_eq!(Format::Gif.output(false), Format::Gif);
+        assert_eq!(Format::Gif.output(true), Format::Png);
+        assert_eq!(Format::Webp.output(true), Format::Webp);
+    }
+
+    #[test]
+    fn format_lists_come_from_the_table() {
+        let titles = formats_that(Format::is_read).map(Format::title);
+        assert_eq!(or_list(titles), "JPEG, PNG, WebP, AVIF or GIF");
+        let names = formats_that(Format::is_written).map(Format::name);
+        assert_eq!(or_list(names), "jpg, png, webp, avif or gif");
+        let lossless = formats_that(Format::can_be_lossless).map(Format::name);
+        assert_eq!(or_list(lossless.chain(["auto"])), "png, webp, avif or auto");
+        let written = formats_that(Format::is_written).flat_map(Format::names);
+        let written = written.copied().chain(["auto"]);
+        assert_eq!(or_list(written), "jpg, jpeg, png, webp, avif, gif or auto");
+        assert_eq!((or_list([]), or_list(["png"])), (String::new(), "png".to_owned()));
     }
 }

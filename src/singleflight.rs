@@ -1,103 +1,101 @@
-//! Coalescing: simultaneous requests for one missing result are one request to the renderer.
+//! Singleflight: concurrent calls with the same key share one execution (Go's `x/sync/singleflight`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What is being made right now, by its name.
+/// The calls in flight, by key.
 #[derive(Debug)]
-pub struct SingleFlight<N, R> {
-    under_way: Mutex<HashMap<N, Arc<Flight<R>>>>,
+pub struct SingleFlight<K, R> {
+    calls: Mutex<HashMap<K, Arc<Call<R>>>>,
 }
 
 #[derive(Debug)]
-struct Flight<R> {
+struct Call<R> {
     result: Mutex<Option<R>>,
-    landed: Condvar,
+    done: Condvar,
 }
 
-impl<N: Clone + Eq + Hash, R: Clone> SingleFlight<N, R> {
-    /// Nothing under way.
-    pub fn new() -> SingleFlight<N, R> {
-        SingleFlight { under_way: Mutex::new(HashMap::new()) }
+impl<K: Clone + Eq + Hash, R: Clone> SingleFlight<K, R> {
+    pub fn new() -> SingleFlight<K, R> {
+        SingleFlight { calls: Mutex::new(HashMap::new()) }
     }
 
-    /// The result of this name: made here, or by whoever is making it already. `None` when that one has not
-    /// finished after `timeout`.
+    /// Returns the result for `key`. The first caller is the leader and runs `make`; concurrent callers wait for its
+    /// result, and get `None` if it is not there within `timeout`.
     ///
-    /// `make` runs on the caller's thread whether or not the caller's client still listens, so followers never
-    /// depend on the leader's client. If it panics, `failed` is what the followers get.
-    pub fn get(
+    /// `make` runs on the leader's thread even if the leader's client has disconnected, so that waiters do not depend
+    /// on that client. If `make` panics, the waiters get `on_panic`.
+    pub fn run(
         &self,
-        name: &N,
+        key: &K,
         timeout: Duration,
-        failed: R,
+        on_panic: R,
         make: impl FnOnce() -> R,
     ) -> Option<R> {
-        let flight = match self.lock().entry(name.clone()) {
+        let call = match self.lock().entry(key.clone()) {
             Entry::Occupied(entry) => Err(Arc::clone(entry.get())),
             Entry::Vacant(entry) => {
-                let flight = Arc::new(Flight { result: Mutex::new(None), landed: Condvar::new() });
-                Ok(Arc::clone(entry.insert(flight)))
+                let call = Arc::new(Call { result: Mutex::new(None), done: Condvar::new() });
+                Ok(Arc::clone(entry.insert(call)))
             }
         };
-        match flight {
-            Ok(flight) => {
-                let mut leader = Leader { singleflight: self, name, flight, result: Some(failed) };
+        match call {
+            Ok(call) => {
+                let mut leader = Leader { singleflight: self, key, call, result: Some(on_panic) };
                 let result = make();
                 leader.result = Some(result.clone());
                 Some(result)
             }
-            Err(flight) => flight.wait(timeout),
+            Err(call) => call.wait(timeout),
         }
     }
 
-    /// The result of this name if it is being made right now and finished within `timeout`.
-    pub fn join(&self, name: &N, timeout: Duration) -> Option<R> {
-        let flight = Arc::clone(self.lock().get(name)?);
-        flight.wait(timeout)
+    /// Waits for the result of a call in flight. `None` if there is no such call, or after `timeout`.
+    pub fn join(&self, key: &K, timeout: Duration) -> Option<R> {
+        let call = Arc::clone(self.lock().get(key)?);
+        call.wait(timeout)
     }
 
-    /// Whether this is being made right now, so that a request for it needs no place of its own.
-    pub fn is_under_way(&self, name: &N) -> bool {
-        self.lock().contains_key(name)
+    pub fn is_in_flight(&self, key: &K) -> bool {
+        self.lock().contains_key(key)
     }
 
-    /// How many wait for the only result that is being made, whoever makes it included.
+    /// The number of threads in calls, leaders included.
     #[cfg(test)]
     pub fn waiters(&self) -> usize {
-        // The map has one more.
-        self.lock().values().map(|flight| Arc::strong_count(flight) - 1).sum()
+        // The map holds one reference itself.
+        self.lock().values().map(|call| Arc::strong_count(call) - 1).sum()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<N, Arc<Flight<R>>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Call<R>>>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<R: Clone> Flight<R> {
+impl<R: Clone> Call<R> {
     fn wait(&self, timeout: Duration) -> Option<R> {
         let result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.landed.wait_timeout_while(result, timeout, |result| result.is_none());
+        let waited = self.done.wait_timeout_while(result, timeout, |result| result.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 }
 
-/// Lands the flight when it goes out of scope, by whatever way.
-struct Leader<'f, N: Clone + Eq + Hash, R: Clone> {
-    singleflight: &'f SingleFlight<N, R>,
-    name: &'f N,
-    flight: Arc<Flight<R>>,
+/// Publishes the result when dropped, also during a panic.
+struct Leader<'f, K: Clone + Eq + Hash, R: Clone> {
+    singleflight: &'f SingleFlight<K, R>,
+    key: &'f K,
+    call: Arc<Call<R>>,
     result: Option<R>,
 }
 
-impl<N: Clone + Eq + Hash, R: Clone> Drop for Leader<'_, N, R> {
+impl<K: Clone + Eq + Hash, R: Clone> Drop for Leader<'_, K, R> {
     fn drop(&mut self) {
-        self.singleflight.lock().remove(self.name);
-        *self.flight.result.lock().unwrap_or_else(PoisonError::into_inner) = self.result.take();
-        self.flight.landed.notify_all();
+        self.singleflight.lock().remove(self.key);
+        *self.call.result.lock().unwrap_or_else(PoisonError::into_inner) = self.result.take();
+        self.call.done.notify_all();
     }
 }
 
@@ -112,62 +110,64 @@ mod tests {
     const LONG: Duration = Duration::from_secs(10);
 
     #[test]
-    fn simultaneous_requests_make_one_result() {
+    fn singleflight_runs_concurrent_calls_once() {
         const CLIENTS: usize = 32;
-        let (singleflight, made) = (SingleFlight::new(), AtomicUsize::new(0));
-        let (everyone, leader_may_land) = (Barrier::new(CLIENTS), AtomicUsize::new(0));
+        let singleflight = SingleFlight::new();
+        let made = AtomicUsize::new(0);
+        let started = Barrier::new(CLIENTS);
+        let callers = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..CLIENTS {
                 scope.spawn(|| {
-                    everyone.wait();
-                    leader_may_land.fetch_add(1, Ordering::SeqCst);
-                    let got = singleflight.get(&"k", LONG, 0, || {
-                        // Not before everyone is about to ask.
-                        while leader_may_land.load(Ordering::SeqCst) < CLIENTS {
+                    started.wait();
+                    callers.fetch_add(1, Ordering::SeqCst);
+                    let result = singleflight.run(&"k", LONG, 0, || {
+                        // Every thread must be about to call before the leader returns.
+                        while callers.load(Ordering::SeqCst) < CLIENTS {
                             thread::yield_now();
                         }
                         thread::sleep(Duration::from_millis(50));
                         made.fetch_add(1, Ordering::SeqCst);
                         7
                     });
-                    assert_eq!(got, Some(7));
+                    assert_eq!(result, Some(7));
                 });
             }
         });
         assert_eq!(made.into_inner(), 1);
-        assert_eq!(singleflight.get(&"k", LONG, 0, || 8), Some(8), "a landed flight is forgotten");
+        assert_eq!(singleflight.run(&"k", LONG, 0, || 8), Some(8), "a finished call is forgotten");
     }
 
     #[test]
-    fn a_leader_that_panics_fails_its_followers() {
+    fn singleflight_leader_that_panics_fails_its_waiters() {
         let singleflight: SingleFlight<&str, u32> = SingleFlight::new();
-        let in_the_air = Barrier::new(2);
+        let in_flight = Barrier::new(2);
         thread::scope(|scope| {
             let leader = scope.spawn(|| {
-                let get = || {
-                    singleflight.get(&"k", LONG, 5, || {
-                        in_the_air.wait();
+                let run = || {
+                    singleflight.run(&"k", LONG, 5, || {
+                        in_flight.wait();
                         thread::sleep(Duration::from_millis(50));
                         panic!("the leader fails")
                     })
                 };
-                catch_unwind(AssertUnwindSafe(get)).is_err()
+                catch_unwind(AssertUnwindSafe(run)).is_err()
             });
-            in_the_air.wait();
-            assert_eq!(singleflight.get(&"k", LONG, 0, || 6), Some(5));
+            in_flight.wait();
+            assert_eq!(singleflight.run(&"k", LONG, 0, || 6), Some(5));
             assert!(leader.join().unwrap());
         });
     }
 
     #[test]
-    fn timeout_ends() {
+    fn singleflight_waiters_time_out() {
         let singleflight: SingleFlight<&str, u32> = SingleFlight::new();
-        assert_eq!(singleflight.join(&"k", LONG), None, "there is nothing to join");
-        let got = singleflight.get(&"k", LONG, 0, || {
-            assert_eq!(singleflight.get(&"k", Duration::from_millis(1), 0, || 2), None);
+        assert_eq!(singleflight.join(&"k", LONG), None, "no call is in flight");
+        let result = singleflight.run(&"k", LONG, 0, || {
+            assert_eq!(singleflight.run(&"k", Duration::from_millis(1), 0, || 2), None);
             assert_eq!(singleflight.join(&"k", Duration::from_millis(1)), None);
             1
         });
-        assert_eq!(got, Some(1));
+        assert_eq!(result, Some(1));
     }
 }

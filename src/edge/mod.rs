@@ -1,4 +1,4 @@
-//! The edge: owns every byte of every client. It decodes no image and talks to no origin.
+//! The edge: owns every client socket. It decodes no image and connects to no origin.
 
 mod http;
 mod net;
@@ -19,7 +19,7 @@ use serve::shutdown::Shutdown;
 
 pub use process::run;
 
-/// What every connection shares for the life of the process.
+/// The state that all connections share, for the life of the process.
 #[derive(Debug)]
 pub struct Edge {
     running: CurrentConfig,
@@ -28,16 +28,17 @@ pub struct Edge {
     pollers: Pollers,
 }
 
-/// Enough for a TLS handshake; the pages that are never touched cost nothing.
-const STACK: usize = 256 << 10;
+/// Stack size of a connection thread: enough for a TLS handshake. Pages that are never touched cost nothing.
+const STACK_BYTES: usize = 256 << 10;
 
 impl Edge {
-    /// A thread for what has to wait. Without one, what it was for ends, and nothing else.
+    /// Runs `work` on a thread of its own. If the thread can't be started, `work` is dropped, which closes its
+    /// connection.
     fn spawn(self: &Arc<Edge>, work: impl FnOnce(&Arc<Edge>) + Send + 'static) {
         let edge = Arc::clone(self);
         let spawned = thread::Builder::new()
             .name("client".into())
-            .stack_size(STACK)
+            .stack_size(STACK_BYTES)
             .spawn(move || work(&edge));
         if let Err(error) = spawned {
             warn_ratelimited!(
@@ -48,7 +49,7 @@ impl Edge {
     }
 }
 
-/// Checks what only the edge can tell about a configuration.
+/// Checks the parts of a configuration that need the edge: the user and the certificates.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     process::privileges::check(config)?;
     config.https.as_ref().map_or(Ok(()), net::tls::check)

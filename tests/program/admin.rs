@@ -1,4 +1,4 @@
-//! The admin listener: who may use it, what it answers, and where it is.
+//! The admin listener: its secret, its responses, its address.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -12,9 +12,9 @@ use crate::support::server::{Server, Setup};
 use crate::support::{eventually, merged};
 use crate::token::example;
 
-const SECRET: &str = "a-secret-that-nobody-guesses";
+const SECRET: &str = "a-secret-that-is-hard-to-guess";
 
-pub fn small() -> Vec<u8> {
+pub fn small_image() -> Vec<u8> {
     images::png(images::solid(10, 10, RED))
 }
 
@@ -30,51 +30,53 @@ fn admin(server: &Server) -> SocketAddr {
     server.listening_on("admin ")
 }
 
-/// A request with this secret on a connection of its own.
-fn order_with(address: SocketAddr, secret: &str, method: &str, target: &str) -> Answer {
+/// Sends a request with this secret on a new connection.
+fn send_with(address: SocketAddr, secret: &str, method: &str, target: &str) -> Answer {
     let mut client = Client::connect(address);
     client.send(&request(method, target, &[("Authorization", &format!("Bearer {secret}"))]));
     client.try_read(method == "HEAD").unwrap().expect("an answer")
 }
 
-pub fn order(server: &Server, method: &str, target: &str) -> Answer {
-    order_with(admin(server), SECRET, method, target)
+pub fn send(server: &Server, method: &str, target: &str) -> Answer {
+    send_with(admin(server), SECRET, method, target)
 }
 
 #[track_caller]
-pub fn said(answer: &Answer) -> Value {
+pub fn json_of(answer: &Answer) -> Value {
     assert_eq!(answer.expect("Content-Type"), "application/json");
     assert_eq!(answer.expect("Cache-Control"), "no-store");
     serde_json::from_slice(&answer.body).unwrap()
 }
 
 #[track_caller]
-pub fn done(server: &Server, method: &str, target: &str) -> Value {
-    let answer = order(server, method, target);
+pub fn send_ok(server: &Server, method: &str, target: &str) -> Value {
+    let answer = send(server, method, target);
     assert_eq!(answer.status, 200, "{method} {target}: {}", answer.text());
-    said(&answer)
+    json_of(&answer)
 }
 
-pub fn state(answer: &Answer) -> &str {
+pub fn cache_status(answer: &Answer) -> &str {
     answer.expect("X-Cache")
 }
 
-/// Asks until it is a hit, and once more so that it comes from memory.
+/// Requests a target until it is a hit, and once more, so that it is in the memory cache.
 #[track_caller]
 pub fn warm(server: &Server, target: &str) {
     let mut client = server.client();
-    while state(&client.get(target).ok()) == "miss" {}
-    assert_eq!(state(&client.get(target).ok()), "hit");
+    while cache_status(&client.get(target).ok()) == "miss" {}
+    assert_eq!(cache_status(&client.get(target).ok()), "hit");
 }
 
 #[test]
-fn only_the_secret_opens() {
-    let (directory, cache) = (Directory::new().with("a.png", &small()), Directory::new());
+fn admin_requires_its_secret() {
+    let directory = Directory::new().with("a.png", &small_image());
+    let cache = Directory::new();
     let server = Server::start(config(cached(directory.handler(), &cache)));
     warm(&server, "/h/a.png");
     let address = admin(&server);
     let with = |value: &str| [("Authorization", value.to_owned())];
-    let (right, two) = (format!("Bearer {SECRET}"), format!("Bearer {SECRET} {SECRET}"));
+    let right = format!("Bearer {SECRET}");
+    let two = format!("Bearer {SECRET} {SECRET}");
     let mut refused: Vec<Vec<(&str, String)>> = vec![vec![]];
     for value in [
         "",
@@ -117,14 +119,14 @@ fn only_the_secret_opens() {
             assert_eq!(answer.header("Allow"), None);
         }
     }
-    assert_eq!(state(&server.get("/h/a.png").ok()), "hit", "somebody has purged it");
+    assert_eq!(cache_status(&server.get("/h/a.png").ok()), "hit", "it was not purged");
     for scheme in ["Bearer", "bearer", "BEARER ", "bEaReR  "] {
         let mut client = Client::connect(address);
         let answer =
             client.get_with("/-/health", &[("Authorization", &format!("{scheme} {SECRET}"))]);
         assert_eq!((answer.status, answer.text()), (200, "ok\n"), "{scheme}");
     }
-    // Everything is in the log by now, once; and nowhere the secret, of those who had it or almost.
+    // The log is complete now: one warning, and no secret or nearly correct one.
     server.log.access("/-/purge/none/a.png");
     let lines = server.log.lines();
     assert_eq!(
@@ -136,24 +138,25 @@ fn only_the_secret_opens() {
 }
 
 #[test]
-fn the_secret_may_come_from_the_environment_and_is_in_no_log() {
-    let directory = Directory::new().with("a.png", &small());
+fn admin_secret_may_come_from_the_environment_and_is_not_logged() {
+    let directory = Directory::new().with("a.png", &small_image());
     let mut config = config(directory.handler());
     config["admin"]["secret"] = json!("$ADMIN_SECRET");
     let server = Setup::new(config).env("ADMIN_SECRET", SECRET).start();
-    assert_eq!(done(&server, "POST", "/-/purge/h/a.png"), zero());
-    assert_eq!(order_with(admin(&server), "$ADMIN_SECRET", "POST", "/-/purge/h/a.png").status, 401);
+    assert_eq!(send_ok(&server, "POST", "/-/purge/h/a.png"), nothing_purged());
+    assert_eq!(send_with(admin(&server), "$ADMIN_SECRET", "POST", "/-/purge/h/a.png").status, 401);
     server.log.access("/-/purge/h/a.png");
     assert!(!server.log.lines().iter().any(|line| line.contains(SECRET)));
 }
 
-pub fn zero() -> Value {
+pub fn nothing_purged() -> Value {
     json!({"renditions": 0, "original": false})
 }
 
 #[test]
-fn nothing_of_it_is_on_the_public_ports_and_nothing_public_on_it() {
-    let (directory, cache) = (Directory::new().with("a.png", &small()), Directory::new());
+fn admin_and_public_listeners_do_not_serve_each_others_paths() {
+    let directory = Directory::new().with("a.png", &small_image());
+    let cache = Directory::new();
     let config = merged(
         config(cached(directory.handler(), &cache)),
         json!({"http_port": 0, "address": "127.0.0.1", "http_socket": "http.sock"}),
@@ -176,10 +179,10 @@ fn nothing_of_it_is_on_the_public_ports_and_nothing_public_on_it() {
             }
         }
     }
-    assert_eq!(state(&server.get("/h/a.png").ok()), "hit");
+    assert_eq!(cache_status(&server.get("/h/a.png").ok()), "hit");
     for target in ["/h/a.png", "/h/none.png", "/", "/-/", "/-/purge", "/-/purge/h", "/-/metrics"] {
         for method in ["GET", "HEAD", "POST", "DELETE"] {
-            let answer = order(&server, method, target);
+            let answer = send(&server, method, target);
             assert_eq!((answer.status, answer.header("X-Cache")), (404, None), "{method} {target}");
             assert_eq!(answer.expect("Content-Type"), "application/json");
         }
@@ -187,8 +190,8 @@ fn nothing_of_it_is_on_the_public_ports_and_nothing_public_on_it() {
 }
 
 #[test]
-fn what_can_not_be_done_is_told() {
-    let directory = Directory::new().with("a.png", &small());
+fn admin_rejects_invalid_commands() {
+    let directory = Directory::new().with("a.png", &small_image());
     let server = Server::start(config(directory.handler()));
     let long = format!("/-/purge/h/{}", "k".repeat(1025));
     for (method, target, status, allow) in [
@@ -207,11 +210,11 @@ fn what_can_not_be_done_is_told() {
         ("POST", "/-/purge/h/", 405, Some("DELETE")),
         ("POST", "/-/health", 405, Some("GET, HEAD")),
     ] {
-        let answer = order(&server, method, target);
+        let answer = send(&server, method, target);
         assert_eq!((answer.status, answer.header("Allow")), (status, allow), "{method} {target}");
-        assert!(said(&answer)["error"].is_string(), "{method} {target}");
+        assert!(json_of(&answer)["error"].is_string(), "{method} {target}");
     }
-    // A body of nothing is none, one that is something is refused; on one connection as on many.
+    // An empty body is allowed, any other is rejected. All requests use one connection.
     let authorization = ("Authorization", &*format!("Bearer {SECRET}"));
     let mut client = Client::connect(admin(&server));
     for _ in 0..2 {
@@ -220,9 +223,9 @@ fn what_can_not_be_done_is_told() {
             "/-/purge/h/a.png",
             &[authorization, ("Content-Length", "0")],
         ));
-        assert_eq!(said(&client.read()), zero());
+        assert_eq!(json_of(&client.read()), nothing_purged());
         client.send(&request("DELETE", "/-/purge/h/", &[authorization]));
-        assert_eq!(said(&client.read()), json!({"renditions": 0, "originals": 0}));
+        assert_eq!(json_of(&client.read()), json!({"renditions": 0, "originals": 0}));
     }
     client.send(&request("POST", "/-/purge/h/a.png", &[authorization, ("Content-Length", "1")]));
     assert_eq!(client.read().status, 413);
@@ -230,34 +233,32 @@ fn what_can_not_be_done_is_told() {
 }
 
 #[test]
-fn the_listener_comes_and_goes_with_the_configuration() {
-    let (directory, cache) = (Directory::new().with("a.png", &small()), Directory::new());
+fn admin_listener_follows_a_reload() {
+    let directory = Directory::new().with("a.png", &small_image());
+    let cache = Directory::new();
     let handler = cached(directory.handler(), &cache);
     let server = Server::with_handler(handler.clone());
-    assert!(
-        !server.log.lines().iter().any(|line| line.contains("admin")),
-        "it is off unless it is asked for"
-    );
+    assert!(!server.log.lines().iter().any(|line| line.contains("admin")), "it is off by default");
     server.reload_well(config(handler.clone()));
     let first = admin(&server);
     let mut kept = Client::connect(first);
-    let ask = |client: &mut Client, secret: &str| {
+    let status_with = |client: &mut Client, secret: &str| {
         client.get_with("/-/health", &[("Authorization", &format!("Bearer {secret}"))]).status
     };
-    assert_eq!(ask(&mut kept, SECRET), 200);
-    // Another secret at the same address.
-    let other = "another-secret-for-everybody";
+    assert_eq!(status_with(&mut kept, SECRET), 200);
+    // A new secret at the same address.
+    let other = "another-secret-for-this-test";
     let mut changed = config(handler.clone());
     changed["admin"]["secret"] = json!(other);
     server.reload_well(changed.clone());
-    assert_eq!((ask(&mut kept, SECRET), ask(&mut kept, other)), (401, 200));
-    // Another address.
+    assert_eq!((status_with(&mut kept, SECRET), status_with(&mut kept, other)), (401, 200));
+    // A new address.
     changed["admin"]["address"] = json!("127.0.0.2:0");
     server.reload_well(changed.clone());
     let second = server.listening_on("admin http://127.0.0.2:");
-    assert_eq!(order_with(second, other, "POST", "/-/purge/h/a.png").status, 200);
+    assert_eq!(send_with(second, other, "POST", "/-/purge/h/a.png").status, 200);
     assert!(Client::try_connect(first).is_err(), "the old port is still open");
-    // One that can't be had changes nothing.
+    // An address that is in use: the reload fails and changes nothing.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     changed["admin"]["address"] = json!(taken.local_addr().unwrap().to_string());
     let refused = server.reload(changed);
@@ -265,16 +266,16 @@ fn the_listener_comes_and_goes_with_the_configuration() {
         refused.contains("admin.address: ") && refused.contains("is already in use"),
         "{refused}"
     );
-    assert_eq!(order_with(second, other, "POST", "/-/purge/h/a.png").status, 200);
-    // None: the connections that are left are of no use.
+    assert_eq!(send_with(second, other, "POST", "/-/purge/h/a.png").status, 200);
+    // No listener: open connections are refused.
     server.reload_well(json!({"handlers": [handler]}));
     assert!(Client::try_connect(second).is_err(), "the old port is still open");
-    assert_eq!(ask(&mut kept, other), 401);
+    assert_eq!(status_with(&mut kept, other), 401);
     server.get("/h/a.png").ok();
 }
 
 #[test]
-fn an_address_that_can_not_be_had_is_an_error_that_names_its_field() {
+fn admin_address_in_use_is_an_error_that_names_the_field() {
     let directory = Directory::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -287,7 +288,7 @@ fn an_address_that_can_not_be_had_is_an_error_that_names_its_field() {
 }
 
 #[test]
-fn an_address_may_be_of_ipv6() {
+fn admin_address_may_be_ipv6() {
     if TcpListener::bind("[::1]:0").is_err() {
         eprintln!("this machine has no IPv6");
         return;
@@ -297,13 +298,13 @@ fn an_address_may_be_of_ipv6() {
     config["admin"]["address"] = json!("[::1]:0");
     let server = Server::start(config);
     let address = server.listening_on("admin http://[::1]:");
-    assert_eq!(order_with(address, SECRET, "POST", "/-/purge/h/a.png").status, 200);
+    assert_eq!(send_with(address, SECRET, "POST", "/-/purge/h/a.png").status, 200);
     server.log.line_with(" ::1 POST /-/purge/h/a.png 200 ");
 }
 
 #[test]
-fn proxies_and_redirects_are_of_the_public_ports() {
-    let directory = Directory::new().with("a.png", &small());
+fn admin_ignores_proxies_and_redirects() {
+    let directory = Directory::new().with("a.png", &small_image());
     let certificates = Certificates::new();
     let config = merged(
         config(directory.handler()),
@@ -331,9 +332,12 @@ fn proxies_and_redirects_are_of_the_public_ports() {
         &[authorization, ("X-Forwarded-For", "192.0.2.1")],
     ));
     let answer = client.read();
-    assert_eq!((said(&answer), answer.header("Strict-Transport-Security")), (zero(), None));
+    assert_eq!(
+        (json_of(&answer), answer.header("Strict-Transport-Security")),
+        (nothing_purged(), None)
+    );
     assert_eq!(server.log.access("/-/purge/h/a.png")[1], "127.0.0.1");
-    // What starts as a PROXY header is no request there.
+    // A PROXY header is an invalid request there.
     let mut client = Client::connect(admin(&server));
     client.send(b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n");
     client.send(&request("POST", "/-/purge/h/a.png", &[authorization]));
@@ -341,24 +345,25 @@ fn proxies_and_redirects_are_of_the_public_ports() {
 }
 
 #[test]
-fn a_token_of_the_public_port_is_none_of_it() {
-    let (directory, cache) = (Directory::new().with("a.png", &small()), Directory::new());
-    // Who brings a token check is served on threads from the beginning.
+fn admin_does_not_accept_the_token_of_an_image() {
+    let directory = Directory::new().with("a.png", &small_image());
+    let cache = Directory::new();
+    // A program with a validator function serves every connection on a thread.
     let proxies = json!({"trusted_proxies": ["127.0.0.1"], "proxy_protocol": true});
     let config = merged(config(cached(directory.handler(), &cache)), proxies);
     let server = Setup::new(config).program(example()).start();
-    assert_eq!(done(&server, "POST", "/-/purge/h/a.png"), zero());
+    assert_eq!(send_ok(&server, "POST", "/-/purge/h/a.png"), nothing_purged());
     assert_eq!(
-        order_with(admin(&server), "letmein", "POST", "/-/purge/h/a.png?t=letmein").status,
+        send_with(admin(&server), "letmein", "POST", "/-/purge/h/a.png?t=letmein").status,
         401
     );
 }
 
 #[test]
-fn its_connections_count_as_all_others_do() {
-    let directory = Directory::new().with("a.png", &small());
+fn admin_connections_are_limited_per_address() {
+    let directory = Directory::new().with("a.png", &small_image());
     let limits = json!({"connections": 20, "connections_per_address": 3});
-    // The cap for an address holds for a proxy too, which is none there.
+    // A trusted proxy is exempt on the public listeners, but not here.
     let config = merged(
         config(directory.handler()),
         json!({"limits": limits, "trusted_proxies": ["127.0.0.1"]}),
@@ -374,5 +379,5 @@ fn its_connections_count_as_all_others_do() {
     assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
     server.get("/h/a.png").ok();
     drop(kept);
-    eventually("there is room again", || order(&server, "GET", "/-/health").status == 200);
+    eventually("a connection is free again", || send(&server, "GET", "/-/health").status == 200);
 }

@@ -1,5 +1,5 @@
-//! AVIF as an original: what a client sees of each feature that encoders use. The files are avifenc's, a matter of
-//! tests/data/generate-avif.py, so what is read here was written by other code than the server's.
+//! AVIF originals with each feature that encoders use, as a client sees them. tests/data/generate-avif.py makes the
+//! files with avifenc, so they are not written by the server's own encoder.
 
 use crate::support::directory::Directory;
 use crate::support::images::{BLUE, GREEN, Image, RED, WHITE, size_of, within};
@@ -7,10 +7,10 @@ use crate::support::server::{Server, data};
 
 const TRANSPARENT: u8 = 0;
 
-/// Opaque quarters: top left, top right, bottom left, bottom right.
+/// Colors of the quarters: top left, top right, bottom left, bottom right.
 const QUARTERS: [[u8; 3]; 4] = [RED, GREEN, BLUE, WHITE];
 
-fn server_of(names: &[&str]) -> (Server, Directory) {
+fn serve(names: &[&str]) -> (Server, Directory) {
     let directory = Directory::new();
     for name in names {
         directory.put(name, &data(name));
@@ -18,8 +18,8 @@ fn server_of(names: &[&str]) -> (Server, Directory) {
     (Server::with_handler(directory.handler()), directory)
 }
 
-/// The colors in the middle of the four quarters.
-fn middles(image: &Image) -> [[u8; 4]; 4] {
+/// The pixels at the centers of the quarters.
+fn quarter_centers(image: &Image) -> [[u8; 4]; 4] {
     [(25, 25), (75, 25), (25, 75), (75, 75)].map(|(x, y)| image.at(x, y))
 }
 
@@ -32,21 +32,21 @@ fn expect_quarters(
     target: &str,
     size: (u32, u32),
     expected: [[u8; 3]; 4],
-    most: u8,
+    tolerance: u8,
 ) {
     let image = Image::decode(&server.get(target).ok().body);
     assert_eq!(image.size(), size, "{target}");
-    let found = middles(&image);
+    let found = quarter_centers(&image);
     for (found, expected) in found.iter().zip(expected) {
         assert!(
-            within(*found, expected, most) && found[3] == 255,
+            within(*found, expected, tolerance) && found[3] == 255,
             "{target}: {found:?}, not {expected:?}"
         );
     }
 }
 
 #[test]
-fn every_subsampling_depth_range_and_matrix_shows_the_same_colors() {
+fn avif_subsampling_depth_range_and_matrix_give_the_same_colors() {
     let names = [
         "yuv420.avif",
         "yuv422.avif",
@@ -61,7 +61,7 @@ fn every_subsampling_depth_range_and_matrix_shows_the_same_colors() {
         "pasp.avif",
         "animated.avif",
     ];
-    let (server, _directory) = server_of(&names);
+    let (server, _directory) = serve(&names);
     for name in names {
         expect_quarters(&server, &format!("/h/{name}?f=png"), (64, 48), QUARTERS, 4);
         expect_quarters(&server, &format!("/h/{name}?f=png&w=32"), (32, 24), QUARTERS, 6);
@@ -69,25 +69,25 @@ fn every_subsampling_depth_range_and_matrix_shows_the_same_colors() {
 }
 
 #[test]
-fn tones_without_color_stay_gray() {
-    let (server, _directory) = server_of(&["monochrome.avif"]);
+fn avif_monochrome_stays_gray() {
+    let (server, _directory) = serve(&["monochrome.avif"]);
     let bytes = server.get("/h/monochrome.avif?f=png").ok().body;
     assert_eq!(bytes[25], 0, "PNG color type: gray without alpha");
-    let found = middles(&Image::decode(&bytes)).map(|pixel| pixel[0]);
+    let found = quarter_centers(&Image::decode(&bytes)).map(|pixel| pixel[0]);
     for (found, expected) in found.iter().zip([0_u8, 85, 170, 255]) {
         assert!(found.abs_diff(expected) <= 2, "{found} is not {expected}");
     }
 }
 
 #[test]
-fn alpha_is_kept_in_all_its_forms() {
+fn avif_alpha_is_kept() {
     let names =
         ["alpha.avif", "alpha-premultiplied.avif", "alpha-10-bit.avif", "limited-range-alpha.avif"];
-    let (server, _directory) = server_of(&names);
+    let (server, _directory) = serve(&names);
     for name in names {
         for format in ["png", "webp&lossless=true"] {
             let image = Image::decode(&server.get(&format!("/h/{name}?f={format}")).ok().body);
-            let found = middles(&image);
+            let found = quarter_centers(&image);
             for ((found, color), alpha) in
                 found.iter().zip(QUARTERS).zip([255_u8, 192, 128, TRANSPARENT])
             {
@@ -103,8 +103,8 @@ fn alpha_is_kept_in_all_its_forms() {
 }
 
 #[test]
-fn grids_are_put_together_and_cut_to_their_size() {
-    let (server, _directory) = server_of(&["grid.avif", "grid-overhang.avif", "grid-alpha.avif"]);
+fn avif_grid_tiles_are_joined_and_cropped() {
+    let (server, _directory) = serve(&["grid.avif", "grid-overhang.avif", "grid-alpha.avif"]);
     expect_quarters(&server, "/h/grid.avif?f=png", (128, 128), QUARTERS, 4);
     let overhang = Image::decode(&server.get("/h/grid-overhang.avif?f=png").ok().body);
     assert_eq!(overhang.size(), (100, 90));
@@ -116,12 +116,12 @@ fn grids_are_put_together_and_cut_to_their_size() {
             pixel(&overhang, x, y)
         );
     }
-    let alpha = middles(&Image::decode(&server.get("/h/grid-alpha.avif?f=png").ok().body));
+    let alpha = quarter_centers(&Image::decode(&server.get("/h/grid-alpha.avif?f=png").ok().body));
     assert_eq!(alpha.map(|pixel| pixel[3]), [255, 192, 128, TRANSPARENT]);
 }
 
 #[test]
-fn clap_irot_and_imir_are_applied_in_their_order() {
+fn avif_clap_irot_and_imir_are_applied_in_order() {
     let names = [
         "irot-1.avif",
         "irot-3-imir-0.avif",
@@ -132,7 +132,7 @@ fn clap_irot_and_imir_are_applied_in_their_order() {
         "exif-xmp.avif",
         "odd.avif",
     ];
-    let (server, _directory) = server_of(&names);
+    let (server, _directory) = serve(&names);
     for (name, size, expected) in [
         ("irot-1.avif", (48, 64), [GREEN, WHITE, RED, BLUE]),
         ("irot-3-imir-0.avif", (48, 64), [WHITE, GREEN, BLUE, RED]),
@@ -149,31 +149,32 @@ fn clap_irot_and_imir_are_applied_in_their_order() {
     }
     assert_eq!(size_of(&server.get("/h/clap-irot-1.avif").ok().body), (30, 40));
     assert_eq!(size_of(&server.get("/h/clap-irot-1.avif?w=15").ok().body), (15, 20));
-    // Its Exif only repeats the `irot`: turned once.
+    // Exif repeats the `irot`; the image is rotated once.
     assert_eq!(size_of(&server.get("/h/exif-xmp.avif").ok().body), (48, 64));
     assert_eq!(size_of(&server.get("/h/odd.avif?f=png").ok().body), (33, 17));
 }
 
 #[test]
-fn profiles_and_code_points_are_converted_to_srgb() {
-    let (server, _directory) = server_of(&["icc.avif", "10-bit-444.avif"]);
-    // The primaries of Display P3 and of BT.2020 lie outside sRGB: converted and clipped, two channels are 0.
+fn avif_icc_profiles_and_nclx_are_converted_to_srgb() {
+    let (server, _directory) = serve(&["icc.avif", "10-bit-444.avif"]);
+    // The primaries of Display P3 and BT.2020 lie outside sRGB: after conversion and clipping, two channels are 0.
     for name in ["icc.avif", "10-bit-444.avif"] {
-        let found = middles(&Image::decode(&server.get(&format!("/h/{name}?f=png")).ok().body));
+        let found =
+            quarter_centers(&Image::decode(&server.get(&format!("/h/{name}?f=png")).ok().body));
         for (found, expected) in found.iter().zip(QUARTERS) {
             assert!(within(*found, expected, 12), "{name}: {found:?} is not {expected:?}");
         }
-        let strict = server.get(&format!("/h/{name}?f=png&strip=false")).ok().body;
+        let kept = server.get(&format!("/h/{name}?f=png&strip=false")).ok().body;
         assert!(
-            strict.windows(4).any(|bytes| bytes == b"iCCP"),
-            "{name}: strip=false keeps its colors and says which"
+            kept.windows(4).any(|bytes| bytes == b"iCCP"),
+            "{name}: strip=false keeps the profile"
         );
     }
 }
 
 #[test]
-fn a_crop_is_taken_out_of_the_upright_image() {
-    let (server, _directory) = server_of(&["irot-1.avif", "clap.avif"]);
+fn avif_crop_is_taken_from_the_upright_image() {
+    let (server, _directory) = serve(&["irot-1.avif", "clap.avif"]);
     let top = Image::decode(&server.get("/h/irot-1.avif?f=png&w=48&h=16&g=n").ok().body);
     assert_eq!(top.size(), (48, 16));
     assert!(within(pixel(&top, 8, 8), GREEN, 4) && within(pixel(&top, 40, 8), WHITE, 4));

@@ -1,4 +1,4 @@
-//! The disk cache: what it saves, what it never serves, and when it forgets.
+//! The disk cache: hits, damaged entries, expiry.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ fn cached(handler: Value, cache: &Directory) -> Value {
     merged(handler, json!({"cache_enabled": true, "cache_path": cache.path()}))
 }
 
-/// The one entry of a cache directory.
+/// The only entry of a cache directory.
 #[track_caller]
 fn only_entry(cache: &Directory) -> PathBuf {
     let files = cache.files();
@@ -31,7 +31,7 @@ fn only_entry(cache: &Directory) -> PathBuf {
 }
 
 #[test]
-fn a_hit_needs_no_s3() {
+fn cache_hit_does_not_ask_s3() {
     let mut s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
     let cache = Directory::new();
@@ -49,13 +49,13 @@ fn a_hit_needs_no_s3() {
             .filter(|(known, _)| known == name)
             .for_each(|(_, old)| *old = value.clone());
     }
-    assert_eq!(first, second, "a hit is the same answer");
+    assert_eq!(first, second, "a hit equals the miss");
     server.get("/h/a.png?w=41").failed("origin_unreachable");
     assert_eq!(s3.statuses(&IMAGES, "a.png"), [200]);
 }
 
 #[test]
-fn entries_outlive_the_program() {
+fn cache_entries_outlive_the_program() {
     let mut s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
     let cache = Directory::new();
@@ -71,10 +71,10 @@ fn entries_outlive_the_program() {
 }
 
 #[test]
-fn a_damaged_entry_is_dropped_and_rendered_again() {
+fn cache_replaces_a_damaged_entry() {
     let directory = Directory::new().with("a.png", &image());
     let cache = Directory::new();
-    // Without memory each hit reads the file.
+    // Without the memory cache, each hit reads the file.
     let handler = cached(directory.handler(), &cache);
     let server = Server::start(json!({"handlers": [handler], "memory_cache": 0}));
     let whole = server.get("/h/a.png?w=40").ok();
@@ -93,16 +93,10 @@ fn a_damaged_entry_is_dropped_and_rendered_again() {
     for length in [0, 1, 7, 32, good.len() / 2, good.len() - 1] {
         damages.push((format!("cut to {length} bytes"), good[..length].to_vec()));
     }
-    damages.push(("longer than it was".to_owned(), [good.as_slice(), b"x"].concat()));
+    damages.push(("with a byte appended".to_owned(), [good.as_slice(), b"x"].concat()));
     damages.push(("all zero".to_owned(), vec![0; good.len()]));
-    damages.push((
-        "an image that somebody put there".to_owned(),
-        images::png(images::solid(9, 9, RED)),
-    ));
-    damages.push((
-        "a text that somebody put there".to_owned(),
-        b"<script>alert(1)</script>\n".repeat(100),
-    ));
+    damages.push(("another image".to_owned(), images::png(images::solid(9, 9, RED))));
+    damages.push(("a text".to_owned(), b"<script>alert(1)</script>\n".repeat(100)));
     for (what, bytes) in damages {
         fs::write(&entry, &bytes).unwrap();
         let answer = server.get("/h/a.png?w=40").ok();
@@ -112,7 +106,7 @@ fn a_damaged_entry_is_dropped_and_rendered_again() {
             assert_eq!(server.get("/h/a.png?w=40").ok().expect("X-Cache"), "hit", "{what}");
             assert_ne!(fs::read(only_entry(&cache)).unwrap(), bytes, "{what}: it must be replaced");
         } else {
-            // Only damage that nothing of the answer depends on may go unnoticed.
+            // Only damage in a part that the response does not depend on may go unnoticed.
             assert!(what.contains("flipped"), "{what}");
         }
         fs::write(&entry, &good).unwrap();
@@ -120,7 +114,7 @@ fn a_damaged_entry_is_dropped_and_rendered_again() {
 }
 
 #[test]
-fn an_entry_under_another_ones_name_is_not_served() {
+fn cache_does_not_serve_an_entry_under_another_name() {
     let directory = Directory::new()
         .with("a.png", &images::png(images::solid(10, 10, RED)))
         .with("b.png", &images::png(images::solid(20, 20, BLUE)));
@@ -130,7 +124,8 @@ fn an_entry_under_another_ones_name_is_not_served() {
     let of_a = only_entry(&cache);
     server.get("/h/b.png").ok();
     let of_b = cache.files().into_iter().find(|file| *file != of_a).unwrap();
-    let (bytes_a, bytes_b) = (fs::read(&of_a).unwrap(), fs::read(&of_b).unwrap());
+    let bytes_a = fs::read(&of_a).unwrap();
+    let bytes_b = fs::read(&of_b).unwrap();
     fs::write(&of_a, bytes_b).unwrap();
     fs::write(&of_b, bytes_a).unwrap();
     assert_eq!(size_of(&server.get("/h/a.png").ok().body), (10, 10));
@@ -138,7 +133,7 @@ fn an_entry_under_another_ones_name_is_not_served() {
 }
 
 #[test]
-fn an_entry_that_can_not_be_read_is_no_failure() {
+fn cache_entry_that_can_not_be_read_is_a_miss() {
     let directory = Directory::new().with("a.png", &image());
     let cache = Directory::new();
     let server = Server::with_handler(cached(directory.handler(), &cache));
@@ -150,7 +145,7 @@ fn an_entry_that_can_not_be_read_is_no_failure() {
     fs::remove_dir_all(cache.path()).unwrap();
     assert_eq!(server.get("/h/a.png").ok().body, whole.body);
     assert_eq!(server.get("/h/a.png?w=20").ok().status, 200);
-    // Even a file where the directory was does no more harm than to cost time.
+    // A file in place of the cache directory makes every request a miss.
     let _ = fs::remove_dir_all(cache.path());
     fs::write(cache.path(), b"in the way").unwrap();
     assert_eq!(server.get("/h/a.png").ok().body, whole.body);
@@ -159,7 +154,7 @@ fn an_entry_that_can_not_be_read_is_no_failure() {
 }
 
 #[test]
-fn an_entry_expires_after_cache_time() {
+fn cache_entry_expires_after_cache_time() {
     let origin = RawOrigin::always(object(&image()));
     let cache = Directory::new();
     let server =
@@ -176,7 +171,7 @@ fn an_entry_expires_after_cache_time() {
 }
 
 #[test]
-fn an_expired_entry_is_not_served_when_the_origin_is_down_and_that_is_not_wanted() {
+fn cache_does_not_serve_an_expired_entry_without_stale_if_error() {
     let mut s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
     let cache = Directory::new();
@@ -189,13 +184,13 @@ fn an_expired_entry_is_not_served_when_the_origin_is_down_and_that_is_not_wanted
 }
 
 #[test]
-fn with_cache_time_0_an_entry_never_expires() {
+fn cache_entry_never_expires_with_cache_time_0() {
     let origin = RawOrigin::always(object(&image()));
     let cache = Directory::new();
     let server =
         Server::with_handler(merged(cached(origin.handler(), &cache), json!({"cache_time": 0})));
     server.get("/h/a.png").ok();
-    // However its age is known: twenty years are nothing.
+    // Its mtime is twenty years ago.
     let entry = fs::File::options().append(true).open(only_entry(&cache)).unwrap();
     entry.set_modified(SystemTime::now() - Duration::from_secs(20 * 365 * 86_400)).unwrap();
     assert_eq!(server.get("/h/a.png").ok().expect("X-Cache"), "hit");
@@ -203,7 +198,7 @@ fn with_cache_time_0_an_entry_never_expires() {
 }
 
 #[test]
-fn a_disabled_cache_writes_nothing() {
+fn cache_that_is_disabled_writes_nothing() {
     let origin = RawOrigin::always(object(&image()));
     for fields in [
         json!({"cache_enabled": false}),
@@ -223,7 +218,7 @@ fn a_disabled_cache_writes_nothing() {
 }
 
 #[test]
-fn names_that_differ_in_their_ending_are_two_entries() {
+fn cache_keeps_keys_with_different_extensions_apart() {
     let directory = Directory::new()
         .with("a.png", &images::png(images::solid(10, 10, RED)))
         .with("a.jpg", &images::jpeg(images::solid(20, 20, BLUE)))
@@ -244,7 +239,7 @@ fn names_that_differ_in_their_ending_are_two_entries() {
 }
 
 #[test]
-fn formats_and_sizes_are_entries_of_their_own() {
+fn cache_keeps_formats_and_sizes_apart() {
     let directory = Directory::new().with("a.png", &image());
     let cache = Directory::new();
     let server = Server::with_handler(cached(directory.handler(), &cache));
@@ -260,13 +255,13 @@ fn formats_and_sizes_are_entries_of_their_own() {
             }
         }
     }
-    // What Accept chose is an entry like any other.
+    // A format chosen by Accept shares the entry of the explicit format.
     let chosen = server.get_with("/h/a.png?w=10&f=auto", &[("Accept", "image/webp")]).ok();
     assert_eq!((chosen.expect("X-Cache"), Kind::of(&chosen.body)), ("hit", Some(Kind::Webp)));
 }
 
 #[test]
-fn failures_are_not_stored() {
+fn cache_does_not_store_failures() {
     let s3 = S3::start();
     let cache = Directory::new();
     let fields = json!({"negative_cache_time": 0});
@@ -281,7 +276,7 @@ fn failures_are_not_stored() {
 }
 
 #[test]
-fn a_failing_origin_leaves_what_is_stored_alone() {
+fn cache_keeps_other_variants_when_the_origin_fails() {
     let origin = RawOrigin::start(|request, peer| {
         peer.send(&if request.number == 0 {
             object(&image())
@@ -297,7 +292,7 @@ fn a_failing_origin_leaves_what_is_stored_alone() {
 }
 
 #[test]
-fn nothing_unfinished_stays_behind() {
+fn cache_has_no_temporary_files_after_requests() {
     let directory = Directory::new().with("a.png", &image()).with("text.png", b"no image");
     let cache = Directory::new();
     let server = Server::with_handler(cached(directory.handler(), &cache));
@@ -307,13 +302,13 @@ fn nothing_unfinished_stays_behind() {
     }
     let files = cache.files();
     assert_eq!(files.len(), 20, "{files:?}");
-    let unfinished =
+    let is_temporary =
         |file: &PathBuf| file.file_name().unwrap().to_string_lossy().starts_with(".tmp-");
-    assert!(!files.iter().any(unfinished), "{files:?}");
+    assert!(!files.iter().any(is_temporary), "{files:?}");
 }
 
 #[test]
-fn a_handler_with_another_origin_does_not_serve_the_old_ones_images() {
+fn cache_keeps_origins_apart() {
     let one = Directory::new().with("a.png", &images::png(images::solid(10, 10, RED)));
     let two = Directory::new().with("a.png", &images::png(images::solid(20, 20, BLUE)));
     let cache = Directory::new();
@@ -325,7 +320,7 @@ fn a_handler_with_another_origin_does_not_serve_the_old_ones_images() {
 }
 
 #[test]
-fn a_relative_cache_path_is_made_where_the_program_was_started() {
+fn cache_path_is_relative_to_the_working_directory() {
     let directory = Directory::new().with("a.png", &image());
     let server =
         Server::with_handler(merged(directory.handler(), json!({"cache_path": "./not/yet/there"})));

@@ -1,4 +1,4 @@
-//! Which certificate a client is given, and how a new one takes the place of an old one.
+//! Choosing a certificate, and reloading changed ones.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +20,7 @@ use crate::support::eventually;
 use crate::support::handshake::{Handshake, curious};
 use crate::support::server::{self, Server, Setup};
 
-/// A directory, and HTTPS with `0.crt` and `0.key`, then `1.crt` and `1.key` and so on.
+/// A handler, and HTTPS with `0.crt` and `0.key`, `1.crt` and `1.key`, and so on.
 fn setup(issued: &[&Issued]) -> Setup {
     let more: Vec<Value> = (1..issued.len())
         .map(|index| json!({"cert": format!("{index}.crt"), "key": format!("{index}.key")}))
@@ -40,20 +40,20 @@ fn setup(issued: &[&Issued]) -> Setup {
     })
 }
 
-/// The certificate that a client is given who asks for this name.
+/// The certificate that the server presents for a server name.
 #[track_caller]
 fn presented(server: &Server, name: &str) -> CertificateDer<'static> {
     Handshake::new(server.https(), name, curious(&TLS13, None)).unwrap().leaf()
 }
 
-/// Puts the files of a pair over those of the first one, as a refresh does.
-fn refresh(server: &Server, issued: &Issued) {
+/// Overwrites the first pair of files, as a renewal does.
+fn renew(server: &Server, issued: &Issued) {
     server.directory().put("0.crt", issued.chain_pem.as_bytes());
     server.directory().put("0.key", issued.key_pem.as_bytes());
 }
 
 #[test]
-fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
+fn certificate_is_chosen_by_server_name() {
     let certificates = Certificates::new();
     let address = certificates.issue(&["127.0.0.1"]);
     let one = certificates.issue(&["One.test", "two.test"]);
@@ -66,18 +66,18 @@ fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
         ("a.wild.test", &wildcard),
         ("A.Wild.Test", &wildcard),
         ("exact.wild.test", &exact),
-        // A wildcard is one label, neither none nor two.
+        // A wildcard matches exactly one label.
         ("wild.test", &address),
         ("a.b.wild.test", &address),
         ("sub.one.test", &address),
         ("elsewhere.test", &address),
         ("test", &address),
-        // Nothing is asked for.
+        // No server name is sent.
         ("127.0.0.1", &address),
     ] {
         assert!(presented(&server, name) == expected.leaf, "{name}");
     }
-    // Those who verify are content.
+    // Clients can verify the chain.
     for name in ["one.test", "a.wild.test", "127.0.0.1"] {
         for version in [&TLS12, &TLS13] {
             let mut client =
@@ -88,7 +88,7 @@ fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
 }
 
 #[test]
-fn of_two_certificates_for_a_name_the_client_gets_one_that_it_can_verify() {
+fn certificate_is_chosen_by_signature_scheme() {
     const RSA: &[SignatureScheme] =
         &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256];
     const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
@@ -107,7 +107,7 @@ fn of_two_certificates_for_a_name_the_client_gets_one_that_it_can_verify() {
                     assert!(handshake.leaf() == expected.leaf, "{name} {version:?} {schemes:?}");
                 }
             }
-            // There is only ECDSA for this name.
+            // This name has an ECDSA certificate only.
             assert!(
                 Handshake::new(server.https(), "default.test", curious(version, Some(RSA)))
                     .is_err()
@@ -117,7 +117,7 @@ fn of_two_certificates_for_a_name_the_client_gets_one_that_it_can_verify() {
 }
 
 #[test]
-fn keys_are_read_as_pkcs_8_pkcs_1_and_sec_1() {
+fn private_keys_may_be_pkcs_8_pkcs_1_or_sec_1() {
     let certificates = Certificates::new();
     let names = ["localhost"];
     for (key, same_in_pkcs_8) in [
@@ -139,13 +139,11 @@ fn keys_are_read_as_pkcs_8_pkcs_1_and_sec_1() {
 }
 
 #[test]
-fn every_certificate_is_proven_at_the_start_and_an_error_names_its_field() {
+fn invalid_certificate_or_key_fails_the_start_and_names_its_field() {
     let certificates = Certificates::new();
-    let (first, second, third) = (
-        certificates.issue(&["a.test"]),
-        certificates.issue(&["b.test"]),
-        certificates.issue(&["c.test"]),
-    );
+    let first = certificates.issue(&["a.test"]);
+    let second = certificates.issue(&["b.test"]);
+    let third = certificates.issue(&["c.test"]);
     let rsa = server::data("rsa-pkcs8.key");
     for (file, bytes, field) in [
         ("2.key", second.key_pem.as_bytes(), "https_certificates[1].key"),
@@ -174,7 +172,7 @@ fn every_certificate_is_proven_at_the_start_and_an_error_names_its_field() {
     }
 }
 
-/// Ends the other threads of a scope, of a failing test as well.
+/// Stops the other threads of a scope, even if the test fails.
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -184,7 +182,7 @@ impl Drop for SetOnDrop<'_> {
 }
 
 #[test]
-fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
+fn changed_certificate_is_reloaded_without_a_failed_request() {
     let certificates = Certificates::new();
     let [old, new, newer] = [(); 3].map(|()| certificates.issue(&["localhost"]));
     let server = setup(&[&old]).start();
@@ -198,11 +196,12 @@ fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
     let mut kept =
         Client::connect_tls(server.https(), "localhost", Arc::clone(&configs[0])).unwrap();
 
-    let (enough, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let enough = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
     thread::scope(|scope| {
         for config in &configs {
             scope.spawn(|| {
-                // A panic here fails the test at the end of the scope.
+                // A panic fails the test when the scope ends.
                 while !enough.load(Ordering::Relaxed) {
                     let mut client =
                         Client::connect_tls(server.https(), "localhost", Arc::clone(config))
@@ -218,12 +217,12 @@ fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
             eventually("requests are answered", || answered.load(Ordering::Relaxed) > before + 20);
         };
         more_answers();
-        refresh(&server, &new);
+        renew(&server, &new);
         eventually("the new certificate is presented", || {
             presented(&server, "localhost") == new.leaf
         });
         more_answers();
-        // Renamed over the old ones.
+        // Replaced by renaming.
         server.directory().put("next.crt", newer.chain_pem.as_bytes());
         server.directory().put("next.key", newer.key_pem.as_bytes());
         for kind in ["crt", "key"] {
@@ -235,12 +234,12 @@ fn a_certificate_that_changes_on_disk_is_taken_without_a_failed_request() {
         });
         more_answers();
     });
-    assert_eq!(kept.get("/-/health").status, 200, "an open connection has outlived both");
+    assert_eq!(kept.get("/-/health").status, 200, "an open connection outlives both reloads");
     server.log.event("certificates_reloaded");
 }
 
 #[test]
-fn a_bad_new_certificate_leaves_the_old_one_in_use_and_a_good_one_after_it_is_taken() {
+fn invalid_new_certificate_leaves_the_old_one_in_use() {
     let certificates = Certificates::new();
     let [old, new, other] = [(); 3].map(|()| certificates.issue(&["localhost"]));
     let second = certificates.issue(&["second.test"]);
@@ -251,37 +250,37 @@ fn a_bad_new_certificate_leaves_the_old_one_in_use_and_a_good_one_after_it_is_ta
     assert!(said.contains("https_cert: 0.crt: "), "{said}");
     assert!(presented(&server, "localhost") == old.leaf);
 
-    // All or nothing: a good first pair does not come without the second.
+    // All or nothing: a valid first pair is not used without the second.
     server.directory().put("1.key", other.key_pem.as_bytes());
-    refresh(&server, &new);
+    renew(&server, &new);
     server.log.line_with("https_certificates[0].key: 1.key: ");
     assert!(presented(&server, "localhost") == old.leaf);
     assert!(presented(&server, "second.test") == second.leaf);
 
     server.directory().put("1.key", second.key_pem.as_bytes());
-    eventually("the good one is presented", || presented(&server, "localhost") == new.leaf);
+    eventually("the valid one is presented", || presented(&server, "localhost") == new.leaf);
     assert!(presented(&server, "second.test") == second.leaf);
 }
 
 #[test]
-fn a_file_that_is_away_for_a_while_is_waited_for() {
+fn missing_certificate_file_is_waited_for() {
     let certificates = Certificates::new();
     let [old, new] = [(); 2].map(|()| certificates.issue(&["localhost"]));
     let server = setup(&[&old]).start();
     fs::remove_file(server.directory().path().join("0.key")).unwrap();
     server.directory().put("0.crt", new.chain_pem.as_bytes());
-    // Long enough for several looks.
+    // Long enough for several polls.
     thread::sleep(Duration::from_secs(4));
     assert!(presented(&server, "localhost") == old.leaf);
     server.directory().put("0.key", new.key_pem.as_bytes());
     eventually("the new certificate is presented", || presented(&server, "localhost") == new.leaf);
-    let complaints: Vec<_> =
+    let warnings: Vec<_> =
         server.log.lines().into_iter().filter(|line| line.contains("https_")).collect();
-    assert!(complaints.iter().all(|line| line.contains("key_world_readable")), "{complaints:?}");
+    assert!(warnings.iter().all(|line| line.contains("key_world_readable")), "{warnings:?}");
 }
 
 #[test]
-fn a_key_that_everybody_can_read_is_warned_of_at_the_start_and_when_it_is_loaded_again() {
+fn world_readable_key_is_warned_of_at_start_and_reload() {
     let certificates = Certificates::new();
     let issued = certificates.issue(&["localhost"]);
     let with_mode = |mode| {

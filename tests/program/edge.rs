@@ -1,4 +1,4 @@
-//! What clients do to a server, by mistake and on purpose.
+//! Requests, connections and limits of the edge, as a client sees them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::support::origin::{RawOrigin, object};
 use crate::support::server::{PROGRAM, Server, Setup};
 use crate::support::{eventually, merged};
 
-/// A time that only a server without a deadline would take.
+/// Longer than any deadline of the server.
 const LONG: Duration = Duration::from_secs(20);
 
 fn directory() -> Directory {
@@ -35,12 +35,12 @@ fn other_methods_are_405_with_allow() {
             assert_eq!(allowed, ["GET", "HEAD"], "{method} {target}");
         }
     }
-    // RFC 9110 §9.3.7: about the server itself.
+    // RFC 9110 §9.3.7: the asterisk form.
     assert_eq!(server.ask("OPTIONS", "*").status, 405);
 }
 
 #[test]
-fn a_body_is_413_and_never_the_next_request() {
+fn request_body_is_413_and_is_never_parsed_as_a_request() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let smuggled = "GET /h/a.png?w=7 HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -70,14 +70,14 @@ fn a_body_is_413_and_never_the_next_request() {
         assert!(expected.contains(&answer.status), "{head}: {}", answer.status);
         assert!(
             matches!(client.try_read(false), Ok(None) | Err(_)),
-            "{head}: the body was taken for a request"
+            "{head}: the body was parsed as a request"
         );
     }
     server.get_with("/h/a.png", &[("Content-Length", "0")]).ok();
 }
 
 #[test]
-fn a_path_over_4_kib_is_414_and_a_long_query_is_not() {
+fn path_over_4_kib_is_414_and_a_long_query_is_not() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let path = |length: usize| format!("/h/{}", "a".repeat(length - 3));
@@ -88,7 +88,7 @@ fn a_path_over_4_kib_is_414_and_a_long_query_is_not() {
 }
 
 #[test]
-fn a_head_over_16_kib_is_431() {
+fn request_head_over_16_kib_is_431() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let padded = |total: usize| {
@@ -102,7 +102,7 @@ fn a_head_over_16_kib_is_431() {
         assert!(client.ended());
     }
     server.send(&padded(16_384)).ok();
-    // It does not wait for the end of what has none.
+    // Heads without an end are refused too.
     let mut client = server.client();
     let _ =
         client.try_send(&[b"GET /h/a.png HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 20_000]].concat());
@@ -110,14 +110,14 @@ fn a_head_over_16_kib_is_431() {
     let mut client = server.client();
     let _ = client.try_send(&[b"GET /".as_slice(), &[b'x'; 20_000]].concat());
     assert!([414, 431].contains(&client.read().status));
-    // As many headers as a browser behind three proxies sends.
+    // About as many fields as a browser behind three proxies sends.
     let names: Vec<String> = (0..60).map(|n| format!("X-Header-{n}")).collect();
     let headers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "value")).collect();
     server.get_with("/h/a.png", &headers).ok();
 }
 
 #[test]
-fn what_is_not_http_is_400_and_the_end_of_the_connection() {
+fn malformed_requests_are_400_and_close_the_connection() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let malformed: [&[u8]; 22] = [
@@ -142,7 +142,7 @@ fn what_is_not_http_is_400_and_the_end_of_the_connection() {
         b"GET /h/a.png HTTP/1.x\r\nHost: x\r\n\r\n",
         b"GET /h/a.png FTP/1.1\r\nHost: x\r\n\r\n",
         b"G\xc3\x84T /h/a.png HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS greeting\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS ClientHello\r\n\r\n",
     ];
     let mut wrong = Vec::new();
     for bytes in malformed {
@@ -159,7 +159,7 @@ fn what_is_not_http_is_400_and_the_end_of_the_connection() {
 }
 
 #[test]
-fn other_versions_of_http_are_505() {
+fn unsupported_http_versions_are_505() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     for bytes in [
@@ -175,11 +175,11 @@ fn other_versions_of_http_are_505() {
 }
 
 #[test]
-fn what_rfc_9112_asks_a_server_to_accept_is_accepted() {
+fn request_forms_that_rfc_9112_requires_are_accepted() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     for bytes in [
-        // The absolute form (§3.2.2), an empty line before the request (§2.2), names in any case, no space.
+        // The absolute form (§3.2.2), an empty line before the request (§2.2), field names in any case, no space.
         &b"GET http://images.test/h/a.png HTTP/1.1\r\nHost: images.test\r\n\r\n"[..],
         b"\r\nGET /h/a.png HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /h/a.png HTTP/1.1\r\nhOST:x\r\n\r\n",
@@ -196,7 +196,7 @@ fn what_rfc_9112_asks_a_server_to_accept_is_accepted() {
 }
 
 #[test]
-fn a_connection_is_kept_until_close_is_asked_for() {
+fn keep_alive_lasts_until_connection_close() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let mut client = server.client();
@@ -215,7 +215,7 @@ fn a_connection_is_kept_until_close_is_asked_for() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_their_order() {
+fn pipelined_requests_are_answered_in_order() {
     let directory = directory();
     let cache = Directory::new();
     let server =
@@ -223,7 +223,7 @@ fn pipelined_requests_are_answered_in_their_order() {
     server.get("/h/a.png?w=5").ok();
     let mut client = server.client();
     let mut bytes = Vec::new();
-    // Hits, misses, failures and HEADs between one another.
+    // A mix of misses, hits, errors and HEAD requests.
     for round in 0..20 {
         bytes.extend(request("GET", &format!("/h/a.png?w={}", 40 + round), &[]));
         bytes.extend(request("GET", "/h/a.png?w=5", &[]));
@@ -243,7 +243,7 @@ fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[test]
-fn a_request_may_come_in_pieces() {
+fn request_head_may_arrive_in_pieces() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let mut client = server.client();
@@ -251,7 +251,7 @@ fn a_request_may_come_in_pieces() {
         client.send(&[byte]);
     }
     client.read().ok();
-    // And the rest of one with the start of the next.
+    // The rest of one request together with the start of the next.
     let both = [request("GET", "/h/a.png?w=3", &[]), request("GET", "/h/a.png?w=4", &[])].concat();
     let middle = both.len() / 2 + 9;
     client.send(&both[..middle]);
@@ -261,7 +261,7 @@ fn a_request_may_come_in_pieces() {
 }
 
 #[test]
-fn nothing_is_answered_after_close() {
+fn requests_after_connection_close_are_not_answered() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let mut client = server.client();
@@ -274,7 +274,7 @@ fn nothing_is_answered_after_close() {
 }
 
 #[test]
-fn a_client_that_only_listens_any_more_gets_its_answer() {
+fn half_closed_client_gets_its_response() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let mut client = server.client();
@@ -285,7 +285,7 @@ fn a_client_that_only_listens_any_more_gets_its_answer() {
 }
 
 #[test]
-fn a_head_has_a_deadline_however_busy_it_looks() {
+fn head_timeout_cuts_a_head_that_keeps_dribbling() {
     let directory = directory();
     let server =
         Server::with_limits(directory.handler(), json!({"head_timeout": 0.6, "idle_timeout": 60}));
@@ -297,11 +297,7 @@ fn a_head_has_a_deadline_however_busy_it_looks() {
     while dribbling.try_send(b"x").is_ok() && started.elapsed() < LONG {
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(
-        started.elapsed() < LONG,
-        "a head that never ends was read for {:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < LONG, "an endless head was read for {:?}", started.elapsed());
     if let Ok(Some(answer)) = stuck.try_read(false) {
         assert_eq!(answer.status, 408);
     }
@@ -310,7 +306,7 @@ fn a_head_has_a_deadline_however_busy_it_looks() {
 }
 
 #[test]
-fn a_quiet_connection_is_closed_after_idle_timeout() {
+fn idle_timeout_closes_an_idle_connection() {
     let directory = directory();
     let server =
         Server::with_limits(directory.handler(), json!({"idle_timeout": 0.5, "head_timeout": 60}));
@@ -324,7 +320,7 @@ fn a_quiet_connection_is_closed_after_idle_timeout() {
 }
 
 #[test]
-fn a_request_in_work_is_not_idle() {
+fn idle_timeout_does_not_apply_to_an_active_request() {
     let gate = Gate::new();
     let held = gate.clone();
     let origin = RawOrigin::start(move |_, peer| {
@@ -335,28 +331,28 @@ fn a_request_in_work_is_not_idle() {
         Server::with_limits(origin.handler(), json!({"idle_timeout": 0.2, "head_timeout": 0.2}));
     let mut client = server.client();
     client.send(&request("GET", "/h/a.png", &[]));
-    assert!(client.is_quiet_for(Duration::from_millis(600)), "closed in the middle of the work");
+    assert!(client.is_quiet_for(Duration::from_millis(600)), "closed during a request");
     gate.open();
     client.read().ok();
 }
 
 #[test]
-fn an_answer_that_is_not_read_has_a_deadline() {
-    // 3 MB that don't compress, asked for ten times at once: no socket buffer holds that.
+fn write_timeout_closes_a_connection_whose_client_does_not_read() {
+    // Ten responses of 3 MB each exceed every socket buffer.
     let directory = directory().with("noise.png", &images::png(images::noise(1000, 1000)));
     let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Server::with_limits(handler, json!({"write_timeout": 0.5, "connections": 1}));
     server.client().get_with("/h/noise.png", &[("Connection", "close")]).ok();
     let mut client = server.client();
-    eventually("the first connection is gone", || {
+    eventually("the first connection is closed", || {
         client = server.client();
         client.try_send(&request("GET", "/-/health", &[])).is_ok()
             && matches!(client.try_read(false), Ok(Some(answer)) if answer.status == 200)
     });
     client.send(&request("GET", "/h/noise.png", &[]).repeat(10));
-    // The only place is taken until the server gives up on that client.
-    eventually("the place of a client that does not read is free again", || {
+    // That client holds the only connection until it times out.
+    eventually("a client that does not read is disconnected", || {
         let mut other = server.client();
         other.try_send(&request("GET", "/h/a.png", &[])).is_ok()
             && matches!(other.try_read(false), Ok(Some(answer)) if answer.status == 200)
@@ -364,7 +360,7 @@ fn an_answer_that_is_not_read_has_a_deadline() {
 }
 
 #[test]
-fn when_all_places_are_taken_the_one_idle_longest_is_closed_for_the_next() {
+fn full_connection_table_closes_the_longest_idle_connection() {
     let directory = directory();
     let server = Server::with_limits(directory.handler(), json!({"connections": 3}));
     let mut within: Vec<Client> = (0..3).map(|_| server.client()).collect();
@@ -372,7 +368,7 @@ fn when_all_places_are_taken_the_one_idle_longest_is_closed_for_the_next() {
         client.get("/h/a.png").ok();
         std::thread::sleep(Duration::from_millis(10));
     }
-    // The first is used again, so that the second is the one that has been idle longest.
+    // A request on the first makes the second the longest idle connection.
     within[0].get("/h/a.png").ok();
     std::thread::sleep(Duration::from_millis(10));
     let mut next = server.client();
@@ -385,7 +381,7 @@ fn when_all_places_are_taken_the_one_idle_longest_is_closed_for_the_next() {
 }
 
 #[test]
-fn when_everybody_is_busy_one_connection_more_is_503() {
+fn full_connection_table_of_busy_connections_refuses_the_next_with_503() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let server = Server::with_limits(origin.handler(), json!({"connections": 3}));
@@ -404,12 +400,12 @@ fn when_everybody_is_busy_one_connection_more_is_503() {
     for client in &mut busy {
         client.read().ok();
     }
-    // And now there is somebody idle again.
+    // Now there are idle connections to close.
     server.get("/h/free.png").ok();
 }
 
 #[test]
-fn one_address_has_so_many_connections_and_a_trusted_proxy_any_number() {
+fn connections_per_address_does_not_apply_to_trusted_proxies() {
     let directory = directory();
     for (trusted, expected) in [(json!(["192.0.2.0/24"]), 503), (json!(["127.0.0.0/8"]), 200)] {
         let server = Server::start(json!({
@@ -431,7 +427,7 @@ fn one_address_has_so_many_connections_and_a_trusted_proxy_any_number() {
             client.get("/h/a.png").ok();
         }
         drop((within, over));
-        eventually("a place is free", || {
+        eventually("a connection is accepted", || {
             let mut next = server.client();
             next.try_send(&request("GET", "/h/a.png", &[])).is_ok()
                 && matches!(next.try_read(false), Ok(Some(answer)) if answer.status == 200)
@@ -439,7 +435,7 @@ fn one_address_has_so_many_connections_and_a_trusted_proxy_any_number() {
     }
 }
 
-/// An origin that answers `free*` at once and everything else when the gate opens.
+/// An origin that answers `free*` at once, and other requests when the gate opens.
 fn gated(gate: &Gate) -> RawOrigin {
     let held = gate.clone();
     RawOrigin::start(move |request, peer| {
@@ -451,7 +447,7 @@ fn gated(gate: &Gate) -> RawOrigin {
 }
 
 #[test]
-fn when_the_queue_is_full_the_next_is_503_and_hits_are_served_all_the_same() {
+fn full_queue_is_503_for_misses_and_still_serves_hits() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let cache = Directory::new();
@@ -475,7 +471,7 @@ fn when_the_queue_is_full_the_next_is_503_and_hits_are_served_all_the_same() {
 }
 
 #[test]
-fn nobody_waits_for_the_renderer_longer_than_queue_timeout() {
+fn queue_timeout_is_503() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let limits = json!({"fetches_at_once": 1, "renders_at_once": 1, "queue_length": 5, "queue_timeout": 0.4});
@@ -497,7 +493,7 @@ fn nobody_waits_for_the_renderer_longer_than_queue_timeout() {
 }
 
 #[test]
-fn what_waits_in_the_queue_is_served_when_its_turn_comes() {
+fn queued_requests_are_served_in_turn() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let limits = json!({"fetches_at_once": 1, "renders_at_once": 1, "queue_length": 10, "queue_timeout": 30});
@@ -514,7 +510,7 @@ fn what_waits_in_the_queue_is_served_when_its_turn_comes() {
 }
 
 #[test]
-fn clients_that_vanish_leave_nothing_behind() {
+fn reset_connections_leave_the_connection_table() {
     let directory = directory();
     let server = Server::with_limits(directory.handler(), json!({"connections": 20}));
     for round in 0..60 {
@@ -524,7 +520,7 @@ fn clients_that_vanish_leave_nothing_behind() {
         let part = if round % 2 == 0 { bytes.len() } else { bytes.len() / 2 };
         std::io::Write::write_all(&mut &socket, &bytes[..part]).unwrap();
     }
-    eventually("every place is free again", || {
+    eventually("every connection is released", || {
         let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
         clients.iter_mut().all(|client| {
             client.try_send(&request("GET", "/-/health", &[])).is_ok()
@@ -534,7 +530,7 @@ fn clients_that_vanish_leave_nothing_behind() {
 }
 
 #[test]
-fn hundreds_of_idle_connections_hold_nobody_up() {
+fn hundreds_of_idle_connections_do_not_delay_requests() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let idle: Vec<Client> = (0..300).map(|_| server.client()).collect();
@@ -545,7 +541,7 @@ fn hundreds_of_idle_connections_hold_nobody_up() {
 }
 
 #[test]
-fn a_server_without_descriptors_left_recovers() {
+fn server_recovers_from_running_out_of_descriptors() {
     let directory = directory();
     let wrapper = Directory::new();
     let script = wrapper
@@ -556,7 +552,7 @@ fn a_server_without_descriptors_left_recovers() {
     server.get("/h/a.png?w=5").ok();
     let crowd: Vec<Client> = (0..150).map(|_| server.client()).collect();
     drop(crowd);
-    eventually("it accepts again", || {
+    eventually("the server accepts again", || {
         let mut client = server.client();
         client.try_send(&request("GET", "/h/a.png?w=6", &[])).is_ok()
             && matches!(client.try_read(false), Ok(Some(answer)) if answer.status == 200)

@@ -1,5 +1,5 @@
-//! Disks that are full, read-only or gone, processes that are killed and servers that share a directory: every answer is the
-//! right image, and what lies in the cache afterwards is whole.
+//! Faults: full and read-only disks, deleted directories, killed processes, servers that share a directory. Every
+//! response must be the right image, and the cache must be intact afterwards.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,24 +21,24 @@ use crate::support::s3::{IMAGES, S3};
 use crate::support::server::{Server, Setup, can_mount};
 use crate::support::{eventually, merged};
 
-/// How many images there are.
+/// Number of variants.
 const TARGETS: u32 = 160;
 
 fn originals() -> Directory {
     Directory::new().with("a.png", &images::png(images::noise(96, 96)))
 }
 
-/// From 5 to 30 KB each.
+/// The variants have from 5 to 30 KB each.
 fn target(number: u32) -> String {
     format!("/h/a.png?f=jpg&q=100&w={}&bg={number:06x}", 48 + number % 48)
 }
 
 fn handler(originals: &Directory, cache: &Path, fields: Value) -> Value {
-    // One key has them all.
+    // All variants have the same key.
     merged(merged(originals.handler(), json!({"cache_path": cache, "max_variants": 0})), fields)
 }
 
-/// What the images are, from a server that keeps nothing.
+/// The expected images, from a server without a cache.
 struct Reference(HashMap<String, (String, Vec<u8>)>);
 
 impl Reference {
@@ -52,7 +52,7 @@ impl Reference {
         Reference((0..TARGETS).map(ask).collect())
     }
 
-    /// Fails unless this server answers with the right image. Whether it was a hit.
+    /// Fails unless this server responds with the right image. Returns whether it was a hit.
     #[track_caller]
     fn check(&self, client: &mut Client, number: u32) -> bool {
         let target = target(number);
@@ -63,16 +63,16 @@ impl Reference {
 
     #[track_caller]
     fn compare(&self, target: &str, etag: &str, body: &[u8]) {
-        let (right, bytes) = &self.0[target];
+        let (expected_etag, expected_body) = &self.0[target];
         assert!(
-            etag == right && body == bytes,
-            "another image at {target}: {etag}, {} bytes",
+            etag == expected_etag && body == expected_body,
+            "wrong image for {target}: {etag}, {} bytes",
             body.len()
         );
     }
 }
 
-/// Asks all servers for images on several connections, until it is over.
+/// Requests variants from all servers on four connections until `is_over`. Returns the number of requests.
 fn load<'s>(
     scope: &'s thread::Scope<'s, '_>,
     servers: &'s [Server],
@@ -84,11 +84,11 @@ fn load<'s>(
         let server = &servers[thread as usize % servers.len()];
         let asked: &AtomicU64 = asked;
         scope.spawn(move || {
-            let _over = Over(is_over);
+            let _guard = SetOnDrop(is_over);
             let mut client = server.client();
             let mut number = thread * 37;
             while !is_over.load(Ordering::Relaxed) {
-                // Each goes through all of them, in an order of its own.
+                // Each thread requests all variants, in a different order.
                 number = (number + 37 + 2 * thread) % TARGETS;
                 reference.check(&mut client, number);
                 asked.fetch_add(1, Ordering::Relaxed);
@@ -98,20 +98,20 @@ fn load<'s>(
     asked
 }
 
-/// Ends the load when it is dropped: when one part of it fails, the others need not go on.
-struct Over<'a>(&'a AtomicBool);
+/// Ends the load when dropped, so that a failing thread stops the others.
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// What `cache verify` says about a directory that nobody has damaged.
+/// Fails unless `cache verify` finds no damage.
 #[track_caller]
-fn is_whole(server: &Server) {
-    let (said, complaints, status) = cache(server.directory(), &["verify"]);
-    assert_eq!(status, Some(0), "{said}{complaints}");
+fn verify(server: &Server) {
+    let (stdout, stderr, status) = cache(server.directory(), &["verify"]);
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
 }
 
 fn temporary_files(cache: &Directory) -> usize {
@@ -120,25 +120,25 @@ fn temporary_files(cache: &Directory) -> usize {
     cache.files().into_iter().filter(is_temporary).count()
 }
 
-fn complaints(server: &Server, part: &str) -> usize {
+fn log_lines(server: &Server, part: &str) -> usize {
     server.log.lines().iter().filter(|line| line.contains(part)).count()
 }
 
-/// A server in whose namespace there is a small disk for its cache.
+/// A server with a small tmpfs on its cache directory, in a mount namespace of its own.
 fn on_small_disk(originals: &Directory, cache: &Directory, fields: Value) -> Server {
     let config = json!({"handlers": [handler(originals, cache.path(), fields)], "memory_cache": 0});
     let mount = format!("mount -t tmpfs -o size=1m,mode=777 none {}", cache.path().display());
     Setup::new(config).mounts(mount).start()
 }
 
-/// The directory as the server sees it.
-fn seen_by(server: &Server, cache: &Directory) -> PathBuf {
+/// The directory in the mount namespace of the server.
+fn in_namespace(server: &Server, cache: &Directory) -> PathBuf {
     let inside = cache.path().strip_prefix("/").unwrap();
     Path::new("/proc").join(server.id().to_string()).join("root").join(inside)
 }
 
-/// A directory with a configuration for looking at it.
-fn looking_at(originals: &Directory, cache: &Path) -> Directory {
+/// A directory with a configuration for the `cache` command.
+fn command_directory(originals: &Directory, cache: &Path) -> Directory {
     let config = json!({"handlers": [handler(originals, cache, json!({}))], "http_port": 0});
     Directory::new().with("config.json", config.to_string().as_bytes())
 }
@@ -155,45 +155,51 @@ fn files_below(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_full_disk_costs_nobody_an_image() {
+fn full_disk_fails_no_request() {
     if !can_mount() {
         return;
     }
-    let (originals, directory) = (originals(), Directory::new());
+    let originals = originals();
+    let directory = Directory::new();
     let reference = Reference::of(&originals);
-    // Nothing may be left free, so it is filled to the last byte.
+    // No free space is reserved, so the disk fills up completely.
     let servers = [on_small_disk(&originals, &directory, json!({"cache_min_free": 0}))];
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let _over = Over(&is_over);
+        let _guard = SetOnDrop(&is_over);
         let asked = load(scope, &servers, &reference, &is_over);
-        eventually("they are asked for again and again", || {
+        eventually("the images are requested repeatedly", || {
             asked.load(Ordering::Relaxed) > 600 || is_over.load(Ordering::Relaxed)
         });
     });
     servers[0].log.line_with("No space left");
-    assert_eq!(complaints(&servers[0], "event=cache_write_failed"), 1, "once a minute");
+    assert_eq!(
+        log_lines(&servers[0], "event=cache_write_failed"),
+        1,
+        "the warning is rate-limited"
+    );
     let mut client = servers[0].client();
     let hits = (0..TARGETS).filter(|number| reference.check(&mut client, *number)).count();
-    assert!(hits > 10 && hits < TARGETS as usize, "{hits} of {TARGETS} are kept");
-    let seen = seen_by(&servers[0], &directory);
+    assert!(hits > 10 && hits < TARGETS as usize, "{hits} of {TARGETS} are cached");
+    let seen = in_namespace(&servers[0], &directory);
     let files = files_below(&seen);
     assert!(!files.iter().any(|file| file.to_string_lossy().contains(".tmp-")), "{files:?}");
-    let (said, _, status) = cache(&looking_at(&originals, &seen), &["verify"]);
-    assert_eq!(status, Some(0), "{said}");
-    // Where there is room again, it is used.
-    let (said, _, _) = cache(&looking_at(&originals, &seen), &["purge", "--all"]);
-    assert!(said.contains("entries removed"), "{said}");
+    let (stdout, _, status) = cache(&command_directory(&originals, &seen), &["verify"]);
+    assert_eq!(status, Some(0), "{stdout}");
+    // Free space is used again.
+    let (stdout, _, _) = cache(&command_directory(&originals, &seen), &["purge", "--all"]);
+    assert!(stdout.contains("entries removed"), "{stdout}");
     reference.check(&mut client, 0);
-    assert!(reference.check(&mut client, 0), "it is kept again");
+    assert!(reference.check(&mut client, 0), "it is cached again");
 }
 
 #[test]
-fn a_disk_that_becomes_read_only_serves_what_it_has() {
+fn read_only_disk_still_serves_cached_images() {
     if !can_mount() {
         return;
     }
-    let (originals, directory) = (originals(), Directory::new());
+    let originals = originals();
+    let directory = Directory::new();
     let reference = Reference::of(&originals);
     let server = on_small_disk(&originals, &directory, json!({}));
     let mut client = server.client();
@@ -206,7 +212,7 @@ fn a_disk_that_becomes_read_only_serves_what_it_has() {
         if !rustix::process::getuid().is_root() {
             command.args(["-U", "--preserve-credentials"]);
         }
-        eventually("it is mounted anew", || {
+        eventually("it is remounted", || {
             command.status().is_ok() && {
                 let mut mount = Command::new("nsenter");
                 mount.args(command.get_args());
@@ -215,7 +221,7 @@ fn a_disk_that_becomes_read_only_serves_what_it_has() {
             }
         });
     };
-    let damaged = files_below(&seen_by(&server, &directory))
+    let damaged = files_below(&in_namespace(&server, &directory))
         .into_iter()
         .find(|file| !file.ends_with(".purged"));
     let damaged = damaged.unwrap();
@@ -225,7 +231,7 @@ fn a_disk_that_becomes_read_only_serves_what_it_has() {
     remount("ro");
     for _ in 0..2 {
         let hits = (0..10).filter(|number| reference.check(&mut client, *number)).count();
-        assert_eq!(hits, 9, "the damaged one is made anew each time");
+        assert_eq!(hits, 9, "the damaged one is rendered each time");
         assert!(!reference.check(&mut client, 20));
     }
     server.log.line_with("Read-only file system");
@@ -237,22 +243,23 @@ fn a_disk_that_becomes_read_only_serves_what_it_has() {
 }
 
 #[test]
-fn a_process_without_descriptors_removes_nothing() {
+fn process_without_file_descriptors_removes_no_entry() {
     const FEW: Option<u64> = Some(4);
-    let (mut s3, directory) = (S3::start(), Directory::new());
+    let mut s3 = S3::start();
+    let directory = Directory::new();
     s3.put(&IMAGES, "a.png", &images::png(images::noise(96, 96)));
     let handler = merged(s3.handler(), json!({"cache_path": directory.path()}));
     let server = Server::start(json!({"handlers": [handler], "memory_cache": 0}));
     let mut client = server.client();
     let images: Vec<_> = (0..5).map(|number| client.get(&target(number)).ok().body).collect();
-    // From now on nobody can make what is removed once more.
+    // From now on a removed variant can not be made again.
     s3.stop();
     let id = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
     let most = getrlimit(Resource::Nofile).maximum;
     let before =
         prlimit(Some(id), Resource::Nofile, Rlimit { current: FEW, maximum: most }).unwrap();
     for (number, image) in (0..).zip(&images) {
-        // The renderer can still read what the edge can't.
+        // The renderer can still read the entries.
         assert_eq!(client.get(&target(number)).ok().body, *image);
     }
     server.log.line_with("Too many open files");
@@ -264,36 +271,38 @@ fn a_process_without_descriptors_removes_nothing() {
 }
 
 #[test]
-fn a_directory_that_is_deleted_under_load_comes_back() {
-    let (originals, directory) = (originals(), Directory::new());
+fn cache_directory_that_is_deleted_under_load_is_created_again() {
+    let originals = originals();
+    let directory = Directory::new();
     let reference = Reference::of(&originals);
-    let place = directory.path().join("cache");
-    let servers = [Server::with_handler(handler(&originals, &place, json!({})))];
+    let cache_path = directory.path().join("cache");
+    let servers = [Server::with_handler(handler(&originals, &cache_path, json!({})))];
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let _over = Over(&is_over);
+        let _guard = SetOnDrop(&is_over);
         let asked = load(scope, &servers, &reference, &is_over);
         for round in 0..12 {
             let until = asked.load(Ordering::Relaxed) + 20;
-            eventually("they are asked for", || {
+            eventually("the images are requested", || {
                 asked.load(Ordering::Relaxed) > until || is_over.load(Ordering::Relaxed)
             });
-            // It may fail, because more comes while it is being deleted.
+            // This may fail, because entries are stored meanwhile.
             let _ = match round % 4 {
-                3 => fs::remove_dir_all(&place),
-                _ => fs::remove_dir_all(place.join("v1")),
+                3 => fs::remove_dir_all(&cache_path),
+                _ => fs::remove_dir_all(cache_path.join("v1")),
             };
         }
     });
     let mut client = servers[0].client();
-    eventually("images are kept again", || reference.check(&mut client, 0));
-    is_whole(&servers[0]);
+    eventually("images are cached again", || reference.check(&mut client, 0));
+    verify(&servers[0]);
     assert_eq!(temporary_files(&directory), 0);
 }
 
 #[test]
-fn what_is_killed_leaves_nothing_wrong_and_nothing_unfinished() {
-    let (originals, directory) = (originals(), Directory::new());
+fn killed_processes_leave_no_damage_and_no_temporary_files() {
+    let originals = originals();
+    let directory = Directory::new();
     let reference = Reference::of(&originals);
     let start = || {
         let handler = handler(&originals, directory.path(), json!({}));
@@ -301,11 +310,13 @@ fn what_is_killed_leaves_nothing_wrong_and_nothing_unfinished() {
     };
     for round in 0..5_u32 {
         let server = start();
-        let (address, renderer) = (server.http(), server.renderer());
+        let address = server.http();
+        let renderer = server.renderer();
         let asked = AtomicU64::new(0);
         thread::scope(|scope| {
             for thread in 0..4 {
-                let (reference, asked) = (&reference, &asked);
+                let reference = &reference;
+                let asked = &asked;
                 scope.spawn(move || {
                     let Ok(mut client) = Client::try_connect(address) else { return };
                     for number in 0.. {
@@ -313,7 +324,7 @@ fn what_is_killed_leaves_nothing_wrong_and_nothing_unfinished() {
                         if client.try_send(&request("GET", &target, &[])).is_err() {
                             return;
                         }
-                        // Until it is killed; half an answer is none.
+                        // Until the server is killed. An incomplete response is ignored.
                         let Ok(Some(answer)) = client.try_read(false) else { return };
                         if answer.status == 200 {
                             reference.compare(&target, answer.expect("ETag"), &answer.body);
@@ -322,17 +333,17 @@ fn what_is_killed_leaves_nothing_wrong_and_nothing_unfinished() {
                     }
                 });
             }
-            eventually("they are asked for", || asked.load(Ordering::Relaxed) > 8);
-            // Not at a moment that anything of it has a part in.
+            eventually("the images are requested", || asked.load(Ordering::Relaxed) > 8);
+            // At a random moment.
             let nanoseconds =
                 SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
             thread::sleep(Duration::from_micros(u64::from(nanoseconds % 40_000)));
             renderer.signal(Signal::KILL);
             server.process().signal(Signal::KILL);
         });
-        is_whole(&server);
+        verify(&server);
     }
-    // As it is left by somebody who is killed between two writes, a moment ago.
+    // As left by a process that was killed between two writes, a moment ago.
     let entry = directory
         .files()
         .into_iter()
@@ -340,14 +351,14 @@ fn what_is_killed_leaves_nothing_wrong_and_nothing_unfinished() {
         .unwrap();
     fs::copy(&entry, entry.with_file_name(".tmp-00000000deadbeef-1")).unwrap();
     let server = start();
-    eventually("what was not finished goes", || temporary_files(&directory) == 0);
+    eventually("the temporary file is removed", || temporary_files(&directory) == 0);
     let mut client = server.client();
     (0..TARGETS).for_each(|number| _ = reference.check(&mut client, number));
-    is_whole(&server);
+    verify(&server);
 }
 
-/// An entry's bytes, with another time at which its origin was asked.
-fn asked_at(bytes: &[u8], stored: u64) -> Vec<u8> {
+/// The bytes of an entry, with another time of validation.
+fn with_validation_time(bytes: &[u8], stored: u64) -> Vec<u8> {
     let length = u32::from_le_bytes(bytes[8..12].try_into().unwrap()) as usize;
     let (head, image) = bytes[20..].split_at(length);
     let mut description: Value = serde_json::from_slice(head).unwrap();
@@ -358,8 +369,9 @@ fn asked_at(bytes: &[u8], stored: u64) -> Vec<u8> {
 }
 
 #[test]
-fn what_comes_from_the_future_is_asked_for_anew() {
-    let (originals, directory) = (originals(), Directory::new());
+fn entry_from_the_future_is_revalidated() {
+    let originals = originals();
+    let directory = Directory::new();
     let reference = Reference::of(&originals);
     let handler = handler(&originals, directory.path(), json!({}));
     let server = Server::start(json!({"handlers": [handler], "memory_cache": 0}));
@@ -367,11 +379,11 @@ fn what_comes_from_the_future_is_asked_for_anew() {
     reference.check(&mut client, 0);
     let entry = directory.files().remove(0);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
-    let bytes = asked_at(&fs::read(&entry).unwrap(), now + 86_400_000);
+    let bytes = with_validation_time(&fs::read(&entry).unwrap(), now + 86_400_000);
     fs::write(&entry, &bytes).unwrap();
-    is_whole(&server);
+    verify(&server);
     reference.check(&mut client, 0);
-    eventually("its origin has been asked", || {
+    eventually("the entry is revalidated", || {
         reference.check(&mut client, 0);
         let (stats, _, _) = cache(server.directory(), &["stats", "--json"]);
         let stats: Value = serde_json::from_str(&stats).unwrap();
@@ -379,20 +391,21 @@ fn what_comes_from_the_future_is_asked_for_anew() {
     });
 }
 
-/// How long servers share a directory; longer by hand.
-fn soak() -> Duration {
+/// How long two servers share a directory; `SOAK_SECONDS` makes it longer.
+fn soak_time() -> Duration {
     let seconds = std::env::var("SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(4))
 }
 
 #[test]
-fn two_servers_share_a_directory() {
-    let (originals, directory) = (originals(), Directory::new());
+fn cache_directory_may_be_shared_by_two_servers() {
+    let originals = originals();
+    let directory = Directory::new();
     let reference = Reference::of(&originals);
-    // Less than all images take, so that both evict what the other stores.
-    let bounded = json!({"cache_max_bytes": 1_000_000});
+    // Less than all images take, so that each server evicts entries of the other.
+    let limited = json!({"cache_max_bytes": 1_000_000});
     let server = |memory: u64| {
-        let handler = handler(&originals, directory.path(), bounded.clone());
+        let handler = handler(&originals, directory.path(), limited.clone());
         Server::start(json!({"handlers": [handler], "memory_cache": memory}))
     };
     let servers = [server(0), server(1_000_000)];
@@ -400,13 +413,13 @@ fn two_servers_share_a_directory() {
     let begin = Instant::now();
     let mut removed = 0;
     thread::scope(|scope| {
-        let _over = Over(&is_over);
+        let _guard = SetOnDrop(&is_over);
         load(scope, &servers, &reference, &is_over);
         let mut round = 0_u64;
-        while begin.elapsed() < soak() && !is_over.load(Ordering::Relaxed) {
+        while begin.elapsed() < soak_time() && !is_over.load(Ordering::Relaxed) {
             round += 1;
             for (number, entry) in (0_u64..).zip(directory.files()) {
-                // Clocks that jump, and somebody who removes entries.
+                // Changed mtimes, and removed entries.
                 let day = Duration::from_secs(86_400 * (number % 3));
                 let now = SystemTime::now();
                 let time = if round.is_multiple_of(2) { now + day } else { now - day };
@@ -420,7 +433,7 @@ fn two_servers_share_a_directory() {
                     _ => {}
                 }
             }
-            is_whole(&servers[0]);
+            verify(&servers[0]);
             if round.is_multiple_of(4) {
                 cache(servers[0].directory(), &["purge", "--all"]);
             }
@@ -428,9 +441,9 @@ fn two_servers_share_a_directory() {
         }
     });
     assert!(removed > 0);
-    eventually("nothing unfinished is left", || temporary_files(&directory) == 0);
-    is_whole(&servers[0]);
+    eventually("no temporary files are left", || temporary_files(&directory) == 0);
+    verify(&servers[0]);
     for server in &servers {
-        assert_eq!(complaints(server, "event=entry_damaged"), 0, "{:?}", server.log.lines());
+        assert_eq!(log_lines(server, "event=entry_damaged"), 0, "{:?}", server.log.lines());
     }
 }

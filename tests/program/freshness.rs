@@ -1,4 +1,4 @@
-//! What happens to a result past its time: revalidated, served meanwhile, served because its origin is down, or gone.
+//! Freshness: stale variants are revalidated, served while that happens, served while the origin is down, or removed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,52 +16,52 @@ use crate::support::s3::{IMAGES, S3};
 use crate::support::server::Server;
 use crate::support::{eventually, merged};
 
-/// What the origin does at the moment.
+/// What the origin answers.
 #[derive(Clone)]
-enum Mood {
-    /// It has this image, and knows it by its entity tag.
-    Has(Vec<u8>),
-    /// It refuses with this status and S3 error code.
-    Refuses(u16, &'static str),
-    /// It waits before it answers with this image.
-    Waits(Gate, Vec<u8>),
+enum Behaviour {
+    /// This image, or 304 if the request has its entity tag.
+    Image(Vec<u8>),
+    /// This status and S3 error code.
+    Error(u16, &'static str),
+    /// This image, once the gate is open.
+    Delayed(Gate, Vec<u8>),
 }
 
-/// An origin whose mood a test changes.
-struct Moody {
-    origin: RawOrigin,
-    mood: Arc<Mutex<Mood>>,
+/// An origin whose behaviour a test changes.
+struct FakeOrigin {
+    raw: RawOrigin,
+    behaviour: Arc<Mutex<Behaviour>>,
 }
 
-impl Moody {
-    fn new(mood: Mood) -> Moody {
-        let mood = Arc::new(Mutex::new(mood));
-        let current = Arc::clone(&mood);
+impl FakeOrigin {
+    fn new(behaviour: Behaviour) -> FakeOrigin {
+        let behaviour = Arc::new(Mutex::new(behaviour));
+        let current = Arc::clone(&behaviour);
         let respond = move |request: &Request, peer: &mut Peer| {
-            let mood = current.lock().unwrap().clone();
-            answer(request, peer, mood)
+            let behaviour = current.lock().unwrap().clone();
+            answer(request, peer, behaviour)
         };
-        Moody { origin: RawOrigin::start(respond), mood }
+        FakeOrigin { raw: RawOrigin::start(respond), behaviour }
     }
 
-    fn set(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+    fn set(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
     }
 
-    fn asked(&self) -> usize {
-        self.origin.requests().len()
+    fn request_count(&self) -> usize {
+        self.raw.requests().len()
     }
 
-    /// A server whose results expire within a second.
+    /// A server whose variants become stale within a second.
     fn server(&self, cache: &Directory, fields: Value) -> Server {
         let brief = json!({"cache_path": cache.path(), "cache_time": 1, "output_format": "png"});
-        Server::with_handler(merged(merged(self.origin.handler(), brief), fields))
+        Server::with_handler(merged(merged(self.raw.handler(), brief), fields))
     }
 }
 
-fn answer(request: &Request, peer: &mut Peer, mood: Mood) -> Then {
-    match mood {
-        Mood::Has(body) => {
+fn answer(request: &Request, peer: &mut Peer, behaviour: Behaviour) -> Then {
+    match behaviour {
+        Behaviour::Image(body) => {
             let mut hasher = DefaultHasher::new();
             body.hash(&mut hasher);
             let etag = format!("\"{:x}\"", hasher.finish());
@@ -71,13 +71,13 @@ fn answer(request: &Request, peer: &mut Peer, mood: Mood) -> Then {
                 _ => peer.send(&origin::answer(200, &fields, &body)),
             }
         }
-        Mood::Refuses(status, code) => {
+        Behaviour::Error(status, code) => {
             let body = format!("<Error><Code>{code}</Code></Error>");
             peer.send(&origin::answer(status, &[], body.as_bytes()))
         }
-        Mood::Waits(gate, body) => {
+        Behaviour::Delayed(gate, body) => {
             gate.pass();
-            answer(request, peer, Mood::Has(body))
+            answer(request, peer, Behaviour::Image(body))
         }
     }
 }
@@ -90,7 +90,7 @@ fn image(colour: [u8; 3]) -> Vec<u8> {
     images::png(images::solid(16, 16, colour))
 }
 
-fn state(answer: &Answer) -> String {
+fn cache_status(answer: &Answer) -> String {
     answer.expect("X-Cache").to_owned()
 }
 
@@ -104,21 +104,21 @@ fn colour(answer: &Answer) -> [u8; 3] {
     [red, green, blue]
 }
 
-/// Long enough for what was made now to be past its time.
+/// Waits until the variants with `cache_time` 1 are stale.
 fn expire() {
     std::thread::sleep(Duration::from_millis(1050));
 }
 
 #[test]
-fn an_answer_tells_how_old_it_is() {
-    let moody = Moody::new(Mood::Has(image(RED)));
+fn age_is_the_time_since_validation() {
+    let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
     let cache = Directory::new();
-    let server = moody.server(&cache, json!({"cache_time": 600}));
+    let server = origin.server(&cache, json!({"cache_time": 600}));
     assert_eq!(age(&server.get("/h/a.png").ok()), 0);
     let mut last = 0;
-    eventually("it grows older", || {
+    eventually("the age grows", || {
         let answer = server.get("/h/a.png").ok();
-        assert!(age(&answer) >= last, "it does not become younger");
+        assert!(age(&answer) >= last, "the age does not shrink");
         last = age(&answer);
         assert_eq!(answer.cache_control(), ["public", "max-age=600"]);
         last >= 2
@@ -130,13 +130,12 @@ fn an_answer_tells_how_old_it_is() {
 }
 
 #[test]
-fn what_has_not_changed_is_revalidated_without_being_made_again() {
+fn revalidation_of_an_unchanged_image_renders_nothing() {
     for memory in [0, 1 << 20] {
-        let moody = Moody::new(Mood::Has(image(RED)));
+        let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
         let cache = Directory::new();
         let brief = json!({"cache_path": cache.path(), "cache_time": 1});
-        let handler = merged(moody.origin.handler(), brief);
-        // One more image made, and another process would be the renderer.
+        let handler = merged(origin.raw.handler(), brief);
         let limits = json!({"renderer_max_renders": 1_000});
         let server =
             Server::start(json!({"handlers": [handler], "memory_cache": memory, "limits": limits}));
@@ -145,68 +144,67 @@ fn what_has_not_changed_is_revalidated_without_being_made_again() {
             expire();
             let again = server.get("/h/a.png?w=8").ok();
             assert_eq!(
-                (state(&again).as_str(), age(&again)),
+                (cache_status(&again).as_str(), age(&again)),
                 ("revalidated", 0),
                 "memory {memory}"
             );
             assert_eq!(again.expect("ETag"), first.expect("ETag"));
             assert_eq!(again.body, first.body);
-            assert_eq!(moody.asked(), 1 + round);
+            assert_eq!(origin.request_count(), 1 + round);
             let hit = server.get("/h/a.png?w=8").ok();
-            assert_eq!((state(&hit).as_str(), hit.body == first.body), ("hit", true));
+            assert_eq!((cache_status(&hit).as_str(), hit.body == first.body), ("hit", true));
         }
         let conditional = |request: &Request| request.header("if-none-match").is_some();
-        let requests = moody.origin.requests();
+        let requests = origin.raw.requests();
         assert_eq!(requests.iter().map(conditional).collect::<Vec<_>>(), [false, true, true]);
         assert_eq!(cache.files().len(), 1);
     }
 }
 
 #[test]
-fn what_has_changed_is_made_again() {
-    let moody = Moody::new(Mood::Has(image(RED)));
+fn revalidation_of_a_changed_image_renders_it_again() {
+    let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
     let cache = Directory::new();
-    let server = moody.server(&cache, json!({}));
+    let server = origin.server(&cache, json!({}));
     assert_eq!(colour(&server.get("/h/a.png").ok()), RED);
-    moody.set(Mood::Has(image(GREEN)));
+    origin.set(Behaviour::Image(image(GREEN)));
     expire();
     let answer = server.get("/h/a.png").ok();
-    assert_eq!((state(&answer).as_str(), colour(&answer)), ("miss", GREEN));
+    assert_eq!((cache_status(&answer).as_str(), colour(&answer)), ("miss", GREEN));
     let answer = server.get("/h/a.png").ok();
-    assert_eq!((state(&answer).as_str(), colour(&answer)), ("hit", GREEN));
+    assert_eq!((cache_status(&answer).as_str(), colour(&answer)), ("hit", GREEN));
 }
 
 #[test]
-fn what_is_stale_is_served_at_once_and_revalidated_behind_that() {
+fn stale_while_revalidate_serves_at_once_and_revalidates_in_the_background() {
     for memory in [0, 1 << 20] {
-        let moody = Moody::new(Mood::Has(image(RED)));
+        let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
         let cache = Directory::new();
         let fields =
             json!({"cache_path": cache.path(), "cache_time": 1, "stale_while_revalidate": 3600});
-        let handler =
-            merged(moody.origin.handler(), merged(json!({"output_format": "png"}), fields));
+        let handler = merged(origin.raw.handler(), merged(json!({"output_format": "png"}), fields));
         let server = Server::start(json!({"handlers": [handler], "memory_cache": memory}));
         server.get("/h/a.png").ok();
         let gate = Gate::new();
-        moody.set(Mood::Waits(gate.clone(), image(GREEN)));
+        origin.set(Behaviour::Delayed(gate.clone(), image(GREEN)));
         expire();
-        // The origin does not answer before the gate is opened.
+        // The origin answers only once the gate is open.
         for _ in 0..20 {
             let answer = server.get("/h/a.png").ok();
-            assert_eq!((state(&answer).as_str(), colour(&answer)), ("stale", RED));
+            assert_eq!((cache_status(&answer).as_str(), colour(&answer)), ("stale", RED));
             assert!(age(&answer) >= 1);
         }
         let head = server.client().head_with("/h/a.png", &[]);
-        assert_eq!((head.status, state(&head).as_str()), (200, "stale"));
-        moody.origin.wait_for_requests(2);
-        assert_eq!(moody.asked(), 2, "one revalidation at a time");
+        assert_eq!((head.status, cache_status(&head).as_str()), (200, "stale"));
+        origin.raw.wait_for_requests(2);
+        assert_eq!(origin.request_count(), 2, "one revalidation at a time");
         gate.open();
-        eventually("the new one is there", || colour(&server.get("/h/a.png").ok()) == GREEN);
+        eventually("the new image is served", || colour(&server.get("/h/a.png").ok()) == GREEN);
     }
 }
 
 #[test]
-fn what_we_have_is_served_while_s3_is_down() {
+fn stale_if_error_serves_stale_images_while_s3_is_down() {
     let mut s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image(RED));
     let cache = Directory::new();
@@ -217,90 +215,92 @@ fn what_we_have_is_served_while_s3_is_down() {
     expire();
     for _ in 0..10 {
         let answer = server.get("/h/a.png").ok();
-        assert_eq!((state(&answer).as_str(), colour(&answer)), ("stale", RED));
+        assert_eq!((cache_status(&answer).as_str(), colour(&answer)), ("stale", RED));
         assert!(age(&answer) >= 1 && answer.header("Warning").is_none());
     }
     server.log.event("revalidation_failed");
     server.get("/h/b.png").failed("origin_unreachable");
     s3.put(&IMAGES, "a.png", &image(GREEN));
     s3.restart();
-    eventually("S3 is noticed to be back", || colour(&server.get("/h/a.png").ok()) == GREEN);
+    eventually("the new image is served once S3 is back", || {
+        colour(&server.get("/h/a.png").ok()) == GREEN
+    });
 }
 
 #[test]
-fn every_way_of_being_down_is_one() {
+fn stale_if_error_covers_every_kind_of_outage() {
     for (status, code) in
         [(500, "InternalError"), (503, "SlowDown"), (403, "ExpiredToken"), (404, "NoSuchBucket")]
     {
-        let moody = Moody::new(Mood::Has(image(RED)));
+        let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
         let cache = Directory::new();
-        let server = moody.server(&cache, json!({}));
+        let server = origin.server(&cache, json!({}));
         server.get("/h/a.png").ok();
-        moody.set(Mood::Refuses(status, code));
+        origin.set(Behaviour::Error(status, code));
         expire();
         for _ in 0..3 {
-            assert_eq!(state(&server.get("/h/a.png").ok()), "stale", "{status} {code}");
+            assert_eq!(cache_status(&server.get("/h/a.png").ok()), "stale", "{status} {code}");
         }
         assert_eq!(cache.files().len(), 1);
     }
 }
 
 #[test]
-fn an_image_that_was_deleted_is_gone_when_its_time_is_over() {
-    let moody = Moody::new(Mood::Has(image(RED)));
+fn stale_image_that_was_deleted_at_the_origin_is_not_served() {
+    let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
     let cache = Directory::new();
-    let server = moody.server(&cache, json!({"negative_cache_time": 0}));
+    let server = origin.server(&cache, json!({"negative_cache_time": 0}));
     server.get("/h/a.png").ok();
-    moody.set(Mood::Refuses(404, "NoSuchKey"));
+    origin.set(Behaviour::Error(404, "NoSuchKey"));
     expire();
     server.get("/h/a.png").failed("not_found");
     assert!(cache.files().is_empty());
-    // And what is there again is served again.
-    moody.set(Mood::Has(image(GREEN)));
+    // An image that exists again is served again.
+    origin.set(Behaviour::Image(image(GREEN)));
     assert_eq!(colour(&server.get("/h/a.png").ok()), GREEN);
 }
 
 #[test]
-fn an_origin_that_hangs_holds_up_known_images_for_a_second_and_once() {
-    let moody = Moody::new(Mood::Has(image(RED)));
+fn circuit_breaker_opens_after_one_second_if_the_origin_hangs() {
+    let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
     let cache = Directory::new();
-    // Its deadlines are longer than all of this may take.
-    let server = moody.server(&cache, json!({}));
+    // The timeouts of the origin are longer than this test.
+    let server = origin.server(&cache, json!({}));
     let targets: Vec<String> = (1..9).map(|width| format!("/h/a.png?w={width}")).collect();
     targets.iter().for_each(|target| drop(server.get(target).ok()));
     let gate = Gate::new();
-    moody.set(Mood::Waits(gate.clone(), image(GREEN)));
+    origin.set(Behaviour::Delayed(gate.clone(), image(GREEN)));
     expire();
     let begun = Instant::now();
     for target in targets.iter().cycle().take(80) {
-        assert_eq!(state(&server.get(target).ok()), "stale");
+        assert_eq!(cache_status(&server.get(target).ok()), "stale");
     }
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     gate.open();
-    eventually("what came late is there", || colour(&server.get("/h/a.png?w=8").ok()) == GREEN);
+    eventually("the late answer is stored", || colour(&server.get("/h/a.png?w=8").ok()) == GREEN);
 }
 
 #[test]
-fn a_renderer_that_is_busy_holds_up_known_images_for_a_second_and_once() {
-    let moody = Moody::new(Mood::Has(image(RED)));
+fn circuit_breaker_opens_after_one_second_if_the_renderer_is_busy() {
+    let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
     let cache = Directory::new();
     let fields = json!({"cache_path": cache.path(), "cache_time": 1, "output_format": "png"});
-    let handler = merged(moody.origin.handler(), fields);
+    let handler = merged(origin.raw.handler(), fields);
     let server = Server::with_limits(handler, json!({"fetches_at_once": 1}));
     server.get("/h/a.png").ok();
     let gate = Gate::new();
-    moody.set(Mood::Waits(gate.clone(), image(RED)));
+    origin.set(Behaviour::Delayed(gate.clone(), image(RED)));
     let busy = crate::support::client::request("GET", "/h/new.png", &[]);
     let mut busy = {
         let mut client = server.client();
         client.send(&busy);
         client
     };
-    moody.origin.wait_for_requests(2);
+    origin.raw.wait_for_requests(2);
     expire();
     let begun = Instant::now();
     for _ in 0..20 {
-        assert_eq!(state(&server.get("/h/a.png").ok()), "stale");
+        assert_eq!(cache_status(&server.get("/h/a.png").ok()), "stale");
     }
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     gate.open();
@@ -308,63 +308,66 @@ fn a_renderer_that_is_busy_holds_up_known_images_for_a_second_and_once() {
 }
 
 #[test]
-fn a_missing_key_is_remembered_for_a_short_while() {
-    let moody = Moody::new(Mood::Refuses(404, "NoSuchKey"));
+fn negative_cache_answers_for_a_missing_key_until_it_expires() {
+    let origin = FakeOrigin::new(Behaviour::Error(404, "NoSuchKey"));
     let cache = Directory::new();
-    let server = moody.server(&cache, json!({"negative_cache_time": 2}));
-    assert_eq!(state(&server.get("/h/a.png").failed("not_found")), "miss");
+    let server = origin.server(&cache, json!({"negative_cache_time": 2}));
+    assert_eq!(cache_status(&server.get("/h/a.png").failed("not_found")), "miss");
     for width in 1..20 {
         let answer = server.get(&format!("/h/a.png?w={width}")).failed("not_found");
-        assert_eq!((state(&answer).as_str(), answer.cache_control()), ("hit", vec!["no-store"]));
+        assert_eq!(
+            (cache_status(&answer).as_str(), answer.cache_control()),
+            ("hit", vec!["no-store"])
+        );
     }
-    assert_eq!(moody.asked(), 1);
+    assert_eq!(origin.request_count(), 1);
     server.get("/h/b.png").failed("not_found");
-    assert_eq!(moody.asked(), 2, "another key");
-    moody.set(Mood::Has(image(RED)));
-    eventually("it is forgotten again", || server.get("/h/a.png").status == 200);
+    assert_eq!(origin.request_count(), 2, "another key");
+    origin.set(Behaviour::Image(image(RED)));
+    eventually("the entry expires", || server.get("/h/a.png").status == 200);
 }
 
 #[test]
-fn a_failure_is_not_remembered() {
+fn negative_cache_does_not_store_other_failures() {
     for (status, code) in [(500, "InternalError"), (400, "Some")] {
-        let moody = Moody::new(Mood::Refuses(status, code));
+        let origin = FakeOrigin::new(Behaviour::Error(status, code));
         let cache = Directory::new();
-        let server = moody.server(&cache, json!({"negative_cache_time": 3600}));
+        let server = origin.server(&cache, json!({"negative_cache_time": 3600}));
         server.get("/h/a.png").failed("origin_error");
-        moody.set(Mood::Has(image(RED)));
+        origin.set(Behaviour::Image(image(RED)));
         server.get("/h/a.png").ok();
     }
-    let moody = Moody::new(Mood::Has(b"no image".to_vec()));
+    let origin = FakeOrigin::new(Behaviour::Image(b"no image".to_vec()));
     let cache = Directory::new();
-    let server = moody.server(&cache, json!({"negative_cache_time": 3600}));
+    let server = origin.server(&cache, json!({"negative_cache_time": 3600}));
     server.get("/h/a.png").failed("unsupported_format");
-    moody.set(Mood::Has(image(RED)));
+    origin.set(Behaviour::Image(image(RED)));
     server.get("/h/a.png").ok();
 }
 
 #[test]
-fn a_clock_that_was_set_back_makes_nothing_eternal() {
-    let moody = Moody::new(Mood::Has(image(RED)));
+fn freshness_survives_a_clock_that_was_set_back() {
+    let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
     let cache = Directory::new();
-    let server = moody.server(&cache, json!({"cache_time": 600}));
+    let server = origin.server(&cache, json!({"cache_time": 600}));
     server.get("/h/a.png").ok();
     drop(server);
-    // As an hour ago the server would have seen it.
+    // As if the clock had been an hour ahead.
     let file = cache.files().remove(0);
     let bytes = std::fs::read(&file).unwrap();
-    std::fs::write(&file, with_stored(&bytes, 3_600_000)).unwrap();
-    let server = moody.server(&cache, json!({"cache_time": 600}));
+    std::fs::write(&file, shift_validation(&bytes, 3_600_000)).unwrap();
+    let server = origin.server(&cache, json!({"cache_time": 600}));
     let answer = server.get("/h/a.png").ok();
-    assert_eq!((state(&answer).as_str(), age(&answer)), ("revalidated", 0));
-    assert_eq!(state(&server.get("/h/a.png").ok()), "hit");
+    assert_eq!((cache_status(&answer).as_str(), age(&answer)), ("revalidated", 0));
+    assert_eq!(cache_status(&server.get("/h/a.png").ok()), "hit");
 }
 
-/// An entry whose time is so many milliseconds later.
-fn with_stored(entry: &[u8], later: i64) -> Vec<u8> {
+/// An entry that was validated this many milliseconds later.
+fn shift_validation(entry: &[u8], milliseconds: i64) -> Vec<u8> {
     use sha2::{Digest, Sha256};
     let length = u32::from_le_bytes(entry[8..12].try_into().unwrap()) as usize;
     let mut description: Value = serde_json::from_slice(&entry[20..20 + length]).unwrap();
-    description["stored"] = json!(description["stored"].as_i64().unwrap() + later);
+    description["stored"] = json!(description["stored"].as_i64().unwrap() + milliseconds);
     let description = serde_json::to_vec(&description).unwrap();
     let mut bytes = entry[..8].to_vec();
     bytes.extend_from_slice(&(description.len() as u32).to_le_bytes());
@@ -375,7 +378,7 @@ fn with_stored(entry: &[u8], later: i64) -> Vec<u8> {
 }
 
 #[test]
-fn when_s3_comes_and_goes_under_load_no_known_image_fails() {
+fn stale_if_error_hides_outages_of_s3_under_load() {
     const IMAGES_KNOWN: usize = 12;
     let mut s3 = S3::start();
     let cache = Directory::new();
@@ -386,10 +389,15 @@ fn when_s3_comes_and_goes_under_load_no_known_image_fails() {
         s3.put(&IMAGES, &format!("{number}.png"), &image(RED));
         server.get(&target(number)).ok();
     }
-    let (over, served, stale) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let over = AtomicBool::new(false);
+    let served = AtomicUsize::new(0);
+    let stale = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for client in 0..4 {
-            let (over, served, stale, server) = (&over, &served, &stale, &server);
+            let over = &over;
+            let served = &served;
+            let stale = &stale;
+            let server = &server;
             scope.spawn(move || {
                 let mut connection = server.client();
                 let mut number = client;
@@ -398,48 +406,54 @@ fn when_s3_comes_and_goes_under_load_no_known_image_fails() {
                     let answer = connection.get(&target(number)).ok();
                     assert_eq!(colour(&answer), RED);
                     served.fetch_add(1, Ordering::Relaxed);
-                    stale.fetch_add(usize::from(state(&answer) == "stale"), Ordering::Relaxed);
+                    stale.fetch_add(
+                        usize::from(cache_status(&answer) == "stale"),
+                        Ordering::Relaxed,
+                    );
                 }
             });
         }
         for _ in 0..3 {
             let before = stale.load(Ordering::Relaxed);
             s3.stop();
-            eventually("what is stale is served", || stale.load(Ordering::Relaxed) > before + 50);
+            eventually("stale images are served", || stale.load(Ordering::Relaxed) > before + 50);
             s3.restart();
             let before = served.load(Ordering::Relaxed);
-            eventually("all is well", || served.load(Ordering::Relaxed) > before + 200);
+            eventually("requests are answered", || served.load(Ordering::Relaxed) > before + 200);
         }
         over.store(true, Ordering::Relaxed);
     });
 }
 
 #[test]
-fn an_image_that_needs_no_origin_does_not_end_an_outage() {
-    let moody = Moody::new(Mood::Has(image(RED)));
-    let (cache, originals) = (Directory::new(), Directory::new());
+fn circuit_breaker_is_not_closed_by_an_image_from_the_originals_cache() {
+    let origin = FakeOrigin::new(Behaviour::Image(image(RED)));
+    let cache = Directory::new();
+    let originals = Directory::new();
     let fields = json!({"cache_path": cache.path(), "originals_cache": {"path": originals.path()}});
-    let handler = merged(moody.origin.handler(), fields);
+    let handler = merged(origin.raw.handler(), fields);
     let server = Server::with_handler(handler.clone());
     server.get("/h/a.png?w=3").ok();
     drop(server);
-    // A week and some more ago.
+    // Older than the default `cache_time` of a week.
     let entry = cache.files().remove(0);
-    std::fs::write(&entry, with_stored(&std::fs::read(&entry).unwrap(), -610_000_000)).unwrap();
+    std::fs::write(&entry, shift_validation(&std::fs::read(&entry).unwrap(), -610_000_000))
+        .unwrap();
     std::fs::remove_file(originals.files().remove(0)).unwrap();
     let server = Server::with_handler(handler);
     server.get("/h/b.png?w=1").ok();
-    moody.set(Mood::Refuses(500, "InternalError"));
+    origin.set(Behaviour::Error(500, "InternalError"));
     for width in 2..60 {
-        assert_eq!(state(&server.get("/h/a.png?w=3").ok()), "stale");
-        let (asked, begun) = (moody.asked(), Instant::now());
-        // Its original is here.
-        assert_eq!(state(&server.get(&format!("/h/b.png?w={width}")).ok()), "miss");
-        assert_eq!(state(&server.get("/h/a.png?w=3").ok()), "stale");
-        // The origin is tried once a second, which is not to be seen here.
-        if begun.elapsed() < Duration::from_millis(200) && moody.asked() == asked {
+        assert_eq!(cache_status(&server.get("/h/a.png?w=3").ok()), "stale");
+        let asked = origin.request_count();
+        let begun = Instant::now();
+        // Its original is cached.
+        assert_eq!(cache_status(&server.get(&format!("/h/b.png?w={width}")).ok()), "miss");
+        assert_eq!(cache_status(&server.get("/h/a.png?w=3").ok()), "stale");
+        // One attempt per second is allowed, so a quick round without a request proves that the breaker is open.
+        if begun.elapsed() < Duration::from_millis(200) && origin.request_count() == asked {
             return;
         }
     }
-    panic!("the origin is asked each time");
+    panic!("the circuit breaker is closed: every request asks the origin");
 }

@@ -1,5 +1,5 @@
-//! Images made to hurt: each is answered as tests/data/hostile/MANIFEST.tsv says, in time, with little memory, by a
-//! renderer that lives on. What the files are is in tests/data/hostile/generate.py.
+//! Hostile images: each gets the response that tests/data/hostile/MANIFEST.tsv lists, in time and in little memory, and
+//! the renderer survives. tests/data/hostile/generate.py makes and describes the files.
 
 use std::time::{Duration, Instant};
 
@@ -12,34 +12,39 @@ use crate::support::process::Process;
 use crate::support::server::{Server, data};
 use crate::support::{eventually, merged};
 
-/// Within this anything is answered.
+/// Longest time to any response.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A line of the list.
+/// A line of the manifest.
 struct Row {
     file: String,
-    /// What may be answered where one frame is wanted, and where all are.
+    /// Allowed results, `ok` or an `X-Error` code, if one frame is decoded and if all are.
     still: Vec<String>,
-    kept: Vec<String>,
+    animated: Vec<String>,
     note: String,
 }
 
 fn rows() -> Vec<Row> {
     let text = String::from_utf8(data("hostile/MANIFEST.tsv")).unwrap();
-    let answers = |field: &str| field.split('|').map(str::to_owned).collect::<Vec<_>>();
+    let results = |field: &str| field.split('|').map(str::to_owned).collect::<Vec<_>>();
     text.lines()
         .skip(1)
         .map(|line| {
             let fields: Vec<&str> = line.split('\t').collect();
-            let [file, still, kept, note] = fields[..] else { panic!("{line}") };
-            let kept = if kept == "=" { still } else { kept };
-            Row { file: file.into(), still: answers(still), kept: answers(kept), note: note.into() }
+            let [file, still, animated, note] = fields[..] else { panic!("{line}") };
+            let animated = if animated == "=" { still } else { animated };
+            Row {
+                file: file.into(),
+                still: results(still),
+                animated: results(animated),
+                note: note.into(),
+            }
         })
         .collect()
 }
 
 #[test]
-fn each_is_answered_as_the_list_says_and_the_renderer_lives_on() {
+fn hostile_images_get_the_response_of_the_manifest_and_the_renderer_survives() {
     let directory = Directory::new().with("good.png", &images::png(images::gradient(80, 60)));
     let rows = rows();
     for row in &rows {
@@ -51,33 +56,33 @@ fn each_is_answered_as_the_list_says_and_the_renderer_lives_on() {
     let mut wrong = Vec::new();
     for row in &rows {
         let name = row.file.trim_start_matches("../");
-        let own_keeps = [".gif", ".webp"].iter().any(|ending| name.ends_with(ending));
-        let own = if own_keeps { &row.kept } else { &row.still };
+        let is_animated = [".gif", ".webp"].iter().any(|ending| name.ends_with(ending));
+        let same_format = if is_animated { &row.animated } else { &row.still };
         let mut queries = vec![
-            ("w=100", own),
+            ("w=100", same_format),
             ("w=100&f=png", &row.still),
-            ("w=80&h=80&f=webp", &row.kept),
-            ("w=100&f=gif", &row.kept),
-            ("w=90&h=50&f=webp&rot=90&blur=1&sharp=1", &row.kept),
+            ("w=80&h=80&f=webp", &row.animated),
+            ("w=100&f=gif", &row.animated),
+            ("w=90&h=50&f=webp&rot=90&blur=1&sharp=1", &row.animated),
         ];
         if !row.note.contains("held whole") {
-            queries.push(("q=75", own));
-            queries.push(("w=90&h=50&f=gif&trim=3&pad=true&sharp=1", &row.kept));
+            queries.push(("q=75", same_format));
+            queries.push(("w=90&h=50&f=gif&trim=3&pad=true&sharp=1", &row.animated));
         }
         for (query, expected) in queries {
-            let begun = Instant::now();
+            let start = Instant::now();
             let answer = client.get(&format!("/h/{name}?{query}"));
-            let took = begun.elapsed();
-            let said = if answer.status == 200 { "ok" } else { answer.expect("X-Error") };
-            if !expected.iter().any(|code| code == said) {
-                wrong.push(format!("{name}?{query}: {said} and not {expected:?}"));
+            let took = start.elapsed();
+            let result = if answer.status == 200 { "ok" } else { answer.expect("X-Error") };
+            if !expected.iter().any(|code| code == result) {
+                wrong.push(format!("{name}?{query}: {result}, not {expected:?}"));
             }
             if answer.status == 200 {
                 let decoded = answer.ok();
                 size_of(&decoded.body);
                 assert!(
                     !holds(&decoded.body, b"<?php"),
-                    "{name}?{query}: it passes on what is no image"
+                    "{name}?{query}: it passes on bytes that are not an image"
                 );
             }
             assert!(took < DEADLINE, "{name}?{query}: {took:?}");
@@ -87,7 +92,7 @@ fn each_is_answered_as_the_list_says_and_the_renderer_lives_on() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    // What looking at one of them takes, many of them could take at the same time.
+    // Inspection needs no permit, so many requests inspect at the same time.
     let mut clients: Vec<Client> = (0..16)
         .map(|n| {
             let mut client = server.client();
@@ -98,29 +103,33 @@ fn each_is_answered_as_the_list_says_and_the_renderer_lives_on() {
     for client in &mut clients {
         client.read().failed("unsupported_format");
     }
-    assert_eq!(server.renderer(), renderer, "it must refuse them, not survive them");
+    assert_eq!(
+        server.renderer(),
+        renderer,
+        "the renderer must refuse the images, not crash and restart"
+    );
     let peak = renderer.peak();
     assert!(peak < 400 << 20, "{peak} bytes");
     assert_eq!(size_of(&server.get("/h/good.png?w=40").ok().body), (40, 30));
 }
 
 #[test]
-fn the_directories_of_exif_are_not_followed() {
+fn exif_directory_offsets_are_not_followed() {
     let name = "exif-follow.jpg";
     let directory = Directory::new().with(name, &data(&format!("hostile/{name}")));
     let server = Server::with_handler(directory.handler());
-    // Each would take seconds.
-    let begun = Instant::now();
+    // Following them would take seconds for each request.
+    let start = Instant::now();
     for width in 1..=8 {
         assert_eq!(size_of(&server.get(&format!("/h/{name}?w={width}&f=png")).ok().body).0, width);
     }
-    assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
+    assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
 }
 
 #[test]
-fn metadata_of_any_kind_is_bounded() {
+fn metadata_of_every_kind_is_limited() {
     let jpeg = images::jpeg(images::gradient(16, 16));
-    // After SOI, so many segments of 64 KB each.
+    // `count` segments of 64 KB after SOI.
     let with = |marker: u8, count: usize| {
         let mut segment = vec![0xff, marker, 0xff, 0xff];
         segment.resize(4 + 0xfffd, b'x');
@@ -145,8 +154,8 @@ fn metadata_of_any_kind_is_bounded() {
 }
 
 #[test]
-fn each_limit_is_its_own() {
-    let frame = |shade: u8| (images_rgba(40, 30, shade), 50);
+fn source_and_result_limits_have_their_own_codes() {
+    let frame = |shade: u8| (solid_frame(40, 30, shade), 50);
     let moving = images::animated_gif(&(0..10).map(frame).collect::<Vec<_>>());
     let directory = Directory::new()
         .with("a.png", &images::png(images::gradient(40, 30)))
@@ -166,22 +175,22 @@ fn each_limit_is_its_own() {
         let answer = server.get(target);
         assert_eq!((answer.status, answer.header("X-Error")), (413, Some(code)), "{limits}");
         assert!(answer.cache_control().contains(&"no-store"));
-        // Frames that nobody wants are not counted.
+        // Frames that are not decoded are not counted.
         if target == "/h/a.gif" {
             server.get("/h/a.gif?f=png").ok();
             server.get("/h/a.gif?frames=5").ok();
         }
-        // At the limit itself it is served.
-        let (name, most) = limits.as_object().unwrap().iter().next().unwrap();
+        // An image exactly at the limit is served.
+        let (name, limit) = limits.as_object().unwrap().iter().next().unwrap();
         if name != "origin_max_bytes" {
-            let more = json!({name.clone(): most.as_u64().unwrap() + 1});
+            let more = json!({name.clone(): limit.as_u64().unwrap() + 1});
             Server::with_limits(directory.handler(), more).get(target).ok();
         }
     }
 }
 
 #[test]
-fn frames_beyond_ten_thousand_are_frames_where_they_are_allowed() {
+fn frames_above_ten_thousand_are_served_if_source_max_frames_allows() {
     let directory = Directory::new().with("a.gif", &data("hostile/frames-12000.gif"));
     let server = Server::with_limits(directory.handler(), json!({"source_max_frames": 12_000}));
     for query in ["page=3&f=png", "page=11999&f=png", "page=11997", "page=11997&f=webp"] {
@@ -192,15 +201,15 @@ fn frames_beyond_ten_thousand_are_frames_where_they_are_allowed() {
     server.get("/h/a.gif?page=11997&f=webp").failed("too_many_frames");
 }
 
-fn images_rgba(width: u32, height: u32, shade: u8) -> image::RgbaImage {
+fn solid_frame(width: u32, height: u32, shade: u8) -> image::RgbaImage {
     image::RgbaImage::from_pixel(width, height, image::Rgba([shade * 20, 0, 0, 255]))
 }
 
 #[test]
-fn large_images_wait_for_memory_and_are_all_answered() {
+fn large_images_wait_for_memory_budget_and_are_all_served() {
     const BUDGET: u64 = 160 << 20;
     const BASE: u64 = 100 << 20;
-    // Each of them is held whole: 48 MB of coefficients or 16 MB of pixels, and what it is made into.
+    // Each decoder buffers a whole image: 48 MB of coefficients or 16 MB of pixels.
     let directory = Directory::new()
         .with("a.jpg", &data("hostile/progressive-16mpx.jpg"))
         .with("b.png", &data("hostile/interlaced-16mpx.png"));
@@ -228,12 +237,12 @@ fn large_images_wait_for_memory_and_are_all_answered() {
     assert_eq!(server.renderer(), renderer);
     let peak = renderer.peak();
     assert!(peak < BUDGET + BASE, "{} MiB", peak >> 20);
-    // Far more than one at a time.
+    // Several run at the same time.
     assert!(peak > 100 << 20, "{} MiB", peak >> 20);
 }
 
 #[test]
-fn an_image_larger_than_the_budget_is_worked_on_all_the_same() {
+fn image_larger_than_memory_budget_is_served() {
     let directory = Directory::new().with("a.jpg", &data("hostile/progressive-16mpx.jpg"));
     let server = Server::with_limits(directory.handler(), json!({"memory_budget": 1 << 20}));
     let mut clients: Vec<Client> = (0..3)
@@ -249,7 +258,7 @@ fn an_image_larger_than_the_budget_is_worked_on_all_the_same() {
 }
 
 #[test]
-fn work_that_takes_too_long_is_stopped_and_the_renderer_goes_on() {
+fn decode_timeout_stops_the_work_and_keeps_the_renderer() {
     let directory = Directory::new().with("a.png", &images::png(images::solid(9, 9, RED)));
     for n in 0..4 {
         directory.put(&format!("{n}.gif"), &data("anim.gif"));
@@ -257,7 +266,7 @@ fn work_that_takes_too_long_is_stopped_and_the_renderer_goes_on() {
     let limits = json!({"decode_timeout": 0.4, "renders_at_once": 1});
     let server = Server::with_limits(directory.handler(), limits);
     let renderer = server.renderer();
-    // Many seconds of work each, frame by frame. The last of them waits for its turn longer than it may take itself.
+    // Each takes many seconds, frame by frame. The last one waits for its permit longer than decode_timeout.
     let slow = |n: usize| format!("/h/{n}.gif?w=1000&e=true&f=webp");
     let mut clients: Vec<Client> = (0..4)
         .map(|n| {
@@ -272,8 +281,8 @@ fn work_that_takes_too_long_is_stopped_and_the_renderer_goes_on() {
         client.read().failed("decode_timeout");
     }
     last.read().ok();
-    assert_eq!(server.renderer(), renderer, "nobody had to end it");
-    // Once is forgiven when something comes of it, and twice is not.
+    assert_eq!(server.renderer(), renderer, "the renderer did not have to be killed");
+    // A timeout followed by a success is forgotten; two timeouts block the path.
     server.get("/h/0.gif?w=20&f=png").ok();
     server.get(&slow(0)).failed("decode_timeout");
     server.get(&slow(0)).failed("decode_timeout");
@@ -282,29 +291,29 @@ fn work_that_takes_too_long_is_stopped_and_the_renderer_goes_on() {
 }
 
 #[test]
-fn work_that_can_not_be_stopped_ends_with_its_renderer() {
+fn render_timeout_replaces_a_renderer_that_can_not_be_stopped() {
     let directory = Directory::new()
         .with("a.png", &images::png(images::noise(2400, 1800)))
         .with("b.png", &images::png(images::solid(9, 9, RED)));
     let limits = json!({"decode_timeout": 0.3, "render_timeout": 1.5, "renders_at_once": 1});
     let server = Server::with_limits(directory.handler(), limits);
     let old = server.renderer();
-    // The encoder gets all pixels and then looks at nothing any more.
+    // The encoder, once it has all pixels, can't be interrupted.
     let mut slow = server.client();
     slow.send(&request("GET", "/h/a.png?f=avif&q=95", &[]));
     slow.read().failed("render_timeout");
-    let begun = Instant::now();
-    eventually("another one has the turn", || server.get("/h/b.png?w=5").status == 200);
-    eventually("the old one is gone", || !old.lives());
-    assert!(begun.elapsed() < DEADLINE, "{:?}", begun.elapsed());
+    let start = Instant::now();
+    eventually("a new renderer serves", || server.get("/h/b.png?w=5").status == 200);
+    eventually("the old renderer has exited", || !old.lives());
+    assert!(start.elapsed() < DEADLINE, "{:?}", start.elapsed());
     let children: Vec<Process> = server.children();
     assert!(!children.contains(&old));
 }
 
 #[test]
-fn no_part_of_an_image_is_taken_for_all_of_it() {
+fn truncated_images_are_refused_unless_fail_on_is_none() {
     let small = images::gradient(8, 6);
-    let wholes = [
+    let images = [
         ("jpg", images::jpeg(small.clone())),
         ("png", images::png(small.clone())),
         ("webp", images::webp(small.clone())),
@@ -312,7 +321,7 @@ fn no_part_of_an_image_is_taken_for_all_of_it() {
         ("avif", data("quarters.avif")),
     ];
     let directory = Directory::new();
-    for (format, whole) in &wholes {
+    for (format, whole) in &images {
         assert!(whole.len() <= 1024, "{format}: {}", whole.len());
         for end in 0..=whole.len() {
             directory.put(&format!("{format}/{end}"), &whole[..end]);
@@ -324,23 +333,23 @@ fn no_part_of_an_image_is_taken_for_all_of_it() {
     ]}));
     let renderer = server.renderer();
     let mut client = server.client();
-    for (format, whole) in &wholes {
+    for (format, whole) in &images {
         let shown =
             Image::decode(&client.get(&format!("/h/{format}/{}?f=png", whole.len())).ok().body)
                 .pixels;
         let mut served = 0;
         for end in 0..whole.len() {
-            // The lenient one shows too much to be asked for every part.
+            // The lenient handler is slower, since it renders most parts.
             let handlers = if end % 5 == 0 { &["h", "lenient"][..] } else { &["h"] };
             for handler in handlers.iter().copied() {
                 let answer = client.get(&format!("/{handler}/{format}/{end}?f=png"));
                 if answer.status == 200 {
                     let pixels = Image::decode(&answer.body).pixels;
                     assert_eq!(pixels.dimensions(), shown.dimensions(), "{format}, {end} bytes");
-                    // Nothing is missing but what nobody needs.
+                    // Only bytes without an effect on pixels are missing.
                     assert!(
                         handler == "lenient" || pixels == shown,
-                        "{format}, {end} bytes: half an image"
+                        "{format}, {end} bytes: pixels are missing"
                     );
                     served += usize::from(handler == "lenient");
                 } else {
@@ -352,13 +361,13 @@ fn no_part_of_an_image_is_taken_for_all_of_it() {
                 }
             }
         }
-        assert!(*format != "jpg" || served > 3, "a lenient handler shows what there is");
+        assert!(*format != "jpg" || served > 3, "fail_on=none shows truncated images");
     }
     assert_eq!(server.renderer(), renderer);
 }
 
 #[test]
-fn an_animation_that_is_cut_off_is_not_shown_as_a_shorter_one() {
+fn truncated_animation_is_not_served_as_a_shorter_one() {
     let whole = data("anim.gif");
     let directory = Directory::new();
     for percent in [30, 50, 90] {
@@ -372,7 +381,7 @@ fn an_animation_that_is_cut_off_is_not_shown_as_a_shorter_one() {
         for query in ["w=20", "w=20&f=webp", "f=gif"] {
             server.get(&format!("/h/{percent}.gif?{query}")).failed("corrupt_image");
         }
-        // All that is asked for is there.
+        // The requested frames are complete.
         server.get(&format!("/h/{percent}.gif?w=20&frames=3")).ok();
         server.get(&format!("/h/{percent}.gif?w=20&f=png")).ok();
         let shown = Image::decode(&server.get(&format!("/lenient/{percent}.gif?w=20")).ok().body);

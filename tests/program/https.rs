@@ -1,4 +1,4 @@
-//! HTTPS, and the redirect to it.
+//! HTTPS, and the redirect of `https_strict`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -44,7 +44,8 @@ fn start(certificates: &Certificates, directory: &Directory, fields: Value) -> S
 
 #[test]
 fn images_are_served_over_tls_1_3_and_1_2() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     let plain = server.get("/h/a.png?w=40").ok();
     for version in [&TLS13, &TLS12] {
@@ -61,17 +62,14 @@ fn images_are_served_over_tls_1_3_and_1_2() {
             client.read().ok();
             assert_eq!(client.read().status, 200);
             client.get_with("/h/a.png", &[("Connection", "close")]).ok();
-            // Ends with close_notify: `ended` would see an unexpected end as an error and is told apart here.
-            assert!(
-                matches!(client.try_read(false), Ok(None)),
-                "the end must not look like a truncation"
-            );
+            // `None` is an end with close_notify; without it reading fails.
+            assert!(matches!(client.try_read(false), Ok(None)), "the end looks like a truncation");
         }
     }
 }
 
 #[test]
-fn a_large_image_arrives_whole_over_tls() {
+fn large_image_is_sent_completely_over_tls() {
     let certificates = Certificates::new();
     let directory = Directory::new().with("noise.png", &images::png(images::noise(700, 700)));
     let server = start(&certificates, &directory, json!({}));
@@ -83,26 +81,28 @@ fn a_large_image_arrives_whole_over_tls() {
 }
 
 #[test]
-fn a_client_that_trusts_somebody_else_is_not_served() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn client_with_another_root_certificate_fails_the_handshake() {
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     let other = Certificates::new();
     assert!(Client::connect_tls(server.https(), "localhost", other.client(&[&TLS13])).is_err());
     let client = certificates.client(&[&TLS13]);
     assert!(Client::connect_tls(server.https(), "elsewhere.test", client.clone()).is_err());
-    // The chain is complete and its failures have done no harm.
+    // The chain is complete, and the failed handshakes did no harm.
     let mut good = Client::connect_tls(server.https(), "localhost", client).unwrap();
     good.get("/h/a.png").ok();
 }
 
 #[test]
-fn what_is_not_tls_on_the_https_port_is_hung_up_on() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn https_port_closes_connections_that_are_not_tls() {
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"limits": {"head_timeout": 0.5}}));
     for bytes in [&request("GET", "/h/a.png", &[])[..], b"\x16\x03\x01\xff\xff", b"\0", b""] {
         let mut client = Client::connect(server.https());
         let _ = client.try_send(bytes);
-        // An unfinished handshake has the deadline of a head.
+        // `head_timeout` covers the handshake.
         assert!(client.ended(), "{bytes:?}");
     }
     let mut good =
@@ -111,8 +111,9 @@ fn what_is_not_tls_on_the_https_port_is_hung_up_on() {
 }
 
 #[test]
-fn a_session_is_resumed_in_tls_1_3_and_with_and_without_tickets_in_tls_1_2() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn tls_sessions_are_resumed_with_and_without_tickets() {
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     for (version, tls_1_2) in [
         (&TLS13, Tls12Resumption::Disabled),
@@ -129,7 +130,7 @@ fn a_session_is_resumed_in_tls_1_3_and_with_and_without_tickets_in_tls_1_2() {
             assert_eq!(kind("localhost"), HandshakeKind::Resumed, "{version:?} {tls_1_2:?}");
         }
     }
-    // A request that comes before the handshake is over might be a replay.
+    // Early data could be replayed, so it is refused.
     let mut config = certificates.client_config(&[&TLS13]);
     config.enable_early_data = true;
     let config = Arc::new(config);
@@ -140,8 +141,9 @@ fn a_session_is_resumed_in_tls_1_3_and_with_and_without_tickets_in_tls_1_2() {
 }
 
 #[test]
-fn http_1_1_is_negotiated_and_a_client_that_speaks_only_http_2_is_refused() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn alpn_negotiates_http_1_1_and_refuses_clients_with_http_2_only() {
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     for version in [&TLS13, &TLS12] {
         let connect = |protocols: &[&[u8]]| {
@@ -158,7 +160,7 @@ fn http_1_1_is_negotiated_and_a_client_that_speaks_only_http_2_is_refused() {
     }
 }
 
-/// A ClientHello for this version of TLS, without extensions.
+/// A ClientHello without extensions.
 fn hello(version: [u8; 2], suites: &[CipherSuite]) -> Vec<u8> {
     let mut body =
         [&version[..], &[7; 32], &[0, 0, u8::try_from(suites.len() * 2).unwrap()]].concat();
@@ -167,7 +169,7 @@ fn hello(version: [u8; 2], suites: &[CipherSuite]) -> Vec<u8> {
     [&[1, 0, 0, u8::try_from(body.len()).unwrap()], &body[..]].concat()
 }
 
-/// The records that come until the server closes.
+/// Reads records until the server closes.
 fn records(socket: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
     let mut records = Vec::new();
     loop {
@@ -176,7 +178,7 @@ fn records(socket: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
     }
 }
 
-/// The next record's type and content; `None` when the server has closed.
+/// Reads a record: its type and content; `None` if the server has closed.
 fn record(socket: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut head = [0; 5];
     socket.read_exact(&mut head).ok()?;
@@ -189,8 +191,9 @@ const ALERT: u8 = 21;
 const APPLICATION_DATA: u8 = 23;
 
 #[test]
-fn a_client_older_than_tls_1_2_is_told_so_and_hung_up_on() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn tls_versions_before_1_2_get_an_alert() {
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
     let suites = [
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
@@ -212,25 +215,27 @@ fn a_client_older_than_tls_1_2_is_told_so_and_hung_up_on() {
 }
 
 #[test]
-fn a_handshake_that_dribbles_has_the_deadline_of_a_head() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn head_timeout_cuts_a_dribbling_handshake() {
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"limits": {"head_timeout": 1}}));
     let mut client = Client::connect(server.https());
-    // A record of 16 KiB, of which one byte comes at a time: each in time, all together never.
+    // A record of 16 KiB, sent byte by byte, each long before the deadline.
     let mut bytes = [22, 3, 1, 64, 0, 1, 0, 63, 252].into_iter().chain(std::iter::repeat(0));
     let started = Instant::now();
     while client.try_send(&[bytes.next().unwrap()]).is_ok() {
-        assert!(started.elapsed() < TIMEOUT, "it may go on for ever");
+        assert!(started.elapsed() < TIMEOUT, "still open");
         thread::sleep(Duration::from_millis(100));
     }
     Handshake::new(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap().finish();
 }
 
 #[test]
-fn a_renegotiation_is_refused() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn tls_renegotiation_is_refused() {
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({}));
-    // No client of today renegotiates: its records are made by hand, with the keys of a handshake.
+    // rustls does not renegotiate, so the records are encrypted here with the keys of its handshake.
     let suite = cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
     let SupportedCipherSuite::Tls12(inner) = suite else { panic!("a suite of TLS 1.2") };
     let mut config = certificates.client_config_with(&[&TLS12], vec![suite]);
@@ -250,20 +255,21 @@ fn a_renegotiation_is_refused() {
     };
     let hello = hello([3, 3], &[suite.suite()]);
 
-    // Once it is told no, and nothing else happens to it.
+    // The first attempt gets a warning alert and the connection stays open.
     send(&mut socket, ContentType::Handshake, &hello);
     assert_eq!(record(&mut socket).unwrap().0, ALERT);
     send(&mut socket, ContentType::ApplicationData, &request("GET", "/-/health", &[]));
     assert_eq!(record(&mut socket).unwrap().0, APPLICATION_DATA);
-    // Who insists is hung up on.
+    // The second attempt closes it.
     send(&mut socket, ContentType::Handshake, &hello);
     assert!(records(&mut socket).iter().all(|(kind, _)| *kind == ALERT));
     Handshake::new(server.https(), "localhost", certificates.client(&[&TLS12])).unwrap().finish();
 }
 
 #[test]
-fn limits_hold_over_tls_as_well() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn limits_apply_over_tls() {
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"limits": {"idle_timeout": 0.5}}));
     let connect = || {
         Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap()
@@ -277,12 +283,13 @@ fn limits_hold_over_tls_as_well() {
 }
 
 #[test]
-fn hsts_is_sent_over_https_alone_and_only_when_it_is_wanted() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn hsts_is_sent_over_https_only_and_if_configured() {
+    let certificates = Certificates::new();
+    let directory = directory();
     for (fields, expected) in [
         (json!({}), None),
         (json!({"https_hsts": 31_536_000}), Some("max-age=31536000")),
-        // RFC 6797 §6.1.1: forget it.
+        // RFC 6797 §6.1.1: zero tells the browser to forget the policy.
         (json!({"https_hsts": 0}), Some("max-age=0")),
     ] {
         let server = start(&certificates, &directory, fields);
@@ -302,7 +309,8 @@ fn hsts_is_sent_over_https_alone_and_only_when_it_is_wanted() {
 
 #[test]
 fn https_strict_redirects_to_the_same_host_path_and_query() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"https_strict": true}));
     let port = server.https().port();
     for (host, expected) in [
@@ -325,7 +333,7 @@ fn https_strict_redirects_to_the_same_host_path_and_query() {
     let location = server.send(absolute).expect("Location").to_owned();
     assert!(location.ends_with(&format!(":{port}/h/a.png?w=1")), "{location}");
 
-    // A load balancer asks for health in plain text; over TLS everything is as ever.
+    // Health checks in plain HTTP are not redirected, nor is anything over TLS.
     assert_eq!(server.get("/-/health").status, 200);
     let mut client =
         Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).unwrap();
@@ -334,8 +342,9 @@ fn https_strict_redirects_to_the_same_host_path_and_query() {
 }
 
 #[test]
-fn a_redirect_can_not_be_made_to_say_more_than_a_url() {
-    let (certificates, directory) = (Certificates::new(), directory());
+fn https_redirect_refuses_an_invalid_host() {
+    let certificates = Certificates::new();
+    let directory = directory();
     let server = start(&certificates, &directory, json!({"https_strict": true}));
     for host in [
         "evil.example/path",
@@ -355,6 +364,7 @@ fn a_redirect_can_not_be_made_to_say_more_than_a_url() {
 
 #[test]
 fn without_https_strict_plain_requests_are_served() {
-    let (certificates, directory) = (Certificates::new(), directory());
+    let certificates = Certificates::new();
+    let directory = directory();
     start(&certificates, &directory, json!({"https_strict": false})).get("/h/a.png").ok();
 }

@@ -1,4 +1,4 @@
-//! Hits from memory: they are what the disk says, in every answer, and no more of them than were asked for.
+//! The memory cache: its hits equal those from disk, follow changes on disk, and stay within the configured size.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::support::origin::{RawOrigin, object};
 use crate::support::server::{Server, Setup};
 use crate::support::{eventually, merged};
 
-/// A hit from memory is believed for a second; this is surely shorter.
+/// Less than the second for which a file is not checked again.
 const SOON: Duration = Duration::from_millis(800);
 
 fn image() -> Vec<u8> {
@@ -30,12 +30,12 @@ fn start(handler: &Value, memory: u64) -> Server {
 
 const MIB: u64 = 1 << 20;
 
-fn state(answer: &Answer) -> &str {
+fn cache_status(answer: &Answer) -> &str {
     answer.expect("X-Cache")
 }
 
 #[test]
-fn a_hit_comes_from_memory_and_what_is_removed_from_disk_is_gone_a_moment_later() {
+fn memory_cache_serves_hits_without_disk_and_follows_removals() {
     let directory = Directory::new().with("a.png", &image());
     let cache = Directory::new();
     let handler = cached(directory.handler(), &cache);
@@ -43,48 +43,49 @@ fn a_hit_comes_from_memory_and_what_is_removed_from_disk_is_gone_a_moment_later(
     let mut client = server.client();
     let targets: Vec<String> = (1..=20).map(|width| format!("/h/a.png?w={width}")).collect();
     let mut from_memory = 0;
-    // The machine may be too busy for one try; nothing of it is measured then.
+    // A round that takes too long on a busy machine proves nothing and is repeated.
     eventually("some hits come from memory", || {
         for target in &targets {
-            while state(&client.get(target).ok()) == "miss" {}
+            while cache_status(&client.get(target).ok()) == "miss" {}
         }
         let before = Instant::now();
         for target in &targets {
             client.get(target).ok();
         }
         fs::remove_dir_all(cache.path().join("v1")).unwrap();
-        let hits = targets.iter().filter(|target| state(&client.get(target).ok()) == "hit").count();
+        let hits =
+            targets.iter().filter(|target| cache_status(&client.get(target).ok()) == "hit").count();
         if before.elapsed() < SOON {
-            assert!(hits > 0, "each hit reads the disk");
+            assert!(hits > 0, "every hit reads the disk");
             from_memory = hits;
         }
         from_memory > 0
     });
-    // Everything is gone within two seconds: what is not here any more is made again.
+    // After the check interval the removed entries are misses.
     fs::remove_dir_all(cache.path().join("v1")).unwrap_or_default();
     let removed = Instant::now();
     std::thread::sleep(Duration::from_millis(1500));
     for target in &targets {
         assert_eq!(
-            state(&client.get(target).ok()),
+            cache_status(&client.get(target).ok()),
             "miss",
             "{target} after {:?}",
             removed.elapsed()
         );
-        assert_eq!(state(&client.get(target).ok()), "hit", "{target}");
+        assert_eq!(cache_status(&client.get(target).ok()), "hit", "{target}");
     }
 }
 
 #[test]
-fn without_memory_every_hit_is_read_from_disk() {
+fn memory_cache_may_be_disabled() {
     let directory = Directory::new().with("a.png", &image());
     let cache = Directory::new();
     let server = start(&cached(directory.handler(), &cache), 0);
     let mut client = server.client();
     for _ in 0..3 {
-        assert_eq!(state(&client.get("/h/a.png").ok()), "miss");
-        assert_eq!(state(&client.get("/h/a.png").ok()), "hit");
-        assert_eq!(state(&client.get("/h/a.png").ok()), "hit");
+        assert_eq!(cache_status(&client.get("/h/a.png").ok()), "miss");
+        assert_eq!(cache_status(&client.get("/h/a.png").ok()), "hit");
+        assert_eq!(cache_status(&client.get("/h/a.png").ok()), "hit");
         fs::remove_dir_all(cache.path().join("v1")).unwrap();
     }
 }
@@ -96,9 +97,10 @@ fn only_entry(cache: &Directory) -> PathBuf {
 }
 
 #[test]
-fn a_newer_entry_of_another_server_is_seen() {
+fn memory_cache_follows_an_entry_that_another_server_replaces() {
     let directory = Directory::new().with("a.png", &images::png(images::solid(10, 10, RED)));
-    let (cache, others) = (Directory::new(), Directory::new());
+    let cache = Directory::new();
+    let others = Directory::new();
     let server = start(&cached(directory.handler(), &cache), 64 * MIB);
     let mut client = server.client();
     for _ in 0..5 {
@@ -110,16 +112,16 @@ fn a_newer_entry_of_another_server_is_seen() {
     fs::copy(only_entry(&others), &next).unwrap();
     fs::rename(&next, next.with_file_name(only_entry(&others).file_name().unwrap())).unwrap();
     let renamed = Instant::now();
-    eventually("the newer one is served", || {
+    eventually("the newer image is served", || {
         let answer = client.get("/h/a.png").ok();
-        assert_eq!(state(&answer), "hit");
+        assert_eq!(cache_status(&answer), "hit");
         size_of(&answer.body) == (20, 20)
     });
     assert!(renamed.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
-fn an_expired_entry_is_not_served_from_memory_either() {
+fn memory_cache_does_not_serve_an_expired_entry() {
     let origin = RawOrigin::always(object(&image()));
     let cache = Directory::new();
     let server =
@@ -129,21 +131,21 @@ fn an_expired_entry_is_not_served_from_memory_either() {
     client.get("/h/a.png").ok();
     let stored = Instant::now();
     let mut hits = 0;
-    // Hot all the time, so that it does not expire for want of requests.
+    // Requested continuously, so that it stays in the memory cache.
     let mut asked = Instant::now();
-    while state(&client.get("/h/a.png").ok()) == "hit" {
+    while cache_status(&client.get("/h/a.png").ok()) == "hit" {
         hits += 1;
         assert!(asked < stored + Duration::from_millis(2100), "served when it had expired");
         asked = Instant::now();
     }
-    // A tenth of its time at the most is taken off.
+    // The jitter shortens its time by a tenth at most.
     assert!(begun.elapsed() >= Duration::from_millis(1800), "{:?}", begun.elapsed());
     assert!(hits > 10);
     assert_eq!(origin.requests().len(), 2);
 }
 
-/// What a client can tell from an answer, in an order of its own.
-fn seen(answer: Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
+/// Status, sorted header fields without `Date`, and body.
+fn comparable(answer: Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let mut headers = answer.headers;
     headers.retain(|(name, _)| name != "Date");
     headers.sort();
@@ -151,18 +153,18 @@ fn seen(answer: Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
 }
 
 #[test]
-fn answers_from_memory_are_those_from_disk() {
+fn memory_cache_responses_equal_those_from_disk() {
     let directory = Directory::new()
         .with("a.png", &image())
         .with("noise.png", &images::png(images::noise(400, 400)));
-    // The origin's date is the images', and known.
+    // `Last-Modified` is the mtime of the original.
     let date = httpdate_of_2020();
     directory.set_modified("a.png", date);
     directory.set_modified("noise.png", date);
     let cache = Directory::new();
     let handler = merged(cached(directory.handler(), &cache), json!({"cors_origin": "*"}));
     let from_disk = start(&handler, 0);
-    // The noise is larger than an eighth of a MiB.
+    // The noise is larger than an eighth of a MiB, so the second server does not cache it in memory.
     let servers = [start(&handler, 64 * MIB), start(&handler, MIB)];
     let tag = from_disk.get("/h/a.png").ok().expect("ETag").to_owned();
     let weak = format!("W/{tag}");
@@ -215,9 +217,9 @@ fn answers_from_memory_are_those_from_disk() {
     ];
     for (target, accept) in targets {
         let accept = [("Accept", accept)];
-        // In memory where it has room.
+        // In the memory cache where it fits.
         for server in [&from_disk, &servers[0], &servers[1]] {
-            while state(&server.get_with(target, &accept).ok()) == "miss" {}
+            while cache_status(&server.get_with(target, &accept).ok()) == "miss" {}
             server.get_with(target, &accept).ok();
         }
         let mut clients: Vec<Client> = servers.iter().map(Server::client).collect();
@@ -228,7 +230,7 @@ fn answers_from_memory_are_those_from_disk() {
             for method in ["GET", "HEAD"] {
                 let ask = |client: &mut Client| {
                     client.send(&request(method, target, &all));
-                    seen(client.try_read(method == "HEAD").unwrap().unwrap())
+                    comparable(client.try_read(method == "HEAD").unwrap().unwrap())
                 };
                 let expected = ask(&mut disk);
                 statuses.insert(expected.0);
@@ -244,7 +246,6 @@ fn answers_from_memory_are_those_from_disk() {
             }
         }
         assert_eq!(Vec::from_iter(statuses), [200, 206, 304, 412, 416], "{target}");
-        // Each answer was a hit.
         assert!(disk.get_with(target, &accept).varies_on("Accept") == target.contains("auto"));
     }
 }
@@ -255,12 +256,12 @@ fn httpdate_of_2020() -> std::time::SystemTime {
 }
 
 #[test]
-fn memory_holds_as_much_as_it_may_and_no_more() {
-    const ROOM: u64 = 8 * MIB;
-    // 60 images of about 600 KB: four times the room, each less than an eighth of it.
+fn memory_cache_stays_within_its_size() {
+    const SIZE: u64 = 8 * MIB;
+    // 60 images of about 600 KB: four times the size, each less than an eighth of it.
     let directory = Directory::new().with("noise.png", &images::png(images::noise(450, 450)));
     let cache = Directory::new();
-    let server = start(&cached(directory.handler(), &cache), ROOM);
+    let server = start(&cached(directory.handler(), &cache), SIZE);
     let mut client = server.client();
     let targets: Vec<String> =
         (0..60).map(|n| format!("/h/noise.png?w={}", 400 + n % 50 - n / 50)).collect();
@@ -268,22 +269,22 @@ fn memory_holds_as_much_as_it_may_and_no_more() {
     for target in &targets {
         bytes += client.get(target).ok().body.len() as u64;
     }
-    assert!(bytes > 3 * ROOM, "{bytes}");
-    // As it is with full buffers and without memory.
+    assert!(bytes > 3 * SIZE, "{bytes}");
+    // The resident size with warm buffers and an empty memory cache.
     let before = server.process().resident();
     for _ in 0..4 {
         for target in &targets {
             for _ in 0..2 {
-                assert_eq!(state(&client.get(target).ok()), "hit");
+                assert_eq!(cache_status(&client.get(target).ok()), "hit");
             }
         }
     }
     let after = server.process().resident();
-    assert!(after < before + ROOM + 10 * MIB, "{before} bytes before, {after} after");
+    assert!(after < before + SIZE + 10 * MIB, "{before} bytes before, {after} after");
 }
 
 #[test]
-fn a_hit_from_memory_needs_the_token_as_well() {
+fn memory_cache_hit_requires_the_token() {
     let directory = Directory::new().with("a.png", &image());
     let cache = Directory::new();
     let config = json!({"handlers": [cached(directory.handler(), &cache)]});
@@ -291,7 +292,7 @@ fn a_hit_from_memory_needs_the_token_as_well() {
     let mut client = server.client();
     let tag = client.get("/h/a.png?t=letmein").ok().expect("ETag").to_owned();
     for _ in 0..3 {
-        assert_eq!(state(&client.get("/h/a.png?t=letmein").ok()), "hit");
+        assert_eq!(cache_status(&client.get("/h/a.png?t=letmein").ok()), "hit");
         client.get("/h/a.png").failed("token_refused");
         client.get("/h/a.png?t=wrong").failed("token_refused");
         client.get_with("/h/a.png?t=", &[("If-None-Match", &tag)]).failed("token_refused");

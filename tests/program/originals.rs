@@ -1,4 +1,4 @@
-//! Originals: one request for everything that is made from one, a cache of them, and asking whether they have changed.
+//! Originals: shared fetches, the originals cache, revalidation.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -26,13 +26,13 @@ fn another_image() -> Vec<u8> {
     images::png(images::gradient(60, 80))
 }
 
-/// With a cache of originals, and fields.
-fn keeping(handler: Value, originals: &Directory, fields: Value) -> Value {
+/// Adds an originals cache and fields to a handler.
+fn with_originals_cache(handler: Value, originals: &Directory, fields: Value) -> Value {
     merged(merged(handler, json!({"originals_cache": {"path": originals.path()}})), fields)
 }
 
 fn bytes(directory: &Directory) -> u64 {
-    // Files go while they are looked at.
+    // Files may be removed meanwhile.
     directory
         .files()
         .iter()
@@ -41,9 +41,9 @@ fn bytes(directory: &Directory) -> u64 {
         .sum()
 }
 
-/// Asks for an image until the bucket has been asked once more.
+/// Requests an image until the bucket has received another request.
 #[track_caller]
-fn until_asked(server: &Server, s3: &S3, target: &str) {
+fn wait_for_revalidation(server: &Server, s3: &S3, target: &str) {
     let before = s3.statuses(&IMAGES, "a.png").len();
     eventually("it expires", || {
         drop(server.get(target));
@@ -52,10 +52,11 @@ fn until_asked(server: &Server, s3: &S3, target: &str) {
 }
 
 #[test]
-fn ten_sizes_at_the_same_moment_are_one_get() {
+fn concurrent_variants_of_one_original_are_one_get() {
     const SIZES: usize = 10;
     let gate = Gate::new();
-    let (held, large) = (gate.clone(), images::png(images::noise(1000, 800)));
+    let held = gate.clone();
+    let large = images::png(images::noise(1000, 800));
     let origin = RawOrigin::start(move |request, peer| {
         if request.path().contains("held") {
             held.pass();
@@ -63,7 +64,7 @@ fn ten_sizes_at_the_same_moment_are_one_get() {
         }
         peer.send(&object(&image()))
     });
-    // One at a time, so that who comes last finds someone who still holds it.
+    // One render at a time, so that the fetched original is in use until the last request takes it.
     let limits = json!({
         "fetches_at_once": SIZES, "renders_at_once": 1, "queue_length": 1, "queue_timeout": 0.2,
     });
@@ -87,10 +88,11 @@ fn ten_sizes_at_the_same_moment_are_one_get() {
 }
 
 #[test]
-fn sizes_one_after_the_other_are_one_get_of_a_kept_original() {
-    let (mut s3, originals) = (S3::start(), Directory::new());
+fn originals_cache_makes_one_get_of_successive_variants() {
+    let mut s3 = S3::start();
+    let originals = Directory::new();
     s3.put(&IMAGES, "a.png", &image());
-    let handler = keeping(s3.handler(), &originals, json!({}));
+    let handler = with_originals_cache(s3.handler(), &originals, json!({}));
     let server = Server::with_handler(handler.clone());
     let first = server.get("/h/a.png?w=20").ok();
     for width in 21..30 {
@@ -100,7 +102,7 @@ fn sizes_one_after_the_other_are_one_get_of_a_kept_original() {
     }
     assert_eq!(s3.gets(&IMAGES, "a.png"), (1, 0));
     assert_eq!(originals.files().len(), 1);
-    // It outlives the program, and the bucket.
+    // The original outlives the program, and the bucket.
     s3.stop();
     drop(server);
     let server = Server::with_handler(handler);
@@ -109,7 +111,7 @@ fn sizes_one_after_the_other_are_one_get_of_a_kept_original() {
 }
 
 #[test]
-fn without_a_cache_of_originals_each_size_is_a_get() {
+fn without_originals_cache_each_variant_is_a_get() {
     let s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
     let server = Server::with_handler(s3.handler());
@@ -118,55 +120,63 @@ fn without_a_cache_of_originals_each_size_is_a_get() {
 }
 
 #[test]
-fn what_is_no_image_is_not_kept() {
-    let (s3, originals) = (S3::start(), Directory::new());
+fn originals_cache_does_not_store_unsupported_files() {
+    let s3 = S3::start();
+    let originals = Directory::new();
     s3.put(&IMAGES, "a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>");
-    let server = Server::with_handler(keeping(s3.handler(), &originals, json!({})));
+    let server = Server::with_handler(with_originals_cache(s3.handler(), &originals, json!({})));
     server.get("/h/a.svg").failed("unsupported_format");
     assert_eq!(originals.files().len(), 0);
 }
 
 #[test]
-fn the_cache_of_originals_keeps_within_its_bound() {
-    const BOUND: u64 = 400_000;
-    let (s3, originals) = (S3::start(), Directory::new());
+fn originals_cache_stays_within_its_limit() {
+    const MAX_BYTES: u64 = 400_000;
+    let s3 = S3::start();
+    let originals = Directory::new();
     let noise = images::png(images::noise(64, 64));
     (0..60).for_each(|number| s3.put(&IMAGES, &format!("{number}.png"), &noise));
-    let cache = json!({"path": originals.path(), "max_bytes": BOUND});
+    let cache = json!({"path": originals.path(), "max_bytes": MAX_BYTES});
     let server = Server::with_handler(merged(s3.handler(), json!({"originals_cache": cache})));
-    let mut most = 0;
+    let mut largest = 0;
     for number in 0..60 {
         server.get(&format!("/h/{number}.png?w=10")).ok();
-        most = most.max(bytes(&originals));
+        largest = largest.max(bytes(&originals));
     }
-    eventually("it is within its bound", || bytes(&originals) <= BOUND);
-    assert!(bytes(&originals) > BOUND / 2, "no more goes than has to: {}", bytes(&originals));
-    assert!(most < BOUND * 2, "it grew to {most}");
-    // What was asked for last is there still.
+    eventually("the directory is within its limit", || bytes(&originals) <= MAX_BYTES);
+    assert!(
+        bytes(&originals) > MAX_BYTES / 2,
+        "too much was evicted: {} bytes are left",
+        bytes(&originals)
+    );
+    assert!(largest < MAX_BYTES * 2, "it grew to {largest}");
+    // The most recently used original is still cached.
     server.get("/h/59.png?w=11").ok();
     assert_eq!(s3.gets(&IMAGES, "59.png"), (1, 0));
 }
 
 #[test]
-fn what_has_not_changed_is_asked_about_and_not_sent_again() {
+fn revalidation_of_an_unchanged_original_transfers_no_body() {
     for with_originals in [false, true] {
-        let (s3, cache, originals) = (S3::start(), Directory::new(), Directory::new());
+        let s3 = S3::start();
+        let cache = Directory::new();
+        let originals = Directory::new();
         s3.put(&IMAGES, "a.png", &image());
         let mut handler =
             merged(s3.handler(), json!({"cache_time": 1, "cache_path": cache.path()}));
         if with_originals {
-            handler = keeping(handler, &originals, json!({}));
+            handler = with_originals_cache(handler, &originals, json!({}));
         }
         let server = Server::with_handler(handler);
         let first = server.get("/h/a.png?w=20").ok();
         for asked in 1..=2 {
-            until_asked(&server, &s3, "/h/a.png?w=20");
+            wait_for_revalidation(&server, &s3, "/h/a.png?w=20");
             let again = server.get("/h/a.png?w=20").ok();
             for name in ["ETag", "Last-Modified", "Content-Type"] {
                 assert_eq!(again.expect(name), first.expect(name));
             }
             assert_eq!(again.body, first.body);
-            // Nothing that could be decoded has come.
+            // No other response had a body.
             let (sent, unchanged) = s3.gets(&IMAGES, "a.png");
             assert!(sent == 1 && unchanged >= asked, "{with_originals}: {sent} {unchanged}");
         }
@@ -176,47 +186,52 @@ fn what_has_not_changed_is_asked_about_and_not_sent_again() {
 }
 
 #[test]
-fn what_has_changed_is_served_once_it_has_expired() {
+fn changed_original_is_served_once_the_variant_is_stale() {
     for with_originals in [false, true] {
-        let (s3, cache, originals) = (S3::start(), Directory::new(), Directory::new());
+        let s3 = S3::start();
+        let cache = Directory::new();
+        let originals = Directory::new();
         s3.put(&IMAGES, "a.png", &image());
         let mut handler =
             merged(s3.handler(), json!({"cache_time": 1, "cache_path": cache.path()}));
         if with_originals {
-            handler = keeping(handler, &originals, json!({}));
+            handler = with_originals_cache(handler, &originals, json!({}));
         }
         let server = Server::with_handler(handler);
         assert_eq!(size_of(&server.get("/h/a.png").ok().body), (80, 60));
         s3.put(&IMAGES, "a.png", &another_image());
-        eventually("the new one is served", || {
+        eventually("the new image is served", || {
             size_of(&server.get("/h/a.png").ok().body) == (60, 80)
         });
-        // Also in another size, which was never made from the old one.
+        // Also in another size, which was not cached.
         assert_eq!(size_of(&server.get("/h/a.png?w=30").ok().body), (30, 40));
         assert!(s3.gets(&IMAGES, "a.png").0 >= 2);
     }
 }
 
 #[test]
-fn what_was_deleted_is_gone_once_it_has_expired() {
-    let (s3, cache, originals) = (S3::start(), Directory::new(), Directory::new());
+fn deleted_original_is_removed_once_the_variant_is_stale() {
+    let s3 = S3::start();
+    let cache = Directory::new();
+    let originals = Directory::new();
     s3.put(&IMAGES, "a.png", &image());
     let fields = json!({"cache_time": 1, "cache_path": cache.path()});
-    let server = Server::with_handler(keeping(s3.handler(), &originals, fields));
+    let server = Server::with_handler(with_originals_cache(s3.handler(), &originals, fields));
     server.get("/h/a.png").ok();
     assert_eq!(originals.files().len(), 1);
     s3.remove(&IMAGES, "a.png");
-    eventually("it is gone", || server.get("/h/a.png").status == 404);
+    eventually("it is not found", || server.get("/h/a.png").status == 404);
     server.get("/h/a.png").failed("not_found");
     server.get("/h/a.png?w=9").failed("not_found");
-    assert_eq!(originals.files().len(), 0, "it is not kept");
+    assert_eq!(originals.files().len(), 0, "the original is removed");
 }
 
 #[test]
-fn a_damaged_original_is_fetched_again() {
-    let (s3, originals) = (S3::start(), Directory::new());
+fn originals_cache_replaces_a_damaged_entry() {
+    let s3 = S3::start();
+    let originals = Directory::new();
     s3.put(&IMAGES, "a.png", &image());
-    let server = Server::with_handler(keeping(s3.handler(), &originals, json!({})));
+    let server = Server::with_handler(with_originals_cache(s3.handler(), &originals, json!({})));
     server.get("/h/a.png?w=20").ok();
     let entry = originals.files().remove(0);
     let good = fs::read(&entry).unwrap();
@@ -228,23 +243,24 @@ fn a_damaged_original_is_fetched_again() {
         fs::write(&entry, &damage).unwrap();
         assert_eq!(size_of(&server.get(&format!("/h/a.png?w={width}")).ok().body).0, width);
         assert_eq!(s3.gets(&IMAGES, "a.png"), (gets + 1, 0));
-        assert_ne!(fs::read(&entry).unwrap(), damage, "it is replaced");
+        assert_ne!(fs::read(&entry).unwrap(), damage, "the entry is replaced");
     }
-    // A directory in its place costs no more than the time.
+    // A directory in its place is a miss.
     fs::remove_file(&entry).unwrap();
     fs::create_dir(&entry).unwrap();
     server.get("/h/a.png?w=40").ok();
 }
 
 #[test]
-fn a_cache_of_originals_may_be_deleted() {
-    let (s3, originals) = (S3::start(), Directory::new());
+fn originals_cache_may_be_deleted() {
+    let s3 = S3::start();
+    let originals = Directory::new();
     s3.put(&IMAGES, "a.png", &image());
-    let server = Server::with_handler(keeping(s3.handler(), &originals, json!({})));
+    let server = Server::with_handler(with_originals_cache(s3.handler(), &originals, json!({})));
     server.get("/h/a.png?w=20").ok();
     fs::remove_dir_all(originals.path()).unwrap();
     let mut width = 20;
-    eventually("originals are kept again", || {
+    eventually("originals are cached again", || {
         width += 1;
         server.get(&format!("/h/a.png?w={width}")).ok();
         originals.files().len() == 1
@@ -253,10 +269,12 @@ fn a_cache_of_originals_may_be_deleted() {
 }
 
 #[test]
-fn nothing_from_before_the_time_that_the_edge_names_is_used() {
-    let (s3, cache, originals) = (S3::start(), Directory::new(), Directory::new());
+fn renderer_uses_no_entry_from_before_x_not_before() {
+    let s3 = S3::start();
+    let cache = Directory::new();
+    let originals = Directory::new();
     s3.put(&IMAGES, "a.png", &image());
-    let server = Server::with_handler(keeping(
+    let server = Server::with_handler(with_originals_cache(
         s3.handler(),
         &originals,
         json!({"cache_path": cache.path()}),
@@ -277,24 +295,25 @@ fn nothing_from_before_the_time_that_the_edge_names_is_used() {
             .unwrap_or_default()
             .to_owned();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        let asked = head.lines().find_map(|line| line.strip_prefix("X-Asked: ")).unwrap();
+        let asked = head.lines().find_map(|line| line.strip_prefix("X-Validated-At: ")).unwrap();
         (asked.parse::<u128>().unwrap(), head.contains("X-Revalidated: 1"))
     };
-    let (asked, is_revalidated) = ask(0);
-    assert!(is_revalidated, "the entry is as good as new");
+    let (validated_at, is_revalidated) = ask(0);
+    assert!(is_revalidated, "the cached variant is used");
     assert_eq!(s3.gets(&IMAGES, "a.png"), (1, 0));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-    assert!(asked <= now);
-    let (asked, is_revalidated) = ask(now);
-    assert!(asked > now && !is_revalidated, "{asked} {now}");
+    assert!(validated_at <= now);
+    let (validated_at, is_revalidated) = ask(now);
+    assert!(validated_at > now && !is_revalidated, "{validated_at} {now}");
     assert_eq!(s3.gets(&IMAGES, "a.png"), (2, 0));
-    assert_eq!(ask(now), (asked, true), "and what has come of that is");
+    assert_eq!(ask(now), (validated_at, true), "a newer entry is used");
     assert_eq!(s3.gets(&IMAGES, "a.png"), (2, 0));
 }
 
 #[test]
-fn what_can_not_be_is_refused_by_its_name() {
-    let (originals, directory) = (Directory::new(), Directory::new());
+fn originals_cache_errors_name_the_field() {
+    let originals = Directory::new();
+    let directory = Directory::new();
     let aws = json!({"bucket_name": "b", "anonymous": true});
     let handler = |name: &str, fields: Value| merged(json!({"name": name, "aws": aws}), fields);
     let at = |fields: Value| json!({"originals_cache": merged(json!({"path": originals.path()}), fields)});
@@ -322,8 +341,8 @@ fn what_can_not_be_is_refused_by_its_name() {
         ),
     ] {
         let output = Setup::new(json!({"handlers": handlers})).run();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{field}: {said}");
-        assert!(said.contains(&format!("{field}: ")), "{field}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{field}: {stderr}");
+        assert!(stderr.contains(&format!("{field}: ")), "{field}: {stderr}");
     }
 }

@@ -1,4 +1,4 @@
-//! Whose word about a client is taken: `X-Forwarded-For`, `Forwarded`, `X-Forwarded-Proto` and the PROXY protocol.
+//! Trusted proxies: `X-Forwarded-For`, `Forwarded`, `X-Forwarded-Proto` and the PROXY protocol.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,9 +15,9 @@ use crate::support::images;
 use crate::support::merged;
 use crate::support::server::{Server, Setup};
 
-/// Clients of the tests come from 127.0.0.1, as from a proxy that is trusted.
+/// A network that contains the tests' clients.
 const TRUSTED: &str = "127.0.0.0/8";
-/// Somebody else.
+/// A network that does not.
 const ELSEWHERE: &str = "198.51.100.0/24";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -29,7 +29,7 @@ fn start(directory: &Directory, more: Value) -> Server {
     Server::start(merged(json!({"handlers": [directory.handler()]}), more))
 }
 
-/// A server with HTTPS, and the certificates of its clients.
+/// A server with HTTPS, and the certificates that its clients trust.
 fn start_tls(directory: &Directory, more: Value) -> (Server, Certificates) {
     let certificates = Certificates::new();
     let config = merged(
@@ -48,13 +48,13 @@ fn start_tls(directory: &Directory, more: Value) -> (Server, Certificates) {
     (setup.start(), certificates)
 }
 
-/// Version 2 with these four parts: version and command, family and protocol, addresses and the rest.
+/// A version 2 header: version and command, family and protocol, addresses and extensions.
 fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
     let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
     [V2, &[command, family], &length, rest].concat()
 }
 
-/// From 192.0.2.33, with an extension (PP2_TYPE_NOOP) behind the addresses.
+/// From 192.0.2.33, with an extension (PP2_TYPE_NOOP).
 fn v2_of_ipv4() -> Vec<u8> {
     v2(0x21, 0x11, &[192, 0, 2, 33, 127, 0, 0, 1, 0x30, 0x39, 0, 80, 4, 0, 3, 1, 2, 3])
 }
@@ -68,14 +68,14 @@ fn v2_of_ipv6() -> Vec<u8> {
 }
 
 #[test]
-fn the_log_shows_the_client_that_a_trusted_proxy_names_and_no_other() {
+fn access_log_shows_the_client_named_by_a_trusted_proxy() {
     const CASES: &[(&[(&str, &str)], &str)] = &[
         (&[], "127.0.0.1"),
         (&[("X-Forwarded-For", "192.0.2.7")], "192.0.2.7"),
         (&[("X-Forwarded-For", "192.0.2.7:4711")], "192.0.2.7"),
         (&[("X-Forwarded-For", "2001:db8::7")], "2001:db8::7"),
         (&[("X-Forwarded-For", "[2001:db8::7]:4711")], "2001:db8::7"),
-        // What the client has written itself stands to the left of what its proxy has.
+        // Proxies append, so the first address may be forged.
         (&[("X-Forwarded-For", "203.0.113.9, 192.0.2.7")], "192.0.2.7"),
         (&[("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-For", "192.0.2.7")], "192.0.2.7"),
         (&[("X-Forwarded-For", "192.0.2.7, 127.0.0.9")], "192.0.2.7"),
@@ -87,7 +87,7 @@ fn the_log_shows_the_client_that_a_trusted_proxy_names_and_no_other() {
         (&[("Forwarded", "for=\"[2001:db8::7]:1\", for=127.0.0.3")], "2001:db8::7"),
         (&[("Forwarded", "for=unknown")], "127.0.0.1"),
         (&[("Forwarded", "for=\"203.0.113.9"), ("Forwarded", "for=192.0.2.7")], "192.0.2.7"),
-        // One of them is the client's own, and nobody knows which.
+        // One of them may be forged.
         (&[("Forwarded", "for=203.0.113.9"), ("X-Forwarded-For", "192.0.2.7")], "127.0.0.1"),
         (&[("Forwarded", "for=192.0.2.7"), ("X-Forwarded-For", "192.0.2.7")], "192.0.2.7"),
     ];
@@ -107,9 +107,9 @@ fn the_log_shows_the_client_that_a_trusted_proxy_names_and_no_other() {
 }
 
 #[test]
-fn https_strict_believes_a_trusted_proxy_that_it_was_asked_over_https() {
+fn https_strict_accepts_forwarded_https_from_a_trusted_proxy() {
     let directory = directory();
-    for (trusted, believed) in [(TRUSTED, true), (ELSEWHERE, false)] {
+    for (trusted, is_trusted) in [(TRUSTED, true), (ELSEWHERE, false)] {
         let more = json!({"https_strict": true, "https_hsts": 600, "trusted_proxies": [trusted]});
         let (server, certificates) = start_tls(&directory, more);
         let mut plain = server.client();
@@ -128,22 +128,22 @@ fn https_strict_believes_a_trusted_proxy_that_it_was_asked_over_https() {
             (&[("X-Forwarded-Protocol", "https"), ("X-Forwarded-Ssl", "on")], false),
         ] {
             let answer = plain.get_with("/h/a.png", fields);
-            let expected = if secure && believed { 200 } else { 301 };
+            let expected = if secure && is_trusted { 200 } else { 301 };
             assert_eq!(answer.status, expected, "{trusted} {fields:?}");
             let hsts = answer.header("Strict-Transport-Security");
             assert_eq!(hsts.is_some(), expected == 200, "{fields:?}");
         }
-        // Who came over HTTPS and says that it was HTTP behind a proxy is sent there by that proxy's word only.
+        // A request over HTTPS is redirected only if a trusted proxy says that it received plain HTTP.
         let mut secure =
             Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13]))
                 .unwrap();
         let answer = secure.get_with("/h/a.png", &[("X-Forwarded-Proto", "http")]);
-        assert_eq!(answer.status, if believed { 301 } else { 200 });
+        assert_eq!(answer.status, if is_trusted { 301 } else { 200 });
         secure.get("/h/a.png").ok();
     }
 }
 
-/// Sends these bytes in pieces with a pause between them.
+/// Sends bytes in pieces, with a pause between them.
 fn send_slowly(client: &mut Client, bytes: &[u8], pieces: usize) {
     for piece in bytes.chunks(bytes.len().div_ceil(pieces)) {
         client.send(piece);
@@ -152,7 +152,7 @@ fn send_slowly(client: &mut Client, bytes: &[u8], pieces: usize) {
 }
 
 #[test]
-fn a_proxy_header_names_the_client_whole_or_in_pieces() {
+fn proxy_header_names_the_client_even_if_it_arrives_in_pieces() {
     let directory = directory();
     let more = json!({"trusted_proxies": [TRUSTED], "proxy_protocol": true});
     let (server, certificates) = start_tls(&directory, more);
@@ -163,7 +163,7 @@ fn a_proxy_header_names_the_client_whole_or_in_pieces() {
         (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "127.0.0.1"),
         (&v2_of_ipv4(), "192.0.2.33"),
         (&v2_of_ipv6(), "2001:db8::33"),
-        // LOCAL: the proxy's own, whatever else it says.
+        // LOCAL: a connection of the proxy itself, whose addresses are ignored.
         (&v2(0x20, 0x11, &[192, 0, 2, 33, 127, 0, 0, 1, 0, 1, 0, 2]), "127.0.0.1"),
         (&v2(0x21, 0x00, b"whatever"), "127.0.0.1"),
     ];
@@ -178,7 +178,7 @@ fn a_proxy_header_names_the_client_whole_or_in_pieces() {
         client.send(&[header, &get("whole"), &get("second")].concat());
         client.read().ok();
         client.read().ok();
-        // On the same connection it is the same client.
+        // The client stays the same for the whole connection.
         client.get(&target("third")).ok();
         ["whole", "second", "third"].into_iter().for_each(is_logged);
         // In pieces, down to single bytes.
@@ -188,7 +188,7 @@ fn a_proxy_header_names_the_client_whole_or_in_pieces() {
             client.get(&target(how)).ok();
             is_logged(how);
         }
-        // A piece of the request with it.
+        // In one segment with a part of the request.
         let mut client = server.client();
         let whole = [header, &get("part")].concat();
         client.send(&whole[..header.len() + 9]);
@@ -196,7 +196,7 @@ fn a_proxy_header_names_the_client_whole_or_in_pieces() {
         client.send(&whole[header.len() + 9..]);
         client.read().ok();
         is_logged("part");
-        // In front of TLS.
+        // Before the TLS handshake.
         let config = certificates.client(&[&TLS13]);
         let mut client =
             Client::connect_tls_after(server.https(), header, "localhost", config).unwrap();
@@ -206,21 +206,21 @@ fn a_proxy_header_names_the_client_whole_or_in_pieces() {
 }
 
 #[test]
-fn fields_of_a_client_behind_a_proxy_header_are_not_believed() {
+fn forwarding_fields_of_a_client_behind_a_proxy_header_are_ignored() {
     let directory = directory();
     let server = start(&directory, json!({"trusted_proxies": [TRUSTED], "proxy_protocol": true}));
     let mut client = server.client();
     client.send(b"PROXY TCP4 192.0.2.33 127.0.0.1 12345 80\r\n");
     client.get_with("/h/a.png?one", &[("X-Forwarded-For", "203.0.113.9")]).ok();
     assert_eq!(server.log.access("/h/a.png?one")[1], "192.0.2.33");
-    // Unless it is a proxy that is trusted, behind the first.
+    // Unless the PROXY header names another trusted proxy.
     let mut client = server.client();
     client.send(b"PROXY TCP4 127.0.0.5 127.0.0.1 12345 80\r\n");
     client.get_with("/h/a.png?two", &[("X-Forwarded-For", "203.0.113.9")]).ok();
     assert_eq!(server.log.access("/h/a.png?two")[1], "203.0.113.9");
 }
 
-/// Whether the server closes this connection without a word.
+/// Whether the server closes the connection without a response.
 fn is_closed_silently(address: SocketAddr, bytes: &[u8]) -> bool {
     let mut client = Client::connect(address);
     let _ = client.try_send(bytes);
@@ -234,7 +234,7 @@ fn is_closed_silently(address: SocketAddr, bytes: &[u8]) -> bool {
 }
 
 #[test]
-fn a_trusted_proxy_without_a_proxy_header_is_closed_and_told_of_once() {
+fn missing_proxy_header_closes_the_connection_and_is_logged_once() {
     let directory = directory();
     let more = json!({"trusted_proxies": [TRUSTED], "proxy_protocol": true});
     let (server, certificates) = start_tls(&directory, more);
@@ -273,7 +273,7 @@ fn a_trusted_proxy_without_a_proxy_header_is_closed_and_told_of_once() {
     assert!(
         Client::connect_tls(server.https(), "localhost", certificates.client(&[&TLS13])).is_err()
     );
-    // A health check that says nothing is nothing to complain of.
+    // A health check that only connects is not logged.
     drop(server.client());
     server.log.event("proxy_header_invalid");
     let mut client = server.client();
@@ -281,13 +281,13 @@ fn a_trusted_proxy_without_a_proxy_header_is_closed_and_told_of_once() {
     client.get("/h/a.png?last").ok();
     server.log.access("/h/a.png?last");
     let lines = server.log.lines();
-    let complaints = lines.iter().filter(|line| line.contains("proxy_protocol"));
-    assert_eq!(complaints.count(), 1, "{lines:?}");
+    let warnings = lines.iter().filter(|line| line.contains("proxy_protocol"));
+    assert_eq!(warnings.count(), 1, "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains("never")), "{lines:?}");
 }
 
 #[test]
-fn others_may_not_send_a_proxy_header() {
+fn proxy_header_from_an_untrusted_peer_is_400() {
     let directory = directory();
     let v1 = b"PROXY TCP4 192.0.2.33 127.0.0.1 12345 80\r\n";
     for more in [
@@ -307,7 +307,7 @@ fn others_may_not_send_a_proxy_header() {
                 Client::connect_tls_after(server.https(), header, "localhost", config).is_err()
             );
         }
-        // They are served without one.
+        // Requests without a header are served.
         server.get("/h/a.png?good").ok();
         server.log.access("/h/a.png?good");
         let lines = server.log.lines();
@@ -319,7 +319,7 @@ fn others_may_not_send_a_proxy_header() {
 }
 
 #[test]
-fn http_on_the_port_for_https_is_told_so_behind_a_proxy_header_too() {
+fn plain_http_on_the_https_port_is_400_after_a_proxy_header() {
     let directory = directory();
     let more = json!({"https_hsts": 60, "trusted_proxies": [TRUSTED], "proxy_protocol": true});
     let (server, _) = start_tls(&directory, more);
@@ -333,7 +333,7 @@ fn http_on_the_port_for_https_is_told_so_behind_a_proxy_header_too() {
 }
 
 #[test]
-fn a_proxy_header_has_a_deadline_however_busy_it_looks() {
+fn head_timeout_cuts_a_dribbling_proxy_header() {
     const LONG: Duration = Duration::from_secs(20);
     let directory = directory();
     let more = json!({
@@ -353,7 +353,7 @@ fn a_proxy_header_has_a_deadline_however_busy_it_looks() {
                 client.expect_closed();
                 break;
             }
-            // At most 80 bytes a second: fewer than either header may have.
+            // At most 80 bytes a second, which stays below the maximum of either header.
             thread::sleep(Duration::from_millis(12));
         }
         assert!(started.elapsed() < LONG, "{start:?}");
@@ -363,7 +363,7 @@ fn a_proxy_header_has_a_deadline_however_busy_it_looks() {
             started.elapsed()
         );
     }
-    // With the header there is time for the request.
+    // After the header, idle_timeout applies until the request.
     let mut client = server.client();
     client.send(b"PROXY UNKNOWN\r\n");
     thread::sleep(Duration::from_millis(700));
@@ -371,7 +371,7 @@ fn a_proxy_header_has_a_deadline_however_busy_it_looks() {
 }
 
 #[test]
-fn connections_that_never_say_who_they_are_make_room_for_others() {
+fn connections_without_a_proxy_header_make_room_for_others() {
     let directory = directory();
     let more = json!({
         "trusted_proxies": [TRUSTED],
@@ -380,7 +380,7 @@ fn connections_that_never_say_who_they_are_make_room_for_others() {
     });
     let server = start(&directory, more);
     let _quiet: Vec<Client> = (0..4).map(|_| server.client()).collect();
-    // After a second a head is slow enough to go.
+    // After a second without a header they count as slow.
     thread::sleep(Duration::from_millis(1200));
     let mut client = server.client();
     client.send(b"PROXY UNKNOWN\r\n");
@@ -388,7 +388,7 @@ fn connections_that_never_say_who_they_are_make_room_for_others() {
 }
 
 #[test]
-fn clients_that_a_trusted_proxy_brings_are_not_counted_as_one_address() {
+fn connections_per_address_does_not_count_clients_of_a_trusted_proxy() {
     let directory = directory();
     let more = json!({
         "trusted_proxies": [TRUSTED],

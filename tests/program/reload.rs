@@ -1,4 +1,4 @@
-//! SIGHUP: a new configuration takes over without a lost request, and a bad one changes nothing.
+//! Reloads (SIGHUP): a new configuration takes over without a lost request, and an invalid one changes nothing.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -42,15 +42,15 @@ fn gated(gate: &Gate) -> RawOrigin {
     })
 }
 
-/// The directories of renderers' sockets.
-fn private_directories(server: &Server) -> usize {
+/// The number of socket directories.
+fn socket_directories(server: &Server) -> usize {
     let entries = fs::read_dir(server.directory().path()).unwrap().flatten();
     entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("s3imageserver-"))
         .count()
 }
 
-/// Ends the other threads of a scope, of a failing test as well.
+/// Stops the other threads of a scope, even if the test fails.
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -59,7 +59,7 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// Asks on and on, on one connection or on many, until it is enough. Every answer must be an image.
+/// Sends requests, on one connection or on many, until `enough` is set. Every response must be an image.
 fn load(
     address: SocketAddr,
     number: usize,
@@ -72,7 +72,7 @@ fn load(
         if enough.load(Ordering::Relaxed) {
             return;
         }
-        // A hit and a miss by turns.
+        // Hits and misses alternate.
         let target = match round % 2 {
             0 => "/h/a.png?w=40".to_owned(),
             _ => format!("/h/a.png?f=jpg&w={}&q={}", 1 + round / 2 % 80, 1 + number),
@@ -86,15 +86,19 @@ fn load(
 }
 
 #[test]
-fn no_request_is_lost_while_configurations_change() {
-    let (directory, cache) = (directory(), Directory::new());
+fn reload_loses_no_request() {
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Server::start(one(&handler));
     server.get("/h/a.png?w=40").ok();
-    let (enough, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let enough = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
     thread::scope(|scope| {
         for number in 0..4 {
-            let (address, enough, answered) = (server.http(), &enough, &answered);
+            let address = server.http();
+            let enough = &enough;
+            let answered = &answered;
             scope.spawn(move || load(address, number, number % 2 == 0, enough, answered));
         }
         let _ends_with_this_block = SetOnDrop(&enough);
@@ -115,7 +119,7 @@ fn no_request_is_lost_while_configurations_change() {
 }
 
 #[test]
-fn requests_on_an_open_connection_follow_the_new_configuration() {
+fn reload_applies_to_requests_on_open_connections() {
     let one_directory = Directory::new().with("a.png", &images::png(images::solid(10, 10, RED)));
     let other = Directory::new().with("a.png", &images::png(images::solid(20, 20, BLUE)));
     let cache = Directory::new();
@@ -123,14 +127,14 @@ fn requests_on_an_open_connection_follow_the_new_configuration() {
     let server = Server::start(one(&base));
     let mut kept = server.client();
     assert_eq!(kept.get("/h/a.png").ok().expect("X-Cache"), "miss");
-    // From now on it is in memory.
+    // The second hit is from memory.
     for _ in 0..2 {
         assert_eq!(kept.get("/h/a.png").ok().expect("X-Cache"), "hit");
     }
     assert_eq!(kept.get("/i/a.png").status, 404);
     let default_error = kept.get("/h/missing.png").failed("not_found");
 
-    // The image is the same, what is said about it is not.
+    // The same image with other header fields.
     let with = |fields: Value| one(&merged(base.clone(), fields));
     server.reload_well(with(json!({"cors_origin": "*", "cache_time": 77})));
     let answer = kept.get("/h/a.png").ok();
@@ -150,7 +154,7 @@ fn requests_on_an_open_connection_follow_the_new_configuration() {
     assert_eq!((answer.expect("X-Cache"), answer.cache_control()), ("miss", vec!["no-store"]));
     assert_eq!(answer.header("Access-Control-Allow-Origin"), None);
 
-    // Another error image, which had been sent in its old form; and another status.
+    // Another error image under the same name, although the first one has been sent.
     server.directory().put("error.png", &images::png(images::solid(7, 5, GREEN)));
     server.reload_well(with(json!({"error_image": "error.png"})));
     let error = kept.get("/h/missing.png").failed("not_found");
@@ -161,7 +165,7 @@ fn requests_on_an_open_connection_follow_the_new_configuration() {
     let error = kept.get("/h/a.png").failed("format_not_allowed");
     assert_eq!(size_of(&error.body), (9, 8), "the same name, another file");
 
-    // Another origin under the same name, and another name for the first one.
+    // Another origin under the same name, and the first origin under another name.
     let same_name = merged(other.handler(), json!({"cache_path": cache.path()}));
     let second = merged(base.clone(), json!({"name": "i"}));
     server.reload_well(json!({"handlers": [same_name, second]}));
@@ -173,7 +177,7 @@ fn requests_on_an_open_connection_follow_the_new_configuration() {
 }
 
 #[test]
-fn limits_and_the_access_log_change_with_the_configuration() {
+fn reload_changes_limits_and_access_log() {
     let directory = directory();
     let server = Server::start(one(&directory.handler()));
     let mut kept = server.client();
@@ -191,13 +195,13 @@ fn limits_and_the_access_log_change_with_the_configuration() {
 }
 
 #[test]
-fn addresses_and_sockets_are_opened_and_closed() {
+fn reload_opens_and_closes_listeners() {
     let directory = directory();
     let server = Server::start(one(&directory.handler()));
     let first = server.http();
     let mut kept = server.client();
     kept.get("/h/a.png").ok();
-    // The new one is there when the old one is not any more.
+    // The new listener is open when the old one is closed.
     server.reload_well(merged(one(&directory.handler()), json!({"address": "127.0.0.2"})));
     let second = server.listening_on("http://127.0.0.2:");
     Client::connect(second).get("/h/a.png").ok();
@@ -211,7 +215,7 @@ fn addresses_and_sockets_are_opened_and_closed() {
     assert!(Client::try_connect(second).is_err(), "the old port is still open");
     kept.get("/h/a.png").ok();
 
-    // A socket that stays is not touched.
+    // A socket that stays is not bound again.
     let before = fs::symlink_metadata(&socket).unwrap();
     let both = json!({"address": "127.0.0.2", "http_port": 0, "http_socket": "http.sock"});
     server.reload_well(merged(one(&directory.handler()), both));
@@ -225,17 +229,13 @@ fn addresses_and_sockets_are_opened_and_closed() {
     );
 
     server.reload_well(merged(one(&directory.handler()), json!({"address": "127.0.0.2"})));
-    assert!(!socket.exists(), "a socket that is not listened on is removed");
-    assert_eq!(
-        server.listening_on("http://127.0.0.2:"),
-        third,
-        "a port of the system's choice stays"
-    );
+    assert!(!socket.exists(), "a socket without a listener is not removed");
+    assert_eq!(server.listening_on("http://127.0.0.2:"), third, "port 0 keeps its port");
     Client::connect(third).get("/h/a.png").ok();
 }
 
 #[test]
-fn https_comes_changes_its_certificate_and_goes() {
+fn reload_adds_changes_and_removes_https() {
     let certificates = Certificates::new();
     let [old, new] = [(); 2].map(|()| certificates.issue(&["localhost"]));
     let directory = directory();
@@ -276,11 +276,11 @@ fn https_comes_changes_its_certificate_and_goes() {
     assert_eq!((redirect.status, redirect.expect("Location")), (301, location.as_str()));
     assert_eq!(secure.get("/h/a.png").ok().expect("Strict-Transport-Security"), "max-age=60");
 
-    // The files of the configuration in force are watched, and the former ones are not.
+    // Only the files of the running config are watched.
     let next = certificates.issue(&["localhost"]);
     put("old", &old);
     put("new", &next);
-    eventually("the revalidated certificate is presented", || presented(address) == next.leaf);
+    eventually("the renewed certificate is presented", || presented(address) == next.leaf);
 
     // All or nothing.
     put("bad", &old);
@@ -291,7 +291,7 @@ fn https_comes_changes_its_certificate_and_goes() {
     assert_eq!(plain.get("/h/a.png").status, 301);
 
     server.reload_well(one(&directory.handler()));
-    assert!(Client::try_connect(address).is_err(), "the port for https is still open");
+    assert!(Client::try_connect(address).is_err(), "the HTTPS port is still open");
     plain.get("/h/a.png").ok();
     assert_eq!(secure.get("/h/a.png").ok().header("Strict-Transport-Security"), None);
     server.reload_well(with("old", json!({})));
@@ -300,8 +300,9 @@ fn https_comes_changes_its_certificate_and_goes() {
 }
 
 #[test]
-fn a_bad_configuration_is_reported_and_the_old_one_stays_in_force() {
-    let (directory, cache) = (directory(), Directory::new());
+fn reload_with_an_invalid_configuration_keeps_the_previous_one() {
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Server::start(one(&handler));
     server.get("/h/a.png?w=40").ok();
@@ -311,7 +312,7 @@ fn a_bad_configuration_is_reported_and_the_old_one_stays_in_force() {
     let before = (server.renderer(), server.process().descriptors(), server.process().threads());
     let other = merged(handler.clone(), json!({"name": "other"}));
     for (config, sentence) in [
-        ("{\"handlers\": [".to_owned(), "config.json: not valid JSON: "),
+        ("{\"handlers\": [".to_owned(), "config.json:1:14: not valid JSON: "),
         (
             merged(one(&other), json!({"adress": "::1"})).to_string(),
             "adress: unknown field, did you mean address?",
@@ -354,21 +355,21 @@ fn a_bad_configuration_is_reported_and_the_old_one_stays_in_force() {
     fs::remove_file(server.directory().path().join("config.json")).unwrap();
     server.hang_up();
     server.log.line_with("config.json: can't be read");
-    // The renderer is still the first one, and works.
+    // The first renderer is still running and works.
     assert_eq!(server.get("/h/a.png?w=41").ok().expect("X-Cache"), "miss");
     assert_eq!(server.renderer(), before.0);
-    eventually("nothing is left of what failed", || {
-        // The last client before may have been counted while it was leaving.
+    eventually("the failed reloads leak nothing", || {
+        // The count before may include the last client while it was closing.
         server.process().descriptors() <= before.1
             && server.process().threads() <= before.2
-            && private_directories(&server) == 1
+            && socket_directories(&server) == 1
     });
     server.reload_well(one(&other));
     server.get("/other/a.png").ok();
 }
 
 #[test]
-fn a_request_in_work_ends_under_the_configuration_that_it_began_with() {
+fn reload_lets_active_requests_finish_under_the_previous_configuration() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let directory = directory();
@@ -378,30 +379,30 @@ fn a_request_in_work_ends_under_the_configuration_that_it_began_with() {
     let mut working = server.client();
     working.send(&request("GET", "/h/a.png?w=40", &[]));
     origin.wait_for_requests(1);
-    // Also a second time, and for somebody who comes for the same image meanwhile.
+    // Twice, and while other clients request the same image.
     for _ in 0..2 {
         server.reload_well(one(&directory.handler()));
         assert_eq!(size_of(&server.get("/h/a.png?w=30").ok().body).0, 30);
         server.get("/h/a.png?w=40").ok();
     }
-    assert!(renderer.lives() && private_directories(&server) >= 2);
+    assert!(renderer.lives() && socket_directories(&server) >= 2);
     assert!(working.is_quiet_for(Duration::from_millis(50)));
     gate.open();
     let answer = working.read().ok();
     assert_eq!(answer.expect("Access-Control-Allow-Origin"), "https://old.test");
     eventually("the old renderer ends", || !renderer.lives());
-    eventually("its directory goes", || private_directories(&server) == 1);
-    // The next one on the same connection is the new configuration's.
+    eventually("its socket directory is removed", || socket_directories(&server) == 1);
+    // The next request on the same connection uses the new configuration.
     assert_eq!(working.get("/h/a.png?w=40").ok().header("Access-Control-Allow-Origin"), None);
 }
 
 #[test]
-fn an_answer_that_is_taken_slowly_keeps_no_old_renderer() {
+fn reload_stops_the_old_renderer_despite_a_slow_reader() {
     let directory = directory().with("noise.png", &images::png(images::noise(1500, 1500)));
     let server = Server::start(one(&directory.handler()));
     let renderer = server.renderer();
     let mut slow = server.client();
-    // More than socket buffers hold.
+    // More than the socket buffers hold.
     slow.send(&request("GET", "/h/noise.png", &[]).repeat(3));
     slow.wait_for_first_bytes();
     server.reload_well(one(&directory.handler()));
@@ -412,9 +413,10 @@ fn an_answer_that_is_taken_slowly_keeps_no_old_renderer() {
 }
 
 #[test]
-fn nothing_is_left_behind_by_twenty_reloads() {
+fn reload_leaks_nothing() {
     let certificates = Certificates::new();
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Setup::new(one(&handler))
         .file("a.crt", certificates.chain_pem.as_bytes())
@@ -430,13 +432,13 @@ fn nothing_is_left_behind_by_twenty_reloads() {
     };
     let measured = || (process.descriptors(), process.threads());
     use_it();
-    // As much as before is what a reload may leave; the first has everything in its place.
+    // The counts after the first reload are the baseline, since it opens everything that stays open.
     server.reload_well(one(&handler));
     use_it();
     let renderer = server.renderer();
     let has_one_renderer =
-        || private_directories(&server) == 1 && Process::children_and_dead(server.id()) == 1;
-    eventually("the first one is gone", has_one_renderer);
+        || socket_directories(&server) == 1 && Process::children_and_dead(server.id()) == 1;
+    eventually("the first renderer is gone", has_one_renderer);
     thread::sleep(Duration::from_millis(300));
     let before = measured();
     for round in 0..20 {
@@ -454,9 +456,9 @@ fn nothing_is_left_behind_by_twenty_reloads() {
         );
         use_it();
     }
-    eventually("nothing is left behind", || {
+    eventually("nothing has leaked", || {
         let now = measured();
-        // Something of the first renderer may have been counted while it was leaving.
+        // The baseline may include the first renderer while it was draining.
         now.0 <= before.0 && now.1 <= before.1 && has_one_renderer()
     });
     assert_ne!(server.renderer(), renderer);
@@ -464,8 +466,9 @@ fn nothing_is_left_behind_by_twenty_reloads() {
 }
 
 #[test]
-fn a_token_validator_stays() {
-    let (directory, cache) = (directory(), Directory::new());
+fn reload_keeps_the_token_validator() {
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let server = Setup::new(one(&handler)).program(crate::token::example()).start();
     let mut kept = server.client();
@@ -477,12 +480,12 @@ fn a_token_validator_stays() {
         kept.get("/h/a.png?t=wrong").failed("token_refused");
         server.get("/h/a.png").failed("token_refused");
     }
-    // A connection with a thread of its own, idle in its read, is no reason to stay.
+    // An idle connection with a thread of its own does not keep a renderer.
     eventually("the old renderers end", || !renderer.lives() && server.children().len() == 1);
 }
 
 #[test]
-fn many_signals_at_once_are_as_good_as_one() {
+fn reload_signals_are_coalesced() {
     let directory = directory();
     let mut server = Server::start(one(&directory.handler()));
     let config = |number: usize| {
@@ -505,17 +508,17 @@ fn many_signals_at_once_are_as_good_as_one() {
         .as_bytes(),
     );
     server.hang_up();
-    eventually("the last one is in force", || server.get("/last/a.png").status == 200);
+    eventually("the last configuration is in force", || server.get("/last/a.png").status == 200);
     eventually("the old renderers end", || server.children().len() == 1);
-    // And one on the heels of the other.
+    // SIGTERM right after SIGHUP.
     server.hang_up();
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(private_directories(&server), 0);
+    assert_eq!(socket_directories(&server), 0);
 }
 
 #[test]
-fn sigterm_after_a_reload_waits_for_those_of_the_old_configuration_too() {
+fn shutdown_after_a_reload_drains_requests_of_the_previous_configuration() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let directory = directory();
@@ -526,15 +529,15 @@ fn sigterm_after_a_reload_waits_for_those_of_the_old_configuration_too() {
     server.reload_well(one(&directory.handler()));
     server.terminate();
     eventually("the port is closed", || Client::try_connect(server.http()).is_err());
-    assert!(server.lives(), "it must wait for what is in work");
+    assert!(server.lives(), "the drain ends before the active request");
     gate.open();
     working.read().ok();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(private_directories(&server), 0);
+    assert_eq!(socket_directories(&server), 0);
 }
 
 #[test]
-fn what_does_not_end_after_a_reload_leaves_nothing_behind_when_it_is_ended() {
+fn shutdown_after_a_reload_cleans_up_a_renderer_that_does_not_finish() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let directory = directory();
@@ -543,15 +546,15 @@ fn what_does_not_end_after_a_reload_leaves_nothing_behind_when_it_is_ended() {
     working.send(&request("GET", "/h/a.png", &[]));
     origin.wait_for_requests(1);
     server.reload_well(json!({"handlers": [directory.handler()], "limits": {"stop_timeout": 0.3}}));
-    assert_eq!(private_directories(&server), 2);
+    assert_eq!(socket_directories(&server), 2);
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(private_directories(&server), 0);
+    assert_eq!(socket_directories(&server), 0);
     gate.open();
 }
 
 #[test]
-fn a_signal_to_every_process_of_the_server_is_a_reload_and_no_crash() {
+fn sighup_to_every_process_is_a_reload_and_not_a_crash() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let server = Server::start(one(&origin.handler()));
@@ -562,6 +565,6 @@ fn a_signal_to_every_process_of_the_server_is_a_reload_and_no_crash() {
     server.reload_well(one(&origin.handler()));
     gate.open();
     working.read().ok();
-    assert_eq!(origin.requests().len(), 1, "the request was made again");
+    assert_eq!(origin.requests().len(), 1, "the request was sent again");
     assert!(!server.log.lines().iter().any(|line| line.contains("event=renderer_exited")));
 }

@@ -1,4 +1,4 @@
-//! Where it listens: `http_socket`, and addresses of both families.
+//! Listeners: `http_socket`, and addresses of both families.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -31,7 +31,7 @@ fn is_socket(path: &Path) -> bool {
 }
 
 #[test]
-fn a_unix_socket_alone_is_served_and_removed_at_the_end() {
+fn http_socket_is_served_and_removed_at_shutdown() {
     let directory = directory();
     let mut server = Server::start(with(&directory, json!({"http_socket": "run.sock"})));
     let path = server.directory().path().join("run.sock");
@@ -42,7 +42,7 @@ fn a_unix_socket_alone_is_served_and_removed_at_the_end() {
         client.get("/h/a.png?w=40").ok();
         client.get("/h/missing.png").failed("not_found");
     }
-    // Many at once, pipelined, and one that closes.
+    // Pipelining, and a close.
     client.send(&request("GET", "/h/a.png?w=41", &[]).repeat(20));
     (0..20).for_each(|_| drop(client.read().ok()));
     client.get_with("/h/a.png", &[("Connection", "close")]).ok();
@@ -52,9 +52,9 @@ fn a_unix_socket_alone_is_served_and_removed_at_the_end() {
     half.finish_sending();
     half.read().ok();
     half.expect_closed();
-    // Its log has no address to show.
+    // The access log has no address to show.
     assert_eq!(server.log.access("/h/a.png?w=40")[1], "-");
-    // No port has been opened: not even the default one is tried.
+    // No port is opened, not even the default one.
     assert_eq!(
         server.log.lines().iter().filter(|line| line.contains("event=listening")).count(),
         1
@@ -65,7 +65,7 @@ fn a_unix_socket_alone_is_served_and_removed_at_the_end() {
 }
 
 #[test]
-fn a_unix_socket_and_a_port_are_both_served() {
+fn http_socket_and_http_port_are_both_served() {
     let directory = directory();
     let more = json!({"http_socket": "deep/run.sock", "http_port": 0, "address": "127.0.0.1"});
     let setup = Setup::new(with(&directory, more)).file("deep/x", b"");
@@ -74,14 +74,14 @@ fn a_unix_socket_and_a_port_are_both_served() {
     server.log.line_with("listening on deep/run.sock");
     server.get("/h/a.png").ok();
     Client::connect_unix(&path).get("/h/a.png").ok();
-    // What is open already can't be opened by another name.
+    // A socket or port that is already open can't be opened under another name.
     for (more, field) in [
         (json!({"http_socket": path}), "http_socket"),
         (json!({"http_port": server.http().port()}), "http_port"),
         (json!({"http_port": server.http().port(), "address": "0.0.0.0"}), "http_port"),
     ] {
         let said = server.reload(with(&directory, more));
-        let expected = "is already in use, by this server itself: it takes a restart";
+        let expected = "is already in use by this server itself; restart the server";
         assert!(said.contains(&format!(" {field}: ")) && said.ends_with(expected), "{said}");
         server.get("/h/a.png").ok();
         Client::connect_unix(&path).get("/h/a.png").ok();
@@ -92,13 +92,13 @@ fn a_unix_socket_and_a_port_are_both_served() {
 }
 
 #[test]
-fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
+fn stale_http_socket_is_replaced_and_one_in_use_is_not() {
     let directory = directory();
     let config = |path: &Path| with(&directory, json!({"http_socket": path}));
     let place = Directory::new();
     let path = place.path().join("run.sock");
 
-    // Left by a server that was killed.
+    // A stale socket of a killed server.
     let mut killed = Server::start(config(&path));
     process::send(killed.id(), Signal::KILL);
     killed.wait();
@@ -106,7 +106,7 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
     let server = Server::start(config(&path));
     Client::connect_unix(&path).get("/h/a.png").ok();
 
-    // Of a server that lives.
+    // The socket of a running server.
     let output = Setup::new(config(&path)).run();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -116,7 +116,7 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
     Client::connect_unix(&path).get("/h/a.png").ok();
     drop(server);
 
-    // Of another program, which does not answer.
+    // The socket of another program, which does not accept.
     fs::remove_file(&path).unwrap();
     let other = UnixListener::bind(&path).unwrap();
     let output = Setup::new(config(&path)).run();
@@ -124,7 +124,7 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
     assert!(is_socket(&path));
     drop(other);
 
-    // Of one that is too busy to accept.
+    // A socket with a full backlog.
     fs::remove_file(&path).unwrap();
     let busy = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&busy, &SocketAddrUnix::new(&path).unwrap()).unwrap();
@@ -134,18 +134,19 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
     assert_eq!(output.status.code(), Some(2));
     assert!(is_socket(&path));
 
-    // Of a logger.
+    // A datagram socket, as loggers have.
     fs::remove_file(&path).unwrap();
     let logger = UnixDatagram::bind(&path).unwrap();
     let output = Setup::new(config(&path)).run();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("it is a socket of another kind") && is_socket(&path), "{said}");
+    assert!(said.contains("not a stream socket") && is_socket(&path), "{said}");
     drop((busy, logger));
 
-    // What is no socket.
-    let (file, directory, link) =
-        (place.put("file", b"text"), place.path().join("directory"), place.path().join("link"));
+    // Other kinds of files, and unusable paths.
+    let file = place.put("file", b"text");
+    let directory = place.path().join("directory");
+    let link = place.path().join("link");
     fs::create_dir(&directory).unwrap();
     std::os::unix::fs::symlink(place.path().join("nowhere"), &link).unwrap();
     let nowhere = place.path().join("no/such/directory/run.sock");
@@ -154,14 +155,14 @@ fn what_a_killed_server_left_is_replaced_and_what_is_in_use_is_not() {
         let output = Setup::new(config(path)).run();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("s3imageserver: http_socket: "), "{said}");
+        assert!(said.contains(": http_socket: "), "{said}");
     }
     assert_eq!(fs::read(&file).unwrap(), b"text");
     assert!(directory.is_dir() && fs::symlink_metadata(&link).unwrap().is_symlink());
 }
 
 #[test]
-fn a_socket_that_was_deleted_is_made_again_by_a_reload() {
+fn deleted_http_socket_is_created_again_by_a_reload() {
     let directory = directory();
     let config = with(&directory, json!({"http_socket": "run.sock"}));
     let server = Server::start(config.clone());
@@ -175,7 +176,7 @@ fn a_socket_that_was_deleted_is_made_again_by_a_reload() {
 }
 
 #[test]
-fn a_socket_that_another_server_has_put_in_our_sockets_place_is_not_removed() {
+fn http_socket_of_another_server_is_not_removed_at_shutdown() {
     let directory = directory();
     let mut server = Server::start(with(&directory, json!({"http_socket": "run.sock"})));
     let path = server.directory().path().join("run.sock");
@@ -188,7 +189,7 @@ fn a_socket_that_another_server_has_put_in_our_sockets_place_is_not_removed() {
 }
 
 #[test]
-fn peers_on_a_trusted_unix_socket_are_believed() {
+fn forwarding_fields_count_on_a_trusted_http_socket() {
     let directory = directory();
     for (trusted, expected) in
         [(json!(["unix:"]), "192.0.2.7"), (json!(["127.0.0.1"]), "-"), (json!([]), "-")]
@@ -200,7 +201,7 @@ fn peers_on_a_trusted_unix_socket_are_believed() {
         client.get_with("/h/a.png?told", &[("X-Forwarded-For", "192.0.2.7")]).ok();
         assert_eq!(server.log.access("/h/a.png?told")[1], expected, "{trusted}");
     }
-    // And nobody else is, who comes by the port of the same server.
+    // `unix:` does not cover the port of the same server.
     let more = json!({"http_socket": "run.sock", "http_port": 0, "address": "127.0.0.1", "trusted_proxies": ["unix:"]});
     let server = Server::start(with(&directory, more));
     server.get_with("/h/a.png?told", &[("X-Forwarded-For", "192.0.2.7")]).ok();
@@ -208,7 +209,7 @@ fn peers_on_a_trusted_unix_socket_are_believed() {
 }
 
 #[test]
-fn a_proxy_header_on_a_trusted_unix_socket_is_required() {
+fn proxy_header_is_required_on_a_trusted_http_socket() {
     let directory = directory();
     let more =
         json!({"http_socket": "run.sock", "trusted_proxies": ["unix:"], "proxy_protocol": true});
@@ -221,7 +222,7 @@ fn a_proxy_header_on_a_trusted_unix_socket_is_required() {
     let mut without = UnixStream::connect(&path).unwrap();
     without.write_all(&request("GET", "/h/a.png?untold", &[])).unwrap();
     let mut answer = Vec::new();
-    // It may be reset, since what was sent is not read.
+    // The connection may be reset, because the server does not read the request.
     let _ = without.read_to_end(&mut answer);
     assert_eq!(answer, b"");
     server.log.line_with("event=proxy_header_invalid closing connections from http_socket");
@@ -232,11 +233,11 @@ fn has_ipv6() -> bool {
 }
 
 #[test]
-fn one_address_or_every_address_of_both_families() {
+fn address_may_be_one_or_all_of_ipv4_and_ipv6() {
     let directory = directory();
     let four = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let six = |port| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-    // (address, what the log says, whether IPv4 and IPv6 are served)
+    // (address, its form in the log, whether IPv4 is served, whether IPv6 is served)
     let mut cases = vec![
         (Some("127.0.0.1"), "http://127.0.0.1:", true, false),
         (Some("0.0.0.0"), "http://*:", true, false),
@@ -262,14 +263,14 @@ fn one_address_or_every_address_of_both_families() {
             let Ok(mut client) = client else { continue };
             let target = format!("/h/a.png?{}", if address.is_ipv4() { "four" } else { "six" });
             client.get(&target).ok();
-            // An IPv4 client is logged as what it is, on a socket for both too.
+            // An IPv4 client is logged with its IPv4 address, on a dual-stack socket too.
             assert_eq!(server.log.access(&target)[1], address.ip().to_string());
         }
     }
 }
 
 #[test]
-fn an_ipv4_proxy_is_known_on_a_socket_of_both_families() {
+fn trusted_ipv4_proxy_is_recognized_on_a_dual_stack_socket() {
     let directory = directory();
     let config = with(&directory, json!({"http_port": 0, "trusted_proxies": ["127.0.0.0/8"]}));
     let server = Setup::verbatim(&config.to_string(), false).start();
@@ -278,7 +279,7 @@ fn an_ipv4_proxy_is_known_on_a_socket_of_both_families() {
 }
 
 #[test]
-fn a_port_in_use_is_refused_whatever_address_holds_it() {
+fn port_in_use_on_any_address_is_an_error() {
     let directory = directory();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();

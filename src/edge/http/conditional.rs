@@ -4,35 +4,35 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use super::request::{Method, Request};
-use crate::cache::unix_seconds;
+use crate::time::unix_seconds;
 
-/// What an image's answer is, once the request's conditions are weighed.
+/// The response to a request for an image, after its conditions are evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// 200 with all of it.
-    Whole,
+    /// 200
+    Full,
     /// 304
     NotModified,
     /// 206 with these bytes.
-    Part(Range<u64>),
+    Partial(Range<u64>),
     /// 416
     Unsatisfiable,
     /// 412
     PreconditionFailed,
 }
 
-/// What the conditions are compared with.
+/// The current state of the image, with which conditions are compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'p> {
-    /// The strong entity tag with its quotes.
+    /// A strong entity tag, with its quotes.
     pub etag: &'p str,
     /// Unix seconds.
     pub last_modified: Option<u64>,
-    /// The length of the image in bytes.
+    /// Length of the image in bytes.
     pub length: u64,
 }
 
-/// Weighs the conditions in the order of RFC 9110 §13.2.2.
+/// Evaluates the conditions in the order of RFC 9110 §13.2.2.
 pub fn evaluate(request: &Request, current: Validators) -> Outcome {
     if let Some(list) = request.list("if-match") {
         if !matches_strongly(&list, current.etag) {
@@ -45,7 +45,7 @@ pub fn evaluate(request: &Request, current: Validators) -> Outcome {
         return Outcome::PreconditionFailed;
     }
     if let Some(list) = request.list("if-none-match") {
-        if matches_any(&list, current.etag) {
+        if matches_weakly(&list, current.etag) {
             return Outcome::NotModified;
         }
     } else if let (Some(since), Some(modified)) =
@@ -56,15 +56,15 @@ pub fn evaluate(request: &Request, current: Validators) -> Outcome {
     }
     // §14.2: a range is defined for GET only.
     if request.method != Method::Get || !range_applies(request, current) {
-        return Outcome::Whole;
+        return Outcome::Full;
     }
     match request.list("range") {
         Some(ranges) => select(&ranges, current.length),
-        None => Outcome::Whole,
+        None => Outcome::Full,
     }
 }
 
-/// §13.1.1: `*`, or one of the list by strong comparison, for which a weak tag equals nothing.
+/// §13.1.1: matches `*`, or an entry by strong comparison, in which a weak tag never matches.
 fn matches_strongly(list: &str, etag: &str) -> bool {
     let mut at = 0;
     list.trim() == "*"
@@ -75,12 +75,12 @@ fn matches_strongly(list: &str, etag: &str) -> bool {
         })
 }
 
-/// §13.1.2: `*`, or one of the list by weak comparison.
-fn matches_any(list: &str, etag: &str) -> bool {
+/// §13.1.2: matches `*`, or an entry by weak comparison.
+fn matches_weakly(list: &str, etag: &str) -> bool {
     list.trim() == "*" || entity_tags(list).any(|candidate| candidate == etag)
 }
 
-/// The quoted parts of a list of entity tags, `W/` dropped. A tag may contain commas, so quotes are what counts.
+/// The tags of a list without `W/`. It is split at quotes, because a tag may contain commas.
 fn entity_tags(list: &str) -> impl Iterator<Item = &str> {
     let mut rest = list;
     std::iter::from_fn(move || {
@@ -92,7 +92,7 @@ fn entity_tags(list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// §13.1.5: without a match by strong comparison the range is ignored.
+/// §13.1.5: the range is ignored unless `If-Range` matches by strong comparison.
 fn range_applies(request: &Request, current: Validators) -> bool {
     match request.all("if-range").next() {
         None => true,
@@ -103,26 +103,26 @@ fn range_applies(request: &Request, current: Validators) -> bool {
     }
 }
 
-/// One range of bytes. Several, another unit or nonsense are answered with the whole image (§14.2 lets us).
+/// Selects a single byte range. Several ranges, another unit or an invalid value are ignored, as §14.2 allows.
 fn select(ranges: &str, length: u64) -> Outcome {
-    let Some((unit, set)) = ranges.split_once('=') else { return Outcome::Whole };
+    let Some((unit, set)) = ranges.split_once('=') else { return Outcome::Full };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return Outcome::Whole;
+        return Outcome::Full;
     }
-    let Some((first, last)) = set.trim().split_once('-') else { return Outcome::Whole };
+    let Some((first, last)) = set.trim().split_once('-') else { return Outcome::Full };
     match (number(first), number(last)) {
-        (Some(first), Some(last)) if first > last => Outcome::Whole,
+        (Some(first), Some(last)) if first > last => Outcome::Full,
         (Some(first), _) if first >= length && (last.is_empty() || number(last).is_some()) => {
             Outcome::Unsatisfiable
         }
-        (Some(first), Some(last)) => Outcome::Part(first..last.saturating_add(1).min(length)),
-        (Some(first), None) if last.is_empty() => Outcome::Part(first..length),
+        (Some(first), Some(last)) => Outcome::Partial(first..last.saturating_add(1).min(length)),
+        (Some(first), None) if last.is_empty() => Outcome::Partial(first..length),
         (None, Some(0)) if first.is_empty() => Outcome::Unsatisfiable,
         (None, Some(_)) if first.is_empty() && length == 0 => Outcome::Unsatisfiable,
         (None, Some(suffix)) if first.is_empty() => {
-            Outcome::Part(length.saturating_sub(suffix)..length)
+            Outcome::Partial(length.saturating_sub(suffix)..length)
         }
-        _ => Outcome::Whole,
+        _ => Outcome::Full,
     }
 }
 
@@ -149,12 +149,12 @@ mod tests {
 
     fn outcome(fields: &str) -> Outcome {
         let head = format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
-        let Ok(Head::Whole(request, _)) = parse(head.as_bytes()) else { panic!("{head}") };
+        let Ok(Head::Complete(request, _)) = parse(head.as_bytes()) else { panic!("{head}") };
         evaluate(&request, Validators { etag: ETAG, last_modified: Some(MODIFIED), length: 100 })
     }
 
     #[test]
-    fn if_none_match_compares_weakly_with_each_of_the_list() {
+    fn if_none_match_compares_weakly_with_each_entry() {
         for value in ["\"abc\"", "W/\"abc\"", "*", "\"x\", W/\"abc\"", "\"a,b\",\"abc\"", " * "] {
             assert_eq!(
                 outcome(&format!("If-None-Match: {value}\r\n")),
@@ -167,25 +167,25 @@ mod tests {
             Outcome::NotModified
         );
         for value in ["\"ab\"", "abc", "\"\"", "\"abc", "\"x\", *"] {
-            assert_eq!(outcome(&format!("If-None-Match: {value}\r\n")), Outcome::Whole, "{value}");
+            assert_eq!(outcome(&format!("If-None-Match: {value}\r\n")), Outcome::Full, "{value}");
         }
     }
 
     #[test]
-    fn if_modified_since_counts_only_without_if_none_match() {
+    fn if_modified_since_is_ignored_with_if_none_match() {
         let since = |date| outcome(&format!("If-Modified-Since: {date}\r\n"));
         assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Outcome::NotModified);
         assert_eq!(since("Sunday, 06-Nov-94 08:49:37 GMT"), Outcome::NotModified);
-        assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Outcome::Whole);
-        assert_eq!(since("yesterday"), Outcome::Whole);
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Outcome::Full);
+        assert_eq!(since("yesterday"), Outcome::Full);
         let both = "If-None-Match: \"x\"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
-        assert_eq!(outcome(both), Outcome::Whole);
+        assert_eq!(outcome(both), Outcome::Full);
     }
 
     #[test]
-    fn if_match_compares_strongly_and_if_unmodified_since_counts_only_without_it() {
+    fn if_match_compares_strongly_and_overrides_if_unmodified_since() {
         for value in ["\"abc\"", "*", "\"x\", \"abc\"", "W/\"abc\", \"abc\""] {
-            assert_eq!(outcome(&format!("If-Match: {value}\r\n")), Outcome::Whole, "{value}");
+            assert_eq!(outcome(&format!("If-Match: {value}\r\n")), Outcome::Full, "{value}");
         }
         for value in ["\"x\"", "W/\"abc\"", "abc", ""] {
             assert_eq!(
@@ -195,17 +195,17 @@ mod tests {
             );
         }
         let since = |date| outcome(&format!("If-Unmodified-Since: {date}\r\n"));
-        assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Outcome::Whole);
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Outcome::Full);
         assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Outcome::PreconditionFailed);
-        assert_eq!(since("yesterday"), Outcome::Whole);
+        assert_eq!(since("yesterday"), Outcome::Full);
         let both = "If-Match: \"abc\"\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT\r\n";
-        assert_eq!(outcome(both), Outcome::Whole);
+        assert_eq!(outcome(both), Outcome::Full);
         let then = "If-Match: \"abc\"\r\nIf-None-Match: \"abc\"\r\n";
         assert_eq!(outcome(then), Outcome::NotModified);
     }
 
     #[test]
-    fn one_range_is_served() {
+    fn single_byte_ranges_are_served() {
         for (range, expected) in [
             ("0-0", 0..1),
             ("10-19", 10..20),
@@ -217,7 +217,7 @@ mod tests {
         ] {
             assert_eq!(
                 outcome(&format!("Range: bytes={range}\r\n")),
-                Outcome::Part(expected),
+                Outcome::Partial(expected),
                 "{range}"
             );
         }
@@ -238,17 +238,17 @@ mod tests {
             "0-1",
             "bytes=1-x",
         ] {
-            assert_eq!(outcome(&format!("Range: {range}\r\n")), Outcome::Whole, "{range}");
+            assert_eq!(outcome(&format!("Range: {range}\r\n")), Outcome::Full, "{range}");
         }
     }
 
     #[test]
-    fn if_range_needs_a_strong_match() {
+    fn if_range_compares_strongly() {
         let with = |validator| outcome(&format!("Range: bytes=0-0\r\nIf-Range: {validator}\r\n"));
-        assert_eq!(with("\"abc\""), Outcome::Part(0..1));
-        assert_eq!(with("Sun, 06 Nov 1994 08:49:37 GMT"), Outcome::Part(0..1));
+        assert_eq!(with("\"abc\""), Outcome::Partial(0..1));
+        assert_eq!(with("Sun, 06 Nov 1994 08:49:37 GMT"), Outcome::Partial(0..1));
         for validator in ["W/\"abc\"", "\"x\"", "Sun, 06 Nov 1994 08:49:38 GMT", "x"] {
-            assert_eq!(with(validator), Outcome::Whole, "{validator}");
+            assert_eq!(with(validator), Outcome::Full, "{validator}");
         }
     }
 }

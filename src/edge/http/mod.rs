@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages: parsing requests, conditions and forwarding headers, formatting responses. No state.
+//! HTTP/1.1 messages without state: parses requests, evaluates conditions and forwarding fields, formats responses.
 
 pub mod bearer;
 pub mod conditional;

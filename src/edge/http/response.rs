@@ -1,4 +1,4 @@
-//! An answer and the bytes of its head.
+//! A response, and the formatting of its head.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -6,36 +6,31 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cache::EncodedImage;
-use crate::edge::variants::memory::Hot;
+use crate::edge::variants::memory_cache::CachedResponse;
 
-/// An answer to one request.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// The status.
     pub status: u16,
-    /// What follows the head.
     pub body: Body,
-    /// Header fields that were written when the image came into memory.
-    ready: Option<Arc<Hot>>,
-    /// The header fields besides those that every answer has, as they are written.
+    /// Header fields that were formatted when the image was put into the memory cache.
+    ready: Option<Arc<CachedResponse>>,
+    /// Formatted header fields, except those that every response has.
     fields: String,
 }
 
-/// What follows the head.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// Nothing, and nothing is announced (304).
+    /// No body and no `Content-Length` (304).
     None,
-    /// A sentence.
     Text(String),
-    /// An image, or a part of one.
+    /// A range of an image's bytes.
     EncodedImage(Arc<EncodedImage>, Range<usize>),
-    /// The length of an image whose bytes are not needed (HEAD).
+    /// `Content-Length` alone, for HEAD.
     Length(u64),
 }
 
 impl Body {
-    /// The bytes that follow the head when the method is not HEAD.
+    /// The bytes to send after the head, unless the method is HEAD.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Body::None | Body::Length(_) => &[],
@@ -44,7 +39,7 @@ impl Body {
         }
     }
 
-    fn announced(&self) -> Option<u64> {
+    fn content_length(&self) -> Option<u64> {
         match self {
             Body::None => None,
             Body::Length(length) => Some(*length),
@@ -53,41 +48,40 @@ impl Body {
     }
 }
 
-/// What the head of an answer says about the connection.
+/// The parts of a head that depend on the connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Ending {
-    /// The request said HTTP/1.0.
+pub struct HeadOptions {
+    /// Whether the request is HTTP/1.0.
     pub is_http_10: bool,
-    /// Another request may follow.
     pub keep_alive: bool,
-    /// `Strict-Transport-Security`: its `max-age` in seconds (RFC 6797 §6.1).
+    /// The `max-age` of `Strict-Transport-Security` in seconds (RFC 6797 §6.1).
     pub hsts: Option<u64>,
 }
 
 impl Response {
-    /// An answer without header fields of its own.
     pub fn new(status: u16, body: Body) -> Response {
         Response { status, body, ready: None, fields: String::new() }
     }
 
-    /// An image from memory, or that it has not changed.
-    pub fn hot(status: u16, hot: &Arc<Hot>) -> Response {
-        let body = match status {
-            304 => Body::None,
-            _ => Body::EncodedImage(Arc::clone(&hot.image), 0..hot.image.bytes.len()),
+    /// An image from the memory cache, or a 304 for it.
+    pub fn from_cached(status: u16, cached: &Arc<CachedResponse>) -> Response {
+        let body = if status == 304 {
+            Body::None
+        } else {
+            Body::EncodedImage(Arc::clone(&cached.image), 0..cached.image.bytes.len())
         };
-        Response { status, body, ready: Some(Arc::clone(hot)), fields: String::new() }
+        Response { status, body, ready: Some(Arc::clone(cached)), fields: String::new() }
     }
 
-    /// A plain sentence.
-    pub fn text(status: u16, sentence: &str) -> Response {
-        Response::new(status, Body::Text(format!("{sentence}\n")))
+    /// A message in plain text that must not be cached.
+    pub fn text(status: u16, message: &str) -> Response {
+        Response::new(status, Body::Text(format!("{message}\n")))
             .with("Content-Type", "text/plain; charset=utf-8")
             .with("Cache-Control", "no-store")
     }
 
-    /// Adds a header field. A value that could end the line is left out: nothing that a client sent may write
-    /// fields of its own into an answer.
+    /// Adds a header field. A field whose value contains CR, LF or NUL is dropped, so that a client can't inject fields
+    /// into a response.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Response {
         debug_assert!(!value.contains(['\r', '\n', '\0']), "{name} carries a line break");
@@ -102,13 +96,19 @@ impl Response {
         self
     }
 
-    /// The fields that [`Response::with`] has added, for keeping.
+    /// The formatted fields that [`Response::with`] has added.
     pub fn into_fields(self) -> String {
         self.fields
     }
 
-    /// Writes the status line and every header field.
-    pub fn write_head(&self, head: &mut String, date: &mut Date, now: SystemTime, ending: Ending) {
+    /// Appends the status line and every header field to `head`.
+    pub fn write_head(
+        &self,
+        head: &mut String,
+        date: &mut Date,
+        now: SystemTime,
+        options: HeadOptions,
+    ) {
         head.push_str("HTTP/1.1 ");
         // Writing to a String can't fail.
         let _ = write!(head, "{}", self.status);
@@ -120,19 +120,19 @@ impl Response {
         head.push_str(
             "\r\nX-Content-Type-Options: nosniff\r\nContent-Security-Policy: default-src 'none'; sandbox\r\n",
         );
-        if let Some(seconds) = ending.hsts {
+        if let Some(seconds) = options.hsts {
             let _ = write!(head, "Strict-Transport-Security: max-age={seconds}\r\n");
         }
         match &self.ready {
-            Some(hot) if self.status == 304 => head.push_str(&hot.prepared.not_modified),
-            Some(hot) => head.push_str(&hot.prepared.whole),
+            Some(cached) if self.status == 304 => head.push_str(&cached.headers.not_modified),
+            Some(cached) => head.push_str(&cached.headers.whole),
             None => {}
         }
         head.push_str(&self.fields);
-        if let Some(length) = self.body.announced() {
+        if let Some(length) = self.body.content_length() {
             let _ = write!(head, "Content-Length: {length}\r\n");
         }
-        match (ending.is_http_10, ending.keep_alive) {
+        match (options.is_http_10, options.keep_alive) {
             (_, false) => head.push_str("Connection: close\r\n"),
             (true, true) => head.push_str("Connection: keep-alive\r\n"),
             (false, true) => {}
@@ -141,7 +141,7 @@ impl Response {
     }
 }
 
-/// The value of `Date`, formatted once a second.
+/// Caches the value of `Date` for a second.
 #[derive(Debug, Default)]
 pub struct Date {
     second: Option<u64>,
@@ -160,7 +160,7 @@ impl Date {
     }
 }
 
-/// The reason phrase, which clients ignore and people read (RFC 9112 §4).
+/// The reason phrase, which clients ignore (RFC 9112 §4).
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
@@ -194,13 +194,13 @@ mod tests {
 
     fn head(response: &Response, is_http_10: bool, keep_alive: bool, hsts: Option<u64>) -> String {
         let mut head = String::new();
-        let ending = Ending { is_http_10, keep_alive, hsts };
-        response.write_head(&mut head, &mut Date::default(), SystemTime::now(), ending);
+        let options = HeadOptions { is_http_10, keep_alive, hsts };
+        response.write_head(&mut head, &mut Date::default(), SystemTime::now(), options);
         head
     }
 
     #[test]
-    fn a_head_is_complete() {
+    fn response_head_is_complete() {
         let head = head(&Response::text(400, "no").with("X-Error", "x"), false, true, None);
         assert!(
             head.starts_with("HTTP/1.1 400 Bad Request\r\n") && head.ends_with("\r\n\r\n"),
@@ -214,20 +214,22 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_field_says_what_happens() {
-        let head = |old, keep| head(&Response::new(304, Body::None), old, keep, Some(9));
+    fn response_head_has_the_connection_field_of_its_version() {
+        let head = |is_http_10, keep_alive| {
+            head(&Response::new(304, Body::None), is_http_10, keep_alive, Some(9))
+        };
         assert!(head(false, false).contains("\r\nConnection: close\r\n"));
         assert!(head(true, true).contains("\r\nConnection: keep-alive\r\n"));
-        assert!(!head(false, true).contains("Content-Length"), "a 304 announces no body");
+        assert!(!head(false, true).contains("Content-Length"), "a 304 has no Content-Length");
         assert!(head(false, true).contains("\r\nStrict-Transport-Security: max-age=9\r\n"));
     }
 
     #[test]
-    fn the_date_is_that_of_the_moment() {
+    fn date_field_is_the_current_time() {
         let mut date = Date::default();
-        let moment = |seconds| UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let time = |seconds| UNIX_EPOCH + std::time::Duration::from_secs(seconds);
         for (seconds, expected) in [(0, "00:00:00"), (0, "00:00:00"), (61, "00:01:01")] {
-            assert_eq!(date.text(moment(seconds)), format!("Thu, 01 Jan 1970 {expected} GMT"));
+            assert_eq!(date.text(time(seconds)), format!("Thu, 01 Jan 1970 {expected} GMT"));
         }
     }
 }

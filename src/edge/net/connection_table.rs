@@ -1,4 +1,5 @@
-//! Who is connected, how long each has been idle, and who has to go when there is no room.
+//! The table of open connections: enforces `limits.connections` and `limits.connections_per_address`, and closes the
+//! longest idle connection when there is no room.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown};
@@ -6,164 +7,165 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::socket::Raw;
+use super::socket::RawSocket;
 use crate::config::Limits;
 
-/// A head or a handshake that has taken this long may be closed for a new connection, if nobody is idle.
+/// A connection that has been reading a head or shaking hands for this long may be closed for a new one, if none is
+/// idle.
 const SLOW_HEAD: Duration = Duration::from_secs(1);
 
-/// Every open connection.
 #[derive(Debug)]
 pub struct ConnectionTable {
     started: Instant,
-    open: Mutex<Open>,
+    entries: Mutex<Entries>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
-    slots: HashMap<u64, Arc<Slot>>,
-    next: u64,
-    /// Of those that were told to go and have not gone yet.
-    leaving: usize,
-    counted: HashMap<Source, usize>,
+struct Entries {
+    by_id: HashMap<u64, Arc<Entry>>,
+    next_id: u64,
+    /// How many of them are in [`Phase::Closing`].
+    closing: usize,
+    by_network: HashMap<Network, usize>,
 }
 
 #[derive(Debug)]
-struct Slot {
-    raw: Arc<Raw>,
-    /// What the connection does and since when: see [`Slot::set`].
+struct Entry {
+    socket: Arc<RawSocket>,
+    /// Phase and the time of its start: see [`pack`].
     state: AtomicU64,
-    source: Option<Source>,
+    network: Option<Network>,
 }
 
-/// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 enum Phase {
-    /// Between two requests, or before the first one.
+    /// Before the first request, between two requests, or in a lingering close.
     Idle = 0,
-    /// In a handshake or a head.
+    /// In a preface, a handshake or a head.
     Reading = 1,
-    /// A request is being answered.
+    /// Answering a request.
     Busy = 2,
-    /// It was told to go.
-    Leaving = 3,
+    /// Shut down for reading by [`ConnectionTable::close_longest_idle`].
+    Closing = 3,
 }
 
-/// What the cap for one address counts by: an IPv4 address, or an IPv6 /64, which is what one customer has.
+/// The unit of `limits.connections_per_address`: an IPv4 address, or an IPv6 /64, which one customer usually has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source(IpAddr);
+struct Network(IpAddr);
 
-impl Source {
-    fn of(address: IpAddr) -> Source {
+impl Network {
+    fn of(address: IpAddr) -> Network {
         match address.to_canonical() {
-            IpAddr::V4(address) => Source(address.into()),
+            IpAddr::V4(address) => Network(address.into()),
             IpAddr::V6(address) => {
                 const HOST: u128 = u64::MAX as u128;
-                Source(Ipv6Addr::from(u128::from(address) & !HOST).into())
+                Network(Ipv6Addr::from(u128::from(address) & !HOST).into())
             }
         }
     }
 }
 
-/// Why a connection can't be taken.
+/// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// `limits.connections`, and all of them are busy.
+    /// `limits.connections` are open, and none may be closed.
     Total,
     /// `limits.connections_per_address`
     Address,
 }
 
-/// The place of one connection, given back when it is dropped.
+/// The entry of one connection, removed when this is dropped.
 #[derive(Debug)]
-pub struct Place {
-    connections: Arc<ConnectionTable>,
-    number: u64,
-    slot: Arc<Slot>,
+pub struct Registration {
+    table: Arc<ConnectionTable>,
+    id: u64,
+    entry: Arc<Entry>,
 }
 
 impl ConnectionTable {
-    /// Nobody is connected.
     pub fn new() -> ConnectionTable {
-        ConnectionTable { started: Instant::now(), open: Mutex::default() }
+        ConnectionTable { started: Instant::now(), entries: Mutex::default() }
     }
 
-    /// Takes a connection. `counted` is its address, unless it is one that may have as many as it likes. When
-    /// there are too many, whoever has been idle longest is closed.
-    pub fn admit(
+    /// Registers a connection. `counted` is the address that `limits.connections_per_address` applies to, if any. At
+    /// `limits.connections` the longest idle connection is closed for it.
+    pub fn register(
         self: &Arc<ConnectionTable>,
-        raw: &Arc<Raw>,
+        socket: &Arc<RawSocket>,
         counted: Option<IpAddr>,
         limits: &Limits,
-    ) -> Result<Place, Full> {
-        let source = counted.map(Source::of);
-        let mut open = self.lock();
-        if let Some(source) = source
-            && open
-                .counted
-                .get(&source)
+    ) -> Result<Registration, Full> {
+        let network = counted.map(Network::of);
+        let mut entries = self.lock();
+        if let Some(network) = network
+            && entries
+                .by_network
+                .get(&network)
                 .is_some_and(|count| *count >= limits.connections_per_address)
         {
             return Err(Full::Address);
         }
-        if open.slots.len() - open.leaving >= limits.connections && !self.close_one(&mut open) {
+        if entries.by_id.len() - entries.closing >= limits.connections
+            && !self.close_one(&mut entries)
+        {
             return Err(Full::Total);
         }
-        if let Some(source) = source {
-            *open.counted.entry(source).or_default() += 1;
+        if let Some(network) = network {
+            *entries.by_network.entry(network).or_default() += 1;
         }
         let state = AtomicU64::new(pack(Phase::Reading, self.now()));
-        let slot = Arc::new(Slot { raw: Arc::clone(raw), state, source });
-        let number = open.next;
-        open.next += 1;
-        open.slots.insert(number, Arc::clone(&slot));
-        drop(open);
-        Ok(Place { connections: Arc::clone(self), number, slot })
+        let entry = Arc::new(Entry { socket: Arc::clone(socket), state, network });
+        let id = entries.next_id;
+        entries.next_id += 1;
+        entries.by_id.insert(id, Arc::clone(&entry));
+        drop(entries);
+        Ok(Registration { table: Arc::clone(self), id, entry })
     }
 
-    /// Closes the connection that has been idle longest, to get its descriptor back. Whether there was one.
-    pub fn close_idlest(&self) -> bool {
+    /// Closes the longest idle connection, which frees its descriptor. `false` if there is none.
+    pub fn close_longest_idle(&self) -> bool {
         self.close_one(&mut self.lock())
     }
 
-    fn close_one(&self, open: &mut Open) -> bool {
-        // Each try is lost only to a request that begins at this very moment.
-        const TRIES: usize = 4;
+    fn close_one(&self, entries: &mut Entries) -> bool {
+        // An attempt fails only if a request begins at the same moment.
+        const MAX_ATTEMPTS: usize = 4;
         let now = self.now();
         let is_slow = |since: u64| now.saturating_sub(since) >= milliseconds(SLOW_HEAD);
-        for _ in 0..TRIES {
-            let candidates = open.slots.iter().filter_map(|(number, slot)| {
-                let state = slot.state.load(Ordering::Relaxed);
+        for _ in 0..MAX_ATTEMPTS {
+            let candidates = entries.by_id.iter().filter_map(|(id, entry)| {
+                let state = entry.state.load(Ordering::Relaxed);
                 let (phase, since) = unpack(state);
-                let may_go = phase == Phase::Idle || (phase == Phase::Reading && is_slow(since));
-                may_go.then_some(((phase as u64, since, *number), state, slot))
+                let may_close = phase == Phase::Idle || (phase == Phase::Reading && is_slow(since));
+                may_close.then_some(((phase as u64, since, *id), state, entry))
             });
-            // Of those that became idle in the same millisecond the newest goes last: it may not even have had the
-            // time to ask for anything.
-            let longest = candidates.min_by_key(|(order, ..)| *order);
-            let Some((_, state, slot)) = longest else { return false };
-            let leaving = pack(Phase::Leaving, now);
-            if slot
+            // Within one millisecond the oldest connection comes first: the newest may not have had time to send a
+            // request.
+            let longest_idle = candidates.min_by_key(|(order, ..)| *order);
+            let Some((_, state, entry)) = longest_idle else { return false };
+            let closing = pack(Phase::Closing, now);
+            if entry
                 .state
-                .compare_exchange(state, leaving, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(state, closing, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
             {
-                // A request that has arrived already is still read and answered; then its thread sees the end.
-                let _ = slot.raw.shutdown(Shutdown::Read);
-                open.leaving += 1;
+                // A request that has already arrived is still read and answered; then the end of the stream is read.
+                let _ = entry.socket.shutdown(Shutdown::Read);
+                entries.closing += 1;
                 return true;
             }
         }
         false
     }
 
+    /// Milliseconds since the start.
     fn now(&self) -> u64 {
         milliseconds(self.started.elapsed())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,7 +173,7 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX) & (u64::MAX >> 2)
 }
 
-/// Phase and moment in one word, so that a request costs no lock here.
+/// Phase and start in one word, so that a request takes no lock.
 fn pack(phase: Phase, since: u64) -> u64 {
     (since << 2) | phase as u64
 }
@@ -181,62 +183,62 @@ fn unpack(state: u64) -> (Phase, u64) {
         0 => Phase::Idle,
         1 => Phase::Reading,
         2 => Phase::Busy,
-        _ => Phase::Leaving,
+        _ => Phase::Closing,
     };
     (phase, state >> 2)
 }
 
-impl Place {
-    /// The connection waits for its next request since this moment.
-    pub fn idle(&self, now: Instant) {
+impl Registration {
+    /// It waits for a request, or lingers.
+    pub fn set_idle(&self, now: Instant) {
         self.set(Phase::Idle, now);
     }
 
-    /// The first bytes of a request have come.
-    pub fn reading(&self, now: Instant) {
+    /// The first bytes of a request have arrived.
+    pub fn set_reading(&self, now: Instant) {
         self.set(Phase::Reading, now);
     }
 
     /// A request is being answered.
-    pub fn busy(&self, now: Instant) {
+    pub fn set_busy(&self, now: Instant) {
         self.set(Phase::Busy, now);
     }
 
-    /// Tells this connection from every other one of this process.
-    pub fn number(&self) -> u64 {
-        self.number
+    /// Unique in this process.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
-    /// Whether the connection was told to go.
-    pub fn is_leaving(&self) -> bool {
-        unpack(self.slot.state.load(Ordering::Relaxed)).0 == Phase::Leaving
+    /// Whether the table has shut the connection down for reading.
+    pub fn is_closing(&self) -> bool {
+        unpack(self.entry.state.load(Ordering::Relaxed)).0 == Phase::Closing
     }
 
     fn set(&self, phase: Phase, now: Instant) {
-        let new =
-            pack(phase, milliseconds(now.saturating_duration_since(self.connections.started)));
-        let old = self.slot.state.load(Ordering::Relaxed);
-        if unpack(old).0 != Phase::Leaving {
-            // Lost only against being told to go, which stays.
+        let since = milliseconds(now.saturating_duration_since(self.table.started));
+        let new = pack(phase, since);
+        let old = self.entry.state.load(Ordering::Relaxed);
+        if unpack(old).0 != Phase::Closing {
+            // Fails only if the table is closing the connection right now, which then stands.
             let _ =
-                self.slot.state.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
+                self.entry.state.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
-        let mut open = self.connections.lock();
-        open.slots.remove(&self.number);
-        if self.is_leaving() {
-            open.leaving -= 1;
+        let mut entries = self.table.lock();
+        entries.by_id.remove(&self.id);
+        if self.is_closing() {
+            entries.closing -= 1;
         }
-        if let Some(source) = self.slot.source
-            && let Some(count) = open.counted.get_mut(&source)
+        if let Some(network) = self.entry.network
+            && let Some(count) = entries.by_network.get_mut(&network)
         {
             *count -= 1;
             if *count == 0 {
-                open.counted.remove(&source);
+                entries.by_network.remove(&network);
             }
         }
     }
@@ -245,17 +247,17 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    struct Visitor {
-        theirs: UnixStream,
-        raw: Arc<Raw>,
+    struct Peer {
+        stream: UnixStream,
+        socket: Arc<RawSocket>,
     }
 
-    fn visitor() -> Visitor {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        Visitor { theirs, raw: Arc::new(Raw::Unix(ours)) }
+    fn peer() -> Peer {
+        let (server, stream) = UnixStream::pair().unwrap();
+        Peer { stream, socket: Arc::new(RawSocket::Unix(server)) }
     }
 
     fn limits(connections: usize, connections_per_address: usize) -> Limits {
@@ -265,67 +267,67 @@ mod tests {
         Limits { connections, connections_per_address, ..config.limits }
     }
 
-    fn is_closed(visitor: &mut Visitor) -> bool {
-        visitor.theirs.set_nonblocking(true).unwrap();
-        // Our side reads no more, so that theirs can't write; it is still open for an answer.
-        std::io::Write::write(&mut visitor.theirs, b"x").is_err()
-            && visitor.theirs.read(&mut [0]).is_err()
+    /// Whether the server's side is shut down for reading, though still open for a response.
+    fn is_shut_down(peer: &mut Peer) -> bool {
+        peer.stream.set_nonblocking(true).unwrap();
+        peer.stream.write(b"x").is_err() && peer.stream.read(&mut [0]).is_err()
     }
 
     #[test]
-    fn the_one_idle_longest_goes_first_and_a_busy_one_never() {
-        let (connections, limits) = (Arc::new(ConnectionTable::new()), limits(3, 100));
-        let mut visitors: Vec<Visitor> = (0..3).map(|_| visitor()).collect();
-        let places: Vec<Place> =
-            visitors.iter().map(|v| connections.admit(&v.raw, None, &limits).unwrap()).collect();
+    fn connection_table_closes_the_longest_idle_connection_and_never_a_busy_one() {
+        let table = Arc::new(ConnectionTable::new());
+        let limits = limits(3, 100);
+        let mut peers: Vec<Peer> = (0..3).map(|_| peer()).collect();
+        let registrations: Vec<Registration> =
+            peers.iter().map(|peer| table.register(&peer.socket, None, &limits).unwrap()).collect();
         let now = Instant::now();
-        places[0].busy(now);
-        places[1].idle(now + Duration::from_millis(20));
-        places[2].idle(now + Duration::from_millis(10));
-        let closed =
-            |visitors: &mut Vec<Visitor>| visitors.iter_mut().map(is_closed).collect::<Vec<_>>();
+        registrations[0].set_busy(now);
+        registrations[1].set_idle(now + Duration::from_millis(20));
+        registrations[2].set_idle(now + Duration::from_millis(10));
+        let closed = |peers: &mut Vec<Peer>| peers.iter_mut().map(is_shut_down).collect::<Vec<_>>();
 
-        let first = connections.admit(&visitor().raw, None, &limits).unwrap();
-        first.busy(now);
-        assert_eq!(closed(&mut visitors), [false, false, true]);
-        let second = connections.admit(&visitor().raw, None, &limits).unwrap();
-        second.busy(now);
-        assert_eq!(closed(&mut visitors), [false, true, true]);
-        assert_eq!(connections.admit(&visitor().raw, None, &limits).unwrap_err(), Full::Total);
-        assert!(places[2].is_leaving() && !places[0].is_leaving());
-        drop(places);
-        let third = connections.admit(&visitor().raw, None, &limits);
-        assert!(third.is_ok(), "places are given back");
+        let first = table.register(&peer().socket, None, &limits).unwrap();
+        first.set_busy(now);
+        assert_eq!(closed(&mut peers), [false, false, true]);
+        let second = table.register(&peer().socket, None, &limits).unwrap();
+        second.set_busy(now);
+        assert_eq!(closed(&mut peers), [false, true, true]);
+        assert_eq!(table.register(&peer().socket, None, &limits).unwrap_err(), Full::Total);
+        assert!(registrations[2].is_closing() && !registrations[0].is_closing());
+        drop(registrations);
+        let third = table.register(&peer().socket, None, &limits);
+        assert!(third.is_ok(), "dropping a registration must make room");
         drop((first, second, third));
-        assert!(connections.lock().slots.is_empty() && connections.lock().leaving == 0);
+        assert!(table.lock().by_id.is_empty() && table.lock().closing == 0);
     }
 
     #[test]
-    fn a_slow_head_goes_when_nobody_is_idle() {
-        let (connections, limits) = (Arc::new(ConnectionTable::new()), limits(1, 100));
-        let place = connections.admit(&visitor().raw, None, &limits).unwrap();
-        assert!(connections.admit(&visitor().raw, None, &limits).is_err(), "not at once");
-        place.slot.state.store(pack(Phase::Reading, 0), Ordering::Relaxed);
+    fn connection_table_closes_a_slow_head_when_no_connection_is_idle() {
+        let table = Arc::new(ConnectionTable::new());
+        let limits = limits(1, 100);
+        let registration = table.register(&peer().socket, None, &limits).unwrap();
+        assert!(table.register(&peer().socket, None, &limits).is_err(), "not slow yet");
+        registration.entry.state.store(pack(Phase::Reading, 0), Ordering::Relaxed);
         std::thread::sleep(SLOW_HEAD + Duration::from_millis(20));
-        assert!(connections.admit(&visitor().raw, None, &limits).is_ok());
+        assert!(table.register(&peer().socket, None, &limits).is_ok());
     }
 
     #[test]
-    fn one_address_has_so_many_and_no_more() {
-        let (connections, limits) = (Arc::new(ConnectionTable::new()), limits(100, 2));
-        let admit = |address: &str| {
-            connections.admit(&visitor().raw, Some(address.parse().unwrap()), &limits)
-        };
-        let kept = [admit("192.0.2.1").unwrap(), admit("::ffff:192.0.2.1").unwrap()];
-        assert_eq!(admit("192.0.2.1").unwrap_err(), Full::Address);
-        assert!(admit("192.0.2.2").is_ok());
-        let six = [admit("2001:db8::1").unwrap(), admit("2001:db8::2").unwrap()];
-        assert_eq!(admit("2001:db8::ffff:1").unwrap_err(), Full::Address, "one /64");
-        assert!(admit("2001:db8:0:1::1").is_ok());
-        assert!(connections.admit(&visitor().raw, None, &limits).is_ok(), "a proxy is not counted");
-        drop(kept);
-        assert!(admit("192.0.2.1").is_ok());
-        drop(six);
-        assert!(connections.lock().counted.is_empty());
+    fn connections_per_address_counts_ipv4_addresses_and_ipv6_64s() {
+        let table = Arc::new(ConnectionTable::new());
+        let limits = limits(100, 2);
+        let register =
+            |address: &str| table.register(&peer().socket, Some(address.parse().unwrap()), &limits);
+        let ipv4 = [register("192.0.2.1").unwrap(), register("::ffff:192.0.2.1").unwrap()];
+        assert_eq!(register("192.0.2.1").unwrap_err(), Full::Address);
+        assert!(register("192.0.2.2").is_ok());
+        let ipv6 = [register("2001:db8::1").unwrap(), register("2001:db8::2").unwrap()];
+        assert_eq!(register("2001:db8::ffff:1").unwrap_err(), Full::Address, "same /64");
+        assert!(register("2001:db8:0:1::1").is_ok());
+        assert!(table.register(&peer().socket, None, &limits).is_ok(), "a proxy is not counted");
+        drop(ipv4);
+        assert!(register("192.0.2.1").is_ok());
+        drop(ipv6);
+        assert!(table.lock().by_network.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! A port or a socket that is listened on: accepts, and hands each connection to a thread of its own.
+//! Binds ports and Unix sockets, accepts connections, and passes each to a poller or to a thread of its own.
 
 use std::fmt;
 use std::fs;
@@ -16,23 +16,34 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustls::ServerConfig;
 
-use super::connection::{self, Connection, Port};
+use super::connection::{self, Connection};
 use super::connection_table::Full;
-use super::socket::{Raw, Socket};
+use super::socket::{RawSocket, Socket};
 use super::stream::Stream;
 use crate::config::{Config, ConfigError};
 use crate::edge::Edge;
-use crate::edge::http::response::{self, Date, Response};
+use crate::edge::http::response::{Date, HeadOptions, Response};
 use crate::log::{RateLimited, warn, warn_ratelimited};
 
-/// After an error of `accept` that will not go away at once (EMFILE, ENFILE, ENOBUFS, ENOMEM).
-const PAUSE: Duration = Duration::from_millis(50);
-/// After such an error when somebody was found who can go.
-const MOMENT: Duration = Duration::from_millis(2);
-/// For telling a client that there is no room.
-const REFUSAL_TIME: Duration = Duration::from_millis(100);
+/// Pause after an error of `accept` that will not go away at once (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Pause after such an error when an idle connection has been closed.
+const ACCEPT_PAUSE_AFTER_CLOSE: Duration = Duration::from_millis(2);
+/// How long writing a refusal may take, because it blocks the accept thread.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What the configuration asks to be listened on.
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// Images in plain HTTP, on a port or a Unix socket.
+    Http,
+    /// Images over TLS.
+    Https,
+    /// The admin listener, which no proxy stands in front of.
+    Admin,
+}
+
+/// Where the configuration asks to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `http_port` on `address`.
@@ -45,18 +56,7 @@ pub enum Endpoint {
     Admin(SocketAddr),
 }
 
-/// What comes in at an endpoint.
-#[derive(Clone, Debug)]
-pub enum Entrance {
-    /// Requests for images, in plain HTTP.
-    Http,
-    /// Requests for images behind TLS.
-    Https(Arc<ServerConfig>),
-    /// Orders from whoever runs the server. No proxy stands in front of it.
-    Admin,
-}
-
-/// An endpoint that is bound. Dropping it closes it.
+/// A bound endpoint. Dropping it closes it.
 #[derive(Debug)]
 pub struct Listener {
     endpoint: Endpoint,
@@ -68,7 +68,7 @@ pub struct Listener {
 #[derive(Debug)]
 struct Bound {
     socket: ListeningSocket,
-    closed: AtomicBool,
+    is_closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -78,13 +78,20 @@ enum ListeningSocket {
 }
 
 impl Endpoint {
-    /// Every endpoint of a configuration.
-    pub fn of(config: &Config) -> Vec<Endpoint> {
+    pub fn from_config(config: &Config) -> Vec<Endpoint> {
         let http = config.http_port.map(|port| Endpoint::Http(config.address, port));
         let https = config.https.as_ref().map(|https| Endpoint::Https(config.address, https.port));
         let unix = config.http_socket.clone().map(Endpoint::Unix);
         let admin = config.admin.as_ref().map(|admin| Endpoint::Admin(admin.address));
         http.into_iter().chain(https).chain(unix).chain(admin).collect()
+    }
+
+    pub fn kind(&self) -> ListenerKind {
+        match self {
+            Endpoint::Http(..) | Endpoint::Unix(_) => ListenerKind::Http,
+            Endpoint::Https(..) => ListenerKind::Https,
+            Endpoint::Admin(_) => ListenerKind::Admin,
+        }
     }
 
     fn file(&self) -> Option<(u64, u64)> {
@@ -103,7 +110,7 @@ impl Endpoint {
 }
 
 impl Listener {
-    /// Binds an endpoint. From here on connections wait to be accepted.
+    /// Binds an endpoint. The kernel queues connections from here on; [`Listener::start`] accepts them.
     pub fn bind(endpoint: Endpoint) -> Result<Listener, ConfigError> {
         let socket = match &endpoint {
             Endpoint::Http(address, port) | Endpoint::Https(address, port) => {
@@ -115,14 +122,14 @@ impl Listener {
         match socket {
             Ok(socket) => {
                 let file = endpoint.file();
-                let bound = Arc::new(Bound { socket, closed: AtomicBool::new(false) });
+                let bound = Arc::new(Bound { socket, is_closed: AtomicBool::new(false) });
                 Ok(Listener { endpoint, bound, file })
             }
-            Err(error) => Err(not_bound(&endpoint, &error)),
+            Err(error) => Err(bind_error(&endpoint, &error)),
         }
     }
 
-    /// Whether this is what stands in the way of another endpoint: the same port by another name.
+    /// Whether this listener holds the port or socket file that `other` needs.
     pub fn blocks(&self, other: &Endpoint) -> bool {
         match other {
             Endpoint::Http(_, port) | Endpoint::Https(_, port) => self.port() == Some(*port),
@@ -131,17 +138,16 @@ impl Listener {
         }
     }
 
-    /// Whether nobody can connect any more: the file of the socket was deleted or is another one.
+    /// Whether clients can no longer reach it: the socket's file was deleted or replaced.
     pub fn is_lost(&self) -> bool {
         matches!(self.endpoint, Endpoint::Unix(_)) && self.file != self.endpoint.file()
     }
 
-    /// What it was bound for.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The port that is listened on, which the system has chosen where the configuration says 0.
+    /// The bound port, which the system chooses if the configured one is 0.
     pub fn port(&self) -> Option<u16> {
         self.address().map(|address| address.port())
     }
@@ -153,33 +159,31 @@ impl Listener {
         }
     }
 
-    /// Accepts on a thread of its own until this is dropped. `tls` is for an HTTPS endpoint.
+    /// Accepts on a thread of its own until this is dropped. `tls` is needed for an HTTPS endpoint.
     pub fn start(&self, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) -> io::Result<()> {
-        let entrance = match (&self.endpoint, tls) {
-            (Endpoint::Admin(_), _) => Entrance::Admin,
-            (Endpoint::Https(..), Some(tls)) => Entrance::Https(Arc::clone(tls)),
-            (Endpoint::Https(..), None) => return Err(io::Error::other("there is no certificate")),
-            (Endpoint::Http(..) | Endpoint::Unix(_), _) => Entrance::Http,
-        };
-        let (bound, edge) = (Arc::clone(&self.bound), Arc::clone(edge));
-        thread::Builder::new()
-            .name("accept".into())
-            .spawn(move || accept(&bound, &entrance, &edge))?;
+        let kind = self.endpoint.kind();
+        let tls = tls.filter(|_| kind == ListenerKind::Https).cloned();
+        if kind == ListenerKind::Https && tls.is_none() {
+            return Err(io::Error::other("there is no certificate"));
+        }
+        let acceptor =
+            Acceptor { bound: Arc::clone(&self.bound), kind, tls, edge: Arc::clone(edge) };
+        thread::Builder::new().name("accept".into()).spawn(move || acceptor.run())?;
         Ok(())
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.bound.closed.store(true, Ordering::SeqCst);
-        // Before it is closed: afterwards another server may put its own in its place. Or it has done so already.
+        self.bound.is_closed.store(true, Ordering::SeqCst);
+        // Before closing: afterwards another server may have bound its own socket at this path. It may have already.
         if let Endpoint::Unix(path) = &self.endpoint
             && !self.is_lost()
             && let Err(error) = fs::remove_file(path)
         {
             warn!("socket_not_removed", "can't remove {}: {error}", path.display());
         }
-        // Linux wakes the blocked `accept`, and refuses new connections from here on.
+        // Wakes the blocked `accept` (on Linux), and refuses new connections from here on.
         let _ = match &self.bound.socket {
             ListeningSocket::Tcp(listener) => {
                 rustix::net::shutdown(listener, rustix::net::Shutdown::Both)
@@ -191,13 +195,13 @@ impl Drop for Listener {
     }
 }
 
-/// The address as one would type it.
+/// As a URL, or as a path for a Unix socket.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.endpoint {
-            Endpoint::Https(..) => "https",
-            Endpoint::Admin(_) => "admin http",
-            Endpoint::Http(..) | Endpoint::Unix(_) => "http",
+        let scheme = match self.endpoint.kind() {
+            ListenerKind::Http => "http",
+            ListenerKind::Https => "https",
+            ListenerKind::Admin => "admin http",
         };
         match (&self.endpoint, self.address()) {
             (Endpoint::Unix(path), _) => write!(f, "{}", path.display()),
@@ -210,7 +214,7 @@ impl fmt::Display for Listener {
     }
 }
 
-/// A port on an address, or on every address of the machine: IPv6 with IPv4 where the system has it.
+/// Binds a port on one address, or on all addresses: dual-stack IPv6, or IPv4 where the system has no IPv6.
 fn bind_tcp(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     match address {
         Some(address) => TcpListener::bind((address, port)),
@@ -223,11 +227,11 @@ fn bind_tcp(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// A Unix socket that everybody may connect to who can reach it: its directory says who. One that a killed server
-/// left behind is replaced; one that is listened at, or another file, is not.
+/// Binds a Unix socket of mode 0666: the permissions of its directory decide who may connect. A stale socket is
+/// replaced; one in use, or another kind of file, is not.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if is_socket(path) {
-        prove_abandoned(path)?;
+        check_stale(path)?;
         fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
@@ -235,15 +239,15 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// An error unless nobody listens at this socket. It does not wait: somebody may listen and be too busy to accept.
-fn prove_abandoned(path: &Path) -> io::Result<()> {
+/// Fails unless no process listens on this socket. Non-blocking, because a listener with a full backlog would block.
+fn check_stale(path: &Path) -> io::Result<()> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match rustix::net::connect(&socket, &SocketAddrUnix::new(path)?) {
         Err(Errno::CONNREFUSED) => Ok(()),
         Ok(()) | Err(Errno::AGAIN) => Err(ErrorKind::AddrInUse.into()),
-        // That of a logger, for example.
-        Err(Errno::PROTOTYPE) => Err(io::Error::other("it is a socket of another kind")),
+        // A datagram socket, as loggers have.
+        Err(Errno::PROTOTYPE) => Err(io::Error::other("not a stream socket")),
         Err(error) => Err(error.into()),
     }
 }
@@ -252,7 +256,7 @@ fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-fn not_bound(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
+fn bind_error(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
     let what = match endpoint {
         Endpoint::Http(_, port) | Endpoint::Https(_, port) => port.to_string(),
         Endpoint::Unix(path) => path.display().to_string(),
@@ -271,103 +275,115 @@ fn not_bound(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
         }
         _ => format!("{what} can't be opened: {error}"),
     };
-    ConfigError { path: endpoint.field().into(), message }
+    ConfigError::new(endpoint.field(), message)
 }
 
 impl Bound {
-    fn accept(&self) -> io::Result<(Raw, Option<IpAddr>)> {
+    fn accept(&self) -> io::Result<(RawSocket, Option<IpAddr>)> {
         match &self.socket {
             ListeningSocket::Tcp(listener) => {
-                let (tcp, client) = listener.accept()?;
-                // An IPv4 client on a socket of both families is shown as what it is.
-                Ok((Raw::Tcp(tcp), Some(client.ip().to_canonical())))
+                let (tcp, peer) = listener.accept()?;
+                // A dual-stack socket reports IPv4 clients as IPv4-mapped IPv6 addresses.
+                Ok((RawSocket::Tcp(tcp), Some(peer.ip().to_canonical())))
             }
             ListeningSocket::Unix(listener) => {
                 let (unix, _) = listener.accept()?;
-                Ok((Raw::Unix(unix), None))
+                Ok((RawSocket::Unix(unix), None))
             }
         }
     }
 }
 
-fn accept(bound: &Bound, entrance: &Entrance, edge: &Arc<Edge>) {
-    let warning = RateLimited::default();
-    loop {
-        match bound.accept() {
-            // What was accepted is served to its end. What the kernel holds when the listener closes is reset.
-            Ok((raw, peer)) => start(Arc::new(raw), peer, entrance, edge),
-            Err(_) if bound.closed.load(Ordering::SeqCst) => return,
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                warning.warn(
-                    "accept_failed",
-                    format_args!("can't accept connections, retrying: {error}"),
-                );
-                // Descriptors are what is most likely missing, and whoever is idle holds one, which is free in a moment.
-                let has_made_room = edge.connections.close_idlest();
-                thread::sleep(if has_made_room { MOMENT } else { PAUSE });
+/// What the accept thread of a listener works with.
+struct Acceptor {
+    bound: Arc<Bound>,
+    kind: ListenerKind,
+    tls: Option<Arc<ServerConfig>>,
+    edge: Arc<Edge>,
+}
+
+impl Acceptor {
+    fn run(&self) {
+        let warning = RateLimited::default();
+        loop {
+            match self.bound.accept() {
+                // An accepted connection is served to its end; the kernel resets those not accepted at the close.
+                Ok((socket, peer)) => self.start(Arc::new(socket), peer),
+                Err(_) if self.bound.is_closed.load(Ordering::SeqCst) => return,
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    warning.warn(
+                        "accept_failed",
+                        format_args!("can't accept connections, retrying: {error}"),
+                    );
+                    // Most likely there are no descriptors left; closing an idle connection frees one.
+                    let has_closed = self.edge.connections.close_longest_idle();
+                    thread::sleep(if has_closed { ACCEPT_PAUSE_AFTER_CLOSE } else { ACCEPT_PAUSE });
+                }
             }
         }
     }
+
+    fn start(&self, socket: Arc<RawSocket>, peer: Option<IpAddr>) {
+        let running = self.edge.running.get();
+        let is_admin = self.kind == ListenerKind::Admin;
+        let counted = peer.filter(|_| is_admin || !running.trusted_proxies.contains(peer));
+        let registration = match self.edge.connections.register(&socket, counted, &running.limits) {
+            Ok(registration) => registration,
+            Err(full) => {
+                if let (Full::Address, Some(peer)) = (full, peer) {
+                    warn_ratelimited!(
+                        "connection_refused",
+                        "{peer} has {} open connections, the maximum of limits.connections_per_address; \
+                         if it is a load balancer, list it in trusted_proxies",
+                        running.limits.connections_per_address
+                    );
+                }
+                return self.refuse(socket, full);
+            }
+        };
+        let Ok(socket) = Socket::new(socket) else { return };
+        let has_preface = match self.kind {
+            ListenerKind::Http => running.expects_proxy_header(peer),
+            ListenerKind::Https => true,
+            ListenerKind::Admin => false,
+        };
+        if !has_preface && !running.needs_threads {
+            let stream = Stream::Plain(socket);
+            let connection = Connection::new(stream, peer, self.kind, registration, &running);
+            return self.edge.pollers.park(Box::new(connection));
+        }
+        drop(running);
+        let kind = self.kind;
+        let tls = self.tls.clone();
+        self.edge.spawn(move |edge| {
+            connection::open(socket, peer, kind, tls.as_ref(), registration, edge);
+        });
+    }
+
+    /// Sends a 503 on a plain connection; a TLS connection is just closed.
+    fn refuse(&self, socket: Arc<RawSocket>, full: Full) {
+        let Ok(mut socket) = Socket::new(socket) else { return };
+        if self.kind == ListenerKind::Https {
+            return;
+        }
+        let message = match full {
+            Full::Total => "too many connections",
+            Full::Address => "too many connections from your address",
+        };
+        let response = Response::text(503, message).with("Retry-After", "1");
+        let options = HeadOptions { is_http_10: false, keep_alive: false, hsts: None };
+        let mut head = String::new();
+        response.write_head(&mut head, &mut Date::default(), SystemTime::now(), options);
+        socket.set_write_deadline(Instant::now() + REFUSAL_TIMEOUT, REFUSAL_TIMEOUT);
+        let _ = socket.write_head_and_body(head.as_bytes(), response.body.bytes(), &mut 0);
+    }
 }
 
-/// A client that went away before it was accepted says nothing about the next one.
+/// Whether `accept` failed because of one client, which says nothing about the next.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
     )
-}
-
-fn start(raw: Arc<Raw>, peer: Option<IpAddr>, entrance: &Entrance, edge: &Arc<Edge>) {
-    let running = edge.running.get();
-    let is_admin = matches!(entrance, Entrance::Admin);
-    let counted = peer.filter(|_| is_admin || !running.trusted_proxies.contains(peer));
-    let place = match edge.connections.admit(&raw, counted, &running.limits) {
-        Ok(place) => place,
-        Err(full) => {
-            if let (Full::Address, Some(peer)) = (full, peer) {
-                warn_ratelimited!(
-                    "connection_refused",
-                    "{peer} has {} open connections, the most that limits.connections_per_address allows; \
-                     if it is a load balancer, list it in trusted_proxies",
-                    running.limits.connections_per_address
-                );
-            }
-            return refuse(raw, full, entrance);
-        }
-    };
-    let Ok(socket) = Socket::new(raw) else { return };
-    let waits = match entrance {
-        Entrance::Http => running.expects_proxy_header(peer),
-        Entrance::Https(_) => true,
-        Entrance::Admin => false,
-    };
-    if !waits && !running.needs_threads {
-        // Nothing has to be waited for before the first request.
-        let comes_by = if is_admin { Port::Admin } else { Port::Http };
-        let connection = Connection::new(Stream::Plain(socket), peer, comes_by, place, &running);
-        return edge.pollers.park(Box::new(connection));
-    }
-    drop(running);
-    let entrance = entrance.clone();
-    edge.spawn(move |edge| connection::read_preface(socket, peer, &entrance, place, edge));
-}
-
-/// Says 503 on a plain connection if that is possible without waiting; TLS is just closed.
-fn refuse(raw: Arc<Raw>, full: Full, entrance: &Entrance) {
-    let Ok(mut socket) = Socket::new(raw) else { return };
-    if matches!(entrance, Entrance::Https(_)) {
-        return;
-    }
-    let sentence = match full {
-        Full::Total => "too many connections",
-        Full::Address => "too many connections from your address",
-    };
-    let response = Response::text(503, sentence).with("Retry-After", "1");
-    let connection = response::Ending { is_http_10: false, keep_alive: false, hsts: None };
-    let mut head = String::new();
-    response.write_head(&mut head, &mut Date::default(), SystemTime::now(), connection);
-    socket.write_until(Instant::now() + REFUSAL_TIME, REFUSAL_TIME);
-    let _ = socket.write_both(head.as_bytes(), response.body.bytes(), &mut 0);
 }

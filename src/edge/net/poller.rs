@@ -1,8 +1,8 @@
-//! Where idle connections lie, and where hits are served.
+//! Pollers watch idle connections and serve cache hits.
 //!
-//! A few threads, each with connections of its own that it watches with epoll. One that becomes readable is served
-//! here as long as nothing has to be waited for, and gets a thread of its own for what has to be. So an idle
-//! connection costs a few hundred bytes, and a hit no switch from thread to thread.
+//! Each of a few threads watches its own connections with epoll. It serves a readable connection as far as that does
+//! not block, and gives it a thread of its own for the rest. So an idle connection costs a few hundred bytes, and a
+//! cache hit no switch between threads.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -16,40 +16,40 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
-use super::connection::{self, Connection, Scratch, Served, Timeout};
+use super::connection::{self, Blocking, Connection, Scratch, Served};
 use crate::edge::Edge;
 use crate::log::error;
 
-/// How often deadlines are looked at.
-const SWEEP: Duration = Duration::from_secs(1);
-/// How many connections are served between two looks at what has arrived.
-const EVENTS: usize = 64;
-/// How many connections that have more to do are served between two looks at those that have something new.
-const AGAIN: usize = 8;
-/// The number under which a poller's own bell is watched; no connection has it.
-const BELL: u64 = u64::MAX;
+/// Interval of closing connections whose deadline has passed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum events taken from epoll at once.
+const MAX_EVENTS: usize = 64;
+/// Maximum yielded connections that are resumed between two calls of epoll.
+const MAX_RESUMED: usize = 8;
+/// The epoll data of a poller's eventfd; no connection has this id.
+const WAKE_ID: u64 = u64::MAX;
+/// Pause after an error of epoll.
+const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
-/// The pollers of an edge.
+/// All pollers of the edge.
 #[derive(Debug)]
 pub struct Pollers {
     inboxes: Vec<Arc<Inbox>>,
     next: AtomicUsize,
 }
 
-/// How connections come to a poller.
+/// Passes connections to a poller.
 #[derive(Debug)]
 struct Inbox {
     epoll: OwnedFd,
-    bell: OwnedFd,
-    #[expect(
-        clippy::vec_box,
-        reason = "a connection is moved from hand to hand, and it is not small"
-    )]
+    /// An eventfd that wakes the poller.
+    wake: OwnedFd,
+    #[expect(clippy::vec_box, reason = "a connection is large and is moved between threads")]
     arrived: Mutex<Vec<Box<Connection>>>,
 }
 
 impl Pollers {
-    /// One for each processor, but two at least: one that waits for a disk must not be the only one.
+    /// One for each CPU, but at least two, so that one waiting for a disk is not the only one.
     pub fn new() -> io::Result<Pollers> {
         let count = thread::available_parallelism().map_or(2, |count| count.get().max(2));
         let inboxes = (0..count).map(|_| Inbox::new().map(Arc::new)).collect::<io::Result<_>>()?;
@@ -59,7 +59,8 @@ impl Pollers {
     /// Starts their threads.
     pub fn start(&self, edge: &Arc<Edge>) -> io::Result<()> {
         for inbox in &self.inboxes {
-            let (inbox, edge) = (Arc::clone(inbox), Arc::clone(edge));
+            let inbox = Arc::clone(inbox);
+            let edge = Arc::clone(edge);
             thread::Builder::new()
                 .name("poller".into())
                 .spawn(move || Poller::new(&inbox, &edge).run())?;
@@ -67,11 +68,11 @@ impl Pollers {
         Ok(())
     }
 
-    /// Leaves an idle connection to a poller.
+    /// Gives an idle connection to the next poller in turn.
     pub fn park(&self, connection: Box<Connection>) {
-        let number = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1);
-        if let Some(inbox) = self.inboxes.get(number) {
-            inbox.put(connection);
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1);
+        if let Some(inbox) = self.inboxes.get(index) {
+            inbox.push(connection);
         }
     }
 }
@@ -79,20 +80,20 @@ impl Pollers {
 impl Inbox {
     fn new() -> io::Result<Inbox> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
-        Ok(Inbox { epoll, bell, arrived: Mutex::default() })
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE_ID), epoll::EventFlags::IN)?;
+        Ok(Inbox { epoll, wake, arrived: Mutex::default() })
     }
 
-    fn put(&self, connection: Box<Connection>) {
+    fn push(&self, connection: Box<Connection>) {
         let was_empty = {
             let mut arrived = self.arrived();
             arrived.push(connection);
             arrived.len() == 1
         };
         if was_empty {
-            // Can only fail when it has been rung 2^64 times.
-            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+            // Fails only if the counter overflows, at 2^64 writes.
+            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         }
     }
 
@@ -106,99 +107,115 @@ struct Poller<'p> {
     inbox: &'p Inbox,
     edge: &'p Arc<Edge>,
     connections: HashMap<u64, Box<Connection>>,
-    /// Those whose turn was over before they were done, each once.
-    again: VecDeque<u64>,
+    /// Ids of the connections that have yielded, each once.
+    yielded: VecDeque<u64>,
     scratch: Scratch,
-    swept: Instant,
+    last_sweep: Instant,
 }
 
 impl Poller<'_> {
     fn new<'p>(inbox: &'p Inbox, edge: &'p Arc<Edge>) -> Poller<'p> {
-        let (connections, again) = (HashMap::new(), VecDeque::new());
-        Poller { inbox, edge, connections, again, scratch: Scratch::new(), swept: Instant::now() }
+        Poller {
+            inbox,
+            edge,
+            connections: HashMap::new(),
+            yielded: VecDeque::new(),
+            scratch: Scratch::new(),
+            last_sweep: Instant::now(),
+        }
     }
 
     fn run(mut self) {
-        let mut events = Vec::with_capacity(EVENTS);
-        let until_sweep = Timespec { tv_sec: SWEEP.as_secs().cast_signed(), tv_nsec: 0 };
-        let not_at_all = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut events = Vec::with_capacity(MAX_EVENTS);
+        let until_sweep = Timespec { tv_sec: SWEEP_INTERVAL.as_secs().cast_signed(), tv_nsec: 0 };
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
-            let timeout = if self.again.is_empty() { &until_sweep } else { &not_at_all };
+            let timeout = if self.yielded.is_empty() { &until_sweep } else { &no_wait };
             match epoll::wait(&self.inbox.epoll, spare_capacity(&mut events), Some(timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     error!("poll_failed", "epoll: {error}");
-                    thread::sleep(Duration::from_millis(50));
+                    thread::sleep(ERROR_PAUSE);
                 }
             }
-            let mut rung = false;
+            let mut is_woken = false;
             for event in events.drain(..) {
                 match event.data.u64() {
-                    BELL => rung = true,
-                    // More to read is told of again and again, and must not bring turns out of turn.
-                    number if self.has_turn_coming(number) => {}
-                    number => self.serve(number),
+                    WAKE_ID => is_woken = true,
+                    // epoll is level-triggered: a yielded connection with more to read must still wait its turn.
+                    id if self.has_yielded(id) => {}
+                    id => self.serve(id),
                 }
             }
-            for _ in 0..AGAIN.min(self.again.len()) {
-                if let Some(number) = self.again.pop_front() {
-                    self.serve(number);
-                }
+            self.resume_yielded();
+            if is_woken {
+                self.receive();
             }
-            if rung {
-                self.take_in();
-            }
-            if self.swept.elapsed() >= SWEEP {
-                self.swept = Instant::now();
-                let now = self.swept;
-                // Closing takes a connection out of epoll's list.
-                self.connections.retain(|_, connection| connection.deadline() > now);
-                self.again.retain(|number| self.connections.contains_key(number));
+            if self.last_sweep.elapsed() >= SWEEP_INTERVAL {
+                self.sweep();
             }
             debug_assert!(
-                self.again.len() <= self.connections.len(),
-                "a connection has two turns coming"
+                self.yielded.len() <= self.connections.len(),
+                "a connection is queued twice"
             );
         }
     }
 
-    fn take_in(&mut self) {
-        let _ = rustix::io::read(&self.inbox.bell, &mut [0; 8]);
+    fn resume_yielded(&mut self) {
+        for _ in 0..MAX_RESUMED.min(self.yielded.len()) {
+            if let Some(id) = self.yielded.pop_front() {
+                self.serve(id);
+            }
+        }
+    }
+
+    /// Adds the connections in the inbox to epoll.
+    fn receive(&mut self) {
+        let _ = rustix::io::read(&self.inbox.wake, &mut [0; 8]);
         for connection in std::mem::take(&mut *self.inbox.arrived()) {
-            let number = connection.number();
-            let data = epoll::EventData::new_u64(number);
+            let id = connection.id();
+            let data = epoll::EventData::new_u64(id);
             match epoll::add(&self.inbox.epoll, &*connection, data, epoll::EventFlags::IN) {
-                Ok(()) => drop(self.connections.insert(number, connection)),
+                Ok(()) => drop(self.connections.insert(id, connection)),
                 Err(error) => {
-                    error!("poll_failed", "closing a connection: can't add it to epoll: {error}")
+                    error!("poll_failed", "closing a connection: can't add it to epoll: {error}");
                 }
             }
         }
     }
 
-    fn has_turn_coming(&self, number: u64) -> bool {
-        self.connections.get(&number).is_some_and(|connection| connection.has_turn_coming())
+    /// Closes the connections whose deadline has passed. Closing a socket removes it from epoll.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        self.last_sweep = now;
+        self.connections.retain(|_, connection| connection.deadline() > now);
+        self.yielded.retain(|id| self.connections.contains_key(id));
     }
 
-    fn serve(&mut self, number: u64) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        let (scratch, edge) = (&mut self.scratch, self.edge);
-        // Whatever goes wrong with one connection is no business of the others.
-        let served =
-            catch_unwind(AssertUnwindSafe(|| connection.serve(Timeout::Nothing, scratch, edge)));
+    fn has_yielded(&self, id: u64) -> bool {
+        self.connections.get(&id).is_some_and(|connection| connection.has_yielded())
+    }
+
+    fn serve(&mut self, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let scratch = &mut self.scratch;
+        // A panic closes this connection only.
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            connection.serve(Blocking::Never, scratch, self.edge)
+        }));
         match served {
             Ok(Served::Idle) => {}
-            Ok(Served::More) => self.again.push_back(number),
-            Ok(Served::MustWait) => {
-                if let Some(connection) = self.connections.remove(&number) {
+            Ok(Served::Yielded) => self.yielded.push_back(id),
+            Ok(Served::WouldBlock) => {
+                if let Some(connection) = self.connections.remove(&id) {
                     let _ = epoll::delete(&self.inbox.epoll, &*connection);
                     self.edge.spawn(move |edge| connection::serve(connection, edge));
                 }
             }
-            Ok(Served::Closed) => drop(self.connections.remove(&number)),
+            Ok(Served::Closed) => drop(self.connections.remove(&id)),
             Err(_) => {
                 self.scratch = Scratch::new();
-                self.connections.remove(&number);
+                self.connections.remove(&id);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The first bytes of a connection: who it is for, and whether it is what the port expects.
+//! The connection preface: the PROXY header, and the first byte, which tells TLS from plain HTTP.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
@@ -8,45 +8,32 @@ use super::socket::Socket;
 use crate::edge::http::response::Response;
 use crate::log::warn_ratelimited;
 
-/// What the first bytes say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preface {
-    /// What the port expects, as far as can be told.
-    Expected,
-    /// HTTP where TLS is expected.
-    PlainHttp,
-}
-
-/// A connection whose first bytes have been looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct PrefaceRead {
-    /// The client's address, if a PROXY header tells one.
+pub struct Preface {
+    /// The client's address, if a PROXY header names it.
     pub client: Option<IpAddr>,
-    /// What follows.
-    pub preface: Preface,
+    /// Whether plain HTTP follows where TLS is expected.
+    pub is_plain_http: bool,
 }
 
-/// Reads the PROXY header where one is expected, and looks at the first byte where TLS is.
+/// Reads the PROXY header if one is expected, and peeks at the first byte if TLS is.
 pub fn read(
     socket: &mut Socket,
     expects_proxy_header: bool,
     expects_tls: bool,
-) -> io::Result<PrefaceRead> {
-    let client = if expects_proxy_header { proxy_header(socket)? } else { None };
-    let preface = match expects_tls {
-        true => tls_preface(socket)?,
-        false => Preface::Expected,
-    };
-    Ok(PrefaceRead { client, preface })
+) -> io::Result<Preface> {
+    let client = if expects_proxy_header { read_proxy_header(socket)? } else { None };
+    let is_plain_http = expects_tls && starts_with_http(socket)?;
+    Ok(Preface { client, is_plain_http })
 }
 
-fn proxy_header(socket: &mut Socket) -> io::Result<Option<IpAddr>> {
+fn read_proxy_header(socket: &mut Socket) -> io::Result<Option<IpAddr>> {
     let mut buffer = Vec::with_capacity(256);
     loop {
         let parsed = proxy_protocol::parse(&buffer);
         match parsed.map_err(|malformed| io::Error::new(ErrorKind::InvalidData, malformed.0))? {
-            Header::Whole { length, source } => {
-                socket.put_back(buffer.get(length..).unwrap_or_default());
+            Header::Complete { length, source } => {
+                socket.push_back(buffer.get(length..).unwrap_or_default());
                 return Ok(source.map(|source| source.ip().to_canonical()));
             }
             Header::Partial => read_more(socket, &mut buffer)?,
@@ -54,15 +41,12 @@ fn proxy_header(socket: &mut Socket) -> io::Result<Option<IpAddr>> {
     }
 }
 
-fn tls_preface(socket: &mut Socket) -> io::Result<Preface> {
+/// A TLS record starts with a content type below 32, an HTTP request with a letter.
+fn starts_with_http(socket: &mut Socket) -> io::Result<bool> {
     let mut buffer = Vec::new();
     read_more(socket, &mut buffer)?;
-    socket.put_back(&buffer);
-    // A TLS record starts with a number below 32, a method of HTTP with a letter.
-    Ok(match buffer.first() {
-        Some(byte) if byte.is_ascii_alphabetic() => Preface::PlainHttp,
-        _ => Preface::Expected,
-    })
+    socket.push_back(&buffer);
+    Ok(buffer.first().is_some_and(u8::is_ascii_alphabetic))
 }
 
 fn read_more(socket: &mut Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
@@ -80,7 +64,7 @@ fn read_more(socket: &mut Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// A trusted proxy that sends no PROXY header is set up wrong, and its operator sees nothing but closed connections.
+/// Warns of a trusted proxy that sends no valid PROXY header: its operator would only see closed connections.
 pub fn log(peer: Option<IpAddr>, error: &io::Error) {
     if error.kind() == ErrorKind::InvalidData {
         let peer = peer.map_or("http_socket".to_owned(), |address| address.to_string());
@@ -92,7 +76,7 @@ pub fn log(peer: Option<IpAddr>, error: &io::Error) {
     }
 }
 
-/// What a client is told whose scheme does not fit the port.
-pub fn plain_http_refusal() -> Response {
+/// The response to plain HTTP on the HTTPS port.
+pub fn plain_http_response() -> Response {
     Response::text(400, "this port speaks HTTPS")
 }

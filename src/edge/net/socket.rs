@@ -1,4 +1,4 @@
-//! A client's socket, TCP or Unix, with deadlines for what is read and what is written.
+//! A client socket, TCP or Unix, with a read and a write deadline.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -9,69 +9,67 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg, sockopt};
 
-/// An accepted connection as the system gives it to us.
+/// An accepted socket.
 #[derive(Debug)]
-pub enum Raw {
-    /// Of `http_port` or `https_port`.
+pub enum RawSocket {
     Tcp(TcpStream),
-    /// Of `http_socket`.
     Unix(UnixStream),
 }
 
-impl Raw {
+impl RawSocket {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Raw::Tcp(tcp) => (&mut &*tcp).read(buffer),
-            Raw::Unix(unix) => (&mut &*unix).read(buffer),
+            RawSocket::Tcp(tcp) => (&mut &*tcp).read(buffer),
+            RawSocket::Unix(unix) => (&mut &*unix).read(buffer),
         }
     }
 
     fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Raw::Tcp(tcp) => (&mut &*tcp).write_vectored(slices),
-            Raw::Unix(unix) => (&mut &*unix).write_vectored(slices),
+            RawSocket::Tcp(tcp) => (&mut &*tcp).write_vectored(slices),
+            RawSocket::Unix(unix) => (&mut &*unix).write_vectored(slices),
         }
     }
 
-    fn set_read_timeout(&self, time: Duration) -> io::Result<()> {
+    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
-            Raw::Tcp(tcp) => tcp.set_read_timeout(Some(time)),
-            Raw::Unix(unix) => unix.set_read_timeout(Some(time)),
+            RawSocket::Tcp(tcp) => tcp.set_read_timeout(Some(timeout)),
+            RawSocket::Unix(unix) => unix.set_read_timeout(Some(timeout)),
         }
     }
 
-    fn set_write_timeout(&self, time: Duration) -> io::Result<()> {
+    fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
-            Raw::Tcp(tcp) => tcp.set_write_timeout(Some(time)),
-            Raw::Unix(unix) => unix.set_write_timeout(Some(time)),
+            RawSocket::Tcp(tcp) => tcp.set_write_timeout(Some(timeout)),
+            RawSocket::Unix(unix) => unix.set_write_timeout(Some(timeout)),
         }
     }
 
-    /// Ends one direction or both, also for a thread that waits in it.
+    /// Shuts down one direction or both; wakes a thread that is blocked in it.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
-            Raw::Tcp(tcp) => tcp.shutdown(how),
-            Raw::Unix(unix) => unix.shutdown(how),
+            RawSocket::Tcp(tcp) => tcp.shutdown(how),
+            RawSocket::Unix(unix) => unix.shutdown(how),
         }
     }
 }
 
-impl AsFd for Raw {
+impl AsFd for RawSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Raw::Tcp(tcp) => tcp.as_fd(),
-            Raw::Unix(unix) => unix.as_fd(),
+            RawSocket::Tcp(tcp) => tcp.as_fd(),
+            RawSocket::Unix(unix) => unix.as_fd(),
         }
     }
 }
 
-/// A connection whose reads and writes end at a deadline, however slowly the bytes dribble.
+/// A socket whose reads and writes time out at a deadline, however slowly bytes dribble in or out.
 #[derive(Debug)]
 pub struct Socket {
-    raw: Arc<Raw>,
-    waits: bool,
-    /// What was read to see what this connection is, and is read again.
-    unread: Vec<u8>,
+    raw: Arc<RawSocket>,
+    is_blocking: bool,
+    /// Bytes pushed back, which are read first.
+    buffered: Vec<u8>,
     read: Deadline,
     write: Deadline,
 }
@@ -79,21 +77,22 @@ pub struct Socket {
 #[derive(Debug)]
 struct Deadline {
     at: Instant,
-    /// One wait takes no longer, however far the deadline is.
-    longest_wait: Duration,
-    /// The socket option's value, which is set again only when it is off by more than a tenth.
-    set: Duration,
+    /// Maximum duration of a single wait, even if the deadline is later.
+    max_wait: Duration,
+    /// The current value of the socket option.
+    timeout: Duration,
 }
 
 impl Deadline {
-    /// The new value of the socket option if it must change.
-    fn revalidated(&mut self) -> io::Result<Option<Duration>> {
-        let left = self.at.saturating_duration_since(Instant::now()).min(self.longest_wait);
+    /// The value to set the socket option to, or `None` if the current one is within a tenth, which saves a system
+    /// call.
+    fn update(&mut self) -> io::Result<Option<Duration>> {
+        let left = self.at.saturating_duration_since(Instant::now()).min(self.max_wait);
         if left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
-        if self.set > left + left / 10 || self.set < left - left / 10 {
-            self.set = left;
+        if self.timeout > left + left / 10 || self.timeout < left - left / 10 {
+            self.timeout = left;
             return Ok(Some(left));
         }
         Ok(None)
@@ -101,55 +100,59 @@ impl Deadline {
 }
 
 impl Socket {
-    /// Takes an accepted connection. Answers are written whole, so nothing is gained by waiting for more.
-    pub fn new(raw: Arc<Raw>) -> io::Result<Socket> {
-        if let Raw::Tcp(tcp) = &*raw {
+    /// Sets `TCP_NODELAY`: a response is written at once, so delaying small segments gains nothing.
+    pub fn new(raw: Arc<RawSocket>) -> io::Result<Socket> {
+        if let RawSocket::Tcp(tcp) = &*raw {
             tcp.set_nodelay(true)?;
         }
         let unset =
-            || Deadline { at: Instant::now(), longest_wait: Duration::MAX, set: Duration::ZERO };
-        Ok(Socket { raw, waits: true, unread: Vec::new(), read: unset(), write: unset() })
+            || Deadline { at: Instant::now(), max_wait: Duration::MAX, timeout: Duration::ZERO };
+        Ok(Socket { raw, is_blocking: true, buffered: Vec::new(), read: unset(), write: unset() })
     }
 
-    /// Whether reads and writes wait until their deadlines, or return [`ErrorKind::WouldBlock`] at once.
-    pub fn set_waiting(&mut self, waits: bool) {
-        self.waits = waits;
+    /// Whether reads and writes block until their deadlines, or return [`ErrorKind::WouldBlock`] at once.
+    pub fn set_blocking(&mut self, is_blocking: bool) {
+        self.is_blocking = is_blocking;
     }
 
-    /// Whether reads and writes wait.
-    pub fn is_waiting(&self) -> bool {
-        self.waits
+    pub fn is_blocking(&self) -> bool {
+        self.is_blocking
     }
 
-    /// Whether bytes that were put back are still to be read.
-    pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
+    /// Whether bytes that were pushed back are still to be read.
+    pub fn has_buffered(&self) -> bool {
+        !self.buffered.is_empty()
     }
 
-    /// From now on reads end at this moment, all together.
-    pub fn read_until(&mut self, moment: Instant) {
-        self.read.at = moment;
+    /// Sets the deadline of all reads from now on.
+    pub fn set_read_deadline(&mut self, at: Instant) {
+        self.read.at = at;
     }
 
-    /// From now on writes end at this moment, all together, or when the client takes nothing for so long.
-    pub fn write_until(&mut self, moment: Instant, longest_wait: Duration) {
-        self.write.at = moment;
-        self.write.longest_wait = longest_wait;
+    /// Sets the deadline of all writes from now on, and how long each may wait for the client to take anything.
+    pub fn set_write_deadline(&mut self, at: Instant, max_wait: Duration) {
+        self.write.at = at;
+        self.write.max_wait = max_wait;
     }
 
-    /// Puts bytes back that were read, in front of what is read next.
-    pub fn put_back(&mut self, bytes: &[u8]) {
-        self.unread.splice(..0, bytes.iter().copied());
+    /// Puts bytes in front of those that are read next.
+    pub fn push_back(&mut self, bytes: &[u8]) {
+        self.buffered.splice(..0, bytes.iter().copied());
     }
 
-    /// Ends our direction, or both.
+    /// Shuts down one direction or both.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.raw.shutdown(how)
     }
 
-    /// Writes two parts whole, in one system call if the socket takes them. `sent` counts what has been written, also
-    /// by the call before that could not finish.
-    pub fn write_both(&mut self, head: &[u8], body: &[u8], sent: &mut usize) -> io::Result<()> {
+    /// Writes head and body, in one system call if the socket takes them. `sent` counts the bytes written, including
+    /// those of earlier calls that returned [`ErrorKind::WouldBlock`].
+    pub fn write_head_and_body(
+        &mut self,
+        head: &[u8],
+        body: &[u8],
+        sent: &mut usize,
+    ) -> io::Result<()> {
         while *sent < head.len() + body.len() {
             let head_left = head.get(*sent..).unwrap_or_default();
             let body_left = body.get(sent.saturating_sub(head.len())..).unwrap_or_default();
@@ -165,20 +168,20 @@ impl Socket {
 }
 
 impl Socket {
-    fn write_at_once(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write_nonblocking(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         Ok(sendmsg(&*self.raw, slices, &mut SendAncillaryBuffer::default(), flags)?)
     }
 
-    fn write_waiting(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        if let Some(left) = self.write.revalidated()? {
+    fn write_blocking(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(left) = self.write.update()? {
             self.raw.set_write_timeout(left)?;
         }
         match self.raw.write_vectored(slices) {
-            // Whoever waits is not woken before a third of the kernel's buffer is free, which is much for a slow
-            // client: if it has taken anything at all, there is room by now.
+            // The kernel does not wake a blocked writer before a third of its buffer is free, which takes a slow
+            // client long. If the client has taken anything at all, there is room for a non-blocking write.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.write_at_once(slices).map_err(timed_out)
+                self.write_nonblocking(slices).map_err(timed_out)
             }
             other => other,
         }
@@ -193,17 +196,17 @@ impl AsFd for Socket {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.unread.is_empty() {
-            let length = buffer.len().min(self.unread.len());
-            buffer[..length].copy_from_slice(&self.unread[..length]);
-            self.unread.drain(..length);
+        if !self.buffered.is_empty() {
+            let length = buffer.len().min(self.buffered.len());
+            buffer[..length].copy_from_slice(&self.buffered[..length]);
+            self.buffered.drain(..length);
             return Ok(length);
         }
-        if !self.waits {
+        if !self.is_blocking {
             let (length, _) = recv(&*self.raw, buffer, RecvFlags::DONTWAIT)?;
             return Ok(length);
         }
-        if let Some(left) = self.read.revalidated()? {
+        if let Some(left) = self.read.update()? {
             self.raw.set_read_timeout(left)?;
         }
         self.raw.read(buffer).map_err(timed_out)
@@ -216,14 +219,14 @@ impl Write for Socket {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // Most of the time the kernel takes all of it at once, and then no timeout has to be set.
-        match self.write_at_once(slices) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock && self.waits => {}
+        // Usually the kernel takes all of it at once, which saves setting the timeout.
+        match self.write_nonblocking(slices) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && self.is_blocking => {}
             other => return other,
         }
-        let written = self.write_waiting(slices);
+        let written = self.write_blocking(slices);
         if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
-            // Nobody reads. Without a reset the kernel would go on offering what it holds, megabytes, for minutes.
+            // The client does not read. Without a reset the kernel would keep up to megabytes for minutes.
             let _ = sockopt::set_socket_linger(&*self.raw, Some(Duration::ZERO));
         }
         written
@@ -234,7 +237,7 @@ impl Write for Socket {
     }
 }
 
-/// The kernel reports a socket's timeout as EAGAIN.
+/// Linux reports SO_RCVTIMEO and SO_SNDTIMEO as EAGAIN (socket(7)).
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
 }
@@ -244,20 +247,20 @@ mod tests {
     use super::*;
 
     fn pair() -> (Socket, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut socket = Socket::new(Arc::new(Raw::Unix(ours))).unwrap();
-        let moment = Instant::now() + Duration::from_secs(10);
-        socket.read_until(moment);
-        socket.write_until(moment, Duration::MAX);
-        (socket, theirs)
+        let (server, client) = UnixStream::pair().unwrap();
+        let mut socket = Socket::new(Arc::new(RawSocket::Unix(server))).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        socket.set_read_deadline(deadline);
+        socket.set_write_deadline(deadline, Duration::MAX);
+        (socket, client)
     }
 
     #[test]
-    fn what_is_put_back_is_read_first() {
-        let (mut socket, mut theirs) = pair();
-        theirs.write_all(b"cd").unwrap();
-        socket.put_back(b"b");
-        socket.put_back(b"a");
+    fn bytes_pushed_back_are_read_first() {
+        let (mut socket, mut client) = pair();
+        client.write_all(b"cd").unwrap();
+        socket.push_back(b"b");
+        socket.push_back(b"a");
         let mut read = [0; 2];
         socket.read_exact(&mut read).unwrap();
         assert_eq!(&read, b"ab");
@@ -266,54 +269,59 @@ mod tests {
     }
 
     #[test]
-    fn a_large_answer_is_written_whole_to_a_slow_reader() {
-        let (mut socket, mut theirs) = pair();
-        let (head, body) = (vec![1; 10], vec![2; 1 << 20]);
+    fn a_large_response_is_written_completely_to_a_slow_reader() {
+        let (mut socket, mut client) = pair();
+        let head = vec![1; 10];
+        let body = vec![2; 1 << 20];
         let reader = std::thread::spawn(move || {
             let mut read = Vec::new();
-            theirs.read_to_end(&mut read).unwrap();
+            client.read_to_end(&mut read).unwrap();
             read
         });
-        socket.write_both(&head, &body, &mut 0).unwrap();
+        socket.write_head_and_body(&head, &body, &mut 0).unwrap();
         drop(socket);
         assert_eq!(reader.join().unwrap(), [head, body].concat());
     }
 
     #[test]
-    fn deadlines_end_reads_and_writes() {
-        let (mut socket, _theirs) = pair();
+    fn reads_and_writes_time_out_at_their_deadlines() {
+        let (mut socket, _client) = pair();
         let soon = Instant::now() + Duration::from_millis(20);
-        socket.read_until(soon);
-        socket.write_until(soon, Duration::MAX);
+        socket.set_read_deadline(soon);
+        socket.set_write_deadline(soon, Duration::MAX);
         assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
         assert_eq!(
-            socket.write_both(&[], &vec![0; 8 << 20], &mut 0).unwrap_err().kind(),
+            socket.write_head_and_body(&[], &vec![0; 8 << 20], &mut 0).unwrap_err().kind(),
             ErrorKind::TimedOut
         );
-        socket.write_until(Instant::now() + Duration::from_secs(3600), Duration::from_millis(20));
+        socket.set_write_deadline(
+            Instant::now() + Duration::from_secs(3600),
+            Duration::from_millis(20),
+        );
         assert_eq!(
-            socket.write_both(&[], &vec![0; 8 << 20], &mut 0).unwrap_err().kind(),
+            socket.write_head_and_body(&[], &vec![0; 8 << 20], &mut 0).unwrap_err().kind(),
             ErrorKind::TimedOut
         );
     }
 
     #[test]
-    fn without_waiting_an_answer_goes_on_where_it_stopped() {
-        let (mut socket, mut theirs) = pair();
-        let (head, body) = (vec![1; 10], (0..1 << 20).map(|n| n as u8).collect::<Vec<_>>());
-        socket.set_waiting(false);
+    fn a_nonblocking_write_resumes_where_it_stopped() {
+        let (mut socket, mut client) = pair();
+        let head = vec![1; 10];
+        let body = (0..1 << 20).map(|n| n as u8).collect::<Vec<_>>();
+        socket.set_blocking(false);
         assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
         let mut sent = 0;
-        let error = socket.write_both(&head, &body, &mut sent).unwrap_err();
+        let error = socket.write_head_and_body(&head, &body, &mut sent).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         assert!(sent > 0 && sent < body.len());
         let reader = std::thread::spawn(move || {
             let mut read = Vec::new();
-            theirs.read_to_end(&mut read).unwrap();
+            client.read_to_end(&mut read).unwrap();
             read
         });
-        socket.set_waiting(true);
-        socket.write_both(&head, &body, &mut sent).unwrap();
+        socket.set_blocking(true);
+        socket.write_head_and_body(&head, &body, &mut sent).unwrap();
         drop(socket);
         assert_eq!(reader.join().unwrap(), [head, body].concat());
     }

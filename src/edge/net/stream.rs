@@ -1,4 +1,4 @@
-//! A client's connection, plain or TLS.
+//! The byte stream of a client connection, plain or TLS.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -10,25 +10,22 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::socket::Socket;
 
-/// One TLS record holds this much at the most.
-const RECORD: usize = 16 << 10;
+/// Maximum plaintext of a TLS record (RFC 8446 §5.1).
+const MAX_RECORD_BYTES: usize = 16 << 10;
 
-/// A client's connection.
 #[derive(Debug)]
 pub enum Stream {
-    /// HTTP
     Plain(Socket),
-    /// HTTPS
     Tls(Box<StreamOwned<ServerConnection, Socket>>),
 }
 
 impl Stream {
-    /// A TLS connection whose handshake is finished, or the reason why it could not be.
-    pub fn handshaken(config: &Arc<ServerConfig>, mut socket: Socket) -> io::Result<Stream> {
+    /// Shakes hands as the server.
+    pub fn accept_tls(config: &Arc<ServerConfig>, mut socket: Socket) -> io::Result<Stream> {
         let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
         while session.is_handshaking() {
             if let Err(error) = session.complete_io(&mut socket) {
-                // The alert, if rustls has one for the client.
+                // Sends the alert, if rustls has one for the client.
                 let _ = session.write_tls(&mut socket);
                 return Err(error);
             }
@@ -43,47 +40,51 @@ impl Stream {
         }
     }
 
-    /// From now on reads end at this moment, all together.
-    pub fn read_until(&mut self, moment: Instant) {
-        self.socket().read_until(moment);
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
     }
 
-    /// From now on writes end at this moment, all together, or when the client takes nothing for so long.
-    pub fn write_until(&mut self, moment: Instant, longest_wait: Duration) {
-        self.socket().write_until(moment, longest_wait);
+    /// See [`Socket::set_read_deadline`].
+    pub fn set_read_deadline(&mut self, at: Instant) {
+        self.socket().set_read_deadline(at);
     }
 
-    /// Whether reads and writes wait until their deadlines, or return [`ErrorKind::WouldBlock`] at once.
-    pub fn set_waiting(&mut self, waits: bool) {
-        self.socket().set_waiting(waits);
+    /// See [`Socket::set_write_deadline`].
+    pub fn set_write_deadline(&mut self, at: Instant, max_wait: Duration) {
+        self.socket().set_write_deadline(at, max_wait);
     }
 
-    /// Whether there is something to read that the system does not know of.
-    pub fn has_unread(&self) -> bool {
+    /// See [`Socket::set_blocking`].
+    pub fn set_blocking(&mut self, is_blocking: bool) {
+        self.socket().set_blocking(is_blocking);
+    }
+
+    /// Whether bytes are buffered in this process, of which epoll does not know.
+    pub fn has_buffered(&self) -> bool {
         match self {
-            Stream::Plain(socket) => socket.has_unread(),
-            // rustls wants no more while it holds what nobody has taken yet.
-            Stream::Tls(tls) => tls.sock.has_unread() || !tls.conn.wants_read(),
+            Stream::Plain(socket) => socket.has_buffered(),
+            // rustls does not want to read while it holds plaintext.
+            Stream::Tls(tls) => tls.sock.has_buffered() || !tls.conn.wants_read(),
         }
     }
 
-    /// Writes head and body, in one system call if the socket takes them. `sent` counts what has been taken, also by
-    /// the call before that could not finish.
+    /// Writes head and body, in one system call if the socket takes them. `sent` counts the bytes taken, including
+    /// those of earlier calls that returned [`ErrorKind::WouldBlock`].
     pub fn send(&mut self, head: &[u8], body: &[u8], sent: &mut usize) -> io::Result<()> {
         match self {
-            Stream::Plain(socket) => socket.write_both(head, body, sent),
+            Stream::Plain(socket) => socket.write_head_and_body(head, body, sent),
             Stream::Tls(tls) => {
-                // The first record is filled up with the body: no small record before a large one, and no copy of
-                // a large body.
-                let with_head = body.len().min(RECORD.saturating_sub(head.len()));
+                // The first record holds the head and the start of the body: no small record precedes a large one, and
+                // a large body is not copied.
+                let with_head = body.len().min(MAX_RECORD_BYTES.saturating_sub(head.len()));
                 let first = head.len() + with_head;
                 if *sent < first {
                     let mut record = Vec::with_capacity(first);
                     record.extend_from_slice(head);
                     record.extend_from_slice(&body[..with_head]);
-                    hand_over(tls, &record, sent, 0)?;
+                    write_plaintext(tls, &record, sent, 0)?;
                 }
-                hand_over(tls, body, sent, head.len())?;
+                write_plaintext(tls, body, sent, head.len())?;
                 while tls.conn.wants_write() {
                     write_tls(tls)?;
                 }
@@ -92,9 +93,9 @@ impl Stream {
         }
     }
 
-    /// Tells the other end that no more comes. What it still sends must be read for a while, or the kernel would
-    /// answer it with a reset, which could overtake our last answer (RFC 9112 §9.6).
-    pub fn finish(&mut self) -> io::Result<()> {
+    /// Ends the sending direction. What the client still sends must be read for a while, or the kernel would answer it
+    /// with a reset, which can make the client lose the last response (RFC 9112 §9.6).
+    pub fn shutdown_write(&mut self) -> io::Result<()> {
         if let Stream::Tls(tls) = self {
             tls.conn.send_close_notify();
             while tls.conn.wants_write() {
@@ -104,7 +105,7 @@ impl Stream {
         self.socket().shutdown(Shutdown::Write)
     }
 
-    /// After the other end has said its last word: TLS wants one from each side (RFC 8446 §6.1).
+    /// Sends close_notify, which TLS requires of each side before it closes (RFC 8446 §6.1).
     pub fn send_close_notify(&mut self) {
         if let Stream::Tls(tls) = self {
             tls.conn.send_close_notify();
@@ -112,14 +113,14 @@ impl Stream {
         }
     }
 
-    /// Reads what is still sent after [`Stream::finish`], past TLS.
+    /// Reads raw bytes that the client sends after [`Stream::shutdown_write`], without decrypting them.
     pub fn discard(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket().read(buffer)
     }
 }
 
-/// Hands bytes to rustls, from `sent` on; they start at `offset` of the whole.
-fn hand_over(
+/// Passes `bytes` from `sent` on to rustls; `offset` is their position in head and body together.
+fn write_plaintext(
     tls: &mut StreamOwned<ServerConnection, Socket>,
     bytes: &[u8],
     sent: &mut usize,
@@ -129,7 +130,7 @@ fn hand_over(
         && !rest.is_empty()
     {
         match tls.conn.writer().write(rest)? {
-            // Its buffer is full.
+            // The buffer of rustls is full.
             0 => write_tls(tls)?,
             taken => *sent += taken,
         }
@@ -158,8 +159,8 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Plain(socket) => socket.read(buffer),
-            Stream::Tls(tls) if tls.sock.is_waiting() => tls.read(buffer),
-            // Once only: with new keys between them, records without content may follow each other for ever.
+            Stream::Tls(tls) if tls.sock.is_blocking() => tls.read(buffer),
+            // Only once, not until there is plaintext: a client can send records without any for ever.
             Stream::Tls(tls) => {
                 if tls.conn.wants_read() {
                     tls.conn.complete_io(&mut tls.sock)?;

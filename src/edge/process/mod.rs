@@ -1,4 +1,4 @@
-//! The edge as a process: its start, its reloads, its end.
+//! The life of the edge process: start, reload and shutdown.
 
 pub mod privileges;
 
@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 
 use super::Edge;
 use super::net::connection_table::ConnectionTable;
-use super::net::listener::{Endpoint, Listener};
+use super::net::listener::{Endpoint, Listener, ListenerKind};
 use super::net::poller::Pollers;
 use super::net::tls::{self, Tls};
 use super::renderer::{Renderer, SocketDirectory};
@@ -26,13 +26,14 @@ use crate::config::{Config, ConfigError, Handler};
 use crate::log::{self, error, info, sink, warn};
 use crate::wire::Setup;
 
-/// The exit status when the system does not give us what we need.
+/// Exit status if the server can't start although its configuration is valid.
 const EXIT_FAILURE: i32 = 1;
+/// Interval at which a drain looks for another signal.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Reads the configuration, and checks it as far as that is possible without opening a port.
+/// Reads the configuration and checks it, without opening a port. Returns its text too.
 pub type Load<'l> = dyn Fn() -> Result<(Config, String), ConfigError> + 'l;
 
-/// What the edge runs with.
 struct Server<'l> {
     load: &'l Load<'l>,
     validator: Option<TokenValidator>,
@@ -40,26 +41,36 @@ struct Server<'l> {
     listeners: Vec<Listener>,
     tls: Option<Arc<Tls>>,
     user: Option<String>,
-    /// Of every renderer that may still be there, those of former configurations too.
+    /// Socket directories of all renderers that may still run, including draining ones.
     directories: Vec<Arc<SocketDirectory>>,
     managers: CacheManagers,
-    /// A purge holds through a reload.
+    /// Kept across reloads, so that a purge stays in force.
     purge_log: Arc<PurgeLog>,
 }
 
-/// Serves until SIGTERM or SIGINT and returns the exit status.
+/// Serves until SIGTERM or SIGINT, and returns the exit status.
 pub fn run(load: &Load, validator: Option<TokenValidator>) -> Result<i32, ConfigError> {
     let (config, text) = load()?;
-    let listeners =
-        Endpoint::of(&config).into_iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+    let (listeners, tls) = prepare(&config).map_err(|error| config.locate(error))?;
+    match Server::start(load, validator, &config, text, listeners, tls) {
+        Ok((server, signals)) => {
+            server.serve(&signals);
+            Ok(0)
+        }
+        Err(error) => {
+            error!("start_failed", "{error}");
+            Ok(EXIT_FAILURE)
+        }
+    }
+}
+
+/// Opens what may need root, and becomes the configured user: no thread may run before.
+fn prepare(config: &Config) -> Result<(Vec<Listener>, Option<Arc<Tls>>), ConfigError> {
+    let endpoints = Endpoint::from_config(config);
+    let listeners = endpoints.into_iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
     let tls = config.https.as_ref().map(Tls::new).transpose()?.map(Arc::new);
-    // Between the last thing that may need root and the first thread.
-    privileges::give_up(&config)?;
-    let served = Server::start(load, validator, &config, text, listeners, tls).map(Server::serve);
-    Ok(served.unwrap_or_else(|error| {
-        error!("start_failed", "{error}");
-        EXIT_FAILURE
-    }))
+    privileges::drop_root(config)?;
+    Ok((listeners, tls))
 }
 
 impl<'l> Server<'l> {
@@ -75,12 +86,13 @@ impl<'l> Server<'l> {
         sink::start()?;
         let signals = signals()?;
         raise_file_limit();
-        let (managers, purge_log) = (CacheManagers::default(), Arc::default());
+        let managers = CacheManagers::default();
+        let purge_log = Arc::default();
         let https_port = https_port(&listeners);
         let running = RunningConfig::new(
             config,
             validator,
-            renderer(config, text)?,
+            start_renderer(config, text)?,
             https_port,
             &managers,
             &purge_log,
@@ -94,14 +106,14 @@ impl<'l> Server<'l> {
         });
         edge.pollers.start(&edge)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
-        let (user, directories) = (config.user.clone(), vec![directory(&edge)]);
+        let directories = vec![socket_directory(&edge)];
         let server = Server {
             load,
             validator,
             edge,
             listeners,
             tls,
-            user,
+            user: config.user.clone(),
             directories,
             managers,
             purge_log,
@@ -118,35 +130,35 @@ impl<'l> Server<'l> {
         Ok(())
     }
 
-    fn serve((mut server, signals): (Server, Receiver<i32>)) -> i32 {
+    fn serve(mut self, signals: &Receiver<i32>) {
         while signals.recv() == Ok(SIGHUP) {
-            match server.reload() {
+            match self.reload() {
                 Ok(()) => info!("reload_ok", "configuration reloaded"),
                 Err(error) => {
-                    error!("reload_failed", "keeping the previous configuration: {error}")
+                    error!("reload_failed", "keeping the previous configuration: {error}");
                 }
             }
         }
-        server.stop(&signals);
-        0
+        self.shut_down(signals);
     }
 
-    /// Everything that can fail comes first; then the new configuration takes over at once. Requests in flight
-    /// end under the old one, with its renderer.
+    /// Everything that can fail comes first; then the running config is replaced at once. Active requests finish under
+    /// the previous one, with its renderer.
     fn reload(&mut self) -> Result<(), ConfigError> {
         let (config, text) = (self.load)()?;
+        self.apply(&config, text).map_err(|error| config.locate(error))
+    }
+
+    fn apply(&mut self, config: &Config, text: String) -> Result<(), ConfigError> {
         if config.user != self.user {
-            let message = "can't be changed while the server runs; it takes a restart";
-            return Err(ConfigError { path: "user".into(), message: message.into() });
+            let message = "can't be changed by a reload; restart the server";
+            return Err(ConfigError::new("user", message));
         }
-        let failed = |error: io::Error| ConfigError {
-            path: "s3imageserver".into(),
-            message: error.to_string(),
-        };
-        let wanted = Endpoint::of(&config);
-        let added = wanted.iter().filter(|endpoint| !self.is_open(endpoint)).cloned();
+        let failed = |error: io::Error| ConfigError::new("s3imageserver", error.to_string());
+        let endpoints = Endpoint::from_config(config);
+        let added = endpoints.iter().filter(|endpoint| !self.is_open(endpoint)).cloned();
         let added = added.map(|endpoint| self.bind(endpoint)).collect::<Result<Vec<_>, _>>()?;
-        let renderer = renderer(&config, text).map_err(failed)?;
+        let renderer = start_renderer(config, text).map_err(failed)?;
         match (&config.https, &self.tls) {
             (Some(https), Some(tls)) => tls.reload(https)?,
             (Some(https), None) => {
@@ -156,38 +168,42 @@ impl<'l> Server<'l> {
             }
             (None, _) => self.tls = None,
         }
-        let kept = self.listeners.iter().filter(|listener| wanted.contains(listener.endpoint()));
+        let kept = self.listeners.iter().filter(|listener| endpoints.contains(listener.endpoint()));
         let https_port = https_port(kept.chain(&added));
-        let (managers, purge_log) = (&self.managers, &self.purge_log);
-        let running =
-            RunningConfig::new(&config, self.validator, renderer, https_port, managers, purge_log);
+        let running = RunningConfig::new(
+            config,
+            self.validator,
+            renderer,
+            https_port,
+            &self.managers,
+            &self.purge_log,
+        );
         log::set_level(config.log_level);
         drop(self.edge.running.replace(running));
-        // Whose renderers are gone has removed its directory.
+        // The last renderer to use a directory removes it.
         self.directories.retain(|directory| Arc::strong_count(directory) > 1);
-        self.directories.push(directory(&self.edge));
+        self.directories.push(socket_directory(&self.edge));
         for listener in &added {
-            // The new configuration is in force by now.
+            // Too late to fail: the new configuration is in force.
             if let Err(error) = self.open(listener) {
                 error!("listen_failed", "can't serve {listener}: {error}");
             }
         }
         self.listeners
-            .retain(|listener| wanted.contains(listener.endpoint()) && !listener.is_lost());
+            .retain(|listener| endpoints.contains(listener.endpoint()) && !listener.is_lost());
         self.listeners.extend(added);
         Ok(())
     }
 
     fn bind(&self, endpoint: Endpoint) -> Result<Listener, ConfigError> {
-        let is_ours = self.listeners.iter().any(|listener| listener.blocks(&endpoint));
-        Listener::bind(endpoint).map_err(|error| match is_ours {
-            // The old one can't be closed before the new one is known to work.
-            true => {
-                let message =
-                    format!("{}, by this server itself: it takes a restart", error.message);
-                ConfigError { message, ..error }
+        let is_own = self.listeners.iter().any(|listener| listener.blocks(&endpoint));
+        Listener::bind(endpoint).map_err(|error| {
+            if !is_own {
+                return error;
             }
-            false => error,
+            // The old listener can't be closed before the whole new configuration is known to work.
+            let message = format!("{} by this server itself; restart the server", error.message);
+            ConfigError { message, ..error }
         })
     }
 
@@ -195,36 +211,36 @@ impl<'l> Server<'l> {
         self.listeners.iter().any(|listener| listener.endpoint() == endpoint && !listener.is_lost())
     }
 
-    /// Health turns 503 at once; after `stop_delay` no connection is accepted any more; what is in flight is
-    /// finished, up to `stop_timeout`. A second signal ends the waiting.
-    fn stop(mut self, signals: &Receiver<i32>) {
+    /// `/-/health` answers 503 at once; after `stop_delay` the listeners are closed, and active requests are drained
+    /// for up to `stop_timeout`. A second signal skips both waits.
+    fn shut_down(mut self, signals: &Receiver<i32>) {
         info!("stopping", "draining connections");
         let limits = self.edge.running.get().limits.clone();
         let shutdown = &self.edge.shutdown;
         shutdown.stop();
-        let impatient = !limits.stop_delay.is_zero() && next_stop(signals, limits.stop_delay);
+        let is_hurried = !limits.stop_delay.is_zero() && receives_stop(signals, limits.stop_delay);
         self.listeners.clear();
-        const STEP: Duration = Duration::from_millis(100);
-        let timeout = if impatient { Duration::ZERO } else { limits.stop_timeout };
+        let timeout = if is_hurried { Duration::ZERO } else { limits.stop_timeout };
         let mut waited = Duration::ZERO;
-        let mut left = shutdown.wait_until_idle(timeout.min(STEP));
-        while left > 0 && waited < timeout && !next_stop(signals, Duration::ZERO) {
-            left = shutdown.wait_until_idle(STEP);
-            waited += STEP;
+        let mut active = shutdown.wait_until_idle(timeout.min(DRAIN_INTERVAL));
+        while active > 0 && waited < timeout && !receives_stop(signals, Duration::ZERO) {
+            active = shutdown.wait_until_idle(DRAIN_INTERVAL);
+            waited += DRAIN_INTERVAL;
         }
         self.directories.iter().for_each(|directory| directory.remove());
-        match left {
-            0 => info!("stopped", "stopped"),
-            left => warn!("stopped", "stopped with {left} unfinished requests"),
+        if active == 0 {
+            info!("stopped", "stopped");
+        } else {
+            warn!("stopped", "stopped with {active} unfinished requests");
         }
     }
 }
 
-/// Whether a signal to stop comes within this time.
-fn next_stop(signals: &Receiver<i32>, timeout: Duration) -> bool {
-    let deadline = std::time::Instant::now() + timeout;
+/// Whether SIGTERM or SIGINT arrives within `timeout`.
+fn receives_stop(signals: &Receiver<i32>, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
     loop {
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now());
         match signals.recv_timeout(left) {
             Ok(SIGHUP) => {}
             other => return other.is_ok(),
@@ -232,23 +248,22 @@ fn next_stop(signals: &Receiver<i32>, timeout: Duration) -> bool {
     }
 }
 
-fn directory(edge: &Edge) -> Arc<SocketDirectory> {
+fn socket_directory(edge: &Edge) -> Arc<SocketDirectory> {
     Arc::clone(edge.running.get().images.renderer().directory())
 }
 
-fn renderer(config: &Config, text: String) -> io::Result<Renderer> {
+fn start_renderer(config: &Config, text: String) -> io::Result<Renderer> {
     let resolved = config.handlers.iter().map(Handler::resolved).collect();
-    Renderer::start(Setup { text, resolved }, &config.limits).map_err(|error| {
-        io::Error::new(error.kind(), format!("the renderer can't be started: {error}"))
-    })
+    Renderer::start(Setup { text, resolved }, &config.limits)
+        .map_err(|error| io::Error::new(error.kind(), format!("can't start the renderer: {error}")))
 }
 
 fn https_port<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> Option<u16> {
-    let is_https = |listener: &&Listener| matches!(listener.endpoint(), Endpoint::Https(..));
+    let is_https = |listener: &&Listener| listener.endpoint().kind() == ListenerKind::Https;
     listeners.into_iter().find(is_https).and_then(Listener::port)
 }
 
-/// SIGTERM, SIGINT and SIGHUP as messages.
+/// Forwards SIGTERM, SIGINT and SIGHUP to a channel.
 fn signals() -> io::Result<Receiver<i32>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (sender, receiver) = channel();
@@ -262,12 +277,15 @@ fn signals() -> io::Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-/// Each connection is an open file, and the usual soft limit is 1024.
+/// Raises the soft limit of open files to the hard one: each connection is a file, and the usual soft limit is 1024.
 fn raise_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
     {
-        warn!("file_limit", "can't raise the limit of open files from {current:?}: {error}");
+        warn!(
+            "file_limit",
+            "can't raise the limit of open files from {current:?} to {maximum:?}: {error}"
+        );
     }
 }

@@ -1,18 +1,18 @@
-//! One line a request on standard error.
+//! The access log: one line per request on standard error.
 //!
-//! `time client method target status bytes milliseconds hit|miss|- error|-`
+//! `time client method target status bytes duration cache|- error|-`, where `cache` and `error` are the values of
+//! `X-Cache` and `X-Error`.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::key::decode_query;
-use crate::log::{sink, timestamp};
+use crate::log::{escape, sink, timestamp};
 
-/// Adds a line.
 pub fn add(line: &Line, now: SystemTime) {
     thread_local! {
-        /// One buffer a connection's thread, so that nothing is formatted under a lock.
+        /// One buffer per thread, so that lines are formatted without a lock.
         static BUFFER: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
     }
     BUFFER.with_borrow_mut(|buffer| {
@@ -22,22 +22,19 @@ pub fn add(line: &Line, now: SystemTime) {
     });
 }
 
-/// What there is to say about one request.
 #[derive(Debug)]
 pub struct Line<'r> {
-    /// Who asked.
     pub client: Option<IpAddr>,
-    /// `GET`, …; empty for a request that could not be read.
+    /// Empty for a request that could not be parsed.
     pub method: &'r str,
-    /// Path and query as they were sent.
+    /// Path and query as sent; empty for a request that could not be parsed.
     pub target: &'r str,
-    /// The answer's status.
     pub status: u16,
-    /// Bytes of the answer's body that were sent.
+    /// Number of bytes of the body that were sent.
     pub bytes: usize,
-    /// From the head read to the answer written.
+    /// From the end of the head to the end of the response.
     pub took: Duration,
-    /// `hit` or `miss`.
+    /// The value of `X-Cache`.
     pub cache: Option<&'r str>,
     /// The value of `X-Error`.
     pub error: Option<&'r str>,
@@ -51,12 +48,9 @@ impl Line<'_> {
             Some(address) => write!(line, " {address} "),
             None => write!(line, " - "),
         };
-        push_visible(line, if self.method.is_empty() { "-" } else { self.method });
+        escape::push_column(line, if self.method.is_empty() { "-" } else { self.method });
         line.push(' ');
-        match self.target {
-            "" => line.push('-'),
-            target => push_redacted(line, target),
-        }
+        push_redacted(line, if self.target.is_empty() { "-" } else { self.target });
         let micros = self.took.as_micros();
         let _ = write!(
             line,
@@ -73,41 +67,29 @@ impl Line<'_> {
     }
 }
 
-/// The target with the value of each `t` replaced, however the name is encoded: a token is a secret.
+/// Writes a target without the value of any `t`, however the name is encoded: a token is a secret.
 fn push_redacted(line: &mut String, target: &str) {
-    let Some((path, query)) = target.split_once('?') else { return push_visible(line, target) };
-    push_visible(line, path);
+    let Some((path, query)) = target.split_once('?') else {
+        return escape::push_column(line, target);
+    };
+    escape::push_column(line, path);
     for (number, pair) in query.split('&').enumerate() {
         line.push(if number == 0 { '?' } else { '&' });
         match pair.split_once('=') {
             Some((name, _)) if is_token(name) => {
-                push_visible(line, name);
+                escape::push_column(line, name);
                 line.push_str("=[redacted]");
             }
-            _ => push_visible(line, pair),
+            _ => escape::push_column(line, pair),
         }
     }
 }
 
-/// As `t` is written, and as it is written by mistake: in another case, or behind an `&amp;` of HTML.
+/// Whether a parameter is `t`, or is meant to be: in upper case, or after an `&amp;` from HTML.
 fn is_token(name: &str) -> bool {
     let decoded =
         if name.contains('%') { decode_query(name).unwrap_or_default() } else { name.to_owned() };
     decoded.rsplit(';').next().is_some_and(|name| name.eq_ignore_ascii_case("t"))
-}
-
-/// Nothing that a client sent may look like another line, another column or a terminal's command.
-fn push_visible(line: &mut String, text: &str) {
-    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return line.push_str(text);
-    }
-    for c in text.chars() {
-        if c.is_control() || c.is_whitespace() {
-            let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
-        } else {
-            line.push(c);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -133,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_nine_columns() {
+    fn access_log_line_has_nine_columns() {
         assert_eq!(
             line("/h/a?w=1"),
             "2026-11-22T15:29:41.123Z 127.0.0.1 GET /h/a?w=1 200 12 1.234ms hit -\n"
@@ -141,13 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_redacted_however_they_are_spelled() {
+    fn access_log_redacts_tokens_in_every_spelling() {
         let redacted = |target| line(target).split(' ').nth(3).unwrap().to_owned();
         assert_eq!(
             redacted("/h/a?t=x&w=1&%74=y&tt=z&t="),
             "/h/a?t=[redacted]&w=1&%74=[redacted]&tt=z&t=[redacted]"
         );
-        // As a page's source has it, and as somebody may type it.
+        // Copied from HTML, and in upper case.
         assert_eq!(
             redacted("/h/a?w=1&amp;t=x&T=y&%54=z&at=v"),
             "/h/a?w=1&amp;t=[redacted]&T=[redacted]&%54=[redacted]&at=v"
@@ -156,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_make_no_line() {
+    fn access_log_escapes_control_characters() {
         assert!(line("/h/\u{1b}[0m\u{85} x").contains("/h/\\u{1b}[0m\\u{85}\\u{20}x "));
     }
 }

@@ -1,69 +1,70 @@
-//! The images for failures, resized to what was asked for and kept in memory.
+//! Error images, resized as requested and cached in memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cache::EncodedImage;
-use crate::config::Config;
+use crate::config::{Config, Handler};
 use crate::edge::renderer::{RenderRequest, Renderer};
 use crate::options::Options;
 use crate::singleflight::SingleFlight;
-use crate::wire;
+use crate::{key, wire};
 
-/// How many bytes of resized error images are kept before all of them are dropped.
-const MOST_BYTES: usize = 16 << 20;
-
-/// A new renderer is ready within this; longer is not worth waiting for.
+/// Maximum bytes of resized error images; when they are exceeded, all of them are dropped.
+const MAX_BYTES: usize = 16 << 20;
+/// Maximum wait for a resized error image. A new renderer is ready within this time.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Every handler's error image.
+/// The error images of all handlers.
 #[derive(Debug)]
 pub struct ErrorImages {
+    /// By route.
     originals: HashMap<String, Arc<EncodedImage>>,
     resized: Mutex<Resized>,
-    /// What is being resized, by the same target.
+    /// By the renderer's request target.
     singleflight: SingleFlight<String, Option<Arc<EncodedImage>>>,
 }
 
 #[derive(Debug, Default)]
 struct Resized {
-    /// By the target that the renderer is asked with.
+    /// By the renderer's request target.
     images: HashMap<String, Arc<EncodedImage>>,
     bytes: usize,
 }
 
 impl ErrorImages {
-    /// The error images as they are in their files.
     pub fn new(config: &Config) -> ErrorImages {
-        let image = |handler: &crate::config::Handler| {
+        let original = |handler: &Handler| {
             let image = &handler.error_image;
-            Arc::new(EncodedImage::new(image.bytes.to_vec(), image.format, None))
+            let image = EncodedImage::new(image.bytes.to_vec(), image.format, None);
+            (handler.route.clone(), Arc::new(image))
         };
-        let originals =
-            config.handlers.iter().map(|handler| (handler.route.clone(), image(handler))).collect();
-        ErrorImages { originals, resized: Mutex::default(), singleflight: SingleFlight::new() }
+        ErrorImages {
+            originals: config.handlers.iter().map(original).collect(),
+            resized: Mutex::default(),
+            singleflight: SingleFlight::new(),
+        }
     }
 
-    /// The error image of a handler with these options. Where it is not in memory and no renderer answers soon,
-    /// it is the file as it is: an error must be told even when nothing works any more.
+    /// The error image of a handler with these options. If no renderer resizes it within [`TIMEOUT`], it is returned as
+    /// it is, so that errors are reported even if rendering fails.
     pub fn get(
         &self,
         route: &str,
         options: &Options,
         renderer: &Renderer,
     ) -> Option<Arc<EncodedImage>> {
-        let target = target(route, options);
-        if let Some(known) = self.find(&target) {
-            return Some(known);
+        let target = render_target(route, options);
+        if let Some(image) = self.find_target(&target) {
+            return Some(image);
         }
-        // A crowd of failures must not fill the queue that others wait in for their images.
-        let resized = self.singleflight.get(&target, TIMEOUT, None, || {
-            self.find(&target).or_else(|| {
-                let image = Arc::new(
-                    renderer.ask_within(RenderRequest::anything(&target), TIMEOUT).ok()?.image,
-                );
-                self.remember(target.clone(), &image);
+        // Singleflight, so that many failures at once don't fill the renderer's queue.
+        let resized = self.singleflight.run(&target, TIMEOUT, None, || {
+            self.find_target(&target).or_else(|| {
+                let request = RenderRequest::new(&target);
+                let image = Arc::new(renderer.render_within(request, TIMEOUT).ok()?.image);
+                self.insert(target.clone(), &image);
                 Some(image)
             })
         });
@@ -75,18 +76,18 @@ impl ErrorImages {
         self.originals.get(route).map(Arc::clone)
     }
 
-    /// The error image of a handler with these options, if it is in memory.
-    pub fn known(&self, route: &str, options: &Options) -> Option<Arc<EncodedImage>> {
-        self.find(&target(route, options))
+    /// The error image of a handler with these options, if it is cached.
+    pub fn find(&self, route: &str, options: &Options) -> Option<Arc<EncodedImage>> {
+        self.find_target(&render_target(route, options))
     }
 
-    fn find(&self, target: &str) -> Option<Arc<EncodedImage>> {
+    fn find_target(&self, target: &str) -> Option<Arc<EncodedImage>> {
         self.lock().images.get(target).map(Arc::clone)
     }
 
-    fn remember(&self, target: String, image: &Arc<EncodedImage>) {
+    fn insert(&self, target: String, image: &Arc<EncodedImage>) {
         let mut resized = self.lock();
-        if resized.bytes + image.bytes.len() > MOST_BYTES {
+        if resized.bytes + image.bytes.len() > MAX_BYTES {
             *resized = Resized::default();
         }
         resized.bytes += image.bytes.len();
@@ -100,9 +101,9 @@ impl ErrorImages {
     }
 }
 
-/// What the renderer is asked with.
-fn target(route: &str, options: &Options) -> String {
-    let path = crate::key::to_path("-", route);
+/// The request target for the renderer.
+fn render_target(route: &str, options: &Options) -> String {
+    let path = key::to_path("-", route);
     format!(
         "{}{}?{}",
         wire::ERROR_IMAGE_PATH,

@@ -3,8 +3,9 @@
 pub mod access_log;
 pub mod admin;
 pub mod auth;
-pub mod error_image;
+mod error_image;
 pub mod image_handler;
+mod image_request;
 pub mod image_response;
 pub mod router;
 pub mod running_config;

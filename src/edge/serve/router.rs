@@ -1,4 +1,4 @@
-//! Which part of the edge answers a request.
+//! The router of the public listeners: health, the redirect to HTTPS, images.
 
 use super::image_handler::Answer;
 use super::running_config::RunningConfig;
@@ -8,8 +8,7 @@ use crate::edge::http::request::{Method, Request};
 use crate::edge::http::response::Response;
 use crate::health;
 
-/// Answers a request of this client. `None` if the renderer has to be waited for and that is not
-/// wanted.
+/// Answers a request. `None` if this would wait for the renderer and `may_wait` is false.
 pub fn answer(
     request: &Request,
     client: Client,
@@ -19,7 +18,7 @@ pub fn answer(
 ) -> Option<Answer> {
     if !matches!(request.method, Method::Get | Method::Head) {
         let response =
-            Response::text(405, "only GET and HEAD are answered").with("Allow", "GET, HEAD");
+            Response::text(405, "only GET and HEAD are supported").with("Allow", "GET, HEAD");
         return Some(Answer::plain(response));
     }
     if request.path() == health::PATH {
@@ -33,24 +32,24 @@ pub fn answer(
     running.images.answer(request, client.address, may_wait)
 }
 
-/// 503 tells a load balancer to send no more, while what it has sent is still answered.
+/// 503 while the server drains, so that a load balancer sends no more requests.
 pub fn health(shutdown: &Shutdown) -> Response {
     if shutdown.is_stopping() { Response::text(503, "stopping") } else { Response::text(200, "ok") }
 }
 
-/// 301 to the same host, path and query on HTTPS.
+/// Redirects to the same host, path and query on HTTPS.
 fn redirect(request: &Request, port: u16) -> Response {
     let Some(host) = host_without_port(request.host) else {
-        return Response::text(400, "the Host field is not a host name");
+        return Response::text(400, "the Host header is not a valid host name");
     };
     let location = match port {
         443 => format!("https://{host}{}", request.target),
         port => format!("https://{host}:{port}{}", request.target),
     };
-    Response::text(301, "this server wants HTTPS").with("Location", &location)
+    Response::text(301, "moved to HTTPS").with("Location", &location)
 }
 
-/// The host of `host[:port]`; `None` for anything that is not a host name or an address.
+/// The host of `host[:port]`; `None` if it is neither a host name nor an address.
 fn host_without_port(host: &str) -> Option<&str> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_lose_their_port_and_nothing_else_passes() {
+    fn redirect_accepts_only_host_names_and_addresses_and_drops_the_port() {
         for (host, expected) in [
             ("example.com", Some("example.com")),
             ("example.com:8080", Some("example.com")),

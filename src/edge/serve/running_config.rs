@@ -1,4 +1,4 @@
-//! What a configuration makes of requests: everything that a reload replaces at once.
+//! The running configuration: everything that a reload replaces at once.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,34 +14,30 @@ use crate::edge::variants::cache_manager::{CacheManager, CacheManagers};
 use crate::edge::variants::purge::Purger;
 use crate::edge::variants::purge_log::PurgeLog;
 
-/// One configuration at work. Requests that began under it end under it; the last one takes its renderer along.
+/// A configuration with its handlers and its renderer. A request keeps the one it began with; the last request drops
+/// the renderer.
 #[derive(Debug)]
 pub struct RunningConfig {
-    /// The images.
     pub images: ImageHandler,
-    /// Deadlines and sizes.
     pub limits: Limits,
-    /// Whether each request is a line.
     pub access_log: bool,
-    /// The HTTPS port that plain requests are sent to.
+    /// The HTTPS port that HTTP requests are redirected to.
     pub https_redirect: Option<u16>,
     /// The `max-age` of `Strict-Transport-Security`.
     pub hsts: Option<u64>,
-    /// Whose word about the client is taken.
     pub trusted_proxies: TrustedProxies,
-    /// A token check that is not ours may take its time, so that each connection gets a thread of its own.
+    /// The validator function may block, so each connection gets a thread.
     pub needs_threads: bool,
-    /// Who keeps the cache directories within their bounds.
+    /// The managers of the cache directories, by configured path.
     pub managers: HashMap<PathBuf, Arc<CacheManager>>,
-    /// PurgeLog what is cached.
     pub purger: Purger,
-    /// Who may use the admin listener; `None` is nobody.
+    /// The secret of the admin listener; `None` refuses every request.
     pub admin: Option<Secret>,
     proxy_protocol: bool,
 }
 
 impl RunningConfig {
-    /// A configuration with its renderer, which runs already. `https_port` is the one that is really listened on.
+    /// The renderer is already running. `https_port` is the actual port of the HTTPS listener.
     pub fn new(
         config: &Config,
         validator: Option<TokenValidator>,
@@ -50,8 +46,8 @@ impl RunningConfig {
         managers: &CacheManagers,
         purge_log: &Arc<PurgeLog>,
     ) -> RunningConfig {
-        purge_log.outlast(renderer.longest_ask());
-        let managers = managers.of(config);
+        purge_log.extend_retention(renderer.max_render_time());
+        let managers = managers.for_config(config);
         let strict = config.https.as_ref().is_some_and(|https| https.strict);
         RunningConfig {
             images: ImageHandler::new(config, validator, renderer, &managers, purge_log),
@@ -74,22 +70,21 @@ impl RunningConfig {
     }
 }
 
-/// The running in force.
+/// The current configuration.
 #[derive(Debug)]
 pub struct CurrentConfig(RwLock<Arc<RunningConfig>>);
 
 impl CurrentConfig {
-    /// The first one.
     pub fn new(running: RunningConfig) -> CurrentConfig {
         CurrentConfig(RwLock::new(Arc::new(running)))
     }
 
-    /// For the length of one request. Nobody keeps it while waiting for a client, or an old running would live on.
+    /// For one request. It must not be held while waiting for a client, which would keep an old configuration alive.
     pub fn get(&self) -> Arc<RunningConfig> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on requests are answered by this one. The one before is returned.
+    /// Replaces the current configuration and returns the former one.
     pub fn replace(&self, running: RunningConfig) -> Arc<RunningConfig> {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut current, Arc::new(running))

@@ -1,70 +1,69 @@
-//! Whether a handler's origin answers: when it does not, what is cached is served without waiting for it.
+//! The circuit breaker of a handler's origin: while it is open, stale variants are served without waiting for the
+//! origin.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::Code;
 
-/// An origin that has failed is taken to be down for so long after its last failure, or after it was last tried.
-const MEMORY: Duration = Duration::from_secs(10);
-/// And is tried again behind what is served so often.
-const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+/// How long the breaker stays open after the last failure or the last attempt.
+const OPEN_TIME: Duration = Duration::from_secs(10);
+/// Minimum time between two attempts in the background while the breaker is open.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is known of one handler's origin.
 #[derive(Debug, Default)]
-pub struct CircuitBreaker(Mutex<Option<Down>>);
+pub struct CircuitBreaker(Mutex<Option<Open>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Down {
-    failed: Instant,
-    tried: Instant,
+struct Open {
+    failed_at: Instant,
+    tried_at: Instant,
 }
 
 impl CircuitBreaker {
-    /// The origin was asked and answered, or did not.
-    pub fn note(&self, failure: Option<Code>, now: Instant) {
-        let is_down = match failure {
-            None | Some(Code::NotFound) => false,
+    /// Records the result of a request to the origin: opens or closes the breaker.
+    pub fn record(&self, failure: Option<Code>, now: Instant) {
+        match failure {
+            None | Some(Code::NotFound) => *self.lock() = None,
             Some(
                 Code::OriginUnreachable
                 | Code::OriginTimeout
                 | Code::OriginError
                 | Code::NoCredentials,
-            ) => true,
-            // It says nothing about the next key.
-            Some(_) => return,
-        };
-        let mut down = self.lock();
-        *down = is_down
-            .then(|| Down { failed: now, tried: down.map_or(now, |down| down.tried.max(now)) });
+            ) => self.open(now),
+            // Other failures are about one key and say nothing about the origin.
+            Some(_) => {}
+        }
     }
 
-    /// The origin did not answer in time, or nobody was free to ask it.
-    pub fn note_late(&self, now: Instant) {
-        let mut down = self.lock();
-        *down = Some(Down { failed: now, tried: down.map_or(now, |down| down.tried.max(now)) });
+    /// Opens the breaker: the origin failed, did not answer in time, or the renderer was too busy to ask it.
+    pub fn open(&self, now: Instant) {
+        let mut state = self.lock();
+        let tried_at = state.map_or(now, |open| open.tried_at.max(now));
+        *state = Some(Open { failed_at: now, tried_at });
     }
 
-    /// Whether it is down as far as is known.
-    pub fn is_known(&self, now: Instant) -> bool {
-        // A try takes its time to fail.
-        self.lock()
-            .is_some_and(|down| now.saturating_duration_since(down.failed.max(down.tried)) < MEMORY)
+    pub fn is_open(&self, now: Instant) -> bool {
+        // An attempt may take long to fail, so it prolongs the time too.
+        self.lock().is_some_and(|open| {
+            now.saturating_duration_since(open.failed_at.max(open.tried_at)) < OPEN_TIME
+        })
     }
 
-    /// Whether the origin may be asked behind what is served. Of an origin that is down, only one in a while may.
-    pub fn may_try(&self, now: Instant) -> bool {
+    /// Whether a revalidation in the background may ask the origin now. While the breaker is open, one attempt per
+    /// [`RETRY_INTERVAL`] is allowed.
+    pub fn allow_attempt(&self, now: Instant) -> bool {
         match &mut *self.lock() {
             None => true,
-            Some(down) if now.saturating_duration_since(down.tried) < BETWEEN_TRIES => false,
-            Some(down) => {
-                down.tried = now;
+            Some(open) if now.saturating_duration_since(open.tried_at) < RETRY_INTERVAL => false,
+            Some(open) => {
+                open.tried_at = now;
                 true
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Down>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,42 +73,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_down_until_it_answers_or_enough_time_has_gone_by() {
-        let (circuit_breaker, start) = (CircuitBreaker::default(), Instant::now());
+    fn circuit_breaker_is_open_until_the_origin_answers_or_the_open_time_is_over() {
+        let breaker = CircuitBreaker::default();
+        let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        assert!(
-            !circuit_breaker.is_known(at(0))
-                && circuit_breaker.may_try(at(0))
-                && circuit_breaker.may_try(at(0))
-        );
-        circuit_breaker.note(Some(Code::OriginTimeout), at(0));
-        assert!(circuit_breaker.is_known(at(9_000)) && !circuit_breaker.is_known(at(10_000)));
-        assert!(!circuit_breaker.may_try(at(500)));
-        assert!(
-            circuit_breaker.may_try(at(1000)) && !circuit_breaker.may_try(at(1000)),
-            "one of them"
-        );
-        circuit_breaker.note(Some(Code::OriginUnreachable), at(1200));
-        assert!(
-            circuit_breaker.is_known(at(11_000))
-                && !circuit_breaker.may_try(at(2100))
-                && circuit_breaker.may_try(at(2200))
-        );
-        assert!(
-            circuit_breaker.may_try(at(12_000))
-                && circuit_breaker.is_known(at(21_900))
-                && !circuit_breaker.is_known(at(22_000))
-        );
+        assert!(!breaker.is_open(at(0)));
+        assert!(breaker.allow_attempt(at(0)) && breaker.allow_attempt(at(0)));
+        breaker.record(Some(Code::OriginTimeout), at(0));
+        assert!(breaker.is_open(at(9_000)) && !breaker.is_open(at(10_000)));
+        assert!(!breaker.allow_attempt(at(500)));
+        assert!(breaker.allow_attempt(at(1000)));
+        assert!(!breaker.allow_attempt(at(1000)), "one attempt per interval");
+        breaker.record(Some(Code::OriginUnreachable), at(1200));
+        assert!(breaker.is_open(at(11_000)));
+        assert!(!breaker.allow_attempt(at(2100)) && breaker.allow_attempt(at(2200)));
+        assert!(breaker.allow_attempt(at(12_000)));
+        assert!(breaker.is_open(at(21_900)) && !breaker.is_open(at(22_000)));
         for answer in [None, Some(Code::NotFound)] {
-            circuit_breaker.note(Some(Code::OriginError), at(3000));
-            circuit_breaker.note(answer, at(3000));
-            assert!(!circuit_breaker.is_known(at(3000)) && circuit_breaker.may_try(at(3000)));
+            breaker.record(Some(Code::OriginError), at(3000));
+            breaker.record(answer, at(3000));
+            assert!(!breaker.is_open(at(3000)) && breaker.allow_attempt(at(3000)));
         }
     }
 
     #[test]
-    fn what_is_wrong_with_one_image_says_nothing_about_the_origin() {
-        let (circuit_breaker, now) = (CircuitBreaker::default(), Instant::now());
+    fn circuit_breaker_ignores_failures_of_one_image() {
+        let breaker = CircuitBreaker::default();
+        let now = Instant::now();
         for code in [
             Code::CorruptImage,
             Code::RenderTimeout,
@@ -117,11 +107,11 @@ mod tests {
             Code::TooLarge,
             Code::TooManyPixels,
         ] {
-            circuit_breaker.note(Some(code), now);
-            assert!(!circuit_breaker.is_known(now));
+            breaker.record(Some(code), now);
+            assert!(!breaker.is_open(now));
         }
-        circuit_breaker.note(Some(Code::OriginError), now);
-        circuit_breaker.note(Some(Code::CorruptImage), now);
-        assert!(circuit_breaker.is_known(now));
+        breaker.record(Some(Code::OriginError), now);
+        breaker.record(Some(Code::CorruptImage), now);
+        assert!(breaker.is_open(now));
     }
 }

@@ -1,4 +1,4 @@
-//! Keys that were not there a moment ago: whoever asks for them again is not worth a question to the origin.
+//! The negative cache: keys that the origin did not have a moment ago are answered without asking it again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,64 +7,67 @@ use std::time::{Duration, Instant};
 use crate::cache::{EntryId, Name};
 use crate::error::{Code, Failure};
 
-/// How many keys are remembered before those whose time has come, or else all, are forgotten.
-const MOST: usize = 1 << 14;
+/// Maximum number of keys. When it is reached, expired keys are removed, or all keys if none has expired.
+const MAX_KEYS: usize = 1 << 14;
 
-/// What is remembered, by the hash over handler and key.
+/// Failures by the hash of handler and key.
 #[derive(Debug, Default)]
-pub struct NegativeCache(Mutex<HashMap<[u8; 16], Remembered>>);
+pub struct NegativeCache(Mutex<HashMap<[u8; 16], NegativeEntry>>);
 
 #[derive(Debug)]
-struct Remembered {
-    /// One of those that have this key.
+struct NegativeEntry {
+    /// The name of one variant of this key.
     name: Name,
-    /// The purge that it comes after, in milliseconds since 1970.
+    /// The time of the latest purge before the failure, in milliseconds since 1970.
     not_before: u64,
-    until: Instant,
+    expires: Instant,
     failure: Failure,
 }
 
 impl NegativeCache {
-    /// Remembers that the origin has no such key, or does not show it. Any other failure may be over by the next
-    /// request, and is not remembered.
-    pub fn remember(&self, name: &Name, not_before: u64, failure: &Failure, time: Duration) {
-        if time.is_zero() || !matches!(failure.code, Code::NotFound | Code::NotShown) {
+    /// Stores for `ttl` that the origin has no such key, or does not show it. Other failures may be transient and are
+    /// not stored.
+    pub fn insert(&self, name: &Name, not_before: u64, failure: &Failure, ttl: Duration) {
+        if ttl.is_zero() || !matches!(failure.code, Code::NotFound | Code::NotShown) {
             return;
         }
         let now = Instant::now();
-        let Some(until) = now.checked_add(time) else { return };
-        let mut all = self.lock();
-        if all.len() >= MOST {
-            all.retain(|_, remembered| remembered.until > now);
+        let Some(expires) = now.checked_add(ttl) else { return };
+        let mut entries = self.lock();
+        if entries.len() >= MAX_KEYS {
+            entries.retain(|_, entry| entry.expires > now);
         }
-        if all.len() >= MOST {
-            all.clear();
+        if entries.len() >= MAX_KEYS {
+            entries.clear();
         }
-        let (name, failure) = (name.clone(), failure.clone());
-        all.insert(EntryId::of(&name).source, Remembered { name, not_before, until, failure });
+        let key_hash = EntryId::of(name).key_hash;
+        entries.insert(
+            key_hash,
+            NegativeEntry { name: name.clone(), not_before, expires, failure: failure.clone() },
+        );
     }
 
-    /// Why there is no image of this key, if that is known from after the latest purge.
+    /// The failure stored for the key of `name`, unless it expired or is older than the purge at `not_before`.
     pub fn find(&self, name: &Name, not_before: u64) -> Option<Failure> {
-        let mut all = self.lock();
-        if all.is_empty() {
+        let mut entries = self.lock();
+        if entries.is_empty() {
             return None;
         }
-        let source = EntryId::of(name).source;
-        let remembered = all.get(&source)?;
-        if remembered.until > Instant::now() && remembered.not_before >= not_before {
-            return Some(remembered.failure.clone());
+        let key_hash = EntryId::of(name).key_hash;
+        let entry = entries.get(&key_hash)?;
+        if entry.expires > Instant::now() && entry.not_before >= not_before {
+            return Some(entry.failure.clone());
         }
-        all.remove(&source);
+        entries.remove(&key_hash);
         None
     }
 
-    /// Forgets every key that such names have.
-    pub fn forget(&self, is_touched: &dyn Fn(&Name) -> bool) {
-        self.lock().retain(|_, remembered| !is_touched(&remembered.name));
+    /// Removes the keys whose name matches.
+    pub fn remove_matching(&self, matches: &dyn Fn(&Name) -> bool) {
+        self.lock().retain(|_, entry| !matches(&entry.name));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Remembered>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], NegativeEntry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,35 +87,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_remembered_for_its_time_and_failures_are_not() {
+    fn negative_cache_stores_missing_keys_for_their_ttl_and_no_other_failure() {
         let negative = NegativeCache::default();
-        negative.remember(&key(1), 5, &failed(Code::NotFound), LONG);
-        negative.remember(&key(2), 5, &failed(Code::NotShown), LONG);
-        negative.remember(&key(3), 5, &failed(Code::NotFound), Duration::ZERO);
-        negative.remember(&key(4), 5, &failed(Code::NotFound), Duration::from_nanos(1));
+        negative.insert(&key(1), 5, &failed(Code::NotFound), LONG);
+        negative.insert(&key(2), 5, &failed(Code::NotShown), LONG);
+        negative.insert(&key(3), 5, &failed(Code::NotFound), Duration::ZERO);
+        negative.insert(&key(4), 5, &failed(Code::NotFound), Duration::from_nanos(1));
         for (number, code) in
             [Code::OriginTimeout, Code::OriginError, Code::CorruptImage].iter().enumerate()
         {
-            negative.remember(&key(10 + number), 5, &failed(*code), LONG);
+            negative.insert(&key(10 + number), 5, &failed(*code), LONG);
         }
         std::thread::sleep(Duration::from_millis(1));
         let found: Vec<usize> =
             (0..20).filter(|number| negative.find(&key(*number), 5).is_some()).collect();
         assert_eq!(found, [1, 2]);
         assert_eq!(negative.find(&key(1), 5), Some(failed(Code::NotFound)));
-        assert_eq!(negative.find(&key(2), 6), None, "purged since");
-        negative.remember(&key(2), 5, &failed(Code::NotShown), LONG);
-        negative.forget(&|name| name.key == "1");
+        assert_eq!(negative.find(&key(2), 6), None, "purged since then");
+        negative.insert(&key(2), 5, &failed(Code::NotShown), LONG);
+        negative.remove_matching(&|name| name.key == "1");
         assert!(negative.find(&key(1), 5).is_none() && negative.find(&key(2), 5).is_some());
     }
 
     #[test]
-    fn a_flood_of_keys_is_bounded() {
+    fn negative_cache_is_bounded() {
         let negative = NegativeCache::default();
-        for number in 0..3 * MOST {
-            negative.remember(&key(number), 5, &failed(Code::NotFound), LONG);
-            assert!(negative.lock().len() <= MOST);
+        for number in 0..3 * MAX_KEYS {
+            negative.insert(&key(number), 5, &failed(Code::NotFound), LONG);
+            assert!(negative.lock().len() <= MAX_KEYS);
         }
-        assert!(negative.find(&key(3 * MOST - 1), 5).is_some());
+        assert!(negative.find(&key(3 * MAX_KEYS - 1), 5).is_some());
     }
 }

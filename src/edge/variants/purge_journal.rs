@@ -1,142 +1,159 @@
-//! What was purged lately, written beside the entries: a server that is killed and started again must not serve what
-//! its renderer has stored from before a purge that was answered.
+//! The purge journal: recent purges, recorded in each cache directory. A server that is killed and started again must
+//! not serve what its renderer stored from before a purge.
 //!
-//! `{cache_path}/.purged` has a line for each purge, `[time, handler, key or prefix, "key" or "prefix"]`. Servers that
-//! share a directory share it. Lines matter for minutes only, so a long file is put aside, and replaces the one put aside
-//! before.
+//! `{cache_path}/.purged` has one line per purge, `[time, handler, target, "key" or "prefix"]`. Servers that share a
+//! directory share its journal. Lines matter for minutes only, so a large file is rotated, and replaces the last
+//! rotated one.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::purge_log::Kind;
+use super::purge_log::TargetKind;
+use crate::time::unix_milliseconds;
 
 const NAME: &str = ".purged";
-const ASIDE: &str = ".purged.old";
+const ROTATED: &str = ".purged.old";
 /// Names that earlier releases used; still read at start.
 const DEPRECATED: [&str; 2] = [".refreshed.old", ".refreshed"];
-/// From this length on a file is put aside, if the last one was long enough ago.
-const LONG: u64 = 1 << 20;
-/// How long lines matter, at the least.
-const MATTERS: Duration = Duration::from_secs(600);
+/// A larger file is rotated, unless the last rotation is more recent than [`MAX_AGE`].
+const MAX_BYTES: u64 = 1 << 20;
+/// Older lines don't matter.
+const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// One purge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Its time, in milliseconds since 1970.
+pub struct JournalEntry {
+    /// Milliseconds since 1970.
     pub time: u64,
     /// The handler's identity.
     pub handler: String,
     /// A key or a prefix.
-    pub what: String,
-    /// Which of these.
-    pub kind: Kind,
+    pub target: String,
+    pub kind: TargetKind,
 }
 
-/// Adds a purge to the journal of a cache directory.
-pub fn append(cache_path: &Path, line: &Line) -> io::Result<()> {
-    let path = cache_path.join(NAME);
-    put_aside(cache_path, &path);
-    let kind = match line.kind {
-        Kind::Key => "key",
-        Kind::Prefix => "prefix",
-    };
-    let mut text = serde_json::to_vec(&(line.time, &line.handler, &line.what, kind))?;
-    text.push(b'\n');
-    // In one write, so that the lines of two servers don't mix.
-    File::options().append(true).create(true).open(path)?.write_all(&text)
+/// The journal of one cache directory.
+#[derive(Debug)]
+pub struct PurgeJournal<'d> {
+    directory: &'d Path,
 }
 
-/// Every purge of a cache directory that is not longer ago than this. What can't be read is passed over: a server that
-/// was killed may have left half a line.
-pub fn read(cache_path: &Path, ago: Duration) -> Vec<Line> {
-    let since = crate::cache::unix_milliseconds(SystemTime::now() - ago.min(MATTERS));
-    let names = DEPRECATED.into_iter().chain([ASIDE, NAME]);
-    let texts: Vec<String> =
-        names.filter_map(|name| fs::read_to_string(cache_path.join(name)).ok()).collect();
-    let lines = texts.iter().flat_map(|text| text.lines()).filter_map(parse);
-    lines.filter(|line| line.time >= since).collect()
+impl<'d> PurgeJournal<'d> {
+    pub fn new(directory: &'d Path) -> PurgeJournal<'d> {
+        PurgeJournal { directory }
+    }
+
+    pub fn append(&self, entry: &JournalEntry) -> io::Result<()> {
+        self.rotate();
+        let kind = match entry.kind {
+            TargetKind::Key => "key",
+            TargetKind::Prefix => "prefix",
+        };
+        let mut line = serde_json::to_vec(&(entry.time, &entry.handler, &entry.target, kind))?;
+        line.push(b'\n');
+        // One write, so that lines of several servers don't mix.
+        let path = self.directory.join(NAME);
+        File::options().append(true).create(true).open(path)?.write_all(&line)
+    }
+
+    /// The entries of the last `max_age`. Lines that can't be parsed are skipped: a killed server may have left half a
+    /// line.
+    pub fn read(&self, max_age: Duration) -> Vec<JournalEntry> {
+        let since = unix_milliseconds(SystemTime::now() - max_age.min(MAX_AGE));
+        let names = DEPRECATED.into_iter().chain([ROTATED, NAME]);
+        let texts: Vec<String> =
+            names.filter_map(|name| fs::read_to_string(self.directory.join(name)).ok()).collect();
+        let entries = texts.iter().flat_map(|text| text.lines()).filter_map(parse);
+        entries.filter(|entry| entry.time >= since).collect()
+    }
+
+    /// Rotates a large file. If that fails, the file just grows.
+    fn rotate(&self) {
+        let path = self.directory.join(NAME);
+        let rotated = self.directory.join(ROTATED);
+        let is_large = fs::metadata(&path).is_ok_and(|metadata| metadata.len() > MAX_BYTES);
+        let is_recent = fs::metadata(&rotated)
+            .and_then(|metadata| metadata.modified())
+            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age < MAX_AGE));
+        if is_large && !is_recent {
+            let _ = fs::rename(path, rotated);
+        }
+    }
 }
 
-fn parse(line: &str) -> Option<Line> {
-    let (time, handler, what, kind): (u64, String, String, String) =
+fn parse(line: &str) -> Option<JournalEntry> {
+    let (time, handler, target, kind): (u64, String, String, String) =
         serde_json::from_str(line).ok()?;
     let kind = match kind.as_str() {
-        "key" => Kind::Key,
-        "prefix" => Kind::Prefix,
+        "key" => TargetKind::Key,
+        "prefix" => TargetKind::Prefix,
         _ => return None,
     };
-    Some(Line { time, handler, what, kind })
-}
-
-/// Where this fails, the file becomes longer, and nothing else.
-fn put_aside(cache_path: &Path, path: &Path) {
-    let is_long = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.len() > LONG);
-    let aside: PathBuf = cache_path.join(ASIDE);
-    let is_recent = fs::metadata(&aside)
-        .and_then(|metadata| metadata.modified())
-        .is_ok_and(|time| time.elapsed().is_ok_and(|age| age < MATTERS));
-    if is_long(path) && !is_recent {
-        let _ = fs::rename(path, aside);
-    }
+    Some(JournalEntry { time, handler, target, kind })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::unix_milliseconds;
     use tempfile::TempDir;
 
-    fn line(time: u64, what: &str, kind: Kind) -> Line {
-        Line { time, handler: "h\0s3\0b".into(), what: what.into(), kind }
+    fn entry(time: u64, target: &str, kind: TargetKind) -> JournalEntry {
+        JournalEntry { time, handler: "h\0s3\0b".into(), target: target.into(), kind }
     }
 
     #[test]
-    fn what_was_written_lately_is_read_again_and_damage_costs_its_line_only() {
+    fn purge_journal_returns_recent_entries_and_skips_damaged_lines() {
         let directory = TempDir::new().unwrap();
+        let journal = PurgeJournal::new(directory.path());
         let now = unix_milliseconds(SystemTime::now());
-        let lines = [line(now, "a\n\"b\u{fc}", Kind::Key), line(now - 5000, "a/", Kind::Prefix)];
-        append(directory.path(), &line(now - 900_000, "old", Kind::Key)).unwrap();
-        append(directory.path(), &lines[0]).unwrap();
+        let entries = [
+            entry(now, "a\n\"b\u{fc}", TargetKind::Key),
+            entry(now - 5000, "a/", TargetKind::Prefix),
+        ];
+        journal.append(&entry(now - 900_000, "old", TargetKind::Key)).unwrap();
+        journal.append(&entries[0]).unwrap();
         let path = directory.path().join(NAME);
         let mut text = fs::read(&path).unwrap();
         text.extend_from_slice(b"[1, \"cut\n{}\n[99999999999999,\"h\",\"k\",\"thing\"]\n");
         fs::write(&path, text).unwrap();
-        append(directory.path(), &lines[1]).unwrap();
-        assert_eq!(read(directory.path(), MATTERS), lines);
-        assert_eq!(read(directory.path(), Duration::from_secs(2)), lines[..1]);
-        assert!(read(&directory.path().join("nowhere"), MATTERS).is_empty());
-        assert!(append(&directory.path().join("nowhere"), &lines[0]).is_err());
+        journal.append(&entries[1]).unwrap();
+        assert_eq!(journal.read(MAX_AGE), entries);
+        assert_eq!(journal.read(Duration::from_secs(2)), entries[..1]);
+        let missing = directory.path().join("missing");
+        assert!(PurgeJournal::new(&missing).read(MAX_AGE).is_empty());
+        assert!(PurgeJournal::new(&missing).append(&entries[0]).is_err());
     }
 
     #[test]
-    fn the_journal_of_an_earlier_release_is_read() {
+    fn purge_journal_of_an_earlier_release_is_read() {
         let directory = TempDir::new().unwrap();
-        let old = line(unix_milliseconds(SystemTime::now()), "a", Kind::Key);
-        append(directory.path(), &old).unwrap();
+        let journal = PurgeJournal::new(directory.path());
+        let old = entry(unix_milliseconds(SystemTime::now()), "a", TargetKind::Key);
+        journal.append(&old).unwrap();
         for name in DEPRECATED {
             fs::rename(directory.path().join(NAME), directory.path().join(name)).unwrap();
-            assert_eq!(read(directory.path(), MATTERS), std::slice::from_ref(&old), "{name}");
+            assert_eq!(journal.read(MAX_AGE), std::slice::from_ref(&old), "{name}");
             fs::rename(directory.path().join(name), directory.path().join(NAME)).unwrap();
         }
     }
 
     #[test]
-    fn a_long_one_is_put_aside_and_counts_for_as_long_as_it_matters() {
+    fn purge_journal_rotates_a_large_file_and_loses_no_recent_entry() {
         let directory = TempDir::new().unwrap();
+        let journal = PurgeJournal::new(directory.path());
         let now = unix_milliseconds(SystemTime::now());
         let long = "k".repeat(1000);
         let length =
             |name| fs::metadata(directory.path().join(name)).map_or(0, |metadata| metadata.len());
         for number in 0..2500 {
-            append(directory.path(), &line(now + number, &long, Kind::Key)).unwrap();
+            journal.append(&entry(now + number, &long, TargetKind::Key)).unwrap();
         }
-        assert!(length(ASIDE) > LONG && length(NAME) > LONG, "nothing that matters is lost");
-        assert_eq!(read(directory.path(), MATTERS).len(), 2500);
-        let aside = File::options().append(true).open(directory.path().join(ASIDE)).unwrap();
-        aside.set_modified(SystemTime::now() - 2 * MATTERS).unwrap();
-        append(directory.path(), &line(now, "last", Kind::Key)).unwrap();
+        assert!(length(ROTATED) > MAX_BYTES && length(NAME) > MAX_BYTES);
+        assert_eq!(journal.read(MAX_AGE).len(), 2500);
+        let rotated = File::options().append(true).open(directory.path().join(ROTATED)).unwrap();
+        rotated.set_modified(SystemTime::now() - 2 * MAX_AGE).unwrap();
+        journal.append(&entry(now, "last", TargetKind::Key)).unwrap();
         assert!(length(NAME) < 1000);
     }
 }

@@ -1,18 +1,17 @@
-//! Which results are being revalidated behind what is served: each once, and not too many.
+//! The variants that are being revalidated in the background: each once, and a bounded number at a time.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cache::Name;
 
-/// Each has a thread; those who wait for an image come first.
-const MOST: usize = 16;
+/// Maximum number per handler: each has a thread, and requests that wait for an image come first.
+const MAX_REVALIDATIONS: usize = 16;
 
-/// Those under way.
 #[derive(Debug, Default)]
 pub struct Revalidations(Mutex<HashSet<Name>>);
 
-/// Held for as long as a revalidation takes.
+/// Held while a revalidation runs.
 #[derive(Debug)]
 pub struct Revalidation {
     all: Arc<Revalidations>,
@@ -20,10 +19,10 @@ pub struct Revalidation {
 }
 
 impl Revalidations {
-    /// A place for this name, unless it is being revalidated already or too many others are.
+    /// Registers a revalidation. `None` if this variant is being revalidated already, or too many others are.
     pub fn begin(self: &Arc<Revalidations>, name: &Name) -> Option<Revalidation> {
         let mut all = self.lock();
-        if all.len() >= MOST || !all.insert(name.clone()) {
+        if all.len() >= MAX_REVALIDATIONS || !all.insert(name.clone()) {
             return None;
         }
         Some(Revalidation { all: Arc::clone(self), name: name.clone() })
@@ -45,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_revalidated_once_and_few_at_a_time() {
+    fn revalidations_are_unique_and_bounded() {
         let revalidations = Arc::new(Revalidations::default());
         let name = |number: usize| Name {
             handler: "h".into(),
@@ -54,11 +53,12 @@ mod tests {
         };
         let first = revalidations.begin(&name(0)).unwrap();
         assert!(revalidations.begin(&name(0)).is_none());
-        let others: Vec<Revalidation> =
-            (1..MOST).map(|number| revalidations.begin(&name(number)).unwrap()).collect();
-        assert!(revalidations.begin(&name(MOST)).is_none());
+        let others: Vec<Revalidation> = (1..MAX_REVALIDATIONS)
+            .map(|number| revalidations.begin(&name(number)).unwrap())
+            .collect();
+        assert!(revalidations.begin(&name(MAX_REVALIDATIONS)).is_none());
         drop(first);
-        assert!(revalidations.begin(&name(MOST)).is_some());
+        assert!(revalidations.begin(&name(MAX_REVALIDATIONS)).is_some());
         drop(others);
         assert!(revalidations.lock().is_empty());
     }

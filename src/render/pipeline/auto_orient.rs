@@ -1,8 +1,8 @@
 //! How an original has to be turned before anybody sees it.
 
 use crate::options::{Flip, Rotation};
-use crate::render::avif::Orient;
-use crate::render::exif;
+use crate::render::codec::avif::Orient;
+use crate::render::codec::exif;
 
 const MIRRORED: &[Flip] = &[Flip::Horizontal];
 

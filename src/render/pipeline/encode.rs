@@ -4,7 +4,7 @@ use super::quality::encoder_quality;
 use super::{clear_transparent, palette};
 use crate::format::Format;
 use crate::options::Options;
-use crate::render::avif::{self, Encoding};
+use crate::render::codec::avif::{self, Encoding};
 use crate::render::vips::{Error, Image};
 
 /// From so many pixels on a JPEG is progressive: 4 % smaller, and seen early. A small one gets no smaller, and its

@@ -7,7 +7,7 @@ use super::geometry::plan;
 use super::{batch_resize, load, palette};
 use crate::format::Format;
 use crate::options::{Options, Size};
-use crate::render::inspect::ImageInfo;
+use crate::render::codec::ImageInfo;
 
 /// For what every image needs: the thread's arena, tables, a few lines.
 const BASE: u64 = 8 << 20;
@@ -38,7 +38,7 @@ pub fn bytes(
         }
         _ => 0,
     };
-    let encoder = canvas.saturating_mul(encoder_bytes_per_pixel(format, options.lossless));
+    let encoder = canvas.saturating_mul(format.encoder_bytes_per_pixel(options.lossless));
     // An image that is looked at for its attention, or turned, is kept. Of an animation all frames are, and while a
     // step goes over them, or they are looked at for their palette, once more: as they were before or as they are then.
     let copied = if frames > 1 { all.max(canvas.saturating_mul(u64::from(frames))) } else { 0 };
@@ -66,7 +66,7 @@ pub fn bytes(
     let moving = if frames > 1 { 3 * CANVAS * (together + recoloured) } else { 0 };
     let parts = [
         line.saturating_mul(LINES),
-        info.held,
+        info.buffered_bytes,
         info.inflated_bytes,
         decoder,
         kept,
@@ -96,26 +96,12 @@ fn resized_pixels(info: &ImageInfo, options: &Options) -> (u64, u64) {
     (resized, result)
 }
 
-/// What an encoder keeps for each pixel of a frame.
-fn encoder_bytes_per_pixel(format: Format, lossless: bool) -> u64 {
-    match format {
-        // Coefficients for the optimised tables, and the bytes.
-        Format::Jpeg => 6,
-        Format::Png => 6,
-        Format::Webp if lossless => 36,
-        Format::Webp => 10,
-        Format::Avif if lossless => 32,
-        Format::Avif => 28,
-        Format::Gif => 16,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::parse;
     use crate::options::Query;
-    use crate::render::inspect::inspect;
+    use crate::render::codec::inspect;
 
     const MIB: u64 = 1 << 20;
 
@@ -126,7 +112,8 @@ mod tests {
             parse(&format!(r#"{{"handlers": [{{"name": "h", "directory": {root:?}}}]}}"#), "test")
                 .unwrap();
         let options =
-            Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
+            Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults())
+                .unwrap();
         let source = Format::of_bytes(&original).unwrap();
         let info = inspect(&original, source).unwrap();
         let format = options.format_of(source);

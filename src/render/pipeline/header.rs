@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::auto_orient;
 use crate::format::Format;
 use crate::options::Rotation;
-use crate::render::avif::{self, Avif, Crop, DecodeError};
+use crate::render::codec::avif::{self, Avif, Crop, DecodeError};
 use crate::render::vips::{Error, Image, Vips, Work};
 
 /// An original whose header has been read.

@@ -3,15 +3,7 @@
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::format::Format;
-use crate::render::avif;
-use crate::render::inspect::ImageInfo;
-
-/// WebP's largest side (RFC 9649 §2.7).
-const WEBP_LARGEST_SIDE: u32 = 16_383;
-/// libavif, and with it browsers, refuses longer ones.
-const AVIF_LARGEST_SIDE: u32 = 32_768;
-/// The largest side of the other formats that is sure to be written: JPEG's limit.
-const LARGEST_SIDE: u32 = 65_500;
+use crate::render::codec::ImageInfo;
 
 /// How large images may be: `limits`.
 #[derive(Clone, Copy, Debug)]
@@ -145,11 +137,7 @@ fn refuse(is_too_much: bool, code: Code, sentence: impl FnOnce() -> String) -> R
 }
 
 fn check_side(format: Format, side: u32) -> Result<(), Failure> {
-    let most = match format {
-        Format::Webp => WEBP_LARGEST_SIDE,
-        Format::Avif => AVIF_LARGEST_SIDE,
-        Format::Jpeg | Format::Png | Format::Gif => LARGEST_SIDE,
-    };
+    let most = format.max_side();
     refuse(side > most, Code::ResultTooLarge, || {
         format!("the result would be {side} pixels long; {} ends at {most}", format.name())
     })
@@ -158,14 +146,11 @@ fn check_side(format: Format, side: u32) -> Result<(), Failure> {
 /// Refuses a result that its format's encoder does not take.
 pub fn check_encoder(format: Format, width: u32, height: u32) -> Result<(), Failure> {
     check_side(format, width.max(height))?;
-    refuse(
-        format == Format::Avif && area(width, height) > avif::MAX_PIXELS,
-        Code::ResultTooLarge,
-        || {
-            format!(
-                "the result would have {width} x {height} pixels; AVIF has at most {}",
-                avif::MAX_PIXELS
-            )
-        },
-    )
+    refuse(area(width, height) > format.max_pixels(), Code::ResultTooLarge, || {
+        format!(
+            "the result would have {width} x {height} pixels; {} has at most {}",
+            format.title(),
+            format.max_pixels()
+        )
+    })
 }

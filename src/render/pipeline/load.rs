@@ -7,7 +7,7 @@ use super::{colour, profile, resize, rotate};
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::options::Rotation;
-use crate::render::inspect::{ImageInfo, inspect};
+use crate::render::codec::{ImageInfo, inspect};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
 /// What to load, and how large it is to become.
@@ -129,8 +129,9 @@ fn can_be_scaled(bytes: &[u8], header: &Header) -> bool {
 
 /// The same of a WebP that has transparency if anything of it can have: all of it is lossless, or nothing has any.
 pub fn is_scaled(info: &ImageInfo) -> bool {
-    let is_lossless = info.frames == 1 && info.held >= info.frame_pixels.saturating_mul(4);
-    is_lossless || info.held == 0
+    let is_lossless =
+        info.frames == 1 && info.buffered_bytes >= info.frame_pixels.saturating_mul(4);
+    is_lossless || info.buffered_bytes == 0
 }
 
 /// Named, and not found by libvips: what the bytes are has been decided.

@@ -30,11 +30,11 @@ mod trim;
 
 pub use limits::Bounds;
 
-use super::inspect::inspect;
+use super::codec::inspect;
 use super::vips::{Error, Vips};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
-use crate::format::Format;
+use crate::format::{Format, formats_that, or_list};
 use crate::options::{Options, Size};
 use frames::Frames;
 use geometry::plan;
@@ -56,7 +56,9 @@ pub fn examine(
     let info = inspect(original, source)?;
     let frames = Frames::wanted(info.frames, options, format)?;
     bounds.check_source(&info, frames.decoded())?;
-    if info.breaks_off.is_some_and(|number| number < frames.decoded()) && fail_on != FailOn::None {
+    if info.truncated_frame.is_some_and(|number| number < frames.decoded())
+        && fail_on != FailOn::None
+    {
         let sentence = "the original can't be decoded whole: its file ends within a frame";
         return Err(Failure::new(Code::CorruptImage, sentence));
     }
@@ -121,7 +123,7 @@ pub fn render(
         .and_then(|image| steps::made(image, frames, plan.crop.as_ref(), options, format))
         .and_then(|image| encode::encoded(&image, format, options))
         .map_err(|error| unmade(source, format, error))?;
-    if keeps && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::read) {
+    if keeps && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::parse) {
         bytes = keep::with_copyright(bytes, format, &copyright);
     }
     if format == source && result == measured && frames.count == header.frames {
@@ -131,8 +133,9 @@ pub fn render(
 }
 
 fn format_of(original: &[u8]) -> Result<Format, Failure> {
-    Format::of_bytes(original).ok_or_else(|| {
-        Failure::new(Code::UnsupportedFormat, "the original is not a JPEG, PNG, WebP, AVIF or GIF")
+    Format::of_original(original).ok_or_else(|| {
+        let titles = or_list(formats_that(Format::is_read).map(Format::title));
+        Failure::new(Code::UnsupportedFormat, format!("the original is not a {titles}"))
     })
 }
 

@@ -1,8 +1,8 @@
 //! The colours of an image that says them in words of its own (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx` in an AVIF)
 //! and not with an ICC profile: libvips reads profiles alone, so the words are made into one.
 
-use crate::render::avif::{Avif, Chroma};
-use crate::render::container::png;
+use crate::render::codec::avif::{Avif, Chroma};
+use crate::render::codec::png;
 
 /// The points of red, green, blue and white in the plane of CIE 1931.
 type Chromaticities = [(f64, f64); 4];

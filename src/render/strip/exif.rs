@@ -1,6 +1,6 @@
 //! As much of EXIF as decides how an image stands.
 
-use crate::render::exif::stored_orientation;
+use crate::render::codec::exif::stored_orientation;
 
 /// Whether this EXIF block, which starts with its TIFF header, leaves the image as it is stored. One that can't be
 /// read does not: a decoder may be more lenient.

@@ -1,10 +1,8 @@
 //! GIF (89a specification): comments and applications' data are left out, except how often it loops.
 
 use super::kept::Kept;
-use crate::render::container::cursor::Cursor;
-use crate::render::container::gif::{
-    self, EXTENSION, GRAPHIC_CONTROL, IMAGE, TRAILER, table_length,
-};
+use crate::render::codec::cursor::Cursor;
+use crate::render::codec::gif::{self, EXTENSION, GRAPHIC_CONTROL, IMAGE, TRAILER, table_length};
 
 const COMMENT: u8 = 0xfe;
 const APPLICATION: u8 = 0xff;

@@ -2,7 +2,7 @@
 
 use super::exif;
 use super::kept::Kept;
-use crate::render::container::cursor::Cursor;
+use crate::render::codec::cursor::Cursor;
 
 const SOS: u8 = 0xda;
 const EOI: u8 = 0xd9;

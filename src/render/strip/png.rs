@@ -1,8 +1,7 @@
 //! PNG (W3C PNG, third edition): only the chunks that make the image are kept.
 
 use super::kept::Kept;
-use crate::render::container::png;
-use crate::render::crc::crc;
+use crate::render::codec::png;
 
 /// Colour type 3 has a palette (§11.2.1).
 const INDEXED: u8 = 3;
@@ -16,7 +15,7 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
     for chunk in chunks {
         let png::Chunk { kind, data: body, .. } = chunk;
         // It stands behind all of the data.
-        let check = chunk.check?;
+        let check = chunk.crc?;
         // The header comes first, and once.
         if (&kind == b"IHDR") == has_header {
             return None;
@@ -60,7 +59,7 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
                 out.add(part)?;
             }
             // libvips reads on where a check is wrong, and others don't.
-            if crc(&[&kind, body]).to_be_bytes() != check {
+            if png::crc(&kind, body).to_be_bytes() != check {
                 return None;
             }
         }

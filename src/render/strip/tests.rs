@@ -1,5 +1,5 @@
 use crate::format::Format;
-use crate::render::crc::crc;
+use crate::render::codec::png::crc;
 
 const JPEG: &[u8] = include_bytes!("../../../tests/data/gps.jpg");
 const GIF: &[u8] = include_bytes!("../../../tests/data/anim.gif");
@@ -43,7 +43,7 @@ fn segment(marker: u8, body: &[u8]) -> Vec<u8> {
 
 fn chunk(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
-    [&length[..], kind, body, &crc(&[kind, body]).to_be_bytes()].concat()
+    [&length[..], kind, body, &crc(kind, body).to_be_bytes()].concat()
 }
 
 /// With a check that is wrong.

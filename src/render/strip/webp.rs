@@ -2,8 +2,8 @@
 
 use super::exif;
 use super::kept::Kept;
-use crate::render::container::cursor::Cursor;
-use crate::render::container::webp::{self, HAS_ALPHA, HAS_PROFILE, IS_ANIMATED};
+use crate::render::codec::cursor::Cursor;
+use crate::render::codec::webp::{self, HAS_ALPHA, HAS_PROFILE, IS_ANIMATED};
 
 /// The image without metadata.
 pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
@@ -81,7 +81,7 @@ pub fn stripped(bytes: &[u8], mut out: Kept) -> Option<Vec<u8>> {
 fn is_bare_frame(body: &[u8]) -> bool {
     let mut chunks = Cursor::new(body);
     let mut has_image = false;
-    chunks.skip(webp::FRAME_HEAD);
+    chunks.skip(webp::FRAME_HEADER);
     while !chunks.is_empty() {
         match webp::chunk(&mut chunks)
             .filter(|chunk| chunk.is_whole)

@@ -1,4 +1,4 @@
-//! Heads that dribble, never end, or are none; and that nothing behind them is taken for a request.
+//! Heads that dribble, never end or are malformed; bytes after a malformed head must not be parsed as a request.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::support::server::Server;
 use crate::support::vitals::Vitals;
 
 #[test]
-fn dribbled_heads_are_cut_while_everybody_else_is_served() {
+fn head_timeout_cuts_dribbling_heads_while_others_are_served() {
     let server = start(json!({"head_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
     let heads: [&[u8]; 5] = [
@@ -33,7 +33,7 @@ fn dribbled_heads_are_cut_while_everybody_else_is_served() {
     }
     let started = Instant::now();
     while !clients.is_empty() {
-        assert!(started.elapsed() < LONG, "{} heads are still read", clients.len());
+        assert!(started.elapsed() < LONG, "{} heads are still being read", clients.len());
         clients.retain_mut(|(_, client)| client.try_send(b"x").is_ok());
         vitals.answers_at_once();
         thread::sleep(Duration::from_millis(50));
@@ -43,10 +43,10 @@ fn dribbled_heads_are_cut_while_everybody_else_is_served() {
 }
 
 #[test]
-fn heads_without_an_end_are_cut() {
+fn endless_heads_are_cut() {
     let server = start(json!({"head_timeout": 1, "idle_timeout": 1}));
     let vitals = Vitals::of(&server, HIT);
-    // What comes first, what comes again and again, and what it is told.
+    // (start, repeated part, expected statuses)
     let endless: [(&str, &str, &[u16]); 14] = [
         ("", "G", &[414]),
         ("GET /", "x", &[414]),
@@ -61,7 +61,7 @@ fn heads_without_an_end_are_cut() {
         ("", "\0", &[414]),
         ("", " ", &[414]),
         ("", "\r", &[400]),
-        // RFC 9112 §2.2 has empty lines skipped; they begin no request, and idle_timeout goes on.
+        // Empty lines are skipped (RFC 9112 §2.2) and do not begin a request, so that idle_timeout applies.
         ("", "\r\n", &[]),
     ];
     let floods: Vec<_> = endless
@@ -71,7 +71,7 @@ fn heads_without_an_end_are_cut() {
             socket.set_write_timeout(Some(TIMEOUT)).unwrap();
             let bytes = format!("{start}{}", again.repeat((32 << 10) / again.len())).into_bytes();
             thread::spawn(move || {
-                // One that reads what it is told, and one that only sends.
+                // One client reads the response, the other only sends.
                 let _ = client.try_send(&bytes);
                 if expected.is_empty() {
                     client.expect_closed();
@@ -104,7 +104,7 @@ fn heads_without_an_end_are_cut() {
 }
 
 #[test]
-fn a_hundred_fields_are_read_and_one_more_is_431() {
+fn over_a_hundred_header_fields_are_431() {
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
     let with_fields = |count: usize| {
@@ -118,8 +118,8 @@ fn a_hundred_fields_are_read_and_one_more_is_431() {
     vitals.are_back();
 }
 
-/// Sends a head that must be refused and a good request behind it, alone and after a good request. The status that it
-/// is refused with; fails if anything else is answered.
+/// Sends a malformed head followed by valid requests, first alone and then after a valid request. Returns the status of
+/// its response; fails if any later request is answered.
 #[track_caller]
 fn only_answer(server: &Server, head: &[u8]) -> u16 {
     let shown = head.escape_ascii().to_string();
@@ -130,7 +130,7 @@ fn only_answer(server: &Server, head: &[u8]) -> u16 {
     assert_eq!(refusal.header("Connection"), Some("close"), "{shown}");
     assert!(
         matches!(alone.try_read(false), Ok(None) | Err(_)),
-        "{shown}: what came behind it was answered"
+        "{shown}: a later request was answered"
     );
 
     let mut after = server.client();
@@ -139,13 +139,13 @@ fn only_answer(server: &Server, head: &[u8]) -> u16 {
     assert_eq!(after.read().status, refusal.status, "{shown}");
     assert!(
         matches!(after.try_read(false), Ok(None) | Err(_)),
-        "{shown}: what came behind it was answered"
+        "{shown}: a later request was answered"
     );
     refusal.status
 }
 
 #[test]
-fn nothing_behind_a_request_line_that_is_refused_is_answered() {
+fn malformed_request_line_ends_the_connection() {
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
     for (line, expected) in [
@@ -212,11 +212,11 @@ fn nothing_behind_a_request_line_that_is_refused_is_answered() {
 }
 
 #[test]
-fn nothing_behind_a_field_that_is_refused_is_answered() {
+fn malformed_header_field_ends_the_connection() {
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
     for (field, expected) in [
-        // Where a body might begin, or end, for another reader.
+        // Framing of a body, which other parsers might accept.
         ("Content-Length: 5", 413),
         ("content-length:5", 413),
         ("CONTENT-LENGTH:\t5\t", 413),
@@ -260,10 +260,10 @@ fn nothing_behind_a_field_that_is_refused_is_answered() {
         ("X: y\rTransfer-Encoding: chunked", 400),
         ("X: y\r\r\nTransfer-Encoding: chunked", 400),
         ("X: y\n\r\nTransfer-Encoding: chunked", 400),
-        // For whom it is.
+        // A second Host.
         ("Host: x", 400),
         ("host: y", 400),
-        // What is no field at all.
+        // Lines that are not fields.
         ("X", 400),
         (":", 400),
         (": y", 400),
@@ -301,7 +301,7 @@ fn nothing_behind_a_field_that_is_refused_is_answered() {
 }
 
 #[test]
-fn nothing_behind_a_line_that_ends_wrongly_is_answered() {
+fn malformed_line_ending_ends_the_connection() {
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
     for head in [
@@ -325,7 +325,7 @@ fn nothing_behind_a_line_that_ends_wrongly_is_answered() {
 }
 
 #[test]
-fn what_asks_for_another_protocol_or_for_a_go_ahead_is_answered_as_if_it_did_not() {
+fn upgrade_and_expect_are_ignored() {
     let server = start(json!({}));
     let vitals = Vitals::of(&server, HIT);
     let mut client = server.client();
@@ -343,7 +343,7 @@ fn what_asks_for_another_protocol_or_for_a_go_ahead_is_answered_as_if_it_did_not
         &[("Expect", "100-continue")],
         &[("Content-Length", "0"), ("Expect", "100-continue")],
         &[("TE", "trailers, chunked"), ("Trailer", "Content-Length")],
-        // Names that only look like those that would matter.
+        // Names that only resemble framing fields.
         &[
             ("Content_Length", "5"),
             ("Transfer_Encoding", "chunked"),

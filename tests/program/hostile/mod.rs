@@ -1,14 +1,13 @@
-//! Clients that mean harm, or behave as if: whatever they do, everybody else is answered at once, and nothing of
-//! them is left when they are gone.
+//! Hostile and broken clients: other clients are still answered at once, and no resources leak.
 
-mod crowds;
-mod goodbyes;
+mod connection_limits;
+mod disconnects;
 mod heads;
-mod pipelines;
-mod readers;
-mod records;
+mod pipelining;
 mod renderers;
-mod tls;
+mod slow_readers;
+mod tls_handshakes;
+mod tls_records;
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::LazyLock;
@@ -23,17 +22,17 @@ use crate::support::client::Client;
 use crate::support::server::{Server, Setup};
 use crate::support::{TIMEOUT, images, merged};
 
-/// A time that only a server without a deadline would take.
+/// Longer than any deadline of the server.
 const LONG: Duration = Duration::from_secs(20);
 
-/// A small image, which is in the cache as soon as the [`Vitals`] are taken.
+/// A small image, which [`Vitals`] puts into the cache.
 ///
 /// [`Vitals`]: crate::support::vitals::Vitals
 const HIT: &str = "/h/a.png?w=5";
-/// An image of some megabytes.
+/// An image of several megabytes.
 const LARGE: &str = "/h/noise.png";
 
-/// A configuration that serves `a.png` and `noise.png` with a cache.
+/// A configuration with a cache that serves `a.png` and `noise.png`.
 fn setup(fields: Value) -> Setup {
     static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| images::png(images::noise(1300, 1000)));
     let handler = json!({"name": "h", "directory": "originals", "cache_path": "cache"});
@@ -49,7 +48,7 @@ fn start(limits: Value) -> Server {
     setup(json!({"limits": limits})).start()
 }
 
-/// A server with these limits and the large image in its cache, and how many bytes that has.
+/// A server with these limits and the large image in its cache, and the image's length.
 fn start_with_large(limits: Value) -> (Server, usize) {
     let server = start(limits);
     let length = server.get(LARGE).ok().body.len();
@@ -57,7 +56,7 @@ fn start_with_large(limits: Value) -> (Server, usize) {
     (server, length)
 }
 
-/// A connection whose receive buffer is as small as it can be, so that the server notices when nobody reads.
+/// A connection with the smallest possible receive buffer, so that the server soon notices a client that does not read.
 fn narrow(address: SocketAddr) -> TcpStream {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     sockopt::set_socket_recv_buffer_size(&socket, 4096).unwrap();
@@ -68,21 +67,21 @@ fn narrow(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Each of our connections is a descriptor of ours, too.
+/// Each connection is a descriptor of the test process too.
 fn raise_file_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
 }
 
-/// So many connections that do nothing yet.
+/// Opens `count` connections.
 fn crowd(server: &Server, count: usize) -> Vec<Client> {
     (0..count).map(|_| server.client()).collect()
 }
 
-/// Ends what goes on until then, also when the test fails.
-struct AtEnd<'b>(&'b AtomicBool);
+/// Sets a flag when it is dropped, even if the test fails.
+struct SetOnDrop<'b>(&'b AtomicBool);
 
-impl Drop for AtEnd<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }

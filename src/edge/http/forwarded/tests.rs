@@ -10,10 +10,12 @@ fn trusted() -> TrustedProxies {
     config::parse(text, "config.json").unwrap().trusted_proxies
 }
 
-/// The client that a plain connection of `peer` stands for, by these fields.
+/// The client and scheme of a request from `peer` with these fields.
 fn seen_from(peer: &str, secure: bool, fields: &[u8]) -> (String, bool) {
     let head = [b"GET / HTTP/1.1\r\nHost: x\r\n", fields, b"\r\n"].concat();
-    let Ok(Head::Whole(request, _)) = parse(&head) else { panic!("{:?}", fields.escape_ascii()) };
+    let Ok(Head::Complete(request, _)) = parse(&head) else {
+        panic!("{:?}", fields.escape_ascii())
+    };
     let peer = (peer != "unix").then(|| peer.parse().unwrap());
     let client = client(&request, peer, secure, &trusted());
     (client.address.map_or_else(|| "unix".to_owned(), |address| address.to_string()), client.secure)
@@ -24,7 +26,7 @@ fn address(fields: &str) -> String {
 }
 
 #[test]
-fn only_a_trusted_peer_is_believed() {
+fn forwarding_fields_count_only_from_a_trusted_proxy() {
     let fields =
         b"X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nForwarded: for=1.1.1.1;proto=https\r\n";
     for (peer, expected) in [
@@ -40,12 +42,12 @@ fn only_a_trusted_peer_is_believed() {
         assert_eq!((address.as_str(), secure), expected, "{peer}");
     }
     for peer in ["10.0.0.1", "unix", "11.0.0.1"] {
-        assert_eq!(seen_from(peer, true, b""), (peer.to_owned(), true), "nothing is said");
+        assert_eq!(seen_from(peer, true, b""), (peer.to_owned(), true), "no fields");
     }
 }
 
 #[test]
-fn the_client_is_the_right_most_that_is_no_proxy_of_ours() {
+fn x_forwarded_for_names_the_rightmost_untrusted_address() {
     for (list, expected) in [
         ("1.1.1.1", "1.1.1.1"),
         ("6.6.6.6, 1.1.1.1", "1.1.1.1"),
@@ -59,7 +61,7 @@ fn the_client_is_the_right_most_that_is_no_proxy_of_ours() {
         (", 1.1.1.1,, ,\t,", "1.1.1.1"),
         ("", PROXY),
         (",", PROXY),
-        // The proxy that wrote what can't be read is as far as one sees.
+        // An invalid entry ends the walk at the proxy that wrote it.
         ("6.6.6.6, unknown", PROXY),
         ("6.6.6.6, _hidden, 10.0.0.2", "10.0.0.2"),
         ("6.6.6.6, garbage, 10.0.0.2, 10.0.0.3", "10.0.0.2"),
@@ -68,13 +70,13 @@ fn the_client_is_the_right_most_that_is_no_proxy_of_ours() {
     ] {
         assert_eq!(address(&format!("X-Forwarded-For: {list}\r\n")), expected, "{list:?}");
     }
-    // The client's own bytes spoil nothing, UTF-8 or not.
+    // Bytes from the client do no harm, UTF-8 or not.
     assert_eq!(seen_from(PROXY, false, b"X-Forwarded-For: \xff\xfe, 1.1.1.1\r\n").0, "1.1.1.1");
     assert_eq!(seen_from("unix", false, b"X-Forwarded-For: 1.1.1.1, \xff\r\n").0, "unix");
 }
 
 #[test]
-fn addresses_are_read_with_ports_and_brackets() {
+fn forwarded_addresses_may_have_ports_and_brackets() {
     for (text, expected) in [
         ("1.1.1.1:567", Some("1.1.1.1")),
         ("1.1.1.1:_p", Some("1.1.1.1")),
@@ -122,7 +124,7 @@ fn addresses_are_read_with_ports_and_brackets() {
 }
 
 #[test]
-fn forwarded_is_read_as_rfc_7239_writes_it() {
+fn forwarded_is_parsed_as_rfc_7239_defines_it() {
     for (list, expected) in [
         ("for=1.1.1.1", "1.1.1.1"),
         ("For=\"1.1.1.1\"", "1.1.1.1"),
@@ -135,10 +137,10 @@ fn forwarded_is_read_as_rfc_7239_writes_it() {
         ("for=1.1.1.1;host=\"a,b;for=6.6.6.6\"", "1.1.1.1"),
         ("for=1.1.1.1;host=\"a\\\", for=6.6.6.6;x=\\\"\"", "1.1.1.1"),
         ("for=1.1.1.1;host=\"a\\\\\"", "1.1.1.1"),
-        // What many proxies write, though it should be quoted.
+        // Many proxies send these unquoted, although they should not.
         ("for=1.1.1.1:80", "1.1.1.1"),
         ("for=[2001:db8::1]:80", "2001:db8::1"),
-        // As far as one sees.
+        // The walk ends at an invalid element.
         ("for=6.6.6.6, for=unknown", PROXY),
         ("for=6.6.6.6, for=\"_hidden\", for=10.0.0.2", "10.0.0.2"),
         ("for=6.6.6.6, proto=https", PROXY),
@@ -156,7 +158,7 @@ fn forwarded_is_read_as_rfc_7239_writes_it() {
 }
 
 #[test]
-fn what_a_client_wrote_does_not_hide_what_the_proxy_adds() {
+fn forwarded_from_a_client_does_not_hide_what_a_proxy_adds() {
     for own in [
         "for=\"",
         "\"",
@@ -183,7 +185,7 @@ fn what_a_client_wrote_does_not_hide_what_the_proxy_adds() {
 }
 
 #[test]
-fn two_fields_that_differ_are_both_disbelieved() {
+fn forwarded_and_x_forwarded_for_are_ignored_if_they_differ() {
     for (list, elements, expected) in [
         ("1.1.1.1", "for=1.1.1.1", "1.1.1.1"),
         ("1.1.1.1, 10.0.0.2", "for=1.1.1.1", "1.1.1.1"),
@@ -193,7 +195,7 @@ fn two_fields_that_differ_are_both_disbelieved() {
         ("1.1.1.1", "proto=https", PROXY),
         ("unknown", "for=1.1.1.1", PROXY),
         ("1.1.1.1, 10.0.0.2", "for=6.6.6.6, for=10.0.0.2", PROXY),
-        // Nothing is said in an empty field.
+        // An empty field is ignored.
         ("1.1.1.1", "", "1.1.1.1"),
         (",", "for=1.1.1.1", "1.1.1.1"),
     ] {
@@ -203,7 +205,7 @@ fn two_fields_that_differ_are_both_disbelieved() {
 }
 
 #[test]
-fn the_scheme_is_the_nearest_proxys_word() {
+fn forwarded_scheme_is_that_of_the_nearest_proxy() {
     for (fields, expected) in [
         ("X-Forwarded-Proto: https", Some(true)),
         ("X-Forwarded-Proto: HTTP", Some(false)),
@@ -227,13 +229,13 @@ fn the_scheme_is_the_nearest_proxys_word() {
     ] {
         for own in [true, false] {
             let (_, secure) = seen_from(PROXY, own, format!("{fields}\r\n").as_bytes());
-            assert_eq!(secure, expected.unwrap_or(own), "{fields:?} on a connection of {own}");
+            assert_eq!(secure, expected.unwrap_or(own), "{fields:?}, own connection secure: {own}");
         }
     }
 }
 
 #[test]
-fn no_bytes_make_it_panic() {
+fn forwarded_parsing_never_panics() {
     const PIECES: [&str; 20] = [
         "\"",
         "\\",
@@ -267,7 +269,7 @@ fn no_bytes_make_it_panic() {
         let text: String = (0..next(30)).map(|_| PIECES[next(PIECES.len())]).collect();
         let fields = format!("X-Forwarded-For: {text}\r\nForwarded: {text}\r\n");
         address(&fields);
-        // A proxy's own line behind it counts, whatever the client wrote.
+        // A line that a proxy appends applies, whatever the client sent.
         let list = format!("Forwarded: {text}\r\nForwarded: for=1.1.1.1\r\n");
         assert_eq!(address(&list), "1.1.1.1", "{text:?}");
     }

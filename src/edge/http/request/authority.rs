@@ -1,22 +1,22 @@
-//! The authority of a URL, `host[:port]`: what `Host` and the absolute form of a target may say (RFC 3986 §3.2).
+//! The authority of a URL, `host[:port]`, as in `Host` and the absolute form of a target (RFC 3986 §3.2).
 
 use std::net::Ipv6Addr;
 
-/// The value of a `Host` field if it is one. It may be empty: a URL without an authority has none to name
-/// (RFC 9112 §3.2).
+/// The value of a `Host` field if it is valid. It may be empty, for a URL without an authority (RFC 9112 §3.2).
 pub fn host_field(value: &[u8]) -> Option<&str> {
     if value.is_empty() { Some("") } else { authority(value) }
 }
 
-/// The authority and the origin form of a target in absolute form (RFC 9112 §3.2.2).
+/// Splits a target in absolute form into authority and origin form (RFC 9112 §3.2.2).
 pub fn split(target: &str) -> Option<(&str, &str)> {
-    let rest = without_prefix(target, "http://").or_else(|| without_prefix(target, "https://"))?;
+    let rest = strip_prefix_ignore_case(target, "http://")
+        .or_else(|| strip_prefix_ignore_case(target, "https://"))?;
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    // An empty path is `/` (RFC 9110 §4.2.3). Nothing is served there, whatever its query says.
+    // An empty path is `/` (RFC 9110 §4.2.3). Its query is dropped, since nothing is served there.
     Some((authority, if path.starts_with('/') { path } else { "/" }))
 }
 
-/// `host[:port]` with a host, and without the user that RFC 9110 §4.2.4 forbids.
+/// The authority if it is valid: it has a host, and no userinfo (RFC 9110 §4.2.4).
 pub fn authority(value: &[u8]) -> Option<&str> {
     let (is_host, port) = match value.strip_prefix(b"[") {
         Some(rest) => {
@@ -40,7 +40,7 @@ fn is_ipv6(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
-/// RFC 3986 §3.2.2, `reg-name`, which an IPv4 address is as well.
+/// Whether it matches `reg-name` (RFC 3986 §3.2.2), as an IPv4 address does.
 fn is_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let [first, after @ ..] = rest {
@@ -57,7 +57,7 @@ fn is_name(name: &[u8]) -> bool {
     !name.is_empty()
 }
 
-fn without_prefix<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
+fn strip_prefix_ignore_case<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
     let (start, rest) = text.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn authorities_are_a_host_and_perhaps_a_port() {
+    fn authority_is_a_host_and_an_optional_port() {
         for valid in [
             "example.com",
             "example.com:8080",
@@ -114,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn host_may_be_empty_and_a_url_may_not_be_without_one() {
+    fn host_field_may_be_empty_and_an_authority_may_not() {
         assert_eq!(host_field(b""), Some(""));
         assert_eq!(host_field(b":80"), None);
         assert_eq!(authority(b""), None);
     }
 
     #[test]
-    fn the_absolute_form_is_taken_apart() {
+    fn absolute_form_is_split_into_authority_and_origin_form() {
         for (target, expected) in [
             ("http://x/a?b", Some(("x", "/a?b"))),
             ("HTTPS://x:1/a", Some(("x:1", "/a"))),

@@ -1,16 +1,15 @@
-//! Heads that nobody sends by accident: valid ones with some damage, held against a second reader that is as slow
-//! and as plain as can be.
+//! A fuzz test: mutated heads, whose results are compared with those of a second parser, which is slow and simple.
 //!
-//! `HOSTILE_HEADS=1000000 cargo test --lib hostile` tries more of them, and `HOSTILE_SEED` starts elsewhere. A failure
-//! names the seed that makes it again.
+//! `HOSTILE_HEADS=1000000 cargo test --lib hostile` tries more heads, and `HOSTILE_SEED` sets the first seed. A failure
+//! names the seed that reproduces it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::from_utf8;
 
 use super::*;
 
-/// How many heads are made when nobody says otherwise.
-const USUAL_COUNT: u64 = 200_000;
+/// Heads that are tried if `HOSTILE_HEADS` is not set.
+const DEFAULT_COUNT: u64 = 200_000;
 
 const VALID: [&str; 7] = [
     "GET /h/photo.jpg?w=300&h=200&c=true&f=webp HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -84,13 +83,13 @@ const ENDS: [&str; 9] =
     ["\n", "\r", "\r\r\n", "\n\r", "\r\n ", "\r\n\t", "\r\n\r\n", "\n\n", "\0\r\n"];
 const BYTES: &[u8] = b"\r\n\0 \t:/?#*%@,;[]\x7f\x80\xc3\xbc\xffAa01\x0b\x0c\\\"";
 
-/// Xorshift: the same heads each time.
+/// A xorshift generator, so that a seed always gives the same head.
 struct Random(u64);
 
 impl Random {
     fn new(seed: u64) -> Random {
         let mut random = Random(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        // Neighbouring seeds start alike.
+        // The first numbers of adjacent seeds are alike.
         for _ in 0..8 {
             random.below(2);
         }
@@ -104,19 +103,19 @@ impl Random {
         ((self.0 >> 16) % bound as u64) as usize
     }
 
-    fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
+    fn pick<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
         all[self.below(all.len())]
     }
 }
 
-fn hostile(random: &mut Random) -> Vec<u8> {
-    let mut bytes = random.one_of(&VALID).as_bytes().to_vec();
+fn hostile_head(random: &mut Random) -> Vec<u8> {
+    let mut bytes = random.pick(&VALID).as_bytes().to_vec();
     for _ in 0..random.below(4) {
-        damage(&mut bytes, random);
+        mutate(&mut bytes, random);
     }
     match random.below(8) {
         0 => bytes.truncate(random.below(bytes.len() + 1)),
-        1 => bytes.extend_from_slice(random.one_of(&VALID).as_bytes()),
+        1 => bytes.extend_from_slice(random.pick(&VALID).as_bytes()),
         2 => bytes.extend(
             (0..random.below(8)).map(|_| BYTES[random.below(BYTES.len())]).collect::<Vec<_>>(),
         ),
@@ -125,7 +124,7 @@ fn hostile(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     let at = random.below(bytes.len() + 1);
     let line_end = find(&bytes[at..], b"\r\n").map(|length| at + length);
     let in_line = |text: &str| format!("\r\n{text}").into_bytes();
@@ -133,9 +132,9 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
         (0, _) => bytes.insert(at, BYTES[random.below(BYTES.len())]),
         (1, _) if at < bytes.len() => drop(bytes.remove(at)),
         (2, _) if at < bytes.len() => bytes[at] = BYTES[random.below(BYTES.len())],
-        (3 | 4, Some(end)) => drop(bytes.splice(end..end, in_line(random.one_of(&FIELDS)))),
-        (5, Some(end)) => drop(bytes.splice(end..end + 2, random.one_of(&ENDS).bytes())),
-        // A line twice, or not at all.
+        (3 | 4, Some(end)) => drop(bytes.splice(end..end, in_line(random.pick(&FIELDS)))),
+        (5, Some(end)) => drop(bytes.splice(end..end + 2, random.pick(&ENDS).bytes())),
+        // Repeats or removes a line.
         (6 | 7, Some(end)) => {
             let next = bytes[end + 2..].windows(2).position(|pair| pair == b"\r\n");
             let line = end..next.map_or(bytes.len(), |length| end + 2 + length);
@@ -144,7 +143,7 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
             bytes.splice(line, twice);
         }
         (8, _) => {
-            let target = random.one_of(&TARGETS).as_bytes();
+            let target = random.pick(&TARGETS).as_bytes();
             if let Some(start) = bytes.iter().position(|byte| *byte == b' ') {
                 let end = bytes[start + 1..].iter().position(|byte| *byte == b' ');
                 bytes.splice(
@@ -153,20 +152,20 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
                 );
             }
         }
-        // Rarely, for it takes long: more than any limit allows, or just not.
+        // Around the limits. Rarely, because it is slow.
         (9, Some(end)) if random.below(200) == 0 => {
             let long = match random.below(3) {
-                0 => "X: y\r\n".repeat(MOST_FIELDS - 3 + random.below(6)),
+                0 => "X: y\r\n".repeat(MAX_FIELDS - 3 + random.below(6)),
                 1 => format!(
                     "X: {}\r\n",
-                    "y".repeat(LONGEST_HEAD.saturating_sub(bytes.len() + 20) + random.below(40))
+                    "y".repeat(MAX_HEAD_BYTES.saturating_sub(bytes.len() + 20) + random.below(40))
                 ),
-                _ => "\r\n".repeat(LONGEST_HEAD / 2 - 20 + random.below(30)),
+                _ => "\r\n".repeat(MAX_HEAD_BYTES / 2 - 20 + random.below(30)),
             };
             bytes.splice(end + 2..end + 2, long.bytes());
         }
         (9, _) if random.below(200) == 0 => {
-            let long = "z".repeat(LONGEST_PATH - 20 + random.below(40));
+            let long = "z".repeat(MAX_PATH_BYTES - 20 + random.below(40));
             if let Some(slash) = bytes.iter().position(|byte| *byte == b'/') {
                 bytes.splice(slash + 1..slash + 1, long.bytes());
             }
@@ -175,9 +174,9 @@ fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// What a head says, as the second reader finds it.
+/// The second parser's result.
 #[derive(Debug, PartialEq)]
-struct Said<'b> {
+struct Expected<'b> {
     target: &'b str,
     host: &'b str,
     keep_alive: bool,
@@ -185,8 +184,8 @@ struct Said<'b> {
     fields: usize,
 }
 
-/// Reads a head without its empty line by cutting it up, RFC 9112 in hand; `None` if anything is wrong with it.
-fn second_reader(head: &[u8]) -> Option<Said<'_>> {
+/// Parses a head without its empty line by splitting it as RFC 9112 says; `None` if it is invalid.
+fn parse_simply(head: &[u8]) -> Option<Expected<'_>> {
     let is_token = |text: &[u8]| {
         !text.is_empty()
             && text
@@ -208,11 +207,15 @@ fn second_reader(head: &[u8]) -> Option<Said<'_>> {
         return None;
     }
 
-    let (mut hosts, mut lengths, mut options, mut fields) = (vec![], vec![], vec![], 0);
+    let mut hosts = vec![];
+    let mut lengths = vec![];
+    let mut options = vec![];
+    let mut fields = 0;
     for line in lines {
         fields += 1;
         let colon = line.iter().position(|byte| *byte == b':')?;
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        let name = &line[..colon];
+        let value = &line[colon + 1..];
         if !is_token(name)
             || value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
         {
@@ -259,8 +262,8 @@ fn second_reader(head: &[u8]) -> Option<Said<'_>> {
     }
     let has = |option: &str| options.iter().any(|one| one.eq_ignore_ascii_case(option.as_bytes()));
     let keep_alive = if is_http_10 { has("keep-alive") && !has("close") } else { !has("close") };
-    let is_short = fields <= MOST_FIELDS && target.split('?').next()?.len() <= LONGEST_PATH;
-    is_short.then_some(Said { target, host, keep_alive, is_http_10, fields })
+    let is_short = fields <= MAX_FIELDS && target.split('?').next()?.len() <= MAX_PATH_BYTES;
+    is_short.then_some(Expected { target, host, keep_alive, is_http_10, fields })
 }
 
 fn is_host(host: &str, may_be_empty: bool) -> bool {
@@ -281,7 +284,8 @@ fn is_host(host: &str, may_be_empty: bool) -> bool {
 }
 
 fn split<'b>(bytes: &'b [u8], by: &[u8]) -> Vec<&'b [u8]> {
-    let (mut parts, mut start) = (Vec::new(), 0);
+    let mut parts = Vec::new();
+    let mut start = 0;
     while let Some(length) = find(&bytes[start..], by) {
         parts.push(&bytes[start..start + length]);
         start += length + by.len();
@@ -294,78 +298,86 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     (0..bytes.len()).find(|at| bytes[*at] == what[0] && bytes[*at..].starts_with(what))
 }
 
-fn check<'b>(bytes: &'b [u8], random: &mut Random) -> Result<Head<'b>, Refusal> {
+fn check<'b>(bytes: &'b [u8], random: &mut Random) -> Result<Head<'b>, RequestError> {
     let result = parse(bytes);
     let skipped = bytes.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2;
-    // Where a reader that takes a bare LF for a line's end sees the head end.
+    // The end of the head for a parser that accepts a bare LF as the end of a line.
     let is_end =
         |at: &usize| matches!(bytes[*at..], [b'\n', b'\n', ..] | [b'\n', b'\r', b'\n', ..]);
     let end = (skipped..bytes.len())
         .find(is_end)
         .map(|at| at + if bytes[at + 1] == b'\n' { 2 } else { 3 });
-    let within = end.filter(|end| *end <= LONGEST_HEAD);
-    let said = within.and_then(|end| second_reader(bytes[skipped..end].strip_suffix(b"\r\n\r\n")?));
+    let within = end.filter(|end| *end <= MAX_HEAD_BYTES);
+    let expected =
+        within.and_then(|end| parse_simply(bytes[skipped..end].strip_suffix(b"\r\n\r\n")?));
     match &result {
         Ok(Head::Partial) => {
-            assert_eq!(within, None, "a head that has an end is no part of one");
-            assert!(bytes.len() < LONGEST_HEAD, "nothing is waited for behind the limit");
+            assert_eq!(within, None, "a head with an end is not partial");
+            assert!(bytes.len() < MAX_HEAD_BYTES, "a head at the limit is not partial");
         }
-        Ok(Head::Whole(request, length)) => {
-            assert_eq!(Some(*length), within, "the head ends where every reader sees it end");
+        Ok(Head::Complete(request, length)) => {
+            assert_eq!(Some(*length), within, "both parsers agree on the end of the head");
             assert!(!bytes[..*length].contains(&0));
-            let found = Said {
+            let found = Expected {
                 target: request.target,
                 host: request.host,
                 keep_alive: request.keep_alive,
                 is_http_10: request.is_http_10,
                 fields: request.fields.len(),
             };
-            assert_eq!(Some(found), said, "the two readers differ");
+            assert_eq!(Some(found), expected, "the parsers differ");
         }
-        Err(refusal) => {
-            assert!([400, 413, 414, 431, 505].contains(&refusal.status), "{refusal:?}");
-            assert_eq!(said, None, "what the second reader accepts is refused: {refusal:?}");
+        Err(error) => {
+            assert!([400, 413, 414, 431, 505].contains(&error.status), "{error:?}");
+            assert_eq!(expected, None, "a valid head is refused: {error:?}");
         }
     }
-    // However the bytes come in, and whatever comes behind them.
+    // The result must not depend on how the bytes arrive, nor on the bytes that follow.
     let ends: Vec<usize> = match random.below(400) {
         0 if bytes.len() < 1000 => (0..bytes.len()).collect(),
         _ => vec![random.below(bytes.len() + 1)],
     };
     for end in ends {
-        let so_far = parse(&bytes[..end]);
-        assert!(so_far == Ok(Head::Partial) || so_far == result, "after {end} bytes: {so_far:?}");
+        let partial = parse(&bytes[..end]);
+        assert!(
+            partial == Ok(Head::Partial) || partial == result,
+            "after {end} bytes: {partial:?}"
+        );
     }
     if result != Ok(Head::Partial) {
-        let more = [bytes, random.one_of(&VALID).as_bytes()].concat();
-        assert_eq!(parse(&more), result, "with more bytes behind it");
+        let more = [bytes, random.pick(&VALID).as_bytes()].concat();
+        assert_eq!(parse(&more), result, "with more bytes after it");
     }
     result
 }
 
 #[test]
-fn two_readers_see_the_same_in_hostile_heads() {
-    let number = |name, usual| std::env::var(name).map_or(usual, |text| text.parse().expect(name));
-    let (first, count) = (number("HOSTILE_SEED", 0), number("HOSTILE_HEADS", USUAL_COUNT));
-    let (mut whole, mut partial, mut refused) = (0, 0, 0);
+fn two_parsers_agree_on_hostile_heads() {
+    let number =
+        |name, default| std::env::var(name).map_or(default, |text| text.parse().expect(name));
+    let first = number("HOSTILE_SEED", 0);
+    let count = number("HOSTILE_HEADS", DEFAULT_COUNT);
+    let mut complete = 0;
+    let mut partial = 0;
+    let mut refused = 0;
     for seed in first..first + count {
         let mut random = Random::new(seed);
-        let bytes = hostile(&mut random);
+        let bytes = hostile_head(&mut random);
         match catch_unwind(AssertUnwindSafe(|| check(&bytes, &mut random))) {
-            Ok(Ok(Head::Whole(..))) => whole += 1,
+            Ok(Ok(Head::Complete(..))) => complete += 1,
             Ok(Ok(Head::Partial)) => partial += 1,
             Ok(Err(_)) => refused += 1,
             Err(_) => panic!(
-                "HOSTILE_SEED={seed} HOSTILE_HEADS=1 makes it again: {}",
+                "HOSTILE_SEED={seed} HOSTILE_HEADS=1 reproduces it: {}",
                 bytes.escape_ascii()
             ),
         }
     }
-    // Heads that are all refused, or all well, would hold little.
-    for part in [whole, partial, refused] {
+    // If nearly all heads had the same result, the test would prove little.
+    for part in [complete, partial, refused] {
         assert!(
             count < 1000 || part > count / 50,
-            "{whole} whole, {partial} partial, {refused} refused"
+            "{complete} complete, {partial} partial, {refused} refused"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The head of a request (RFC 9112), read strictly.
+//! A strict parser of request heads (RFC 9112).
 
 mod authority;
 
@@ -7,99 +7,96 @@ use std::mem::MaybeUninit;
 
 use httparse::{Error as ParseError, Status};
 
-/// The longest head: request line and fields together.
-pub const LONGEST_HEAD: usize = 16 << 10;
-/// The longest path, without the query.
-pub const LONGEST_PATH: usize = 4 << 10;
-const MOST_FIELDS: usize = 100;
+/// Maximum length of a head: request line and fields together.
+pub const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Maximum length of a path, without the query.
+pub const MAX_PATH_BYTES: usize = 4 << 10;
+const MAX_FIELDS: usize = 100;
 
-/// What a request asks to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// `GET`
     Get,
-    /// `HEAD`
     Head,
-    /// `POST`, which only the admin listener answers.
+    /// Only the admin listener allows it.
     Post,
-    /// `DELETE`, which only the admin listener answers.
+    /// Only the admin listener allows it.
     Delete,
-    /// Everything else, which is answered 405.
+    /// Any other method, answered with 405.
     Other,
 }
 
-/// A request that may be answered.
+/// The head of a valid request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request<'b> {
-    /// The method.
     pub method: Method,
-    /// The method's name, for the log.
+    /// The method as sent, for the access log.
     pub method_name: &'b str,
-    /// Path and query as they were sent, in origin form.
+    /// Path and query as sent, in origin form.
     pub target: &'b str,
-    /// The value of `Host`; empty when an HTTP/1.0 request has none.
+    /// The value of `Host`; empty if an HTTP/1.0 request has none.
     pub host: &'b str,
-    /// Whether the client will send another request on this connection.
+    /// Whether the client wants to keep the connection open.
     pub keep_alive: bool,
-    /// Whether the request says HTTP/1.0.
     pub is_http_10: bool,
     fields: Vec<(&'b str, &'b [u8])>,
 }
 
-/// Why a connection gets an error and is closed.
+/// An invalid request: its response, after which the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The status.
+pub struct RequestError {
     pub status: u16,
-    /// The sentence for the client.
-    pub sentence: &'static str,
+    pub message: &'static str,
 }
 
-/// What a buffer holds.
+/// The head at the start of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Head<'b> {
-    /// Not yet a whole head.
+    /// More bytes are needed.
     Partial,
     /// A head and its length in bytes.
-    Whole(Request<'b>, usize),
+    Complete(Request<'b>, usize),
 }
 
-const NOT_HTTP: Refusal = refuse(400, "the request is not HTTP");
-const BARE: Refusal = refuse(400, "a line of the request does not end with CR LF");
+const NOT_HTTP: RequestError = error(400, "the request is not HTTP");
+const BARE_LINE_FEED: RequestError = error(400, "a line of the request does not end with CR LF");
 
-const fn refuse(status: u16, sentence: &'static str) -> Refusal {
-    Refusal { status, sentence }
+const fn error(status: u16, message: &'static str) -> RequestError {
+    RequestError { status, message }
 }
 
-/// Reads the head at the start of `buffer`. What it finds depends on nothing behind the head, and on no more than
-/// the first [`LONGEST_HEAD`] bytes.
-pub fn parse(buffer: &[u8]) -> Result<Head<'_>, Refusal> {
-    let within = &buffer[..buffer.len().min(LONGEST_HEAD)];
+/// Parses the head at the start of `buffer`. Bytes after the head, and after the first [`MAX_HEAD_BYTES`], make no
+/// difference.
+pub fn parse(buffer: &[u8]) -> Result<Head<'_>, RequestError> {
+    let within = &buffer[..buffer.len().min(MAX_HEAD_BYTES)];
     let skipped = empty_lines(within);
     let head = &within[skipped..];
     if matches!(head, [b'\n', ..] | [b'\r', _, ..]) {
-        return Err(BARE);
+        return Err(BARE_LINE_FEED);
     }
-    if !ends_somewhere(head) {
-        return if within.len() == LONGEST_HEAD { Err(too_long(head)) } else { Ok(Head::Partial) };
+    if !has_empty_line(head) {
+        return if within.len() == MAX_HEAD_BYTES {
+            Err(too_long(head))
+        } else {
+            Ok(Head::Partial)
+        };
     }
-    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut []);
     let length = match parsed.parse_with_uninit_headers(head, &mut fields) {
         Ok(Status::Complete(length)) => length,
         Err(ParseError::TooManyHeaders) => {
-            return Err(refuse(431, "the request has too many header fields"));
+            return Err(error(431, "the request has too many header fields"));
         }
-        Err(ParseError::Version) if names_a_version(head) => {
-            return Err(refuse(505, "only HTTP/1.0 and HTTP/1.1 are spoken here"));
+        Err(ParseError::Version) if has_version(head) => {
+            return Err(error(505, "only HTTP/1.0 and HTTP/1.1 are supported"));
         }
-        // More bytes would make nothing better: the head has an end.
+        // Partial is an error too, because the head has ended.
         Ok(Status::Partial) | Err(_) => return Err(NOT_HTTP),
     };
-    // RFC 9112 §2.2 lets a lenient reader take a bare LF for a line's end; two readers that differ on it can be
-    // played against each other.
+    // RFC 9112 §2.2 lets a parser accept a bare LF as the end of a line; parsers that differ on it allow request
+    // smuggling.
     if has_bare_line_feed(&head[..length]) {
-        return Err(BARE);
+        return Err(BARE_LINE_FEED);
     }
     let (Some(method_name), Some(target), Some(version)) =
         (parsed.method, parsed.path, parsed.version)
@@ -121,31 +118,34 @@ pub fn parse(buffer: &[u8]) -> Result<Head<'_>, Refusal> {
         is_http_10: version == 0,
         fields: parsed.headers.iter().map(|field| (field.name, field.value)).collect(),
     };
-    let request = with_target(with_fields(request)?)?;
-    Ok(Head::Whole(request, skipped + length))
+    let request = check_target(check_fields(request)?)?;
+    Ok(Head::Complete(request, skipped + length))
 }
 
-/// Acts on the fields that say where a request goes and where it ends.
-fn with_fields(mut request: Request) -> Result<Request, Refusal> {
-    let (mut host, mut has_length, mut close, mut keep_alive) = (None, false, false, false);
+/// Checks the fields that tell the host and the end of a request, and sets `host` and `keep_alive`.
+fn check_fields(mut request: Request) -> Result<Request, RequestError> {
+    let mut host = None;
+    let mut has_length = false;
+    let mut close = false;
+    let mut keep_alive = false;
     for &(name, value) in &request.fields {
         if name.eq_ignore_ascii_case("host") {
             let Some(value) = authority::host_field(value) else {
-                return Err(refuse(400, "the Host field is not a host name"));
+                return Err(error(400, "the Host field is not a host name"));
             };
             if host.replace(value).is_some() {
-                return Err(refuse(400, "the request has more than one Host field"));
+                return Err(error(400, "the request has more than one Host field"));
             }
         } else if name.eq_ignore_ascii_case("connection") {
             close |= has_option(value, "close");
             keep_alive |= has_option(value, "keep-alive");
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err(refuse(413, "a request must not have a body"));
+            return Err(error(413, "a request must not have a body"));
         } else if name.eq_ignore_ascii_case("content-length") {
             check_length(value)?;
-            // RFC 9110 §8.6: a second one may be refused, even when it says the same.
+            // RFC 9110 §8.6 allows refusing a second one even if it is equal.
             if std::mem::replace(&mut has_length, true) {
-                return Err(refuse(400, "the request has more than one Content-Length field"));
+                return Err(error(400, "the request has more than one Content-Length field"));
             }
         }
     }
@@ -153,66 +153,68 @@ fn with_fields(mut request: Request) -> Result<Request, Refusal> {
     request.host = match host {
         Some(host) => host,
         None if request.is_http_10 => "",
-        None => return Err(refuse(400, "the request has no Host field")),
+        None => return Err(error(400, "the request has no Host field")),
     };
     // §9.3
     request.keep_alive = !close && (keep_alive || !request.is_http_10);
     Ok(request)
 }
 
-/// No image is asked for with a body; a length of nothing is let pass (RFC 9110 §8.6: digits only).
-fn check_length(value: &[u8]) -> Result<(), Refusal> {
+/// Refuses a body; a length of zero is allowed (RFC 9110 §8.6: digits only).
+fn check_length(value: &[u8]) -> Result<(), RequestError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(refuse(400, "Content-Length is not a number"));
+        return Err(error(400, "Content-Length is not a number"));
     }
     if value.iter().any(|digit| *digit != b'0') {
-        return Err(refuse(413, "a request must not have a body"));
+        return Err(error(413, "a request must not have a body"));
     }
     Ok(())
 }
 
-fn with_target(mut request: Request) -> Result<Request, Refusal> {
-    // A fragment is never sent (RFC 9110 §7.1). Some servers cut it off and others take it for a part of the path.
+/// Checks the target, and converts the absolute form to the origin form.
+fn check_target(mut request: Request) -> Result<Request, RequestError> {
+    // Clients must not send a fragment (RFC 9110 §7.1). Some servers cut it off, others treat it as part of the path.
     if request.target.as_bytes().contains(&b'#') {
-        return Err(refuse(400, "a # in the request target must be written as %23"));
+        return Err(error(400, "a # in the request target must be written as %23"));
     }
     if !request.target.starts_with('/')
         && let Some((authority, target)) = authority::split(request.target)
     {
-        // §3.2.2: a server accepts the absolute form as well, and whatever `Host` says besides counts for nothing.
+        // §3.2.2: a server must accept the absolute form, and ignore `Host` then.
         let Some(host) = authority::authority(authority.as_bytes()) else {
-            return Err(refuse(400, "the request target does not name a host"));
+            return Err(error(400, "the request target does not name a host"));
         };
-        (request.host, request.target) = (host, target);
+        request.host = host;
+        request.target = target;
     }
-    // §3.2.4: `OPTIONS *` is a request like another, to be told that its method is not answered.
-    let is_for_the_server = request.target == "*" && request.method_name == "OPTIONS";
-    if !request.target.starts_with('/') && !is_for_the_server {
-        return Err(refuse(400, "the request target is not a path"));
+    // §3.2.4: `OPTIONS *` is valid, and is answered with 405.
+    let is_asterisk_form = request.target == "*" && request.method_name == "OPTIONS";
+    if !request.target.starts_with('/') && !is_asterisk_form {
+        return Err(error(400, "the request target is not a path"));
     }
-    if request.path().len() > LONGEST_PATH {
-        return Err(refuse(414, "the path is longer than 4096 bytes"));
+    if request.path().len() > MAX_PATH_BYTES {
+        return Err(error(414, "the path is longer than 4096 bytes"));
     }
     Ok(request)
 }
 
 impl<'b> Request<'b> {
-    /// The target up to its `?`.
+    /// The target before its `?`.
     pub fn path(&self) -> &'b str {
         self.target.split_once('?').map_or(self.target, |(path, _)| path)
     }
 
-    /// The target after its `?`; empty when there is none.
+    /// The target after its `?`; empty if there is none.
     pub fn query(&self) -> &'b str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Every value of a field; `name` in lower case. One that is not UTF-8 is as good as empty.
+    /// Every value of a field; empty if it is not UTF-8.
     pub fn all(&self, name: &'static str) -> impl DoubleEndedIterator<Item = &'b str> + '_ {
         self.raw(name).map(|value| std::str::from_utf8(value).unwrap_or_default())
     }
 
-    /// Every value of a field as it was sent, without the white space around it.
+    /// Every value of a field, without surrounding white space.
     pub fn raw(&self, name: &'static str) -> impl DoubleEndedIterator<Item = &'b [u8]> + '_ {
         self.fields
             .iter()
@@ -220,7 +222,7 @@ impl<'b> Request<'b> {
             .map(|(_, value)| *value)
     }
 
-    /// The values of a list-valued field as one list (RFC 9110 §5.3); `None` when the field is absent.
+    /// The values of a list-valued field, joined (RFC 9110 §5.3); `None` if the field is absent.
     pub fn list(&self, name: &'static str) -> Option<String> {
         let mut values = self.all(name);
         let mut list = values.next()?.to_owned();
@@ -232,20 +234,20 @@ impl<'b> Request<'b> {
     }
 }
 
-/// Whether a list of options has this one (RFC 9110 §7.6.1).
+/// Whether a list of connection options contains `option` (RFC 9110 §7.6.1).
 fn has_option(list: &[u8], option: &str) -> bool {
     list.split(|byte| *byte == b',')
-        .any(|one| one.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+        .any(|entry| entry.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
 }
 
-/// RFC 9112 §2.2: empty lines before a request line are skipped. How many bytes they take.
+/// The length of the empty lines before a request line, which are skipped (RFC 9112 §2.2).
 fn empty_lines(buffer: &[u8]) -> usize {
     buffer.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2
 }
 
-/// Whether an empty line is anywhere in the buffer; only then is it worth parsing.
-fn ends_somewhere(buffer: &[u8]) -> bool {
-    // Most of the time the buffer holds one request and nothing else.
+/// Whether the buffer contains an empty line; parsing is pointless before.
+fn has_empty_line(buffer: &[u8]) -> bool {
+    // Usually the buffer holds exactly one request.
     if buffer.ends_with(b"\r\n\r\n") {
         return true;
     }
@@ -258,8 +260,8 @@ fn ends_somewhere(buffer: &[u8]) -> bool {
     false
 }
 
-/// Whether the request line is of three parts, the last of them a version (RFC 9112 §3), whichever.
-fn names_a_version(buffer: &[u8]) -> bool {
+/// Whether the request line has three parts, the last of which is an HTTP version (RFC 9112 §3).
+fn has_version(buffer: &[u8]) -> bool {
     let line = buffer.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
     let parts: Vec<&[u8]> = line.split(|byte| *byte == b' ').take(4).collect();
     let [_, _, version] = parts[..] else { return false };
@@ -269,17 +271,17 @@ fn names_a_version(buffer: &[u8]) -> bool {
     }
 }
 
-/// Whether a line ends with LF alone; looks at all of it, as [`ends_somewhere`] does.
+/// Whether a line ends with LF alone. A fold instead of `any`, so that the loop has no branch.
 fn has_bare_line_feed(head: &[u8]) -> bool {
     let second = head.get(1..).unwrap_or_default();
     head.iter().zip(second).fold(false, |found, (a, b)| found | (*b == b'\n' && *a != b'\r'))
 }
 
-/// 414 when it is the request line that does not end, else 431.
-fn too_long(buffer: &[u8]) -> Refusal {
+/// 414 if the request line is too long, otherwise 431.
+fn too_long(buffer: &[u8]) -> RequestError {
     match buffer.iter().position(|byte| *byte == b'\n') {
-        None => refuse(414, "the request line is too long"),
-        Some(_) => refuse(431, "the head of the request is longer than 16384 bytes"),
+        None => error(414, "the request line is too long"),
+        Some(_) => error(431, "the head of the request is longer than 16384 bytes"),
     }
 }
 

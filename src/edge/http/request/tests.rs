@@ -2,16 +2,16 @@ use super::*;
 
 fn status(head: &str) -> u16 {
     match parse(head.as_bytes()) {
-        Ok(Head::Whole(..)) => 200,
+        Ok(Head::Complete(..)) => 200,
         Ok(Head::Partial) => 0,
-        Err(refusal) => refusal.status,
+        Err(error) => error.status,
     }
 }
 
 #[test]
-fn a_request_is_read() {
+fn parses_a_request() {
     let bytes = b"GET /h/a%20b?w=1 HTTP/1.1\r\nHost: x\r\nAccept: a\r\naccept: b\r\n\r\nGET";
-    let Ok(Head::Whole(request, length)) = parse(bytes) else { panic!("not whole") };
+    let Ok(Head::Complete(request, length)) = parse(bytes) else { panic!("not complete") };
     assert_eq!((request.path(), request.query(), request.host), ("/h/a%20b", "w=1", "x"));
     assert_eq!(request.list("accept").as_deref(), Some("a, b"));
     assert!(request.keep_alive && request.method == Method::Get);
@@ -27,7 +27,7 @@ fn every_prefix_of_a_request_is_partial() {
 }
 
 #[test]
-fn connections_are_kept_as_the_version_says() {
+fn keep_alive_depends_on_the_version_and_the_connection_field() {
     for (head, expected) in [
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
         ("GET / HTTP/1.1\r\nHost: x\r\nConnection: foo, Close\r\n\r\n", false),
@@ -37,13 +37,13 @@ fn connections_are_kept_as_the_version_says() {
         ("GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", false),
         ("GET / HTTP/1.1\r\nHost: x\r\nConnection: closed\r\n\r\n", true),
     ] {
-        let Ok(Head::Whole(request, _)) = parse(head.as_bytes()) else { panic!("{head}") };
+        let Ok(Head::Complete(request, _)) = parse(head.as_bytes()) else { panic!("{head}") };
         assert_eq!(request.keep_alive, expected, "{head}");
     }
 }
 
 #[test]
-fn the_absolute_form_replaces_host() {
+fn absolute_form_overrides_host() {
     for (target, expected) in [
         ("/a?b", ("sent", "/a?b")),
         ("http://x/a?b", ("x", "/a?b")),
@@ -53,7 +53,7 @@ fn the_absolute_form_replaces_host() {
         ("//x/a", ("sent", "//x/a")),
     ] {
         let head = format!("GET {target} HTTP/1.1\r\nHost: sent\r\n\r\n");
-        let Ok(Head::Whole(request, _)) = parse(head.as_bytes()) else { panic!("{target}") };
+        let Ok(Head::Complete(request, _)) = parse(head.as_bytes()) else { panic!("{target}") };
         assert_eq!((request.host, request.target), expected, "{target}");
     }
     for target in [
@@ -66,13 +66,13 @@ fn the_absolute_form_replaces_host() {
     ] {
         assert_eq!(status(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")), 400, "{target}");
     }
-    // Host is required all the same.
+    // Host is still required.
     assert_eq!(status("GET http://x/a HTTP/1.1\r\n\r\n"), 400);
     assert_eq!(status("GET http://x/a HTTP/1.1\r\nHost: a b\r\n\r\n"), 400);
 }
 
 #[test]
-fn targets_are_paths() {
+fn request_target_must_be_a_path() {
     for (line, expected) in [
         ("OPTIONS * HTTP/1.1", 200),
         ("GET * HTTP/1.1", 400),
@@ -99,29 +99,29 @@ fn empty_lines_before_a_request_are_skipped_and_counted() {
     for end in 0..bytes.len() {
         assert!(matches!(parse(&bytes[..end]), Ok(Head::Partial)), "{end}");
     }
-    assert!(matches!(parse(bytes), Ok(Head::Whole(_, length)) if length == bytes.len()));
+    assert!(matches!(parse(bytes), Ok(Head::Complete(_, length)) if length == bytes.len()));
     assert_eq!(status("\r\n\r\nGET / HTTP/2.0\r\nHost: x\r\n\r\n"), 505);
-    for no_line in ["\n", "\n\r\n", "\rG", "\r\r", "\r\n\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
-        assert_eq!(status(no_line), 400, "{no_line:?}");
+    for malformed in ["\n", "\n\r\n", "\rG", "\r\r", "\r\n\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        assert_eq!(status(malformed), 400, "{malformed:?}");
     }
-    assert!(parse(&b"\r\n".repeat(LONGEST_HEAD / 2)).is_err());
+    assert!(parse(&b"\r\n".repeat(MAX_HEAD_BYTES / 2)).is_err());
 }
 
 #[test]
-fn values_are_what_was_sent() {
+fn field_values_are_passed_on_unchanged() {
     let bytes = b"GET / HTTP/1.1\r\nHost:\t x \t\r\nA: caf\xe9\r\nA: \xc2\xa0b\xc2\xa0\r\n\r\n";
-    let Ok(Head::Whole(request, _)) = parse(bytes) else { panic!("not whole") };
+    let Ok(Head::Complete(request, _)) = parse(bytes) else { panic!("not complete") };
     assert_eq!(request.host, "x");
     assert_eq!(request.all("a").collect::<Vec<_>>(), ["", "\u{a0}b\u{a0}"]);
     assert_eq!(request.raw("a").next_back(), Some("\u{a0}b\u{a0}".as_bytes()));
     assert_eq!(request.raw("a").next(), Some(&b"caf\xe9"[..]));
-    // No space that Unicode knows is white space here.
+    // Unicode spaces are not white space in HTTP.
     assert_eq!(status("GET / HTTP/1.1\r\nHost: x\u{a0}\r\n\r\n"), 400);
     assert_eq!(status("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\u{a0}\r\n\r\n"), 400);
 }
 
 #[test]
-fn hostile_heads_are_refused() {
+fn malformed_heads_are_refused() {
     for (head, expected) in [
         ("GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
         ("GET / HTTP/1.2\r\nHost: x\r\n\r\n", 505),
@@ -156,16 +156,16 @@ fn hostile_heads_are_refused() {
 }
 
 #[test]
-fn long_heads_are_refused_with_what_is_too_long() {
-    let path = "p".repeat(LONGEST_PATH);
+fn heads_over_a_limit_are_414_or_431() {
+    let path = "p".repeat(MAX_PATH_BYTES);
     assert_eq!(status(&format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n")), 414);
     assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")), 400);
     assert_eq!(status(&format!("GET /?{path} HTTP/1.1\r\nHost: x\r\n\r\n")), 200);
-    assert_eq!(status(&format!("GET /{}", "p".repeat(LONGEST_HEAD))), 414);
+    assert_eq!(status(&format!("GET /{}", "p".repeat(MAX_HEAD_BYTES))), 414);
     assert_eq!(
-        status(&format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}", "a".repeat(LONGEST_HEAD))),
+        status(&format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}", "a".repeat(MAX_HEAD_BYTES))),
         431
     );
-    let fields = "A: b\r\n".repeat(MOST_FIELDS + 1);
+    let fields = "A: b\r\n".repeat(MAX_FIELDS + 1);
     assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")), 431);
 }

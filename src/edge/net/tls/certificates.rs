@@ -1,5 +1,4 @@
-//! The certificates: read from their files, proven to go with their keys, and chosen by the name that a client asks
-//! for.
+//! Loads certificates, checks that each matches its key, and chooses one by the client's server name.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,21 +16,19 @@ use webpki::EndEntityCert;
 use crate::config::{Certificate, ConfigError, Https};
 use crate::log::warn;
 
-/// The bit of a file's mode that lets everybody read it.
+/// The mode bit that lets every user read a file (S_IROTH).
 const OTHERS_READ: u32 = 0o004;
 
-/// What is presented to clients.
+/// The certificates of a configuration.
 #[derive(Debug)]
 pub struct Certificates {
-    /// For clients that name no host, or one that no certificate is for.
+    /// For clients that send no server name, or one that no certificate has.
     default: Arc<CertifiedKey>,
-    /// By the DNS names of the leaves in lower case, wildcards as they are written, in the order of the
-    /// configuration.
+    /// By the DNS names of the leaves in lower case, including wildcards, in the order of the configuration.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
 }
 
 impl Certificates {
-    /// Reads all of them.
     pub fn load(https: &Https) -> Result<Certificates, ConfigError> {
         let mut default = None;
         let mut by_name: HashMap<String, Vec<Arc<CertifiedKey>>> = HashMap::new();
@@ -42,11 +39,11 @@ impl Certificates {
             }
             default.get_or_insert(key);
         }
-        let required = || ConfigError { path: "https_cert".into(), message: "required".into() };
+        let required = || ConfigError::new("https_cert", "required");
         Ok(Certificates { default: default.ok_or_else(required)?, by_name })
     }
 
-    /// The first certificate for this name whose key makes a signature that the client can verify.
+    /// The first certificate for this name whose key has a signature scheme that the client supports.
     pub fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Arc<CertifiedKey> {
         let name = name.unwrap_or_default().to_ascii_lowercase();
         // RFC 9525 §6.3: a wildcard stands for one label.
@@ -56,13 +53,13 @@ impl Certificates {
             || [&name, &wildcard].into_iter().filter_map(|name| self.by_name.get(name)).flatten();
         for_name()
             .find(|certificate| certificate.key.choose_scheme(schemes).is_some())
-            // The handshake fails, and says why.
+            // The handshake then fails with an alert that tells the reason.
             .or_else(|| for_name().next())
             .map_or_else(|| Arc::clone(&self.default), Arc::clone)
     }
 }
 
-/// One chain with its key, and the DNS names that its leaf is for.
+/// Loads one chain and its key. Also returns the DNS names of its leaf.
 fn load(certificate: &Certificate) -> Result<(Vec<String>, Arc<CertifiedKey>), ConfigError> {
     let Certificate { cert, cert_field, key, key_field } = certificate;
     let cert_error = |message| error(cert_field, cert, message);
@@ -84,7 +81,7 @@ fn load(certificate: &Certificate) -> Result<(Vec<String>, Arc<CertifiedKey>), C
         .map_err(|reason| key_error(format!("can't be used: {reason}")))?;
     let certified = CertifiedKey::new(chain, private);
     match certified.keys_match() {
-        // A kind of key that does not tell its public half can't be compared.
+        // A key that does not reveal its public half can't be compared.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {
             Ok((names, Arc::new(certified)))
         }
@@ -97,11 +94,11 @@ fn read(field: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
 }
 
 fn error(field: &str, path: &Path, message: String) -> ConfigError {
-    ConfigError { path: field.into(), message: format!("{}: {message}", path.display()) }
+    ConfigError::new(field, format!("{}: {message}", path.display()))
 }
 
-/// Whoever can read a key can be this server.
-pub fn warn_of_open_keys(https: &Https) {
+/// Warns of key files that every user can read: the key is all it takes to impersonate the server.
+pub fn warn_world_readable_keys(https: &Https) {
     for Certificate { key, key_field, .. } in &https.certificates {
         if fs::metadata(key).is_ok_and(|metadata| metadata.mode() & OTHERS_READ != 0) {
             let key = key.display();

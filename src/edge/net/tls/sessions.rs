@@ -1,5 +1,5 @@
-//! The sessions that TLS 1.2 clients may resume. rustls has a store of its own, which forgets when it is full and
-//! never otherwise; a session's secret should not outlive a day (RFC 5246 §F.1.4).
+//! The store of TLS 1.2 sessions. That of rustls forgets sessions only when it is full; a session's secret should not
+//! live longer than a day (RFC 5246 §F.1.4).
 
 use std::collections::HashMap;
 use std::mem;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use rustls::server::StoresServerSessions;
 
-/// How many sessions a generation has. Each is about 200 bytes.
-const MOST: usize = 4096;
-/// How long a generation takes new sessions, and after that how long it is kept.
-const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+/// Maximum sessions of a generation. Each takes about 200 bytes.
+const MAX_SESSIONS: usize = 4096;
+/// How long a generation takes new sessions, and how long it is kept after that.
+const GENERATION_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// Sessions in two generations: when the young one is full or old, it becomes the old one, which is forgotten.
+/// Two generations of sessions: when the young one is full or expires, it replaces the old one.
 #[derive(Default)]
 pub struct Sessions(Mutex<Generations>);
 
@@ -31,30 +31,30 @@ impl Default for Generations {
 
 impl Generations {
     fn put(&mut self, now: Instant, id: Vec<u8>, session: Vec<u8>) {
-        self.grow_old(now);
-        if self.young.len() >= MOST {
-            self.next(now);
+        self.expire(now);
+        if self.young.len() >= MAX_SESSIONS {
+            self.rotate(now);
         }
         self.young.insert(id, session);
     }
 
     fn get(&mut self, now: Instant, id: &[u8]) -> Option<Vec<u8>> {
-        self.grow_old(now);
+        self.expire(now);
         self.young.get(id).or_else(|| self.old.get(id)).cloned()
     }
 
-    /// Nobody may have asked for more than two generations' time.
-    fn grow_old(&mut self, now: Instant) {
+    /// Rotates the generations if the young one has expired, and drops both if neither was used for two lifetimes.
+    fn expire(&mut self, now: Instant) {
         let age = now.saturating_duration_since(self.since);
-        if age >= LONGEST {
-            self.next(now);
+        if age >= GENERATION_LIFETIME {
+            self.rotate(now);
         }
-        if age >= LONGEST * 2 {
+        if age >= GENERATION_LIFETIME * 2 {
             self.old.clear();
         }
     }
 
-    fn next(&mut self, now: Instant) {
+    fn rotate(&mut self, now: Instant) {
         self.old = mem::take(&mut self.young);
         self.since = now;
     }
@@ -85,7 +85,7 @@ impl StoresServerSessions for Sessions {
     }
 }
 
-/// Without the secrets.
+/// Leaves out the secrets.
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Sessions").finish_non_exhaustive()
@@ -96,34 +96,39 @@ impl std::fmt::Debug for Sessions {
 mod tests {
     use super::*;
 
-    fn held(generations: &Generations) -> usize {
+    fn count(generations: &Generations) -> usize {
         generations.young.len() + generations.old.len()
     }
 
     #[test]
-    fn a_session_is_found_for_half_a_day_and_forgotten_after_a_whole_one() {
+    fn tls_session_is_kept_for_12_hours_and_dropped_after_24() {
         let mut generations = Generations::default();
         let start = generations.since;
         generations.put(start, vec![1], vec![10]);
-        assert_eq!(generations.get(start + LONGEST, &[1]), Some(vec![10]));
-        assert_eq!(generations.get(start + LONGEST * 2, &[1]), None);
-        assert_eq!(held(&generations), 0);
+        assert_eq!(generations.get(start + GENERATION_LIFETIME, &[1]), Some(vec![10]));
+        assert_eq!(generations.get(start + GENERATION_LIFETIME * 2, &[1]), None);
+        assert_eq!(count(&generations), 0);
 
         let start = generations.since;
         generations.put(start, vec![2], vec![20]);
-        assert_eq!(generations.get(start + LONGEST * 2, &[2]), None, "nobody asked in between");
-        assert_eq!(held(&generations), 0);
+        assert_eq!(
+            generations.get(start + GENERATION_LIFETIME * 2, &[2]),
+            None,
+            "no call in between"
+        );
+        assert_eq!(count(&generations), 0);
     }
 
     #[test]
-    fn the_latest_sessions_are_kept_and_there_are_never_more_than_two_generations() {
+    fn tls_session_store_keeps_the_latest_sessions_in_at_most_two_generations() {
         let mut generations = Generations::default();
         let now = generations.since;
-        for number in 0..MOST * 3 {
+        for number in 0..MAX_SESSIONS * 3 {
             generations.put(now, number.to_be_bytes().to_vec(), Vec::new());
-            assert!(held(&generations) <= MOST * 2);
+            assert!(count(&generations) <= MAX_SESSIONS * 2);
         }
-        for (number, found) in [(0, false), (MOST * 2, true), (MOST * 3 - 1, true)] {
+        for (number, found) in [(0, false), (MAX_SESSIONS * 2, true), (MAX_SESSIONS * 3 - 1, true)]
+        {
             assert_eq!(generations.get(now, &number.to_be_bytes()).is_some(), found, "{number}");
         }
     }

@@ -1,7 +1,7 @@
-//! Looks after the files of certificates and keys, and has them loaded again when they change.
+//! Reloads certificates and keys when their files change.
 //!
-//! Looking once a second costs a few system calls and works for every way of replacing a file: written in place,
-//! renamed over, or behind a symbolic link that is moved. inotify would need a watch on each directory on the way.
+//! Polling once a second costs a few system calls and notices every way of replacing a file: written in place, renamed
+//! over, or behind a symbolic link that is moved. inotify would need a watch on each directory along the path.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -14,61 +14,59 @@ use crate::config::Https;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Watches the files that are in use, whichever those are, as long as there is somebody else who uses `tls`.
+/// Starts a thread that watches the files in use, until every other reference to `tls` is dropped.
 pub fn watch(tls: &Arc<Tls>) -> io::Result<()> {
     let tls = Arc::downgrade(tls);
-    let watching = move || {
-        let mut last = Look::default();
+    let poll = move || {
+        let mut last = FileStamps::default();
         loop {
             thread::sleep(INTERVAL);
             let Some(tls) = tls.upgrade() else { return };
-            last = tls.refresh(&last);
+            last = tls.reload_if_changed(&last);
         }
     };
-    thread::Builder::new().name("certificates".into()).spawn(watching).map(drop)
+    thread::Builder::new().name("certificates".into()).spawn(poll).map(drop)
 }
 
-/// What the file system says of the files of all certificates, without reading them. `None` is a file that can't be
-/// seen.
+/// The stamps of all certificate and key files. `None` is a file whose metadata can't be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Look(Vec<Option<Seen>>);
+pub struct FileStamps(Vec<Option<FileStamp>>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
+struct FileStamp {
     device: u64,
     inode: u64,
     length: u64,
     modified: (i64, i64),
-    /// Moves with the permissions as well, so that a key is tried again once it can be read.
+    /// Changes with the permissions too, so that a key is tried again once it is readable.
     changed: (i64, i64),
 }
 
-impl Look {
-    /// Looks now.
-    pub fn at(https: &Https) -> Look {
-        Look(
+impl FileStamps {
+    pub fn read(https: &Https) -> FileStamps {
+        FileStamps(
             files(https)
-                .map(|file| fs::metadata(file).ok().map(|metadata| Seen::new(&metadata)))
+                .map(|file| fs::metadata(file).ok().map(|metadata| FileStamp::new(&metadata)))
                 .collect(),
         )
     }
 
-    /// Whether every file is there.
-    pub fn is_whole(&self) -> bool {
+    /// Whether every file exists.
+    pub fn is_complete(&self) -> bool {
         self.0.iter().all(Option::is_some)
     }
 
-    /// The names of the files that looked different at an earlier time.
-    pub fn changed_since(&self, earlier: &Look, https: &Https) -> String {
+    /// The files whose stamps differ, separated by commas.
+    pub fn changed_since(&self, earlier: &FileStamps, https: &Https) -> String {
         let changed =
             files(https).zip(&self.0).zip(&earlier.0).filter(|((_, now), then)| now != then);
         changed.map(|((file, _), _)| file.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 }
 
-impl Seen {
-    fn new(metadata: &fs::Metadata) -> Seen {
-        Seen {
+impl FileStamp {
+    fn new(metadata: &fs::Metadata) -> FileStamp {
+        FileStamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             length: metadata.size(),

@@ -1,8 +1,8 @@
-//! `"user"`: who the server is once its ports are open.
+//! `"user"`: the user and groups of the server once its ports are open.
 //!
-//! The identity changes before the first thread and the first renderer exist: Linux changes it a thread at a time,
-//! and both inherit it. Names are looked up in `/etc/passwd` and `/etc/group` alone, because the name service of a
-//! static binary can load no module (LDAP, systemd's dynamic users): for others there are numbers.
+//! The switch precedes the first thread and the first renderer: on Linux each thread has its own credentials, and both
+//! inherit them. Names are looked up in `/etc/passwd` and `/etc/group` only, because a static binary can't load name
+//! service modules (LDAP, systemd's dynamic users); such users are given as numbers.
 
 mod accounts;
 
@@ -16,42 +16,38 @@ use rustix::process::{Gid, Uid};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid, set_thread_uid};
 
-use crate::config::{self, Config, ConfigError, Handler, Origin};
+use crate::config::{self, Config, ConfigError, Handler};
 use accounts::Accounts;
 
 const FIELD: &str = "user";
+/// The renderer is started from it.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// A user and groups of this system.
+/// The user and groups to switch to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// As it is written in the configuration.
-    written: String,
+    /// As in the configuration.
+    spec: String,
     uid: Uid,
     gid: Gid,
-    /// Whether the configuration names the group; otherwise it is the user's own.
-    group_is_asked_for: bool,
-    /// The supplementary groups.
-    groups: Vec<Gid>,
+    /// Whether the configuration names the group; otherwise it is the user's primary group.
+    has_explicit_group: bool,
+    supplementary_groups: Vec<Gid>,
 }
 
 impl Identity {
-    /// Reads `name`, `name:group`, `uid` or `uid:gid`.
-    ///
-    /// # Errors
-    ///
-    /// When the system knows no such user or group.
-    pub fn resolve(written: &str) -> Result<Identity, ConfigError> {
-        Accounts::of_system().identity(written).map_err(|message| refusal(FIELD, message))
+    /// Resolves `name`, `name:group`, `uid` or `uid:gid`.
+    pub fn resolve(spec: &str) -> Result<Identity, ConfigError> {
+        Accounts::read().identity(spec).map_err(|message| config_error(FIELD, message))
     }
 
-    /// Becomes this user for good. Nothing happens when the process is this user already.
+    /// Switches to this user for good, or does nothing if the process runs as it already.
     ///
     /// # Errors
     ///
-    /// When the process is neither this user nor root, when it has a second thread, or when there is a way back.
+    /// If the process is neither this user nor root, has a second thread, or could become root again.
     pub fn assume(&self) -> io::Result<()> {
-        if self.is_ours() {
+        if self.is_current() {
             return Ok(());
         }
         let threads = fs::read_dir("/proc/self/task")
@@ -59,73 +55,72 @@ impl Identity {
             .count();
         if threads != 1 {
             return Err(io::Error::other(format!(
-                "{threads} threads run already, which would keep their rights"
+                "{threads} threads are running, and each would keep its privileges"
             )));
         }
-        set_thread_groups(&self.groups)?;
+        set_thread_groups(&self.supplementary_groups)?;
         set_thread_res_gid(self.gid, self.gid, self.gid)?;
         set_thread_res_uid(self.uid, self.uid, self.uid)?;
-        let is_done = self.is_ours() && (getgid(), getegid()) == (self.gid, self.gid);
-        // A process that was told to keep its capabilities (PR_SET_SECUREBITS) is still as good as root.
+        let is_done = self.is_current() && (getgid(), getegid()) == (self.gid, self.gid);
+        // A process that keeps its capabilities (PR_SET_SECUREBITS) could still become root.
         if !is_done || (!self.uid.is_root() && set_thread_uid(Uid::ROOT).is_ok()) {
-            return Err(io::Error::other("the rights of root can't be given up"));
+            return Err(io::Error::other("can't drop the privileges of root"));
         }
         Ok(())
     }
 
-    fn is_ours(&self) -> bool {
-        let group_is_right =
-            !self.group_is_asked_for || (getgid(), getegid()) == (self.gid, self.gid);
-        (getuid(), geteuid()) == (self.uid, self.uid) && group_is_right
+    /// Whether the process runs as this user and, if one is configured, this group.
+    fn is_current(&self) -> bool {
+        let has_group = !self.has_explicit_group || (getgid(), getegid()) == (self.gid, self.gid);
+        (getuid(), geteuid()) == (self.uid, self.uid) && has_group
     }
 }
 
-/// Checks `user` without becoming anyone.
+/// Checks that `user` exists.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    config.user.as_deref().map_or(Ok(()), |written| Identity::resolve(written).map(drop))
+    config.user.as_deref().map_or(Ok(()), |spec| Identity::resolve(spec).map(drop))
 }
 
-/// Becomes the configuration's `user`, if it names one. It is called once the ports are open, before any thread is
-/// started.
+/// Switches to the configured `user`, if any. Must be called when the ports are open and no thread has been started.
 ///
 /// # Errors
 ///
-/// When that is impossible, or when that user can't use what the configuration names.
-pub fn give_up(config: &Config) -> Result<(), ConfigError> {
-    let Some(written) = &config.user else { return Ok(()) };
-    let identity = Identity::resolve(written)?;
+/// If that fails, or if the user can't access the configured files and directories.
+pub fn drop_root(config: &Config) -> Result<(), ConfigError> {
+    let Some(spec) = &config.user else { return Ok(()) };
+    let identity = Identity::resolve(spec)?;
     if geteuid().is_root() {
         config.handlers.iter().flat_map(Handler::stores).for_each(|(_, directory)| {
-            // Where it is not ours to give, what follows tells whether that matters.
-            let _ = hand_over(directory, &identity);
+            // If this fails, `check_access` tells whether it matters.
+            let _ = chown_new(directory, &identity);
         });
     }
     let program = fs::read_link(PROGRAM).unwrap_or_else(|_| PROGRAM.into());
     identity.assume().map_err(|error| {
-        let hint = if geteuid().is_root() { "" } else { "; only root can become another user" };
-        refusal(FIELD, format!("can't become {written}: {error}{hint}"))
+        let hint = if geteuid().is_root() { "" } else { "; only root can switch to another user" };
+        config_error(FIELD, format!("can't switch to {spec}: {error}{hint}"))
     })?;
     if let Err(error) = rustix::fs::access(PROGRAM, Access::EXEC_OK) {
         let program = program.display();
-        return Err(refusal(
+        return Err(config_error(
             FIELD,
             format!(
-                "{written} can't execute {program}, as which the renderer runs ({error}): chmod a+rx {program}"
+                "{spec} can't execute {program}, which the renderer is started from ({error}): chmod a+rx {program}"
             ),
         ));
     }
-    check_places(config, written)
+    check_access(config, spec)
 }
 
-/// Gives a directory that the configuration check has just made as root to its user: one that belongs to root, that
-/// is empty, and that no symbolic link has led to.
-fn hand_over(directory: &Path, identity: &Identity) -> io::Result<()> {
+/// Gives the user a directory that the configuration check has just created as root: it belongs to root, is empty, and
+/// is not a symbolic link.
+fn chown_new(directory: &Path, identity: &Identity) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // Without a slash at its end, which would follow a link all the same.
+    // Without a trailing slash, which would follow a link in spite of O_NOFOLLOW.
     let directory: PathBuf = directory.components().collect();
     let directory = rustix::fs::open(directory, flags, Mode::empty())?;
-    let found = rustix::fs::fstat(&directory)?;
-    if Uid::from_raw(found.st_uid).is_root() && is_empty(&directory)? {
+    let stat = rustix::fs::fstat(&directory)?;
+    if Uid::from_raw(stat.st_uid).is_root() && is_empty(&directory)? {
         rustix::fs::fchown(&directory, Some(identity.uid), Some(identity.gid))?;
     }
     Ok(())
@@ -140,39 +135,24 @@ fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
     Ok(true)
 }
 
-/// What was checked for root has to hold for the user as well.
-fn check_places(config: &Config, user: &str) -> Result<(), ConfigError> {
+/// Repeats, as the user, the checks of access that the configuration check has done as root.
+fn check_access(config: &Config, user: &str) -> Result<(), ConfigError> {
     for (index, handler) in config.handlers.iter().enumerate() {
         for (field, directory) in handler.stores() {
-            prove_writable(directory).map_err(|error| {
+            check_writable(directory).map_err(|error| {
                 let path = directory.display();
                 let message =
-                    format!("{path}: {user} can't write it ({error}): chown -R {user} {path}");
-                refusal(&format!("handlers[{index}].{field}"), message)
+                    format!("{path}: {user} can't write to it ({error}): chown -R {user} {path}");
+                config_error(&format!("handlers[{index}].{field}"), message)
             })?;
         }
-        match &handler.origin {
-            Origin::Directory(directory) => rustix::fs::access(directory, Access::EXEC_OK)
-                .map_err(|error| {
-                    let message =
-                        format!("{}: {user} can't enter it: {error}", directory.display());
-                    refusal(&format!("handlers[{index}].directory"), message)
-                })?,
-            Origin::S3(s3) => {
-                if let Some(file) = &s3.ca_file {
-                    fs::File::open(file).map_err(|error| {
-                        let message = format!("{}: {user} can't read it: {error}", file.display());
-                        refusal(&format!("{}.ca_file", s3.json_path), message)
-                    })?;
-                }
-            }
-        }
+        handler.origin.check_access(user)?;
     }
     Ok(())
 }
 
-/// The directory, and those in it, which may be left from a time when the server was root.
-fn prove_writable(directory: &Path) -> io::Result<()> {
+/// Checks the directory and its subdirectories, which an earlier run as root may have created.
+fn check_writable(directory: &Path) -> io::Result<()> {
     config::prove_writable(directory)?;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -183,8 +163,8 @@ fn prove_writable(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn refusal(path: &str, message: String) -> ConfigError {
-    ConfigError { path: path.to_owned(), message }
+fn config_error(path: &str, message: String) -> ConfigError {
+    ConfigError::new(path, message)
 }
 
 #[cfg(test)]
@@ -198,23 +178,24 @@ mod tests {
     }
 
     #[test]
-    fn who_we_are_already_is_nothing_to_become() {
-        let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
+    fn switching_to_the_current_user_does_nothing() {
+        let uid = getuid().as_raw();
+        let gid = getgid().as_raw();
         Identity::resolve(&format!("{uid}:{gid}")).unwrap().assume().unwrap();
     }
 
     #[test]
-    fn nobody_is_become_while_another_thread_runs() {
+    fn switching_the_user_is_refused_while_another_thread_runs() {
         let before = geteuid();
         let other = format!("{0}:{0}", before.as_raw() + 1);
         let thread = std::thread::spawn(move || Identity::resolve(&other).unwrap().assume());
         let error = thread.join().unwrap().unwrap_err().to_string();
-        assert!(error.contains("threads run already"), "{error}");
+        assert!(error.contains("threads are running"), "{error}");
         assert_eq!(geteuid(), before);
     }
 
     #[test]
-    fn only_an_empty_directory_of_root_is_handed_over() {
+    fn only_an_empty_directory_of_root_is_given_to_the_user() {
         if !geteuid().is_root() {
             eprintln!("skipped: needs root");
             return;
@@ -225,17 +206,19 @@ mod tests {
             fs::create_dir(&path).unwrap();
             path
         };
-        let (empty, full, target, theirs) =
-            (directory("empty"), directory("full"), directory("target"), directory("theirs"));
+        let empty = directory("empty");
+        let full = directory("full");
+        let target = directory("target");
+        let foreign = directory("foreign");
         fs::write(full.join("file"), b"").unwrap();
         let link = temp.path().join("link");
         symlink(&target, &link).unwrap();
-        std::os::unix::fs::chown(&theirs, Some(1), None).unwrap();
-        for path in [&empty, &full, &link, &link.join(""), &theirs] {
-            let _ = hand_over(path, &nobody());
+        std::os::unix::fs::chown(&foreign, Some(1), None).unwrap();
+        for path in [&empty, &full, &link, &link.join(""), &foreign] {
+            let _ = chown_new(path, &nobody());
         }
         let owners =
-            [&empty, &full, &target, &theirs].map(|path| fs::metadata(path).unwrap().uid());
+            [&empty, &full, &target, &foreign].map(|path| fs::metadata(path).unwrap().uid());
         assert_eq!(owners, [65534, 0, 0, 1]);
     }
 }

@@ -1,72 +1,65 @@
-//! What a request on the admin listener asks to be done.
+//! The commands of the admin listener.
 
 use crate::edge::http::request::{Method, Request};
 use crate::health;
 use crate::key;
 
-/// Where keys are purged.
 const PURGE: &str = "/-/purge/";
 /// The deprecated name of [`PURGE`], still accepted.
 const REFRESH: &str = "/-/refresh/";
-/// What there is and what was done.
 const STATS: &str = "/-/stats";
 
-/// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// `GET /-/health`
     Health,
     /// `GET /-/stats`
     Stats,
-    /// Something is purged.
-    PurgeTarget(PurgeTarget),
+    Purge(PurgeTarget),
 }
 
-/// What is purged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PurgeTarget {
-    /// `POST /-/purge/{handler}/{key}`, perhaps with `?render=1`.
+    /// `POST /-/purge/{handler}/{key}`, optionally with `?render=1`.
     Key {
-        /// The handler.
         route: String,
-        /// The original's key.
         key: String,
-        /// Whether what was there is made again.
+        /// Whether the purged variants are made again.
         render: bool,
     },
     /// `DELETE /-/purge/{handler}/{prefix}/`
     Prefix {
-        /// The handler.
         route: String,
-        /// Ends with a slash; or is empty, which is everything of the handler.
+        /// Ends with a slash, or is empty and stands for all keys of the handler.
         prefix: String,
     },
 }
 
-/// Why nothing is done.
+/// The error response for an invalid command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The status.
+pub struct CommandError {
     pub status: u16,
-    /// The methods that are answered there, of a 405.
+    /// The value of `Allow` in a 405.
     pub allow: Option<&'static str>,
-    /// The sentence for whoever asked.
     pub sentence: &'static str,
 }
 
-const fn refused(status: u16, sentence: &'static str) -> Refused {
-    Refused { status, allow: None, sentence }
+const fn error(status: u16, sentence: &'static str) -> CommandError {
+    CommandError { status, allow: None, sentence }
+}
+
+fn method_not_allowed(allow: &'static str, sentence: &'static str) -> CommandError {
+    CommandError { status: 405, allow: Some(allow), sentence }
 }
 
 impl Command {
-    /// Reads it from method, path and query.
-    pub fn of(request: &Request) -> Result<Command, Refused> {
+    pub fn parse(request: &Request) -> Result<Command, CommandError> {
         let path = request.path();
         for (known, command) in [(health::PATH, Command::Health), (STATS, Command::Stats)] {
             if path == known {
                 return match request.method {
                     Method::Get | Method::Head => Ok(command),
-                    _ => Err(other_method("GET, HEAD", "only GET and HEAD are answered here")),
+                    _ => Err(method_not_allowed("GET, HEAD", "only GET and HEAD are supported")),
                 };
             }
         }
@@ -75,64 +68,58 @@ impl Command {
             .or_else(|| path.strip_prefix(REFRESH))
             .filter(|rest| rest.contains('/'))
         else {
-            return Err(refused(
-                404,
-                "nothing is done at this path: it is /-/purge/{handler}/{key}",
-            ));
+            return Err(error(404, "unknown path, expected /-/purge/{handler}/{key}"));
         };
         let split = key::split_path(&path[path.len() - rest.len() - 1..]);
-        let (route, key) = split.ok_or(refused(400, "the path must be percent-encoded UTF-8"))?;
+        let (route, key) = split.ok_or(error(400, "the path must be percent-encoded UTF-8"))?;
         match request.method {
             Method::Post if !key.is_empty() => {
-                let render = is_to_render(request.query())?;
+                let render = parse_render(request.query())?;
                 check(&key)?;
-                Ok(Command::PurgeTarget(PurgeTarget::Key { route, key, render }))
+                Ok(Command::Purge(PurgeTarget::Key { route, key, render }))
             }
             Method::Delete if is_prefix(&key) => {
                 if !request.query().is_empty() {
-                    return Err(refused(400, "DELETE takes no parameters"));
+                    return Err(error(400, "DELETE takes no parameters"));
                 }
                 if !key.is_empty() {
                     check(&key)?;
                 }
-                Ok(Command::PurgeTarget(PurgeTarget::Prefix { route, prefix: key }))
+                Ok(Command::Purge(PurgeTarget::Prefix { route, prefix: key }))
             }
             _ if key.is_empty() => {
-                Err(other_method("DELETE", "POST purges a key, and there is none"))
+                Err(method_not_allowed("DELETE", "POST purges a key, and the key is missing"))
             }
             _ if is_prefix(&key) => {
-                Err(other_method("POST, DELETE", "only POST and DELETE are answered here"))
+                Err(method_not_allowed("POST, DELETE", "only POST and DELETE are supported"))
             }
-            Method::Delete => Err(other_method(
+            Method::Delete => Err(method_not_allowed(
                 "POST",
-                "DELETE is for everything below a prefix, which ends with a slash",
+                "DELETE purges a prefix, which must end with a slash",
             )),
-            _ => Err(other_method("POST", "only POST is answered here")),
+            _ => Err(method_not_allowed("POST", "only POST is supported")),
         }
     }
-}
-
-fn other_method(allow: &'static str, sentence: &'static str) -> Refused {
-    Refused { status: 405, allow: Some(allow), sentence }
 }
 
 fn is_prefix(key: &str) -> bool {
     key.is_empty() || key.ends_with('/')
 }
 
-fn check(key: &str) -> Result<(), Refused> {
-    match key::is_valid(key) {
-        true => Ok(()),
-        false => Err(refused(400, "the key is too long, or has a . or .. segment or a NUL")),
+fn check(key: &str) -> Result<(), CommandError> {
+    if key::is_valid(key) {
+        Ok(())
+    } else {
+        Err(error(400, "the key is too long, or has a . or .. segment or a NUL"))
     }
 }
 
-/// A parameter that is not known is refused: one that is misspelt would do nothing, and nobody would notice.
-fn is_to_render(query: &str) -> Result<bool, Refused> {
+/// Parses the query of a purge. An unknown parameter is an error, because a misspelt one would be ignored silently.
+fn parse_render(query: &str) -> Result<bool, CommandError> {
     match query {
         "" | "render=0" => Ok(false),
         "render=1" => Ok(true),
-        _ => Err(refused(400, "the one parameter is render=1")),
+        _ => Err(error(400, "the only parameter is render=1")),
     }
 }
 
@@ -143,20 +130,20 @@ mod tests {
 
     fn command(line: &str) -> Result<Command, (u16, Option<&'static str>)> {
         let text = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
-        let Ok(Head::Whole(request, _)) = parse(text.as_bytes()) else { panic!("{line}") };
-        Command::of(&request).map_err(|refused| (refused.status, refused.allow))
+        let Ok(Head::Complete(request, _)) = parse(text.as_bytes()) else { panic!("{line}") };
+        Command::parse(&request).map_err(|error| (error.status, error.allow))
     }
 
     fn key(key: &str, render: bool) -> Result<Command, (u16, Option<&'static str>)> {
-        Ok(Command::PurgeTarget(PurgeTarget::Key { route: "h".into(), key: key.into(), render }))
+        Ok(Command::Purge(PurgeTarget::Key { route: "h".into(), key: key.into(), render }))
     }
 
     fn prefix(prefix: &str) -> Result<Command, (u16, Option<&'static str>)> {
-        Ok(Command::PurgeTarget(PurgeTarget::Prefix { route: "h".into(), prefix: prefix.into() }))
+        Ok(Command::Purge(PurgeTarget::Prefix { route: "h".into(), prefix: prefix.into() }))
     }
 
     #[test]
-    fn keys_and_prefixes_are_those_of_the_public_port() {
+    fn admin_commands_are_parsed() {
         for (line, expected) in [
             ("POST /-/purge/h/a.jpg", key("a.jpg", false)),
             ("POST /-/purge/h/a.jpg?render=1", key("a.jpg", true)),
@@ -181,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn admin_rejects_unknown_commands() {
         let long = format!("POST /-/purge/h/{}", "k".repeat(1025));
         let long_prefix = format!("DELETE /-/purge/h/{}/", "k".repeat(1024));
         for (line, status, allow) in [
@@ -209,7 +196,7 @@ mod tests {
             ("POST /-/purge/h", 404, None),
             ("POST /-/purge/", 404, None),
             ("POST /-/purge", 404, None),
-            ("POST /-/PurgeTarget/h/a", 404, None),
+            ("POST /-/Purge/h/a", 404, None),
             ("POST //-/purge/h/a", 404, None),
             ("GET /-/health/", 404, None),
             ("GET /", 404, None),

@@ -1,7 +1,7 @@
-//! What the admin listener answers: whoever has its secret may purge what is cached.
+//! The admin listener: purges, statistics and health, for clients that send its secret.
 //!
-//! It is a listener of its own, so that no mistake in front of the public ports (a proxy's rule, a path that is decoded
-//! twice) leads here.
+//! It is a separate listener, so that no mistake in front of the public ports (a proxy's rule, a path that is decoded
+//! twice) exposes it.
 
 mod command;
 
@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use command::{Command, PurgeTarget, Refused};
-
+use self::command::{Command, CommandError, PurgeTarget};
 use super::image_handler::Answer;
 use super::router;
 use super::running_config::RunningConfig;
@@ -20,10 +19,10 @@ use super::shutdown::Shutdown;
 use crate::edge::http::request::Request;
 use crate::edge::http::response::{Body, Response};
 use crate::edge::variants::Counts;
-use crate::edge::variants::purge::{Dropped, Rendered};
+use crate::edge::variants::purge::{Removed, Rerendered};
 use crate::log::{error, warn_ratelimited};
 
-/// Answers a request of this peer. `None` if something has to be waited for and that is not wanted.
+/// Answers a request. `None` if this would block and `may_wait` is false.
 pub fn answer(
     request: &Request,
     peer: Option<IpAddr>,
@@ -31,25 +30,25 @@ pub fn answer(
     running: &RunningConfig,
     shutdown: &Shutdown,
 ) -> Option<Answer> {
-    // A connection may outlive the configuration that had a listener for it.
-    if !running.admin.as_ref().is_some_and(|secret| secret.is_in(request)) {
+    // There may be no secret any more: a connection can outlive the configuration with its listener.
+    if !running.admin.as_ref().is_some_and(|secret| secret.authorizes(request)) {
         return Some(unauthorized(peer));
     }
-    match Command::of(request) {
-        Err(refused) => Some(refusal(&refused)),
+    match Command::parse(request) {
+        Err(error) => Some(bad_request(&error)),
         Ok(Command::Health) => Some(Answer::plain(router::health(shutdown))),
         Ok(Command::Stats) => Some(Answer::plain(json(200, &stats(running)))),
-        Ok(Command::PurgeTarget(purge)) => may_wait.then(|| obey(&purge, running)),
+        Ok(Command::Purge(target)) => may_wait.then(|| purge(&target, running)),
     }
 }
 
-/// What the renderer was asked for since the start or the last reload, and what is known of the cache directories: all of
-/// them only once they have been gone through.
+/// The counts since the start or the last reload, and the totals of each cache directory. The totals are complete once
+/// the directory has been scanned.
 fn stats(running: &RunningConfig) -> Value {
     let Counts { rendered, revalidated, failed } = running.images.counts();
-    let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let caches = running.managers.iter().map(|(path, manager)| {
-        let (entries, bytes) = manager.known();
+        let (entries, bytes) = manager.totals();
         json!({"path": path.to_string_lossy(), "entries": entries, "bytes": bytes})
     });
     json!({
@@ -60,34 +59,30 @@ fn stats(running: &RunningConfig) -> Value {
     })
 }
 
-fn obey(purge: &PurgeTarget, running: &RunningConfig) -> Answer {
-    let done = match purge {
+fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {
+    let RunningConfig { purger, images, .. } = running;
+    let result = match target {
         PurgeTarget::Key { route, key, render: false } => {
-            running.purger.key(route, key, &running.images).map(|done| done.map(of_key))
+            purger.purge_key(route, key, images).map(|result| result.map(key_result))
         }
         PurgeTarget::Key { route, key, render: true } => {
-            let done = running.purger.key_and_render(route, key, &running.images);
-            done.map(|done| {
-                done.map(|(dropped, Rendered { rendered, failed })| {
-                    let mut answer = of_key(dropped);
-                    answer["rendered"] = rendered.into();
-                    answer["failed"] = failed.into();
-                    answer
+            let result = purger.purge_key_and_rerender(route, key, images);
+            result.map(|result| {
+                result.map(|(removed, Rerendered { rendered, failed })| {
+                    let mut value = key_result(removed);
+                    value["rendered"] = rendered.into();
+                    value["failed"] = failed.into();
+                    value
                 })
             })
         }
         PurgeTarget::Prefix { route, prefix } => {
-            let done = running.purger.prefix(route, prefix, &running.images);
-            done.map(|done| {
-                done.map(|Dropped { variants, originals }| {
-                json!({"renditions": variants, "originals": originals})
-            })
-            })
+            purger.purge_prefix(route, prefix, images).map(|result| result.map(prefix_result))
         }
     };
-    match done {
-        Some(Ok(answer)) => Answer::plain(json(200, &answer)),
-        Some(Err(error)) => failed(&error),
+    match result {
+        Some(Ok(value)) => Answer::plain(json(200, &value)),
+        Some(Err(error)) => purge_incomplete(&error),
         None => {
             const CODE: &str = "no_such_handler";
             let response = json(404, &json!({"error": "no handler has this name"}));
@@ -96,30 +91,33 @@ fn obey(purge: &PurgeTarget, running: &RunningConfig) -> Answer {
     }
 }
 
-fn of_key(Dropped { variants, originals }: Dropped) -> Value {
+fn key_result(Removed { variants, originals }: Removed) -> Value {
     json!({"renditions": variants, "original": originals > 0})
 }
 
-/// What could not be removed may come back, once the purge is not remembered any more: that is no success.
-fn failed(error: &io::Error) -> Answer {
+fn prefix_result(Removed { variants, originals }: Removed) -> Value {
+    json!({"renditions": variants, "originals": originals})
+}
+
+/// An entry that could not be removed would be served again once the purge log has forgotten the purge.
+fn purge_incomplete(error: &io::Error) -> Answer {
     error!("purge_incomplete", "purge incomplete, send it again: {error}");
     let response =
         json(500, &json!({"error": format!("not everything could be removed: {error}")}));
     Answer { error: Some("refresh_failed"), ..Answer::plain(response) }
 }
 
-fn refusal(refused: &Refused) -> Answer {
-    let response = json(refused.status, &json!({"error": refused.sentence}));
-    let response = match refused.allow {
-        Some(methods) => response.with("Allow", methods),
-        None => response,
-    };
+fn bad_request(error: &CommandError) -> Answer {
+    let mut response = json(error.status, &json!({"error": error.sentence}));
+    if let Some(methods) = error.allow {
+        response = response.with("Allow", methods);
+    }
     Answer { error: Some("bad_request"), ..Answer::plain(response) }
 }
 
-/// RFC 6750 §3.1: whoever sends nothing of this is told that it is needed, and nothing else.
+/// RFC 6750 §3.1: without credentials, the response has no error code or other information.
 fn unauthorized(peer: Option<IpAddr>) -> Answer {
-    let peer = peer.map_or("somebody".to_owned(), |address| address.to_string());
+    let peer = peer.map_or("a client".to_owned(), |address| address.to_string());
     warn_ratelimited!(
         "admin_refused",
         "refused {peer}: it did not send the secret of admin.secret"

@@ -1,7 +1,7 @@
-//! What lies in a cache directory: how large each entry is and when it was last asked for.
+//! The index of a cache directory: the size and the last use of each entry.
 //!
-//! An entry takes 40 bytes and the map's room to grow, 94 bytes at the worst; it is found by the hashes that its path is
-//! made of, so that it can be removed without knowing what it is.
+//! An entry takes 40 bytes, or up to 94 with the spare capacity of the map. Its key is the pair of hashes in its path,
+//! so that an entry can be removed without its name being known.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -9,84 +9,85 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::cache::EntryId;
 
-/// A power of two. Growing one of so many maps holds the others up for nothing.
+/// Number of maps: a map that grows blocks only its own entries.
 const SHARDS: usize = 64;
-/// Sizes are counted in the blocks of `st_blocks`.
-pub const BLOCK: u64 = 512;
-/// How finely the last uses are told apart when the oldest are looked for.
+/// Bytes in a block of `st_blocks`.
+const BLOCK: u64 = 512;
+/// Number of bins in the histogram of last uses.
 const BINS: usize = 4096;
 
-/// Every entry of one cache directory, as far as it is known.
 #[derive(Debug)]
 pub struct Index {
     shards: Vec<RwLock<HashMap<EntryId, Record>>>,
     blocks: AtomicU64,
     entries: AtomicU64,
-    /// Changes with each time that the directory is gone through.
-    round: AtomicBool,
+    /// Flips with each scan.
+    scan_parity: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Record {
     /// Ticks of the manager's clock.
-    used: AtomicU32,
+    last_use: AtomicU32,
     size: Size,
 }
 
-/// The blocks that an entry takes, and in which round it was last seen: no more than four bytes an entry.
+/// The blocks of an entry, and in the lowest bit the parity of the scan that last saw it: four bytes per entry.
 #[derive(Clone, Copy, Debug)]
 struct Size(u32);
 
 impl Size {
     /// A tebibyte.
-    const MOST: u32 = u32::MAX >> 1;
+    const MAX_BLOCKS: u32 = u32::MAX >> 1;
 
-    fn new(bytes: u64, round: bool) -> Size {
-        let blocks = u32::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX).min(Size::MOST);
-        Size(blocks << 1 | u32::from(round))
+    fn new(bytes: u64, scan_parity: bool) -> Size {
+        let blocks = u32::try_from(bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
+        Size(blocks.min(Size::MAX_BLOCKS) << 1 | u32::from(scan_parity))
     }
 
     fn blocks(self) -> u32 {
         self.0 >> 1
     }
 
-    fn round(self) -> bool {
+    fn scan_parity(self) -> bool {
         self.0 & 1 == 1
     }
 }
 
 impl Index {
-    /// Nothing is known.
     pub fn new() -> Index {
-        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
-        let (blocks, entries, round) =
-            (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        Index { shards, blocks, entries, round }
+        Index {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            blocks: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            scan_parity: AtomicBool::new(false),
+        }
     }
 
-    /// The size of everything that is known, in bytes.
+    /// The bytes of all entries.
     pub fn bytes(&self) -> u64 {
         self.blocks.load(Ordering::Relaxed) * BLOCK
     }
 
-    /// How many entries are known.
+    /// The number of entries.
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// An entry is there, with this size; it was last asked for at this tick.
-    pub fn put(&self, id: EntryId, bytes: u64, used: u32) {
+    /// Adds or replaces an entry that was last used at this tick.
+    pub fn insert(&self, id: EntryId, bytes: u64, last_use: u32) {
         let mut shard = self.write(id);
-        // Not before: a round may begin while the lock is waited for.
-        let size = Size::new(bytes, self.round.load(Ordering::Relaxed));
-        // Before what it replaces is taken off: the sum is looked at meanwhile.
+        // Loaded under the lock: a scan may begin while this thread waits for it.
+        let size = Size::new(bytes, self.scan_parity.load(Ordering::Relaxed));
+        // Added before the replaced size is subtracted, so that the sum is never too small for its readers.
         self.blocks.fetch_add(u64::from(size.blocks()), Ordering::Relaxed);
-        match shard.insert(id, Record { used: AtomicU32::new(used), size }) {
+        match shard.insert(id, Record { last_use: AtomicU32::new(last_use), size }) {
             Some(old) => {
                 self.blocks.fetch_sub(u64::from(old.size.blocks()), Ordering::Relaxed);
-                // What was seen in the directory knows less than what was asked for meanwhile.
+                // A scan knows only when the entry was written, which may be before its last use.
                 if let Some(record) = shard.get(&id) {
-                    record.used.fetch_max(old.used.load(Ordering::Relaxed), Ordering::Relaxed);
+                    let last_use = old.last_use.load(Ordering::Relaxed);
+                    record.last_use.fetch_max(last_use, Ordering::Relaxed);
                 }
             }
             None => {
@@ -95,37 +96,36 @@ impl Index {
         }
     }
 
-    /// From now on it is noticed what is [put](Index::put).
-    pub fn begin_round(&self) {
-        self.round.fetch_xor(true, Ordering::Relaxed);
+    /// Begins to mark the entries that are [inserted](Index::insert).
+    pub fn begin_scan(&self) {
+        self.scan_parity.fetch_xor(true, Ordering::Relaxed);
     }
 
-    /// Forgets what was not put since the round began: who else works in the directory has removed it.
-    pub fn end_round(&self) {
-        let round = self.round.load(Ordering::Relaxed);
-        self.retain(|record| record.size.round() == round);
+    /// Removes the entries that were not inserted since the scan began: another process has deleted their files.
+    pub fn end_scan(&self) {
+        let scan_parity = self.scan_parity.load(Ordering::Relaxed);
+        self.retain(|record| record.size.scan_parity() == scan_parity);
     }
 
-    /// An entry was asked for at this tick. Whether it is known.
+    /// Records a use at this tick. `false` if there is no such entry.
     pub fn touch(&self, id: EntryId, now: u32) -> bool {
         match self.read(id).get(&id) {
             None => false,
             Some(record) => {
-                // Not written when it is right already: the cache line stays shared.
-                if record.used.load(Ordering::Relaxed) < now {
-                    record.used.store(now, Ordering::Relaxed);
+                // Written only when it changes, so that the cache line stays shared.
+                if record.last_use.load(Ordering::Relaxed) < now {
+                    record.last_use.store(now, Ordering::Relaxed);
                 }
                 true
             }
         }
     }
 
-    /// When an entry was last asked for, if it is known.
     pub fn last_use(&self, id: EntryId) -> Option<u32> {
-        self.read(id).get(&id).map(|record| record.used.load(Ordering::Relaxed))
+        self.read(id).get(&id).map(|record| record.last_use.load(Ordering::Relaxed))
     }
 
-    /// An entry is gone. Whether it was known.
+    /// Removes an entry. `false` if there is no such entry.
     pub fn remove(&self, id: EntryId) -> bool {
         match self.write(id).remove(&id) {
             None => false,
@@ -137,72 +137,82 @@ impl Index {
         }
     }
 
-    /// The entries that were not asked for for the longest time, at least so many bytes of them and so many entries,
-    /// each with when it was last asked for.
-    pub fn oldest(&self, bytes: u64, entries: u64) -> Vec<(EntryId, u32)> {
-        let (mut first, mut last) = (u32::MAX, 0);
-        self.each(|_, used, _| (first, last) = (first.min(used), last.max(used)));
+    /// The least recently used entries, with their last use: as few as add up to `bytes` and to `entries`.
+    pub fn least_recently_used(&self, bytes: u64, entries: u64) -> Vec<(EntryId, u32)> {
+        let mut first = u32::MAX;
+        let mut last = 0;
+        self.for_each(|_, last_use, _| {
+            first = first.min(last_use);
+            last = last.max(last_use);
+        });
         if first > last || (bytes == 0 && entries == 0) {
             return Vec::new();
         }
+        // A histogram finds the last use up to which entries are needed; only those are collected and sorted.
         let width = (last - first) / BINS as u32 + 1;
         let mut bins = vec![(0_u64, 0_u64); BINS];
-        self.each(|_, used, blocks| {
-            let bin = &mut bins[((used.max(first) - first) / width).min(BINS as u32 - 1) as usize];
-            *bin = (bin.0 + u64::from(blocks) * BLOCK, bin.1 + 1);
+        self.for_each(|_, last_use, blocks| {
+            let bin = ((last_use.max(first) - first) / width).min(BINS as u32 - 1);
+            let (bin_bytes, bin_entries) = &mut bins[bin as usize];
+            *bin_bytes += u64::from(blocks) * BLOCK;
+            *bin_entries += 1;
         });
-        // The last bin that is needed; what is older than it goes anyway.
-        let (mut sum, mut count, mut newest) = (0, 0, first);
+        let mut sum = 0;
+        let mut count = 0;
+        let mut newest = first;
         for (number, (bin_bytes, bin_entries)) in (1_u32..).zip(bins) {
             newest = first.saturating_add(width.saturating_mul(number) - 1);
-            (sum, count) = (sum + bin_bytes, count + bin_entries);
+            sum += bin_bytes;
+            count += bin_entries;
             if sum >= bytes && count >= entries {
                 break;
             }
         }
-        let mut oldest = Vec::new();
-        let (mut sum, mut count) = (0, 0);
-        self.each(|id, used, blocks| {
-            if used <= newest {
-                oldest.push((id, used, blocks));
+        let mut candidates = Vec::new();
+        self.for_each(|id, last_use, blocks| {
+            if last_use <= newest {
+                candidates.push((id, last_use, blocks));
             }
         });
-        oldest.sort_unstable_by_key(|(_, used, _)| *used);
-        oldest
+        candidates.sort_unstable_by_key(|(_, last_use, _)| *last_use);
+        let mut sum = 0;
+        let mut count = 0;
+        candidates
             .into_iter()
             .take_while(|(_, _, blocks)| {
-                let wanted = sum < bytes || count < entries;
-                (sum, count) = (sum + u64::from(*blocks) * BLOCK, count + 1);
-                wanted
+                let is_needed = sum < bytes || count < entries;
+                sum += u64::from(*blocks) * BLOCK;
+                count += 1;
+                is_needed
             })
-            .map(|(id, used, _)| (id, used))
+            .map(|(id, last_use, _)| (id, last_use))
             .collect()
     }
 
-    fn retain(&self, stays: impl Fn(&Record) -> bool) {
+    fn retain(&self, is_kept: impl Fn(&Record) -> bool) {
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).retain(|_, record| {
-                let stays = stays(record);
-                if !stays {
+                let is_kept = is_kept(record);
+                if !is_kept {
                     self.blocks.fetch_sub(u64::from(record.size.blocks()), Ordering::Relaxed);
                     self.entries.fetch_sub(1, Ordering::Relaxed);
                 }
-                stays
+                is_kept
             });
         }
     }
 
-    /// Every entry, in no order: its last use and its blocks.
-    fn each(&self, mut see: impl FnMut(EntryId, u32, u32)) {
+    /// Calls `visit` with the last use and the blocks of each entry, in no particular order.
+    fn for_each(&self, mut visit: impl FnMut(EntryId, u32, u32)) {
         for shard in &self.shards {
             for (id, record) in &*shard.read().unwrap_or_else(PoisonError::into_inner) {
-                see(*id, record.used.load(Ordering::Relaxed), record.size.blocks());
+                visit(*id, record.last_use.load(Ordering::Relaxed), record.size.blocks());
             }
         }
     }
 
     fn shard(&self, id: EntryId) -> &RwLock<HashMap<EntryId, Record>> {
-        &self.shards[usize::from(id.source[0]) % SHARDS]
+        &self.shards[usize::from(id.key_hash[0]) % SHARDS]
     }
 
     fn read(&self, id: EntryId) -> RwLockReadGuard<'_, HashMap<EntryId, Record>> {
@@ -221,70 +231,70 @@ mod tests {
     fn id(number: u32) -> EntryId {
         let mut source = [0; 16];
         source[..4].copy_from_slice(&number.to_le_bytes());
-        EntryId { source, options: [7; 16] }
+        EntryId { key_hash: source, options_hash: [7; 16] }
     }
 
     #[test]
-    fn sizes_and_entries_are_counted_through_everything_that_happens() {
+    fn index_counts_bytes_and_entries() {
         let index = Index::new();
-        index.put(id(1), 1, 0);
-        index.put(id(2), 4096, 0);
+        index.insert(id(1), 1, 0);
+        index.insert(id(2), 4096, 0);
         assert_eq!((index.bytes(), index.entries()), (512 + 4096, 2));
-        index.put(id(2), 8192, 0);
+        index.insert(id(2), 8192, 0);
         assert_eq!((index.bytes(), index.entries()), (512 + 8192, 2));
         assert!(index.remove(id(1)) && !index.remove(id(1)) && !index.remove(id(3)));
         assert_eq!((index.bytes(), index.entries()), (8192, 1));
     }
 
     #[test]
-    fn a_walk_makes_nothing_older_than_it_is() {
+    fn index_insert_does_not_lower_the_last_use() {
         let index = Index::new();
-        index.put(id(1), 512, 10);
+        index.insert(id(1), 512, 10);
         assert!(index.touch(id(1), 50) && !index.touch(id(2), 50));
-        index.put(id(1), 512, 10);
+        index.insert(id(1), 512, 10);
         assert_eq!(index.last_use(id(1)), Some(50));
     }
 
     #[test]
-    fn what_a_whole_round_has_not_seen_is_forgotten() {
+    fn index_scan_removes_entries_that_it_has_not_seen() {
         let index = Index::new();
-        for round in 0..3 {
-            (0..10).for_each(|n| index.put(id(n), 4096, n));
-            index.begin_round();
-            (0..4).for_each(|n| index.put(id(n), 512, 0));
-            assert_eq!(index.entries(), 10, "round {round}");
-            index.end_round();
-            assert_eq!((index.entries(), index.bytes()), (4, 4 * 512), "round {round}");
+        for scan in 0..3 {
+            (0..10).for_each(|n| index.insert(id(n), 4096, n));
+            index.begin_scan();
+            (0..4).for_each(|n| index.insert(id(n), 512, 0));
+            assert_eq!(index.entries(), 10, "scan {scan}");
+            index.end_scan();
+            assert_eq!((index.entries(), index.bytes()), (4, 4 * 512), "scan {scan}");
             assert_eq!(index.last_use(id(3)), Some(3));
         }
-        index.begin_round();
-        index.end_round();
+        index.begin_scan();
+        index.end_scan();
         assert_eq!((index.entries(), index.bytes()), (0, 0));
-        index.put(id(1), u64::MAX, 0);
-        assert_eq!(index.bytes(), u64::from(Size::MOST) * BLOCK);
+        index.insert(id(1), u64::MAX, 0);
+        assert_eq!(index.bytes(), u64::from(Size::MAX_BLOCKS) * BLOCK);
     }
 
     #[test]
-    fn the_oldest_go_first_and_no_more_than_are_needed() {
+    fn index_returns_as_few_least_recently_used_entries_as_needed() {
         let index = Index::new();
         for n in 0..1000 {
-            index.put(id(n), 4096, 1_000_000 - n * 500);
+            index.insert(id(n), 4096, 1_000_000 - n * 500);
         }
-        let oldest = index.oldest(10 * 4096, 0);
+        let evicted = index.least_recently_used(10 * 4096, 0);
         let expected: Vec<(EntryId, u32)> =
             (990..1000).rev().map(|n| (id(n), 1_000_000 - n * 500)).collect();
-        assert_eq!(oldest, expected);
-        assert_eq!(index.oldest(1, 0).len(), 1);
-        assert_eq!(index.oldest(0, 7).len(), 7);
-        assert_eq!(index.oldest(u64::MAX, 0).len(), 1000);
-        assert!(index.oldest(0, 0).is_empty());
-        assert!(Index::new().oldest(1, 1).is_empty());
+        assert_eq!(evicted, expected);
+        assert_eq!(index.least_recently_used(1, 0).len(), 1);
+        assert_eq!(index.least_recently_used(0, 7).len(), 7);
+        assert_eq!(index.least_recently_used(u64::MAX, 0).len(), 1000);
+        assert!(index.least_recently_used(0, 0).is_empty());
+        assert!(Index::new().least_recently_used(1, 1).is_empty());
     }
 
     #[test]
-    fn entries_of_one_tick_can_be_told_apart_by_nothing_and_go_all_the_same() {
+    fn index_returns_some_of_many_entries_of_one_tick() {
         let index = Index::new();
-        (0..100).for_each(|n| index.put(id(n), 512, 5));
-        assert_eq!(index.oldest(512 * 30, 0).len(), 30);
+        (0..100).for_each(|n| index.insert(id(n), 512, 5));
+        assert_eq!(index.least_recently_used(512 * 30, 0).len(), 30);
     }
 }

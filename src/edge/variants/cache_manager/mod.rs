@@ -1,74 +1,207 @@
-//! What the edge knows of the cache directories: what lies there, and that it does not become too much.
+//! The cache manager: a thread that keeps one cache directory within its size limits (nginx: cache manager and cache
+//! loader).
+//!
+//! Its index of the directory comes from a scan at the start and one each hour; between scans, the edge reports what is
+//! stored, used and removed. The least recently used entries are evicted first.
+//!
+//! `scan` reads a directory, `index` holds its entries, `clock` dates their last use, `registry` shares one manager
+//! among all handlers and configurations that name the directory, and `originals` is a handler's cache of originals.
 
+mod clock;
 mod index;
-mod manager;
+#[cfg(test)]
+mod model;
 mod originals;
+mod registry;
+mod scan;
 
-use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+use std::{io, thread};
 
-use manager::Bounds;
-pub use manager::CacheManager;
-pub use originals::OriginalsManager;
+use self::clock::Clock;
+use self::index::Index;
+pub use self::originals::OriginalsCache;
+pub use self::registry::CacheManagers;
+use crate::cache::{self, EntryId, PurgeMark};
+use crate::log::RateLimited;
 
-use crate::config::{Config, Handler, place};
-use crate::log::error;
+/// How often the limits are checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+const SCAN_INTERVAL: Duration = Duration::from_secs(3600);
+/// This fraction (1/n) of the file system's inodes is kept free.
+const FREE_INODES_FRACTION: u64 = 100;
+/// This fraction (1/n) of a limit is evicted in addition, so that not every new entry costs a search of the index.
+const SLACK_FRACTION: u64 = 100;
 
-/// The managers of all cache directories, which outlive the configurations that name them.
-#[derive(Debug, Default)]
-pub struct CacheManagers(Mutex<HashMap<PathBuf, Weak<CacheManager>>>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// `cache_max_bytes`
+    pub max_bytes: Option<u64>,
+    /// `cache_min_free`
+    pub min_free: Option<u64>,
+    /// Entries that were written longer ago are removed by a scan; `None` means never.
+    pub max_age: Option<Duration>,
+}
 
-impl CacheManagers {
-    /// The manager of each directory that a configuration names, of results or of originals, with the bounds that it
-    /// wants.
-    pub fn of(&self, config: &Config) -> HashMap<PathBuf, Arc<CacheManager>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, manager| manager.strong_count() > 0);
-        let mut wanted = HashMap::new();
-        for (path, max_bytes, min_free) in config.handlers.iter().flat_map(directories) {
-            if wanted.contains_key(path) {
+#[derive(Debug)]
+pub struct CacheManager {
+    path: PathBuf,
+    /// A reload may change them.
+    limits: Mutex<CacheLimits>,
+    index: Index,
+    clock: Clock,
+    is_woken: Mutex<bool>,
+    wake: Condvar,
+    warning: RateLimited,
+}
+
+impl CacheManager {
+    fn new(path: &Path, limits: CacheLimits) -> CacheManager {
+        CacheManager {
+            path: path.to_owned(),
+            limits: Mutex::new(limits),
+            index: Index::new(),
+            clock: Clock::start(),
+            is_woken: Mutex::new(false),
+            wake: Condvar::new(),
+            warning: RateLimited::default(),
+        }
+    }
+
+    /// Starts the manager's thread, which ends when the manager is dropped.
+    pub fn start(path: &Path, limits: CacheLimits) -> io::Result<Arc<CacheManager>> {
+        let manager = Arc::new(CacheManager::new(path, limits));
+        let weak = Arc::downgrade(&manager);
+        thread::Builder::new().name("cache-manager".into()).spawn(move || run(&weak))?;
+        Ok(manager)
+    }
+
+    pub fn set_limits(&self, limits: CacheLimits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.wake();
+    }
+
+    fn limits(&self) -> CacheLimits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records a use of the entry.
+    pub fn touch(&self, id: EntryId) {
+        self.index.touch(id, self.clock.now());
+    }
+
+    /// Records that the entry was stored and takes `disk_bytes`.
+    pub fn insert(&self, id: EntryId, disk_bytes: u64) {
+        self.index.insert(id, disk_bytes, self.clock.now());
+        if self.limits().max_bytes.is_some_and(|max_bytes| self.index.bytes() > max_bytes) {
+            self.wake();
+        }
+    }
+
+    /// Records that another thread has removed the entry.
+    pub fn remove(&self, id: EntryId) {
+        self.index.remove(id);
+    }
+
+    /// The number of entries in the index and the bytes that they take on disk.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.index.entries(), self.index.bytes())
+    }
+
+    /// When the entry was last used, in ticks of the manager's clock.
+    pub fn last_use(&self, id: EntryId) -> Option<u32> {
+        self.index.last_use(id)
+    }
+
+    /// Identifies the directory. The creation time tells it from one that replaced it, which often has the same inode.
+    fn directory_id(&self) -> Option<(u64, u64, Option<SystemTime>)> {
+        let metadata = fs::metadata(self.path.join(cache::LAYOUT)).ok()?;
+        Some((metadata.dev(), metadata.ino(), metadata.created().ok()))
+    }
+
+    fn wake(&self) {
+        let mut is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_woken {
+            *is_woken = true;
+            self.wake.notify_one();
+        }
+    }
+
+    fn wait(&self) {
+        let is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wake.wait_timeout_while(is_woken, CHECK_INTERVAL, |is_woken| !*is_woken);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// Evicts what exceeds the limits. Only entries in the index can be evicted; a scan finds the others.
+    fn enforce_limits(&self) {
+        let limits = self.limits();
+        let mut bytes = 0;
+        if let Some(max_bytes) = limits.max_bytes {
+            // Read once: other threads store entries meanwhile.
+            let excess = self.index.bytes().saturating_sub(max_bytes);
+            bytes = if excess > 0 { excess + max_bytes / SLACK_FRACTION } else { 0 };
+        }
+        let mut entries = 0;
+        if let Ok(disk) = rustix::fs::statvfs(&self.path) {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let min_free = cache::min_free_bytes(limits.min_free, &disk);
+            if free < min_free {
+                bytes = bytes.max(min_free - free + min_free / SLACK_FRACTION);
+            }
+            // File systems that create inodes on demand report 0.
+            let min_free_inodes = disk.f_files / FREE_INODES_FRACTION;
+            if disk.f_files > 0 && disk.f_favail < min_free_inodes {
+                entries = min_free_inodes - disk.f_favail;
+            }
+        }
+        if bytes > 0 || entries > 0 {
+            self.evict(bytes, entries);
+        }
+    }
+
+    fn evict(&self, bytes: u64, entries: u64) {
+        let root = self.path.join(cache::LAYOUT);
+        for (id, last_use) in self.index.least_recently_used(bytes, entries) {
+            // Used since it was selected.
+            if self.index.last_use(id) != Some(last_use) {
                 continue;
             }
-            // One directory has one manager, however it is spelled.
-            let place = place(path);
-            let bounds = Bounds { max_bytes, min_free, useful: useful(config, &place) };
-            let manager = match known.get(&place).and_then(Weak::upgrade) {
-                Some(manager) => {
-                    manager.set_bounds(bounds);
-                    manager
-                }
-                None => match CacheManager::start(path, bounds) {
-                    Ok(manager) => manager,
-                    Err(error) => {
-                        let path = path.display();
-                        error!("cache_unbounded", "{path}: size limits are not enforced: {error}");
-                        continue;
-                    }
-                },
-            };
-            known.insert(place, Arc::downgrade(&manager));
-            wanted.insert(path.to_owned(), manager);
+            let path = id.path(&root);
+            if let Err(error) = cache::remove_entry(&path) {
+                let path = path.display();
+                self.warning
+                    .warn("entry_not_removed", format_args!("can't remove {path}: {error}"));
+                continue;
+            }
+            self.index.remove(id);
         }
-        wanted
     }
 }
 
-/// The directories of a handler, with their `max_bytes` and `min_free`.
-fn directories(handler: &Handler) -> impl Iterator<Item = (&Path, Option<u64>, Option<u64>)> {
-    let cache =
-        handler.cache.iter().map(|cache| (cache.path.as_path(), cache.max_bytes, cache.min_free));
-    let originals = handler.originals.iter();
-    cache.chain(originals.map(|originals| (originals.path.as_path(), originals.max_bytes, None)))
-}
-
-/// How long an entry is of use in a directory: as long as to the handler that keeps its results for the longest time.
-fn useful(config: &Config, wanted: &Path) -> Option<Duration> {
-    let of_directory = config
-        .handlers
-        .iter()
-        .filter(|handler| handler.stores().any(|(_, directory)| place(directory) == wanted));
-    let times = of_directory.map(|handler| handler.lifetime().useful());
-    times.max_by_key(|time| time.unwrap_or(Duration::MAX)).flatten()
+fn run(manager: &Weak<CacheManager>) {
+    let mut scanned: Option<Instant> = None;
+    let mut directory_id = None;
+    let mut purge_mark = manager.upgrade().and_then(|manager| PurgeMark::of(&manager.path));
+    loop {
+        let Some(manager) = manager.upgrade() else { return };
+        let new_directory_id = manager.directory_id();
+        let new_purge_mark = PurgeMark::of(&manager.path);
+        // The directory was created, deleted or replaced, or another process has purged entries.
+        if new_directory_id != directory_id || new_purge_mark != purge_mark {
+            scanned = None;
+        }
+        directory_id = new_directory_id;
+        purge_mark = new_purge_mark;
+        if scanned.is_none_or(|at| at.elapsed() > SCAN_INTERVAL) {
+            scan::scan(&manager);
+            scanned = Some(Instant::now());
+        }
+        manager.enforce_limits();
+        manager.wait();
+    }
 }

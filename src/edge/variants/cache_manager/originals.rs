@@ -1,4 +1,4 @@
-//! What the edge does about an `originals_cache`, in which only renderers read and write.
+//! A handler's `originals_cache`. Renderers read and write its entries; the edge keeps its index and removes entries.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,51 +9,53 @@ use super::CacheManager;
 use crate::cache::{DiskCache, EntryId, Name, ORIGINAL, OriginalEntry};
 use crate::config::Handler;
 
-/// The manager of a handler's originals, if they are kept.
 #[derive(Debug)]
-pub struct OriginalsManager {
+pub struct OriginalsCache {
+    /// `None` if the handler has no `originals_cache`.
     disk: Option<DiskCache>,
     manager: Option<Arc<CacheManager>>,
     identity: String,
 }
 
-impl OriginalsManager {
-    /// The one of this handler among the managers of its configuration.
-    pub fn of(
+impl OriginalsCache {
+    pub fn new(
         handler: &Handler,
         managers: &HashMap<PathBuf, Arc<CacheManager>>,
-    ) -> OriginalsManager {
-        let manager =
-            handler.originals.as_ref().and_then(|originals| managers.get(&originals.path));
-        let disk = handler
-            .originals
-            .as_ref()
-            .map(|originals| DiskCache::new(&originals.path, handler.lifetime()));
-        OriginalsManager { disk, manager: manager.map(Arc::clone), identity: handler.identity() }
-    }
-
-    /// What a renderer says became of the original of this key.
-    pub fn note(&self, key: &str, original: OriginalEntry) {
-        let Some(manager) = &self.manager else { return };
-        match original {
-            OriginalEntry::None => {}
-            OriginalEntry::Stored(bytes) => manager.stored(self.id(key), bytes),
-            OriginalEntry::Used => manager.used(self.id(key)),
+    ) -> OriginalsCache {
+        let originals = handler.originals.as_ref();
+        OriginalsCache {
+            disk: originals.map(|originals| DiskCache::new(&originals.path, handler.lifetime())),
+            manager: originals.and_then(|originals| managers.get(&originals.path)).map(Arc::clone),
+            identity: handler.identity(),
         }
     }
 
-    /// What is kept of this key is not right any more.
-    pub fn drop_entry(&self, key: &str) -> io::Result<()> {
+    /// Records what a renderer did with the original of this key.
+    pub fn record(&self, key: &str, original: OriginalEntry) {
+        let Some(manager) = &self.manager else { return };
+        match original {
+            OriginalEntry::None => {}
+            OriginalEntry::Stored(disk_bytes) => manager.insert(self.id(key), disk_bytes),
+            OriginalEntry::Used => manager.touch(self.id(key)),
+        }
+    }
+
+    /// Removes the original of this key.
+    pub fn remove(&self, key: &str) -> io::Result<()> {
         let Some(disk) = &self.disk else { return Ok(()) };
-        disk.remove(self.id(key))?;
+        let id = self.id(key);
+        disk.remove(id)?;
         if let Some(manager) = &self.manager {
-            manager.removed(self.id(key));
+            manager.remove(id);
         }
         Ok(())
     }
 
     fn id(&self, key: &str) -> EntryId {
-        let (handler, key) = (self.identity.clone(), key.to_owned());
-        EntryId::of(&Name { handler, key, options: ORIGINAL.to_owned() })
+        EntryId::of(&Name {
+            handler: self.identity.clone(),
+            key: key.to_owned(),
+            options: ORIGINAL.to_owned(),
+        })
     }
 }

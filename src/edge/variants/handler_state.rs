@@ -1,0 +1,86 @@
+//! The state of one handler: its caches, its circuit breaker, its revalidations.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::cache_manager::{CacheManager, OriginalsCache};
+use super::circuit_breaker::CircuitBreaker;
+use super::revalidations::Revalidations;
+use crate::cache::{DiskCache, Name};
+use crate::config::Handler;
+use crate::edge::renderer::RenderError;
+use crate::error::{Code, Failure};
+use crate::key;
+use crate::log::{RateLimited, warn};
+
+/// Minimum time between two equal log lines: all waiters of one failed image log the same failure.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub struct HandlerState {
+    pub config: Handler,
+    /// [`Handler::identity`]
+    pub identity: String,
+    /// The variants on disk.
+    pub disk: Option<DiskCache>,
+    /// The manager of the variants' cache directory.
+    pub manager: Option<Arc<CacheManager>>,
+    pub originals: OriginalsCache,
+    pub circuit_breaker: CircuitBreaker,
+    pub revalidations: Arc<Revalidations>,
+    pub warning: RateLimited,
+    last_failure: Mutex<Option<(String, Instant)>>,
+}
+
+impl HandlerState {
+    pub fn new(config: &Handler, managers: &HashMap<PathBuf, Arc<CacheManager>>) -> HandlerState {
+        let cache = config.cache.as_ref();
+        HandlerState {
+            config: config.clone(),
+            identity: config.identity(),
+            disk: cache.map(|cache| DiskCache::new(&cache.path, config.lifetime())),
+            manager: cache.and_then(|cache| managers.get(&cache.path)).map(Arc::clone),
+            originals: OriginalsCache::new(config, managers),
+            circuit_breaker: CircuitBreaker::default(),
+            revalidations: Arc::default(),
+            warning: RateLimited::default(),
+            last_failure: Mutex::default(),
+        }
+    }
+
+    /// Logs why an image can't be made, unless the same line was logged within [`REPEAT_INTERVAL`].
+    pub fn log_failure(&self, name: &Name, failure: &Failure) {
+        if matches!(failure.code, Code::NotFound | Code::NotShown | Code::CrashesRenderer) {
+            return;
+        }
+        let line = format!("{}: {:?}: {failure}", self.config.route, name.key);
+        let now = Instant::now();
+        let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_repeated = last.as_ref().is_some_and(|(last_line, at)| {
+            *last_line == line && now.duration_since(*at) <= REPEAT_INTERVAL
+        });
+        if !is_repeated {
+            warn!("image_failed", "{line}");
+            *last = Some((line, now));
+        }
+    }
+
+    /// Logs, rate-limited, why a stale image is served.
+    pub fn warn_stale(&self, name: &Name, error: &RenderError) {
+        if let RenderError::Failure(failure) = error {
+            let route = &self.config.route;
+            let key = &name.key;
+            self.warning.warn(
+                "revalidation_failed",
+                format_args!("{route}: {key:?}: serving a stale image: {failure}"),
+            );
+        }
+    }
+
+    /// The request target for the renderer.
+    pub fn render_target(&self, name: &Name) -> String {
+        format!("{}?{}", key::to_path(&self.config.route, &name.key), name.options)
+    }
+}

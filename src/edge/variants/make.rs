@@ -1,0 +1,167 @@
+//! Making variants: asks the renderer, once for all concurrent requests, and records the result.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use super::{CacheStatus, Content, HandlerState, Variant, Variants};
+use crate::cache::{self, EncodedImage, EntryId, Freshness, Name, Need};
+use crate::edge::renderer::{RenderError, RenderRequest};
+use crate::error::{Code, Failure};
+use crate::time::unix_milliseconds;
+
+/// Maximum number of times that an image is made for one request because its key was purged meanwhile.
+const MAX_ATTEMPTS: usize = 4;
+
+/// The result of a singleflight call.
+pub(super) type MakeResult = Result<Made, RenderError>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    image: Arc<EncodedImage>,
+    /// The image was in the cache and is still valid.
+    was_cached: bool,
+    /// When the origin was asked, in milliseconds since 1970.
+    validated_at: u64,
+}
+
+impl Made {
+    /// The variant for a request that began at `begun`.
+    pub(super) fn into_variant<'h>(self, begun: SystemTime) -> Variant<'h> {
+        let cache_status = if !self.was_cached {
+            CacheStatus::Miss
+        } else if self.validated_at >= unix_milliseconds(begun) {
+            CacheStatus::Revalidated
+        } else {
+            // Revalidated for an earlier request.
+            CacheStatus::Hit
+        };
+        let age = cache::age(self.validated_at, SystemTime::now());
+        Variant { content: Content::Image(self.image), cache_status, age }
+    }
+}
+
+impl Variants {
+    /// Makes a variant, and makes it again if its key is purged meanwhile.
+    pub(super) fn make_current(
+        &self,
+        handler: &HandlerState,
+        name: &Name,
+        mut not_before: u64,
+    ) -> MakeResult {
+        for _ in 0..MAX_ATTEMPTS {
+            let result = self.make(handler, name, not_before);
+            let latest_purge = self.not_before(name);
+            let is_outdated = match &result {
+                Ok(made) => made.validated_at <= latest_purge,
+                Err(RenderError::Failure(failure)) => {
+                    latest_purge > not_before
+                        && matches!(failure.code, Code::NotFound | Code::NotShown)
+                }
+                Err(RenderError::Overloaded) => false,
+            };
+            if !is_outdated {
+                return result;
+            }
+            not_before = latest_purge;
+        }
+        Err(RenderError::Overloaded)
+    }
+
+    /// Makes or revalidates a variant, together with the concurrent requests for it.
+    pub(super) fn make(&self, handler: &HandlerState, name: &Name, not_before: u64) -> MakeResult {
+        const PANICKED: &str = "the request that made this image for all waiters failed";
+        let on_panic = Err(RenderError::Failure(Failure::new(Code::RendererFailed, PANICKED)));
+        let call = (name.clone(), not_before);
+        let result = self.singleflight.run(&call, self.make_timeout, on_panic, || {
+            // Another call may have stored the variant between our lookup and this one.
+            match self.find_just_stored(handler, name, not_before) {
+                Some(made) => Ok(made),
+                None => self.render(handler, name, not_before),
+            }
+        });
+        result.unwrap_or(Err(RenderError::Overloaded))
+    }
+
+    fn find_just_stored(
+        &self,
+        handler: &HandlerState,
+        name: &Name,
+        not_before: u64,
+    ) -> Option<Made> {
+        let entry = handler.disk.as_ref()?.find(name, Need::Image)?;
+        let validated_at = entry.validated_at();
+        if entry.freshness(SystemTime::now()) != Freshness::Fresh || validated_at <= not_before {
+            return None;
+        }
+        Some(Made { image: Arc::new(entry.read()?), was_cached: true, validated_at })
+    }
+
+    /// Asks the renderer, and records the result in the caches, the circuit breaker and the counts.
+    fn render(&self, handler: &HandlerState, name: &Name, not_before: u64) -> MakeResult {
+        let target = handler.render_target(name);
+        let begun = unix_milliseconds(SystemTime::now());
+        let rendered = match self.renderer.render(RenderRequest { target: &target, not_before }) {
+            Ok(rendered) => rendered,
+            Err(RenderError::Overloaded) => return Err(RenderError::Overloaded),
+            Err(RenderError::Failure(failure)) => {
+                self.record_failure(handler, name, not_before, &failure);
+                return Err(RenderError::Failure(failure));
+            }
+        };
+        // An image that was cached, or fetched for another request, says nothing about the origin now.
+        let was_origin_asked = rendered.validated_at >= begun;
+        if was_origin_asked {
+            handler.circuit_breaker.record(None, Instant::now());
+        }
+        if !rendered.revalidated {
+            self.counts.rendered.fetch_add(1, Ordering::Relaxed);
+        } else if was_origin_asked {
+            self.counts.revalidated.fetch_add(1, Ordering::Relaxed);
+        }
+        handler.originals.record(&name.key, rendered.original);
+        if let (Some(manager), Some(disk_bytes)) = (&handler.manager, rendered.disk_bytes) {
+            manager.insert(EntryId::of(name), disk_bytes);
+        }
+        // The copy in memory is older.
+        self.memory.remove(name);
+        if rendered.validated_at <= self.not_before(name) {
+            self.remove(handler, name);
+        }
+        Ok(Made {
+            image: Arc::new(rendered.image),
+            was_cached: rendered.revalidated,
+            validated_at: rendered.validated_at,
+        })
+    }
+
+    fn record_failure(
+        &self,
+        handler: &HandlerState,
+        name: &Name,
+        not_before: u64,
+        failure: &Failure,
+    ) {
+        self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        handler.circuit_breaker.record(Some(failure.code), Instant::now());
+        // After a purge meanwhile, the origin must be asked again.
+        if self.not_before(name) == not_before {
+            let ttl = handler.config.negative_cache_time;
+            self.negative.insert(name, not_before, failure, ttl);
+        }
+        if failure.code == Code::NotFound || self.not_before(name) > not_before {
+            self.remove(handler, name);
+        }
+    }
+
+    /// Makes a purged variant again. `false` if that failed.
+    pub fn rerender(&self, handler: &HandlerState, name: &Name) -> bool {
+        match self.make_current(handler, name, self.not_before(name)) {
+            Ok(_) => true,
+            Err(error) => {
+                handler.warn_stale(name, &error);
+                false
+            }
+        }
+    }
+}

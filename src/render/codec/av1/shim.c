@@ -1,0 +1,186 @@
+#include "shim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <aom/aom_encoder.h>
+#include <aom/aomcx.h>
+#include <dav1d/dav1d.h>
+
+_Static_assert(S3AV1_400 == (int)DAV1D_PIXEL_LAYOUT_I400 && S3AV1_420 == (int)DAV1D_PIXEL_LAYOUT_I420 &&
+                   S3AV1_422 == (int)DAV1D_PIXEL_LAYOUT_I422 && S3AV1_444 == (int)DAV1D_PIXEL_LAYOUT_I444,
+               "the layouts are dav1d's");
+/* src/render/codec/av1/ffi.rs asserts the same sizes. */
+_Static_assert(sizeof(struct s3av1_frame) == 88 && sizeof(struct s3av1_image) == 64, "Rust repeats the layout");
+
+/* The caller owns the stream. */
+static void keep(const uint8_t *stream, void *cookie) {
+    (void)stream;
+    (void)cookie;
+}
+
+static int first_frame(Dav1dContext *decoder, const uint8_t *stream, size_t length, Dav1dPicture *picture) {
+    Dav1dData data = {0};
+    int status = dav1d_data_wrap(&data, stream, length, keep, NULL);
+    if (status != 0) return status;
+    /* A new decoder takes all data at once and stops at the first frame that it can show. */
+    status = dav1d_send_data(decoder, &data);
+    if (status == 0) status = dav1d_get_picture(decoder, picture);
+    dav1d_data_unref(&data);
+    return status;
+}
+
+static int decoder_error(int status) {
+    switch (status) {
+    case DAV1D_ERR(ENOMEM): return S3AV1_MEMORY;
+    case DAV1D_ERR(ERANGE): return S3AV1_SIZE;
+    default: return S3AV1_STREAM;
+    }
+}
+
+int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, struct s3av1_frame *frame) {
+    memset(frame, 0, sizeof *frame);
+    Dav1dPicture *picture = calloc(1, sizeof *picture);
+    if (!picture) return S3AV1_MEMORY;
+
+    Dav1dSettings settings;
+    dav1d_default_settings(&settings);
+    settings.n_threads = 1;
+    settings.max_frame_delay = 1;
+    settings.operating_point = 0;
+    settings.all_layers = 0;
+    settings.frame_size_limit = max_pixels;
+    settings.logger.callback = NULL;
+    Dav1dContext *decoder = NULL;
+    int status = dav1d_open(&decoder, &settings);
+    if (status == 0) {
+        status = first_frame(decoder, stream, length, picture);
+        /* The picture has its own references to everything that it points to. */
+        dav1d_close(&decoder);
+    }
+    if (status != 0) {
+        free(picture);
+        return decoder_error(status);
+    }
+
+    frame->owner = picture;
+    frame->width = (uint32_t)picture->p.w;
+    frame->height = (uint32_t)picture->p.h;
+    frame->depth = picture->p.bpc;
+    frame->layout = (int32_t)picture->p.layout;
+    for (int i = 0; i < (picture->p.layout == DAV1D_PIXEL_LAYOUT_I400 ? 1 : 3); i++) {
+        /* dav1d's default allocator uses positive strides. */
+        frame->plane[i] = picture->data[i];
+        frame->stride[i] = (size_t)picture->stride[i > 0];
+    }
+    frame->primaries = (int32_t)picture->seq_hdr->pri;
+    frame->transfer = (int32_t)picture->seq_hdr->trc;
+    frame->matrix = (int32_t)picture->seq_hdr->mtrx;
+    frame->full_range = picture->seq_hdr->color_range;
+    return 0;
+}
+
+void s3av1_release(struct s3av1_frame *frame) {
+    if (!frame->owner) return;
+    dav1d_picture_unref(frame->owner);
+    free(frame->owner);
+    memset(frame, 0, sizeof *frame);
+}
+
+static int encoder_error(aom_codec_err_t status) {
+    return status == AOM_CODEC_MEM_ERROR ? S3AV1_MEMORY : S3AV1_ENCODER;
+}
+
+static void describe(const struct s3av1_image *image, aom_image_t *described) {
+    memset(described, 0, sizeof *described);
+    int full = image->layout == S3AV1_444;
+    described->fmt = full ? AOM_IMG_FMT_I444 : AOM_IMG_FMT_I420;
+    described->monochrome = image->layout == S3AV1_400;
+    described->w = described->d_w = image->width;
+    described->h = described->d_h = image->height;
+    described->bit_depth = 8;
+    described->bps = full ? 24 : 12;
+    described->x_chroma_shift = described->y_chroma_shift = full ? 0 : 1;
+    described->range = AOM_CR_FULL_RANGE;
+    described->cp = (aom_color_primaries_t)image->primaries;
+    described->tc = (aom_transfer_characteristics_t)image->transfer;
+    described->mc = (aom_matrix_coefficients_t)image->matrix;
+    for (int i = 0; i < (image->layout == S3AV1_400 ? 1 : 3); i++) {
+        described->planes[i] = (unsigned char *)image->plane[i]; /* libaom only reads it */
+        described->stride[i] = image->stride[i];
+    }
+}
+
+/* Passes the image, or null to flush, to the encoder and appends its output. */
+static int step(aom_codec_ctx_t *encoder, const aom_image_t *image, uint8_t **bytes, size_t *length) {
+    aom_codec_err_t status = aom_codec_encode(encoder, image, 0, 1, 0);
+    if (status != AOM_CODEC_OK) return encoder_error(status);
+    aom_codec_iter_t at = NULL;
+    const aom_codec_cx_pkt_t *packet;
+    while ((packet = aom_codec_get_cx_data(encoder, &at))) {
+        if (packet->kind != AOM_CODEC_CX_FRAME_PKT || packet->data.frame.sz == 0) continue;
+        uint8_t *more = realloc(*bytes, *length + packet->data.frame.sz);
+        if (!more) return S3AV1_MEMORY;
+        memcpy(more + *length, packet->data.frame.buf, packet->data.frame.sz);
+        *bytes = more;
+        *length += packet->data.frame.sz;
+    }
+    return 0;
+}
+
+static int encode(aom_codec_ctx_t *encoder, const struct s3av1_image *image, const char *const *names,
+                  const char *const *values, size_t options, uint8_t **bytes, size_t *length) {
+    if (aom_codec_control(encoder, AV1E_SET_COLOR_RANGE, 1) ||
+        aom_codec_control(encoder, AV1E_SET_COLOR_PRIMARIES, image->primaries) ||
+        aom_codec_control(encoder, AV1E_SET_TRANSFER_CHARACTERISTICS, image->transfer) ||
+        aom_codec_control(encoder, AV1E_SET_MATRIX_COEFFICIENTS, image->matrix) ||
+        /* No frame is predicted from the reconstructed one, so loop filters are not needed. */
+        aom_codec_control(encoder, AV1E_SET_SKIP_POSTPROC_FILTERING, 1))
+        return S3AV1_OPTION;
+    for (size_t i = 0; i < options; i++)
+        if (aom_codec_set_option(encoder, names[i], values[i]) != AOM_CODEC_OK) return S3AV1_OPTION;
+    aom_image_t described;
+    describe(image, &described);
+    int status = step(encoder, &described, bytes, length);
+    if (status == 0) status = step(encoder, NULL, bytes, length);
+    return status == 0 && *length == 0 ? S3AV1_ENCODER : status;
+}
+
+int s3av1_encode(const struct s3av1_image *image, const char *const *names, const char *const *values, size_t options,
+                 uint8_t **bytes, size_t *length) {
+    *bytes = NULL;
+    *length = 0;
+    aom_codec_iface_t *av1 = aom_codec_av1_cx();
+    aom_codec_enc_cfg_t config;
+    aom_codec_err_t found = aom_codec_enc_config_default(av1, &config, AOM_USAGE_ALL_INTRA);
+    if (found != AOM_CODEC_OK) return encoder_error(found);
+    config.g_w = image->width;
+    config.g_h = image->height;
+    config.g_limit = 1; /* a still picture with the reduced header */
+    config.g_lag_in_frames = 0;
+    config.g_threads = 1;
+    config.g_profile = image->layout == S3AV1_444 ? 1 : 0; /* AV1 §A.2: profile 1 (High) has 4:4:4 */
+    config.g_bit_depth = AOM_BITS_8;
+    config.g_input_bit_depth = 8;
+    config.monochrome = image->layout == S3AV1_400;
+    config.kf_mode = AOM_KF_DISABLED;
+    config.kf_max_dist = 0;
+    config.rc_end_usage = AOM_Q;
+    config.rc_min_quantizer = 0;
+    config.rc_max_quantizer = 63;
+
+    aom_codec_ctx_t encoder;
+    aom_codec_err_t opened = aom_codec_enc_init(&encoder, av1, &config, 0);
+    if (opened != AOM_CODEC_OK) return encoder_error(opened);
+    int status = encode(&encoder, image, names, values, options, bytes, length);
+    aom_codec_destroy(&encoder);
+    if (status != 0) {
+        free(*bytes);
+        *bytes = NULL;
+        *length = 0;
+    }
+    return status;
+}
+
+void s3av1_free(uint8_t *bytes) { free(bytes); }

@@ -1,0 +1,255 @@
+//! Writes the container of a still image: one AV1 item, and one for its alpha (AVIF §2, §4; MIAF §7).
+
+use super::{Chroma, Nclx};
+
+/// The contents of a file.
+#[derive(Debug)]
+pub struct File<'f> {
+    pub width: u32,
+    pub height: u32,
+    /// AV1 stream of the image.
+    pub color: &'f [u8],
+    pub chroma: Chroma,
+    pub nclx: Nclx,
+    pub icc: Option<&'f [u8]>,
+    /// Monochrome AV1 stream of the same size.
+    pub alpha: Option<&'f [u8]>,
+}
+
+const COLOR_ID: u16 = 1;
+const ALPHA_ID: u16 = 2;
+
+/// Essential flag in `ipma`. AVIF §2.2.1 requires it for `av1C`.
+const ESSENTIAL: u8 = 0x80;
+
+/// The file; `None` if it reaches 4 GiB or a stream does not start with a sequence header.
+pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
+    let color = strip_delimiter(file.color);
+    let alpha = file.alpha.map(strip_delimiter);
+    let profile = file.icc.map_or(0, <[u8]>::len);
+    let mut out = Vec::with_capacity(color.len() + alpha.map_or(0, <[u8]>::len) + profile + 600);
+    write_box(&mut out, b"ftyp", |out| {
+        out.extend(b"avif\0\0\0\0avifmif1miaf");
+    });
+
+    let mut offset_fields = Vec::new();
+    let color_config = av1_config(color, file.chroma)?;
+    let alpha_config = match alpha {
+        Some(alpha) => Some(av1_config(alpha, Chroma::Monochrome)?),
+        None => None,
+    };
+    write_box(&mut out, b"meta", |out| {
+        out.extend([0; 4]);
+        // The names of the handler and of items are C strings, empty here.
+        write_box(out, b"hdlr", |out| {
+            out.extend(b"\0\0\0\0\0\0\0\0pict\0\0\0\0\0\0\0\0\0\0\0\0\0")
+        });
+        write_box(out, b"pitm", |out| {
+            out.extend([0; 4]);
+            out.extend(COLOR_ID.to_be_bytes());
+        });
+        // Alpha precedes color, so that a partially received image can be shown.
+        let items = alpha.map(|alpha| (ALPHA_ID, alpha)).into_iter().chain([(COLOR_ID, color)]);
+        let items: Vec<(u16, &[u8])> = items.collect();
+        let count = (items.len() as u16).to_be_bytes();
+        write_box(out, b"iloc", |out| {
+            out.extend([0, 0, 0, 0, 0x44, 0]); // offsets and lengths of 4 bytes, no base
+            out.extend(count);
+            for (id, stream) in &items {
+                out.extend(id.to_be_bytes());
+                out.extend([0, 0, 0, 1]); // in this file, one extent
+                offset_fields.push((out.len(), *stream));
+                out.extend([0; 4]);
+                out.extend((stream.len() as u32).to_be_bytes());
+            }
+        });
+        write_box(out, b"iinf", |out| {
+            out.extend([0; 4]);
+            out.extend(count);
+            for (id, _) in items.iter().rev() {
+                write_box(out, b"infe", |out| {
+                    out.extend([2, 0, 0, 0]);
+                    out.extend(id.to_be_bytes());
+                    out.extend(b"\0\0av01\0");
+                });
+            }
+        });
+        if alpha.is_some() {
+            write_box(out, b"iref", |out| {
+                out.extend([0; 4]);
+                write_box(out, b"auxl", |out| {
+                    out.extend(
+                        [ALPHA_ID, 1, COLOR_ID].iter().flat_map(|number| number.to_be_bytes()),
+                    );
+                });
+            });
+        }
+        write_box(out, b"iprp", |out| write_properties(out, file, color_config, alpha_config));
+    });
+
+    write_box(&mut out, b"mdat", |out| {
+        for (field, stream) in offset_fields {
+            let offset = (out.len() as u32).to_be_bytes();
+            out.extend(stream);
+            if let Some(field) = out.get_mut(field..field + 4) {
+                field.copy_from_slice(&offset);
+            }
+        }
+    });
+    u32::try_from(out.len()).is_ok().then_some(out)
+}
+
+/// Writes `ipco` and `ipma`. Color and alpha share `ispe`.
+fn write_properties(out: &mut Vec<u8>, file: &File<'_>, color: [u8; 4], alpha: Option<[u8; 4]>) {
+    let mut color_properties = Vec::new();
+    let mut alpha_properties = Vec::new();
+    write_box(out, b"ipco", |out| {
+        let mut count = 0;
+        let mut add = |name: &[u8; 4], payload: &[&[u8]]| {
+            write_box(out, name, |out| payload.iter().for_each(|part| out.extend(*part)));
+            count += 1;
+            count
+        };
+        let size = [file.width.to_be_bytes(), file.height.to_be_bytes()];
+        let size = add(b"ispe", &[&[0; 4], size.as_flattened()]);
+        let channels: &[u8] =
+            if file.chroma == Chroma::Monochrome { &[1, 8] } else { &[3, 8, 8, 8] };
+        color_properties.extend([size, add(b"pixi", &[&[0; 4], channels])]);
+        color_properties.push(add(b"av1C", &[&color]) | ESSENTIAL);
+        let nclx =
+            [file.nclx.primaries, file.nclx.transfer, file.nclx.matrix].map(u16::to_be_bytes);
+        let range = [u8::from(file.nclx.is_full_range) << 7];
+        color_properties.push(add(b"colr", &[b"nclx", nclx.as_flattened(), &range]));
+        if let Some(icc) = file.icc {
+            color_properties.push(add(b"colr", &[b"prof", icc]));
+        }
+        if let Some(alpha) = alpha {
+            alpha_properties.extend([size, add(b"pixi", &[&[0, 0, 0, 0, 1, 8]])]);
+            alpha_properties.push(add(b"av1C", &[&alpha]) | ESSENTIAL);
+            alpha_properties
+                .push(add(b"auxC", &[b"\0\0\0\0urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"]));
+        }
+    });
+    write_box(out, b"ipma", |out| {
+        let all = [(COLOR_ID, color_properties), (ALPHA_ID, alpha_properties)];
+        let all = all.iter().filter(|(_, properties)| !properties.is_empty());
+        out.extend([0; 4]);
+        out.extend((all.clone().count() as u32).to_be_bytes());
+        for (id, properties) in all {
+            out.extend(id.to_be_bytes());
+            out.push(properties.len() as u8);
+            out.extend(properties);
+        }
+    });
+}
+
+/// Writes a box; its length is filled in after its payload.
+fn write_box(out: &mut Vec<u8>, name: &[u8; 4], payload: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend([0; 4]);
+    out.extend(name);
+    payload(out);
+    let length = ((out.len() - start) as u32).to_be_bytes();
+    if let Some(field) = out.get_mut(start..start + 4) {
+        field.copy_from_slice(&length);
+    }
+}
+
+/// An item should not contain temporal delimiters (AVIF §2.1); libaom writes one first.
+fn strip_delimiter(stream: &[u8]) -> &[u8] {
+    stream.strip_prefix(&[0x12, 0]).unwrap_or(stream)
+}
+
+/// The payload of `av1C` (AV1-ISOBMFF §2.3.3) for 8 bits per sample. Profile and level come from the sequence header, a
+/// reduced one of a still picture (AV1 §5.5.1).
+fn av1_config(stream: &[u8], chroma: Chroma) -> Option<[u8; 4]> {
+    let (header, rest) = stream.split_first()?;
+    // §5.3.2: type 1 with a size field, which is one byte because the header is shorter than 128 bytes.
+    let [_, first, second, ..] = *rest else { return None };
+    if header & 0b0111_1010 != 0b0000_1010 {
+        return None;
+    }
+    // seq_profile (3), still_picture, reduced_still_picture_header, seq_level_idx (5)
+    let profile = first >> 5;
+    let level = first << 2 & 0b1_1100 | second >> 6;
+    let format = match chroma {
+        Chroma::Monochrome => 0b0001_1100,
+        Chroma::Yuv420 => 0b0000_1100,
+        Chroma::Yuv422 => 0b0000_1000,
+        Chroma::Yuv444 => 0,
+    };
+    Some([0x81, profile << 5 | level, format, 0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::codec::av1::{Planes, Settings, encode};
+    use crate::render::codec::avif::parse;
+
+    fn stream(width: u32, height: u32, chroma: Chroma) -> Vec<u8> {
+        let (chroma_width, chroma_height) = chroma.plane_size(width, height);
+        let luma = vec![9; (width * height) as usize];
+        let plane = vec![99; (chroma_width * chroma_height) as usize];
+        let planes = [&luma[..], &plane, &plane];
+        let image = Planes { width, height, chroma, primaries: 1, transfer: 13, matrix: 6, planes };
+        encode(&image, &Settings { options: &[(c"cpu-used", "9")] }).unwrap()
+    }
+
+    fn file<'f>(color: &'f [u8], chroma: Chroma) -> File<'f> {
+        let nclx = Nclx { primaries: 12, transfer: 13, matrix: 6, is_full_range: true };
+        File { width: 70, height: 50, color, chroma, nclx, icc: None, alpha: None }
+    }
+
+    #[test]
+    fn avif_container_round_trips() {
+        let alpha = stream(70, 50, Chroma::Monochrome);
+        for chroma in [Chroma::Monochrome, Chroma::Yuv420, Chroma::Yuv444] {
+            let color = stream(70, 50, chroma);
+            for icc in [None, Some(&b"a profile"[..])] {
+                for alpha in [None, Some(&alpha[..])] {
+                    let file = File { icc, alpha, ..file(&color, chroma) };
+                    let written = write(&file).unwrap();
+                    let avif = parse(&written).unwrap();
+                    assert_eq!((avif.color.width, avif.color.height), (70, 50));
+                    assert_eq!(avif.color.sequence.chroma, chroma);
+                    assert_eq!(avif.nclx, Some(file.nclx));
+                    assert_eq!(avif.icc, icc);
+                    assert_eq!(avif.color.tiles[0], strip_delimiter(&color));
+                    assert_eq!(
+                        avif.alpha.map(|coded| coded.tiles[0].to_vec()),
+                        alpha.map(|a| strip_delimiter(a).to_vec())
+                    );
+                    assert!(
+                        !avif.is_premultiplied
+                            && avif.orientation.is_empty()
+                            && avif.crop.is_none()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn av1_config_matches_the_sequence_header() {
+        // AV1 §A.3: up to 147,456 pixels are level 2.0, which is 0; up to 278,784 are 2.1, which is 1.
+        for (width, height, level) in [(70, 50, 0), (600, 400, 1)] {
+            for (chroma, profile, format) in [
+                (Chroma::Monochrome, 0, 0b0001_1100),
+                (Chroma::Yuv420, 0, 0b0000_1100),
+                (Chroma::Yuv444, 1, 0),
+            ] {
+                let stream = stream(width, height, chroma);
+                let config = av1_config(strip_delimiter(&stream), chroma).unwrap();
+                assert_eq!(config, [0x81, profile << 5 | level, format, 0], "{width} {chroma:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn avif_write_refuses_invalid_streams() {
+        for stream in [&b""[..], b"\x12\0", b"\x0a", b"\x0a\x0a\0", b"\x32\x0a\0\0\0"] {
+            assert!(write(&file(stream, Chroma::Yuv420)).is_none());
+        }
+    }
+}
