@@ -1,4 +1,4 @@
-//! Paths of entries.
+//! Paths of entries, and names of temporary files.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,8 @@ use super::{Name, hexadecimal};
 
 /// The directory of this layout. Another layout gets another directory, so that neither reads the other's entries.
 pub const VERSION: &str = "v1";
+/// Prefix of the names of temporary files.
+pub const TEMPORARY: &str = ".tmp-";
 
 /// Whether a directory name is that of a layout, this one or another.
 pub fn is_layout(name: &str) -> bool {

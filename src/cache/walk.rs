@@ -6,8 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::layout::{EntryId, VERSION};
-use super::write::TEMPORARY;
+use super::layout::{EntryId, TEMPORARY, VERSION};
 
 /// An item of a walk.
 #[derive(Debug)]

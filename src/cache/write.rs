@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::entry::{self, Header};
+use super::layout::TEMPORARY;
 use super::system::{self, EntryFile};
 use super::walk::disk_bytes;
 
-/// Prefix of the names of temporary files.
-pub const TEMPORARY: &str = ".tmp-";
 /// Where the file system has no locks, a temporary file of this age is abandoned.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Maximum attempts while another process removes the directories.

@@ -4,13 +4,19 @@ use std::sync::Arc;
 
 use super::error::Result;
 use super::fields::Fields;
-use super::handler::{ERROR_IMAGE, Resolved};
+use super::schema::{Optional, table, text};
 use crate::format::{Format, formats_that, or_list};
 
 /// An error image is kept in memory; a larger file is surely a mistake.
 const MAX_ERROR_IMAGE: u64 = 16 << 20;
 /// Compiled in, so that the binary and a configuration are enough to run.
 const DEFAULT_ERROR_IMAGE: &[u8] = include_bytes!("../../error_image.jpg");
+
+table! {
+    pub TABLE;
+    /// The image that is sent when there is none: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
+    ERROR_IMAGE: Optional<&'static str> = text("error_image").absent("one that is compiled in");
+}
 
 /// The image for failures.
 #[derive(Clone, Debug)]
@@ -21,9 +27,10 @@ pub struct ErrorImage {
 }
 
 impl ErrorImage {
-    pub(super) fn read(fields: &Fields, resolved: Option<&Resolved>) -> Result<ErrorImage> {
+    /// `resolved` is the image that was read before, which is not read again.
+    pub(super) fn read(fields: &Fields, resolved: Option<&Arc<[u8]>>) -> Result<ErrorImage> {
         let path = fields.optional(&ERROR_IMAGE)?;
-        if let Some(bytes) = resolved.map(|resolved| &resolved.error_image)
+        if let Some(bytes) = resolved
             && let Some(format) = Format::of_bytes(bytes)
         {
             return Ok(ErrorImage { bytes: Arc::clone(bytes), format });

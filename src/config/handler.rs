@@ -4,19 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonc_parser::ast::{ObjectProp, Value};
+use jsonc_parser::ast::Value;
 
 use super::cache::{self, Cache, CacheSettings, Originals};
 use super::error::Result;
-use super::error_image::ErrorImage;
+use super::error_image::{self, ErrorImage};
 use super::fields::Fields;
 use super::json::type_name;
 use super::origin::{self, Origin};
 use super::schema::{
-    Choice, Defaulted, Optional, Table, array, boolean, choice, concat, integer, map, object,
-    string, table, text,
+    Choice, Defaulted, Optional, Table, array, choice, concat, integer, object, string, table, text,
 };
-use super::size_policy::{MAX_VARIANTS_LIMIT, SizePolicy};
+use super::size_policy::{self, SizePolicy};
 use super::token::{self, Token};
 use super::url;
 use crate::cache::{CacheTime, Lifetime};
@@ -36,8 +35,6 @@ table! {
 
 table! {
     OWN_TABLE;
-    /// The image that is sent when there is none: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
-    ERROR_IMAGE: Optional<&'static str> = text("error_image").absent("one that is compiled in");
     /// The status of failures: 404 for all, or a precise one.
     ERROR_STATUS: Defaulted<ErrorStatus> = choice::<ErrorStatus>("error_status").default_choice(0);
     /// The format without `f`: `jpg`, `jpeg`, `png`, `webp`, `avif` or `gif`, in any case; `""` for none.
@@ -55,26 +52,14 @@ table! {
     CORS_ORIGIN: Optional<&'static str> = text("cors_origin").absent("none");
     /// How damaged an original may be before it is refused (libvips' option `fail_on`).
     FAIL_ON: Defaulted<FailOn> = choice::<FailOn>("fail_on").default_choice(1);
-    /// Queries that can be requested by name: names of 1 to 32 letters, digits, `-` and `_`; queries without `p` and
-    /// `t`.
-    PRESETS: Optional<&'static [ObjectProp<'static>]> = map("presets", "strings").absent("none");
-    /// Only presets can be requested; needs `presets`.
-    PRESETS_ONLY: Defaulted<bool> = boolean("presets_only").default(false);
-    /// The sizes that can be requested, from 0 to `max_dimension`; 0 is a side that is not given. Not with
-    /// `presets_only`.
-    ALLOWED_SIZES: Optional<&'static [Value<'static>]> =
-        array("allowed_sizes", "`[width, height]`").absent("all");
-    /// About how many variants of a key are stored; 0 does not limit them.
-    MAX_VARIANTS: Optional<usize> = integer::<usize>("max_variants", 0, MAX_VARIANTS_LIMIT as i64)
-        .absent(
-            "64; with `allowed_sizes` 64 for each of them, at most 10000; \
-             not limited with `presets_only` or a required `hmac` token",
-        );
 }
 
 const WHERE: Table =
     &concat::<{ ROUTE_TABLE.len() + origin::TABLE.len() }>(ROUTE_TABLE, origin::TABLE);
-const WHAT: Table = &concat::<{ WHERE.len() + OWN_TABLE.len() }>(WHERE, OWN_TABLE);
+const FAILURES: Table =
+    &concat::<{ WHERE.len() + error_image::TABLE.len() }>(WHERE, error_image::TABLE);
+const OWN: Table = &concat::<{ FAILURES.len() + OWN_TABLE.len() }>(FAILURES, OWN_TABLE);
+const WHAT: Table = &concat::<{ OWN.len() + size_policy::TABLE.len() }>(OWN, size_policy::TABLE);
 pub const TABLE: Table = &concat::<{ WHAT.len() + cache::TABLE.len() }>(WHAT, cache::TABLE);
 
 /// One handler, checked.
@@ -207,7 +192,7 @@ impl Handler {
         let handler = Handler {
             route: route.to_owned(),
             route_field,
-            error_image: ErrorImage::read(fields, resolved)?,
+            error_image: ErrorImage::read(fields, resolved.map(|resolved| &resolved.error_image))?,
             output_format: output_format(fields)?,
             cache: cache.variants,
             originals: cache.originals,
@@ -220,12 +205,12 @@ impl Handler {
             precise_errors: fields.get(&ERROR_STATUS)? == ErrorStatus::Precise,
             cors_origin: cors_origin(fields)?,
             fail_on: fields.get(&FAIL_ON)?,
-            max_variants: max_variants(fields, &size_policy, token.as_ref())?,
+            max_variants: size_policy.max_variants(fields, token.as_ref())?,
             size_policy,
             token,
             origin,
         };
-        handler.size_policy.check_presets(fields, &handler)?;
+        handler.size_policy.check_presets(fields, handler.defaults())?;
         Ok(handler)
     }
 }
@@ -274,19 +259,6 @@ fn cors_origin(fields: &Fields) -> Result<Option<String>> {
         }
         value => Ok(value.map(str::to_owned)),
     }
-}
-
-fn max_variants(
-    fields: &Fields,
-    size_policy: &SizePolicy,
-    token: Option<&Token>,
-) -> Result<Option<usize>> {
-    Ok(match fields.optional(&MAX_VARIANTS)? {
-        // A token that is for one URL only limits the variants enough.
-        None if token.is_some_and(Token::binds_url) => None,
-        None => size_policy.default_max_variants(),
-        Some(max) => Some(max).filter(|max| *max > 0),
-    })
 }
 
 fn allowed_formats(fields: &Fields) -> Result<Option<Vec<String>>> {

@@ -1,17 +1,19 @@
-//! `"presets"`, `"presets_only"` and `"allowed_sizes"`: which variants of its images a handler allows.
+//! `"presets"`, `"presets_only"`, `"allowed_sizes"` and `"max_variants"`: which variants of its images a handler allows,
+//! and how many.
 //!
 //! Only the edge uses it: the canonical query that it sends to the renderer has no presets.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use jsonc_parser::ast::Value;
+use jsonc_parser::ast::{ObjectProp, Value};
 
 use super::error::Result;
 use super::fields::{Fields, number};
-use super::handler::{ALLOWED_SIZES, Handler, PRESETS, PRESETS_ONLY};
 use super::json::type_name;
-use crate::options::{BadQuery, Options, Query};
+use super::schema::{Defaulted, Optional, array, boolean, integer, map, table};
+use super::token::Token;
+use crate::options::{BadQuery, Defaults, Options, Query};
 
 /// The preset of a request without `p` where only presets can be requested.
 const DEFAULT_PRESET: &str = "default";
@@ -22,7 +24,26 @@ const RATIOS: [f64; 4] = [1.0, 1.5, 2.0, 3.0];
 /// `max_variants` when it is missing; with `allowed_sizes`, for each size.
 const DEFAULT_MAX_VARIANTS: usize = 64;
 /// The largest `max_variants`: making an image reads this many names of a directory.
-pub(super) const MAX_VARIANTS_LIMIT: u16 = 10_000;
+const MAX_VARIANTS_LIMIT: u16 = 10_000;
+
+table! {
+    pub TABLE;
+    /// Queries that can be requested by name: names of 1 to 32 letters, digits, `-` and `_`; queries without `p` and
+    /// `t`.
+    PRESETS: Optional<&'static [ObjectProp<'static>]> = map("presets", "strings").absent("none");
+    /// Only presets can be requested; needs `presets`.
+    PRESETS_ONLY: Defaulted<bool> = boolean("presets_only").default(false);
+    /// The sizes that can be requested, from 0 to `max_dimension`; 0 is a side that is not given. Not with
+    /// `presets_only`.
+    ALLOWED_SIZES: Optional<&'static [Value<'static>]> =
+        array("allowed_sizes", "`[width, height]`").absent("all");
+    /// About how many variants of a key are stored; 0 does not limit them.
+    MAX_VARIANTS: Optional<usize> = integer::<usize>("max_variants", 0, MAX_VARIANTS_LIMIT as i64)
+        .absent(
+            "64; with `allowed_sizes` 64 for each of them, at most 10000; \
+             not limited with `presets_only` or a required `hmac` token",
+        );
+}
 
 /// Which variants of a handler's images may be requested; by default all.
 #[derive(Clone, Debug, Default)]
@@ -50,17 +71,31 @@ impl SizePolicy {
     }
 
     /// Checks each preset as if it were requested.
-    pub(super) fn check_presets(&self, fields: &Fields, handler: &Handler) -> Result<()> {
+    pub(super) fn check_presets(&self, fields: &Fields, defaults: Defaults) -> Result<()> {
         for (name, preset) in &self.presets {
-            Options::resolve(preset, "", handler.defaults())
+            Options::resolve(preset, "", defaults)
                 .map_err(|error| fields.error(&format!("presets.{name}"), error.0))?;
         }
         Ok(())
     }
 
+    /// `max_variants`; `None` does not limit them.
+    pub(super) fn max_variants(
+        &self,
+        fields: &Fields,
+        token: Option<&Token>,
+    ) -> Result<Option<usize>> {
+        Ok(match fields.optional(&MAX_VARIANTS)? {
+            // A token that is for one URL only limits the variants enough.
+            None if token.is_some_and(Token::binds_url) => None,
+            None => self.default_max_variants(),
+            Some(max) => Some(max).filter(|max| *max > 0),
+        })
+    }
+
     /// `max_variants` when it is missing. With presets alone, the configuration limits the variants already; a list of
     /// sizes leaves the other parameters open.
-    pub(super) fn default_max_variants(&self) -> Option<usize> {
+    fn default_max_variants(&self) -> Option<usize> {
         let sizes = self.sizes.as_ref().map_or(1, |sizes| sizes.len().max(1));
         let max = DEFAULT_MAX_VARIANTS.saturating_mul(sizes).min(usize::from(MAX_VARIANTS_LIMIT));
         (!self.presets_only).then_some(max)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config;
+use crate::config::{self, Handler};
 
 const PRESETS: &str = r#""presets": {"thumb": "w=160&h=120&f=auto", "own": ""}"#;
 

@@ -10,6 +10,7 @@ use s3::creds::Credentials;
 use s3::creds::error::CredentialsError;
 use ureq::Agent;
 
+use super::keys::Keys;
 use super::sts::{self, WebIdentity};
 use crate::config::Limits;
 use crate::error::{Code, Failure};
@@ -24,31 +25,6 @@ const PROFILE_INTERVAL: Duration = Duration::from_secs(60);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// The longest sleep, so that a jump of the clock, as after a suspend, is noticed soon.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
-
-/// What requests are signed with. Not `Debug`: it must not reach a log.
-pub(super) struct Keys {
-    pub access: String,
-    pub secret: String,
-    pub session_token: Option<String>,
-    pub expires: Option<SystemTime>,
-}
-
-impl Keys {
-    /// For rust-s3, without the expiry: it would refresh expired credentials in the middle of a request.
-    pub(super) fn to_rust_s3(&self) -> Result<Credentials, CredentialsError> {
-        Credentials::new(
-            Some(&self.access),
-            Some(&self.secret),
-            None,
-            self.session_token.as_deref(),
-            None,
-        )
-    }
-
-    fn expired(&self) -> bool {
-        self.expires.is_some_and(|expires| expires <= SystemTime::now())
-    }
-}
 
 /// Keys, and when to look them up again; `None` is never.
 struct Found {
@@ -286,7 +262,7 @@ fn profile() -> Step {
     let chosen = variable("AWS_PROFILE");
     match Credentials::from_profile(chosen.as_deref())
         .map_err(|error| error.to_string())
-        .and_then(keys)
+        .and_then(Keys::from_rust_s3)
     {
         Ok(keys) => Step::Found(Found { keys, again: Some(PROFILE_INTERVAL) }),
         Err(problem) => match chosen {
@@ -340,25 +316,11 @@ fn instance_metadata() -> Step {
 }
 
 fn found_or_broken(found: Credentials) -> Step {
-    match keys(found) {
+    match Keys::from_rust_s3(found) {
         Ok(keys) if keys.expired() => Step::Broken("gave credentials that have expired".into()),
         Ok(keys) => Step::Found(Found::new(keys)),
         Err(problem) => Step::Broken(problem),
     }
-}
-
-fn keys(found: Credentials) -> Result<Keys, String> {
-    let given = |field: Option<String>| field.filter(|text| !text.is_empty());
-    let (Some(access), Some(secret)) = (given(found.access_key), given(found.secret_key)) else {
-        return Err("the access key or the secret is empty".to_owned());
-    };
-    Ok(Keys {
-        access,
-        secret,
-        // aws-creds puts it into one field or the other.
-        session_token: given(found.session_token).or(given(found.security_token)),
-        expires: found.expiration.map(|at| SystemTime::from(at.0)),
-    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod credential_files;
 mod credentials;
 mod endpoint;
 mod failure;
+mod keys;
 mod refusal;
 mod sts;
 mod xml;

@@ -10,7 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use s3::creds::Rfc3339OffsetDateTime;
 use ureq::Agent;
 
-use super::credentials::Keys;
+use super::keys::Keys;
 use super::xml;
 
 /// Several times the size of STS's responses.
