@@ -1,6 +1,7 @@
 //! The options of a request: its query parameters, checked, resolved with the handler's defaults, and written as the
 //! canonical query, which the edge sends to the renderer and which is part of the cache key.
 
+mod bad_query;
 mod gravity;
 mod parameters;
 mod query;
@@ -10,9 +11,10 @@ mod values;
 
 use crate::format::Format;
 
+pub use bad_query::BadQuery;
 pub use gravity::Gravity;
 pub use parameters::Options;
-pub use query::{BadQuery, Query};
+pub use query::Query;
 pub use resolve::Defaults;
 pub use rotation::{Flip, Rotation};
 pub use values::{Colour, Sigma};

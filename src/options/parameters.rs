@@ -9,7 +9,7 @@ use std::fmt::{Arguments, Write};
 
 use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
-use super::{BadQuery, Colour, DEFAULT_QUALITY, Flip, Gravity, Query, Rotation, Sigma, Size};
+use super::{BadQuery, Colour, DEFAULT_QUALITY, Flip, Gravity, Rotation, Sigma, Size};
 use crate::format::{Format, formats_that, or_list};
 
 /// Largest `page`, and one less than the largest `frames`: the range of the options `page` and `n` of libvips' loaders.
@@ -92,13 +92,17 @@ macro_rules! parameters {
         }
 
         impl Values {
-            pub fn read(query: &Query) -> Result<Values, BadQuery> {
+            /// Reads the values from the texts of a query, which `text` gives by the names of parameters.
+            pub fn read<'q>(
+                text: impl Fn(&'static str) -> Option<&'q str>,
+            ) -> Result<Values, BadQuery> {
                 Ok(Values {
                     $(
-                        $($combined: query.value(
-                            $combined_name, $combined_default, || $combined_rule.into(), $combined_parse
+                        $($combined: value(
+                            $combined_name, text($combined_name), $combined_default,
+                            || $combined_rule.into(), $combined_parse
                         )?,)*
-                        $($field: query.value($name, $default, || $rule.into(), $parse)?,)*
+                        $($field: value($name, text($name), $default, || $rule.into(), $parse)?,)*
                     )*
                 })
             }
@@ -312,6 +316,21 @@ parameters! {
         #[doc = "Name of a preset, for the parameters that the query does not have."]
         "p", "must be the name of a preset of the handler";
     }
+}
+
+/// The value of a parameter, or `default` if it is missing. A value that `parse` rejects breaks the rule.
+pub(super) fn value<T>(
+    name: &str,
+    text: Option<&str>,
+    default: T,
+    rule: impl FnOnce() -> Cow<'static, str>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, BadQuery> {
+    let Some(text) = text else { return Ok(default) };
+    parse(text).ok_or_else(|| {
+        let start: String = text.chars().take(32).collect();
+        BadQuery(format!("{name}: {}, not {start:?}", rule()))
+    })
 }
 
 impl FormatChoice {

@@ -1,21 +1,11 @@
 //! The query of a request: known parameters, decoded and not yet checked.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use super::parameters::{PARAMETERS, Parameter};
+use super::bad_query::BadQuery;
+use super::parameters::{self, PARAMETERS, Parameter};
 use super::values::{decimal, digits};
 use crate::key::decode_query;
-
-/// An error in a query, as a sentence for the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadQuery(pub String);
-
-impl fmt::Display for BadQuery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The decoded values of the known parameters; unknown ones are ignored.
 #[derive(Clone, Debug, Default)]
@@ -66,25 +56,8 @@ impl Query {
         Ok(Some(parameter))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.values[index(name)?].as_deref()
-    }
-
-    /// The value of a parameter, or `default` if it is missing. A value that `parse` rejects breaks the rule.
-    pub(super) fn value<T>(
-        &self,
-        name: &str,
-        default: T,
-        rule: impl FnOnce() -> Cow<'static, str>,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<T, BadQuery> {
-        match self.get(name) {
-            None => Ok(default),
-            Some(text) => parse(text).ok_or_else(|| {
-                let start: String = text.chars().take(32).collect();
-                BadQuery(format!("{name}: {}, not {start:?}", rule()))
-            }),
-        }
     }
 
     /// The names of the known parameters.
@@ -105,7 +78,7 @@ impl Query {
     /// `exp`: the Unix time at which a signed URL expires, clamped to the range of `u64`.
     pub fn expires(&self) -> Result<Option<u64>, BadQuery> {
         let rule = || index("exp").map_or(Cow::default(), |index| (PARAMETERS[index].rule)());
-        self.value("exp", None, rule, |text| {
+        parameters::value("exp", self.get("exp"), None, rule, |text| {
             let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             is_number.then(|| Some(text.parse().unwrap_or(u64::MAX)))
         })

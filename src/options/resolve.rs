@@ -22,7 +22,7 @@ impl Options {
         defaults: Defaults,
     ) -> Result<Options, BadQuery> {
         query.expires()?;
-        let values = Values::read(query)?;
+        let values = Values::read(|name| query.get(name))?;
         let size = values.size(defaults.max_dimension);
         let format = values.format(accept_header, defaults.format)?;
         Ok(values.into_options(size, format).normalize())
