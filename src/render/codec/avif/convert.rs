@@ -1,7 +1,7 @@
 //! Converts YUV to RGB (ITU-T H.273 §8.3).
 
-use super::decode::Error;
-use super::matrix::{Factors, Rows};
+use super::decode_error::DecodeError;
+use super::matrix::{ConvertedSample, Factors, Rows};
 use super::sample::{Block, Sample};
 use super::{Chroma, Nclx, upsample};
 
@@ -10,7 +10,7 @@ type Weights = (f64, f64);
 
 /// The conversion for the samples of an image.
 #[derive(Clone, Debug)]
-pub enum Conversion<S: Sample> {
+pub enum Conversion<S: ConvertedSample> {
     /// 4:0:0: gray is luma.
     Gray(Expansion),
     /// Matrix 0: the planes are green, blue and red; blue and red are scaled by [`upsample::SCALE`].
@@ -23,8 +23,8 @@ pub fn is_supported(nclx: Nclx, chroma: Chroma) -> bool {
     Conversion::<u8>::new(nclx, chroma, 8).is_ok()
 }
 
-impl<S: Sample> Conversion<S> {
-    pub fn new(nclx: Nclx, chroma: Chroma, depth: u8) -> Result<Self, Error> {
+impl<S: ConvertedSample> Conversion<S> {
+    pub fn new(nclx: Nclx, chroma: Chroma, depth: u8) -> Result<Self, DecodeError> {
         let expansion = Expansion::new::<S>(depth, nclx.is_full_range);
         if chroma == Chroma::Monochrome {
             return Ok(Conversion::Gray(expansion));
@@ -36,7 +36,7 @@ impl<S: Sample> Conversion<S> {
             }
             8 => Ok(Conversion::Matrix(S::Matrix::new(&ycgco_factors(nclx, depth)))),
             matrix => {
-                let weights = weights(matrix, nclx.primaries).ok_or(Error::Matrix(matrix))?;
+                let weights = weights(matrix, nclx.primaries).ok_or(DecodeError::Matrix(matrix))?;
                 Ok(Conversion::Matrix(S::Matrix::new(&ycbcr_factors(weights, nclx, depth))))
             }
         }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     /// Converts all combinations of some codes and returns the largest error.
-    fn max_error<S: Sample>(nclx: Nclx, depth: u8, code: impl Fn(u16) -> S) -> f64 {
+    fn max_error<S: ConvertedSample>(nclx: Nclx, depth: u8, code: impl Fn(u16) -> S) -> f64 {
         let max = (1_u16 << depth) - 1;
         let some = || (0..=max).step_by(usize::from(max / 15)).chain([max / 2, max / 2 + 1, max]);
         let mut codes = Vec::new();
@@ -314,7 +314,7 @@ mod tests {
         for matrix in [3, 10, 11, 13, 14, 15, 16, 17, 255] {
             let error =
                 Conversion::<u8>::new(nclx(matrix, 1, true), Chroma::Yuv444, 8).unwrap_err();
-            assert_eq!(error, Error::Matrix(matrix));
+            assert_eq!(error, DecodeError::Matrix(matrix));
         }
         assert!(Conversion::<u8>::new(nclx(12, 3, true), Chroma::Yuv444, 8).is_err());
         for chroma in [Chroma::Yuv420, Chroma::Yuv422] {

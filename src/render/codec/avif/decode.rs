@@ -1,67 +1,26 @@
 //! Decodes a still AVIF image to samples.
 
-use std::fmt;
-
 use super::convert::{Conversion, Expansion};
+use super::decode_error::DecodeError;
+use super::matrix::ConvertedSample;
 use super::sample::{Sample, blocks};
 use super::upsample::Upsampler;
 use super::{Avif, Chroma, Coded};
 use crate::render::codec::av1::{self, Frame};
 
-/// Why an image was not decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    /// Stopped by the caller's check.
-    Stopped,
-    Decoder(av1::Error),
-    /// This property of a stream differs from the container.
-    Mismatch(&'static str),
-    /// Matrix coefficients (H.273 table 4) that are not supported, or not with this subsampling.
-    Matrix(u16),
-    /// The caller's buffer has the wrong size or type.
-    Buffer,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Stopped => formatter.write_str("AVIF: stopped"),
-            Error::Decoder(error) => error.fmt(formatter),
-            Error::Mismatch(what) => {
-                write!(formatter, "AVIF: the {what} of a stream differs from its container")
-            }
-            Error::Matrix(matrix) => {
-                write!(
-                    formatter,
-                    "AVIF: matrix coefficients {matrix} are not supported with this subsampling"
-                )
-            }
-            Error::Buffer => formatter.write_str("AVIF: the buffer does not fit the image"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<av1::Error> for Error {
-    fn from(error: av1::Error) -> Error {
-        Error::Decoder(error)
-    }
-}
-
 /// Decodes an image into `out`, row by row, with [`Avif::bands`] interleaved samples per pixel, alpha last and not
 /// premultiplied. Crop and orientation are not applied. `S` is `u8`, or `u16` if [`Avif::is_deep`]. `check` is called
 /// before each tile; its error stops the work.
-pub fn decode<S: Sample>(
+pub fn decode<S: ConvertedSample>(
     avif: &Avif<'_>,
     out: &mut [S],
-    mut check: impl FnMut() -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut check: impl FnMut() -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
     let bands = avif.bands();
     let color = &avif.color;
     let samples = u64::from(color.width) * u64::from(color.height) * bands as u64;
     if out.len() as u64 != samples || avif.is_deep() != (S::MAX > 255) {
-        return Err(Error::Buffer);
+        return Err(DecodeError::Buffer);
     }
     let mut canvas = Canvas { samples: out, stride: color.width as usize * bands, bands };
 
@@ -74,7 +33,7 @@ pub fn decode<S: Sample>(
 
     if let Some(alpha) = &avif.alpha {
         if (alpha.width, alpha.height) != (color.width, color.height) {
-            return Err(Error::Mismatch("alpha size"));
+            return Err(DecodeError::Mismatch("alpha size"));
         }
         let expansion =
             Expansion::new::<S>(alpha.sequence.depth, alpha.sequence.nclx.is_full_range);
@@ -100,28 +59,28 @@ struct Window {
 /// Decodes one tile after another and calls `write` with the visible part of each.
 fn for_each_tile(
     coded: &Coded<'_>,
-    check: &mut impl FnMut() -> Result<(), Error>,
-    mut write: impl FnMut(&Frame, Window) -> Result<(), Error>,
-) -> Result<(), Error> {
+    check: &mut impl FnMut() -> Result<(), DecodeError>,
+    mut write: impl FnMut(&Frame, Window) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
     let tile = (coded.tile_width, coded.tile_height);
     let max_pixels =
         u32::try_from(u64::from(tile.0) * u64::from(tile.1)).map_err(|_| av1::Error::TooLarge)?;
     if coded.columns == 0
         || coded.tiles.len() as u64 != u64::from(coded.columns) * u64::from(coded.rows)
     {
-        return Err(Error::Mismatch("number of tiles"));
+        return Err(DecodeError::Mismatch("number of tiles"));
     }
     for (index, stream) in (0_u32..).zip(&coded.tiles) {
         check()?;
         let frame = av1::decode(stream, max_pixels)?;
         if (frame.width(), frame.height()) != tile {
-            return Err(Error::Mismatch("size"));
+            return Err(DecodeError::Mismatch("size"));
         }
         if frame.depth() != coded.sequence.depth {
-            return Err(Error::Mismatch("depth"));
+            return Err(DecodeError::Mismatch("depth"));
         }
         if frame.chroma() != coded.sequence.chroma {
-            return Err(Error::Mismatch("subsampling"));
+            return Err(DecodeError::Mismatch("subsampling"));
         }
         let place = |at: u32, tile: u32, whole: u32| {
             let start = at.saturating_mul(tile);
@@ -141,7 +100,7 @@ struct Canvas<'o, S> {
     bands: usize,
 }
 
-impl<S: Sample> Canvas<'_, S> {
+impl<S: ConvertedSample> Canvas<'_, S> {
     /// The rows of a window.
     fn rows(&mut self, window: Window) -> impl Iterator<Item = &mut [S]> {
         let start = window.left as usize * self.bands;
@@ -157,8 +116,8 @@ impl<S: Sample> Canvas<'_, S> {
         frame: &Frame,
         window: Window,
         conversion: &Conversion<S>,
-    ) -> Result<(), Error> {
-        let plane = |index| S::plane(frame, index).ok_or(Error::Mismatch("depth"));
+    ) -> Result<(), DecodeError> {
+        let plane = |index| S::plane(frame, index).ok_or(DecodeError::Mismatch("depth"));
         let chroma = frame.chroma();
         let bands = self.bands;
         let width = window.width as usize;
@@ -197,7 +156,7 @@ impl<S: Sample> Canvas<'_, S> {
         frame: &Frame,
         window: Window,
         expansion: Expansion,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DecodeError> {
         let bands = self.bands;
         let mut alpha = vec![S::default(); window.width as usize];
         for (at, row) in self.rows(window).enumerate() {
@@ -285,7 +244,7 @@ mod tests {
         }
     }
 
-    fn decode_to_vec(avif: &Avif<'_>) -> Result<Vec<u8>, Error> {
+    fn decode_to_vec(avif: &Avif<'_>) -> Result<Vec<u8>, DecodeError> {
         let mut out = vec![1; (avif.color.width * avif.color.height) as usize * avif.bands()];
         decode(avif, &mut out, || Ok(())).map(|()| out)
     }
@@ -314,9 +273,9 @@ mod tests {
             let mut out = vec![0_u8; 256];
             let result = decode(&avif, &mut out, || {
                 left -= 1;
-                if left < 0 { Err(Error::Stopped) } else { Ok(()) }
+                if left < 0 { Err(DecodeError::Stopped) } else { Ok(()) }
             });
-            assert_eq!(result, Err(Error::Stopped));
+            assert_eq!(result, Err(DecodeError::Stopped));
             assert_eq!(out.iter().filter(|sample| **sample == 7).count(), allowed as usize * 64);
         }
     }
@@ -399,29 +358,41 @@ mod tests {
             decode_to_vec(&still(color, None)).err()
         };
         assert_eq!(error(|_| {}), None);
-        assert_eq!(error(|coded| coded.tile_height = 9), Some(Error::Mismatch("size")));
-        assert_eq!(error(|coded| coded.tile_width = 7), Some(Error::Decoder(av1::Error::TooLarge)));
+        assert_eq!(error(|coded| coded.tile_height = 9), Some(DecodeError::Mismatch("size")));
+        assert_eq!(
+            error(|coded| coded.tile_width = 7),
+            Some(DecodeError::Decoder(av1::Error::TooLarge))
+        );
         assert_eq!(
             error(|coded| coded.sequence.chroma = Chroma::Yuv420),
-            Some(Error::Mismatch("subsampling"))
+            Some(DecodeError::Mismatch("subsampling"))
         );
-        assert_eq!(error(|coded| coded.columns = 2), Some(Error::Mismatch("number of tiles")));
-        assert_eq!(error(|coded| coded.columns = 0), Some(Error::Mismatch("number of tiles")));
-        assert_eq!(error(|coded| coded.tiles.clear()), Some(Error::Mismatch("number of tiles")));
+        assert_eq!(
+            error(|coded| coded.columns = 2),
+            Some(DecodeError::Mismatch("number of tiles"))
+        );
+        assert_eq!(
+            error(|coded| coded.columns = 0),
+            Some(DecodeError::Mismatch("number of tiles"))
+        );
+        assert_eq!(
+            error(|coded| coded.tiles.clear()),
+            Some(DecodeError::Mismatch("number of tiles"))
+        );
         assert_eq!(
             error(|coded| coded.tile_width = u32::MAX),
-            Some(Error::Decoder(av1::Error::TooLarge))
+            Some(DecodeError::Decoder(av1::Error::TooLarge))
         );
         let mut deep = plain();
         deep.sequence.depth = 10;
         let avif = still(deep, None);
-        assert_eq!(decode(&avif, &mut [0_u16; 64], || Ok(())), Err(Error::Mismatch("depth")));
-        assert_eq!(decode(&avif, &mut [0_u8; 64], || Ok(())), Err(Error::Buffer));
+        assert_eq!(decode(&avif, &mut [0_u16; 64], || Ok(())), Err(DecodeError::Mismatch("depth")));
+        assert_eq!(decode(&avif, &mut [0_u8; 64], || Ok(())), Err(DecodeError::Buffer));
         let avif = still(plain(), None);
-        assert_eq!(decode(&avif, &mut [0_u8; 63], || Ok(())), Err(Error::Buffer));
-        assert_eq!(decode(&avif, &mut [0_u16; 64], || Ok(())), Err(Error::Buffer));
+        assert_eq!(decode(&avif, &mut [0_u8; 63], || Ok(())), Err(DecodeError::Buffer));
+        assert_eq!(decode(&avif, &mut [0_u16; 64], || Ok(())), Err(DecodeError::Buffer));
         let narrow = grid((8, 4), (8, 4), Chroma::Monochrome, vec![gray(8, 4, &[7; 32])]);
         let avif = still(plain(), Some(narrow));
-        assert_eq!(decode_to_vec(&avif), Err(Error::Mismatch("alpha size")));
+        assert_eq!(decode_to_vec(&avif), Err(DecodeError::Mismatch("alpha size")));
     }
 }

@@ -29,6 +29,19 @@ pub trait Rows<S: Sample> {
     );
 }
 
+/// A sample that is converted from luma and chroma.
+pub trait ConvertedSample: Sample {
+    type Matrix: Rows<Self>;
+}
+
+impl ConvertedSample for u8 {
+    type Matrix = Fixed;
+}
+
+impl ConvertedSample for u16 {
+    type Matrix = Float;
+}
+
 /// For samples of more than 8 bits: `f32`.
 #[derive(Clone, Copy, Debug)]
 pub struct Float {

@@ -5,7 +5,7 @@
 
 use super::boxes::{Boxes, Fields, quoted};
 use super::error::Error;
-use super::items::{Item, MAX_ITEMS};
+use super::items::{Associations, Item, read_associations};
 use super::{Chroma, Crop, Nclx, Orient};
 
 /// Boxes in `ipco`. Encoders share properties between items; some do not.
@@ -19,25 +19,6 @@ const MAX_SIDE: u32 = 1 << 16;
 
 /// A box of `ipco`.
 pub type Property<'b> = Fields<'b>;
-
-/// The properties of one item as `ipma` lists them.
-#[derive(Clone, Copy, Debug)]
-pub struct Associations<'b> {
-    is_wide: bool,
-    /// Flag and index of each property, in one or two bytes.
-    entries: &'b [u8],
-}
-
-impl Associations<'_> {
-    /// Whether a property is essential, and its index in `ipco`, counted from 1.
-    fn iter(&self) -> impl Iterator<Item = (bool, usize)> {
-        let (length, bits) = if self.is_wide { (2, 15) } else { (1, 7) };
-        self.entries.chunks_exact(length).map(move |entry| {
-            let number = entry.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
-            (number >> bits == 1, number & ((1 << bits) - 1))
-        })
-    }
-}
 
 /// Reads `iprp` (§9.3.1): returns the boxes of `ipco` and sets the associations of each item.
 pub fn read<'b>(iprp: Fields<'b>, items: &mut [Item<'b>]) -> Result<Vec<Property<'b>>, Error> {
@@ -63,34 +44,12 @@ pub fn read<'b>(iprp: Fields<'b>, items: &mut [Item<'b>]) -> Result<Vec<Property
                 if boxes > MAX_IPMA_BOXES {
                     return Err(Error::unsupported("`iprp` has too many `ipma` boxes"));
                 }
-                associate(inner, items)?;
+                read_associations(inner, items)?;
             }
             _ => {}
         }
     }
     properties.ok_or_else(|| Error::corrupt("`iprp` has no `ipco` box"))
-}
-
-/// Reads `ipma`.
-fn associate<'b>(mut ipma: Fields<'b>, items: &mut [Item<'b>]) -> Result<(), Error> {
-    let (version, flags) = ipma.version_and_flags(1)?;
-    let is_wide = flags & 1 == 1;
-    let count = ipma.u32()?;
-    if usize::try_from(count).is_ok_and(|count| count > MAX_ITEMS) {
-        let sentence = format!("`ipma` lists {count} items; at most {MAX_ITEMS} are allowed");
-        return Err(Error::unsupported(sentence));
-    }
-    for _ in 0..count {
-        let id = ipma.u16_or_u32(version == 1)?;
-        let count = usize::from(ipma.u8()?);
-        let entries = ipma.take(count * if is_wide { 2 } else { 1 })?;
-        if let Some(item) = items.iter_mut().find(|item| item.id == id)
-            && item.associations.replace(Associations { is_wide, entries }).is_some()
-        {
-            return Err(Error::corrupt("`ipma` lists it twice").in_item(id));
-        }
-    }
-    Ok(())
 }
 
 /// The properties of an item, each with whether it is essential.

@@ -1,6 +1,5 @@
 //! Samples of 8 and 16 bits, and rows of blocks of them.
 
-use super::matrix::{Fixed, Float, Rows};
 use crate::render::codec::av1::{Frame, Plane};
 
 /// Pixels per block. Compilers vectorise loops over arrays of a fixed length best.
@@ -18,8 +17,6 @@ pub fn blocks<T: Copy + Default>(width: usize) -> Vec<Block<T>> {
 pub trait Sample: Copy + Default + 'static {
     /// Largest output value.
     const MAX: u16;
-    /// The conversion of luma and chroma.
-    type Matrix: Rows<Self>;
 
     /// A plane of a frame, if its samples are of this type.
     fn plane(frame: &Frame, index: usize) -> Option<Plane<'_, Self>>;
@@ -44,7 +41,6 @@ fn round_to_bits(value: f32, max: f32) -> u32 {
 
 impl Sample for u8 {
     const MAX: u16 = 255;
-    type Matrix = Fixed;
 
     fn plane(frame: &Frame, index: usize) -> Option<Plane<'_, u8>> {
         frame.plane_u8(index)
@@ -92,7 +88,6 @@ fn interleave(red: &Block<u8>, green: &Block<u8>, blue: &Block<u8>, out: &mut [u
 
 impl Sample for u16 {
     const MAX: u16 = 65_535;
-    type Matrix = Float;
 
     fn plane(frame: &Frame, index: usize) -> Option<Plane<'_, u16>> {
         frame.plane_u16(index)
