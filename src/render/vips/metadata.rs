@@ -6,8 +6,8 @@ use std::ptr;
 use libvips::bindings as ffi;
 
 use super::error::{Error, take_error};
-use super::image::{Image, clamped, unsigned};
-use super::operation::Value;
+use super::image::{Image, unsigned};
+use super::operation::{Value, clamped};
 
 const DELAYS: &CStr = c"delay";
 const PAGES: &CStr = c"n-pages";

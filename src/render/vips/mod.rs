@@ -16,11 +16,14 @@
 //! - **No unwinding.** libvips calls no Rust function, so no panic can cross into C.
 #![allow(unsafe_code)]
 
+mod encode;
 mod error;
 mod image;
 mod kill;
+mod memory;
 mod metadata;
 mod operation;
+mod transform;
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -33,9 +36,10 @@ use quantizr as _;
 use error::take_error;
 
 pub use error::Error;
-pub use image::{Image, SEQUENTIAL, Sample, Space, pixels};
+pub use image::{Image, Space};
 pub use kill::{Stop, Work};
-pub use operation::{Value, call};
+pub use memory::Sample;
+pub use operation::{SEQUENTIAL, Value, call, pixels};
 
 /// The initialised library.
 #[derive(Clone, Copy, Debug)]

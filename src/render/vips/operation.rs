@@ -38,6 +38,18 @@ pub enum Value<'v, 'b> {
     Bytes(&'b [u8]),
 }
 
+/// `access` of a loader: lines are read once, from top to bottom, and not kept.
+pub const SEQUENTIAL: Value = Value::Int(ffi::VipsAccess_VIPS_ACCESS_SEQUENTIAL as c_int);
+
+/// A number of pixels, as an argument.
+pub fn pixels<'v, 'b>(count: u32) -> Value<'v, 'b> {
+    Value::Int(clamped(count))
+}
+
+pub(super) fn clamped(pixels: u32) -> c_int {
+    c_int::try_from(pixels).unwrap_or(c_int::MAX)
+}
+
 /// The outputs of an operation. They may read the bytes of its arguments later.
 #[derive(Debug)]
 pub struct Outputs<'b> {
