@@ -19,7 +19,7 @@ pub fn batch_size(image: &Image, frame_height: u32, (width, height): (u32, u32))
     (is_downscale && is_bytes && max > 1).then_some(max)
 }
 
-/// Resizes each frame to exactly this size, in memory. `transparent_is_black` as in [`resize::resize_frames`].
+/// Resizes each frame to exactly this size, in memory. `transparent_is_black` as in [`resize::resize_one`].
 pub fn resize<'b>(
     frames: Image<'b>,
     count: u32,
@@ -74,6 +74,7 @@ fn transpose(samples: &[u8], length: usize, in_row: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::pipeline::resize_frames::resize_frames;
     use crate::render::vips::Vips;
 
     const ANIMATION: &[u8] = include_bytes!("../../../tests/data/anim.gif");
@@ -133,8 +134,7 @@ mod tests {
         assert_eq!(batch_size(&roll, 7200, (500, 500)), None);
         // Eleven frames are two batches, and the second one is not full.
         let roll = roll.crop(0, 0, 600, 600 * 11).unwrap();
-        let result =
-            resize::resize_frames(roll, 11, (500, 500), true).unwrap().copy_memory().unwrap();
+        let result = resize_frames(roll, 11, (500, 500), true).unwrap().copy_memory().unwrap();
         assert_eq!((result.width(), result.height(), result.frame_height()), (500, 5500, 500));
         let samples = result.samples().unwrap();
         for (frame, n) in samples.chunks_exact(500 * 500 * 4).zip(colours) {

@@ -2,7 +2,7 @@
 
 use super::job::Job;
 use super::resize::{premultiply, unpremultiply};
-use super::steps::{FrameStep, Stage, Step};
+use super::step::{FrameStep, Stage, Step};
 use crate::render::vips::{Error, Image, Value};
 
 pub const STEP: Step = Step {

@@ -2,7 +2,7 @@
 
 use super::geometry::Crop;
 use super::job::Job;
-use super::steps::{FrameStep, Stage, Step};
+use super::step::{FrameStep, Stage, Step};
 use crate::render::vips::{Error, Image};
 
 pub const STEP: Step = Step {

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use super::job::Job;
-use super::steps::{FrameStep, Stage, Step};
+use super::step::{FrameStep, Stage, Step};
 use crate::options::Flip;
 use crate::render::vips::{Error, Image, Value};
 

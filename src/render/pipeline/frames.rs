@@ -2,17 +2,10 @@
 //!
 //! As in libvips, an animation is one image with its frames below each other.
 
-use super::steps::{Stage, Step};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::options::Options;
 use crate::render::vips::{Error, Image};
-
-pub const STEP: Step = Step {
-    name: "frames",
-    applies: |job| job.frames.count != job.header.frames,
-    stage: Stage::Load,
-};
 
 /// Consecutive frames of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Computes the size of the resize and of the crop from those of the image and the requested box.
 
-use crate::options::{Gravity, Size};
+use crate::options::{Gravity, Rotation, Size};
 
 /// Resize to `width` × `height`, then crop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ impl Crop {
             Gravity::Smart => None,
         }
     }
+}
+
+/// The sides after a rotation, and, since it is its own inverse, before it.
+pub fn swap_sides(rotation: Rotation, (width, height): (u32, u32)) -> (u32, u32) {
+    if rotation.swaps_sides() { (height, width) } else { (width, height) }
 }
 
 /// Rounded down, as libvips does for its centre crop.

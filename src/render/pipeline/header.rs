@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use super::auto_orient;
+use super::orientation;
 use crate::format::Format;
 use crate::options::Rotation;
 use crate::render::codec::avif::{self, Avif, Crop, DecodeError};
@@ -78,8 +78,8 @@ impl<'b> Header<'b> {
             // An animation has no orientation, and its frames below each other can't be rotated as one image.
             _ if frames != 1 => Rotation::default(),
             // Its EXIF only repeats `irot` and `imir` (ISO/IEC 23008-12 §A.2).
-            (Some(decoded), _) => auto_orient::from_avif(&decoded.avif.orientation),
-            (None, Some(exif)) => auto_orient::from_exif(exif),
+            (Some(decoded), _) => orientation::from_avif(&decoded.avif.orientation),
+            (None, Some(exif)) => orientation::from_exif(exif),
             (None, None) => Rotation::default(),
         }
     }
@@ -126,5 +126,18 @@ impl Decoded<'_> {
             avif::decode(&self.avif, &mut samples, check).map_err(failed)?;
             Ok(Samples::Bytes(samples))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exif_orientation_applies_to_still_images() {
+        let photo = include_bytes!("../../../tests/data/orient-6.jpg");
+        let header = Header::read(Vips::start().unwrap(), photo, Format::Jpeg).unwrap();
+        assert_eq!(header.orientation(1), Rotation::new(1, &[]));
+        assert_eq!(header.orientation(2), Rotation::default(), "an animation");
     }
 }

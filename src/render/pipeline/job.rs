@@ -3,9 +3,8 @@
 use std::cell::OnceCell;
 
 use super::frames::Frames;
-use super::geometry::{Plan, plan};
+use super::geometry::{Plan, plan, swap_sides};
 use super::header::Header;
-use super::rotate::swap_sides;
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::options::{Options, Rotation, Size};

@@ -3,14 +3,23 @@
 use std::ffi::CStr;
 
 use super::frames::Frames;
+use super::geometry::swap_sides;
 use super::header::Header;
 use super::job::Job;
-use super::rotate::swap_sides;
-use super::{auto_orient, colour, keep, profile, resize};
+use super::resize_frames::resize_frames;
+use super::step::{Stage, Step};
+use super::{auto_orient, colour, keep, profile};
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::render::codec::{ImageInfo, inspect};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
+
+/// `page` and `frames`: the loader decodes no other frames.
+pub const FRAMES_STEP: Step = Step {
+    name: "frames",
+    applies: |job| job.frames.count != job.header.frames,
+    stage: Stage::Load,
+};
 
 /// Loads the frames of the job upright, in sRGB or grayscale, and resized to exactly this size when their pixels are
 /// asked for. An animation has its frames below each other.
@@ -25,7 +34,7 @@ pub fn load<'b>(
     let image = colour::prepare(image)?;
     // libnsgif leaves pixels that no frame has drawn on transparent and black.
     let transparent_is_black = job.source == Format::Gif;
-    let image = resize::resize_frames(image, job.frames.count, size, transparent_is_black)?;
+    let image = resize_frames(image, job.frames.count, size, transparent_is_black)?;
     let image = if keep::is_enabled(job.options, job.format) {
         colour::keep_profile(image)?
     } else {

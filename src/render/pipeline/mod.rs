@@ -23,14 +23,17 @@ mod load;
 #[cfg(test)]
 mod mutation;
 mod nearest;
+mod orientation;
 mod original;
 mod pad;
 mod palette;
 mod profile;
 mod quality;
 mod resize;
+mod resize_frames;
 mod rotate;
 mod sharpen;
+mod step;
 mod steps;
 mod trim;
 

@@ -3,7 +3,7 @@
 use super::geometry::scale_by_ten_thousandths;
 use super::job::Job;
 use super::keep;
-use super::steps::{FrameStep, Stage, Step};
+use super::step::{FrameStep, Stage, Step};
 use crate::options::{Colour, Gravity, Size};
 use crate::render::vips::{Error, Image, Value, pixels};
 

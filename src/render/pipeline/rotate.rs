@@ -3,8 +3,7 @@
 use std::ffi::c_int;
 
 use super::job::Job;
-use super::steps::{FrameStep, Stage, Step};
-use crate::options::Rotation;
+use super::step::{FrameStep, Stage, Step};
 use crate::render::vips::{Error, Image, Value};
 
 pub const STEP: Step = Step {
@@ -12,11 +11,6 @@ pub const STEP: Step = Step {
     applies: |job| job.options.rotation.quarters() != 0,
     stage: Stage::Frame(FrameStep { apply: rotate_frame, needs_memory: |_| true }),
 };
-
-/// The sides after a rotation, and, since it is its own inverse, before it.
-pub fn swap_sides(rotation: Rotation, (width, height): (u32, u32)) -> (u32, u32) {
-    if rotation.swaps_sides() { (height, width) } else { (width, height) }
-}
 
 /// Rotates clockwise by quarters of a turn. The image should be in memory.
 pub fn rotate(image: Image<'_>, quarters: u8) -> Result<Image<'_>, Error> {

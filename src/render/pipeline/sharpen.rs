@@ -1,7 +1,7 @@
 //! `sharp`
 
 use super::job::Job;
-use super::steps::{FrameStep, Stage, Step};
+use super::step::{FrameStep, Stage, Step};
 use crate::render::vips::{Error, Image, Value};
 
 pub const STEP: Step = Step {

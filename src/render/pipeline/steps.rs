@@ -1,12 +1,15 @@
 //! The steps from the pixels of the original to those that are encoded, in the order that docs/options.md states.
 
 use super::job::Job;
-use super::{auto_orient, blur, crop, flatten, flip, frames, pad, resize, rotate, sharpen, trim};
+use super::step::{FrameStep, Stage, Step};
+use super::{
+    auto_orient, blur, crop, flatten, flip, frames, load, pad, resize, rotate, sharpen, trim,
+};
 use crate::render::vips::{Error, Image};
 
 /// All steps, in their order. Where none applies, the result has the pixels of the original.
 pub const STEPS: &[Step] = &[
-    frames::STEP,
+    load::FRAMES_STEP,
     auto_orient::STEP,
     trim::STEP,
     rotate::STEP,
@@ -18,31 +21,6 @@ pub const STEPS: &[Step] = &[
     pad::STEP,
     flatten::STEP,
 ];
-
-/// One step.
-pub struct Step {
-    /// A word of its part of the order in docs/options.md.
-    pub name: &'static str,
-    /// Whether it does anything in this render.
-    pub applies: fn(&Job) -> bool,
-    pub stage: Stage,
-}
-
-/// When a step runs.
-pub enum Stage {
-    /// While the original is loaded (`load`, and `trim` which needs all of its pixels): decoders select frames and
-    /// shrink, and orientation and `rot` are cheaper after the resize.
-    Load,
-    /// After the load, on a still image or on one frame after the other.
-    Frame(FrameStep),
-}
-
-/// A step on a still image or one frame.
-pub struct FrameStep {
-    pub apply: for<'b> fn(Image<'b>, &Job) -> Result<Image<'b>, Error>,
-    /// Whether it reads lines more than once, or in another order than a decoder gives them.
-    pub needs_memory: fn(&Job) -> bool,
-}
 
 /// Applies the steps that follow the load.
 pub fn apply<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {

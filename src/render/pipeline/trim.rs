@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use super::frames::{self, Frames};
 use super::resize;
-use super::steps::{Stage, Step};
+use super::step::{Stage, Step};
 use crate::render::vips::{Error, Image, Value, call, pixels};
 
 pub const STEP: Step =

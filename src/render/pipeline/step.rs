@@ -1,0 +1,29 @@
+//! What a step is.
+
+use super::job::Job;
+use crate::render::vips::{Error, Image};
+
+/// One step.
+pub struct Step {
+    /// A word of its part of the order in docs/options.md.
+    pub name: &'static str,
+    /// Whether it does anything in this render.
+    pub applies: fn(&Job) -> bool,
+    pub stage: Stage,
+}
+
+/// When a step runs.
+pub enum Stage {
+    /// While the original is loaded (`load`, and `trim` which needs all of its pixels): decoders select frames and
+    /// shrink, and orientation and `rot` are cheaper after the resize.
+    Load,
+    /// After the load, on a still image or on one frame after the other.
+    Frame(FrameStep),
+}
+
+/// A step on a still image or one frame.
+pub struct FrameStep {
+    pub apply: for<'b> fn(Image<'b>, &Job) -> Result<Image<'b>, Error>,
+    /// Whether it reads lines more than once, or in another order than a decoder gives them.
+    pub needs_memory: fn(&Job) -> bool,
+}
