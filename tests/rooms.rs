@@ -1,7 +1,8 @@
 //! Dependencies between the modules of src/ point down: between rooms as `ALLOWED` lists, and nowhere in a circle.
 //!
-//! A path in code (`crate::a::b`, `super::b`, `self::b`) outside `#[cfg(test)]` modules is a dependency. A module's own
-//! file and its children may use each other.
+//! A path in code that starts with `crate::` or `super::`, outside `#[cfg(test)]` modules, is a dependency on the module
+//! that defines its item: an item that another module imports or re-exports is followed to there. A module's own file
+//! and its children may use each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,13 +23,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 type Module = Vec<String>;
 
+/// The names that a module imports, each with its absolute path.
+type Imports = BTreeMap<String, Module>;
+
 /// Every module of src/ with its file, the binary's main.rs left out.
 fn modules() -> BTreeMap<Module, String> {
     fn add(directory: &Path, module: &Module, found: &mut BTreeMap<Module, String>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let child = [module.as_slice(), &[name.clone()]].concat();
+            let child = [module.as_slice(), std::slice::from_ref(&name)].concat();
             if path.is_dir() {
                 add(&path, &child, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") && name != "main"
@@ -75,11 +79,27 @@ fn paths(module: &Module, code: &str) -> Vec<Module> {
         }
         expand(module, &code[at..], &mut found);
     }
-    found
+    found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// Reads one path, and each member of a group in braces at its end.
-fn expand(module: &Module, text: &str, found: &mut Vec<Module>) {
+/// The names that the `use` declarations of a file import from modules of src/.
+fn imports(module: &Module, code: &str, modules: &BTreeMap<Module, String>) -> Imports {
+    let mut found = Vec::new();
+    for (at, declaration) in code.match_indices("use ") {
+        if code[..at].chars().next_back().is_none_or(char::is_whitespace) {
+            expand(module, &code[at + declaration.len()..], &mut found);
+        }
+    }
+    // Without `crate` or `super`, a path starts with a child or with the name of a crate.
+    let is_of_crate = |path: &Module| {
+        let first = path.len().min(module.len() + 1);
+        !path.starts_with(module) || modules.contains_key(&path[..first])
+    };
+    found.into_iter().filter(|(_, path)| is_of_crate(path)).collect()
+}
+
+/// Reads one path, and each member of a group in braces at its end, with the names that a `use` of them would import.
+fn expand(module: &Module, text: &str, found: &mut Vec<(String, Module)>) {
     let mut path = module.clone();
     let mut rest = text;
     loop {
@@ -94,10 +114,17 @@ fn expand(module: &Module, text: &str, found: &mut Vec<Module>) {
         rest = &rest[end..];
         match rest.strip_prefix("::") {
             Some(more) => rest = more,
-            None => return found.push(path),
+            None => break,
         }
     }
-    let Some(group) = rest.strip_prefix('{') else { return found.push(path) };
+    let Some(group) = rest.strip_prefix('{') else {
+        let alias = rest.strip_prefix(" as ").map(|rest| {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            rest[..end].to_owned()
+        });
+        let name = alias.or_else(|| path.last().cloned()).unwrap_or_default();
+        return found.push((name, path));
+    };
     let (mut depth, mut start) = (1, 0);
     for (at, c) in group.char_indices() {
         match c {
@@ -118,18 +145,39 @@ fn expand(module: &Module, text: &str, found: &mut Vec<Module>) {
     }
 }
 
+/// The module that defines what a path names.
+fn definer(
+    mut path: Module,
+    modules: &BTreeMap<Module, String>,
+    imports: &BTreeMap<Module, Imports>,
+) -> Option<Module> {
+    // An import may name another import. No chain is longer.
+    for _ in 0..10 {
+        let length =
+            (0..=path.len()).rev().find(|length| modules.contains_key(&path[..*length]))?;
+        let imported = path.get(length).and_then(|name| imports[&path[..length]].get(name));
+        let Some(imported) = imported else {
+            path.truncate(length);
+            return Some(path);
+        };
+        path = [imported.as_slice(), &path[length + 1..]].concat();
+    }
+    panic!("imports in a circle: {}", path.join("::"));
+}
+
 /// Which module uses which, tests left out.
 fn dependencies() -> BTreeSet<(Module, Module)> {
     let modules = modules();
     let tests = test_modules(&modules);
     let is_test = |module: &Module| tests.iter().any(|test| module.starts_with(test));
+    let imports: BTreeMap<Module, Imports> = modules
+        .iter()
+        .map(|(module, text)| (module.clone(), imports(module, &code(text), &modules)))
+        .collect();
     let mut dependencies = BTreeSet::new();
     for (module, text) in modules.iter().filter(|(module, _)| !is_test(module)) {
         for path in paths(module, &code(text)) {
-            let used = (0..=path.len()).rev().map(|length| path[..length].to_vec());
-            let Some(used) = used.into_iter().find(|prefix| modules.contains_key(prefix)) else {
-                continue;
-            };
+            let Some(used) = definer(path, &modules, &imports) else { continue };
             if used != *module && !is_test(&used) {
                 dependencies.insert((module.clone(), used));
             }
