@@ -26,7 +26,7 @@ pub fn orientation(block: &[u8]) -> u32 {
 }
 
 /// The orientation as stored: 1 if the block has none, `None` if it is malformed or can't be read to the end.
-pub fn stored_orientation(block: &[u8]) -> Option<u16> {
+fn stored_orientation(block: &[u8]) -> Option<u16> {
     let tiff = Tiff::new(block)?;
     match tiff.entry(ORIENTATION) {
         Some(Entry { kind: SHORT, count: 1, value_offset }) => tiff.short(value_offset),

@@ -1,25 +1,27 @@
 //! GIF87a and GIF89a (89a specification).
 
 use super::cursor::Cursor;
-use super::{ImageInfo, area};
+use super::{ImageInfo, area, check};
 
 /// Introduces an extension (§23 to §26).
-pub const EXTENSION: u8 = 0x21;
+const EXTENSION: u8 = 0x21;
 /// Introduces an image descriptor (§20): a frame.
-pub const IMAGE: u8 = 0x2c;
+const IMAGE: u8 = 0x2c;
 /// Ends the file (§27).
-pub const TRAILER: u8 = 0x3b;
+const TRAILER: u8 = 0x3b;
 /// Label of the extension that belongs to the next frame: duration, disposal and transparency.
-pub const GRAPHIC_CONTROL: u8 = 0xf9;
+const GRAPHIC_CONTROL: u8 = 0xf9;
+/// Label of an application extension (§26).
+const APPLICATION: u8 = 0xff;
 
 /// Bytes of the color table that follows a descriptor with these flags (§19): the highest bit says whether there is
 /// one, the lowest three give its size.
-pub fn table_length(flags: u8) -> usize {
+pub(super) fn table_length(flags: u8) -> usize {
     if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
 }
 
 /// Skips data sub-blocks (§15) and their terminator. Returns the bytes of data and whether the terminator is there.
-pub fn skip_blocks(cursor: &mut Cursor) -> (u64, bool) {
+fn skip_blocks(cursor: &mut Cursor) -> (u64, bool) {
     let mut length = 0;
     loop {
         match cursor.u8() {
@@ -97,6 +99,43 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
         truncated_frame,
         ..ImageInfo::streamed(width, height, 4)
     })
+}
+
+/// `Some` if the file has only blocks that pixels need.
+pub(super) fn check_only_pixels(bytes: &[u8]) -> Option<()> {
+    let mut cursor = Cursor::new(bytes);
+    check(matches!(cursor.take(6)?, b"GIF87a" | b"GIF89a"))?;
+    let [.., flags, _background, _aspect]: [u8; 7] = cursor.array()?;
+    cursor.take(table_length(flags))?;
+    let mut images = 0;
+    loop {
+        match cursor.u8()? {
+            EXTENSION => {
+                let label = cursor.u8()?;
+                let start = cursor.rest();
+                check(skip_blocks(&mut cursor).1)?;
+                let blocks = start.get(..start.len() - cursor.rest().len())?;
+                match label {
+                    // §23
+                    GRAPHIC_CONTROL => check(matches!(blocks, [4, _, _, _, _, 0]))?,
+                    // The number of loops.
+                    APPLICATION => {
+                        check(matches!(blocks.strip_prefix(b"\x0bNETSCAPE2.0")?, [3, 1, _, _, 0]))?
+                    }
+                    _ => return None,
+                }
+            }
+            IMAGE => {
+                let [.., flags]: [u8; 9] = cursor.array()?;
+                cursor.take(table_length(flags))?;
+                let _code_size = cursor.u8()?;
+                check(skip_blocks(&mut cursor).1)?;
+                images += 1;
+            }
+            TRAILER => return check(images > 0 && cursor.is_empty()),
+            _ => return None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! JPEG (ITU T.81).
 
-use super::ImageInfo;
 use super::cursor::Cursor;
+use super::{ImageInfo, check};
 
 const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
@@ -162,6 +162,52 @@ fn find_ff(bytes: &[u8]) -> Option<usize> {
     });
     let start = without.count() * 8;
     bytes.get(start..)?.iter().position(|byte| *byte == 0xff).map(|at| start + at)
+}
+
+/// `Some` if the file has only segments that pixels need (T.81 Annex B).
+pub(super) fn check_only_pixels(bytes: &[u8]) -> Option<()> {
+    let mut cursor = Cursor::new(bytes);
+    check(cursor.take(2)? == [0xff, SOI])?;
+    let mut frames = 0;
+    let mut scans = 0;
+    loop {
+        check(cursor.u8()? == 0xff)?;
+        let marker = cursor.u8()?;
+        if marker == EOI {
+            return check(frames == 1 && scans > 0 && cursor.is_empty());
+        }
+        let length = usize::from(cursor.u16_be()?);
+        let body = cursor.take(length.checked_sub(2)?)?;
+        match marker {
+            // JFIF without a thumbnail; Adobe's segment (T.872 §6.5.3). They say how colours are stored.
+            APP0 => check(body.starts_with(b"JFIF\0") && body.len() == 14)?,
+            0xee => check(body.starts_with(b"Adobe") && body.len() == 12)?,
+            // Baseline, extended and progressive; four components are CMYK.
+            0xc0..=0xc2 => {
+                frames += 1;
+                check(matches!(body.get(5), Some(1 | 3)))?;
+            }
+            // Tables and the restart interval.
+            0xc4 | 0xdb | 0xdd => {}
+            SOS => {
+                scans += 1;
+                cursor.skip(entropy_coded(cursor.rest())?);
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// The length of the data up to the next marker that is not a restart (T.81 B.1.1.5).
+fn entropy_coded(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + bytes.get(from..)?.iter().position(|byte| *byte == 0xff)?;
+        match bytes.get(at + 1)? {
+            0x00 | 0xd0..=0xd7 => from = at + 2,
+            _ => return Some(at),
+        }
+    }
 }
 
 #[cfg(test)]

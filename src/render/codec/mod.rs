@@ -1,16 +1,19 @@
 //! Image formats: one file (for AVIF, one directory) holds everything that the renderer knows about a format's
-//! container: its structure, what the limits count, and where kept metadata goes.
+//! container: its structure, what the limits count, where kept metadata goes, and what pixels alone need.
 //!
 //! Pixels are decoded and encoded by libvips (`render::vips`), except for AVIF, which is done here.
 
-pub mod av1;
+mod av1;
 pub mod avif;
-pub mod cursor;
+mod cursor;
 pub mod exif;
-pub mod gif;
-pub mod jpeg;
+mod gif;
+mod jpeg;
+mod only_pixels;
 pub mod png;
-pub mod webp;
+mod webp;
+
+pub use only_pixels::has_only_pixels;
 
 use crate::error::{Code, Failure};
 use crate::format::Format;
@@ -95,6 +98,11 @@ pub fn insert_exif(image: &[u8], format: Format, exif: &[u8]) -> Option<Vec<u8>>
         Format::Webp => webp::insert_exif(image, exif),
         Format::Avif | Format::Gif => None,
     }
+}
+
+/// `Some` if a condition holds, for `?`.
+fn check(is_met: bool) -> Option<()> {
+    is_met.then_some(())
 }
 
 fn area(width: u32, height: u32) -> u64 {

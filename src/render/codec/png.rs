@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 
 use super::cursor::{Cursor, index};
-use super::{ImageInfo, area};
+use super::{ImageInfo, area, check};
 
 /// First bytes of a file (§5.2).
-pub const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// 1 / 2.2 in the unit of gAMA, as writers round it (§11.3.2.5).
 const SRGB_GAMMA: RangeInclusive<u32> = 45_000..=46_000;
@@ -29,7 +29,7 @@ pub struct Chunk<'b> {
     /// Whether `data` is complete.
     pub is_whole: bool,
     /// The stored CRC, not verified.
-    pub crc: Option<[u8; 4]>,
+    crc: Option<[u8; 4]>,
 }
 
 /// The chunks of a file; `None` without the signature.
@@ -44,7 +44,7 @@ pub fn chunks(bytes: &[u8]) -> Option<impl Iterator<Item = Chunk<'_>>> {
 }
 
 /// The CRC of a chunk (§5.3), which covers its type and its data.
-pub fn crc(kind: &[u8; 4], data: &[u8]) -> u32 {
+pub(super) fn crc(kind: &[u8; 4], data: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(kind);
     hasher.update(data);
@@ -118,6 +118,31 @@ pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(exif.len()).ok()?.to_be_bytes();
     let crc = crc(b"eXIf", exif).to_be_bytes();
     Some([before, &length, b"eXIf", exif, &crc, after].concat())
+}
+
+/// `Some` if the file has only chunks that pixels need, and sRGB if it names a colour space.
+pub(super) fn check_only_pixels(bytes: &[u8]) -> Option<()> {
+    let mut end = SIGNATURE.len();
+    let mut has_pixels = false;
+    for (number, chunk) in chunks(bytes)?.enumerate() {
+        let Chunk { kind, data, .. } = chunk;
+        check((&kind == b"IHDR") == (number == 0))?;
+        // libspng goes on after a wrong checksum, which other decoders refuse.
+        check(crc(&kind, data).to_be_bytes() == chunk.crc?)?;
+        end += 12 + data.len();
+        match &kind {
+            // The encoder writes 8 bits.
+            b"IHDR" => check(data.len() == 13 && *data.get(8)? <= 8)?,
+            b"PLTE" | b"tRNS" => {}
+            b"IDAT" => has_pixels = true,
+            b"IEND" => return check(has_pixels && data.is_empty() && end == bytes.len()),
+            b"sRGB" => check(data.len() == 1)?,
+            b"gAMA" => check(numbers(data).is_some_and(|[gamma]| is_srgb_gamma(gamma)))?,
+            b"cHRM" => check(numbers(data).is_some_and(|points| are_srgb_chromaticities(&points)))?,
+            _ => return None,
+        }
+    }
+    None
 }
 
 #[cfg(test)]

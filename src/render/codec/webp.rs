@@ -1,27 +1,27 @@
 //! WebP (RFC 9649): a RIFF file of chunks.
 
 use super::cursor::{Cursor, index};
-use super::{ImageInfo, area};
+use super::{ImageInfo, area, check};
 
 /// Flags of `VP8X` (§2.7.1).
-pub const HAS_ALPHA: u8 = 0x10;
+pub(super) const HAS_ALPHA: u8 = 0x10;
 const HAS_EXIF: u8 = 0x08;
-pub const IS_ANIMATED: u8 = 0x02;
+pub(super) const IS_ANIMATED: u8 = 0x02;
 /// Bytes of an `ANMF` before its chunks: position, size, duration and flags (§2.7.1.1).
-pub const FRAME_HEADER: usize = 16;
+const FRAME_HEADER: usize = 16;
 
 /// A chunk (§2.3), possibly truncated by the end of the file.
 #[derive(Clone, Copy, Debug)]
-pub struct Chunk<'b> {
+struct Chunk<'b> {
     /// For example `VP8L`.
-    pub kind: [u8; 4],
-    pub data: &'b [u8],
+    kind: [u8; 4],
+    data: &'b [u8],
     /// Whether `data` is complete, and so is the padding byte of an odd length.
-    pub is_whole: bool,
+    is_whole: bool,
 }
 
 /// The next chunk.
-pub fn chunk<'b>(cursor: &mut Cursor<'b>) -> Option<Chunk<'b>> {
+fn chunk<'b>(cursor: &mut Cursor<'b>) -> Option<Chunk<'b>> {
     let kind = cursor.array()?;
     let length = index(cursor.u32_le()?);
     let data = cursor.take_at_most(length);
@@ -163,6 +163,57 @@ pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
     chunks.resize(chunks.len().next_multiple_of(2), 0);
     let length = u32::try_from(chunks.len().checked_add(4)?).ok()?.to_le_bytes();
     Some([&b"RIFF"[..], &length, b"WEBP", &chunks].concat())
+}
+
+/// `Some` if the file has only chunks that pixels need (RFC 9649 §2.7).
+pub(super) fn check_only_pixels(bytes: &[u8]) -> Option<()> {
+    let mut cursor = Cursor::new(bytes);
+    check(cursor.take(4)? == b"RIFF")?;
+    let size = u32::from_le_bytes(cursor.array()?);
+    check(usize::try_from(size).ok()? == cursor.rest().len())?;
+    check(cursor.take(4)? == b"WEBP")?;
+    let mut flags = None;
+    let mut images = 0;
+    let mut is_first = true;
+    while !cursor.is_empty() {
+        let Chunk { kind, data, .. } = chunk(&mut cursor).filter(|chunk| chunk.is_whole)?;
+        let is_animated = flags.is_some_and(|flags| flags & IS_ANIMATED != 0);
+        match &kind {
+            b"VP8X" if is_first => {
+                let [own, 0, 0, 0, ..]: [u8; 10] = data.try_into().ok()? else { return None };
+                check(own & !(HAS_ALPHA | IS_ANIMATED) == 0)?;
+                flags = Some(own);
+            }
+            b"VP8 " | b"VP8L" => {
+                check((is_first || flags.is_some()) && !is_animated && images == 0)?;
+                images += 1;
+            }
+            b"ALPH" => check(flags.is_some() && !is_animated && images == 0)?,
+            // The background colour and the number of loops (§2.7.1.1).
+            b"ANIM" => check(is_animated && data.len() == 6)?,
+            b"ANMF" => {
+                check(is_animated)?;
+                check_frame(data)?;
+                images += 1;
+            }
+            _ => return None,
+        }
+        is_first = false;
+    }
+    check(images > 0)
+}
+
+/// A frame (RFC 9649 §2.7.1.1) that has one image and nothing else.
+fn check_frame(data: &[u8]) -> Option<()> {
+    let mut cursor = Cursor::new(data);
+    cursor.skip(FRAME_HEADER);
+    let mut has_image = false;
+    while !cursor.is_empty() {
+        let chunk = chunk(&mut cursor).filter(|chunk| chunk.is_whole)?;
+        check(!has_image && matches!(&chunk.kind, b"ALPH" | b"VP8 " | b"VP8L"))?;
+        has_image = &chunk.kind != b"ALPH";
+    }
+    check(has_image)
 }
 
 #[cfg(test)]
