@@ -82,6 +82,19 @@ pub fn call<'b>(name: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Out
     if status == 0 { Ok(outputs) } else { Err(take_error()) }
 }
 
+impl<'b> Image<'b> {
+    /// Calls an operation whose input is `in` and whose output is `out`.
+    pub fn apply(
+        &self,
+        operation: &CStr,
+        arguments: &[(&CStr, Value<'_, 'b>)],
+    ) -> Result<Image<'b>, Error> {
+        let mut all = vec![(c"in", Value::Image(self))];
+        all.extend_from_slice(arguments);
+        call(operation, &all)?.image(c"out")
+    }
+}
+
 impl<'b> Outputs<'b> {
     /// The output image of this name.
     pub fn image(&self, name: &CStr) -> Result<Image<'b>, Error> {

@@ -1,6 +1,6 @@
 //! Operations on images. Their results are computed when their pixels are needed.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 
 use libvips::bindings as ffi;
 
@@ -9,17 +9,6 @@ use super::image::{Image, unsigned};
 use super::operation::{Value, call, pixels};
 
 impl<'b> Image<'b> {
-    /// Calls an operation whose input is `in` and whose output is `out`.
-    pub fn apply(
-        &self,
-        operation: &CStr,
-        arguments: &[(&CStr, Value<'_, 'b>)],
-    ) -> Result<Image<'b>, Error> {
-        let mut all = vec![(c"in", Value::Image(self))];
-        all.extend_from_slice(arguments);
-        call(operation, &all)?.image(c"out")
-    }
-
     /// Crops to a window, which must be inside the image.
     pub fn crop(&self, left: u32, top: u32, width: u32, height: u32) -> Result<Image<'b>, Error> {
         let window = [

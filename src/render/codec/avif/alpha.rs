@@ -1,10 +1,10 @@
 //! The alpha plane of an image: an auxiliary item, or one for each tile of a grid.
 
 use super::Coded;
-use super::container::{Grid, Reader};
 use super::error::Error;
 use super::items::Item;
 use super::properties::{Description, is_alpha};
+use super::reader::{Grid, Reader};
 
 /// An alpha plane.
 pub(super) struct Alpha<'b> {

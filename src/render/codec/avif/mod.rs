@@ -18,6 +18,7 @@ mod matrix;
 mod meta;
 mod planes;
 mod properties;
+mod reader;
 mod sample;
 mod sequence;
 #[cfg(test)]
