@@ -30,6 +30,7 @@ mod log;
 mod network;
 mod options;
 mod singleflight;
+mod sync;
 mod token;
 mod wire;
 
@@ -119,7 +120,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             }
         }
         Ok(Command::Serve(path)) => {
-            render::warn();
+            render::warn_if_not_sandboxed();
             match edge::run(&|| load(&path), validator) {
                 Ok(status) => {
                     sink::flush();

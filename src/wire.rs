@@ -1,10 +1,10 @@
-//! What the edge and the renderer say to each other: the names on the private socket and the start-up handshake.
+//! The protocol between edge and renderer: headers on the private socket, and the pipes of the renderer process.
 //!
-//! The renderer is the same binary with [`SOCKET_VARIABLE`] in its environment. Its standard input brings the
-//! [`Setup`] and stays open: when the edge is gone, however it
-//! went, the pipe closes and the renderer ends. Its standard output carries [`READY`] once it can be connected to,
-//! and from then on a [`DecodeEvent`] whenever libvips begins or ends work for a id: when the renderer ends, the edge
-//! knows what it was decoding.
+//! The renderer is the same binary with [`SOCKET_VARIABLE`] in its environment. The edge writes the [`Setup`] to the
+//! renderer's standard input and leaves it open; it closes when the edge exits for any reason, and the renderer exits
+//! as well. The renderer writes [`READY`] to its standard output once it accepts connections, and then a
+//! [`DecodeEvent`] whenever libvips starts or ends work for a request, so that the edge knows what was being decoded at
+//! a crash.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,62 +14,62 @@ use std::path::PathBuf;
 
 use crate::config::Resolved;
 
-/// The environment variable that names the socket and so makes a process the renderer.
+/// The environment variable with the socket's path. A process that has it is a renderer.
 pub const SOCKET_VARIABLE: &str = "S3IMAGESERVER_RENDERER_SOCKET";
-/// The environment variable with the edge's process id: a renderer without that parent ends.
+/// The environment variable with the edge's process id. A renderer with another parent exits.
 pub const EDGE_VARIABLE: &str = "S3IMAGESERVER_EDGE_PROCESS";
-/// The line on the renderer's standard output after which it accepts connections.
+/// A line on the renderer's standard output: it accepts connections.
 pub const READY: &str = "ready";
-/// Answered by the loop itself: proves that a connection is read from.
+/// Answered by the accept loop without a worker thread; proves that the connection is being read.
 pub const PING_PATH: &str = "/-/ping";
-/// Before a route and a canonical query: the handler's error image, resized.
+/// Followed by a handler's route and a canonical query: the error image of the handler, resized.
 pub const ERROR_IMAGE_PATH: &str = "/-/error/";
-/// The number that a request's marks carry. Whoever drives a renderer by hand leaves it out.
+/// In a request: the id in its decode events. Without it there are none.
 pub const REQUEST_ID_HEADER: &str = "X-Request-Id";
-/// SHA-256 of the body, computed once by the renderer.
+/// SHA-256 of the body in hexadecimal.
 pub const SHA256_HEADER: &str = "X-Sha256";
-/// When the original last changed, in Unix seconds.
+/// When the original was last modified, in Unix seconds.
 pub const LAST_MODIFIED_HEADER: &str = "X-Last-Modified";
 /// The short name of the body's format.
 pub const FORMAT_HEADER: &str = "X-Format";
-/// The failure's code; the body is then its sentence.
+/// The code of a failure. The body is its message.
 pub const ERROR_HEADER: &str = "X-Error";
-/// The file system has changed under the renderer's rights: the edge should start another. With a failure: and
-/// should ask that one, because the failure may be due to it.
+/// The renderer's sandbox does not match the file system any more: the edge should start a new renderer and, if this is
+/// a failure, retry the request there.
 pub const OUTDATED_HEADER: &str = "X-Outdated";
-/// How many bytes of the disk the image takes as a cache entry; left out when it was not stored.
-pub const STORED_HEADER: &str = "X-Stored";
-/// In a request: nothing that the origin was asked for then or before, in milliseconds since 1970, is good enough.
+/// The size of the image's cache entry on disk in bytes; absent if it was not stored.
+pub const DISK_BYTES_HEADER: &str = "X-Disk-Bytes";
+/// In a request: the image must come from an origin request after this time, in milliseconds since 1970.
 pub const NOT_BEFORE_HEADER: &str = "X-Not-Before";
-/// When the origin was asked for what the image is made from, in milliseconds since 1970.
-pub const ASKED_HEADER: &str = "X-Asked";
-/// The origin said that the original has not changed, so the image is the one that was in the cache.
+/// When the origin was last asked for the original, in milliseconds since 1970.
+pub const VALIDATED_AT_HEADER: &str = "X-Validated-At";
+/// The original has not changed, so the image is the cached one.
 pub const REVALIDATED_HEADER: &str = "X-Revalidated";
-/// What became of the original in its cache: how many bytes of the disk it takes now, or [`ORIGINAL_USED`].
+/// The size of the original's cache entry on disk in bytes, if it was written, or [`ORIGINAL_USED`].
 pub const ORIGINAL_HEADER: &str = "X-Original";
-/// The original came out of its cache.
+/// The original was read from its cache.
 pub const ORIGINAL_USED: &str = "used";
 
-/// No configuration and no error image is longer.
-const LONGEST_PART: usize = 16 << 20;
+/// Bytes of a configuration, a path or an error image.
+const MAX_PART: usize = 16 << 20;
 
 /// A line on the renderer's standard output about the request with this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeEvent {
-    /// `+17`: libvips begins to work for it.
+    /// `+17`: libvips starts work for request 17.
     Start(u64),
-    /// `-17`: libvips is done with it.
+    /// `-17`: libvips has ended work for request 17.
     End(u64),
 }
 
 impl DecodeEvent {
-    /// The bytes of the longest mark.
-    pub const LONGEST: usize = "+18446744073709551615".len();
+    /// Bytes of a line without its newline.
+    pub const MAX_BYTES: usize = "+18446744073709551615".len();
 
-    /// Reads a line without its end.
+    /// Parses a line without its newline.
     pub fn parse(line: &[u8]) -> Option<DecodeEvent> {
         let (sign, digits) = line.split_first()?;
-        if digits.len() >= DecodeEvent::LONGEST || !digits.iter().all(u8::is_ascii_digit) {
+        if digits.len() >= DecodeEvent::MAX_BYTES || !digits.iter().all(u8::is_ascii_digit) {
             return None;
         }
         let id = std::str::from_utf8(digits).ok()?.parse().ok()?;
@@ -90,42 +90,38 @@ impl fmt::Display for DecodeEvent {
     }
 }
 
-/// What a renderer is started with.
+/// The configuration of a renderer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
-    /// The configuration as it stands in its file.
+    /// The text of the configuration file.
     pub text: String,
-    /// What the edge found in the file system for each handler.
+    /// For each handler, what the edge has read from the file system.
     pub resolved: Vec<Resolved>,
 }
 
-/// Hands the setup to a renderer: the text, then a directory and an error image for each handler, each behind a line
-/// with its length.
+/// Writes the text, then the directory and the error image of each handler. Each part follows a line with its length in
+/// bytes.
 pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
-    send(out, setup.text.as_bytes())?;
+    send_part(out, setup.text.as_bytes())?;
     for handler in &setup.resolved {
-        send(
-            out,
-            handler
-                .directory
-                .as_ref()
-                .map_or(&[][..], |directory| directory.as_os_str().as_bytes()),
-        )?;
-        send(out, &handler.error_image)?;
+        let directory = handler.directory.as_ref();
+        send_part(out, directory.map_or(&[][..], |directory| directory.as_os_str().as_bytes()))?;
+        send_part(out, &handler.error_image)?;
     }
-    // An empty directory and an empty image end the list: no handler has an empty image.
-    send(out, &[])?;
-    send(out, &[])?;
+    // An empty error image, which no handler has, ends the list.
+    send_part(out, &[])?;
+    send_part(out, &[])?;
     out.flush()
 }
 
-/// Takes the setup that [`send_setup`] wrote.
+/// Reads what [`send_setup`] wrote.
 pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
-    let text = String::from_utf8(receive(input)?)
+    let text = String::from_utf8(receive_part(input)?)
         .map_err(|_| invalid("the configuration is not UTF-8"))?;
     let mut resolved = Vec::new();
     loop {
-        let (directory, error_image) = (receive(input)?, receive(input)?);
+        let directory = receive_part(input)?;
+        let error_image = receive_part(input)?;
         if error_image.is_empty() {
             return Ok(Setup { text, resolved });
         }
@@ -135,17 +131,17 @@ pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
     }
 }
 
-fn send(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+fn send_part(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     writeln!(out, "{}", bytes.len())?;
     out.write_all(bytes)
 }
 
-fn receive(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
+fn receive_part(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = String::new();
     input.by_ref().take(24).read_line(&mut line)?;
     let digits = line.strip_suffix('\n').ok_or_else(|| invalid("a length is missing"))?;
     let length: usize = digits.parse().map_err(|_| invalid("a length is missing"))?;
-    if length > LONGEST_PART {
+    if length > MAX_PART {
         return Err(invalid("a part is too long"));
     }
     let mut bytes = vec![0; length];
@@ -154,7 +150,7 @@ fn receive(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
 }
 
 fn invalid(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the edge's setup is not ours: {what}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("malformed setup from the edge: {what}"))
 }
 
 #[cfg(test)]
@@ -171,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_setup_survives_the_pipe() {
+    fn setup_round_trips_and_a_truncated_one_is_an_error() {
         for text in ["", "{}", "{\n// \u{fc}\n}\n"] {
             let mut pipe = Vec::new();
             send_setup(&mut pipe, &setup(text)).unwrap();
@@ -183,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_read_as_it_was_written() {
-        for mark in [DecodeEvent::Start(0), DecodeEvent::End(17), DecodeEvent::Start(u64::MAX)] {
-            let line = mark.to_string();
-            assert!(line.len() <= DecodeEvent::LONGEST);
-            assert_eq!(DecodeEvent::parse(line.as_bytes()), Some(mark));
+    fn decode_event_round_trips_and_other_lines_do_not_parse() {
+        for event in [DecodeEvent::Start(0), DecodeEvent::End(17), DecodeEvent::Start(u64::MAX)] {
+            let line = event.to_string();
+            assert!(line.len() <= DecodeEvent::MAX_BYTES);
+            assert_eq!(DecodeEvent::parse(line.as_bytes()), Some(event));
         }
         for line in
             ["", "+", "-", "17", "*17", "++17", "+-17", "+ 17", "+17 ", "+18446744073709551616"]
@@ -197,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_handshake_is_an_error() {
+    fn malformed_setup_is_an_error() {
         for pipe in [
             &b""[..],
             b"x\n",

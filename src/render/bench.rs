@@ -1,10 +1,10 @@
-//! What bench/encoders measures the AVIF encoder with.
+//! The AVIF encoder and decoder for bench/encoders.
 
 use std::ffi::{CStr, CString};
 
 use super::codec::avif::{self, Encoding};
 
-/// An image of 8 bits per sample.
+/// Interleaved samples of 8 bits.
 #[derive(Debug)]
 pub struct Samples {
     /// Width in pixels.
@@ -13,11 +13,11 @@ pub struct Samples {
     pub height: u32,
     /// Samples per pixel.
     pub bands: usize,
-    /// Row by row.
+    /// Row by row, without padding.
     pub samples: Vec<u8>,
 }
 
-/// Encodes as the server does, with libaom's options that are given as `name=value,name=value` set after its own.
+/// Encodes as the server does. `options` are options of libaom, `name=value,name=value`, set after those of the server.
 pub fn encode_avif(image: &Samples, quality: u8, options: &str) -> Result<Vec<u8>, String> {
     let options = options.split(',').filter(|option| !option.is_empty()).map(|option| {
         let (name, value) = option.split_once('=').ok_or(format!("{option}: not name=value"))?;
@@ -32,7 +32,7 @@ pub fn encode_avif(image: &Samples, quality: u8, options: &str) -> Result<Vec<u8
         .map_err(|error| error.to_string())
 }
 
-/// Decodes an image of 8 bits per sample.
+/// Decodes to 8 bits per sample.
 pub fn decode_avif(file: &[u8]) -> Result<Samples, String> {
     let avif = avif::parse(file).map_err(|error| error.to_string())?;
     let (width, height, bands) = (avif.color.width, avif.color.height, avif.bands());

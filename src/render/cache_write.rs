@@ -1,33 +1,32 @@
-//! What becomes of writing to a cache that may have been deleted or may be full.
+//! The results of writes to a cache, which may be full or may have been deleted.
 
 use std::io;
 
 use super::sandbox::Sandbox;
 use crate::log::RateLimited;
 
-/// Tells the operator, but not too often, why nothing is stored.
+/// Logs failed writes at a limited rate.
 #[derive(Debug, Default)]
-pub struct Storing {
+pub struct CacheWrites {
     sandbox: Sandbox,
     warning: RateLimited,
 }
 
-impl Storing {
-    /// In a process that is confined like this.
-    pub fn new(sandbox: Sandbox) -> Storing {
-        Storing { sandbox, warning: RateLimited::default() }
+impl CacheWrites {
+    pub fn new(sandbox: Sandbox) -> CacheWrites {
+        CacheWrites { sandbox, warning: RateLimited::default() }
     }
 
-    /// Whether this process can't get at what the configuration names any more, and the next one could.
+    /// See [`Sandbox::is_outdated`].
     pub fn is_outdated(&self) -> bool {
         self.sandbox.is_outdated()
     }
 
-    /// How many bytes of the disk an entry takes, if it was written.
-    pub fn outcome(&self, written: io::Result<u64>) -> Option<u64> {
+    /// The size of the entry on disk in bytes; `None` if the write failed.
+    pub fn check(&self, written: io::Result<u64>) -> Option<u64> {
         match written {
             Ok(bytes) => Some(bytes),
-            // A cache that was deleted, which empties it, is the next renderer's to make.
+            // The cache was deleted, or replaced, and the next renderer will create it again.
             Err(_) if self.is_outdated() => None,
             Err(error) => {
                 let sentence =

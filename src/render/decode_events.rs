@@ -1,33 +1,33 @@
-//! Tells the edge which image is being worked on, so that a crash has a name.
+//! Writes decode events to the standard output, so that the edge knows what was being decoded at a crash.
 
 use std::io::{self, Write};
 
 use crate::wire::DecodeEvent;
 
-/// Held while an image is looked at or worked on for a request.
+/// Held while an image is inspected or rendered for a request.
 #[derive(Debug)]
-pub struct Decoding(Option<u64>);
+pub struct DecodeGuard(Option<u64>);
 
-impl Decoding {
-    /// Work for this id begins; a request without one is not told of.
-    pub fn of(id: Option<u64>) -> Decoding {
+impl DecodeGuard {
+    /// Requests without an id, sent by hand, have no events.
+    pub fn start(id: Option<u64>) -> DecodeGuard {
         if let Some(id) = id {
-            tell(DecodeEvent::Start(id));
+            write(DecodeEvent::Start(id));
         }
-        Decoding(id)
+        DecodeGuard(id)
     }
 }
 
-impl Drop for Decoding {
+impl Drop for DecodeGuard {
     fn drop(&mut self) {
         if let Some(id) = self.0 {
-            tell(DecodeEvent::End(id));
+            write(DecodeEvent::End(id));
         }
     }
 }
 
-/// One write, which a pipe does not mix with others. An edge that does not listen any more is no news here: it is
-/// about to end us.
-fn tell(mark: DecodeEvent) {
-    let _ = io::stdout().lock().write_all(format!("{mark}\n").as_bytes());
+/// Writes the event at once: up to PIPE_BUF bytes are atomic (pipe(7)). An error means that the edge has closed the
+/// pipe and this process is about to exit.
+fn write(event: DecodeEvent) {
+    let _ = io::stdout().lock().write_all(format!("{event}\n").as_bytes());
 }

@@ -2,25 +2,29 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::{io, thread};
 
-/// Workers that take jobs from one bounded queue.
+use crate::sync;
+
+/// Threads that take jobs from one bounded queue.
 pub struct Pool<J> {
     jobs: SyncSender<J>,
 }
 
 impl<J: Send + 'static> Pool<J> {
-    /// Starts `workers` threads that call `work` for each job. A job that panics costs itself only.
-    pub fn start(workers: usize, work: impl Fn(J) + Send + Sync + 'static) -> io::Result<Pool<J>> {
-        let (jobs, queue) = sync_channel(workers);
+    /// Starts `threads` threads that call `work` for each job. A panic ends only its job.
+    pub fn start(threads: usize, work: impl Fn(J) + Send + Sync + 'static) -> io::Result<Pool<J>> {
+        let (jobs, queue) = sync_channel(threads);
         let queue = Arc::new(Mutex::new(queue));
         let work = Arc::new(work);
-        for number in 0..workers {
-            let (queue, work) = (Arc::clone(&queue), Arc::clone(&work));
+        for number in 0..threads {
+            let queue = Arc::clone(&queue);
+            let work = Arc::clone(&work);
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 while let Some(job) = next(&queue) {
-                    // The panic's message is on stderr; the job was dropped, which ends its request.
+                    // The panic hook has written the message, and unwinding has dropped the job, which closes its
+                    // request.
                     let _ = catch_unwind(AssertUnwindSafe(|| work(job)));
                 }
             })?;
@@ -28,7 +32,7 @@ impl<J: Send + 'static> Pool<J> {
         Ok(Pool { jobs })
     }
 
-    /// Queues a job, or gives it back when the queue is full.
+    /// Queues a job, or returns it when the queue is full.
     pub fn submit(&self, job: J) -> Result<(), J> {
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
@@ -37,7 +41,7 @@ impl<J: Send + 'static> Pool<J> {
 }
 
 fn next<J>(queue: &Mutex<Receiver<J>>) -> Option<J> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    sync::lock(queue).recv().ok()
 }
 
 #[cfg(test)]
@@ -46,7 +50,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn jobs_are_done_and_a_panic_costs_one_job_only() {
+    fn pool_runs_every_job_after_one_panics() {
         let (done, results) = channel();
         let pool = Pool::start(1, move |job: u32| {
             assert!(job != 1, "this job panics");
@@ -54,8 +58,8 @@ mod tests {
         })
         .unwrap();
         for mut job in 0..4 {
-            while let Err(back) = pool.submit(job) {
-                job = back;
+            while let Err(returned) = pool.submit(job) {
+                job = returned;
                 thread::yield_now();
             }
         }
@@ -63,14 +67,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_gives_the_job_back() {
+    fn pool_returns_a_job_when_its_queue_is_full() {
         let (hold, held) = channel::<()>();
         let held = Mutex::new(held);
         let pool =
             Pool::start(1, move |_job: u32| assert!(held.lock().unwrap().recv().is_err())).unwrap();
-        // One job at the worker and one in the queue at the most; the third can't find a place.
-        let refused = (0..3).filter(|job| pool.submit(*job).is_err()).count();
-        assert!(refused >= 1);
+        // At most one job is running and one queued.
+        let returned = (0..3).filter(|job| pool.submit(*job).is_err()).count();
+        assert!(returned >= 1);
         drop(hold);
     }
 }

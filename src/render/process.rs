@@ -1,4 +1,4 @@
-//! What the renderer asks of the kernel as the edge's child.
+//! Kernel settings of the renderer as a child of the edge: its death signal and its priority.
 
 use std::io;
 use std::os::unix::process::parent_id;
@@ -8,20 +8,20 @@ use rustix::process::{Signal, nice, set_parent_process_death_signal};
 use crate::log::warn;
 use crate::wire;
 
-/// How much the renderer steps back behind the edge: while every processor decodes, a cache hit still gets one at
-/// once. A difference of 10 is about a tenth of the time where both want all of it.
+/// Relative to the edge (nice(2)). With a difference of 10 the renderer gets about a tenth of a contended processor, so
+/// a cache hit does not wait for decoders.
 const NICENESS: i32 = 10;
 
-/// Makes the kernel end this process when the edge is gone, also where it can't read its standard input any more.
+/// Makes the kernel kill this process when the edge exits, even if it can't read its standard input at that time.
 ///
-/// The kernel means the thread that started us, which is why the edge starts every renderer from a thread that
-/// outlives it; and it forgets the wish when this process changes its user, so that has to come before.
-pub fn end_with_edge() -> io::Result<()> {
+/// The signal is sent when the parent *thread* ends (PR_SET_PDEATHSIG(2const)), so the edge starts every renderer from
+/// a thread that outlives it. A change of user clears the setting, so it must come first.
+pub fn exit_with_edge() -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The edge may have ended before that.
+    // The edge may have exited before that.
     match std::env::var(wire::EDGE_VARIABLE) {
         Ok(edge) if is_parent(&edge) => Ok(()),
-        Ok(_) => Err(io::Error::other("the edge that started this renderer is gone")),
+        Ok(_) => Err(io::Error::other("the edge that started this renderer has exited")),
         // Started by hand.
         Err(_) => Ok(()),
     }
@@ -31,8 +31,8 @@ fn is_parent(id: &str) -> bool {
     id.parse() == Ok(parent_id())
 }
 
-/// Lets the edge go first. Threads inherit this, so it has to come before any is started.
-pub fn yield_to_edge() {
+/// Must come before the first thread is started, because threads inherit the priority.
+pub fn lower_priority() {
     if let Err(error) = nice(NICENESS) {
         warn!("priority_unchanged", "can't lower the renderer's priority: {error}");
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_process_that_started_us_is_our_parent() {
+    fn is_parent_compares_process_ids() {
         assert!(is_parent(&parent_id().to_string()));
         for other in
             [std::process::id().to_string(), "0".into(), "-1".into(), String::new(), "x".into()]

@@ -1,7 +1,7 @@
 //! The blocking tiny_http loop on the private socket.
 //!
-//! tiny_http is never given a client's bytes. The edge opens its connections one at a time and pings each
-//! before it uses it, because a connection can be queued behind another one's idle thread.
+//! tiny_http never sees bytes of a client. The edge opens its connections one at a time and pings each before it uses
+//! it, because tiny_http may queue a connection on the idle thread of another one.
 
 use std::io::{self, Cursor};
 use std::path::Path;
@@ -14,35 +14,36 @@ use crate::cache::{OriginalEntry, Rendered};
 use crate::error::Failure;
 use crate::wire;
 
-/// Serves until the process ends; `ready` is called once connections are accepted.
+/// Serves until the process exits. `ready` is called once connections are accepted.
 pub fn serve(
     socket: &Path,
-    images: Service,
-    workers: usize,
+    service: Service,
+    threads: usize,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
     let server = Server::http_unix(socket).map_err(|error| io::Error::other(error.to_string()))?;
-    let pool = Pool::start(workers, move |request: Request| answer(request, &images))?;
+    let pool = Pool::start(threads, move |request: Request| respond(request, &service))?;
     ready()?;
     loop {
         let request = server.recv()?;
         if request.url() == wire::PING_PATH {
             send(request, 200, Vec::new(), Vec::new());
         } else if let Err(request) = pool.submit(request) {
-            // The edge has no more connections than the pool has workers, so only a stranger gets here.
-            send(request, 503, Vec::new(), b"every worker is busy\n".to_vec());
+            // Not from the edge, which has as many connections as the pool has threads.
+            send(request, 503, Vec::new(), b"every thread is busy\n".to_vec());
         }
     }
 }
 
-fn answer(request: Request, images: &Service) {
+fn respond(request: Request, service: &Service) {
     let target = request.url().to_owned();
     let not_before = number(&request, wire::NOT_BEFORE_HEADER).unwrap_or_default();
-    let answer = images.answer(&target, not_before, number(&request, wire::REQUEST_ID_HEADER));
-    // After the work, so that what has failed because of it is marked.
-    let outdated = images.is_outdated().then(|| header(wire::OUTDATED_HEADER, "1")).flatten();
-    match answer {
-        Ok(made) => send_image(request, made, outdated),
+    let id = number(&request, wire::REQUEST_ID_HEADER);
+    let result = service.serve(&target, not_before, id);
+    // Checked after the work, so that a failure that it may have caused is marked.
+    let outdated = service.is_outdated().then(|| header(wire::OUTDATED_HEADER, "1")).flatten();
+    match result {
+        Ok(rendered) => send_image(request, rendered, outdated),
         Err(failure) => send_failure(request, &failure, outdated),
     }
 }
@@ -55,13 +56,13 @@ fn number(request: &Request, name: &str) -> Option<u64> {
     header.value.as_str().parse().ok()
 }
 
-fn send_image(request: Request, made: Rendered, outdated: Option<Header>) {
-    let image = made.image;
+fn send_image(request: Request, rendered: Rendered, outdated: Option<Header>) {
+    let image = rendered.image;
     let mut headers = vec![
-        made.stored.and_then(|bytes| header(wire::STORED_HEADER, &bytes.to_string())),
-        header(wire::ASKED_HEADER, &made.asked.to_string()),
-        made.revalidated.then(|| header(wire::REVALIDATED_HEADER, "1")).flatten(),
-        match made.original {
+        rendered.stored.and_then(|bytes| header(wire::DISK_BYTES_HEADER, &bytes.to_string())),
+        header(wire::VALIDATED_AT_HEADER, &rendered.asked.to_string()),
+        rendered.revalidated.then(|| header(wire::REVALIDATED_HEADER, "1")).flatten(),
+        match rendered.original {
             OriginalEntry::None => None,
             OriginalEntry::Stored(bytes) => header(wire::ORIGINAL_HEADER, &bytes.to_string()),
             OriginalEntry::Used => header(wire::ORIGINAL_HEADER, wire::ORIGINAL_USED),
@@ -86,7 +87,7 @@ fn send_failure(request: Request, failure: &Failure, outdated: Option<Header>) {
     send(request, failure.code.precise_status(), headers, failure.detail.clone().into_bytes());
 }
 
-/// Our header values are words, numbers and hashes, so the parse can't fail; a header that did is left out.
+/// Can't fail: the values are words, numbers and hashes.
 fn header(name: &str, value: &str) -> Option<Header> {
     Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
 }
@@ -96,8 +97,8 @@ fn send(request: Request, status: u16, headers: Vec<Option<Header>>, body: Vec<u
     let headers = headers.into_iter().flatten().collect();
     let response =
         Response::new(StatusCode(status), headers, Cursor::new(body), Some(length), None)
-            // Chunks would make the edge reassemble what it could have read in one go.
+            // The edge reads a body with a Content-Length in one piece.
             .with_chunked_threshold(usize::MAX);
-    // An edge that hung up is no news here.
+    // The edge may have closed the connection after `render_timeout`.
     let _ = request.respond(response);
 }

@@ -1,4 +1,4 @@
-//! What the renderer does for one request: ask the origin, render, store.
+//! Serves one request: gets the original, renders the image and stores it.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::admission::Admission;
-use super::cache_write::Storing;
-use super::decode_events::Decoding;
-use super::originals::{Answer, Held, Originals};
+use super::cache_write::CacheWrites;
+use super::decode_events::DecodeGuard;
+use super::originals::{OriginalResponse, Originals, SharedOriginal};
 use super::pipeline::{self, Bounds};
 use super::sandbox::Sandbox;
 use super::vips::Vips;
@@ -24,70 +24,69 @@ use crate::key;
 use crate::options::{Options, Query};
 use crate::wire;
 
-/// Every handler with its origin and its cache.
+/// Renders images of every handler.
 pub struct Service {
-    routes: HashMap<String, Route>,
+    /// By route.
+    handlers: HashMap<String, HandlerState>,
     vips: Vips,
     admission: Admission,
     watchdog: Watchdog,
     bounds: Bounds,
     render_timeout: Duration,
-    storing: Arc<Storing>,
+    cache_writes: Arc<CacheWrites>,
 }
 
-struct Route {
-    handler: Handler,
+struct HandlerState {
+    config: Handler,
     identity: String,
     originals: Originals,
     cache: Option<DiskCache>,
 }
 
-/// What an entry was good for.
-enum Revalidated {
-    /// It is the answer.
-    Access(Rendered),
-    /// The origin has something else.
-    Outdated(Arc<Held>),
-    /// Nothing.
-    Unknown,
+/// The outcome of revalidating a cached variant.
+enum Revalidation {
+    Valid(Rendered),
+    /// The origin has another original.
+    Changed(Arc<SharedOriginal>),
+    /// There is no entry, it has no entity tag, or it can't be read.
+    Impossible,
 }
 
 impl Service {
-    /// Opens the origins and caches of a configuration.
     pub fn new(config: &Config, vips: Vips, sandbox: Sandbox) -> io::Result<Service> {
-        let storing = Arc::new(Storing::new(sandbox));
-        let mut routes = HashMap::new();
+        let cache_writes = Arc::new(CacheWrites::new(sandbox));
+        let mut handlers = HashMap::new();
         for handler in &config.handlers {
-            let route = Route {
+            let state = HandlerState {
                 identity: handler.identity(),
-                originals: Originals::open(handler, &config.limits, Arc::clone(&storing)),
+                originals: Originals::open(handler, &config.limits, Arc::clone(&cache_writes)),
                 cache: handler.cache.as_ref().map(|cache| {
                     DiskCache::new(&cache.path, handler.lifetime()).with_min_free(cache.min_free)
                 }),
-                handler: handler.clone(),
+                config: handler.clone(),
             };
-            routes.insert(handler.route.clone(), route);
+            handlers.insert(handler.route.clone(), state);
         }
         let limits = &config.limits;
         Ok(Service {
-            routes,
+            handlers,
             vips,
             admission: Admission::new(limits.renders_at_once, limits.memory_budget),
             watchdog: Watchdog::start(limits.decode_timeout)?,
             bounds: Bounds::of(limits),
             render_timeout: limits.render_timeout,
-            storing,
+            cache_writes,
         })
     }
 
-    /// Whether this process can't get at what the configuration names any more, and the next one could.
+    /// See [`Sandbox::is_outdated`].
     pub fn is_outdated(&self) -> bool {
-        self.storing.is_outdated()
+        self.cache_writes.is_outdated()
     }
 
-    /// Answers a path and canonical query as the edge writes them, with nothing that an origin said before a time in
-    /// milliseconds since 1970. The id is the edge's number for it.
-    pub fn answer(
+    /// Serves a path and canonical query. The image comes from an origin request after `not_before`, in milliseconds
+    /// since 1970. `id` is the edge's number for the request.
+    pub fn serve(
         &self,
         target: &str,
         not_before: u64,
@@ -95,48 +94,48 @@ impl Service {
     ) -> Result<Rendered, Failure> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match path.strip_prefix(wire::ERROR_IMAGE_PATH) {
-            Some(route) => self.error_image(route, query, id),
-            None => self.image(path, query, not_before, id),
+            Some(route) => self.serve_error_image(route, query, id),
+            None => self.serve_image(path, query, not_before, id),
         }
     }
 
-    fn image(
+    fn serve_image(
         &self,
         path: &str,
         query: &str,
         not_before: u64,
         id: Option<u64>,
     ) -> Result<Rendered, Failure> {
-        let (route, key) = key::split_path(path).ok_or_else(|| unreadable(path))?;
+        let started = Instant::now();
+        let (route, key) = key::split_path(path).ok_or_else(|| invalid_path(path))?;
         if !key::is_valid(&key) {
-            return Err(unreadable(path));
+            return Err(invalid_path(path));
         }
-        let begun = Instant::now();
-        let route = self.routes.get(&route).ok_or_else(|| unreadable(path))?;
-        let options = resolve(query, &route.handler)?;
-        let name = Name { handler: route.identity.clone(), key, options: options.canonical() };
-        // Most of the time it is not read: there is none, or the origin has something else.
-        let entry = route.cache.as_ref().and_then(|cache| cache.find(&name, Need::Description));
-        let revalidated = match entry.filter(|entry| entry.stored() > not_before) {
-            None => Revalidated::Unknown,
-            Some(entry) => self.revalidate(route, &name.key, entry, not_before)?,
+        let handler = self.handlers.get(&route).ok_or_else(|| invalid_path(path))?;
+        let options = resolve(query, &handler.config)?;
+        let name = Name { handler: handler.identity.clone(), key, options: options.canonical() };
+        // Only the description is read: in most cases there is no entry, or the original has changed.
+        let entry = handler.cache.as_ref().and_then(|cache| cache.find(&name, Need::Description));
+        let revalidation = match entry.filter(|entry| entry.stored() > not_before) {
+            None => Revalidation::Impossible,
+            Some(entry) => self.revalidate(handler, &name.key, entry, not_before)?,
         };
-        let held = match revalidated {
-            Revalidated::Access(made) => return Ok(made),
-            Revalidated::Outdated(held) => held,
-            Revalidated::Unknown => route.originals.get(&name.key, not_before)?,
+        let original = match revalidation {
+            Revalidation::Valid(rendered) => return Ok(rendered),
+            Revalidation::Changed(original) => original,
+            Revalidation::Impossible => handler.originals.get(&name.key, not_before)?,
         };
-        let (bytes, format) =
-            self.render(&held.original.bytes, &options, route.handler.fail_on, id)?;
-        let image = EncodedImage::new(bytes, format, held.original.last_modified);
-        // Nobody waits any more, and nobody would know of it.
-        let is_overdue = begun.elapsed() >= self.render_timeout;
-        let stored = if is_overdue { None } else { self.store(route, &name, &image, &held) };
-        let asked = unix_milliseconds(held.asked);
-        Ok(Rendered { image, stored, asked, revalidated: false, original: held.entry })
+        let bytes = &original.original.bytes;
+        let (bytes, format) = self.render(bytes, &options, handler.config.fail_on, id)?;
+        let image = EncodedImage::new(bytes, format, original.original.last_modified);
+        // The edge has stopped waiting and would not learn of a new entry.
+        let is_late = started.elapsed() >= self.render_timeout;
+        let stored = if is_late { None } else { self.store(handler, &name, &image, &original) };
+        let asked = unix_milliseconds(original.validated_at);
+        Ok(Rendered { image, stored, asked, revalidated: false, original: original.entry })
     }
 
-    /// Makes an image of an original, when there is a turn and memory for it.
+    /// Inspects an original, waits for a permit and renders.
     fn render(
         &self,
         original: &[u8],
@@ -144,94 +143,108 @@ impl Service {
         fail_on: FailOn,
         id: Option<u64>,
     ) -> Result<(Vec<u8>, Format), Failure> {
-        // What is refused by its header waits for nobody.
+        // Before the wait, so that an image over a limit is refused at once.
         let bytes = {
-            let _decoding = Decoding::of(id);
+            let _decoding = DecodeGuard::start(id);
             pipeline::examine(original, options, fail_on, &self.bounds)?
         };
-        // The edge has waited no shorter than that.
-        let Some(_turn) = self.admission.enter(bytes, self.render_timeout) else {
-            let sentence = "no turn and memory for this image within limits.render_timeout";
-            return Err(Failure::new(Code::RenderTimeout, sentence));
+        // The edge gives up after the same time.
+        let Some(_permit) = self.admission.acquire(bytes, self.render_timeout) else {
+            let detail = "timed out waiting for a render slot (limits.render_timeout)";
+            return Err(Failure::new(Code::RenderTimeout, detail));
         };
-        let _decoding = Decoding::of(id);
-        let watched = self.watchdog.begin();
-        let made = pipeline::render(self.vips, original, options, fail_on, self.bounds);
-        if made.is_err() && watched.was_stopped() {
-            let sentence = "the work on this image took longer than limits.decode_timeout";
-            return Err(Failure::new(Code::DecodeTimeout, sentence));
+        let _decoding = DecodeGuard::start(id);
+        let work = self.watchdog.begin();
+        let result = pipeline::render(self.vips, original, options, fail_on, self.bounds);
+        if result.is_err() && work.was_stopped() {
+            let detail = "decoding and rendering took longer than limits.decode_timeout";
+            return Err(Failure::new(Code::DecodeTimeout, detail));
         }
-        made
+        result
     }
 
-    /// Asks the origin whether an entry is right still, unless somebody else has just done that.
+    /// Asks the origin whether the original of an entry has changed. An entry that is fresh again was revalidated by
+    /// another request in the meantime.
     fn revalidate(
         &self,
-        route: &Route,
+        handler: &HandlerState,
         key: &str,
         entry: Entry,
         not_before: u64,
-    ) -> Result<Revalidated, Failure> {
-        let right = |image, stored, asked, original| {
-            Revalidated::Access(Rendered { image, stored, asked, revalidated: true, original })
+    ) -> Result<Revalidation, Failure> {
+        let valid = |image, stored, asked, original| {
+            Revalidation::Valid(Rendered { image, stored, asked, revalidated: true, original })
         };
-        let was_asked = entry.stored();
+        let validated_at = entry.stored();
         if entry.freshness(SystemTime::now()) == Freshness::Fresh {
-            let read = entry.read();
-            return Ok(read.map_or(Revalidated::Unknown, |image| {
-                right(image, None, was_asked, OriginalEntry::None)
+            let image = entry.read();
+            return Ok(image.map_or(Revalidation::Impossible, |image| {
+                valid(image, None, validated_at, OriginalEntry::None)
             }));
         }
         let Some(etag) = entry.source_etag().map(str::to_owned) else {
-            return Ok(Revalidated::Unknown);
+            return Ok(Revalidation::Impossible);
         };
-        let (asked, original) = match route.originals.get_unless(key, &etag, not_before)? {
-            Answer::Changed(held) => return Ok(Revalidated::Outdated(held)),
-            Answer::Unchanged { asked, entry } => (asked, entry),
+        let (now, original) = match handler.originals.get_if_changed(key, &etag, not_before)? {
+            OriginalResponse::Original(original) => return Ok(Revalidation::Changed(original)),
+            OriginalResponse::NotModified { validated_at, entry } => (validated_at, entry),
         };
-        // One from the future was made before the clock was set back.
-        let knows_better = unix_milliseconds(asked)..=unix_milliseconds(SystemTime::now());
-        if knows_better.contains(&was_asked) {
-            // It must not become older.
-            let read = entry.read();
-            return Ok(
-                read.map_or(Revalidated::Unknown, |image| right(image, None, was_asked, original))
-            );
+        // The answer may be older than the entry, which must not become older. A time in the future is from before the
+        // clock was set back, and is replaced.
+        let newer = unix_milliseconds(now)..=unix_milliseconds(SystemTime::now());
+        if newer.contains(&validated_at) {
+            let image = entry.read();
+            return Ok(image.map_or(Revalidation::Impossible, |image| {
+                valid(image, None, validated_at, original)
+            }));
         }
-        Ok(match entry.revalidate(asked) {
-            None => Revalidated::Unknown,
+        Ok(match entry.revalidate(now) {
+            None => Revalidation::Impossible,
             Some((image, written)) => {
-                let stored = self.storing.outcome(written);
-                right(image, stored, unix_milliseconds(asked), original)
+                let stored = self.cache_writes.check(written);
+                valid(image, stored, unix_milliseconds(now), original)
             }
         })
     }
 
-    /// Stores an image, unless its key has as many variants as it may have. How many bytes of the disk that takes.
-    fn store(&self, route: &Route, name: &Name, image: &EncodedImage, held: &Held) -> Option<u64> {
-        let cache = route.cache.as_ref()?;
-        let has_room = match (&route.handler.cache, route.handler.max_variants) {
-            (Some(directory), Some(most)) => has_room(
+    /// Stores an image unless its key has `max_variants`. Returns the bytes on disk.
+    fn store(
+        &self,
+        handler: &HandlerState,
+        name: &Name,
+        image: &EncodedImage,
+        original: &SharedOriginal,
+    ) -> Option<u64> {
+        let cache = handler.cache.as_ref()?;
+        let has_room = match (&handler.config.cache, handler.config.max_variants) {
+            (Some(directory), Some(max_variants)) => has_room(
                 &directory.path,
                 EntryId::of(name),
-                most,
-                route.handler.lifetime().useful(),
+                max_variants,
+                handler.config.lifetime().useful(),
             ),
             _ => Ok(true),
         };
+        let etag = original.original.etag.as_deref();
         let written = match has_room {
-            Ok(true) => cache.store(name, image, held.original.etag.as_deref(), held.asked),
+            Ok(true) => cache.store(name, image, etag, original.validated_at),
             Ok(false) => return None,
             Err(error) => Err(error),
         };
-        self.storing.outcome(written)
+        self.cache_writes.check(written)
     }
 
-    fn error_image(&self, route: &str, query: &str, id: Option<u64>) -> Result<Rendered, Failure> {
-        let (route, _) = key::split_path(&format!("/{route}/")).ok_or_else(|| unreadable(route))?;
-        let route = self.routes.get(&route).ok_or_else(|| unreadable(&route))?;
-        let options = resolve(query, &route.handler)?;
-        let bytes = &route.handler.error_image.bytes;
+    fn serve_error_image(
+        &self,
+        route: &str,
+        query: &str,
+        id: Option<u64>,
+    ) -> Result<Rendered, Failure> {
+        let (route, _) =
+            key::split_path(&format!("/{route}/")).ok_or_else(|| invalid_path(route))?;
+        let handler = self.handlers.get(&route).ok_or_else(|| invalid_path(&route))?;
+        let options = resolve(query, &handler.config)?;
+        let bytes = &handler.config.error_image.bytes;
         let (bytes, format) = self.render(bytes, &options, FailOn::None, id)?;
         let image = EncodedImage::new(bytes, format, None);
         Ok(Rendered {
@@ -246,13 +259,10 @@ impl Service {
 
 fn resolve(query: &str, handler: &Handler) -> Result<Options, Failure> {
     Query::parse(query).and_then(|query| Options::resolve(&query, "", handler)).map_err(|error| {
-        Failure::new(
-            Code::RendererFailed,
-            format!("the edge sent a query that is not ours: {error}"),
-        )
+        Failure::new(Code::RendererFailed, format!("malformed query from the edge: {error}"))
     })
 }
 
-fn unreadable(path: &str) -> Failure {
-    Failure::new(Code::InvalidKey, format!("{path:?} names no key of a handler"))
+fn invalid_path(path: &str) -> Failure {
+    Failure::new(Code::InvalidKey, format!("{path:?} is not a handler and a valid key"))
 }

@@ -1,16 +1,16 @@
-//! The deadline of each piece of work: one thread that stops what is over it.
+//! A thread that stops work which exceeds `decode_timeout`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::vips::{Stop, Work};
+use crate::sync;
 
-/// libvips forgets a stop that comes just before it begins, so it is told again and again.
-const BETWEEN_STOPS: Duration = Duration::from_millis(20);
+/// libvips clears the kill flag of an image when it starts to compute it, so the stop is repeated.
+const STOP_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Stops what takes too long.
 #[derive(Debug)]
 pub struct Watchdog {
     shared: Arc<Shared>,
@@ -26,45 +26,45 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     next_number: u64,
-    watched: HashMap<u64, (Instant, Stop)>,
-    is_over: bool,
+    /// The deadline of each piece of work, and how to stop it.
+    work: HashMap<u64, (Instant, Stop)>,
+    is_done: bool,
 }
 
-/// Some work under its deadline, on the thread that does it.
+/// The work of the current thread on one image, with a deadline.
 #[derive(Debug)]
-pub struct Watched<'w> {
+pub struct WatchedWork<'w> {
     watchdog: &'w Watchdog,
     number: u64,
     work: Work,
 }
 
 impl Watchdog {
-    /// Allows so much time for each piece of work.
     pub fn start(timeout: Duration) -> io::Result<Watchdog> {
         let shared = Arc::<Shared>::default();
-        let watched = Arc::clone(&shared);
-        thread::Builder::new().name("watchdog".into()).spawn(move || watched.watch())?;
+        let thread = Arc::clone(&shared);
+        thread::Builder::new().name("watchdog".into()).spawn(move || thread.watch())?;
         Ok(Watchdog { shared, timeout })
     }
 
-    /// Start the work of this thread on an image.
-    pub fn begin(&self) -> Watched<'_> {
+    /// Sets the deadline for the work that this thread now starts.
+    pub fn begin(&self) -> WatchedWork<'_> {
         let work = Work::begin();
         let mut state = self.shared.lock();
         let number = state.next_number;
         state.next_number += 1;
-        state.watched.insert(number, (Instant::now() + self.timeout, work.stop()));
-        // Every piece of work has the same time, so only the first one can be over before what is waited for.
-        if state.watched.len() == 1 {
+        state.work.insert(number, (Instant::now() + self.timeout, work.stop()));
+        // All work has the same timeout, so only the first deadline can be earlier than the one being waited for.
+        if state.work.len() == 1 {
             self.shared.changed.notify_one();
         }
         drop(state);
-        Watched { watchdog: self, number, work }
+        WatchedWork { watchdog: self, number, work }
     }
 }
 
-impl Watched<'_> {
-    /// Whether its time was over, so that what came of it need not be right.
+impl WatchedWork<'_> {
+    /// Whether the deadline has passed, in which case the result is not valid.
     pub fn was_stopped(&self) -> bool {
         self.work.was_stopped()
     }
@@ -73,43 +73,38 @@ impl Watched<'_> {
 impl Shared {
     fn watch(&self) {
         let mut state = self.lock();
-        while !state.is_over {
+        while !state.is_done {
             let now = Instant::now();
             let mut next: Option<Duration> = None;
-            for (deadline, stop) in state.watched.values() {
+            for (deadline, stop) in state.work.values() {
                 let left = deadline.saturating_duration_since(now);
                 if left.is_zero() {
                     stop.stop();
                 }
-                let pause = left.max(BETWEEN_STOPS);
+                let pause = left.max(STOP_INTERVAL);
                 next = Some(next.map_or(pause, |next| next.min(pause)));
             }
             state = match next {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(pause) => {
-                    self.changed
-                        .wait_timeout(state, pause)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
+                None => sync::wait(&self.changed, state),
+                Some(pause) => sync::wait_timeout(&self.changed, state, pause),
             };
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 
-impl Drop for Watched<'_> {
+impl Drop for WatchedWork<'_> {
     fn drop(&mut self) {
-        self.watchdog.shared.lock().watched.remove(&self.number);
+        self.watchdog.shared.lock().work.remove(&self.number);
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        self.shared.lock().is_over = true;
+        self.shared.lock().is_done = true;
         self.shared.changed.notify_one();
     }
 }
@@ -119,31 +114,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_over_its_deadline_is_stopped_and_the_next_is_not() {
+    fn watchdog_stops_work_after_its_deadline_and_not_the_next_work() {
         let watchdog = Watchdog::start(Duration::from_millis(150)).unwrap();
         drop(watchdog.begin());
         let slow = watchdog.begin();
         assert!(!slow.was_stopped());
-        let begun = Instant::now();
+        let started = Instant::now();
         while !slow.was_stopped() {
-            assert!(begun.elapsed() < Duration::from_secs(20));
+            assert!(started.elapsed() < Duration::from_secs(20));
             thread::sleep(Duration::from_millis(5));
         }
-        assert!(begun.elapsed() >= Duration::from_millis(100));
+        assert!(started.elapsed() >= Duration::from_millis(100));
         drop(slow);
         assert!(!watchdog.begin().was_stopped());
-        assert!(watchdog.shared.lock().watched.is_empty());
+        assert!(watchdog.shared.lock().work.is_empty());
     }
 
     #[test]
-    fn its_thread_ends_with_it() {
+    fn watchdog_thread_ends_when_it_is_dropped() {
         let watchdog = Watchdog::start(Duration::from_secs(60)).unwrap();
         let shared = Arc::downgrade(&watchdog.shared);
         drop(watchdog.begin());
         drop(watchdog);
-        let begun = Instant::now();
+        let started = Instant::now();
         while shared.strong_count() > 0 {
-            assert!(begun.elapsed() < Duration::from_secs(20));
+            assert!(started.elapsed() < Duration::from_secs(20));
             thread::sleep(Duration::from_millis(5));
         }
     }

@@ -1,4 +1,4 @@
-//! What the processes may do: as little as their work needs.
+//! The sandbox of the renderer, and the `user` that both processes run as.
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -20,7 +20,7 @@ fn image() -> Vec<u8> {
     images::png(images::gradient(80, 60))
 }
 
-/// The words after this field's name in a file of /proc.
+/// The values of a field in a file of /proc.
 #[track_caller]
 fn field(path: &str, name: &str) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
@@ -32,8 +32,8 @@ fn status(id: u32, name: &str) -> Vec<String> {
     field(&format!("/proc/{id}/status"), name)
 }
 
-/// Landlock can't be seen from outside; the tests beside the code hold what it refuses. What a renderer does when
-/// its directories are replaced shows that it is on.
+/// Landlock is not visible from outside. The unit tests of the sandbox check what it denies; here, the replacement of a
+/// renderer whose directories were replaced shows that it is active.
 fn has_landlock(server: &Server) -> bool {
     let has = !server.log.lines().iter().any(|line| line.contains("Landlock"));
     if !has {
@@ -43,7 +43,7 @@ fn has_landlock(server: &Server) -> bool {
 }
 
 #[test]
-fn no_thread_of_the_renderer_gets_new_privileges() {
+fn sandbox_sets_no_new_privs_for_every_thread() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
@@ -58,7 +58,7 @@ fn no_thread_of_the_renderer_gets_new_privileges() {
 }
 
 #[test]
-fn the_renderers_resources_are_bounded_for_good() {
+fn sandbox_sets_hard_resource_limits() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_limits(directory.handler(), json!({"fetches_at_once": 8}));
     let limits = format!("/proc/{}/limits", server.renderer().id);
@@ -74,7 +74,7 @@ fn the_renderers_resources_are_bounded_for_good() {
 }
 
 #[test]
-fn no_decoder_wants_a_place_for_temporary_files() {
+fn decoders_need_no_temporary_files() {
     let image = || images::gradient(80, 60);
     let files = [
         ("jpg", images::jpeg(image())),
@@ -85,7 +85,7 @@ fn no_decoder_wants_a_place_for_temporary_files() {
     ];
     let directory =
         files.iter().fold(Directory::new(), |directory, (name, bytes)| directory.with(name, bytes));
-    // As if each of them were large: libvips decodes into a file what has more bytes than this.
+    // libvips decodes images with more bytes than this into a temporary file.
     let config = json!({"handlers": [directory.handler()]});
     let server = Setup::new(config).env("VIPS_DISC_THRESHOLD", "1").start();
     for (name, _) in &files {
@@ -94,8 +94,9 @@ fn no_decoder_wants_a_place_for_temporary_files() {
 }
 
 #[test]
-fn a_deleted_cache_is_made_again_and_no_request_notices() {
-    let (directory, place) = (Directory::new().with("a.png", &image()), Directory::new());
+fn sandbox_of_a_deleted_cache_is_replaced_without_failing_a_request() {
+    let directory = Directory::new().with("a.png", &image());
+    let place = Directory::new();
     let cache = place.path().join("cache");
     let server = Server::with_handler(merged(directory.handler(), json!({"cache_path": cache})));
     server.get("/h/a.png?w=9").ok();
@@ -111,37 +112,37 @@ fn a_deleted_cache_is_made_again_and_no_request_notices() {
         server.get(&target).ok().expect("X-Cache") == "hit"
     });
     eventually("the first renderer is gone", || !has_landlock(&server) || !first.lives());
-    let complaints = server.log.lines();
-    assert!(!complaints.iter().any(|line| line.contains("can't be written")), "{complaints:#?}");
+    let lines = server.log.lines();
+    let has_failed = lines.iter().any(|line| line.contains("event=cache_write_failed"));
+    assert!(!has_failed, "{lines:#?}");
     assert!(server.renderer().lives());
 }
 
 #[test]
-fn replaced_originals_are_served_and_no_request_notices() {
+fn sandbox_of_replaced_originals_is_replaced_without_failing_a_request() {
     let place = Directory::new();
     let put = |name: &str, colour| place.put(name, &images::png(images::solid(20, 20, colour)));
     put("now/a.png", RED);
     put("next/a.png", BLUE);
-    let (now, next, old) =
-        (place.path().join("now"), place.path().join("next"), place.path().join("old"));
+    let [now, next, old] = ["now", "next", "old"].map(|name| place.path().join(name));
     let server = Server::with_handler(json!({"name": "h", "directory": now}));
-    let is = |colour, width| {
+    let assert_colour = |colour, width| {
         let body = server.get(&format!("/h/a.png?w={width}&f=png")).ok().body;
         assert!(close(Image::decode(&body).at(3, 3), colour));
     };
-    is(RED, 11);
+    assert_colour(RED, 11);
     fs::rename(&now, &old).unwrap();
     server.get("/h/a.png?w=12").failed("origin_unreachable");
     fs::rename(&next, &now).unwrap();
-    // At once, and from then on.
-    (13..20).for_each(|width| is(BLUE, width));
+    // The first request is answered by a new renderer already.
+    (13..20).for_each(|width| assert_colour(BLUE, width));
     let renderer = server.renderer();
-    (20..25).for_each(|width| is(BLUE, width));
+    (20..25).for_each(|width| assert_colour(BLUE, width));
     assert_eq!(server.renderer(), renderer, "one replacement is enough");
 }
 
 #[test]
-fn a_directory_that_is_missing_at_first_is_used_once_it_is_there() {
+fn sandbox_of_a_missing_directory_is_replaced_once_it_exists() {
     let place = Directory::new();
     let originals = place.path().join("originals");
     place.put("originals/a.png", &image());
@@ -149,13 +150,13 @@ fn a_directory_that_is_missing_at_first_is_used_once_it_is_there() {
     fs::remove_dir_all(&originals).unwrap();
     let first = server.renderer();
     first.signal(rustix::process::Signal::KILL);
-    eventually("it is dead", || !first.lives());
+    eventually("the renderer is gone", || !first.lives());
     server.get("/h/a.png?w=2").failed("origin_unreachable");
     place.put("originals/a.png", &image());
     server.get("/h/a.png?w=3").ok();
 }
 
-/// The tests of `user` change who they are, which only root can.
+/// Only root can change the user (setresuid(2)).
 fn is_root() -> bool {
     if !geteuid().is_root() {
         eprintln!("skipped: needs root");
@@ -163,7 +164,7 @@ fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// A server that becomes this user, in a directory that everybody may enter, with a place for the renderer's socket.
+/// A server that changes to this user, in a world-readable directory, with a parent for the socket directory.
 fn with_user(user: &str, config: Value) -> Setup {
     let setup = Setup::new(merged(config, json!({"user": user})));
     let run = setup.directory().path().join("run");
@@ -181,7 +182,7 @@ fn close_to_others(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
 }
 
-/// Originals that everybody may read.
+/// World-readable originals.
 fn originals() -> Directory {
     let directory = Directory::new().with("a.png", &image());
     open(directory.path());
@@ -189,15 +190,15 @@ fn originals() -> Directory {
 }
 
 #[track_caller]
-fn refused(output: &Output, start: &str) -> String {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains(&format!("s3imageserver: {start}")), "no {start:?} in {said:?}");
-    said
+fn expect_refusal(output: &Output, start: &str) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains(&format!("s3imageserver: {start}")), "no {start:?} in {stderr:?}");
+    stderr
 }
 
 #[test]
-fn a_privileged_port_is_opened_and_then_nobody_is_root_any_more() {
+fn user_gives_up_root_after_a_privileged_port_is_opened() {
     if !is_root() {
         return;
     }
@@ -211,7 +212,7 @@ fn a_privileged_port_is_opened_and_then_nobody_is_root_any_more() {
     assert_eq!(server.http().port(), free);
 
     for id in [server.id(), server.renderer().id] {
-        // Real, effective, saved and for files.
+        // Real, effective, saved and file system (proc_pid_status(5)).
         assert_eq!(status(id, "Uid:"), ["1"; 4]);
         assert_eq!(status(id, "Gid:"), ["2"; 4]);
         assert_eq!(status(id, "Groups:"), [""; 0]);
@@ -220,24 +221,24 @@ fn a_privileged_port_is_opened_and_then_nobody_is_root_any_more() {
         }
     }
     let cache = server.directory().path().join("cache");
-    let mut owners = Directory::files(server.directory());
-    owners.retain(|path| path.starts_with(&cache));
-    assert!(!owners.is_empty());
-    for path in [vec![cache], owners].concat() {
-        let found = fs::metadata(&path).unwrap();
-        assert_eq!((found.uid(), found.gid()), (1, 2), "{}", path.display());
+    let mut files = Directory::files(server.directory());
+    files.retain(|path| path.starts_with(&cache));
+    assert!(!files.is_empty());
+    for path in [vec![cache], files].concat() {
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (1, 2), "{}", path.display());
     }
 
-    // Another renderer can be started as well.
+    // A later renderer has the same user.
     let first = server.renderer();
     first.signal(rustix::process::Signal::KILL);
-    eventually("it is dead", || !first.lives());
+    eventually("the renderer is gone", || !first.lives());
     server.get("/h/a.png?w=8").ok();
     assert_eq!(status(server.renderer().id, "Uid:"), ["1"; 4]);
 }
 
 #[test]
-fn both_caches_of_a_bucket_are_given_to_the_user() {
+fn user_becomes_the_owner_of_both_caches_of_a_bucket() {
     if !is_root() {
         return;
     }
@@ -249,13 +250,13 @@ fn both_caches_of_a_bucket_are_given_to_the_user() {
     });
     let server = with_user("1:2", json!({"handlers": [handler]})).start();
     for name in ["cache", "originals"] {
-        let found = fs::metadata(server.directory().path().join(name)).unwrap();
-        assert_eq!((found.uid(), found.gid()), (1, 2), "{name}");
+        let metadata = fs::metadata(server.directory().path().join(name)).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (1, 2), "{name}");
     }
 }
 
 #[test]
-fn a_name_brings_its_groups() {
+fn user_by_name_gets_its_supplementary_groups() {
     if !is_root() {
         return;
     }
@@ -264,14 +265,14 @@ fn a_name_brings_its_groups() {
         text.lines().map(|line| line.split(':').map(str::to_owned).collect()).collect()
     };
     let groups = lines("/etc/group");
-    // Of whoever is a member of a group besides the own one.
-    let of = |user: &str| {
-        let mine = groups.iter().filter(|group| group[3].split(',').any(|member| member == user));
-        let mut mine: Vec<String> = mine.map(|group| group[2].clone()).collect();
-        mine.sort();
-        mine
+    let groups_of = |user: &str| {
+        let groups = groups.iter().filter(|group| group[3].split(',').any(|name| name == user));
+        let mut ids: Vec<String> = groups.map(|group| group[2].clone()).collect();
+        ids.sort();
+        ids
     };
-    let Some(user) = lines("/etc/passwd").into_iter().find(|user| !of(&user[0]).is_empty()) else {
+    let Some(user) = lines("/etc/passwd").into_iter().find(|user| !groups_of(&user[0]).is_empty())
+    else {
         eprintln!("skipped: no group of this machine has a member");
         return;
     };
@@ -280,37 +281,37 @@ fn a_name_brings_its_groups() {
     for id in [server.id(), server.renderer().id] {
         let mut found = status(id, "Groups:");
         found.sort();
-        assert_eq!(found, of(&user[0]));
+        assert_eq!(found, groups_of(&user[0]));
         assert_eq!(status(id, "Uid:"), [user[2].as_str(); 4]);
         assert_eq!(status(id, "Gid:"), [user[3].as_str(); 4]);
     }
 }
 
 #[test]
-fn without_user_nobody_changes() {
+fn without_user_the_processes_keep_theirs() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_handler(directory.handler());
     let own = fs::metadata("/proc/self").unwrap();
     for id in [server.id(), server.renderer().id] {
         assert_eq!(status(id, "Uid:"), vec![own.uid().to_string(); 4]);
     }
-    // Nor does it take root to be who one is.
+    // Root is not needed to name the user that the server has already.
     let own = format!("{}:{}", own.uid(), own.gid());
     let server = Setup::new(json!({"user": own, "handlers": [directory.handler()]})).start();
     server.get("/h/a.png").ok();
 }
 
 #[test]
-fn a_user_that_does_not_exist_is_refused() {
+fn user_that_does_not_exist_is_refused() {
     let directory = Directory::new();
     for user in ["no-such-user", "root:no-such-group", "4294967295:0"] {
         let setup = Setup::new(json!({"user": user, "handlers": [directory.handler()]}));
-        refused(&setup.run(), "user: ");
+        expect_refusal(&setup.run(), "user: ");
     }
 }
 
 #[test]
-fn only_root_becomes_somebody_else() {
+fn user_can_be_changed_only_by_root() {
     let directory = Directory::new();
     open(directory.path());
     let text =
@@ -323,12 +324,12 @@ fn only_root_becomes_somebody_else() {
     if geteuid().is_root() {
         command.uid(65534).gid(65534);
     }
-    let said = refused(&server::run(&mut command), "user: ");
-    assert!(said.contains("only root can become another user"), "{said}");
+    let stderr = expect_refusal(&server::run(&mut command), "user: ");
+    assert!(stderr.contains("only root can become another user"), "{stderr}");
 }
 
 #[test]
-fn what_the_user_can_not_use_is_refused_by_its_name() {
+fn user_without_access_to_a_path_is_refused_with_the_field_of_the_path() {
     if !is_root() {
         return;
     }
@@ -337,24 +338,25 @@ fn what_the_user_can_not_use_is_refused_by_its_name() {
 
     let setup = with_user("1:1", handler(json!({"cache_path": "cache"})));
     setup.directory().put("cache/something", b"of root");
-    let said = refused(&setup.run(), "handlers[0].cache_path: ");
-    assert!(said.contains("chown -R 1:1 cache"), "{said}");
+    let stderr = expect_refusal(&setup.run(), "handlers[0].cache_path: ");
+    assert!(stderr.contains("chown -R 1:1 cache"), "{stderr}");
 
-    // A directory that the user may write to, with a cache in it that root has begun.
+    // A directory of the user with cache entries of root.
     let setup = with_user("1:1", handler(json!({"cache_path": "cache"})));
     setup.directory().put("cache/v1/aa/entry", b"of root");
     chown(setup.directory().path().join("cache"), Some(1), Some(1)).unwrap();
-    refused(&setup.run(), "handlers[0].cache_path: ");
+    expect_refusal(&setup.run(), "handlers[0].cache_path: ");
 
     let bucket = json!({"bucket_name": "b", "anonymous": true});
-    let kept = json!({"name": "h", "aws": bucket, "originals_cache": {"path": "originals"}});
-    let setup = with_user("1:1", json!({"handlers": [kept]}));
+    let with_originals =
+        json!({"name": "h", "aws": bucket, "originals_cache": {"path": "originals"}});
+    let setup = with_user("1:1", json!({"handlers": [with_originals]}));
     setup.directory().put("originals/something", b"of root");
-    refused(&setup.run(), "handlers[0].originals_cache.path: ");
+    expect_refusal(&setup.run(), "handlers[0].originals_cache.path: ");
 
     let closed = Directory::new();
     close_to_others(closed.path());
-    refused(
+    expect_refusal(
         &with_user("1:1", json!({"handlers": [closed.handler()]})).run(),
         "handlers[0].directory: ",
     );
@@ -363,16 +365,17 @@ fn what_the_user_can_not_use_is_refused_by_its_name() {
     let program = setup.directory().path().join("program");
     fs::copy(PROGRAM, &program).unwrap();
     close_to_others(&program);
-    let said = refused(&setup.program(program.clone()).run(), "user: ");
-    assert!(said.contains(&format!("chmod a+rx {}", program.display())), "{said}");
+    let stderr = expect_refusal(&setup.program(program.clone()).run(), "user: ");
+    assert!(stderr.contains(&format!("chmod a+rx {}", program.display())), "{stderr}");
 }
 
 #[test]
-fn a_program_in_a_directory_that_the_user_can_not_enter_still_starts_renderers() {
+fn user_without_access_to_the_binary_still_starts_renderers() {
     if !is_root() {
         return;
     }
-    let (closed, originals) = (Directory::new(), originals());
+    let closed = Directory::new();
+    let originals = originals();
     close_to_others(closed.path());
     let program = closed.path().join("program");
     fs::copy(PROGRAM, &program).unwrap();

@@ -1,4 +1,5 @@
-//! What a renderer was decoding when it ended is to blame; everybody else gets an image from the next one.
+//! Crash attribution: the image being decoded at a crash fails, and every other request is retried on the next
+//! renderer.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,13 @@ use crate::support::process::Process;
 use crate::support::server::Server;
 use crate::support::{eventually, merged};
 
-/// As AVIF this takes so long that there is time to kill who makes it.
+/// Lossless AVIF is slow enough to kill the renderer during the encode.
 const SLOW: &str = "f=avif&lossless=true";
 
-/// Large images for `slow*`, small ones for others, `held*` not before the gate opens.
+/// An origin with large images for `slow*` and small ones for other keys; `held*` is sent once the gate opens.
 fn origin(gate: &Gate) -> RawOrigin {
-    let (large, small) =
-        (images::png(images::noise(1200, 900)), images::png(images::gradient(80, 60)));
+    let large = images::png(images::noise(1200, 900));
+    let small = images::png(images::gradient(80, 60));
     let gate = gate.clone();
     RawOrigin::start(move |request, peer| {
         let path = request.path();
@@ -31,28 +32,27 @@ fn origin(gate: &Gate) -> RawOrigin {
     })
 }
 
-/// With origins that take their time.
-fn patient() -> Value {
+fn long_origin_timeouts() -> Value {
     json!({"origin_first_byte_timeout": 60, "origin_timeout": 60})
 }
 
-/// The first SIGSEGV only ends the handler that Rust installs to tell of stack overflows.
+/// Rust's stack overflow handler consumes the first SIGSEGV.
 fn crash(renderer: &Process) {
-    eventually("it crashes", || {
+    eventually("the renderer has crashed", || {
         renderer.signal(Signal::SEGV);
         !renderer.lives()
     });
 }
 
-fn asked_for(origin: &RawOrigin, key: &str) -> usize {
+fn count_requests(origin: &RawOrigin, key: &str) -> usize {
     origin.requests().iter().filter(|request| request.path().ends_with(key)).count()
 }
 
 #[test]
-fn what_was_being_fetched_survives_a_crash() {
+fn crash_during_a_fetch_retries_the_request() {
     let gate = Gate::new();
     let origin = origin(&gate);
-    let server = Server::with_limits(origin.handler(), patient());
+    let server = Server::with_limits(origin.handler(), long_origin_timeouts());
     let mut clients: Vec<_> = (0..5).map(|_| server.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(&request("GET", &format!("/h/held-{n}.png?w=40"), &[]));
@@ -64,29 +64,29 @@ fn what_was_being_fetched_survives_a_crash() {
     for client in &mut clients {
         assert_eq!(size_of(&client.read().ok().body), (40, 30));
     }
-    assert_eq!(origin.requests().len(), 10, "each is fetched once more");
+    assert_eq!(origin.requests().len(), 10, "each is fetched twice");
 }
 
 #[test]
-fn the_only_image_being_decoded_is_to_blame_and_refused_the_second_time() {
+fn crash_attribution_blocks_an_image_decoded_alone_after_two_crashes() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let directory =
         Directory::new().with("error.png", &images::png(images::solid(60, 40, MAGENTA)));
     let error_image = json!({"error_image": directory.path().join("error.png")});
-    let server = Server::with_limits(merged(origin.handler(), error_image), patient());
+    let server = Server::with_limits(merged(origin.handler(), error_image), long_origin_timeouts());
     let mut bystander = server.client();
     bystander.send(&request("GET", "/h/held.png?w=40", &[]));
     origin.wait_for_requests(1);
     for round in 0..2 {
-        let asked = origin.requests().len();
-        let mut guilty = server.client();
-        guilty.send(&request("GET", &format!("/h/slow.png?{SLOW}&w=1200"), &[]));
-        origin.wait_for_requests(asked + 1);
+        let before = origin.requests().len();
+        let mut culprit = server.client();
+        culprit.send(&request("GET", &format!("/h/slow.png?{SLOW}&w=1200"), &[]));
+        origin.wait_for_requests(before + 1);
         let renderer = server.renderer();
         renderer.wait_until_at_work();
         crash(&renderer);
-        let failed = guilty.read().failed("renderer_failed");
+        let failed = culprit.read().failed("renderer_failed");
         assert!(failed.cache_control().contains(&"no-store"));
         if round == 0 {
             gate.open();
@@ -98,11 +98,11 @@ fn the_only_image_being_decoded_is_to_blame_and_refused_the_second_time() {
         Image::decode(&server.get("/h/slow.png?w=30&f=png").failed("crashes_renderer").body);
     assert_eq!(error.size(), (30, 20), "the error image has the size of the request");
     assert!(close(error.at(15, 10), MAGENTA));
-    // Whatever is made of it.
+    // With any options.
     for target in ["/h/slow.png", "/h/slow.png?w=10"] {
         server.get(target).failed("crashes_renderer");
     }
-    assert_eq!(asked_for(&origin, "slow.png"), 2, "it is not even fetched any more");
+    assert_eq!(count_requests(&origin, "slow.png"), 2, "a blocked key is not fetched");
     server.get("/h/other.png").ok();
     server.get("/h/another-slow.png?w=10").ok();
     let reports =
@@ -112,7 +112,7 @@ fn the_only_image_being_decoded_is_to_blame_and_refused_the_second_time() {
 }
 
 #[test]
-fn of_two_each_is_tried_again_alone_and_the_next_crash_has_a_name() {
+fn crash_attribution_retries_two_suspects_one_at_a_time() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let server =
@@ -126,15 +126,15 @@ fn of_two_each_is_tried_again_alone_and_the_next_crash_has_a_name() {
     origin.wait_for_requests(2);
     let first = server.renderer();
     first.wait_until_at_work();
-    // Both are in work: two threads have used processor time.
+    // Two threads that have used processor time: both images are being rendered.
     eventually("two threads work", || busy_threads(first.id) >= 2);
     crash(&first);
 
-    // One of them alone is fetched and decoded by the next renderer, until that ends as well.
+    // The next renderer fetches and decodes one of them alone, until it crashes as well.
     origin.wait_for_requests(3);
     let second = server.renderer();
     second.wait_until_at_work();
-    assert_eq!(origin.requests().len(), 3, "the other one waits");
+    assert_eq!(origin.requests().len(), 3, "the other suspect waits");
     let culprit = origin.requests()[2].path();
     second.signal(Signal::ABORT);
 
@@ -150,7 +150,7 @@ fn of_two_each_is_tried_again_alone_and_the_next_crash_has_a_name() {
     }
 }
 
-/// How many threads have used a tenth of a second or more.
+/// The number of threads that have used 0.1 s of processor time or more.
 fn busy_threads(process: u32) -> usize {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten();
     let work = |stat: String| -> Option<u64> {
@@ -163,7 +163,7 @@ fn busy_threads(process: u32) -> usize {
 }
 
 #[test]
-fn a_renderer_killed_from_outside_under_load_costs_nobody_an_image() {
+fn kill_under_load_fails_no_request() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let server = Server::with_limits(origin.handler(), json!({"queue_timeout": 60}));
@@ -180,17 +180,17 @@ fn a_renderer_killed_from_outside_under_load_costs_nobody_an_image() {
 }
 
 #[test]
-fn a_crash_of_the_renderer_before_costs_nothing_either() {
+fn crash_of_a_draining_renderer_retries_its_requests() {
     let gate = Gate::new();
     let origin = origin(&gate);
-    let limits = merged(patient(), json!({"renderer_max_renders": 1}));
+    let limits = merged(long_origin_timeouts(), json!({"renderer_max_renders": 1}));
     let server = Server::with_limits(origin.handler(), limits);
     let old = server.renderer();
     let mut held = server.client();
     held.send(&request("GET", "/h/held.png?w=40", &[]));
     origin.wait_for_requests(1);
     server.get("/h/a.png").ok();
-    eventually("there is another one", || Process::children_of(server.id()).len() == 2);
+    eventually("another renderer runs", || Process::children_of(server.id()).len() == 2);
     old.signal(Signal::ABORT);
     origin.wait_for_requests(3);
     gate.open();
@@ -202,7 +202,7 @@ fn a_crash_of_the_renderer_before_costs_nothing_either() {
 }
 
 #[test]
-fn a_kill_while_it_is_decoded_makes_an_image_suspicious_but_not_guilty() {
+fn crash_attribution_of_a_kill_from_outside_only_makes_a_suspect() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let server = Server::with_handler(origin.handler());
@@ -217,19 +217,19 @@ fn a_kill_while_it_is_decoded_makes_an_image_suspicious_but_not_guilty() {
 }
 
 #[test]
-fn an_image_that_takes_too_long_twice_is_refused() {
+fn crash_attribution_blocks_an_image_after_two_timeouts() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let server = Server::with_limits(origin.handler(), json!({"render_timeout": 0.5}));
     for _ in 0..2 {
-        let asked = origin.requests().len();
+        let before = origin.requests().len();
         server.get(&format!("/h/slow.png?{SLOW}")).failed("render_timeout");
-        assert_eq!(origin.requests().len(), asked + 1);
+        assert_eq!(origin.requests().len(), before + 1);
     }
     server.get("/h/slow.png?w=10").failed("crashes_renderer");
-    assert_eq!(asked_for(&origin, "slow.png"), 2);
+    assert_eq!(count_requests(&origin, "slow.png"), 2);
     server.log.line_with("event=key_blocked /h/slow.png ");
-    // A slow origin is no reason to refuse anything.
+    // A slow origin does not block a key.
     for _ in 0..3 {
         server.get("/h/held.png").failed("render_timeout");
     }
@@ -238,23 +238,23 @@ fn an_image_that_takes_too_long_twice_is_refused() {
 }
 
 #[test]
-fn a_renderer_that_stands_still_is_replaced_before_its_clients_lose_timeout() {
+fn heartbeat_timeout_replaces_a_stopped_renderer_before_render_timeout() {
     let gate = Gate::new();
     let origin = origin(&gate);
     let server = Server::with_handler(origin.handler());
     let mut held = server.client();
     held.send(&request("GET", "/h/held.png?w=40", &[]));
     origin.wait_for_requests(1);
-    let still = server.renderer();
-    still.signal(Signal::STOP);
+    let stopped = server.renderer();
+    stopped.signal(Signal::STOP);
     let started = Instant::now();
     let mut waiting = server.client();
     waiting.send(&request("GET", "/h/waiting.png?w=40", &[]));
     assert_eq!(size_of(&waiting.read().ok().body), (40, 30));
-    // render_timeout, which would end it too, is 60 seconds.
+    // render_timeout is 60 seconds.
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     gate.open();
     assert_eq!(size_of(&held.read().ok().body), (40, 30));
     server.log.event("renderer_hung");
-    eventually("the one that stood still is gone", || !still.lives());
+    eventually("the stopped renderer is gone", || !stopped.lives());
 }

@@ -295,7 +295,7 @@ fn renderer_uses_no_entry_from_before_x_not_before() {
             .unwrap_or_default()
             .to_owned();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        let asked = head.lines().find_map(|line| line.strip_prefix("X-Asked: ")).unwrap();
+        let asked = head.lines().find_map(|line| line.strip_prefix("X-Validated-At: ")).unwrap();
         (asked.parse::<u128>().unwrap(), head.contains("X-Revalidated: 1"))
     };
     let (validated_at, is_revalidated) = ask(0);

@@ -1,4 +1,5 @@
-//! The renderer may die, hang or be slow at any time, and nobody has to notice. What it dies of is in crashes.rs.
+//! The renderer process: its start, its end, and a renderer that is killed, hangs or is slow. Crashes are in
+//! crashes.rs.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +24,7 @@ fn image() -> Vec<u8> {
     images::png(images::gradient(80, 60))
 }
 
-/// An origin that holds back `held*` until the gate opens.
+/// An origin that sends `held*` once the gate opens.
 fn gated(gate: &Gate) -> RawOrigin {
     let held = gate.clone();
     RawOrigin::start(move |request, peer| {
@@ -35,7 +36,7 @@ fn gated(gate: &Gate) -> RawOrigin {
 }
 
 #[test]
-fn the_renderer_is_a_process_of_its_own() {
+fn renderer_is_a_separate_process_of_the_same_binary() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
@@ -45,7 +46,7 @@ fn the_renderer_is_a_process_of_its_own() {
     assert_eq!(program(renderer.id), program(server.id()), "the same binary");
 }
 
-/// Where the renderer listens, as its environment tells it.
+/// The renderer's socket, from its environment.
 pub fn socket_of(renderer: &Process) -> PathBuf {
     let environment = std::fs::read(format!("/proc/{}/environ", renderer.id)).unwrap();
     let variables =
@@ -56,7 +57,7 @@ pub fn socket_of(renderer: &Process) -> PathBuf {
 }
 
 #[test]
-fn nobody_else_gets_at_the_renderer_and_nothing_of_it_is_left() {
+fn socket_directory_is_private_and_removed_at_the_end() {
     let directory = Directory::new().with("a.png", &image());
     let mut server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
@@ -70,7 +71,7 @@ fn nobody_else_gets_at_the_renderer_and_nothing_of_it_is_left() {
 }
 
 #[test]
-fn a_renderer_can_be_driven_by_hand() {
+fn renderer_serves_a_plain_http_request_on_its_socket() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_handler(directory.handler());
     let mut stream = UnixStream::connect(socket_of(&server.renderer())).unwrap();
@@ -86,7 +87,7 @@ fn a_renderer_can_be_driven_by_hand() {
 }
 
 #[test]
-fn a_renderer_killed_mid_request_costs_no_request() {
+fn kill_during_a_request_retries_it_on_the_next_renderer() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let cache = Directory::new();
@@ -99,10 +100,10 @@ fn a_renderer_killed_mid_request_costs_no_request() {
     client.send(&request("GET", "/h/held.png?w=30", &[]));
     origin.wait_for_requests(2);
     first.signal(Signal::KILL);
-    // Hits are served while there is no renderer.
+    // A hit needs no renderer.
     assert_eq!(server.get("/h/cached.png").ok().expect("X-Cache"), "hit");
 
-    // The next request finds a new one, without being told to come back later.
+    // The next request waits for the new renderer.
     server.get("/h/next.png").ok();
     assert_ne!(server.renderer(), first);
     gate.open();
@@ -110,7 +111,7 @@ fn a_renderer_killed_mid_request_costs_no_request() {
 }
 
 #[test]
-fn a_renderer_killed_again_and_again_is_started_again_and_again() {
+fn renderer_killed_repeatedly_is_started_again_each_time() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_handler(directory.handler());
     let mut seen = Vec::new();
@@ -119,18 +120,18 @@ fn a_renderer_killed_again_and_again_is_started_again_and_again() {
         assert!(!seen.contains(&renderer));
         renderer.signal([Signal::KILL, Signal::ABORT][round % 2]);
         let deadline = Instant::now() + TIMEOUT;
-        // At once, so that the edge has no time to notice before it is asked.
+        // No sleep: the request must be sent before the edge has noticed the exit.
         while renderer.lives() {
-            assert!(Instant::now() < deadline, "it survived the signal");
+            assert!(Instant::now() < deadline, "the renderer survived the signal");
         }
         seen.push(renderer);
-        // It died between two requests, so that no request has to pay for it.
+        // It was killed between two requests, so none fails.
         server.get(&format!("/h/a.png?w={}", round + 1)).ok();
     }
 }
 
 #[test]
-fn a_service_managers_signal_to_every_process_does_not_end_the_renderer() {
+fn renderer_ignores_the_signals_of_a_service_manager() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let mut server = Server::with_handler(origin.handler());
@@ -149,7 +150,7 @@ fn a_service_managers_signal_to_every_process_does_not_end_the_renderer() {
 }
 
 #[test]
-fn a_renderer_that_dies_while_nobody_asks_is_started_again_all_the_same() {
+fn idle_renderer_that_is_killed_is_started_again() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_handler(directory.handler());
     let first = server.renderer();
@@ -161,10 +162,12 @@ fn a_renderer_that_dies_while_nobody_asks_is_started_again_all_the_same() {
 }
 
 #[test]
-fn a_renderer_is_started_again_whatever_has_happened_to_the_files_meanwhile() {
-    let (directory, files) = (Directory::new().with("a.png", &image()), Directory::new());
+fn renderer_is_started_again_after_its_files_were_removed() {
+    let directory = Directory::new().with("a.png", &image());
+    let files = Directory::new();
     let image = files.put("error.png", &images::png(images::solid(6, 4, [1, 2, 3])));
-    let (gone, cache) = (files.path().join("gone"), files.path().join("cache"));
+    let gone = files.path().join("gone");
+    let cache = files.path().join("cache");
     std::fs::create_dir(&gone).unwrap();
     let own = json!({"name": "h", "error_image": image, "cache_path": cache});
     let other = json!({"name": "other", "directory": gone});
@@ -177,20 +180,16 @@ fn a_renderer_is_started_again_whatever_has_happened_to_the_files_meanwhile() {
     std::fs::write(&cache, b"a file where the directory was").unwrap();
     let renderer = server.renderer();
     renderer.signal(Signal::KILL);
-    eventually("it is dead", || !renderer.lives());
+    eventually("the renderer is gone", || !renderer.lives());
 
     server.get("/h/a.png?w=11").ok();
     server.get("/other/a.png").failed("origin_unreachable");
     let error = server.get("/h/none.png").failed("not_found");
-    assert_eq!(
-        size_of(&error.body),
-        (6, 4),
-        "the error image is the one that the server was started with"
-    );
+    assert_eq!(size_of(&error.body), (6, 4), "the error image was read when the server started");
 }
 
 #[test]
-fn a_renderer_that_hangs_is_replaced() {
+fn hung_renderer_is_replaced_after_render_timeout() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let cache = Directory::new();
@@ -212,11 +211,11 @@ fn a_renderer_that_hangs_is_replaced() {
     );
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     eventually("images are rendered again", || server.get("/h/a.png?w=4").status == 200);
-    eventually("the one that hung is gone", || !hanging.lives());
+    eventually("the hung renderer is gone", || !hanging.lives());
 }
 
 #[test]
-fn an_origin_slower_than_render_timeout_is_a_failure_and_not_a_hang() {
+fn slow_origin_fails_with_render_timeout_and_does_not_hang_the_renderer() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let limits =
@@ -228,7 +227,7 @@ fn an_origin_slower_than_render_timeout_is_a_failure_and_not_a_hang() {
 }
 
 #[test]
-fn two_hundred_requests_at_once_are_all_answered() {
+fn two_hundred_concurrent_requests_are_answered() {
     let s3 = S3::start();
     let cache = Directory::new();
     for n in 0..20 {
@@ -236,7 +235,7 @@ fn two_hundred_requests_at_once_are_all_answered() {
     }
     let server = Server::with_handler(merged(s3.handler(), json!({"cache_path": cache.path()})));
     let mut clients: Vec<Client> = (0..200).map(|_| server.client()).collect();
-    // All of them are sent before one is read; every image is asked for by ten clients.
+    // All requests are sent before the first answer is read; ten clients request each image.
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(&request("GET", &format!("/h/{}.png?h=20", n % 20), &[]));
     }
@@ -249,7 +248,7 @@ fn two_hundred_requests_at_once_are_all_answered() {
 }
 
 #[test]
-fn requests_for_the_same_image_are_fetched_once() {
+fn singleflight_fetches_one_image_once() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let cache = Directory::new();
@@ -265,17 +264,17 @@ fn requests_for_the_same_image_are_fetched_once() {
     for client in &mut clients[1..] {
         assert_eq!(client.read().ok().body, first.body);
     }
-    // Whoever came too late to share it found it in the cache.
+    // A request that was too late to share the render was a cache hit.
     assert_eq!(origin.requests().len(), 1);
 }
 
 #[test]
-fn a_crowd_of_failures_asks_for_one_error_image() {
+fn singleflight_renders_one_error_image_for_concurrent_failures() {
     let image = images::png(images::noise(600, 400));
     let directory = Directory::new().with("error.png", &image);
     let handler =
         merged(directory.handler(), json!({"error_image": directory.path().join("error.png")}));
-    // Whoever does not share the one connection is told that it is taken.
+    // A request that does not share the render would find the only connection in use and fail.
     let server = Server::with_limits(handler, json!({"fetches_at_once": 1, "queue_length": 0}));
     let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
     for client in &mut clients {
@@ -287,7 +286,7 @@ fn a_crowd_of_failures_asks_for_one_error_image() {
 }
 
 #[test]
-fn a_client_that_leaves_takes_nobody_with_it() {
+fn singleflight_goes_on_when_its_first_client_disconnects() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let server = Server::with_handler(origin.handler());
@@ -302,7 +301,7 @@ fn a_client_that_leaves_takes_nobody_with_it() {
 }
 
 #[test]
-fn the_renderer_ends_with_the_edge_even_when_that_is_killed() {
+fn renderer_exits_when_the_edge_is_killed() {
     let directory = Directory::new().with("a.png", &image());
     let mut server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
@@ -313,12 +312,12 @@ fn the_renderer_ends_with_the_edge_even_when_that_is_killed() {
 }
 
 #[test]
-fn a_renderer_that_can_not_run_ends_with_the_edge_as_well() {
+fn stopped_renderer_exits_when_the_edge_is_killed() {
     let directory = Directory::new().with("a.png", &image());
     let mut server = Server::with_handler(directory.handler());
     server.get("/h/a.png").ok();
     let renderer = server.renderer();
-    // It won't read that its standard input was closed.
+    // A stopped process can't read the end of its standard input.
     renderer.signal(Signal::STOP);
     process::send(server.id(), Signal::KILL);
     server.wait();
@@ -326,7 +325,7 @@ fn a_renderer_that_can_not_run_ends_with_the_edge_as_well() {
 }
 
 #[test]
-fn the_renderer_steps_back_behind_the_edge() {
+fn renderer_has_a_lower_priority_than_the_edge() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_handler(directory.handler());
     let edge = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).unwrap();
@@ -334,7 +333,7 @@ fn the_renderer_steps_back_behind_the_edge() {
         edge.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse().unwrap();
     let renderer = server.renderer();
     assert_eq!(renderer.niceness(), (edge + 10).min(19));
-    // Its threads too: libvips works on those.
+    // Including the threads of libvips.
     server.get("/h/a.png").ok();
     for task in std::fs::read_dir(format!("/proc/{}/task", renderer.id)).unwrap().flatten() {
         let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
@@ -345,7 +344,7 @@ fn the_renderer_steps_back_behind_the_edge() {
 }
 
 #[test]
-fn secrets_are_not_on_a_command_line() {
+fn secrets_are_not_in_a_command_line_or_environment() {
     let aws = json!({"bucket_name": "b", "aws_access": "AKX", "aws_secret": "very-secret-indeed"});
     let server = Server::with_handler(json!({"name": "h", "aws": aws}));
     for id in [server.id(), server.renderer().id] {

@@ -1,4 +1,4 @@
-//! A renderer that has grown or has answered enough is replaced, and no request is lost over it.
+//! A renderer that reaches `renderer_max_rss` or `renderer_max_renders` is replaced without failing a request.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -18,13 +18,12 @@ fn image() -> Vec<u8> {
     images::png(images::gradient(80, 60))
 }
 
-/// The lines about renderers that began to work.
-fn started(server: &Server) -> usize {
+fn count_ready(server: &Server) -> usize {
     server.log.lines().iter().filter(|line| line.contains("event=renderer_ready")).count()
 }
 
 #[test]
-fn a_renderer_is_replaced_after_so_many_answers() {
+fn renderer_is_replaced_after_renderer_max_renders_answers() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_limits(directory.handler(), json!({"renderer_max_renders": 3}));
     std::thread::scope(|scope| {
@@ -43,13 +42,13 @@ fn a_renderer_is_replaced_after_so_many_answers() {
         }
     });
     server.log.line_with("renderer_max_renders is 3");
-    assert!(started(&server) >= 5, "{:?}", server.log.lines());
+    assert!(count_ready(&server) >= 5, "{:?}", server.log.lines());
     server.renderer();
     server.get("/h/a.png").ok();
 }
 
 #[test]
-fn what_the_old_renderer_works_on_it_finishes() {
+fn draining_renderer_finishes_its_requests() {
     let gate = Gate::new();
     let held = gate.clone();
     let origin = RawOrigin::start(move |request, peer| {
@@ -64,47 +63,47 @@ fn what_the_old_renderer_works_on_it_finishes() {
     client.send(&request("GET", "/h/held.png?w=40", &[]));
     origin.wait_for_requests(1);
     server.get("/h/a.png").ok();
-    eventually("there is another one", || Process::children_of(server.id()).len() == 2);
+    eventually("another renderer runs", || Process::children_of(server.id()).len() == 2);
     server.get("/h/b.png").ok();
     assert!(old.lives());
     gate.open();
     assert_eq!(size_of(&client.read().ok().body), (40, 30));
-    eventually("the old one is gone", || !old.lives());
+    eventually("the old renderer is gone", || !old.lives());
     let fetched =
         origin.requests().iter().filter(|request| request.path().contains("held")).count();
     assert_eq!(fetched, 1);
 }
 
 #[test]
-fn a_renderer_that_has_grown_is_replaced_but_not_all_the_time() {
+fn renderer_is_replaced_at_renderer_max_rss_every_five_seconds_at_most() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_limits(directory.handler(), json!({"renderer_max_rss": 1 << 20}));
     let mut seen = BTreeSet::new();
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut client = server.client();
     for width in 1.. {
         client.get(&format!("/h/a.png?w={}&h={}", 1 + width % 80, 1 + width / 80 % 60)).ok();
         if width % 20 == 0 {
             seen.extend(Process::children_of(server.id()).iter().map(|process| process.id));
         }
-        if seen.len() >= 3 || begun.elapsed() > Duration::from_secs(25) {
+        if seen.len() >= 3 || started.elapsed() > Duration::from_secs(25) {
             break;
         }
         std::thread::sleep(Duration::from_millis(2));
     }
     assert!(seen.len() >= 3, "{:?}", server.log.lines());
-    // The second replacement is not before five seconds after the first one.
-    assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
+    // Two replacements are five seconds apart.
+    assert!(started.elapsed() >= Duration::from_secs(5), "{:?}", started.elapsed());
     server.log.line_with("bytes resident: limits.renderer_max_rss is 1048576");
 }
 
 #[test]
-fn a_renderer_that_does_nothing_is_left_alone() {
+fn idle_renderer_above_renderer_max_rss_is_not_replaced() {
     let directory = Directory::new().with("a.png", &image());
     let server = Server::with_limits(directory.handler(), json!({"renderer_max_rss": 1 << 20}));
     let renderer = server.renderer();
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(server.renderer(), renderer);
     server.get("/h/a.png").ok();
-    eventually("it is replaced once it has worked", || !renderer.lives());
+    eventually("the renderer is replaced after an answer", || !renderer.lives());
 }

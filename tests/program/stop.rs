@@ -1,4 +1,4 @@
-//! Stopping: what is in work is finished, what is new is refused, and it ends.
+//! Shutdown: requests in flight are finished, new connections refused, and the processes exit.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn gated(gate: &Gate) -> RawOrigin {
 }
 
 #[test]
-fn sigterm_and_sigint_end_a_quiet_server_with_status_0() {
+fn shutdown_of_an_idle_server_by_sigterm_or_sigint_exits_with_status_0() {
     let directory = Directory::new().with("a.png", &image());
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = Server::with_handler(directory.handler());
@@ -38,7 +38,7 @@ fn sigterm_and_sigint_end_a_quiet_server_with_status_0() {
         let started = Instant::now();
         process::send(server.id(), signal);
         assert_eq!(server.wait().code(), Some(0));
-        // A kept-alive connection without a request is no reason to wait for stop_timeout.
+        // An idle keep-alive connection must not delay the exit until stop_timeout.
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
         assert!(kept.ended());
         eventually("the renderer is gone", || !renderer.lives());
@@ -46,7 +46,7 @@ fn sigterm_and_sigint_end_a_quiet_server_with_status_0() {
 }
 
 #[test]
-fn a_request_in_work_is_finished_and_new_connections_are_refused() {
+fn shutdown_finishes_requests_in_flight_and_refuses_new_connections() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let mut server = Server::with_handler(origin.handler());
@@ -58,8 +58,8 @@ fn a_request_in_work_is_finished_and_new_connections_are_refused() {
 
     server.terminate();
     eventually("the port is closed", || TcpStream::connect(server.http()).is_err());
-    assert!(server.lives(), "it must wait for what is in work");
-    // Somebody who is connected already is told that it is over.
+    assert!(server.lives(), "a request is in flight");
+    // On a connection that is open already, health reports the shutdown.
     let health = kept.get("/-/health");
     assert_eq!((health.status, health.text().trim()), (503, "stopping"));
 
@@ -69,7 +69,7 @@ fn a_request_in_work_is_finished_and_new_connections_are_refused() {
 }
 
 #[test]
-fn stop_timeout_ends_what_does_not_end_by_itself() {
+fn shutdown_ends_requests_in_flight_after_stop_timeout() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let limits =
@@ -88,7 +88,7 @@ fn stop_timeout_ends_what_does_not_end_by_itself() {
 }
 
 #[test]
-fn a_second_signal_ends_every_wait() {
+fn shutdown_exits_at_once_after_a_second_signal() {
     let gate = Gate::new();
     let origin = gated(&gate);
     let limits = json!({"stop_delay": 60, "origin_first_byte_timeout": 60, "origin_timeout": 60});
@@ -97,7 +97,7 @@ fn a_second_signal_ends_every_wait() {
     working.send(&request("GET", "/h/a.png", &[]));
     origin.wait_for_requests(1);
     server.terminate();
-    eventually("health says so", || server.get("/-/health").status == 503);
+    eventually("health answers 503", || server.get("/-/health").status == 503);
     let started = Instant::now();
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
@@ -106,27 +106,24 @@ fn a_second_signal_ends_every_wait() {
 }
 
 #[test]
-fn with_stop_delay_it_goes_on_serving_and_says_that_it_is_leaving() {
+fn shutdown_with_stop_delay_keeps_serving_while_health_answers_503() {
     let directory = Directory::new().with("a.png", &image());
     let mut server = Server::with_limits(directory.handler(), json!({"stop_delay": 4}));
     assert_eq!(server.get("/-/health").status, 200);
     let started = Instant::now();
     server.terminate();
-    eventually("health says so", || server.get("/-/health").status == 503);
-    // Load balancers need this time to notice; until then everybody is served, on new connections too.
+    eventually("health answers 503", || server.get("/-/health").status == 503);
+    // Until load balancers have noticed, new connections are served as well.
     let answer = server.get("/-/health");
     assert_eq!((answer.status, answer.text().trim()), (503, "stopping"));
     server.get("/h/a.png").ok();
-    assert!(
-        started.elapsed() < Duration::from_secs(4),
-        "the machine is too slow for this test to say anything"
-    );
+    assert!(started.elapsed() < Duration::from_secs(4), "the machine is too slow for this test");
     assert_eq!(server.wait().code(), Some(0));
     assert!(started.elapsed() >= Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[test]
-fn a_kept_connection_is_served_until_the_work_is_done() {
+fn shutdown_serves_open_connections_until_requests_in_flight_are_done() {
     let gate = Gate::new();
     let origin = {
         let held = gate.clone();
@@ -138,7 +135,8 @@ fn a_kept_connection_is_served_until_the_work_is_done() {
         })
     };
     let mut server = Server::with_handler(origin.handler());
-    let (mut one, mut two) = (server.client(), server.client());
+    let mut one = server.client();
+    let mut two = server.client();
     one.get("/h/first.png").ok();
     two.send(&request("GET", "/h/held.png", &[]));
     origin.wait_for_requests(2);

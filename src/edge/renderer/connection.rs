@@ -12,10 +12,10 @@ use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::wire;
 
-/// The renderer's heads are a few hundred bytes.
-const LONGEST_HEAD: usize = 8 << 10;
+/// Bytes of a response head; usual ones have a few hundred.
+const MAX_HEAD: usize = 8 << 10;
 
-/// A connection that the renderer's loop is known to read from.
+/// A connection that has answered a ping, so the worker reads from it.
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
@@ -25,9 +25,9 @@ pub struct Connection {
 /// Why a connection can't be used again.
 #[derive(Debug)]
 pub enum ConnectionLost {
-    /// The renderer was gone before it was asked.
+    /// The worker exited before the request was sent.
     NotSent(io::Error),
-    /// The renderer was asked and did not answer.
+    /// The request was sent, and there is no complete response.
     NotAnswered(io::Error),
 }
 
@@ -45,32 +45,33 @@ impl From<ConnectionLost> for io::Error {
     }
 }
 
-/// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct RenderRequest<'w> {
-    /// A path and canonical query.
+    /// Path and canonical query.
     pub target: &'w str,
-    /// Nothing that the origin was asked for then or before is good enough, in milliseconds since 1970.
+    /// The image must come from an origin request after this time, in milliseconds since 1970.
     pub not_before: u64,
 }
 
 impl<'w> RenderRequest<'w> {
-    /// Whatever the origin has said.
-    pub fn anything(target: &'w str) -> RenderRequest<'w> {
+    pub fn new(target: &'w str) -> RenderRequest<'w> {
         RenderRequest { target, not_before: 0 }
+    }
+
+    /// The target without its query.
+    pub fn path(&self) -> &'w str {
+        self.target.split_once('?').map_or(self.target, |(path, _)| path)
     }
 }
 
-/// What the renderer said.
 #[derive(Debug)]
 pub struct RendererResponse {
-    /// The image, or why there is none.
     pub result: Result<Rendered, Failure>,
-    /// Whether it has asked to be replaced.
+    /// The worker asks to be replaced: its sandbox does not match the file system any more.
     pub is_outdated: bool,
 }
 
-struct Answer {
+struct Response {
     status: u16,
     is_outdated: bool,
     stored: Option<u64>,
@@ -85,51 +86,49 @@ struct Answer {
 }
 
 impl Connection {
-    /// Connects and pings: tiny_http may have queued the connection behind another one's thread, in which case
-    /// the ping is never answered.
+    /// Connects and pings. tiny_http may queue a connection on the thread of another one; its ping is never answered.
     pub fn open(socket: &Path, worker: &Arc<Worker>, timeout: Duration) -> io::Result<Connection> {
         let stream = UnixStream::connect(socket)?;
         let mut connection = Connection { stream, worker: Arc::clone(worker) };
-        let answer =
-            connection.exchange(RenderRequest::anything(wire::PING_PATH), None, timeout)?;
-        if answer.status != 200 { Err(invalid("the ping was refused")) } else { Ok(connection) }
+        let request = RenderRequest::new(wire::PING_PATH);
+        let response = connection.exchange(request, None, timeout)?;
+        if response.status == 200 { Ok(connection) } else { Err(invalid("the ping failed")) }
     }
 
-    /// The renderer at the other end.
     pub fn worker(&self) -> &Arc<Worker> {
         &self.worker
     }
 
-    /// The socket alone, which keeps no renderer alive.
+    /// The socket without its reference to the worker.
     pub fn into_stream(self) -> UnixStream {
         self.stream
     }
 
-    /// Asks for an image; the renderer's marks carry the id.
-    pub fn ask(
+    /// Requests an image; decode events carry the id.
+    pub fn render(
         &mut self,
-        wanted: RenderRequest,
+        request: RenderRequest,
         id: u64,
         timeout: Duration,
     ) -> Result<RendererResponse, ConnectionLost> {
-        let answer = self.exchange(wanted, Some(id), timeout)?;
-        let is_outdated = answer.is_outdated;
-        if answer.status != 200 {
-            let code = answer.code.ok_or_else(|| invalid("a failure without a code"))?;
-            let failure = Failure::new(code, String::from_utf8_lossy(&answer.body));
+        let response = self.exchange(request, Some(id), timeout)?;
+        let is_outdated = response.is_outdated;
+        if response.status != 200 {
+            let code = response.code.ok_or_else(|| invalid("a failure without a code"))?;
+            let failure = Failure::new(code, String::from_utf8_lossy(&response.body));
             return Ok(RendererResponse { result: Err(failure), is_outdated });
         }
-        let (Some(format), Some(sha256)) = (answer.format, answer.sha256) else {
-            return Err(invalid("an image without its description").into());
+        let (Some(format), Some(sha256)) = (response.format, response.sha256) else {
+            return Err(invalid("an image without its format or hash").into());
         };
         let image = EncodedImage {
-            bytes: answer.body,
+            bytes: response.body,
             format,
             sha256,
-            last_modified: answer.last_modified,
+            last_modified: response.last_modified,
         };
-        let Answer { stored, revalidated, original, .. } = answer;
-        let asked = answer.asked.unwrap_or_default();
+        let Response { stored, revalidated, original, .. } = response;
+        let asked = response.asked.unwrap_or_default();
         Ok(RendererResponse {
             result: Ok(Rendered { image, stored, asked, revalidated, original }),
             is_outdated,
@@ -138,31 +137,31 @@ impl Connection {
 
     fn exchange(
         &mut self,
-        wanted: RenderRequest,
+        request: RenderRequest,
         id: Option<u64>,
         timeout: Duration,
-    ) -> Result<Answer, ConnectionLost> {
+    ) -> Result<Response, ConnectionLost> {
         let deadline = Instant::now() + timeout;
         self.stream.set_write_timeout(Some(timeout))?;
-        let RenderRequest { target, not_before } = wanted;
+        let RenderRequest { target, not_before } = request;
         let field = |name, number| format!("{name}: {number}\r\n");
-        let id = id.map(|number| field(wire::REQUEST_ID_HEADER, number)).unwrap_or_default();
-        let bound = match not_before {
+        let id = id.map(|id| field(wire::REQUEST_ID_HEADER, id)).unwrap_or_default();
+        let not_before = match not_before {
             0 => String::new(),
-            bound => field(wire::NOT_BEFORE_HEADER, bound),
+            time => field(wire::NOT_BEFORE_HEADER, time),
         };
-        let request = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{id}{bound}\r\n");
+        let head = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{id}{not_before}\r\n");
         self.stream
-            .write_all(request.as_bytes())
+            .write_all(head.as_bytes())
             .map_err(|error| ConnectionLost::NotSent(timed_out(error)))?;
 
         let mut buffer = Vec::with_capacity(4096);
         loop {
-            if let Some((answer, length, body_at)) = parse(&buffer)? {
-                return Ok(self.read_body(answer, buffer, body_at, length, deadline)?);
+            if let Some(head) = Head::parse(&buffer)? {
+                return Ok(self.read_body(head, buffer, deadline)?);
             }
-            if buffer.len() > LONGEST_HEAD {
-                return Err(invalid("too long a head").into());
+            if buffer.len() > MAX_HEAD {
+                return Err(invalid("the head is too long").into());
             }
             if self.read_some(&mut buffer, 16 << 10, deadline)? == 0 {
                 return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
@@ -172,13 +171,12 @@ impl Connection {
 
     fn read_body(
         &mut self,
-        mut answer: Answer,
+        head: Head,
         mut buffer: Vec<u8>,
-        body_at: usize,
-        length: usize,
         deadline: Instant,
-    ) -> io::Result<Answer> {
-        buffer.drain(..body_at);
+    ) -> io::Result<Response> {
+        let Head { mut response, content_length: length, bytes } = head;
+        buffer.drain(..bytes);
         buffer.reserve_exact(length.saturating_sub(buffer.len()));
         while buffer.len() < length {
             let missing = length - buffer.len();
@@ -187,16 +185,16 @@ impl Connection {
             }
         }
         if buffer.len() > length {
-            return Err(invalid("more bytes than announced"));
+            return Err(invalid("the body is longer than its Content-Length"));
         }
-        answer.body = buffer;
-        Ok(answer)
+        response.body = buffer;
+        Ok(response)
     }
 
     fn read_some(
         &mut self,
         buffer: &mut Vec<u8>,
-        most: usize,
+        max: usize,
         deadline: Instant,
     ) -> io::Result<usize> {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -205,7 +203,7 @@ impl Connection {
         }
         self.stream.set_read_timeout(Some(left))?;
         let before = buffer.len();
-        buffer.resize(before + most, 0);
+        buffer.resize(before + max, 0);
         let read = loop {
             match self.stream.read(&mut buffer[before..]) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -217,44 +215,55 @@ impl Connection {
     }
 }
 
-/// Status, fields, length of the body and where it starts; `None` while the head is not whole.
-fn parse(buffer: &[u8]) -> io::Result<Option<(Answer, usize, usize)>> {
-    let mut fields = [httparse::EMPTY_HEADER; 16];
-    let mut response = httparse::Response::new(&mut fields);
-    let head = response.parse(buffer).map_err(|error| invalid(&error.to_string()))?;
-    let httparse::Status::Complete(body_at) = head else { return Ok(None) };
-    let field = |name: &str| {
-        let header =
-            response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(header.value).ok()
-    };
-    let length = field("Content-Length").and_then(|length| length.parse().ok());
-    let answer = Answer {
-        status: response.code.unwrap_or(0),
-        is_outdated: field(wire::OUTDATED_HEADER).is_some(),
-        stored: field(wire::STORED_HEADER).and_then(|bytes| bytes.parse().ok()),
-        asked: field(wire::ASKED_HEADER).and_then(|milliseconds| milliseconds.parse().ok()),
-        revalidated: field(wire::REVALIDATED_HEADER).is_some(),
-        original: match field(wire::ORIGINAL_HEADER) {
-            Some(wire::ORIGINAL_USED) => OriginalEntry::Used,
-            Some(bytes) => bytes.parse().map_or(OriginalEntry::None, OriginalEntry::Stored),
-            None => OriginalEntry::None,
-        },
-        format: field(wire::FORMAT_HEADER).and_then(Format::parse),
-        sha256: field(wire::SHA256_HEADER).map(str::to_owned),
-        last_modified: field(wire::LAST_MODIFIED_HEADER).and_then(|seconds| seconds.parse().ok()),
-        code: field(wire::ERROR_HEADER).and_then(Code::from_name),
-        body: Vec::new(),
-    };
-    let length = length.ok_or_else(|| invalid("no Content-Length"))?;
-    Ok(Some((answer, length, body_at)))
+/// A response head, and the response that it begins.
+struct Head {
+    response: Response,
+    content_length: usize,
+    /// The length of the head itself.
+    bytes: usize,
+}
+
+impl Head {
+    /// `None` while the head is incomplete.
+    fn parse(buffer: &[u8]) -> io::Result<Option<Head>> {
+        let mut headers = [httparse::EMPTY_HEADER; 16];
+        let mut parser = httparse::Response::new(&mut headers);
+        let status = parser.parse(buffer).map_err(|error| invalid(&error.to_string()))?;
+        let httparse::Status::Complete(bytes) = status else { return Ok(None) };
+        let field = |name: &str| {
+            let mut headers = parser.headers.iter();
+            let header = headers.find(|header| header.name.eq_ignore_ascii_case(name))?;
+            std::str::from_utf8(header.value).ok()
+        };
+        let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok());
+        let content_length = field("Content-Length").and_then(|length| length.parse().ok());
+        let content_length = content_length.ok_or_else(|| invalid("no Content-Length"))?;
+        let response = Response {
+            status: parser.code.unwrap_or(0),
+            is_outdated: field(wire::OUTDATED_HEADER).is_some(),
+            stored: number(wire::DISK_BYTES_HEADER),
+            asked: number(wire::VALIDATED_AT_HEADER),
+            revalidated: field(wire::REVALIDATED_HEADER).is_some(),
+            original: match field(wire::ORIGINAL_HEADER) {
+                Some(wire::ORIGINAL_USED) => OriginalEntry::Used,
+                Some(bytes) => bytes.parse().map_or(OriginalEntry::None, OriginalEntry::Stored),
+                None => OriginalEntry::None,
+            },
+            format: field(wire::FORMAT_HEADER).and_then(Format::parse),
+            sha256: field(wire::SHA256_HEADER).map(str::to_owned),
+            last_modified: number(wire::LAST_MODIFIED_HEADER),
+            code: field(wire::ERROR_HEADER).and_then(Code::from_name),
+            body: Vec::new(),
+        };
+        Ok(Some(Head { response, content_length, bytes }))
+    }
 }
 
 fn invalid(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("the renderer's answer is not ours: {what}"))
+    io::Error::new(ErrorKind::InvalidData, format!("malformed response from the renderer: {what}"))
 }
 
-/// The kernel reports a socket's timeout as EAGAIN.
+/// A socket timeout is EAGAIN (socket(7), SO_RCVTIMEO).
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
 }

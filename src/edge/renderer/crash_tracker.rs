@@ -1,52 +1,53 @@
-//! Which keys end renderers: crashes, and the refusal of who has two.
+//! Crashes by path, and the paths that are blocked because of them.
 //!
-//! An image that ends its renderer would end the next one as well. One that was decoded alone when that happened is
-//! culprits, and its request fails; of several, each gets a record and is tried again on its own (see
-//! [`super::quarantine`]), so that the next crash has a name.
+//! An image that crashes a renderer would crash the next one as well. When one image was being decoded at the crash, it
+//! is the culprit and its request fails. When there were several, each of their paths becomes a suspect, and their
+//! requests are retried one at a time (`quarantine`), so that the next crash identifies the culprit. A path with
+//! [`MAX_CRASHES`] is blocked.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// How long a record counts, and so how long a key is refused.
+use crate::sync;
+
+/// How long a crash counts, and so how long a path is blocked.
 pub const CRASH_MEMORY: Duration = Duration::from_secs(600);
-/// So many crashes are refused.
-const REFUSED: u8 = 2;
-/// How many paths are remembered; for one more, the one struck longest ago is forgotten.
-const MOST_PATHS: usize = 1024;
+/// A path with this many crashes or timeouts is blocked.
+const MAX_CRASHES: u8 = 2;
+/// Tracked paths. One more replaces the path whose last crash is oldest.
+const MAX_PATHS: usize = 1024;
 
-/// How a renderer's process ended.
+/// Why a renderer process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// By a fault of its own: a signal like SIGSEGV, an abort, an exit.
-    Fault,
-    /// Somebody else killed it. When that was the kernel for want of memory, an image may still be the cause.
+pub enum ExitCause {
+    /// A signal like SIGSEGV, an abort, an exit status.
+    Crash,
+    /// SIGKILL or SIGTERM from elsewhere. From the kernel's OOM killer, an image may still be the cause.
     Killed,
-    /// We did, for a reason of ours.
-    Ours,
+    /// SIGKILL from the edge.
+    KilledByEdge,
 }
 
-/// What an end means for those who were being decoded.
+/// Which of the decoded paths a crash is attributed to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Suspects<'p> {
-    /// They caused it; their requests fail.
+pub struct Attribution<'p> {
+    /// Their requests fail.
     pub culprits: Vec<&'p str>,
-    /// They did it twice and are refused from now on.
-    pub refused: Vec<&'p str>,
+    /// Blocked by this crash.
+    pub blocked: Vec<&'p str>,
 }
 
-/// What is known of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspicion {
-    /// Nothing.
     Clear,
-    /// It may be what ended a renderer.
+    /// Decoded alone.
     Suspect,
-    /// It is.
-    Refused,
+    /// Not decoded at all.
+    Blocked,
 }
 
-/// The crashes of every path (handler and key, as they are asked for, without the options).
+/// Keyed by request path: handler and key, without options.
 #[derive(Debug, Default)]
 pub struct CrashTracker {
     paths: Mutex<HashMap<String, Crashes>>,
@@ -65,178 +66,183 @@ impl Crashes {
 }
 
 impl CrashTracker {
-    /// What to do with a request for this path.
     pub fn suspicion(&self, path: &str, now: Instant) -> Suspicion {
         match self.lock().get(path).map_or(0, |crashes| crashes.count_at(now)) {
             0 => Suspicion::Clear,
-            REFUSED.. => Suspicion::Refused,
+            MAX_CRASHES.. => Suspicion::Blocked,
             _ => Suspicion::Suspect,
         }
     }
 
-    /// A renderer has ended while it decoded these.
-    pub fn crash<'p>(&self, decoding: &BTreeSet<&'p str>, end: End, now: Instant) -> Suspects<'p> {
-        if end == End::Ours {
-            return Suspects::default();
+    /// Records the exit of a renderer that was decoding these paths.
+    pub fn record_exit<'p>(
+        &self,
+        decoding: &BTreeSet<&'p str>,
+        cause: ExitCause,
+        now: Instant,
+    ) -> Attribution<'p> {
+        if cause == ExitCause::KilledByEdge {
+            return Attribution::default();
         }
         let mut paths = self.lock();
-        let is_known =
+        let is_suspect =
             |path: &&str| paths.get(*path).is_some_and(|crashes| crashes.count_at(now) > 0);
-        let known: BTreeSet<&str> = decoding.iter().copied().filter(is_known).collect();
-        let proven = decoding.len() == 1 && end == End::Fault;
-        let blamed = if known.is_empty() { decoding } else { &known };
-        let refused: Vec<&str> =
-            blamed.iter().copied().filter(|path| record(&mut paths, path, now)).collect();
-        let culprits = if proven { decoding.iter().copied().collect() } else { refused.clone() };
-        Suspects { culprits, refused }
+        let suspects: BTreeSet<&str> = decoding.iter().copied().filter(is_suspect).collect();
+        let is_proven = decoding.len() == 1 && cause == ExitCause::Crash;
+        let attributed = if suspects.is_empty() { decoding } else { &suspects };
+        let blocked: Vec<&str> =
+            attributed.iter().copied().filter(|path| record(&mut paths, path, now)).collect();
+        let culprits = if is_proven { decoding.iter().copied().collect() } else { blocked.clone() };
+        Attribution { culprits, blocked }
     }
 
-    /// The work on this path took too long, whether or not the renderer could stop it. Returns whether it is refused from now on.
-    pub fn overdue(&self, path: &str, now: Instant) -> bool {
+    /// Records that the work on this path took too long, whether or not the renderer could stop it. Returns whether
+    /// this blocked the path.
+    pub fn record_timeout(&self, path: &str, now: Instant) -> bool {
         record(&mut self.lock(), path, now)
     }
 
-    /// An image was made of this path, so it is no suspect any more. What is refused was asked for before it was.
+    /// Clears a suspect from which an image was made. A blocked path stays blocked: the request was sent before that.
     pub fn clear(&self, path: &str) {
         let mut paths = self.lock();
-        if paths.get(path).is_some_and(|crashes| crashes.count < REFUSED) {
+        if paths.get(path).is_some_and(|crashes| crashes.count < MAX_CRASHES) {
             paths.remove(path);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Crashes>> {
-        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.paths)
     }
 }
 
-/// Returns whether this made the path one that is refused.
+/// Returns whether this blocked the path.
 fn record(paths: &mut HashMap<String, Crashes>, path: &str, now: Instant) -> bool {
     let before = paths.get(path).map_or(0, |crashes| crashes.count_at(now));
-    if !paths.contains_key(path) && paths.len() >= MOST_PATHS {
+    if !paths.contains_key(path) && paths.len() >= MAX_PATHS {
         let oldest =
             paths.iter().min_by_key(|(_, crashes)| crashes.last).map(|(path, _)| path.clone());
         if let Some(oldest) = oldest {
             paths.remove(&oldest);
         }
     }
-    let count = before.saturating_add(1).min(REFUSED);
+    let count = before.saturating_add(1).min(MAX_CRASHES);
     paths.insert(path.to_owned(), Crashes { count, last: now });
-    before < REFUSED && count == REFUSED
+    before < MAX_CRASHES && count == MAX_CRASHES
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Suspicion::{Clear, Refused, Suspect};
+    use super::Suspicion::{Blocked, Clear, Suspect};
     use super::*;
 
-    fn sentence(culprits: &[&'static str], refused: &[&'static str]) -> Suspects<'static> {
-        Suspects { culprits: culprits.to_vec(), refused: refused.to_vec() }
+    const A: &str = "/h/a";
+    const B: &str = "/h/b";
+    const C: &str = "/h/c";
+
+    fn attribution(culprits: &[&'static str], blocked: &[&'static str]) -> Attribution<'static> {
+        Attribution { culprits: culprits.to_vec(), blocked: blocked.to_vec() }
     }
 
-    fn standings(crash_tracker: &CrashTracker, now: Instant) -> [Suspicion; 3] {
-        ["/h/a", "/h/b", "/h/c"].map(|path| crash_tracker.suspicion(path, now))
-    }
-
-    #[test]
-    fn who_was_decoded_alone_is_guilty_at_once_and_refused_the_second_time() {
-        let (crash_tracker, now) = (CrashTracker::default(), Instant::now());
-        assert_eq!(
-            crash_tracker.crash(&["/h/a"].into(), End::Fault, now),
-            sentence(&["/h/a"], &[])
-        );
-        assert_eq!(standings(&crash_tracker, now), [Suspect, Clear, Clear]);
-        assert_eq!(
-            crash_tracker.crash(&["/h/a"].into(), End::Fault, now),
-            sentence(&["/h/a"], &["/h/a"])
-        );
-        assert_eq!(standings(&crash_tracker, now), [Refused, Clear, Clear]);
+    fn suspicions(tracker: &CrashTracker, now: Instant) -> [Suspicion; 3] {
+        [A, B, C].map(|path| tracker.suspicion(path, now))
     }
 
     #[test]
-    fn of_several_each_is_a_suspect_and_the_next_crash_has_a_name() {
-        let (crash_tracker, now) = (CrashTracker::default(), Instant::now());
-        assert_eq!(
-            crash_tracker.crash(&["/h/a", "/h/b"].into(), End::Fault, now),
-            Suspects::default()
-        );
-        assert_eq!(standings(&crash_tracker, now), [Suspect, Suspect, Clear]);
-        crash_tracker.clear("/h/b");
-        // Whoever has no record is a bystander, although it was decoded as well.
-        let second = crash_tracker.crash(&["/h/a", "/h/b", "/h/c"].into(), End::Fault, now);
-        assert_eq!(second, sentence(&["/h/a"], &["/h/a"]));
-        assert_eq!(standings(&crash_tracker, now), [Refused, Clear, Clear]);
+    fn crash_tracker_fails_a_path_decoded_alone_and_blocks_it_after_two_crashes() {
+        let tracker = CrashTracker::default();
+        let now = Instant::now();
+        let first = tracker.record_exit(&[A].into(), ExitCause::Crash, now);
+        assert_eq!(first, attribution(&[A], &[]));
+        assert_eq!(suspicions(&tracker, now), [Suspect, Clear, Clear]);
+        let second = tracker.record_exit(&[A].into(), ExitCause::Crash, now);
+        assert_eq!(second, attribution(&[A], &[A]));
+        assert_eq!(suspicions(&tracker, now), [Blocked, Clear, Clear]);
     }
 
     #[test]
-    fn who_was_killed_from_outside_is_a_suspect_only_but_not_for_ever() {
-        let (crash_tracker, now) = (CrashTracker::default(), Instant::now());
-        assert_eq!(crash_tracker.crash(&["/h/a"].into(), End::Killed, now), Suspects::default());
-        assert_eq!(standings(&crash_tracker, now), [Suspect, Clear, Clear]);
-        assert_eq!(
-            crash_tracker.crash(&["/h/a"].into(), End::Killed, now),
-            sentence(&["/h/a"], &["/h/a"])
-        );
-        assert_eq!(standings(&crash_tracker, now), [Refused, Clear, Clear]);
+    fn crash_tracker_suspects_several_paths_and_attributes_the_next_crash() {
+        let tracker = CrashTracker::default();
+        let now = Instant::now();
+        let first = tracker.record_exit(&[A, B].into(), ExitCause::Crash, now);
+        assert_eq!(first, Attribution::default());
+        assert_eq!(suspicions(&tracker, now), [Suspect, Suspect, Clear]);
+        tracker.clear(B);
+        // A path without an earlier crash is a bystander, although it was being decoded as well.
+        let second = tracker.record_exit(&[A, B, C].into(), ExitCause::Crash, now);
+        assert_eq!(second, attribution(&[A], &[A]));
+        assert_eq!(suspicions(&tracker, now), [Blocked, Clear, Clear]);
     }
 
     #[test]
-    fn nobody_is_blamed_for_what_we_did_or_for_a_crash_without_an_image() {
-        let (crash_tracker, now) = (CrashTracker::default(), Instant::now());
-        crash_tracker.overdue("/h/b", now);
-        assert_eq!(
-            crash_tracker.crash(&["/h/a", "/h/b"].into(), End::Ours, now),
-            Suspects::default()
-        );
-        assert_eq!(crash_tracker.crash(&BTreeSet::new(), End::Fault, now), Suspects::default());
-        assert_eq!(standings(&crash_tracker, now), [Clear, Suspect, Clear]);
+    fn crash_tracker_blocks_a_path_after_two_kills_from_outside() {
+        let tracker = CrashTracker::default();
+        let now = Instant::now();
+        let first = tracker.record_exit(&[A].into(), ExitCause::Killed, now);
+        assert_eq!(first, Attribution::default());
+        assert_eq!(suspicions(&tracker, now), [Suspect, Clear, Clear]);
+        let second = tracker.record_exit(&[A].into(), ExitCause::Killed, now);
+        assert_eq!(second, attribution(&[A], &[A]));
+        assert_eq!(suspicions(&tracker, now), [Blocked, Clear, Clear]);
     }
 
     #[test]
-    fn two_deadlines_missed_are_refused() {
-        let (crash_tracker, now) = (CrashTracker::default(), Instant::now());
-        assert!(!crash_tracker.overdue("/h/a", now));
-        assert!(crash_tracker.overdue("/h/a", now));
-        // It is news once.
-        assert!(!crash_tracker.overdue("/h/a", now));
-        assert_eq!(standings(&crash_tracker, now), [Refused, Clear, Clear]);
+    fn crash_tracker_ignores_kills_by_the_edge_and_crashes_without_an_image() {
+        let tracker = CrashTracker::default();
+        let now = Instant::now();
+        tracker.record_timeout(B, now);
+        let killed = tracker.record_exit(&[A, B].into(), ExitCause::KilledByEdge, now);
+        assert_eq!(killed, Attribution::default());
+        let idle = tracker.record_exit(&BTreeSet::new(), ExitCause::Crash, now);
+        assert_eq!(idle, Attribution::default());
+        assert_eq!(suspicions(&tracker, now), [Clear, Suspect, Clear]);
     }
 
     #[test]
-    fn a_success_clears_strikes_but_not_a_refusal() {
-        let (crash_tracker, now) = (CrashTracker::default(), Instant::now());
-        crash_tracker.overdue("/h/a", now);
-        crash_tracker.crash(&["/h/b"].into(), End::Fault, now);
-        crash_tracker.crash(&["/h/b"].into(), End::Fault, now);
-        crash_tracker.clear("/h/a");
-        crash_tracker.clear("/h/b");
-        assert_eq!(standings(&crash_tracker, now), [Clear, Refused, Clear]);
+    fn crash_tracker_blocks_a_path_after_two_timeouts() {
+        let tracker = CrashTracker::default();
+        let now = Instant::now();
+        assert!(!tracker.record_timeout(A, now));
+        assert!(tracker.record_timeout(A, now));
+        assert!(!tracker.record_timeout(A, now), "it was blocked before");
+        assert_eq!(suspicions(&tracker, now), [Blocked, Clear, Clear]);
     }
 
     #[test]
-    fn strikes_and_refusals_are_forgotten_after_a_while() {
-        let (crash_tracker, now) = (CrashTracker::default(), Instant::now());
-        crash_tracker.overdue("/h/a", now);
-        crash_tracker.crash(&["/h/b"].into(), End::Fault, now);
-        crash_tracker.crash(&["/h/b"].into(), End::Fault, now);
+    fn crash_tracker_clears_a_suspect_but_not_a_blocked_path() {
+        let tracker = CrashTracker::default();
+        let now = Instant::now();
+        tracker.record_timeout(A, now);
+        tracker.record_exit(&[B].into(), ExitCause::Crash, now);
+        tracker.record_exit(&[B].into(), ExitCause::Crash, now);
+        tracker.clear(A);
+        tracker.clear(B);
+        assert_eq!(suspicions(&tracker, now), [Clear, Blocked, Clear]);
+    }
+
+    #[test]
+    fn crash_tracker_forgets_suspects_and_blocked_paths_after_crash_memory() {
+        let tracker = CrashTracker::default();
+        let now = Instant::now();
+        tracker.record_timeout(A, now);
+        tracker.record_exit(&[B].into(), ExitCause::Crash, now);
+        tracker.record_exit(&[B].into(), ExitCause::Crash, now);
         let almost = now + CRASH_MEMORY - Duration::from_millis(1);
-        assert_eq!(standings(&crash_tracker, almost), [Suspect, Refused, Clear]);
-        assert_eq!(standings(&crash_tracker, now + CRASH_MEMORY), [Clear; 3]);
-        assert!(
-            !crash_tracker.overdue("/h/a", now + CRASH_MEMORY),
-            "an old record counts for nothing"
-        );
+        assert_eq!(suspicions(&tracker, almost), [Suspect, Blocked, Clear]);
+        assert_eq!(suspicions(&tracker, now + CRASH_MEMORY), [Clear; 3]);
+        assert!(!tracker.record_timeout(A, now + CRASH_MEMORY), "an old crash does not count");
     }
 
     #[test]
-    fn the_paths_struck_longest_ago_are_forgotten_first() {
-        let (crash_tracker, start) = (CrashTracker::default(), Instant::now());
+    fn crash_tracker_drops_the_oldest_path_when_it_is_full() {
+        let tracker = CrashTracker::default();
+        let start = Instant::now();
         let at = |n: usize| start + Duration::from_millis(n as u64);
-        for n in 0..MOST_PATHS + 10 {
-            crash_tracker.overdue(&format!("/h/{n}"), at(n));
+        for n in 0..MAX_PATHS + 10 {
+            tracker.record_timeout(&format!("/h/{n}"), at(n));
         }
-        assert_eq!(crash_tracker.lock().len(), MOST_PATHS);
-        let now = at(MOST_PATHS + 10);
-        assert_eq!(crash_tracker.suspicion("/h/9", now), Clear);
-        assert_eq!(crash_tracker.suspicion("/h/10", now), Suspect);
+        assert_eq!(tracker.lock().len(), MAX_PATHS);
+        let now = at(MAX_PATHS + 10);
+        assert_eq!(tracker.suspicion("/h/9", now), Clear);
+        assert_eq!(tracker.suspicion("/h/10", now), Suspect);
     }
 }

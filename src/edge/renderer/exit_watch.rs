@@ -1,65 +1,61 @@
-//! Reads what a renderer says on its standard output, and when that closes finds out why it has ended.
+//! Reads the decode events that a renderer writes to its standard output, and its exit status when the pipe closes.
 
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use super::crash_tracker::{CRASH_MEMORY, CrashTracker};
+use super::crash_tracker::{Attribution, CRASH_MEMORY, CrashTracker};
 use super::in_flight::InFlight;
 use super::process::Process;
 use crate::log::warn;
 use crate::wire::DecodeEvent;
 
-/// How long a process may take from closing its files to being gone.
-const CRASH_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a process may take to exit after it closed its files.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Follows one renderer to its end, on a thread of its own.
+/// Watches one renderer process until it exits, on a thread of its own.
 #[derive(Debug)]
 pub struct ExitWatch {
-    /// The process whose end the pipe tells of.
     pub process: Arc<Process>,
-    /// Where its marks are written to.
     pub in_flight: Arc<InFlight>,
-    /// Where its end is.
     pub crash_tracker: Arc<CrashTracker>,
 }
 
 impl ExitWatch {
-    /// Start; `ended` is called once the crash_report is there. The pipe of a process's standard output closes with its
-    /// end, which is seen within a millisecond.
+    /// Calls `exited` once the crash report is in the in-flight table. `output` is the standard output of the process,
+    /// which the kernel closes within a millisecond of the exit.
     pub fn start(
         self,
         output: impl Read + Send + 'static,
-        ended: impl FnOnce() + Send + 'static,
+        exited: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
         thread::Builder::new().name("renderer-watch".into()).spawn(move || {
-            follow(output, |mark| self.in_flight.mark(mark));
-            self.report();
-            ended();
+            read_events(output, |event| self.in_flight.record(event));
+            self.report_exit();
+            exited();
         })?;
         Ok(())
     }
 
-    fn report(&self) {
-        // One that closes its output and goes on is broken.
-        self.process.ends_within(CRASH_TIMEOUT);
-        let (how, end) = match self.process.end() {
-            Ok(status) => (status.to_string(), Some(self.process.classify(status))),
+    fn report_exit(&self) {
+        // A process that closes its output and does not exit is broken, and killed below.
+        self.process.exits_within(EXIT_TIMEOUT);
+        let (how, cause) = match self.process.kill_and_wait() {
+            Ok(status) => (status.to_string(), Some(self.process.exit_cause(status))),
             Err(error) => (error.to_string(), None),
         };
-        self.in_flight.report(how, |decoding| {
-            let sentence = end
-                .map(|end| self.crash_tracker.crash(decoding, end, Instant::now()))
+        self.in_flight.report_exit(how, |decoding| {
+            let Attribution { culprits, blocked } = cause
+                .map(|cause| self.crash_tracker.record_exit(decoding, cause, Instant::now()))
                 .unwrap_or_default();
-            sentence.refused.iter().for_each(|path| report_refusal(path));
-            sentence.culprits
+            blocked.iter().for_each(|path| log_blocked(path));
+            culprits
         });
     }
 }
 
-/// Tells the operator, once, why a key is not served for a while.
-pub fn report_refusal(path: &str) {
+pub fn log_blocked(path: &str) {
     warn!(
         "key_blocked",
         "{path} crashed or hung the renderer twice; refusing it for {} minutes",
@@ -67,10 +63,10 @@ pub fn report_refusal(path: &str) {
     );
 }
 
-/// Calls `told` for each line that is a mark, until the pipe closes. Whatever a renderer that went mad writes, no
-/// more than one mark is kept of it.
-fn follow(mut output: impl Read, mut told: impl FnMut(DecodeEvent)) {
-    let mut line = Vec::with_capacity(DecodeEvent::LONGEST + 1);
+/// Calls `record` for each line that is a decode event, until the pipe closes, and skips every other line. The buffer
+/// never grows beyond one event, whatever the process writes.
+fn read_events(mut output: impl Read, mut record: impl FnMut(DecodeEvent)) {
+    let mut line = Vec::with_capacity(DecodeEvent::MAX_BYTES + 1);
     let mut bytes = [0; 512];
     loop {
         let read = match output.read(&mut bytes) {
@@ -81,12 +77,12 @@ fn follow(mut output: impl Read, mut told: impl FnMut(DecodeEvent)) {
         };
         for byte in read {
             if *byte == b'\n' {
-                if let Some(mark) = DecodeEvent::parse(&line) {
-                    told(mark);
+                if let Some(event) = DecodeEvent::parse(&line) {
+                    record(event);
                 }
                 line.clear();
-            } else if line.len() <= DecodeEvent::LONGEST {
-                // One byte too many is kept, with which the line is no mark.
+            } else if line.len() <= DecodeEvent::MAX_BYTES {
+                // A line that is too long keeps one byte beyond the maximum, so that it does not parse.
                 line.push(*byte);
             }
         }
@@ -97,15 +93,15 @@ fn follow(mut output: impl Read, mut told: impl FnMut(DecodeEvent)) {
 mod tests {
     use super::*;
 
-    fn marks(said: &[u8]) -> Vec<DecodeEvent> {
-        let mut marks = Vec::new();
-        follow(said, |mark| marks.push(mark));
-        marks
+    fn events(output: &[u8]) -> Vec<DecodeEvent> {
+        let mut events = Vec::new();
+        read_events(output, |event| events.push(event));
+        events
     }
 
     #[test]
-    fn marks_are_read_and_everything_else_is_passed_over() {
-        let said =
+    fn decode_events_are_read_and_other_lines_skipped() {
+        let output =
             b"+1\n\nhello\n-1\n+18446744073709551615\n+184467440737095516150\n\xff\xff\n+2\n+3";
         let expected = [
             DecodeEvent::Start(1),
@@ -113,28 +109,28 @@ mod tests {
             DecodeEvent::Start(u64::MAX),
             DecodeEvent::Start(2),
         ];
-        assert_eq!(marks(said), expected);
+        assert_eq!(events(output), expected);
     }
 
     #[test]
-    fn an_endless_line_is_no_mark_and_the_next_one_is_read() {
-        let mut said = vec![b'1'; 1 << 20];
-        said[0] = b'+';
-        said.extend(b"\n-7\n");
-        assert_eq!(marks(&said), [DecodeEvent::End(7)]);
+    fn decode_event_after_a_very_long_line_is_read() {
+        let mut output = vec![b'1'; 1 << 20];
+        output[0] = b'+';
+        output.extend(b"\n-7\n");
+        assert_eq!(events(&output), [DecodeEvent::End(7)]);
     }
 
     #[test]
-    fn marks_may_come_in_pieces() {
-        struct Slowly<'s>(&'s [u8]);
-        impl Read for Slowly<'_> {
+    fn decode_events_may_arrive_byte_by_byte() {
+        struct OneByte<'o>(&'o [u8]);
+        impl Read for OneByte<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                let most = buffer.len().min(1);
-                self.0.read(&mut buffer[..most])
+                let length = buffer.len().min(1);
+                self.0.read(&mut buffer[..length])
             }
         }
-        let mut seen = Vec::new();
-        follow(Slowly(b"+12\n-12\n"), |mark| seen.push(mark));
-        assert_eq!(seen, [DecodeEvent::Start(12), DecodeEvent::End(12)]);
+        let mut events = Vec::new();
+        read_events(OneByte(b"+12\n-12\n"), |event| events.push(event));
+        assert_eq!(events, [DecodeEvent::Start(12), DecodeEvent::End(12)]);
     }
 }

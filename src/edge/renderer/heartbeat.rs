@@ -1,4 +1,4 @@
-//! Whether a renderer lives: a ping every few seconds on a connection of its own, and how much memory it has.
+//! The health check of a renderer: a ping every few seconds on a connection of its own. Also its resident memory.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -6,15 +6,14 @@ use std::{fs, io};
 
 use crate::wire;
 
-/// Between an answer and the next ping, in checks.
-const CHECKS_BETWEEN: u32 = 3;
-/// So many checks after a ping without its answer, the renderer hangs. Checks are counted and not seconds, so that a
-/// machine that slept does not find its renderer culprits.
-const MOST_MISSED: u32 = 10;
-/// The answer to a ping is about 100 bytes.
-const LONGEST_ANSWER: usize = 1024;
+/// Checks between a response and the next ping.
+const PING_INTERVAL: u32 = 3;
+/// Checks without a response after which the renderer counts as hung. Checks are counted, not seconds, so that a
+/// renderer does not count as hung after the machine was suspended.
+const MAX_MISSED: u32 = 10;
+/// Bytes of a response; usual ones have about 100.
+const MAX_RESPONSE: usize = 1024;
 
-/// The connection that the pings go over.
 #[derive(Debug)]
 pub struct Heartbeat {
     stream: UnixStream,
@@ -23,36 +22,34 @@ pub struct Heartbeat {
 
 #[derive(Debug)]
 enum State {
-    /// So many checks until the next ping.
-    Resting(u32),
-    /// A ping was sent so many checks ago, and this much of the answer has come.
+    /// The number of checks until the next ping.
+    Idle(u32),
+    /// The number of checks since the ping, and the bytes received.
     Waiting(u32, Vec<u8>),
 }
 
-/// What a check finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// Nothing is wrong.
     Ok,
-    /// The process is there and does not answer.
+    /// The process runs and does not answer.
     TimedOut,
-    /// The connection is closed or carries nonsense.
+    /// The connection is closed, or the response malformed.
     Closed,
 }
 
 impl Heartbeat {
-    /// Over a connection that the renderer's loop is known to read from.
+    /// `stream` is a connection that has answered a ping.
     pub fn new(stream: UnixStream) -> io::Result<Heartbeat> {
         stream.set_nonblocking(true)?;
-        Ok(Heartbeat { stream, state: State::Resting(CHECKS_BETWEEN) })
+        Ok(Heartbeat { stream, state: State::Idle(PING_INTERVAL) })
     }
 
-    /// Is called once a second.
+    /// Must be called once a second.
     pub fn check(&mut self) -> Health {
-        let (next, health) = match std::mem::replace(&mut self.state, State::Resting(0)) {
-            State::Resting(checks @ 1..) => (State::Resting(checks - 1), Health::Ok),
-            State::Resting(0) => (State::Waiting(0, Vec::new()), self.ping()),
-            State::Waiting(missed, answer) => self.listen(missed, answer),
+        let (next, health) = match std::mem::replace(&mut self.state, State::Idle(0)) {
+            State::Idle(checks @ 1..) => (State::Idle(checks - 1), Health::Ok),
+            State::Idle(0) => (State::Waiting(0, Vec::new()), self.ping()),
+            State::Waiting(missed, response) => self.receive(missed, response),
         };
         self.state = next;
         health
@@ -63,21 +60,21 @@ impl Heartbeat {
         if self.stream.write_all(request.as_bytes()).is_ok() { Health::Ok } else { Health::Closed }
     }
 
-    fn listen(&mut self, missed: u32, mut answer: Vec<u8>) -> (State, Health) {
-        let mut bytes = [0; LONGEST_ANSWER];
+    fn receive(&mut self, missed: u32, mut response: Vec<u8>) -> (State, Health) {
+        let mut bytes = [0; MAX_RESPONSE];
         let health = match self.stream.read(&mut bytes) {
             Ok(length @ 1..) => {
-                answer.extend(bytes.iter().take(length));
-                // It has no body.
-                if answer.ends_with(b"\r\n\r\n") {
-                    return (State::Resting(CHECKS_BETWEEN), Health::Ok);
+                response.extend(bytes.iter().take(length));
+                // The response has no body.
+                if response.ends_with(b"\r\n\r\n") {
+                    return (State::Idle(PING_INTERVAL), Health::Ok);
                 }
-                if answer.len() > LONGEST_ANSWER { Health::Closed } else { Health::Ok }
+                if response.len() > MAX_RESPONSE { Health::Closed } else { Health::Ok }
             }
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
             {
-                if missed + 1 < MOST_MISSED {
+                if missed + 1 < MAX_MISSED {
                     Health::Ok
                 } else {
                     Health::TimedOut
@@ -85,11 +82,11 @@ impl Heartbeat {
             }
             Ok(_) | Err(_) => Health::Closed,
         };
-        (State::Waiting(missed.saturating_add(1), answer), health)
+        (State::Waiting(missed.saturating_add(1), response), health)
     }
 }
 
-/// The bytes of memory that a process has resident.
+/// Resident memory in bytes (proc(5), statm).
 pub fn resident_bytes(process: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
     let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
@@ -100,26 +97,26 @@ pub fn resident_bytes(process: u32) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
     fn pair() -> (Heartbeat, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        (Heartbeat::new(ours).unwrap(), theirs)
+        let (edge, renderer) = UnixStream::pair().unwrap();
+        renderer.set_nonblocking(true).unwrap();
+        (Heartbeat::new(edge).unwrap(), renderer)
     }
 
-    fn pinged(theirs: &mut UnixStream) -> bool {
-        theirs.read(&mut [0; 256]).is_ok_and(|length| length > 0)
+    fn receives_ping(renderer: &mut UnixStream) -> bool {
+        renderer.read(&mut [0; 256]).is_ok_and(|length| length > 0)
     }
 
     #[test]
-    fn who_answers_lives_for_ever() {
-        let (mut heartbeat, mut theirs) = pair();
+    fn heartbeat_is_ok_while_pings_are_answered() {
+        let (mut heartbeat, mut renderer) = pair();
         let mut pings = 0;
         for _ in 0..100 {
             assert_eq!(heartbeat.check(), Health::Ok);
-            if pinged(&mut theirs) {
-                theirs.write_all(ANSWER).unwrap();
+            if receives_ping(&mut renderer) {
+                renderer.write_all(RESPONSE).unwrap();
                 pings += 1;
             }
         }
@@ -127,43 +124,43 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_may_be_late_and_come_in_pieces_but_not_never() {
-        let (mut heartbeat, mut theirs) = pair();
-        while !pinged(&mut theirs) {
+    fn heartbeat_accepts_a_late_response_in_pieces_and_times_out_without_one() {
+        let (mut heartbeat, mut renderer) = pair();
+        while !receives_ping(&mut renderer) {
             assert_eq!(heartbeat.check(), Health::Ok);
         }
-        for piece in [&ANSWER[..9], &ANSWER[9..]] {
+        for piece in [&RESPONSE[..9], &RESPONSE[9..]] {
             for _ in 0..4 {
                 assert_eq!(heartbeat.check(), Health::Ok);
             }
-            theirs.write_all(piece).unwrap();
+            renderer.write_all(piece).unwrap();
         }
         assert_eq!(heartbeat.check(), Health::Ok);
-        while !pinged(&mut theirs) {
+        while !receives_ping(&mut renderer) {
             assert_eq!(heartbeat.check(), Health::Ok);
         }
-        for _ in 1..MOST_MISSED {
+        for _ in 1..MAX_MISSED {
             assert_eq!(heartbeat.check(), Health::Ok);
         }
         assert_eq!(heartbeat.check(), Health::TimedOut);
     }
 
     #[test]
-    fn who_hangs_up_or_talks_nonsense_is_gone() {
-        let (mut heartbeat, theirs) = pair();
-        drop(theirs);
+    fn heartbeat_is_closed_after_a_hang_up_or_an_endless_response() {
+        let (mut heartbeat, renderer) = pair();
+        drop(renderer);
         assert!((0..10).any(|_| heartbeat.check() == Health::Closed));
 
-        let (mut heartbeat, mut theirs) = pair();
-        let endless = (0..100).any(|_| {
-            let _ = theirs.write_all(&[b'x'; 700]);
+        let (mut heartbeat, mut renderer) = pair();
+        let is_closed = (0..100).any(|_| {
+            let _ = renderer.write_all(&[b'x'; 700]);
             heartbeat.check() == Health::Closed
         });
-        assert!(endless);
+        assert!(is_closed);
     }
 
     #[test]
-    fn our_own_memory_is_known() {
+    fn resident_bytes_are_read_from_proc() {
         let bytes = resident_bytes(std::process::id()).unwrap();
         assert!((1 << 18..1 << 40).contains(&bytes), "{bytes}");
         assert_eq!(resident_bytes(u32::MAX), None);

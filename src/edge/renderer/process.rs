@@ -1,50 +1,48 @@
-//! The renderer's process: how it is ended, and how it ended.
+//! The operating system process of a renderer: kill, wait, and the cause of its exit.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::crash_tracker::End;
+use super::crash_tracker::ExitCause;
+use crate::sync;
 
-/// A killed process is gone within milliseconds, unless it waits for a device.
-const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// A killed process exits within milliseconds, unless it is in an uninterruptible sleep.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A child that any thread may end or ask about.
+/// A child process that any thread may kill or wait for.
 #[derive(Debug)]
 pub struct Process {
     id: u32,
     child: Mutex<Child>,
-    /// It was still running when we killed it.
+    /// The edge killed it while it was running.
     killed: AtomicBool,
 }
 
 impl Process {
-    /// A process that was started.
     pub fn new(child: Child) -> Process {
         Process { id: child.id(), child: Mutex::new(child), killed: AtomicBool::new(false) }
     }
 
-    /// Its number.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// Whether it has ended.
-    pub fn has_ended(&self) -> bool {
+    pub fn has_exited(&self) -> bool {
         !matches!(self.lock().try_wait(), Ok(None))
     }
 
-    /// Whether it ends by itself within this time.
-    pub fn ends_within(&self, timeout: Duration) -> bool {
+    /// Waits for the process to exit by itself.
+    pub fn exits_within(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         loop {
-            if self.has_ended() {
+            if self.has_exited() {
                 return true;
             }
             if Instant::now() >= deadline {
@@ -54,7 +52,7 @@ impl Process {
         }
     }
 
-    /// Kills it, without waiting for its end.
+    /// Sends SIGKILL without waiting for the exit.
     pub fn kill(&self) {
         let mut child = self.lock();
         if matches!(child.try_wait(), Ok(None)) {
@@ -63,29 +61,31 @@ impl Process {
         }
     }
 
-    /// End it if it has not ended, and tells how it ended.
-    pub fn end(&self) -> io::Result<ExitStatus> {
+    /// Kills the process unless it has exited, and waits for its status.
+    pub fn kill_and_wait(&self) -> io::Result<ExitStatus> {
         self.kill();
-        // Not `wait`, with which others would wait for the lock while the kernel does not let go of the process.
-        match self.ends_within(END_TIMEOUT) {
-            true => self.lock().wait(),
-            false => Err(io::Error::new(ErrorKind::TimedOut, "killed, and still there")),
+        // `wait` alone would hold the lock for as long as the kernel does not release the process.
+        if self.exits_within(KILL_TIMEOUT) {
+            self.lock().wait()
+        } else {
+            Err(io::Error::new(ErrorKind::TimedOut, "killed, but still running"))
         }
     }
 
-    /// What this end tells about the images that were being decoded.
-    pub fn classify(&self, status: ExitStatus) -> End {
-        let killed = status.signal() == Some(Signal::KILL.as_raw());
-        let outside = killed || status.signal() == Some(Signal::TERM.as_raw());
-        match (killed && self.killed.load(Ordering::Relaxed), outside) {
-            (true, _) => End::Ours,
-            (false, true) => End::Killed,
-            (false, false) => End::Fault,
+    pub fn exit_cause(&self, status: ExitStatus) -> ExitCause {
+        let is_killed = status.signal() == Some(Signal::KILL.as_raw());
+        let is_terminated = status.signal() == Some(Signal::TERM.as_raw());
+        if is_killed && self.killed.load(Ordering::Relaxed) {
+            ExitCause::KilledByEdge
+        } else if is_killed || is_terminated {
+            ExitCause::Killed
+        } else {
+            ExitCause::Crash
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.child)
     }
 }
 
@@ -95,20 +95,20 @@ mod tests {
     use rustix::process::{Pid, kill_process};
     use std::process::Command;
 
-    fn sleeping() -> Process {
+    fn sleep() -> Process {
         Process::new(Command::new("sleep").arg("60").spawn().unwrap())
     }
 
-    fn ended_by(signal: Signal) -> End {
-        let process = sleeping();
+    fn cause_of_signal(signal: Signal) -> ExitCause {
+        let process = sleep();
         kill_process(Pid::from_raw(process.id() as i32).unwrap(), signal).unwrap();
-        assert!(process.ends_within(Duration::from_secs(20)));
-        let status = process.end().unwrap();
-        process.classify(status)
+        assert!(process.exits_within(Duration::from_secs(20)));
+        let status = process.kill_and_wait().unwrap();
+        process.exit_cause(status)
     }
 
     #[test]
-    fn a_fault_is_told_from_a_kill() {
+    fn exit_cause_distinguishes_crashes_from_kills() {
         for signal in [
             Signal::SEGV,
             Signal::ABORT,
@@ -118,22 +118,22 @@ mod tests {
             Signal::TRAP,
             Signal::SYS,
         ] {
-            assert_eq!(ended_by(signal), End::Fault, "{signal:?}");
+            assert_eq!(cause_of_signal(signal), ExitCause::Crash, "{signal:?}");
         }
         for signal in [Signal::KILL, Signal::TERM] {
-            assert_eq!(ended_by(signal), End::Killed, "{signal:?}");
+            assert_eq!(cause_of_signal(signal), ExitCause::Killed, "{signal:?}");
         }
         let exited = Process::new(Command::new("false").spawn().unwrap());
-        assert!(exited.ends_within(Duration::from_secs(20)));
-        let status = exited.end().unwrap();
-        assert_eq!(exited.classify(status), End::Fault);
+        assert!(exited.exits_within(Duration::from_secs(20)));
+        let status = exited.kill_and_wait().unwrap();
+        assert_eq!(exited.exit_cause(status), ExitCause::Crash);
     }
 
     #[test]
-    fn what_we_end_is_our_doing() {
-        let process = sleeping();
-        assert!(!process.ends_within(Duration::from_millis(1)));
-        let status = process.end().unwrap();
-        assert_eq!(process.classify(status), End::Ours);
+    fn exit_cause_of_a_killed_child_is_the_edge() {
+        let process = sleep();
+        assert!(!process.exits_within(Duration::from_millis(1)));
+        let status = process.kill_and_wait().unwrap();
+        assert_eq!(process.exit_cause(status), ExitCause::KilledByEdge);
     }
 }

@@ -1,61 +1,62 @@
-//! Suspects are worked on one at a time, so that the next crash names its culprit.
+//! Suspects are decoded one at a time, so that the next crash identifies the culprit.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
-/// A lock that is waited for with a deadline, and by so many at the most.
+use crate::sync;
+
+/// A lock with a deadline and a bounded number of waiters.
 #[derive(Debug)]
 pub struct Quarantine {
     state: Mutex<State>,
-    left: Condvar,
-    most_waiting: usize,
+    released: Condvar,
+    max_waiting: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    taken: bool,
+    is_taken: bool,
     waiting: usize,
 }
 
-/// Held by whoever is in.
+/// Held while a suspect is decoded.
 #[derive(Debug)]
 pub struct Pass<'q>(&'q Quarantine);
 
 impl Quarantine {
-    /// Nobody is in; so many may wait.
-    pub fn new(most_waiting: usize) -> Quarantine {
-        Quarantine { state: Mutex::default(), left: Condvar::new(), most_waiting }
+    pub fn new(max_waiting: usize) -> Quarantine {
+        Quarantine { state: Mutex::default(), released: Condvar::new(), max_waiting }
     }
 
-    /// Waits until nobody else is in. `None` when too many wait already or the deadline passes.
+    /// Waits for the pass. `None` when `max_waiting` others wait already or the deadline has passed.
     pub fn enter(&self, deadline: Instant) -> Option<Pass<'_>> {
         let mut state = self.lock();
-        if state.taken {
-            if state.waiting >= self.most_waiting {
+        if state.is_taken {
+            if state.waiting >= self.max_waiting {
                 return None;
             }
             state.waiting += 1;
             let timeout = deadline.saturating_duration_since(Instant::now());
-            let waited = self.left.wait_timeout_while(state, timeout, |state| state.taken);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let is_taken = |state: &mut State| state.is_taken;
+            state = sync::wait_timeout_while(&self.released, state, timeout, is_taken);
             state.waiting -= 1;
         }
-        if state.taken {
+        if state.is_taken {
             return None;
         }
-        state.taken = true;
+        state.is_taken = true;
         Some(Pass(self))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.0.lock().taken = false;
-        self.0.left.notify_one();
+        self.0.lock().is_taken = false;
+        self.0.released.notify_one();
     }
 }
 
@@ -67,9 +68,10 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn one_is_in_at_a_time_and_everybody_comes_in() {
-        let (quarantine, inside, done) =
-            (Quarantine::new(8), AtomicUsize::new(0), AtomicUsize::new(0));
+    fn quarantine_admits_every_waiter_one_at_a_time() {
+        let quarantine = Quarantine::new(8);
+        let inside = AtomicUsize::new(0);
+        let done = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_beyond_the_deadline_or_behind_too_many() {
+    fn quarantine_wait_ends_at_the_deadline_and_waiters_are_bounded() {
         let quarantine = Quarantine::new(1);
         let pass = quarantine.enter(Instant::now()).unwrap();
         assert!(quarantine.enter(Instant::now() + Duration::from_millis(1)).is_none());

@@ -8,73 +8,75 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
-/// The longest path that fits into a socket address (`sun_path` has 108 bytes, one of them NUL), less the name.
-const LONGEST_DIRECTORY: usize = 107 - "/renderer-18446744073709551615.sock".len();
+use crate::sync;
 
-/// What our directories' names start with.
+/// Bytes of the directory's path: `sun_path` has 108 (unix(7)), less a NUL and the longest socket name.
+const MAX_DIRECTORY_PATH: usize = 107 - "/renderer-18446744073709551615.sock".len();
+
+/// The start of each directory's name.
 const PREFIX: &str = "s3imageserver-";
 
-/// A directory that only we can enter; removed when it is dropped.
+/// A directory with mode 0700; removed when it is dropped.
 #[derive(Debug)]
 pub struct SocketDirectory {
     path: PathBuf,
-    /// Tells others, in this process too, that the directory is in use also while nobody listens in it.
+    /// Keeps other servers, and other renderers of this process, from sweeping the directory while no worker listens.
     lock: Mutex<Option<File>>,
 }
 
 impl SocketDirectory {
-    /// Makes the directory where the system keeps sockets, or, on a system that has no such place, where we are.
-    /// Its name is new each time, so what a killed server left behind is never in the way.
+    /// Creates the directory in the first of `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR`, the temporary directory, `/run`
+    /// and the working directory that is writable. Its random name can't collide with a directory that a killed server
+    /// left.
     pub fn create() -> io::Result<SocketDirectory> {
         let variables = ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"];
-        let mut places: Vec<PathBuf> =
+        let mut parents: Vec<PathBuf> =
             variables.iter().filter_map(env::var_os).map(PathBuf::from).collect();
-        places.push(env::temp_dir());
-        places.push("/run".into());
-        places.extend(env::current_dir());
-        Self::create_among(&places)
+        parents.push(env::temp_dir());
+        parents.push("/run".into());
+        parents.extend(env::current_dir());
+        Self::create_in_first(&parents)
     }
 
-    /// In the first of these places that can be written. The error names what is wrong with each.
-    fn create_among(places: &[PathBuf]) -> io::Result<SocketDirectory> {
-        let mut refused = Vec::new();
-        for place in places {
-            match Self::create_in(place) {
+    /// The error lists every parent with its own error.
+    fn create_in_first(parents: &[PathBuf]) -> io::Result<SocketDirectory> {
+        let mut errors = Vec::new();
+        for parent in parents {
+            match Self::create_in(parent) {
                 Ok(directory) => {
-                    sweep(place, &directory.path);
+                    sweep(parent, &directory.path);
                     return Ok(directory);
                 }
-                Err(error) => refused.push(format!("{}: {error}", place.display())),
+                Err(error) => errors.push(format!("{}: {error}", parent.display())),
             }
         }
         Err(io::Error::other(format!(
-            "no directory for its private socket: {}",
-            refused.join("; ")
+            "can't create a directory for the renderer's socket: {}",
+            errors.join("; ")
         )))
     }
 
-    fn create_in(place: &Path) -> io::Result<SocketDirectory> {
+    fn create_in(parent: &Path) -> io::Result<SocketDirectory> {
         let random = RandomState::new().build_hasher().finish();
-        let path = place.join(format!("{PREFIX}{}-{random:016x}", std::process::id()));
-        if !path.is_absolute() || path.as_os_str().len() > LONGEST_DIRECTORY {
+        let path = parent.join(format!("{PREFIX}{}-{random:016x}", std::process::id()));
+        if !path.is_absolute() || path.as_os_str().len() > MAX_DIRECTORY_PATH {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the path is too long for a socket",
             ));
         }
-        private().create(&path)?;
-        let directory = SocketDirectory { lock: Mutex::new(locked(&path)), path };
-        Ok(directory)
+        builder().create(&path)?;
+        Ok(SocketDirectory { lock: Mutex::new(try_lock(&path)), path })
     }
 
-    /// Makes the directory again if something that cleans temporary files has taken it away.
+    /// Creates the directory again if a cleaner of temporary files has removed it.
     pub fn ensure(&self) -> io::Result<()> {
-        match private().create(&self.path) {
+        match builder().create(&self.path) {
             Ok(()) => {
-                *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = locked(&self.path);
+                *sync::lock(&self.lock) = try_lock(&self.path);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -82,12 +84,11 @@ impl SocketDirectory {
         }
     }
 
-    /// Where a worker of the renderer listens.
+    /// The path of a worker's socket.
     pub fn socket(&self, worker: u64) -> PathBuf {
         self.path.join(format!("renderer-{worker}.sock"))
     }
 
-    /// Removes the directory with its sockets.
     pub fn remove(&self) {
         let _ = fs::remove_dir_all(&self.path);
     }
@@ -99,44 +100,45 @@ impl Drop for SocketDirectory {
     }
 }
 
-fn private() -> DirBuilder {
+fn builder() -> DirBuilder {
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     builder
 }
 
-/// The directory, held with a lock that ends with this file. Where a file system has no locks there is none.
-fn locked(directory: &Path) -> Option<File> {
+/// Locks a directory until the file is closed. `None` if it is locked, or the file system has no locks.
+fn try_lock(directory: &Path) -> Option<File> {
     let file = File::open(directory).ok()?;
     file.try_lock().is_ok().then_some(file)
 }
 
-/// Removes the directories of servers that were killed: named as ours are, of our user, old enough, not locked, with
-/// nothing but sockets in them that nobody listens at.
-fn sweep(place: &Path, ours: &Path) {
-    const OLD: Duration = Duration::from_secs(60);
-    let (Ok(entries), Ok(our)) = (fs::read_dir(place), fs::symlink_metadata(ours)) else { return };
+/// Removes the directories of killed servers in `parent`: named like `own`, of the same user, old enough, not locked,
+/// and empty except for sockets that refuse connections.
+fn sweep(parent: &Path, own: &Path) {
+    const MIN_AGE: Duration = Duration::from_secs(60);
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    let Ok(own) = fs::symlink_metadata(own) else { return };
     for entry in entries.flatten() {
-        if !is_name_of_ours(&entry.file_name().to_string_lossy()) {
+        if !is_socket_directory_name(&entry.file_name().to_string_lossy()) {
             continue;
         }
-        // Not of what a symbolic link leads to: the place may be open to everyone.
+        // This does not follow symbolic links: any user may be able to create one in `parent`.
         let Ok(metadata) = entry.metadata() else { continue };
         let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
-        let is_old = age.is_some_and(|age| age > OLD);
-        if metadata.is_dir() && metadata.uid() == our.uid() && is_old && is_abandoned(&entry.path())
+        let is_old = age.is_some_and(|age| age > MIN_AGE);
+        if metadata.is_dir() && metadata.uid() == own.uid() && is_old && is_abandoned(&entry.path())
         {
             for socket in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
                 let _ = fs::remove_file(socket.path());
             }
-            // Fails, as it should, when something has appeared in it.
+            // Fails, as it should, if the directory is not empty any more.
             let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
 /// `s3imageserver-{process id}-{16 hexadecimal digits}`
-fn is_name_of_ours(name: &str) -> bool {
+fn is_socket_directory_name(name: &str) -> bool {
     let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
     parts.is_some_and(|(id, random)| {
         let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
@@ -145,7 +147,7 @@ fn is_name_of_ours(name: &str) -> bool {
 }
 
 fn is_abandoned(directory: &Path) -> bool {
-    if locked(directory).is_none() {
+    if try_lock(directory).is_none() {
         return false;
     }
     let Ok(entries) = fs::read_dir(directory) else { return false };
@@ -162,7 +164,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn the_directory_is_private_and_goes_away() {
+    fn socket_directory_is_private_and_removed_on_drop() {
         let directory = SocketDirectory::create().unwrap();
         let path = directory.path.clone();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
@@ -173,50 +175,50 @@ mod tests {
     }
 
     #[test]
-    fn only_old_directories_in_which_nobody_listens_are_swept() {
-        let place = SocketDirectory::create().unwrap();
+    fn sweep_removes_only_old_directories_without_a_listener() {
+        let parent = SocketDirectory::create().unwrap();
         let directory = |name: &str| {
-            let path = place.path.join(format!("{PREFIX}{name}"));
+            let path = parent.path.join(format!("{PREFIX}{name}"));
             fs::create_dir(&path).unwrap();
             path
         };
-        let aged = |path: &Path| {
+        let make_old = |path: &Path| {
             let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
             fs::File::open(path).unwrap().set_modified(hour_ago).unwrap();
         };
         let random = "0123456789abcdef";
         let new = directory(&format!("1-{random}"));
         let old = directory(&format!("2-{random}"));
-        let alive = directory(&format!("3-{random}"));
-        let strange = directory(&format!("4-{random}"));
-        let source = directory("0.1.0");
+        let in_use = directory(&format!("3-{random}"));
+        let with_file = directory(&format!("4-{random}"));
+        let other_name = directory("0.1.0");
         drop(UnixListener::bind(old.join("renderer-1.sock")).unwrap());
-        let _listener = UnixListener::bind(alive.join("renderer-1.sock")).unwrap();
-        fs::write(strange.join("image.jpg"), b"").unwrap();
-        [&old, &alive, &strange, &source].into_iter().for_each(|path| aged(path));
-        sweep(&place.path, &place.path);
-        let left = [&new, &old, &alive, &strange, &source].map(|path| path.exists());
+        let _listener = UnixListener::bind(in_use.join("renderer-1.sock")).unwrap();
+        fs::write(with_file.join("image.jpg"), b"").unwrap();
+        [&old, &in_use, &with_file, &other_name].into_iter().for_each(|path| make_old(path));
+        sweep(&parent.path, &parent.path);
+        let left = [&new, &old, &in_use, &with_file, &other_name].map(|path| path.exists());
         assert_eq!(left, [true, false, true, true, true]);
     }
 
     #[test]
-    fn a_directory_in_use_is_not_swept_while_nobody_listens_in_it() {
-        let place = tempfile::tempdir().unwrap();
-        let directory = SocketDirectory::create_in(place.path()).unwrap();
+    fn sweep_keeps_a_locked_directory_without_a_listener() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = SocketDirectory::create_in(parent.path()).unwrap();
         let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
-        let age = || fs::File::open(&directory.path).unwrap().set_modified(hour_ago).unwrap();
-        age();
-        sweep(place.path(), place.path());
+        let make_old = || fs::File::open(&directory.path).unwrap().set_modified(hour_ago).unwrap();
+        make_old();
+        sweep(parent.path(), parent.path());
         assert!(directory.path.exists());
         directory.remove();
         directory.ensure().unwrap();
-        age();
-        sweep(place.path(), place.path());
-        assert!(directory.path.exists(), "also not when it was made again");
+        make_old();
+        sweep(parent.path(), parent.path());
+        assert!(directory.path.exists(), "the new directory is locked as well");
     }
 
     #[test]
-    fn a_directory_that_was_taken_away_is_made_again() {
+    fn ensure_creates_a_removed_socket_directory_again() {
         let directory = SocketDirectory::create().unwrap();
         directory.ensure().unwrap();
         directory.remove();
@@ -225,14 +227,15 @@ mod tests {
     }
 
     #[test]
-    fn the_first_place_that_can_be_written_is_taken_and_all_are_named_when_none_can() {
-        let place = tempfile::tempdir().unwrap();
+    fn socket_directory_is_created_in_the_first_writable_parent() {
+        let parent = tempfile::tempdir().unwrap();
         let absent = PathBuf::from("/no-such-place");
         let directory =
-            SocketDirectory::create_among(&[absent.clone(), place.path().to_owned()]).unwrap();
-        assert_eq!(directory.path.parent(), Some(place.path()));
-        let sentence =
-            SocketDirectory::create_among(&[absent, "/nor-this".into()]).unwrap_err().to_string();
+            SocketDirectory::create_in_first(&[absent.clone(), parent.path().to_owned()]).unwrap();
+        assert_eq!(directory.path.parent(), Some(parent.path()));
+        let sentence = SocketDirectory::create_in_first(&[absent, "/nor-this".into()])
+            .unwrap_err()
+            .to_string();
         assert!(
             sentence.contains("/no-such-place: ") && sentence.contains("; /nor-this: "),
             "{sentence}"
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn places_that_do_not_exist_or_are_too_long_are_errors() {
+    fn socket_directory_parent_must_exist_and_be_short() {
         assert!(SocketDirectory::create_in(Path::new("/no-such-place")).is_err());
         assert!(SocketDirectory::create_in(Path::new(&format!("/{}", "x".repeat(100)))).is_err());
     }

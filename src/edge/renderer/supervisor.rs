@@ -1,11 +1,12 @@
-//! Keeps a renderer running: starts the next one when one ends, hangs, no longer answers or has had its time.
+//! The supervisor: one thread that keeps a worker running. It starts the next one when the current one exits, hangs or
+//! reaches a limit, and lets the old one drain.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use super::Shared;
+use super::client::Shared;
 use super::connection::Connection;
 use super::exit_watch::ExitWatch;
 use super::heartbeat::{Health, Heartbeat, resident_bytes};
@@ -15,42 +16,41 @@ use crate::config::Limits;
 use crate::log::{error, info, warn};
 use crate::wire::Setup;
 
-/// A renderer that worked for this long, or that answered, is started again at once.
-const LONG_LIFE: Duration = Duration::from_secs(10);
-/// The first pause before a renderer that keeps ending is started again; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A new renderer answers a ping within this.
+/// A worker that ran for this long, or that has answered a request, is replaced at once when it exits.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// The delay before the next start when a worker exits earlier; it doubles each time.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// For the ping that opens a connection to a new worker.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a process may take from closing its connections to being gone.
-const CRASH_TIMEOUT: Duration = Duration::from_millis(100);
-/// How often the renderers are looked at.
-const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
-/// How often it is seen whether a draining renderer has given its last answer.
-const BETWEEN_GLANCES: Duration = Duration::from_millis(50);
-/// How long a draining renderer may take beyond `render_timeout` to give its last answer.
+/// How long a process may take to exit after it closed a connection.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
+/// Between two checks of heartbeat and memory.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks at whether a draining worker has answered its last request.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a draining worker may take beyond `render_timeout`.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A renderer that grows fast is not replaced more often than this.
-const BETWEEN_REPLACEMENTS: Duration = Duration::from_secs(5);
-/// While so many draining ones still work, none is replaced that could go on.
+/// Between two replacements because of memory, and after a failed one.
+const REPLACE_INTERVAL: Duration = Duration::from_secs(5);
+/// While this many workers are draining, limits replace no other.
 const MAX_DRAINING: usize = 4;
 
-/// What the supervisor is told.
+/// Events name a worker by its number.
 #[derive(Debug)]
 pub enum Event {
-    /// This worker's process has ended, and there is a crash_report.
-    Ended(u64),
-    /// This worker has failed to answer.
+    /// The process has exited, and its crash report is written.
+    Exited(u64),
+    /// A request was not answered.
     ConnectionLost(u64),
-    /// This worker can't get at what the configuration names any more, and the next one could.
+    /// The sandbox does not match the file system any more; a new worker's would.
     Outdated(u64),
-    /// A limit may have been reached.
-    Look,
-    /// Nobody will ask any more.
+    /// A worker may have reached a limit.
+    LimitReached,
+    /// The client was dropped.
     Stop,
 }
 
-/// Starts workers and ends them, all from its own thread.
 #[derive(Debug)]
 pub struct Supervisor {
     directory: Arc<SocketDirectory>,
@@ -60,19 +60,20 @@ pub struct Supervisor {
     events: Sender<Event>,
     current: Option<Running>,
     draining: Vec<Draining>,
+    /// The number of the last worker.
     count: u64,
-    pause: Duration,
-    /// When the next one is to be started while there is none.
+    backoff: Duration,
+    /// When to start a worker while there is none.
     start_at: Instant,
-    checked: Instant,
+    last_check: Instant,
     is_outdated: bool,
-    /// No replacement of one that could go on before this.
+    /// A worker that could go on is not replaced before this time.
     replace_after: Instant,
-    /// None for its memory before this.
-    shrink_after: Instant,
+    /// No replacement because of memory before this time.
+    replace_for_memory_after: Instant,
 }
 
-/// Why a renderer that works is replaced.
+/// Why a healthy worker is replaced.
 #[derive(Clone, Copy, Debug)]
 enum Reason {
     Outdated,
@@ -85,21 +86,20 @@ struct Running {
     worker: Arc<Worker>,
     heartbeat: Heartbeat,
     started: Instant,
-    resident: u64,
+    resident_bytes: u64,
 }
 
-/// A renderer that gets no more requests and finishes those it has.
+/// A worker that finishes its requests and gets no new ones.
 #[derive(Debug)]
 struct Draining {
     worker: Arc<Worker>,
     heartbeat: Heartbeat,
     deadline: Instant,
-    /// It has ended or was killed, and the log says so.
-    settled: bool,
+    /// It has exited or was killed, and this has been logged.
+    is_done: bool,
 }
 
 impl Supervisor {
-    /// A supervisor without a renderer yet.
     pub fn new(
         directory: Arc<SocketDirectory>,
         setup: Setup,
@@ -117,17 +117,17 @@ impl Supervisor {
             current: None,
             draining: Vec::new(),
             count: 0,
-            pause: Duration::ZERO,
+            backoff: Duration::ZERO,
             start_at: now,
-            checked: now,
+            last_check: now,
             is_outdated: false,
             replace_after: now,
-            shrink_after: now,
+            replace_for_memory_after: now,
         }
     }
 
-    /// Starts the first renderer, tells whether that went well, and if it did keeps one running until it is told to
-    /// stop.
+    /// Starts the first worker and passes the result to `started`. On success, keeps a worker running until
+    /// [`Event::Stop`].
     pub fn run(mut self, events: &Receiver<Event>, started: impl FnOnce(io::Result<()>)) {
         let first = self.start_worker();
         let has_failed = first.is_err();
@@ -137,109 +137,107 @@ impl Supervisor {
         }
         loop {
             match events.recv_timeout(self.timeout()) {
-                Ok(Event::Ended(number)) => self.has_ended(number),
-                Ok(Event::ConnectionLost(number)) => self.was_lost(number),
-                Ok(Event::Outdated(number)) => self.is_outdated |= self.asks(number),
-                Ok(Event::Look) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Event::Exited(number)) => self.handle_exit(number),
+                Ok(Event::ConnectionLost(number)) => self.handle_lost_connection(number),
+                Ok(Event::Outdated(number)) => self.is_outdated |= self.is_current(number),
+                Ok(Event::LimitReached) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.look();
+            self.tick();
         }
-        // The idle connections would keep the last renderer alive. Whoever is started by this thread ends with it.
+        // Idle connections would keep the last worker alive. Workers of this thread end with it.
         if let Some(running) = self.current.take() {
-            self.shared.queue.forget(running.worker.number());
+            self.shared.queue.uninstall(running.worker.number());
         }
         self.directory.remove();
     }
 
-    /// How long nothing happens by itself.
+    /// The time until the next check, drain look or start.
     fn timeout(&self) -> Duration {
-        let check = BETWEEN_CHECKS.saturating_sub(self.checked.elapsed());
-        let glance = if self.draining.is_empty() { check } else { BETWEEN_GLANCES };
+        let check = CHECK_INTERVAL.saturating_sub(self.last_check.elapsed());
+        let drain = if self.draining.is_empty() { check } else { DRAIN_INTERVAL };
         let start = match self.current {
             Some(_) => check,
             None => self.start_at.saturating_duration_since(Instant::now()),
         };
-        check.min(glance).min(start)
+        check.min(drain).min(start)
     }
 
-    /// Starts the next renderer and sends all further requests to it.
+    /// Starts a worker, makes it the current one and drains its predecessor.
     fn start_worker(&mut self) -> io::Result<()> {
         self.count += 1;
         self.directory.ensure()?;
-        let (worker, output) =
-            Worker::start(self.count, self.directory.socket(self.count), &self.setup)?;
+        let number = self.count;
+        let (worker, stdout) = Worker::start(number, self.directory.socket(number), &self.setup)?;
         let worker = Arc::new(worker);
-        let (events, number) = (self.events.clone(), self.count);
         let watch = ExitWatch {
             process: Arc::clone(worker.process()),
             in_flight: Arc::clone(worker.in_flight()),
             crash_tracker: Arc::clone(&self.shared.crash_tracker),
         };
-        watch.start(output, move || drop(events.send(Event::Ended(number))))?;
+        let events = self.events.clone();
+        watch.start(stdout, move || drop(events.send(Event::Exited(number))))?;
         // One at a time: see `Connection::open`.
         let open = || Connection::open(worker.socket(), &worker, PING_TIMEOUT);
         let heartbeat = Heartbeat::new(open()?.into_stream())?;
         let connections =
             (0..self.limits.fetches_at_once).map(|_| open()).collect::<io::Result<Vec<_>>>()?;
-        let (id, workers) = (worker.process().id(), connections.len());
-        info!("renderer_ready", "renderer process {id} is ready with {workers} workers");
+        info!(
+            "renderer_ready",
+            "renderer process {} is ready with {} connections",
+            worker.process().id(),
+            connections.len()
+        );
         self.shared.queue.install(&worker, connections);
         self.is_outdated = false;
-        let running = Running { worker, heartbeat, started: Instant::now(), resident: 0 };
+        let running = Running { worker, heartbeat, started: Instant::now(), resident_bytes: 0 };
         if let Some(old) = self.current.replace(running) {
             self.drain(old, false);
         }
         Ok(())
     }
 
-    /// The requests that it has it may finish.
-    fn drain(&mut self, old: Running, settled: bool) {
-        self.shared.queue.forget(old.worker.number());
+    fn drain(&mut self, old: Running, is_done: bool) {
+        self.shared.queue.uninstall(old.worker.number());
         let deadline = Instant::now() + self.limits.render_timeout + DRAIN_TIMEOUT;
-        self.draining.push(Draining {
-            worker: old.worker,
-            heartbeat: old.heartbeat,
-            deadline,
-            settled,
-        });
+        let Running { worker, heartbeat, .. } = old;
+        self.draining.push(Draining { worker, heartbeat, deadline, is_done });
     }
 
-    /// There is no renderer to be asked, so the next one is started as soon as that makes sense.
-    fn drain_current(&mut self, settled: bool) {
+    /// Drains the current worker before there is another one, and schedules the start of that one.
+    fn drain_current(&mut self, is_done: bool) {
         let Some(running) = self.current.take() else { return };
-        let worked = running.worker.answers() > 0 || running.started.elapsed() > LONG_LIFE;
-        self.pause = if worked { Duration::ZERO } else { longer(self.pause) };
-        self.start_at = Instant::now() + self.pause;
-        self.drain(running, settled);
+        let was_stable = running.worker.answers() > 0 || running.started.elapsed() > STABLE_AFTER;
+        self.backoff = if was_stable { Duration::ZERO } else { next_backoff(self.backoff) };
+        self.start_at = Instant::now() + self.backoff;
+        self.drain(running, is_done);
     }
 
-    /// Whether this worker is the one that is asked.
-    fn asks(&self, number: u64) -> bool {
+    fn is_current(&self, number: u64) -> bool {
         self.current.as_ref().is_some_and(|running| running.worker.number() == number)
     }
 
-    fn has_ended(&mut self, number: u64) {
+    fn handle_exit(&mut self, number: u64) {
         if let Some(running) = &self.current
             && running.worker.number() == number
         {
             warn!(
                 "renderer_exited",
                 "renderer process {}; starting another",
-                end_of(&running.worker)
+                describe_exit(&running.worker)
             );
             self.drain_current(true);
         }
     }
 
-    fn was_lost(&mut self, number: u64) {
+    fn handle_lost_connection(&mut self, number: u64) {
         if let Some(running) = &self.current
             && running.worker.number() == number
         {
             let process = running.worker.process();
-            // A crash is seen on a connection a moment before the process is gone.
-            if process.ends_within(CRASH_TIMEOUT) {
-                return self.has_ended(number);
+            // A crash closes the connections a moment before the process has exited.
+            if process.exits_within(EXIT_TIMEOUT) {
+                return self.handle_exit(number);
             }
             let id = process.id();
             warn!(
@@ -250,64 +248,65 @@ impl Supervisor {
         }
     }
 
-    fn look(&mut self) {
-        if self.checked.elapsed() >= BETWEEN_CHECKS {
-            self.checked = Instant::now();
-            self.check();
+    fn tick(&mut self) {
+        if self.last_check.elapsed() >= CHECK_INTERVAL {
+            self.last_check = Instant::now();
+            self.check_health();
         }
         self.end_draining();
         if self.current.is_none() && Instant::now() >= self.start_at {
             if let Err(error) = self.start_worker() {
                 error!("renderer_start_failed", "can't start a renderer, retrying: {error}");
-                self.pause = longer(self.pause);
-                self.start_at = Instant::now() + self.pause;
+                self.backoff = next_backoff(self.backoff);
+                self.start_at = Instant::now() + self.backoff;
             }
         } else if let Some(reason) = self.reason_to_replace() {
             self.replace(reason);
         }
     }
 
-    /// Feels every heartbeat and measures the memory.
-    fn check(&mut self) {
-        for draining in self.draining.iter_mut().filter(|draining| !draining.settled) {
+    /// Checks every heartbeat, and the memory of the current worker.
+    fn check_health(&mut self) {
+        for draining in self.draining.iter_mut().filter(|draining| !draining.is_done) {
             if draining.heartbeat.check() == Health::TimedOut {
-                draining.settled = true;
-                kill_silent(&draining.worker);
+                draining.is_done = true;
+                kill_hung(&draining.worker);
             }
         }
         let Some(running) = &mut self.current else { return };
-        running.resident = resident_bytes(running.worker.process().id()).unwrap_or(0);
+        running.resident_bytes = resident_bytes(running.worker.process().id()).unwrap_or(0);
         let number = running.worker.number();
         match running.heartbeat.check() {
             Health::Ok => {}
             Health::TimedOut => {
-                kill_silent(&running.worker);
+                kill_hung(&running.worker);
                 self.drain_current(true);
             }
-            Health::Closed => self.was_lost(number),
+            Health::Closed => self.handle_lost_connection(number),
         }
     }
 
-    /// A draining renderer whose last connection is closed has done its work.
+    /// Kills draining workers that have no request left or have exceeded their deadline.
     fn end_draining(&mut self) {
         self.draining.retain_mut(|draining| {
             let process = draining.worker.process();
-            if !draining.settled && process.has_ended() {
-                draining.settled = true;
+            if !draining.is_done && process.has_exited() {
+                draining.is_done = true;
                 warn!(
                     "renderer_exited",
                     "draining renderer process {} before its last answer",
-                    end_of(&draining.worker)
+                    describe_exit(&draining.worker)
                 );
             }
+            // Each connection in use holds a reference.
             if Arc::strong_count(&draining.worker) == 1 {
-                draining.settled = true;
+                draining.is_done = true;
                 process.kill();
-                // Nobody waits for one that the kernel does not let go of.
-                return !process.has_ended();
+                // The process stays in the list until the kernel has released it: dropping it would wait for that.
+                return !process.has_exited();
             }
-            if Instant::now() > draining.deadline && !draining.settled {
-                draining.settled = true;
+            if Instant::now() > draining.deadline && !draining.is_done {
+                draining.is_done = true;
                 warn!(
                     "renderer_killed",
                     "draining renderer process {} exceeded its deadline; killing it",
@@ -326,70 +325,64 @@ impl Supervisor {
             return None;
         }
         if self.is_outdated {
-            // It may be asked no longer, so this one can't wait for the draining ones.
+            // It may have been uninstalled from the queue, so this can't wait for draining workers.
             return Some(Reason::Outdated);
         }
         if self.draining.len() >= MAX_DRAINING {
             return None;
         }
-        let (answers, resident) = (running.worker.answers(), running.resident);
-        let is_over = |value: u64, most: u64| most > 0 && value >= most;
-        if is_over(answers, self.limits.renderer_max_renders) {
+        let answers = running.worker.answers();
+        let resident_bytes = running.resident_bytes;
+        let is_reached = |value: u64, limit: u64| limit > 0 && value >= limit;
+        if is_reached(answers, self.limits.renderer_max_renders) {
             Some(Reason::Answers(answers))
-        } else if is_over(resident, self.limits.renderer_max_rss)
+        } else if is_reached(resident_bytes, self.limits.renderer_max_rss)
+            // A worker without an answer would be followed by one of the same size.
             && answers > 0
-            && now >= self.shrink_after
+            && now >= self.replace_for_memory_after
         {
-            // One that has answered nothing yet would be followed by one of the same size.
-            Some(Reason::Memory(resident))
+            Some(Reason::Memory(resident_bytes))
         } else {
             None
         }
     }
 
-    /// Starts another one first; if that can't be done, this one goes on.
+    /// Starts the next worker; if this fails, the current one goes on.
     fn replace(&mut self, reason: Reason) {
         let Some(running) = &self.current else { return };
         let id = running.worker.process().id();
-        match reason {
-            Reason::Outdated => info!(
-                "renderer_replaced",
-                "restarting renderer process {id}: a configured file or directory was replaced"
-            ),
+        let why = match reason {
+            Reason::Outdated => ": a configured file or directory was replaced".to_owned(),
             Reason::Answers(answers) => {
-                let most = self.limits.renderer_max_renders;
-                info!(
-                    "renderer_replaced",
-                    "restarting renderer process {id} after {answers} answers: limits.renderer_max_renders is {most}"
-                );
+                let limit = self.limits.renderer_max_renders;
+                format!(" after {answers} answers: limits.renderer_max_renders is {limit}")
             }
-            Reason::Memory(resident) => {
-                let most = self.limits.renderer_max_rss;
-                info!(
-                    "renderer_replaced",
-                    "restarting renderer process {id} with {resident} bytes resident: limits.renderer_max_rss is {most}"
-                );
-                self.shrink_after = Instant::now() + BETWEEN_REPLACEMENTS;
+            Reason::Memory(bytes) => {
+                self.replace_for_memory_after = Instant::now() + REPLACE_INTERVAL;
+                let limit = self.limits.renderer_max_rss;
+                format!(" with {bytes} bytes resident: limits.renderer_max_rss is {limit}")
             }
-        }
+        };
+        info!("renderer_replaced", "restarting renderer process {id}{why}");
         if let Err(error) = self.start_worker() {
             error!(
                 "renderer_start_failed",
                 "keeping renderer process {id}: can't start another: {error}"
             );
-            self.replace_after = Instant::now() + BETWEEN_REPLACEMENTS;
+            self.replace_after = Instant::now() + REPLACE_INTERVAL;
         }
     }
 }
 
-/// `{process id} ended ({how})`
-fn end_of(worker: &Worker) -> String {
+/// `{process id} ended ({exit status})`
+fn describe_exit(worker: &Worker) -> String {
     let process = worker.process();
-    let how = process.end().map_or_else(|error| error.to_string(), |status| status.to_string());
+    let how =
+        process.kill_and_wait().map_or_else(|error| error.to_string(), |status| status.to_string());
     format!("{} ended ({how})", process.id())
 }
 
-fn kill_silent(worker: &Worker) {
+fn kill_hung(worker: &Worker) {
     let process = worker.process();
     warn!(
         "renderer_hung",
@@ -399,6 +392,6 @@ fn kill_silent(worker: &Worker) {
     process.kill();
 }
 
-fn longer(pause: Duration) -> Duration {
-    (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE)
+fn next_backoff(backoff: Duration) -> Duration {
+    (backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF)
 }

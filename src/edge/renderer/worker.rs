@@ -1,4 +1,4 @@
-//! One renderer process, from its start to its end.
+//! A worker: one renderer process, from start to exit.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
@@ -14,13 +14,13 @@ use super::in_flight::InFlight;
 use super::process::Process;
 use crate::wire::{self, Setup};
 
-/// What `ps` shows.
+/// As `ps` shows it.
 const PROCESS_NAME: &str = "s3imageserver-renderer";
 
-/// A renderer is ready within milliseconds; one that takes this long hangs.
+/// A renderer is ready within milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running renderer. It is ended when the last reference to it is dropped, or ends on its own.
+/// A renderer process with its pipes and requests. Dropping the last reference kills it.
 #[derive(Debug)]
 pub struct Worker {
     number: u64,
@@ -28,80 +28,76 @@ pub struct Worker {
     process: Arc<Process>,
     in_flight: Arc<InFlight>,
     answers: AtomicU64,
-    /// The renderer ends when this closes, also when it is our death that closes it.
-    _lifeline: ChildStdin,
-}
-
-/// How many heaps the renderer's threads share. glibc would give them up to eight a processor, each of which keeps what
-/// its largest image took: a third of the memory is as fast. Not one for all, though, which many processors would wait
-/// for.
-fn heaps() -> usize {
-    thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+    /// The renderer exits when its standard input closes, so it exits with the edge.
+    _stdin: ChildStdin,
 }
 
 impl Worker {
-    /// Starts the renderer and waits until it accepts connections. The pipe that is returned with it carries its
-    /// marks and closes when the process ends.
+    /// Starts a renderer and waits until it accepts connections. The returned pipe carries its decode events and
+    /// closes when the process exits.
     ///
-    /// The process ends with the thread that calls this.
+    /// The process is killed when the calling thread ends (PR_SET_PDEATHSIG).
     pub fn start(number: u64, socket: PathBuf, setup: &Setup) -> io::Result<(Worker, ChildStdout)> {
         let mut child = Command::new(executable())
             .arg0(PROCESS_NAME)
             .env(wire::SOCKET_VARIABLE, &socket)
             .env(wire::EDGE_VARIABLE, std::process::id().to_string())
-            // libvips' warnings are about clients' images; what matters comes back as an error.
+            // libvips warns about clients' images; errors that matter are returned to the edge.
             .env("VIPS_WARNING", "0")
-            // A large WebP would be decoded into a temporary file, for which the renderer has no place. Its memory
-            // is bounded.
+            // libvips would decode a large WebP into a temporary file, which the sandbox does not allow. Memory is
+            // limited by other means.
             .env("VIPS_DISC_THRESHOLD", "1000g")
-            .env("MALLOC_ARENA_MAX", heaps().to_string())
+            .env("MALLOC_ARENA_MAX", malloc_arenas().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Ctrl-C at a terminal goes to the edge, which lets the renderer finish.
+            // A Ctrl-C at the terminal must reach only the edge, which lets the renderer finish its requests.
             .process_group(0)
             .spawn()?;
         let pipes = (child.stdin.take(), child.stdout.take());
         let process = Arc::new(Process::new(child));
-        let (Some(mut lifeline), Some(mut output)) = pipes else {
-            let _ = process.end();
+        let (Some(mut stdin), Some(mut stdout)) = pipes else {
+            let _ = process.kill_and_wait();
             return Err(io::Error::other("the renderer was started without pipes"));
         };
-        let ready = start_deadline(&process).and_then(|_deadline| {
-            wire::send_setup(&mut lifeline, setup)?;
-            wait_until_ready(&mut output)
+        let ready = set_start_deadline(&process).and_then(|_deadline| {
+            wire::send_setup(&mut stdin, setup)?;
+            wait_until_ready(&mut stdout)
         });
-        let (in_flight, answers) = (Arc::default(), AtomicU64::new(0));
-        let worker = Worker { number, socket, process, in_flight, answers, _lifeline: lifeline };
-        // On an error the worker is dropped, and the process with it.
-        ready.map(|()| (worker, output))
+        let worker = Worker {
+            number,
+            socket,
+            process,
+            in_flight: Arc::default(),
+            answers: AtomicU64::new(0),
+            _stdin: stdin,
+        };
+        // On an error the worker is dropped, which kills the process.
+        ready.map(|()| (worker, stdout))
     }
 
-    /// Counts up from 1.
+    /// Workers are numbered from 1.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Its process.
     pub fn process(&self) -> &Arc<Process> {
         &self.process
     }
 
-    /// What it is asked for.
     pub fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
     }
 
-    /// How many requests it has answered.
+    /// The number of requests that it has answered.
     pub fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// It has answered one more; returns how many that are.
+    /// Counts one more answer and returns the new number.
     pub fn count_answer(&self) -> u64 {
         self.answers.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -109,12 +105,19 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.process.end();
+        let _ = self.process.kill_and_wait();
         let _ = std::fs::remove_file(&self.socket);
     }
 }
 
-/// The tests are no renderer, but `cargo test` builds one before it runs them.
+/// Half the number of processors. glibc's default is eight arenas per processor, and each keeps the memory of its
+/// largest image: with fewer, the renderer takes a third of the memory at the same speed. A single arena would be
+/// contended.
+fn malloc_arenas() -> usize {
+    thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+}
+
+/// The binary that `cargo build` has made: the test executable can't be started as a renderer.
 #[cfg(test)]
 fn executable() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
@@ -123,7 +126,7 @@ fn executable() -> PathBuf {
     program
 }
 
-/// Our own program. `/proc/self/exe` is right even when the file was replaced by a newer version meanwhile.
+/// The running binary. `/proc/self/exe` still refers to it after its file was replaced by an upgrade.
 #[cfg(not(test))]
 fn executable() -> PathBuf {
     const SELF: &str = "/proc/self/exe";
@@ -134,24 +137,23 @@ fn executable() -> PathBuf {
     }
 }
 
-/// Kills a process that is not ready in time, so that nobody waits for it. The deadline is lifted by dropping what
-/// is returned.
-fn start_deadline(process: &Arc<Process>) -> io::Result<Sender<()>> {
-    let (lifted, deadline) = channel::<()>();
+/// Kills the process after `START_TIMEOUT`, unless the returned sender is dropped before.
+fn set_start_deadline(process: &Arc<Process>) -> io::Result<Sender<()>> {
+    let (cancel, cancelled) = channel::<()>();
     let process = Arc::clone(process);
     thread::Builder::new().name("renderer-start".into()).spawn(move || {
-        if deadline.recv_timeout(START_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+        if cancelled.recv_timeout(START_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
             process.kill();
         }
     })?;
-    Ok(lifted)
+    Ok(cancel)
 }
 
-fn wait_until_ready(output: &mut ChildStdout) -> io::Result<()> {
+fn wait_until_ready(stdout: &mut ChildStdout) -> io::Result<()> {
     let mut line = String::new();
-    BufReader::with_capacity(1, output.by_ref()).take(64).read_line(&mut line)?;
+    BufReader::with_capacity(1, stdout.by_ref()).take(64).read_line(&mut line)?;
     if line.trim_end() == wire::READY {
         return Ok(());
     }
-    Err(io::Error::new(ErrorKind::UnexpectedEof, "the renderer ended before it was ready"))
+    Err(io::Error::new(ErrorKind::UnexpectedEof, "the renderer exited before it was ready"))
 }

@@ -62,8 +62,8 @@ impl ErrorImages {
         // Singleflight, so that many failures at once don't fill the renderer's queue.
         let resized = self.singleflight.run(&target, TIMEOUT, None, || {
             self.find_target(&target).or_else(|| {
-                let request = RenderRequest::anything(&target);
-                let image = Arc::new(renderer.ask_within(request, TIMEOUT).ok()?.image);
+                let request = RenderRequest::new(&target);
+                let image = Arc::new(renderer.render_within(request, TIMEOUT).ok()?.image);
                 self.insert(target.clone(), &image);
                 Some(image)
             })

@@ -46,7 +46,7 @@ impl RunningConfig {
         managers: &CacheManagers,
         purge_log: &Arc<PurgeLog>,
     ) -> RunningConfig {
-        purge_log.extend_retention(renderer.longest_ask());
+        purge_log.extend_retention(renderer.max_render_time());
         let managers = managers.for_config(config);
         let strict = config.https.as_ref().is_some_and(|https| https.strict);
         RunningConfig {

@@ -100,7 +100,7 @@ impl Variants {
     fn render(&self, handler: &HandlerState, name: &Name, not_before: u64) -> MakeResult {
         let target = handler.render_target(name);
         let begun = unix_milliseconds(SystemTime::now());
-        let rendered = match self.renderer.ask(RenderRequest { target: &target, not_before }) {
+        let rendered = match self.renderer.render(RenderRequest { target: &target, not_before }) {
             Ok(rendered) => rendered,
             Err(RenderError::Overloaded) => return Err(RenderError::Overloaded),
             Err(RenderError::Failure(failure)) => {

@@ -75,7 +75,7 @@ impl Variants {
         Variants {
             memory: MemoryCache::new(memory_bytes),
             singleflight: SingleFlight::new(),
-            make_timeout: renderer.longest_ask(),
+            make_timeout: renderer.max_render_time(),
             renderer,
             negative: NegativeCache::default(),
             purge_log: Arc::clone(purge_log),

@@ -1,14 +1,15 @@
-//! A handler's originals, each fetched once for everything that is made from it.
+//! The originals of one handler. Requests for the same original share one fetch.
 //!
-//! Who wants an original while it is being fetched gets what the one request brings, also its failure; who wants it
-//! while a worker still holds it shares it; and an `originals_cache` keeps it on disk for later. Whoever wants
-//! nothing that the origin said before some time gets none of that from before it.
+//! A request that arrives during a fetch gets its result, also if it is a failure. A request that arrives while another
+//! one still renders an original shares it. `originals_cache` keeps originals on disk for later. With `not_before`, a
+//! request gets only what the origin answered to a request after that time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::cache_write::Storing;
+use super::cache_write::CacheWrites;
 use super::origin::Fetched;
 use super::origin::OriginClient;
 use super::origin::Original;
@@ -20,261 +21,280 @@ use crate::config::{CacheTime, Handler, Limits};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::singleflight::SingleFlight;
+use crate::sync;
 
-/// An original that is held is shared for so long and no longer, however busy its workers are.
-const LONGEST_SHARED: Duration = Duration::from_secs(2);
-/// How much longer than a fetch may take the others wait for it: it is written to disk as well.
-const WRITING: Duration = Duration::from_secs(1);
+/// How long an original in memory is shared, however long requests hold it.
+const MAX_SHARED: Duration = Duration::from_secs(2);
+/// How much longer than a fetch its waiters wait, because it is also written to disk.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The originals of one handler.
 pub struct Originals {
-    /// One origin that can't be opened any more must not take the other handlers' with it.
-    source: Result<OriginClient, Failure>,
+    /// A failure if this origin could not be opened, so that the other handlers keep theirs.
+    origin: Result<OriginClient, Failure>,
     identity: String,
     lifetime: Lifetime,
     cache: Option<DiskCache>,
-    storing: Arc<Storing>,
-    singleflight: SingleFlight<Wanted, Result<Answer, Failure>>,
-    /// By their keys, those that somebody still holds.
-    held: Mutex<HashMap<String, Weak<Held>>>,
+    cache_writes: Arc<CacheWrites>,
+    singleflight: SingleFlight<OriginalRequest, Result<OriginalResponse, Failure>>,
+    /// By key, the originals that a request holds.
+    shared: Mutex<HashMap<String, Weak<SharedOriginal>>>,
     timeout: Duration,
 }
 
-/// What is wanted; only those that want the same wait for each other.
+/// Equal requests wait for each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Wanted {
+struct OriginalRequest {
     key: String,
-    /// The entity tag of the original that is not needed again.
-    have: Option<String>,
+    /// An entity tag: the original is needed only if it has another one.
+    if_none_match: Option<String>,
     /// Milliseconds since 1970.
     not_before: u64,
 }
 
-/// What became of a conditional wish.
 #[derive(Clone, Debug)]
-pub enum Answer {
-    /// The origin still has what the entity tag stands for.
-    Unchanged {
-        /// When it was asked.
-        asked: SystemTime,
-        /// What became of the original in its cache.
+pub enum OriginalResponse {
+    /// The original still has the entity tag of the request.
+    NotModified {
+        validated_at: SystemTime,
         entry: OriginalEntry,
     },
-    /// It has another.
-    Changed(Arc<Held>),
+    Original(Arc<SharedOriginal>),
 }
 
-/// An original that is shared by all who make something from it.
+/// An original in memory, shared by the requests that render it.
 #[derive(Debug)]
-pub struct Held {
-    /// The original.
+pub struct SharedOriginal {
     pub original: Original,
-    /// When its origin was asked for it, or whether it has changed.
-    pub asked: SystemTime,
-    /// What became of it in its cache.
+    /// When the origin was last asked for it, or whether it has changed.
+    pub validated_at: SystemTime,
+    /// Whether it was read from or written to its cache.
     pub entry: OriginalEntry,
-    came: Instant,
+    shared_at: Instant,
 }
 
 impl Originals {
     /// Opens a handler's origin, and its cache of originals if it has one.
-    pub fn open(handler: &Handler, limits: &Limits, storing: Arc<Storing>) -> Originals {
+    pub fn open(handler: &Handler, limits: &Limits, cache_writes: Arc<CacheWrites>) -> Originals {
         let cache = |path| DiskCache::new(path, handler.lifetime()).with_min_free(None);
         Originals {
-            source: OriginClient::open(&handler.origin, limits),
+            origin: OriginClient::open(&handler.origin, limits),
             identity: handler.identity(),
             lifetime: handler.lifetime(),
             cache: handler.originals.as_ref().map(|originals| cache(&originals.path)),
-            storing,
+            cache_writes,
             singleflight: SingleFlight::new(),
-            held: Mutex::default(),
-            timeout: limits.origin_timeout + WRITING,
+            shared: Mutex::default(),
+            timeout: limits.origin_timeout + WRITE_TIMEOUT,
         }
     }
 
-    /// The original of a key, as its origin said after a time in milliseconds since 1970.
-    pub fn get(&self, key: &str, not_before: u64) -> Result<Arc<Held>, Failure> {
-        match self.find(Wanted { key: key.to_owned(), have: None, not_before })? {
-            Answer::Changed(held) => Ok(held),
-            Answer::Unchanged { .. } => {
+    /// The original of a key, from an origin request after `not_before` in milliseconds since 1970.
+    pub fn get(&self, key: &str, not_before: u64) -> Result<Arc<SharedOriginal>, Failure> {
+        let request = OriginalRequest { key: key.to_owned(), if_none_match: None, not_before };
+        match self.find(request)? {
+            OriginalResponse::Original(original) => Ok(original),
+            OriginalResponse::NotModified { .. } => {
                 let problem =
-                    format!("key {key:?}: the origin has nothing else, which nobody has asked");
+                    format!("key {key:?}: the origin answered 304 to an unconditional request");
                 Err(Failure::new(Code::OriginError, problem))
             }
         }
     }
 
-    /// As [`Originals::get`], for someone who needs it only if it is another than what this entity tag stands for.
-    pub fn get_unless(&self, key: &str, etag: &str, not_before: u64) -> Result<Answer, Failure> {
-        self.find(Wanted { key: key.to_owned(), have: Some(etag.to_owned()), not_before })
+    /// [`Originals::get`], unless the original still has this entity tag.
+    pub fn get_if_changed(
+        &self,
+        key: &str,
+        etag: &str,
+        not_before: u64,
+    ) -> Result<OriginalResponse, Failure> {
+        let if_none_match = Some(etag.to_owned());
+        self.find(OriginalRequest { key: key.to_owned(), if_none_match, not_before })
     }
 
-    fn find(&self, wanted: Wanted) -> Result<Answer, Failure> {
-        if let Some(answer) = self.shared(&wanted) {
-            return Ok(answer);
+    fn find(&self, request: OriginalRequest) -> Result<OriginalResponse, Failure> {
+        if let Some(response) = self.find_shared(&request) {
+            return Ok(response);
         }
         let failure =
-            |code, problem: &str| Failure::new(code, format!("key {:?}: {problem}", wanted.key));
+            |code, problem: &str| Failure::new(code, format!("key {:?}: {problem}", request.key));
         let failed = failure(
             Code::RendererFailed,
-            "the request that fetched this original for all of them failed",
+            "the request that fetched this original for several failed",
         );
-        let answer = self.singleflight.run(&wanted, self.timeout, Err(failed), || {
-            // Who looked before the last flight landed and boarded after finds here what it brought.
-            self.shared(&wanted).map_or_else(|| self.ask(&wanted), Ok)
+        let response = self.singleflight.run(&request, self.timeout, Err(failed), || {
+            // Another request may have fetched it since the lookup above.
+            self.find_shared(&request).map_or_else(|| self.find_cached(&request), Ok)
         });
-        answer.unwrap_or_else(|| {
+        response.unwrap_or_else(|| {
             let problem =
-                "another request is fetching it and takes too long (limits.origin_timeout)";
+                "timed out waiting for another request that fetches it (limits.origin_timeout)";
             Err(failure(Code::OriginTimeout, problem))
         })
     }
 
-    /// What a worker holds.
-    fn shared(&self, wanted: &Wanted) -> Option<Answer> {
-        let held = self.held().get(&wanted.key)?.upgrade()?;
-        let asked = unix_milliseconds(held.asked);
-        let is_good = asked > wanted.not_before
-            && held.came.elapsed() < LONGEST_SHARED
+    /// Looks in memory.
+    fn find_shared(&self, request: &OriginalRequest) -> Option<OriginalResponse> {
+        let original = self.shared().get(&request.key)?.upgrade()?;
+        let validated_at = unix_milliseconds(original.validated_at);
+        let is_usable = validated_at > request.not_before
+            && original.shared_at.elapsed() < MAX_SHARED
             && (self.lifetime.time == CacheTime::Never
-                || self.lifetime.is_surely_fresh(asked, SystemTime::now()));
-        is_good.then(|| answer(wanted, held))
+                || self.lifetime.is_surely_fresh(validated_at, SystemTime::now()));
+        is_usable.then(|| respond(request, original))
     }
 
-    /// Asks the disk and then the origin.
-    fn ask(&self, wanted: &Wanted) -> Result<Answer, Failure> {
-        let key = wanted.key.clone();
+    /// Looks in the cache, and then asks the origin.
+    fn find_cached(&self, request: &OriginalRequest) -> Result<OriginalResponse, Failure> {
+        let key = request.key.clone();
         let name =
             Name { handler: self.identity.clone(), key, options: cache::ORIGINAL.to_owned() };
         let entry = self.cache.as_ref().and_then(|cache| cache.find(&name, Need::Description));
-        let answer = match entry.filter(|entry| entry.stored() > wanted.not_before) {
-            None => self.fetch(wanted, &name),
-            Some(entry) => match self.ask_entry(entry, wanted, &name) {
-                Ok(Some(answer)) => Ok(answer),
-                Ok(None) => self.fetch(wanted, &name),
+        let response = match entry.filter(|entry| entry.stored() > request.not_before) {
+            None => self.fetch(request, &name),
+            Some(entry) => match self.use_entry(entry, request, &name) {
+                Ok(Some(response)) => Ok(response),
+                Ok(None) => self.fetch(request, &name),
                 Err(failure) => Err(failure),
             },
         };
-        if let (Some(cache), Err(Failure { code: Code::NotFound, .. })) = (&self.cache, &answer) {
-            // What its owner has deleted is not kept. Where that fails it is asked for each time all the same.
+        if let (Some(cache), Err(Failure { code: Code::NotFound, .. })) = (&self.cache, &response) {
+            // An original that was deleted at its origin must not stay in the cache. If the removal fails, the entry is
+            // still revalidated by each request.
             let _ = cache.remove(EntryId::of(&name));
         }
-        answer
+        response
     }
 
-    /// What an entry of the originals cache is good for; `None` when that is nothing.
-    fn ask_entry(
+    /// Reads an entry of the originals cache, and revalidates it unless it is fresh. `None` if it can't be used.
+    fn use_entry(
         &self,
         entry: Entry,
-        wanted: &Wanted,
+        request: &OriginalRequest,
         name: &Name,
-    ) -> Result<Option<Answer>, Failure> {
+    ) -> Result<Option<OriginalResponse>, Failure> {
         let etag = entry.source_etag().map(str::to_owned);
-        let is_had = etag.is_some() && etag == wanted.have;
+        let is_not_modified = etag.is_some() && etag == request.if_none_match;
         if self.lifetime.is_surely_fresh(entry.stored(), SystemTime::now()) {
-            let asked = time(entry.stored());
-            if is_had {
-                return Ok(Some(Answer::Unchanged { asked, entry: OriginalEntry::Used }));
+            let validated_at = system_time(entry.stored());
+            if is_not_modified {
+                let entry = OriginalEntry::Used;
+                return Ok(Some(OriginalResponse::NotModified { validated_at, entry }));
             }
-            let held =
-                entry.read().map(|image| self.hold(name, image, etag, asked, OriginalEntry::Used));
-            return Ok(held.map(|held| answer(wanted, held)));
+            let original = entry.read().map(|image| {
+                self.share_image(name, image, etag, validated_at, OriginalEntry::Used)
+            });
+            return Ok(original.map(|original| respond(request, original)));
         }
         let Some(etag) = etag else { return Ok(None) };
-        let asked = now(wanted.not_before);
-        match self.source()?.fetch_unless(&wanted.key, Some(&etag))? {
+        let now = now_after(request.not_before);
+        match self.origin()?.fetch_unless(&request.key, Some(&etag))? {
             Fetched::Original(original) => {
-                Ok(Some(answer(wanted, self.keep(name, original, asked))))
+                Ok(Some(respond(request, self.store(name, original, now))))
             }
-            Fetched::Unchanged => match entry.revalidate(asked) {
+            Fetched::Unchanged => match entry.revalidate(now) {
                 Some((image, written)) => {
-                    let entry = self.outcome(written);
-                    Ok(Some(answer(wanted, self.hold(name, image, Some(etag), asked, entry))))
+                    let entry = self.check_write(written);
+                    let original = self.share_image(name, image, Some(etag), now, entry);
+                    Ok(Some(respond(request, original)))
                 }
-                None if is_had => Ok(Some(Answer::Unchanged { asked, entry: OriginalEntry::None })),
+                None if is_not_modified => {
+                    let entry = OriginalEntry::None;
+                    Ok(Some(OriginalResponse::NotModified { validated_at: now, entry }))
+                }
                 None => Ok(None),
             },
         }
     }
 
-    fn fetch(&self, wanted: &Wanted, name: &Name) -> Result<Answer, Failure> {
-        let asked = now(wanted.not_before);
-        match self.source()?.fetch_unless(&wanted.key, wanted.have.as_deref())? {
-            Fetched::Original(original) => Ok(answer(wanted, self.keep(name, original, asked))),
-            Fetched::Unchanged => Ok(Answer::Unchanged { asked, entry: OriginalEntry::None }),
+    fn fetch(&self, request: &OriginalRequest, name: &Name) -> Result<OriginalResponse, Failure> {
+        let now = now_after(request.not_before);
+        match self.origin()?.fetch_unless(&request.key, request.if_none_match.as_deref())? {
+            Fetched::Original(original) => Ok(respond(request, self.store(name, original, now))),
+            Fetched::Unchanged => {
+                let entry = OriginalEntry::None;
+                Ok(OriginalResponse::NotModified { validated_at: now, entry })
+            }
         }
     }
 
-    /// Stores what was fetched, if it is an image by its first bytes.
-    fn keep(&self, name: &Name, original: Original, asked: SystemTime) -> Arc<Held> {
+    /// Shares a fetched original, and stores it if its first bytes are those of an image.
+    fn store(
+        &self,
+        name: &Name,
+        original: Original,
+        validated_at: SystemTime,
+    ) -> Arc<SharedOriginal> {
         let (Some(cache), Some(format)) = (&self.cache, Format::of_bytes(&original.bytes)) else {
-            return self.share(name, Held::new(original, asked, OriginalEntry::None));
+            let entry = OriginalEntry::None;
+            return self.share(name, SharedOriginal::new(original, validated_at, entry));
         };
         let Original { bytes, etag, last_modified } = original;
         let image = EncodedImage::new(bytes, format, last_modified);
-        let entry = self.outcome(cache.store(name, &image, etag.as_deref(), asked));
+        let entry = self.check_write(cache.store(name, &image, etag.as_deref(), validated_at));
         let original = Original { bytes: image.bytes, etag, last_modified };
-        self.share(name, Held::new(original, asked, entry))
+        self.share(name, SharedOriginal::new(original, validated_at, entry))
     }
 
-    /// Shares what was read from the disk.
-    fn hold(
+    /// Shares an original that was read from its cache.
+    fn share_image(
         &self,
         name: &Name,
         image: EncodedImage,
         etag: Option<String>,
-        asked: SystemTime,
+        validated_at: SystemTime,
         entry: OriginalEntry,
-    ) -> Arc<Held> {
-        let last_modified = image.last_modified.map(|seconds| time(seconds.saturating_mul(1000)));
-        self.share(
-            name,
-            Held::new(Original { bytes: image.bytes, etag, last_modified }, asked, entry),
-        )
+    ) -> Arc<SharedOriginal> {
+        let seconds = image.last_modified;
+        let last_modified = seconds.map(|seconds| system_time(seconds.saturating_mul(1000)));
+        let original = Original { bytes: image.bytes, etag, last_modified };
+        self.share(name, SharedOriginal::new(original, validated_at, entry))
     }
 
-    fn share(&self, name: &Name, held: Held) -> Arc<Held> {
-        let new = Arc::new(held);
-        let mut held = self.held();
-        held.retain(|_, held| held.strong_count() > 0);
-        held.insert(name.key.clone(), Arc::downgrade(&new));
-        new
+    fn share(&self, name: &Name, original: SharedOriginal) -> Arc<SharedOriginal> {
+        let original = Arc::new(original);
+        let mut shared = self.shared();
+        shared.retain(|_, original| original.strong_count() > 0);
+        shared.insert(name.key.clone(), Arc::downgrade(&original));
+        original
     }
 
-    fn outcome(&self, written: std::io::Result<u64>) -> OriginalEntry {
-        self.storing.outcome(written).map_or(OriginalEntry::None, OriginalEntry::Stored)
+    fn check_write(&self, written: io::Result<u64>) -> OriginalEntry {
+        self.cache_writes.check(written).map_or(OriginalEntry::None, OriginalEntry::Stored)
     }
 
-    fn source(&self) -> Result<&OriginClient, Failure> {
-        self.source.as_ref().map_err(Failure::clone)
+    fn origin(&self) -> Result<&OriginClient, Failure> {
+        self.origin.as_ref().map_err(Failure::clone)
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, Weak<Held>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Held {
-    fn new(original: Original, asked: SystemTime, entry: OriginalEntry) -> Held {
-        Held { original, asked, entry, came: Instant::now() }
+    fn shared(&self) -> MutexGuard<'_, HashMap<String, Weak<SharedOriginal>>> {
+        sync::lock(&self.shared)
     }
 }
 
-/// An original may come all the same: from the disk, or from an origin that knows no conditions.
-fn answer(wanted: &Wanted, held: Arc<Held>) -> Answer {
-    if wanted.have.is_some() && wanted.have == held.original.etag {
-        return Answer::Unchanged { asked: held.asked, entry: held.entry };
+impl SharedOriginal {
+    fn new(original: Original, validated_at: SystemTime, entry: OriginalEntry) -> SharedOriginal {
+        SharedOriginal { original, validated_at, entry, shared_at: Instant::now() }
     }
-    Answer::Changed(held)
 }
 
-/// The time of a question that is asked now. Whoever wants nothing from before a time has said so before, whatever
-/// the clock says.
-fn now(not_before: u64) -> SystemTime {
-    SystemTime::now().max(time(not_before.saturating_add(1)))
+/// Applies the condition of the request: memory, the cache, and an origin that ignores conditions all return an
+/// original whose entity tag may be that of the request.
+fn respond(request: &OriginalRequest, original: Arc<SharedOriginal>) -> OriginalResponse {
+    if request.if_none_match.is_some() && request.if_none_match == original.original.etag {
+        let SharedOriginal { validated_at, entry, .. } = *original;
+        return OriginalResponse::NotModified { validated_at, entry };
+    }
+    OriginalResponse::Original(original)
 }
 
-fn time(milliseconds: u64) -> SystemTime {
+/// The time of an origin request that is sent now. It is after `not_before` even if the clock is not, because the
+/// client set `not_before` earlier.
+fn now_after(not_before: u64) -> SystemTime {
+    SystemTime::now().max(system_time(not_before.saturating_add(1)))
+}
+
+fn system_time(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)).unwrap_or(UNIX_EPOCH)
 }
 

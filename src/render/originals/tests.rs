@@ -16,7 +16,7 @@ fn unchanged() -> Vec<u8> {
     response("304 Not Modified", "", b"")
 }
 
-/// `fields` stand in the handler.
+/// `fields` are added to the handler, as JSON after a comma.
 fn config(server: &Server, fields: &str) -> Config {
     let aws =
         format!(r#"{{"bucket_name": "b", "anonymous": true, "endpoint": "{}"}}"#, server.url());
@@ -25,7 +25,7 @@ fn config(server: &Server, fields: &str) -> Config {
 }
 
 fn open(config: &Config) -> Originals {
-    // An agent of their own: the tests of sources count its connections.
+    // Another `fetches_at_once` gets an agent of its own: tests of the origin count the connections of theirs.
     let limits = Limits { fetches_at_once: 9, ..testing::limits() };
     Originals::open(&config.handlers[0], &limits, Arc::default())
 }
@@ -34,20 +34,21 @@ fn originals(server: &Server) -> Originals {
     open(&config(server, ""))
 }
 
-/// With a cache in this directory, for so many seconds.
-fn cached(server: &Server, directory: &testing::TempDirectory, seconds: u64) -> Originals {
+/// With an originals cache in this directory.
+fn cached(server: &Server, directory: &testing::TempDirectory, cache_time: u64) -> Originals {
     let path = directory.path().display();
     open(&config(
         server,
-        &format!(r#", "cache_time": {seconds}, "originals_cache": {{"path": "{path}"}}"#),
+        &format!(r#", "cache_time": {cache_time}, "originals_cache": {{"path": "{path}"}}"#),
     ))
 }
 
-/// An entry as if its origin had been asked so many seconds ago.
+/// Stores an entry that was validated some seconds ago.
 fn store(originals: &Originals, key: &str, bytes: &[u8], etag: Option<&str>, seconds_ago: u64) {
-    let asked = SystemTime::now() - Duration::from_secs(seconds_ago);
+    let validated_at = SystemTime::now() - Duration::from_secs(seconds_ago);
     let image = EncodedImage::new(bytes.to_vec(), Format::Png, None);
-    originals.cache.as_ref().unwrap().store(&name(originals, key), &image, etag, asked).unwrap();
+    let cache = originals.cache.as_ref().unwrap();
+    cache.store(&name(originals, key), &image, etag, validated_at).unwrap();
 }
 
 fn name(originals: &Originals, key: &str) -> Name {
@@ -58,93 +59,98 @@ fn name(originals: &Originals, key: &str) -> Name {
     }
 }
 
-/// The time of an entry, in milliseconds since 1970.
-fn stored(originals: &Originals, key: &str) -> Option<u64> {
+/// When an entry was validated, in milliseconds since 1970.
+fn validated_at(originals: &Originals, key: &str) -> Option<u64> {
     let cache = originals.cache.as_ref().unwrap();
     cache.find(&name(originals, key), Need::Description).map(|entry| entry.stored())
 }
 
-fn milliseconds() -> u64 {
+fn now_milliseconds() -> u64 {
     unix_milliseconds(SystemTime::now())
 }
 
-/// A server that holds its answers back until each has been let go.
-fn held_back(
-    answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static,
+/// A server that sends one response for each message on the channel.
+fn gated_server(
+    response: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static,
 ) -> (Server, mpsc::Sender<()>) {
-    let (let_go, waiting) = mpsc::channel();
-    let waiting = Mutex::new(waiting);
+    let (release, released) = mpsc::channel();
+    let released = Mutex::new(released);
     let server = Server::scripted(move |number, stream| {
-        let _ = waiting.lock().unwrap().recv_timeout(Duration::from_secs(20));
-        stream.write_all(&answer(number)).is_ok()
+        let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(20));
+        stream.write_all(&response(number)).is_ok()
     });
-    (server, let_go)
+    (server, release)
 }
 
-/// Lets so many threads ask at the same moment, and the origin answer when all of them wait for one flight.
-fn together<T: Send>(
+/// Calls `get` on several threads at once, and lets the origin respond when all of them wait.
+fn get_concurrently<T: Send>(
     originals: &Originals,
-    let_go: &mpsc::Sender<()>,
-    ask: impl Fn() -> T + Sync,
+    release: &mpsc::Sender<()>,
+    get: impl Fn() -> T + Sync,
 ) -> Vec<T> {
     const THREADS: usize = 8;
-    let everyone = Barrier::new(THREADS);
+    let barrier = Barrier::new(THREADS);
     thread::scope(|scope| {
-        let wanting = || {
-            everyone.wait();
-            ask()
+        let run = || {
+            barrier.wait();
+            get()
         };
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(wanting)).collect();
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(run)).collect();
         let start = Instant::now();
         while originals.singleflight.waiters() < THREADS
             && start.elapsed() < Duration::from_secs(20)
         {
             thread::yield_now();
         }
-        let_go.send(()).unwrap();
+        release.send(()).unwrap();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
 
 #[test]
-fn simultaneous_wishes_are_one_request() {
-    let (server, let_go) = held_back(|_| png("1"));
+fn concurrent_gets_send_one_origin_request() {
+    let (server, release) = gated_server(|_| png("1"));
     let originals = originals(&server);
-    let all = together(&originals, &let_go, || originals.get("a", 0).unwrap());
-    assert!(all.iter().all(|held| Arc::ptr_eq(held, &all[0]) && held.original.bytes == PNG));
+    let all = get_concurrently(&originals, &release, || originals.get("a", 0).unwrap());
+    assert!(all.iter().all(|shared| Arc::ptr_eq(shared, &all[0]) && shared.original.bytes == PNG));
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn simultaneous_conditional_wishes_are_one_request() {
-    let (server, let_go) = held_back(|_| unchanged());
+fn concurrent_conditional_gets_send_one_origin_request() {
+    let (server, release) = gated_server(|_| unchanged());
     let originals = originals(&server);
     let before = SystemTime::now();
-    for answer in together(&originals, &let_go, || originals.get_unless("a", "\"1\"", 0)) {
-        let Ok(Answer::Unchanged { asked, entry: OriginalEntry::None }) = answer else {
-            panic!("{answer:?}")
+    for response in
+        get_concurrently(&originals, &release, || originals.get_if_changed("a", "\"1\"", 0))
+    {
+        let Ok(OriginalResponse::NotModified { validated_at, entry: OriginalEntry::None }) =
+            response
+        else {
+            panic!("{response:?}")
         };
-        assert!(asked >= before);
+        assert!(validated_at >= before);
     }
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn a_failure_is_everyones_who_waited_for_it() {
-    let (server, let_go) = held_back(|_| response("404 Not Found", "", b"<Code>NoSuchKey</Code>"));
+fn concurrent_gets_share_a_failure_that_is_not_cached() {
+    let (server, release) =
+        gated_server(|_| response("404 Not Found", "", b"<Code>NoSuchKey</Code>"));
     let originals = originals(&server);
-    for answer in together(&originals, &let_go, || originals.get("a", 0)) {
-        assert_eq!(answer.unwrap_err().code, Code::NotFound);
+    for response in get_concurrently(&originals, &release, || originals.get("a", 0)) {
+        assert_eq!(response.unwrap_err().code, Code::NotFound);
     }
     assert_eq!(server.requests().len(), 1);
-    let_go.send(()).unwrap();
+    release.send(()).unwrap();
     originals.get("a", 0).unwrap_err();
-    assert_eq!(server.requests().len(), 2, "it is not remembered");
+    assert_eq!(server.requests().len(), 2, "the failure is not cached");
 }
 
 #[test]
-fn nobody_waits_for_ever() {
-    let (server, let_go) = held_back(|_| png("1"));
+fn singleflight_waiter_times_out() {
+    let (server, release) = gated_server(|_| png("1"));
     let config = config(&server, "");
     let mut originals = open(&config);
     originals.timeout = Duration::from_millis(10);
@@ -155,82 +161,84 @@ fn nobody_waits_for_ever() {
         }
         let failure = originals.get("a", 0).unwrap_err();
         assert_eq!(failure.code, Code::OriginTimeout);
-        let_go.send(()).unwrap();
+        release.send(()).unwrap();
         assert_eq!(leader.join().unwrap(), Ok(()));
     });
 }
 
 #[test]
-fn what_a_worker_holds_is_shared_until_nobody_holds_it() {
+fn original_is_shared_while_a_request_holds_it() {
     let server = Server::answering(|number| png(&number.to_string()));
     let originals = originals(&server);
     let first = originals.get("a", 0).unwrap();
     assert!(Arc::ptr_eq(&first, &originals.get("a", 0).unwrap()));
-    let Ok(Answer::Unchanged { asked, .. }) = originals.get_unless("a", "\"0\"", 0) else {
-        panic!("it is the one that is had")
+    let Ok(OriginalResponse::NotModified { validated_at, .. }) =
+        originals.get_if_changed("a", "\"0\"", 0)
+    else {
+        panic!("the entity tag is the same")
     };
-    assert_eq!(asked, first.asked);
-    let Ok(Answer::Changed(other)) = originals.get_unless("a", "\"old\"", 0) else {
-        panic!("it is another")
+    assert_eq!(validated_at, first.validated_at);
+    let Ok(OriginalResponse::Original(other)) = originals.get_if_changed("a", "\"old\"", 0) else {
+        panic!("the entity tag is another")
     };
     assert!(Arc::ptr_eq(&first, &other));
     assert_eq!(server.requests().len(), 1);
     originals.get("b", 0).unwrap();
-    assert_eq!(server.requests().len(), 2, "another key is another original");
+    assert_eq!(server.requests().len(), 2, "a key has an original of its own");
     drop((first, other));
     assert_eq!(originals.get("a", 0).unwrap().original.etag.as_deref(), Some("\"2\""));
-    assert!(originals.held().len() <= 2, "what nobody holds is forgotten");
+    assert!(originals.shared().len() <= 2, "originals without a holder are removed");
 }
 
 #[test]
-fn what_is_held_for_long_is_not_shared_any_more() {
+fn original_is_not_shared_after_max_shared() {
     let server = Server::answering(|number| png(&number.to_string()));
     let originals = originals(&server);
-    let mut old = Held::new(
+    let mut old = SharedOriginal::new(
         Original { bytes: PNG.to_vec(), etag: None, last_modified: None },
         SystemTime::now(),
         OriginalEntry::None,
     );
-    old.came = Instant::now().checked_sub(LONGEST_SHARED).unwrap();
+    old.shared_at = Instant::now().checked_sub(MAX_SHARED).unwrap();
     let old = originals.share(&name(&originals, "a"), old);
     assert!(!Arc::ptr_eq(&old, &originals.get("a", 0).unwrap()));
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn nothing_from_before_is_good_enough() {
+fn not_before_excludes_older_originals_in_memory_and_cache() {
     let server = Server::answering(|number| png(&number.to_string()));
     let directory = testing::TempDirectory::new();
     let originals = cached(&server, &directory, 0);
     let first = originals.get("a", 0).unwrap();
-    let asked = unix_milliseconds(first.asked);
-    // Neither what is held nor what is stored, and each answer is from after the time that was wanted.
-    assert!(Arc::ptr_eq(&first, &originals.get("a", asked - 1).unwrap()));
-    let second = originals.get("a", asked).unwrap();
+    let first_time = unix_milliseconds(first.validated_at);
+    assert!(Arc::ptr_eq(&first, &originals.get("a", first_time - 1).unwrap()));
+    let second = originals.get("a", first_time).unwrap();
     assert_eq!(second.original.etag.as_deref(), Some("\"1\""));
-    assert!(unix_milliseconds(second.asked) > asked);
-    assert_eq!(stored(&originals, "a"), Some(unix_milliseconds(second.asked)));
+    assert!(unix_milliseconds(second.validated_at) > first_time);
+    assert_eq!(validated_at(&originals, "a"), Some(unix_milliseconds(second.validated_at)));
     drop((first, second));
-    // The condition is the client's of this wish and not the entry's.
-    let later = milliseconds() + 5;
-    let Ok(Answer::Changed(third)) = originals.get_unless("a", "\"old\"", later) else {
-        panic!("another")
+    // The origin request has the condition of the client, not that of the entry.
+    let later = now_milliseconds() + 5;
+    let Ok(OriginalResponse::Original(third)) = originals.get_if_changed("a", "\"old\"", later)
+    else {
+        panic!("the entity tag is another")
     };
-    assert!(unix_milliseconds(third.asked) > later, "also where the clock is behind");
+    assert!(unix_milliseconds(third.validated_at) > later, "even if the clock is behind");
     let conditions: Vec<bool> = server
         .requests()
         .iter()
         .map(|request| request.to_ascii_lowercase().contains("if-none-match"))
         .collect();
     assert_eq!(conditions, [false, false, true]);
-    assert!(originals.get("a", u64::MAX).is_ok(), "no time is too far away to be asked");
+    assert!(originals.get("a", u64::MAX).is_ok(), "the largest time is accepted");
 }
 
 #[test]
-fn those_who_want_it_newer_do_not_wait_for_an_older_one() {
-    let (server, let_go) = held_back(|number| png(&number.to_string()));
+fn not_before_requests_do_not_join_an_older_fetch() {
+    let (server, release) = gated_server(|number| png(&number.to_string()));
     let originals = originals(&server);
-    let now = milliseconds();
+    let now = now_milliseconds();
     thread::scope(|scope| {
         let old = scope.spawn(|| originals.get("a", 0).unwrap());
         while server.requests().is_empty() {
@@ -240,71 +248,82 @@ fn those_who_want_it_newer_do_not_wait_for_an_older_one() {
         while server.requests().len() < 2 {
             thread::yield_now();
         }
-        let_go.send(()).unwrap();
-        let_go.send(()).unwrap();
-        assert!(unix_milliseconds(new.join().unwrap().asked) > now);
+        release.send(()).unwrap();
+        release.send(()).unwrap();
+        assert!(unix_milliseconds(new.join().unwrap().validated_at) > now);
         old.join().unwrap();
     });
 }
 
 #[test]
-fn a_stored_original_needs_no_origin_until_it_is_too_old_for_some_result() {
+fn originals_cache_serves_a_fresh_original_without_its_origin() {
     let server = Server::answering(|_| png("new"));
     let directory = testing::TempDirectory::new();
     let originals = cached(&server, &directory, 1000);
     store(&originals, "a", b"stored", Some("\"1\""), 890);
-    let held = originals.get("a", 0).unwrap();
-    assert_eq!((held.original.bytes.as_slice(), held.entry), (&b"stored"[..], OriginalEntry::Used));
-    assert_eq!(
-        Some(unix_milliseconds(held.asked)),
-        stored(&originals, "a"),
-        "it is as old as it is"
-    );
-    drop(held);
-    let Ok(Answer::Unchanged { asked, entry: OriginalEntry::Used }) =
-        originals.get_unless("a", "\"1\"", 0)
+    let stored = validated_at(&originals, "a");
+    let shared = originals.get("a", 0).unwrap();
+    assert_eq!(shared.original.bytes, b"stored");
+    assert_eq!(shared.entry, OriginalEntry::Used);
+    assert_eq!(Some(unix_milliseconds(shared.validated_at)), stored);
+    drop(shared);
+    let Ok(OriginalResponse::NotModified { validated_at, entry: OriginalEntry::Used }) =
+        originals.get_if_changed("a", "\"1\"", 0)
     else {
-        panic!("it is the one that is had")
+        panic!("the entity tag is the same")
     };
-    assert_eq!(Some(unix_milliseconds(asked)), stored(&originals, "a"));
+    assert_eq!(Some(unix_milliseconds(validated_at)), stored);
     assert!(server.requests().is_empty());
     store(&originals, "a", b"stored", Some("\"1\""), 901);
-    let held = originals.get("a", 0).unwrap();
-    assert_eq!(held.original.bytes, PNG);
-    assert!(matches!(held.entry, OriginalEntry::Stored(bytes) if bytes > 0), "{:?}", held.entry);
+    let shared = originals.get("a", 0).unwrap();
+    assert_eq!(shared.original.bytes, PNG);
+    assert!(
+        matches!(shared.entry, OriginalEntry::Stored(bytes) if bytes > 0),
+        "{:?}",
+        shared.entry
+    );
 }
 
 #[test]
-fn an_old_original_is_revalidated_by_its_origins_word() {
+fn originals_cache_revalidates_a_stale_original() {
     let server = Server::answering(|_| unchanged());
     let directory = testing::TempDirectory::new();
     let originals = cached(&server, &directory, 1000);
-    for (have, is_had) in [(None, false), (Some("\"1\""), true), (Some("\"0\""), false)] {
+    for (if_none_match, is_not_modified) in
+        [(None, false), (Some("\"1\""), true), (Some("\"0\""), false)]
+    {
         store(&originals, "a", b"stored", Some("\"1\""), 5000);
-        let before = milliseconds();
-        let answer = originals.find(Wanted {
+        let before = now_milliseconds();
+        let response = originals.find(OriginalRequest {
             key: "a".into(),
-            have: have.map(str::to_owned),
+            if_none_match: if_none_match.map(str::to_owned),
             not_before: 0,
         });
-        let asked = match answer.unwrap() {
-            Answer::Unchanged { asked, entry: OriginalEntry::Stored(_) } if is_had => asked,
-            Answer::Changed(held) if !is_had => {
-                assert_eq!(held.original.bytes, b"stored");
-                held.asked
+        let time = match response.unwrap() {
+            OriginalResponse::NotModified { validated_at, entry: OriginalEntry::Stored(_) }
+                if is_not_modified =>
+            {
+                validated_at
             }
-            other => panic!("{have:?}: {other:?}"),
+            OriginalResponse::Original(shared) if !is_not_modified => {
+                assert_eq!(shared.original.bytes, b"stored");
+                shared.validated_at
+            }
+            other => panic!("{if_none_match:?}: {other:?}"),
         };
-        assert!(unix_milliseconds(asked) >= before);
-        assert_eq!(stored(&originals, "a"), Some(unix_milliseconds(asked)));
+        assert!(unix_milliseconds(time) >= before);
+        assert_eq!(validated_at(&originals, "a"), Some(unix_milliseconds(time)));
         let request = server.requests().pop().unwrap().to_ascii_lowercase();
-        assert!(request.contains("if-none-match: \"1\"\r\n"), "the entry's own: {request}");
+        assert!(
+            request.contains("if-none-match: \"1\"\r\n"),
+            "the entity tag of the entry: {request}"
+        );
     }
     assert_eq!(server.requests().len(), 3);
 }
 
 #[test]
-fn a_damaged_original_is_fetched_without_its_condition() {
+fn originals_cache_fetches_a_damaged_original_unconditionally() {
     let server = Server::answering(|number| if number == 0 { unchanged() } else { png("2") });
     let directory = testing::TempDirectory::new();
     let originals = cached(&server, &directory, 1000);
@@ -319,7 +338,7 @@ fn a_damaged_original_is_fetched_without_its_condition() {
 }
 
 #[test]
-fn what_is_no_image_or_gone_is_not_kept() {
+fn originals_cache_does_not_keep_non_images_or_deleted_originals() {
     let server = Server::answering(|number| match number {
         0 => response("200 OK", "ETag: \"1\"\r\n", b"<svg/>"),
         1 => png("1"),
@@ -328,20 +347,23 @@ fn what_is_no_image_or_gone_is_not_kept() {
     let directory = testing::TempDirectory::new();
     let originals = cached(&server, &directory, 1000);
     assert_eq!(originals.get("a", 0).unwrap().entry, OriginalEntry::None);
-    assert_eq!(stored(&originals, "a"), None);
+    assert_eq!(validated_at(&originals, "a"), None);
     assert!(matches!(originals.get("a", 0).unwrap().entry, OriginalEntry::Stored(_)));
-    let now = stored(&originals, "a").unwrap();
+    let now = validated_at(&originals, "a").unwrap();
     assert_eq!(originals.get("a", now).unwrap_err().code, Code::NotFound);
-    assert_eq!(stored(&originals, "a"), None);
+    assert_eq!(validated_at(&originals, "a"), None);
 }
 
 #[test]
-fn an_origin_that_knows_no_conditions_says_the_same_in_more_words() {
+fn origin_that_ignores_if_none_match_can_answer_not_modified() {
     let server = Server::answering(|_| png("1"));
     let originals = originals(&server);
-    assert!(matches!(originals.get_unless("a", "\"1\"", 0), Ok(Answer::Unchanged { .. })));
-    assert!(matches!(originals.get_unless("a", "\"2\"", 0), Ok(Answer::Changed(_))));
-    // What is not an entity tag is not sent, and the answer to it is no surprise.
-    assert!(matches!(originals.get_unless("a", "*", 0), Ok(Answer::Changed(_))));
+    assert!(matches!(
+        originals.get_if_changed("a", "\"1\"", 0),
+        Ok(OriginalResponse::NotModified { .. })
+    ));
+    assert!(matches!(originals.get_if_changed("a", "\"2\"", 0), Ok(OriginalResponse::Original(_))));
+    // A value that is not an entity tag is not sent.
+    assert!(matches!(originals.get_if_changed("a", "*", 0), Ok(OriginalResponse::Original(_))));
     assert!(!server.requests()[2].to_ascii_lowercase().contains("if-none-match"));
 }

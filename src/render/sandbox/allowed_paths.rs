@@ -1,68 +1,65 @@
-//! The files and directories that the renderer's work needs.
+//! The files and directories that a renderer needs, as derived from the configuration.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Credentials, Origin, S3};
 
-/// What a renderer does at a place and beneath it.
+/// Access to a path and everything beneath it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathAccess {
-    /// Reads files and lists directories.
+    /// Read files, list directories.
     Read,
-    /// Reads and changes everything: a cache.
-    Store,
-    /// Makes a socket: the directory in which it listens.
-    Listen,
+    /// Read and write files and directories: a cache.
+    ReadWrite,
+    /// Create a socket: the directory in which the renderer listens.
+    CreateSocket,
 }
 
-/// A file or directory, or the path where one may come to be.
+/// The path of a file or directory, which may not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedPath {
-    /// The path as it is going to be opened.
     pub path: PathBuf,
-    /// What is done there.
-    pub right: PathAccess,
-    /// Whether something else may come to be at this path while the renderer runs.
+    pub access: PathAccess,
+    /// Whether the file or directory may be created or replaced while the renderer runs.
     pub is_watched: bool,
 }
 
-/// How glibc finds the addresses of names: resolv.conf(5), nsswitch.conf(5), host.conf(5), gai.conf(5).
-const NAMES: [&str; 5] =
+/// Read by glibc's resolver: resolv.conf(5), hosts(5), nsswitch.conf(5), host.conf(5), gai.conf(5).
+const RESOLVER: [&str; 5] =
     ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
 
-/// What the kernel tells everyone: how many processors there are, and whether freed memory must be given back,
-/// both of which malloc asks for.
-const MACHINE: [&str; 2] = ["/sys/devices/system/cpu", "/proc/sys/vm/overcommit_memory"];
+/// Read by glibc's malloc: the number of processors, and whether freed memory must be returned.
+const MALLOC: [&str; 2] = ["/sys/devices/system/cpu", "/proc/sys/vm/overcommit_memory"];
 
-/// By these the lookup of credentials tells an EC2 instance.
+/// Read by aws-creds to detect an EC2 instance.
 const EC2: [&str; 2] = ["/sys/hypervisor/uuid", "/sys/class/dmi/id/board_vendor"];
 
-/// Everything that this configuration needs; some of it may not exist. `variable` tells the environment.
-pub fn needed(
+/// The paths that this configuration needs. `variable` reads the environment.
+pub fn allowed_paths(
     config: &Config,
     socket: &Path,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Vec<AllowedPath> {
-    let mut places = Vec::new();
-    let mut add = |path: PathBuf, right, is_watched| {
-        let place = AllowedPath { path, right, is_watched };
-        if !places.contains(&place) {
-            places.push(place);
+    let mut paths = Vec::new();
+    let mut add = |path: PathBuf, access, is_watched| {
+        let path = AllowedPath { path, access, is_watched };
+        if !paths.contains(&path) {
+            paths.push(path);
         }
     };
     if let Some(directory) = socket.parent() {
-        add(directory.to_owned(), PathAccess::Listen, false);
+        add(directory.to_owned(), PathAccess::CreateSocket, false);
     }
-    MACHINE.iter().for_each(|path| add(path.into(), PathAccess::Read, false));
+    MALLOC.iter().for_each(|path| add(path.into(), PathAccess::Read, false));
     for handler in &config.handlers {
         handler
             .stores()
-            .for_each(|(_, directory)| add(directory.to_owned(), PathAccess::Store, true));
+            .for_each(|(_, directory)| add(directory.to_owned(), PathAccess::ReadWrite, true));
         match &handler.origin {
             Origin::Directory(directory) => add(directory.clone(), PathAccess::Read, true),
             Origin::S3(S3 { ca_file, credentials, .. }) => {
-                NAMES.iter().for_each(|path| add(path.into(), PathAccess::Read, true));
+                RESOLVER.iter().for_each(|path| add(path.into(), PathAccess::Read, true));
                 if let Some(file) = ca_file {
                     add(file.clone(), PathAccess::Read, true);
                 }
@@ -75,29 +72,28 @@ pub fn needed(
             }
         }
     }
-    places
+    paths
 }
 
-/// The files that `source/credentials.rs` and the crate aws-creds under it open.
+/// The files that `origin/s3/credentials.rs` and the crate aws-creds open.
 fn credential_files(variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     match variable("AWS_SHARED_CREDENTIALS_FILE") {
         Some(file) => files.push(file.into()),
         None => {
             let home = variable("HOME").map(PathBuf::from).or_else(|| {
-                // That is where it is looked up.
+                // Read by `home_dir`.
                 files.push("/etc/passwd".into());
                 std::env::home_dir()
             });
             files.extend(home.map(|home| home.join(".aws/credentials")));
         }
     }
-    let tokens = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
-    for token in
-        tokens.into_iter().filter_map(variable).filter_map(|token| std::path::absolute(token).ok())
-    {
-        // Kubernetes revalidates a token by turning a link (`token -> ..data/token`), and all that it may lead to lies
-        // in the directory of the link, which holds nothing else.
+    let variables = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
+    let tokens = variables.into_iter().filter_map(variable);
+    for token in tokens.filter_map(|token| std::path::absolute(token).ok()) {
+        // Kubernetes refreshes a projected token by replacing a symbolic link (`token -> ..data/token`). All of its
+        // targets are in the directory of the link, which contains nothing else.
         match token.parent() {
             Some(directory) if token.is_symlink() => files.push(directory.to_owned()),
             _ => files.push(token),
@@ -113,7 +109,7 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn places(
+    fn paths(
         handlers: serde_json::Value,
         environment: &[(&str, &Path)],
     ) -> Vec<(PathBuf, PathAccess)> {
@@ -123,57 +119,60 @@ mod tests {
             let found = environment.iter().find(|(known, _)| *known == name);
             found.map(|(_, path)| path.as_os_str().to_owned())
         };
-        let needed = needed(&config, Path::new("/run/x/renderer-1.sock"), &variable);
-        needed.into_iter().map(|place| (place.path, place.right)).collect()
+        let paths = allowed_paths(&config, Path::new("/run/x/renderer-1.sock"), &variable);
+        paths.into_iter().map(|path| (path.path, path.access)).collect()
     }
 
     #[test]
-    fn a_directories_renderer_gets_that_directory_and_its_cache_and_nothing_of_the_network() {
+    fn allowed_paths_of_a_directory_handler_are_its_directory_and_cache() {
         let temp = tempfile::tempdir().unwrap();
-        let (originals, cache) = (temp.path().join("originals"), temp.path().join("cache"));
+        let originals = temp.path().join("originals");
+        let cache = temp.path().join("cache");
         std::fs::create_dir(&originals).unwrap();
         let handler = serde_json::json!({"name": "h", "directory": originals, "cache_path": cache});
         let second = serde_json::json!({"name": "h2", "directory": originals, "cache_path": cache});
-        let mut expected = vec![(PathBuf::from("/run/x"), PathAccess::Listen)];
-        expected.extend(MACHINE.map(|path| (path.into(), PathAccess::Read)));
-        expected.push((cache, PathAccess::Store));
+        let mut expected = vec![(PathBuf::from("/run/x"), PathAccess::CreateSocket)];
+        expected.extend(MALLOC.map(|path| (path.into(), PathAccess::Read)));
+        expected.push((cache, PathAccess::ReadWrite));
         expected.push((originals.canonicalize().unwrap(), PathAccess::Read));
-        assert_eq!(places(serde_json::json!([handler, second]), &[]), expected);
+        assert_eq!(paths(serde_json::json!([handler, second]), &[]), expected);
     }
 
     #[test]
-    fn a_bucket_with_keys_of_its_own_needs_no_credential_files() {
+    fn allowed_paths_of_a_bucket_with_keys_have_no_credential_files() {
         let aws = serde_json::json!({"bucket_name": "b", "aws_access": "a", "aws_secret": "s"});
         let token = Path::new("/run/token");
-        let found = places(
+        let found = paths(
             serde_json::json!([{"name": "h", "aws": aws}]),
             &[("AWS_WEB_IDENTITY_TOKEN_FILE", token)],
         );
         assert!(found.contains(&("/etc/resolv.conf".into(), PathAccess::Read)));
         let has = |path: &str| found.iter().any(|(found, _)| found.ends_with(path));
         assert!(!has("token") && !has("credentials") && !has("uuid"), "{found:?}");
-        assert!(found.iter().all(|(_, right)| *right != PathAccess::Store), "{found:?}");
+        assert!(found.iter().all(|(_, access)| *access != PathAccess::ReadWrite), "{found:?}");
     }
 
     #[test]
-    fn a_bucket_may_have_two_caches() {
+    fn allowed_paths_include_both_caches_of_a_bucket() {
         let temp = tempfile::tempdir().unwrap();
-        let (cache, originals) = (temp.path().join("cache"), temp.path().join("originals"));
+        let cache = temp.path().join("cache");
+        let originals = temp.path().join("originals");
         let handler = serde_json::json!({
             "name": "h",
             "aws": {"bucket_name": "b", "anonymous": true},
             "cache_path": cache,
             "originals_cache": {"path": originals},
         });
-        let mut found = places(serde_json::json!([handler]), &[]);
-        found.retain(|(_, right)| *right == PathAccess::Store);
-        assert_eq!(found, [(cache, PathAccess::Store), (originals, PathAccess::Store)]);
+        let mut found = paths(serde_json::json!([handler]), &[]);
+        found.retain(|(_, access)| *access == PathAccess::ReadWrite);
+        assert_eq!(found, [(cache, PathAccess::ReadWrite), (originals, PathAccess::ReadWrite)]);
     }
 
     #[test]
-    fn a_token_behind_a_link_opens_its_directory_and_any_other_only_itself() {
+    fn allowed_paths_include_the_directory_of_a_symlinked_token() {
         let temp = tempfile::tempdir().unwrap();
-        let (file, link) = (temp.path().join("file"), temp.path().join("projected/token"));
+        let file = temp.path().join("file");
+        let link = temp.path().join("projected/token");
         std::fs::write(&file, "t").unwrap();
         std::fs::create_dir(temp.path().join("projected")).unwrap();
         symlink("..data/token", &link).unwrap();
@@ -184,7 +183,7 @@ mod tests {
             ("AWS_WEB_IDENTITY_TOKEN_FILE", &link),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &file),
         ];
-        let found = places(handlers.clone(), &environment);
+        let found = paths(handlers.clone(), &environment);
         for path in [Path::new("/keys"), link.parent().unwrap(), &file, Path::new(EC2[0])] {
             assert!(
                 found.contains(&(path.to_owned(), PathAccess::Read)),
@@ -195,6 +194,6 @@ mod tests {
         assert!(
             !found.iter().any(|(path, _)| path == temp.path() || path == Path::new("/etc/passwd"))
         );
-        assert!(places(handlers, &[]).contains(&("/etc/passwd".into(), PathAccess::Read)));
+        assert!(paths(handlers, &[]).contains(&("/etc/passwd".into(), PathAccess::Read)));
     }
 }

@@ -1,12 +1,13 @@
-//! Takes from the renderer every right that its work does not need, before it sees the first image.
+//! The sandbox of the renderer, entered before the first image is decoded. It limits the damage when a crafted image
+//! exploits a decoder.
 //!
-//! Whoever breaks a decoder with a crafted image has the renderer's rights. Its resources are bounded
-//! (`limits.rs`); `no_new_privs` makes set-user-ID programs ordinary ones; and Landlock leaves the directories and files
-//! of `places.rs`, no program to execute, no port to listen on and nobody outside to signal. What Landlock can't do
-//! on an older kernel is left out: <https://docs.kernel.org/userspace-api/landlock.html>.
+//! Resource limits bound memory and open files (`rlimits`). `no_new_privs` disables set-user-ID programs. Landlock
+//! allows the paths in `allowed_paths` and forbids executing programs, listening on ports and signalling other
+//! processes. Restrictions that an older kernel does not know are left out:
+//! <https://docs.kernel.org/userspace-api/landlock.html>.
 //!
-//! A rule holds for the directory or file that was there, not for its path. So a [`Sandbox`] remembers what it
-//! has let in: when there is something else at a path now, the edge is asked for a renderer that is let in there.
+//! A Landlock rule applies to the file or directory that was opened for it, not to its path. [`Sandbox`] therefore
+//! remembers the identity of each; when a path leads to another one, the edge starts a new renderer.
 
 mod allowed_paths;
 mod rlimits;
@@ -24,56 +25,56 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use crate::config::{Config, Origin};
 use crate::log::warn;
-use allowed_paths::{AllowedPath, PathAccess};
+use allowed_paths::{AllowedPath, PathAccess, allowed_paths};
 
-/// The newest Landlock whose file rights we know: also connecting to sockets that have a path.
+/// The newest ABI that the crate `landlock` knows.
 const NEWEST: ABI = ABI::V9;
 
-/// What may be done with what is in a cache. Nothing there is executed, a device, a socket or a link.
-const STORE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+/// Rights in a cache directory: none to execute, or to create devices, sockets or symbolic links.
+const READ_WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
 });
 
-/// What this process has been left with.
+/// The paths that the sandbox of this process allows.
 #[derive(Debug, Default)]
 pub struct Sandbox {
-    /// Empty where Landlock holds nobody back.
+    /// Empty without Landlock.
     watched: Vec<Watched>,
 }
 
-/// What was at a path when the rule for it was made.
 #[derive(Debug)]
 struct Watched {
     path: PathBuf,
-    was: Option<Identity>,
-    /// The next renderer makes it when it is missing.
-    is_made: bool,
+    /// Of the file or directory that the rule was made for; `None` if there was none.
+    identity: Option<Identity>,
+    /// A cache: the next renderer creates it if it is missing.
+    is_created: bool,
 }
 
 /// Device and inode.
 type Identity = (u64, u64);
 
 impl Sandbox {
-    /// Whether a path leads to something else than what this process was let into. Asking changes nothing and
-    /// needs no right.
+    /// Whether an allowed path now leads to another file or directory, so that a new renderer would have access and
+    /// this one has not. The check needs no rights: stat(2) is not restricted by Landlock.
     pub fn is_outdated(&self) -> bool {
         self.watched.iter().any(|watched| match identity(&watched.path) {
-            None => watched.is_made && watched.was.is_some(),
-            now => now != watched.was,
+            None => watched.is_created && watched.identity.is_some(),
+            now => now != watched.identity,
         })
     }
 }
 
-/// Whether this kernel confines at all.
-pub fn is_possible() -> bool {
+/// Whether the kernel has Landlock.
+pub fn is_supported() -> bool {
     let strict = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     strict.handle_access(AccessFs::ReadFile).and_then(Ruleset::create).is_ok()
 }
 
-/// Confines the calling thread and those that it starts from now on; the resource limits are the whole process's.
-/// `socket` is where this renderer is going to listen. What can't be taken away is said and does not stop it.
+/// Restricts the calling thread and the threads that it starts from now on; resource limits apply to the process.
+/// `socket` is the path where the renderer will listen. A restriction that fails is logged and skipped.
 pub fn enter(config: &Config, socket: &Path) -> Sandbox {
-    rlimits::bound(config);
+    rlimits::set(config);
     if let Err(error) = rustix::thread::set_no_new_privs(true) {
         warn!("not_sandboxed", "the renderer can gain privileges by executing a program: {error}");
     }
@@ -86,20 +87,20 @@ pub fn enter(config: &Config, socket: &Path) -> Sandbox {
     })
 }
 
-/// Keeps the calling thread to the places that it needs.
+/// Restricts the calling thread to the allowed paths, with Landlock.
 fn restrict_paths(config: &Config, socket: &Path) -> Result<Sandbox, RulesetError> {
     for handler in &config.handlers {
         for (_, directory) in handler.stores() {
-            // Where that fails, storing says so.
+            // If this fails, the first write to the cache logs it.
             let _ = std::fs::create_dir_all(directory);
         }
     }
-    let places = allowed_paths::needed(config, socket, &|name| std::env::var_os(name));
+    let paths = allowed_paths(config, socket, &|name| std::env::var_os(name));
     let connects = config.handlers.iter().any(|handler| matches!(handler.origin, Origin::S3(_)));
-    restrict(&places, connects)
+    restrict(&paths, connects)
 }
 
-fn restrict(places: &[AllowedPath], connects: bool) -> Result<Sandbox, RulesetError> {
+fn restrict(paths: &[AllowedPath], connects: bool) -> Result<Sandbox, RulesetError> {
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::BindTcp)?
@@ -109,17 +110,17 @@ fn restrict(places: &[AllowedPath], connects: bool) -> Result<Sandbox, RulesetEr
     }
     let mut ruleset = ruleset.create()?;
     let mut watched = Vec::new();
-    for place in places {
-        let opened = open(&place.path);
-        if place.is_watched {
+    for allowed in paths {
+        let opened = open(&allowed.path);
+        if allowed.is_watched {
             watched.push(Watched {
-                path: place.path.clone(),
-                was: opened.as_ref().ok().map(|(_, found)| (found.st_dev, found.st_ino)),
-                is_made: place.right == PathAccess::Store,
+                path: allowed.path.clone(),
+                identity: opened.as_ref().ok().map(|(_, stat)| (stat.st_dev, stat.st_ino)),
+                is_created: allowed.access == PathAccess::ReadWrite,
             });
         }
-        if let Ok((opened, found)) = opened {
-            ruleset = allow(ruleset, opened, FileType::from_raw_mode(found.st_mode), place.right)?;
+        if let Ok((file, stat)) = opened {
+            ruleset = allow(ruleset, file, FileType::from_raw_mode(stat.st_mode), allowed.access)?;
         }
     }
     match ruleset.restrict_self()?.ruleset {
@@ -130,33 +131,32 @@ fn restrict(places: &[AllowedPath], connects: bool) -> Result<Sandbox, RulesetEr
 
 fn allow(
     ruleset: RulesetCreated,
-    opened: OwnedFd,
+    file: OwnedFd,
     kind: FileType,
-    right: PathAccess,
+    access: PathAccess,
 ) -> Result<RulesetCreated, RulesetError> {
-    let rights = match right {
+    let rights = match access {
         PathAccess::Read => AccessFs::ReadFile | AccessFs::ReadDir,
-        PathAccess::Store => STORE,
-        PathAccess::Listen => AccessFs::MakeSock.into(),
+        PathAccess::ReadWrite => READ_WRITE,
+        PathAccess::CreateSocket => AccessFs::MakeSock.into(),
     };
-    // The kernel refuses a rule that makes no sense for a file.
+    // landlock_add_rule(2) refuses directory rights for a file.
     let rights =
         if kind == FileType::Directory { rights } else { rights & AccessFs::from_file(NEWEST) };
     if rights.is_empty() {
         return Ok(ruleset);
     }
-    ruleset.add_rule(PathBeneath::new(opened, rights))
+    ruleset.add_rule(PathBeneath::new(file, rights))
 }
 
-/// What a rule is made for, and who it is.
 fn open(path: &Path) -> rustix::io::Result<(OwnedFd, Stat)> {
-    let opened = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let found = rustix::fs::fstat(&opened)?;
-    Ok((opened, found))
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = rustix::fs::fstat(&file)?;
+    Ok((file, stat))
 }
 
 fn identity(path: &Path) -> Option<Identity> {
-    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]

@@ -1,32 +1,32 @@
-//! The resources that the system gives to the renderer and no more (getrlimit(2)).
+//! Resource limits of the renderer (getrlimit(2)).
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, Limits};
 use crate::log::warn;
 
-/// Bounds this process, once and for all: it can't raise the limits again.
-pub fn bound(config: &Config) {
-    // A core would hold the secrets of the origins and what clients are not to see.
+/// Sets soft and hard limits, so that this process can't raise them again.
+pub fn set(config: &Config) {
+    // A core file would contain the secrets of the origins and private images.
     lower(Resource::Core, 0, "can't disable core files of the renderer");
-    lower(Resource::Data, memory(&config.limits), "can't limit the memory of the renderer");
+    lower(Resource::Data, data_bytes(&config.limits), "can't limit the memory of the renderer");
     lower(Resource::Nofile, open_files(config), "can't limit the open files of the renderer");
 }
 
-/// What the other limits add up to. Where an image takes more than its container says, an allocation fails, or at
-/// worst this process ends, and not the machine's memory.
-fn memory(limits: &Limits) -> u64 {
-    /// For code and results.
+/// The sum of what the other limits allow. If an image takes more memory than its container announces, an allocation
+/// fails, which at worst aborts this process instead of exhausting the machine.
+fn data_bytes(limits: &Limits) -> u64 {
+    /// Code, libraries, and encoded images.
     const BASE: u64 = 512 << 20;
-    /// Each worker's thread and that of its connection.
+    /// Two per connection: the worker thread and the thread of tiny_http.
     const STACKS: u64 = 8 << 20;
-    /// The decoders' working memory; AV1 with its reference frames needs the most.
+    /// Working memory of a decoder; AV1 with its reference frames needs the most.
     const BYTES_PER_PIXEL: u64 = 16;
     let originals = limits
         .origin_max_bytes
         .saturating_add(STACKS)
         .saturating_mul(limits.fetches_at_once as u64);
-    // One image at a time may take more than the budget; and address space is taken before it is used.
+    // One image at a time may exceed the budget, and RLIMIT_DATA also counts memory that is not used yet.
     let pixels =
         limits.source_max_pixels.max(limits.source_max_total_pixels).max(limits.result_max_pixels);
     let largest = pixels.saturating_mul(BYTES_PER_PIXEL);
@@ -34,23 +34,23 @@ fn memory(limits: &Limits) -> u64 {
 }
 
 fn open_files(config: &Config) -> u64 {
-    /// Pipes, the socket, lookups of names.
+    /// Pipes, the socket, name resolution.
     const BASE: u64 = 256;
-    /// A worker's connection with its copies, its file of the origin and its file of the cache.
-    const WORKER: u64 = 16;
-    // A pool of connections for each `ca_file`, of which each handler may have its own.
-    let kept = config.handlers.len() as u64;
+    /// The connection to the edge with its duplicates, a file of the origin and a file of the cache.
+    const PER_CONNECTION: u64 = 16;
+    // Idle connections to origins: each handler may have its own `ca_file`, and so its own connection pool.
+    let idle = config.handlers.len() as u64;
     BASE.saturating_add(
-        WORKER.saturating_add(kept).saturating_mul(config.limits.fetches_at_once as u64),
+        PER_CONNECTION.saturating_add(idle).saturating_mul(config.limits.fetches_at_once as u64),
     )
 }
 
-/// Where the limit is lower already it stays.
-fn lower(resource: Resource, bound: u64, otherwise: &str) {
+/// Does not raise a limit that is lower already.
+fn lower(resource: Resource, value: u64, message: &str) {
     let Rlimit { current, maximum } = getrlimit(resource);
-    let least = |limit: Option<u64>| Some(limit.map_or(bound, |limit| limit.min(bound)));
-    let lowered = Rlimit { current: least(current), maximum: least(maximum) };
-    if let Err(error) = setrlimit(resource, lowered) {
-        warn!("rlimit_unchanged", "{otherwise}: {error}");
+    let lower = |limit: Option<u64>| Some(limit.map_or(value, |limit| limit.min(value)));
+    let limits = Rlimit { current: lower(current), maximum: lower(maximum) };
+    if let Err(error) = setrlimit(resource, limits) {
+        warn!("rlimit_unchanged", "{message}: {error}");
     }
 }

@@ -14,16 +14,16 @@ use serde_json::json;
 use super::*;
 use crate::config;
 
-/// A renderer's surroundings: originals, a cache that is still to be made, its socket's directory and what is no
-/// business of its.
-struct Surroundings {
+/// A temporary directory with originals, the directory of the socket and a directory outside of the sandbox; the cache
+/// does not exist yet.
+struct Environment {
     temp: tempfile::TempDir,
     config: Config,
 }
 
-impl Surroundings {
-    /// `over` is put over a handler of a directory.
-    fn new(origin: serde_json::Value) -> Surroundings {
+impl Environment {
+    /// The origin is the directory of originals, or the bucket in `aws`.
+    fn new(aws: Option<serde_json::Value>) -> Environment {
         let temp = tempfile::tempdir().unwrap();
         for directory in ["originals", "run", "outside"] {
             fs::create_dir(temp.path().join(directory)).unwrap();
@@ -31,22 +31,21 @@ impl Surroundings {
         fs::write(temp.path().join("originals/a.jpg"), b"image").unwrap();
         fs::write(temp.path().join("outside/secret"), b"secret").unwrap();
         let mut handler = json!({"name": "h", "cache_path": temp.path().join("cache")});
-        match origin {
-            serde_json::Value::Null => handler["directory"] = json!(temp.path().join("originals")),
-            aws => handler["aws"] = aws,
+        match aws {
+            None => handler["directory"] = json!(temp.path().join("originals")),
+            Some(aws) => handler["aws"] = aws,
         }
         let config = config::parse(&json!({"handlers": [handler]}).to_string(), "test").unwrap();
-        Surroundings { temp, config }
+        Environment { temp, config }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.temp.path().join(name)
     }
 
-    /// Does something on a thread that is confined as a renderer is; the test's own is not. `None` where this
-    /// kernel does not enter.
-    fn confined<T: Send>(&self, work: impl FnOnce(Sandbox) -> T + Send) -> Option<T> {
-        if !is_possible() {
+    /// Runs `work` in the sandbox, on a thread of its own. `None` if the kernel has no Landlock.
+    fn run_sandboxed<T: Send>(&self, work: impl FnOnce(Sandbox) -> T + Send) -> Option<T> {
+        if !is_supported() {
             eprintln!("skipped: this kernel has no Landlock");
             return None;
         }
@@ -58,51 +57,51 @@ impl Surroundings {
     }
 }
 
-/// What needs a newer kernel than the first that has Landlock.
-fn can(request: impl FnOnce(Ruleset) -> Result<Ruleset, RulesetError>) -> bool {
+/// Whether the kernel supports a restriction that came after the first version of Landlock.
+fn supports(request: impl FnOnce(Ruleset) -> Result<Ruleset, RulesetError>) -> bool {
     let strict = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    let can = request(strict).is_ok();
-    if !can {
+    let is_supported = request(strict).is_ok();
+    if !is_supported {
         eprintln!("partly skipped: this kernel is too old for it");
     }
-    can
+    is_supported
 }
 
 #[track_caller]
-fn refused<T>(result: std::io::Result<T>) {
+fn assert_denied<T>(result: std::io::Result<T>) {
     assert_eq!(result.err().map(|error| error.kind()), Some(ErrorKind::PermissionDenied));
 }
 
 #[test]
-fn files_outside_of_what_is_needed_are_out_of_reach() {
-    let around = Surroundings::new(serde_json::Value::Null);
-    assert!(fs::read("/etc/passwd").is_ok(), "or else the test proves nothing");
+fn sandbox_denies_files_outside_the_allowed_paths() {
+    let environment = Environment::new(None);
+    assert!(fs::read("/etc/passwd").is_ok(), "readable without a sandbox");
     // A minimal system has no /etc/hosts.
     let paths = ["/etc/passwd", "/etc/hosts", "/proc/self/environ", "/dev/null"];
-    let there: Vec<&str> = paths.into_iter().filter(|path| File::open(path).is_ok()).collect();
-    around.confined(|_| {
-        assert_eq!(fs::read(around.path("originals/a.jpg")).unwrap(), b"image");
-        assert_eq!(fs::read_dir(around.path("originals")).unwrap().count(), 1);
-        refused(fs::write(around.path("originals/a.jpg"), b"mine"));
-        refused(File::options().append(true).open(around.path("originals/a.jpg")));
-        refused(fs::write(around.path("originals/b.jpg"), b"mine"));
-        refused(fs::remove_file(around.path("originals/a.jpg")));
+    let existing: Vec<&str> = paths.into_iter().filter(|path| File::open(path).is_ok()).collect();
+    environment.run_sandboxed(|_| {
+        assert_eq!(fs::read(environment.path("originals/a.jpg")).unwrap(), b"image");
+        assert_eq!(fs::read_dir(environment.path("originals")).unwrap().count(), 1);
+        assert_denied(fs::write(environment.path("originals/a.jpg"), b"new"));
+        assert_denied(File::options().append(true).open(environment.path("originals/a.jpg")));
+        assert_denied(fs::write(environment.path("originals/b.jpg"), b"new"));
+        assert_denied(fs::remove_file(environment.path("originals/a.jpg")));
 
-        refused(fs::read(around.path("outside/secret")));
-        refused(File::options().append(true).open(around.path("outside/secret")));
-        refused(fs::write(around.path("outside/new"), b"mine"));
-        refused(fs::read_dir(around.path("")));
-        for path in &there {
-            refused(File::open(path));
+        assert_denied(fs::read(environment.path("outside/secret")));
+        assert_denied(File::options().append(true).open(environment.path("outside/secret")));
+        assert_denied(fs::write(environment.path("outside/new"), b"new"));
+        assert_denied(fs::read_dir(environment.path("")));
+        for path in &existing {
+            assert_denied(File::open(path));
         }
     });
 }
 
 #[test]
-fn a_cache_is_made_and_holds_files_and_directories_and_nothing_else() {
-    let around = Surroundings::new(serde_json::Value::Null);
-    around.confined(|_| {
-        let inside = |name: &str| around.path("cache").join(name);
+fn sandbox_allows_only_files_and_directories_in_a_cache() {
+    let environment = Environment::new(None);
+    environment.run_sandboxed(|_| {
+        let inside = |name: &str| environment.path("cache").join(name);
         fs::create_dir_all(inside("v1/aa")).unwrap();
         fs::create_dir_all(inside("v1/bb")).unwrap();
         fs::write(inside("v1/aa/.tmp"), b"entry").unwrap();
@@ -110,70 +109,68 @@ fn a_cache_is_made_and_holds_files_and_directories_and_nothing_else() {
         fs::rename(inside("v1/aa/.tmp"), inside("v1/aa/entry")).unwrap();
         assert_eq!(fs::read(inside("v1/aa/entry")).unwrap(), b"again");
         assert_eq!(fs::read_dir(inside("v1/aa")).unwrap().count(), 1);
-        refused(symlink("/etc/passwd", inside("link")));
-        refused(UnixListener::bind(inside("socket")));
+        assert_denied(symlink("/etc/passwd", inside("link")));
+        assert_denied(UnixListener::bind(inside("socket")));
         fs::remove_file(inside("v1/aa/entry")).unwrap();
         fs::remove_dir(inside("v1/aa")).unwrap();
-        refused(fs::remove_dir_all(around.path("cache")));
+        assert_denied(fs::remove_dir_all(environment.path("cache")));
     });
 }
 
 #[test]
-fn no_program_is_executed() {
-    let around = Surroundings::new(serde_json::Value::Null);
+fn sandbox_denies_executing_programs() {
+    let environment = Environment::new(None);
     let program = std::env::current_exe().unwrap();
-    assert!(
-        Command::new(&program).arg("--help").output().is_ok(),
-        "or else the test proves nothing"
-    );
-    around.confined(|_| {
-        refused(Command::new(&program).arg("--help").output());
-        // Nor one that it has written itself.
-        let own = around.path("cache/own");
+    assert!(Command::new(&program).arg("--help").output().is_ok(), "runs without a sandbox");
+    environment.run_sandboxed(|_| {
+        assert_denied(Command::new(&program).arg("--help").output());
+        // Also one that it has written itself.
+        let own = environment.path("cache/own");
         fs::write(&own, b"#!/bin/sh\n").unwrap();
         fs::set_permissions(&own, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        refused(Command::new(&own).output());
+        assert_denied(Command::new(&own).output());
     });
 }
 
 #[test]
-fn its_directory_takes_its_socket_and_nothing_else() {
-    let around = Surroundings::new(serde_json::Value::Null);
-    around.confined(|_| {
-        let _listener = UnixListener::bind(around.path("run/renderer-1.sock")).unwrap();
-        refused(fs::write(around.path("run/file"), b""));
-        refused(fs::remove_file(around.path("run/renderer-1.sock")));
+fn sandbox_allows_only_the_socket_in_the_socket_directory() {
+    let environment = Environment::new(None);
+    environment.run_sandboxed(|_| {
+        let _listener = UnixListener::bind(environment.path("run/renderer-1.sock")).unwrap();
+        assert_denied(fs::write(environment.path("run/file"), b""));
+        assert_denied(fs::remove_file(environment.path("run/renderer-1.sock")));
     });
 }
 
 #[test]
-fn it_listens_on_no_port_and_connects_only_for_a_bucket() {
-    if !can(|ruleset| ruleset.handle_access(AccessNet::BindTcp)) {
+fn sandbox_denies_listening_and_allows_connecting_only_for_a_bucket() {
+    if !supports(|ruleset| ruleset.handle_access(AccessNet::BindTcp)) {
         return;
     }
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = outside.local_addr().unwrap();
-    Surroundings::new(serde_json::Value::Null).confined(|_| {
-        refused(TcpListener::bind("127.0.0.1:0"));
-        refused(TcpStream::connect(address));
+    Environment::new(None).run_sandboxed(|_| {
+        assert_denied(TcpListener::bind("127.0.0.1:0"));
+        assert_denied(TcpStream::connect(address));
     });
-    let of_names = ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf"];
-    let there: Vec<&str> = of_names.into_iter().filter(|path| File::open(path).is_ok()).collect();
+    let resolver = ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf"];
+    let existing: Vec<&str> =
+        resolver.into_iter().filter(|path| File::open(path).is_ok()).collect();
     let keys = json!({"bucket_name": "b", "aws_access": "a", "aws_secret": "s"});
-    Surroundings::new(keys).confined(|_| {
-        refused(TcpListener::bind("127.0.0.1:0"));
+    Environment::new(Some(keys)).run_sandboxed(|_| {
+        assert_denied(TcpListener::bind("127.0.0.1:0"));
         TcpStream::connect(address).unwrap();
-        // What finding the bucket's address needs.
-        for path in &there {
+        // Needed to resolve the bucket's address.
+        for path in &existing {
             fs::read(path).unwrap();
         }
-        refused(File::open("/etc/passwd"));
+        assert_denied(File::open("/etc/passwd"));
     });
 }
 
 #[test]
-fn nobody_outside_is_signalled_or_spoken_to() {
-    if !can(|ruleset| ruleset.scope(Scope::from_all(ABI::V6))) {
+fn sandbox_denies_signals_and_abstract_sockets() {
+    if !supports(|ruleset| ruleset.scope(Scope::from_all(ABI::V6))) {
         return;
     }
     let name = format!("s3imageserver-test-{}", std::process::id());
@@ -183,32 +180,33 @@ fn nobody_outside_is_signalled_or_spoken_to() {
     let mut child = Command::new("sleep").arg("60").spawn().unwrap();
     let other = Pid::from_child(&child);
     test_kill_process(other).unwrap();
-    Surroundings::new(serde_json::Value::Null).confined(|_| {
-        refused(UnixStream::connect_addr(&address));
-        refused(test_kill_process(other).map_err(Into::into));
+    Environment::new(None).run_sandboxed(|_| {
+        assert_denied(UnixStream::connect_addr(&address));
+        assert_denied(test_kill_process(other).map_err(Into::into));
     });
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
 #[test]
-fn what_comes_to_be_at_a_path_is_noticed() {
-    let around = Surroundings::new(serde_json::Value::Null);
+fn sandbox_is_outdated_when_an_allowed_path_is_replaced() {
+    let environment = Environment::new(None);
     let outdated = |change: &dyn Fn()| {
-        around.confined(|sandbox| sandbox).map(|sandbox| {
+        environment.run_sandboxed(|sandbox| sandbox).map(|sandbox| {
             let before = sandbox.is_outdated();
             change();
             (before, sandbox.is_outdated())
         })
     };
-    let (cache, originals, aside) =
-        (around.path("cache"), around.path("originals"), around.path("aside"));
+    let cache = environment.path("cache");
+    let originals = environment.path("originals");
+    let aside = environment.path("aside");
     let changes: [(&str, &dyn Fn(), bool); 7] = [
         ("nothing", &|| {}, false),
         ("a new entry", &|| fs::write(cache.join("entry"), b"").unwrap(), false),
         ("the cache is deleted", &|| fs::remove_dir_all(&cache).unwrap(), true),
-        ("the originals are gone", &|| fs::rename(&originals, &aside).unwrap(), false),
-        ("the originals are there again", &|| fs::create_dir(&originals).unwrap(), true),
+        ("the originals are missing", &|| fs::rename(&originals, &aside).unwrap(), false),
+        ("the originals are created again", &|| fs::create_dir(&originals).unwrap(), true),
         (
             "other originals",
             &|| {
@@ -231,6 +229,6 @@ fn what_comes_to_be_at_a_path_is_noticed() {
     }
     assert!(
         outdated(&|| {}).is_none_or(|found| found == (false, false)),
-        "what can't be helped is no reason"
+        "a file in place of the cache directory from the start"
     );
 }

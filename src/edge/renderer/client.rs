@@ -1,0 +1,348 @@
+//! The client of the renderer. A request whose worker exits is sent to the next worker once, unless it caused the exit.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::connection::{ConnectionLost, RenderRequest, RendererResponse};
+use super::crash_tracker::{CrashTracker, Suspicion};
+use super::exit_watch::log_blocked;
+use super::quarantine::{Pass, Quarantine};
+use super::queue::Queue;
+use super::socket_directory::SocketDirectory;
+use super::supervisor::{Event, Supervisor};
+use super::worker::Worker;
+use crate::cache::Rendered;
+use crate::config::Limits;
+use crate::error::{Code, Failure};
+use crate::wire::Setup;
+
+/// How long a request waits for the crash report of its worker. Without one it counts as not the cause.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many workers in a row may exit before a request was sent to them.
+const MAX_UNSENT: u32 = 8;
+
+/// Why there is no image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RenderError {
+    Failure(Failure),
+    /// The queue is full, or the request waited too long for a connection.
+    Overloaded,
+}
+
+/// Sends requests to the current worker. Renderers are independent of each other, each with workers of its own;
+/// dropping one ends its workers.
+#[derive(Debug)]
+pub struct Renderer {
+    shared: Arc<Shared>,
+    events: Sender<Event>,
+    directory: Arc<SocketDirectory>,
+    limits: Limits,
+}
+
+/// State shared by request threads and the supervisor.
+#[derive(Debug)]
+pub struct Shared {
+    pub queue: Queue,
+    pub crash_tracker: Arc<CrashTracker>,
+    quarantine: Quarantine,
+}
+
+/// The outcome of sending a request to one worker.
+enum Attempt {
+    /// Answered, or failed in a way that a retry would not change.
+    Done(Result<Rendered, Failure>),
+    /// The worker exited before the request was sent.
+    NotSent(io::Error),
+    /// The worker's sandbox is outdated, which may be the cause of the failure; the next worker may succeed.
+    Outdated(Failure),
+    /// The worker exited while it had the request, which is not known to be the cause.
+    WorkerLost(String),
+}
+
+impl Renderer {
+    /// Starts the first worker, and a supervisor that keeps one running.
+    pub fn start(setup: Setup, limits: &Limits) -> io::Result<Renderer> {
+        let directory = Arc::new(SocketDirectory::create()?);
+        let shared = Arc::new(Shared {
+            queue: Queue::new(limits.queue_length),
+            crash_tracker: Arc::default(),
+            quarantine: Quarantine::new(limits.queue_length),
+        });
+        let (events, receiver) = channel();
+        let supervisor = Supervisor::new(
+            Arc::clone(&directory),
+            setup,
+            limits,
+            Arc::clone(&shared),
+            events.clone(),
+        );
+        let (started, first) = channel();
+        // A worker dies with the thread that started it (PR_SET_PDEATHSIG), so one thread starts all of them.
+        thread::Builder::new()
+            .name("supervisor".into())
+            .spawn(move || supervisor.run(&receiver, |result| drop(started.send(result))))?;
+        first.recv().unwrap_or_else(|_| Err(io::Error::other("the supervisor ended")))?;
+        Ok(Renderer { shared, events, directory, limits: limits.clone() })
+    }
+
+    /// The directory of the sockets, which would outlive the edge if it were not removed.
+    pub fn directory(&self) -> &Arc<SocketDirectory> {
+        &self.directory
+    }
+
+    /// The longest time that [`Renderer::render`] can take.
+    pub fn max_render_time(&self) -> Duration {
+        (self.limits.queue_timeout + self.limits.render_timeout) * 2 + REPORT_TIMEOUT
+    }
+
+    /// Whether a new request would be [`RenderError::Overloaded`] at once.
+    pub fn is_full(&self) -> bool {
+        self.shared.queue.is_full()
+    }
+
+    /// Renders an image; waits at most `queue_timeout` for a free connection.
+    pub fn render(&self, request: RenderRequest) -> Result<Rendered, RenderError> {
+        self.render_within(request, self.limits.queue_timeout)
+    }
+
+    /// [`Renderer::render`] with another timeout for the wait for a free connection.
+    pub fn render_within(
+        &self,
+        request: RenderRequest,
+        queue_timeout: Duration,
+    ) -> Result<Rendered, RenderError> {
+        let path = request.path();
+        let mut deadline = Instant::now() + queue_timeout;
+        let mut unsent = 0;
+        let mut lost_worker = false;
+        let mut was_outdated = false;
+        loop {
+            match self.attempt(request, path, deadline)? {
+                Attempt::Done(result) => return result.map_err(RenderError::Failure),
+                Attempt::NotSent(_) if unsent < MAX_UNSENT => unsent += 1,
+                Attempt::NotSent(error) => {
+                    let detail =
+                        format!("every renderer exited before the request was sent: {error}");
+                    return Err(failure(Code::RendererFailed, detail));
+                }
+                Attempt::Outdated(_) if !was_outdated => was_outdated = true,
+                Attempt::Outdated(failure) => return Err(RenderError::Failure(failure)),
+                Attempt::WorkerLost(_) if !lost_worker => {
+                    lost_worker = true;
+                    deadline = Instant::now() + queue_timeout;
+                }
+                Attempt::WorkerLost(how) => {
+                    let detail = format!("two renderers exited during this request ({how})");
+                    return Err(failure(Code::RendererFailed, detail));
+                }
+            }
+        }
+    }
+
+    /// Sends the request to the current worker.
+    fn attempt(
+        &self,
+        request: RenderRequest,
+        path: &str,
+        deadline: Instant,
+    ) -> Result<Attempt, RenderError> {
+        let _pass = self.check_path(path, deadline)?;
+        let mut connection = self.shared.queue.take(deadline).ok_or(RenderError::Overloaded)?;
+        let worker = Arc::clone(connection.worker());
+        let id = worker.in_flight().insert(path);
+        match connection.render(request, id, self.limits.render_timeout) {
+            Ok(response) => {
+                worker.in_flight().remove(id);
+                self.track_result(path, &response.result);
+                self.shared.queue.give_back(connection);
+                Ok(self.finish(&worker, response))
+            }
+            Err(lost) => {
+                drop(connection);
+                // A worker needs all of its connections, and one that failed to answer gets no further request.
+                // Its other requests may still be answered.
+                self.shared.queue.uninstall(worker.number());
+                let _ = self.events.send(Event::ConnectionLost(worker.number()));
+                Ok(self.explain(lost, &worker, path, id))
+            }
+        }
+    }
+
+    fn track_result(&self, path: &str, result: &Result<Rendered, Failure>) {
+        match result {
+            Ok(_) => self.shared.crash_tracker.clear(path),
+            Err(failure) if failure.code == Code::DecodeTimeout => self.track_timeout(path),
+            Err(_) => {}
+        }
+    }
+
+    fn track_timeout(&self, path: &str) {
+        if self.shared.crash_tracker.record_timeout(path, Instant::now()) {
+            log_blocked(path);
+        }
+    }
+
+    /// Tells the supervisor when an answer means that the worker should be replaced.
+    fn finish(&self, worker: &Worker, response: RendererResponse) -> Attempt {
+        if response.is_outdated {
+            let _ = self.events.send(Event::Outdated(worker.number()));
+        }
+        if worker.count_answer() == self.limits.renderer_max_renders {
+            let _ = self.events.send(Event::LimitReached);
+        }
+        match response.result {
+            Err(failure) if response.is_outdated => {
+                // The retry must go to the next worker.
+                self.shared.queue.uninstall(worker.number());
+                Attempt::Outdated(failure)
+            }
+            result => Attempt::Done(result),
+        }
+    }
+
+    /// Why a connection was lost, and whether the request may be retried.
+    fn explain(&self, lost: ConnectionLost, worker: &Worker, path: &str, id: u64) -> Attempt {
+        let in_flight = worker.in_flight();
+        let error = match lost {
+            ConnectionLost::NotSent(error) => {
+                in_flight.remove(id);
+                return Attempt::NotSent(error);
+            }
+            ConnectionLost::NotAnswered(error) => error,
+        };
+        match error.kind() {
+            ErrorKind::TimedOut => {
+                if in_flight.abandon(id) {
+                    self.track_timeout(path);
+                }
+                let detail = "the renderer did not answer in time";
+                Attempt::Done(Err(Failure::new(Code::RenderTimeout, detail)))
+            }
+            // A malformed response: a retry would get the same.
+            ErrorKind::InvalidData => {
+                in_flight.remove(id);
+                Attempt::Done(Err(Failure::new(Code::RendererFailed, error.to_string())))
+            }
+            _ => {
+                let report = in_flight.wait_for_report(REPORT_TIMEOUT);
+                in_flight.remove(id);
+                match report {
+                    Some(report) if report.culprits.contains(&id) => {
+                        let detail =
+                            format!("the renderer exited while it decoded this ({})", report.how);
+                        Attempt::Done(Err(Failure::new(Code::RendererFailed, detail)))
+                    }
+                    Some(report) => Attempt::WorkerLost(report.how),
+                    None => Attempt::WorkerLost(error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Fails for a blocked path, and waits for the quarantine with a suspect.
+    fn check_path(&self, path: &str, deadline: Instant) -> Result<Option<Pass<'_>>, RenderError> {
+        let mut pass = None;
+        loop {
+            match self.shared.crash_tracker.suspicion(path, Instant::now()) {
+                Suspicion::Clear => return Ok(None),
+                Suspicion::Suspect if pass.is_some() => return Ok(pass),
+                Suspicion::Suspect => {
+                    let entered = self.shared.quarantine.enter(deadline);
+                    pass = Some(entered.ok_or(RenderError::Overloaded)?);
+                }
+                Suspicion::Blocked => {
+                    let detail =
+                        "this key crashed or hung the renderer twice and is blocked for now";
+                    return Err(failure(Code::CrashesRenderer, detail));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Renderer {
+    fn drop(&mut self) {
+        // The supervisor ends the workers on its own thread.
+        let _ = self.events.send(Event::Stop);
+    }
+}
+
+fn failure(code: Code, detail: impl Into<String>) -> RenderError {
+    RenderError::Failure(Failure::new(code, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Handler};
+    use std::path::Path;
+
+    const TARGET: &str = "/h/error_image.jpg?w=20";
+
+    fn start() -> Renderer {
+        let text = format!(
+            r#"{{"handlers": [{{"name": "h", "directory": {:?}}}]}}"#,
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let config = config::parse(&text, "test").unwrap();
+        let resolved = config.handlers.iter().map(Handler::resolved).collect();
+        Renderer::start(Setup { text, resolved }, &config.limits).unwrap()
+    }
+
+    fn process_id(renderer: &Renderer) -> u32 {
+        let connection =
+            renderer.shared.queue.take(Instant::now() + Duration::from_secs(20)).unwrap();
+        let id = connection.worker().process().id();
+        renderer.shared.queue.give_back(connection);
+        id
+    }
+
+    fn socket_directory(renderer: &Renderer) -> std::path::PathBuf {
+        renderer.directory.socket(0).parent().unwrap().to_owned()
+    }
+
+    fn eventually(holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < deadline);
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn exists(process: u32) -> bool {
+        Path::new(&format!("/proc/{process}")).exists()
+    }
+
+    #[test]
+    fn renderers_are_independent_and_dropping_one_ends_its_worker() {
+        let first = start();
+        let second = start();
+        let [first_id, second_id] = [&first, &second].map(process_id);
+        for renderer in [&first, &second] {
+            renderer.render(RenderRequest::new(TARGET)).unwrap();
+        }
+        let directory = socket_directory(&first);
+        let shared = Arc::downgrade(&first.shared);
+        drop(first);
+        eventually(|| !exists(first_id) && !directory.exists());
+        eventually(|| shared.strong_count() == 0);
+        assert!(exists(second_id));
+        second.render(RenderRequest::new(TARGET)).unwrap();
+    }
+
+    #[test]
+    fn a_renderer_dropped_while_its_worker_is_dead_starts_no_other_worker() {
+        let renderer = start();
+        let id = process_id(&renderer);
+        let directory = socket_directory(&renderer);
+        let connection = renderer.shared.queue.take(Instant::now()).unwrap();
+        connection.worker().process().kill();
+        drop(connection);
+        let shared = Arc::downgrade(&renderer.shared);
+        drop(renderer);
+        eventually(|| shared.strong_count() == 0 && !exists(id) && !directory.exists());
+    }
+}
