@@ -28,7 +28,7 @@ fn modules() -> BTreeMap<Module, String> {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let child = [module.as_slice(), &[name.clone()]].concat();
+            let child = [module.as_slice(), std::slice::from_ref(&name)].concat();
             if path.is_dir() {
                 add(&path, &child, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") && name != "main"
