@@ -73,7 +73,7 @@ pub struct Connection {
     write_deadline: Instant,
     /// The request being answered, and when it began.
     active: Option<(Instant, ActiveRequest)>,
-    /// A request whose answer has to wait.
+    /// A request whose answer waits for a renderer or for disks.
     pending: Option<Box<PendingRequest>>,
     /// A response that the socket has not taken completely.
     unsent: Option<Box<PartialResponse>>,

@@ -15,7 +15,7 @@ use crate::edge::serve::answer::{Answer, Reply};
 use crate::edge::serve::running_config::RunningConfig;
 use crate::edge::serve::service::{Job, Service};
 
-/// A request whose answer has to wait for something else than its client. It goes to a thread with its connection.
+/// A request whose answer waits for a renderer or for disks. It moves to a thread with its connection.
 #[derive(Debug)]
 pub(super) struct PendingRequest {
     job: Job,
