@@ -193,7 +193,7 @@ fn originals() -> Directory {
 fn expect_refusal(output: &Output, start: &str) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains(&format!("s3imageserver: {start}")), "no {start:?} in {stderr:?}");
+    assert!(stderr.contains(&format!(": {start}")), "no {start:?} in {stderr:?}");
     stderr
 }
 
@@ -325,7 +325,7 @@ fn user_can_be_changed_only_by_root() {
         command.uid(65534).gid(65534);
     }
     let stderr = expect_refusal(&server::run(&mut command), "user: ");
-    assert!(stderr.contains("only root can become another user"), "{stderr}");
+    assert!(stderr.contains("only root can switch to another user"), "{stderr}");
 }
 
 #[test]

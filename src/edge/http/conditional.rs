@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::request::{Method, Request};
-use crate::cache::unix_seconds;
+use crate::time::unix_seconds;
 
 /// The response to a request for an image, after its conditions are evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -156,7 +156,7 @@ impl ImageHandler {
         };
         let (options, varies) = image_request::resolve_options(&query, request, config)
             .map_err(|error| Rejection::BadRequest(error.0))?;
-        if !grant.bounds.allow(options.size) {
+        if !grant.max_size.allows(options.size) {
             authorizer.log_refusal(&config.route, client, Refusal::Size);
             return Err(Rejection::Token(config));
         }
@@ -212,7 +212,7 @@ impl ImageHandler {
     fn token_refused(&self, handler: &Handler) -> Answer {
         let image = self.error_images.original(&handler.route);
         let response = image_response::error(handler, false, Code::TokenRefused, image);
-        Answer { response, cache: None, error: Some(Code::TokenRefused.public()) }
+        Answer { response, cache: None, error: Some(Code::TokenRefused.public_name()) }
     }
 }
 
@@ -235,7 +235,7 @@ impl ImageError {
         if let Some(cache) = cache {
             response = response.with("X-Cache", cache);
         }
-        Answer { response, cache, error: Some(self.code.public()) }
+        Answer { response, cache, error: Some(self.code.public_name()) }
     }
 }
 

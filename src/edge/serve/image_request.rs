@@ -34,9 +34,9 @@ impl ImageRequest<'_> {
     /// description.
     pub fn need(&self) -> Need {
         if self.is_head || self.conditions.allow_not_modified() {
-            Need::Description
+            Need::Header
         } else {
-            Need::EncodedImage
+            Need::Image
         }
     }
 }
@@ -51,7 +51,7 @@ pub fn resolve_options(
     let varies = with_preset.varies();
     let accept = if varies { request.list("accept") } else { None };
     let accept = accept.unwrap_or(Cow::Borrowed(""));
-    let options = Options::resolve(&with_preset, &accept, handler)?;
+    let options = Options::resolve(&with_preset, &accept, handler.defaults())?;
     handler.size_policy.check_size(query, &with_preset)?;
     Ok((options, varies))
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::image_request::ImageRequest;
-use crate::cache::{EncodedImage, Entry};
-use crate::config::{CacheTime, Handler};
+use crate::cache::{CacheTime, EncodedImage, Entry};
+use crate::config::Handler;
 use crate::edge::http::conditional::{Outcome, Validators};
 use crate::edge::http::response::{Body, Response};
 use crate::edge::variants::memory_cache::{CachedResponse, HeaderTemplates};
@@ -78,7 +78,7 @@ pub fn error(
     };
     with_handler_fields(response, handler, varies)
         .with("Cache-Control", "no-store")
-        .with("X-Error", code.public())
+        .with("X-Error", code.public_name())
 }
 
 /// Whether the token leaves `Cache-Control` as it is without a token.

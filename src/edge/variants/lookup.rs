@@ -117,7 +117,7 @@ impl Variants {
         let disk = handler.disk.as_ref()?;
         let manager = handler.manager.as_deref();
         if let Some((response, freshness)) = self.memory.find(name, disk, manager, now) {
-            let validated_at = response.stamp().stored();
+            let validated_at = response.stamp().validated_at();
             if validated_at > not_before {
                 let content = Content::Memory(response);
                 return Some(Cached { content, freshness, validated_at });
@@ -125,7 +125,7 @@ impl Variants {
             self.memory.remove(name);
         }
         let entry = disk.find(name, need)?;
-        let validated_at = entry.stored();
+        let validated_at = entry.validated_at();
         if validated_at <= not_before {
             // A request from before a purge has stored it. It must go before the purge log forgets the purge.
             self.remove(handler, name);

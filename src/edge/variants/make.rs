@@ -7,9 +7,10 @@ use std::time::{Instant, SystemTime};
 use super::lookup::{Cached, Miss};
 use super::variant::{CacheStatus, Variant, VariantError};
 use super::{HandlerState, Job, Variants};
-use crate::cache::{self, EncodedImage, EntryId, Freshness, Name, Need, unix_milliseconds};
+use crate::cache::{self, EncodedImage, EntryId, Freshness, Name, Need};
 use crate::edge::renderer::{RenderError, RenderRequest};
 use crate::error::{Code, Failure};
+use crate::time::unix_milliseconds;
 
 /// Maximum number of times that an image is made for one request because its key was purged meanwhile.
 const MAX_ATTEMPTS: usize = 4;
@@ -119,7 +120,7 @@ impl Variants {
         name: &Name,
         not_before: u64,
     ) -> Option<MakeResult> {
-        let job = Job { handler, name, need: Need::EncodedImage };
+        let job = Job { handler, name, need: Need::Image };
         match self.find(job, not_before, SystemTime::now()) {
             Some(Cached { content, freshness: Freshness::Fresh, validated_at }) => {
                 Some(Ok(Made { image: content.read()?, was_cached: true, validated_at }))
@@ -148,7 +149,7 @@ impl Variants {
             }
         };
         // An image that was cached, or fetched for another request, says nothing about the origin now.
-        let was_origin_asked = rendered.asked >= begun;
+        let was_origin_asked = rendered.validated_at >= begun;
         if was_origin_asked {
             handler.circuit_breaker.record(None, Instant::now());
         }
@@ -158,18 +159,18 @@ impl Variants {
             self.counts.revalidated.fetch_add(1, Ordering::Relaxed);
         }
         handler.originals.record(&name.key, rendered.original);
-        if let (Some(manager), Some(disk_bytes)) = (&handler.manager, rendered.stored) {
+        if let (Some(manager), Some(disk_bytes)) = (&handler.manager, rendered.disk_bytes) {
             manager.insert(EntryId::of(name), disk_bytes);
         }
         // The copy in memory is older.
         self.memory.remove(name);
-        if rendered.asked <= self.not_before(name) {
+        if rendered.validated_at <= self.not_before(name) {
             self.remove(handler, name);
         }
         Ok(Made {
             image: Arc::new(rendered.image),
             was_cached: rendered.revalidated,
-            validated_at: rendered.asked,
+            validated_at: rendered.validated_at,
         })
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_manager::CacheManager;
-use crate::cache::{DiskCache, EncodedImage, FileStamp, Freshness, Name};
+use crate::cache::{DiskCache, EncodedImage, EntryStamp, Freshness, Name};
 use crate::sync;
 
 /// Minimum time between two checks of an entry's file.
@@ -40,7 +40,7 @@ pub struct CachedResponse {
     pub image: Arc<EncodedImage>,
     /// Set by the first response.
     pub headers: OnceLock<HeaderTemplates>,
-    stamp: FileStamp,
+    stamp: EntryStamp,
     /// When the file was last checked, in milliseconds since [`MemoryCache::started`].
     checked: AtomicU64,
     /// The reference bit of the CLOCK algorithm.
@@ -48,7 +48,7 @@ pub struct CachedResponse {
 }
 
 impl CachedResponse {
-    pub fn new(image: Arc<EncodedImage>, stamp: FileStamp) -> CachedResponse {
+    pub fn new(image: Arc<EncodedImage>, stamp: EntryStamp) -> CachedResponse {
         CachedResponse {
             image,
             headers: OnceLock::new(),
@@ -59,7 +59,7 @@ impl CachedResponse {
     }
 
     /// The stamp of the file that the image was read from.
-    pub fn stamp(&self) -> &FileStamp {
+    pub fn stamp(&self) -> &EntryStamp {
         &self.stamp
     }
 
@@ -249,8 +249,8 @@ impl Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::CacheTime;
     use crate::cache::Need;
-    use crate::config::CacheTime;
     use crate::format::Format;
     use std::fs;
     use tempfile::TempDir;
@@ -279,7 +279,7 @@ mod tests {
         fn put(&self, number: usize) {
             let image = EncodedImage::new(vec![number as u8; LENGTH], Format::Png, None);
             self.disk.store(&name(number), &image, None, SystemTime::now()).unwrap();
-            let entry = self.disk.find(&name(number), Need::EncodedImage).unwrap();
+            let entry = self.disk.find(&name(number), Need::Image).unwrap();
             let stamp = entry.stamp();
             let image = Arc::new(entry.read().unwrap());
             self.memory.insert(name(number), Arc::new(CachedResponse::new(image, stamp)));

@@ -73,7 +73,7 @@ impl VariantError {
     /// Whether a stale variant may be served in place of this error, within its `stale_if_error` (RFC 5861 §4).
     pub fn allows_stale(&self) -> bool {
         match &self.error {
-            RenderError::Failure(failure) => failure.code.is_outage(),
+            RenderError::Failure(failure) => failure.code.allows_stale(),
             RenderError::Overloaded => true,
         }
     }
