@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn maximum_key_length_is_as_documented() {
         let meaning = Code::InvalidKey.meaning();
-        assert!(meaning.contains(&format!("longer than {MAX_LENGTH} bytes")), "{meaning}");
+        let limit = format!("longer than {MAX_LENGTH} bytes");
+        assert!(meaning.contains(&limit), "not {limit:?} in src/error.rs: {meaning}");
         assert_says("docs/http.md", &format!("Keys have at most {MAX_LENGTH} bytes"));
     }
 }

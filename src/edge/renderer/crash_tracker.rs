@@ -252,7 +252,7 @@ mod tests {
     fn crash_memory_is_as_documented() {
         let minutes = format!("refused for {} minutes", CRASH_MEMORY.as_secs() / 60);
         let meaning = Code::CrashesRenderer.meaning();
-        assert!(meaning.contains(&minutes), "{meaning}");
+        assert!(meaning.contains(&minutes), "not {minutes:?} in src/error.rs: {meaning}");
         for sentence in [
             format!("is {minutes} before anything is fetched"),
             format!("a key crashed or hung the renderer twice and is {minutes}"),
