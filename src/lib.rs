@@ -22,6 +22,8 @@ mod cache;
 mod cache_cli;
 mod cli;
 mod config;
+#[cfg(test)]
+mod documents;
 mod error;
 mod format;
 mod health;
@@ -38,9 +40,6 @@ mod wire;
 mod edge;
 mod render;
 
-/// For the tests of docs/configuration.md alone, and not part of the interface.
-#[doc(hidden)]
-pub use config::reference as config_reference;
 /// For bench/encoders alone, and not part of the interface.
 #[doc(hidden)]
 pub use render::bench;
@@ -50,7 +49,7 @@ use std::path::Path;
 use std::process::exit;
 use std::time::SystemTime;
 
-use cli::Command;
+use cli::{Command, EXIT_UNHEALTHY, EXIT_USAGE};
 use config::ConfigError;
 
 use crate::log::{print_error, sink};
@@ -59,11 +58,6 @@ use crate::log::{print_error, sink};
 /// parameter `t`, or with the empty string if there is none, on the thread of the connection, before anything is looked
 /// up. A panic counts as `false`.
 pub type TokenValidator = fn(&str) -> bool;
-
-/// The exit status for an invalid command line or configuration.
-const EXIT_USAGE: i32 = 2;
-/// The exit status of `health` for an unhealthy server.
-const EXIT_UNHEALTHY: i32 = 1;
 
 /// Runs the server with the process's command line until a signal stops it, and exits.
 ///

@@ -14,8 +14,8 @@ const DEFAULT_ERROR_IMAGE: &[u8] = include_bytes!("../../error_image.jpg");
 
 table! {
     pub TABLE;
-    /// The image that is sent when there is none: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
-    ERROR_IMAGE: Optional<&'static str> = text("error_image").absent("one that is compiled in");
+    /// The image that is sent if there is none to serve: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
+    ERROR_IMAGE: Optional<&'static str> = text("error_image").absent("a built-in one");
 }
 
 /// The image for failures.
@@ -51,5 +51,18 @@ impl ErrorImage {
             error(format!("is not a {titles}"))
         })?;
         Ok(ErrorImage { bytes: bytes.into(), format })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::assert_says;
+
+    #[test]
+    fn maximum_size_and_formats_of_an_error_image_are_as_documented() {
+        let formats = or_list(formats_that(Format::is_read).map(Format::title));
+        let sentence = format!("a {formats} of at most {} MiB", MAX_ERROR_IMAGE >> 20);
+        assert_says("docs/configuration.md", &sentence);
     }
 }

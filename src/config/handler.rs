@@ -27,17 +27,18 @@ const MAX_MAX_DIMENSION: i64 = 16_383;
 
 table! {
     ROUTE_TABLE;
-    /// The handler's name: one path segment, not `-`. Required without a `prefix`.
+    /// The handler's name: one path segment, not `-`, `.` or `..`.
     NAME: Optional<&'static str> = text("name").absent("required without `prefix`");
-    /// The first segment of its paths, in place of `name`.
+    /// The first segment of its paths, in place of `name`: one path segment, not `-`, `.` or `..`.
     PREFIX: Optional<&'static str> = text("prefix").absent("`name`");
 }
 
 table! {
     OWN_TABLE;
-    /// The status of failures: 404 for all, or a precise one.
+    /// The status of errors: 404 for all of them, or a precise one ([errors](http.md#errors)).
     ERROR_STATUS: Defaulted<ErrorStatus> = choice::<ErrorStatus>("error_status").default_choice(0);
-    /// The format without `f`: `jpg`, `jpeg`, `png`, `webp`, `avif` or `gif`, in any case; `""` for none.
+    /// The format if the request has no `f`: `jpg`, `jpeg`, `png`, `webp`, `avif` or `gif`, in any case; `""` for the
+    /// original's.
     OUTPUT_FORMAT: Optional<&'static str> =
         string("output_format").absent("the original's format");
     /// The extensions that a key may have, in any case. A key without an extension is allowed.
@@ -46,11 +47,11 @@ table! {
     /// `w` and `h` are clamped to it, after `dpr`.
     MAX_DIMENSION: Defaulted<u32> =
         integer::<u32>("max_dimension", 1, MAX_MAX_DIMENSION).unit("pixels").default(3064);
-    /// The token that a request for an image must have.
+    /// Require a signature or a JSON Web Token ([tokens](tokens.md#tokens)).
     TOKEN: Optional<Fields<'static>> = object("token", token::TABLE).absent("none");
     /// The value of `Access-Control-Allow-Origin`: `*` or one origin.
     CORS_ORIGIN: Optional<&'static str> = text("cors_origin").absent("none");
-    /// How damaged an original may be before it is refused (libvips' option `fail_on`).
+    /// How damaged an original may be: libvips' option of that name.
     FAIL_ON: Defaulted<FailOn> = choice::<FailOn>("fail_on").default_choice(1);
 }
 

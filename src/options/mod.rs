@@ -14,6 +14,8 @@ use crate::format::Format;
 pub use bad_query::BadQuery;
 pub use gravity::Gravity;
 pub use parameters::Options;
+#[cfg(test)]
+pub use parameters::markdown;
 pub use query::Query;
 pub use resolve::Defaults;
 pub use rotation::{Flip, Rotation};

@@ -28,20 +28,20 @@ const MAX_VARIANTS_LIMIT: u16 = 10_000;
 
 table! {
     pub TABLE;
-    /// Queries that can be requested by name: names of 1 to 32 letters, digits, `-` and `_`; queries without `p` and
-    /// `t`.
+    /// Named queries ([presets](tokens.md#presets-and-allowed-sizes)): names of 1 to 32 letters, digits, `-` and `_`;
+    /// queries without `p` and `t`.
     PRESETS: Optional<&'static [ObjectProp<'static>]> = map("presets", "strings").absent("none");
-    /// Only presets can be requested; needs `presets`.
+    /// Refuse every query except presets; needs `presets`.
     PRESETS_ONLY: Defaulted<bool> = boolean("presets_only").default(false);
-    /// The sizes that can be requested, from 0 to `max_dimension`; 0 is a side that is not given. Not with
+    /// The sizes that may be requested, each side from 0 to `max_dimension`; 0 stands for a missing side. Not with
     /// `presets_only`.
     ALLOWED_SIZES: Optional<&'static [Value<'static>]> =
         array("allowed_sizes", "`[width, height]`").absent("all");
-    /// About how many variants of a key are stored; 0 does not limit them.
+    /// The approximate number of variants of a key in `cache_path`; 0 is unlimited.
     MAX_VARIANTS: Optional<usize> = integer::<usize>("max_variants", 0, MAX_VARIANTS_LIMIT as i64)
         .absent(
-            "64; with `allowed_sizes` 64 for each of them, at most 10000; \
-             not limited with `presets_only` or a required `hmac` token",
+            "64; with `allowed_sizes` 64 per size, at most 10000; \
+             unlimited with `presets_only` or a required `hmac` token",
         );
 }
 
