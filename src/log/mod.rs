@@ -52,7 +52,7 @@ pub fn set_level(level: Level) {
     LEVEL.store(level as u8, Ordering::Relaxed);
 }
 
-/// Logs one event. The macros [`error!`], [`warn!`], [`info!`] and [`debug!`] call this.
+/// Logs one event. The macros [`error!`], [`warn!`], [`info!`] and `debug` call this.
 pub fn event(level: Level, event: &str, sentence: Arguments) {
     if level as u8 > LEVEL.load(Ordering::Relaxed) {
         return;
