@@ -20,6 +20,7 @@
 mod accept;
 mod cache;
 mod cache_cli;
+mod check_interval;
 mod cli;
 mod config;
 mod error;
@@ -31,6 +32,8 @@ mod network;
 mod options;
 mod singleflight;
 mod sync;
+#[cfg(test)]
+mod testing;
 mod token;
 mod wire;
 

@@ -266,11 +266,11 @@ fn invalid_new_certificate_leaves_the_old_one_in_use() {
 fn missing_certificate_file_is_waited_for() {
     let certificates = Certificates::new();
     let [old, new] = [(); 2].map(|()| certificates.issue(&["localhost"]));
-    let server = setup(&[&old]).start();
+    let server = setup(&[&old]).check_interval(100).start();
     fs::remove_file(server.directory().path().join("0.key")).unwrap();
     server.directory().put("0.crt", new.chain_pem.as_bytes());
-    // Long enough for several polls.
-    thread::sleep(Duration::from_secs(4));
+    // Five checks.
+    thread::sleep(Duration::from_millis(500));
     assert!(presented(&server, "localhost") == old.leaf);
     server.directory().put("0.key", new.key_pem.as_bytes());
     eventually("the new certificate is presented", || presented(&server, "localhost") == new.leaf);

@@ -12,7 +12,7 @@ use crate::support::gate::Gate;
 use crate::support::images::{self, Image, MAGENTA, close, size_of};
 use crate::support::origin::{RawOrigin, object};
 use crate::support::process::Process;
-use crate::support::server::Server;
+use crate::support::server::{Server, Setup};
 use crate::support::{eventually, merged};
 
 /// Lossless AVIF is slow enough to kill the renderer during the encode.
@@ -241,7 +241,7 @@ fn crash_attribution_blocks_an_image_after_two_timeouts() {
 fn heartbeat_timeout_replaces_a_stopped_renderer_before_render_timeout() {
     let gate = Gate::new();
     let origin = origin(&gate);
-    let server = Server::with_handler(origin.handler());
+    let server = Setup::new(json!({"handlers": [origin.handler()]})).check_interval(100).start();
     let mut held = server.client();
     held.send(&request("GET", "/h/held.png?w=40", &[]));
     origin.wait_for_requests(1);

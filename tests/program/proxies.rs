@@ -339,7 +339,7 @@ fn head_timeout_cuts_a_dribbling_proxy_header() {
     let more = json!({
         "trusted_proxies": [TRUSTED],
         "proxy_protocol": true,
-        "limits": {"head_timeout": 0.5, "idle_timeout": 60},
+        "limits": {"head_timeout": 0.3, "idle_timeout": 60},
     });
     let server = start(&directory, more);
     let mut extended = v2_of_ipv4();
@@ -358,7 +358,7 @@ fn head_timeout_cuts_a_dribbling_proxy_header() {
         }
         assert!(started.elapsed() < LONG, "{start:?}");
         assert!(
-            started.elapsed() >= Duration::from_millis(400),
+            started.elapsed() >= Duration::from_millis(250),
             "{start:?}: {:?}",
             started.elapsed()
         );
@@ -366,7 +366,7 @@ fn head_timeout_cuts_a_dribbling_proxy_header() {
     // After the header, idle_timeout applies until the request.
     let mut client = server.client();
     client.send(b"PROXY UNKNOWN\r\n");
-    thread::sleep(Duration::from_millis(700));
+    thread::sleep(Duration::from_millis(400));
     client.get("/h/a.png").ok();
 }
 

@@ -19,7 +19,7 @@ use crate::support::images::{self, BLUE, GREEN, RED, size_of};
 use crate::support::origin::{RawOrigin, object};
 use crate::support::process::Process;
 use crate::support::server::{Server, Setup};
-use crate::support::{eventually, merged};
+use crate::support::{eventually, merged, settled};
 
 fn image() -> Vec<u8> {
     images::png(images::gradient(80, 60))
@@ -439,8 +439,7 @@ fn reload_leaks_nothing() {
     let has_one_renderer =
         || socket_directories(&server) == 1 && Process::children_and_dead(server.id()) == 1;
     eventually("the first renderer is gone", has_one_renderer);
-    thread::sleep(Duration::from_millis(300));
-    let before = measured();
+    let before = settled("threads and descriptors are closed", measured);
     for round in 0..20 {
         let more = match round % 4 {
             0 => {

@@ -261,6 +261,11 @@ impl Client {
         }
     }
 
+    /// Whether the server has neither closed the connection nor sent anything so far.
+    pub fn is_open_and_quiet(&mut self) -> bool {
+        self.pending.is_empty() && self.is_quiet_for(Duration::from_millis(1))
+    }
+
     /// Whether the server says nothing for this long.
     pub fn is_quiet_for(&mut self, time: Duration) -> bool {
         self.socket.set_read_timeout(time);

@@ -13,6 +13,8 @@ pub mod png_chunks;
 pub mod process;
 pub mod s3;
 pub mod server;
+#[path = "../../../src/testing.rs"]
+pub mod skip;
 pub mod tokens;
 pub mod unused_port;
 pub mod vitals;
@@ -32,6 +34,23 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Reads a value until it is the same several times in a row.
+#[track_caller]
+pub fn settled<T: PartialEq>(what: &str, read: impl Fn() -> T) -> T {
+    const TIMES: usize = 4;
+    const PAUSE: Duration = Duration::from_millis(25);
+    let mut last = read();
+    let mut times = 0;
+    eventually(what, || {
+        std::thread::sleep(PAUSE);
+        let now = read();
+        times = if now == last { times + 1 } else { 0 };
+        last = now;
+        times == TIMES
+    });
+    last
 }
 
 /// The first object with the members of the second put over its own.

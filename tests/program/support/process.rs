@@ -50,6 +50,15 @@ impl Process {
         Stat::of(self.id).map_or(0, |stat| stat.work)
     }
 
+    /// Whether none of its threads is running or waiting for a processor.
+    pub fn is_asleep(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id)).into_iter().flatten().flatten();
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+        let states: Vec<char> =
+            stats.filter_map(|stat| stat.rsplit(") ").next()?.chars().next()).collect();
+        !states.is_empty() && !states.contains(&'R')
+    }
+
     /// How many threads it has.
     pub fn threads(&self) -> usize {
         self.entries("task")

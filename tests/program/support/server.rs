@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::client::{Answer, Client, request};
 use super::directory::Directory;
 use super::process::{self, Process};
+use super::skip::skip;
 use super::{TIMEOUT, eventually, merged};
 
 /// The binary under test.
@@ -91,6 +92,11 @@ impl Setup {
     pub fn program(mut self, program: PathBuf) -> Setup {
         self.program = program;
         self
+    }
+
+    /// Makes the periodic checks (heartbeats, cache directories, certificate files) more frequent than once a second.
+    pub fn check_interval(self, milliseconds: u64) -> Setup {
+        self.env("S3IMAGESERVER_CHECK_INTERVAL_MS", milliseconds.to_string())
     }
 
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Setup {
@@ -171,18 +177,18 @@ impl Setup {
     }
 }
 
-/// How unshare(1) makes a namespace in which we may mount; who is not root becomes it there.
+/// Options of unshare(1) for a namespace in which the test may mount; a user other than root becomes root there.
 fn namespace() -> &'static [&'static str] {
     if rustix::process::getuid().is_root() { &["-m"] } else { &["-rm"] }
 }
 
-/// Whether this machine lets us mount something for ourselves; says so where it doesn't.
+/// Whether the test may mount a file system; if not, it is skipped.
 pub fn can_mount() -> bool {
     let mut command = Command::new("unshare");
     command.args(namespace()).args(["sh", "-c", "mount -t tmpfs -o size=1m none /tmp"]);
     let can = command.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if !can {
-        eprintln!("skipped: nothing can be mounted here");
+        skip("mount is not permitted");
     }
     can
 }

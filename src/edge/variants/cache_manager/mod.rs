@@ -27,10 +27,10 @@ use self::index::Index;
 pub use self::originals::OriginalsCache;
 pub use self::registry::CacheManagers;
 use crate::cache::{self, EntryId, PurgeMark};
+use crate::check_interval::check_interval;
 use crate::log::RateLimited;
 
-/// How often the limits are checked.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the directory is read for entries that the index does not know.
 const SCAN_INTERVAL: Duration = Duration::from_secs(3600);
 /// This fraction (1/n) of the file system's inodes is kept free.
 const FREE_INODES_FRACTION: u64 = 100;
@@ -133,7 +133,8 @@ impl CacheManager {
 
     fn wait(&self) {
         let is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.wake.wait_timeout_while(is_woken, CHECK_INTERVAL, |is_woken| !*is_woken);
+        let waited =
+            self.wake.wait_timeout_while(is_woken, check_interval(), |is_woken| !*is_woken);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 
