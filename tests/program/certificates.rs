@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::support::certificates::{Certificates, Issued};
 use crate::support::client::Client;
 use crate::support::eventually;
-use crate::support::handshake::{Handshake, curious};
+use crate::support::handshake::{Handshake, accept_any};
 use crate::support::server::{self, Server, Setup};
 
 /// A handler, and HTTPS with `0.crt` and `0.key`, `1.crt` and `1.key`, and so on.
@@ -43,7 +43,7 @@ fn setup(issued: &[&Issued]) -> Setup {
 /// The certificate that the server presents for a server name.
 #[track_caller]
 fn presented(server: &Server, name: &str) -> CertificateDer<'static> {
-    Handshake::new(server.https(), name, curious(&TLS13, None)).unwrap().leaf()
+    Handshake::new(server.https(), name, accept_any(&TLS13, None)).unwrap().leaf()
 }
 
 /// Overwrites the first pair of files, as a renewal does.
@@ -103,13 +103,13 @@ fn certificate_is_chosen_by_signature_scheme() {
             for (schemes, expected) in [(Some(RSA), &rsa), (Some(ECDSA), &ecdsa), (None, first)] {
                 for name in ["both.test", "a.wild.test"] {
                     let handshake =
-                        Handshake::new(server.https(), name, curious(version, schemes)).unwrap();
+                        Handshake::new(server.https(), name, accept_any(version, schemes)).unwrap();
                     assert!(handshake.leaf() == expected.leaf, "{name} {version:?} {schemes:?}");
                 }
             }
             // This name has an ECDSA certificate only.
             assert!(
-                Handshake::new(server.https(), "default.test", curious(version, Some(RSA)))
+                Handshake::new(server.https(), "default.test", accept_any(version, Some(RSA)))
                     .is_err()
             );
         }

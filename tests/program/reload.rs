@@ -14,7 +14,7 @@ use crate::support::certificates::Certificates;
 use crate::support::client::{Client, request};
 use crate::support::directory::Directory;
 use crate::support::gate::Gate;
-use crate::support::handshake::{Handshake, curious};
+use crate::support::handshake::{Handshake, accept_any};
 use crate::support::images::{self, BLUE, GREEN, RED, size_of};
 use crate::support::origin::{RawOrigin, object};
 use crate::support::process::Process;
@@ -256,7 +256,7 @@ fn reload_adds_changes_and_removes_https() {
         merged(merged(one(&directory.handler()), https), more)
     };
     let presented =
-        |address| Handshake::new(address, "localhost", curious(&TLS13, None)).unwrap().leaf();
+        |address| Handshake::new(address, "localhost", accept_any(&TLS13, None)).unwrap().leaf();
     let mut plain = server.client();
     plain.get("/h/a.png").ok();
 
@@ -436,8 +436,9 @@ fn reload_leaks_nothing() {
     server.reload_well(one(&handler));
     use_it();
     let renderer = server.renderer();
-    let has_one_renderer =
-        || socket_directories(&server) == 1 && Process::children_and_dead(server.id()) == 1;
+    let has_one_renderer = || {
+        socket_directories(&server) == 1 && Process::count_children_and_zombies(server.id()) == 1
+    };
     eventually("the first renderer is gone", has_one_renderer);
     let before = settled("threads and descriptors are closed", measured);
     for round in 0..20 {

@@ -108,7 +108,7 @@ fn running_out_of_descriptors_closes_idle_connections_only() {
         assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
     }
     server.log.event("accept_failed");
-    vitals.costs_nothing();
+    vitals.uses_no_cpu();
     idle.clear();
     vitals.are_back();
 }

@@ -1,5 +1,5 @@
-//! What the tests stand on: the program as a child process, origins that behave or misbehave, a client that
-//! hides nothing, and images whose pixels are known.
+//! Support for the tests: the program as a child process, well-behaved and misbehaving origins, a strict client, and
+//! images with known pixels.
 
 pub mod certificates;
 pub mod client;
@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long anything may take before a test gives up. It is only ever waited for whole by a failing test.
+/// How long anything may take before a test fails. Only failing tests wait this long.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Asks again and again until the answer is yes.
+/// Polls until the condition holds.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
@@ -53,7 +53,7 @@ pub fn settled<T: PartialEq>(what: &str, read: impl Fn() -> T) -> T {
     last
 }
 
-/// The first object with the members of the second put over its own.
+/// The first object, with its members added to or replaced by those of the second.
 pub fn merged(mut base: Value, over: Value) -> Value {
     let (Value::Object(members), Value::Object(new)) = (&mut base, over) else {
         panic!("only objects can be merged");
