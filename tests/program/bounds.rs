@@ -138,7 +138,7 @@ fn cache_min_free_stops_storing_and_images_are_still_served() {
     for number in 0..3 {
         server.get(&target(number)).ok();
     }
-    server.log.line_with("cache_min_free");
+    server.log.event_with("cache_write_failed", "cache_min_free");
     assert!(!is_hit(&server, &target(2)));
     eventually("all entries are evicted", || cache.files().is_empty());
 }

@@ -424,7 +424,7 @@ fn connections_per_address_does_not_apply_to_trusted_proxies() {
         let _ = over.try_send(&request("GET", "/h/a.png", &[]));
         assert_eq!(over.read().status, expected);
         if expected == 503 {
-            server.log.line_with("limits.connections_per_address");
+            server.log.event_with("connection_refused", "limits.connections_per_address");
         }
         for client in &mut within {
             client.get("/h/a.png").ok();

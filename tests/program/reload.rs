@@ -210,7 +210,7 @@ fn reload_opens_and_closes_listeners() {
 
     let socket = server.directory().path().join("http.sock");
     server.reload_well(merged(one(&directory.handler()), json!({"http_socket": "http.sock"})));
-    server.log.line_with("listening on http.sock");
+    server.log.event_with("listening", "http.sock");
     Client::connect_unix(&socket).get("/h/a.png").ok();
     assert!(Client::try_connect(second).is_err(), "the old port is still open");
     kept.get("/h/a.png").ok();
@@ -354,7 +354,7 @@ fn reload_with_an_invalid_configuration_keeps_the_previous_one() {
     assert_eq!(fs::read(server.directory().path().join("file")).unwrap(), b"no socket");
     fs::remove_file(server.directory().path().join("config.json")).unwrap();
     server.hang_up();
-    server.log.line_with("config.json: can't be read");
+    server.log.event_with("reload_failed", "config.json");
     // The first renderer is still running and works.
     assert_eq!(server.get("/h/a.png?w=41").ok().expect("X-Cache"), "miss");
     assert_eq!(server.renderer(), before.0);
@@ -566,5 +566,5 @@ fn sighup_to_every_process_is_a_reload_and_not_a_crash() {
     gate.open();
     working.read().ok();
     assert_eq!(origin.requests().len(), 1, "the request was sent again");
-    assert!(!server.log.lines().iter().any(|line| line.contains("event=renderer_exited")));
+    assert_eq!(server.log.count("renderer_exited"), 0, "{:?}", server.log.lines());
 }

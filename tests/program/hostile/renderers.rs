@@ -104,14 +104,7 @@ fn hung_renderer_loses_no_image() {
 fn renderer_over_max_rss_is_replaced_under_load_without_losing_an_image() {
     under_load(json!({"queue_timeout": 60, "renderer_max_rss": 1 << 20}), |server, vitals, _| {
         let started = Instant::now();
-        let replaced = || {
-            server
-                .log
-                .lines()
-                .iter()
-                .filter(|line| line.contains("event=renderer_replaced"))
-                .count()
-        };
+        let replaced = || server.log.count("renderer_replaced");
         while replaced() < 2 {
             vitals.answers_at_once();
             assert!(started.elapsed() < LONG, "{} were replaced", replaced());

@@ -168,7 +168,7 @@ impl Setup {
         if self.has_port {
             server.http = Some(server.log.address("http"));
         } else {
-            server.log.line_with("listening on ");
+            server.log.event("listening");
         }
         if self.https {
             server.https = Some(server.log.address("https"));
@@ -441,7 +441,24 @@ impl Log {
     /// Waits for an event with this name and returns its line.
     #[track_caller]
     pub fn event(&self, name: &str) -> String {
-        self.line_with(&format!(" event={name} "))
+        self.event_with(name, "")
+    }
+
+    /// Waits for an event with this name whose line contains a name or a value. Sentences may change; do not match them.
+    #[track_caller]
+    pub fn event_with(&self, name: &str, part: &str) -> String {
+        let event = format!(" event={name} ");
+        let wanted = format!("{event}…{part}");
+        self.find(&wanted, |line| {
+            let (_, sentence) = line.split_once(&event)?;
+            sentence.contains(part).then(|| line.to_owned())
+        })
+    }
+
+    /// The number of events with this name so far.
+    pub fn count(&self, name: &str) -> usize {
+        let event = format!(" event={name} ");
+        self.lines().iter().filter(|line| line.contains(&event)).count()
     }
 
     /// Waits for the access log line with this target and returns its fields.
@@ -473,10 +490,11 @@ impl Log {
 
     #[track_caller]
     fn address(&self, scheme: &str) -> SocketAddr {
-        let start = format!("listening on {scheme}://");
+        let start = format!(" {scheme}://");
         // `*` is every address of the machine.
-        self.find(&start, |line| {
-            let authority = line.split_once(&start)?.1.split_whitespace().next()?;
+        self.find(&format!("listening{start}"), |line| {
+            let (_, listener) = line.split_once(" event=listening ")?;
+            let authority = listener.split_once(&start)?.1.split_whitespace().next()?;
             authority.replace('*', "127.0.0.1").parse().ok()
         })
     }
