@@ -1,23 +1,23 @@
-# The one way to build, test and install the server. `make help` lists what there is.
+# Build, test and install the server. `make help` lists the targets.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY := s3imageserver
 MAX_BYTES := 20000000
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# The other one builds with Debian's cross compiler and the standard library of rustup or libstd-rust-dev.
+# Cross-compiling takes Debian's cross compiler and the target's standard library (rustup or libstd-rust-dev).
 TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
 TARGET ?= $(HOST)
 export TARGET
 PROCESSOR = $(firstword $(subst -, ,$(TARGET)))
-# ./s3imageserver runs here; what is built for another processor has its name.
+# ./s3imageserver is for this machine; a binary for another processor is named after it.
 RESULT = $(BINARY)$(if $(filter-out $(HOST),$(TARGET)),-$(PROCESSOR))
 BUILT = $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/$(BINARY)
 SBOM = dist/$(RESULT).cdx.json
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER = $(if $(filter-out $(HOST),$(TARGET)),x86_64-linux-gnu-gcc,cc)
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = $(if $(filter-out $(HOST),$(TARGET)),aarch64-linux-gnu-gcc,cc)
 
-# The directories of this machine stay out of the binary, so that a build in another place gives the same bytes.
+# Paths of this machine are mapped away, so that a build in another directory gives the same bytes.
 REMAPPED = --config "target.'cfg(target_os = \"linux\")'.rustflags = [$(foreach pair,\
 	$(CURDIR)=. \
 	$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=/crates \
@@ -30,11 +30,11 @@ REMAPPED = --config "target.'cfg(target_os = \"linux\")'.rustflags = [$(foreach 
 
 ifneq ($(filter-out $(HOST),$(TARGET)),)
 ifneq ($(filter run test bench docs install,$(MAKECMDGOALS)),)
-$(error TARGET=$(TARGET) is for build, native, sbom, pack and audit: the others run the program on this machine)
+$(error TARGET=$(TARGET) only works with build, native, sbom, pack and audit: the other targets run the program on this machine)
 endif
 endif
 ifneq ($(words $(CURDIR)),1)
-$(error rustc takes no flags with spaces: move this directory to another place than $(CURDIR))
+$(error rustc accepts no flags with spaces: move the repository out of $(CURDIR))
 endif
 
 build: native ## build ./s3imageserver, one static binary (the default)
@@ -46,7 +46,7 @@ build: native ## build ./s3imageserver, one static binary (the default)
 	fi
 	@set -e; size=$$(stat -c %s $(BUILT)); \
 	if [ "$$size" -gt $(MAX_BYTES) ]; then \
-		echo "the binary has $$size bytes, more than the $(MAX_BYTES) we allow ourselves." >&2; \
+		echo "the binary has $$size bytes, more than the limit of $(MAX_BYTES) (MAX_BYTES)." >&2; \
 		exit 1; \
 	fi; \
 	if ! cmp -s $(BUILT) $(RESULT); then install -m 755 $(BUILT) $(RESULT); fi; \
@@ -60,25 +60,26 @@ test: native ## check the formatting, lint, run all tests
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo test --locked
 
-bench: build ## measure against nginx; writes bench/results (installs wrk, nginx, curl; half an hour)
+bench: build ## measure against nginx and libvips; writes bench/results and the tables of the documents (30 minutes)
 	bench/run.sh
 	bench/edge.sh
 	bench/cache.sh
 	bench/render.sh
 	bench/avif.sh
 	bench/encoders.sh
+	bench/publish.sh
 
-docs: build ## make the pictures of docs/options.md anew (needs curl)
+docs: build ## render the images of docs/options.md (needs curl)
 	docs/options.sh ./$(BINARY)
 
-audit: native ## check crates and C libraries for known advisories (ADVISORY_DB=directory: without a network)
+audit: native ## check crates and C libraries for known advisories (offline with ADVISORY_DB=directory)
 	@supply/audit.py
 
-sbom: build ## write dist/s3imageserver.cdx.json, what ./s3imageserver consists of (CycloneDX 1.6)
+sbom: build ## write dist/s3imageserver.cdx.json, the bill of materials of ./s3imageserver (CycloneDX 1.6)
 	@supply/sbom.py --binary $(RESULT) --output $(SBOM)
 
-# Of this machine's processor, and of the other one where its compiler and its standard library are there.
-dist: ## pack dist/: a tarball, a Debian package, a container image and SHA256SUMS
+# For this machine's processor, and for the other one if its compiler and standard library are installed.
+dist: ## write dist/: a tarball, a Debian package, a container image and SHA256SUMS
 	@rm -rf dist
 	@for target in $(TARGETS); do \
 		if [ "$$target" = "$(HOST)" ] || { command -v "$${target%%-*}-linux-gnu-gcc" >/dev/null && \
@@ -92,16 +93,16 @@ dist: ## pack dist/: a tarball, a Debian package, a container image and SHA256SU
 pack: sbom
 	BINARY=$(BUILT) SBOM=$(SBOM) packaging/dist.sh
 
-native: cargo ## install and upgrade Debian's packages, build the C libraries (once; 4 minutes on 2 cores)
+native: cargo ## install and upgrade Debian packages, build the C libraries (once; 4 minutes on 2 cores)
 	@native/build.sh
 
-# It builds nothing, so that `sudo make install` needs no Rust.
+# Builds nothing, so that `sudo make install` needs no Rust.
 install: ## copy the built binary to $(DESTDIR)$(PREFIX)/bin (PREFIX is /usr/local)
-	@test -x $(BINARY) || { echo "there is no ./$(BINARY) yet: run make first" >&2; exit 1; }
+	@test -x $(BINARY) || { echo "./$(BINARY) does not exist: run make first" >&2; exit 1; }
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/$(BINARY)
 	install -D -m 644 NOTICE $(DESTDIR)$(PREFIX)/share/doc/$(BINARY)/NOTICE
 
-clean: ## remove what was built here (the C libraries stay in their cache)
+clean: ## remove build results (the C libraries stay in their cache)
 	rm -rf $(BINARY) $(BINARY)-aarch64 $(BINARY)-x86_64 $(or $(CARGO_TARGET_DIR),target) dist
 
 help: ## this list

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures AVIF as an original and as a result: the CPU time of the server's processes for an image that is not cached,
-# against Debian's vipsthumbnail, whose libvips reads and writes AVIF through libheif (with dav1d and libaom). Writes
+# Measures AVIF as input and output: CPU time of the server's processes per uncached image, against Debian's
+# vipsthumbnail, whose libvips reads and writes AVIF through libheif (with dav1d and libaom). Writes
 # bench/results/avif.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -38,7 +38,7 @@ start_edge edge http
 server=$started
 base="http://127.0.0.1:$PORT/s"
 
-# served QUERY COUNT: ms of CPU per request.
+# served QUERY COUNT: CPU ms per request.
 served() {
     local before i
     before=$(ticks "$server")
@@ -47,7 +47,7 @@ served() {
     awk -v t=$(($(ticks "$server") - before)) -v n="$2" 'BEGIN {printf "%.1f\n", t * 10 / n}'
 }
 
-# thumbnail COUNT ARGUMENT…: ms of CPU per run of vipsthumbnail with one thread.
+# thumbnail COUNT ARGUMENT…: CPU ms per run of vipsthumbnail with one thread.
 thumbnail() {
     local count=$1 i
     shift
@@ -62,7 +62,7 @@ measure() {
     shift 5
     local ours peer
     ours=$(served "$original?$query" "$count")
-    # What starting the program and loading its libraries takes is not the image's.
+    # Subtract the start of the program and its libraries.
     peer=$(awk -v all="$(thumbnail "$count" "$originals/$original" -o "$output" "$@")" \
         -v start="$(thumbnail "$count" "$originals/tiny.avif" -s 1x1 -o "$work/tiny.jpg")" 'BEGIN {printf "%.1f\n", all - start}')
     echo "$ours $peer $(ratio "$ours" "$peer")" >>"$work/$name"
@@ -89,11 +89,11 @@ mkdir -p "$RESULTS"
 {
     echo "# AVIF"
     echo
-    echo "ms of CPU per image that is not cached: the server's processes, and Debian's vipsthumbnail"
-    echo "($(vips --version), libheif with dav1d and libaom; one thread; without what it takes to start). Medians of $ROUNDS interleaved rounds;"
+    echo "CPU ms per uncached image: the server's processes, and Debian's vipsthumbnail"
+    echo "($(vips --version), libheif with dav1d and libaom; one thread; start-up subtracted). Medians of $ROUNDS interleaved rounds;"
     echo "$(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)), Linux $(uname -r), $(date -u +%F)."
     echo
-    echo "| job | server | peer | ratio | to reach | reached |"
+    echo "| job | server | vipsthumbnail | ratio | target | met |"
     echo "| --- | --- | --- | --- | --- | --- |"
     for name in $READ; do row "\`$name.avif?w=300&h=200&f=jpg\`" "$name" 0.6; done
     row "\`2mpx.jpg?w=300&h=200&f=avif\`" write-300 1.0

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Measures what the cache promises: one fetch and one render for a crowd, hits that do not slow down with a million
-# entries, eviction that keeps to its bound and costs little, a start that waits for nothing. Writes bench/results/cache.md.
+# Measures the cache: one fetch and one render for concurrent requests, hits with a million entries, eviction within
+# its size limit, and the time from start to the first hit. Writes bench/results/cache.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/lib.sh
 . bench/lib.sh
 
 TIME=${TIME:-3}       # seconds of each load
-KEYS=${KEYS:-100000}  # keys of the large folder; each has 10 entries
+KEYS=${KEYS:-100000}  # keys of the large cache; each has 10 entries
 EVICT_TIME=${EVICT_TIME:-10}
 BOUND=$((3 << 20))
 SECRET=a-secret-of-this-bench
@@ -25,12 +25,12 @@ config() {
  "admin": {"address": "127.0.0.1:$(($2 + 1))", "secret": "$SECRET"}}
 JSON
 }
-# stats PORT FILTER: a number of what the admin listener tells.
+# stats PORT FILTER: a number from /-/stats.
 stats() { curl -sf -H "Authorization: Bearer $SECRET" "http://127.0.0.1:$(($1 + 1))/-/stats" | jq -r "$2"; }
-folder="\"directory\": \"$PWD/examples/images\""
+original="\"directory\": \"$PWD/examples/images\""
 entries_of() { [ "$(stats "$1" '.caches[0].entries')" -ge "$2" ]; }
 
-# --- A crowd asks for 50 pictures that nobody has asked for before.
+# --- Concurrent requests for 50 images that are not cached.
 mkfifo "$work/hold"
 "$TOOL" origin 127.0.0.1:18309 examples/images/photo.jpg 30 <"$work/hold" &
 origin=$!
@@ -52,14 +52,14 @@ end "$origin"
 exec 9>&-
 
 # --- Hits with a thousand entries and with a million, and the start with a million.
-config template 18310 "$work/template" 0 "$folder"
+config template 18310 "$work/template" 0 "$original"
 start_edge template http
 curl -sf -o "$work/hit.jpg" 'http://127.0.0.1:18310/h/photo.jpg?w=48&f=jpg&q=1'
 end "$started"
 template=$(find "$work/template" -type f)
 "$TOOL" fill "$template" "$work/few" 100 10 >/dev/null
 filled=$("$TOOL" fill "$template" "$work/many" "$KEYS" 10)
-# targets NAME STRIDE: a script for wrk that asks for one of 1,000 pictures.
+# targets NAME STRIDE: a wrk script that requests one of 1,000 images at random.
 targets() {
     cat >"$work/$1.lua" <<LUA
 math.randomseed($3)
@@ -71,8 +71,8 @@ LUA
 targets few 1 7 99
 targets same $((KEYS / 100)) 7 99
 targets all 1 7 $((KEYS - 1))
-config few 18320 "$work/few" 0 "$folder"
-config many 18330 "$work/many" 0 "$folder"
+config few 18320 "$work/few" 0 "$original"
+config many 18330 "$work/many" 0 "$original"
 for ((round = 0; round < ROUNDS; round++)); do
     "$TOOL" start 127.0.0.1:18330 "/h/$round?w=48&f=jpg&q=1" >>"$work/start" &
     waiting=$!
@@ -87,11 +87,11 @@ start_edge few http
 few=$started
 wait_for entries_of 18320 1000
 few_rss=$(rss "$few")
-# The folder is gone through at 20,000 entries a second at the most.
+# The cache manager scans at most 20,000 entries a second.
 for _ in $(seq 3000); do entries_of 18330 $((KEYS * 10)) && break || sleep 0.1; done
-entries_of 18330 $((KEYS * 10)) || fail "not every entry was found"
+entries_of 18330 $((KEYS * 10)) || fail "the scan did not find every entry"
 many_rss=$(rss "$many")
-# hits PID PORT SCRIPT: µs of CPU a hit and the median latency in µs, 2 connections.
+# hits PID PORT SCRIPT: CPU µs per hit and median latency in µs over 2 connections.
 hits() {
     local before report
     before=$(ticks "$1")
@@ -108,7 +108,7 @@ for ((round = 0; round < ROUNDS; round++)); do
 done
 end "$few" "$many"
 
-# --- A sustained load of misses, with a bound and without.
+# --- A sustained load of misses, with a size limit and without.
 cat >"$work/misses.lua" <<'LUA'
 local n = 0
 request = function()
@@ -116,9 +116,9 @@ request = function()
   return wrk.format("GET", "/h/seedling.webp?f=jpg&q=" .. 1 + n % 74 .. "&w=" .. 40 + math.floor(n / 74) % 200 .. "&h=" .. 40 + math.floor(n / 14800))
 end
 LUA
-# misses NAME PORT FIELDS: misses a second; the largest size once the bound is reached goes to $work/NAME.sizes.
+# misses NAME PORT FIELDS: misses/s; sizes after the limit was reached go to $work/NAME.sizes.
 misses() {
-    config "$1" "$2" "$work/$1" 0 "$folder" "$3"
+    config "$1" "$2" "$work/$1" 0 "$original" "$3"
     start_edge "$1" http
     wrk -t1 -c4 -d"$EVICT_TIME" -s "$work/misses.lua" "http://127.0.0.1:$2" >"$work/wrk.log" &
     local loading=$!
@@ -156,22 +156,22 @@ mkdir -p "$RESULTS"
     echo "Medians of $ROUNDS rounds; $(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)), Linux $(uname -r),"
     echo "$(stat -f -c %T "$work") file system; $(date -u +%F). Client and server share the machine; \`memory_cache\` is 0, so every hit is read from disk."
     echo
-    echo "| what | measured | to reach | reached |"
+    echo "| what | measured | target | met |"
     echo "| --- | --- | --- | --- |"
-    echo "| 500 clients ask for 50 new pictures at once: GETs at the origin, most of a round | $(worst storm 6) | 50 | $(yes "$(worst storm 6)" == 50) |"
-    echo "| … pictures made, most of a round | $(worst storm 7) | 50 | $(yes "$(worst storm 7)" == 50) |"
-    echo "| … all answered; ms to the median and to the last answer | $(column storm 3), $(column storm 5) | – | – |"
+    echo "| 500 concurrent requests for 50 uncached images: GETs at the origin, maximum of the rounds | $(worst storm 6) | 50 | $(yes "$(worst storm 6)" == 50) |"
+    echo "| … images rendered, maximum of the rounds | $(worst storm 7) | 50 | $(yes "$(worst storm 7)" == 50) |"
+    echo "| … ms to the median and to the last response | $(column storm 3), $(column storm 5) | – | – |"
     few_p=$(column hits-few 2) same_p=$(column hits-same 2) all_p=$(column hits-all 2)
-    echo "| 1,000 pictures asked for, of 1,000 entries: median latency, CPU | $few_p µs, $(column hits-few 1) µs | – | – |"
-    echo "| 1,000 pictures asked for, of $((KEYS * 10)) entries | $same_p µs, $(column hits-same 1) µs: $(ratio "$same_p" "$few_p") × | ≤ 1.1 × | $(yes "$(ratio "$same_p" "$few_p")" "<=" 1.1) |"
-    echo "| all $((KEYS * 10)) asked for | $all_p µs, $(column hits-all 1) µs: $(ratio "$all_p" "$few_p") × | – | – |"
+    echo "| hits on 1,000 of 1,000 entries: median latency, CPU per hit | $few_p µs, $(column hits-few 1) µs | – | – |"
+    echo "| hits on 1,000 of $((KEYS * 10)) entries | $same_p µs, $(column hits-same 1) µs: $(ratio "$same_p" "$few_p") × | ≤ 1.1 × | $(yes "$(ratio "$same_p" "$few_p")" "<=" 1.1) |"
+    echo "| hits on all $((KEYS * 10)) entries | $all_p µs, $(column hits-all 1) µs: $(ratio "$all_p" "$few_p") × | – | – |"
     echo "| memory of the edge for each entry | $per_entry bytes | ≤ 100 bytes | $(yes "$per_entry" "<=" 100) |"
     echo "| start with $((KEYS * 10)) entries: first hit after | $(column start 1) ms | ≤ 100 ms | $(yes "$(column start 1)" "<=" 100) |"
-    echo "| misses all the time, bound $(kb $BOUND) MiB: largest size seen | $(kb "$largest") MiB: $(ratio "$largest" $BOUND) × | ≤ 1.02 × | $(yes "$(ratio "$largest" $BOUND)" "<=" 1.02) |"
-    echo "| … smallest size afterwards | $(kb "$smallest_rest") MiB: $(ratio "$smallest_rest" $BOUND) × | ≥ 0.98 × | $(yes 0.98 "<=" "$(ratio "$smallest_rest" $BOUND)") |"
+    echo "| sustained misses, limit $(kb $BOUND) MiB: largest size | $(kb "$largest") MiB: $(ratio "$largest" $BOUND) × | ≤ 1.02 × | $(yes "$(ratio "$largest" $BOUND)" "<=" 1.02) |"
+    echo "| … smallest size after the limit was reached | $(kb "$smallest_rest") MiB: $(ratio "$smallest_rest" $BOUND) × | ≥ 0.98 × | $(yes 0.98 "<=" "$(ratio "$smallest_rest" $BOUND)") |"
     bounded=$(median <"$work/bounded.rate") free=$(median <"$work/free.rate")
-    echo "| … misses a second, without a bound ($(kb "$unbounded") MiB written) | $bounded, $free: $(ratio "$bounded" "$free") × | ≥ 0.95 × | $(yes 0.95 "<=" "$(ratio "$bounded" "$free")") |"
+    echo "| … misses a second; without a limit ($(kb "$unbounded") MiB written) | $bounded, $free: $(ratio "$bounded" "$free") × | ≥ 0.95 × | $(yes 0.95 "<=" "$(ratio "$bounded" "$free")") |"
     echo
-    echo "The large folder was written in $(awk '{print $2}' <<<"$filled") s. The entries' pictures have $(stat -c %s "$work/hit.jpg") bytes, 10 to a key."
+    echo "The large cache was written in $(awk '{print $2}' <<<"$filled") s. Each image has $(stat -c %s "$work/hit.jpg") bytes; a key has 10 entries."
 } >"$RESULT"
 cat "$RESULT"

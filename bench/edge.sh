@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Measures the edge against nginx in one run, with what it promises beside it; writes bench/results/edge.md and edge.svg.
+# Compares the edge with nginx in one run and with the targets; writes bench/results/edge.md and edge.svg.
 #
-# Every round measures everything once, ours and nginx's by turns, and the medians of the rounds are compared. Client and
-# servers share the machine, so requests/s are published with the servers' CPU time, which is the steadier number.
+# Each round measures every case once, alternating between the server and nginx; medians of the rounds are compared.
+# Client and servers share the machine, so CPU time is reported beside requests/s: it varies less.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/lib.sh
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 TIME=${TIME:-2}             # seconds of each load at full speed
 PACED_TIME=${PACED_TIME:-4} # seconds of each paced load
 RATE=2000                   # its requests a second, over 16 connections
-CLIENTS=300                 # that ask for new pictures all the time; 16 are fetched at once and 256 may wait
+CLIENTS=300                 # that request new variants all the time; 16 are fetched at once and 256 can wait
 IDLE=1000
 # 20 KB.
 HIT="/s/photo.jpg?w=440&h=320&q=60"
@@ -19,7 +19,7 @@ HIT="/s/photo.jpg?w=440&h=320&q=60"
 need wrk:wrk nginx:nginx-light curl:curl openssl:openssl pgrep:procps chrt:util-linux
 [ -n "${CLIENT:-}" ] || CLIENT=$(build_program load)
 ulimit -n "$(ulimit -Hn)"
-# The paced client stands for another machine: it must not wait for a processor that the servers want.
+# The paced client represents another machine: it must not wait for a processor that the servers use.
 first=(chrt -f 1)
 "${first[@]}" true 2>/dev/null || first=()
 
@@ -75,7 +75,7 @@ for url in "$(url https 18201)" "$(url http 18203)" "$(url http 18206)" "$(peer_
     curl -sfk -o "$work/same.jpg" "$url"
     cmp "$work/same.jpg" "$work/www/hit.jpg"
 done
-# The same picture for those who have signed for it.
+# The same image behind a signed URL.
 signed="http://127.0.0.1:18200$("$SERVER" sign -c "$work/edge.json" "/t${HIT#/s}")"
 expiring="http://127.0.0.1:18200$("$SERVER" sign -c "$work/edge.json" --expires 1d "/t${HIT#/s}")"
 for url in "$signed" "$expiring"; do
@@ -85,13 +85,13 @@ done
 etag=$(etag "$(url http 18200)")
 peer_etag=$(etag "$(peer_url http 18220)")
 
-# The cipher suite that OpenSSL's clients get, wrk among them.
+# The cipher suite that OpenSSL clients such as wrk negotiate.
 suite() { openssl s_client -connect "127.0.0.1:$1" </dev/null 2>/dev/null | sed -n 's/^New, \(.*\), Cipher is \(.*\)/\1 \2/p'; }
 wrk_suite=$(suite 18201)
-[ "$wrk_suite" = "$(suite 18221)" ] || fail "wrk would speak $wrk_suite to us and $(suite 18221) to nginx"
+[ "$wrk_suite" = "$(suite 18221)" ] || fail "wrk negotiates $wrk_suite with the server and $(suite 18221) with nginx"
 
-# handshakes PID full|resumed PORT PATH: µs of CPU, connections a second, share resumed, cipher suite and key exchange
-# Eight at once, with which both servers do most.
+# handshakes PID full|resumed PORT PATH: CPU µs, connections/s, share resumed, cipher suite and key exchange.
+# Eight connections at once, where both servers have their maximum.
 handshakes() {
     local before report
     before=$(ticks "$1")
@@ -101,7 +101,7 @@ handshakes() {
 
 paced() { "${first[@]}" "$CLIENT" paced "127.0.0.1:$1" "$2" 16 "$PACED_TIME" "$RATE"; }
 
-# hold COMMAND…: starts a client that goes on until `release`, and waits for its first line; its process is $held.
+# hold COMMAND…: starts a client that runs until `release`, and waits for its first line; sets $held.
 hold() {
     rm -f "$work/hold"
     mkfifo "$work/hold"
@@ -111,7 +111,7 @@ hold() {
     exec 9>"$work/hold"
     wait_for grep -q . "$work/held"
 }
-# Prints the client's last line. Not in a subshell: it is this shell that holds the client.
+# release: stops the client and prints its last line. Must not run in a subshell, because the client is this shell's child.
 release() {
     exec 9>&-
     wait "$held"
@@ -119,10 +119,10 @@ release() {
     tail -n 1 "$work/held"
 }
 
-# What the kernel holds for connections besides: sockets (both ends are on this machine), stacks of threads, page tables.
+# Kernel memory of connections: sockets (both ends are on this machine), thread stacks, page tables.
 kernel() { awk '/^(Slab|KernelStack|PageTables):/ {kb += $2} END {printf "%.1f", kb / 1024}' /proc/meminfo; }
 
-# idle PID PORT plain|tls PATH: MB that so many idle connections take, of the server and of the kernel
+# idle PID PORT plain|tls PATH: MB of $IDLE idle connections, in the server and in the kernel.
 idle() {
     local before kernel_before after alive
     before=$(rss_family "$1")
@@ -131,7 +131,7 @@ idle() {
     after="$(rss_family "$1") $(kernel)"
     release >"$work/alive"
     alive=$(cat "$work/alive")
-    [ "$alive" = "$IDLE $IDLE" ] || fail "of $IDLE idle connections to port $2 not all stayed open: $alive"
+    [ "$alive" = "$IDLE $IDLE" ] || fail "not all of $IDLE idle connections to port $2 stayed open: $alive"
     awk -v a="$before" -v k="$kernel_before" '{printf "%.1f %.1f\n", $1 - a, $2 - k}' <<<"$after"
 }
 rss_family() {
@@ -139,7 +139,7 @@ rss_family() {
     mapfile -t processes < <(family "$1")
     rss "${processes[@]}"
 }
-# In new processes, which have nothing left over from the connections before.
+# In new processes, without memory of earlier connections.
 idle_both() {
     rm -rf "$work/fresh.cache"
     start_edge fresh https
@@ -151,7 +151,7 @@ idle_both() {
     end "$started"
 }
 
-# Until the renderer has worked off its queue.
+# Waits until the renderer's queue is empty.
 calm() {
     local before
     for _ in $(seq 100); do
@@ -165,7 +165,7 @@ memory() { echo "$(rss "$loaded") $(rss "$(pgrep -P "$loaded")")"; }
 overload() {
     paced 18206 "$HIT" >>"$work/calm"
     paced 18220 /hit.jpg >>"$work/calm-peer"
-    # These clients stand for other machines too: they get what processor time is left.
+    # These clients represent other machines as well, so they run with low priority.
     hold nice -n 19 "$CLIENT" busy 127.0.0.1:18206 /s/photo.jpg "$CLIENTS" $((round * 7000))
     paced 18206 "$HIT" >>"$work/busy"
     memory >>"$work/memory-busy"
@@ -197,15 +197,15 @@ for ((round = 0; round < ROUNDS; round++)); do
 done
 
 suites=$(awk '{print $4, $5}' "$work"/{full,resumed}{,-peer} | sort -u)
-[ "$(wc -l <<<"$suites")" -eq 1 ] || fail "the handshakes are not alike: $suites"
+[ "$(wc -l <<<"$suites")" -eq 1 ] || fail "the handshakes differ: $suites"
 
 verdict() { awk -v r="$1" -v s="$2" -v t="$3" 'BEGIN {print (s == "≥" ? r >= t : r <= t) ? "yes" : "no"}'; }
-# The smallest and the largest ratio of two columns in one round: spread OURS PEER COLUMN
+# spread OURS PEER COLUMN: smallest and largest ratio of the two in a round.
 spread() {
     paste -d ' ' <(awk -v c="$3" '{print $c}' "$work/$1") <(awk -v c="$3" '{print $c}' "$work/$2") |
         awk '{r = $1 / $2; if (NR == 1 || r < least) least = r; if (r > most) most = r} END {printf "%.2f–%.2f", least, most}'
 }
-# A line of the table, and of the plot: compare LABEL OURS PEER COLUMN ≥|≤ TARGET; without a target it is only shown.
+# compare LABEL OURS PEER COLUMN [≥|≤ TARGET]: a row of the table and of the plot.
 compare() {
     local ours peer exact reached=– wanted=–
     ours=$(column "$2" "$4")
@@ -219,13 +219,13 @@ compare() {
     case $1 in signed*) return ;; esac # the plot is about nginx
     printf 'ratio\t%s\t%s\t%s\t%s\t%s\n' "$1" "$exact" "${5:-}" "${6:-}" "$reached" >>"$work/plot"
 }
-# A number of MB with a limit of its own.
+# A row of MB whose target is an absolute number.
 idle_row() {
     local ours
     ours=$(column "$2" 1)
     echo "| $1 | $ours | $(column "$2-peer" 1) | | ≤ 50 | $(verdict "$ours" ≤ 50) |"
 }
-# Latency with the renderer idle and busy: latency LABEL IDLE BUSY COLUMN [TARGET]
+# latency LABEL IDLE BUSY COLUMN [TARGET]: a row with the renderer idle and busy.
 latency() {
     local calm busy exact reached=– wanted=–
     calm=$(column "$2" "$4")
@@ -240,21 +240,21 @@ latency() {
     printf 'latency\t%s\t%s\t%s\t%s\n' "$1" "$calm" "$busy" "$reached" >>"$work/plot"
 }
 share() { awk '{n += $3} END {printf "%.1f %%", n * 100 / NR}' "$work/$1"; }
-# The largest value of a column: most FILE COLUMN
+# most FILE COLUMN: largest value of a column.
 most() { awk -v c="$2" '{print $c}' "$work/$1" | sort -n | tail -n 1; }
 
 mkdir -p "$RESULTS"
 {
     echo "# The edge against nginx"
     echo
-    echo "Medians of $ROUNDS interleaved rounds, in brackets the smallest and the largest ratio of a round."
+    echo "Medians of $ROUNDS interleaved rounds, the smallest and largest ratio of a round in brackets."
     echo "$(nproc) processors ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)), Linux $(uname -r);"
     echo "nginx $(nginx -v 2>&1 | sed 's/.*nginx.//') with sendfile, open_file_cache and 2 workers; $(date -u +%F). Client and servers share the machine."
-    echo "A hit is a JPEG of $size bytes, for nginx the same bytes as a file. Both write an access log to a file, except where it says so."
+    echo "A hit is a JPEG of $size bytes; nginx serves the same bytes as a file. Both write an access log to a file unless a row says otherwise."
     echo
-    echo "![Ratios to nginx, with what is to be reached](edge.svg)"
+    echo "![Ratios to nginx and their targets](edge.svg)"
     echo
-    echo "| what | s3imageserver | nginx | ratio | to reach | reached |"
+    echo "| what | s3imageserver | nginx | ratio | target | met |"
     echo "| --- | --- | --- | --- | --- | --- |"
     compare "hit, kept alive, 64 connections: requests/s" hit hit-peer 2 ≥ 0.95
     compare "hit: CPU µs a request" hit hit-peer 1 ≤ 1.1
@@ -272,31 +272,31 @@ mkdir -p "$RESULTS"
     idle_row "$IDLE idle connections, HTTPS: MB" idle-tls
     echo
     echo "TLS 1.3 with one P-256 certificate; wrk speaks $wrk_suite, the handshakes are $suites with one HEAD request each."
-    echo "Resumed were of the full ones $(share full) (nginx $(share full-peer)), of the resumed ones $(share resumed) (nginx $(share resumed-peer))."
-    echo "Idle connections: what the processes' resident memory grows by. The kernel's slabs, thread stacks and page tables,"
-    echo "the client's ends included, grow by $(column idle-plain 2) MB for HTTP (nginx $(column idle-plain-peer 2)) and $(column idle-tls 2) MB for HTTPS (nginx $(column idle-tls-peer 2))."
+    echo "Resumed handshakes: $(share full) of the full ones (nginx $(share full-peer)), $(share resumed) of the resumed ones (nginx $(share resumed-peer))."
+    echo "Idle connections: growth of the processes' resident memory. The kernel's slabs, thread stacks and page tables,"
+    echo "the client's side included, grow by $(column idle-plain 2) MB for HTTP (nginx $(column idle-plain-peer 2)) and $(column idle-tls 2) MB for HTTPS (nginx $(column idle-tls-peer 2))."
     echo
     echo "## Hits with a token"
     echo
-    echo "The same hit behind \`\"token\": {\"type\": \"hmac\"}\`, in the same rounds; nginx is in no column of this table."
+    echo "The same hit behind \`\"token\": {\"type\": \"hmac\"}\`, in the same rounds; nginx is not part of this table."
     echo
-    echo "| what | with a token | without | ratio | to reach | reached |"
+    echo "| what | with a token | without | ratio | target | met |"
     echo "| --- | --- | --- | --- | --- | --- |"
     compare "signed URL: requests/s" signed hit 2 ≥ 0.95
     compare "signed URL: CPU µs a request" signed hit 1
     compare "signed URL with \`exp\`: requests/s" expiring hit 2 ≥ 0.95
     compare "signed URL with \`exp\`: CPU µs a request" expiring hit 1
-    more=$(awk -v a="$(column signed 1)" -v b="$(column hit 1)" 'BEGIN {if (a > b) printf "%.2f µs of CPU", a - b; else print "less CPU than these rounds can tell"}')
+    more=$(awk -v a="$(column signed 1)" -v b="$(column hit 1)" 'BEGIN {if (a > b) printf "%.2f µs of CPU", a - b; else print "less CPU than the spread of these rounds"}')
     echo
-    echo "So a verification takes $more; it may take 3 µs."
+    echo "A verification takes $more; the target is 3 µs at most."
     echo
     echo "## Hits while the renderer is overloaded"
     echo
-    echo "$RATE hits a second over 16 connections, first with the renderer idle, then with $CLIENTS clients that ask for WebP and AVIF"
-    echo "nobody asked for before: every slot of the renderer is taken and the queue is full. Latency from the moment a request was meant"
-    echo "to be sent; nginx, at the same moments, shows what a server without a renderer makes of a machine that is so busy."
+    echo "$RATE hits a second over 16 connections, first with the renderer idle, then with $CLIENTS clients that request WebP and AVIF variants"
+    echo "that are not cached: every renderer slot is taken and the queue is full. Latency is counted from the time a request was due;"
+    echo "the nginx rows are measured at the same time and show the effect of the busy machine alone."
     echo
-    echo "| milliseconds | renderer idle | renderer busy | ratio | to reach | reached |"
+    echo "| milliseconds | renderer idle | renderer busy | ratio | target | met |"
     echo "| --- | --- | --- | --- | --- | --- |"
     latency "p50" calm busy 1
     latency "p99" calm busy 2 2
@@ -306,7 +306,7 @@ mkdir -p "$RESULTS"
     latency "nginx p99.9" calm-peer busy-peer 3
     echo
     awk '{t += $1; ok += $2; no += $3; other += $4; if ($5 > quiet) quiet = $5} END {
-        printf "The renderer made %.0f pictures a second; of all %d requests for new ones, %.0f a second, %.0f %% were answered 503 (%d), %d otherwise.\n",
+        printf "The renderer made %.0f images a second. Of all %d requests for uncached images (%.0f a second), %.0f %% were answered 503 (%d); %d failed otherwise.\n",
             ok / t, ok + no + other, (ok + no + other) / t, no * 100 / (ok + no + other), no, other
         printf "The longest time without a 503 was %d ms.\n", quiet }' "$work/counts"
     if [ ${#first[@]} -gt 0 ]; then
@@ -314,7 +314,7 @@ mkdir -p "$RESULTS"
     else
         echo "The paced client ran without real-time priority, which needs root;"
     fi
-    echo "it woke up too late by $(column calm 6) ms (p99), $(column busy 6) ms with the renderer busy, which is in the numbers above."
+    echo "it woke up late by $(column calm 6) ms (p99), $(column busy 6) ms with the renderer busy, which is included in the numbers above."
     echo
     echo "| resident MB | edge | renderer |"
     echo "| --- | --- | --- |"

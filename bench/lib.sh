@@ -1,14 +1,14 @@
-# What run.sh and edge.sh share. They source it in the repository's root; it makes a folder $work that goes away, and
-# stops every process in $pids, by its id, when the script ends however it ends.
+# Functions shared by the bench scripts, which source this file from the repository root. It creates the temporary
+# directory $work, and on exit removes it and stops every process in $pids.
 # shellcheck shell=bash
 
-# An ordinary user's path has no nginx.
+# Debian installs nginx in /usr/sbin, which is not in an ordinary user's PATH.
 PATH=$PATH:/usr/sbin
 ROUNDS=${ROUNDS:-5}
 SERVER=${SERVER:-./s3imageserver}
 RESULTS=${RESULTS:-bench/results}
 work=$(mktemp -d)
-# nginx, started by root, drops to a user of its own.
+# nginx workers run as another user when root starts nginx.
 chmod 755 "$work"
 pids=()
 
@@ -17,7 +17,7 @@ fail() {
     exit 1
 }
 
-# end PID…: SIGTERM, and SIGKILL for what is still there after five seconds.
+# end PID…: sends SIGTERM, then SIGKILL after five seconds.
 end() {
     local pid
     for pid in "$@"; do kill "$pid" 2>/dev/null || true; done
@@ -29,7 +29,7 @@ end() {
     wait "$@" 2>/dev/null || true
     forget "$@"
 }
-# forget PID…: they have ended, and their ids may become somebody else's.
+# forget PID…: removes ended processes from $pids, because their ids can be reused.
 forget() {
     local pid kept=()
     for pid in "${pids[@]}"; do
@@ -62,7 +62,7 @@ need() {
         tail -n 30 "$work/apt.log" >&2
         fail "apt could not install the packages"
     fi
-    # Debian starts what it installs; nobody asked for a web server on port 80.
+    # Debian starts nginx on port 80 after installing it.
     if [[ " ${missing[*]} " == *" nginx-light "* && -d /run/systemd/system ]]; then
         "${root[@]}" systemctl disable --now nginx >/dev/null 2>&1 || true
     fi
@@ -77,17 +77,17 @@ build_program() {
     echo "$path"
 }
 
-# wait_for COMMAND…: until it succeeds, half a minute at most.
+# wait_for COMMAND…: repeats the command until it succeeds, for at most 30 seconds.
 wait_for() {
     for _ in $(seq 600); do
         if "$@" >/dev/null 2>&1; then return 0; fi
         sleep 0.05
     done
     tail -n 5 "$work"/*.log >&2
-    fail "waited in vain: $*"
+    fail "timed out waiting for: $*"
 }
 
-# start_edge NAME http|https: with $work/NAME.json, all it says in $work/NAME.log; its process is $started.
+# start_edge NAME http|https: starts the server with $work/NAME.json, logging to $work/NAME.log; sets $started.
 start_edge() {
     "$SERVER" -c "$work/$1.json" 2>"$work/$1.log" &
     started=$!
@@ -95,7 +95,7 @@ start_edge() {
     wait_for grep -q " listening on $2:" "$work/$1.log"
 }
 
-# start_nginx NAME URL: with $work/NAME.conf, answering at the URL; its process is $started.
+# start_nginx NAME URL: starts nginx with $work/NAME.conf and waits until the URL answers; sets $started.
 start_nginx() {
     nginx -e "$work/$1.log" -c "$work/$1.conf" &
     started=$!
@@ -103,7 +103,7 @@ start_nginx() {
     wait_for curl -sfk -o /dev/null "$2"
 }
 
-# The parts of an nginx configuration that are the same everywhere: nginx_head NAME.
+# nginx_head NAME: the common part of every nginx configuration.
 nginx_head() {
     cat <<NGINX
 worker_processes 2; daemon off; pid $work/$1.pid; error_log $work/$1.log;
@@ -117,7 +117,7 @@ NGINX
 
 etag() { curl -sfkI "$1" | tr -d '\r' | awk 'tolower($1) == "etag:" {print $2}'; }
 
-# A process and its children.
+# The process id and those of its children.
 family() {
     echo "$1"
     pgrep -P "$1" || true
@@ -132,7 +132,7 @@ ticks() {
     echo "$total"
 }
 
-# Resident MB of processes, added up.
+# Sum of the resident MB of processes.
 rss() {
     local pid
     for pid in "$@"; do cat "/proc/$pid/status"; done | awk '/VmRSS/ {kb += $2} END {printf "%.1f", kb / 1024}'
@@ -143,7 +143,7 @@ median() { sort -n | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
 column() { awk -v c="$2" '{print $c}' "$work/$1" | median; }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.2f", a / b}'; }
 
-# µs of CPU a request and requests a second, 64 connections kept alive: load PID SECONDS URL [header]
+# load PID SECONDS URL [HEADER]: CPU µs per request and requests/s over 64 kept-alive connections.
 load() {
     local before requests report
     before=$(ticks "$1")

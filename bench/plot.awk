@@ -1,4 +1,4 @@
-# Draws bench/results/edge.svg from edge.sh's numbers: bars of ratios with the line they are to reach, bars of latency.
+# Draws bench/results/edge.svg from the numbers of edge.sh: bars of ratios with their targets, and bars of latency.
 #
 #   ratio    label  ratio  ≥|≤  target  yes|no|–
 #   latency  label  with the renderer idle  busy  yes|no|–
@@ -29,7 +29,7 @@ END {
     printf "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 900 %d\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#222\">\n", below + l * step + 36
     print "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>"
     words(20, 26, "start", "Ratio to nginx", " font-size=\"16\" font-weight=\"bold\"")
-    words(20, 44, "start", "thick line: to be reached · green: reached · orange: not · grey: only shown", " fill=\"#555\"")
+    words(20, 44, "start", "thick line: target · green: met · orange: not met · grey: no target", " fill=\"#555\"")
     unit = width / widest
     line(left + unit, top - 4, top + r * step, "stroke-dasharray=\"3 3\"")
     words(left + unit, top + r * step + 14, "middle", "nginx = 1", " fill=\"#555\"")

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Measures what a picture costs that is not cached: the CPU time of the server's processes for each, against a loop of
-# `vips_thumbnail` and a saver with the same libvips (bench/render), and the memory of a mixed load. Writes
-# bench/results/render.md.
+# Measures uncached images: CPU time of the server's processes per image, against a loop of `vips_thumbnail` and a saver
+# with the same libvips (bench/render), and the memory of a mixed load. Writes bench/results/render.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/lib.sh
@@ -32,7 +31,7 @@ base="http://127.0.0.1:$PORT/s"
 "$TOOL" large "$originals/2mpx.jpg" "$originals/12mpx.jpg" >/dev/null
 curl -sf -o "$originals/alpha.png" "$base/small.png?w=1000&e=true&f=png"
 
-# served QUERY COUNT: ms of CPU a request.
+# served QUERY COUNT: CPU ms per request.
 served() {
     local before i
     before=$(ticks "$server")
@@ -42,7 +41,8 @@ served() {
 }
 
 "$TOOL" jobs | grep -e "$JOBS" >"$work/jobs"
-# Everything once: the first of each kind pays for tables and buffers. The floor's time says how often a job is measured.
+# Everything once, because the first image of each kind fills tables and buffers. The time with bare libvips decides how
+# often a job is measured.
 declare -A count
 while read -r name source query _; do
     served "$source?$query" 2 >/dev/null
@@ -62,21 +62,21 @@ while read -r name source query _; do
     if [ "$name" = gif-100-gif ]; then similarity="– –"; else
         similarity=$("$TOOL" ssim "$name" "$originals/$source" "$work/answer")
     fi
-    echo "$similarity $(stat -c %s "$work/answer") $("$TOOL" bytes "$name" "$originals/$source")" >"$work/$name.pictures"
+    echo "$similarity $(stat -c %s "$work/answer") $("$TOOL" bytes "$name" "$originals/$source")" >"$work/$name.sizes"
 done <"$work/jobs"
 end "$server"
 
-# --- Memory: 12 Mpx sources, four requests at a time, in processes that have done nothing else.
+# --- Memory: 12 Mpx originals, four concurrent requests, in new processes.
 start_edge edge http
 mapfile -t processes < <(family "$started")
 peak() { for pid in "${processes[@]}"; do cat "/proc/$pid/status"; done | awk '/VmHWM/ {kb += $2} END {printf "%.1f", kb / 1024}'; }
 total=0
 for quarter in 1 2 3 4; do
-    # The peak begins anew.
+    # Reset the peak.
     for pid in "${processes[@]}"; do echo 5 >"/proc/$pid/clear_refs"; done
     for ((i = 0; i < REQUESTS / 4; i++)); do
         case $((i % 5)) in 0) job='w=300&h=200&f=jpg' ;; 1) job='w=1200&f=jpg' ;; 2) job='w=300&h=200&f=webp' ;; 3) job='w=800&f=webp' ;; 4) job='w=600&h=600&g=smart&f=jpg' ;; esac
-        # No two are one flight.
+        # All requests differ, so that none are coalesced.
         printf 'url=%s/12mpx.jpg?%s&q=%d\noutput=/dev/null\n' "$base" "$job" $((50 + i % 40))
     done >"$work/mixed"
     curl -sf --parallel --parallel-max 4 -K "$work/mixed" >/dev/null 2>&1
@@ -88,23 +88,23 @@ end "$started"
 verdict() { awk -v a="$1" -v most="$2" 'BEGIN {print (a + 0 <= most + 0) ? "yes" : "**no**"}'; }
 mkdir -p "$RESULTS"
 {
-    echo "# Pictures that are not cached"
+    echo "# Uncached images"
     echo
-    echo "ms of CPU a picture: the server's processes, and a loop of \`vips_thumbnail\` and a saver with the same options in one process of the"
+    echo "CPU ms per image: the server's processes, and a loop of \`vips_thumbnail\` and a saver with the same options in one process of the"
     echo "same static libvips. Medians of $ROUNDS interleaved rounds; $(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)),"
     echo "Linux $(uname -r), $(date -u +%F). 2 Mpx are 1664 × 1248, 12 Mpx 4000 × 3000; q75. SSIM is against a Lanczos resize of all"
-    echo "pixels, not stored lossily; libvips' GIF is made with its default effort."
+    echo "pixels without lossy compression; libvips' GIF uses its default effort."
     echo
-    echo "| job | server | floor | ratio | to reach | reached | bytes | of the floor's | SSIM | of the floor's | within 0.01 |"
+    echo "| job | server | bare libvips | ratio | target | met | bytes | bare libvips: bytes | SSIM | bare libvips: SSIM | within 0.01 |"
     echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     while read -r name source query most; do
-        read -r one other bytes floor_bytes <"$work/$name.pictures"
+        read -r one other bytes floor_bytes <"$work/$name.sizes"
         near=$(awk -v a="$one" -v b="$other" 'BEGIN {print a == "–" ? "–" : (a + 0 >= b - 0.01) ? "yes" : "**no**"}')
         median_ratio=$(column "$name" 3)
         echo "| \`$source?${query//|/}\` | $(column "$name" 1) | $(column "$name" 2) | $median_ratio | ≤ $most | $(verdict "$median_ratio" "$most") | $bytes | $floor_bytes | $one | $other | $near |"
     done <"$work/jobs"
     echo
-    echo "| memory | measured | to reach | reached |"
+    echo "| memory | measured | target | met |"
     echo "| --- | --- | --- | --- |"
     echo "| peak of both processes, $REQUESTS mixed requests for 12 Mpx sources, 4 at a time | $total MB | ≤ 120 MB | $(verdict "$total" 120) |"
     flat=$(ratio "$(cat "$work/peak.4")" "$(cat "$work/peak.2")")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Measures the release binary against nginx in one run and writes bench/results/summary.md.
+# Compares the release binary with nginx in one run and writes bench/results/summary.md.
 #
-# CPU time is read from /proc, for the whole process tree of a server; it varies less between machines and
-# neighbours than wall time does. Rounds are interleaved and the median of them is reported.
+# CPU time is read from /proc for the whole process tree of a server; it varies less than wall time on a shared
+# machine. Rounds are interleaved and medians are reported.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/lib.sh
@@ -34,11 +34,11 @@ start_nginx nginx "$peer_hit"
 peer=$started
 curl -sf -o "$work/peer.jpg" "$peer_hit"
 cmp "$work/peer.jpg" "$work/www/hit.jpg"
-# nginx's own entity tag differs from ours.
+# nginx computes another entity tag.
 etag=$(etag "$hit")
 peer_etag=$(etag "$peer_hit")
 
-# ms of CPU an uncached request: cold NUMBER-OF-REQUESTS FIRST-WIDTH OPTIONS
+# cold COUNT FIRST-WIDTH OPTIONS: CPU ms per uncached request.
 cold() {
     local before i
     before=$(ticks "$server")
@@ -78,7 +78,7 @@ mkdir -p "$RESULTS"
     row "cache hit" hit peer
     row "304" 304 peer304
     echo
-    echo "| uncached, 2 Mpx JPEG from a folder → 300+ × 200, q75 | CPU ms a request, both processes |"
+    echo "| uncached, 2 Mpx JPEG from a directory → 300+ × 200, q75 | CPU ms a request, both processes |"
     echo "| --- | --- |"
     for f in jpg webp avif; do echo "| $f | $(median <"$work/cold-$f") |"; done
     echo

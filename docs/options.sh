@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes docs/images: the answers of the built server to the examples in docs/options.md.
+# Writes docs/images: the responses of the built server to the examples in docs/options.md.
 #
 # usage: docs/options.sh [BINARY]
 set -euo pipefail
@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 BINARY=${1:-./s3imageserver}
 PAGE=docs/options.md
-PICTURES=docs/images
+IMAGES=docs/images
 MAX_BYTES=300000
 
 fail() {
@@ -15,7 +15,7 @@ fail() {
     exit 1
 }
 
-[ -x "$BINARY" ] || fail "there is no $BINARY: run make first"
+[ -x "$BINARY" ] || fail "$BINARY does not exist: run make first"
 command -v curl >/dev/null || fail "curl is missing"
 
 work=$(mktemp -d)
@@ -26,7 +26,7 @@ stop() {
 }
 trap stop EXIT
 
-# The handler of config.example.json that the examples name, without a cache and on a free port.
+# The handler of config.example.json that the examples use, without a cache and on a free port.
 cat >"$work/config.json" <<JSON
 {"handlers": [{"name": "samples", "directory": "examples/images"}], "address": "127.0.0.1", "http_port": 0}
 JSON
@@ -41,20 +41,20 @@ done
 
 # An example is a row of a table: | `/samples/…` | ![](images/…) |
 # shellcheck disable=SC2016 # the backquotes are Markdown's
-sed -n 's/^| `\(\/samples\/[^`]*\)` | !\[\](pictures\/\([a-z0-9.-]*\)) |$/\1 \2/p' "$PAGE" >"$work/examples"
+sed -n 's/^| `\(\/samples\/[^`]*\)` | !\[\](images\/\([a-z0-9.-]*\)) |$/\1 \2/p' "$PAGE" >"$work/examples"
 [ -s "$work/examples" ] || fail "$PAGE has no examples"
-mkdir "$work/pictures"
+mkdir "$work/images"
 while read -r target name; do
     case $target in
     *[\?\&]f=*) ;;
     *) target="$target&f=webp&q=60" ;;
     esac
-    [ ! -e "$work/pictures/$name" ] || fail "$name is the picture of two examples"
-    curl -sf -o "$work/pictures/$name" "$base$target" || fail "$target is no picture"
+    [ ! -e "$work/images/$name" ] || fail "$name belongs to two examples"
+    curl -sf -o "$work/images/$name" "$base$target" || fail "$target: the response is not an image"
 done <"$work/examples"
 
-total=$(cat "$work/pictures"/* | wc -c)
-[ "$total" -le "$MAX_BYTES" ] || fail "the pictures have $total bytes, more than the $MAX_BYTES we allow ourselves"
-rm -rf "$PICTURES"
-mv "$work/pictures" "$PICTURES"
-printf '%s\n' "$PICTURES: $(wc -l <"$work/examples") pictures, $total bytes"
+total=$(cat "$work/images"/* | wc -c)
+[ "$total" -le "$MAX_BYTES" ] || fail "the images have $total bytes, more than MAX_BYTES ($MAX_BYTES)"
+rm -rf "$IMAGES"
+mv "$work/images" "$IMAGES"
+printf '%s\n' "$IMAGES: $(wc -l <"$work/examples") images, $total bytes"

@@ -1,6 +1,6 @@
-//! A server whose images need a JSON Web Token (RFC 7519), signed with RS256, in the parameter `t`.
+//! A server that requires a JSON Web Token (RFC 7519), signed with RS256, in the parameter `t`.
 //!
-//! Make a pair of keys, start the server with the public one, and ask with a token that the private one signed:
+//! Generate a key pair, start the server with the public key, and send a token signed with the private key:
 //!
 //! ```sh
 //! openssl genrsa -out signing.key 2048
@@ -19,13 +19,13 @@ use std::sync::OnceLock;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 
-/// The public key, read once from the directory that the server is started in.
+/// The public key, read once from the working directory.
 const KEY_FILE: &str = "verification.key";
 
 fn verify_token(token: &str) -> bool {
     static KEY: OnceLock<Option<DecodingKey>> = OnceLock::new();
     let Some(key) = KEY.get_or_init(read_key) else { return false };
-    // `exp` is required and checked by default; `nbf` is checked when it is there.
+    // `exp` is required and checked by default, `nbf` only on request.
     let mut rules = Validation::new(Algorithm::RS256);
     rules.validate_nbf = true;
     match decode::<serde_json::Value>(token, key, &rules) {
@@ -46,9 +46,9 @@ fn reason(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::ExpiredSignature => "it has expired",
         ErrorKind::ImmatureSignature => "it is not valid yet",
-        ErrorKind::InvalidSignature => "its signature is not of our key",
-        ErrorKind::InvalidAlgorithm => "it is not signed with RS256",
-        ErrorKind::MissingRequiredClaim(_) => "it says no time of expiry",
+        ErrorKind::InvalidSignature => "its signature is invalid",
+        ErrorKind::InvalidAlgorithm => "its algorithm is not RS256",
+        ErrorKind::MissingRequiredClaim(_) => "it has no exp",
         _ => "it is malformed",
     }
 }

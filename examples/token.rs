@@ -1,4 +1,4 @@
-//! A server that wants `t=letmein`.
+//! A server that requires `t=letmein`.
 //!
 //! ```sh
 //! cargo run --example token -- -c config.example.json
@@ -6,7 +6,7 @@
 //! ```
 
 fn verify_token(token: &str) -> bool {
-    assert!(token != "panic", "a validator that panics refuses");
+    assert!(token != "panic", "a panic counts as a refusal");
     token == "letmein"
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Packs a built binary for one architecture: a tarball, a Debian package and a container image, with their checksums.
+# Packs a built binary for one architecture: a tarball, a Debian package and a container image, with checksums.
 # The same inputs give the same bytes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -8,19 +8,19 @@ NAME=s3imageserver
 
 usage() {
     cat <<'USAGE'
-usage: packaging/dist.sh [tar] [deb] [oci]    without a word all three
+usage: packaging/dist.sh [tar] [deb] [oci]    (default: all three)
 
 environment, relative paths from the top of the repository:
   BINARY             the program (default: ./s3imageserver)
-  TARGET, ARCH       its architecture, as aarch64-unknown-linux-gnu or as arm64 (default: this machine's)
-  LICENCES           directory with the licence texts of the C libraries (default: that of native/build.sh)
-  CRATE_LICENCES     file with the licence texts of the Rust crates (default: what packaging/crates.sh prints)
-  SBOM               the bill of materials (default: s3imageserver.cdx.json in OUT, if it is there)
-  OUT                where the results go (default: dist)
-  VERSION            default: that of Cargo.toml
-  REVISION           commit for the image's labels (default: that of the work tree)
-  SOURCE_DATE_EPOCH  time of every file in Unix seconds (default: the commit's)
-  MAINTAINER         of the Debian package
+  TARGET, ARCH       its architecture, e.g. aarch64-unknown-linux-gnu or arm64 (default: this machine's)
+  LICENCES           directory with the licence texts of the C libraries (default: from native/build.sh)
+  CRATE_LICENCES     file with the licence texts of the Rust crates (default: output of packaging/crates.sh)
+  SBOM               the bill of materials (default: s3imageserver.cdx.json in OUT, if it exists)
+  OUT                output directory (default: dist)
+  VERSION            the version (default: from Cargo.toml)
+  REVISION           commit for the image's labels (default: from the work tree)
+  SOURCE_DATE_EPOCH  time of every file in Unix seconds (default: time of the commit)
+  MAINTAINER         maintainer of the Debian package
 USAGE
 }
 
@@ -31,13 +31,13 @@ fail() {
 
 needs() {
     local tool
-    for tool; do command -v "$tool" >/dev/null || fail "$tool: not found; it is needed for $FORMAT"; done
+    for tool; do command -v "$tool" >/dev/null || fail "$tool: not found, needed for $FORMAT"; done
 }
 
-# in_work_tree: whether this is a checkout of its own and not an unpacked archive below some other repository.
+# in_work_tree: whether this directory is the top of a checkout, not an unpacked archive within another repository.
 in_work_tree() { [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$PWD" ]; }
 
-# The names of Debian, OCI and Go.
+# architecture: the name in Debian and OCI.
 architecture() {
     local written=${ARCH:-${TARGET:-$(uname -m)}}
     case ${written%%-*} in
@@ -62,7 +62,7 @@ check_binary() {
 # put MODE FILE DESTINATION
 put() { install -D -m "$1" "$2" "$3"; }
 
-# put_documents DIRECTORY: what has to go with the binary wherever it goes.
+# put_documents DIRECTORY: the licences and the bill of materials, which accompany every binary.
 put_documents() {
     local text
     for text in LICENSE LICENSE-APACHE LICENSE-MIT NOTICE; do put 644 "$text" "$1/$text"; done
@@ -71,16 +71,25 @@ put_documents() {
     [ -z "$SBOM" ] || put 644 "$SBOM" "$1/$NAME.cdx.json"
 }
 
+# put_pages DIRECTORY: the documents, with the files that they link to.
+put_pages() {
+    local file
+    for file in README.md SECURITY.md docs/*.md docs/images/*; do put 644 "$file" "$1/$file"; done
+    for file in contrib/*/*; do
+        if [ -x "$file" ]; then put 755 "$file" "$1/$file"; else put 644 "$file" "$1/$file"; fi
+    done
+}
+
 # put_samples DIRECTORY
 put_samples() {
     local file
     for file in examples/images/*; do put 644 "$file" "$1/${file##*/}"; done
 }
 
-# sealed DIRECTORY: gives everything in it the one time.
+# sealed DIRECTORY: sets the time of every file.
 sealed() { find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +; }
 
-# packed DIRECTORY TAR NAME…: these of the directory, as root's, in an order that depends on nothing else.
+# packed DIRECTORY TAR NAME…: archives these names, owned by root, sorted by name.
 packed() {
     local directory=$1 archive=$2
     shift 2
@@ -93,7 +102,7 @@ pack_tar() {
     needs tar gzip
     put 755 "$BINARY" "$stage/$root/$NAME"
     put_documents "$stage/$root"
-    put 644 README.md "$stage/$root/README.md"
+    put_pages "$stage/$root"
     put 644 CHANGELOG.md "$stage/$root/CHANGELOG.md"
     put 644 config.example.json "$stage/$root/config.example.json"
     put 644 error_image.jpg "$stage/$root/error_image.jpg"
@@ -112,12 +121,12 @@ pack_deb() {
     needs dpkg-deb gzip md5sum
     put 755 "$BINARY" "$stage/usr/bin/$NAME"
     put_documents "$doc"
-    # Debian has these two in /usr/share/common-licenses, and the file copyright has the others.
+    # Their texts are in /usr/share/common-licenses and in the file copyright.
     rm "$doc/LICENSE" "$doc/LICENSE-APACHE" "$doc/LICENSE-MIT"
     sed -e '/^@MIT@$/{' -e 'r /dev/stdin' -e 'd' -e '}' packaging/debian/copyright \
         < <(sed -e '1,4d' -e 's/^$/./' -e 's/^/ /' LICENSE-MIT) >"$WORK/copyright"
     put 644 "$WORK/copyright" "$doc/copyright"
-    put 644 README.md "$doc/README.md"
+    put_pages "$doc"
     put 644 config.example.json "$doc/examples/config.example.json"
     gzip -n -9 <CHANGELOG.md >"$WORK/CHANGELOG.md.gz"
     put 644 "$WORK/CHANGELOG.md.gz" "$doc/CHANGELOG.md.gz"
@@ -135,7 +144,7 @@ pack_deb() {
 
     mkdir "$stage/DEBIAN"
     (cd "$stage" && find etc usr -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum) >"$stage/DEBIAN/md5sums"
-    # Files in whole KiB, and one for everything else.
+    # Policy: files in whole KiB, one KiB for every other entry.
     local size
     size=$(find "$stage" -path "$stage/DEBIAN" -prune -o \( -type f -printf '%s\n' -o -printf '1\n' \) |
         awk '{ sum += int(($1 + 1023) / 1024) } END { print sum }')
@@ -149,8 +158,8 @@ Section: web
 Priority: optional
 Description: server of resized images from S3
  s3imageserver answers GET /h/photo.jpg?w=300&h=200&f=webp: it fetches the
- original from an S3 bucket or a directory, resizes it, keeps the result on
- disk and serves it. Images are decoded in a confined process of their own.
+ original from an S3 bucket or a directory, resizes it, caches the result on
+ disk and serves it. Images are decoded in a separate, sandboxed process.
  .
  The program is one static binary; it needs no shared library.
 CONTROL
@@ -163,7 +172,7 @@ CONTROL
     FILES+=("$file")
 }
 
-# blob FILE: moves it to where its digest says, and prints the digest.
+# blob FILE: moves the file to the path of its digest and prints the digest.
 blob() {
     local digest
     digest=$(sha256sum <"$1" | cut -d ' ' -f 1)
@@ -185,7 +194,7 @@ pack_oci() {
     install -d -m 755 "$stage/var/cache/$NAME"
     sealed "$stage"
     packed "$stage" "$WORK/layer.tar" --exclude=var/cache/$NAME etc "$NAME" tmp usr var
-    # The cache is the user's.
+    # The cache directory belongs to the user of the container.
     tar --append --file="$WORK/layer.tar" --directory="$stage" --format=ustar --owner=65534 --group=65534 \
         --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" var/cache/$NAME
     diff=$(sha256sum <"$WORK/layer.tar" | cut -d ' ' -f 1)
@@ -224,7 +233,7 @@ JSON
 "platform":{"architecture":"$ARCH",$variant"os":"linux"},
 "annotations":{"org.opencontainers.image.ref.name":"$NAME:$VERSION"}}]}
 JSON
-    # What `docker load` without the containerd image store reads.
+    # Read by `docker load` without the containerd image store.
     cat >"$layout/manifest.json" <<JSON
 [{"Config":"blobs/sha256/$config","RepoTags":["$NAME:$VERSION"],"Layers":["blobs/sha256/$layer"]}]
 JSON
@@ -281,7 +290,7 @@ FILES=()
 for FORMAT in "${FORMATS[@]}"; do "pack_$FORMAT"; done
 
 mkdir -p "$OUT"
-# Those of other versions must not stay among the checksums.
+# Packages of other versions must not stay in SHA256SUMS.
 for FORMAT in "${FORMATS[@]}"; do
     case $FORMAT in
     tar) rm -f "$OUT/$NAME"-*-linux-"$ARCH".tar.gz ;;

@@ -8,18 +8,17 @@ use getopts::{Fail, Matches, Options};
 
 use crate::cache_cli::{Scope, Subcommand};
 
-/// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Serve with this configuration.
+    /// Serves with this configuration.
     Serve(PathBuf),
-    /// `--check`: check this configuration and exit.
+    /// `--check`: checks this configuration.
     Check(PathBuf),
-    /// `cache …`: see to the cache directories of this configuration and exit.
+    /// `cache …`: works on the cache directories of this configuration.
     Cache(Subcommand, PathBuf),
-    /// `sign …`: print this path and query with a token that is good for so long, and exit.
+    /// `sign …`: prints this path and query with a token that is valid for this time, or without expiry.
     Sign(String, Option<Duration>, PathBuf),
-    /// `health …`: ask the server at this URL, or the one of this configuration, for its health, and exit.
+    /// `health …`: checks the server at this URL, or the one of this configuration.
     Health(Option<String>, PathBuf),
     /// `--version`
     Version,
@@ -32,26 +31,22 @@ const DEFAULT_CONFIG: &str = "config.json";
 fn options() -> Options {
     let mut options = Options::new();
     options.optopt("c", "config", "the configuration file (default: config.json)", "FILE");
-    options.optflag(
-        "",
-        "check",
-        "check the configuration and exit: 0 when it can be used, 2 when not",
-    );
-    options.optflag("", "json", "with cache stats: for machines");
+    options.optflag("", "check", "check the configuration and exit: 0 if it is valid, 2 if not");
+    options.optflag("", "json", "with cache stats: print JSON");
     options.optflag("", "remove", "with cache verify: remove damaged entries");
     options.optflag("", "all", "with cache purge: remove every entry");
     options.optopt(
         "",
         "expires",
-        "with sign: how long the URL is good for, as 3600, 30m, 12h or 7d",
+        "with sign: how long the URL is valid, as 3600, 30m, 12h or 7d",
         "TIME",
     );
-    options.optflag("V", "version", "print the versions of this program and of its libraries");
-    options.optflag("h", "help", "print this text");
+    options.optflag("V", "version", "print the versions of the program and its libraries");
+    options.optflag("h", "help", "print this help");
     options
 }
 
-/// Reads the arguments after the program's name. An error is a sentence.
+/// Parses the arguments after the program's name. An error is a sentence.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
     let matches =
         options().parse(arguments.map(short_with_equals)).map_err(|failure| match failure {
@@ -73,30 +68,30 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         PathBuf::from(matches.opt_str("config").unwrap_or_else(|| DEFAULT_CONFIG.to_owned()));
     let free: Vec<&str> = matches.free.iter().map(String::as_str).collect();
     if let ["cache", rest @ ..] = free.as_slice() {
-        return Ok(Command::Cache(subcommand(rest, &matches)?, config));
+        return Ok(Command::Cache(parse_cache(rest, &matches)?, config));
     }
     if let ["sign", rest @ ..] = free.as_slice() {
-        let (target, lifetime) = signing(rest, &matches)?;
+        let (target, lifetime) = parse_sign(rest, &matches)?;
         return Ok(Command::Sign(target, lifetime, config));
     }
     if let ["health", rest @ ..] = free.as_slice() {
-        return Ok(Command::Health(url(rest, &matches)?, config));
+        return Ok(Command::Health(parse_health(rest, &matches)?, config));
     }
     if let Some(extra) = free.first() {
         return Err(format!(
             "unexpected argument {extra:?}; the configuration is given with -c FILE"
         ));
     }
-    only(&matches, &["check"], "is for cache stats, cache verify, cache purge or sign")?;
+    allow_only(&matches, &["check"], "is for cache stats, cache verify, cache purge or sign")?;
     Ok(if matches.opt_present("check") { Command::Check(config) } else { Command::Serve(config) })
 }
 
-fn subcommand(arguments: &[&str], matches: &Matches) -> Result<Subcommand, String> {
+fn parse_cache(arguments: &[&str], matches: &Matches) -> Result<Subcommand, String> {
     let (subcommand, option) = match *arguments {
         ["stats"] => (Subcommand::Stats { json: matches.opt_present("json") }, "json"),
         ["verify"] => (Subcommand::Verify { remove: matches.opt_present("remove") }, "remove"),
         ["purge"] if matches.opt_present("all") => (Subcommand::Purge(Scope::All), "all"),
-        // The path stands in the place of --all.
+        // Either a path or --all, not both.
         ["purge", path] => (Subcommand::Purge(Scope::Path(path.to_owned())), ""),
         ["purge", ..] => {
             return Err(
@@ -106,30 +101,30 @@ fn subcommand(arguments: &[&str], matches: &Matches) -> Result<Subcommand, Strin
         ["stats" | "verify", extra, ..] => return Err(format!("unexpected argument {extra:?}")),
         _ => return Err("cache needs one of stats, verify and purge".to_owned()),
     };
-    only(matches, &[option], &format!("is not for cache {}", arguments.join(" ")))?;
+    allow_only(matches, &[option], &format!("is not for cache {}", arguments.join(" ")))?;
     Ok(subcommand)
 }
 
-fn signing(arguments: &[&str], matches: &Matches) -> Result<(String, Option<Duration>), String> {
-    only(matches, &["expires"], "is not for sign")?;
+fn parse_sign(arguments: &[&str], matches: &Matches) -> Result<(String, Option<Duration>), String> {
+    allow_only(matches, &["expires"], "is not for sign")?;
     let target = match *arguments {
         [target] => target.to_owned(),
         [] => return Err("sign needs one /HANDLER/KEY?PARAMETERS".to_owned()),
         [_, extra, ..] => {
-            return Err(format!("unexpected argument {extra:?}; quote what has an &"));
+            return Err(format!("unexpected argument {extra:?}; quote a target that contains &"));
         }
     };
     let lifetime = match matches.opt_str("expires") {
         None => None,
-        Some(written) => Some(duration(&written).ok_or_else(|| {
-            format!("--expires must be as 3600, 30m, 12h or 7d, not {written:?}")
+        Some(text) => Some(duration(&text).ok_or_else(|| {
+            format!("--expires must be a time as 3600, 30m, 12h or 7d, not {text:?}")
         })?),
     };
     Ok((target, lifetime))
 }
 
-fn url(arguments: &[&str], matches: &Matches) -> Result<Option<String>, String> {
-    only(matches, &[], "is not for health")?;
+fn parse_health(arguments: &[&str], matches: &Matches) -> Result<Option<String>, String> {
+    allow_only(matches, &[], "is not for health")?;
     match *arguments {
         [] => Ok(None),
         [url] => Ok(Some(url.to_owned())),
@@ -137,12 +132,12 @@ fn url(arguments: &[&str], matches: &Matches) -> Result<Option<String>, String> 
     }
 }
 
-/// Whole seconds, minutes, hours or days, one at least.
-fn duration(written: &str) -> Option<Duration> {
+/// Parses a number of seconds, minutes, hours or days above 0.
+fn duration(text: &str) -> Option<Duration> {
     let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
     let unit =
-        units.into_iter().find_map(|(unit, seconds)| Some((written.strip_suffix(unit)?, seconds)));
-    let (number, seconds) = unit.unwrap_or((written, 1));
+        units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    let (number, seconds) = unit.unwrap_or((text, 1));
     if !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -150,8 +145,8 @@ fn duration(written: &str) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
-/// Refuses options that belong to another command than the one that is given.
-fn only(matches: &Matches, allowed: &[&str], why: &str) -> Result<(), String> {
+/// Rejects options that belong to another command.
+fn allow_only(matches: &Matches, allowed: &[&str], why: &str) -> Result<(), String> {
     let others = ["check", "json", "remove", "all", "expires"]
         .into_iter()
         .filter(|name| !allowed.contains(name));
@@ -161,7 +156,7 @@ fn only(matches: &Matches, allowed: &[&str], why: &str) -> Result<(), String> {
     }
 }
 
-/// `-c=FILE` means `-c FILE`, as in the program of 2015; getopts would take the `=` for a part of the name.
+/// `-c=FILE` means `-c FILE`, as in the first version of the program; getopts takes the `=` for a part of the name.
 fn short_with_equals(argument: OsString) -> OsString {
     match argument.to_str().and_then(|text| text.strip_prefix("-c=")) {
         Some(file) => OsString::from(format!("-c{file}")),
@@ -173,7 +168,7 @@ fn dashed(name: &str) -> String {
     if name.len() == 1 { format!("-{name}") } else { format!("--{name}") }
 }
 
-/// The text of `--help`.
+/// The output of `--help`.
 pub fn help() -> String {
     options().usage(
         "Usage: s3imageserver [-c FILE]
@@ -183,16 +178,16 @@ pub fn help() -> String {
        s3imageserver [-c FILE] sign [--expires TIME] '/HANDLER/KEY?PARAMETERS'
        s3imageserver [-c FILE] health [URL]
 
-Serves resized images out of S3. `cache` tells what lies in the cache directories of
-the configuration, reads every entry and checks it, or removes entries, whether or
-not a server runs on them. `sign` prints a path and query with the token that a
-handler of the type hmac wants. `health` asks the server of the configuration, or
-the one at URL, for its health: 0 when it answers 200, 1 when not, 2 when the URL or
-the configuration can't be used.",
+Serves resized images out of S3. `cache` counts, verifies or removes the entries in
+the cache directories of the configuration, whether or not a server uses them. `sign`
+prints a path and query with a token for a handler whose token is of type hmac.
+`health` checks the server of the configuration, or the one at URL; it exits with 0
+if the server is healthy, 1 if it is not, and 2 if the URL or the configuration is
+invalid.",
     )
 }
 
-/// The text of `--version`.
+/// The output of `--version`.
 pub fn version() -> String {
     format!(
         "s3imageserver {}\n{}",
@@ -205,12 +200,12 @@ pub fn version() -> String {
 mod tests {
     use super::*;
 
-    fn parsed(arguments: &[&str]) -> Result<Command, String> {
+    fn parse_all(arguments: &[&str]) -> Result<Command, String> {
         parse(arguments.iter().map(OsString::from))
     }
 
     #[test]
-    fn every_spelling_of_the_configuration_works() {
+    fn config_option_has_several_spellings() {
         for arguments in [
             &["-c", "x.json"][..],
             &["-c=x.json"],
@@ -218,16 +213,16 @@ mod tests {
             &["--config=x.json"],
             &["--config", "x.json"],
         ] {
-            assert_eq!(parsed(arguments), Ok(Command::Serve("x.json".into())), "{arguments:?}");
+            assert_eq!(parse_all(arguments), Ok(Command::Serve("x.json".into())), "{arguments:?}");
         }
-        assert_eq!(parsed(&[]), Ok(Command::Serve("config.json".into())));
-        assert_eq!(parsed(&["--check", "-c=x.json"]), Ok(Command::Check("x.json".into())));
-        assert_eq!(parsed(&["--version"]), Ok(Command::Version));
-        assert_eq!(parsed(&["--help", "-c", "x"]), Ok(Command::Help));
+        assert_eq!(parse_all(&[]), Ok(Command::Serve("config.json".into())));
+        assert_eq!(parse_all(&["--check", "-c=x.json"]), Ok(Command::Check("x.json".into())));
+        assert_eq!(parse_all(&["--version"]), Ok(Command::Version));
+        assert_eq!(parse_all(&["--help", "-c", "x"]), Ok(Command::Help));
     }
 
     #[test]
-    fn the_cache_is_seen_to() {
+    fn cache_takes_a_subcommand() {
         let cache = |subcommand| Ok(Command::Cache(subcommand, "x.json".into()));
         let purge = |path: &str| Subcommand::Purge(Scope::Path(path.into()));
         for (arguments, subcommand) in [
@@ -238,7 +233,7 @@ mod tests {
             (&["cache", "purge", "--all", "-c", "x.json"], Subcommand::Purge(Scope::All)),
             (&["cache", "purge", "/h/a.png", "-c", "x.json"], purge("/h/a.png")),
         ] {
-            assert_eq!(parsed(arguments), cache(subcommand), "{arguments:?}");
+            assert_eq!(parse_all(arguments), cache(subcommand), "{arguments:?}");
         }
         for (arguments, part) in [
             (&["cache"][..], "one of stats, verify and purge"),
@@ -254,13 +249,13 @@ mod tests {
             (&["--check", "--remove"], "--remove is for cache"),
             (&["stats"], "unexpected argument \"stats\""),
         ] {
-            let sentence = parsed(arguments).unwrap_err();
+            let sentence = parse_all(arguments).unwrap_err();
             assert!(sentence.contains(part), "{arguments:?}: {sentence}");
         }
     }
 
     #[test]
-    fn urls_are_signed() {
+    fn sign_takes_a_target_and_an_expiry() {
         let sign = |seconds: Option<u64>| {
             Ok(Command::Sign(
                 "/h/a?w=1&h=2".into(),
@@ -272,9 +267,9 @@ mod tests {
             [("90", 90), ("1s", 1), ("30m", 1800), ("12h", 43_200), ("7d", 604_800)]
         {
             let arguments = ["sign", "-c", "x.json", "--expires", expires, "/h/a?w=1&h=2"];
-            assert_eq!(parsed(&arguments), sign(Some(seconds)));
+            assert_eq!(parse_all(&arguments), sign(Some(seconds)));
         }
-        assert_eq!(parsed(&["-c=x.json", "sign", "/h/a?w=1&h=2"]), sign(None));
+        assert_eq!(parse_all(&["-c=x.json", "sign", "/h/a?w=1&h=2"]), sign(None));
         for expires in [
             "",
             "0",
@@ -289,19 +284,20 @@ mod tests {
             "99999999999999999999",
             "999999999999999999d",
         ] {
-            let sentence = parsed(&["sign", "/h/a", &format!("--expires={expires}")]).unwrap_err();
+            let sentence =
+                parse_all(&["sign", "/h/a", &format!("--expires={expires}")]).unwrap_err();
             assert!(sentence.contains("--expires"), "{expires}: {sentence}");
         }
         for (arguments, part) in [
             (&["sign"][..], "needs one"),
-            (&["sign", "/h/a?w=1", "h=2"], "quote what has an &"),
+            (&["sign", "/h/a?w=1", "h=2"], "quote a target that contains &"),
             (&["sign", "/h/a", "--all"], "--all is not for sign"),
             (&["sign", "/h/a", "--check"], "--check is not for sign"),
             (&["--expires", "1h"], "--expires is for"),
             (&["cache", "stats", "--expires", "1h"], "--expires is not for cache stats"),
             (&["sign", "/h/a", "--expires"], "--expires needs a time"),
         ] {
-            let sentence = parsed(arguments).unwrap_err();
+            let sentence = parse_all(arguments).unwrap_err();
             assert!(sentence.contains(part), "{arguments:?}: {sentence}");
         }
     }
@@ -314,26 +310,26 @@ mod tests {
             (&["-c=x.json", "health", "http://[::1]:81"], Some("http://[::1]:81"), "x.json"),
         ] {
             let expected = Command::Health(url.map(str::to_owned), config.into());
-            assert_eq!(parsed(arguments), Ok(expected), "{arguments:?}");
+            assert_eq!(parse_all(arguments), Ok(expected), "{arguments:?}");
         }
         for (arguments, part) in [
             (&["health", "http://a", "http://b"][..], "unexpected argument \"http://b\""),
             (&["health", "--check"], "--check is not for health"),
             (&["health", "--json"], "--json is not for health"),
         ] {
-            let sentence = parsed(arguments).unwrap_err();
+            let sentence = parse_all(arguments).unwrap_err();
             assert!(sentence.contains(part), "{arguments:?}: {sentence}");
         }
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error() {
-        assert_eq!(parsed(&["--chek"]), Err("unknown option --chek".into()));
-        assert_eq!(parsed(&["-c"]), Err("the option -c needs a file".into()));
+    fn unknown_options_and_arguments_are_errors() {
+        assert_eq!(parse_all(&["--chek"]), Err("unknown option --chek".into()));
+        assert_eq!(parse_all(&["-c"]), Err("the option -c needs a file".into()));
         assert_eq!(
-            parsed(&["-c", "a", "-c", "b"]),
+            parse_all(&["-c", "a", "-c", "b"]),
             Err("the option --config is given twice".into())
         );
-        assert!(parsed(&["x.json"]).unwrap_err().contains("-c FILE"));
+        assert!(parse_all(&["x.json"]).unwrap_err().contains("-c FILE"));
     }
 }

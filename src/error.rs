@@ -1,197 +1,139 @@
-//! Why an image could not be served: the code a client sees in `X-Error`, and a sentence for the operator.
+//! Error codes of failed images: the `X-Error` of a response, its status, and a sentence for the operator.
 
 use std::fmt;
 
-/// The reason a request for an image failed, as `X-Error` names it.
+/// Defines [`Code`] and everything that is known of each code, from one row a code:
 ///
-/// The answer is 404 for each of them unless the handler asks for `"error_status": "precise"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Code {
-    /// The origin has no such key.
-    NotFound,
-    /// The origin does not say whether it has the key, or the bucket is not there: to a client, `not_found`.
-    NotShown,
-    /// The key is empty, longer than S3 allows, or has a NUL or a `.` or `..` segment.
-    InvalidKey,
-    /// The token is missing or was not accepted.
-    TokenRefused,
-    /// The key's extension is not in `allowed_formats`.
-    FormatNotAllowed,
-    /// The bytes are not JPEG, PNG, WebP, GIF or AVIF, or an AVIF uses a feature that is not supported.
-    UnsupportedFormat,
-    /// The bytes start like an image but can't be decoded whole.
-    CorruptImage,
-    /// The original has no frame of the number that `page` asks for.
-    PageMissing,
-    /// The original has more bytes than the limits allow.
-    TooLarge,
-    /// One frame of the original has more pixels than the limits allow.
-    TooManyPixels,
-    /// The original is wider or higher than the limits allow.
-    SideTooLong,
-    /// The original has more frames than the limits allow.
-    TooManyFrames,
-    /// All frames of the original together have more pixels than the limits allow.
-    AnimationTooLarge,
-    /// The result would have more pixels than the limits or its format allow.
-    ResultTooLarge,
-    /// The original has more bytes of profiles, EXIF, XMP and text than the limits allow.
-    MetadataTooLarge,
-    /// The original is a JPEG of more scans than the limits allow.
-    TooManyScans,
-    /// The origin could not be reached, or its connection died.
-    OriginUnreachable,
-    /// The origin answered with a status that is neither success nor "not there".
-    OriginError,
-    /// The origin's answer ended before its announced length.
-    OriginTruncated,
-    /// The bucket is in another region than the configuration says.
-    WrongRegion,
-    /// No credentials could be found for the bucket.
-    NoCredentials,
-    /// The origin missed a deadline.
-    OriginTimeout,
-    /// The renderer missed its deadline.
-    RenderTimeout,
-    /// The work on this image took too long.
-    DecodeTimeout,
-    /// The renderer ended while it worked on this image.
-    RendererFailed,
-    /// Renderers have ended because of this key, so it is not tried again for a while.
-    CrashesRenderer,
+/// ```text
+/// Variant "name" as "name for clients" status, serves stale?, "meaning";
+/// ```
+///
+/// `as` is left out where both names are the same.
+macro_rules! codes {
+    ($($code:ident $name:literal $(as $public:literal)? $status:literal $stale:ident $meaning:literal;)*) => {
+        /// The reason a request for an image failed, as `X-Error` names it.
+        ///
+        /// The status is 404 for each of them unless the handler asks for `"error_status": "precise"`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $meaning] $code,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &[Code] = &[$(Code::$code),*];
+
+            /// The name in the renderer's `X-Error` and in log lines.
+            pub const fn name(self) -> &'static str {
+                match self { $(Code::$code => $name,)* }
+            }
+
+            /// The name in a client's `X-Error` and in the access log.
+            pub const fn public_name(self) -> &'static str {
+                match self { $(Code::$code => codes!(@public $name $($public)?),)* }
+            }
+
+            /// The status under `"error_status": "precise"`.
+            pub const fn precise_status(self) -> u16 {
+                match self { $(Code::$code => $status,)* }
+            }
+
+            /// Whether a stale variant may be served in place of the error (RFC 5861 §4): the failure says nothing
+            /// about the original.
+            pub const fn allows_stale(self) -> bool {
+                match self { $(Code::$code => codes!(@stale $stale),)* }
+            }
+
+            /// What the code means, for clients and operators.
+            #[cfg(test)]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Code::$code => $meaning,)* }
+            }
+        }
+    };
+    (@public $name:literal) => { $name };
+    (@public $name:literal $public:literal) => { $public };
+    (@stale stale) => { true };
+    (@stale error) => { false };
+}
+
+codes! {
+    NotFound "not_found" 404 error "The origin has no such key, or does not show it.";
+    NotShown "not_shown" as "not_found" 404 stale
+        "The origin does not say whether the key exists, or the bucket does not exist.";
+    InvalidKey "invalid_key" 404 error
+        "The key is empty, longer than 1024 bytes, or has a NUL or a `.` or `..` segment.";
+    TokenRefused "token_refused" 403 error "The token is missing or was not accepted.";
+    FormatNotAllowed "format_not_allowed" 415 error
+        "The key's extension is not in `allowed_formats`.";
+    UnsupportedFormat "unsupported_format" 415 error
+        "The original is not a JPEG, PNG, WebP, GIF or AVIF, or is an AVIF with an unsupported feature.";
+    CorruptImage "corrupt_image" 415 error
+        "The original starts like an image but can't be decoded (see `fail_on`).";
+    PageMissing "page_missing" 404 error "The original has no frame of the number `page`.";
+    TooLarge "too_large" 413 error "The original has more bytes than `origin_max_bytes`.";
+    TooManyPixels "too_many_pixels" 413 error
+        "A frame of the original has more pixels than `source_max_pixels`.";
+    SideTooLong "side_too_long" 413 error
+        "The original is wider or higher than `source_max_side`.";
+    TooManyFrames "too_many_frames" 413 error
+        "The original has more frames than `source_max_frames`.";
+    AnimationTooLarge "animation_too_large" 413 error
+        "All frames of the original together have more pixels than `source_max_total_pixels`.";
+    ResultTooLarge "result_too_large" 413 error
+        "The result would have more pixels than `result_max_pixels` or than its format can hold.";
+    MetadataTooLarge "metadata_too_large" 413 error
+        "The original has more bytes of profiles, EXIF, XMP and text than `source_max_metadata`.";
+    TooManyScans "too_many_scans" 413 error
+        "The original is a JPEG with more scans than `source_max_scans`.";
+    OriginUnreachable "origin_unreachable" 502 stale
+        "The origin could not be reached, or the connection was lost.";
+    OriginError "origin_error" 502 stale
+        "The origin answered with a status that means neither success nor \"not found\".";
+    OriginTruncated "origin_truncated" 502 stale
+        "The origin's response ended before its announced length.";
+    WrongRegion "wrong_region" 502 stale
+        "The bucket is in another region than the configuration says.";
+    NoCredentials "no_credentials" 502 stale "No credentials were found for the bucket.";
+    OriginTimeout "origin_timeout" 504 stale "The origin exceeded one of the `origin_…` timeouts.";
+    RenderTimeout "render_timeout" 504 stale "The image was not ready within `render_timeout`.";
+    DecodeTimeout "decode_timeout" 504 stale
+        "Decoding and encoding took longer than `decode_timeout`.";
+    RendererFailed "renderer_failed" 502 stale "The renderer exited while it worked on this image.";
+    CrashesRenderer "crashes_renderer" 502 stale
+        "The image crashed or hung the renderer twice; it is refused for ten minutes.";
 }
 
 impl Code {
-    const ALL: [Code; 26] = [
-        Code::NotFound,
-        Code::NotShown,
-        Code::InvalidKey,
-        Code::TokenRefused,
-        Code::FormatNotAllowed,
-        Code::UnsupportedFormat,
-        Code::CorruptImage,
-        Code::PageMissing,
-        Code::TooLarge,
-        Code::TooManyPixels,
-        Code::SideTooLong,
-        Code::TooManyFrames,
-        Code::AnimationTooLarge,
-        Code::ResultTooLarge,
-        Code::MetadataTooLarge,
-        Code::TooManyScans,
-        Code::OriginUnreachable,
-        Code::OriginError,
-        Code::OriginTruncated,
-        Code::WrongRegion,
-        Code::NoCredentials,
-        Code::OriginTimeout,
-        Code::RenderTimeout,
-        Code::DecodeTimeout,
-        Code::RendererFailed,
-        Code::CrashesRenderer,
-    ];
-
-    /// The word in a client's `X-Error` and in the access log.
-    pub const fn public(self) -> &'static str {
-        match self {
-            // Why is the operator's to know.
-            Code::NotShown => "not_found",
-            other => other.as_str(),
-        }
-    }
-
-    /// Whether the failure is the origin's or the way to it, so that what was there before may still be.
-    pub const fn is_outage(self) -> bool {
-        matches!(
-            self,
-            Code::NotShown
-                | Code::OriginUnreachable
-                | Code::OriginError
-                | Code::OriginTruncated
-                | Code::WrongRegion
-                | Code::NoCredentials
-                | Code::OriginTimeout
-                | Code::RenderTimeout
-                | Code::DecodeTimeout
-                | Code::RendererFailed
-                | Code::CrashesRenderer
-        )
-    }
-
-    /// The word that a renderer says to the edge.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Code::NotFound => "not_found",
-            Code::NotShown => "not_shown",
-            Code::InvalidKey => "invalid_key",
-            Code::TokenRefused => "token_refused",
-            Code::FormatNotAllowed => "format_not_allowed",
-            Code::UnsupportedFormat => "unsupported_format",
-            Code::CorruptImage => "corrupt_image",
-            Code::PageMissing => "page_missing",
-            Code::TooLarge => "too_large",
-            Code::TooManyPixels => "too_many_pixels",
-            Code::SideTooLong => "side_too_long",
-            Code::TooManyFrames => "too_many_frames",
-            Code::AnimationTooLarge => "animation_too_large",
-            Code::ResultTooLarge => "result_too_large",
-            Code::MetadataTooLarge => "metadata_too_large",
-            Code::TooManyScans => "too_many_scans",
-            Code::OriginUnreachable => "origin_unreachable",
-            Code::OriginError => "origin_error",
-            Code::OriginTruncated => "origin_truncated",
-            Code::WrongRegion => "wrong_region",
-            Code::NoCredentials => "no_credentials",
-            Code::OriginTimeout => "origin_timeout",
-            Code::RenderTimeout => "render_timeout",
-            Code::DecodeTimeout => "decode_timeout",
-            Code::RendererFailed => "renderer_failed",
-            Code::CrashesRenderer => "crashes_renderer",
-        }
-    }
-
-    /// The code that a renderer's `X-Error` names.
+    /// The code with this [`Code::name`].
     pub fn from_name(name: &str) -> Option<Code> {
-        Code::ALL.into_iter().find(|code| code.as_str() == name)
+        Code::ALL.iter().copied().find(|code| code.name() == name)
     }
 
-    /// The status under `"error_status": "precise"`.
-    pub const fn precise_status(self) -> u16 {
-        match self {
-            Code::NotFound | Code::NotShown | Code::InvalidKey | Code::PageMissing => 404,
-            Code::TokenRefused => 403,
-            Code::TooLarge
-            | Code::TooManyPixels
-            | Code::SideTooLong
-            | Code::TooManyFrames
-            | Code::AnimationTooLarge
-            | Code::ResultTooLarge
-            | Code::MetadataTooLarge
-            | Code::TooManyScans => 413,
-            Code::FormatNotAllowed | Code::UnsupportedFormat | Code::CorruptImage => 415,
-            Code::OriginTimeout | Code::RenderTimeout | Code::DecodeTimeout => 504,
-            Code::OriginUnreachable
-            | Code::OriginError
-            | Code::OriginTruncated
-            | Code::WrongRegion
-            | Code::NoCredentials
-            | Code::RendererFailed
-            | Code::CrashesRenderer => 502,
+    /// The table of codes that clients see, in Markdown.
+    #[cfg(test)]
+    pub fn markdown() -> String {
+        let mut table =
+            "| `X-Error` | precise status | meaning |\n| --- | --- | --- |\n".to_owned();
+        for code in Code::ALL.iter().filter(|code| code.name() == code.public_name()) {
+            let name = code.name();
+            let status = code.precise_status();
+            let meaning = code.meaning();
+            table += &format!("| `{name}` | {status} | {} |\n", meaning.trim_end_matches('.'));
         }
+        table
     }
 }
 
-/// A failed image: the code for the client and a sentence for the log.
+/// A failed image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What the client is told.
     pub code: Code,
-    /// What the operator is told: which key, which origin, what to do about it.
+    /// A sentence for the log: which key, which origin, what to do about it.
     pub detail: String,
 }
 
 impl Failure {
-    /// A failure with its sentence.
     pub fn new(code: Code, detail: impl Into<String>) -> Failure {
         Failure { code, detail: detail.into() }
     }
@@ -199,7 +141,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code.as_str(), self.detail)
+        write!(f, "{}: {}", self.code.name(), self.detail)
     }
 }
 
@@ -210,17 +152,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_found_by_its_name() {
+    fn codes_are_found_by_name() {
         for code in Code::ALL {
-            assert_eq!(Code::from_name(code.as_str()), Some(code));
+            assert_eq!(Code::from_name(code.name()), Some(*code));
         }
         assert_eq!(Code::from_name("nonsense"), None);
     }
 
+    /// The names and statuses that clients rely on, written a second time: a change has to be made here as well.
     #[test]
-    fn precise_statuses_are_those_of_the_contract() {
+    fn public_names_and_precise_statuses_are_stable() {
+        let contract = [
+            ("not_found", 404),
+            ("not_found", 404),
+            ("invalid_key", 404),
+            ("token_refused", 403),
+            ("format_not_allowed", 415),
+            ("unsupported_format", 415),
+            ("corrupt_image", 415),
+            ("page_missing", 404),
+            ("too_large", 413),
+            ("too_many_pixels", 413),
+            ("side_too_long", 413),
+            ("too_many_frames", 413),
+            ("animation_too_large", 413),
+            ("result_too_large", 413),
+            ("metadata_too_large", 413),
+            ("too_many_scans", 413),
+            ("origin_unreachable", 502),
+            ("origin_error", 502),
+            ("origin_truncated", 502),
+            ("wrong_region", 502),
+            ("no_credentials", 502),
+            ("origin_timeout", 504),
+            ("render_timeout", 504),
+            ("decode_timeout", 504),
+            ("renderer_failed", 502),
+            ("crashes_renderer", 502),
+        ];
+        let codes = Code::ALL.iter().map(|code| (code.public_name(), code.precise_status()));
+        assert_eq!(codes.collect::<Vec<_>>(), contract);
+    }
+
+    #[test]
+    fn stale_variants_are_served_for_failures_that_say_nothing_about_the_original() {
         for code in Code::ALL {
-            assert!([403, 404, 413, 415, 502, 504].contains(&code.precise_status()), "{code:?}");
+            let says_nothing = *code == Code::NotShown || code.precise_status() >= 500;
+            assert_eq!(code.allows_stale(), says_nothing, "{code:?}");
         }
+    }
+
+    #[test]
+    fn the_markdown_table_has_a_row_for_each_public_code() {
+        let table = Code::markdown();
+        assert_eq!(table.lines().count(), 2 + Code::ALL.len() - 1);
+        assert!(table.contains("| `token_refused` | 403 | The token is missing"), "{table}");
     }
 }

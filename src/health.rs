@@ -1,4 +1,4 @@
-//! `s3imageserver health`: asks a running server for its health, as a load balancer does.
+//! `s3imageserver health`: checks a running server, as a load balancer does.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -12,23 +12,23 @@ use ureq::http::Uri;
 
 use crate::config::{Config, TrustedProxies};
 
-/// The path that answers 200 when the server is healthy and 503 while it stops.
+/// The path with status 200 if the server is healthy, and 503 while it shuts down.
 pub const PATH: &str = "/-/health";
 
-/// The timeout of the whole check: the lookup of the name, the connection and the answer.
+/// Timeout of the whole check: name resolution, connection and response.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest status line that is read.
-const LONGEST_STATUS_LINE: usize = 1024;
-/// The PROXY header of a proxy that speaks for itself (doc/proxy-protocol.txt of HAProxy, §2.1).
+/// Maximum length of a status line in bytes.
+const MAX_STATUS_LINE: usize = 1024;
+/// The PROXY header of a health check by the proxy itself (HAProxy, doc/proxy-protocol.txt, §2.1).
 const PROXY_HEADER: &[u8] = b"PROXY UNKNOWN\r\n";
 
-/// The server to ask.
+/// The server to check.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The URL or the socket, as error sentences name it.
+    /// The URL or the socket, for errors.
     name: String,
-    place: Place,
-    /// The value of the field `Host`.
+    address: Address,
+    /// The value of `Host`.
     host: String,
     /// Path and query.
     path: String,
@@ -37,9 +37,9 @@ pub struct Target {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    /// Addresses that are tried one after the other.
-    Addresses(Vec<SocketAddr>),
+enum Address {
+    /// Tried in this order.
+    Ip(Vec<SocketAddr>),
     /// A host name and a port.
     Name(String, u16),
     /// The path of a Unix socket.
@@ -47,80 +47,86 @@ enum Place {
 }
 
 impl Target {
-    /// The server at `http://HOST[:PORT][/PATH]`. Without a path it is asked for [`PATH`]. An error is a sentence.
-    pub fn of_url(written: &str) -> Result<Target, String> {
-        let refused = |why: &str| format!("the URL {written:?} {why}");
-        let form = || refused("must be http://HOST, http://HOST:PORT or http://HOST:PORT/PATH");
-        let uri: Uri = written.parse().map_err(|_| form())?;
+    /// The server at `http://HOST[:PORT][/PATH]`, with [`PATH`] by default. An error is a sentence.
+    pub fn from_url(url: &str) -> Result<Target, String> {
+        let invalid = |why: &str| format!("the URL {url:?} {why}");
+        let malformed =
+            || invalid("must be http://HOST, http://HOST:PORT or http://HOST:PORT/PATH");
+        let uri: Uri = url.parse().map_err(|_| malformed())?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
-                return Err(refused("must start with http://: health uses plain HTTP"));
+                return Err(invalid("must start with http://: health uses plain HTTP"));
             }
-            _ => return Err(form()),
+            _ => return Err(malformed()),
         }
-        let authority = uri.authority().ok_or_else(form)?;
+        let authority = uri.authority().ok_or_else(malformed)?;
         let host = authority.host();
-        // A port that is no number is none to the parser, and so is a name with a password.
+        // The parser ignores a port that is not a number, and a name with a password.
         let port = match authority.as_str().strip_prefix(host) {
             Some("") => 80,
-            Some(_) => authority.port_u16().filter(|port| *port != 0).ok_or_else(form)?,
-            None => return Err(form()),
+            Some(_) => authority.port_u16().filter(|port| *port != 0).ok_or_else(malformed)?,
+            None => return Err(malformed()),
         };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let place = match (bare.unwrap_or(host).parse::<IpAddr>(), bare) {
-            (Ok(address), _) => Place::Addresses(vec![SocketAddr::new(address, port)]),
-            (Err(_), Some(_)) => return Err(form()),
-            (Err(_), None) if host.is_empty() => return Err(form()),
-            (Err(_), None) => Place::Name(host.to_owned(), port),
+        let address = match (bare.unwrap_or(host).parse::<IpAddr>(), bare) {
+            (Ok(ip), _) => Address::Ip(vec![SocketAddr::new(ip, port)]),
+            (Err(_), Some(_)) => return Err(malformed()),
+            (Err(_), None) if host.is_empty() => return Err(malformed()),
+            (Err(_), None) => Address::Name(host.to_owned(), port),
         };
-        let after_scheme = written.split_once("://").map_or("", |(_, rest)| rest);
+        let after_scheme = url.split_once("://").map_or("", |(_, rest)| rest);
         let path = match uri.path_and_query() {
             Some(path) if after_scheme.contains(['/', '?']) => path.as_str().to_owned(),
             _ => PATH.to_owned(),
         };
         Ok(Target {
             name: format!("http://{authority}{path}"),
-            place,
+            address,
             host: authority.as_str().to_owned(),
             path,
             proxies: TrustedProxies::default(),
         })
     }
 
-    /// The server of this configuration on this machine: at `http_port`, or at `http_socket` if there is no port. An
-    /// error is a sentence.
-    pub fn of_config(config: &Config) -> Result<Target, String> {
-        let (name, place, host) = match (config.http_port, &config.http_socket) {
+    /// The server of this configuration on this machine: at `http_port`, or at `http_socket` without a port. An error
+    /// is a sentence.
+    pub fn from_config(config: &Config) -> Result<Target, String> {
+        let (name, address, host) = match (config.http_port, &config.http_socket) {
             (Some(0), _) => {
-                return Err("http_port: 0 stands for any free port; give health the URL".to_owned());
+                return Err("http_port: 0 is any free port; give health the URL".to_owned());
             }
             (Some(port), _) => {
-                let addresses =
-                    local(config.address).into_iter().map(|ip| SocketAddr::new(ip, port));
-                let addresses: Vec<SocketAddr> = addresses.collect();
+                let addresses: Vec<SocketAddr> = local_addresses(config.address)
+                    .into_iter()
+                    .map(|ip| SocketAddr::new(ip, port))
+                    .collect();
                 let host = addresses.first().map_or_else(String::new, SocketAddr::to_string);
-                (format!("http://{host}{PATH}"), Place::Addresses(addresses), host)
+                (format!("http://{host}{PATH}"), Address::Ip(addresses), host)
             }
             (None, Some(socket)) => {
                 let name = format!("http_socket {}", socket.display());
-                (name, Place::Socket(socket.clone()), "localhost".to_owned())
+                (name, Address::Socket(socket.clone()), "localhost".to_owned())
             }
             (None, None) => {
-                return Err("http_port: there is neither a port nor an http_socket".to_owned());
+                return Err(
+                    "http_port: the configuration has neither http_port nor http_socket".to_owned()
+                );
             }
         };
-        let proxies = match config.proxy_protocol {
-            true => config.trusted_proxies.clone(),
-            false => TrustedProxies::default(),
+        let proxies = if config.proxy_protocol {
+            config.trusted_proxies.clone()
+        } else {
+            TrustedProxies::default()
         };
-        Ok(Target { name, place, host, path: PATH.to_owned(), proxies })
+        Ok(Target { name, address, host, path: PATH.to_owned(), proxies })
     }
 }
 
-/// The addresses of this machine at which a server with this `address` can be reached.
-fn local(address: Option<IpAddr>) -> Vec<IpAddr> {
-    let (four, six) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+/// The addresses at which a server with this `address` can be reached from this machine.
+fn local_addresses(address: Option<IpAddr>) -> Vec<IpAddr> {
+    let four = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let six = IpAddr::V6(Ipv6Addr::LOCALHOST);
     match address {
         None => vec![four, six],
         Some(IpAddr::V4(address)) if address.is_unspecified() => vec![four],
@@ -129,7 +135,7 @@ fn local(address: Option<IpAddr>) -> Vec<IpAddr> {
     }
 }
 
-/// Asks the server. An error is the sentence that says why it is not healthy.
+/// Checks the server. An error is a sentence that says why it is not healthy.
 pub fn check(target: Target) -> Result<(), String> {
     check_within(target, TIMEOUT)
 }
@@ -137,17 +143,17 @@ pub fn check(target: Target) -> Result<(), String> {
 fn check_within(target: Target, timeout: Duration) -> Result<(), String> {
     let name = target.name.clone();
     let (sender, receiver) = mpsc::channel();
-    // On a thread of its own, because the lookup of a name has no timeout.
-    let asked =
-        thread::Builder::new().name("health".into()).spawn(move || sender.send(ask(&target)));
-    let outcome = match asked {
+    // On a thread of its own, because name resolution has no timeout.
+    let thread =
+        thread::Builder::new().name("health".into()).spawn(move || sender.send(request(&target)));
+    let outcome = match thread {
         Err(error) => Err(error.to_string()),
         Ok(_) => match receiver.recv_timeout(timeout) {
             Ok(Ok(200)) => Ok(()),
             Ok(Ok(status)) => Err(format!("the status is {status}, not 200")),
             Ok(Err(error)) => Err(error.to_string()),
             Err(RecvTimeoutError::Timeout) => {
-                Err(format!("no answer within {} s", timeout.as_secs_f32()))
+                Err(format!("no response within {} s", timeout.as_secs_f32()))
             }
             Err(RecvTimeoutError::Disconnected) => {
                 Err("the check ended without a result".to_owned())
@@ -157,19 +163,21 @@ fn check_within(target: Target, timeout: Duration) -> Result<(), String> {
     outcome.map_err(|why| format!("{name}: {why}"))
 }
 
-/// The status of the answer.
-fn ask(target: &Target) -> io::Result<u16> {
-    match &target.place {
-        Place::Addresses(addresses) => ask_tcp(target, TcpStream::connect(addresses.as_slice())?),
-        Place::Name(host, port) => ask_tcp(target, TcpStream::connect((host.as_str(), *port))?),
-        Place::Socket(path) => {
+/// Requests the path and returns the status.
+fn request(target: &Target) -> io::Result<u16> {
+    match &target.address {
+        Address::Ip(addresses) => request_tcp(target, TcpStream::connect(addresses.as_slice())?),
+        Address::Name(host, port) => {
+            request_tcp(target, TcpStream::connect((host.as_str(), *port))?)
+        }
+        Address::Socket(path) => {
             let is_proxy = target.proxies.contains(None);
             exchange(target, is_proxy, UnixStream::connect(path)?)
         }
     }
 }
 
-fn ask_tcp(target: &Target, stream: TcpStream) -> io::Result<u16> {
+fn request_tcp(target: &Target, stream: TcpStream) -> io::Result<u16> {
     let is_proxy = target.proxies.contains(Some(stream.local_addr()?.ip()));
     exchange(target, is_proxy, stream)
 }
@@ -185,8 +193,8 @@ fn exchange(target: &Target, is_proxy: bool, mut stream: impl Read + Write) -> i
     request.extend_from_slice(head.as_bytes());
     stream.write_all(&request)?;
     let mut line = Vec::new();
-    let mut buffer = [0; LONGEST_STATUS_LINE];
-    while !line.contains(&b'\n') && line.len() < LONGEST_STATUS_LINE {
+    let mut buffer = [0; MAX_STATUS_LINE];
+    while !line.contains(&b'\n') && line.len() < MAX_STATUS_LINE {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => line.extend_from_slice(&buffer[..count]),
@@ -195,12 +203,12 @@ fn exchange(target: &Target, is_proxy: bool, mut stream: impl Read + Write) -> i
         }
     }
     if line.is_empty() {
-        return Err(io::Error::other("the connection was closed without an answer"));
+        return Err(io::Error::other("the connection was closed without a response"));
     }
-    status(&line).ok_or_else(|| io::Error::other("the answer is not HTTP/1.1"))
+    status(&line).ok_or_else(|| io::Error::other("the response is not HTTP/1.1"))
 }
 
-/// The status of an answer that starts with these bytes.
+/// The status of a response that starts with these bytes.
 fn status(bytes: &[u8]) -> Option<u16> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let mut response = httparse::Response::new(&mut []);
@@ -216,18 +224,18 @@ mod tests {
     use super::*;
     use crate::config;
 
-    fn of_config(fields: &str) -> Result<Target, String> {
+    fn from_config(fields: &str) -> Result<Target, String> {
         let text = format!(r#"{{"handlers": [{{"name": "h", "directory": "."}}], {fields}}}"#);
-        Target::of_config(&config::parse(&text, "config.json").unwrap())
+        Target::from_config(&config::parse(&text, "config.json").unwrap())
     }
 
-    fn addresses(written: &[&str]) -> Place {
-        Place::Addresses(written.iter().map(|address| address.parse().unwrap()).collect())
+    fn addresses(texts: &[&str]) -> Address {
+        Address::Ip(texts.iter().map(|address| address.parse().unwrap()).collect())
     }
 
     #[test]
     fn urls_name_host_port_and_path() {
-        for (written, name, place) in [
+        for (written, name, address) in [
             (
                 "http://127.0.0.1:8080",
                 "http://127.0.0.1:8080/-/health",
@@ -239,11 +247,11 @@ mod tests {
             (
                 "HTTP://localhost:81",
                 "http://localhost:81/-/health",
-                Place::Name("localhost".into(), 81),
+                Address::Name("localhost".into(), 81),
             ),
         ] {
-            let target = Target::of_url(written).unwrap();
-            assert_eq!((target.name.as_str(), target.place), (name, place), "{written}");
+            let target = Target::from_url(written).unwrap();
+            assert_eq!((target.name.as_str(), target.address), (name, address), "{written}");
         }
         for written in [
             "",
@@ -264,18 +272,18 @@ mod tests {
             "http://host/\r\nX: y",
             "ftp://host",
         ] {
-            let sentence = Target::of_url(written).unwrap_err();
+            let sentence = Target::from_url(written).unwrap_err();
             assert!(
                 sentence.contains("http://HOST") && sentence.contains("the URL"),
                 "{written}: {sentence}"
             );
         }
-        assert!(Target::of_url("https://host").unwrap_err().contains("plain HTTP"));
+        assert!(Target::from_url("https://host").unwrap_err().contains("plain HTTP"));
     }
 
     #[test]
-    fn the_configuration_says_where_the_server_is() {
-        for (fields, name, place) in [
+    fn the_configuration_names_the_address() {
+        for (fields, name, address) in [
             (
                 r#""address": "127.0.0.2", "http_port": 81"#,
                 "http://127.0.0.2:81/-/health",
@@ -304,7 +312,7 @@ mod tests {
             (
                 r#""http_socket": "run.sock""#,
                 "http_socket run.sock",
-                Place::Socket("run.sock".into()),
+                Address::Socket("run.sock".into()),
             ),
             (
                 r#""http_socket": "run.sock", "http_port": 81, "address": "127.0.0.1""#,
@@ -312,16 +320,16 @@ mod tests {
                 addresses(&["127.0.0.1:81"]),
             ),
         ] {
-            let target = of_config(fields).unwrap();
-            assert_eq!((target.name.as_str(), target.place), (name, place), "{fields}");
+            let target = from_config(fields).unwrap();
+            assert_eq!((target.name.as_str(), target.address), (name, address), "{fields}");
         }
-        assert!(of_config(r#""http_port": 0"#).unwrap_err().starts_with("http_port: 0 "));
+        assert!(from_config(r#""http_port": 0"#).unwrap_err().starts_with("http_port: 0 "));
     }
 
     #[test]
-    fn only_a_trusted_proxy_with_proxy_protocol_sends_a_proxy_header() {
+    fn proxy_headers_are_sent_by_trusted_peers_only() {
         let sends = |fields: &str, peer: Option<&str>| {
-            of_config(fields)
+            from_config(fields)
                 .unwrap()
                 .proxies
                 .contains(peer.map(|address| address.parse().unwrap()))
@@ -336,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_is_read_from_the_first_line() {
+    fn status_is_read_from_the_first_line() {
         for (answer, expected) in [
             ("HTTP/1.1 200 OK\r\n", Some(200)),
             ("HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\n\r\nfull", Some(503)),
@@ -353,13 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_answer_costs_the_timeout_and_no_more() {
+    fn a_server_without_a_response_costs_the_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let started = Instant::now();
         let sentence =
-            check_within(Target::of_url(&url).unwrap(), Duration::from_millis(300)).unwrap_err();
-        assert_eq!(sentence, format!("{url}/-/health: no answer within 0.3 s"));
+            check_within(Target::from_url(&url).unwrap(), Duration::from_millis(300)).unwrap_err();
+        assert_eq!(sentence, format!("{url}/-/health: no response within 0.3 s"));
         assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
     }
 }

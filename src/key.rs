@@ -1,8 +1,8 @@
-//! The key of an original: how it is read from a path and written back into one.
+//! Keys of originals, in URL paths and by themselves.
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-/// What a path segment must not carry as it is (RFC 3986 §3.3, `pchar`), besides `/`, which keys may contain.
+/// The characters to escape in a path: all but `pchar` (RFC 3986 §3.3) and `/`, which keys may contain.
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -20,40 +20,39 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Splits `/{route}/{key}` and decodes both. `None` for a path with fewer segments, an escape that is not
-/// two hexadecimal digits, or bytes that are not UTF-8 (S3 keys are UTF-8).
+/// Splits `/{route}/{key}` and decodes both. `None` for a path with fewer segments, an escape that is not two
+/// hexadecimal digits, or bytes that are not UTF-8 (S3 keys are UTF-8).
 ///
-/// The key is decoded once and never normalised: `a//b`, `a+b` and `a%2Bb` (sent as `a%252Bb`) are keys of
-/// their own.
+/// The key is decoded once and never normalised: `a//b`, `a+b` and `a%2Bb` (sent as `a%252Bb`) are distinct keys.
 pub fn split_path(path: &str) -> Option<(String, String)> {
     let (route, key) = path.strip_prefix('/')?.split_once('/')?;
     Some((decode(route)?, decode(key)?))
 }
 
-/// The path of a key at a route; [`split_path`] reads it back.
+/// The path of a key at a route, the inverse of [`split_path`].
 pub fn to_path(route: &str, key: &str) -> String {
     format!("/{}/{}", utf8_percent_encode(route, PATH), utf8_percent_encode(key, PATH))
 }
 
-/// Whether the key can name an object. `.` and `..` segments are refused because URL libraries and file
-/// systems resolve them: signed for one place, they would fetch from another.
+/// Whether the key can name an object. `.` and `..` segments are rejected because URL libraries and file systems
+/// resolve them: the signature would be of one path and the request for another.
 pub fn is_valid(key: &str) -> bool {
-    /// S3's limit for a key, in bytes of UTF-8.
-    const LONGEST: usize = 1024;
+    /// S3's limit, in bytes of UTF-8.
+    const MAX_LENGTH: usize = 1024;
     !key.is_empty()
-        && key.len() <= LONGEST
+        && key.len() <= MAX_LENGTH
         && !key.contains('\0')
         && !key.split('/').any(|segment| segment == "." || segment == "..")
 }
 
-/// The part of the last segment after its last dot, in lower case; `None` for a key without one.
+/// The extension of the last segment in lower case.
 pub fn extension(key: &str) -> Option<String> {
     let name = key.rsplit('/').next()?;
     let (stem, extension) = name.rsplit_once('.')?;
     (!stem.is_empty() && !extension.is_empty()).then(|| extension.to_ascii_lowercase())
 }
 
-/// Percent-decoding that takes no malformed escape for plain text, as a second decoder might not.
+/// Percent-decodes text. A malformed escape is an error and not plain text, since other decoders may differ.
 fn decode(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -70,7 +69,7 @@ fn decode(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(|decoded| decoded.into_owned())
 }
 
-/// Decodes a name or a value of a query: `+` is a space there (WHATWG URL, urlencoded parsing).
+/// Decodes a name or a value of a query, in which `+` is a space (WHATWG URL, application/x-www-form-urlencoded).
 pub fn decode_query(text: &str) -> Option<String> {
     if text.contains('+') { decode(&text.replace('+', "%20")) } else { decode(text) }
 }
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_decoded_once_and_kept_byte_exact() {
+    fn keys_are_decoded_once_and_not_normalised() {
         let key = |path| split_path(path).map(|(_, key)| key);
         assert_eq!(key("/h/a%20b.jpg").as_deref(), Some("a b.jpg"));
         assert_eq!(key("/h/a+b.jpg").as_deref(), Some("a+b.jpg"));
@@ -91,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn malformed_paths_are_refused() {
+    fn malformed_paths_are_rejected() {
         for path in ["", "h/a", "/h", "/h/%", "/h/%4", "/h/%zz", "/h/%ff", "/h/%+1"] {
             assert_eq!(split_path(path), None, "{path}");
         }
     }
 
     #[test]
-    fn every_key_survives_the_way_through_a_path() {
+    fn keys_are_read_back_from_paths() {
         for key in [
             "a b",
             "a+b",
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn dot_segments_are_not_valid() {
+    fn keys_with_dot_segments_are_invalid() {
         for key in ["", ".", "..", "a/../b", "../a", "a/..", "./a", "a/./b", "a\0b"] {
             assert!(!is_valid(key), "{key:?}");
         }
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn extensions_are_of_the_last_segment() {
+    fn extensions_are_those_of_the_last_segment() {
         assert_eq!(extension("a/b.JPG").as_deref(), Some("jpg"));
         assert_eq!(extension("a.b/c"), None);
         assert_eq!(extension(".jpg"), None);

@@ -1,6 +1,6 @@
 //! One static binary that serves resized images out of S3.
 //!
-//! Run the binary with `-c config.json`, or build your own with a token check of your own:
+//! Run the binary with `-c config.json`, or build your own program with a token check:
 //!
 //! ```no_run
 //! fn verify_token(token: &str) -> bool {
@@ -12,11 +12,11 @@
 //! }
 //! ```
 //!
-//! Two processes of one binary: the *edge* owns the sockets, the limits and the cache's hits; the *renderer*,
-//! which the edge starts from the same executable, fetches originals and decodes images. `edge` and `render`
-//! never use each other; both stand on the modules of the ground floor.
+//! Two processes of one binary: the *edge* owns the client sockets and serves cached variants; the *renderer*, which
+//! the edge starts from the same executable, fetches originals and decodes images. The modules `edge` and `render`
+//! never import each other; both use the modules below.
 
-// The ground floor.
+// Shared modules.
 mod accept;
 mod cache;
 mod cache_cli;
@@ -34,12 +34,16 @@ mod singleflight;
 mod sync;
 #[cfg(test)]
 mod testing;
+mod time;
 mod token;
 mod wire;
 
 mod edge;
 mod render;
 
+/// For the tests of docs/configuration.md alone, and not part of the interface.
+#[doc(hidden)]
+pub use config::reference as config_reference;
 /// For bench/encoders alone, and not part of the interface.
 #[doc(hidden)]
 pub use render::bench;
@@ -54,64 +58,60 @@ use config::ConfigError;
 
 use crate::log::{print_error, sink};
 
-/// Decides whether the bearer of a token may have the image. It is called with the decoded value of the
-/// query parameter `t`, or with the empty string where there is none, on the thread of the connection, before
-/// anything is looked up. A panic counts as a refusal.
+/// Returns whether a request with this token may have the image. It is called with the decoded value of the query
+/// parameter `t`, or with the empty string if there is none, on the thread of the connection, before anything is looked
+/// up. A panic counts as `false`.
 pub type TokenValidator = fn(&str) -> bool;
 
-/// The exit status for a command line or a configuration that can't be used.
+/// The exit status for an invalid command line or configuration.
 const EXIT_USAGE: i32 = 2;
-/// The exit status of `health` for a server that is not healthy.
+/// The exit status of `health` for an unhealthy server.
 const EXIT_UNHEALTHY: i32 = 1;
 
-/// Runs the server with the process's command line until it is told to stop, and exits.
+/// Runs the server with the process's command line until a signal stops it, and exits.
 ///
-/// `validator` is asked for every image on every handler, before the handler's own `token`; with `None` that one alone
-/// decides.
+/// `validator` is called for every image request of every handler, before the handler's own `token` is checked; with
+/// `None` only the latter is.
 ///
-/// Call it first thing in `main`, before any thread is started: the process may have been started as the
-/// renderer, which `run` recognises by its environment and becomes. The exit status is 0 after SIGTERM or
-/// SIGINT, 2 when the command line or the configuration can't be used (a sentence on standard error names the
-/// field), 1 when the renderer can't be started, `cache` finds something wrong or `health` finds no healthy server.
+/// Call it at the start of `main`, before any thread is started: the edge starts the renderer from the same executable,
+/// and `run` recognises that by its environment. The exit status is 0 after SIGTERM or SIGINT, 2 if the command line or
+/// the configuration is invalid (an error on standard error names the field), and 1 if the renderer can't be started,
+/// `cache` finds damage or an error, or `health` finds an unhealthy server.
 pub fn run(validator: Option<TokenValidator>) -> ! {
     if let Some(socket) = std::env::var_os(wire::SOCKET_VARIABLE) {
         exit(render::run(Path::new(&socket)));
     }
     match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Help) => print(&cli::help()),
-        Ok(Command::Version) => print(&cli::version()),
+        Ok(Command::Help) => print_and_exit(&cli::help()),
+        Ok(Command::Version) => print_and_exit(&cli::version()),
         Ok(Command::Check(path)) => match load(&path) {
-            Ok(_) => print(&format!("{}: ok", path.display())),
-            Err(error) => refuse(&error),
+            Ok(_) => print_and_exit(&format!("{}: ok", path.display())),
+            Err(error) => exit_with_usage_error(&error.to_string()),
         },
         Ok(Command::Cache(subcommand, path)) => {
-            // A disk that is full or can't be written is no reason not to look at it.
-            let done = read(&path).map_err(|error| error.to_string()).and_then(|(config, _)| {
+            // Without `load`, which fails if a cache directory can't be written or its disk is full.
+            let outcome = read(&path).map_err(|error| error.to_string()).and_then(|(config, _)| {
                 cache_cli::run(&subcommand, &config, &mut BufWriter::new(std::io::stdout()))
             });
-            match done {
-                Ok(is_well) => exit(i32::from(!is_well)),
-                Err(sentence) => misused(&sentence),
+            match outcome {
+                Ok(is_ok) => exit(i32::from(!is_ok)),
+                Err(sentence) => exit_with_usage_error(&sentence),
             }
         }
         Ok(Command::Sign(target, lifetime, path)) => {
-            let now = cache::unix_seconds(SystemTime::now());
-            // No more of the configuration than that: who signs need not be who serves.
-            let config = config::read_file(&path)
-                .and_then(|text| config::parse(&text, &path.display().to_string()));
-            match config.map(|config| token::sign(&config, &target, lifetime, now)) {
-                Ok(Ok(signed)) => print(&signed),
-                Ok(Err(sentence)) => misused(&sentence),
-                Err(error) => refuse(&error),
+            let now = time::unix_seconds(SystemTime::now());
+            match read(&path).map(|(config, _)| token::sign(&config, &target, lifetime, now)) {
+                Ok(Ok(signed)) => print_and_exit(&signed),
+                Ok(Err(sentence)) => exit_with_usage_error(&sentence),
+                Err(error) => exit_with_usage_error(&error.to_string()),
             }
         }
         Ok(Command::Health(url, path)) => {
             let target = match url {
-                Some(url) => health::Target::of_url(&url),
-                None => config::read_file(&path)
-                    .and_then(|text| config::parse(&text, &path.display().to_string()))
+                Some(url) => health::Target::from_url(&url),
+                None => read(&path)
                     .map_err(|error| error.to_string())
-                    .and_then(|config| health::Target::of_config(&config)),
+                    .and_then(|(config, _)| health::Target::from_config(&config)),
             };
             match target.map(health::check) {
                 Ok(Ok(())) => exit(0),
@@ -119,7 +119,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
                     print_error!("s3imageserver: {sentence}");
                     exit(EXIT_UNHEALTHY)
                 }
-                Err(sentence) => misused(&sentence),
+                Err(sentence) => exit_with_usage_error(&sentence),
             }
         }
         Ok(Command::Serve(path)) => {
@@ -129,7 +129,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
                     sink::flush();
                     exit(status)
                 }
-                Err(error) => refuse(&error),
+                Err(error) => exit_with_usage_error(&error.to_string()),
             }
         }
         Err(sentence) => {
@@ -140,32 +140,30 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
     }
 }
 
+/// Reads the configuration without touching the directories in it.
 fn read(path: &Path) -> Result<(config::Config, String), ConfigError> {
     let text = config::read_file(path)?;
     let config = config::parse(&text, &path.display().to_string())?;
     Ok((config, text))
 }
 
-/// Reads the configuration and checks everything in it that can be checked before a port is opened.
+/// Reads the configuration and checks everything that can be checked before a port is opened.
 fn load(path: &Path) -> Result<(config::Config, String), ConfigError> {
     let (config, text) = read(path)?;
-    config::check_directories(&config)?;
-    edge::check(&config)?;
-    render::check(&config)?;
+    config::check_directories(&config)
+        .and_then(|()| edge::check(&config))
+        .and_then(|()| render::check(&config))
+        .map_err(|error| config.locate(error))?;
     Ok((config, text))
 }
 
-/// What was asked for, on standard output. A reader that went away has read enough.
-fn print(text: &str) -> ! {
+/// Prints the output of a command and exits. Errors of standard output are ignored.
+fn print_and_exit(text: &str) -> ! {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
     exit(0)
 }
 
-fn refuse(error: &ConfigError) -> ! {
-    misused(&error.to_string())
-}
-
-fn misused(sentence: &str) -> ! {
+fn exit_with_usage_error(sentence: &str) -> ! {
     print_error!("s3imageserver: {sentence}");
     exit(EXIT_USAGE)
 }

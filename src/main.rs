@@ -1,4 +1,4 @@
-//! The server as it comes, without a token check.
+//! The server without a token validator.
 
 fn main() {
     s3imageserver::run(None)

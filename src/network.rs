@@ -2,61 +2,42 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 /// An address prefix: `10.0.0.0/8`, `2001:db8::/32`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
-    /// Reads CIDR notation (RFC 4632 §3.1, RFC 4291 §2.3). The bits behind the prefix must be zero: a network that
-    /// is written as one of its hosts is more often a slip than a wish. The error is the rest of a sentence.
+    /// Parses CIDR notation (RFC 4632 §3.1, RFC 4291 §2.3). The bits after the prefix must be zero: a network that is
+    /// written as one of its hosts is more often a mistake than intended. The error is the rest of a sentence.
     pub fn parse(text: &str) -> Result<Network, String> {
+        let not_a_network =
+            || format!("must be an address or a network, as 192.0.2.1 or 10.0.0.0/8, not {text:?}");
         let (address, prefix) = match text.split_once('/') {
             None => (text, None),
             Some((address, prefix)) => (address, Some(prefix)),
         };
-        let not_a_network =
-            || format!("must be an address or a network, as 192.0.2.1 or 10.0.0.0/8, not {text:?}");
+        // ipnet itself accepts leading zeros, which other programs read as octal.
         let address: IpAddr = address.parse().map_err(|_| not_a_network())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => longest,
-            Some(digits) => digits
-                .parse::<u8>()
+        let network = match prefix {
+            None => IpNet::from(address),
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
+                .parse()
                 .ok()
-                .filter(|prefix| {
-                    *prefix <= longest && digits.bytes().all(|byte| byte.is_ascii_digit())
-                })
+                .and_then(|prefix| IpNet::new(address, prefix).ok())
                 .ok_or_else(not_a_network)?,
+            Some(_) => return Err(not_a_network()),
         };
-        let network = Network { address, prefix };
-        if bits(address) & !network.mask() != 0 {
-            return Err(format!("{text} has bits set behind its prefix"));
+        if network != network.trunc() {
+            return Err(format!("{text} has bits set after its prefix"));
         }
-        Ok(network)
+        Ok(Network(network))
     }
 
-    /// Whether the address lies in the network. An IPv4 address in IPv6 clothes is an IPv4 address.
+    /// Whether the address is in the network. An IPv4-mapped IPv6 address counts as the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        address.is_ipv4() == self.address.is_ipv4()
-            && bits(address) & self.mask() == bits(self.address)
-    }
-
-    fn mask(&self) -> u128 {
-        let width = if self.address.is_ipv4() { 32 } else { 128 };
-        let host_bits = width - u32::from(self.prefix);
-        let all = if width == 32 { u128::from(u32::MAX) } else { u128::MAX };
-        all & u128::MAX.checked_shl(host_bits).unwrap_or(0)
-    }
-}
-
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
+        self.0.contains(&address.to_canonical())
     }
 }
 
@@ -69,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_in_their_networks_and_in_no_other() {
+    fn a_network_contains_the_addresses_of_its_prefix_only() {
         for (network, inside, outside) in [
             ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
             ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
@@ -86,22 +67,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn an_invalid_network_is_refused() {
         for text in [
             "",
             "10.0.0.0/33",
             "10.0.0.0/",
             "10.0.0.0/+8",
+            "10.0.0.0/-8",
+            "10.0.0.0/ 8",
+            "10.0.0.0/255.0.0.0",
             "::/129",
             "10.0.0/8",
+            "010.0.0.0/8",
             "host",
             "10.0.0.0/8/8",
         ] {
             assert!(Network::parse(text).is_err(), "{text}");
         }
-        assert_eq!(
-            Network::parse("10.0.0.1/8"),
-            Err("10.0.0.1/8 has bits set behind its prefix".into())
-        );
+        for text in ["10.0.0.1/8", "2001:db8::1/32", "::1/0"] {
+            assert_eq!(Network::parse(text), Err(format!("{text} has bits set after its prefix")));
+        }
     }
 }

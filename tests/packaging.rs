@@ -1,4 +1,4 @@
-//! `packaging/dist.sh` with a stub in the place of the binary: what it packs, and that it packs it the same way twice.
+//! packaging/dist.sh with a stub in place of the binary: contents and reproducibility of the packages.
 //!
 //! It takes the tools that the script takes: tar, gzip and dpkg-deb.
 
@@ -22,7 +22,7 @@ const VERSION: &str = "1.2.3";
 const X86_64: u8 = 0x3e;
 const AARCH64: u8 = 0xb7;
 
-/// What the script is given, and where it writes.
+/// The script's inputs and output directory.
 struct Packaging(TempDir);
 
 impl Packaging {
@@ -46,7 +46,7 @@ impl Packaging {
         fs::write(path, bytes).unwrap();
     }
 
-    /// The start of an ELF program for this machine, and what compresses neither well nor badly.
+    /// An ELF header for this machine and bytes that compress moderately.
     fn put_binary(&self, machine: u8) {
         let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0".to_vec();
         bytes.extend([machine, 0]);
@@ -62,7 +62,7 @@ impl Packaging {
         fs::set_permissions(self.path("binary"), Permissions::from_mode(0o700)).unwrap();
     }
 
-    /// The script with what it needs, and nothing of this machine's setup.
+    /// The script with its inputs and without the settings of this machine.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(Path::new(ROOT).join("packaging/dist.sh"));
         command.args(arguments).current_dir(self.0.path());
@@ -83,7 +83,7 @@ impl Packaging {
         command
     }
 
-    /// Packs with these words.
+    /// Packs these formats.
     #[track_caller]
     fn pack(&self, arguments: &[&str]) {
         succeeded(&mut self.command(arguments));
@@ -152,7 +152,7 @@ fn expect_entries(entries: &BTreeMap<String, String>, expected: &[(&str, &str)])
     assert_eq!(found, expected);
 }
 
-/// Each sample with its place in a directory.
+/// The samples in a directory.
 fn samples(directory: &str) -> Vec<String> {
     let names = [
         "LICENCES.tsv",
@@ -163,6 +163,36 @@ fn samples(directory: &str) -> Vec<String> {
         "transparent.png",
     ];
     names.iter().map(|name| format!("{directory}/{name}")).collect()
+}
+
+/// README.md, SECURITY.md, docs/ and contrib/ with their modes, in a directory.
+fn pages(directory: &str) -> Vec<(String, &'static str)> {
+    let root = Path::new(ROOT);
+    let mut files = vec![root.join("README.md"), root.join("SECURITY.md")];
+    for directory in ["docs", "docs/images", "contrib"] {
+        files
+            .extend(fs::read_dir(root.join(directory)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let tools: Vec<PathBuf> =
+        files.iter().filter(|path| path.parent().unwrap().ends_with("contrib")).cloned().collect();
+    for directory in tools {
+        files.extend(fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let is_page = |path: &PathBuf| path.is_file() && !path.ends_with("docs/options.sh");
+    let entry = |path: &Path| {
+        let is_program = fs::metadata(path).unwrap().permissions().mode() & 0o100 != 0;
+        let name = path.strip_prefix(root).unwrap().display().to_string();
+        (format!("{directory}{name}"), if is_program { PROGRAM_FILE } else { FILE })
+    };
+    files.iter().filter(|path| is_page(path)).map(|path| entry(path)).collect()
+}
+
+fn with_pages<'e>(
+    mut entries: Vec<(&'e str, &'e str)>,
+    pages: &'e [(String, &'static str)],
+) -> Vec<(&'e str, &'e str)> {
+    entries.extend(pages.iter().map(|(path, kind)| (path.as_str(), *kind)));
+    entries
 }
 
 fn with_samples<'e>(
@@ -189,7 +219,7 @@ fn expect_accepted(configuration: &str, directory: &Path) {
     assert_eq!(said, format!("{configuration}: ok\n"));
 }
 
-/// A packaged configuration, with its absolute paths moved below the place where the package is unpacked.
+/// Fails unless a packaged configuration is accepted, with its absolute paths moved below the unpacked package.
 #[track_caller]
 fn expect_accepted_below(configuration: &str, root: &Path) {
     let written = fs::read_to_string(root.join(configuration)).unwrap();
@@ -202,10 +232,10 @@ fn expect_accepted_below(configuration: &str, root: &Path) {
 }
 
 #[test]
-fn the_same_inputs_give_the_same_bytes() {
+fn packages_are_reproducible() {
     let (one, two) = (Packaging::new(), Packaging::new());
     one.pack(&[]);
-    // Under another umask, in another time zone and language, from files of another age.
+    // With another umask, time zone and locale, and files of another age.
     let age = fs::File::open(two.path("binary")).unwrap();
     age.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let mut script = two.command(&[]);
@@ -243,7 +273,7 @@ fn the_same_inputs_give_the_same_bytes() {
 }
 
 #[test]
-fn the_tarball_works_where_it_is_unpacked() {
+fn tarball_works_in_place() {
     let packaging = Packaging::new();
     packaging.pack(&["tar"]);
     let name = "s3imageserver-1.2.3-linux-amd64";
@@ -254,13 +284,13 @@ fn the_tarball_works_where_it_is_unpacked() {
     };
     let entries = entries.into_iter().map(|(path, kind)| (short(&path), kind)).collect();
     let samples = samples("examples/images");
+    let pages = pages("");
     let expected = [
         ("CHANGELOG.md", FILE),
         ("LICENSE", FILE),
         ("LICENSE-APACHE", FILE),
         ("LICENSE-MIT", FILE),
         ("NOTICE", FILE),
-        ("README.md", FILE),
         ("config.example.json", FILE),
         ("error_image.jpg", FILE),
         ("licences/libvips-COPYING", FILE),
@@ -269,7 +299,7 @@ fn the_tarball_works_where_it_is_unpacked() {
         ("s3imageserver.cdx.json", FILE),
         ("s3imageserver.service", FILE),
     ];
-    expect_entries(&entries, &with_samples(&expected, &samples));
+    expect_entries(&entries, &with_pages(with_samples(&expected, &samples), &pages));
     let place = packaging.unpacked(&file);
     let root = place.path().join(name);
     assert_eq!(digest(&root.join("s3imageserver")), digest(&packaging.path("binary")));
@@ -277,7 +307,7 @@ fn the_tarball_works_where_it_is_unpacked() {
 }
 
 #[test]
-fn the_debian_package_says_what_it_is() {
+fn debian_package_has_its_fields_and_files() {
     let packaging = Packaging::new();
     packaging.pack(&["deb"]);
     let file = packaging.path("out/s3imageserver_1.2.3_amd64.deb");
@@ -299,18 +329,18 @@ fn the_debian_package_says_what_it_is() {
     for field in ["Maintainer", "Description", "Installed-Size"] {
         assert!(!text(deb("--field").arg(field)).trim().is_empty(), "{field}");
     }
-    // Owners by number, which dpkg-deb's own list does not show.
+    // Numeric owners, which dpkg-deb's own list does not show.
     let data = packaging.path("data.tar");
     fs::write(&data, succeeded(&mut deb("--fsys-tarfile"))).unwrap();
     let entries = list(&data);
     let samples = samples("./usr/share/s3imageserver/samples");
+    let pages = pages("./usr/share/doc/s3imageserver/");
     let expected = [
         ("./etc/s3imageserver/config.json", FILE),
         ("./usr/bin/s3imageserver", PROGRAM_FILE),
         ("./usr/lib/systemd/system/s3imageserver.service", FILE),
         ("./usr/share/doc/s3imageserver/CHANGELOG.md.gz", FILE),
         ("./usr/share/doc/s3imageserver/NOTICE", FILE),
-        ("./usr/share/doc/s3imageserver/README.md", FILE),
         ("./usr/share/doc/s3imageserver/changelog.gz", FILE),
         ("./usr/share/doc/s3imageserver/copyright", FILE),
         ("./usr/share/doc/s3imageserver/examples/config.example.json", FILE),
@@ -319,7 +349,7 @@ fn the_debian_package_says_what_it_is() {
         ("./usr/share/doc/s3imageserver/s3imageserver.cdx.json", FILE),
         ("./usr/share/lintian/overrides/s3imageserver", FILE),
     ];
-    expect_entries(&entries, &with_samples(&expected, &samples));
+    expect_entries(&entries, &with_pages(with_samples(&expected, &samples), &pages));
 
     let place = tempfile::tempdir().unwrap();
     let (root, control) = (place.path().join("root"), place.path().join("control"));
@@ -356,7 +386,7 @@ fn the_debian_package_says_what_it_is() {
 }
 
 #[test]
-fn a_pre_release_is_older_than_its_release_to_debian() {
+fn debian_version_of_a_pre_release_sorts_before_the_release() {
     let packaging = Packaging::new();
     succeeded(packaging.command(&["deb"]).env("VERSION", "1.0.0-rc.1"));
     let file = packaging.path("out/s3imageserver_1.0.0-rc.1_amd64.deb");
@@ -364,7 +394,7 @@ fn a_pre_release_is_older_than_its_release_to_debian() {
     assert_eq!(version, "1.0.0~rc.1\n");
 }
 
-/// The blob that a descriptor names, whose digest and size must be right.
+/// The blob of a descriptor; verifies its digest and size.
 #[track_caller]
 fn blob(layout: &Path, descriptor: &Value) -> PathBuf {
     let name = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
@@ -384,7 +414,7 @@ fn json(path: &Path) -> Value {
 }
 
 #[test]
-fn the_image_is_what_its_digests_say() {
+fn oci_image_matches_its_digests() {
     let packaging = Packaging::new();
     packaging.pack(&["oci"]);
     let file = "s3imageserver-1.2.3-oci-amd64.tar";
@@ -403,7 +433,7 @@ fn the_image_is_what_its_digests_say() {
     let layer = blob(layout, &manifest["layers"][0]);
     assert_eq!(manifest["layers"].as_array().unwrap().len(), 1);
     assert_eq!(fs::read_dir(layout.join("blobs/sha256")).unwrap().count(), 3);
-    // What Docker reads names the same blobs.
+    // Docker's manifest refers to the same blobs.
     let docker = json(&layout.join("manifest.json"));
     assert_eq!(layout.join(docker[0]["Config"].as_str().unwrap()), config_blob);
     assert_eq!(layout.join(docker[0]["Layers"][0].as_str().unwrap()), layer);
@@ -441,14 +471,14 @@ fn the_image_is_what_its_digests_say() {
     ];
     expect_entries(&list(&layer), &with_samples(&expected, &samples));
     let root = tempfile::tempdir().unwrap();
-    // Without the owners, which take root.
+    // Setting owners needs root.
     let mut unpack = Command::new("tar");
     succeeded(unpack.arg("--no-same-owner").arg("-xzf").arg(&layer).arg("-C").arg(root.path()));
     expect_accepted_below("etc/s3imageserver/config.json", root.path());
 }
 
 #[test]
-fn another_architecture_has_its_own_names_beside_the_first() {
+fn packages_of_two_architectures_coexist() {
     let packaging = Packaging::new();
     packaging.put("out/s3imageserver.cdx.json", b"{}\n");
     packaging.put("out/s3imageserver_0.0.1_amd64.deb", b"of an old version");
@@ -484,7 +514,7 @@ fn another_architecture_has_its_own_names_beside_the_first() {
 }
 
 #[test]
-fn what_can_not_be_packed_is_refused_with_the_name_of_the_variable() {
+fn invalid_inputs_are_refused_with_the_name_of_the_variable() {
     let packaging = Packaging::new();
     for (name, value, part) in [
         ("BINARY", "/no/such/program", "BINARY: there is no program"),

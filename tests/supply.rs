@@ -1,4 +1,4 @@
-//! supply/audit.py and supply/sbom.py, with versions, advisories and a native build made up here. No network is used.
+//! supply/audit.py and supply/sbom.py with fictitious versions, advisories and a fictitious native build, offline.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,21 +21,21 @@ fn write(directory: &TempDir, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// A script of supply/ that leaves the network and the caller's settings alone.
+/// A script of supply/, offline and without the caller's settings.
 fn script(name: &str) -> Command {
     let mut command = Command::new(root().join("supply").join(name));
     command.env("CARGO_NET_OFFLINE", "true").env_remove("ADVISORY_DB").env_remove("TARGET");
     command
 }
 
-/// Whether a command succeeded, and all that it printed.
+/// Whether a command succeeded, and its output.
 fn run(command: &mut Command) -> (bool, String) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
-/// The audit of C libraries with these versions and these rows, whose fields are separated by `|`.
+/// Audits C libraries with these versions and rows; `|` separates fields.
 fn audit(versions: &str, rows: &[&str]) -> (bool, String) {
     let directory = TempDir::new().unwrap();
     let versions = write(&directory, "versions.txt", versions);
@@ -49,7 +49,7 @@ fn audit(versions: &str, rows: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn an_open_advisory_that_is_reachable_fails_and_is_named() {
+fn audit_fails_for_an_open_reachable_advisory() {
     let (passes, text) =
         audit("libx 1.2\n", &["CVE-2026-1111|libx|-|1.3|high|yes|Its loader is used."]);
     assert!(!passes);
@@ -57,7 +57,7 @@ fn an_open_advisory_that_is_reachable_fails_and_is_named() {
 }
 
 #[test]
-fn an_open_advisory_that_is_not_reachable_is_printed_and_passes() {
+fn audit_prints_an_open_unreachable_advisory_and_passes() {
     let (passes, text) =
         audit("libx 1.2\n", &["CVE-2026-1111|libx|-|-|high|no|Its loader is blocked."]);
     assert!(passes, "{text}");
@@ -70,7 +70,7 @@ fn an_open_advisory_that_is_not_reachable_is_printed_and_passes() {
 }
 
 #[test]
-fn a_version_is_compared_with_the_fixes_of_its_release() {
+fn audit_compares_a_version_with_the_fixes_of_its_release() {
     let cases = [
         // (linked, since, fixed, whether the advisory is open)
         ("1.2", "-", "1.3", true),
@@ -99,7 +99,7 @@ fn a_version_is_compared_with_the_fixes_of_its_release() {
 }
 
 #[test]
-fn a_library_without_a_row_fails_and_a_row_without_ids_is_enough() {
+fn audit_requires_a_row_for_each_library() {
     let row = "-|libx|-|-|-|-|No advisory known as of 2026-11-29.";
     let (passes, text) = audit("libx 1.2\n", &[row]);
     assert!(passes, "{text}");
@@ -109,7 +109,7 @@ fn a_library_without_a_row_fails_and_a_row_without_ids_is_enough() {
 }
 
 #[test]
-fn a_malformed_row_fails_with_its_line_and_field() {
+fn audit_reports_line_and_field_of_a_malformed_row() {
     let good = "CVE-2026-1111|libx|-|1.3|high|no|Its loader is blocked.";
     let cases = [
         ("CVE-2026-1111|libx|-|1.3|high|no", "advisories.tsv:2: 6 fields"),
@@ -146,7 +146,7 @@ fn a_malformed_row_fails_with_its_line_and_field() {
 }
 
 #[test]
-fn every_library_of_the_recipe_has_a_row() {
+fn audit_has_a_row_for_every_linked_library() {
     let names = |table: &str, column: usize| -> BTreeSet<String> {
         let text = fs::read_to_string(root().join("native").join(table)).unwrap();
         let rows = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -164,7 +164,7 @@ fn every_library_of_the_recipe_has_a_row() {
     assert!(!text.contains("rows may go"), "{text}");
 }
 
-/// The audit of crates, with a cargo-audit that reports an advisory on one crate of Cargo.lock.
+/// Audits crates with a stub of cargo-audit that reports an advisory on one crate of Cargo.lock.
 fn audit_crates(name: &str) -> (bool, String) {
     let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
     let (_, after) = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).unwrap();
@@ -191,20 +191,20 @@ fn audit_crates(name: &str) -> (bool, String) {
 }
 
 #[test]
-fn an_advisory_on_a_crate_that_ships_fails() {
+fn audit_fails_for_an_advisory_on_a_crate_that_ships() {
     let (passes, text) = audit_crates("httparse");
     assert!(!passes);
     assert!(text.contains("SHIPS: RUSTSEC-2026-9999 in httparse"), "{text}");
 }
 
 #[test]
-fn an_advisory_on_a_crate_of_the_tests_is_reported_and_passes() {
+fn audit_reports_an_advisory_on_a_test_crate_and_passes() {
     let (passes, text) = audit_crates("tokio");
     assert!(passes, "{text}");
     assert!(text.contains("tests and examples only: RUSTSEC-2026-9999 in tokio"), "{text}");
 }
 
-/// A native build with every library of the recipe, and an archive of one of them.
+/// A native build with every linked library, and the archive of one.
 fn native() -> TempDir {
     let directory = TempDir::new().unwrap();
     let mut versions = String::new();
@@ -212,7 +212,7 @@ fn native() -> TempDir {
         let text = fs::read_to_string(root().join("native").join(table)).unwrap();
         for row in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let fields: Vec<_> = row.split('\t').collect();
-            // Debian's have a plus sign, which is escaped in a package URL.
+            // Debian's versions have a plus sign, which is escaped in a package URL.
             let version = if table == "sources.tsv" { fields[1] } else { "1.0-1+deb12u1" };
             versions += &format!("{} {version}\n", fields[0]);
         }
@@ -223,7 +223,7 @@ fn native() -> TempDir {
     directory
 }
 
-/// The bill of materials of a native build, as it is written.
+/// The text of a native build's bill of materials.
 fn sbom(native: &TempDir) -> String {
     let mut command = script("sbom.py");
     command
@@ -235,7 +235,7 @@ fn sbom(native: &TempDir) -> String {
     text
 }
 
-/// What CycloneDX's schema says of a document: nothing, or what is wrong.
+/// Validates a document against the CycloneDX schema; returns the error, if any.
 fn validate(document: &Value) -> Option<String> {
     let mut compiler = boon::Compiler::new();
     compiler.enable_format_assertions();
@@ -254,21 +254,21 @@ fn validate(document: &Value) -> Option<String> {
     schemas.validate(document, schema).err().map(|error| format!("{error:#}"))
 }
 
-/// The component whose package URL starts like this.
+/// The component whose package URL has this prefix.
 fn component<'a>(document: &'a Value, purl: &str) -> Option<&'a Value> {
     let mut components = document["components"].as_array().unwrap().iter();
     components.find(|component| component["purl"].as_str().unwrap().starts_with(purl))
 }
 
 #[test]
-fn the_bill_of_materials_is_valid_and_the_same_each_time() {
+fn sbom_is_valid_and_reproducible() {
     let native = native();
     let text = sbom(&native);
     assert_eq!(text, sbom(&native), "two runs differ");
     let document: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(validate(&document), None);
     assert_eq!(document["metadata"]["timestamp"], "2025-11-29T12:00:00Z");
-    // The schema has to refuse something, or the line above means nothing.
+    // The schema must refuse invalid documents.
     for (pointer, wrong) in [
         ("/bomFormat", json!("SPDX")),
         ("/serialNumber", json!("urn:uuid:1")),
@@ -283,7 +283,7 @@ fn the_bill_of_materials_is_valid_and_the_same_each_time() {
 }
 
 #[test]
-fn the_bill_of_materials_lists_what_is_linked_and_nothing_else() {
+fn sbom_lists_exactly_the_linked_components() {
     let document: Value = serde_json::from_str(&sbom(&native())).unwrap();
     let server = &document["metadata"]["component"];
     assert_eq!(
@@ -299,7 +299,7 @@ fn the_bill_of_materials_lists_what_is_linked_and_nothing_else() {
         "{httparse}"
     );
     assert!(lock.contains(&format!("checksum = \"{hash}\"")), "{httparse}");
-    // Of the tests, of the build, and a procedural macro.
+    // Crates of tests and build scripts, and a procedural macro.
     for name in ["tokio", "serde_derive", "syn", "boon"] {
         assert_eq!(component(&document, &format!("pkg:cargo/{name}@")), None);
     }
@@ -315,7 +315,7 @@ fn the_bill_of_materials_lists_what_is_linked_and_nothing_else() {
 }
 
 #[test]
-fn the_bill_of_materials_names_licences_of_spdx_and_calls_between_its_own_components() {
+fn sbom_has_spdx_licences_and_dependencies_between_its_components() {
     let document: Value = serde_json::from_str(&sbom(&native())).unwrap();
     let spdx = fs::read(root().join("tests/data/cyclonedx/spdx.SNAPSHOT.schema.json")).unwrap();
     let spdx: Value = serde_json::from_slice(&spdx).unwrap();
@@ -351,7 +351,7 @@ fn the_bill_of_materials_names_licences_of_spdx_and_calls_between_its_own_compon
 }
 
 #[test]
-fn a_library_that_no_table_has_is_an_error() {
+fn sbom_fails_for_a_library_that_no_table_lists() {
     let native = native();
     write(&native, "versions.txt", "libx 1\n");
     let (succeeds, text) =

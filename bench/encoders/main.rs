@@ -13,10 +13,12 @@
 
 mod cases;
 // Both stand alone: what is compared are the qualities that the server itself asks for.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../src/format.rs"]
 mod format;
 mod gif;
+// Its unit tests are not compiled without the harness, but their imports are.
+#[allow(unused_imports)]
 #[path = "../../src/render/pipeline/quality.rs"]
 mod mapping;
 mod quality;

@@ -1,4 +1,4 @@
-//! The bytes of an entry's file: a description that is checked, and the image.
+//! The file format of an entry: a header with a checksum, then the image.
 
 use std::io;
 
@@ -6,68 +6,69 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 8] = b"S3IS\0\0\0\x01";
-/// Magic, length and checksum of the description.
+/// Length of magic, header length and header checksum, in bytes.
 pub const FIXED: usize = 8 + 4 + 8;
-/// No description is longer: keys are at most 1024 bytes.
-const LONGEST_DESCRIPTION: usize = 16 << 10;
+/// Maximum length of a header in bytes: keys have at most 1024 bytes.
+const MAX_HEADER: usize = 16 << 10;
 
-/// Everything about an entry that is not its bytes.
+/// The header of an entry. The names of the fields are part of the layout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Description {
+pub struct Header {
     /// [`crate::config::Handler::identity`]
     pub handler: String,
-    /// The original's key.
     pub key: String,
-    /// The canonical query.
+    /// The canonical query, or [`super::ORIGINAL`].
     pub options: String,
-    /// The name of the format.
+    /// [`crate::format::Format::name`]
     pub format: String,
     /// SHA-256 of the image, in hexadecimal.
     pub sha256: String,
-    /// The length of the image.
+    /// Length of the image in bytes.
     pub length: u64,
-    /// When the original last changed, in Unix seconds.
+    /// `Last-Modified` of the original, in Unix seconds.
     pub last_modified: Option<u64>,
-    /// The original's entity tag at the origin.
-    pub source_etag: Option<String>,
-    /// Milliseconds since 1970.
-    pub stored: u64,
+    /// `ETag` of the original at the origin.
+    #[serde(rename = "source_etag")]
+    pub original_etag: Option<String>,
+    /// When the origin was asked for the original, in milliseconds since 1970.
+    #[serde(rename = "stored")]
+    pub validated_at: u64,
 }
 
-/// What stands in front of the image.
-pub fn head(description: &Description) -> io::Result<Vec<u8>> {
-    let description = serde_json::to_vec(description)?;
-    let mut head = Vec::with_capacity(FIXED + description.len());
-    head.extend_from_slice(MAGIC);
-    let length = u32::try_from(description.len()).map_err(io::Error::other)?;
-    head.extend_from_slice(&length.to_le_bytes());
-    head.extend_from_slice(&Sha256::digest(&description)[..8]);
-    head.extend_from_slice(&description);
-    Ok(head)
+/// Everything before the image: magic, length, checksum and header.
+pub fn encode(header: &Header) -> io::Result<Vec<u8>> {
+    let header = serde_json::to_vec(header)?;
+    let mut bytes = Vec::with_capacity(FIXED + header.len());
+    bytes.extend_from_slice(MAGIC);
+    let length = u32::try_from(header.len()).map_err(io::Error::other)?;
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&Sha256::digest(&header)[..8]);
+    bytes.extend_from_slice(&header);
+    Ok(bytes)
 }
 
-/// The length of the description, of which the start of a file tells.
-pub fn description_length(start: &[u8]) -> io::Result<usize> {
+/// Length of the header, read from the first bytes of the file.
+pub fn header_length(start: &[u8]) -> io::Result<usize> {
     let rest = start.strip_prefix(MAGIC).ok_or_else(|| damaged("is not a cache entry"))?;
     let (length, _) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("is too short"))?;
     match u32::from_le_bytes(*length) as usize {
-        length if length > LONGEST_DESCRIPTION => Err(damaged("has too long a description")),
+        length if length > MAX_HEADER => Err(damaged("has too long a header")),
         length => Ok(length),
     }
 }
 
-/// The description, and where the image begins.
-pub fn parse_description(start: &[u8]) -> io::Result<(Description, usize)> {
-    let end = FIXED + description_length(start)?;
+/// The header, and the offset of the image.
+pub fn parse(start: &[u8]) -> io::Result<(Header, usize)> {
+    let end = FIXED + header_length(start)?;
     let checksum = start.get(FIXED - 8..FIXED).ok_or_else(|| damaged("is too short"))?;
-    let description = start.get(FIXED..end).ok_or_else(|| damaged("is too short"))?;
-    if Sha256::digest(description)[..8] != *checksum {
-        return Err(damaged("has a damaged description"));
+    let header = start.get(FIXED..end).ok_or_else(|| damaged("is too short"))?;
+    if Sha256::digest(header)[..8] != *checksum {
+        return Err(damaged("has a damaged header"));
     }
-    Ok((serde_json::from_slice(description)?, end))
+    Ok((serde_json::from_slice(header)?, end))
 }
 
-/// An entry that can't be used.
+/// The error of an entry whose contents are wrong.
 pub fn damaged(how: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the entry {how}"))
 }

@@ -1,11 +1,10 @@
-//! Failures that a test plans for the calls of [`super::system`] on its own thread.
+//! Fault injection: errors that a test plans for the calls of [`super::system`] on its own thread.
 
 use std::cell::RefCell;
 use std::io;
 
 use rustix::io::Errno;
 
-/// A call that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Open,
@@ -18,18 +17,17 @@ pub enum Step {
     Remove,
 }
 
-/// How it fails.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    /// With this error, and does nothing.
+    /// The call returns this error and does nothing.
     Error(Errno),
-    /// It writes no more than so many bytes, which is no error.
+    /// The call writes at most this many bytes and succeeds.
     Short(usize),
 }
 
 struct Planned {
     step: Step,
-    /// How many such calls work before this one fails.
+    /// Number of calls that succeed first.
     after: usize,
     fault: Fault,
 }
@@ -38,12 +36,12 @@ thread_local! {
     static PLAN: RefCell<Vec<Planned>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lets a call fail, after so many that don't: from now, or from the failure that was planned for this call before.
+/// Makes a call fail after `after` calls that succeed, counted from now or from the fault planned before.
 pub fn plan(step: Step, after: usize, fault: Fault) {
     PLAN.with_borrow_mut(|plan| plan.push(Planned { step, after, fault }));
 }
 
-/// Nothing fails any more. How much of the plan did not come to pass.
+/// Removes all planned faults and returns how many did not occur.
 pub fn clear() -> usize {
     PLAN.with_borrow_mut(|plan| std::mem::take(plan).len())
 }
@@ -61,8 +59,8 @@ fn next(step: Step) -> Option<Fault> {
     })
 }
 
-/// The failure that is planned for this call.
-pub fn strike(step: Step) -> io::Result<()> {
+/// The error that is planned for this call, if any.
+pub fn check(step: Step) -> io::Result<()> {
     match next(step) {
         Some(Fault::Error(error)) => Err(error.into()),
         Some(Fault::Short(_)) => panic!("{step:?} can't be short"),
@@ -70,11 +68,11 @@ pub fn strike(step: Step) -> io::Result<()> {
     }
 }
 
-/// As much of the bytes as this write is going to take.
-pub fn cut(bytes: &[u8]) -> io::Result<&[u8]> {
+/// The part of the bytes that this write takes.
+pub fn truncate(bytes: &[u8]) -> io::Result<&[u8]> {
     match next(Step::Write) {
         Some(Fault::Error(error)) => Err(error.into()),
-        Some(Fault::Short(most)) => Ok(&bytes[..most.min(bytes.len())]),
+        Some(Fault::Short(max)) => Ok(&bytes[..max.min(bytes.len())]),
         None => Ok(bytes),
     }
 }

@@ -1,14 +1,26 @@
-//! How long an entry is of use, and for what (RFC 9111 §4.2, RFC 5861).
+//! Freshness of entries (RFC 9111 §4.2, RFC 5861).
 
 use std::time::{Duration, SystemTime};
 
-use super::{EntryId, unix_milliseconds};
-use crate::config::CacheTime;
+use super::EntryId;
+use crate::time::{milliseconds, unix_milliseconds};
 
-/// Up to this part of its time an entry expires early, by its name: what was written together does not expire together.
+/// An entry expires early by up to this fraction of `cache_time`, depending on its name, so that entries written
+/// together do not expire together.
 const JITTER: u64 = 10;
 
-/// What a handler's configuration says about time.
+/// `cache_time`: how long a variant stays fresh, on disk and at clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheTime {
+    /// Seconds since the origin was asked.
+    Seconds(u64),
+    /// `0`: never expires.
+    Forever,
+    /// `-1`: nothing is cached.
+    Never,
+}
+
+/// The freshness settings of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
     /// `cache_time`
@@ -19,16 +31,16 @@ pub struct Lifetime {
     pub stale_if_error: Duration,
 }
 
-/// What an entry may be used for.
+/// What an entry may be used for at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// It is served.
+    /// Served.
     Fresh,
-    /// It is served, and revalidated behind that.
+    /// Served, and revalidated in the background.
     StaleWhileRevalidate,
-    /// It is served if its origin can't tell whether it has changed.
+    /// Served if revalidation fails.
     StaleIfError,
-    /// It is not served before its origin has said that it has not changed.
+    /// Served only after successful revalidation.
     MustRevalidate,
 }
 
@@ -39,17 +51,17 @@ impl From<CacheTime> for Lifetime {
 }
 
 impl Lifetime {
-    /// What an entry is good for that is what its origin said at this time, in milliseconds since 1970.
-    pub fn freshness(&self, id: EntryId, stored: u64, now: SystemTime) -> Freshness {
+    /// The freshness of an entry; `validated_at` is in milliseconds since 1970.
+    pub fn freshness(&self, id: EntryId, validated_at: u64, now: SystemTime) -> Freshness {
         let seconds = match self.time {
             CacheTime::Never => return Freshness::MustRevalidate,
             CacheTime::Forever => return Freshness::Fresh,
             CacheTime::Seconds(seconds) => seconds,
         };
-        let time = early(id, seconds.saturating_mul(1000));
+        let time = subtract_jitter(id, seconds.saturating_mul(1000));
         let within = |more: Duration, age: u64| age < time.saturating_add(milliseconds(more));
-        match unix_milliseconds(now).checked_sub(stored) {
-            // From before the clock was set back: it has no honest age, so its origin is asked.
+        match unix_milliseconds(now).checked_sub(validated_at) {
+            // The clock was set back since, so the age is unknown.
             None if self.stale_if_error.is_zero() => Freshness::MustRevalidate,
             None => Freshness::StaleIfError,
             Some(age) if age < time => Freshness::Fresh,
@@ -61,21 +73,21 @@ impl Lifetime {
         }
     }
 
-    /// Whether everything that is what its origin said at this time is fresh, whatever its name.
-    pub fn is_surely_fresh(&self, stored: u64, now: SystemTime) -> bool {
+    /// Whether an entry validated at this time is fresh for every name, that is with the largest jitter.
+    pub fn is_surely_fresh(&self, validated_at: u64, now: SystemTime) -> bool {
         match self.time {
             CacheTime::Never => false,
             CacheTime::Forever => true,
             CacheTime::Seconds(seconds) => {
                 let time = seconds.saturating_mul(1000);
-                let age = unix_milliseconds(now).checked_sub(stored);
+                let age = unix_milliseconds(now).checked_sub(validated_at);
                 age.is_some_and(|age| age < time - time / JITTER)
             }
         }
     }
 
-    /// How long after it was written an entry can still be served; `None` is for ever.
-    pub fn useful(&self) -> Option<Duration> {
+    /// How long after validation an entry can still be served; `None` is forever.
+    pub fn retention(&self) -> Option<Duration> {
         match self.time {
             CacheTime::Never => Some(Duration::ZERO),
             CacheTime::Forever => None,
@@ -87,20 +99,16 @@ impl Lifetime {
     }
 }
 
-/// The `Age` of what its origin said at this time, in seconds (RFC 9111 §4.2.3).
-pub fn age(stored: u64, now: SystemTime) -> u64 {
-    unix_milliseconds(now).saturating_sub(stored) / 1000
+/// The `Age` of a response validated at this time, in seconds (RFC 9111 §4.2.3).
+pub fn age(validated_at: u64, now: SystemTime) -> u64 {
+    unix_milliseconds(now).saturating_sub(validated_at) / 1000
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The hashes of a name are as good as dice, and fall the same way in every process.
-fn early(id: EntryId, time: u64) -> u64 {
-    let dice = (u64::from(id.source[15] ^ id.options[15]) << 8)
-        | u64::from(id.source[14] ^ id.options[14]);
-    time - u64::try_from((u128::from(time / JITTER) * u128::from(dice)) >> 16).unwrap_or_default()
+/// The hashes of the name serve as random numbers that are the same in every process.
+fn subtract_jitter(id: EntryId, time: u64) -> u64 {
+    let random = (u64::from(id.key_hash[15] ^ id.options_hash[15]) << 8)
+        | u64::from(id.key_hash[14] ^ id.options_hash[14]);
+    time - u64::try_from((u128::from(time / JITTER) * u128::from(random)) >> 16).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -118,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_goes_through_every_stage() {
+    fn entries_pass_through_every_freshness() {
         let lifetime = Lifetime {
             time: CacheTime::Seconds(100),
             stale_while_revalidate: Duration::from_secs(20),
@@ -136,7 +144,7 @@ mod tests {
         ] {
             assert_eq!(lifetime.freshness(id(1), 1_000_000, at(now)), expected, "{now}");
         }
-        assert_eq!(lifetime.useful(), Some(Duration::from_secs(160)));
+        assert_eq!(lifetime.retention(), Some(Duration::from_secs(160)));
         let of = |time| Lifetime::from(time).freshness(id(1), 1_000_000, at(2_000_000));
         assert_eq!(of(CacheTime::Forever), Freshness::Fresh);
         assert_eq!(of(CacheTime::Never), Freshness::MustRevalidate);
@@ -144,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_together_does_not_expire_together() {
+    fn jitter_spreads_the_expiry_of_entries_written_together() {
         let week = CacheTime::Seconds(604_800);
         let expired = |after: u64| {
             let is_expired = |n: &usize| {
@@ -160,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_surely_fresh_is_fresh_under_every_name() {
+    fn surely_fresh_holds_for_every_name() {
         let hour = Lifetime::from(CacheTime::Seconds(3600));
         let surely = |now| hour.is_surely_fresh(1_000_000, at(now));
         assert!(surely(1000) && surely(1000 + 3239) && !surely(1000 + 3240) && !surely(999));
@@ -172,12 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_times_are_still_times() {
+    fn the_largest_durations_do_not_overflow() {
         let time = CacheTime::Seconds(u64::from(u32::MAX));
         let longest =
             Lifetime { time, stale_while_revalidate: Duration::MAX, stale_if_error: Duration::MAX };
         assert_eq!(longest.freshness(id(1), 0, at(1 << 40)), Freshness::StaleWhileRevalidate);
-        assert!((u64::MAX / 10 * 9..=u64::MAX).contains(&early(id(1), u64::MAX)));
+        assert!((u64::MAX / 10 * 9..=u64::MAX).contains(&subtract_jitter(id(1), u64::MAX)));
         assert_eq!((age(5_000, at(3)), age(5_000, at(9))), (0, 4));
     }
 }

@@ -1,39 +1,36 @@
-//! What an entry's file says of itself, for who does not know what to look for.
+//! Opens entries, and inspects those that are found by walking a directory and not by name.
 
 use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::entry::{Description, FIXED, damaged, description_length, parse_description};
+use super::entry::{self, FIXED, Header, damaged, header_length};
 use super::layout::EntryId;
 use super::system::EntryFile;
 use super::{Name, ORIGINAL, hexadecimal};
 use crate::format::Format;
 
-/// Read to learn the description: a usual one fits.
-const DESCRIPTION_READ: usize = 1 << 10;
-/// Read at once to check the image.
-const PIECE: usize = 64 << 10;
+/// Bytes of the first read when only the header is needed: most headers fit.
+pub const HEADER_READ: usize = 1 << 10;
+/// Bytes of each read while an image is verified.
+const CHUNK: usize = 64 << 10;
 
-/// An entry's file, opened, with its description, which is whole and fits its length.
+/// An open entry whose header is valid and matches the length of the file.
 #[derive(Debug)]
 pub struct Opened {
     /// The file, read up to the end of `start`.
     pub file: EntryFile,
-    /// What the file system says about it.
     pub metadata: std::fs::Metadata,
-    /// What it says it is.
-    pub description: Description,
-    /// The image's format.
+    pub header: Header,
     pub format: Format,
-    /// What was read of the image with the description.
+    /// The start of the image, read with the header.
     pub start: Vec<u8>,
 }
 
 impl Opened {
-    /// Opens an entry's file and reads so many bytes at once, more only if the description is longer. `None` if there is
-    /// none; [`io::ErrorKind::InvalidData`] or [`io::ErrorKind::UnexpectedEof`] if it is damaged.
+    /// Opens an entry with one read of `first` bytes, and a second one only if the header is longer. `None` if there
+    /// is no such file; see [`is_damage`] for errors.
     pub fn open(path: &Path, first: usize) -> io::Result<Option<Opened>> {
         let mut file = match EntryFile::open(path) {
             Ok(file) => file,
@@ -47,75 +44,74 @@ impl Opened {
         let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
         let mut start = vec![0; length.min(first)];
         file.read_exact(&mut start)?;
-        let described = FIXED.saturating_add(description_length(&start)?);
-        if described > start.len() && length > start.len() {
-            // A key of the longest kind.
+        let header_end = FIXED.saturating_add(header_length(&start)?);
+        if header_end > start.len() && length > start.len() {
+            // A long key.
             let read = start.len();
-            start.resize(described.min(length), 0);
+            start.resize(header_end.min(length), 0);
             file.read_exact(&mut start[read..])?;
         }
-        let (description, body_at) = parse_description(&start)?;
+        let (header, image_offset) = entry::parse(&start)?;
         let format =
-            Format::parse(&description.format).ok_or_else(|| damaged("names an unknown format"))?;
-        if description.length.checked_add(body_at as u64) != Some(metadata.len()) {
+            Format::parse(&header.format).ok_or_else(|| damaged("names an unknown format"))?;
+        if header.length.checked_add(image_offset as u64) != Some(metadata.len()) {
             return Err(damaged("has another length than it says"));
         }
-        start.drain(..body_at);
-        Ok(Some(Opened { file, metadata, description, format, start }))
+        start.drain(..image_offset);
+        Ok(Some(Opened { file, metadata, header, format, start }))
     }
 }
 
-/// Whether a file is wrong, and not merely unreadable now (too many open files, a failing disk).
+/// Whether the contents of an entry are wrong, as opposed to an error of reading (too many open files, a failing disk).
 pub fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
-/// An entry that was found on the disk and not looked for.
+/// An entry that was found on the disk.
 #[derive(Debug)]
 pub struct Inspected {
-    /// Which image it is.
     pub name: Name,
-    /// When its origin was asked, in milliseconds since 1970.
-    pub stored: u64,
+    /// When the origin was asked for the original, in milliseconds since 1970.
+    pub validated_at: u64,
     sha256: String,
     start: Vec<u8>,
     file: EntryFile,
 }
 
 impl Inspected {
-    /// Whether it is an original, and not what was made of one.
+    /// Whether it is an original, not a variant.
     pub fn is_original(&self) -> bool {
         self.name.options == ORIGINAL
     }
 
-    /// Reads all of it and checks its SHA-256. It takes no more memory than a piece of it.
+    /// Reads the image in chunks and checks its SHA-256.
     pub fn verify(mut self) -> io::Result<()> {
         let mut hash = Sha256::new();
         hash.update(&self.start);
-        let mut piece = vec![0; PIECE];
+        let mut chunk = vec![0; CHUNK];
         loop {
-            match self.file.read(&mut piece) {
+            match self.file.read(&mut chunk) {
                 Ok(0) => break,
-                Ok(length) => hash.update(piece.get(..length).unwrap_or_default()),
+                Ok(length) => hash.update(chunk.get(..length).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        if hexadecimal(&hash.finalize()) != self.sha256 {
+        if hexadecimal::encode(&hash.finalize()) != self.sha256 {
             return Err(damaged("has another SHA-256 than it says"));
         }
         Ok(())
     }
 }
 
-/// Reads the description of the entry at this path and checks that the path is its own. `None` if it is gone; see
+/// Reads the header of the entry at this path and checks that the path matches it. `None` if the file is gone; see
 /// [`is_damage`] for errors.
 pub fn inspect(path: &Path) -> io::Result<Option<Inspected>> {
-    let Some(opened) = Opened::open(path, DESCRIPTION_READ)? else { return Ok(None) };
-    let Description { handler, key, options, sha256, stored, .. } = opened.description;
+    let Some(opened) = Opened::open(path, HEADER_READ)? else { return Ok(None) };
+    let Header { handler, key, options, sha256, validated_at, .. } = opened.header;
     let name = Name { handler, key, options };
     if EntryId::of_path(path) != Some(EntryId::of(&name)) {
         return Err(damaged("belongs to another image"));
     }
-    Ok(Some(Inspected { name, stored, sha256, start: opened.start, file: opened.file }))
+    Ok(Some(Inspected { name, validated_at, sha256, start: opened.start, file: opened.file }))
 }

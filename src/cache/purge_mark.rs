@@ -1,4 +1,5 @@
-//! A file by whose change the keepers of a cache directory, in other processes, learn that entries were removed from it.
+//! A file in a cache directory that is replaced when a command removes entries, so that the cache manager of a running
+//! server notices and scans the directory again.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,20 +9,20 @@ use std::time::SystemTime;
 
 const NAME: &str = ".purged";
 
-/// What tells one state of the file from another.
+/// Inode and mtime of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeMark(u64, Option<SystemTime>);
 
 impl PurgeMark {
-    /// The mark of a cache directory, if anything was ever removed from it.
+    /// The mark of a cache directory, if a command has ever removed entries from it.
     pub fn of(cache_path: &Path) -> Option<PurgeMark> {
         let metadata = fs::symlink_metadata(cache_path.join(NAME)).ok()?;
         Some(PurgeMark(metadata.ino(), metadata.modified().ok()))
     }
 
-    /// Makes a new one. Who removes entries may be another user than the one whose directory it is, so nothing that lies at
-    /// this path is written to.
-    pub fn revalidate(cache_path: &Path) -> io::Result<()> {
+    /// Replaces the mark. The command may run as another user than the owner of the directory, so an existing file or
+    /// link at this path is removed and never written to.
+    pub fn replace(cache_path: &Path) -> io::Result<()> {
         let path = cache_path.join(NAME);
         let _ = fs::remove_file(&path);
         File::create_new(&path).map(drop)
@@ -34,7 +35,7 @@ mod tests {
     use tempfile::TempDir;
 
     #[test]
-    fn each_mark_is_another_and_no_link_is_followed() {
+    fn purge_marks_differ_and_links_are_not_followed() {
         let directory = TempDir::new().unwrap();
         let victim = directory.path().join("victim");
         fs::write(&victim, b"precious").unwrap();
@@ -42,7 +43,7 @@ mod tests {
         let mut before = PurgeMark::of(directory.path());
         for _ in 0..3 {
             std::thread::sleep(std::time::Duration::from_millis(20));
-            PurgeMark::revalidate(directory.path()).unwrap();
+            PurgeMark::replace(directory.path()).unwrap();
             let mark = PurgeMark::of(directory.path());
             assert!(mark.is_some() && mark != before);
             before = mark;

@@ -1,4 +1,4 @@
-//! How an entry comes to be: it is written under another name and renamed, so that nobody sees a part of it.
+//! Writes entries: under a temporary name, then renamed, so that readers never see a part of one.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
@@ -9,65 +9,68 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::entry::{Description, head};
+use super::entry::{self, Header};
 use super::system::{self, EntryFile};
-use super::walk::bytes_on_disk;
+use super::walk::disk_bytes;
 
-/// What temporary files' names start with.
+/// Prefix of the names of temporary files.
 pub const TEMPORARY: &str = ".tmp-";
-/// Where the file system knows no locks, a temporary file is given up after this.
-const LONGEST_WRITE: Duration = Duration::from_secs(600);
-/// How often somebody else's removing directories may be met before it is an error.
-const TRIES: u32 = 1000;
+/// Where the file system has no locks, a temporary file of this age is abandoned.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Maximum attempts while another process removes the directories.
+const MAX_ATTEMPTS: u32 = 1000;
 
-/// Writes entries under names that no other process, on no other machine, gives its temporary files.
+/// Writes entries. Names of temporary files are unique across processes and machines that share the directory.
 #[derive(Debug)]
 pub struct Writer {
-    /// Process ids repeat, in containers above all, and a killed process leaves its file behind.
+    /// Random, since process ids repeat, above all in containers, and a killed process leaves its file behind.
     random: u64,
 }
 
 impl Writer {
-    /// One for each cache.
     pub fn new() -> Writer {
         Writer { random: RandomState::new().build_hasher().finish() }
     }
 
-    /// Writes an entry and tells how many bytes of the disk that takes.
+    /// Writes an entry and returns its disk space in bytes.
     ///
-    /// Somebody may be removing empty directories or the whole cache at the same time, so a directory that has just been made
-    /// may be gone, and the temporary file as well.
-    pub fn write(&self, path: &Path, description: &Description, bytes: &[u8]) -> io::Result<u64> {
+    /// Another process may be removing empty directories or the whole cache at the same time, so a directory that was
+    /// just created may be gone, and the temporary file with it.
+    pub fn write(&self, path: &Path, header: &Header, image: &[u8]) -> io::Result<u64> {
         let directory =
             path.parent().ok_or_else(|| io::Error::other("an entry has a directory"))?;
-        let head = head(description)?;
-        let mut written = self.attempt(directory, path, &head, bytes);
-        for _ in 1..TRIES {
+        let header = entry::encode(header)?;
+        let mut written = self.try_write(directory, path, &header, image);
+        for _ in 1..MAX_ATTEMPTS {
             match &written {
-                // The second is what making a directory ends with that another makes and a third removes.
+                // AlreadyExists: another process created the directory and a third one removed it again.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {}
                 _ => break,
             }
             written = system::create_directories(directory)
-                .and_then(|()| self.attempt(directory, path, &head, bytes));
+                .and_then(|()| self.try_write(directory, path, &header, image));
         }
         written
     }
 
-    fn attempt(&self, directory: &Path, path: &Path, head: &[u8], bytes: &[u8]) -> io::Result<u64> {
+    fn try_write(
+        &self,
+        directory: &Path,
+        path: &Path,
+        header: &[u8],
+        image: &[u8],
+    ) -> io::Result<u64> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let temporary = directory.join(format!("{TEMPORARY}{:016x}-{number}", self.random));
         let mut file = EntryFile::create(&temporary)?;
-        file.claim();
+        file.lock();
         let written = file
-            .write_all(head)
-            .and_then(|()| file.write_all(bytes))
+            .write_all(header)
+            .and_then(|()| file.write_all(image))
             .and_then(|()| file.metadata())
-            .and_then(|metadata| {
-                system::rename(&temporary, path).map(|()| bytes_on_disk(&metadata))
-            });
+            .and_then(|metadata| system::rename(&temporary, path).map(|()| disk_bytes(&metadata)));
         if written.is_err() {
             let _ = system::remove(&temporary);
         }
@@ -75,10 +78,10 @@ impl Writer {
     }
 }
 
-/// Removes a temporary file if nobody writes it any more. Whether it was removed.
+/// Removes a temporary file if it has no writer. Returns whether it was removed.
 ///
-/// Whoever writes one holds a lock on it, which ends with the process. A writer that has made its file and not locked it
-/// yet loses it, notices that when it renames it, and writes it again.
+/// A writer holds a lock on its file, which ends with the process. A writer that has created its file and not locked
+/// it yet loses the file, notices that when it renames it, and writes it again.
 pub fn remove_abandoned(path: &Path, written: Option<SystemTime>) -> io::Result<bool> {
     let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOFOLLOW).bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
@@ -87,10 +90,10 @@ pub fn remove_abandoned(path: &Path, written: Option<SystemTime>) -> io::Result<
         Err(fs::TryLockError::WouldBlock) => false,
         Err(fs::TryLockError::Error(_)) => {
             let age = written.and_then(|time| SystemTime::now().duration_since(time).ok());
-            age.is_some_and(|age| age > LONGEST_WRITE)
+            age.is_some_and(|age| age > WRITE_TIMEOUT)
         }
     };
-    // It stays locked until it is gone.
+    // The file stays locked until it is removed.
     Ok(is_abandoned && fs::remove_file(path).is_ok())
 }
 
@@ -106,8 +109,9 @@ mod tests {
 
     use super::*;
     use crate::cache::faults::{self, Fault, Step, plan};
-    use crate::cache::{DiskCache, EncodedImage, Entry, Found, LAYOUT, Name, Need, walk};
-    use crate::config::CacheTime;
+    use crate::cache::{
+        CacheTime, DiskCache, EncodedImage, Entry, Found, LAYOUT, Name, Need, walk,
+    };
     use crate::format::Format;
 
     fn name(key: &str) -> Name {
@@ -126,16 +130,16 @@ mod tests {
         cache.store(&name(key), image, None, SystemTime::now())
     }
 
-    /// The colour of the image that is found.
+    /// The colour of the image in the cache.
     fn read(cache: &DiskCache, key: &str) -> Option<u8> {
-        let found = cache.find(&name(key), Need::EncodedImage).and_then(Entry::read)?;
+        let found = cache.find(&name(key), Need::Image).and_then(Entry::read)?;
         let colour = found.bytes[0];
         assert!(found == image(colour), "it is whole");
         Some(colour)
     }
 
-    /// As `read`, for a process that knows of no file that it is right.
-    fn found(directory: &TempDir, key: &str) -> Option<u8> {
+    /// As `read`, for a process that has not verified any entry yet.
+    fn read_anew(directory: &TempDir, key: &str) -> Option<u8> {
         read(&cache(directory), key)
     }
 
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_fails_while_an_entry_is_written_the_old_one_stays_whole() {
+    fn failed_writes_leave_the_old_entry_intact() {
         const FULL: [Errno; 4] = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::FBIG];
         const CLOSED: [Errno; 5] =
             [Errno::MFILE, Errno::NFILE, Errno::ROFS, Errno::ACCESS, Errno::NOSPC];
@@ -171,21 +175,21 @@ mod tests {
             let directory = TempDir::new().unwrap();
             let cache = cache(&directory);
             store(&cache, "old", &image(1)).unwrap();
-            // Variants of one original share a directory; this one has none yet, where that makes a difference.
+            // With and without a directory of the entry's original.
             for (key, before) in [("old", Some(1)), ("new", None)] {
-                // A directory that isn't there is told by a file that can't be made.
+                // The first attempt to create a file in a missing directory fails anyway.
                 let after = after + usize::from(key == "new" && step == Step::Create);
                 plan(step, after, fault);
                 assert!(store(&cache, key, &image(2)).is_err(), "{key} {step:?} {fault:?}");
                 assert_eq!(faults::clear(), 0, "{key} {step:?} {fault:?} did not happen");
-                assert_eq!(found(&directory, key), before, "{key} {step:?} {fault:?}");
+                assert_eq!(read_anew(&directory, key), before, "{key} {step:?} {fault:?}");
                 assert_eq!(
                     temporary_files(&directory),
                     Vec::<PathBuf>::new(),
                     "{step:?} {fault:?}"
                 );
                 store(&cache, key, &image(3)).unwrap();
-                assert_eq!(found(&directory, key), Some(3));
+                assert_eq!(read_anew(&directory, key), Some(3));
                 store(&cache, key, &image(1)).unwrap();
             }
         }
@@ -198,25 +202,25 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_write_is_followed_by_the_rest_or_thrown_away() {
+    fn short_writes_are_completed_or_discarded() {
         let directory = TempDir::new().unwrap();
         let cache = cache(&directory);
         for short in [1, 7, 99_999] {
             plan(Step::Write, 1, Fault::Short(short));
             plan(Step::Write, 0, Fault::Error(Errno::INTR));
             store(&cache, "k", &image(short as u8)).unwrap();
-            assert_eq!((faults::clear(), found(&directory, "k")), (0, Some(short as u8)));
+            assert_eq!((faults::clear(), read_anew(&directory, "k")), (0, Some(short as u8)));
             plan(Step::Write, 1, Fault::Short(short));
             plan(Step::Write, 0, Fault::Error(Errno::NOSPC));
             let full = store(&cache, "k", &image(200)).unwrap_err();
             assert_eq!((full.kind(), faults::clear()), (ErrorKind::StorageFull, 0));
-            assert_eq!(found(&directory, "k"), Some(short as u8));
+            assert_eq!(read_anew(&directory, "k"), Some(short as u8));
             assert_eq!(temporary_files(&directory), Vec::<PathBuf>::new());
         }
     }
 
     #[test]
-    fn what_can_not_be_read_now_is_there_later() {
+    fn read_errors_do_not_remove_entries() {
         let directory = TempDir::new().unwrap();
         let cache = cache(&directory);
         store(&cache, "k", &image(1)).unwrap();
@@ -239,14 +243,14 @@ mod tests {
         }
         for after in [0, 1] {
             plan(Step::Read, after, Fault::Error(Errno::INTR));
-            assert_eq!((read(), faults::clear()), (Some(1), 0), "a signal is no failure");
+            assert_eq!((read(), faults::clear()), (Some(1), 0), "EINTR is not an error");
         }
         plan(Step::Open, 0, Fault::Error(Errno::NOENT));
         assert_eq!((read(), faults::clear()), (None, 0));
     }
 
     #[test]
-    fn what_is_damaged_and_can_not_be_removed_is_not_served() {
+    fn damaged_entries_that_can_not_be_removed_are_not_served() {
         let directory = TempDir::new().unwrap();
         let cache = cache(&directory);
         store(&cache, "k", &image(1)).unwrap();
@@ -259,12 +263,12 @@ mod tests {
             assert_eq!(read(&cache, "k"), None);
             assert_eq!((faults::clear(), path.exists()), (0, true));
         }
-        assert_eq!(found(&directory, "k"), None);
+        assert_eq!(read_anew(&directory, "k"), None);
         assert!(!path.exists());
     }
 
-    /// Makes a file as a writer does that ends at once.
-    fn left_behind(directory: &TempDir) -> PathBuf {
+    /// Leaves the temporary file of a writer that died.
+    fn abandoned_file(directory: &TempDir) -> PathBuf {
         plan(Step::Write, 1, Fault::Short(1000));
         plan(Step::Write, 0, Fault::Error(Errno::IO));
         plan(Step::Remove, 0, Fault::Error(Errno::IO));
@@ -276,14 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_writers_file_goes_at_once_and_a_living_ones_stays() {
+    fn temporary_files_of_dead_writers_are_removed_and_of_running_ones_kept() {
         let directory = TempDir::new().unwrap();
-        let path = left_behind(&directory);
+        let path = abandoned_file(&directory);
         let at = |time: SystemTime| {
             fs::File::options().append(true).open(&path).unwrap().set_modified(time)
         };
         let written = SystemTime::now() + Duration::from_secs(86_400);
-        // Whatever the clock said when it was written, and however long it takes.
+        // Whatever the mtime.
         at(written).unwrap();
         let writer = File::open(&path).unwrap();
         writer.lock().unwrap();
@@ -291,41 +295,42 @@ mod tests {
         drop(writer);
         assert!(remove_abandoned(&path, Some(written)).unwrap() && !path.exists());
         assert!(remove_abandoned(&path, None).is_err());
-        let target = directory.path().join("somebody-elses");
+        let target = directory.path().join("target");
         fs::write(&target, b"").unwrap();
         std::os::unix::fs::symlink(&target, &path).unwrap();
         assert!(remove_abandoned(&path, None).is_err() && target.exists());
     }
 
     #[test]
-    fn a_writer_shows_that_it_is_at_work() {
+    fn temporary_files_are_locked_while_written() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join(".tmp-1");
         let file = EntryFile::create(&path).unwrap();
-        file.claim();
+        file.lock();
         assert!(!remove_abandoned(&path, None).unwrap());
         drop(file);
         assert!(remove_abandoned(&path, None).unwrap());
     }
 
-    /// Does this again and again on another thread, for as long as it is not dropped.
-    struct Meanwhile<'a>(&'a AtomicBool);
+    /// Ends the other thread when it is dropped, also by a panic.
+    struct StopOnDrop<'a>(&'a AtomicBool);
 
-    impl Drop for Meanwhile<'_> {
+    impl Drop for StopOnDrop<'_> {
         fn drop(&mut self) {
             self.0.store(true, Ordering::Relaxed);
         }
     }
 
-    fn hammered(directory: &TempDir, meanwhile: impl Fn() + Sync) {
-        let is_over = AtomicBool::new(false);
+    /// Writes entries on two threads while a third one repeats `interfere`.
+    fn write_while(directory: &TempDir, interfere: impl Fn() + Sync) {
+        let is_done = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    meanwhile();
+                while !is_done.load(Ordering::Relaxed) {
+                    interfere();
                 }
             });
-            let _over = Meanwhile(&is_over);
+            let _done = StopOnDrop(&is_done);
             for writer in ["a", "b"] {
                 scope.spawn(move || {
                     let cache = cache(directory);
@@ -333,7 +338,7 @@ mod tests {
                     let mut number = 0_u32;
                     while begin.elapsed() < Duration::from_millis(400) {
                         number += 1;
-                        // They share the directories' upper levels and the same few entries.
+                        // Both write the same few entries.
                         let small =
                             EncodedImage::new(number.to_le_bytes().into(), Format::Png, None);
                         store(&cache, &format!("{}", number % 3), &small)
@@ -347,12 +352,12 @@ mod tests {
     }
 
     #[test]
-    fn somebody_may_be_removing_empty_directories() {
+    fn writes_succeed_while_empty_directories_are_removed() {
         let directory = TempDir::new().unwrap();
         let leaf = |n: u32| {
             crate::cache::EntryId::of(&name(&n.to_string())).path(&directory.path().join(LAYOUT))
         };
-        hammered(&directory, || {
+        write_while(&directory, || {
             for n in 0..3 {
                 let path = leaf(n);
                 let _ = fs::remove_file(&path);
@@ -365,9 +370,9 @@ mod tests {
     }
 
     #[test]
-    fn somebody_may_be_removing_files_that_are_being_written() {
+    fn writes_succeed_while_the_cache_is_removed() {
         let directory = TempDir::new().unwrap();
-        hammered(&directory, || {
+        write_while(&directory, || {
             let root = directory.path().join(LAYOUT);
             let _ = walk(directory.path(), &mut |found| {
                 match found {

@@ -1,6 +1,6 @@
-//! `s3imageserver cache …`: what lies in the cache directories of a configuration, whether it is right, and removing it.
+//! `s3imageserver cache …`: counts, verifies or removes the entries in the cache directories of a configuration.
 //!
-//! Each works on the directories themselves, whether or not a server runs on them.
+//! Each subcommand works on the directories themselves, whether or not a server uses them.
 
 mod purge;
 mod stats;
@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 pub use purge::Scope;
 
 use crate::config::{Config, Handler};
+use crate::log::escape;
 
-/// What is to be done with the cache directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subcommand {
     /// `cache stats`
@@ -30,37 +30,34 @@ pub enum Subcommand {
     Purge(Scope),
 }
 
-/// Something that makes this subcommand impossible; a sentence.
-pub type Refusal = String;
-
-/// Does the subcommand, says what there is to say, and tells whether all is well: nothing damaged, nothing that could not be
-/// looked at or removed. An error is a command line that does not fit the configuration.
-pub fn run(subcommand: &Subcommand, config: &Config, out: &mut dyn Write) -> Result<bool, Refusal> {
+/// Runs a subcommand and returns whether it succeeded: no entry is damaged, and none could not be read or removed. An
+/// error is a sentence about a command line that does not fit the configuration.
+pub fn run(subcommand: &Subcommand, config: &Config, out: &mut dyn Write) -> Result<bool, String> {
     let directories = directories(config);
     let mut out = Out(Some(out));
-    let is_well = match subcommand {
+    let is_ok = match subcommand {
         Subcommand::Stats { json } => stats::run(&directories, *json, &mut out),
         Subcommand::Verify { remove } => verify::run(&directories, *remove, &mut out),
         Subcommand::Purge(scope) => purge::run(&directories, config, scope, &mut out)?,
     };
     out.flush();
-    Ok(is_well)
+    Ok(is_ok)
 }
 
-/// One cache directory and the handlers that store in it.
+/// A cache directory and the handlers that use it.
 #[derive(Debug)]
 struct Directory<'c> {
     path: PathBuf,
     handlers: Vec<&'c Handler>,
 }
 
-/// Each directory once, however often and however it is named.
+/// Every cache directory of a configuration, once each, whatever paths name it.
 fn directories(config: &Config) -> Vec<Directory<'_>> {
     let mut directories: Vec<(PathBuf, Directory)> = Vec::new();
     for handler in &config.handlers {
-        let results = handler.cache.as_ref().map(|cache| &cache.path);
+        let variants = handler.cache.as_ref().map(|cache| &cache.path);
         let originals = handler.originals.as_ref().map(|originals| &originals.path);
-        for path in results.into_iter().chain(originals) {
+        for path in variants.into_iter().chain(originals) {
             let real = path.canonicalize().unwrap_or_else(|_| path.clone());
             match directories.iter_mut().find(|(known, _)| *known == real) {
                 Some((_, directory)) => directory.handlers.push(handler),
@@ -72,7 +69,7 @@ fn directories(config: &Config) -> Vec<Directory<'_>> {
     directories.into_iter().map(|(_, directory)| directory).collect()
 }
 
-/// Lines for a reader who may go away; what is being done goes on then.
+/// Standard output. When it can't be written any more, the rest is dropped and the work continues.
 struct Out<'w>(Option<&'w mut dyn Write>);
 
 impl Out<'_> {
@@ -93,21 +90,18 @@ impl Out<'_> {
     }
 }
 
-/// How a path is shown: on one line, whatever it is called.
-fn shown(path: &Path) -> String {
-    path.display().to_string().chars().flat_map(visible).collect()
+/// A path with its control characters escaped.
+fn printable(path: &Path) -> String {
+    let mut text = String::new();
+    escape::push(&mut text, &path.display().to_string());
+    text
 }
 
-fn visible(c: char) -> impl Iterator<Item = char> {
-    let escaped = c.is_control().then(|| c.escape_unicode());
-    let plain = (!c.is_control()).then_some(c);
-    escaped.into_iter().flatten().chain(plain)
-}
-
-/// A size as people say it.
+/// A human-readable size.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
+    let mut value = bytes as f64;
+    let mut unit = 0;
     while value >= 1024.0 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
@@ -116,7 +110,7 @@ fn size(bytes: u64) -> String {
     format!("{value:.decimals$} {}", UNITS.get(unit).unwrap_or(&""))
 }
 
-/// "1 entry", "2 entries".
+/// `1 entry`, `2 entries`.
 fn entries(count: u64) -> String {
     format!("{count} {}", if count == 1 { "entry" } else { "entries" })
 }
@@ -126,32 +120,32 @@ mod testing;
 
 #[cfg(test)]
 mod tests {
-    use super::testing::Room;
+    use super::testing::TestCaches;
     use super::*;
 
     #[test]
-    fn each_directory_is_gone_through_once() {
-        let room = Room::new();
+    fn directories_are_listed_once() {
+        let caches = TestCaches::new();
         let config =
-            room.config(&[("a", "x", Some("o")), ("b", "./x/", Some("o")), ("c", "y", None)]);
+            caches.config(&[("a", "x", Some("o")), ("b", "./x/", Some("o")), ("c", "y", None)]);
         let found: Vec<_> = directories(&config)
             .iter()
-            .map(|directory| (shown(&directory.path), directory.handlers.len()))
+            .map(|directory| (printable(&directory.path), directory.handlers.len()))
             .collect();
-        let path = |name: &str| shown(&room.path().join(name));
+        let path = |name: &str| printable(&caches.path().join(name));
         assert_eq!(found, [(path("x"), 2), (path("o"), 2), (path("y"), 1)]);
     }
 
     #[test]
-    fn sizes_and_names_are_for_people() {
+    fn sizes_and_paths_are_printable() {
         let sizes = [0, 1023, 1024, 1_600_000, u64::MAX].map(size);
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "16384.0 PiB"]);
         assert_eq!((entries(1), entries(0)), ("1 entry".into(), "0 entries".into()));
-        assert_eq!(shown(Path::new("a\n\u{1b}b")), "a\\u{a}\\u{1b}b");
+        assert_eq!(printable(Path::new("a\n\u{1b}b")), "a\\u{a}\\u{1b}b");
     }
 
     #[test]
-    fn a_reader_who_goes_away_stops_nothing() {
+    fn a_closed_output_does_not_stop_a_purge() {
         struct Closed(u32);
         impl Write for Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -162,11 +156,11 @@ mod tests {
                 Ok(())
             }
         }
-        let room = Room::new();
-        let config = room.config(&[("a", "x", None)]);
-        (0..3).for_each(|n| room.store(&config, 0, &format!("{n}"), "w=1", 0));
+        let caches = TestCaches::new();
+        let config = caches.config(&[("a", "x", None)]);
+        (0..3).for_each(|n| caches.store(&config, 0, &format!("{n}"), "w=1", 0));
         let mut closed = Closed(0);
         assert_eq!(run(&Subcommand::Purge(Scope::All), &config, &mut closed), Ok(true));
-        assert_eq!((closed.0, room.entries()), (1, 0));
+        assert_eq!((closed.0, caches.entries()), (1, 0));
     }
 }

@@ -1,86 +1,87 @@
-//! `cache purge`: removes entries.
+//! `cache purge`: removes all entries, those of a key, or those below a prefix.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::{Directory, Out, Refusal, entries, shown, size};
+use super::{Directory, Out, entries, printable, size};
 use crate::cache::{
-    Found, Inspected, LAYOUT, ORIGINAL, OnDisk, PurgeMark, entries_of, inspect, is_damage, source,
-    source_directory, walk,
+    Found, Inspected, LAYOUT, ORIGINAL, OnDisk, PurgeMark, entries_of, inspect, is_damage,
+    key_directory, key_hash, walk,
 };
 use crate::config::{Config, Handler};
 use crate::key;
 use crate::log::print_error;
 
-/// How much is removed.
+/// Which entries are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// `--all`: everything.
+    /// `--all`
     All,
-    /// `/{handler}/{key}`, or everything below `/{handler}/{prefix}/`; as it stands on the command line.
+    /// `/{handler}/{key}`, or `/{handler}/{prefix}/` for everything below it, as on the command line.
     Path(String),
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+struct Purge {
     removed: u64,
     bytes: u64,
     failed: u64,
     damaged: u64,
 }
 
-/// Whether everything that was to be removed is. An error is a path that names nothing of this configuration.
+/// Returns whether everything in the scope was removed. An error is a sentence about a path that does not fit the
+/// configuration.
 pub fn run(
     directories: &[Directory],
     config: &Config,
     scope: &Scope,
     out: &mut Out,
-) -> Result<bool, Refusal> {
+) -> Result<bool, String> {
     let target = match scope {
         Scope::All => None,
         Scope::Path(path) => Some(target(path, config)?),
     };
-    let mut is_well = true;
+    let mut is_ok = true;
     for directory in directories {
-        let mut tally = Tally::default();
+        let mut purge = Purge::default();
         match &target {
-            None => tally.everything(directory),
+            None => purge.purge_all(directory),
             Some((handler, _))
                 if !directory.handlers.iter().any(|one| one.route == handler.route) =>
             {
                 continue;
             }
             Some((handler, key)) if key.is_empty() || key.ends_with('/') => {
-                tally.prefix(directory, handler, key, out);
+                purge.purge_prefix(directory, handler, key, out);
             }
-            Some((handler, key)) => tally.key(directory, handler, key, out),
+            Some((handler, key)) => purge.purge_key(directory, handler, key, out),
         }
-        if tally.removed > 0 {
-            // A running server that counts what lies there counts again.
-            let _ = PurgeMark::revalidate(&directory.path);
+        if purge.removed > 0 {
+            // A running server scans the directory again.
+            let _ = PurgeMark::replace(&directory.path);
         }
-        let Tally { removed, bytes, failed, damaged } = tally;
+        let Purge { removed, bytes, failed, damaged } = purge;
         out.line(format_args!(
             "{}: {} removed, {}",
-            shown(&directory.path),
+            printable(&directory.path),
             entries(removed),
             size(bytes)
         ));
         if damaged > 0 {
             out.line(format_args!(
-                "{}: {} could not be told whose they are; see s3imageserver cache verify",
-                shown(&directory.path),
+                "{}: {} damaged and skipped; see s3imageserver cache verify",
+                printable(&directory.path),
                 entries(damaged)
             ));
         }
-        is_well &= failed == 0;
+        is_ok &= failed == 0;
     }
-    Ok(is_well)
+    Ok(is_ok)
 }
 
 /// The handler and the key or prefix that a path names.
-fn target<'c>(path: &str, config: &'c Config) -> Result<(&'c Handler, String), Refusal> {
+fn target<'c>(path: &str, config: &'c Config) -> Result<(&'c Handler, String), String> {
     let refuse = |why: &str| Err(format!("{path:?}: {why}"));
     if path.contains(['?', '#']) {
         return refuse("must be a path without a query; a ? in a key is written %3F");
@@ -89,65 +90,72 @@ fn target<'c>(path: &str, config: &'c Config) -> Result<(&'c Handler, String), R
         return refuse("must be /{handler}/{key} or /{handler}/{prefix}/, percent-encoded UTF-8");
     };
     let Some(handler) = config.handlers.iter().find(|handler| handler.route == route) else {
-        return refuse("no handler of the configuration answers there");
+        return refuse("no handler has this prefix");
     };
     if !key.is_empty() && !key::is_valid(&key) {
-        return refuse("no key is like that");
+        return refuse("is not a valid key");
     }
     if handler.cache.is_none() && handler.originals.is_none() {
-        return refuse("nothing is cached for this handler");
+        return refuse("this handler has no cache");
     }
     Ok((handler, key))
 }
 
-impl Tally {
-    fn everything(&mut self, directory: &Directory) {
-        self.walk(directory, &mut |tally, entry| {
-            tally.remove(entry);
+impl Purge {
+    fn purge_all(&mut self, directory: &Directory) {
+        self.walk(directory, &mut |purge, entry| {
+            purge.remove(entry);
         });
     }
 
-    fn prefix(&mut self, directory: &Directory, handler: &Handler, prefix: &str, out: &mut Out) {
+    fn purge_prefix(
+        &mut self,
+        directory: &Directory,
+        handler: &Handler,
+        prefix: &str,
+        out: &mut Out,
+    ) {
         let identity = handler.identity();
-        let everything = prefix.is_empty();
-        self.walk(directory, &mut |tally, entry| match inspect(&entry.path) {
+        self.walk(directory, &mut |purge, entry| match inspect(&entry.path) {
             Ok(Some(found)) if found.name.handler == identity => {
-                if (everything || found.name.key.starts_with(prefix)) && tally.remove(entry) {
-                    out.line(format_args!("{}", title(handler, &found)));
+                if found.name.key.starts_with(prefix) && purge.remove(entry) {
+                    out.line(format_args!("{}", target_of(handler, &found)));
                 }
             }
             Ok(_) => {}
-            Err(error) if is_damage(&error) => tally.damaged += 1,
-            Err(error) => tally.failure(&entry.path, &error),
+            Err(error) if is_damage(&error) => purge.damaged += 1,
+            Err(error) => purge.report_failure(&entry.path, &error),
         });
     }
 
-    fn key(&mut self, directory: &Directory, handler: &Handler, key: &str, out: &mut Out) {
-        let source = source(&handler.identity(), key);
-        let entries = match entries_of(&directory.path, source) {
+    fn purge_key(&mut self, directory: &Directory, handler: &Handler, key: &str, out: &mut Out) {
+        let key_hash = key_hash(&handler.identity(), key);
+        let entries = match entries_of(&directory.path, key_hash) {
             Ok(entries) => entries,
             Err(error) => {
-                return self
-                    .failure(&source_directory(&directory.path.join(LAYOUT), source), &error);
+                return self.report_failure(
+                    &key_directory(&directory.path.join(LAYOUT), key_hash),
+                    &error,
+                );
             }
         };
         for entry in entries {
-            // Its path alone says whose it is, so a damaged one goes as well.
-            let title = match inspect(&entry.path) {
-                Ok(Some(found)) => title(handler, &found),
-                _ => shown(&entry.path),
+            // The directory is that of the key, so a damaged entry is removed as well.
+            let name = match inspect(&entry.path) {
+                Ok(Some(found)) => target_of(handler, &found),
+                _ => printable(&entry.path),
             };
             if self.remove(&entry) {
-                out.line(format_args!("{title}"));
+                out.line(format_args!("{name}"));
             }
         }
     }
 
-    /// Goes through a directory and removes what is no entry and nobody's any more on the way.
-    fn walk(&mut self, directory: &Directory, see: &mut dyn FnMut(&mut Tally, &OnDisk)) {
+    /// Walks a directory, and removes abandoned temporary files and empty directories.
+    fn walk(&mut self, directory: &Directory, visit: &mut dyn FnMut(&mut Purge, &OnDisk)) {
         let walked = walk(&directory.path, &mut |found| {
             match found {
-                Found::Entry(entry) => see(self, &entry),
+                Found::Entry(entry) => visit(self, &entry),
                 Found::Temporary(path, written) => {
                     if crate::cache::remove_abandoned(&path, written).is_ok_and(|removed| removed) {
                         remove_empty_directories(&path);
@@ -158,40 +166,40 @@ impl Tally {
                         remove_empty_directories(&path);
                     }
                 }
-                Found::Unreadable(path, error) => self.failure(&path, &error),
-                Found::Stranger => {}
+                Found::Unreadable(path, error) => self.report_failure(&path, &error),
+                Found::Foreign => {}
             }
             true
         });
         if let Err(error) = walked {
-            self.failure(&directory.path, &error);
+            self.report_failure(&directory.path, &error);
         }
     }
 
-    /// Whether it was there.
+    /// Removes an entry. Returns whether it existed.
     fn remove(&mut self, entry: &OnDisk) -> bool {
         match fs::remove_file(&entry.path) {
             Ok(()) => {
                 self.removed += 1;
-                self.bytes += entry.bytes;
+                self.bytes += entry.disk_bytes;
                 remove_empty_directories(&entry.path);
                 true
             }
             Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(error) => {
-                self.failure(&entry.path, &error);
+                self.report_failure(&entry.path, &error);
                 false
             }
         }
     }
 
-    fn failure(&mut self, path: &Path, error: &io::Error) {
+    fn report_failure(&mut self, path: &Path, error: &io::Error) {
         self.failed += 1;
-        print_error!("{}: {error}", shown(path));
+        print_error!("{}: {error}", printable(path));
     }
 }
 
-/// Removes the directories above, up to that of the layout, as far as nothing is left in them.
+/// Removes the parent directories, up to that of the layout, as far as they are empty.
 fn remove_empty_directories(path: &Path) {
     for directory in path.ancestors().skip(1).take_while(|directory| !directory.ends_with(LAYOUT)) {
         if fs::remove_dir(directory).is_err() {
@@ -200,8 +208,8 @@ fn remove_empty_directories(path: &Path) {
     }
 }
 
-/// How a removed entry is called, as in a URL.
-fn title(handler: &Handler, entry: &Inspected) -> String {
+/// The path and query of an entry.
+fn target_of(handler: &Handler, entry: &Inspected) -> String {
     let path = key::to_path(&handler.route, &entry.name.key);
     match entry.name.options.as_str() {
         ORIGINAL => format!("{path} (the original)"),
@@ -214,16 +222,16 @@ fn title(handler: &Handler, entry: &Inspected) -> String {
 mod tests {
     use super::*;
     use crate::cache_cli::Subcommand;
-    use crate::cache_cli::testing::{Room, said};
+    use crate::cache_cli::testing::{TestCaches, output};
 
-    fn purged(path: &str, config: &Config) -> (String, bool) {
-        said(&Subcommand::Purge(Scope::Path(path.into())), config).unwrap()
+    fn purge(path: &str, config: &Config) -> (String, bool) {
+        output(&Subcommand::Purge(Scope::Path(path.into())), config).unwrap()
     }
 
     #[test]
-    fn a_key_goes_with_everything_that_was_made_of_it_and_nothing_else_does() {
-        let room = Room::new();
-        let config = room.config(&[("h", "x", Some("o")), ("i", "x", None)]);
+    fn purge_of_a_key_removes_its_variants_and_original_only() {
+        let caches = TestCaches::new();
+        let config = caches.config(&[("h", "x", Some("o")), ("i", "x", None)]);
         for (handler, key, options) in [
             (0, "a b/c?.png", "w=1"),
             (0, "a b/c?.png", "w=2"),
@@ -231,84 +239,86 @@ mod tests {
             (0, "a b/c", "w=1"),
             (1, "a b/c?.png", "w=1"),
         ] {
-            room.store(&config, handler, key, options, 0);
+            caches.store(&config, handler, key, options, 0);
         }
-        let damaged = room
+        let damaged = caches
             .files()
             .into_iter()
             .find(|file| inspect(file).unwrap().unwrap().name.options == "w=2");
         fs::write(damaged.unwrap(), b"x").unwrap();
-        let (text, is_well) = purged("/h/a%20b/c%3F.png", &config);
-        assert!(is_well && text.contains("/h/a%20b/c%3F.png?w=1\n"), "{text}");
+        let (text, is_ok) = purge("/h/a%20b/c%3F.png", &config);
+        assert!(is_ok && text.contains("/h/a%20b/c%3F.png?w=1\n"), "{text}");
         assert!(text.contains("/h/a%20b/c%3F.png (the original)\n"), "{text}");
         assert!(
             text.contains("x: 2 entries removed") && text.contains("o: 1 entry removed"),
             "{text}"
         );
-        assert_eq!(room.entries(), 2);
-        assert!(purged("/h/a%20b/c%3F.png", &config).0.contains("x: 0 entries removed"));
+        assert_eq!(caches.entries(), 2);
+        assert!(purge("/h/a%20b/c%3F.png", &config).0.contains("x: 0 entries removed"));
     }
 
     #[test]
-    fn a_prefix_ends_at_its_slash_and_is_one_handlers() {
-        let room = Room::new();
-        let config = room.config(&[("h", "x", Some("o")), ("i", "x", None)]);
+    fn purge_of_a_prefix_ends_at_its_slash_and_concerns_one_handler() {
+        let caches = TestCaches::new();
+        let config = caches.config(&[("h", "x", Some("o")), ("i", "x", None)]);
         for (handler, key) in
             [(0, "a/1"), (0, "a/b/2"), (0, "ab/3"), (0, "a"), (0, "z"), (1, "a/1")]
         {
-            room.store(&config, handler, key, "w=1", 0);
+            caches.store(&config, handler, key, "w=1", 0);
         }
-        room.store(&config, 0, "a/1", ORIGINAL, 0);
+        caches.store(&config, 0, "a/1", ORIGINAL, 0);
         let is_of = |file: &Path, key: &str| inspect(file).unwrap().unwrap().name.key == key;
-        let damaged = room.files().into_iter().find(|file| is_of(file, "z")).unwrap();
+        let damaged = caches.files().into_iter().find(|file| is_of(file, "z")).unwrap();
         fs::write(&damaged, b"damaged").unwrap();
-        let (text, is_well) = purged("/h/a/", &config);
+        let (text, is_ok) = purge("/h/a/", &config);
         for line in ["/h/a/1?w=1\n", "/h/a/b/2?w=1\n", "/h/a/1 (the original)\n"] {
             assert!(text.contains(line), "{line} {text}");
         }
-        assert!(is_well && text.matches("/h/").count() == 3 && !text.contains("/i/"), "{text}");
-        assert!(text.contains("x: 1 entry could not be told whose they are"), "{text}");
-        assert_eq!(room.entries(), 4);
-        purged("/h/", &config);
-        let left: Vec<_> = room.files().into_iter().filter(|file| *file != damaged).collect();
-        assert!(left.len() == 1 && is_of(&left[0], "a/1"), "only i's is left: {left:?}");
+        assert!(is_ok && text.matches("/h/").count() == 3 && !text.contains("/i/"), "{text}");
+        assert!(text.contains("x: 1 entry damaged and skipped"), "{text}");
+        assert_eq!(caches.entries(), 4);
+        purge("/h/", &config);
+        let left: Vec<_> = caches.files().into_iter().filter(|file| *file != damaged).collect();
+        assert!(left.len() == 1 && is_of(&left[0], "a/1"), "only the entry of i is left: {left:?}");
     }
 
     #[test]
-    fn everything_goes_but_what_is_not_ours() {
-        let room = Room::new();
-        let config = room.config(&[("h", "x", Some("o"))]);
+    fn purge_all_keeps_foreign_and_locked_files() {
+        let caches = TestCaches::new();
+        let config = caches.config(&[("h", "x", Some("o"))]);
         for key in ["a", "b", "c"] {
-            room.store(&config, 0, key, "w=1", 0);
+            caches.store(&config, 0, key, "w=1", 0);
         }
-        room.store(&config, 0, "a", ORIGINAL, 0);
-        let files = room.files();
-        let beside = |at: usize, name: &str| files[at].with_file_name(name);
-        let (stranger, abandoned) = (beside(1, "notes.txt"), beside(2, ".tmp-1-1"));
-        let written = beside(3, ".tmp-2-2");
-        fs::write(&stranger, b"mine").unwrap();
+        caches.store(&config, 0, "a", ORIGINAL, 0);
+        let files = caches.files();
+        let sibling = |at: usize, name: &str| files[at].with_file_name(name);
+        let foreign = sibling(1, "notes.txt");
+        let abandoned = sibling(2, ".tmp-1-1");
+        let written = sibling(3, ".tmp-2-2");
+        fs::write(&foreign, b"mine").unwrap();
         fs::write(&abandoned, b"").unwrap();
         let writer = fs::File::create(&written).unwrap();
         writer.lock().unwrap();
-        fs::create_dir_all(room.path().join("x/v1/00/00/00")).unwrap();
-        let (text, is_well) = said(&Subcommand::Purge(Scope::All), &config).unwrap();
-        assert!(is_well && text.contains("o: 1 entry removed, 8.0 KiB"), "{text}");
+        fs::create_dir_all(caches.path().join("x/v1/00/00/00")).unwrap();
+        let (text, is_ok) = output(&Subcommand::Purge(Scope::All), &config).unwrap();
+        assert!(is_ok && text.contains("o: 1 entry removed, 8.0 KiB"), "{text}");
         assert!(text.contains("x: 3 entries removed, 24.0 KiB"), "{text}");
         assert!(
-            room.entries() == 0 && stranger.exists() && !abandoned.exists() && written.exists()
+            caches.entries() == 0 && foreign.exists() && !abandoned.exists() && written.exists()
         );
-        assert!(!room.path().join("x/v1/00").exists(), "empty directories go");
-        assert!(room.path().join("x/.purged").exists());
+        assert!(!caches.path().join("x/v1/00").exists(), "empty directories are removed");
+        assert!(caches.path().join("x/.purged").exists());
     }
 
     #[test]
-    fn a_path_that_names_nothing_is_refused() {
-        let room = Room::new();
-        let config = room.config(&[("h", "x", None)]);
+    fn paths_that_do_not_fit_the_configuration_are_errors() {
+        let caches = TestCaches::new();
+        let config = caches.config(&[("h", "x", None)]);
         for path in ["", "h/a", "/h", "/", "/i/a", "/h/a?w=1", "/h/%zz", "/h/../a", "/h/a/./"] {
-            let refusal = said(&Subcommand::Purge(Scope::Path(path.into())), &config).unwrap_err();
+            let refusal =
+                output(&Subcommand::Purge(Scope::Path(path.into())), &config).unwrap_err();
             assert!(refusal.starts_with(&format!("{path:?}: ")), "{refusal}");
         }
-        assert!(!room.path().join("x/.purged").exists());
+        assert!(!caches.path().join("x/.purged").exists());
     }
 }

@@ -1,18 +1,17 @@
-//! `cache stats`: what lies in the cache directories.
+//! `cache stats`: counts the entries of the cache directories.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::{Directory, Out, entries, shown, size};
-use crate::cache::{
-    EntryId, Found, Freshness, Inspected, OnDisk, inspect, unix_milliseconds, walk,
-};
+use super::{Directory, Out, entries, printable, size};
+use crate::cache::{EntryId, Found, Freshness, Inspected, OnDisk, inspect, walk};
 use crate::config::Handler;
 use crate::log::print_error;
+use crate::time::unix_milliseconds;
 
-/// What `--json` prints.
+/// The output of `--json`; the names of the fields are stable.
 #[derive(Debug, Serialize)]
 struct Stats {
     #[serde(rename = "folders")]
@@ -25,26 +24,31 @@ struct DirectoryStats {
     entries: u64,
     bytes: u64,
     handlers: Vec<HandlerStats>,
-    /// Entries of handlers or origins that the configuration does not have.
+    /// Entries of handlers or origins that are not in the configuration.
     others: Count,
-    /// Entries whose description can't be used.
+    /// Entries with a damaged header.
     damaged: Count,
     temporary_files: u64,
-    strangers: u64,
+    #[serde(rename = "strangers")]
+    foreign_files: u64,
     unreadable: u64,
 }
 
-/// One handler's part of a directory; the counts of freshness and the times are about both kinds.
+/// The entries of one handler in a directory. Freshness and times cover variants and originals.
 #[derive(Debug, Default, Serialize)]
 struct HandlerStats {
     handler: String,
-    results: Count,
+    #[serde(rename = "results")]
+    variants: Count,
     originals: Count,
     fresh: u64,
-    stale: u64,
-    expired: u64,
-    useless: u64,
-    /// Milliseconds since 1970, as of the answer of the origin.
+    #[serde(rename = "stale")]
+    stale_while_revalidate: u64,
+    #[serde(rename = "expired")]
+    stale_if_error: u64,
+    #[serde(rename = "useless")]
+    must_revalidate: u64,
+    /// Times of validation, in milliseconds since 1970.
     oldest: Option<u64>,
     newest: Option<u64>,
     #[serde(skip)]
@@ -64,7 +68,7 @@ impl Count {
     }
 }
 
-/// Whether everything could be looked at.
+/// Returns whether everything could be read.
 pub fn run(directories: &[Directory], json: bool, out: &mut Out) -> bool {
     let now = SystemTime::now();
     let stats = Stats {
@@ -87,11 +91,12 @@ pub fn run(directories: &[Directory], json: bool, out: &mut Out) -> bool {
 impl DirectoryStats {
     fn of(directory: &Directory, now: SystemTime) -> DirectoryStats {
         let mut stats =
-            DirectoryStats { path: shown(&directory.path), ..DirectoryStats::default() };
+            DirectoryStats { path: printable(&directory.path), ..DirectoryStats::default() };
         for handler in &directory.handlers {
-            // One that stores its results and its originals in one directory counts once.
+            // A handler may use one directory for variants and originals.
             if !stats.handlers.iter().any(|known| known.handler == handler.route) {
-                let (route, identity) = (handler.route.clone(), handler.identity());
+                let route = handler.route.clone();
+                let identity = handler.identity();
                 stats.handlers.push(HandlerStats {
                     handler: route,
                     identity,
@@ -101,44 +106,44 @@ impl DirectoryStats {
         }
         let walked = walk(&directory.path, &mut |found| {
             match found {
-                Found::Entry(entry) => stats.see(&entry, &directory.handlers, now),
+                Found::Entry(entry) => stats.add(&entry, &directory.handlers, now),
                 Found::Temporary(..) => stats.temporary_files += 1,
-                Found::Stranger => stats.strangers += 1,
-                Found::Unreadable(path, error) => stats.can_not_read(&path, &error),
+                Found::Foreign => stats.foreign_files += 1,
+                Found::Unreadable(path, error) => stats.report_unreadable(&path, &error),
                 Found::EmptyDirectory(_) => {}
             }
             true
         });
         if let Err(error) = walked {
-            stats.can_not_read(&directory.path, &error);
+            stats.report_unreadable(&directory.path, &error);
         }
         stats
     }
 
-    fn see(&mut self, entry: &OnDisk, handlers: &[&Handler], now: SystemTime) {
+    fn add(&mut self, entry: &OnDisk, handlers: &[&Handler], now: SystemTime) {
         let found = match inspect(&entry.path) {
             Ok(None) => return,
             Ok(Some(found)) => Some(found),
             Err(error) if crate::cache::is_damage(&error) => None,
-            Err(error) => return self.can_not_read(&entry.path, &error),
+            Err(error) => return self.report_unreadable(&entry.path, &error),
         };
         self.entries += 1;
-        self.bytes += entry.bytes;
-        let Some(found) = found else { return self.damaged.add(entry.bytes) };
+        self.bytes += entry.disk_bytes;
+        let Some(found) = found else { return self.damaged.add(entry.disk_bytes) };
         let known = self.handlers.iter_mut().find(|known| known.identity == found.name.handler);
         let handler = known.and_then(|known| {
             let handler = handlers.iter().find(|handler| handler.route == known.handler)?;
             Some((known, handler))
         });
         match handler {
-            Some((stats, handler)) => stats.see(&found, entry.bytes, handler, now),
-            None => self.others.add(entry.bytes),
+            Some((stats, handler)) => stats.add(&found, entry.disk_bytes, handler, now),
+            None => self.others.add(entry.disk_bytes),
         }
     }
 
-    fn can_not_read(&mut self, path: &Path, error: &std::io::Error) {
+    fn report_unreadable(&mut self, path: &Path, error: &std::io::Error) {
         self.unreadable += 1;
-        print_error!("{}: can't be read: {error}", shown(path));
+        print_error!("{}: can't be read: {error}", printable(path));
     }
 
     fn print(&self, now: SystemTime, out: &mut Out) {
@@ -160,12 +165,15 @@ impl DirectoryStats {
             "newest"
         ));
         for handler in &self.handlers {
-            let HandlerStats { results, originals, fresh, stale, expired, useless, .. } = handler;
+            let HandlerStats { variants, originals, fresh, .. } = handler;
+            let stale = handler.stale_while_revalidate;
+            let expired = handler.stale_if_error;
+            let useless = handler.must_revalidate;
             out.line(format_args!(
                 "  {:width$} {:>9} {:>11} {:>9} {:>11} {fresh:>9} {stale:>9} {expired:>9} {useless:>9} {:>8} {:>8}",
                 format!("/{}/", handler.handler),
-                results.entries,
-                size(results.bytes),
+                variants.entries,
+                size(variants.bytes),
                 originals.entries,
                 size(originals.bytes),
                 age(handler.oldest, now),
@@ -182,10 +190,10 @@ impl DirectoryStats {
             (
                 self.temporary_files,
                 None,
-                "temporary files, being written or left by a killed server",
+                "temporary files, being written or left by a killed renderer",
             ),
-            (self.strangers, None, "files that are not the cache's"),
-            (self.unreadable, None, "that can't be read"),
+            (self.foreign_files, None, "foreign files"),
+            (self.unreadable, None, "unreadable"),
         ];
         for (count, bytes, what) in rest.iter().filter(|(count, ..)| *count > 0) {
             let bytes = bytes.map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
@@ -195,22 +203,24 @@ impl DirectoryStats {
 }
 
 impl HandlerStats {
-    fn see(&mut self, entry: &Inspected, bytes: u64, handler: &Handler, now: SystemTime) {
-        let count = if entry.is_original() { &mut self.originals } else { &mut self.results };
+    fn add(&mut self, entry: &Inspected, bytes: u64, handler: &Handler, now: SystemTime) {
+        let count = if entry.is_original() { &mut self.originals } else { &mut self.variants };
         count.add(bytes);
         let id = EntryId::of(&entry.name);
-        *match handler.lifetime().freshness(id, entry.stored, now) {
+        *match handler.lifetime().freshness(id, entry.validated_at, now) {
             Freshness::Fresh => &mut self.fresh,
-            Freshness::StaleWhileRevalidate => &mut self.stale,
-            Freshness::StaleIfError => &mut self.expired,
-            Freshness::MustRevalidate => &mut self.useless,
+            Freshness::StaleWhileRevalidate => &mut self.stale_while_revalidate,
+            Freshness::StaleIfError => &mut self.stale_if_error,
+            Freshness::MustRevalidate => &mut self.must_revalidate,
         } += 1;
-        self.oldest = Some(self.oldest.map_or(entry.stored, |oldest| oldest.min(entry.stored)));
-        self.newest = Some(self.newest.map_or(entry.stored, |newest| newest.max(entry.stored)));
+        self.oldest =
+            Some(self.oldest.map_or(entry.validated_at, |oldest| oldest.min(entry.validated_at)));
+        self.newest =
+            Some(self.newest.map_or(entry.validated_at, |newest| newest.max(entry.validated_at)));
     }
 }
 
-/// How long ago a time was, in its two largest units.
+/// Time since then, in its two largest units.
 fn age(time: Option<u64>, now: SystemTime) -> String {
     let Some(time) = time else { return "-".to_owned() };
     let Some(age) = unix_milliseconds(now).checked_sub(time) else { return "future".to_owned() };
@@ -228,30 +238,33 @@ mod tests {
     use super::*;
     use crate::cache::ORIGINAL;
     use crate::cache_cli::Subcommand;
-    use crate::cache_cli::testing::{Room, said};
+    use crate::cache_cli::testing::{TestCaches, output};
     use serde_json::{Value, json};
     use std::fs;
     use std::time::UNIX_EPOCH;
 
     #[test]
-    fn everything_is_counted_where_it_belongs() {
-        let room = Room::new();
-        let config = room.config(&[("h", "x", Some("o")), ("i", "x", None)]);
-        let former = room.config(&[("former", "x", None)]);
+    fn stats_count_entries_by_handler_and_freshness() {
+        let caches = TestCaches::new();
+        let config = caches.config(&[("h", "x", Some("o")), ("i", "x", None)]);
+        let former = caches.config(&[("former", "x", None)]);
         for (key, age) in [("fresh", 60), ("stale", 3700), ("expired", 7300), ("useless", 90_000)] {
-            room.store(&config, 0, key, "w=1", age);
+            caches.store(&config, 0, key, "w=1", age);
         }
-        room.store(&config, 0, "fresh", ORIGINAL, 30);
-        room.store(&config, 1, "k", "w=1", 10);
-        room.store(&former, 0, "k", "w=1", 10);
-        let file =
-            room.files().into_iter().find(|file| file.starts_with(room.path().join("x"))).unwrap();
+        caches.store(&config, 0, "fresh", ORIGINAL, 30);
+        caches.store(&config, 1, "k", "w=1", 10);
+        caches.store(&former, 0, "k", "w=1", 10);
+        let file = caches
+            .files()
+            .into_iter()
+            .find(|file| file.starts_with(caches.path().join("x")))
+            .unwrap();
         fs::write(file.with_file_name(".tmp-1-1"), b"").unwrap();
-        fs::write(room.path().join("x/v1/notes"), b"").unwrap();
-        let (text, is_well) = said(&Subcommand::Stats { json: true }, &config).unwrap();
+        fs::write(caches.path().join("x/v1/notes"), b"").unwrap();
+        let (text, is_ok) = output(&Subcommand::Stats { json: true }, &config).unwrap();
         let stats: Value = serde_json::from_str(&text).unwrap();
         let [x, o] = [&stats["folders"][0], &stats["folders"][1]];
-        assert!(is_well, "{text}");
+        assert!(is_ok, "{text}");
         let count = |entries: u64| json!({"entries": entries, "bytes": entries * 8192});
         assert_eq!((&x["entries"], &x["bytes"]), (&json!(6), &json!(6 * 8192)), "{text}");
         let h = &x["handlers"][0];
@@ -273,27 +286,27 @@ mod tests {
         assert_eq!(o["handlers"][0]["results"], count(0));
 
         fs::write(&file, b"x").unwrap();
-        let (text, is_well) = said(&Subcommand::Stats { json: false }, &config).unwrap();
-        assert!(is_well && text.contains("x: 6 entries, 44.0 KiB\n"), "{text}");
+        let (text, is_ok) = output(&Subcommand::Stats { json: false }, &config).unwrap();
+        assert!(is_ok && text.contains("x: 6 entries, 44.0 KiB\n"), "{text}");
         assert!(text.contains("  1 damaged, 4.0 KiB\n"), "{text}");
         assert!(
-            text.contains("  1 temporary files") && text.contains("  1 files that are not"),
+            text.contains("  1 temporary files") && text.contains("  1 foreign files"),
             "{text}"
         );
         assert!(text.lines().any(|line| line.trim_start().starts_with("/i/ ")), "{text}");
     }
 
     #[test]
-    fn a_directory_that_is_not_there_yet_is_empty() {
-        let room = Room::new();
-        let config = room.config(&[("h", "x", None)]);
-        let (text, is_well) = said(&Subcommand::Stats { json: false }, &config).unwrap();
-        assert!(is_well && text.contains("x: 0 entries, 0 B"), "{text}");
-        assert!(!room.path().join("x").exists());
+    fn a_missing_directory_is_empty() {
+        let caches = TestCaches::new();
+        let config = caches.config(&[("h", "x", None)]);
+        let (text, is_ok) = output(&Subcommand::Stats { json: false }, &config).unwrap();
+        assert!(is_ok && text.contains("x: 0 entries, 0 B"), "{text}");
+        assert!(!caches.path().join("x").exists());
     }
 
     #[test]
-    fn ages_are_short() {
+    fn ages_have_two_units() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
         let ago = |seconds: u64| age(Some(1_000_000_000 - seconds * 1000), now);
         assert_eq!([0, 59, 61, 3_700, 90_000].map(ago), ["0s", "59s", "1m 1s", "1h 1m", "1d 1h"]);

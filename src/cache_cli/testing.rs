@@ -6,25 +6,25 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Refusal, Subcommand, run};
-use crate::cache::{DiskCache, EncodedImage, Found, Lifetime, Name, ORIGINAL, walk};
-use crate::config::{self, CacheTime, Config};
+use super::{Subcommand, run};
+use crate::cache::{CacheTime, DiskCache, EncodedImage, Found, Lifetime, Name, ORIGINAL, walk};
+use crate::config::{self, Config};
 use crate::format::Format;
 
-/// A directory with cache directories in it.
-pub struct Room(TempDir);
+/// A temporary directory with cache directories in it.
+pub struct TestCaches(TempDir);
 
-impl Room {
-    pub fn new() -> Room {
-        Room(TempDir::new().unwrap())
+impl TestCaches {
+    pub fn new() -> TestCaches {
+        TestCaches(TempDir::new().unwrap())
     }
 
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// Handlers with these names, cache directories and directories for originals; their results are fresh for an hour, stale
-    /// for another and of use for a third.
+    /// Handlers with these names, cache directories and directories of originals. Entries are fresh for an hour, then
+    /// stale-while-revalidate for another, then stale-if-error for a third.
     pub fn config(&self, handlers: &[(&str, &str, Option<&str>)]) -> Config {
         let handler = |(name, cache, originals): &(&str, &str, Option<&str>)| {
             let mut handler = json!({
@@ -44,7 +44,7 @@ impl Room {
         config::parse(&json!({"handlers": handlers}).to_string(), "test").unwrap()
     }
 
-    /// Stores an image, or an original where the options say so, whose origin was asked so many seconds ago.
+    /// Stores a variant, or an original with the options [`ORIGINAL`], validated `age` seconds ago.
     pub fn store(&self, config: &Config, handler: usize, key: &str, options: &str, age: u64) {
         let handler = &config.handlers[handler];
         let directory = match options {
@@ -78,9 +78,9 @@ impl Room {
     }
 }
 
-/// What a subcommand says and whether all is well.
-pub fn said(subcommand: &Subcommand, config: &Config) -> Result<(String, bool), Refusal> {
+/// The output of a subcommand, and whether it succeeded.
+pub fn output(subcommand: &Subcommand, config: &Config) -> Result<(String, bool), String> {
     let mut out = Vec::new();
-    let is_well = run(subcommand, config, &mut out)?;
-    Ok((String::from_utf8(out).unwrap(), is_well))
+    let is_ok = run(subcommand, config, &mut out)?;
+    Ok((String::from_utf8(out).unwrap(), is_ok))
 }

@@ -1,60 +1,60 @@
-//! `cache verify`: reads every entry whole.
+//! `cache verify`: reads every entry and checks its SHA-256.
 
 use std::fs;
 use std::io;
 
-use super::{Directory, Out, entries, shown};
+use super::{Directory, Out, entries, printable};
 use crate::cache::{Found, OnDisk, PurgeMark, inspect, is_damage, walk};
 use crate::log::print_error;
 
 #[derive(Debug, Default)]
-struct Tally {
-    right: u64,
+struct Verification {
+    valid: u64,
     damaged: u64,
     removed: u64,
     unreadable: u64,
 }
 
-/// Whether every entry is right.
+/// Returns whether every entry is valid.
 pub fn run(directories: &[Directory], remove: bool, out: &mut Out) -> bool {
-    let mut is_well = true;
+    let mut is_ok = true;
     for directory in directories {
-        let mut tally = Tally::default();
+        let mut verification = Verification::default();
         let walked = walk(&directory.path, &mut |found| {
             match found {
-                Found::Entry(entry) => tally.see(&entry, remove, out),
-                Found::Unreadable(path, error) => tally.can_not_read(&path, &error),
-                Found::Temporary(..) | Found::EmptyDirectory(_) | Found::Stranger => {}
+                Found::Entry(entry) => verification.verify(&entry, remove, out),
+                Found::Unreadable(path, error) => verification.report_unreadable(&path, &error),
+                Found::Temporary(..) | Found::EmptyDirectory(_) | Found::Foreign => {}
             }
             true
         });
         if let Err(error) = walked {
-            tally.can_not_read(&directory.path, &error);
+            verification.report_unreadable(&directory.path, &error);
         }
-        if tally.removed > 0 {
-            // Whoever counts what lies there counts again.
-            let _ = PurgeMark::revalidate(&directory.path);
+        if verification.removed > 0 {
+            // A running server scans the directory again.
+            let _ = PurgeMark::replace(&directory.path);
         }
-        let Tally { right, damaged, removed, unreadable } = tally;
+        let Verification { valid, damaged, removed, unreadable } = verification;
         out.line(format_args!(
-            "{}: {} right, {damaged} damaged ({removed} removed), {unreadable} unreadable",
-            shown(&directory.path),
-            entries(right),
+            "{}: {} valid, {damaged} damaged ({removed} removed), {unreadable} unreadable",
+            printable(&directory.path),
+            entries(valid),
         ));
-        is_well &= damaged == 0 && unreadable == 0;
+        is_ok &= damaged == 0 && unreadable == 0;
     }
-    is_well
+    is_ok
 }
 
-impl Tally {
-    fn see(&mut self, entry: &OnDisk, remove: bool, out: &mut Out) {
+impl Verification {
+    fn verify(&mut self, entry: &OnDisk, remove: bool, out: &mut Out) {
         match inspect(&entry.path).and_then(|found| found.map(|entry| entry.verify()).transpose()) {
-            Ok(Some(())) => self.right += 1,
-            // Somebody has removed it meanwhile.
+            Ok(Some(())) => self.valid += 1,
+            // Removed during the walk.
             Ok(None) => {}
             Err(error) if is_damage(&error) => {
                 self.damaged += 1;
-                let path = shown(&entry.path);
+                let path = printable(&entry.path);
                 if !remove {
                     return out.line(format_args!("{path}: {error}"));
                 }
@@ -68,13 +68,13 @@ impl Tally {
                     }
                 }
             }
-            Err(error) => self.can_not_read(&entry.path, &error),
+            Err(error) => self.report_unreadable(&entry.path, &error),
         }
     }
 
-    fn can_not_read(&mut self, path: &std::path::Path, error: &io::Error) {
+    fn report_unreadable(&mut self, path: &std::path::Path, error: &io::Error) {
         self.unreadable += 1;
-        print_error!("{}: can't be read: {error}", shown(path));
+        print_error!("{}: can't be read: {error}", printable(path));
     }
 }
 
@@ -83,25 +83,25 @@ mod tests {
     use super::*;
     use crate::cache::ORIGINAL;
     use crate::cache_cli::Subcommand;
-    use crate::cache_cli::testing::{Room, said};
+    use crate::cache_cli::testing::{TestCaches, output};
 
     #[test]
-    fn every_kind_of_damage_is_told_and_nothing_else_is() {
-        let room = Room::new();
-        let config = room.config(&[("a", "x", Some("o"))]);
+    fn verify_reports_every_kind_of_damage() {
+        let caches = TestCaches::new();
+        let config = caches.config(&[("a", "x", Some("o"))]);
         for n in 0..6 {
-            room.store(&config, 0, &format!("{n}.png"), "w=1", 0);
+            caches.store(&config, 0, &format!("{n}.png"), "w=1", 0);
         }
-        room.store(&config, 0, "0.png", ORIGINAL, 0);
-        let verify = |remove| said(&Subcommand::Verify { remove }, &config).unwrap();
-        let (text, is_well) = verify(false);
-        assert!(is_well && text.contains("x: 6 entries right, 0 damaged"), "{text}");
-        assert!(text.contains("o: 1 entry right"), "{text}");
+        caches.store(&config, 0, "0.png", ORIGINAL, 0);
+        let verify = |remove| output(&Subcommand::Verify { remove }, &config).unwrap();
+        let (text, is_ok) = verify(false);
+        assert!(is_ok && text.contains("x: 6 entries valid, 0 damaged"), "{text}");
+        assert!(text.contains("o: 1 entry valid"), "{text}");
 
-        let files: Vec<_> = room
+        let files: Vec<_> = caches
             .files()
             .into_iter()
-            .filter(|file| file.starts_with(room.path().join("x")))
+            .filter(|file| file.starts_with(caches.path().join("x")))
             .collect();
         let change = |at: usize, change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = fs::read(&files[at]).unwrap();
@@ -113,29 +113,29 @@ mod tests {
         change(2, &|bytes| bytes.clear());
         change(3, &|bytes| bytes[40] ^= 1);
         fs::copy(&files[5], &files[4]).unwrap();
-        let (text, is_well) = verify(false);
+        let (text, is_ok) = verify(false);
         assert!(
-            !is_well && text.contains("x: 1 entry right, 5 damaged (0 removed), 0 unreadable"),
+            !is_ok && text.contains("x: 1 entry valid, 5 damaged (0 removed), 0 unreadable"),
             "{text}"
         );
         for (file, reason) in [
             (0, "has another SHA-256 than it says"),
             (1, "is too short"),
             (2, "is not a cache entry"),
-            (3, "has a damaged description"),
+            (3, "has a damaged header"),
             (4, "belongs to another image"),
         ] {
             let line = format!("{}: the entry {reason}\n", files[file].display());
             assert!(text.contains(&line), "{line:?} is not in {text}");
         }
-        assert_eq!(room.entries(), 7);
+        assert_eq!(caches.entries(), 7);
 
-        let (text, is_well) = verify(true);
+        let (text, is_ok) = verify(true);
         assert!(
-            !is_well && text.contains("5 damaged (5 removed)") && text.contains("; removed\n"),
+            !is_ok && text.contains("5 damaged (5 removed)") && text.contains("; removed\n"),
             "{text}"
         );
-        assert_eq!(room.entries(), 2);
+        assert_eq!(caches.entries(), 2);
         assert!(verify(true).1);
     }
 }

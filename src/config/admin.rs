@@ -1,23 +1,32 @@
-//! `"admin"`: a listener of its own for those who run the server.
+//! `"admin"`: a listener for operators.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::fields::{Fields, Known, Result};
+use super::error::Result;
+use super::fields::Fields;
+use super::schema::{Optional, secret, table, text};
 
-pub(super) const KNOWN: Known = Known { fields: &["address", "secret"] };
-
-/// The shortest `secret`, in bytes: what can't be guessed.
-const SHORTEST_SECRET: usize = 16;
-/// The port when `address` names none.
+/// The shortest `secret`, in bytes, that can't be guessed.
+const MIN_SECRET: usize = 16;
+/// The port when `address` has none.
 const DEFAULT_PORT: u16 = 9090;
 
-/// Where the admin listener is, and who may use it.
+table! {
+    pub TABLE;
+    /// The address and port of the admin listener; the port may be left out, and 0 takes a free one. It speaks plain
+    /// HTTP, so keep it private.
+    ADDRESS: Optional<&'static str> = text("address").absent("`127.0.0.1:9090`");
+    /// The secret that requests must have in `Authorization: Bearer`: at least 16 visible ASCII characters.
+    SECRET: Optional<String> = secret("secret");
+}
+
+/// The admin listener.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// `address`; port 0 lets the system choose a free one.
+    /// Port 0 lets the system choose a free one.
     pub address: SocketAddr,
-    /// `secret`: what `Authorization: Bearer` must say.
+    /// What `Authorization: Bearer` must have.
     pub secret: String,
 }
 
@@ -30,47 +39,49 @@ impl fmt::Debug for Admin {
 
 impl Admin {
     pub(super) fn read(fields: &Fields) -> Result<Admin> {
-        let address = match fields.text("address")? {
+        let address = match fields.optional(&ADDRESS)? {
             None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT),
-            Some(written) => parse(written).ok_or_else(|| {
+            Some(written) => parse_address(written).ok_or_else(|| {
                 let message =
                     format!("must be an address and a port, as 127.0.0.1:9090, not {written:?}");
-                fields.error("address", message)
+                fields.error(ADDRESS.name(), message)
             })?,
         };
-        let secret = fields.secret("secret")?.ok_or_else(|| fields.error("secret", "required"))?;
-        if secret.len() < SHORTEST_SECRET {
-            let message = format!("must have at least {SHORTEST_SECRET} bytes");
-            return Err(fields.error("secret", message));
+        let secret = fields.required(&SECRET)?;
+        if secret.len() < MIN_SECRET {
+            let message = format!("must have at least {MIN_SECRET} bytes");
+            return Err(fields.error(SECRET.name(), message));
         }
         // It is compared with the bytes of a header field.
         if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(fields.error("secret", "must be visible ASCII characters without spaces"));
+            let message = "must be visible ASCII characters without spaces";
+            return Err(fields.error(SECRET.name(), message));
         }
         Ok(Admin { address, secret })
     }
 }
 
-fn parse(written: &str) -> Option<SocketAddr> {
+fn parse_address(written: &str) -> Option<SocketAddr> {
     let alone = || Some(SocketAddr::new(written.parse::<IpAddr>().ok()?, DEFAULT_PORT));
     written.parse().ok().or_else(alone)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::relaxed_json::parse;
+    use super::super::json::parse;
     use super::*;
 
-    const SECRET: &str = r#""secret": "0123456789abcdef""#;
+    const GOOD_SECRET: &str = r#""secret": "0123456789abcdef""#;
 
     fn read(fields: &str) -> std::result::Result<Admin, String> {
-        let value = parse(&format!("{{{fields}}}")).unwrap();
-        let fields = Fields::of(&value, "admin", KNOWN).map_err(|error| error.to_string())?;
+        let text = format!("{{{fields}}}");
+        let value = parse(&text).unwrap();
+        let fields = Fields::of(&value, "admin", TABLE).map_err(|error| error.to_string())?;
         Admin::read(&fields).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn addresses_are_of_either_family_and_a_port_may_be_left_out() {
+    fn an_admin_address_is_ipv4_or_ipv6_and_its_port_is_optional() {
         for (written, expected) in [
             ("127.0.0.1:81", "127.0.0.1:81"),
             ("127.0.0.1", "127.0.0.1:9090"),
@@ -78,14 +89,14 @@ mod tests {
             ("[::1]:81", "[::1]:81"),
             ("::1", "[::1]:9090"),
         ] {
-            let admin = read(&format!(r#""address": "{written}", {SECRET}"#)).unwrap();
+            let admin = read(&format!(r#""address": "{written}", {GOOD_SECRET}"#)).unwrap();
             assert_eq!(admin.address.to_string(), expected);
         }
-        assert_eq!(read(SECRET).unwrap().address.to_string(), "127.0.0.1:9090");
+        assert_eq!(read(GOOD_SECRET).unwrap().address.to_string(), "127.0.0.1:9090");
     }
 
     #[test]
-    fn errors_name_their_field_and_no_secret() {
+    fn admin_errors_name_their_field_and_no_secret() {
         for (fields, expected) in [
             (r#""address": "localhost:81""#, "admin.address: must be an address and a port"),
             (r#""address": ":81""#, "admin.address: must be an address and a port"),
@@ -112,8 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_is_not_shown() {
-        let shown = format!("{:?}", read(SECRET).unwrap());
+    fn the_admin_secret_is_not_shown_by_debug() {
+        let shown = format!("{:?}", read(GOOD_SECRET).unwrap());
         assert!(!shown.contains("0123"), "{shown}");
     }
 }

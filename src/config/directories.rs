@@ -1,4 +1,4 @@
-//! The directories that a configuration's handlers write to: that they can be written, and that they fit together.
+//! Checks that the directories of a configuration's handlers can be written and do not conflict.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
@@ -7,10 +7,10 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::Config;
-use super::fields::{ConfigError, Result};
-use super::handler::{Handler, Origin};
+use super::error::{ConfigError, Result};
+use super::handler::Handler;
 
-/// Makes the directories, tries to write into each, and checks what handlers say about those that they share.
+/// Creates the directories, tries to write into each, and checks that handlers that share one agree about it.
 pub fn check(config: &Config) -> Result<()> {
     for (index, handler) in config.handlers.iter().enumerate() {
         for (field, directory) in handler.stores() {
@@ -22,10 +22,10 @@ pub fn check(config: &Config) -> Result<()> {
     }
     for (index, handler) in config.handlers.iter().enumerate() {
         for (at, other) in config.handlers.iter().enumerate() {
-            let disagreement = if at <= index { disagreement(handler, other) } else { None }
+            let conflict = if at <= index { disagreement(handler, other) } else { None }
                 .or_else(|| nested(handler, other));
-            if let Some((field, what)) = disagreement {
-                let message = what.replace("{other}", &format!("handlers[{at}]"));
+            if let Some((field, problem)) = conflict {
+                let message = problem.replace("{other}", &format!("handlers[{at}]"));
                 return Err(ConfigError::new(format!("handlers[{index}].{field}"), message));
             }
         }
@@ -33,10 +33,10 @@ pub fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Makes the directory and a file in it, because permission bits alone don't tell (read-only mounts, ACLs).
+/// Creates the directory and a file in it: permission bits do not show read-only mounts and ACLs.
 pub fn prove_writable(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    // Whoever may write here can neither guess the name nor have a link followed.
+    // Another user of the directory can neither guess the name nor have a link followed.
     let number = RandomState::new().build_hasher().finish();
     let probe = directory.join(format!(".write-test-{number:016x}"));
     File::create_new(&probe)?;
@@ -48,7 +48,7 @@ pub fn place(directory: &Path) -> PathBuf {
     fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
 }
 
-/// What a handler says otherwise than one that has the same directory, and in which field.
+/// The field in which a handler disagrees with another one that has the same directory, and the problem.
 fn disagreement(handler: &Handler, other: &Handler) -> Option<(&'static str, &'static str)> {
     let same = |one: &Path, two: &Path| place(one) == place(two);
     if let (Some(originals), Some(cache)) = (&handler.originals, &other.cache)
@@ -64,12 +64,12 @@ fn disagreement(handler: &Handler, other: &Handler) -> Option<(&'static str, &'s
     if let (Some(one), Some(two)) = (&handler.cache, &other.cache)
         && same(&one.path, &two.path)
     {
-        let otherwise = "{other} has the same cache_path and says otherwise";
+        let differs = "{other} has the same cache_path and another value";
         if one.max_bytes != two.max_bytes {
-            return Some(("cache_max_bytes", otherwise));
+            return Some(("cache_max_bytes", differs));
         }
         if one.min_free != two.min_free {
-            return Some(("cache_min_free", otherwise));
+            return Some(("cache_min_free", differs));
         }
     }
     if let (Some(one), Some(two)) = (&handler.originals, &other.originals)
@@ -78,19 +78,16 @@ fn disagreement(handler: &Handler, other: &Handler) -> Option<(&'static str, &'s
     {
         return Some((
             "originals_cache.max_bytes",
-            "{other} has the same originals_cache.path and says otherwise",
+            "{other} has the same originals_cache.path and another value",
         ));
     }
     None
 }
 
-/// A directory that lies where the other handler's cache keeps a layout of its own, which is swept.
+/// The field that names a directory inside the layout of the other handler's cache, whose files are swept.
 fn nested(handler: &Handler, other: &Handler) -> Option<(&'static str, &'static str)> {
-    let directory = match &handler.origin {
-        Origin::Directory(directory) => Some(("directory", directory.as_path())),
-        Origin::S3(_) => None,
-    };
-    let (field, _) = handler.stores().chain(directory).find(|(_, directory)| {
+    let originals = handler.origin.local_directory().map(|directory| ("directory", directory));
+    let (field, _) = handler.stores().chain(originals).find(|(_, directory)| {
         let directory = place(directory);
         other.stores().any(|(_, cache)| {
             let rest = directory.strip_prefix(place(cache)).ok();
@@ -101,5 +98,5 @@ fn nested(handler: &Handler, other: &Handler) -> Option<(&'static str, &'static 
             first.is_some_and(crate::cache::is_layout)
         })
     })?;
-    Some((field, "lies among the entries of a cache directory of {other}"))
+    Some((field, "is inside a cache directory of {other}, among its entries"))
 }

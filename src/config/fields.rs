@@ -1,83 +1,78 @@
 //! Reads the fields of one JSON object, so that each error names its JSON path and no field goes unread.
 
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::relaxed_json::Value;
+use jsonc_parser::ast::{ObjectProp, Value};
 
-/// What is wrong with the configuration, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The JSON path, as `handlers[1].aws.bucket_name`; or the file's name for an error of the whole file.
-    pub path: String,
-    /// The rest of the sentence.
-    pub message: String,
-}
+use super::error::{ConfigError, Result};
+use super::json::type_name;
+use super::schema::{
+    Choice, DefaultValue, Field, Kind, MAX_SECONDS, MIN_SECONDS, Optional, Row, Table,
+};
+use crate::format::or_list;
 
-impl ConfigError {
-    pub(super) fn new(path: impl Into<String>, message: impl Into<String>) -> ConfigError {
-        ConfigError { path: path.into(), message: message.into() }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-pub(super) type Result<T> = std::result::Result<T, ConfigError>;
-
-/// An object whose fields are asked for one by one.
-pub(super) struct Fields<'v> {
+/// An object whose fields are read one by one.
+pub struct Fields<'v> {
     path: String,
-    members: &'v [(String, Value)],
-    known: Known,
+    properties: &'v [ObjectProp<'v>],
+    table: Table,
 }
 
-/// The names that an object's fields may have.
-#[derive(Clone, Copy)]
-pub(super) struct Known {
-    /// What this version acts on.
-    pub fields: &'static [&'static str],
+/// A type that a field can be read as.
+pub trait FromValue<'v>: Sized {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Self>;
 }
 
 impl<'v> Fields<'v> {
-    /// The fields of an object, which must all be known. That is looked at first of all: a misspelt field is
-    /// worth telling before the required one that it was meant to be.
-    pub fn of(value: &'v Value, path: impl Into<String>, known: Known) -> Result<Fields<'v>> {
+    /// The fields of an object. Unknown names are looked for first: a misspelt field is a better error than the
+    /// required one that it was meant to be.
+    pub fn of(value: &'v Value<'v>, path: impl Into<String>, table: Table) -> Result<Fields<'v>> {
         let path = path.into();
         match value {
-            Value::Object(members) => {
-                let fields = Fields { path, members, known };
+            Value::Object(object) => {
+                let fields = Fields { path, properties: &object.properties, table };
                 fields.refuse_unknown()?;
                 Ok(fields)
             }
+            other if path.is_empty() => {
+                let message =
+                    format!("the configuration must be an object, not {}", type_name(other));
+                Err(ConfigError::new(path, message))
+            }
             other => {
-                let path = if path.is_empty() { "the configuration".to_owned() } else { path };
-                Err(ConfigError::new(path, format!("must be an object, not {}", other.kind())))
+                let message = format!("must be an object, not {}", type_name(other));
+                Err(ConfigError::new(path, message))
             }
         }
     }
 
+    /// An object without any field.
+    pub fn empty(table: Table) -> Fields<'v> {
+        Fields { path: String::new(), properties: &[], table }
+    }
+
     fn refuse_unknown(&self) -> Result<()> {
-        for (member, _) in self.members {
-            if self.known.fields.iter().any(|name| name == member) {
+        for property in self.properties {
+            let written = property.name.as_str();
+            if self.table.iter().any(|row| row.name == written) {
                 continue;
             }
-            let likeliest = self.known.fields.iter().map(|name| (edits(member, name), name)).min();
+            let names = self.table.iter().map(|row| row.name);
+            let likeliest = names.map(|name| (edit_distance(written, name), name)).min();
             let message = match likeliest {
                 Some((distance, name)) if distance <= 1 + name.len() / 4 => {
                     format!("unknown field, did you mean {name}?")
                 }
                 _ => "unknown field".to_owned(),
             };
-            return Err(self.error(member, message));
+            return Err(self.error(written, message));
         }
         Ok(())
+    }
+
+    /// The JSON path of this object.
+    pub fn own_path(&self) -> &str {
+        &self.path
     }
 
     /// The JSON path of a field of this object.
@@ -89,106 +84,45 @@ impl<'v> Fields<'v> {
         ConfigError::new(self.path(name), message)
     }
 
-    fn wrong_type(&self, name: &str, wanted: &str, value: &Value) -> ConfigError {
-        self.error(name, format!("must be {wanted}, not {}", value.kind()))
+    pub fn wrong_type(&self, name: &str, expected: &str, value: &Value) -> ConfigError {
+        self.error(name, format!("must be {expected}, not {}", type_name(value)))
     }
 
-    pub fn get(&self, name: &'static str) -> Option<&'v Value> {
-        debug_assert!(self.known.fields.contains(&name), "{name} is read but not known");
-        self.members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+    fn find(&self, name: &str) -> Option<&'v Value<'v>> {
+        debug_assert!(self.table.iter().any(|row| row.name == name), "{name} is not in the table");
+        let found = self.properties.iter().find(|property| property.name.as_str() == name);
+        found.map(|property| &property.value)
     }
 
-    pub fn bool(&self, name: &'static str) -> Result<Option<bool>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Bool(value)) => Ok(Some(*value)),
-            Some(other) => Err(self.wrong_type(name, "true or false", other)),
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    pub fn optional<T: FromValue<'v>>(&self, field: &Optional<T>) -> Result<Option<T>> {
+        let value = self.find(field.name());
+        value.map(|value| T::from_value(self, &field.row, value)).transpose()
+    }
+
+    /// The field's value or its default.
+    pub fn get<T, D>(&self, field: &Field<T, D>) -> Result<T>
+    where
+        T: FromValue<'v>,
+        D: DefaultValue<T>,
+    {
+        match self.find(field.row.name) {
+            Some(value) => T::from_value(self, &field.row, value),
+            None => Ok(field.default.value()),
         }
     }
 
-    pub fn integer(&self, name: &'static str, range: RangeInclusive<i64>) -> Result<Option<i64>> {
-        let (low, high) = (*range.start(), *range.end());
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Number(value)) if value.fract() == 0.0 => {
-                // 2^53 bounds every range here, so the comparison in f64 is exact.
-                if *value >= low as f64 && *value <= high as f64 {
-                    Ok(Some(*value as i64))
-                } else {
-                    Err(self.error(name, format!("must be from {low} to {high}, not {value}")))
-                }
-            }
-            Some(Value::Number(value)) => {
-                Err(self.error(name, format!("must be a whole number, not {value}")))
-            }
-            Some(other) => Err(self.wrong_type(name, "a whole number", other)),
+    pub fn required<T: FromValue<'v>>(&self, field: &Optional<T>) -> Result<T> {
+        self.optional(field)?.ok_or_else(|| self.error(field.name(), "required"))
+    }
+
+    fn resolve_secret(&self, name: &str, written: &str) -> Result<String> {
+        if written.is_empty() {
+            return Err(self.error(name, "must not be empty"));
         }
-    }
-
-    /// Seconds, fractions and 0 allowed.
-    pub fn seconds_or_none(&self, name: &'static str) -> Result<Option<Duration>> {
-        match self.get(name) {
-            Some(Value::Number(0.0)) => Ok(Some(Duration::ZERO)),
-            _ => self.seconds(name),
-        }
-    }
-
-    /// Seconds, a millisecond at least; fractions allowed.
-    pub fn seconds(&self, name: &'static str) -> Result<Option<Duration>> {
-        const SHORTEST: f64 = 0.001;
-        const LONGEST: f64 = 86_400.0;
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Number(value)) if (SHORTEST..=LONGEST).contains(value) => {
-                Ok(Some(Duration::from_secs_f64(*value)))
-            }
-            Some(Value::Number(value)) => Err(self
-                .error(name, format!("must be from {SHORTEST} to {LONGEST} seconds, not {value}"))),
-            Some(other) => Err(self.wrong_type(name, "a number of seconds", other)),
-        }
-    }
-
-    pub fn string(&self, name: &'static str) -> Result<Option<&'v str>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(value)) => Ok(Some(value)),
-            Some(other) => Err(self.wrong_type(name, "a string", other)),
-        }
-    }
-
-    /// A string that must say something if it is there.
-    pub fn text(&self, name: &'static str) -> Result<Option<&'v str>> {
-        match self.string(name)? {
-            Some("") => Err(self.error(name, "must not be empty")),
-            other => Ok(other),
-        }
-    }
-
-    /// A string that may be written as `"$NAME"` and is then read from the environment.
-    pub fn secret(&self, name: &'static str) -> Result<Option<String>> {
-        match self.text(name)? {
-            None => Ok(None),
-            Some(written) => self.resolved_secret(name, written).map(Some),
-        }
-    }
-
-    /// A list of strings, each of which may be written as `"$NAME"`.
-    pub fn secrets(&self, name: &'static str) -> Result<Option<Vec<String>>> {
-        let Some(items) = self.array(name)? else { return Ok(None) };
-        let read = |(index, item): (usize, &Value)| {
-            let name = format!("{name}[{index}]");
-            match item {
-                Value::String(written) if written.is_empty() => {
-                    Err(self.error(&name, "must not be empty"))
-                }
-                Value::String(written) => self.resolved_secret(&name, written),
-                other => Err(self.wrong_type(&name, "a string", other)),
-            }
-        };
-        items.iter().enumerate().map(read).collect::<Result<_>>().map(Some)
-    }
-
-    fn resolved_secret(&self, name: &str, written: &str) -> Result<String> {
         let Some(variable) = written.strip_prefix('$') else { return Ok(written.to_owned()) };
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         if variable.is_empty()
@@ -196,7 +130,8 @@ impl<'v> Fields<'v> {
             || !variable.bytes().all(is_name)
         {
             // It may be the secret itself, so it is not repeated.
-            return Err(self.error(name, "starts with $ and is no name of an environment variable"));
+            let message = "starts with $ but is not the name of an environment variable";
+            return Err(self.error(name, message));
         }
         match std::env::var(variable) {
             Ok(value) if !value.is_empty() => Ok(value),
@@ -206,25 +141,157 @@ impl<'v> Fields<'v> {
             }
         }
     }
+}
 
-    pub fn array(&self, name: &'static str) -> Result<Option<&'v [Value]>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::Array(items)) => Ok(Some(items)),
-            Some(other) => Err(self.wrong_type(name, "an array", other)),
-        }
-    }
-
-    pub fn object(&self, name: &'static str, known: Known) -> Result<Option<Fields<'v>>> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(value) => Fields::of(value, self.path(name), known).map(Some),
+impl<'v> FromValue<'v> for bool {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<bool> {
+        match value {
+            Value::BooleanLit(literal) => Ok(literal.value),
+            other => Err(fields.wrong_type(row.name, "true or false", other)),
         }
     }
 }
 
-/// The Levenshtein distance, bounded in cost: a name of the file may be as long as it likes.
-fn edits(written: &str, known: &str) -> usize {
+/// A whole number in the row's range.
+fn whole(fields: &Fields, row: &Row, value: &Value) -> Result<i64> {
+    let (min, max) = match row.kind {
+        Kind::Integer { min, max } => (min, max),
+        _ => (i64::MIN, i64::MAX),
+    };
+    let Some(number) = number(value) else {
+        return Err(fields.wrong_type(row.name, "a whole number", value));
+    };
+    if number.fract() != 0.0 {
+        return Err(fields.error(row.name, format!("must be a whole number, not {number}")));
+    }
+    // 2^53 bounds every range, so the comparison is exact.
+    if number < min as f64 || number > max as f64 {
+        return Err(out_of_range(fields, row, min, max, number));
+    }
+    Ok(number as i64)
+}
+
+fn out_of_range(fields: &Fields, row: &Row, min: i64, max: i64, number: f64) -> ConfigError {
+    fields.error(row.name, format!("must be from {min} to {max}, not {number}"))
+}
+
+pub fn number(value: &Value) -> Option<f64> {
+    value.as_number_lit().and_then(|literal| literal.value.parse().ok())
+}
+
+macro_rules! from_integer {
+    ($($integer:ty),*) => {
+        $(impl<'v> FromValue<'v> for $integer {
+            fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Self> {
+                let number = whole(fields, row, value)?;
+                <$integer>::try_from(number).map_err(|_| {
+                    let max = i64::try_from(<$integer>::MAX).unwrap_or(i64::MAX);
+                    out_of_range(fields, row, 0, max, number as f64)
+                })
+            }
+        })*
+    };
+}
+
+from_integer!(i64, u16, u32, u64, usize);
+
+impl<'v> FromValue<'v> for Duration {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Duration> {
+        let Kind::Seconds { zero } = row.kind else {
+            return u64::from_value(fields, row, value).map(Duration::from_secs);
+        };
+        match number(value) {
+            Some(0.0) if zero => Ok(Duration::ZERO),
+            Some(number) if (MIN_SECONDS..=MAX_SECONDS).contains(&number) => {
+                Ok(Duration::from_secs_f64(number))
+            }
+            Some(number) => {
+                let message =
+                    format!("must be from {MIN_SECONDS} to {MAX_SECONDS} seconds, not {number}");
+                Err(fields.error(row.name, message))
+            }
+            None => Err(fields.wrong_type(row.name, "a number of seconds", value)),
+        }
+    }
+}
+
+impl<'v> FromValue<'v> for &'v str {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<&'v str> {
+        match (value, row.kind) {
+            (Value::StringLit(literal), Kind::Text) if literal.value.is_empty() => {
+                Err(fields.error(row.name, "must not be empty"))
+            }
+            (Value::StringLit(literal), _) => Ok(&literal.value),
+            (other, _) => Err(fields.wrong_type(row.name, "a string", other)),
+        }
+    }
+}
+
+/// A secret.
+impl<'v> FromValue<'v> for String {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<String> {
+        let written = <&str>::from_value(fields, row, value)?;
+        fields.resolve_secret(row.name, written)
+    }
+}
+
+/// A list of secrets.
+impl<'v> FromValue<'v> for Vec<String> {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Vec<String>> {
+        let items = <&[Value]>::from_value(fields, row, value)?;
+        let read = |(index, item): (usize, &Value)| {
+            let name = format!("{}[{index}]", row.name);
+            match item {
+                Value::StringLit(written) => fields.resolve_secret(&name, &written.value),
+                other => Err(fields.wrong_type(&name, "a string", other)),
+            }
+        };
+        items.iter().enumerate().map(read).collect()
+    }
+}
+
+impl<'v> FromValue<'v> for &'v [Value<'v>] {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Self> {
+        match value {
+            Value::Array(array) => Ok(&array.elements),
+            other => Err(fields.wrong_type(row.name, "an array", other)),
+        }
+    }
+}
+
+/// The properties of an object whose names are the operator's.
+impl<'v> FromValue<'v> for &'v [ObjectProp<'v>] {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Self> {
+        match value {
+            Value::Object(object) => Ok(&object.properties),
+            other => Err(fields.wrong_type(row.name, "an object", other)),
+        }
+    }
+}
+
+impl<'v> FromValue<'v> for Fields<'v> {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Self> {
+        let table = match row.kind {
+            Kind::Object(table) => table,
+            _ => &[],
+        };
+        Fields::of(value, fields.path(row.name), table)
+    }
+}
+
+impl<'v, T: Choice> FromValue<'v> for T {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<T> {
+        let written = <&str>::from_value(fields, row, value)?;
+        let chosen = T::CHOICES.iter().find(|(name, _)| *name == written);
+        chosen.map(|(_, value)| *value).ok_or_else(|| {
+            let names = or_list(T::CHOICES.iter().map(|(name, _)| *name));
+            fields.error(row.name, format!("must be {names}, not {written:?}"))
+        })
+    }
+}
+
+/// The Levenshtein distance. Its cost is bounded: a name in the file may have any length.
+fn edit_distance(written: &str, known: &str) -> usize {
     let written: Vec<char> = written.chars().take(64).collect();
     let known: Vec<char> = known.chars().collect();
     let mut row: Vec<usize> = (0..=known.len()).collect();
@@ -242,60 +309,86 @@ fn edits(written: &str, known: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::relaxed_json::parse;
+    use super::super::json;
+    use super::super::schema::*;
     use super::*;
 
-    const KNOWN: Known = Known { fields: &["a", "bucket_name"] };
+    table! { TABLE;
+        /// A.
+        BOOLEAN: Optional<bool> = boolean("boolean").absent("none");
+        /// A.
+        INTEGER: Defaulted<u32> = integer::<u32>("integer", 0, 9).default(7);
+        /// A.
+        SECONDS: Optional<Duration> = seconds("seconds").absent("none");
+        /// A.
+        BUCKET_NAME: Optional<&'static str> = text("bucket_name");
+        /// A.
+        SECRET: Optional<String> = secret("secret");
+    }
 
     fn with<T>(
         text: &str,
         read: impl FnOnce(&Fields) -> Result<T>,
     ) -> std::result::Result<T, String> {
-        let value = parse(text).unwrap();
-        let fields = Fields::of(&value, "top", KNOWN).map_err(|error| error.to_string())?;
-        read(&fields).map_err(|error| error.to_string())
+        let value = json::parse(text).unwrap();
+        Fields::of(&value, "top", TABLE)
+            .and_then(|fields| read(&fields))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn values_of_the_right_type_are_read() {
-        assert_eq!(with(r#"{"a": true}"#, |f| f.bool("a")), Ok(Some(true)));
-        assert_eq!(with(r#"{"a": -1}"#, |f| f.integer("a", -1..=9)), Ok(Some(-1)));
-        assert_eq!(with(r#"{"a": 0.5}"#, |f| f.seconds("a")), Ok(Some(Duration::from_millis(500))));
-        assert_eq!(with(r#"{}"#, |f| f.text("a").map(|t| t.is_none())), Ok(true));
+        assert_eq!(with(r#"{"boolean": true}"#, |f| f.optional(&BOOLEAN)), Ok(Some(true)));
+        assert_eq!(with("{}", |f| f.optional(&BOOLEAN)), Ok(None));
+        assert_eq!(with(r#"{"integer": 9.0}"#, |f| f.get(&INTEGER)), Ok(9));
+        assert_eq!(with("{}", |f| f.get(&INTEGER)), Ok(7));
+        let half = Duration::from_millis(500);
+        assert_eq!(with(r#"{"seconds": 0.5}"#, |f| f.optional(&SECONDS)), Ok(Some(half)));
     }
 
     #[test]
-    fn errors_say_path_and_reason() {
+    fn errors_have_path_and_reason() {
         let error = |text, read: fn(&Fields) -> Result<()>| with(text, read).unwrap_err();
         assert_eq!(
-            error(r#"{"a": 1}"#, |f| f.bool("a").map(drop)),
-            "top.a: must be true or false, not a number"
+            error(r#"{"boolean": 1}"#, |f| f.optional(&BOOLEAN).map(drop)),
+            "top.boolean: must be true or false, not a number"
         );
         assert_eq!(
-            error(r#"{"a": 10}"#, |f| f.integer("a", 0..=9).map(drop)),
-            "top.a: must be from 0 to 9, not 10"
+            error(r#"{"integer": 10}"#, |f| f.get(&INTEGER).map(drop)),
+            "top.integer: must be from 0 to 9, not 10"
         );
         assert_eq!(
-            error(r#"{"a": 1.5}"#, |f| f.integer("a", 0..=9).map(drop)),
-            "top.a: must be a whole number, not 1.5"
+            error(r#"{"integer": 1.5}"#, |f| f.get(&INTEGER).map(drop)),
+            "top.integer: must be a whole number, not 1.5"
         );
-        assert_eq!(error(r#"{"a": ""}"#, |f| f.text("a").map(drop)), "top.a: must not be empty");
         assert_eq!(
-            error(r#"{"bucket_nam": ""}"#, |f| f.text("bucket_name").map(drop)),
+            error(r#"{"bucket_name": ""}"#, |f| f.required(&BUCKET_NAME).map(drop)),
+            "top.bucket_name: must not be empty"
+        );
+        assert_eq!(
+            error("{}", |f| f.required(&BUCKET_NAME).map(drop)),
+            "top.bucket_name: required"
+        );
+        assert_eq!(
+            error(r#"{"bucket_nam": ""}"#, |f| f.required(&BUCKET_NAME).map(drop)),
             "top.bucket_nam: unknown field, did you mean bucket_name?"
         );
+        assert_eq!(error(r#"{"zzz": ""}"#, |_| Ok(())), "top.zzz: unknown field");
+    }
+
+    #[test]
+    fn a_secret_may_be_an_environment_variable() {
+        let error = |text| with(text, |f| f.optional(&SECRET)).unwrap_err();
         assert_eq!(
-            error(r#"{"zzz": ""}"#, |f| f.text("bucket_name").map(drop)),
-            "top.zzz: unknown field"
-        );
-        assert_eq!(
-            error(r#"{"a": "$S3IS_SURELY_NOT_SET"}"#, |f| f.secret("a").map(drop)),
-            "top.a: the environment variable S3IS_SURELY_NOT_SET is not set"
+            error(r#"{"secret": "$S3IS_SURELY_NOT_SET"}"#),
+            "top.secret: the environment variable S3IS_SURELY_NOT_SET is not set"
         );
         // What may be the secret itself is not repeated.
-        for written in [r#"{"a": "$"}"#, r#"{"a": "$9a"}"#, r#"{"a": "$s3cret-with/signs"}"#] {
-            let said = error(written, |f| f.secret("a").map(drop));
-            assert_eq!(said, "top.a: starts with $ and is no name of an environment variable");
+        for written in [r#"{"secret": "$"}"#, r#"{"secret": "$9a"}"#, r#"{"secret": "$s3cret-/"}"#]
+        {
+            let expected =
+                "top.secret: starts with $ but is not the name of an environment variable";
+            assert_eq!(error(written), expected);
         }
     }
 }

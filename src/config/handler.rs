@@ -4,169 +4,131 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fields::{Fields, Known, Result};
-use super::relaxed_json::Value;
-use super::size_policy::{MOST_VARIANTS, SizePolicy};
+use jsonc_parser::ast::{ObjectProp, Value};
+
+use super::cache::{self, Cache, CacheSettings, Originals};
+use super::error::Result;
+use super::error_image::ErrorImage;
+use super::fields::Fields;
+use super::json::type_name;
+use super::origin::{self, Origin};
+use super::schema::{
+    Choice, Defaulted, Optional, Table, array, boolean, choice, concat, integer, map, object,
+    string, table, text,
+};
+use super::size_policy::{MAX_VARIANTS_LIMIT, SizePolicy};
 use super::token::{self, Token};
-use crate::cache::Lifetime;
+use super::url;
+use crate::cache::{CacheTime, Lifetime};
 use crate::format::{Format, formats_that, or_list};
+use crate::options::Defaults;
 
-const KNOWN: Known = Known {
-    fields: &[
-        "name",
-        "prefix",
-        "aws",
-        "directory",
-        "error_image",
-        "output_format",
-        "cache_enabled",
-        "cache_path",
-        "cache_time",
-        "cache_max_bytes",
-        "cache_min_free",
-        "negative_cache_time",
-        "stale_while_revalidate",
-        "stale_if_error",
-        "originals_cache",
-        "allowed_formats",
-        "max_dimension",
-        "error_status",
-        "cors_origin",
-        "fail_on",
-        "presets",
-        "presets_only",
-        "allowed_sizes",
-        "max_variants",
-        "token",
-    ],
-};
-const ORIGINALS_KNOWN: Known = Known { fields: &["path", "max_bytes"] };
-const AWS_KNOWN: Known = Known {
-    fields: &[
-        "bucket_name",
-        "file_path",
-        "region",
-        "endpoint",
-        "path_style",
-        "aws_access",
-        "aws_secret",
-        "session_token",
-        "anonymous",
-        "ca_file",
-    ],
-};
+/// WebP's limit is 16383 and JPEG's 65535: nothing larger can be encoded.
+const MAX_MAX_DIMENSION: i64 = 16_383;
 
-/// `cache_time` when it is missing: a week.
-pub const DEFAULT_CACHE_SECONDS: u64 = 604_800;
-/// `stale_if_error` when it is missing: a day.
-const DEFAULT_STALE_IF_ERROR: Duration = Duration::from_secs(86_400);
-/// `negative_cache_time` when it is missing.
-const DEFAULT_NEGATIVE_CACHE_TIME: Duration = Duration::from_secs(5);
-/// `max_dimension` when it is missing.
-const DEFAULT_MAX_DIMENSION: u32 = 3064;
-/// The largest `max_dimension`: WebP's limit is 16383 and JPEG's 65535, so past this nothing can be written.
-const LARGEST_MAX_DIMENSION: i64 = 16_383;
-/// The largest cache that can be asked for: a pebibyte.
-const LARGEST_CACHE: i64 = 1 << 50;
-/// An error image is kept in memory; a larger file is surely a mistake.
-const LARGEST_ERROR_IMAGE: u64 = 16 << 20;
-/// Served when a handler names no `error_image`, so that one binary and one file are enough to run.
-const DEFAULT_ERROR_IMAGE: &[u8] = include_bytes!("../../error_image.jpg");
+table! {
+    ROUTE_TABLE;
+    /// The handler's name: one path segment, not `-`. Required without a `prefix`.
+    NAME: Optional<&'static str> = text("name").absent("required without `prefix`");
+    /// The first segment of its paths, in place of `name`.
+    PREFIX: Optional<&'static str> = text("prefix").absent("`name`");
+}
+
+table! {
+    OWN_TABLE;
+    /// The image that is sent when there is none: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
+    ERROR_IMAGE: Optional<&'static str> = text("error_image").absent("one that is compiled in");
+    /// The status of failures: 404 for all, or a precise one.
+    ERROR_STATUS: Defaulted<ErrorStatus> = choice::<ErrorStatus>("error_status").default_choice(0);
+    /// The format without `f`: `jpg`, `jpeg`, `png`, `webp`, `avif` or `gif`, in any case; `""` for none.
+    OUTPUT_FORMAT: Optional<&'static str> =
+        string("output_format").absent("the original's format");
+    /// The extensions that a key may have, in any case. A key without an extension is allowed.
+    ALLOWED_FORMATS: Optional<&'static [Value<'static>]> =
+        array("allowed_formats", "strings").absent("all");
+    /// `w` and `h` are clamped to it, after `dpr`.
+    MAX_DIMENSION: Defaulted<u32> =
+        integer::<u32>("max_dimension", 1, MAX_MAX_DIMENSION).unit("pixels").default(3064);
+    /// The token that a request for an image must have.
+    TOKEN: Optional<Fields<'static>> = object("token", token::TABLE).absent("none");
+    /// The value of `Access-Control-Allow-Origin`: `*` or one origin.
+    CORS_ORIGIN: Optional<&'static str> = text("cors_origin").absent("none");
+    /// How damaged an original may be before it is refused (libvips' option `fail_on`).
+    FAIL_ON: Defaulted<FailOn> = choice::<FailOn>("fail_on").default_choice(1);
+    /// Queries that can be requested by name: names of 1 to 32 letters, digits, `-` and `_`; queries without `p` and
+    /// `t`.
+    PRESETS: Optional<&'static [ObjectProp<'static>]> = map("presets", "strings").absent("none");
+    /// Only presets can be requested; needs `presets`.
+    PRESETS_ONLY: Defaulted<bool> = boolean("presets_only").default(false);
+    /// The sizes that can be requested, from 0 to `max_dimension`; 0 is a side that is not given. Not with
+    /// `presets_only`.
+    ALLOWED_SIZES: Optional<&'static [Value<'static>]> =
+        array("allowed_sizes", "`[width, height]`").absent("all");
+    /// About how many variants of a key are stored; 0 does not limit them.
+    MAX_VARIANTS: Optional<usize> = integer::<usize>("max_variants", 0, MAX_VARIANTS_LIMIT as i64)
+        .absent(
+            "64; with `allowed_sizes` 64 for each of them, at most 10000; \
+             not limited with `presets_only` or a required `hmac` token",
+        );
+}
+
+const WHERE: Table =
+    &concat::<{ ROUTE_TABLE.len() + origin::TABLE.len() }>(ROUTE_TABLE, origin::TABLE);
+const WHAT: Table = &concat::<{ WHERE.len() + OWN_TABLE.len() }>(WHERE, OWN_TABLE);
+pub const TABLE: Table = &concat::<{ WHAT.len() + cache::TABLE.len() }>(WHAT, cache::TABLE);
 
 /// One handler, checked.
 #[derive(Clone, Debug)]
 pub struct Handler {
     /// The first segment of its paths: `prefix`, or `name` where there is none.
     pub route: String,
-    /// Which field gave the route.
+    /// The field that gave the route.
     pub(super) route_field: &'static str,
     /// Where the originals are.
     pub origin: Origin,
     /// What is sent when there is no image.
     pub error_image: ErrorImage,
-    /// `output_format`; `None` keeps the original's.
+    /// `None` keeps the original's.
     pub output_format: Option<Format>,
-    /// The disk cache; `None` when results are not stored.
+    /// The disk cache; `None` when variants are not stored.
     pub cache: Option<Cache>,
     /// The cache of originals; `None` when they are fetched each time.
     pub originals: Option<Originals>,
-    /// `cache_time`
     pub cache_time: CacheTime,
-    /// `stale_while_revalidate`: how long past its time a result is served while it is revalidated.
+    /// How long after `cache_time` a variant is served while it is revalidated.
     pub stale_while_revalidate: Duration,
-    /// `stale_if_error`: how long past its time a result is served when its origin can't be asked.
+    /// How long after `cache_time` a variant is served when its origin can't be asked.
     pub stale_if_error: Duration,
-    /// `negative_cache_time`: how long it is remembered that there is no such key.
+    /// How long it is remembered that the origin has no such key.
     pub negative_cache_time: Duration,
-    /// `allowed_formats` in lower case, without dots; `None` allows every extension.
+    /// In lower case, without dots; `None` allows every extension.
     pub allowed_formats: Option<Vec<String>>,
-    /// `max_dimension`: the largest width and height that a request gets.
+    /// The largest width and height that a request gets.
     pub max_dimension: u32,
-    /// `"error_status": "precise"`
+    /// Failures have statuses other than 404.
     pub precise_errors: bool,
-    /// `cors_origin`: the value of `Access-Control-Allow-Origin`.
+    /// The value of `Access-Control-Allow-Origin`.
     pub cors_origin: Option<String>,
-    /// `fail_on`
     pub fail_on: FailOn,
-    /// `presets`, `presets_only`, `allowed_sizes`
+    /// `presets`, `presets_only`, `allowed_sizes`.
     pub size_policy: SizePolicy,
-    /// `max_variants`: about how many variants of a key are stored; `None` is as many as are asked for.
+    /// About how many variants of a key are stored; `None` does not limit them.
     pub max_variants: Option<usize>,
-    /// `token`; `None` when everybody may have its images.
+    /// `None` when every request may have its images.
     pub token: Option<Token>,
 }
 
-/// What a configuration text alone does not hold: the edge hands it to each renderer with the text, so that a
-/// renderer started a year later still means the same, whatever has happened to the files since.
+/// What a handler has from the file system. The edge sends it to each renderer with the text, so that a renderer that
+/// is started a year later has the same configuration, whatever has happened to the files since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The origin directory, absolute and without symbolic links.
+    /// The origin's directory, absolute and without symbolic links.
     pub directory: Option<PathBuf>,
     /// The bytes of the error image.
     pub error_image: Arc<[u8]>,
 }
 
-/// The image for failures.
-#[derive(Clone, Debug)]
-pub struct ErrorImage {
-    /// The file's bytes.
-    pub bytes: Arc<[u8]>,
-    /// Its format, by its bytes.
-    pub format: Format,
-}
-
-/// Where a handler's results are stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cache {
-    /// `cache_path`
-    pub path: PathBuf,
-    /// `cache_max_bytes`: how much of the disk the directory may take; `None` is as much as `min_free` leaves.
-    pub max_bytes: Option<u64>,
-    /// `cache_min_free`: bytes that stay free on its disk; `None` is a twentieth of it, and a gibibyte at the most.
-    pub min_free: Option<u64>,
-}
-
-/// `originals_cache`: where a handler's originals are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Originals {
-    /// `path`
-    pub path: PathBuf,
-    /// `max_bytes`: how much of the disk the directory may take; `None` is as much as is left free.
-    pub max_bytes: Option<u64>,
-}
-
-/// How long a result stays fresh, on disk and at clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheTime {
-    /// Seconds since it was rendered.
-    Seconds(u64),
-    /// `0`: never expires.
-    Forever,
-    /// `-1`: nothing is cached.
-    Never,
-}
-
-/// How broken an original may be (libvips option `fail_on`).
+/// How damaged an original may be (libvips option `fail_on`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailOn {
     /// Show what can be decoded.
@@ -179,95 +141,53 @@ pub enum FailOn {
     Warning,
 }
 
-/// Where originals come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A bucket.
-    S3(S3),
-    /// A local directory, as an absolute path without symbolic links.
-    Directory(PathBuf),
+impl Choice for FailOn {
+    const CHOICES: &'static [(&'static str, FailOn)] = &[
+        ("none", FailOn::None),
+        ("truncated", FailOn::Truncated),
+        ("error", FailOn::Error),
+        ("warning", FailOn::Warning),
+    ];
 }
 
-/// A bucket and how to get at it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct S3 {
-    /// `bucket_name`
-    pub bucket: String,
-    /// `file_path` without slashes at its ends; may be empty.
-    pub directory: String,
-    /// `region`
-    pub region: String,
-    /// `endpoint`: scheme, host and port of an S3 server that is not AWS.
-    pub endpoint: Option<String>,
-    /// `path_style`: the bucket's name in the path and not in the host name.
-    pub path_style: bool,
-    /// Who we are to the origin.
-    pub credentials: Credentials,
-    /// `ca_file`: PEM certificates to trust besides the compiled-in roots.
-    pub ca_file: Option<PathBuf>,
-    /// The JSON path of this `aws` object, for sentences that tell the operator what to change.
-    pub json_path: String,
+/// The status of a failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ErrorStatus {
+    NotFound,
+    Precise,
 }
 
-/// What requests to the origin are signed with.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// `aws_access`, `aws_secret` and perhaps `session_token`.
-    Static {
-        /// The access key id.
-        access: String,
-        /// The secret access key.
-        secret: String,
-        /// The session token of temporary credentials.
-        session_token: Option<String>,
-    },
-    /// Environment, profile, web identity, ECS, IMDSv2, in this order.
-    Chain,
-    /// Nothing is signed: a public bucket.
-    Anonymous,
-}
-
-// Secrets must not reach a log by way of `{:?}`.
-impl std::fmt::Debug for S3 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "S3({} in {})", self.bucket, self.region)
-    }
+impl Choice for ErrorStatus {
+    const CHOICES: &'static [(&'static str, ErrorStatus)] =
+        &[("404", ErrorStatus::NotFound), ("precise", ErrorStatus::Precise)];
 }
 
 impl Handler {
     /// What distinguishes this handler's originals from every other's: part of each cache key, so that a
     /// handler pointed at another bucket never serves the old bucket's images.
     pub fn identity(&self) -> String {
-        match &self.origin {
-            Origin::S3(s3) => {
-                let endpoint = s3.endpoint.as_deref().unwrap_or("aws");
-                format!("{}\0s3\0{endpoint}\0{}\0{}", self.route, s3.bucket, s3.directory)
-            }
-            Origin::Directory(directory) => {
-                format!("{}\0directory\0{}", self.route, directory.display())
-            }
-        }
+        format!("{}\0{}", self.route, self.origin.identity())
     }
 
-    /// How long its results are good for what.
+    /// How long its variants are fresh, and how long they may be served stale.
     pub fn lifetime(&self) -> Lifetime {
         let Handler { stale_while_revalidate, stale_if_error, .. } = *self;
         Lifetime { time: self.cache_time, stale_while_revalidate, stale_if_error }
     }
 
+    /// What it contributes to the options of a request.
+    pub fn defaults(&self) -> Defaults {
+        Defaults { format: self.output_format, max_dimension: self.max_dimension }
+    }
+
     /// The directories that it stores in, each with the field that names it.
     pub fn stores(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let cache = self.cache.iter().map(|cache| ("cache_path", cache.path.as_path()));
-        let originals = self.originals.iter();
-        cache.chain(originals.map(|originals| ("originals_cache.path", originals.path.as_path())))
+        cache::directories(self.cache.as_ref(), self.originals.as_ref())
     }
 
     /// What was read from the file system for this handler.
     pub fn resolved(&self) -> Resolved {
-        let directory = match &self.origin {
-            Origin::Directory(directory) => Some(directory.clone()),
-            Origin::S3(_) => None,
-        };
+        let directory = self.origin.local_directory().map(Path::to_owned);
         Resolved { directory, error_image: Arc::clone(&self.error_image.bytes) }
     }
 
@@ -276,319 +196,109 @@ impl Handler {
         path: String,
         resolved: Option<&Resolved>,
     ) -> Result<Handler> {
-        let fields = &Fields::of(value, path, KNOWN)?;
-        let name = fields.text("name")?;
-        let prefix = fields.text("prefix")?;
-        let (route, route_field) = match (prefix, name) {
-            (Some(prefix), _) => (prefix, "prefix"),
-            (None, Some(name)) => (name, "name"),
-            (None, None) => return Err(fields.error("name", "required when there is no prefix")),
-        };
-        check_route(fields, route_field, route)?;
-
-        let origin = origin(fields, resolved)?;
-        let error_image = error_image(fields, resolved)?;
-        let output_format = match fields.string("output_format")? {
-            None | Some("") => None,
-            Some(written) => {
-                let format = Format::parse(&written.to_ascii_lowercase());
-                Some(format.filter(|format| format.is_written()).ok_or_else(|| {
-                    let names = or_list(formats_that(Format::is_written).map(Format::name));
-                    fields.error("output_format", format!("must be {names}, not {written:?}"))
-                })?)
-            }
-        };
-        let cache_time = match fields.integer("cache_time", -1..=i64::from(u32::MAX))? {
-            None => CacheTime::Seconds(DEFAULT_CACHE_SECONDS),
-            Some(-1) => CacheTime::Never,
-            Some(0) => CacheTime::Forever,
-            Some(seconds) => CacheTime::Seconds(seconds.unsigned_abs()),
-        };
-        let cache = cache(fields, cache_time)?;
-        let originals = originals(fields, cache_time, &origin)?;
-        let duration = |name, default| -> Result<Duration> {
-            let written = fields.integer(name, 0..=i64::from(u32::MAX))?;
-            Ok(written.map_or(default, |seconds| Duration::from_secs(seconds.unsigned_abs())))
-        };
-        let stale_while_revalidate = duration("stale_while_revalidate", Duration::ZERO)?;
-        let stale_if_error = duration("stale_if_error", DEFAULT_STALE_IF_ERROR)?;
-        let negative_cache_time = duration("negative_cache_time", DEFAULT_NEGATIVE_CACHE_TIME)?;
-        let negative_cache_time = match cache_time {
-            CacheTime::Never => Duration::ZERO,
-            _ => negative_cache_time,
-        };
-        let allowed_formats = allowed_formats(fields)?;
-        let max_dimension = fields
-            .integer("max_dimension", 1..=LARGEST_MAX_DIMENSION)?
-            .and_then(|most| u32::try_from(most).ok())
-            .unwrap_or(DEFAULT_MAX_DIMENSION);
-        let precise_errors = match fields.string("error_status")? {
-            None | Some("404") => false,
-            Some("precise") => true,
-            Some(other) => {
-                return Err(fields.error(
-                    "error_status",
-                    format!("must be \"precise\" or \"404\", not {other:?}"),
-                ));
-            }
-        };
-        let cors_origin = match fields.text("cors_origin")? {
-            Some(value) if value != "*" && !is_origin(value) => {
-                return Err(
-                    fields.error("cors_origin", "must be * or one origin, as https://example.com")
-                );
-            }
-            other => other.map(str::to_owned),
-        };
-        let fail_on = match fields.string("fail_on")? {
-            None | Some("truncated") => FailOn::Truncated,
-            Some("none") => FailOn::None,
-            Some("error") => FailOn::Error,
-            Some("warning") => FailOn::Warning,
-            Some(other) => {
-                return Err(fields.error(
-                    "fail_on",
-                    format!("must be none, truncated, error or warning, not {other:?}"),
-                ));
-            }
-        };
-        let token =
-            fields.object("token", token::KNOWN)?.map(|token| Token::read(&token)).transpose()?;
+        let fields = &Fields::of(value, path, TABLE)?;
+        let (route_field, route) = route(fields)?;
+        let local = resolved.and_then(|resolved| resolved.directory.clone());
+        let origin = Origin::read(fields, local, resolved.is_some())?;
+        let cache = CacheSettings::read(fields, &origin)?;
+        let max_dimension = fields.get(&MAX_DIMENSION)?;
+        let token = fields.optional(&TOKEN)?.map(|token| Token::read(&token)).transpose()?;
         let size_policy = SizePolicy::read(fields, max_dimension)?;
-        let max_variants = match fields.integer("max_variants", 0..=i64::from(MOST_VARIANTS))? {
-            // A token that is for one URL only is bound enough.
-            None if token.as_ref().is_some_and(Token::binds_url) => None,
-            None => size_policy.default_max_variants(),
-            Some(most) => usize::try_from(most).ok().filter(|most| *most > 0),
-        };
-        let route = route.to_owned();
         let handler = Handler {
-            route,
+            route: route.to_owned(),
             route_field,
-            origin,
-            error_image,
-            output_format,
-            cache,
-            originals,
-            cache_time,
-            stale_while_revalidate,
-            stale_if_error,
-            negative_cache_time,
-            allowed_formats,
+            error_image: ErrorImage::read(fields, resolved)?,
+            output_format: output_format(fields)?,
+            cache: cache.variants,
+            originals: cache.originals,
+            cache_time: cache.time,
+            stale_while_revalidate: cache.stale_while_revalidate,
+            stale_if_error: cache.stale_if_error,
+            negative_cache_time: cache.negative_time,
+            allowed_formats: allowed_formats(fields)?,
             max_dimension,
-            precise_errors,
-            cors_origin,
-            fail_on,
+            precise_errors: fields.get(&ERROR_STATUS)? == ErrorStatus::Precise,
+            cors_origin: cors_origin(fields)?,
+            fail_on: fields.get(&FAIL_ON)?,
+            max_variants: max_variants(fields, &size_policy, token.as_ref())?,
             size_policy,
-            max_variants,
             token,
+            origin,
         };
         handler.size_policy.check_presets(fields, &handler)?;
         Ok(handler)
     }
 }
 
-fn check_route(fields: &Fields, field: &str, route: &str) -> Result<()> {
+/// The route and the field that gives it.
+fn route<'v>(fields: &Fields<'v>) -> Result<(&'static str, &'v str)> {
+    let name = fields.optional(&NAME)?;
+    let (field, route) = match fields.optional(&PREFIX)? {
+        Some(prefix) => (PREFIX.name(), prefix),
+        None => {
+            let missing = || fields.error(NAME.name(), "required when there is no prefix");
+            (NAME.name(), name.ok_or_else(missing)?)
+        }
+    };
     if route.contains('/') {
-        return Err(fields
-            .error(field, format!("{route:?} must not contain a slash: it is one path segment")));
+        let message = format!("{route:?} must not contain a slash: it is one path segment");
+        return Err(fields.error(field, message));
     }
     if ["-", ".", ".."].contains(&route) {
-        return Err(fields
-            .error(field, format!("{route:?} can't be a path segment of ours; choose another")));
+        return Err(fields.error(field, format!("{route:?} is reserved; choose another")));
     }
     if route.chars().any(|c| c.is_control() || c == '?' || c == '#') {
         return Err(fields.error(field, "must not contain control characters, ? or #"));
     }
-    Ok(())
+    Ok((field, route))
 }
 
-fn origin(fields: &Fields, resolved: Option<&Resolved>) -> Result<Origin> {
-    let directory = fields.text("directory")?;
-    let aws = fields.object("aws", AWS_KNOWN)?;
-    match (directory, aws) {
-        (Some(_), Some(_)) => {
-            Err(fields.error("directory", "a handler has either aws or directory, not both"))
-        }
-        (None, None) => {
-            Err(fields.error("aws", "required: where the originals are (or directory)"))
-        }
-        (Some(directory), None) => {
-            if let Some(directory) = resolved.and_then(|resolved| resolved.directory.clone()) {
-                return Ok(Origin::Directory(directory));
-            }
-            let real = std::fs::canonicalize(directory).map_err(|error| {
-                fields.error("directory", format!("{directory}: can't be opened: {error}"))
-            })?;
-            if !real.is_dir() {
-                return Err(fields.error("directory", format!("{directory}: is not a directory")));
-            }
-            Ok(Origin::Directory(real))
-        }
-        (None, Some(aws)) => Ok(Origin::S3(s3(&aws, resolved.is_some())?)),
-    }
-}
-
-fn s3(aws: &Fields, is_checked: bool) -> Result<S3> {
-    let bucket =
-        aws.text("bucket_name")?.ok_or_else(|| aws.error("bucket_name", "required"))?.to_owned();
-    if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        return Err(aws.error(
-            "bucket_name",
-            "may contain letters, digits, dots, hyphens and underscores only",
-        ));
-    }
-    let directory = aws.string("file_path")?.unwrap_or_default().trim_matches('/').to_owned();
-    if directory.split('/').any(|segment| segment == "." || segment == "..") {
-        return Err(aws.error("file_path", "must not have . or .. as a segment"));
-    }
-    let region = aws.text("region")?.unwrap_or("us-east-1").to_owned();
-    if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Err(
-            aws.error("region", format!("must be a region's name, as eu-west-1, not {region:?}"))
-        );
-    }
-    let endpoint = match aws.text("endpoint")? {
-        None => None,
+fn output_format(fields: &Fields) -> Result<Option<Format>> {
+    match fields.optional(&OUTPUT_FORMAT)? {
+        None | Some("") => Ok(None),
         Some(written) => {
-            Some(checked_endpoint(written).map_err(|message| aws.error("endpoint", message))?)
+            let format = Format::parse(&written.to_ascii_lowercase());
+            format.filter(|format| format.is_written()).map(Some).ok_or_else(|| {
+                let names = or_list(formats_that(Format::is_written).map(Format::name));
+                fields.error(OUTPUT_FORMAT.name(), format!("must be {names}, not {written:?}"))
+            })
         }
-    };
-    // A bucket name with dots does not match the wildcard certificate of *.s3.amazonaws.com, and few private
-    // endpoints resolve bucket.host: both want the path style.
-    let path_style = aws.bool("path_style")?.unwrap_or(endpoint.is_some() || bucket.contains('.'));
-    let credentials = credentials(aws)?;
-    let ca_file = aws.text("ca_file")?.map(PathBuf::from);
-    if let (Some(path), false) = (&ca_file, is_checked) {
-        std::fs::metadata(path).map_err(|error| {
-            aws.error("ca_file", format!("{}: can't be read: {error}", path.display()))
-        })?;
     }
-    let json_path = aws.path("").trim_end_matches('.').to_owned();
-    Ok(S3 { bucket, directory, region, endpoint, path_style, credentials, ca_file, json_path })
 }
 
-fn credentials(aws: &Fields) -> Result<Credentials> {
-    let access = aws.secret("aws_access")?;
-    let secret = aws.secret("aws_secret")?;
-    let session_token = aws.secret("session_token")?;
-    let anonymous = aws.bool("anonymous")?.unwrap_or(false);
-    match (access, secret) {
-        (Some(_), _) | (_, Some(_)) if anonymous => {
-            Err(aws.error("anonymous", "is true, so aws_access and aws_secret must not be given"))
+fn cors_origin(fields: &Fields) -> Result<Option<String>> {
+    match fields.optional(&CORS_ORIGIN)? {
+        Some(value) if value != "*" && !url::is_origin(value) => {
+            let message = "must be * or one origin, as https://example.com";
+            Err(fields.error(CORS_ORIGIN.name(), message))
         }
-        (Some(access), Some(secret)) => Ok(Credentials::Static { access, secret, session_token }),
-        (Some(_), None) => Err(aws.error("aws_secret", "required when aws_access is given")),
-        (None, Some(_)) => Err(aws.error("aws_access", "required when aws_secret is given")),
-        (None, None) if session_token.is_some() => {
-            Err(aws.error("session_token", "needs aws_access and aws_secret as well"))
-        }
-        (None, None) if anonymous => Ok(Credentials::Anonymous),
-        (None, None) => Ok(Credentials::Chain),
+        value => Ok(value.map(str::to_owned)),
     }
 }
 
-fn checked_endpoint(written: &str) -> std::result::Result<String, String> {
-    let endpoint = written.trim_end_matches('/');
-    if is_origin(endpoint) {
-        return Ok(endpoint.to_owned());
-    }
-    Err(format!("must be http:// or https://, a host and perhaps a port, not {written:?}"))
-}
-
-/// `scheme://host` or `scheme://host:port` (RFC 6454 §6.1).
-fn is_origin(text: &str) -> bool {
-    let Some(authority) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))
-    else {
-        return false;
-    };
-    // The colons of an IPv6 address are inside its brackets.
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let is_name = |host: &str| {
-        host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-    };
-    let is_ipv6 = |host: &str| {
-        let inside = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        inside.is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok())
-    };
-    let port_is_right = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-    !host.is_empty() && (is_name(host) || is_ipv6(host)) && port_is_right
-}
-
-fn error_image(fields: &Fields, resolved: Option<&Resolved>) -> Result<ErrorImage> {
-    if let Some(bytes) = resolved.map(|resolved| &resolved.error_image)
-        && let Some(format) = Format::of_bytes(bytes)
-    {
-        fields.text("error_image")?;
-        return Ok(ErrorImage { bytes: Arc::clone(bytes), format });
-    }
-    let Some(path) = fields.text("error_image")? else {
-        return Ok(ErrorImage { bytes: DEFAULT_ERROR_IMAGE.into(), format: Format::Jpeg });
-    };
-    let length = std::fs::metadata(path)
-        .map_err(|error| fields.error("error_image", format!("{path}: can't be read: {error}")))?
-        .len();
-    if length > LARGEST_ERROR_IMAGE {
-        return Err(fields
-            .error("error_image", format!("{path}: is larger than {LARGEST_ERROR_IMAGE} bytes")));
-    }
-    let bytes = std::fs::read(path)
-        .map_err(|error| fields.error("error_image", format!("{path}: can't be read: {error}")))?;
-    let format = Format::of_original(&bytes).ok_or_else(|| {
-        let titles = or_list(formats_that(Format::is_read).map(Format::title));
-        fields.error("error_image", format!("{path}: is not a {titles}"))
-    })?;
-    Ok(ErrorImage { bytes: bytes.into(), format })
-}
-
-fn cache(fields: &Fields, time: CacheTime) -> Result<Option<Cache>> {
-    let enabled = fields.bool("cache_enabled")?;
-    let path = fields.text("cache_path")?;
-    let max_bytes = fields.integer("cache_max_bytes", 1..=LARGEST_CACHE)?.map(i64::unsigned_abs);
-    let min_free = fields.integer("cache_min_free", 0..=LARGEST_CACHE)?.map(i64::unsigned_abs);
-    if enabled == Some(false) || time == CacheTime::Never {
-        return Ok(None);
-    }
-    let Some(path) = path else {
-        return match enabled {
-            Some(true) => Err(fields.error("cache_path", "required when cache_enabled is true")),
-            _ => Ok(None),
-        };
-    };
-    Ok(Some(Cache { path: PathBuf::from(path), max_bytes, min_free }))
-}
-
-fn originals(fields: &Fields, time: CacheTime, origin: &Origin) -> Result<Option<Originals>> {
-    let Some(written) = fields.object("originals_cache", ORIGINALS_KNOWN)? else { return Ok(None) };
-    let path = written.text("path")?.ok_or_else(|| written.error("path", "required"))?;
-    let max_bytes = written.integer("max_bytes", 1..=LARGEST_CACHE)?.map(i64::unsigned_abs);
-    if let Origin::Directory(_) = origin {
-        return Err(
-            fields.error("originals_cache", "is for buckets; a directory's files are here already")
-        );
-    }
-    if time == CacheTime::Never {
-        return Ok(None);
-    }
-    Ok(Some(Originals { path: PathBuf::from(path), max_bytes }))
+fn max_variants(
+    fields: &Fields,
+    size_policy: &SizePolicy,
+    token: Option<&Token>,
+) -> Result<Option<usize>> {
+    Ok(match fields.optional(&MAX_VARIANTS)? {
+        // A token that is for one URL only limits the variants enough.
+        None if token.is_some_and(Token::binds_url) => None,
+        None => size_policy.default_max_variants(),
+        Some(max) => Some(max).filter(|max| *max > 0),
+    })
 }
 
 fn allowed_formats(fields: &Fields) -> Result<Option<Vec<String>>> {
-    let Some(items) = fields.array("allowed_formats")? else { return Ok(None) };
-    let mut extensions = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        match item {
-            Value::String(extension) if !extension.trim_start_matches('.').is_empty() => {
-                extensions.push(extension.trim_start_matches('.').to_ascii_lowercase());
-            }
-            other => {
-                let message = format!("must be an extension, as \"jpg\", not {}", other.kind());
-                return Err(fields.error(&format!("allowed_formats[{index}]"), message));
-            }
+    let Some(items) = fields.optional(&ALLOWED_FORMATS)? else { return Ok(None) };
+    let read = |(index, item): (usize, &Value)| match item {
+        Value::StringLit(extension) if !extension.value.trim_start_matches('.').is_empty() => {
+            Ok(extension.value.trim_start_matches('.').to_ascii_lowercase())
         }
-    }
-    Ok(Some(extensions))
+        other => {
+            let message = format!("must be an extension, as \"jpg\", not {}", type_name(other));
+            Err(fields.error(&format!("{}[{index}]", ALLOWED_FORMATS.name()), message))
+        }
+    };
+    items.iter().enumerate().map(read).collect::<Result<_>>().map(Some)
 }

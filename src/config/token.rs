@@ -1,53 +1,79 @@
-//! `"token"` of a handler: who may have its images.
+//! `"token"` of a handler: the token that a request for an image must have.
 
 use std::fmt;
 
-use super::fields::{Fields, Known, Result};
+use super::error::Result;
+use super::fields::Fields;
+use super::schema::{Choice, Defaulted, Optional, boolean, choice, integer, secrets, table, text};
 
-pub(super) const KNOWN: Known = Known {
-    fields: &["type", "secrets", "required", "issuer", "audience", "leeway", "require_exp"],
-};
-/// What only a JSON Web Token has.
-const OF_JWT: [&str; 4] = ["issuer", "audience", "leeway", "require_exp"];
+/// The shortest secret, in bytes, that can't be guessed.
+const MIN_SECRET: usize = 16;
+/// The largest `leeway`, in seconds: clocks that differ by more are wrong.
+const MAX_LEEWAY: i64 = 3600;
 
-/// The shortest secret, in bytes: what can't be guessed.
-const SHORTEST_SECRET: usize = 16;
-/// `leeway` when it is missing.
-const DEFAULT_LEEWAY: u64 = 60;
-/// The largest `leeway`: clocks that differ by more than this are wrong.
-const LARGEST_LEEWAY: i64 = 3600;
+table! {
+    pub TABLE;
+    /// What a token is: the signature of its URL, or a JSON Web Token.
+    TYPE: Optional<Type> = choice::<Type>("type");
+    /// The secrets, each of at least 16 bytes: each of them verifies, the first one signs.
+    SECRETS: Optional<Vec<String>> = secrets("secrets");
+    /// Refuse requests without a token.
+    REQUIRED: Defaulted<bool> = boolean("required").default(true);
+    /// The `iss` that a JSON Web Token must have.
+    ISSUER: Optional<&'static str> = text("issuer").absent("any");
+    /// The `aud` that a JSON Web Token must have, alone or in a list.
+    AUDIENCE: Optional<&'static str> = text("audience").absent("any");
+    /// How far clocks may differ when a JSON Web Token is checked.
+    LEEWAY: Defaulted<u64> =
+        integer::<u64>("leeway", 0, MAX_LEEWAY).unit("seconds").default(60);
+    /// Refuse a JSON Web Token without an expiry.
+    REQUIRE_EXP: Defaulted<bool> = boolean("require_exp").default(true);
+}
 
-/// Who may have a handler's images.
+/// The fields of the type `jwt` alone.
+const JWT_FIELDS: [&str; 4] = [ISSUER.name(), AUDIENCE.name(), LEEWAY.name(), REQUIRE_EXP.name()];
+
+/// Which requests may have a handler's images.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
-    /// `type`
     pub kind: TokenKind,
-    /// `secrets`: each of them verifies, the first one signs.
+    /// Each of them verifies, the first one signs.
     pub secrets: Vec<String>,
-    /// `required`: whether a request without a token is refused.
+    /// Whether a request without a token is refused.
     pub required: bool,
 }
 
 /// What a token is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenKind {
-    /// `hmac`: the signature of the URL.
+    /// The signature of the URL.
     Hmac,
-    /// `jwt`: a JSON Web Token.
+    /// A JSON Web Token.
     Jwt(Rules),
 }
 
-/// What a JSON Web Token must say.
+/// What a JSON Web Token must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// `issuer`: its `iss`.
+    /// Its `iss`.
     pub issuer: Option<String>,
-    /// `audience`: its `aud`, or one of them.
+    /// Its `aud`, or one of them.
     pub audience: Option<String>,
-    /// `leeway`: by how many seconds clocks may differ.
+    /// How many seconds clocks may differ.
     pub leeway: u64,
-    /// `require_exp`: whether it must say when it expires.
+    /// Whether it must have an `exp`.
     pub require_exp: bool,
+}
+
+/// `type`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Type {
+    Hmac,
+    Jwt,
+}
+
+impl Choice for Type {
+    const CHOICES: &'static [(&'static str, Type)] = &[("hmac", Type::Hmac), ("jwt", Type::Jwt)];
 }
 
 // Secrets must not reach a log by way of `{:?}`.
@@ -59,66 +85,60 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// Whether every request needs one that is for its URL and no other.
+    /// Whether every request needs a token that is for its URL only.
     pub fn binds_url(&self) -> bool {
         self.required && self.kind == TokenKind::Hmac
     }
 
     pub(super) fn read(fields: &Fields) -> Result<Token> {
-        let kind = match fields.text("type")? {
-            Some("hmac") => {
-                if let Some(field) = OF_JWT.into_iter().find(|field| fields.get(field).is_some()) {
-                    return Err(fields.error(field, "is for the type jwt"));
+        let kind = match fields.required(&TYPE)? {
+            Type::Hmac => {
+                if let Some(name) = JWT_FIELDS.into_iter().find(|name| fields.has(name)) {
+                    return Err(fields.error(name, "is for the type jwt"));
                 }
                 TokenKind::Hmac
             }
-            Some("jwt") => TokenKind::Jwt(Rules {
-                issuer: fields.text("issuer")?.map(str::to_owned),
-                audience: fields.text("audience")?.map(str::to_owned),
-                leeway: fields
-                    .integer("leeway", 0..=LARGEST_LEEWAY)?
-                    .map_or(DEFAULT_LEEWAY, i64::unsigned_abs),
-                require_exp: fields.bool("require_exp")?.unwrap_or(true),
+            Type::Jwt => TokenKind::Jwt(Rules {
+                issuer: fields.optional(&ISSUER)?.map(str::to_owned),
+                audience: fields.optional(&AUDIENCE)?.map(str::to_owned),
+                leeway: fields.get(&LEEWAY)?,
+                require_exp: fields.get(&REQUIRE_EXP)?,
             }),
-            Some(other) => {
-                return Err(fields.error("type", format!("must be hmac or jwt, not {other:?}")));
-            }
-            None => return Err(fields.error("type", "required: hmac or jwt")),
         };
-        let secrets =
-            fields.secrets("secrets")?.ok_or_else(|| fields.error("secrets", "required"))?;
+        let secrets = fields.required(&SECRETS)?;
         if secrets.is_empty() {
-            return Err(fields.error("secrets", "must list at least one secret"));
+            return Err(fields.error(SECRETS.name(), "must list at least one secret"));
         }
-        if let Some(index) = secrets.iter().position(|secret| secret.len() < SHORTEST_SECRET) {
-            let message = format!("must have at least {SHORTEST_SECRET} bytes");
-            return Err(fields.error(&format!("secrets[{index}]"), message));
+        if let Some(index) = secrets.iter().position(|secret| secret.len() < MIN_SECRET) {
+            let message = format!("must have at least {MIN_SECRET} bytes");
+            return Err(fields.error(&format!("{}[{index}]", SECRETS.name()), message));
         }
-        Ok(Token { kind, secrets, required: fields.bool("required")?.unwrap_or(true) })
+        Ok(Token { kind, secrets, required: fields.get(&REQUIRED)? })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::relaxed_json::parse;
+    use super::super::json::parse;
     use super::*;
 
-    const SECRETS: &str = r#""secrets": ["0123456789abcdef"]"#;
+    const GOOD_SECRETS: &str = r#""secrets": ["0123456789abcdef"]"#;
 
     fn read(fields: &str) -> std::result::Result<Token, String> {
-        let value = parse(&format!("{{{fields}}}")).unwrap();
+        let text = format!("{{{fields}}}");
+        let value = parse(&text).unwrap();
         let fields =
-            Fields::of(&value, "handlers[0].token", KNOWN).map_err(|error| error.to_string())?;
+            Fields::of(&value, "handlers[0].token", TABLE).map_err(|error| error.to_string())?;
         Token::read(&fields).map_err(|error| error.to_string())
     }
 
     #[test]
     fn both_types_are_read_with_their_defaults() {
-        let hmac = read(&format!(r#""type": "hmac", {SECRETS}"#)).unwrap();
+        let hmac = read(&format!(r#""type": "hmac", {GOOD_SECRETS}"#)).unwrap();
         assert_eq!((hmac.kind, hmac.required, hmac.secrets.len()), (TokenKind::Hmac, true, 1));
-        let open = read(&format!(r#""type": "hmac", "required": false, {SECRETS}"#)).unwrap();
+        let open = read(&format!(r#""type": "hmac", "required": false, {GOOD_SECRETS}"#)).unwrap();
         assert!(!open.required);
-        let rules = |fields: &str| match read(&format!(r#""type": "jwt", {SECRETS}{fields}"#))
+        let rules = |fields: &str| match read(&format!(r#""type": "jwt", {GOOD_SECRETS}{fields}"#))
             .unwrap()
             .kind
         {
@@ -135,11 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_their_field_and_no_secret() {
+    fn token_errors_name_their_field_and_no_secret() {
         for (fields, expected) in [
-            (SECRETS.to_owned(), "type: required"),
-            (format!(r#""type": "rsa", {SECRETS}"#), "type: must be hmac or jwt, not \"rsa\""),
-            (format!(r#""type": "HMAC", {SECRETS}"#), "type: must be hmac or jwt"),
+            (GOOD_SECRETS.to_owned(), "type: required"),
+            (format!(r#""type": "rsa", {GOOD_SECRETS}"#), "type: must be hmac or jwt, not \"rsa\""),
+            (format!(r#""type": "HMAC", {GOOD_SECRETS}"#), "type: must be hmac or jwt"),
             (r#""type": "hmac""#.to_owned(), "secrets: required"),
             (r#""type": "hmac", "secrets": []"#.to_owned(), "secrets: must list at least one"),
             (
@@ -162,27 +182,36 @@ mod tests {
                 r#""type": "hmac", "secrets": ["0123456789abcdef", "$S3IS_NOT_SET"]"#.to_owned(),
                 "secrets[1]: the environment variable S3IS_NOT_SET is not set",
             ),
-            (format!(r#""type": "hmac", "issuer": "x", {SECRETS}"#), "issuer: is for the type jwt"),
-            (format!(r#""type": "hmac", "leeway": 1, {SECRETS}"#), "leeway: is for the type jwt"),
             (
-                format!(r#""type": "hmac", "required": 1, {SECRETS}"#),
+                format!(r#""type": "hmac", "issuer": "x", {GOOD_SECRETS}"#),
+                "issuer: is for the type jwt",
+            ),
+            (
+                format!(r#""type": "hmac", "leeway": 1, {GOOD_SECRETS}"#),
+                "leeway: is for the type jwt",
+            ),
+            (
+                format!(r#""type": "hmac", "required": 1, {GOOD_SECRETS}"#),
                 "required: must be true or false",
             ),
             (
-                format!(r#""type": "jwt", "leeway": -1, {SECRETS}"#),
+                format!(r#""type": "jwt", "leeway": -1, {GOOD_SECRETS}"#),
                 "leeway: must be from 0 to 3600",
             ),
             (
-                format!(r#""type": "jwt", "audience": ["a"], {SECRETS}"#),
+                format!(r#""type": "jwt", "audience": ["a"], {GOOD_SECRETS}"#),
                 "audience: must be a string",
             ),
-            (format!(r#""type": "jwt", "issuer": "", {SECRETS}"#), "issuer: must not be empty"),
             (
-                format!(r#""type": "jwt", "require_exp": "yes", {SECRETS}"#),
+                format!(r#""type": "jwt", "issuer": "", {GOOD_SECRETS}"#),
+                "issuer: must not be empty",
+            ),
+            (
+                format!(r#""type": "jwt", "require_exp": "yes", {GOOD_SECRETS}"#),
                 "require_exp: must be true or false",
             ),
             (
-                format!(r#""type": "jwt", "secret": "0123456789abcdef", {SECRETS}"#),
+                format!(r#""type": "jwt", "secret": "0123456789abcdef", {GOOD_SECRETS}"#),
                 "secret: unknown field, did you mean secrets?",
             ),
         ] {
@@ -193,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn the_secrets_are_not_shown() {
-        let shown = format!("{:?}", read(&format!(r#""type": "hmac", {SECRETS}"#)).unwrap());
+    fn token_secrets_are_not_shown_by_debug() {
+        let shown = format!("{:?}", read(&format!(r#""type": "hmac", {GOOD_SECRETS}"#)).unwrap());
         assert!(!shown.contains("0123"), "{shown}");
     }
 }

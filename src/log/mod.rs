@@ -8,13 +8,16 @@
 //! logged by the access log. Commands that run at a terminal (`--check`, `cache`, `sign`, `health`) print plain
 //! sentences with [`print_error!`].
 
+pub mod escape;
 pub mod sink;
 pub mod timestamp;
 
 use std::fmt::{Arguments, Write as _};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+use crate::sync;
 
 /// How serious an event is; `"log_level"` in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +34,6 @@ pub enum Level {
 }
 
 impl Level {
-    /// Every level, the most serious first.
-    pub const ALL: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
-
     /// The word in a line and in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
@@ -42,11 +42,6 @@ impl Level {
             Level::Info => "info",
             Level::Debug => "debug",
         }
-    }
-
-    /// The level with this name.
-    pub fn parse(name: &str) -> Option<Level> {
-        Level::ALL.into_iter().find(|level| level.name() == name)
     }
 }
 
@@ -66,7 +61,7 @@ pub fn event(level: Level, event: &str, sentence: Arguments) {
     timestamp::push(&mut line, SystemTime::now());
     // Writing to a String can't fail.
     let _ = write!(line, " {} event={event} ", level.name());
-    push_escaped(&mut line, &sentence.to_string());
+    escape::push(&mut line, &sentence.to_string());
     line.push('\n');
     sink::priority_line(line.as_bytes());
 }
@@ -75,16 +70,9 @@ pub fn event(level: Level, event: &str, sentence: Arguments) {
 /// when standard error can't be written.
 pub fn print_error(sentence: Arguments) {
     let mut line = String::with_capacity(128);
-    push_escaped(&mut line, &sentence.to_string());
+    escape::push(&mut line, &sentence.to_string());
     line.push('\n');
     sink::priority_line(line.as_bytes());
-}
-
-/// Escapes control characters: a key or a decoder's message must not look like another line or a terminal command.
-fn push_escaped(line: &mut String, text: &str) {
-    for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_unicode()) } else { line.push(c) }
-    }
 }
 
 macro_rules! print_error_ {
@@ -130,7 +118,7 @@ impl RateLimited {
     /// Warns unless it did less than a minute ago.
     pub fn warn(&self, event: &str, sentence: Arguments) {
         const MINUTE: Duration = Duration::from_secs(60);
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = sync::lock(&self.0);
         if last.is_none_or(|at| at.elapsed() > MINUTE) {
             *last = Some(Instant::now());
             self::event(Level::Warn, event, sentence);
@@ -143,18 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_escaped() {
-        let mut line = String::new();
-        push_escaped(&mut line, "a\nb\u{1b}[0m ü");
-        assert_eq!(line, "a\\u{a}b\\u{1b}[0m ü");
-    }
-
-    #[test]
-    fn levels_are_found_by_their_names_only() {
-        for level in Level::ALL {
-            assert_eq!(Level::parse(level.name()), Some(level));
-        }
-        assert!(["", "Error", "warning", "trace"].iter().all(|name| Level::parse(name).is_none()));
+    fn levels_are_ordered_by_seriousness() {
         assert!(Level::Error < Level::Warn && Level::Info < Level::Debug);
     }
 }

@@ -1,26 +1,25 @@
-//! `g`: which part of an image a crop keeps, and where in its box a padded image stands.
+//! `g`: the part of an image that a crop keeps, and the position of a padded image in its box.
 
 use std::fmt;
 
 use super::values::decimal;
 
-/// Which part of an image a crop keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gravity {
-    /// The window stands at these fractions of the free space, in ten-thousandths: 0 is left or top,
-    /// 5000 the centre, 10000 right or bottom.
+    /// The position as fractions of the free space, in ten-thousandths: 0 is left or top, 5000 the centre, 10000
+    /// right or bottom.
     At(u16, u16),
-    /// `fp:x:y`: the window is centred on this point of the image, in ten-thousandths.
+    /// `fp:x:y`: centred on this point of the image, in ten-thousandths.
     Focus(u16, u16),
-    /// `smart`: where libvips finds attention.
+    /// `smart`: the attention strategy of libvips' `smartcrop`.
     Smart,
 }
 
 const WHOLE: u16 = 10_000;
 const HALF: u16 = WHOLE / 2;
 
-/// The words of `g` besides `fp:x:y`.
-pub(super) const GRAVITIES: [(&str, Gravity); 10] = [
+/// The values of `g` other than `fp:x:y`.
+pub(super) const NAMED: [(&str, Gravity); 10] = [
     ("ce", Gravity::CENTRE),
     ("n", Gravity::At(HALF, 0)),
     ("s", Gravity::At(HALF, WHOLE)),
@@ -34,17 +33,17 @@ pub(super) const GRAVITIES: [(&str, Gravity); 10] = [
 ];
 
 impl Gravity {
-    /// The default.
+    /// The default of `g`.
     pub const CENTRE: Gravity = Gravity::At(HALF, HALF);
 
-    /// A word, or `fp:x:y`.
-    pub fn parse(written: &str) -> Option<Gravity> {
-        if let Some((_, gravity)) = GRAVITIES.iter().find(|(word, _)| *word == written) {
+    /// A name, or `fp:x:y`.
+    pub fn parse(text: &str) -> Option<Gravity> {
+        if let Some((_, gravity)) = NAMED.iter().find(|(name, _)| *name == text) {
             return Some(*gravity);
         }
-        let (x, y) = written.strip_prefix("fp:")?.split_once(':')?;
-        let fraction = |written| {
-            let value = decimal(written).filter(|value| (0.0..=1.0).contains(value))?;
+        let (x, y) = text.strip_prefix("fp:")?.split_once(':')?;
+        let fraction = |text| {
+            let value = decimal(text).filter(|value| (0.0..=1.0).contains(value))?;
             Some((value * f64::from(WHOLE)).round() as u16)
         };
         Some(Gravity::Focus(fraction(x)?, fraction(y)?))
@@ -59,7 +58,7 @@ impl fmt::Display for Gravity {
                 write!(f, "fp:{}:{}", f64::from(x) / whole, f64::from(y) / whole)
             }
             named => f.write_str(
-                GRAVITIES.iter().find(|(_, known)| *known == named).map_or("ce", |pair| pair.0),
+                NAMED.iter().find(|(_, known)| *known == named).map_or("ce", |pair| pair.0),
             ),
         }
     }

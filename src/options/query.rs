@@ -1,11 +1,13 @@
-//! The parameters of a request, as they are written.
+//! The query of a request: known parameters, decoded and not yet checked.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use super::values::{bad, decimal, digits};
+use super::parameters::{PARAMETERS, Parameter};
+use super::values::{decimal, digits};
 use crate::key::decode_query;
 
-/// What is wrong with a query; the sentence is for the client.
+/// An error in a query, as a sentence for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadQuery(pub String);
 
@@ -15,73 +17,84 @@ impl fmt::Display for BadQuery {
     }
 }
 
-/// The parameters that we know, as they stand in the query. Unknown ones are not kept.
+/// The decoded values of the known parameters; unknown ones are ignored.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
-    values: [Option<String>; NAMES.len()],
+    /// In the order of [`PARAMETERS`].
+    values: [Option<String>; PARAMETERS.len()],
 }
 
-const NAMES: [&str; 22] = [
-    "w", "h", "c", "f", "t", "exp", "q", "dpr", "g", "e", "bg", "p", "pad", "rot", "flip", "trim",
-    "blur", "sharp", "lossless", "page", "frames", "strip",
-];
-
-/// Those of them that say something about the image, which is what a preset may hold.
-pub(super) const ABOUT_THE_IMAGE: [&str; 19] = [
-    "w", "h", "c", "f", "q", "dpr", "g", "e", "bg", "pad", "rot", "flip", "trim", "blur", "sharp",
-    "lossless", "page", "frames", "strip",
-];
-
 impl Query {
-    /// Reads a query string. A known parameter given twice or with a malformed escape is an error.
-    pub fn parse(query: &str) -> Result<Query, BadQuery> {
-        let mut parsed = Query::default();
-        for pair in query.split('&') {
-            parsed.take(pair)?;
+    /// Parses a query string. A known parameter given twice or with a malformed escape is an error.
+    pub fn parse(text: &str) -> Result<Query, BadQuery> {
+        let mut query = Query::default();
+        for pair in text.split('&') {
+            query.add(pair)?;
         }
-        Ok(parsed)
+        Ok(query)
     }
 
-    /// Reads a preset, in which a parameter that is unknown or not about the image is an error as well.
-    pub fn parse_preset(written: &str) -> Result<Query, BadQuery> {
-        let mut parsed = Query::default();
-        for pair in written.split('&').filter(|_| !written.is_empty()) {
-            match parsed.take(pair)? {
-                Some(name) if ABOUT_THE_IMAGE.contains(&name) => {}
-                Some(name) => return Err(BadQuery(format!("{name}: can't be in a preset"))),
-                None => return Err(BadQuery(format!("{pair:?} is no parameter"))),
+    /// Parses a preset, in which unknown parameters and those about the request are errors as well.
+    pub fn parse_preset(text: &str) -> Result<Query, BadQuery> {
+        let mut query = Query::default();
+        if text.is_empty() {
+            return Ok(query);
+        }
+        for pair in text.split('&') {
+            match query.add(pair)? {
+                Some(parameter) if parameter.is_image_option => {}
+                Some(Parameter { name, .. }) => {
+                    return Err(BadQuery(format!("{name}: can't be in a preset")));
+                }
+                None => return Err(BadQuery(format!("unknown parameter {pair:?}"))),
             }
         }
-        Ok(parsed)
+        Ok(query)
     }
 
-    /// Takes one `name=value`, and says which one it was; an unknown one is none.
-    fn take(&mut self, pair: &str) -> Result<Option<&'static str>, BadQuery> {
+    /// Adds one `name=value` and returns its parameter, if it is a known one.
+    fn add(&mut self, pair: &str) -> Result<Option<&'static Parameter>, BadQuery> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let Some(name) = decode_query(name) else { return Ok(None) };
-        let Some(index) = NAMES.iter().position(|known| *known == name) else { return Ok(None) };
+        let Some(index) = decode_query(name).and_then(|name| index(&name)) else { return Ok(None) };
+        let parameter = &PARAMETERS[index];
+        let name = parameter.name;
         let value = decode_query(value)
             .ok_or_else(|| BadQuery(format!("{name}: its value is not percent-encoded UTF-8")))?;
         if self.values[index].replace(value).is_some() {
             return Err(BadQuery(format!("{name}: given twice")));
         }
-        Ok(Some(NAMES[index]))
+        Ok(Some(parameter))
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        let index = NAMES.iter().position(|known| *known == name)?;
-        self.values[index].as_deref()
+    fn get(&self, name: &str) -> Option<&str> {
+        self.values[index(name)?].as_deref()
     }
 
-    /// The names of the parameters that we know.
+    /// The value of a parameter, or `default` if it is missing. A value that `parse` rejects breaks the rule.
+    pub(super) fn value<T>(
+        &self,
+        name: &str,
+        default: T,
+        rule: impl FnOnce() -> Cow<'static, str>,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, BadQuery> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(text) => parse(text).ok_or_else(|| {
+                let start: String = text.chars().take(32).collect();
+                BadQuery(format!("{name}: {}, not {start:?}", rule()))
+            }),
+        }
+    }
+
+    /// The names of the known parameters.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        NAMES.into_iter()
+        PARAMETERS.iter().map(|parameter| parameter.name)
     }
 
-    /// Each known parameter that is there, with its decoded value.
-    pub fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let pairs = NAMES.into_iter().zip(&self.values);
-        pairs.filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    /// Each known parameter of the query with its decoded value.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        Query::names().zip(&self.values).filter_map(|(name, value)| Some((name, value.as_deref()?)))
     }
 
     /// The decoded `t`.
@@ -89,13 +102,12 @@ impl Query {
         self.get("t")
     }
 
-    /// `exp`: the Unix time at which a signed URL expires. One that is too large to count is as good as the largest.
-    pub fn expires(&self) -> Option<Result<u64, BadQuery>> {
-        let written = self.get("exp")?;
-        let is_number = !written.is_empty() && written.bytes().all(|byte| byte.is_ascii_digit());
-        Some(match is_number {
-            true => Ok(written.parse().unwrap_or(u64::MAX)),
-            false => Err(bad("exp", "must be a whole number of seconds since 1970", written)),
+    /// `exp`: the Unix time at which a signed URL expires, clamped to the range of `u64`.
+    pub fn expires(&self) -> Result<Option<u64>, BadQuery> {
+        let rule = || index("exp").map_or(Cow::default(), |index| (PARAMETERS[index].rule)());
+        self.value("exp", None, rule, |text| {
+            let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| Some(text.parse().unwrap_or(u64::MAX)))
         })
     }
 
@@ -104,27 +116,33 @@ impl Query {
         self.get("p")
     }
 
-    /// The first parameter about the image that is given.
-    pub fn first_about_the_image(&self) -> Option<&'static str> {
-        ABOUT_THE_IMAGE.into_iter().find(|name| self.get(name).is_some())
+    /// The name of the first parameter in the query that is about the image.
+    pub fn first_image_option(&self) -> Option<&'static str> {
+        let mut given = PARAMETERS.iter().zip(&self.values);
+        let first =
+            given.find(|(parameter, value)| parameter.is_image_option && value.is_some())?;
+        Some(first.0.name)
     }
 
-    /// Whether one of these is given.
     pub fn has_any(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.get(name).is_some())
     }
 
-    /// `w` and `h` as they are written, 0 for one that is not given, in a query that [`Options::resolve`] accepts.
+    /// `w` and `h` before `dpr` and clamping, 0 for a missing one, of a query that [`Options::resolve`] accepts.
+    ///
+    /// [`Options::resolve`]: super::Options::resolve
     pub fn sides(&self) -> [u32; 2] {
         ["w", "h"].map(|name| self.get(name).and_then(digits).unwrap_or_default())
     }
 
-    /// `dpr` as it is written, in a query that [`Options::resolve`] accepts.
-    pub fn ratio(&self) -> Option<f64> {
+    /// `dpr`, of a query that [`Options::resolve`] accepts.
+    ///
+    /// [`Options::resolve`]: super::Options::resolve
+    pub fn dpr(&self) -> Option<f64> {
         self.get("dpr").and_then(decimal)
     }
 
-    /// This query, with a preset for what it does not say itself.
+    /// This query, with the values of a preset for the parameters that it does not have.
     pub fn over(&self, preset: &Query) -> Query {
         let mut values = preset.values.clone();
         for (value, own) in values.iter_mut().zip(&self.values).filter(|(_, own)| own.is_some()) {
@@ -133,8 +151,13 @@ impl Query {
         Query { values }
     }
 
-    /// Whether the answer depends on `Accept`.
+    /// Whether the response depends on `Accept`.
     pub fn varies(&self) -> bool {
         self.get("f") == Some("auto")
     }
+}
+
+/// The position of a parameter in [`PARAMETERS`].
+fn index(name: &str) -> Option<usize> {
+    PARAMETERS.iter().position(|parameter| parameter.name == name)
 }

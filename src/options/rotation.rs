@@ -1,14 +1,13 @@
-//! `rot` and `flip`: the eight ways to lay an image on the table.
+//! `rot` and `flip`: the eight orientations of an image.
 
-/// A turn by quarters, then a reflection. In normal form: what can be said without a reflection, or with the smaller
-/// turn, is said so, and every way of laying an image is one value.
+/// A clockwise rotation, then a reflection, in normal form: each of the eight orientations has one value, without a
+/// reflection where possible, else with the smaller rotation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {
     quarters: u8,
     flip: Option<Flip>,
 }
 
-/// One reflection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flip {
     /// `h`: left becomes right.
@@ -17,19 +16,23 @@ pub enum Flip {
     Vertical,
 }
 
-/// What may follow `rot=`; 0 is the default.
+/// The default of `flip`.
+pub(super) const NO_FLIP: &[Flip] = &[];
+
+/// The values of `rot`, by quarter turns.
 const DEGREES: [&str; 4] = ["0", "90", "180", "270"];
 
 impl Rotation {
-    /// From the values of `rot` in quarters and `flip`, of which both reflections together are half a turn.
+    /// From the values of `rot`, in quarter turns, and `flip`.
     pub fn new(quarters: u8, flip: &[Flip]) -> Rotation {
         let (quarters, flip) = match flip {
             [] => (quarters, None),
             [one] => (quarters, Some(*one)),
+            // Both reflections are a half turn.
             _ => (quarters + 2, None),
         };
         let quarters = quarters % 4;
-        // Half a turn and a reflection is the other reflection.
+        // A half turn and a reflection are the other reflection.
         match (quarters, flip) {
             (2 | 3, Some(Flip::Horizontal)) => {
                 Rotation { quarters: quarters - 2, flip: Some(Flip::Vertical) }
@@ -41,18 +44,18 @@ impl Rotation {
         }
     }
 
-    /// How many quarters of a turn clockwise a value of `rot` is.
-    pub fn parse_rotation(written: &str) -> Option<u8> {
+    /// A value of `rot` in clockwise quarter turns.
+    pub fn parse_rotation(text: &str) -> Option<u8> {
         DEGREES
             .iter()
-            .position(|known| *known == written)
+            .position(|known| *known == text)
             .and_then(|quarters| u8::try_from(quarters).ok())
     }
 
     /// The reflections of a value of `flip`.
-    pub fn parse_flip(written: &str) -> Option<&'static [Flip]> {
-        match written {
-            "none" => Some(&[]),
+    pub fn parse_flip(text: &str) -> Option<&'static [Flip]> {
+        match text {
+            "none" => Some(NO_FLIP),
             "h" => Some(&[Flip::Horizontal]),
             "v" => Some(&[Flip::Vertical]),
             "hv" => Some(&[Flip::Horizontal, Flip::Vertical]),
@@ -60,12 +63,11 @@ impl Rotation {
         }
     }
 
-    /// Quarters of a turn clockwise, to be made first.
+    /// Clockwise quarter turns, applied before the reflection.
     pub fn quarters(self) -> u8 {
         self.quarters
     }
 
-    /// The reflection to be made after that.
     pub fn flip(self) -> Option<Flip> {
         self.flip
     }
@@ -75,14 +77,17 @@ impl Rotation {
         self.quarters % 2 == 1
     }
 
-    /// `rot` and `flip` as they stand in a canonical query, where they change something.
-    pub fn written(self) -> (Option<&'static str>, Option<&'static str>) {
-        let degrees = DEGREES.get(usize::from(self.quarters)).copied();
-        let flip = self.flip.map(|flip| match flip {
+    /// `rot` in the canonical query; `None` for the default.
+    pub fn canonical_degrees(self) -> Option<&'static str> {
+        DEGREES.get(usize::from(self.quarters)).copied().filter(|_| self.quarters != 0)
+    }
+
+    /// `flip` in the canonical query; `None` for the default.
+    pub fn canonical_flip(self) -> Option<&'static str> {
+        self.flip.map(|flip| match flip {
             Flip::Horizontal => "h",
             Flip::Vertical => "v",
-        });
-        (degrees.filter(|_| self.quarters != 0), flip)
+        })
     }
 }
 
@@ -90,7 +95,7 @@ impl Rotation {
 mod tests {
     use super::*;
 
-    /// Where the corners 0 1 2 3 (from the upper left one, clockwise) go to.
+    /// The corners of the result, clockwise from the upper left one, by their number in the original.
     fn corners(quarters: u8, flips: &[Flip]) -> [u8; 4] {
         let mut corners = [0, 1, 2, 3];
         corners.rotate_right(usize::from(quarters));
@@ -104,20 +109,20 @@ mod tests {
     }
 
     #[test]
-    fn each_of_the_eight_ways_has_one_value() {
+    fn each_of_the_eight_orientations_has_one_value() {
         let mut seen = Vec::new();
         for quarters in 0..4 {
             for flip in ["none", "h", "v", "hv"] {
                 let flips = Rotation::parse_flip(flip).unwrap();
-                let turn = Rotation::new(quarters, flips);
-                let normal: Vec<Flip> = turn.flip().into_iter().collect();
+                let rotation = Rotation::new(quarters, flips);
+                let normal: Vec<Flip> = rotation.flip().into_iter().collect();
                 assert_eq!(
-                    corners(turn.quarters(), &normal),
+                    corners(rotation.quarters(), &normal),
                     corners(quarters, flips),
                     "{quarters} {flip}"
                 );
-                if !seen.contains(&turn) {
-                    seen.push(turn);
+                if !seen.contains(&rotation) {
+                    seen.push(rotation);
                 }
             }
         }

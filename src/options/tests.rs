@@ -1,21 +1,16 @@
-use super::gravity::GRAVITIES;
-use super::query::ABOUT_THE_IMAGE;
+use super::gravity::NAMED;
+use super::parameters::{self, PARAMETERS};
 use super::*;
-use crate::config::{self, Handler};
 use crate::key::decode_query;
 
-fn handler(output_format: &str) -> Handler {
-    let directory = env!("CARGO_MANIFEST_DIR");
-    let text = format!(
-        r#"{{"handlers": [{{"name": "h", "directory": "{directory}", "output_format": "{output_format}"}}]}}"#
-    );
-    config::parse(&text, "test").unwrap().handlers.remove(0)
+fn defaults(output_format: &str) -> Defaults {
+    Defaults { format: Format::parse(output_format), max_dimension: 3064 }
 }
 
 fn canonical(query: &str) -> Result<String, String> {
     let resolve = |query: &str| {
         Query::parse(query)
-            .and_then(|query| Options::resolve(&query, "", &handler("jpg")))
+            .and_then(|query| Options::resolve(&query, "", defaults("jpg")))
             .map_err(|e| e.0)
     };
     let options = resolve(query)?;
@@ -25,7 +20,7 @@ fn canonical(query: &str) -> Result<String, String> {
 }
 
 #[test]
-fn the_canonical_query_holds_what_changes_the_bytes_and_nothing_else() {
+fn the_canonical_query_holds_exactly_what_changes_the_bytes() {
     for (query, expected) in [
         ("", "f=jpg"),
         ("w=300&h=200&c=true&f=webp", "w=300&h=200&f=webp"),
@@ -111,14 +106,14 @@ fn the_canonical_query_holds_what_changes_the_bytes_and_nothing_else() {
 }
 
 #[test]
-fn every_gravity_survives() {
-    for (word, _) in GRAVITIES {
+fn every_gravity_is_in_the_canonical_query() {
+    for (word, _) in NAMED {
         canonical(&format!("w=2&h=3&g={word}")).unwrap();
     }
 }
 
 #[test]
-fn what_is_malformed_out_of_range_or_given_twice_is_refused_with_a_sentence() {
+fn bad_values_are_errors_that_name_the_parameter() {
     for query in [
         "w=",
         "w",
@@ -214,12 +209,12 @@ fn what_is_malformed_out_of_range_or_given_twice_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn a_handler_without_output_format_keeps_the_originals() {
+fn without_output_format_the_original_format_is_kept() {
     let options =
-        Options::resolve(&Query::parse("bg=000000&q=3").unwrap(), "", &handler("")).unwrap();
+        Options::resolve(&Query::parse("bg=000000&q=3").unwrap(), "", defaults("")).unwrap();
     assert_eq!(options.canonical(), "q=3&bg=000000");
     let options =
-        Options::resolve(&Query::parse("lossless=true&q=3").unwrap(), "", &handler("")).unwrap();
+        Options::resolve(&Query::parse("lossless=true&q=3").unwrap(), "", defaults("")).unwrap();
     assert_eq!(options.canonical(), "lossless=true");
     for (original, written) in [
         (Format::Jpeg, Format::Png),
@@ -233,34 +228,83 @@ fn a_handler_without_output_format_keeps_the_originals() {
 }
 
 #[test]
-fn an_error_image_is_made_without_what_is_about_the_image() {
+fn error_images_keep_size_format_quality_and_background_only() {
     let all = "w=9&h=8&pad=true&g=n&bg=00ff0080&rot=90&flip=h&trim=1&blur=2&sharp=3&page=4&frames=5&strip=false";
     for (query, expected) in [
         (format!("{all}&f=webp&lossless=true"), "w=9&h=8&pad=true&g=n&f=webp&bg=00ff0080"),
         (format!("{all}&f=jpg&q=7"), "w=9&h=8&pad=true&g=n&f=jpg&q=7&bg=00ff00"),
     ] {
-        let options = Options::resolve(&Query::parse(&query).unwrap(), "", &handler("")).unwrap();
+        let options = Options::resolve(&Query::parse(&query).unwrap(), "", defaults("")).unwrap();
         assert_eq!(options.of_error_image().canonical(), expected);
     }
 }
 
+/// The names of the parameters that are about the image.
+fn image_options() -> impl Iterator<Item = &'static str> {
+    PARAMETERS.iter().filter(|parameter| parameter.is_image_option).map(|parameter| parameter.name)
+}
+
 #[test]
-fn every_parameter_about_the_image_is_known_and_explained() {
+fn every_image_option_is_explained_in_the_documentation() {
     let page = include_str!("../../docs/options.md");
     let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("### ")).collect();
-    for name in ABOUT_THE_IMAGE {
+    for name in image_options() {
         assert!(
             headings.iter().any(|line| line.contains(&format!("`{name}`"))),
             "docs/options.md lacks {name}"
         );
-        assert!(Query::names().any(|known| known == name), "{name}");
     }
-    let others = Query::names().filter(|name| !ABOUT_THE_IMAGE.contains(name));
-    assert_eq!(others.collect::<Vec<_>>(), ["t", "exp", "p"]);
+    let others = PARAMETERS.iter().filter(|parameter| !parameter.is_image_option);
+    assert_eq!(others.map(|parameter| parameter.name).collect::<Vec<_>>(), ["t", "exp", "p"]);
 }
 
 #[test]
-fn a_preset_fills_in_what_a_query_does_not_say() {
+fn parameter_names_are_unique_and_documented() {
+    for (index, row) in PARAMETERS.iter().enumerate() {
+        assert!(PARAMETERS[..index].iter().all(|other| other.name != row.name), "{row:?}");
+        assert!((row.rule)().starts_with("must be "), "{row:?}");
+        assert!(row.documentation.ends_with('.') && !row.documentation.starts_with(' '), "{row:?}");
+    }
+}
+
+#[test]
+fn documented_defaults_are_the_defaults() {
+    for row in PARAMETERS.iter().filter(|row| row.is_image_option) {
+        // Of the values that other parameters must accompany, the pair is given.
+        let box_of =
+            if ["c", "pad", "g", "dpr", "e"].contains(&row.name) { "w=1&h=1&" } else { "" };
+        let expected = canonical(box_of.trim_end_matches('&')).unwrap();
+        match canonical(&format!("{box_of}{}={}", row.name, row.default)) {
+            Ok(query) => assert_eq!(query, expected, "{row:?}"),
+            Err(_) => assert!(["w", "h", "f", "frames"].contains(&row.name), "{row:?}"),
+        }
+    }
+}
+
+#[test]
+fn error_images_drop_options_that_change_the_pixels_of_the_original() {
+    let resized = ["w", "h", "c", "pad", "g", "dpr", "e", "bg"];
+    for (name, value) in
+        [("rot", "90"), ("flip", "h"), ("trim", "1"), ("blur", "1"), ("sharp", "1"), ("page", "1")]
+    {
+        let query = Query::parse(&format!("{name}={value}")).unwrap();
+        let options = Options::resolve(&query, "", defaults("")).unwrap();
+        assert_eq!(options.of_error_image().canonical(), "", "{name}");
+    }
+    let changing = PARAMETERS.iter().filter(|row| row.changes_pixels);
+    let others = changing.filter(|row| !resized.contains(&row.name)).map(|row| row.name);
+    assert_eq!(others.collect::<Vec<_>>(), ["rot", "flip", "trim", "blur", "sharp", "page"]);
+}
+
+#[test]
+fn the_markdown_table_has_a_row_for_each_parameter() {
+    let table = parameters::markdown();
+    assert_eq!(table.lines().count(), 2 + PARAMETERS.len());
+    assert!(table.contains("| `q` | a whole number from 1 to 100 | 75 | Quality"), "{table}");
+}
+
+#[test]
+fn preset_values_apply_to_parameters_missing_from_the_query() {
     let preset = Query::parse_preset("w=160&h=120&c=true&f=auto&bg=00%30000").unwrap();
     for (query, expected) in [
         ("p=thumb", "w=160&h=120&f=jpg&bg=000000"),
@@ -271,39 +315,43 @@ fn a_preset_fills_in_what_a_query_does_not_say() {
         let query = Query::parse(query).unwrap();
         let whole = query.over(&preset);
         assert_eq!((whole.token(), whole.preset()), (query.token(), query.preset()));
-        assert_eq!(whole.varies(), query.get("f").is_none());
-        let options = Options::resolve(&whole, "", &handler("jpg")).unwrap();
+        assert_eq!(whole.varies(), !query.has_any(&["f"]));
+        let options = Options::resolve(&whole, "", defaults("jpg")).unwrap();
         assert_eq!(options.canonical(), expected);
     }
-    assert_eq!(canonical("p=thumb&w=1").as_deref(), Ok("w=1&f=jpg"), "no preset is left in it");
+    assert_eq!(
+        canonical("p=thumb&w=1").as_deref(),
+        Ok("w=1&f=jpg"),
+        "the canonical query has no preset"
+    );
 }
 
 #[test]
-fn a_preset_holds_what_is_about_the_image_and_nothing_else() {
+fn presets_hold_image_options_only() {
     for (written, sentence) in [
         ("p=x", "p: can't be in a preset"),
         ("w=1&t=secret", "t: can't be in a preset"),
-        ("w=1&utm=2", "\"utm=2\" is no parameter"),
-        ("W=1", "\"W=1\" is no parameter"),
-        ("?w=1", "\"?w=1\" is no parameter"),
-        ("w=1&", "\"\" is no parameter"),
-        ("&", "\"\" is no parameter"),
-        ("%zz=1", "\"%zz=1\" is no parameter"),
+        ("w=1&utm=2", "unknown parameter \"utm=2\""),
+        ("W=1", "unknown parameter \"W=1\""),
+        ("?w=1", "unknown parameter \"?w=1\""),
+        ("w=1&", "unknown parameter \"\""),
+        ("&", "unknown parameter \"\""),
+        ("%zz=1", "unknown parameter \"%zz=1\""),
         ("w=1&w=2", "w: given twice"),
         ("bg=%ff", "bg: its value is not percent-encoded UTF-8"),
     ] {
         assert_eq!(Query::parse_preset(written).unwrap_err().0, sentence, "{written}");
     }
-    for name in ABOUT_THE_IMAGE {
+    for name in image_options() {
         let preset = Query::parse_preset(&format!("{name}=1")).unwrap();
-        assert_eq!(preset.first_about_the_image(), Some(name));
+        assert_eq!(preset.first_image_option(), Some(name));
     }
-    assert_eq!(Query::parse_preset("").unwrap().first_about_the_image(), None);
-    assert_eq!(Query::parse("p=a&t=b&unknown=c").unwrap().first_about_the_image(), None);
+    assert_eq!(Query::parse_preset("").unwrap().first_image_option(), None);
+    assert_eq!(Query::parse("p=a&t=b&unknown=c").unwrap().first_image_option(), None);
 }
 
 #[test]
-fn sides_are_those_of_the_query_and_not_of_the_result() {
+fn query_sides_are_before_dpr_and_clamping() {
     for (query, sides, ratio) in [
         ("", [0, 0], None),
         ("w=300&h=200&dpr=1.5", [300, 200], Some(1.5)),
@@ -311,17 +359,17 @@ fn sides_are_those_of_the_query_and_not_of_the_result() {
         ("h=99999999999", [0, u32::MAX], None),
     ] {
         let query = Query::parse(query).unwrap();
-        assert_eq!((query.sides(), query.ratio()), (sides, ratio));
+        assert_eq!((query.sides(), query.dpr()), (sides, ratio));
     }
 }
 
 #[test]
-fn auto_follows_accept() {
+fn auto_format_follows_accept() {
     let query = Query::parse("f=auto").unwrap();
     assert!(query.varies());
-    let options = Options::resolve(&query, "image/webp", &handler("jpg")).unwrap();
+    let options = Options::resolve(&query, "image/webp", defaults("jpg")).unwrap();
     assert_eq!(options.format, Some(Format::Webp));
-    // What can't be lossless is not chosen, however dear it is to the client.
+    // A format that can't be lossless is not chosen, whatever its weight.
     let query = Query::parse("f=auto&lossless=true").unwrap();
     for (accept, own, format) in [
         ("image/jpeg", "jpg", Some(Format::Png)),
@@ -332,7 +380,7 @@ fn auto_follows_accept() {
         ("*/*", "webp", Some(Format::Webp)),
         ("image/gif", "", None),
     ] {
-        let options = Options::resolve(&query, accept, &handler(own)).unwrap();
+        let options = Options::resolve(&query, accept, defaults(own)).unwrap();
         assert_eq!(options.format, format, "{accept} of {own:?}");
         assert!(options.lossless || format == Some(Format::Png));
     }

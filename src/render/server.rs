@@ -59,8 +59,8 @@ fn number(request: &Request, name: &str) -> Option<u64> {
 fn send_image(request: Request, rendered: Rendered, outdated: Option<Header>) {
     let image = rendered.image;
     let mut headers = vec![
-        rendered.stored.and_then(|bytes| header(wire::DISK_BYTES_HEADER, &bytes.to_string())),
-        header(wire::VALIDATED_AT_HEADER, &rendered.asked.to_string()),
+        rendered.disk_bytes.and_then(|bytes| header(wire::DISK_BYTES_HEADER, &bytes.to_string())),
+        header(wire::VALIDATED_AT_HEADER, &rendered.validated_at.to_string()),
         rendered.revalidated.then(|| header(wire::REVALIDATED_HEADER, "1")).flatten(),
         match rendered.original {
             OriginalEntry::None => None,
@@ -81,7 +81,7 @@ fn send_image(request: Request, rendered: Rendered, outdated: Option<Header>) {
 fn send_failure(request: Request, failure: &Failure, outdated: Option<Header>) {
     let headers = vec![
         outdated,
-        header(wire::ERROR_HEADER, failure.code.as_str()),
+        header(wire::ERROR_HEADER, failure.code.name()),
         header("Content-Type", "text/plain"),
     ];
     send(request, failure.code.precise_status(), headers, failure.detail.clone().into_bytes());

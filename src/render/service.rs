@@ -15,13 +15,14 @@ use super::vips::Vips;
 use super::watchdog::Watchdog;
 use crate::cache::{
     DiskCache, EncodedImage, Entry, EntryId, Freshness, Name, Need, OriginalEntry, Rendered,
-    has_room, unix_milliseconds,
+    has_room,
 };
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::key;
 use crate::options::{Options, Query};
+use crate::time::unix_milliseconds;
 use crate::wire;
 
 /// Renders images of every handler.
@@ -115,8 +116,8 @@ impl Service {
         let options = resolve(query, &handler.config)?;
         let name = Name { handler: handler.identity.clone(), key, options: options.canonical() };
         // Only the description is read: in most cases there is no entry, or the original has changed.
-        let entry = handler.cache.as_ref().and_then(|cache| cache.find(&name, Need::Description));
-        let revalidation = match entry.filter(|entry| entry.stored() > not_before) {
+        let entry = handler.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
+        let revalidation = match entry.filter(|entry| entry.validated_at() > not_before) {
             None => Revalidation::Impossible,
             Some(entry) => self.revalidate(handler, &name.key, entry, not_before)?,
         };
@@ -130,9 +131,15 @@ impl Service {
         let image = EncodedImage::new(bytes, format, original.original.last_modified);
         // The edge has stopped waiting and would not learn of a new entry.
         let is_late = started.elapsed() >= self.render_timeout;
-        let stored = if is_late { None } else { self.store(handler, &name, &image, &original) };
-        let asked = unix_milliseconds(original.validated_at);
-        Ok(Rendered { image, stored, asked, revalidated: false, original: original.entry })
+        let disk_bytes = if is_late { None } else { self.store(handler, &name, &image, &original) };
+        let validated_at = unix_milliseconds(original.validated_at);
+        Ok(Rendered {
+            image,
+            disk_bytes,
+            validated_at,
+            revalidated: false,
+            original: original.entry,
+        })
     }
 
     /// Inspects an original, waits for a permit and renders.
@@ -172,17 +179,23 @@ impl Service {
         entry: Entry,
         not_before: u64,
     ) -> Result<Revalidation, Failure> {
-        let valid = |image, stored, asked, original| {
-            Revalidation::Valid(Rendered { image, stored, asked, revalidated: true, original })
+        let valid = |image, disk_bytes, validated_at, original| {
+            Revalidation::Valid(Rendered {
+                image,
+                disk_bytes,
+                validated_at,
+                revalidated: true,
+                original,
+            })
         };
-        let validated_at = entry.stored();
+        let validated_at = entry.validated_at();
         if entry.freshness(SystemTime::now()) == Freshness::Fresh {
             let image = entry.read();
             return Ok(image.map_or(Revalidation::Impossible, |image| {
                 valid(image, None, validated_at, OriginalEntry::None)
             }));
         }
-        let Some(etag) = entry.source_etag().map(str::to_owned) else {
+        let Some(etag) = entry.original_etag().map(str::to_owned) else {
             return Ok(Revalidation::Impossible);
         };
         let (now, original) = match handler.originals.get_if_changed(key, &etag, not_before)? {
@@ -201,8 +214,8 @@ impl Service {
         Ok(match entry.revalidate(now) {
             None => Revalidation::Impossible,
             Some((image, written)) => {
-                let stored = self.cache_writes.check(written);
-                valid(image, stored, unix_milliseconds(now), original)
+                let disk_bytes = self.cache_writes.check(written);
+                valid(image, disk_bytes, unix_milliseconds(now), original)
             }
         })
     }
@@ -221,7 +234,7 @@ impl Service {
                 &directory.path,
                 EntryId::of(name),
                 max_variants,
-                handler.config.lifetime().useful(),
+                handler.config.lifetime().retention(),
             ),
             _ => Ok(true),
         };
@@ -249,8 +262,8 @@ impl Service {
         let image = EncodedImage::new(bytes, format, None);
         Ok(Rendered {
             image,
-            stored: None,
-            asked: 0,
+            disk_bytes: None,
+            validated_at: 0,
             revalidated: false,
             original: OriginalEntry::None,
         })
@@ -258,9 +271,11 @@ impl Service {
 }
 
 fn resolve(query: &str, handler: &Handler) -> Result<Options, Failure> {
-    Query::parse(query).and_then(|query| Options::resolve(&query, "", handler)).map_err(|error| {
-        Failure::new(Code::RendererFailed, format!("malformed query from the edge: {error}"))
-    })
+    Query::parse(query).and_then(|query| Options::resolve(&query, "", handler.defaults())).map_err(
+        |error| {
+            Failure::new(Code::RendererFailed, format!("malformed query from the edge: {error}"))
+        },
+    )
 }
 
 fn invalid_path(path: &str) -> Failure {

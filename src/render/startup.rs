@@ -18,10 +18,7 @@ use crate::wire;
 /// Checks the origins of a configuration.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     for handler in &config.handlers {
-        origin::check(&handler.origin).map_err(|sentence| {
-            let (path, message) = sentence.split_once(": ").unwrap_or(("handlers", &sentence));
-            ConfigError { path: path.to_owned(), message: message.to_owned() }
-        })?;
+        origin::check(&handler.origin)?;
     }
     Ok(())
 }

@@ -1,25 +1,27 @@
-//! Signed URLs: `t` is the HMAC-SHA256 of what the URL asks for, in one canonical spelling.
+//! Signed URLs: `t` is the HMAC-SHA256 of the path and the parameters in canonical form.
+
+use base64::Engine;
 
 use super::keys::Keys;
-use super::{Grant, Refusal, base64url};
+use super::{BASE64URL, Grant, Refusal};
 use crate::options::Query;
 
-/// The parameter that the token is in, and that it can't sign.
+/// The parameter of the token. It is not signed.
 const TOKEN: &str = "t";
 
-/// What is signed: path and parameters as they are acted on, after decoding. Two requests that mean different things have
-/// different strings: the route has no slash and no line break, and no value has a line break or an `&`, so that the last
-/// line is the parameters and the rest is the path, whatever the key is made of.
+/// The signed string: path and parameters after decoding. It is unambiguous: the route has no slash or line break, and
+/// no value has a line break or an `&`, so that the last line is the parameters and the rest is the path, whatever the
+/// key contains.
 ///
-/// `None` for values that have one: none that is understood has.
+/// `None` for a value with a control character or an `&`; no valid value has one.
 pub fn canonical(route: &str, key: &str, query: &Query) -> Option<String> {
-    let mut given: Vec<(&str, &str)> = query.given().filter(|(name, _)| *name != TOKEN).collect();
-    given.sort_unstable();
+    let mut pairs: Vec<(&str, &str)> = query.pairs().filter(|(name, _)| *name != TOKEN).collect();
+    pairs.sort_unstable();
     let mut text = String::with_capacity(route.len() + key.len() + 64);
     for part in ["/", route, "/", key, "\n"] {
         text.push_str(part);
     }
-    for (number, (name, value)) in given.into_iter().enumerate() {
+    for (number, (name, value)) in pairs.into_iter().enumerate() {
         if value.contains(|c: char| c.is_control() || c == '&') {
             return None;
         }
@@ -33,12 +35,12 @@ pub fn canonical(route: &str, key: &str, query: &Query) -> Option<String> {
     Some(text)
 }
 
-/// The `t` of a canonical string.
+/// The value of `t` for a canonical string.
 pub fn sign(keys: &Keys, canonical: &str) -> Option<String> {
-    keys.sign(canonical.as_bytes()).map(|code| base64url::encode(&code))
+    keys.sign(canonical.as_bytes()).map(|code| BASE64URL.encode(code))
 }
 
-/// Whether the URL is signed and has not expired at this Unix time.
+/// Checks that the URL is signed and has not expired at this Unix time.
 pub fn check(
     keys: &Keys,
     route: &str,
@@ -47,16 +49,15 @@ pub fn check(
     token: &str,
     now: u64,
 ) -> Result<Grant, Refusal> {
-    let code = base64url::decode(token.as_bytes()).ok_or(Refusal::Malformed)?;
+    let code = BASE64URL.decode(token).map_err(|_| Refusal::Malformed)?;
     let canonical = canonical(route, key, query).ok_or(Refusal::Malformed)?;
     if !keys.verify(canonical.as_bytes(), &code) {
         return Err(Refusal::Signature);
     }
     let expires = match query.expires() {
-        None => None,
-        Some(Ok(expires)) if expires <= now => return Err(Refusal::Expired),
-        Some(Ok(expires)) => Some(expires),
-        Some(Err(_)) => return Err(Refusal::Malformed),
+        Ok(Some(expires)) if expires <= now => return Err(Refusal::Expired),
+        Ok(expires) => expires,
+        Err(_) => return Err(Refusal::Malformed),
     };
     Ok(Grant { expires, ..Grant::default() })
 }
@@ -75,7 +76,7 @@ mod tests {
         Keys::new(&["the secret of these tests".to_owned()])
     }
 
-    fn of(target: &str) -> Option<String> {
+    fn canonical_of(target: &str) -> Option<String> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (route, key) = key::split_path(path).unwrap();
         canonical(&route, &key, &Query::parse(query).unwrap())
@@ -88,17 +89,17 @@ mod tests {
     }
 
     fn token(target: &str) -> String {
-        sign(&keys(), &of(target).unwrap()).unwrap()
+        sign(&keys(), &canonical_of(target).unwrap()).unwrap()
     }
 
     #[test]
-    fn the_shared_vectors_hold() {
+    fn signing_test_vectors_hold() {
         let data = data();
         let vectors = data.as_array().unwrap();
         assert!(vectors.len() >= 8);
         for vector in vectors {
             let text = |name: &str| vector[name].as_str().unwrap();
-            let canonical = of(text("url")).unwrap();
+            let canonical = canonical_of(text("url")).unwrap();
             assert_eq!(canonical, text("canonical"));
             let keys = Keys::new(&[text("secret").to_owned()]);
             assert_eq!(sign(&keys, &canonical).as_deref(), Some(text("t")), "{vector}");
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_the_same_is_signed_the_same() {
+    fn equivalent_urls_have_one_signature() {
         let expected = "/h/a b.jpg\nh=2&w=1";
         for target in [
             "/h/a%20b.jpg?w=1&h=2",
@@ -115,14 +116,14 @@ mod tests {
             "/%68/a%20b%2Ejpg?h=%32&%77=1",
             "/h/a%20b.jpg?h=2&w=1&t=xyz&utm_source=mail&zz",
         ] {
-            assert_eq!(of(target).as_deref(), Some(expected), "{target}");
+            assert_eq!(canonical_of(target).as_deref(), Some(expected), "{target}");
         }
-        assert_eq!(of("/h/a").as_deref(), Some("/h/a\n"));
-        assert_eq!(of("/h/a?exp=9&dpr=2&e=").as_deref(), Some("/h/a\ndpr=2&e=&exp=9"));
+        assert_eq!(canonical_of("/h/a").as_deref(), Some("/h/a\n"));
+        assert_eq!(canonical_of("/h/a?exp=9&dpr=2&e=").as_deref(), Some("/h/a\ndpr=2&e=&exp=9"));
     }
 
     #[test]
-    fn what_means_something_else_is_signed_otherwise() {
+    fn different_requests_have_different_signatures() {
         let targets = [
             "/h/a",
             "/h/a?w=1",
@@ -145,25 +146,25 @@ mod tests {
             "/h/a?f=auto",
         ];
         let signed: std::collections::HashSet<_> =
-            targets.iter().map(|target| of(target).unwrap()).collect();
+            targets.iter().map(|target| canonical_of(target).unwrap()).collect();
         assert_eq!(signed.len(), targets.len());
     }
 
     #[test]
-    fn a_value_that_could_pass_for_another_line_or_parameter_is_not_signed() {
+    fn values_with_separators_are_not_signed() {
         for target in
             ["/h/a?w=1%26h=2", "/h/a?w=1%0Ah=2", "/h/a?w=%00", "/h/a?f=jpg%0D", "/h/a?w=1%C2%85"]
         {
-            assert_eq!(of(target), None, "{target}");
+            assert_eq!(canonical_of(target), None, "{target}");
             assert_eq!(checked(target, &token("/h/a"), 0), Err(Refusal::Malformed), "{target}");
         }
     }
 
     #[test]
-    fn every_known_parameter_is_covered() {
+    fn every_known_parameter_is_signed() {
         for name in Query::names().filter(|name| *name != TOKEN) {
             let target = format!("/h/a?{name}=1");
-            assert_eq!(of(&target), Some(format!("/h/a\n{name}=1")));
+            assert_eq!(canonical_of(&target), Some(format!("/h/a\n{name}=1")));
             assert_eq!(checked(&target, &token("/h/a"), 0), Err(Refusal::Signature), "{name}");
             assert_eq!(checked("/h/a", &token(&target), 0), Err(Refusal::Signature), "{name}");
         }
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_one_spelling() {
+    fn tokens_have_one_spelling() {
         let right = token("/h/a?w=1");
         assert!(checked("/h/a?w=1", &right, 0).is_ok());
         let (start, last) = right.split_at(right.len() - 1);
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_expires_when_it_says() {
+    fn signed_urls_expire_at_exp() {
         let target = "/h/a?exp=1000";
         let expiry = |now| checked(target, &token(target), now).map(|grant| grant.expires);
         assert_eq!(expiry(999), Ok(Some(1000)));
@@ -205,7 +206,7 @@ mod tests {
             let target = format!("/h/a?exp={value}");
             assert_eq!(checked(&target, &token(&target), 1), Err(Refusal::Malformed), "{value}");
         }
-        // Nobody is told when a URL of somebody else's expires.
+        // The expiry is not revealed without the right signature.
         assert_eq!(checked(target, &token("/h/b?exp=1000"), 2000), Err(Refusal::Signature));
         let far = format!("/h/a?exp={}", "9".repeat(40));
         assert_eq!(checked(&far, &token(&far), 1).map(|grant| grant.expires), Ok(Some(u64::MAX)));

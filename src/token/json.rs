@@ -1,4 +1,4 @@
-//! JSON objects in which no name occurs twice, at any depth: two readers must not take two different claims out of one token
+//! JSON objects without duplicate names, at any depth: two parsers must not read different claims from one token
 //! (RFC 7519 §4, RFC 8725 §2.4).
 
 use std::fmt;
@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// The object that these bytes are. `None` for anything else.
-pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+/// Parses an object. `None` for anything else.
+pub fn parse_object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(bytes) {
         Ok(Unique(Value::Object(members))) => Some(members),
         _ => None,
@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for Reader {
         let mut values = Map::new();
         while let Some((name, Unique(value))) = members.next_entry::<String, Unique>()? {
             if values.insert(name, value).is_some() {
-                return Err(A::Error::custom("a name occurs twice"));
+                return Err(A::Error::custom("duplicate name"));
             }
         }
         Ok(values.into())
@@ -79,14 +79,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_are_read() {
+    fn objects_are_parsed() {
         let text = r#" {"a": [null, true, -1, 1.5, {"b": "\u0041"}], "c": 18446744073709551615} "#;
         let expected: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(object(text.as_bytes()).map(Value::Object), Some(expected));
+        assert_eq!(parse_object(text.as_bytes()).map(Value::Object), Some(expected));
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn malformed_json_and_duplicate_names_are_rejected() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(5000), "]".repeat(5000));
         for text in [
             "",
@@ -107,8 +107,8 @@ mod tests {
             r#"{"x": [{"a": 1, "a": 2}]}"#,
             &deep,
         ] {
-            assert_eq!(object(text.as_bytes()), None, "{:.40}", text);
+            assert_eq!(parse_object(text.as_bytes()), None, "{:.40}", text);
         }
-        assert_eq!(object(b"{\"a\": \"\xff\"}"), None);
+        assert_eq!(parse_object(b"{\"a\": \"\xff\"}"), None);
     }
 }

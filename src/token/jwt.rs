@@ -1,39 +1,40 @@
 //! JSON Web Tokens (RFC 7519) in the compact serialisation of RFC 7515, signed with HS256.
 //!
-//! By hand, since there is so little to it once one algorithm is all there is: the crates for it bring RSA, elliptic curves,
-//! PEM and a choice of algorithm by the token itself, which is where such checks have been got wrong (RFC 8725 §2.1). Here the
-//! signature comes first, by our secrets and our algorithm; what the token says about itself is read when that is right.
+//! Without a crate, because one algorithm needs little code: the crates bring RSA, elliptic curves, PEM, and a choice
+//! of algorithm by the token itself, a known source of vulnerabilities (RFC 8725 §2.1). Here the signature is checked
+//! first, with the configured secrets and HS256; the header and the claims are read only if it is valid.
 
+use base64::Engine;
 use serde_json::{Map, Value};
 
 use super::keys::Keys;
-use super::{Grant, Refusal, base64url, json};
+use super::{BASE64URL, Grant, Refusal, json};
 use crate::config::Rules;
 use crate::options::Size;
 
-/// The largest image that a bearer may have, in pixels of the result.
+/// The largest image that a token permits, in pixels of the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
+pub struct MaxSize {
     /// The claim `w`.
     pub width: Option<u32>,
     /// The claim `h`.
     pub height: Option<u32>,
 }
 
-impl Bounds {
-    /// Whether an image that is brought into this size is surely within the bounds. A side that is not asked for is as
-    /// long as the original makes it.
-    pub fn allow(self, size: Size) -> bool {
+impl MaxSize {
+    /// Whether an image of this size is permitted. A side that is not given is not known here, so it is not permitted
+    /// where that side is limited.
+    pub fn allows(self, size: Size) -> bool {
         let (width, height) = size.sides();
-        let is_within = |most: Option<u32>, side: Option<u32>| match most {
+        let is_within = |max: Option<u32>, side: Option<u32>| match max {
             None => true,
-            Some(most) => side.is_some_and(|side| side <= most),
+            Some(max) => side.is_some_and(|side| side <= max),
         };
         is_within(self.width, width) && is_within(self.height, height)
     }
 }
 
-/// What the bearer of this token may have at this Unix time, if it may have this key.
+/// Checks a token for a key at this Unix time.
 pub fn check(
     keys: &Keys,
     rules: &Rules,
@@ -44,77 +45,84 @@ pub fn check(
     let parts: Vec<&[u8]> = token.splitn(4, |byte| *byte == b'.').collect();
     let [header, payload, signature] = parts[..] else { return Err(Refusal::Malformed) };
     let signed = token.get(..header.len() + 1 + payload.len()).ok_or(Refusal::Malformed)?;
-    let decoded = |part| base64url::decode(part).ok_or(Refusal::Malformed);
-    if !keys.verify(signed, &decoded(signature)?) {
+    let decode = |part| BASE64URL.decode(part).map_err(|_| Refusal::Malformed);
+    if !keys.verify(signed, &decode(signature)?) {
         return Err(Refusal::Signature);
     }
-    let header = json::object(&decoded(header)?).ok_or(Refusal::Malformed)?;
+    let header = json::parse_object(&decode(header)?).ok_or(Refusal::Malformed)?;
     if header.get("alg").and_then(Value::as_str) != Some("HS256") {
         return Err(Refusal::Algorithm);
     }
-    // RFC 7515 §4.1.11: what must be understood and is not makes it invalid.
+    // RFC 7515 §4.1.11: an extension that is not understood makes the token invalid.
     if header.contains_key("crit") {
         return Err(Refusal::Critical);
     }
-    let claims = json::object(&decoded(payload)?).ok_or(Refusal::Malformed)?;
-    addressed(&claims, rules)?;
-    let expires = times(&claims, rules, now)?;
-    if !path(&claims)?.is_none_or(|path| covers(path, key)) {
+    let claims = json::parse_object(&decode(payload)?).ok_or(Refusal::Malformed)?;
+    check_parties(&claims, rules)?;
+    let expires = check_times(&claims, rules, now)?;
+    if !path_claim(&claims)?.is_none_or(|path| covers(path, key)) {
         return Err(Refusal::Path);
     }
-    let bounds = Bounds { width: pixels(&claims, "w")?, height: pixels(&claims, "h")? };
-    Ok(Grant { expires, bounds, is_private: false })
+    let max_size =
+        MaxSize { width: pixel_claim(&claims, "w")?, height: pixel_claim(&claims, "h")? };
+    Ok(Grant { expires, max_size, is_private: false })
 }
 
-/// Whether it is from whom and for whom it has to be.
-fn addressed(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Refusal> {
+/// Checks `iss` and `aud`.
+fn check_parties(claims: &Map<String, Value>, rules: &Rules) -> Result<(), Refusal> {
     if let Some(issuer) = &rules.issuer
         && claims.get("iss").and_then(Value::as_str) != Some(issuer)
     {
         return Err(Refusal::Issuer);
     }
-    let is_us =
+    let is_own_name =
         |value: &Value| value.as_str().is_some_and(|name| rules.audience.as_deref() == Some(name));
-    let is_for_us = match claims.get("aud") {
+    let is_audience = match claims.get("aud") {
         None => rules.audience.is_none(),
-        // RFC 7519 §4.1.3: one that is for somebody is not for those that are not named.
-        Some(Value::Array(names)) => names.iter().all(Value::is_string) && names.iter().any(is_us),
-        Some(name) => is_us(name),
+        // RFC 7519 §4.1.3: a token with an audience is valid for its members only.
+        Some(Value::Array(names)) => {
+            names.iter().all(Value::is_string) && names.iter().any(is_own_name)
+        }
+        Some(name) => is_own_name(name),
     };
-    if is_for_us { Ok(()) } else { Err(Refusal::Audience) }
+    if is_audience { Ok(()) } else { Err(Refusal::Audience) }
 }
 
-/// When it expires, unless it has or is not valid yet.
-fn times(claims: &Map<String, Value>, rules: &Rules, now: u64) -> Result<Option<u64>, Refusal> {
-    // §2: a NumericDate may have a fraction. The conversion keeps within the bounds of u64.
+/// Checks `exp` and `nbf`, and returns the expiry.
+fn check_times(
+    claims: &Map<String, Value>,
+    rules: &Rules,
+    now: u64,
+) -> Result<Option<u64>, Refusal> {
+    // RFC 7519 §2: a NumericDate may have a fraction. The conversion saturates.
     let time = |name| match claims.get(name) {
         None => Ok(None),
         Some(Value::Number(seconds)) => Ok(seconds.as_f64()),
         Some(_) => Err(Refusal::Claim),
     };
     let expires = time("exp")?.map(|seconds| seconds.floor() as u64);
-    let begins = time("nbf")?.map(|seconds| seconds.ceil() as u64);
+    let not_before = time("nbf")?.map(|seconds| seconds.ceil() as u64);
     match expires {
         Some(at) if at.saturating_add(rules.leeway) <= now => return Err(Refusal::Expired),
         None if rules.require_exp => return Err(Refusal::NoExpiry),
         _ => {}
     }
-    if begins.is_some_and(|at| at > now.saturating_add(rules.leeway)) {
+    if not_before.is_some_and(|at| at > now.saturating_add(rules.leeway)) {
         return Err(Refusal::NotYet);
     }
     Ok(expires)
 }
 
-fn path(claims: &Map<String, Value>) -> Result<Option<&str>, Refusal> {
+fn path_claim(claims: &Map<String, Value>) -> Result<Option<&str>, Refusal> {
     match claims.get("path") {
         None => Ok(None),
-        // One that was left empty by mistake must not open everything.
+        // An empty path would permit every key.
         Some(Value::String(path)) if !path.is_empty() => Ok(Some(path)),
         Some(_) => Err(Refusal::Claim),
     }
 }
 
-/// Whether the segments of a path are the first ones of the key: `a` and `a/` cover `a/x` and not `ab`.
+/// Whether a path is a prefix of the key by whole segments: `a` and `a/` cover `a/x` and not `ab`.
 fn covers(path: &str, key: &str) -> bool {
     match key.strip_prefix(path) {
         Some(rest) => rest.is_empty() || path.ends_with('/') || rest.starts_with('/'),
@@ -122,7 +130,7 @@ fn covers(path: &str, key: &str) -> bool {
     }
 }
 
-fn pixels(claims: &Map<String, Value>, name: &str) -> Result<Option<u32>, Refusal> {
+fn pixel_claim(claims: &Map<String, Value>, name: &str) -> Result<Option<u32>, Refusal> {
     let pixels = |value: &Value| u32::try_from(value.as_u64()?).ok().filter(|pixels| *pixels > 0);
     claims.get(name).map(|value| pixels(value).ok_or(Refusal::Claim)).transpose()
 }
@@ -141,9 +149,9 @@ mod tests {
     }
 
     fn signed_by(keys: &Keys, header: &str, payload: &str) -> String {
-        let [header, payload] = [header, payload].map(|part| base64url::encode(part.as_bytes()));
+        let [header, payload] = [header, payload].map(|part| BASE64URL.encode(part));
         let message = format!("{header}.{payload}");
-        let signature = base64url::encode(&keys.sign(message.as_bytes()).unwrap());
+        let signature = BASE64URL.encode(keys.sign(message.as_bytes()).unwrap());
         format!("{message}.{signature}")
     }
 
@@ -170,27 +178,27 @@ mod tests {
     }
 
     #[test]
-    fn a_good_token_is_accepted_whichever_secret_has_signed_it() {
+    fn valid_tokens_are_accepted_with_every_secret() {
         let grant = Grant { expires: Some(NOW + 100), ..Grant::default() };
         assert_eq!(check_token(&good()), Ok(grant.clone()));
         let older = Keys::new(&["and an older secret".to_owned()]);
         let token = signed_by(&older, HEADER, &json!({"exp": NOW + 100}).to_string());
         assert_eq!(check_token(&token), Ok(grant));
-        let foreign = Keys::new(&["somebody else's secret".to_owned()]);
+        let foreign = Keys::new(&["a foreign secret".to_owned()]);
         let token = signed_by(&foreign, HEADER, &json!({"exp": NOW + 100}).to_string());
         assert_eq!(check_token(&token), Err(Refusal::Signature));
     }
 
     #[test]
-    fn the_example_of_the_rfc_verifies() {
+    fn the_example_of_rfc_7515_verifies() {
         // RFC 7515 §A.1; its key is not text.
-        let key: Vec<u8> = base64url::decode(
+        let key: Vec<u8> = BASE64URL.decode(
             b"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
         )
         .unwrap();
         let signed = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0\
                       dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
-        let code = base64url::decode(b"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk").unwrap();
+        let code = BASE64URL.decode(b"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk").unwrap();
         assert!(Keys::of_bytes(&key).verify(signed.as_bytes(), &code));
         let token = format!("{signed}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
         let at = |now| {
@@ -202,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_one_form() {
+    fn malformed_tokens_are_rejected() {
         let good = good();
         let [header, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else {
             panic!("{good}")
@@ -241,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_algorithm_is_accepted() {
+    fn algorithms_other_than_hs256_are_rejected() {
         let payload = json!({"exp": NOW + 100}).to_string();
         for header in [
             r#"{"alg":"none"}"#,
@@ -257,9 +265,7 @@ mod tests {
         ] {
             assert_eq!(check_token(&signed(header, &payload)), Err(Refusal::Algorithm), "{header}");
         }
-        let unsigned = [r#"{"alg":"none"}"#, &payload]
-            .map(|part| base64url::encode(part.as_bytes()))
-            .join(".");
+        let unsigned = [r#"{"alg":"none"}"#, &payload].map(|part| BASE64URL.encode(part)).join(".");
         assert_eq!(check_token(&format!("{unsigned}.")), Err(Refusal::Signature));
         for header in [r#"{"alg":"HS256"}"#, r#"{"alg":"HS256","typ":"at+jwt","kid":"1"}"#] {
             assert!(check_token(&signed(header, &payload)).is_ok(), "{header}");
@@ -272,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_kept_to_with_the_leeway() {
+    fn exp_and_nbf_are_checked_with_leeway() {
         let expiry = |exp: Value| with(json!({"exp": exp})).map(|grant| grant.expires);
         assert_eq!(expiry(json!(NOW - 59)), Ok(Some(NOW - 59)));
         assert_eq!(expiry(json!(NOW - 60)), Err(Refusal::Expired));
@@ -282,14 +288,14 @@ mod tests {
         for exp in [json!("2000000"), json!(null), json!(true), json!([2_000_000])] {
             assert_eq!(expiry(exp.clone()), Err(Refusal::Claim), "{exp}");
         }
-        for (nbf, verdict) in [
+        for (nbf, expected) in [
             (json!(NOW + 60), Ok(())),
             (json!(NOW + 61), Err(Refusal::NotYet)),
             (json!(NOW as f64 + 60.1), Err(Refusal::NotYet)),
             (json!(-5), Ok(())),
             (json!("0"), Err(Refusal::Claim)),
         ] {
-            assert_eq!(with(json!({"nbf": nbf})).map(drop), verdict, "{nbf}");
+            assert_eq!(with(json!({"nbf": nbf})).map(drop), expected, "{nbf}");
         }
         let strict = Rules { leeway: 0, ..rules() };
         let token = |exp| signed(HEADER, &json!({"exp": exp}).to_string());
@@ -302,9 +308,9 @@ mod tests {
     }
 
     #[test]
-    fn issuer_and_audience_are_as_configured() {
+    fn issuer_and_audience_are_checked() {
         let strict = Rules { issuer: Some("me".into()), audience: Some("us".into()), ..rules() };
-        let verdict = |rules: &Rules, claims: Value| {
+        let check_claims = |rules: &Rules, claims: Value| {
             let mut all = json!({"exp": NOW + 100});
             all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
             check(&keys(), rules, signed(HEADER, &all.to_string()).as_bytes(), "a", NOW).map(drop)
@@ -322,18 +328,18 @@ mod tests {
             (json!({"iss": "me", "aud": {"us": 1}}), Err(Refusal::Audience)),
             (json!({"iss": "me", "aud": null}), Err(Refusal::Audience)),
         ] {
-            assert_eq!(verdict(&strict, claims.clone()), expected, "{claims}");
+            assert_eq!(check_claims(&strict, claims.clone()), expected, "{claims}");
         }
-        assert_eq!(verdict(&rules(), json!({"iss": "anybody"})), Ok(()));
+        assert_eq!(check_claims(&rules(), json!({"iss": "any"})), Ok(()));
         assert_eq!(
-            verdict(&rules(), json!({"aud": "us"})),
+            check_claims(&rules(), json!({"aud": "us"})),
             Err(Refusal::Audience),
-            "it is not for a server without a name"
+            "a server without a configured audience is not the audience"
         );
     }
 
     #[test]
-    fn a_path_is_of_whole_segments() {
+    fn paths_cover_whole_segments() {
         for (path, key, expected) in [
             ("a", "a/x", true),
             ("a/", "a/x", true),
@@ -360,8 +366,8 @@ mod tests {
     }
 
     #[test]
-    fn bounds_hold_for_what_is_asked_for() {
-        let bounds = with(json!({"w": 300, "h": 200})).unwrap().bounds;
+    fn w_and_h_limit_the_requested_size() {
+        let max_size = with(json!({"w": 300, "h": 200})).unwrap().max_size;
         let fill = |width, height| Size::Fill(width, height, Gravity::Smart);
         for (size, expected) in [
             (fill(300, 200), true),
@@ -376,21 +382,21 @@ mod tests {
             (Size::Height(200), false),
             (Size::Original, false),
         ] {
-            assert_eq!(bounds.allow(size), expected, "{size:?}");
+            assert_eq!(max_size.allows(size), expected, "{size:?}");
         }
-        let width = with(json!({"w": 300})).unwrap().bounds;
+        let width = with(json!({"w": 300})).unwrap().max_size;
         assert!(
-            width.allow(Size::Width(300))
-                && !width.allow(Size::Width(301))
-                && !width.allow(Size::Height(1))
+            width.allows(Size::Width(300))
+                && !width.allows(Size::Width(301))
+                && !width.allows(Size::Height(1))
         );
-        let height = with(json!({"h": 300})).unwrap().bounds;
+        let height = with(json!({"h": 300})).unwrap().max_size;
         assert!(
-            height.allow(Size::Height(300))
-                && !height.allow(Size::Height(301))
-                && !height.allow(Size::Width(1))
+            height.allows(Size::Height(300))
+                && !height.allows(Size::Height(301))
+                && !height.allows(Size::Width(1))
         );
-        assert!(Bounds::default().allow(Size::Original));
+        assert!(MaxSize::default().allows(Size::Original));
         for bad in
             [json!(0), json!(-1), json!(1.5), json!("300"), json!(null), json!(5_000_000_000_u64)]
         {

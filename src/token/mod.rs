@@ -1,6 +1,5 @@
-//! Who may have an image, as the `token` of its handler says. Nothing here waits for anything.
+//! Checks tokens by the `token` of a handler: signed URLs (HMAC) and JSON Web Tokens. Nothing here blocks.
 
-mod base64url;
 mod hmac;
 mod json;
 mod jwt;
@@ -9,14 +8,20 @@ mod sign;
 
 use std::fmt;
 
-pub use jwt::Bounds;
+use base64::engine::{GeneralPurpose, general_purpose};
+
+pub use jwt::MaxSize;
 use keys::Keys;
 pub use sign::sign;
 
 use crate::config::{Token, TokenKind};
 use crate::options::Query;
 
-/// The check of one handler.
+/// base64url without padding (RFC 4648 §5). Strict: no padding and no trailing bits (§3.5), so that each sequence of
+/// bytes has exactly one spelling.
+const BASE64URL: GeneralPurpose = general_purpose::URL_SAFE_NO_PAD;
+
+/// The token check of one handler.
 #[derive(Debug)]
 pub struct Tokens {
     keys: Keys,
@@ -24,87 +29,82 @@ pub struct Tokens {
     required: bool,
 }
 
-/// A request, as far as it concerns a token.
+/// The parts of a request that a token is checked against.
 #[derive(Debug)]
-pub struct Asked<'r> {
-    /// The decoded route.
+pub struct TokenRequest<'r> {
+    /// Decoded.
     pub route: &'r str,
-    /// The decoded key.
+    /// Decoded.
     pub key: &'r str,
-    /// Its parameters.
     pub query: &'r Query,
-    /// What its header fields say.
     pub bearer: Bearer<'r>,
 }
 
-/// What `Authorization` says.
+/// The bearer token in `Authorization` (RFC 6750 §2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bearer<'r> {
-    /// Nothing, or nothing about a bearer.
+    /// No such field, or another scheme.
     None,
-    /// A token.
     Token(&'r [u8]),
-    /// It is there more than once, and nobody knows which one counts.
-    Unclear,
+    /// The field occurs more than once.
+    Ambiguous,
 }
 
-/// What a request may have.
+/// What a token permits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grant {
-    /// The Unix time from which on it may not have it any more.
+    /// The Unix time at which the permission ends.
     pub expires: Option<u64>,
-    /// Whether the token was in a header field, so that no other client may be given the answer (RFC 9111 §3.5).
+    /// Whether the token was in a header field, so that the response must not be shared (RFC 9111 §3.5).
     pub is_private: bool,
-    /// The largest image that it may have.
-    pub bounds: Bounds,
+    pub max_size: MaxSize,
 }
 
-/// Why a token is not accepted. The operator is told; the client is not.
+/// Why a token is not accepted. It is logged, and not sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is none.
+    /// There is no token.
     Absent,
-    /// It has not the form of one.
+    /// It has the wrong syntax.
     Malformed,
-    /// No secret has made its signature for this request.
+    /// No secret verifies its signature for this request.
     Signature,
-    /// It is too late.
     Expired,
-    /// It is too early.
+    /// `nbf` is in the future.
     NotYet,
-    /// It never expires, and must.
+    /// It has no `exp`, which is required.
     NoExpiry,
-    /// It is signed with something else than HS256.
+    /// `alg` is not HS256.
     Algorithm,
-    /// It wants something to be understood that is not.
+    /// The header has `crit`, an extension that must be understood.
     Critical,
-    /// It is not of the issuer.
+    /// `iss` is not the configured issuer.
     Issuer,
-    /// It is not for us.
+    /// `aud` does not contain the configured audience.
     Audience,
-    /// A claim has not the form that it must have.
+    /// A claim has the wrong type or is out of range.
     Claim,
-    /// It is for other keys.
+    /// `path` does not cover the key.
     Path,
-    /// It is for smaller images.
+    /// `w` or `h` permits smaller images only.
     Size,
-    /// There are two.
+    /// The request has two different tokens.
     Ambiguous,
-    /// The program's own check does not accept it.
+    /// The program's [`crate::TokenValidator`] rejected it.
     Validator,
 }
 
 impl Refusal {
-    /// How many reasons there are.
+    /// The number of variants.
     pub const COUNT: usize = Refusal::Validator as usize + 1;
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::Absent => "there is none",
+            Refusal::Absent => "it is missing",
             Refusal::Malformed => "it is malformed",
-            Refusal::Signature => "no secret has signed this request with it",
+            Refusal::Signature => "its signature does not match this request",
             Refusal::Expired => "it has expired",
             Refusal::NotYet => "it is not valid yet",
             Refusal::NoExpiry => "it has no exp",
@@ -112,17 +112,16 @@ impl fmt::Display for Refusal {
             Refusal::Critical => "its header has a crit",
             Refusal::Issuer => "its iss is not the issuer",
             Refusal::Audience => "its aud is not the audience",
-            Refusal::Claim => "one of its claims is malformed",
-            Refusal::Path => "its path is not that of the key",
-            Refusal::Size => "its w or h allows smaller images only",
-            Refusal::Ambiguous => "there are two that differ",
-            Refusal::Validator => "the validator has refused it",
+            Refusal::Claim => "a claim is malformed",
+            Refusal::Path => "its path does not cover the key",
+            Refusal::Size => "its w or h permits smaller images only",
+            Refusal::Ambiguous => "the request has two different tokens",
+            Refusal::Validator => "the validator rejected it",
         })
     }
 }
 
 impl Tokens {
-    /// The check that a handler's `token` asks for.
     pub fn new(token: &Token) -> Tokens {
         Tokens {
             keys: Keys::new(&token.secrets),
@@ -131,20 +130,20 @@ impl Tokens {
         }
     }
 
-    /// What the request may have at this Unix time.
-    pub fn check(&self, asked: &Asked, now: u64) -> Result<Grant, Refusal> {
-        let Asked { route, key, query, bearer } = *asked;
+    /// Checks a request at this Unix time.
+    pub fn check(&self, request: &TokenRequest, now: u64) -> Result<Grant, Refusal> {
+        let TokenRequest { route, key, query, bearer } = *request;
         let absent = || if self.required { Err(Refusal::Absent) } else { Ok(Grant::default()) };
         match &self.kind {
             TokenKind::Hmac => match query.token() {
                 Some(token) => hmac::check(&self.keys, route, key, query, token, now),
-                // Who signs an expiry and loses the signature did not mean to let everybody in.
-                None if query.expires().is_some() => Err(Refusal::Absent),
+                // A URL with an expiry was meant to be signed, even where a token is optional.
+                None if query.expires() != Ok(None) => Err(Refusal::Absent),
                 None => absent(),
             },
             TokenKind::Jwt(rules) => {
                 let (token, is_private) = match (query.token(), bearer) {
-                    (_, Bearer::Unclear) => return Err(Refusal::Ambiguous),
+                    (_, Bearer::Ambiguous) => return Err(Refusal::Ambiguous),
                     (Some(one), Bearer::Token(two)) if one.as_bytes() != two => {
                         return Err(Refusal::Ambiguous);
                     }
@@ -156,5 +155,27 @@ impl Tokens {
                 Ok(Grant { is_private, ..grant })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+
+    use super::*;
+
+    #[test]
+    fn base64url_has_one_spelling() {
+        assert_eq!(BASE64URL.encode(b"\xfb\xff\xbffo"), "-_-_Zm8");
+        assert_eq!(BASE64URL.decode("-_-_Zm8").as_deref(), Ok(&b"\xfb\xff\xbffo"[..]));
+        for text in [
+            "Z", "Zm9vZ", "Zg==", "Zm8=", "Zh", "Zm9", "Zm9vYh", "+/+/", "Zm9v\n", " Zm9v",
+            "Zm 9v", "Zm9ü",
+        ] {
+            BASE64URL.decode(text).expect_err(text);
+        }
+        // Two characters encode one byte, which leaves 2 of the 6 bits of the second.
+        let is_valid = |last: &u8| BASE64URL.decode([b'Z', *last]).is_ok();
+        assert_eq!((0..=255).filter(is_valid).count(), 4);
     }
 }

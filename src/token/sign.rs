@@ -1,4 +1,4 @@
-//! `s3imageserver sign …`: makes signed URLs.
+//! `s3imageserver sign …`: signs URLs.
 
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use crate::config::{Config, TokenKind};
 use crate::key;
 use crate::options::{Options, Query};
 
-/// All but the unreserved characters (RFC 3986 §2.3) and those that stand in `fp:x:y`.
+/// The characters to escape in a value: all but the unreserved ones (RFC 3986 §2.3) and the `:` of `fp:x:y`.
 const VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
-/// The path and the query of this target with its token, good for `lifetime` from this Unix time on. An error is a sentence.
+/// The path and query of a target with its token, valid for `lifetime` from this Unix time on, or without expiry. An
+/// error is a sentence.
 pub fn sign(
     config: &Config,
     target: &str,
@@ -28,10 +29,10 @@ pub fn sign(
     let (route, key) = key::split_path(path)
         .ok_or("the path must be /HANDLER/KEY, percent-encoded as in a URL")?;
     let handler = config.handlers.iter().find(|handler| handler.route == route);
-    let handler = handler.ok_or_else(|| format!("no handler answers at /{route}/"))?;
+    let handler = handler.ok_or_else(|| format!("no handler has the prefix /{route}/"))?;
     let keys = match &handler.token {
         Some(token) if token.kind == TokenKind::Hmac => Keys::new(&token.secrets),
-        Some(_) => return Err(format!("the token of the handler {route} is not of the type hmac")),
+        Some(_) => return Err(format!("the token of the handler {route} is not of type hmac")),
         None => return Err(format!("the handler {route} has no token")),
     };
     if !key::is_valid(&key) {
@@ -41,40 +42,40 @@ pub fn sign(
     {
         let name =
             name.and_then(key::decode_query).ok_or("the query is not percent-encoded UTF-8")?;
-        // The server ignores it; whoever has misspelt one wants to know that before it is sent to anybody.
+        // The server ignores unknown parameters; here one is most likely a typing error.
         if !Query::names().any(|known| known == name) {
             return Err(format!("{name}: unknown parameter"));
         }
     }
-    let mut asked = query.trim_matches('&').to_owned();
-    let given = Query::parse(&asked).map_err(|error| error.0)?;
-    if given.token().is_some() {
-        return Err("t: is there already".to_owned());
+    let mut query_text = query.trim_matches('&').to_owned();
+    let query = Query::parse(&query_text).map_err(|error| error.0)?;
+    if query.token().is_some() {
+        return Err("t: must not be given".to_owned());
     }
-    match (lifetime, given.expires()) {
+    match (lifetime, query.expires().map_err(|error| error.0)?) {
         (Some(_), Some(_)) => {
-            return Err("exp: is there already, so --expires must not be given".to_owned());
+            return Err("exp: can't be combined with --expires".to_owned());
         }
         (Some(lifetime), None) => {
-            let separator = if asked.is_empty() { "" } else { "&" };
-            asked += &format!("{separator}exp={}", now.saturating_add(lifetime.as_secs()));
+            let separator = if query_text.is_empty() { "" } else { "&" };
+            query_text += &format!("{separator}exp={}", now.saturating_add(lifetime.as_secs()));
         }
-        (None, Some(Ok(expires))) if expires <= now => return Err("exp: is past".to_owned()),
+        (None, Some(expires)) if expires <= now => return Err("exp: is in the past".to_owned()),
         (None, _) => {}
     }
-    let query = Query::parse(&asked).map_err(|error| error.0)?;
-    // What the handler does not size_policy is refused with any token.
-    let whole = handler.size_policy.with_preset(&query).map_err(|error| error.0)?;
-    Options::resolve(&whole, "", handler).map_err(|error| error.0)?;
-    handler.size_policy.check_size(&query, &whole).map_err(|error| error.0)?;
+    let query = Query::parse(&query_text).map_err(|error| error.0)?;
+    // A request that the handler refuses in any case is not signed.
+    let resolved = handler.size_policy.with_preset(&query).map_err(|error| error.0)?;
+    Options::resolve(&resolved, "", handler.defaults()).map_err(|error| error.0)?;
+    handler.size_policy.check_size(&query, &resolved).map_err(|error| error.0)?;
     let canonical =
-        hmac::canonical(&route, &key, &query).ok_or("a value has a line break or an &")?;
+        hmac::canonical(&route, &key, &query).ok_or("a value has a control character or an &")?;
     let token = hmac::sign(&keys, &canonical).ok_or("there is no secret")?;
-    let mut given: Vec<_> = query.given().collect();
-    given.sort_unstable();
+    let mut pairs: Vec<_> = query.pairs().collect();
+    pairs.sort_unstable();
     let pair =
         |(name, value): (&str, &str)| format!("{name}={}&", utf8_percent_encode(value, VALUE));
-    let pairs: String = given.into_iter().map(pair).collect();
+    let pairs: String = pairs.into_iter().map(pair).collect();
     Ok(format!("{}?{pairs}t={token}", key::to_path(&route, &key)))
 }
 
@@ -82,7 +83,7 @@ pub fn sign(
 mod tests {
     use super::*;
     use crate::config;
-    use crate::token::{Asked, Bearer, Tokens};
+    use crate::token::{Bearer, TokenRequest, Tokens};
 
     fn config() -> Config {
         let directory = env!("CARGO_MANIFEST_DIR");
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_is_accepted() {
+    fn signed_urls_are_accepted() {
         let config = config();
         let tokens = Tokens::new(config.handlers[0].token.as_ref().unwrap());
         for (target, lifetime, start, expires) in [
@@ -121,18 +122,19 @@ mod tests {
             let (path, query) = signed.split_once('?').unwrap();
             let (route, key) = key::split_path(path).unwrap();
             let query = Query::parse(query).unwrap();
-            let asked = Asked { route: &route, key: &key, query: &query, bearer: Bearer::None };
+            let request =
+                TokenRequest { route: &route, key: &key, query: &query, bearer: Bearer::None };
             assert_eq!(
-                tokens.check(&asked, 1000).map(|grant| grant.expires),
+                tokens.check(&request, 1000).map(|grant| grant.expires),
                 Ok(expires),
                 "{signed}"
             );
-            assert!(tokens.check(&Asked { key: "other", ..asked }, 1000).is_err());
+            assert!(tokens.check(&TokenRequest { key: "other", ..request }, 1000).is_err());
         }
     }
 
     #[test]
-    fn what_can_not_be_signed_is_an_error() {
+    fn urls_that_can_not_be_signed_are_errors() {
         let config = config();
         for (target, lifetime, part) in [
             ("", None, "/HANDLER/KEY"),
@@ -140,12 +142,12 @@ mod tests {
             ("/h", None, "/HANDLER/KEY"),
             ("/h/%zz", None, "/HANDLER/KEY"),
             ("https://example.com/h/a.jpg", None, "/HANDLER/KEY"),
-            ("/x/a.jpg", None, "no handler answers at /x/"),
+            ("/x/a.jpg", None, "no handler has the prefix /x/"),
             ("/p/a.jpg?w=3", None, "w: "),
             ("/p/a.jpg?p=other", None, "other"),
             ("/s/a.jpg?w=4", None, "not offered"),
             ("/open/a.jpg", None, "has no token"),
-            ("/j/a.jpg", None, "not of the type hmac"),
+            ("/j/a.jpg", None, "not of type hmac"),
             ("/h/", None, "the key is empty"),
             ("/h/a/../b", None, "segment"),
             ("/h/a#b", None, "%23"),
@@ -154,11 +156,11 @@ mod tests {
             ("/h/a?w=%zz", None, "w: its value"),
             ("/h/a?widht=1", None, "widht: unknown parameter"),
             ("/h/a?%zz=1", None, "percent-encoded"),
-            ("/h/a?t=x", None, "t: is there already"),
-            ("/h/a?t=", None, "t: is there already"),
+            ("/h/a?t=x", None, "t: must not be given"),
+            ("/h/a?t=", None, "t: must not be given"),
             ("/h/a?exp=x", None, "exp: must be"),
-            ("/h/a?exp=1000", None, "exp: is past"),
-            ("/h/a?exp=2000", Some(60), "exp: is there already"),
+            ("/h/a?exp=1000", None, "exp: is in the past"),
+            ("/h/a?exp=2000", Some(60), "exp: can't be combined"),
         ] {
             let error =
                 sign(&config, target, lifetime.map(Duration::from_secs), 1000).expect_err(target);

@@ -1,4 +1,4 @@
-//! Headers, conditional requests, ranges, and the answers for failures.
+//! Response headers, conditional requests, ranges, and error responses.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +12,12 @@ use crate::support::origin::{self, RawOrigin, Then};
 use crate::support::server::{Server, data};
 
 /// 14 April 2020, 09:00:00 GMT.
-const CHANGED: u64 = 1_586_854_800;
-const CHANGED_TEXT: &str = "Tue, 14 Apr 2020 09:00:00 GMT";
+const MODIFIED: u64 = 1_586_854_800;
+const MODIFIED_TEXT: &str = "Tue, 14 Apr 2020 09:00:00 GMT";
 
 fn directory() -> Directory {
     let directory = Directory::new().with("a.png", &images::png(images::gradient(80, 60)));
-    directory.set_modified("a.png", SystemTime::UNIX_EPOCH + Duration::from_secs(CHANGED));
+    directory.set_modified("a.png", SystemTime::UNIX_EPOCH + Duration::from_secs(MODIFIED));
     directory
 }
 
@@ -26,7 +26,7 @@ fn server(directory: &Directory, fields: Value) -> Server {
 }
 
 #[test]
-fn an_image_comes_with_the_headers_of_the_contract() {
+fn images_have_the_documented_headers() {
     let directory = directory();
     let cache = Directory::new();
     let server = server(&directory, json!({"cache_path": cache.path()}));
@@ -37,8 +37,8 @@ fn an_image_comes_with_the_headers_of_the_contract() {
         assert_eq!(answer.expect("Content-Type"), "image/webp");
         assert_eq!(
             answer.expect("Last-Modified"),
-            CHANGED_TEXT,
-            "the original's, not the result's"
+            MODIFIED_TEXT,
+            "of the original, not of the variant"
         );
         assert_eq!(answer.expect("Cache-Control"), "public, max-age=604800");
         assert_eq!(answer.header("Vary"), None);
@@ -51,7 +51,7 @@ fn an_image_comes_with_the_headers_of_the_contract() {
 }
 
 #[test]
-fn the_etag_is_that_of_the_bytes() {
+fn etag_is_that_of_the_bytes() {
     let directory = directory().with("same.png", &images::png(images::gradient(80, 60)));
     let server = Server::with_handler(directory.handler());
     let tag = |target: &str| server.get(target).ok().expect("ETag").to_owned();
@@ -85,7 +85,7 @@ fn cache_control_follows_cache_time() {
 }
 
 #[test]
-fn head_is_the_same_without_the_body() {
+fn head_has_the_headers_of_get_and_no_body() {
     let directory = directory();
     let cache = Directory::new();
     let server = server(&directory, json!({"cache_path": cache.path()}));
@@ -98,7 +98,7 @@ fn head_is_the_same_without_the_body() {
         "/x",
         "/-/health",
     ] {
-        // HEAD first, so that it is also asked of what is not cached.
+        // HEAD first, so that it is tested with a cold cache.
         let mut client = server.client();
         let head = client.head_with(target, &[]);
         let get = client.get(target);
@@ -117,7 +117,7 @@ fn head_is_the_same_without_the_body() {
 }
 
 #[test]
-fn if_none_match_knows_lists_stars_and_weak_tags() {
+fn if_none_match_takes_lists_stars_and_weak_tags() {
     let directory = directory();
     let cache = Directory::new();
     let server = server(&directory, json!({"cache_path": cache.path(), "cors_origin": "*"}));
@@ -143,7 +143,7 @@ fn if_none_match_knows_lists_stars_and_weak_tags() {
             };
             assert_eq!(answer.status, 304, "{value}");
             assert!(answer.body.is_empty());
-            // RFC 9110 §15.4.5: what a 200 would have said of these.
+            // RFC 9110 §15.4.5: as in a 200.
             for name in ["ETag", "Cache-Control"] {
                 assert_eq!(answer.expect(name), whole.expect(name), "{value}");
             }
@@ -169,7 +169,7 @@ fn if_modified_since_compares_with_the_originals_date() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     for (value, status) in [
-        (CHANGED_TEXT, 304),
+        (MODIFIED_TEXT, 304),
         ("Tuesday, 14-Apr-20 09:00:00 GMT", 304),
         ("Tue Apr 14 09:00:00 2020", 304),
         ("Tue, 14 Apr 2020 09:00:01 GMT", 304),
@@ -186,13 +186,13 @@ fn if_modified_since_compares_with_the_originals_date() {
             "{value}"
         );
     }
-    // A tag is the better witness (RFC 9110 §13.1.3).
-    let both = [("If-None-Match", "\"other\""), ("If-Modified-Since", CHANGED_TEXT)];
+    // If-None-Match takes precedence (RFC 9110 §13.1.3).
+    let both = [("If-None-Match", "\"other\""), ("If-Modified-Since", MODIFIED_TEXT)];
     assert_eq!(server.get_with("/h/a.png", &both).status, 200);
 }
 
 #[test]
-fn a_single_range_is_answered_with_that_part() {
+fn single_ranges_are_served_with_206() {
     let directory = directory();
     let cache = Directory::new();
     let server = server(&directory, json!({"cache_path": cache.path()}));
@@ -234,7 +234,7 @@ fn a_single_range_is_answered_with_that_part() {
 }
 
 #[test]
-fn what_is_not_a_single_range_gets_the_whole_image() {
+fn other_ranges_are_ignored() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let whole = server.get("/h/a.png").ok();
@@ -252,21 +252,21 @@ fn what_is_not_a_single_range_gets_the_whole_image() {
         let answer = server.get_with("/h/a.png", &[("Range", value)]).ok();
         assert_eq!(answer.body, whole.body, "{value}");
     }
-    // Range is defined for GET alone (RFC 9110 §14.2).
+    // Range is defined for GET only (RFC 9110 §14.2).
     let head = server.head_with("/h/a.png", &[("Range", "bytes=0-1")]);
     assert_eq!((head.status, head.expect("Content-Length")), (200, &*whole.body.len().to_string()));
 }
 
 #[test]
-fn if_range_guards_the_range() {
+fn if_range_must_match() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let tag = server.get("/h/a.png").ok().expect("ETag").to_owned();
     for (value, status) in [
         (tag.clone(), 206),
-        (CHANGED_TEXT.to_owned(), 206),
+        (MODIFIED_TEXT.to_owned(), 206),
         ("\"other\"".to_owned(), 200),
-        // The comparison is strong, and a date must be that very one.
+        // The comparison is strong, and a date must be equal.
         (format!("W/{tag}"), 200),
         ("Tue, 14 Apr 2020 09:00:01 GMT".to_owned(), 200),
         ("Sun, 01 Nov 2026 00:00:00 GMT".to_owned(), 200),
@@ -275,14 +275,14 @@ fn if_range_guards_the_range() {
         let answer = server.get_with("/h/a.png", &[("Range", "bytes=0-3"), ("If-Range", &value)]);
         assert_eq!(answer.status, status, "{value}");
     }
-    // Without a Range it says nothing, and If-None-Match is asked first.
+    // Without Range it has no effect, and If-None-Match takes precedence.
     assert_eq!(server.get_with("/h/a.png", &[("If-Range", "\"other\"")]).status, 200);
     let both = [("Range", "bytes=0-3"), ("If-None-Match", tag.as_str())];
     assert_eq!(server.get_with("/h/a.png", &both).status, 304);
 }
 
 #[test]
-fn cors_origin_is_sent_with_every_answer_of_the_handler() {
+fn cors_origin_is_sent_with_every_response_of_the_handler() {
     let directory = directory();
     let server = Server::start(json!({"handlers": [
         merged(directory.handler(), json!({"cors_origin": "https://pages.example"})),
@@ -300,7 +300,7 @@ fn cors_origin_is_sent_with_every_answer_of_the_handler() {
     }
 }
 
-/// An error image that can't be mistaken for anything else: 60×40, one colour.
+/// An error image of 60×40 pixels in one colour.
 fn error_image() -> Vec<u8> {
     images::png(images::solid(60, 40, MAGENTA))
 }
@@ -318,7 +318,7 @@ fn expect_error_image(answer: &Answer, size: (u32, u32), what: &str) {
 }
 
 #[test]
-fn a_failure_is_a_404_with_the_error_image_in_the_requests_size() {
+fn failures_are_404_with_the_error_image_in_the_requested_size() {
     let directory = directory().with("text.png", b"no image").with("error.png", &error_image());
     let server = server(&directory, json!({"error_image": directory.path().join("error.png")}));
     for (file, code) in
@@ -342,7 +342,7 @@ fn a_failure_is_a_404_with_the_error_image_in_the_requests_size() {
 }
 
 #[test]
-fn without_an_error_image_of_its_own_a_handler_has_one_all_the_same() {
+fn handlers_have_a_default_error_image() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let answer = server.get("/h/missing.png").failed("not_found");
@@ -351,7 +351,7 @@ fn without_an_error_image_of_its_own_a_handler_has_one_all_the_same() {
 }
 
 #[test]
-fn a_failure_has_nothing_to_revalidate_and_no_parts() {
+fn error_images_ignore_conditions_and_ranges() {
     let directory = directory().with("error.png", &error_image());
     let server = server(&directory, json!({"error_image": directory.path().join("error.png")}));
     let plain = server.get("/h/missing.png").failed("not_found");
@@ -368,7 +368,7 @@ fn a_failure_has_nothing_to_revalidate_and_no_parts() {
 }
 
 #[test]
-fn precise_statuses_tell_failures_apart() {
+fn precise_statuses_distinguish_failures() {
     let photo = data("photo-2mp.jpg");
     let directory = directory()
         .with("error.png", &error_image())
@@ -389,7 +389,7 @@ fn precise_statuses_tell_failures_apart() {
         Some("reset") => peer.reset(),
         Some("long") => peer.send(&origin::object(&[0; 200_000])),
         Some("slow") => {
-            // Never answered; the connection ends with the renderer's timeout.
+            // No response; the renderer closes the connection after its timeout.
             let _ = std::io::Read::read(peer, &mut [0; 1]);
             Then::Close
         }
@@ -425,11 +425,11 @@ fn precise_statuses_tell_failures_apart() {
         assert_eq!((answer.status, answer.header("X-Error")), (status, Some(code)), "{target}");
         expect_error_image(&answer, (60, 40), target);
     }
-    let lenient = Server::with_limits(
+    let small = Server::with_limits(
         merged(directory.handler(), json!({"error_status": "precise"})),
         json!({"origin_max_bytes": 1000}),
     );
-    assert_eq!(lenient.get("/h/half.jpg").status, 413, "a directory's files are originals as well");
+    assert_eq!(small.get("/h/half.jpg").status, 413, "origin_max_bytes applies to directories");
     let plain =
         Server::with_handler(merged(directory.handler(), json!({"error_status": "precise"})));
     let corrupt = plain.get("/h/half.jpg");
@@ -463,7 +463,7 @@ fn unknown_routes_are_a_plain_404() {
 }
 
 #[test]
-fn health_is_ok() {
+fn health_responds_ok() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let answer = server.get("/-/health");
@@ -473,7 +473,7 @@ fn health_is_ok() {
 }
 
 #[test]
-fn a_condition_on_the_image_that_does_not_hold_is_412() {
+fn failed_preconditions_are_412() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     let first = server.get("/h/a.png").ok();

@@ -14,19 +14,20 @@ use crate::support::images;
 use crate::support::server::{self, PROGRAM, Server};
 use crate::support::{eventually, merged};
 
-/// The program with these arguments and the configuration of a directory.
+/// `cache` with these arguments and the configuration in a directory.
 fn command(directory: &Directory, arguments: &[&str]) -> Command {
     let mut command = server::command(Path::new(PROGRAM), directory.path());
     command.arg("cache").args(arguments).arg("-c").arg(directory.path().join("config.json"));
     command
 }
 
-/// What it says and how it ends.
+/// Standard output, standard error and exit status of `cache`.
 #[track_caller]
 pub fn cache(directory: &Directory, arguments: &[&str]) -> (String, String, Option<i32>) {
     let Output { stdout, stderr, status } = server::run(&mut command(directory, arguments));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let (stdout, stderr) = (text(stdout), text(stderr));
+    let stdout = text(stdout);
+    let stderr = text(stderr);
     assert!(!stderr.contains("panicked") && !stderr.contains("listening"), "{stderr}");
     (stdout, stderr, status.code())
 }
@@ -47,15 +48,16 @@ fn is_hit(server: &Server, target: &str) -> bool {
 const TARGETS: [&str; 5] =
     ["/h/a.png?w=10", "/h/a.png?w=20", "/h/b/c%20d.png?w=10", "/h/b/e.png?w=10", "/h/b/e.png?w=20"];
 
-fn ask(server: &Server) {
+fn get_all(server: &Server) {
     TARGETS.iter().for_each(|target| drop(server.get(target).ok()));
 }
 
 #[test]
-fn a_running_servers_cache_is_told_of_verified_and_purged() {
-    let (originals, directory) = (originals(), Directory::new());
+fn cache_commands_work_on_the_cache_of_a_running_server() {
+    let originals = originals();
+    let directory = Directory::new();
     let server = Server::with_handler(cached(&originals, &directory, json!({})));
-    ask(&server);
+    get_all(&server);
     assert!(TARGETS.iter().all(|target| is_hit(&server, target)));
     let at = server.directory();
 
@@ -72,43 +74,44 @@ fn a_running_servers_cache_is_told_of_verified_and_purged() {
         "{table}"
     );
 
-    let (said, _, status) = cache(at, &["verify"]);
-    assert!(status == Some(0) && said.contains("5 entries right, 0 damaged"), "{said}");
+    let (output, _, status) = cache(at, &["verify"]);
+    assert!(status == Some(0) && output.contains("5 entries valid, 0 damaged"), "{output}");
     let entry = directory.files().remove(0);
     let good = fs::read(&entry).unwrap();
     fs::write(&entry, &good[..good.len() - 1]).unwrap();
     for (arguments, end) in
         [(&["verify"][..], "than it says\n"), (&["verify", "--remove"], "; removed\n")]
     {
-        let (said, _, status) = cache(at, arguments);
+        let (output, _, status) = cache(at, arguments);
         let line = format!("{}: the entry has another length", entry.display());
-        assert!(status == Some(1) && said.contains(&line) && said.contains(end), "{said}");
+        assert!(status == Some(1) && output.contains(&line) && output.contains(end), "{output}");
     }
     assert!(!entry.exists());
 
-    eventually("it is made again", || {
-        ask(&server);
+    eventually("it is rendered again", || {
+        get_all(&server);
         entry.exists()
     });
-    let (said, _, status) = cache(at, &["purge", "/h/b/c%20d.png"]);
-    assert!(status == Some(0) && said.starts_with("/h/b/c%20d.png?"), "{said}");
-    eventually("it is noticed", || !is_hit(&server, TARGETS[2]));
+    let (output, _, status) = cache(at, &["purge", "/h/b/c%20d.png"]);
+    assert!(status == Some(0) && output.starts_with("/h/b/c%20d.png?"), "{output}");
+    eventually("the server notices", || !is_hit(&server, TARGETS[2]));
     assert!(is_hit(&server, TARGETS[0]) && is_hit(&server, TARGETS[3]));
-    let (said, _, status) = cache(at, &["purge", "/h/b/"]);
+    let (output, _, status) = cache(at, &["purge", "/h/b/"]);
     assert!(
-        status == Some(0) && said.contains("3 entries removed") && !said.contains("/h/a.png"),
-        "{said}"
+        status == Some(0) && output.contains("3 entries removed") && !output.contains("/h/a.png"),
+        "{output}"
     );
-    eventually("it is noticed", || !is_hit(&server, TARGETS[4]));
+    eventually("the server notices", || !is_hit(&server, TARGETS[4]));
     assert!(is_hit(&server, TARGETS[0]));
-    let (said, _, status) = cache(at, &["purge", "--all"]);
-    assert!(status == Some(0) && said.contains("entries removed"), "{said}");
-    eventually("it is noticed", || !is_hit(&server, TARGETS[0]));
+    let (output, _, status) = cache(at, &["purge", "--all"]);
+    assert!(status == Some(0) && output.contains("entries removed"), "{output}");
+    eventually("the server notices", || !is_hit(&server, TARGETS[0]));
 }
 
 #[test]
-fn what_was_purged_takes_nobodys_place() {
-    let (originals, directory) = (originals(), Directory::new());
+fn purged_entries_do_not_count_towards_cache_max_bytes() {
+    let originals = originals();
+    let directory = Directory::new();
     let config =
         |fields| json!({"handlers": [cached(&originals, &directory, fields)], "memory_cache": 0});
     let server = Server::start(config(json!({})));
@@ -118,28 +121,29 @@ fn what_was_purged_takes_nobodys_place() {
         }
     };
     get("a", 10);
-    // In another tick than what is newer.
+    // The later entries get another time of use.
     std::thread::sleep(Duration::from_millis(200));
     get("b/e", 10);
     let bytes: u64 =
         directory.files().iter().map(|file| fs::metadata(file).unwrap().blocks() * 512).sum();
     server.reload_well(config(json!({"cache_max_bytes": bytes + bytes / 20})));
-    let (said, _, _) = cache(server.directory(), &["purge", "/h/b/"]);
-    assert!(said.contains("10 entries removed"), "{said}");
-    // It looks once a second.
+    let (output, _, _) = cache(server.directory(), &["purge", "/h/b/"]);
+    assert!(output.contains("10 entries removed"), "{output}");
+    // The cache manager looks for the purge mark once a second.
     std::thread::sleep(Duration::from_secs(3));
     get("b/c%20d", 8);
-    // Time to throw something out, if it is going to.
+    // Time for an eviction, which must not happen.
     std::thread::sleep(Duration::from_secs(2));
-    let (said, _, _) = cache(server.directory(), &["purge", "/h/a.png"]);
-    assert!(said.contains("10 entries removed"), "what was purged counted still: {said}");
+    let (output, _, _) = cache(server.directory(), &["purge", "/h/a.png"]);
+    assert!(output.contains("10 entries removed"), "purged entries still counted: {output}");
 }
 
 #[test]
-fn a_reader_who_goes_away_stops_nothing() {
-    let (originals, directory) = (originals(), Directory::new());
+fn a_closed_standard_output_does_not_stop_the_command() {
+    let originals = originals();
+    let directory = Directory::new();
     let server = Server::with_handler(cached(&originals, &directory, json!({})));
-    ask(&server);
+    get_all(&server);
     for arguments in [&["stats"][..], &["stats", "--json"], &["verify"], &["purge", "/h/"]] {
         let mut child = command(server.directory(), arguments)
             .stdout(Stdio::piped())
@@ -147,16 +151,17 @@ fn a_reader_who_goes_away_stops_nothing() {
             .spawn()
             .unwrap();
         drop(child.stdout.take());
-        let mut said = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""), "{arguments:?}");
+        let mut output = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut output).unwrap();
+        assert_eq!((child.wait().unwrap().code(), output.as_str()), (Some(0), ""), "{arguments:?}");
     }
     assert_eq!(fs::read_dir(directory.path().join("v1")).unwrap().count(), 0);
 }
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error() {
-    let (originals, directory) = (originals(), Directory::new());
+fn invalid_cache_commands_are_usage_errors() {
+    let originals = originals();
+    let directory = Directory::new();
     let at = Directory::new();
     at.put(
         "config.json",
@@ -169,12 +174,12 @@ fn what_makes_no_sense_is_a_usage_error() {
         (&["purge", "/h/a.png?w=10"], "without a query"),
         (&["purge", "--all", "--json"], "--json"),
     ] {
-        let (_, said, status) = cache(&at, arguments);
-        assert!(status == Some(2) && said.contains(part), "{arguments:?}: {said}");
+        let (_, output, status) = cache(&at, arguments);
+        assert!(status == Some(2) && output.contains(part), "{arguments:?}: {output}");
     }
-    // Port 80, which is not opened.
+    // No port is opened, not even the default 80.
     assert_eq!(cache(&at, &["verify"]).2, Some(0));
     at.put("config.json", b"{\"handlers\": [{\"name\": \"h\", \"directori\": \".\"}]}");
-    let (_, said, status) = cache(&at, &["stats"]);
-    assert!(status == Some(2) && said.contains("handlers[0].directori"), "{said}");
+    let (_, output, status) = cache(&at, &["stats"]);
+    assert!(status == Some(2) && output.contains("handlers[0].directori"), "{output}");
 }

@@ -193,7 +193,7 @@ fn originals() -> Directory {
 fn expect_refusal(output: &Output, start: &str) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains(&format!("s3imageserver: {start}")), "no {start:?} in {stderr:?}");
+    assert!(stderr.contains(&format!(": {start}")), "no {start:?} in {stderr:?}");
     stderr
 }
 

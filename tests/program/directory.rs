@@ -1,4 +1,4 @@
-//! A directory as the origin: no key leaves it.
+//! A directory as the origin: no key leads out of it.
 
 use std::os::unix::fs::symlink;
 
@@ -108,20 +108,20 @@ fn a_link_made_while_the_server_runs_is_no_way_out_either() {
 }
 
 #[test]
-fn what_is_not_a_regular_file_is_not_there() {
+fn only_regular_files_are_found() {
     let directory = two_directories();
     let inside = directory.path().join("inside");
     mknodat(CWD, inside.join("pipe.png"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(inside.join("socket.png")).unwrap();
     let server = server(&directory);
-    // A pipe that nobody writes to would be waited for until a deadline: not_found comes at once.
+    // Opening a pipe without a writer would block until a timeout: not_found comes at once.
     for name in ["deep", "deep/", "pipe.png", "socket.png"] {
         server.get(&format!("/h/{name}")).failed("not_found");
     }
 }
 
 #[test]
-fn a_directory_may_be_named_by_a_relative_path_and_a_link() {
+fn a_directory_may_be_a_relative_path_or_a_link() {
     let directory = two_directories();
     symlink("inside", directory.path().join("link")).unwrap();
     let server =
@@ -134,7 +134,7 @@ fn a_directory_may_be_named_by_a_relative_path_and_a_link() {
 }
 
 #[test]
-fn a_file_that_changes_is_seen_once_nothing_is_cached() {
+fn a_changed_file_is_served_without_a_cache() {
     let directory = two_directories();
     let server = server(&directory);
     let first = server.get("/h/a.png").ok();

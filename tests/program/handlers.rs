@@ -27,10 +27,10 @@ fn each_handler_has_its_own_bucket_directory_and_credentials() {
     let local = Directory::new().with("a.png", &images::png(images::solid(8, 8, WHITE)));
     let cache = Directory::new();
     let in_directory = merged(s3.aws(&IMAGES), json!({"file_path": "deep/er"}));
-    // The wrong owner: the account of the archive asks for the other bucket.
-    let mut stranger = s3.aws(&IMAGES);
+    // The account of the archive has no access to this bucket.
+    let mut wrong_account = s3.aws(&IMAGES);
     for field in ["aws_access", "aws_secret"] {
-        stranger[field] = s3.aws(&ARCHIVE)[field].clone();
+        wrong_account[field] = s3.aws(&ARCHIVE)[field].clone();
     }
     // All of them share one cache directory, as in the sample of 2015.
     let handler =
@@ -39,28 +39,28 @@ fn each_handler_has_its_own_bucket_directory_and_credentials() {
         handler(json!({"name": "top", "aws": s3.aws(&IMAGES)})),
         handler(json!({"name": "directory", "aws": in_directory})),
         handler(json!({"name": "archive", "prefix": "old", "aws": s3.aws(&ARCHIVE)})),
-        handler(json!({"name": "stranger", "aws": stranger, "negative_cache_time": 0})),
+        handler(json!({"name": "wrong", "aws": wrong_account, "negative_cache_time": 0})),
         handler(json!({"name": "local", "directory": local.path()})),
     ]}));
-    // Rendered first, then out of the cache.
+    // Rendered first, then from the cache.
     for _ in 0..2 {
         for (route, colour) in [("top", RED), ("directory", GREEN), ("old", BLUE), ("local", WHITE)]
         {
             expect_colour(&server, &format!("/{route}/a.png"), colour);
         }
-        server.get("/stranger/a.png").failed("not_found");
+        server.get("/wrong/a.png").failed("not_found");
     }
     expect_colour(&server, "/top/deep/er/a.png", GREEN);
     assert_eq!(s3.statuses(&IMAGES, "a.png").iter().filter(|status| **status == 403).count(), 2);
-    // With a prefix the name is no route.
+    // With a prefix, the name is not a route.
     assert_eq!(server.get("/archive/a.png").expect("X-Error"), "no_such_handler");
 }
 
 #[test]
-fn both_handlers_of_the_sample_of_2015_answer() {
+fn both_handlers_of_the_sample_of_2015_serve_images() {
     let origin = RawOrigin::always(object(&images::png(images::solid(40, 30, GREEN))));
     let certificates = Certificates::new();
-    // The sample, but for what this machine can't give: the privileged ports and Amazon.
+    // The sample without privileged ports and Amazon.
     let sample = String::from_utf8(data("sample-config-2015.json")).unwrap();
     let endpoint = format!("\"aws\": {{ \"endpoint\": \"http://{}\",", origin.address());
     let text = sample
@@ -103,7 +103,7 @@ fn both_handlers_of_the_sample_of_2015_answer() {
 }
 
 #[test]
-fn file_path_and_key_are_joined_with_exactly_one_slash() {
+fn file_path_and_key_are_joined_with_one_slash() {
     let s3 = S3::start();
     s3.put(&IMAGES, "a.png", &images::png(images::solid(8, 8, RED)));
     s3.put(&IMAGES, "deep/a.png", &images::png(images::solid(8, 8, GREEN)));

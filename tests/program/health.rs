@@ -1,4 +1,4 @@
-//! `s3imageserver health`, against servers that are healthy and against everything else.
+//! `s3imageserver health`, against healthy servers and others.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, ToSocketAddrs};
@@ -15,7 +15,7 @@ use crate::support::eventually;
 use crate::support::server::{PROGRAM, Server, Setup, command, run};
 use crate::support::unused_port::UnusedPort;
 
-/// What `health` with these arguments says on standard output and on standard error, and its exit status.
+/// Standard output, standard error and exit status of `health` with these arguments.
 #[track_caller]
 fn health(directory: &Directory, arguments: &[&str]) -> (String, String, Option<i32>) {
     let mut command = command(Path::new(PROGRAM), directory.path());
@@ -24,9 +24,9 @@ fn health(directory: &Directory, arguments: &[&str]) -> (String, String, Option<
     (text(stdout), text(stderr), status.code())
 }
 
-/// Fails unless `health` ends with this status and one sentence with these words.
+/// Fails unless `health` exits with this status and one line that contains `part`.
 #[track_caller]
-fn expect_sentence(directory: &Directory, arguments: &[&str], status: i32, part: &str) {
+fn expect_error(directory: &Directory, arguments: &[&str], status: i32, part: &str) {
     let (stdout, stderr, code) = health(directory, arguments);
     assert_eq!((code, stdout.as_str()), (Some(status), ""), "{arguments:?}: {stderr}");
     assert!(
@@ -49,7 +49,7 @@ fn handlers() -> Value {
     json!([{"name": "h", "directory": "."}])
 }
 
-/// The configuration file of a server on this port, as it is when the operator has chosen the port.
+/// A directory with the configuration file of a server on this port.
 fn config(port: u16, more: Value) -> Directory {
     let base = json!({"handlers": handlers(), "address": "127.0.0.1", "http_port": port});
     let config = crate::support::merged(base, more);
@@ -57,7 +57,7 @@ fn config(port: u16, more: Value) -> Directory {
 }
 
 #[test]
-fn a_healthy_server_is_healthy_by_url_and_by_configuration() {
+fn health_checks_a_url_or_the_configured_server() {
     let server = Server::start(json!({"handlers": handlers()}));
     let port = server.http().port();
     let directory = config(port, json!({}));
@@ -71,18 +71,18 @@ fn a_healthy_server_is_healthy_by_url_and_by_configuration() {
     ] {
         expect_healthy(&nothing, &[&url]);
     }
-    // A minimal system has no /etc/hosts, and knows no names.
+    // A minimal system has no /etc/hosts.
     if ("localhost", port).to_socket_addrs().is_ok() {
         expect_healthy(&nothing, &[&format!("http://localhost:{port}")]);
     }
-    // It counts for the server's log as any other request.
+    // The access log has it like any other request.
     server.log.access("/-/health?who=me");
-    // The port of the server itself is chosen by the system.
-    expect_sentence(server.directory(), &[], 2, "http_port: 0 ");
+    // The server's own configuration has port 0.
+    expect_error(server.directory(), &[], 2, "http_port: 0 ");
 }
 
 #[test]
-fn a_server_on_every_address_is_found_on_this_machine() {
+fn health_finds_a_server_on_every_address() {
     let config = json!({"handlers": handlers(), "http_port": 0});
     let server = Setup::verbatim(&config.to_string(), false).start();
     let directory = Directory::new();
@@ -97,16 +97,16 @@ fn a_server_on_every_address_is_found_on_this_machine() {
 }
 
 #[test]
-fn a_unix_socket_is_asked_where_there_is_no_port() {
+fn health_uses_the_unix_socket_without_a_port() {
     let mut server = Server::start(json!({"handlers": handlers(), "http_socket": "run.sock"}));
     expect_healthy(server.directory(), &[]);
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
-    expect_sentence(server.directory(), &[], 1, "http_socket run.sock: ");
+    expect_error(server.directory(), &[], 1, "http_socket run.sock: ");
 }
 
 #[test]
-fn a_redirect_to_https_does_not_concern_health() {
+fn health_is_not_redirected_to_https() {
     let certificates = Certificates::new();
     let more = json!({
         "handlers": handlers(), "https_enabled": true, "https_port": 0, "https_strict": true,
@@ -118,7 +118,7 @@ fn a_redirect_to_https_does_not_concern_health() {
         .start();
     let url = format!("http://127.0.0.1:{}", server.http().port());
     expect_healthy(&Directory::new(), &[&url]);
-    expect_sentence(
+    expect_error(
         &Directory::new(),
         &[&format!("{url}/h/a.png")],
         1,
@@ -127,33 +127,33 @@ fn a_redirect_to_https_does_not_concern_health() {
 }
 
 #[test]
-fn a_server_that_wants_a_proxy_header_gets_one() {
+fn health_sends_a_proxy_header_with_proxy_protocol() {
     let more = json!({"trusted_proxies": ["127.0.0.1", "unix:"], "proxy_protocol": true});
     let config_of = |more: Value| crate::support::merged(json!({"handlers": handlers()}), more);
     let server = Server::start(config_of(more.clone()));
     let directory = config(server.http().port(), more.clone());
     expect_healthy(&directory, &[]);
-    // A URL says nothing of proxies.
+    // With a URL no header is sent.
     let url = format!("http://{}", server.http());
-    expect_sentence(&directory, &[&url], 1, &url);
+    expect_error(&directory, &[&url], 1, &url);
     let server =
         Server::start(config_of(crate::support::merged(more, json!({"http_socket": "run.sock"}))));
     expect_healthy(server.directory(), &[]);
 }
 
 #[test]
-fn a_server_that_stops_or_has_stopped_is_not_healthy() {
+fn a_stopping_or_stopped_server_is_unhealthy() {
     let limits = json!({"stop_delay": 60});
     let mut server = Server::start(json!({"handlers": handlers(), "limits": limits}));
     let directory = config(server.http().port(), json!({}));
     expect_healthy(&directory, &[]);
     server.terminate();
-    eventually("health says so", || server.get("/-/health").status == 503);
-    expect_sentence(&directory, &[], 1, "/-/health: the status is 503, not 200");
+    eventually("health is 503", || server.get("/-/health").status == 503);
+    expect_error(&directory, &[], 1, "/-/health: the status is 503, not 200");
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
     let port = UnusedPort::at(server.http());
-    expect_sentence(
+    expect_error(
         &directory,
         &[],
         1,
@@ -162,20 +162,20 @@ fn a_server_that_stops_or_has_stopped_is_not_healthy() {
 }
 
 #[test]
-fn what_is_no_healthy_server_is_told_in_a_sentence() {
+fn unexpected_responses_are_errors() {
     let server = Server::start(json!({"handlers": handlers()}));
     let directory = Directory::new();
     let url = format!("http://{}", server.http());
-    expect_sentence(&directory, &[&format!("{url}/")], 1, "the status is 404, not 200");
-    expect_sentence(&directory, &[&format!("{url}/elsewhere")], 1, "the status is 404, not 200");
-    expect_sentence(
+    expect_error(&directory, &[&format!("{url}/")], 1, "the status is 404, not 200");
+    expect_error(&directory, &[&format!("{url}/elsewhere")], 1, "the status is 404, not 200");
+    expect_error(
         &directory,
         &["http://no-such-host.invalid"],
         1,
         "http://no-such-host.invalid/-/health: ",
     );
     for (answer, part) in [
-        ("", "closed without an answer"),
+        ("", "closed without a response"),
         ("SSH-2.0-server\r\n", "not HTTP/1.1"),
         ("HTTP/1.1 200", "not HTTP/1.1"),
         ("HTTP/1.1 500 Oops\r\n\r\n", "the status is 500, not 200"),
@@ -187,43 +187,38 @@ fn what_is_no_healthy_server_is_told_in_a_sentence() {
             let _ = stream.read(&mut [0; 1024]);
             stream.write_all(answer.as_bytes()).unwrap();
         });
-        expect_sentence(&directory, &[&url], 1, part);
+        expect_error(&directory, &[&url], 1, part);
         peer.join().unwrap();
     }
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_waited_for_five_seconds() {
+fn health_has_a_timeout_of_five_seconds() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = config(listener.local_addr().unwrap().port(), json!({}));
     let peer = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        // A byte from time to time prolongs nothing.
+        // Single bytes do not extend the timeout.
         while stream.write_all(b"H").is_ok() {
             thread::sleep(Duration::from_millis(100));
         }
     });
     let started = Instant::now();
-    expect_sentence(&directory, &[], 1, "no answer within 5 s");
+    expect_error(&directory, &[], 1, "no response within 5 s");
     let took = started.elapsed();
     assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(15), "{took:?}");
     peer.join().unwrap();
 }
 
 #[test]
-fn what_can_not_be_used_is_a_usage_error() {
+fn invalid_urls_and_configurations_are_usage_errors() {
     let directory = Directory::new();
-    expect_sentence(&directory, &["https://127.0.0.1"], 2, "plain HTTP");
-    expect_sentence(
-        &directory,
-        &["127.0.0.1:80"],
-        2,
-        "the URL \"127.0.0.1:80\" must be http://HOST",
-    );
-    expect_sentence(&directory, &[], 2, "config.json: can't be read");
-    expect_sentence(&directory, &["-c", "absent.json"], 2, "absent.json: can't be read");
+    expect_error(&directory, &["https://127.0.0.1"], 2, "plain HTTP");
+    expect_error(&directory, &["127.0.0.1:80"], 2, "the URL \"127.0.0.1:80\" must be http://HOST");
+    expect_error(&directory, &[], 2, "config.json: can't be read");
+    expect_error(&directory, &["-c", "absent.json"], 2, "absent.json: can't be read");
     directory.put("config.json", b"{\"handlers\": [{\"name\": \"h\", \"directori\": \".\"}]}");
-    expect_sentence(&directory, &[], 2, "handlers[0].directori: unknown field");
-    let (_, said, status) = health(&directory, &["--check"]);
-    assert!(status == Some(2) && said.contains("--check is not for health"), "{said}");
+    expect_error(&directory, &[], 2, "handlers[0].directori: unknown field");
+    let (_, stderr, status) = health(&directory, &["--check"]);
+    assert!(status == Some(2) && stderr.contains("--check is not for health"), "{stderr}");
 }

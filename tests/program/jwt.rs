@@ -1,4 +1,4 @@
-//! JSON Web Tokens, made by another library: who is let in, and to what.
+//! JSON Web Tokens, signed by another library: what each permits.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
@@ -27,26 +27,28 @@ fn directory() -> Directory {
     Directory::new().with("a.png", &image()).with("x/a.png", &image()).with("xy/a.png", &image())
 }
 
-fn get_bearing(server: &Server, target: &str, token: &str) -> Answer {
+fn get_with_bearer(server: &Server, target: &str, token: &str) -> Answer {
     server.get_with(target, &[("Authorization", &format!("Bearer {token}"))])
 }
 
 #[test]
-fn a_token_is_taken_from_the_query_or_from_authorization() {
+fn jwt_is_read_from_the_query_or_authorization() {
     let directory = directory();
     let server = start(&directory, jwt());
     let token = bearer_token(json!({}));
     let in_query = with_token("/h/a.png?w=20", &token);
     server.get(&in_query).ok();
-    get_bearing(&server, "/h/a.png?w=20", &token).ok();
-    get_bearing(&server, &in_query, &token).ok();
+    get_with_bearer(&server, "/h/a.png?w=20", &token).ok();
+    get_with_bearer(&server, &in_query, &token).ok();
     server.get_with("/h/a.png", &[("authorization", &format!("bEARER   {token}"))]).ok();
-    // Another scheme is not for us.
+    // Other schemes are ignored.
     server.get_with(&in_query, &[("Authorization", "Basic dTpw")]).ok();
-    let other = bearer_token(json!({"sub": "somebody"}));
-    get_bearing(&server, &in_query, &other).failed("token_refused");
-    get_bearing(&server, "/h/a.png?t=", &token).failed("token_refused");
-    server.log.line_with("event=token_refused h: refused 127.0.0.1: there are two that differ");
+    let other = bearer_token(json!({"sub": "other"}));
+    get_with_bearer(&server, &in_query, &other).failed("token_refused");
+    get_with_bearer(&server, "/h/a.png?t=", &token).failed("token_refused");
+    server.log.line_with(
+        "event=token_refused h: refused 127.0.0.1: the request has two different tokens",
+    );
     let field = format!("Bearer {token}");
     let twice = [("Authorization", field.as_str()), ("Authorization", field.as_str())];
     server.get_with("/h/a.png", &twice).failed("token_refused");
@@ -73,7 +75,7 @@ fn a_token_is_taken_from_the_query_or_from_authorization() {
 }
 
 #[test]
-fn tokens_that_are_not_ours_cost_nothing() {
+fn invalid_jwts_do_not_reach_the_origin() {
     let origin = RawOrigin::always(object(&image()));
     let server = Server::with_handler(merged(origin.handler(), json!({"token": jwt()})));
     let good = bearer_token(json!({}));
@@ -99,7 +101,7 @@ fn tokens_that_are_not_ours_cost_nothing() {
         json!({"exp": "4102444800"}),
         json!({"exp": null}),
         json!({"nbf": at(300)}),
-        json!({"aud": "somebody else"}),
+        json!({"aud": "other"}),
         json!({"path": "b"}),
         json!({"path": ""}),
         json!({"w": 0}),
@@ -109,7 +111,7 @@ fn tokens_that_are_not_ours_cost_nothing() {
     for token in &tokens {
         server.get(&with_token("/h/a.png", token)).failed("token_refused");
         if !token.is_empty() {
-            get_bearing(&server, "/h/a.png", token).failed("token_refused");
+            get_with_bearer(&server, "/h/a.png", token).failed("token_refused");
         }
     }
     assert_eq!(origin.accepted(), 0);
@@ -117,7 +119,7 @@ fn tokens_that_are_not_ours_cost_nothing() {
 }
 
 #[test]
-fn what_the_configuration_asks_for_must_be_said() {
+fn jwt_claims_must_match_the_configuration() {
     let directory = directory();
     let rules = json!({"issuer": "shop", "audience": "images", "leeway": 0, "require_exp": false});
     let server = start(&directory, merged(jwt(), rules));
@@ -137,20 +139,20 @@ fn what_the_configuration_asks_for_must_be_said() {
         let answer = server.get(&with_token("/h/a.png", &token));
         assert_eq!(answer.status == 200, is_good, "{claims}");
     }
-    // Without an expiry: made by hand, since the helper adds one.
+    // Without the helper, which adds an expiry.
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    let endless = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &good, &key).unwrap();
-    let answer = server.get(&with_token("/h/a.png", &endless)).ok();
+    let unlimited = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &good, &key).unwrap();
+    let answer = server.get(&with_token("/h/a.png", &unlimited)).ok();
     assert_eq!(max_age(&answer.cache_control()), A_WEEK);
     let strict = start(&directory, merged(jwt(), json!({"issuer": "shop", "audience": "images"})));
-    strict.get(&with_token("/h/a.png", &endless)).failed("token_refused");
+    strict.get(&with_token("/h/a.png", &unlimited)).failed("token_refused");
 }
 
 #[test]
-fn a_path_opens_whole_directories_and_nothing_beside_them() {
+fn jwt_path_covers_whole_segments() {
     let directory = directory();
     let server = start(&directory, jwt());
-    for (path, target, is_open) in [
+    for (path, target, is_permitted) in [
         ("x", "/h/x/a.png", true),
         ("x/", "/h/x/a.png", true),
         ("x", "/h/%78%2Fa.png", true),
@@ -165,23 +167,23 @@ fn a_path_opens_whole_directories_and_nothing_beside_them() {
         ("/x", "/h/x/a.png", false),
     ] {
         let answer = server.get(&with_token(target, &bearer_token(json!({"path": path}))));
-        assert_eq!(answer.status == 200, is_open, "{path} {target}");
-        assert!(is_open || answer.status == 404, "{path} {target}");
+        assert_eq!(answer.status == 200, is_permitted, "{path} {target}");
+        assert!(is_permitted || answer.status == 404, "{path} {target}");
     }
 }
 
 #[test]
-fn sizes_are_bounded_in_pixels_of_the_result() {
+fn jwt_w_and_h_limit_the_pixels_of_the_result() {
     let directory = directory();
     let server = start(&directory, jwt());
-    let verdict = |claims: &Value, query: &str| {
+    let get = |claims: &Value, query: &str| {
         let answer =
             server.get(&with_token(&format!("/h/a.png{query}"), &bearer_token(claims.clone())));
         (answer.status, answer.header("X-Error").map(str::to_owned), answer.body)
     };
     let both = json!({"w": 40, "h": 30});
     for query in ["?w=40&h=30", "?w=20&h=15&dpr=2", "?w=40&h=30&c=false", "?w=1&h=1"] {
-        let (status, _, body) = verdict(&both, query);
+        let (status, _, body) = get(&both, query);
         let (width, height) = size_of(&body);
         assert!(status == 200 && width <= 40 && height <= 30, "{query}");
     }
@@ -195,19 +197,20 @@ fn sizes_are_bounded_in_pixels_of_the_result() {
         "?q=5",
         "?w=99999&h=1",
     ] {
-        let (status, code, _) = verdict(&both, query);
+        let (status, code, _) = get(&both, query);
         assert_eq!((status, code.as_deref()), (404, Some("token_refused")), "{query}");
     }
-    assert_eq!(verdict(&json!({"w": 40}), "?w=40").0, 200);
-    assert_eq!(verdict(&json!({"w": 40}), "?h=1").0, 404);
-    assert_eq!(verdict(&json!({"h": 30}), "?h=30").0, 200);
-    assert_eq!(verdict(&both, "?w=none").0, 400);
+    assert_eq!(get(&json!({"w": 40}), "?w=40").0, 200);
+    assert_eq!(get(&json!({"w": 40}), "?h=1").0, 404);
+    assert_eq!(get(&json!({"h": 30}), "?h=30").0, 200);
+    assert_eq!(get(&both, "?w=none").0, 400);
     server.log.line_with("event=token_refused h: refused 127.0.0.1: its w or h");
 }
 
 #[test]
-fn answers_to_a_bearer_are_private_and_end_with_the_token() {
-    let (directory, cache) = (directory(), Directory::new());
+fn bearer_responses_are_private_and_expire_with_the_token() {
+    let directory = directory();
+    let cache = Directory::new();
     for memory in [0, 64 << 20] {
         let handler = merged(
             directory.handler(),
@@ -215,18 +218,18 @@ fn answers_to_a_bearer_are_private_and_end_with_the_token() {
         );
         let server = Server::start(json!({"handlers": [handler], "memory_cache": memory}));
         let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-        let endless =
+        let unlimited =
             jsonwebtoken::encode(&jsonwebtoken::Header::default(), &json!({}), &key).unwrap();
-        let usual = with_token("/h/a.png?w=20", &endless);
+        let usual = with_token("/h/a.png?w=20", &unlimited);
         let tag = server.get(&usual).ok().expect("ETag").to_owned();
         let expires = at(600);
         let token = bearer_token(json!({"exp": expires}));
         let field = format!("Bearer {token}");
-        let bearing = ("Authorization", field.as_str());
+        let bearer = ("Authorization", field.as_str());
         for (headers, status) in [
-            (vec![bearing], 200),
-            (vec![bearing, ("If-None-Match", &tag)], 304),
-            (vec![bearing, ("Range", "bytes=0-0")], 206),
+            (vec![bearer], 200),
+            (vec![bearer, ("If-None-Match", &tag)], 304),
+            (vec![bearer, ("Range", "bytes=0-0")], 206),
         ] {
             let before = now();
             let answer = server.get_with("/h/a.png?w=20", &headers);
@@ -243,7 +246,7 @@ fn answers_to_a_bearer_are_private_and_end_with_the_token() {
                 left <= expires as f64 - before && left >= expires as f64 - now() - 1.0,
                 "{left}"
             );
-            // Whoever has it in the URL may share it, but for no longer.
+            // With the token in the URL, the response may be shared until the token expires.
             let in_query = server.get_with(&with_token("/h/a.png?w=20", &token), &headers[1..]);
             let members = in_query.cache_control();
             assert_eq!(
@@ -255,18 +258,18 @@ fn answers_to_a_bearer_are_private_and_end_with_the_token() {
             assert!(!in_query.varies_on("Authorization"));
             let others = server.get_with(&usual, &headers[1..]);
             assert_eq!(others.cache_control(), ["public", &format!("max-age={A_WEEK}")]);
-            let endless = get_bearing(&server, "/h/a.png?w=20", &endless);
-            assert_eq!(endless.cache_control(), ["private", &format!("max-age={A_WEEK}")]);
+            let unlimited = get_with_bearer(&server, "/h/a.png?w=20", &unlimited);
+            assert_eq!(unlimited.cache_control(), ["private", &format!("max-age={A_WEEK}")]);
         }
-        // Within the leeway it is shown and not kept.
+        // Within the leeway it is served and not cached.
         let late =
-            get_bearing(&server, "/h/a.png?w=20", &bearer_token(json!({"exp": at(-5)}))).ok();
+            get_with_bearer(&server, "/h/a.png?w=20", &bearer_token(json!({"exp": at(-5)}))).ok();
         assert_eq!(max_age(&late.cache_control()).to_string(), late.expect("Age"));
     }
 }
 
 #[test]
-fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
+fn an_optional_jwt_must_be_valid() {
     let directory = directory();
     let server = start(&directory, merged(jwt(), json!({"required": false})));
     assert!(server.get("/h/a.png").ok().cache_control().contains(&"public"));
@@ -274,8 +277,8 @@ fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
     server.get(&with_token("/h/a.png", &bearer_token(json!({})))).ok();
     server.get("/h/a.png?t=x").failed("token_refused");
     server.get("/h/a.png?t=").failed("token_refused");
-    get_bearing(&server, "/h/a.png", &bearer_token(json!({"exp": at(-100)})))
+    get_with_bearer(&server, "/h/a.png", &bearer_token(json!({"exp": at(-100)})))
         .failed("token_refused");
     let small = bearer_token(json!({"w": 10}));
-    get_bearing(&server, "/h/a.png", &small).failed("token_refused");
+    get_with_bearer(&server, "/h/a.png", &small).failed("token_refused");
 }

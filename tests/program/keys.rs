@@ -8,8 +8,8 @@ use crate::support::origin::{RawOrigin, object};
 use crate::support::s3::{IMAGES, S3};
 use crate::support::server::Server;
 
-/// Keys with every character that somebody, somewhere, decodes, encodes or normalises, and a way to ask for each.
-const ODD: [(&str, &str); 32] = [
+/// Keys with characters that URL libraries decode, encode or normalise, and the path of each.
+const SPECIAL: [(&str, &str); 32] = [
     ("a b.png", "a%20b.png"),
     ("a+b.png", "a+b.png"),
     ("a+b too.png", "a%2Bb%20too.png"),
@@ -21,7 +21,7 @@ const ODD: [(&str, &str); 32] = [
     ("a&b=c.png", "a&b=c.png"),
     ("a=b.png", "a%3Db.png"),
     ("ä ö ü.png", "%C3%A4%20%C3%B6%20%C3%BC.png"),
-    // The same letter as one code point and as two are two keys.
+    // One letter as one code point and as two: different keys.
     ("\u{e9}.png", "%C3%A9.png"),
     ("e\u{301}.png", "e%CC%81.png"),
     ("日本語.png", "%E6%97%A5%E6%9C%AC%E8%AA%9E.png"),
@@ -46,9 +46,9 @@ const ODD: [(&str, &str); 32] = [
 ];
 
 #[test]
-fn odd_keys_are_signed_and_asked_for_as_they_are() {
+fn keys_with_special_characters_are_signed_and_fetched() {
     let s3 = S3::start();
-    for (key, _) in ODD {
+    for (key, _) in SPECIAL {
         s3.put(&IMAGES, key, &images::png(images::solid(4, 4, RED)));
         s3.put(&IMAGES, &format!("below a+b/{key}"), &images::png(images::solid(4, 4, GREEN)));
     }
@@ -57,7 +57,7 @@ fn odd_keys_are_signed_and_asked_for_as_they_are() {
         {"name": "f", "aws": merged(s3.aws(&IMAGES), json!({"file_path": "below a+b"}))},
     ]}));
     let mut client = server.client();
-    for (key, path) in ODD {
+    for (key, path) in SPECIAL {
         for (route, directory) in [("h", ""), ("f", "below a+b/")] {
             let answer = client.get(&format!("/{route}/{path}"));
             assert_eq!(
@@ -71,7 +71,7 @@ fn odd_keys_are_signed_and_asked_for_as_they_are() {
 }
 
 #[test]
-fn the_path_on_the_wire_decodes_to_the_key() {
+fn request_paths_at_the_origin_decode_to_the_key() {
     let origin = RawOrigin::always(object(&images::png(images::solid(4, 4, RED))));
     let server = Server::with_handler(origin.handler());
     let more = [
@@ -85,12 +85,12 @@ fn the_path_on_the_wire_decodes_to_the_key() {
         ("new\nline", "new%0Aline"),
         ("cr\r\nX-Evil: 1", "cr%0D%0AX-Evil:%201"),
     ];
-    for (number, (key, path)) in ODD.into_iter().chain(more).enumerate() {
+    for (number, (key, path)) in SPECIAL.into_iter().chain(more).enumerate() {
         let _ = server.get(&format!("/h/{path}"));
         let requests = origin.requests();
         assert_eq!(requests.len(), number + 1, "{key:?} is one request");
         assert_eq!(requests[number].path(), format!("/bucket/{key}"));
-        // S3 signs over this encoding: anything but the unreserved characters and the slash is escaped.
+        // The encoding that S3 signs: all but the unreserved characters and the slash are escaped.
         let path = requests[number].target.split('?').next().unwrap();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/%".contains(&byte);
         assert!(path.bytes().all(plain), "{path}");
@@ -99,8 +99,8 @@ fn the_path_on_the_wire_decodes_to_the_key() {
 }
 
 #[test]
-fn double_slashes_are_signed_as_they_stand() {
-    // The file system behind this S3 takes two slashes for one, but its signature check does not.
+fn double_slashes_are_not_normalised() {
+    // The file system of this S3 server treats two slashes as one, its signature check does not.
     let s3 = S3::start();
     s3.put(&IMAGES, "a/b.png", &images::png(images::solid(4, 4, RED)));
     let server = Server::with_handler(s3.handler());
@@ -109,7 +109,7 @@ fn double_slashes_are_signed_as_they_stand() {
 }
 
 #[test]
-fn a_dot_segment_is_refused_before_anything_is_signed() {
+fn keys_with_dot_segments_do_not_reach_the_origin() {
     let origin = RawOrigin::always(object(&images::png(images::solid(4, 4, RED))));
     let aws = merged(origin.aws(), json!({"file_path": "directory"}));
     let server = Server::with_handler(json!({"name": "h", "aws": aws}));
@@ -136,20 +136,20 @@ fn a_dot_segment_is_refused_before_anything_is_signed() {
         server.get(&format!("/h/{path}")).failed("invalid_key");
     }
     assert_eq!(origin.accepted(), 0);
-    // Decoded once: this one names an object whose name has percent signs.
+    // Decoded once: the name of this object has percent signs.
     server.get("/h/%252e%252e/x").ok();
     assert_eq!(origin.requests()[0].path(), "/bucket/directory/%2e%2e/x");
 }
 
 #[test]
-fn what_can_not_be_a_key_is_refused() {
+fn invalid_keys_are_refused() {
     let origin = RawOrigin::always(object(&images::png(images::solid(4, 4, RED))));
     let server = Server::with_handler(origin.handler());
     let long = "k".repeat(1025);
     for path in ["", "%00", "a%00.png", &long] {
         server.get(&format!("/h/{path}")).failed("invalid_key");
     }
-    // Escapes that are none, and what is not UTF-8: a bad request or a bad key.
+    // Malformed escapes and invalid UTF-8: a bad request or an invalid key.
     for path in
         ["%", "%4", "%zz", "a%.png", "100%", "%ff", "%C3%28.png", "%ED%A0%80", "%C0%AE%C0%AE/x"]
     {
@@ -164,7 +164,7 @@ fn what_can_not_be_a_key_is_refused() {
 }
 
 #[test]
-fn keys_that_differ_in_a_byte_are_different_cache_entries() {
+fn keys_that_differ_in_a_byte_have_different_cache_entries() {
     let cache = crate::support::directory::Directory::new();
     let origin = RawOrigin::start(|request, peer| {
         let width = u32::try_from(request.number).unwrap() + 1;
@@ -186,7 +186,7 @@ fn keys_that_differ_in_a_byte_are_different_cache_entries() {
         assert_eq!(answer.expect("X-Cache"), "hit", "{path}");
         assert_eq!(images::size_of(&answer.body).0 as usize, n + 1, "{path}");
     }
-    // Two ways of writing one key share an entry.
+    // Two spellings of one key share an entry.
     for path in ["%61.png", "a%2Epng", "%2Fa.png", "a%2fpng", "%c3%a9", "a%2B"] {
         assert_eq!(server.get(&format!("/h/{path}")).ok().expect("X-Cache"), "hit", "{path}");
     }

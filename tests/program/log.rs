@@ -1,4 +1,4 @@
-//! What the program says on stderr.
+//! The log and the access log.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +17,7 @@ fn directory() -> Directory {
 }
 
 #[test]
-fn each_request_is_one_line_of_nine_fields() {
+fn access_log_has_one_line_of_nine_columns_per_request() {
     let directory = directory();
     let cache = Directory::new();
     let server =
@@ -44,7 +44,7 @@ fn each_request_is_one_line_of_nine_fields() {
     ] {
         let line = server.log.access(target);
         assert_eq!(line.len(), 9, "{line:?}");
-        let time = humanly(&line[0]);
+        let time = parse_timestamp(&line[0]);
         let age = SystemTime::now().duration_since(time).unwrap_or_default();
         assert!(age < Duration::from_secs(120), "{line:?}");
         assert_eq!(line[1], "127.0.0.1", "{line:?}");
@@ -61,14 +61,16 @@ fn each_request_is_one_line_of_nine_fields() {
     }
 }
 
-/// `2026-11-22T15:29:41.123Z`, as a time.
+/// Parses `2026-11-22T15:29:41.123Z`.
 #[track_caller]
-fn humanly(text: &str) -> SystemTime {
+fn parse_timestamp(text: &str) -> SystemTime {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{text}");
     let number = |from: usize, to: usize| text[from..to].parse::<u64>().unwrap();
     // Howard Hinnant's days_from_civil.
-    let (mut year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+    let mut year = number(0, 4);
+    let month = number(5, 7);
+    let day = number(8, 10);
     year -= u64::from(month <= 2);
     let of_era = year % 400;
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
@@ -78,12 +80,12 @@ fn humanly(text: &str) -> SystemTime {
 }
 
 #[test]
-fn without_access_log_requests_are_not_lines() {
+fn requests_are_not_logged_without_access_log() {
     let directory = directory();
     let server = Server::start(json!({"handlers": [directory.handler()], "access_log": false}));
     server.get("/h/a.png?w=40").ok();
     server.get("/h/missing.png").failed("not_found");
-    // A failure to render is a line of its own, so the log is known to be this far.
+    // This failure is logged, after the requests above would have been.
     directory.put("text.png", b"no image");
     server.get("/h/text.png").failed("unsupported_format");
     server.terminate();
@@ -105,7 +107,7 @@ fn every_event_has_a_time_a_level_and_a_name() {
     let lines = server.log.lines();
     for line in &lines {
         let fields: Vec<&str> = line.splitn(4, ' ').collect();
-        humanly(fields[0]);
+        parse_timestamp(fields[0]);
         assert!(["error", "warn", "info", "debug"].contains(&fields[1]), "{line}");
         assert!(fields[2].starts_with("event=") && !fields[3].is_empty(), "{line}");
     }
@@ -143,7 +145,7 @@ fn events_below_the_log_level_are_not_logged() {
 }
 
 #[test]
-fn a_target_can_not_forge_a_line() {
+fn targets_can_not_forge_log_lines() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     server.get("/h/x%0A2026-01-01T00:00:00.000Z%20forged%20line.png");
@@ -157,7 +159,7 @@ fn a_target_can_not_forge_a_line() {
 }
 
 #[test]
-fn a_failing_origin_is_explained_without_its_secrets() {
+fn origin_errors_are_logged_without_secrets() {
     let refusing = UnusedPort::new();
     let failing =
         RawOrigin::always(origin::answer(500, &[], b"<Error><Code>InternalError</Code></Error>"));
@@ -176,20 +178,20 @@ fn a_failing_origin_is_explained_without_its_secrets() {
     server.get("/down/some-key.png").failed("origin_unreachable");
     server.get("/failing/other-key.png").failed("origin_error");
     server.log.line_with("some-key.png");
-    let explained = |code: &str, what: &str| {
-        // The access line names the code; another line says what happened.
+    let expect_logged = |code: &str, what: &str| {
+        // The access log has the code, an event the reason.
         let lines = server.log.lines();
         let line = lines.iter().find(|line| line.contains(what) && !line.contains(" GET "));
         assert!(line.is_some_and(|line| !line.ends_with(code)), "{code}: {lines:?}");
     };
-    crate::support::eventually("both are explained", || {
+    crate::support::eventually("both are logged", || {
         let lines = server.log.lines();
         ["some-key.png", "other-key.png"]
             .iter()
             .all(|key| lines.iter().any(|line| line.contains(key) && !line.contains(" GET ")))
     });
-    explained("origin_unreachable", "some-key.png");
-    explained("origin_error", "500");
+    expect_logged("origin_unreachable", "some-key.png");
+    expect_logged("origin_error", "500");
     let log = server.log.lines().join("\n");
     for secret in ["never-in-a-log", "nor-this-token", "raw-secret", "Signature"] {
         assert!(!log.contains(secret), "{secret}: {log}");
@@ -197,7 +199,7 @@ fn a_failing_origin_is_explained_without_its_secrets() {
 }
 
 #[test]
-fn the_configurations_secrets_are_not_in_the_log_of_a_whole_life() {
+fn configured_secrets_are_never_logged() {
     let certificates = Certificates::new();
     let directory = directory();
     let aws = json!({"bucket_name": "b", "aws_access": "AKLIFE", "aws_secret": "life-secret", "endpoint": "http://127.0.0.1:1"});

@@ -1,4 +1,4 @@
-//! Who may ask for which variants: presets, listed sizes, and how many of a key are kept.
+//! Restricting variants: presets, `allowed_sizes` and `max_variants`.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -33,7 +33,7 @@ fn state(answer: &Answer) -> &str {
     answer.expect("X-Cache")
 }
 
-/// Fails unless the request was refused with a sentence that starts like this, and without an image.
+/// Fails unless the request is refused with a sentence that starts like this.
 #[track_caller]
 fn expect_refused(server: &Server, target: &str, start: &str) -> String {
     let answer = server.get(target);
@@ -49,8 +49,9 @@ fn expect_size(server: &Server, target: &str, size: (u32, u32)) {
 }
 
 #[test]
-fn a_preset_and_its_query_are_one_image() {
-    let (originals, cache) = (landscape(), Directory::new());
+fn presets_and_their_queries_share_a_cache_entry() {
+    let originals = landscape();
+    let cache = Directory::new();
     let server = server(&originals, &cache, thumb());
     let accepts = [("Accept", "image/webp")];
     let preset = server.get_with("/h/a.png?p=thumb", &accepts).ok();
@@ -60,9 +61,9 @@ fn a_preset_and_its_query_are_one_image() {
     for target in
         ["/h/a.png?w=160&h=160&c=true&f=auto", "/h/a.png?h=160&w=160&f=webp", "/h/a.png?p=%74humb"]
     {
-        let spelled = server.get_with(target, &accepts).ok();
+        let explicit = server.get_with(target, &accepts).ok();
         assert_eq!(
-            (state(&spelled), spelled.expect("ETag")),
+            (state(&explicit), explicit.expect("ETag")),
             ("hit", preset.expect("ETag")),
             "{target}"
         );
@@ -72,10 +73,10 @@ fn a_preset_and_its_query_are_one_image() {
     let known = server.get_with("/h/a.png?p=thumb", &[accepts[0], ("If-None-Match", &tag)]);
     assert_eq!(known.status, 304);
     assert!(known.varies_on("Accept"));
-    // Another client gets what it can show.
+    // Another client gets another format.
     let other = server.get("/h/a.png?p=thumb").ok();
     assert_eq!(Kind::of(&other.body), Some(Kind::Png));
-    // A preset without f=auto is the same for everybody.
+    // A preset without f=auto does not vary.
     let wide = server.get_with("/h/a.png?p=wide", &accepts).ok();
     assert_eq!((Kind::of(&wide.body), size_of(&wide.body)), (Some(Kind::Png), (200, 150)));
     assert!(!wide.varies_on("Accept"));
@@ -83,8 +84,9 @@ fn a_preset_and_its_query_are_one_image() {
 }
 
 #[test]
-fn what_a_request_says_itself_goes_before_its_preset() {
-    let (originals, cache) = (landscape(), Directory::new());
+fn query_parameters_override_the_preset() {
+    let originals = landscape();
+    let cache = Directory::new();
     let server = server(&originals, &cache, thumb());
     for (target, size) in [
         ("/h/a.png?p=thumb&w=80", (80, 160)),
@@ -100,12 +102,13 @@ fn what_a_request_says_itself_goes_before_its_preset() {
     }
     let answer = server.get_with("/h/a.png?p=thumb&f=jpg", &[("Accept", "image/webp")]).ok();
     assert_eq!(Kind::of(&answer.body), Some(Kind::Jpeg));
-    assert!(!answer.varies_on("Accept"), "nothing is left to choose");
+    assert!(!answer.varies_on("Accept"), "the format is fixed");
 }
 
 #[test]
-fn a_preset_that_is_not_there_is_refused() {
-    let (originals, cache) = (landscape(), Directory::new());
+fn unknown_presets_are_refused() {
+    let originals = landscape();
+    let cache = Directory::new();
     let server = server(&originals, &cache, thumb());
     for (target, start) in [
         ("/h/a.png?p=other", "p: there is no preset \"other\""),
@@ -115,7 +118,7 @@ fn a_preset_that_is_not_there_is_refused() {
         ("/h/a.png?p=thumb&p=thumb", "p: given twice"),
         ("/h/a.png?p=%ff", "p: its value is not"),
         ("/h/a.png?p=thumb&w=x", "w: must be"),
-        // It is told before anything is looked up.
+        // The query is checked before the key is looked up.
         ("/h/missing.png?p=other", "p: there is no preset"),
     ] {
         expect_refused(&server, target, start);
@@ -123,14 +126,15 @@ fn a_preset_that_is_not_there_is_refused() {
     let refused = server.log.access("/h/a.png?p=THUMB");
     assert_eq!(refused.last().map(String::as_str), Some("bad_request"));
     assert_eq!(cache.files(), Vec::<PathBuf>::new());
-    // Where there are none, none is known.
+    // A handler without presets.
     let without = Server::with_handler(originals.handler());
     expect_refused(&without, "/h/a.png?p=thumb", "p: there is no preset");
 }
 
 #[test]
-fn presets_only_leaves_nothing_else_to_ask_for() {
-    let (originals, cache) = (landscape(), Directory::new());
+fn presets_only_refuses_other_image_options() {
+    let originals = landscape();
+    let cache = Directory::new();
     let server = server(&originals, &cache, merged(thumb(), json!({"presets_only": true})));
     for target in ["/h/a.png?p=thumb", "/h/a.png?t=1&p=thumb", "/h/a.png?p=thumb&utm=1&W=9&exp=9"] {
         let answer = server.get_with(target, &[("Accept", "image/webp")]).ok();
@@ -166,12 +170,13 @@ fn presets_only_leaves_nothing_else_to_ask_for() {
         expect_refused(&server, target, "p: required here");
     }
     expect_refused(&server, "/h/a.png?p=default", "p: there is no preset");
-    assert_eq!(cache.files().len(), 1, "what was refused has left nothing");
+    assert_eq!(cache.files().len(), 1, "refused requests store nothing");
 }
 
 #[test]
-fn a_preset_named_default_is_for_who_asks_for_none() {
-    let (originals, cache) = (landscape(), Directory::new());
+fn the_default_preset_applies_without_p() {
+    let originals = landscape();
+    let cache = Directory::new();
     let presets = json!({"default": "w=100&f=auto", "wide": "w=200"});
     let fields = json!({"presets": presets, "presets_only": true});
     let only = server(&originals, &cache, fields);
@@ -187,7 +192,7 @@ fn a_preset_named_default_is_for_who_asks_for_none() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_told_to_those_with_a_token_only() {
+fn query_errors_require_a_valid_token() {
     let originals = landscape();
     let fields = json!({"presets": {"a": "w=9"}, "presets_only": true});
     let config = json!({"handlers": [merged(originals.handler(), fields)]});
@@ -201,8 +206,9 @@ fn what_is_wrong_with_a_request_is_told_to_those_with_a_token_only() {
 }
 
 #[test]
-fn a_size_that_is_not_listed_is_refused() {
-    let (originals, cache) = (landscape(), Directory::new());
+fn allowed_sizes_refuse_other_sizes() {
+    let originals = landscape();
+    let cache = Directory::new();
     let fields = json!({
         "allowed_sizes": [[120, 80], [150, 0], [0, 60]],
         "max_dimension": 290,
@@ -219,7 +225,7 @@ fn a_size_that_is_not_listed_is_refused() {
         ("h=60&dpr=1.5", (120, 90)),
         ("h=60&dpr=2", (160, 120)),
         ("h=60&dpr=3", (240, 180)),
-        // Clamped as ever.
+        // Clamped to max_dimension.
         ("w=150&dpr=2", (290, 218)),
         ("p=tiny", (20, 15)),
         ("p=tiny&dpr=2", (40, 30)),
@@ -251,7 +257,7 @@ fn a_size_that_is_not_listed_is_refused() {
     ] {
         let sentence = expect_refused(&server, &format!("/h/a.png?{query}"), start);
         for side in ["120", "80", "150", "60"] {
-            assert!(!sentence.contains(side), "the list is nobody's business: {sentence}");
+            assert!(!sentence.contains(side), "the list must not be revealed: {sentence}");
         }
     }
     assert_eq!(cache.files().len(), before);
@@ -262,7 +268,7 @@ fn a_size_that_is_not_listed_is_refused() {
     expect_refused(&original, "/h/a.png?w=400", "w, h: ");
 }
 
-/// Asks for so many widths of an image, from 1 on, each of which is made.
+/// Requests `count` widths of an image, from 1 on, and expects a miss for each.
 fn fill(client: &mut Client, key: &str, count: u32) {
     for width in 1..=count {
         let answer = client.get(&format!("/h/{key}?w={width}")).ok();
@@ -271,8 +277,9 @@ fn fill(client: &mut Client, key: &str, count: u32) {
 }
 
 #[test]
-fn of_a_key_so_many_variants_are_kept_and_the_others_are_served() {
-    let (originals, cache) = (landscape(), Directory::new());
+fn max_variants_limits_stored_variants_and_serves_the_others() {
+    let originals = landscape();
+    let cache = Directory::new();
     originals.put("b.png", &images::png(images::gradient(40, 30)));
     let server = server(&originals, &cache, json!({}));
     let mut client = server.client();
@@ -284,11 +291,11 @@ fn of_a_key_so_many_variants_are_kept_and_the_others_are_served() {
         let answer = client.get(&format!("/h/a.png?w={width}")).ok();
         assert_eq!((state(&answer), size_of(&answer.body).0), (expected, width));
     }
-    // Every key has its own.
+    // The limit is per key.
     fill(&mut client, "b.png", 3);
     assert_eq!(state(&client.get("/h/b.png?w=3").ok()), "hit");
     assert_eq!(cache.files().len(), 67);
-    // What goes makes room.
+    // A removed entry makes room.
     let files = cache.files();
     std::fs::remove_file(files.iter().find(|file| file.parent() == files[32].parent()).unwrap())
         .unwrap();
@@ -300,7 +307,7 @@ fn of_a_key_so_many_variants_are_kept_and_the_others_are_served() {
 }
 
 #[test]
-fn how_many_are_kept_is_the_handlers() {
+fn max_variants_depends_on_the_configuration() {
     let originals = landscape();
     let presets: serde_json::Map<String, Value> =
         (1..=70).map(|width| (format!("w{width}"), json!(format!("w={width}")))).collect();
@@ -319,21 +326,20 @@ fn how_many_are_kept_is_the_handlers() {
     let cache = Directory::new();
     let server = server(&originals, &cache, json!({"presets": presets, "presets_only": true}));
     (1..=70).for_each(|width| drop(server.get(&format!("/h/a.png?p=w{width}")).ok()));
-    assert_eq!(cache.files().len(), 70, "there are as many as the operator has written");
+    assert_eq!(cache.files().len(), 70, "one for each preset");
 }
 
 #[test]
-fn what_is_there_is_revalidated_and_replaced_however_many_there_are() {
+fn max_variants_does_not_prevent_revalidation_and_replacement() {
     let original = Arc::new(Mutex::new((1, images::png(images::gradient(40, 30)))));
     let current = Arc::clone(&original);
     let origin = RawOrigin::start(move |request, peer| {
         let (version, body) = current.lock().unwrap().clone();
         let etag = format!("\"{version}\"");
-        match request.header("if-none-match") == Some(&etag) {
-            true => {
-                peer.send(format!("HTTP/1.1 304 Not Modified\r\nETag: {etag}\r\n\r\n").as_bytes())
-            }
-            false => peer.send(&origin::answer(200, &[("ETag", &etag)], &body)),
+        if request.header("if-none-match") == Some(&etag) {
+            peer.send(format!("HTTP/1.1 304 Not Modified\r\nETag: {etag}\r\n\r\n").as_bytes())
+        } else {
+            peer.send(&origin::answer(200, &[("ETag", &etag)], &body))
         }
     });
     let cache = Directory::new();
@@ -343,7 +349,7 @@ fn what_is_there_is_revalidated_and_replaced_however_many_there_are() {
     fill(&mut client, "a.png", 3);
     assert_eq!(cache.files().len(), 2);
     eventually("it is revalidated", || state(&client.get("/h/a.png?w=1").ok()) == "revalidated");
-    // One that was not stored would be revalidated or made again and again.
+    // If it were not stored, each request would revalidate it again.
     eventually("the revalidated one is stored", || {
         state(&client.get("/h/a.png?w=1").ok()) == "hit"
     });
@@ -357,12 +363,12 @@ fn what_is_there_is_revalidated_and_replaced_however_many_there_are() {
 }
 
 #[test]
-fn a_crowd_of_new_variants_is_bounded_as_well() {
-    const MOST: usize = 4;
+fn max_variants_holds_for_concurrent_requests() {
+    const MAX_VARIANTS: usize = 4;
     const WORKERS: usize = 3;
     let origin = RawOrigin::always(object(&images::png(images::gradient(200, 150))));
     let cache = Directory::new();
-    let fields = json!({"cache_path": cache.path(), "max_variants": MOST});
+    let fields = json!({"cache_path": cache.path(), "max_variants": MAX_VARIANTS});
     let server =
         Server::with_limits(merged(origin.handler(), fields), json!({"fetches_at_once": WORKERS}));
     thread::scope(|scope| {
@@ -374,11 +380,11 @@ fn a_crowd_of_new_variants_is_bounded_as_well() {
         }
     });
     let stored = cache.files().len();
-    assert!((MOST..MOST + WORKERS).contains(&stored), "{stored}");
+    assert!((MAX_VARIANTS..MAX_VARIANTS + WORKERS).contains(&stored), "{stored}");
 }
 
 #[test]
-fn what_is_not_kept_is_still_made_once_for_all_who_ask_at_one_moment() {
+fn variants_beyond_max_variants_are_coalesced() {
     let gate = crate::support::gate::Gate::new();
     let held = gate.clone();
     let origin = RawOrigin::start(move |request, peer| {
@@ -407,13 +413,16 @@ fn what_is_not_kept_is_still_made_once_for_all_who_ask_at_one_moment() {
 }
 
 #[test]
-fn a_configuration_that_offers_nonsense_is_refused() {
+fn invalid_size_policies_are_startup_errors() {
     for (fields, path) in [
         (json!({"presets": "w=1"}), "presets: must be an object"),
         (json!({"presets": {"a b": "w=1"}}), "presets: a preset's name"),
         (json!({"presets": {"x".repeat(33): "w=1"}}), "presets: a preset's name"),
         (json!({"presets": {"thumb": ["w=1"]}}), "presets.thumb: must be a query"),
-        (json!({"presets": {"thumb": "w=1&size=2"}}), "presets.thumb: \"size=2\" is no parameter"),
+        (
+            json!({"presets": {"thumb": "w=1&size=2"}}),
+            "presets.thumb: unknown parameter \"size=2\"",
+        ),
         (json!({"presets": {"thumb": "rot=45"}}), "presets.thumb: rot: must be 0, 90, 180 or 270"),
         (
             json!({"presets": {"thumb": "f=jpg&lossless=true"}}),
@@ -435,9 +444,9 @@ fn a_configuration_that_offers_nonsense_is_refused() {
     ] {
         let handler = merged(json!({"name": "h", "directory": "."}), fields);
         let output = Setup::new(json!({"handlers": [handler]})).run();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{path}: {said}");
-        assert!(said.contains(&format!("handlers[0].{path}")), "no {path:?} in {said:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{path}: {stderr}");
+        assert!(stderr.contains(&format!("handlers[0].{path}")), "no {path:?} in {stderr:?}");
     }
     let name = "aZ09_-".to_owned() + &"x".repeat(26);
     let handler = json!({"name": "h", "directory": ".", "presets": {name: "w=1"}});
@@ -447,20 +456,21 @@ fn a_configuration_that_offers_nonsense_is_refused() {
 }
 
 #[test]
-fn every_option_may_stand_in_a_preset_and_be_turned_off_by_the_query() {
-    let (originals, cache) = (landscape(), Directory::new());
+fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
+    let originals = landscape();
+    let cache = Directory::new();
     let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&blur=1&sharp=1&f=webp&lossless=true&page=0\
                &frames=1&strip=false";
     let presets = json!({"presets": {"all": all}});
     let server = server(&originals, &cache, presets.clone());
     let preset = server.get("/h/a.png?p=all").ok();
     assert_eq!((Kind::of(&preset.body), size_of(&preset.body)), (Some(Kind::Webp), (60, 60)));
-    let spelled = server.get(&format!("/h/a.png?{all}")).ok();
-    assert_eq!((state(&spelled), spelled.expect("ETag")), ("hit", preset.expect("ETag")));
+    let explicit = server.get(&format!("/h/a.png?{all}")).ok();
+    assert_eq!((state(&explicit), explicit.expect("ETag")), ("hit", preset.expect("ETag")));
     let off = "pad=false&c=false&rot=0&flip=none&trim=none&blur=0&sharp=0&lossless=false&frames=100000&strip=true";
     let plain = server.get("/h/a.png?w=60&h=60&c=false&f=png").ok();
-    let turned_off = server.get(&format!("/h/a.png?p=all&f=png&{off}")).ok();
-    assert_eq!((state(&turned_off), turned_off.expect("ETag")), ("hit", plain.expect("ETag")));
+    let reset = server.get(&format!("/h/a.png?p=all&f=png&{off}")).ok();
+    assert_eq!((state(&reset), reset.expect("ETag")), ("hit", plain.expect("ETag")));
 
     let only = self::server(&originals, &cache, merged(presets, json!({"presets_only": true})));
     for query in [

@@ -1,4 +1,4 @@
-//! The recipes of docs/signing.md: what they sign is what the vectors say, and the server takes it.
+//! The recipes of docs/tokens.md: they sign as the vectors do, and the server accepts it.
 
 use std::fs;
 use std::path::Path;
@@ -12,8 +12,8 @@ use crate::support::images;
 use crate::support::merged;
 use crate::support::server::{self, Server};
 
-/// How a language's code block is run: the file that it is put into, what is added to it (`VECTORS` is where the vectors
-/// are) so that it prints a JSON list of URLs, and the command.
+/// How a language's code block is run: its file, the driver that is appended so that it prints a JSON list of URLs, and
+/// the command.
 struct Language {
     name: &'static str,
     file: &'static str,
@@ -138,13 +138,13 @@ fn vectors() -> Vec<Value> {
     serde_json::from_slice(&server::data("signing.json")).unwrap()
 }
 
-/// The one code block of this language in docs/signing.md.
+/// The one code block of this language in docs/tokens.md.
 fn block(language: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/signing.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tokens.md");
     let text = fs::read_to_string(path).unwrap();
     let fence = format!("\n```{language}\n");
     let mut blocks = text.split(&fence).skip(1);
-    let block = blocks.next().unwrap_or_else(|| panic!("no {language} in docs/signing.md"));
+    let block = blocks.next().unwrap_or_else(|| panic!("no {language} in docs/tokens.md"));
     assert!(blocks.next().is_none(), "two blocks of {language}");
     block.split_once("\n```").unwrap().0.to_owned()
 }
@@ -153,7 +153,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8().unwrap().into_owned()
 }
 
-/// Fails unless a URL says what its vector says.
+/// Fails unless a URL has the path, the parameters and the token of its vector.
 #[track_caller]
 fn check(name: &str, url: &str, vector: &Value) {
     assert!(url.bytes().all(|byte| byte.is_ascii_graphic()), "{name}: {url}");
@@ -183,7 +183,7 @@ fn check(name: &str, url: &str, vector: &Value) {
     assert_eq!(given, expected, "{name}: {url}");
 }
 
-/// Fails unless the server lets this URL in. A directory has no key with a double slash.
+/// Fails unless the server accepts the token of this URL. A directory has no key with a double slash.
 #[track_caller]
 fn accepted(server: &Server, url: &str) {
     let answer = server.get(url);
@@ -194,7 +194,7 @@ fn accepted(server: &Server, url: &str) {
     };
 }
 
-/// A server on which there is an image for each vector, with the vectors' secrets.
+/// A server with an image for each vector and the secrets of the vectors.
 fn start(vectors: &[Value], originals: &Directory) -> Server {
     let image = images::png(images::gradient(80, 60));
     let mut handlers: Vec<Value> = Vec::new();
@@ -210,13 +210,13 @@ fn start(vectors: &[Value], originals: &Directory) -> Server {
 }
 
 #[test]
-fn every_recipe_signs_what_the_server_takes() {
+fn every_signing_recipe_signs_urls_that_the_server_accepts() {
     let vectors = vectors();
     let originals = Directory::new();
     let server = start(&vectors, &originals);
     for vector in &vectors {
         let url = vector["url"].as_str().unwrap();
-        check("the vector", url, vector);
+        check("vector", url, vector);
         accepted(&server, url);
     }
     let mut run = 0;
@@ -248,8 +248,8 @@ fn every_recipe_signs_what_the_server_takes() {
 }
 
 #[test]
-fn the_table_shows_what_is_signed() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/signing.md");
+fn the_signing_table_shows_the_signed_text() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tokens.md");
     let text = fs::read_to_string(path).unwrap();
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `/h/")).collect();
     assert_eq!(rows.len(), 3);

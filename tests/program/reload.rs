@@ -312,7 +312,7 @@ fn reload_with_an_invalid_configuration_keeps_the_previous_one() {
     let before = (server.renderer(), server.process().descriptors(), server.process().threads());
     let other = merged(handler.clone(), json!({"name": "other"}));
     for (config, sentence) in [
-        ("{\"handlers\": [".to_owned(), "config.json: not valid JSON: "),
+        ("{\"handlers\": [".to_owned(), "config.json:1:14: not valid JSON: "),
         (
             merged(one(&other), json!({"adress": "::1"})).to_string(),
             "adress: unknown field, did you mean address?",

@@ -1,4 +1,4 @@
-//! The S3 origin: signatures, connections, deadlines, and everything that an origin can do wrong.
+//! The S3 origin: signatures, connections, timeouts, and everything that an origin can do wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ fn image() -> Vec<u8> {
     images::png(images::solid(40, 30, RED))
 }
 
-/// A time that only a request without a deadline could take.
+/// Longer than any request with a timeout takes.
 const LONG: Duration = Duration::from_secs(20);
 
 #[test]
@@ -78,7 +78,7 @@ fn an_anonymous_handler_signs_nothing() {
 }
 
 #[test]
-fn without_keys_in_the_configuration_the_environment_is_asked() {
+fn credentials_are_found_in_the_environment_and_the_profile() {
     let s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
     let mut aws = s3.aws(&IMAGES);
@@ -99,12 +99,12 @@ fn without_keys_in_the_configuration_the_environment_is_asked() {
     let server = Setup::new(config.clone()).file(".aws/credentials", profile.as_bytes()).start();
     server.get("/h/a.png").ok();
 
-    let nobody = Setup::new(config).start();
-    nobody.get("/h/a.png").failed("no_credentials");
+    let without = Setup::new(config).start();
+    without.get("/h/a.png").failed("no_credentials");
 }
 
 #[test]
-fn a_web_identity_is_exchanged_for_keys() {
+fn a_web_identity_is_exchanged_for_credentials() {
     let s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
     let mut aws = s3.aws(&IMAGES);
@@ -132,7 +132,7 @@ fn a_web_identity_is_exchanged_for_keys() {
         server.get(&format!("/h/a.png?w={width}")).ok();
     }
     let [request] = &sts.requests()[..] else {
-        panic!("asked {} times and not once", sts.requests().len())
+        panic!("{} requests instead of one", sts.requests().len())
     };
     let asked = format!("{}&{}", request.target, String::from_utf8_lossy(&request.body));
     let asked = percent_encoding::percent_decode_str(&asked).decode_utf8().unwrap();
@@ -142,7 +142,7 @@ fn a_web_identity_is_exchanged_for_keys() {
 }
 
 #[test]
-fn a_thousand_uncached_requests_open_a_handful_of_connections() {
+fn uncached_requests_reuse_origin_connections() {
     let s3 = S3::start();
     for n in 0..1000 {
         s3.put(&IMAGES, &format!("{n}.png"), &images::png(images::solid(4, 4, RED)));
@@ -164,7 +164,7 @@ fn a_thousand_uncached_requests_open_a_handful_of_connections() {
 }
 
 #[test]
-fn an_origin_that_is_down_is_a_failure_and_comes_back() {
+fn an_origin_that_is_down_and_comes_back_is_used_again() {
     let mut s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
     let server = Server::with_handler(s3.handler());
@@ -172,13 +172,13 @@ fn an_origin_that_is_down_is_a_failure_and_comes_back() {
     server.get("/h/a.png?w=1").failed("origin_unreachable");
     s3.restart();
     server.get("/h/a.png?w=1").ok();
-    // The kept connection died with this one; nobody notices.
+    // The restart closed the kept connection; the client does not notice.
     s3.restart();
     server.get("/h/a.png?w=2").ok();
 }
 
 #[test]
-fn a_name_that_can_not_be_resolved_is_a_failure() {
+fn a_host_name_that_can_not_be_resolved_is_a_failure() {
     let aws = json!({
         "bucket_name": "b",
         "endpoint": "http://nowhere.invalid:1",
@@ -190,7 +190,7 @@ fn a_name_that_can_not_be_resolved_is_a_failure() {
 }
 
 #[test]
-fn connecting_has_a_deadline() {
+fn origin_connect_timeout_bounds_connecting() {
     // A listener that never accepts, with a queue that is full: further connections hang.
     let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(&listener, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
@@ -215,7 +215,7 @@ fn connecting_has_a_deadline() {
 }
 
 #[test]
-fn the_first_byte_has_a_deadline_and_is_not_asked_for_twice() {
+fn origin_first_byte_timeout_bounds_the_response_head_without_a_retry() {
     let gate = Gate::new();
     let held = gate.clone();
     let origin = RawOrigin::start(move |_, _| {
@@ -230,13 +230,13 @@ fn the_first_byte_has_a_deadline_and_is_not_asked_for_twice() {
         "{:?}",
         started.elapsed()
     );
-    assert_eq!(origin.requests().len(), 1, "a missed deadline is not retried");
+    assert_eq!(origin.requests().len(), 1, "a timeout is not retried");
     gate.open();
 }
 
 #[test]
-fn the_whole_object_has_a_deadline() {
-    // It never stops sending, a little at a time.
+fn origin_timeout_bounds_the_whole_object() {
+    // The origin never stops sending, a byte at a time.
     let gone = Arc::new(AtomicBool::new(false));
     let seen = gone.clone();
     let origin = RawOrigin::start(move |_, peer| {
@@ -257,7 +257,7 @@ fn the_whole_object_has_a_deadline() {
         "{:?}",
         started.elapsed()
     );
-    crate::support::eventually("the connection is given up", || gone.load(Ordering::SeqCst));
+    crate::support::eventually("the connection is closed", || gone.load(Ordering::SeqCst));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn an_original_above_the_size_limit_is_not_read() {
         "/bucket/small" => peer.send(&object(&image())),
         "/bucket/announced" => {
             let _ = peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n");
-            // Nothing follows: only the announcement can be the reason.
+            // No body follows: only Content-Length can be the reason.
             let _ = std::io::Read::read(peer, &mut [0; 1]);
             Then::Close
         }
@@ -286,7 +286,7 @@ fn an_original_above_the_size_limit_is_not_read() {
     for key in ["announced", "chunked"] {
         server.get(&format!("/h/{key}")).failed("too_large");
     }
-    // Without an announced length nobody can tell whether it is whole: that is reason enough to refuse it.
+    // Without a length, a truncated body can not be detected, so it is refused.
     let endless = server.get("/h/until-close");
     assert_eq!(endless.status, 404);
     assert!(
@@ -298,7 +298,7 @@ fn an_original_above_the_size_limit_is_not_read() {
 }
 
 #[test]
-fn the_size_limit_is_the_last_byte_that_is_allowed() {
+fn an_original_of_exactly_the_size_limit_is_read() {
     let exact = image();
     let origin = RawOrigin::always(object(&exact));
     let limit = exact.len();
@@ -313,7 +313,7 @@ fn a_truncated_body_is_a_failure() {
     let whole = image();
     let origin = RawOrigin::start(move |request, peer| {
         let _ = match request.path().as_str() {
-            // Every byte of the image, but not every byte that was announced.
+            // Every byte of the image, but fewer than Content-Length.
             "/bucket/padded" => peer
                 .write(
                     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", whole.len() + 1)
@@ -350,7 +350,7 @@ fn a_truncated_body_is_a_failure() {
 }
 
 #[test]
-fn forbidden_and_missing_are_both_not_there_and_asked_for_once() {
+fn forbidden_and_missing_objects_are_not_found_and_not_retried() {
     let origin = RawOrigin::start(|request, peer| {
         let status = request.path().trim_start_matches("/bucket/").parse().unwrap();
         peer.send(&origin::answer(status, &[("Content-Type", "application/xml")], b"<Error/>"))

@@ -1,4 +1,4 @@
-//! Signed URLs: what is let in, what is not, and that whoever is not has cost nothing and learns nothing.
+//! Signed URLs: accepted and refused requests, and that a refused request costs and reveals nothing.
 
 use std::path::Path;
 use std::process::Output;
@@ -28,8 +28,8 @@ fn image() -> Vec<u8> {
     images::png(images::gradient(80, 60))
 }
 
-/// A directory's handler that wants URLs signed.
-fn guarded(directory: &Directory) -> Value {
+/// A directory's handler that requires signed URLs.
+fn signed_handler(directory: &Directory) -> Value {
     merged(directory.handler(), json!({"token": hmac()}))
 }
 
@@ -37,13 +37,13 @@ fn directory() -> Directory {
     Directory::new().with("a.png", &image()).with("b.png", &image())
 }
 
-/// Everything that a client sees but the time.
-fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, &[u8]) {
+/// Status, headers and body of a response, without `Date`.
+fn parts_of(answer: &Answer) -> (u16, Vec<(String, String)>, &[u8]) {
     let fields = answer.headers.iter().filter(|(name, _)| name != "Date").cloned().collect();
     (answer.status, fields, &answer.body)
 }
 
-/// Requests for one image that are refused.
+/// Requests for an image that are refused.
 fn refused_targets() -> Vec<(&'static str, String)> {
     let target = "/h/a.png?w=40&h=30";
     let right = token(SECRET, target);
@@ -58,7 +58,7 @@ fn refused_targets() -> Vec<(&'static str, String)> {
         ("for a missing key", with_token("/h/missing.png", &right)),
         ("for other options", with_token("/h/a.png?w=41&h=30", &right)),
         ("for more options", with_token("/h/a.png?w=40&h=30&q=9", &right)),
-        ("for another turn", with_token("/h/a.png?w=40&h=30&rot=180", &right)),
+        ("for another rotation", with_token("/h/a.png?w=40&h=30&rot=180", &right)),
         ("for the metadata", with_token("/h/a.png?w=40&h=30&strip=false", &right)),
         ("for fewer options", with_token("/h/a.png?w=40", &right)),
         ("without its expiry", with_token(target, &token(SECRET, &soon))),
@@ -67,10 +67,7 @@ fn refused_targets() -> Vec<(&'static str, String)> {
             "with a later expiry",
             with_token(&format!("{target}&exp={}", at(900)), &token(SECRET, &soon)),
         ),
-        (
-            "for an option that is another way to say the same",
-            with_token("/h/a.png?w=040&h=30", &right),
-        ),
+        ("for an equivalent value", with_token("/h/a.png?w=040&h=30", &right)),
         ("truncated", with_token(target, &right[..42])),
         ("padded", with_token(target, &format!("{right}="))),
         ("padded, encoded", with_token(target, &format!("{right}%3D"))),
@@ -84,12 +81,12 @@ fn refused_targets() -> Vec<(&'static str, String)> {
         ("of malformed options", with_token("/h/a.png?w=none", &right)),
         ("of a malformed expiry", with_token(&format!("{target}&exp=never"), &right)),
         ("of no valid key", with_token("/h/a/../b.png", &right)),
-        ("as a bearer's", target.to_owned()),
+        ("in Authorization", target.to_owned()),
     ]
 }
 
-/// Requests for the same image that are let in.
-fn good_targets() -> Vec<String> {
+/// Requests for the same image that are accepted.
+fn accepted_targets() -> Vec<String> {
     let target = "/h/a.png?w=40&h=30";
     let right = token(SECRET, target);
     let hex = format!("%{:02X}", right.as_bytes()[0]);
@@ -107,14 +104,15 @@ fn good_targets() -> Vec<String> {
 }
 
 #[test]
-fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
+fn signature_decides_for_every_cache_listener_and_request() {
     let certificates = Certificates::new();
     for (name, fields, memory) in [
         ("none", json!({}), 0),
         ("disk", json!({"cache_enabled": true}), 0),
         ("memory", json!({"cache_enabled": true}), 64 * MIB),
     ] {
-        let (origin, cache) = (RawOrigin::always(object(&image())), Directory::new());
+        let origin = RawOrigin::always(object(&image()));
+        let cache = Directory::new();
         let handler = merged(
             merged(origin.handler(), json!({"token": hmac(), "cache_path": cache.path()})),
             fields,
@@ -135,7 +133,7 @@ fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
         };
         let mut clients = [("http", server.client()), ("https", tls())];
 
-        // Nothing has been made yet, and nobody is asked to.
+        // Nothing is cached yet, and a refused request does not reach the origin.
         for (listener, client) in &mut clients {
             for (case, target) in refused_targets() {
                 assert_eq!(
@@ -147,12 +145,12 @@ fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
         }
         assert_eq!(origin.accepted(), 0, "{name}");
 
-        let first = server.get(&good_targets()[0]).ok();
+        let first = server.get(&accepted_targets()[0]).ok();
         assert_eq!(size_of(&first.body), (40, 30));
         let tag = first.expect("ETag").to_owned();
         let state = if name == "none" { "miss" } else { "hit" };
         for (listener, client) in &mut clients {
-            for target in good_targets() {
+            for target in accepted_targets() {
                 let at = format!("{name} {listener} {target}");
                 let whole = client.get(&target).ok();
                 assert_eq!((whole.expect("X-Cache"), &whole.body), (state, &first.body), "{at}");
@@ -168,9 +166,9 @@ fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
             }
         }
 
-        let asked = origin.requests().len();
+        let fetches = origin.requests().len();
         let reference = server.get("/h/a.png").failed("token_refused");
-        assert_eq!(reference.body, std::fs::read("error_image.jpg").unwrap(), "as it is");
+        assert_eq!(reference.body, std::fs::read("error_image.jpg").unwrap(), "not resized");
         let bearer = format!("Bearer {}", token(SECRET, "/h/a.png?w=40&h=30"));
         for (listener, client) in &mut clients {
             for (case, target) in refused_targets() {
@@ -186,50 +184,54 @@ fn whatever_is_asked_for_and_wherever_it_lies_the_signature_decides() {
                 ] {
                     let at = format!("{name} {listener} {case} {headers:?}");
                     let answer = client.get_with(&target, headers);
-                    assert_eq!(seen(&answer), seen(&reference), "{at}");
+                    assert_eq!(parts_of(&answer), parts_of(&reference), "{at}");
                     let head = client.head_with(&target, headers);
-                    assert_eq!((head.status, &seen(&head).1), (404, &seen(&reference).1), "{at}");
+                    assert_eq!(
+                        (head.status, &parts_of(&head).1),
+                        (404, &parts_of(&reference).1),
+                        "{at}"
+                    );
                 }
             }
-            // What is no request is told so, whoever sends it.
+            // A malformed query is an error before the token is checked.
             for twice in ["w=40", "exp=9", "t=x", "zz=1&t=x"] {
-                let target = format!("{}&{twice}&{twice}", good_targets()[0]);
+                let target = format!("{}&{twice}&{twice}", accepted_targets()[0]);
                 assert_eq!(client.get(&target).status, 400, "{listener} {twice}");
             }
         }
         assert_eq!(
             origin.requests().len(),
-            asked,
+            fetches,
             "{name}: a refused request has reached the origin"
         );
     }
 }
 
 #[test]
-fn a_refused_request_waits_for_no_renderer() {
+fn refused_requests_do_not_wait_for_the_renderer() {
     let directory = directory();
-    let server = Server::with_handler(guarded(&directory));
+    let server = Server::with_handler(signed_handler(&directory));
     let renderer = server.renderer();
     renderer.signal(Signal::STOP);
-    let asked = Instant::now();
+    let started = Instant::now();
     for width in 1..=40 {
         server.get(&format!("/h/a.png?f=webp&w={width}&t=wrong")).failed("token_refused");
     }
     renderer.signal(Signal::CONT);
     // Each would wait a second for its error image.
-    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[test]
-fn a_signed_request_that_is_malformed_is_told_so() {
+fn signed_requests_with_bad_options_are_400() {
     let directory = directory();
-    let server = Server::with_handler(guarded(&directory));
+    let server = Server::with_handler(signed_handler(&directory));
     for target in ["/h/a.png?w=none", "/h/a.png?f=svg", "/h/a.png?q=0&exp=99999999999"] {
         assert_eq!(server.get(&signed(target)).status, 400, "{target}");
     }
     server.get(&signed("/h/a.png?exp=never")).failed("token_refused");
     server.get(&signed("/h/missing.png")).failed("not_found");
-    // Two requests with one string: the other one's value is not one that can be signed.
+    // Requests with the same canonical string: the second one has a value that can't be signed.
     let other = token(SECRET, "/h/a.png?w=40&h=30");
     server.get(&with_token("/h/a.png?h=30%26w=40", &other)).failed("token_refused");
     let line_break = token(SECRET, "/h/a.png%0Ah=30?w=40");
@@ -237,7 +239,7 @@ fn a_signed_request_that_is_malformed_is_told_so() {
 }
 
 #[test]
-fn exp_is_checked_where_nothing_is_signed_and_means_nothing_there() {
+fn exp_is_validated_and_ignored_without_a_token() {
     let directory = directory();
     let server = Server::with_handler(directory.handler());
     for value in ["", "never", "-1", "1.5", "%2B1"] {
@@ -249,10 +251,11 @@ fn exp_is_checked_where_nothing_is_signed_and_means_nothing_there() {
 }
 
 #[test]
-fn no_cache_keeps_an_answer_for_longer_than_its_signature_holds() {
-    let (directory, cache) = (directory(), Directory::new());
+fn max_age_ends_with_the_signature() {
+    let directory = directory();
+    let cache = Directory::new();
     for memory in [0, 64 * MIB] {
-        let handler = merged(guarded(&directory), json!({"cache_path": cache.path()}));
+        let handler = merged(signed_handler(&directory), json!({"cache_path": cache.path()}));
         let server = Server::start(json!({"handlers": [handler], "memory_cache": memory}));
         let mut client = server.client();
         let usual = signed("/h/a.png?w=20");
@@ -275,7 +278,8 @@ fn no_cache_keeps_an_answer_for_longer_than_its_signature_holds() {
                 );
                 let members = answer.cache_control();
                 assert!(members.contains(&"public"), "{members:?}");
-                let (most, age) = (max_age(&members), answer.expect("Age").parse::<u64>().unwrap());
+                let most = max_age(&members);
+                let age = answer.expect("Age").parse::<u64>().unwrap();
                 assert!(age >= 2, "{age}");
                 let left = most as f64 - age as f64;
                 assert!(left <= expires as f64 - before, "{lifetime} {status}: {left}");
@@ -287,7 +291,7 @@ fn no_cache_keeps_an_answer_for_longer_than_its_signature_holds() {
                 }
                 let head = client.head_with(&target, &[]);
                 assert!(max_age(&head.cache_control()) <= most, "{lifetime}");
-                // Nothing of it is left for others.
+                // Other requests for the same variant are not affected.
                 let others = client.get_with(&usual, headers);
                 assert_eq!((others.status, max_age(&others.cache_control())), (status, A_WEEK));
             }
@@ -296,9 +300,11 @@ fn no_cache_keeps_an_answer_for_longer_than_its_signature_holds() {
 }
 
 #[test]
-fn what_never_expires_ends_with_its_signature_all_the_same() {
-    let (directory, cache) = (directory(), Directory::new());
-    let handler = merged(guarded(&directory), json!({"cache_path": cache.path(), "cache_time": 0}));
+fn max_age_ends_with_the_signature_where_cache_time_is_forever() {
+    let directory = directory();
+    let cache = Directory::new();
+    let handler =
+        merged(signed_handler(&directory), json!({"cache_path": cache.path(), "cache_time": 0}));
     let server = Server::with_handler(handler);
     let usual = server.get(&signed("/h/a.png?w=20")).ok();
     assert!(usual.header("Age").is_none());
@@ -312,7 +318,7 @@ fn what_never_expires_ends_with_its_signature_all_the_same() {
 }
 
 #[test]
-fn what_is_made_while_its_signature_expires_is_kept_by_nobody() {
+fn max_age_is_used_up_if_the_signature_expires_during_the_render() {
     let origin = RawOrigin::start(|_, peer| {
         thread::sleep(Duration::from_millis(4500));
         peer.send(&object(&image()))
@@ -325,16 +331,18 @@ fn what_is_made_while_its_signature_expires_is_kept_by_nobody() {
 }
 
 #[test]
-fn what_is_not_to_be_kept_is_not() {
+fn no_store_is_kept_for_signed_urls() {
     let directory = directory();
-    let server = Server::with_handler(merged(guarded(&directory), json!({"cache_time": -1})));
+    let server =
+        Server::with_handler(merged(signed_handler(&directory), json!({"cache_time": -1})));
     let answer = server.get(&signed(&format!("/h/a.png?exp={}", at(600)))).ok();
     assert_eq!(answer.cache_control(), ["no-store"]);
 }
 
 #[test]
-fn an_expiry_makes_no_second_entry() {
-    let (origin, cache) = (RawOrigin::always(object(&image())), Directory::new());
+fn exp_is_not_part_of_the_cache_key() {
+    let origin = RawOrigin::always(object(&image()));
+    let cache = Directory::new();
     let handler = merged(origin.handler(), json!({"token": hmac(), "cache_path": cache.path()}));
     let server = Server::with_handler(handler);
     assert_eq!(server.get(&signed("/h/a.png?w=9")).ok().expect("X-Cache"), "miss");
@@ -344,18 +352,18 @@ fn an_expiry_makes_no_second_entry() {
     }
     assert_eq!(origin.requests().len(), 1);
     assert_eq!(cache.files().len(), 1, "{:?}", cache.files());
-    // Nor one in memory: the edge finds it without a renderer, whoever may ask for it until when.
+    // Nor in memory: the edge serves it without a renderer.
     let renderer = server.renderer();
     renderer.signal(Signal::STOP);
-    let asked = Instant::now();
+    let started = Instant::now();
     let answer = server.get(&signed(&format!("/h/a.png?w=9&exp={}", at(7200)))).ok();
     renderer.signal(Signal::CONT);
     assert_eq!(answer.expect("X-Cache"), "hit");
-    assert!(asked.elapsed() < Duration::from_secs(5), "a renderer that hangs was asked");
+    assert!(started.elapsed() < Duration::from_secs(5), "waited for the stopped renderer");
 }
 
 #[test]
-fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
+fn an_optional_token_must_be_valid() {
     let directory = directory();
     let open = json!({"type": "hmac", "secrets": [SECRET], "required": false});
     let server = Server::with_handler(merged(directory.handler(), json!({"token": open})));
@@ -364,7 +372,7 @@ fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
     }
     server.get(&signed("/h/a.png?w=40")).ok();
     for (case, target) in refused_targets() {
-        if ["absent", "as a bearer's"].contains(&case) {
+        if ["absent", "in Authorization"].contains(&case) {
             server.get(&target).ok();
         } else {
             server.get(&target).failed("token_refused");
@@ -375,9 +383,9 @@ fn where_a_token_is_not_required_a_wrong_one_is_still_refused() {
 }
 
 #[test]
-fn statuses_may_be_precise_and_other_handlers_are_open() {
+fn refused_tokens_have_precise_statuses_and_other_handlers_are_open() {
     let directory = directory();
-    let handler = merged(guarded(&directory), json!({"error_status": "precise"}));
+    let handler = merged(signed_handler(&directory), json!({"error_status": "precise"}));
     let open = merged(directory.handler(), json!({"name": "open"}));
     let server = Server::start(json!({"handlers": [handler, open]}));
     let answer = server.get("/h/a.png");
@@ -388,7 +396,7 @@ fn statuses_may_be_precise_and_other_handlers_are_open() {
 }
 
 #[test]
-fn secrets_are_replaced_by_a_reload() {
+fn reload_replaces_secrets() {
     let directory = directory();
     let with = |secrets: Value| json!({"handlers": [merged(directory.handler(), json!({"token": {"type": "hmac", "secrets": secrets}}))]});
     let old = signed("/h/a.png?w=9");
@@ -402,16 +410,20 @@ fn secrets_are_replaced_by_a_reload() {
     server.reload_well(with(json!([OTHER_SECRET])));
     server.get(&old).failed("token_refused");
     server.get(&new).ok();
-    let said = server.reload(with(json!(["too short"])));
-    assert!(said.contains("handlers[0].token.secrets[0]") && !said.contains("too short"), "{said}");
+    let message = server.reload(with(json!(["too short"])));
+    assert!(message.contains("handlers[0].token.secrets[0]"), "{message}");
+    assert!(!message.contains("too short"), "{message}");
     server.get(&new).ok();
 }
 
 #[test]
-fn many_requests_of_one_connection_are_each_looked_at() {
-    let (directory, cache) = (directory(), Directory::new());
-    let server =
-        Server::with_handler(merged(guarded(&directory), json!({"cache_path": cache.path()})));
+fn every_pipelined_request_is_checked() {
+    let directory = directory();
+    let cache = Directory::new();
+    let server = Server::with_handler(merged(
+        signed_handler(&directory),
+        json!({"cache_path": cache.path()}),
+    ));
     let good = signed("/h/a.png?w=20");
     (0..2).for_each(|_| drop(server.get(&good).ok()));
     let mut client = server.client();
@@ -424,9 +436,9 @@ fn many_requests_of_one_connection_are_each_looked_at() {
 }
 
 #[test]
-fn the_operator_is_told_why_and_no_secret() {
+fn token_refused_is_logged_with_its_reason_and_without_secrets() {
     let directory = directory();
-    let server = Server::with_handler(guarded(&directory));
+    let server = Server::with_handler(signed_handler(&directory));
     let expired = format!("/h/a.png?exp={}", at(-5));
     let tokens = [token(SECRET, &expired), token(OTHER_SECRET, "/h/a.png")];
     for _ in 0..20 {
@@ -435,7 +447,7 @@ fn the_operator_is_told_why_and_no_secret() {
         server.get(&with_token("/h/a.png", &tokens[1])).failed("token_refused");
     }
     let refused = "event=token_refused h: refused 127.0.0.1: ";
-    for reason in ["there is none", "it has expired", "no secret has signed"] {
+    for reason in ["it is missing", "it has expired", "its signature does not match"] {
         server.log.line_with(&format!("{refused}{reason}"));
     }
     server.log.access(&format!("{expired}&t=[redacted]"));
@@ -448,29 +460,31 @@ fn the_operator_is_told_why_and_no_secret() {
 }
 
 #[test]
-fn the_operator_is_told_who_is_behind_a_proxy() {
+fn token_refused_is_logged_with_the_client_behind_a_proxy() {
     let directory = directory();
-    let server =
-        Server::start(json!({"handlers": [guarded(&directory)], "trusted_proxies": ["127.0.0.1"]}));
+    let server = Server::start(
+        json!({"handlers": [signed_handler(&directory)], "trusted_proxies": ["127.0.0.1"]}),
+    );
     server.get_with("/h/a.png", &[("X-Forwarded-For", "192.0.2.7")]).failed("token_refused");
-    server.log.line_with("event=token_refused h: refused 192.0.2.7: there is none");
+    server.log.line_with("event=token_refused h: refused 192.0.2.7: it is missing");
 }
 
 #[test]
-fn the_programs_own_check_comes_first_and_the_handlers_second() {
+fn validator_is_called_before_the_handlers_token() {
     let directory = directory();
     let open = merged(directory.handler(), json!({"name": "open"}));
-    let server =
-        Setup::new(json!({"handlers": [guarded(&directory), open]})).program(example()).start();
+    let server = Setup::new(json!({"handlers": [signed_handler(&directory), open]}))
+        .program(example())
+        .start();
     server.get("/open/a.png?t=letmein").ok();
     server.get("/h/a.png?t=letmein").failed("token_refused");
     server.log.line_with("event=token_refused h: refused 127.0.0.1: it is malformed");
     server.get(&signed("/h/a.png")).failed("token_refused");
-    server.log.line_with("event=token_refused h: refused 127.0.0.1: the validator has refused it");
+    server.log.line_with("event=token_refused h: refused 127.0.0.1: the validator rejected it");
 }
 
 #[test]
-fn a_token_that_can_not_be_checked_is_a_start_up_error() {
+fn invalid_token_configurations_are_startup_errors() {
     let directory = directory();
     for (token, path) in [
         (json!(true), "token"),
@@ -486,14 +500,14 @@ fn a_token_that_can_not_be_checked_is_a_start_up_error() {
     ] {
         let config = json!({"handlers": [merged(directory.handler(), json!({"token": token}))]});
         let Output { status, stderr, .. } = Setup::new(config).env("TEST_KEY", "hidden-too").run();
-        let said = String::from_utf8(stderr).unwrap();
-        assert_eq!(status.code(), Some(2), "{token}: {said}");
-        assert!(said.contains(&format!("handlers[0].{path}: ")), "{token}: {said}");
-        assert!(!said.contains(SECRET) && !said.contains("hidden"), "{said}");
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(2), "{token}: {stderr}");
+        assert!(stderr.contains(&format!("handlers[0].{path}: ")), "{token}: {stderr}");
+        assert!(!stderr.contains(SECRET) && !stderr.contains("hidden"), "{stderr}");
     }
 }
 
-/// What `sign` with these arguments says, and how it ends.
+/// Standard output, standard error and exit status of `sign` with these arguments.
 #[track_caller]
 fn sign(directory: &Directory, arguments: &[&str]) -> (String, String, Option<i32>) {
     let mut command = server::command(Path::new(PROGRAM), directory.path());
@@ -504,7 +518,7 @@ fn sign(directory: &Directory, arguments: &[&str]) -> (String, String, Option<i3
 }
 
 #[test]
-fn what_the_command_signs_is_served() {
+fn sign_command_makes_urls_that_are_served() {
     let directory = directory().with("x/ü b.png", &image());
     let second = json!({"type": "hmac", "secrets": [SECRET, OTHER_SECRET]});
     let open = merged(directory.handler(), json!({"name": "open"}));
@@ -512,8 +526,8 @@ fn what_the_command_signs_is_served() {
         directory.handler(),
         json!({"name": "j", "token": {"type": "jwt", "secrets": [SECRET]}}),
     );
-    let guarded = merged(directory.handler(), json!({"token": second}));
-    let server = Server::start(json!({"handlers": [guarded, open, bearer]}));
+    let two_secrets = merged(directory.handler(), json!({"token": second}));
+    let server = Server::start(json!({"handlers": [two_secrets, open, bearer]}));
     let at_server = server.directory();
     let output = |arguments: &[&str]| {
         let (stdout, stderr, status) = sign(at_server, arguments);
@@ -532,23 +546,23 @@ fn what_the_command_signs_is_served() {
     ] {
         server.get(&output(&[target])).ok();
     }
-    for (written, seconds) in [("1h", 3600.0), ("30m", 1800.0), ("7d", 604_800.0), ("90", 90.0)] {
+    for (time, seconds) in [("1h", 3600.0), ("30m", 1800.0), ("7d", 604_800.0), ("90", 90.0)] {
         let before = now().floor();
-        let url = output(&["/h/a.png?w=9", "--expires", written]);
+        let url = output(&["/h/a.png?w=9", "--expires", time]);
         let expires: f64 =
             url.split_once("exp=").unwrap().1.split('&').next().unwrap().parse().unwrap();
-        assert!((before + seconds..=now() + seconds).contains(&expires), "{written}: {url}");
+        assert!((before + seconds..=now() + seconds).contains(&expires), "{time}: {url}");
         server.get(&url).ok();
     }
     let brief = output(&["/h/a.png", "--expires=1"]);
     thread::sleep(Duration::from_millis(1100));
     server.get(&brief).failed("token_refused");
     for (arguments, part) in [
-        (&["/nobody/a.png"][..], "no handler answers at /nobody/"),
+        (&["/nobody/a.png"][..], "no handler has the prefix /nobody/"),
         (&["/open/a.png"], "has no token"),
-        (&["/j/a.png"], "not of the type hmac"),
+        (&["/j/a.png"], "not of type hmac"),
         (&["/h/a.png?w=0"], "w: "),
-        (&["/h/a.png?t=x"], "t: is there already"),
+        (&["/h/a.png?t=x"], "t: must not be given"),
         (&["/h/a.png?widht=9"], "widht: unknown parameter"),
         (&["/h/a.png", "--expires", "soon"], "--expires"),
         (&[], "sign needs"),
@@ -562,7 +576,7 @@ fn what_the_command_signs_is_served() {
 #[test]
 fn every_option_is_signed() {
     let directory = directory();
-    let server = Server::with_handler(guarded(&directory));
+    let server = Server::with_handler(signed_handler(&directory));
     let target = "/h/a.png?blur=1&bg=00ff0080&f=webp&flip=h&frames=1&h=30&lossless=true&pad=true&page=0&rot=90\
                   &sharp=1&strip=false&trim=0&w=40";
     assert_eq!(size_of(&server.get(&signed(target)).ok().body), (40, 30));

@@ -152,7 +152,7 @@ fn stale_http_socket_is_replaced_and_one_in_use_is_not() {
         let output = Setup::new(config(path)).run();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("s3imageserver: http_socket: "), "{said}");
+        assert!(said.contains(": http_socket: "), "{said}");
     }
     assert_eq!(fs::read(&file).unwrap(), b"text");
     assert!(directory.is_dir() && fs::symlink_metadata(&link).unwrap().is_symlink());

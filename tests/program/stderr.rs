@@ -1,4 +1,4 @@
-//! Lines on standard error: complete and in order from many clients, and nobody waits for who reads them.
+//! The log sink: lines of concurrent clients are complete and in order, and a full pipe blocks nothing.
 
 use std::collections::HashMap;
 use std::process::{Child, ChildStderr, Stdio};
@@ -19,10 +19,11 @@ fn directory() -> Directory {
 }
 
 #[test]
-fn lines_of_many_clients_are_complete_and_in_the_order_of_each_connection() {
+fn access_log_lines_of_concurrent_clients_are_complete_and_in_order() {
     const CLIENTS: usize = 16;
     const REQUESTS: usize = 250;
-    let (directory, cache) = (directory(), Directory::new());
+    let directory = directory();
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
     let mut server = Server::with_handler(handler);
     server.get("/h/a.png?w=40").ok();
@@ -32,7 +33,7 @@ fn lines_of_many_clients_are_complete_and_in_the_order_of_each_connection() {
             scope.spawn(move || {
                 let mut connection = Client::connect(address);
                 for number in 0..REQUESTS {
-                    // Some one by one, some pipelined; a few are no hits.
+                    // Some one by one, some pipelined; a few are misses.
                     let width = if number % 50 == 0 { 41 + client } else { 40 };
                     connection.send(&request(
                         "GET",
@@ -50,7 +51,7 @@ fn lines_of_many_clients_are_complete_and_in_the_order_of_each_connection() {
     server.terminate();
     server.wait();
     let mut next: HashMap<String, usize> = HashMap::new();
-    eventually("every line is there", || {
+    eventually("every line is written", || {
         server.log.lines().iter().any(|line| line.ends_with("event=stopped stopped"))
     });
     for line in server.log.lines() {
@@ -66,18 +67,18 @@ fn lines_of_many_clients_are_complete_and_in_the_order_of_each_connection() {
 }
 
 /// A server on a Unix socket, whose standard error is a pipe that is not read.
-struct Unread {
+struct UnreadStderr {
     child: Child,
     stderr: Option<ChildStderr>,
     setup: Setup,
 }
 
-impl Unread {
-    fn start(config: serde_json::Value) -> Unread {
+impl UnreadStderr {
+    fn start(config: serde_json::Value) -> UnreadStderr {
         let setup = Setup::new(merged(config, json!({"http_socket": "http.sock"})));
         let mut child = setup.command().stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take();
-        let unread = Unread { child, stderr, setup };
+        let unread = UnreadStderr { child, stderr, setup };
         eventually("it listens", || {
             std::os::unix::net::UnixStream::connect(unread.socket()).is_ok()
         });
@@ -97,7 +98,7 @@ impl Unread {
     }
 }
 
-impl Drop for Unread {
+impl Drop for UnreadStderr {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -105,29 +106,28 @@ impl Drop for Unread {
 }
 
 #[test]
-fn a_standard_error_that_nobody_reads_stops_nothing() {
-    let (directory, cache) = (directory().with("text.png", b"no image"), Directory::new());
+fn a_full_stderr_pipe_does_not_block_the_server() {
+    let directory = directory().with("text.png", b"no image");
+    let cache = Directory::new();
     let handler = merged(directory.handler(), json!({"cache_path": cache.path()}));
-    let mut server = Unread::start(json!({"handlers": [handler]}));
+    let mut server = UnreadStderr::start(json!({"handlers": [handler]}));
     let mut client = server.client();
     client.get("/h/a.png?w=40").ok();
-    // 9 MB of lines, where the pipe takes 64 KiB and the server keeps one MiB.
+    // 9 MB of lines: the pipe takes 64 KiB, the log sink 1 MiB.
     let filler = "x".repeat(3000);
     let hit = request("GET", &format!("/h/a.png?w=40&{filler}"), &[]);
     for _ in 0..150 {
         client.send(&hit.repeat(20));
         (0..20).for_each(|_| drop(client.read().ok()));
     }
-    // What is worth a line of its own besides: failures, and dead and new renderers.
+    // Events: failed images, renderers that exit and start.
     for number in 0..20 {
         server.client().get(&format!("/h/text.png?w={}", number + 1)).failed("unsupported_format");
     }
     let renderers = process::Process::children_of(server.child.id());
     renderers.iter().for_each(|renderer| renderer.signal(Signal::KILL));
-    eventually("another renderer makes images", || {
-        server.client().get("/h/a.png?w=41").status == 200
-    });
-    // A reload; the next one is only begun when it has been told of.
+    eventually("another renderer is ready", || server.client().get("/h/a.png?w=41").status == 200);
+    // Reloads; the second one starts after the first one has been logged.
     for name in ["i", "j"] {
         let config = json!({
             "handlers": [merged(directory.handler(), json!({"name": name}))],
@@ -136,30 +136,37 @@ fn a_standard_error_that_nobody_reads_stops_nothing() {
         server.setup.directory().put("config.json", config.to_string().as_bytes());
         server.signal(Signal::HUP);
         let target = format!("/{name}/a.png");
-        eventually("the new configuration is in force", || {
+        eventually("the new configuration is in use", || {
             server.client().get(&target).status == 200
         });
     }
-    // Somebody reads again.
+    // The pipe is read again.
     let log = Log::of(server.stderr.take().unwrap());
-    let told = log.event("log_lines_dropped");
-    let lost: usize =
-        told.split_once(" dropped ").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    let dropped_event = log.event("log_lines_dropped");
+    let lost: usize = dropped_event
+        .split_once(" dropped ")
+        .unwrap()
+        .1
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     let lines: Vec<String> =
         log.lines().into_iter().filter(|line| line.contains(" GET ")).collect();
-    assert!(lines.iter().all(|line| line.split(' ').count() == 9), "a line is torn");
+    assert!(lines.iter().all(|line| line.split(' ').count() == 9), "a line is incomplete");
     assert!(lines.len() > 300 && lost > 1000, "{} lines, {lost} lost", lines.len());
     assert!(lines.len() + lost >= 3000, "{} lines, {lost} lost", lines.len());
-    // Sentences had room of their own.
+    // Events have a buffer of their own.
     log.event("reload_ok");
     server.client().get("/j/a.png?read").ok();
     log.access("/j/a.png?read");
 }
 
 #[test]
-fn a_standard_error_that_nobody_reads_does_not_keep_a_server_from_stopping() {
+fn a_full_stderr_pipe_does_not_prevent_shutdown() {
     let directory = directory();
-    let mut server = Unread::start(json!({"handlers": [directory.handler()]}));
+    let mut server = UnreadStderr::start(json!({"handlers": [directory.handler()]}));
     let mut client = server.client();
     let filler = "x".repeat(3000);
     for _ in 0..50 {
@@ -168,7 +175,7 @@ fn a_standard_error_that_nobody_reads_does_not_keep_a_server_from_stopping() {
     thread::sleep(Duration::from_millis(50));
     server.signal(Signal::TERM);
     let mut status = None;
-    eventually("it ends", || {
+    eventually("it exits", || {
         status = server.child.try_wait().unwrap();
         status.is_some()
     });

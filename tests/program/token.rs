@@ -1,4 +1,4 @@
-//! The token hook of somebody's own binary: `examples/token.rs`, which accepts `t=letmein` alone.
+//! The token validator of a custom binary: `examples/token.rs`, which accepts `t=letmein` only.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,10 @@ use crate::support::merged;
 use crate::support::origin::{RawOrigin, object};
 use crate::support::server::{PROGRAM, Server, Setup};
 
-/// Where Cargo puts the example when it builds the tests.
+/// The example, which Cargo builds with the tests.
 pub fn example() -> PathBuf {
     let path = Path::new(PROGRAM).with_file_name("examples").join("token");
-    assert!(
-        path.is_file(),
-        "{} is missing: `cargo build --example token` makes it",
-        path.display()
-    );
+    assert!(path.is_file(), "{} is missing: run `cargo build --example token`", path.display());
     path
 }
 
@@ -30,7 +26,7 @@ fn image() -> Vec<u8> {
 }
 
 #[test]
-fn only_a_request_with_a_good_token_gets_the_image() {
+fn images_require_a_valid_token() {
     let directory = Directory::new().with("a.png", &image());
     let server = start(directory.handler());
     for query in ["?t=letmein", "?w=40&t=letmein", "?t=let%6Dein&w=40", "?%74=letmein"] {
@@ -52,18 +48,14 @@ fn only_a_request_with_a_good_token_gets_the_image() {
         assert!(answer.cache_control().contains(&"no-store"), "{query}");
     }
     let sized = server.get("/h/a.png?w=30&h=20&t=wrong").failed("token_refused");
-    assert_eq!(
-        sized.body,
-        server.get("/h/a.png").body,
-        "the error image as it is, whatever was asked for"
-    );
-    // What is no image needs no token, and a malformed request is told so first.
+    assert_eq!(sized.body, server.get("/h/a.png").body, "the error image is not resized");
+    // Other paths need no token, and a malformed query is an error before the token is checked.
     assert_eq!(server.get("/-/health").status, 200);
     assert_eq!(server.get("/h/a.png?t=letmein&t=letmein").status, 400);
 }
 
 #[test]
-fn a_refused_token_is_403_when_statuses_are_precise() {
+fn refused_tokens_are_403_with_precise_statuses() {
     let directory = Directory::new().with("a.png", &image());
     let server = start(merged(directory.handler(), json!({"error_status": "precise"})));
     let answer = server.get("/h/a.png");
@@ -71,7 +63,7 @@ fn a_refused_token_is_403_when_statuses_are_precise() {
 }
 
 #[test]
-fn a_refused_request_does_not_reach_the_origin() {
+fn refused_requests_do_not_reach_the_origin() {
     let origin = RawOrigin::always(object(&image()));
     let server = start(origin.handler());
     server.get("/h/a.png?t=wrong").failed("token_refused");
@@ -81,7 +73,7 @@ fn a_refused_request_does_not_reach_the_origin() {
 }
 
 #[test]
-fn a_cached_image_needs_the_token_as_well() {
+fn cached_images_require_a_valid_token() {
     let origin = RawOrigin::always(object(&images::png(images::solid(4, 4, RED))));
     let cache = Directory::new();
     let server = start(merged(origin.handler(), json!({"cache_path": cache.path()})));
@@ -96,7 +88,7 @@ fn a_cached_image_needs_the_token_as_well() {
 }
 
 #[test]
-fn without_the_token_nobody_learns_what_is_there() {
+fn missing_keys_are_not_revealed_without_a_token() {
     let directory = Directory::new();
     let server = start(directory.handler());
     server.get("/h/missing.png?t=wrong").failed("token_refused");
@@ -104,7 +96,7 @@ fn without_the_token_nobody_learns_what_is_there() {
 }
 
 #[test]
-fn a_token_is_not_written_into_the_log() {
+fn tokens_are_redacted_in_the_log() {
     let directory = Directory::new().with("a.png", &image());
     let server = start(directory.handler());
     server.get("/h/a.png?w=1&t=letmein").ok();

@@ -1,77 +1,78 @@
 //! `"presets"`, `"presets_only"` and `"allowed_sizes"`: which variants of its images a handler allows.
 //!
-//! Only the edge asks this. What it hands on to the renderer is the canonical query of the options, in which nothing
-//! is left of a preset.
+//! Only the edge uses it: the canonical query that it sends to the renderer has no presets.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::fields::{Fields, Result};
-use super::handler::Handler;
-use super::relaxed_json::Value;
+use jsonc_parser::ast::Value;
+
+use super::error::Result;
+use super::fields::{Fields, number};
+use super::handler::{ALLOWED_SIZES, Handler, PRESETS, PRESETS_ONLY};
+use super::json::type_name;
 use crate::options::{BadQuery, Options, Query};
 
-/// The preset that a request without `p` gets where there are only presets.
+/// The preset of a request without `p` where only presets can be requested.
 const DEFAULT_PRESET: &str = "default";
-/// The longest name of a preset.
-const LONGEST_NAME: usize = 32;
-/// The ratios of `dpr` where sizes are listed: those that pages are written for.
+/// In bytes.
+const MAX_NAME: usize = 32;
+/// The values of `dpr` where sizes are listed: those that pages are written for.
 const RATIOS: [f64; 4] = [1.0, 1.5, 2.0, 3.0];
-/// How many variants of a key are stored when `max_variants` is missing; with `allowed_sizes`, of a key and size.
+/// `max_variants` when it is missing; with `allowed_sizes`, for each size.
 const DEFAULT_MAX_VARIANTS: usize = 64;
-/// The largest `max_variants`: so many names of a directory are read for an image that is made.
-pub(super) const MOST_VARIANTS: u16 = 10_000;
+/// The largest `max_variants`: making an image reads this many names of a directory.
+pub(super) const MAX_VARIANTS_LIMIT: u16 = 10_000;
 
-/// What of a handler's images may be asked for; by default everything.
+/// Which variants of a handler's images may be requested; by default all.
 #[derive(Clone, Debug, Default)]
 pub struct SizePolicy {
     presets: BTreeMap<String, Query>,
     presets_only: bool,
-    /// Width and height as a request says them, 0 for a side that it does not say.
+    /// Width and height as a request has them, 0 for a side that it does not have.
     sizes: Option<Vec<[u32; 2]>>,
 }
 
 impl SizePolicy {
     pub(super) fn read(fields: &Fields, max_dimension: u32) -> Result<SizePolicy> {
         let presets = presets(fields)?;
-        let presets_only = fields.bool("presets_only")?.unwrap_or(false);
+        let presets_only = fields.get(&PRESETS_ONLY)?;
         if presets_only && presets.is_empty() {
-            return Err(
-                fields.error("presets_only", "needs presets: nothing else can be asked for")
-            );
+            let message = "needs presets: nothing else can be requested";
+            return Err(fields.error(PRESETS_ONLY.name(), message));
         }
-        let sizes = sizes(fields, max_dimension)?;
+        let sizes = sizes(fields, max_dimension, !presets.is_empty())?;
         if presets_only && sizes.is_some() {
-            return Err(fields
-                .error("allowed_sizes", "has no effect with presets_only; remove one of them"));
+            let message = "has no effect with presets_only; remove one of them";
+            return Err(fields.error(ALLOWED_SIZES.name(), message));
         }
         Ok(SizePolicy { presets, presets_only, sizes })
     }
 
-    /// Checks each preset as if it were asked for.
+    /// Checks each preset as if it were requested.
     pub(super) fn check_presets(&self, fields: &Fields, handler: &Handler) -> Result<()> {
         for (name, preset) in &self.presets {
-            Options::resolve(preset, "", handler)
+            Options::resolve(preset, "", handler.defaults())
                 .map_err(|error| fields.error(&format!("presets.{name}"), error.0))?;
         }
         Ok(())
     }
 
-    /// `max_variants` when it is missing. Where there are only presets, there are no more variants than the operator
-    /// has written. A list of sizes leaves the other parameters open.
+    /// `max_variants` when it is missing. With presets alone, the configuration limits the variants already; a list of
+    /// sizes leaves the other parameters open.
     pub(super) fn default_max_variants(&self) -> Option<usize> {
         let sizes = self.sizes.as_ref().map_or(1, |sizes| sizes.len().max(1));
-        let most = DEFAULT_MAX_VARIANTS.saturating_mul(sizes).min(usize::from(MOST_VARIANTS));
-        (!self.presets_only).then_some(most)
+        let max = DEFAULT_MAX_VARIANTS.saturating_mul(sizes).min(usize::from(MAX_VARIANTS_LIMIT));
+        (!self.presets_only).then_some(max)
     }
 
-    /// The query with its preset in it. What the query says itself goes before what the preset says.
+    /// The query with its preset applied. Parameters of the query take precedence over those of the preset.
     pub fn with_preset<'q>(
         &self,
         query: &'q Query,
     ) -> std::result::Result<Cow<'q, Query>, BadQuery> {
         if self.presets_only
-            && let Some(name) = query.first_about_the_image()
+            && let Some(name) = query.first_image_option()
         {
             return Err(BadQuery(format!(
                 "{name}: can't be chosen here, only a preset can, with p"
@@ -86,17 +87,17 @@ impl SizePolicy {
         match self.presets.get(name) {
             Some(preset) => Ok(Cow::Owned(query.over(preset))),
             None => {
-                let shown: String = name.chars().take(LONGEST_NAME).collect();
+                let shown: String = name.chars().take(MAX_NAME).collect();
                 Err(BadQuery(format!("p: there is no preset {shown:?} here")))
             }
         }
     }
 
-    /// Whether the size is one of those that are listed. `whole` is the query with its preset, and its options are
-    /// right. The operator wrote the presets, so what they say themselves is allowed.
+    /// Whether the size is listed. `whole` is the query with its preset, and its options are valid. Sizes that a preset
+    /// gives are allowed: the operator wrote them.
     pub fn check_size(&self, query: &Query, whole: &Query) -> std::result::Result<(), BadQuery> {
         let Some(sizes) = &self.sizes else { return Ok(()) };
-        if query.ratio().is_some_and(|ratio| !RATIOS.contains(&ratio)) {
+        if query.dpr().is_some_and(|ratio| !RATIOS.contains(&ratio)) {
             return Err(BadQuery("dpr: must be 1, 1.5, 2 or 3 here".to_owned()));
         }
         let is_the_presets = query.preset().is_some() && !query.has_any(&["w", "h"]);
@@ -108,43 +109,36 @@ impl SizePolicy {
 }
 
 fn presets(fields: &Fields) -> Result<BTreeMap<String, Query>> {
-    let members = match fields.get("presets") {
-        None => return Ok(BTreeMap::new()),
-        Some(Value::Object(members)) => members,
-        Some(other) => {
-            return Err(fields.error("presets", format!("must be an object, not {}", other.kind())));
-        }
-    };
     let mut presets = BTreeMap::new();
-    for (name, value) in members {
+    for property in fields.optional(&PRESETS)?.unwrap_or_default() {
+        let name = property.name.as_str();
         if !is_name(name) {
             let rule = "must have 1 to 32 letters, digits, hyphens and underscores";
-            return Err(fields.error("presets", format!("a preset's name {rule}, not {name:?}")));
+            let message = format!("a preset's name {rule}, not {name:?}");
+            return Err(fields.error(PRESETS.name(), message));
         }
-        let error = |message: String| fields.error(&format!("presets.{name}"), message);
-        let Value::String(written) = value else {
-            return Err(error(format!(
-                "must be a query, as \"w=300&h=200\", not {}",
-                value.kind()
-            )));
+        let error = |message| fields.error(&format!("{}.{name}", PRESETS.name()), message);
+        let Value::StringLit(written) = &property.value else {
+            let found = type_name(&property.value);
+            return Err(error(format!("must be a query, as \"w=300&h=200\", not {found}")));
         };
-        let preset = Query::parse_preset(written).map_err(|bad| error(bad.0))?;
-        presets.insert(name.clone(), preset);
+        let preset = Query::parse_preset(&written.value).map_err(|bad| error(bad.0))?;
+        presets.insert(name.to_owned(), preset);
     }
     Ok(presets)
 }
 
 fn is_name(name: &str) -> bool {
-    let is_right = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_right)
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_allowed)
 }
 
-fn sizes(fields: &Fields, max_dimension: u32) -> Result<Option<Vec<[u32; 2]>>> {
-    let Some(items) = fields.array("allowed_sizes")? else { return Ok(None) };
+fn sizes(fields: &Fields, max_dimension: u32, has_presets: bool) -> Result<Option<Vec<[u32; 2]>>> {
+    let Some(items) = fields.optional(&ALLOWED_SIZES)? else { return Ok(None) };
     let mut sizes = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let size = match item {
-            Value::Array(sides) => match &sides[..] {
+            Value::Array(sides) => match &sides.elements[..] {
                 [width, height] => side(width, max_dimension).zip(side(height, max_dimension)),
                 _ => None,
             },
@@ -152,28 +146,21 @@ fn sizes(fields: &Fields, max_dimension: u32) -> Result<Option<Vec<[u32; 2]>>> {
         };
         let (width, height) = size.ok_or_else(|| {
             let rule = format!("must be [width, height], whole numbers from 0 to {max_dimension}");
-            fields.error(&format!("allowed_sizes[{index}]"), rule)
+            fields.error(&format!("{}[{index}]", ALLOWED_SIZES.name()), rule)
         })?;
         sizes.push([width, height]);
     }
-    if sizes.is_empty() && !has_presets(fields) {
-        return Err(fields.error("allowed_sizes", "must list a size where there are no presets"));
+    if sizes.is_empty() && !has_presets {
+        let message = "must list a size where there are no presets";
+        return Err(fields.error(ALLOWED_SIZES.name(), message));
     }
     Ok(Some(sizes))
 }
 
-fn has_presets(fields: &Fields) -> bool {
-    matches!(fields.get("presets"), Some(Value::Object(members)) if !members.is_empty())
-}
-
 fn side(value: &Value, max_dimension: u32) -> Option<u32> {
-    match value {
-        Value::Number(pixels) if pixels.fract() == 0.0 => {
-            // The range makes the conversion exact.
-            (0.0..=f64::from(max_dimension)).contains(pixels).then_some(*pixels as u32)
-        }
-        _ => None,
-    }
+    let pixels = number(value).filter(|pixels| pixels.fract() == 0.0)?;
+    // The range makes the conversion exact.
+    (0.0..=f64::from(max_dimension)).contains(&pixels).then_some(pixels as u32)
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@ fn handler(fields: &str) -> Handler {
     config::parse(&text, "test").unwrap().handlers.remove(0)
 }
 
-/// The canonical query of what is offered, as the edge comes by it.
+/// The canonical query as the edge computes it, or the error.
 fn ask(handler: &Handler, query: &str) -> std::result::Result<String, String> {
     let query = Query::parse(query).unwrap();
     let whole = handler.size_policy.with_preset(&query).map_err(|error| error.0)?;
-    let options = Options::resolve(&whole, "image/webp", handler).map_err(|error| error.0)?;
+    let options =
+        Options::resolve(&whole, "image/webp", handler.defaults()).map_err(|error| error.0)?;
     handler.size_policy.check_size(&query, &whole).map_err(|error| error.0)?;
     Ok(options.canonical())
 }
@@ -27,7 +28,7 @@ fn check(handler: &Handler, expectations: &[(&str, std::result::Result<&str, &st
 }
 
 #[test]
-fn without_a_word_about_it_everything_is_offered() {
+fn by_default_every_size_is_allowed() {
     let handler = handler(r#""fail_on": "none""#);
     check(
         &handler,
@@ -41,7 +42,7 @@ fn without_a_word_about_it_everything_is_offered() {
 }
 
 #[test]
-fn a_preset_is_the_query_it_stands_for() {
+fn a_preset_is_replaced_by_its_query() {
     let handler = handler(PRESETS);
     check(
         &handler,
@@ -61,7 +62,7 @@ fn a_preset_is_the_query_it_stands_for() {
 }
 
 #[test]
-fn presets_only_leaves_nothing_else_to_choose() {
+fn presets_only_refuses_other_parameters() {
     let only = handler(&format!(r#""presets_only": true, {PRESETS}"#));
     check(
         &only,
@@ -88,13 +89,13 @@ fn presets_only_leaves_nothing_else_to_choose() {
 }
 
 #[test]
-fn a_preset_named_default_is_only_one_of_many_elsewhere() {
+fn a_preset_named_default_is_an_ordinary_one_without_presets_only() {
     let handler = handler(r#""presets": {"default": "w=9"}"#);
     check(&handler, &[("", Ok("")), ("h=3", Ok("h=3")), ("p=default", Ok("w=9"))]);
 }
 
 #[test]
-fn a_size_has_to_be_listed_as_it_is_asked_for() {
+fn allowed_sizes_are_compared_before_dpr_and_clamping() {
     let listed = handler(r#""allowed_sizes": [[300, 200], [600, 0], [0, 400]]"#);
     const SIZE: std::result::Result<&str, &str> = Err("w, h: this size is not offered here");
     const RATIO: std::result::Result<&str, &str> = Err("dpr: must be 1, 1.5, 2 or 3 here");
@@ -109,7 +110,7 @@ fn a_size_has_to_be_listed_as_it_is_asked_for() {
             ("w=300&h=200&dpr=1.50", Ok("w=450&h=300")),
             ("w=300&h=200&dpr=2", Ok("w=600&h=400")),
             ("w=300&h=200&dpr=3.0", Ok("w=900&h=600")),
-            // Clamped as ever, after it was found in the list.
+            // Clamped after it was found in the list.
             ("w=600&dpr=3", Ok("w=1000")),
             ("", SIZE),
             ("f=png", SIZE),
@@ -137,7 +138,7 @@ fn a_size_has_to_be_listed_as_it_is_asked_for() {
 }
 
 #[test]
-fn the_operators_presets_need_not_be_listed() {
+fn allowed_sizes_do_not_apply_to_presets() {
     let presets = r#""presets": {"a": "w=50&dpr=4", "b": "f=png"}"#;
     let listed = handler(&format!(r#"{presets}, "allowed_sizes": [[300, 0], [60, 70]]"#));
     const SIZE: std::result::Result<&str, &str> = Err("w, h: this size is not offered here");
@@ -149,7 +150,7 @@ fn the_operators_presets_need_not_be_listed() {
             ("p=a&dpr=1.5", Ok("w=75")),
             ("p=a&dpr=4", Err("dpr: must be 1, 1.5, 2 or 3 here")),
             ("p=b", Ok("f=png")),
-            // What is the client's own is held against the list.
+            // The client's own parameters are compared with the list.
             ("p=a&w=300&dpr=1", Ok("w=300")),
             ("p=b&w=300", Ok("w=300&f=png")),
             ("p=b&w=301", SIZE),
@@ -164,7 +165,7 @@ fn the_operators_presets_need_not_be_listed() {
 }
 
 #[test]
-fn variants_are_bounded_where_the_operator_has_not_written_them() {
+fn max_variants_has_a_default_without_presets_only() {
     for (fields, expected) in [
         (r#""fail_on": "none""#, Some(64)),
         (r#""max_variants": 0"#, None),

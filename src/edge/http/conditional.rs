@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use super::request::{Method, Request};
-use crate::cache::unix_seconds;
+use crate::time::unix_seconds;
 
 /// The response to a request for an image, after its conditions are evaluated.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -275,7 +275,7 @@ fn bind_error(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
         }
         _ => format!("{what} can't be opened: {error}"),
     };
-    ConfigError { path: endpoint.field().into(), message }
+    ConfigError::new(endpoint.field(), message)
 }
 
 impl Bound {

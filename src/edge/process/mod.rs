@@ -51,11 +51,7 @@ struct Server<'l> {
 /// Serves until SIGTERM or SIGINT, and returns the exit status.
 pub fn run(load: &Load, validator: Option<TokenValidator>) -> Result<i32, ConfigError> {
     let (config, text) = load()?;
-    let endpoints = Endpoint::from_config(&config);
-    let listeners = endpoints.into_iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
-    let tls = config.https.as_ref().map(Tls::new).transpose()?.map(Arc::new);
-    // After everything that may need root, and before the first thread.
-    privileges::drop_root(&config)?;
+    let (listeners, tls) = prepare(&config).map_err(|error| config.locate(error))?;
     match Server::start(load, validator, &config, text, listeners, tls) {
         Ok((server, signals)) => {
             server.serve(&signals);
@@ -66,6 +62,15 @@ pub fn run(load: &Load, validator: Option<TokenValidator>) -> Result<i32, Config
             Ok(EXIT_FAILURE)
         }
     }
+}
+
+/// Opens what may need root, and becomes the configured user: no thread may run before.
+fn prepare(config: &Config) -> Result<(Vec<Listener>, Option<Arc<Tls>>), ConfigError> {
+    let endpoints = Endpoint::from_config(config);
+    let listeners = endpoints.into_iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+    let tls = config.https.as_ref().map(Tls::new).transpose()?.map(Arc::new);
+    privileges::drop_root(config)?;
+    Ok((listeners, tls))
 }
 
 impl<'l> Server<'l> {
@@ -141,18 +146,19 @@ impl<'l> Server<'l> {
     /// the previous one, with its renderer.
     fn reload(&mut self) -> Result<(), ConfigError> {
         let (config, text) = (self.load)()?;
+        self.apply(&config, text).map_err(|error| config.locate(error))
+    }
+
+    fn apply(&mut self, config: &Config, text: String) -> Result<(), ConfigError> {
         if config.user != self.user {
             let message = "can't be changed by a reload; restart the server";
-            return Err(ConfigError { path: "user".into(), message: message.into() });
+            return Err(ConfigError::new("user", message));
         }
-        let failed = |error: io::Error| ConfigError {
-            path: "s3imageserver".into(),
-            message: error.to_string(),
-        };
-        let endpoints = Endpoint::from_config(&config);
+        let failed = |error: io::Error| ConfigError::new("s3imageserver", error.to_string());
+        let endpoints = Endpoint::from_config(config);
         let added = endpoints.iter().filter(|endpoint| !self.is_open(endpoint)).cloned();
         let added = added.map(|endpoint| self.bind(endpoint)).collect::<Result<Vec<_>, _>>()?;
-        let renderer = start_renderer(&config, text).map_err(failed)?;
+        let renderer = start_renderer(config, text).map_err(failed)?;
         match (&config.https, &self.tls) {
             (Some(https), Some(tls)) => tls.reload(https)?,
             (Some(https), None) => {
@@ -165,7 +171,7 @@ impl<'l> Server<'l> {
         let kept = self.listeners.iter().filter(|listener| endpoints.contains(listener.endpoint()));
         let https_port = https_port(kept.chain(&added));
         let running = RunningConfig::new(
-            &config,
+            config,
             self.validator,
             renderer,
             https_port,

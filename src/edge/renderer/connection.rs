@@ -74,8 +74,8 @@ pub struct RendererResponse {
 struct Response {
     status: u16,
     is_outdated: bool,
-    stored: Option<u64>,
-    asked: Option<u64>,
+    disk_bytes: Option<u64>,
+    validated_at: Option<u64>,
     revalidated: bool,
     original: OriginalEntry,
     format: Option<Format>,
@@ -127,10 +127,10 @@ impl Connection {
             sha256,
             last_modified: response.last_modified,
         };
-        let Response { stored, revalidated, original, .. } = response;
-        let asked = response.asked.unwrap_or_default();
+        let Response { disk_bytes, revalidated, original, .. } = response;
+        let validated_at = response.validated_at.unwrap_or_default();
         Ok(RendererResponse {
-            result: Ok(Rendered { image, stored, asked, revalidated, original }),
+            result: Ok(Rendered { image, disk_bytes, validated_at, revalidated, original }),
             is_outdated,
         })
     }
@@ -241,8 +241,8 @@ impl Head {
         let response = Response {
             status: parser.code.unwrap_or(0),
             is_outdated: field(wire::OUTDATED_HEADER).is_some(),
-            stored: number(wire::DISK_BYTES_HEADER),
-            asked: number(wire::VALIDATED_AT_HEADER),
+            disk_bytes: number(wire::DISK_BYTES_HEADER),
+            validated_at: number(wire::VALIDATED_AT_HEADER),
             revalidated: field(wire::REVALIDATED_HEADER).is_some(),
             original: match field(wire::ORIGINAL_HEADER) {
                 Some(wire::ORIGINAL_USED) => OriginalEntry::Used,

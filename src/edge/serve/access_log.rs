@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use crate::key::decode_query;
-use crate::log::{sink, timestamp};
+use crate::log::{escape, sink, timestamp};
 
 pub fn add(line: &Line, now: SystemTime) {
     thread_local! {
@@ -48,7 +48,7 @@ impl Line<'_> {
             Some(address) => write!(line, " {address} "),
             None => write!(line, " - "),
         };
-        push_visible(line, if self.method.is_empty() { "-" } else { self.method });
+        escape::push_column(line, if self.method.is_empty() { "-" } else { self.method });
         line.push(' ');
         push_redacted(line, if self.target.is_empty() { "-" } else { self.target });
         let micros = self.took.as_micros();
@@ -69,16 +69,18 @@ impl Line<'_> {
 
 /// Writes a target without the value of any `t`, however the name is encoded: a token is a secret.
 fn push_redacted(line: &mut String, target: &str) {
-    let Some((path, query)) = target.split_once('?') else { return push_visible(line, target) };
-    push_visible(line, path);
+    let Some((path, query)) = target.split_once('?') else {
+        return escape::push_column(line, target);
+    };
+    escape::push_column(line, path);
     for (number, pair) in query.split('&').enumerate() {
         line.push(if number == 0 { '?' } else { '&' });
         match pair.split_once('=') {
             Some((name, _)) if is_token(name) => {
-                push_visible(line, name);
+                escape::push_column(line, name);
                 line.push_str("=[redacted]");
             }
-            _ => push_visible(line, pair),
+            _ => escape::push_column(line, pair),
         }
     }
 }
@@ -88,20 +90,6 @@ fn is_token(name: &str) -> bool {
     let decoded =
         if name.contains('%') { decode_query(name).unwrap_or_default() } else { name.to_owned() };
     decoded.rsplit(';').next().is_some_and(|name| name.eq_ignore_ascii_case("t"))
-}
-
-/// Escapes whitespace and control characters: what a client sends must not add a line, a column or a terminal command.
-fn push_visible(line: &mut String, text: &str) {
-    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return line.push_str(text);
-    }
-    for c in text.chars() {
-        if c.is_control() || c.is_whitespace() {
-            let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
-        } else {
-            line.push(c);
-        }
-    }
 }
 
 #[cfg(test)]

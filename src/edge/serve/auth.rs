@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::SystemTime;
 
 use crate::TokenValidator;
-use crate::cache::unix_seconds;
 use crate::config::Handler;
 use crate::edge::http::bearer::bearer_token;
 use crate::edge::http::request::Request;
 use crate::log::RateLimited;
 use crate::options::Query;
-use crate::token::{Asked, Bearer, Grant, Refusal, Tokens};
+use crate::time::unix_seconds;
+use crate::token::{Bearer, Grant, Refusal, TokenRequest, Tokens};
 
 /// The authorizer of one handler. It runs before any cache lookup, so a refused client costs one hash and learns
 /// nothing about what exists.
@@ -57,7 +57,7 @@ impl Authorizer {
             }
         }
         let Some(tokens) = &self.tokens else { return Ok(Grant::default()) };
-        let asked = Asked { route, key, query, bearer: authorization(request) };
+        let asked = TokenRequest { route, key, query, bearer: authorization(request) };
         tokens.check(&asked, unix_seconds(SystemTime::now()))
     }
 
@@ -81,6 +81,6 @@ fn authorization<'r>(request: &Request<'r>) -> Bearer<'r> {
     match (fields.next(), fields.next()) {
         (None, _) => Bearer::None,
         (Some(field), None) => bearer_token(field).map_or(Bearer::None, Bearer::Token),
-        (Some(_), Some(_)) => Bearer::Unclear,
+        (Some(_), Some(_)) => Bearer::Ambiguous,
     }
 }

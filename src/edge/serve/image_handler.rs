@@ -147,7 +147,7 @@ impl ImageHandler {
             Ok(resolved) => resolved,
             Err(error) => return Some(Answer::bad_request(&error.0)),
         };
-        if !grant.bounds.allow(options.size) {
+        if !grant.max_size.allows(options.size) {
             authorizer.log_refusal(&config.route, client, Refusal::Size);
             return Some(self.token_refused(config));
         }
@@ -188,7 +188,7 @@ impl ImageHandler {
     fn token_refused(&self, handler: &Handler) -> Answer {
         let image = self.error_images.original(&handler.route);
         let response = error_response(handler, false, Code::TokenRefused, image);
-        Answer { response, cache: None, error: Some(Code::TokenRefused.public()) }
+        Answer { response, cache: None, error: Some(Code::TokenRefused.public_name()) }
     }
 
     /// `cache_status` is `None` if the request failed before the cache lookup.
@@ -210,7 +210,7 @@ impl ImageHandler {
         if let Some(cache) = cache {
             response = response.with("X-Cache", cache);
         }
-        Some(Answer { response, cache, error: Some(failure.code.public()) })
+        Some(Answer { response, cache, error: Some(failure.code.public_name()) })
     }
 }
 
@@ -232,5 +232,5 @@ fn error_response(
     };
     image_response::with_handler_fields(response, handler, varies)
         .with("Cache-Control", "no-store")
-        .with("X-Error", code.public())
+        .with("X-Error", code.public_name())
 }

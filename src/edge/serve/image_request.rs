@@ -29,9 +29,9 @@ impl ImageRequest<'_> {
     pub fn need(&self) -> Need {
         let has = |name| self.request.all(name).next().is_some();
         if self.request.method == Method::Head || has("if-none-match") || has("if-modified-since") {
-            Need::Description
+            Need::Header
         } else {
-            Need::EncodedImage
+            Need::Image
         }
     }
 }
@@ -45,7 +45,7 @@ pub fn resolve_options(
     let with_preset = handler.size_policy.with_preset(query)?;
     let varies = with_preset.varies();
     let accept = if varies { request.list("accept").unwrap_or_default() } else { String::new() };
-    let options = Options::resolve(&with_preset, &accept, handler)?;
+    let options = Options::resolve(&with_preset, &accept, handler.defaults())?;
     handler.size_policy.check_size(query, &with_preset)?;
     Ok((options, varies))
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::image_request::ImageRequest;
-use crate::cache::{EncodedImage, Entry, FileStamp};
-use crate::config::{CacheTime, Handler};
+use crate::cache::{CacheTime, EncodedImage, Entry, EntryStamp};
+use crate::config::Handler;
 use crate::edge::http::conditional::{Outcome, Validators, evaluate};
 use crate::edge::http::request::Method;
 use crate::edge::http::response::{Body, Response};
@@ -60,7 +60,7 @@ impl ImageRequest<'_> {
 pub fn prepare(
     handler: &Handler,
     image: Arc<EncodedImage>,
-    stamp: FileStamp,
+    stamp: EntryStamp,
 ) -> Arc<CachedResponse> {
     let etag = quote(&image.sha256);
     // `Cache-Control` depends on the token, so it is in neither template.

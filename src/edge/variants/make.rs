@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use super::{CacheStatus, Content, HandlerState, Variant, Variants};
-use crate::cache::{self, EncodedImage, EntryId, Freshness, Name, Need, unix_milliseconds};
+use crate::cache::{self, EncodedImage, EntryId, Freshness, Name, Need};
 use crate::edge::renderer::{RenderError, RenderRequest};
 use crate::error::{Code, Failure};
+use crate::time::unix_milliseconds;
 
 /// Maximum number of times that an image is made for one request because its key was purged meanwhile.
 const MAX_ATTEMPTS: usize = 4;
@@ -88,8 +89,8 @@ impl Variants {
         name: &Name,
         not_before: u64,
     ) -> Option<Made> {
-        let entry = handler.disk.as_ref()?.find(name, Need::EncodedImage)?;
-        let validated_at = entry.stored();
+        let entry = handler.disk.as_ref()?.find(name, Need::Image)?;
+        let validated_at = entry.validated_at();
         if entry.freshness(SystemTime::now()) != Freshness::Fresh || validated_at <= not_before {
             return None;
         }
@@ -109,7 +110,7 @@ impl Variants {
             }
         };
         // An image that was cached, or fetched for another request, says nothing about the origin now.
-        let was_origin_asked = rendered.asked >= begun;
+        let was_origin_asked = rendered.validated_at >= begun;
         if was_origin_asked {
             handler.circuit_breaker.record(None, Instant::now());
         }
@@ -119,18 +120,18 @@ impl Variants {
             self.counts.revalidated.fetch_add(1, Ordering::Relaxed);
         }
         handler.originals.record(&name.key, rendered.original);
-        if let (Some(manager), Some(disk_bytes)) = (&handler.manager, rendered.stored) {
+        if let (Some(manager), Some(disk_bytes)) = (&handler.manager, rendered.disk_bytes) {
             manager.insert(EntryId::of(name), disk_bytes);
         }
         // The copy in memory is older.
         self.memory.remove(name);
-        if rendered.asked <= self.not_before(name) {
+        if rendered.validated_at <= self.not_before(name) {
             self.remove(handler, name);
         }
         Ok(Made {
             image: Arc::new(rendered.image),
             was_cached: rendered.revalidated,
-            validated_at: rendered.asked,
+            validated_at: rendered.validated_at,
         })
     }
 

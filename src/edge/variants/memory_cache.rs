@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_manager::CacheManager;
-use crate::cache::{DiskCache, EncodedImage, FileStamp, Freshness, Name};
+use crate::cache::{DiskCache, EncodedImage, EntryStamp, Freshness, Name};
 
 /// Minimum time between two checks of an entry's file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub struct CachedResponse {
     pub headers: HeaderTemplates,
     /// The entity tag with its quotes.
     pub etag: String,
-    stamp: FileStamp,
+    stamp: EntryStamp,
     /// When the file was last checked, in milliseconds since [`MemoryCache::started`].
     checked: AtomicU64,
     /// The reference bit of the CLOCK algorithm.
@@ -50,7 +50,7 @@ impl CachedResponse {
         image: Arc<EncodedImage>,
         etag: String,
         headers: HeaderTemplates,
-        stamp: FileStamp,
+        stamp: EntryStamp,
     ) -> CachedResponse {
         CachedResponse {
             image,
@@ -63,7 +63,7 @@ impl CachedResponse {
     }
 
     /// The stamp of the file that the image was read from.
-    pub fn stamp(&self) -> &FileStamp {
+    pub fn stamp(&self) -> &EntryStamp {
         &self.stamp
     }
 
@@ -253,8 +253,8 @@ impl Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::CacheTime;
     use crate::cache::Need;
-    use crate::config::CacheTime;
     use crate::format::Format;
     use std::fs;
     use tempfile::TempDir;
@@ -283,7 +283,7 @@ mod tests {
         fn put(&self, number: usize) {
             let image = EncodedImage::new(vec![number as u8; LENGTH], Format::Png, None);
             self.disk.store(&name(number), &image, None, SystemTime::now()).unwrap();
-            let entry = self.disk.find(&name(number), Need::EncodedImage).unwrap();
+            let entry = self.disk.find(&name(number), Need::Image).unwrap();
             let stamp = entry.stamp();
             let image = Arc::new(entry.read().unwrap());
             let headers = HeaderTemplates::default();

@@ -65,7 +65,7 @@ struct Cached<'h> {
 /// Whether a stale variant may be served in place of this error, within its `stale_if_error` (RFC 5861 §4).
 fn allows_stale(error: &RenderError) -> bool {
     match error {
-        RenderError::Failure(failure) => failure.code.is_outage(),
+        RenderError::Failure(failure) => failure.code.allows_stale(),
         RenderError::Overloaded => true,
     }
 }
@@ -224,7 +224,7 @@ impl Variants {
         let disk = handler.disk.as_ref()?;
         let manager = handler.manager.as_deref();
         if let Some((response, freshness)) = self.memory.find(name, disk, manager, now) {
-            let validated_at = response.stamp().stored();
+            let validated_at = response.stamp().validated_at();
             if validated_at > not_before {
                 return Some(Cached {
                     content: Content::Memory(response),
@@ -235,7 +235,7 @@ impl Variants {
             self.memory.remove(name);
         }
         let entry = disk.find(name, need)?;
-        let validated_at = entry.stored();
+        let validated_at = entry.validated_at();
         if validated_at <= not_before {
             // A request from before a purge has stored it. It must go before the purge log forgets the purge.
             self.remove(handler, name);

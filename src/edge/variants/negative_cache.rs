@@ -40,7 +40,7 @@ impl NegativeCache {
         if entries.len() >= MAX_KEYS {
             entries.clear();
         }
-        let key_hash = EntryId::of(name).source;
+        let key_hash = EntryId::of(name).key_hash;
         entries.insert(
             key_hash,
             NegativeEntry { name: name.clone(), not_before, expires, failure: failure.clone() },
@@ -53,7 +53,7 @@ impl NegativeCache {
         if entries.is_empty() {
             return None;
         }
-        let key_hash = EntryId::of(name).source;
+        let key_hash = EntryId::of(name).key_hash;
         let entry = entries.get(&key_hash)?;
         if entry.expires > Instant::now() && entry.not_before >= not_before {
             return Some(entry.failure.clone());

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::cache_manager::CacheManager;
 use super::purge_journal::{JournalEntry, PurgeJournal};
 use super::purge_log::{PurgeLog, TargetKind};
-use crate::cache::{self, DiskCache, EntryId, Found, Name, ORIGINAL};
-use crate::config::{CacheTime, Config, Handler};
+use crate::cache::{self, CacheTime, DiskCache, EntryId, Found, Name, ORIGINAL};
+use crate::config::{Config, Handler};
 use crate::edge::serve::image_handler::ImageHandler;
 use crate::log::warn_ratelimited;
 
@@ -169,8 +169,10 @@ impl HandlerCaches {
     fn remove_key(&self, key: &str) -> io::Result<Removed> {
         let original = EntryId::of(&self.name(key, ORIGINAL));
         // Both are attempted, even if the first one fails.
-        let variants =
-            self.variants.as_ref().map_or(Ok(0), |directory| directory.remove_key(original.source));
+        let variants = self
+            .variants
+            .as_ref()
+            .map_or(Ok(0), |directory| directory.remove_key(original.key_hash));
         let originals =
             self.originals.as_ref().map_or(Ok(0), |directory| directory.remove(original));
         Ok(Removed { variants: variants?, originals: originals? })
@@ -194,7 +196,7 @@ impl HandlerCaches {
     /// The names of up to [`MAX_RERENDERED`] variants of a key, the most recently used first.
     fn most_recently_used(&self, key: &str) -> Vec<Name> {
         let Some(directory) = &self.variants else { return Vec::new() };
-        let key_hash = EntryId::of(&self.name(key, "")).source;
+        let key_hash = EntryId::of(&self.name(key, "")).key_hash;
         let mut entries = cache::entries_of(&directory.path, key_hash).unwrap_or_default();
         let last_use = |id| directory.manager.as_ref().and_then(|manager| manager.last_use(id));
         entries.sort_by_key(|entry| (last_use(entry.id), entry.written));
@@ -226,13 +228,13 @@ impl CacheDirectory {
                     removed.add(Err(with_path(&error, &path)));
                     return true;
                 }
-                Found::Temporary(..) | Found::EmptyDirectory(_) | Found::Stranger => return true,
+                Found::Temporary(..) | Found::EmptyDirectory(_) | Found::Foreign => return true,
             };
             let is_match = match last_key {
-                Some((key_hash, is_match)) if key_hash == entry.id.source => is_match,
+                Some((key_hash, is_match)) if key_hash == entry.id.key_hash => is_match,
                 // A damaged entry is never served, and is removed by the next request for it.
                 _ => match cache::inspect(&entry.path) {
-                    Ok(Some(found)) => last_key.insert((entry.id.source, matches(&found.name))).1,
+                    Ok(Some(found)) => last_key.insert((entry.id.key_hash, matches(&found.name))).1,
                     Ok(None) => false,
                     Err(error) if cache::is_damage(&error) => false,
                     Err(error) => {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::purge_log::TargetKind;
-use crate::cache::unix_milliseconds;
+use crate::time::unix_milliseconds;
 
 const NAME: &str = ".purged";
 const ROTATED: &str = ".purged.old";

@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cache::{Name, unix_milliseconds};
+use crate::cache::Name;
+use crate::time::unix_milliseconds;
 
 /// How much longer a purge is kept than the longest request to the renderer.
 const RETENTION_MARGIN: Duration = Duration::from_secs(60);

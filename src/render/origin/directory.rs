@@ -1,4 +1,4 @@
-//! Originals from a local directory, out of which no key leads.
+//! Originals from a local directory. No key leads out of it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -10,10 +10,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::Fetched;
-use super::Original;
-use super::refuse_unsafe;
-use crate::config::Limits;
+use super::{Fetch, Fetched, Kind, Original, ReadPath, Variable, refuse_unsafe};
+use crate::config::{self, ConfigError, Limits};
 use crate::error::{Code, Failure};
 
 /// Without `NONBLOCK`, opening a FIFO would wait for its writer.
@@ -21,54 +19,73 @@ const FILE: OFlags =
     OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// Linux' file systems write times that are up to a hundredth of a second old: a file that was changed that short a
-/// time ago may be changed again and look the same.
+/// Twice the granularity of file times on Linux: a file that has changed more recently may change again without a
+/// change of its time.
 const TICK: Duration = Duration::from_millis(20);
 
 /// A directory whose files are originals.
-pub(super) struct Directory {
-    directory: PathBuf,
+struct Directory {
+    path: PathBuf,
     max_bytes: u64,
 }
 
-impl Directory {
-    pub(super) fn new(directory: &Path, limits: &Limits) -> Directory {
-        Directory { directory: directory.to_owned(), max_bytes: limits.origin_max_bytes }
+impl Kind for config::Directory {
+    fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
     }
 
-    pub(super) fn fetch_unless(&self, key: &str, etag: Option<&str>) -> Result<Fetched, Failure> {
+    fn connects(&self) -> bool {
+        false
+    }
+
+    fn read_paths(&self, _: Variable) -> Vec<ReadPath> {
+        vec![ReadPath::replaceable(&self.path)]
+    }
+
+    fn open(&self, limits: &Limits) -> Result<Box<dyn Fetch>, Failure> {
+        Ok(Box::new(Directory::new(&self.path, limits)))
+    }
+}
+
+impl Fetch for Directory {
+    fn fetch(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure> {
         refuse_unsafe(key)?;
         // No file has an empty segment in its path: not "", "/etc/passwd", "a//b" or "a/".
         if key.split('/').any(str::is_empty) {
-            return Err(self.failure(Code::NotFound, key, "can't be a file's path"));
+            return Err(self.failure(Code::NotFound, key, "can't be the path of a file"));
         }
-        // Opened each time, so that a directory that was replaced or mounted meanwhile is seen.
-        let directory = rustix::fs::openat(CWD, &self.directory, DIRECTORY, Mode::empty())
-            .map_err(|error| {
+        // Opened for each fetch, so that a directory which has been replaced or mounted meanwhile is used.
+        let directory =
+            rustix::fs::openat(CWD, &self.path, DIRECTORY, Mode::empty()).map_err(|error| {
                 let problem = format!("the directory can't be opened: {}", io::Error::from(error));
                 self.failure(Code::OriginUnreachable, key, &problem)
             })?;
         let file = self.open(directory, key).map_err(|error| self.not_opened(key, error))?;
-        self.read(key, file, etag)
+        self.read(key, file, if_none_match)
+    }
+}
+
+impl Directory {
+    fn new(path: &Path, limits: &Limits) -> Directory {
+        Directory { path: path.to_owned(), max_bytes: limits.origin_max_bytes }
     }
 
     fn open(&self, directory: OwnedFd, key: &str) -> Result<File, Errno> {
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         match rustix::fs::openat2(&directory, key, FILE, Mode::empty(), beneath) {
             Ok(file) => Ok(File::from(file)),
-            // ENOSYS and EPERM: Linux before 5.6, or a seccomp filter that does not know the call.
-            // EAGAIN: something was renamed meanwhile. EXDEV: a link that leads out, or one written as an
-            // absolute path, which may well lead back in.
+            // ENOSYS and EPERM: Linux before 5.6, or a seccomp filter that does not know the call. EAGAIN: a rename
+            // at the same time. EXDEV: a link that leads out, or an absolute one, which may lead back in.
             Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::XDEV) => self.open_resolved(key),
             Err(error) => Err(error),
         }
     }
 
-    /// Resolves the links first and then follows none, so that what was checked is what is opened.
+    /// Resolves the links first and then follows none, so that the file that was checked is the one that is opened.
     fn open_resolved(&self, key: &str) -> Result<File, Errno> {
-        let resolved = |path: &Path| fs::canonicalize(path).map_err(|error| errno(&error));
-        let directory = resolved(&self.directory)?;
-        let file = resolved(&self.directory.join(key))?;
+        let resolve = |path: &Path| fs::canonicalize(path).map_err(|error| errno(&error));
+        let directory = resolve(&self.path)?;
+        let file = resolve(&self.path.join(key))?;
         let path = file.strip_prefix(&directory).map_err(|_| Errno::XDEV)?;
 
         let mut at =
@@ -94,7 +111,7 @@ impl Directory {
         Err(Errno::ISDIR)
     }
 
-    fn read(&self, key: &str, file: File, known: Option<&str>) -> Result<Fetched, Failure> {
+    fn read(&self, key: &str, file: File, if_none_match: Option<&str>) -> Result<Fetched, Failure> {
         let failed = |error: io::Error| {
             self.failure(Code::OriginError, key, &format!("can't be read: {error}"))
         };
@@ -111,7 +128,7 @@ impl Directory {
             return Err(too_large());
         }
         let etag = etag(&metadata, SystemTime::now());
-        if known.is_some() && known == etag.as_deref() {
+        if if_none_match.is_some() && if_none_match == etag.as_deref() {
             return Ok(Fetched::Unchanged);
         }
         let mut bytes = Vec::new();
@@ -125,7 +142,7 @@ impl Directory {
             return Err(self.failure(
                 Code::OriginTruncated,
                 key,
-                "changed its length while it was read",
+                "changed its length while it was being read",
             ));
         }
         Ok(Fetched::Original(Original { bytes, etag, last_modified: metadata.modified().ok() }))
@@ -134,10 +151,10 @@ impl Directory {
     fn not_opened(&self, key: &str, error: Errno) -> Failure {
         let code = match error {
             Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::NAMETOOLONG => Code::NotFound,
-            // Links that lead out, lead in circles, or that changed while they were followed.
+            // Links that lead out, that form a loop, or that changed while they were followed.
             Errno::XDEV | Errno::LOOP => Code::NotFound,
             Errno::ACCESS => Code::NotFound,
-            // What opening a socket, or a FIFO or device without its other end, says.
+            // A socket, or a FIFO or device without its other end.
             Errno::NXIO | Errno::NODEV => Code::NotFound,
             _ => Code::OriginError,
         };
@@ -149,11 +166,11 @@ impl Directory {
     }
 
     fn failure(&self, code: Code, key: &str, problem: &str) -> Failure {
-        Failure::new(code, format!("key {key:?} in {}: {problem}", self.directory.display()))
+        Failure::new(code, format!("key {key:?} in {}: {problem}", self.path.display()))
     }
 }
 
-/// What stands for a file's contents, unless they may be changing at this moment.
+/// The entity tag of a file; `None` while it may still be changing.
 fn etag(metadata: &fs::Metadata, now: SystemTime) -> Option<String> {
     let modified = metadata.modified().ok()?;
     let since = now.duration_since(modified).unwrap_or_else(|error| error.duration());
@@ -178,22 +195,21 @@ mod tests {
     use std::thread;
 
     impl Directory {
-        /// Without a condition.
-        fn fetch(&self, key: &str) -> Result<Original, Failure> {
-            match self.fetch_unless(key, None)? {
+        fn fetch_original(&self, key: &str) -> Result<Original, Failure> {
+            match self.fetch(key, None)? {
                 Fetched::Original(original) => Ok(original),
-                Fetched::Unchanged => panic!("unchanged since when?"),
+                Fetched::Unchanged => panic!("unchanged without a condition"),
             }
         }
     }
 
-    /// Gives a file a time that is long enough ago.
+    /// Sets the modification time of a file.
     fn set_modified(path: &Path, seconds_ago: u64) {
         let file = File::options().append(true).open(path).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(seconds_ago)).unwrap();
     }
 
-    /// A directory with files inside and a secret beside it.
+    /// A directory with files and a secret beside it.
     fn directory() -> (TempDirectory, Directory) {
         let temp = TempDirectory::new();
         let inside = temp.path().join("inside");
@@ -208,62 +224,61 @@ mod tests {
     }
 
     fn code(directory: &Directory, key: &str) -> Code {
-        directory.fetch(key).unwrap_err().code
+        directory.fetch_original(key).unwrap_err().code
     }
 
     #[test]
-    fn files_are_read_whole() {
+    fn a_file_is_read_with_its_metadata() {
         let (_temp, directory) = directory();
-        let original = directory.fetch("a.jpg").unwrap();
+        let original = directory.fetch_original("a.jpg").unwrap();
         assert_eq!(original.bytes, b"image");
         assert!(original.last_modified.unwrap() <= SystemTime::now());
         assert!(original.etag.unwrap().starts_with('"'));
-        assert_eq!(directory.fetch("sub/b c+é%2B.jpg").unwrap().bytes, b"odd");
-        assert_eq!(directory.fetch("empty").unwrap().bytes, b"");
+        assert_eq!(directory.fetch_original("sub/b c+é%2B.jpg").unwrap().bytes, b"odd");
+        assert_eq!(directory.fetch_original("empty").unwrap().bytes, b"");
     }
 
     #[test]
     fn the_etag_changes_with_the_file() {
         let (temp, directory) = directory();
-        let before = directory.fetch("a.jpg").unwrap().etag;
-        assert_eq!(directory.fetch("a.jpg").unwrap().etag, before);
+        let before = directory.fetch_original("a.jpg").unwrap().etag;
+        assert_eq!(directory.fetch_original("a.jpg").unwrap().etag, before);
         let path = temp.path().join("inside/a.jpg");
         fs::write(&path, b"image, another").unwrap();
         set_modified(&path, 60);
-        assert_ne!(directory.fetch("a.jpg").unwrap().etag, before);
+        assert_ne!(directory.fetch_original("a.jpg").unwrap().etag, before);
     }
 
     #[test]
-    fn an_unchanged_file_is_not_read() {
+    fn a_file_with_the_same_etag_is_not_read() {
         let (temp, directory) = directory();
-        let etag = directory.fetch("a.jpg").unwrap().etag;
-        assert_eq!(directory.fetch_unless("a.jpg", etag.as_deref()), Ok(Fetched::Unchanged));
+        let etag = directory.fetch_original("a.jpg").unwrap().etag;
+        assert_eq!(directory.fetch("a.jpg", etag.as_deref()), Ok(Fetched::Unchanged));
         let path = temp.path().join("inside/a.jpg");
-        fs::write(&path, b"EncodedImage").unwrap();
+        fs::write(&path, b"IMAGE").unwrap();
         set_modified(&path, 30);
-        let Ok(Fetched::Original(original)) = directory.fetch_unless("a.jpg", etag.as_deref())
-        else {
+        let Ok(Fetched::Original(original)) = directory.fetch("a.jpg", etag.as_deref()) else {
             panic!("it has changed");
         };
-        assert_eq!(original.bytes, b"EncodedImage");
+        assert_eq!(original.bytes, b"IMAGE");
         fs::remove_file(&path).unwrap();
-        let missing = directory.fetch_unless("a.jpg", original.etag.as_deref()).unwrap_err();
+        let missing = directory.fetch("a.jpg", original.etag.as_deref()).unwrap_err();
         assert_eq!(missing.code, Code::NotFound);
     }
 
     #[test]
-    fn a_file_that_may_be_changing_has_no_etag_yet() {
+    fn a_file_that_changed_just_now_has_no_etag() {
         let (temp, _) = directory();
         let metadata = fs::metadata(temp.path().join("inside/a.jpg")).unwrap();
         let modified = metadata.modified().unwrap();
         assert_eq!(etag(&metadata, modified), None);
         assert_eq!(etag(&metadata, modified + TICK / 2), None);
         assert!(etag(&metadata, modified + TICK).is_some());
-        assert!(etag(&metadata, modified - TICK).is_some(), "a time that somebody has set");
+        assert!(etag(&metadata, modified - TICK).is_some(), "a time in the future");
     }
 
     #[test]
-    fn what_is_not_a_file_is_not_there() {
+    fn keys_of_other_things_than_files_are_not_found() {
         let (temp, directory) = directory();
         let _socket = UnixListener::bind(temp.path().join("inside/socket")).unwrap();
         let long = "x".repeat(300);
@@ -287,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_leads_out() {
+    fn no_key_leads_out_of_the_directory() {
         let (temp, directory) = directory();
         let absolute = temp.path().join("secret").display().to_string();
         let absolute_inside = temp.path().join("inside/a.jpg").display().to_string();
@@ -306,24 +321,26 @@ mod tests {
         }
     }
 
-    /// Each way to open must give the same answers.
-    fn both(directory: &Directory, key: &str) -> [Result<Vec<u8>, Code>; 2] {
-        let whole =
-            directory.fetch(key).map(|original| original.bytes).map_err(|failure| failure.code);
+    /// What `openat2` and its replacement give, which must be the same.
+    fn open_both_ways(directory: &Directory, key: &str) -> [Result<Vec<u8>, Code>; 2] {
+        let opened = directory
+            .fetch_original(key)
+            .map(|original| original.bytes)
+            .map_err(|failure| failure.code);
         let resolved = directory
             .open_resolved(key)
             .map_err(|error| directory.not_opened(key, error))
             .and_then(|file| directory.read(key, file, None))
             .map(|fetched| match fetched {
                 Fetched::Original(original) => original.bytes,
-                Fetched::Unchanged => panic!("unchanged since when?"),
+                Fetched::Unchanged => panic!("unchanged without a condition"),
             })
             .map_err(|failure| failure.code);
-        [whole, resolved]
+        [opened, resolved]
     }
 
     #[test]
-    fn links_are_followed_as_long_as_they_end_inside() {
+    fn links_are_followed_if_they_end_inside_the_directory() {
         let (temp, directory) = directory();
         let inside = temp.path().join("inside");
         symlink("../a.jpg", inside.join("sub/relative")).unwrap();
@@ -332,7 +349,7 @@ mod tests {
         symlink(&inside, inside.join("here")).unwrap();
         for key in ["a.jpg", "sub/relative", "absolute", "out-and-in", "here/here/a.jpg"] {
             assert_eq!(
-                both(&directory, key),
+                open_both_ways(&directory, key),
                 [Ok(b"image".to_vec()), Ok(b"image".to_vec())],
                 "{key}"
             );
@@ -352,7 +369,11 @@ mod tests {
             "magic/etc/passwd",
             "sub",
         ] {
-            assert_eq!(both(&directory, key), [Err(Code::NotFound), Err(Code::NotFound)], "{key}");
+            assert_eq!(
+                open_both_ways(&directory, key),
+                [Err(Code::NotFound), Err(Code::NotFound)],
+                "{key}"
+            );
         }
     }
 
@@ -360,13 +381,13 @@ mod tests {
     fn a_file_larger_than_the_limit_is_not_read() {
         let (_temp, mut directory) = directory();
         directory.max_bytes = 5;
-        assert!(directory.fetch("a.jpg").is_ok());
+        assert!(directory.fetch_original("a.jpg").is_ok());
         directory.max_bytes = 4;
         assert_eq!(code(&directory, "a.jpg"), Code::TooLarge);
     }
 
     #[test]
-    fn a_file_that_says_less_than_it_holds_is_not_read_without_end() {
+    fn a_file_with_more_bytes_than_its_length_is_refused() {
         // Files of /proc have length 0 and content.
         let mut directory = Directory::new(Path::new("/proc/self"), &testing::limits());
         assert_eq!(code(&directory, "status"), Code::OriginTruncated);
@@ -375,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_went_away_is_not_a_missing_key() {
+    fn a_missing_directory_is_unreachable_and_not_a_missing_key() {
         let (temp, directory) = directory();
         fs::rename(temp.path().join("inside"), temp.path().join("elsewhere")).unwrap();
         assert_eq!(code(&directory, "a.jpg"), Code::OriginUnreachable);

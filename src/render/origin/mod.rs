@@ -1,7 +1,7 @@
 //! Where originals come from: a bucket or a local directory.
 //!
-//! A [`OriginClient`] is opened once for each handler and then asked from any thread. Nothing here caches: that
-//! is done above. The rules for keys that hold for every source stand in this file.
+//! An [`OriginClient`] is opened once for each handler and used by any thread. Nothing is cached here. A kind of origin
+//! is the type of its configuration with an implementation of [`Kind`], and an arm of [`kind`].
 
 mod directory;
 mod http;
@@ -10,99 +10,132 @@ mod s3;
 #[cfg(test)]
 pub(super) mod testing;
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::config::{Limits, Origin};
+use crate::config::{ConfigError, Limits, Origin};
 use crate::error::{Code, Failure};
 
-/// The bytes of an original, and what its origin said about them.
+/// The bytes of an original and their metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Original {
-    /// The object or file, whole; it may be empty.
+    /// The whole object or file; it may be empty.
     pub bytes: Vec<u8>,
-    /// The origin's entity tag with its quotes (RFC 9110 §8.8.3). Not a hash of the bytes in general.
+    /// The origin's entity tag with its quotes (RFC 9110 §8.8.3). In general it is not a hash of the bytes.
     pub etag: Option<String>,
-    /// When the original was last changed.
     pub last_modified: Option<SystemTime>,
 }
 
-/// What a fetch brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// The original.
     Original(Original),
-    /// The origin still has what the entity tag of the condition stands for.
+    /// The origin's entity tag is still the one of the condition.
     Unchanged,
 }
 
-/// One handler's originals.
-pub struct OriginClient(Kind);
-
-enum Kind {
-    // Boxed because it is many times the size of the other.
-    S3(Box<s3::Bucket>),
-    Directory(directory::Directory),
+/// A file or directory that the sandbox must let the renderer read; it need not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadPath {
+    pub path: PathBuf,
+    /// Whether another file or directory may replace it while the renderer runs.
+    pub may_be_replaced: bool,
 }
 
+impl ReadPath {
+    fn fixed(path: impl Into<PathBuf>) -> ReadPath {
+        ReadPath { path: path.into(), may_be_replaced: false }
+    }
+
+    fn replaceable(path: impl Into<PathBuf>) -> ReadPath {
+        ReadPath { path: path.into(), may_be_replaced: true }
+    }
+}
+
+/// Looks up an environment variable.
+pub type Variable<'v> = &'v dyn Fn(&str) -> Option<OsString>;
+
+/// What the renderer needs to know of a kind of origin.
+trait Kind {
+    /// Checks what can be checked without a request to the origin and needs the renderer's libraries.
+    fn check(&self) -> Result<(), ConfigError>;
+
+    /// Whether the renderer connects to it over the network.
+    fn connects(&self) -> bool;
+
+    /// The files and directories that fetching reads.
+    fn read_paths(&self, variable: Variable) -> Vec<ReadPath>;
+
+    /// See [`OriginClient::open`].
+    fn open(&self, limits: &Limits) -> Result<Box<dyn Fetch>, Failure>;
+}
+
+fn kind(origin: &Origin) -> &dyn Kind {
+    match origin {
+        Origin::S3(config) => config,
+        Origin::Directory(config) => config,
+    }
+}
+
+/// Checks what can be checked about an origin without a request to it.
+pub fn check(origin: &Origin) -> Result<(), ConfigError> {
+    kind(origin).check()
+}
+
+/// Whether the renderer connects to this origin over the network.
+pub fn connects(origin: &Origin) -> bool {
+    kind(origin).connects()
+}
+
+/// The files and directories that fetching from this origin reads.
+pub fn read_paths(origin: &Origin, variable: Variable) -> Vec<ReadPath> {
+    kind(origin).read_paths(variable)
+}
+
+trait Fetch: Send + Sync {
+    /// See [`OriginClient::fetch`]. The condition is one entity tag.
+    fn fetch(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure>;
+}
+
+/// The originals of one handler.
+pub struct OriginClient(Box<dyn Fetch>);
+
 impl OriginClient {
-    /// Prepares to fetch. Nothing is sent: names are resolved, connections opened and credentials found by
-    /// the first requests and by a thread of their own.
+    /// Prepares to fetch. Nothing is sent: names are resolved, connections opened and credentials looked up by the
+    /// first requests and by a thread of its own.
     ///
-    /// Sources share what can be shared: one connection pool for each `ca_file`, one lookup of credentials.
+    /// Clients share what they can: one connection pool for each `ca_file`, one lookup of credentials.
     ///
     /// # Errors
     ///
     /// When the `ca_file` is not usable, see [`check`], or no thread can be started.
     pub fn open(origin: &Origin, limits: &Limits) -> Result<OriginClient, Failure> {
-        Ok(OriginClient(match origin {
-            Origin::S3(s3) => Kind::S3(Box::new(s3::Bucket::open(s3, limits)?)),
-            Origin::Directory(directory) => {
-                Kind::Directory(directory::Directory::new(directory, limits))
-            }
-        }))
+        kind(origin).open(limits).map(OriginClient)
     }
 
-    /// Fetches the original of a decoded key, byte for byte as the key is: `a//b`, `/a` and `a` are three.
+    /// Fetches the original of a decoded key. The key is used byte for byte: `a//b`, `/a` and `a` are three keys.
+    ///
+    /// With an entity tag that the origin gave before, the original is fetched only if the origin's has changed
+    /// (RFC 9110 §13.1.2). Anything else than an entity tag is ignored.
     ///
     /// Blocks, at most as long as the limits allow (`origin_timeout` for a bucket).
-    ///
-    /// With an entity tag that the origin once gave, it is fetched unless it still has that one
-    /// (RFC 9110 §13.1.2). What is no entity tag is no condition.
     ///
     /// # Errors
     ///
     /// The failure's code is for the client. Its sentence names bucket and key, never a secret.
-    pub fn fetch_unless(&self, key: &str, etag: Option<&str>) -> Result<Fetched, Failure> {
-        let etag = etag.filter(|etag| is_entity_tag(etag));
-        match &self.0 {
-            Kind::S3(bucket) => bucket.fetch_unless(key, etag),
-            Kind::Directory(directory) => directory.fetch_unless(key, etag),
-        }
+    pub fn fetch(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure> {
+        self.0.fetch(key, if_none_match.filter(|etag| is_entity_tag(etag)))
     }
 }
 
-/// RFC 9110 §8.8.3, in ASCII. `*` or a list in its place would be another condition.
+/// RFC 9110 §8.8.3, in ASCII. `*` or a list would be another condition.
 fn is_entity_tag(text: &str) -> bool {
     let quoted = text.strip_prefix("W/").unwrap_or(text);
     let opaque = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     opaque.is_some_and(|opaque| opaque.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"'))
 }
 
-/// What can be checked about an origin without asking it: that its `ca_file` holds certificates.
-///
-/// # Errors
-///
-/// A sentence that starts with the JSON path.
-pub fn check(origin: &Origin) -> Result<(), String> {
-    match origin {
-        Origin::S3(s3) => http::tls::roots(s3.ca_file.as_deref())
-            .map(drop)
-            .map_err(|problem| format!("{}.ca_file: {problem}", s3.json_path)),
-        Origin::Directory(_) => Ok(()),
-    }
-}
-
-/// Refuses the keys that mean something to what stands between us and the object.
+/// Refuses keys that a library or a file system on the way to the original would change.
 ///
 /// URL libraries remove `.` and `..` segments (WHATWG URL §4.4, path state; RFC 3986 §5.2.4), so a signed
 /// `a/../b` would fetch `b`; file systems resolve them; and C ends a string at NUL.
@@ -124,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dot_segments_and_nul_are_refused() {
+    fn keys_with_dot_segments_or_nul_are_refused() {
         for key in
             [".", "..", "a/..", "../a", "a/../b", "a/./b", "./a", "a/.", "//..", "a\0b", "\0"]
         {
@@ -133,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_dot_segment_is_a_key() {
+    fn keys_that_resemble_dot_segments_are_accepted() {
         for key in
             ["...", "a..b", ".a", "a.", "%2e%2e/a", "..\\a", "a/ ../b", ".. /a", "/", "//", "é/…"]
         {
@@ -142,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_entity_tag_is_an_entity_tag() {
+    fn is_entity_tag_accepts_exactly_one_entity_tag() {
         for etag in ["\"\"", "\"a\"", "W/\"a-1,b\""] {
             assert!(is_entity_tag(etag), "{etag}");
         }
@@ -164,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_can_be_shared() {
+    fn an_origin_client_can_be_shared_between_threads() {
         fn shared<T: Send + Sync>() {}
         shared::<OriginClient>();
     }

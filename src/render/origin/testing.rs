@@ -1,4 +1,4 @@
-//! What the tests of this directory share: limits, configurations, directories and servers that misbehave.
+//! Shared by the tests of origins: limits, configurations, directories and servers that misbehave.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::config::{self, Limits, Origin, S3};
 
-/// Deadlines long enough for a busy machine; tests about a deadline shorten it.
+/// Timeouts long enough for a busy machine; tests of a timeout shorten it.
 pub fn limits() -> Limits {
     let text = r#"{"handlers": [{"name": "x", "directory": "/"}]}"#;
     let mut limits = config::parse(text, "test").unwrap().limits;
@@ -33,18 +33,18 @@ pub fn s3_with(fields: &str) -> S3 {
     );
     match config::parse(&text, "test").unwrap().handlers.remove(0).origin {
         Origin::S3(s3) => s3,
-        Origin::Directory(_) => unreachable!(),
+        origin => panic!("{origin:?}"),
     }
 }
 
-/// A directory that is removed in the end.
+/// A directory that is removed at the end.
 pub struct TempDirectory(PathBuf);
 
 impl TempDirectory {
     pub fn new() -> TempDirectory {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name =
-            format!("s3is-source-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            format!("s3is-origin-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).unwrap();
         TempDirectory(path.canonicalize().unwrap())
@@ -61,13 +61,13 @@ impl Drop for TempDirectory {
     }
 }
 
-/// An answer with a `Content-Length`. `headers` end in CRLF each.
+/// A response with a `Content-Length`. Each of `headers` ends in CRLF.
 pub fn response(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
-/// An HTTP server of which each answer is written by hand.
+/// An HTTP server whose responses are written by hand.
 pub struct Server {
     address: SocketAddr,
     seen: Arc<Seen>,
@@ -86,7 +86,7 @@ impl Server {
         Server::scripted(move |number, stream| stream.write_all(&answer(number)).is_ok())
     }
 
-    /// Lets `script` answer the n-th request; it says whether the connection stays.
+    /// Lets `script` answer the n-th request; it returns whether the connection is kept.
     pub fn scripted(
         script: impl Fn(usize, &mut TcpStream) -> bool + Send + Sync + 'static,
     ) -> Server {
@@ -175,7 +175,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<String> {
     Some(request)
 }
 
-/// Closes the connection with a reset rather than an orderly end: unread input does that.
+/// Makes the connection end with a reset when it is closed.
 pub fn reset(stream: &TcpStream) {
     rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
 }

@@ -14,14 +14,14 @@ use super::origin::Fetched;
 use super::origin::OriginClient;
 use super::origin::Original;
 use crate::cache::{
-    self, DiskCache, EncodedImage, Entry, EntryId, Lifetime, Name, Need, OriginalEntry,
-    unix_milliseconds,
+    self, CacheTime, DiskCache, EncodedImage, Entry, EntryId, Lifetime, Name, Need, OriginalEntry,
 };
-use crate::config::{CacheTime, Handler, Limits};
+use crate::config::{Handler, Limits};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::singleflight::SingleFlight;
 use crate::sync;
+use crate::time::unix_milliseconds;
 
 /// How long an original in memory is shared, however long requests hold it.
 const MAX_SHARED: Duration = Duration::from_secs(2);
@@ -149,8 +149,8 @@ impl Originals {
         let key = request.key.clone();
         let name =
             Name { handler: self.identity.clone(), key, options: cache::ORIGINAL.to_owned() };
-        let entry = self.cache.as_ref().and_then(|cache| cache.find(&name, Need::Description));
-        let response = match entry.filter(|entry| entry.stored() > request.not_before) {
+        let entry = self.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
+        let response = match entry.filter(|entry| entry.validated_at() > request.not_before) {
             None => self.fetch(request, &name),
             Some(entry) => match self.use_entry(entry, request, &name) {
                 Ok(Some(response)) => Ok(response),
@@ -173,10 +173,10 @@ impl Originals {
         request: &OriginalRequest,
         name: &Name,
     ) -> Result<Option<OriginalResponse>, Failure> {
-        let etag = entry.source_etag().map(str::to_owned);
+        let etag = entry.original_etag().map(str::to_owned);
         let is_not_modified = etag.is_some() && etag == request.if_none_match;
-        if self.lifetime.is_surely_fresh(entry.stored(), SystemTime::now()) {
-            let validated_at = system_time(entry.stored());
+        if self.lifetime.is_surely_fresh(entry.validated_at(), SystemTime::now()) {
+            let validated_at = system_time(entry.validated_at());
             if is_not_modified {
                 let entry = OriginalEntry::Used;
                 return Ok(Some(OriginalResponse::NotModified { validated_at, entry }));
@@ -188,7 +188,7 @@ impl Originals {
         }
         let Some(etag) = etag else { return Ok(None) };
         let now = now_after(request.not_before);
-        match self.origin()?.fetch_unless(&request.key, Some(&etag))? {
+        match self.origin()?.fetch(&request.key, Some(&etag))? {
             Fetched::Original(original) => {
                 Ok(Some(respond(request, self.store(name, original, now))))
             }
@@ -209,7 +209,7 @@ impl Originals {
 
     fn fetch(&self, request: &OriginalRequest, name: &Name) -> Result<OriginalResponse, Failure> {
         let now = now_after(request.not_before);
-        match self.origin()?.fetch_unless(&request.key, request.if_none_match.as_deref())? {
+        match self.origin()?.fetch(&request.key, request.if_none_match.as_deref())? {
             Fetched::Original(original) => Ok(respond(request, self.store(name, original, now))),
             Fetched::Unchanged => {
                 let entry = OriginalEntry::None;

@@ -62,7 +62,7 @@ fn name(originals: &Originals, key: &str) -> Name {
 /// When an entry was validated, in milliseconds since 1970.
 fn validated_at(originals: &Originals, key: &str) -> Option<u64> {
     let cache = originals.cache.as_ref().unwrap();
-    cache.find(&name(originals, key), Need::Description).map(|entry| entry.stored())
+    cache.find(&name(originals, key), Need::Header).map(|entry| entry.validated_at())
 }
 
 fn now_milliseconds() -> u64 {

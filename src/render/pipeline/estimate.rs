@@ -112,7 +112,8 @@ mod tests {
             parse(&format!(r#"{{"handlers": [{{"name": "h", "directory": {root:?}}}]}}"#), "test")
                 .unwrap();
         let options =
-            Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
+            Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults())
+                .unwrap();
         let source = Format::of_bytes(&original).unwrap();
         let info = inspect(&original, source).unwrap();
         let format = options.format_of(source);

@@ -77,7 +77,7 @@ mod tests {
             ("f=jpg&page=1", 1, None),
         ] {
             let query_parsed = Query::parse(query).unwrap();
-            let options = Options::resolve(&query_parsed, "", &handler).unwrap();
+            let options = Options::resolve(&query_parsed, "", handler.defaults()).unwrap();
             let got = Frames::wanted(in_file, &options, options.format.unwrap());
             let got =
                 got.map(|frames| (frames.first, frames.count)).map_err(|failure| failure.code);

@@ -105,7 +105,8 @@ fn rendered(
     config: &Config,
 ) -> Result<Vec<u8>, Code> {
     let vips = Vips::start().unwrap();
-    let options = Options::resolve(&Query::parse(query).unwrap(), "", &config.handlers[0]).unwrap();
+    let options =
+        Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults()).unwrap();
     let bounds = Bounds::of(&config.limits);
     let made = examine(original, &options, fail_on, &bounds)
         .and_then(|_| render(vips, original, &options, fail_on, bounds).map(|(bytes, _)| bytes));

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Credentials, Origin, S3};
+use crate::config::Config;
+use crate::render::origin::{self, ReadPath};
 
 /// Access to a path and everything beneath it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +26,8 @@ pub struct AllowedPath {
     pub is_watched: bool,
 }
 
-/// Read by glibc's resolver: resolv.conf(5), hosts(5), nsswitch.conf(5), host.conf(5), gai.conf(5).
-const RESOLVER: [&str; 5] =
-    ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
-
 /// Read by glibc's malloc: the number of processors, and whether freed memory must be returned.
 const MALLOC: [&str; 2] = ["/sys/devices/system/cpu", "/proc/sys/vm/overcommit_memory"];
-
-/// Read by aws-creds to detect an EC2 instance.
-const EC2: [&str; 2] = ["/sys/hypervisor/uuid", "/sys/class/dmi/id/board_vendor"];
 
 /// The paths that this configuration needs. `variable` reads the environment.
 pub fn allowed_paths(
@@ -56,50 +50,11 @@ pub fn allowed_paths(
         handler
             .stores()
             .for_each(|(_, directory)| add(directory.to_owned(), PathAccess::ReadWrite, true));
-        match &handler.origin {
-            Origin::Directory(directory) => add(directory.clone(), PathAccess::Read, true),
-            Origin::S3(S3 { ca_file, credentials, .. }) => {
-                RESOLVER.iter().for_each(|path| add(path.into(), PathAccess::Read, true));
-                if let Some(file) = ca_file {
-                    add(file.clone(), PathAccess::Read, true);
-                }
-                if *credentials == Credentials::Chain {
-                    EC2.iter().for_each(|path| add(path.into(), PathAccess::Read, false));
-                    for file in credential_files(variable) {
-                        add(file, PathAccess::Read, true);
-                    }
-                }
-            }
+        for ReadPath { path, may_be_replaced } in origin::read_paths(&handler.origin, variable) {
+            add(path, PathAccess::Read, may_be_replaced);
         }
     }
     paths
-}
-
-/// The files that `origin/s3/credentials.rs` and the crate aws-creds open.
-fn credential_files(variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    match variable("AWS_SHARED_CREDENTIALS_FILE") {
-        Some(file) => files.push(file.into()),
-        None => {
-            let home = variable("HOME").map(PathBuf::from).or_else(|| {
-                // Read by `home_dir`.
-                files.push("/etc/passwd".into());
-                std::env::home_dir()
-            });
-            files.extend(home.map(|home| home.join(".aws/credentials")));
-        }
-    }
-    let variables = ["AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"];
-    let tokens = variables.into_iter().filter_map(variable);
-    for token in tokens.filter_map(|token| std::path::absolute(token).ok()) {
-        // Kubernetes refreshes a projected token by replacing a symbolic link (`token -> ..data/token`). All of its
-        // targets are in the directory of the link, which contains nothing else.
-        match token.parent() {
-            Some(directory) if token.is_symlink() => files.push(directory.to_owned()),
-            _ => files.push(token),
-        }
-    }
-    files
 }
 
 #[cfg(test)]
@@ -184,7 +139,9 @@ mod tests {
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &file),
         ];
         let found = paths(handlers.clone(), &environment);
-        for path in [Path::new("/keys"), link.parent().unwrap(), &file, Path::new(EC2[0])] {
+        for path in
+            [Path::new("/keys"), link.parent().unwrap(), &file, Path::new("/sys/hypervisor/uuid")]
+        {
             assert!(
                 found.contains(&(path.to_owned(), PathAccess::Read)),
                 "{}: {found:?}",

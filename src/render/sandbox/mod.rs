@@ -23,8 +23,9 @@ use landlock::{
 };
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 
-use crate::config::{Config, Origin};
+use crate::config::Config;
 use crate::log::warn;
+use crate::render::origin;
 use allowed_paths::{AllowedPath, PathAccess, allowed_paths};
 
 /// The newest ABI that the crate `landlock` knows.
@@ -96,7 +97,7 @@ fn restrict_paths(config: &Config, socket: &Path) -> Result<Sandbox, RulesetErro
         }
     }
     let paths = allowed_paths(config, socket, &|name| std::env::var_os(name));
-    let connects = config.handlers.iter().any(|handler| matches!(handler.origin, Origin::S3(_)));
+    let connects = config.handlers.iter().any(|handler| origin::connects(&handler.origin));
     restrict(&paths, connects)
 }
 

@@ -39,7 +39,7 @@ impl Certificates {
             }
             default.get_or_insert(key);
         }
-        let required = || ConfigError { path: "https_cert".into(), message: "required".into() };
+        let required = || ConfigError::new("https_cert", "required");
         Ok(Certificates { default: default.ok_or_else(required)?, by_name })
     }
 
@@ -94,7 +94,7 @@ fn read(field: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
 }
 
 fn error(field: &str, path: &Path, message: String) -> ConfigError {
-    ConfigError { path: field.into(), message: format!("{}: {message}", path.display()) }
+    ConfigError::new(field, format!("{}: {message}", path.display()))
 }
 
 /// Warns of key files that every user can read: the key is all it takes to impersonate the server.

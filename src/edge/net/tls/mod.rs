@@ -46,9 +46,8 @@ impl Tls {
         let stamps = FileStamps::read(https);
         let resolver = Arc::new(CertResolver(RwLock::new(Arc::new(Certificates::load(https)?))));
         warn_world_readable_keys(https);
-        let config = server_config(Arc::clone(&resolver)).map_err(|reason| ConfigError {
-            path: "https_enabled".into(),
-            message: format!("TLS can't be set up: {reason}"),
+        let config = server_config(Arc::clone(&resolver)).map_err(|reason| {
+            ConfigError::new("https_enabled", format!("TLS can't be set up: {reason}"))
         })?;
         let loaded = Mutex::new(Loaded { https: https.clone(), stamps });
         Ok(Tls { config: Arc::new(config), resolver, loaded })

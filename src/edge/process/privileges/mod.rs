@@ -16,7 +16,7 @@ use rustix::process::{Gid, Uid};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid, set_thread_uid};
 
-use crate::config::{self, Config, ConfigError, Handler, Origin};
+use crate::config::{self, Config, ConfigError, Handler};
 use accounts::Accounts;
 
 const FIELD: &str = "user";
@@ -146,22 +146,7 @@ fn check_access(config: &Config, user: &str) -> Result<(), ConfigError> {
                 config_error(&format!("handlers[{index}].{field}"), message)
             })?;
         }
-        match &handler.origin {
-            Origin::Directory(directory) => rustix::fs::access(directory, Access::EXEC_OK)
-                .map_err(|error| {
-                    let message =
-                        format!("{}: {user} can't enter it: {error}", directory.display());
-                    config_error(&format!("handlers[{index}].directory"), message)
-                })?,
-            Origin::S3(s3) => {
-                if let Some(file) = &s3.ca_file {
-                    fs::File::open(file).map_err(|error| {
-                        let message = format!("{}: {user} can't read it: {error}", file.display());
-                        config_error(&format!("{}.ca_file", s3.json_path), message)
-                    })?;
-                }
-            }
-        }
+        handler.origin.check_access(user)?;
     }
     Ok(())
 }
@@ -179,7 +164,7 @@ fn check_writable(directory: &Path) -> io::Result<()> {
 }
 
 fn config_error(path: &str, message: String) -> ConfigError {
-    ConfigError { path: path.to_owned(), message }
+    ConfigError::new(path, message)
 }
 
 #[cfg(test)]

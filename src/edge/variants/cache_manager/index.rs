@@ -212,7 +212,7 @@ impl Index {
     }
 
     fn shard(&self, id: EntryId) -> &RwLock<HashMap<EntryId, Record>> {
-        &self.shards[usize::from(id.source[0]) % SHARDS]
+        &self.shards[usize::from(id.key_hash[0]) % SHARDS]
     }
 
     fn read(&self, id: EntryId) -> RwLockReadGuard<'_, HashMap<EntryId, Record>> {
@@ -231,7 +231,7 @@ mod tests {
     fn id(number: u32) -> EntryId {
         let mut source = [0; 16];
         source[..4].copy_from_slice(&number.to_le_bytes());
-        EntryId { source, options: [7; 16] }
+        EntryId { key_hash: source, options_hash: [7; 16] }
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl CacheManager {
         let mut entries = 0;
         if let Ok(disk) = rustix::fs::statvfs(&self.path) {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            let min_free = cache::least_free(limits.min_free, &disk);
+            let min_free = cache::min_free_bytes(limits.min_free, &disk);
             if free < min_free {
                 bytes = bytes.max(min_free - free + min_free / SLACK_FRACTION);
             }

@@ -8,12 +8,11 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::*;
+use crate::cache::CacheTime;
 use crate::cache::faults::{self, Fault, Step, plan};
-use crate::cache::{
-    DiskCache, EncodedImage, Entry, Found, LAYOUT, Name, Need, bytes_on_disk, unix_milliseconds,
-};
-use crate::config::CacheTime;
+use crate::cache::{DiskCache, EncodedImage, Entry, Found, LAYOUT, Name, Need, disk_bytes};
 use crate::format::Format;
+use crate::time::unix_milliseconds;
 
 /// Number of names; each three share a key.
 const NAMES: u64 = 12;
@@ -132,7 +131,7 @@ impl World {
     }
 
     fn blocks(path: &Path) -> u64 {
-        bytes_on_disk(&fs::symlink_metadata(path).unwrap())
+        disk_bytes(&fs::symlink_metadata(path).unwrap())
     }
 
     fn step(&mut self) {
@@ -141,8 +140,8 @@ impl World {
         let number = self.dice.below(NAMES);
         match self.dice.below(24) {
             0..5 => self.store(number),
-            5..11 => self.get(number, Need::EncodedImage),
-            11 => self.get(number, Need::Description),
+            5..11 => self.get(number, Need::Image),
+            11 => self.get(number, Need::Header),
             12..14 => self.revalidate(number),
             14 => self.remove_from_outside(number),
             15 => self.purge(number),
@@ -192,8 +191,8 @@ impl World {
             // The description may be intact although the image is damaged.
             assert_eq!(entry.sha256(), stored.image.sha256);
             assert_eq!(entry.length(), stored.image.bytes.len() as u64);
-            assert_eq!(entry.source_etag(), Some(stored.etag.as_str()));
-            assert_eq!(entry.stored(), unix_milliseconds(stored.validated_at));
+            assert_eq!(entry.original_etag(), Some(stored.etag.as_str()));
+            assert_eq!(entry.validated_at(), unix_milliseconds(stored.validated_at));
         }
         if found.is_some() {
             self.manager.touch(id(number));
@@ -220,11 +219,11 @@ impl World {
     }
 
     fn revalidate(&mut self, number: u64) {
-        let Some((stored, _)) = self.find(number, Need::EncodedImage) else { return };
+        let Some((stored, _)) = self.find(number, Need::Image) else { return };
         let validated_at = self.time();
         let (image, written) = self
             .renderer
-            .find(&name(number), Need::EncodedImage)
+            .find(&name(number), Need::Image)
             .unwrap()
             .revalidate(validated_at)
             .unwrap();
@@ -312,7 +311,7 @@ impl World {
         if self.dice.below(2) == 0 {
             // Requests arrive before the first scan.
             self.store(number);
-            self.get((number + 1) % NAMES, Need::EncodedImage);
+            self.get((number + 1) % NAMES, Need::Image);
         }
         self.scan();
         assert_eq!(self.temporary_files(), 0, "a scan removes abandoned temporary files");
@@ -399,7 +398,7 @@ fn cache_model_holds_under_random_operations() {
         let mut world = World::new(seed);
         (0..STEPS).for_each(|_| world.step());
         world.scan();
-        (0..NAMES).for_each(|number| world.get(number, Need::EncodedImage));
+        (0..NAMES).for_each(|number| world.get(number, Need::Image));
         // At least four runs, however slow the machine is.
         if seed >= 4 && begin.elapsed() > Duration::from_secs(2) {
             break;

@@ -62,6 +62,6 @@ fn max_age(config: &Config, directory: &Path) -> Option<Duration> {
         .handlers
         .iter()
         .filter(|handler| handler.stores().any(|(_, path)| place(path) == directory));
-    let ages = sharing.map(|handler| handler.lifetime().useful());
+    let ages = sharing.map(|handler| handler.lifetime().retention());
     ages.max_by_key(|age| age.unwrap_or(Duration::MAX)).flatten()
 }

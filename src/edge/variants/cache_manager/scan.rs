@@ -54,7 +54,7 @@ fn process(manager: &CacheManager, found: Found, now: SystemTime) {
                 manager.index.remove(entry.id);
             } else {
                 let written = manager.clock.ago(age.unwrap_or_default());
-                manager.index.insert(entry.id, entry.bytes, written);
+                manager.index.insert(entry.id, entry.disk_bytes, written);
             }
         }
         Found::Temporary(path, written) => {
@@ -69,7 +69,7 @@ fn process(manager: &CacheManager, found: Found, now: SystemTime) {
             manager.warning.warn("cache_unreadable", format_args!("can't read {path}: {error}"));
         }
         // Files that this program did not write are left alone.
-        Found::Stranger => {}
+        Found::Foreign => {}
     }
 }
 

@@ -1,14 +1,14 @@
-//! Names to addresses, with a deadline and a short memory.
+//! Resolves host names, with a deadline and a short cache.
 //!
-//! ureq asks its resolver before it looks into its pool, and its own resolver starts a thread for each
-//! question, so 1,000 requests over one kept-alive connection would be 1,000 lookups and threads. Here
-//! requests share one lookup at a time, and its result for a few seconds.
+//! ureq resolves before it looks into its pool, and its own resolver starts a thread for each lookup, so 1,000 requests
+//! over one kept-alive connection would be 1,000 lookups and threads. Here concurrent requests share one lookup, and
+//! later ones use its result for a few seconds.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::Error;
@@ -17,10 +17,12 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// How long a lookup's result is used: the time to live that S3's own names carry.
-const FRESH: Duration = Duration::from_secs(5);
+use crate::sync;
+
+/// How long a lookup's result is used: the time to live of S3's own names.
+const TIME_TO_LIVE: Duration = Duration::from_secs(5);
 /// How many addresses of a name are tried: the capacity of ureq's list.
-const MOST: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 /// Resolves with the system's resolver.
 #[derive(Default)]
@@ -37,7 +39,7 @@ struct Name {
 #[derive(Default)]
 struct Lookup {
     running: bool,
-    /// When the last lookup ended, and how.
+    /// When the last lookup ended, and its result.
     last: Option<(Instant, Result<Vec<SocketAddr>, String>)>,
 }
 
@@ -58,7 +60,7 @@ impl Resolver for SharedResolver {
             return Ok(addresses);
         }
         let name = {
-            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut names = sync::lock(&self.names);
             names.entry((bare.to_owned(), port)).or_default().clone()
         };
         let ask = {
@@ -69,7 +71,7 @@ impl Resolver for SharedResolver {
             None => return Err(Error::Timeout(timeout.reason)),
             Some(Err(problem)) => return Err(io::Error::other(problem).into()),
             Some(Ok(found)) => {
-                found.into_iter().take(MOST).for_each(|address| addresses.push(address))
+                found.into_iter().take(MAX_ADDRESSES).for_each(|address| addresses.push(address))
             }
         }
         Ok(addresses)
@@ -77,17 +79,17 @@ impl Resolver for SharedResolver {
 }
 
 impl Name {
-    /// The addresses, from memory or from a lookup on a thread: `getaddrinfo` knows no deadline.
-    /// `None` when the time is up.
+    /// The addresses, cached or from a lookup on a thread, because `getaddrinfo` has no timeout. `None` when the time is
+    /// up.
     fn addresses(
         self: &Arc<Name>,
         within: Duration,
         ask: impl FnOnce() -> Result<Vec<SocketAddr>, String> + Send + 'static,
     ) -> Option<Result<Vec<SocketAddr>, String>> {
         let asked = Instant::now();
-        let mut lookup = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lookup = sync::lock(&self.lookup);
         if let Some((at, Ok(addresses))) = &lookup.last
-            && at.elapsed() < FRESH
+            && at.elapsed() < TIME_TO_LIVE
         {
             return Some(Ok(addresses.clone()));
         }
@@ -108,13 +110,12 @@ impl Name {
                 _ => {}
             }
             let left = within.checked_sub(asked.elapsed())?;
-            (lookup, _) =
-                self.done.wait_timeout(lookup, left).unwrap_or_else(PoisonError::into_inner);
+            lookup = sync::wait_timeout(&self.done, lookup, left);
         }
     }
 
     fn finish(&self, result: Result<Vec<SocketAddr>, String>) {
-        let mut lookup = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lookup = sync::lock(&self.lookup);
         lookup.running = false;
         lookup.last = Some((Instant::now(), result));
         self.done.notify_all();
@@ -152,26 +153,27 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_used_again() {
+    fn a_resolver_result_is_cached() {
         let name = Arc::new(Name::default());
         assert_eq!(name.addresses(LONG, || Ok(address())), Some(Ok(address())));
         assert_eq!(name.addresses(LONG, || Err("asked again".into())), Some(Ok(address())));
     }
 
     #[test]
-    fn an_error_is_not_remembered() {
+    fn a_resolver_error_is_not_cached() {
         let name = Arc::new(Name::default());
         assert_eq!(name.addresses(LONG, || Err("down".into())), Some(Err("down".into())));
         assert_eq!(name.addresses(LONG, || Ok(address())), Some(Ok(address())));
     }
 
     #[test]
-    fn many_share_one_lookup() {
+    fn concurrent_requests_share_one_lookup() {
         let name = Arc::new(Name::default());
         let lookups = Arc::new(AtomicUsize::new(0));
         let threads: Vec<_> = (0..8)
             .map(|_| {
-                let (name, lookups) = (name.clone(), lookups.clone());
+                let name = name.clone();
+                let lookups = lookups.clone();
                 thread::spawn(move || {
                     let ask = move || {
                         lookups.fetch_add(1, Ordering::Relaxed);
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lookup_that_hangs_is_a_timeout_and_no_second_one_is_started() {
+    fn a_lookup_that_hangs_times_out_and_is_not_started_again() {
         let name = Arc::new(Name::default());
         let (release, hangs) = mpsc::channel::<()>();
         let ask = move || hangs.recv().map(|()| address()).map_err(|error| error.to_string());

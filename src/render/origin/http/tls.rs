@@ -1,147 +1,57 @@
-//! TLS to origins: the compiled-in roots and a private endpoint's own.
-//!
-//! ureq's own connector takes either its roots or a list of certificates, not both; the compiled-in roots
-//! have no certificates to list. So this is that connector once more, with a `ClientConfig` of ours. Both
-//! stand on ureq's `unversioned` interface, which may change with a minor version of ureq.
+//! The certificates that origins are trusted by: Mozilla's, compiled in, and those of a `ca_file`.
 
-use std::fmt;
-use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use ureq::Error;
-use ureq::unversioned::transport::time::{Duration, Instant};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
-    TransportAdapter,
-};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
-/// The certificates to trust: Mozilla's, as compiled in, and those of the file.
+/// The TLS configuration for origins. An error is the rest of a sentence about the file.
+pub fn config(ca_file: Option<&Path>) -> Result<TlsConfig, String> {
+    let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+    let mut roots: Vec<_> =
+        mozilla.iter().map(|certificate| Certificate::from_der(certificate)).collect();
+    for certificate in ca_file.map(read_ca_file).transpose()?.unwrap_or_default() {
+        roots.push(Certificate::from_der(&certificate).to_owned());
+    }
+    Ok(TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
+}
+
+/// The certificates of a `ca_file`, each of which can be used as a root: ureq ignores those that can't.
 ///
 /// An error is the rest of a sentence about the file.
-pub fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let Some(path) = ca_file else { return Ok(roots) };
+pub fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
     let certificates = CertificateDer::pem_file_iter(path)
-        .map_err(|error| format!("{shown}: can't be read: {error}"))?;
-    let mut count = 0;
-    for certificate in certificates {
-        let certificate =
-            certificate.map_err(|error| format!("{shown}: is not valid PEM: {error}"))?;
-        count += 1;
-        roots.add(certificate).map_err(|error| {
-            format!("{shown}: certificate {count} can't be used as a root: {error}")
+        .map_err(|error| format!("{shown}: can't be read: {error}"))?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("{shown}: is not valid PEM: {error}"))?;
+    for (index, certificate) in certificates.iter().enumerate() {
+        RootCertStore::empty().add(certificate.clone()).map_err(|error| {
+            format!("{shown}: certificate {} can't be used as a root: {error}", index + 1)
         })?;
     }
-    if count == 0 {
+    if certificates.is_empty() {
         return Err(format!("{shown}: has no certificate (PEM, -----BEGIN CERTIFICATE-----)"));
     }
-    Ok(roots)
+    Ok(certificates)
 }
 
-/// Wraps connections to `https` origins in TLS.
-pub struct TlsConnector(Arc<ClientConfig>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl TlsConnector {
-    pub fn new(roots: RootCertStore) -> Result<TlsConnector, String> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| format!("TLS can't be set up: {error}"))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(TlsConnector(Arc::new(config)))
-    }
-}
-
-impl<In: Transport> Connector<In> for TlsConnector {
-    type Out = Either<In, TlsTransport>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, Error> {
-        let Some(transport) = chained else { return Ok(None) };
-        if !details.needs_tls() || transport.is_tls() {
-            return Ok(Some(Either::A(transport)));
-        }
-        let conn = ClientConnection::new(self.0.clone(), server_name(details)?)
-            .map_err(|error| Error::Other(Box::new(error)))?;
-        let mut sock = TransportAdapter::new(transport.boxed(), details.current_time.clone());
-        sock.set_timeout(remaining(details));
-        let mut stream = StreamOwned { conn, sock };
-        stream.conn.complete_io(&mut stream.sock)?;
-        let buffers = LazyBuffers::new(
-            details.config.input_buffer_size(),
-            details.config.output_buffer_size(),
-        );
-        Ok(Some(Either::B(TlsTransport { buffers, stream })))
-    }
-}
-
-fn server_name(details: &ConnectionDetails) -> Result<ServerName<'static>, Error> {
-    let host = details.uri.host().unwrap_or_default();
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    ServerName::try_from(bare.to_owned())
-        .map_err(|_| Error::Tls("the host name can't be in a certificate"))
-}
-
-/// What connecting left of the connect timeout: TLS is part of connecting.
-fn remaining(details: &ConnectionDetails) -> NextTimeout {
-    let mut timeout = details.timeout;
-    if let (Duration::Exact(budget), Instant::Exact(start)) = (timeout.after, details.now) {
-        timeout.after = Duration::Exact(budget.saturating_sub(start.elapsed()));
-    }
-    timeout
-}
-
-/// A connection in TLS.
-pub struct TlsTransport {
-    buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
-}
-
-impl Transport for TlsTransport {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.stream.get_mut().set_timeout(timeout);
-        let output = &self.buffers.output()[..amount];
-        self.stream.write_all(output)?;
-        Ok(())
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.stream.get_mut().set_timeout(timeout);
-        let amount = self.stream.read(self.buffers.input_append_buf())?;
-        self.buffers.input_appended(amount);
-        Ok(amount > 0)
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.stream.get_mut().get_mut().is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        true
-    }
-}
-
-impl fmt::Debug for TlsConnector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TlsConnector")
-    }
-}
-
-impl fmt::Debug for TlsTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TlsTransport")
+    #[test]
+    fn every_compiled_in_certificate_can_be_used_as_a_root() {
+        let mut roots = RootCertStore::empty();
+        let certificates = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
+        let (added, ignored) = roots.add_parsable_certificates(certificates);
+        assert!(added > 100 && ignored == 0, "{added} added, {ignored} ignored");
     }
 }

@@ -1,9 +1,9 @@
-//! The chain: credentials that the machine has rather than the configuration.
+//! The credential chain: credentials from the environment, a profile or the machine, not from the configuration.
 //!
-//! They are looked for, and refreshed ahead of their expiry, by a thread of their own. A request takes what
-//! the thread has found; only the very first ones wait for it, and those not for long.
+//! A thread looks them up and refreshes them before they expire. A request uses what the thread has found; only the
+//! first requests wait for it, for a limited time.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use s3::creds::Credentials;
@@ -14,15 +14,16 @@ use super::sts::{self, WebIdentity};
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::render::origin::http::agent;
+use crate::sync;
 
-/// How long before their expiry credentials are refreshed. AWS gives out new ones at least that early:
+/// How long before their expiry credentials are refreshed. AWS issues new ones at least that early:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html>
-const AHEAD: Duration = Duration::from_secs(5 * 60);
-/// How often the profile's file is read again, which tools that log in for a while write anew.
-const PROFILE_AGAIN: Duration = Duration::from_secs(60);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-/// The longest sleep, so that a clock that jumps, as after a suspend, is noticed soon.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+const REFRESH_AHEAD: Duration = Duration::from_secs(5 * 60);
+/// How often the profile's file is read again: login tools rewrite it.
+const PROFILE_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// The longest sleep, so that a jump of the clock, as after a suspend, is noticed soon.
+const MAX_SLEEP: Duration = Duration::from_secs(30);
 
 /// What requests are signed with. Not `Debug`: it must not reach a log.
 pub(super) struct Keys {
@@ -49,7 +50,7 @@ impl Keys {
     }
 }
 
-/// Keys, and when to look for newer ones: never for `None`.
+/// Keys, and when to look them up again; `None` is never.
 struct Found {
     keys: Keys,
     again: Option<Duration>,
@@ -59,17 +60,17 @@ impl Found {
     fn new(keys: Keys) -> Found {
         let again = keys
             .expires
-            .map(|at| refresh(at.duration_since(SystemTime::now()).unwrap_or_default()));
+            .map(|at| refresh_after(at.duration_since(SystemTime::now()).unwrap_or_default()));
         Found { keys, again }
     }
 }
 
-/// When to refresh credentials that have so long to live.
-fn refresh(left: Duration) -> Duration {
-    left.saturating_sub(AHEAD).max(left * 3 / 4).max(Duration::from_secs(1))
+/// When to refresh credentials that expire after this time.
+fn refresh_after(left: Duration) -> Duration {
+    left.saturating_sub(REFRESH_AHEAD).max(left * 3 / 4).max(Duration::from_secs(1))
 }
 
-/// The chain's credentials, kept fresh by a thread that ends with the last handle.
+/// The chain's credentials, refreshed by a thread that ends when this is dropped.
 pub(super) struct Provider {
     shared: Arc<Shared>,
 }
@@ -90,16 +91,16 @@ struct State {
 
 static PROVIDER: Mutex<Weak<Provider>> = Mutex::new(Weak::new());
 
-/// The one provider that all handlers share. The first one's limits apply to its requests.
+/// The provider that all handlers share. The limits of the first handler apply to its requests.
 pub(super) fn shared(limits: &Limits) -> Result<Arc<Provider>, String> {
-    let mut provider = PROVIDER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut provider = sync::lock(&PROVIDER);
     if let Some(running) = provider.upgrade() {
         return Ok(running);
     }
     let agent = agent::shared(None, limits)?;
     let timeout = limits.origin_timeout;
     let started = Arc::new(Provider::start(move || {
-        // aws-creds has one timeout for the whole process; its default is twice as long as ours.
+        // aws-creds has one timeout for the whole process; its default is twice as long.
         s3::creds::set_request_timeout(Some(timeout));
         chain(&agent)
     })?);
@@ -120,7 +121,7 @@ impl Provider {
         Ok(Provider { shared })
     }
 
-    /// The current credentials. Waits until `until` only where the first lookup has not ended.
+    /// The current credentials. Waits, at most until `until`, for the first lookup only.
     pub(super) fn keys(&self, until: Instant) -> Result<Arc<Keys>, Failure> {
         let mut state = self.shared.lock();
         loop {
@@ -135,11 +136,7 @@ impl Provider {
                                container, instance metadata)";
                 return Err(Failure::new(Code::NoCredentials, problem));
             }
-            (state, _) = self
-                .shared
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = sync::wait_timeout(&self.shared.changed, state, left);
         }
     }
 }
@@ -165,7 +162,7 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 
     fn run(&self, mut look: impl FnMut() -> Result<Found, String>) {
@@ -203,9 +200,10 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Sleeps by both clocks: expiry is a matter of the wall's, which may jump and stand still.
+    /// Sleeps by both clocks: credentials expire by the wall clock, which may jump or stand still.
     fn stopped_within(&self, wait: Duration) -> bool {
-        let (start, wall) = (Instant::now(), SystemTime::now());
+        let start = Instant::now();
+        let wall = SystemTime::now();
         let mut state = self.lock();
         loop {
             if state.stopped {
@@ -215,25 +213,24 @@ impl Shared {
             let Some(left) = wait.checked_sub(elapsed).filter(|left| !left.is_zero()) else {
                 return false;
             };
-            let sleep = left.min(LONGEST_SLEEP);
-            (state, _) =
-                self.changed.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner);
+            let sleep = left.min(MAX_SLEEP);
+            state = sync::wait_timeout(&self.changed, state, sleep);
         }
     }
 }
 
-/// 1 s after the first failure, then twice as long after each.
+/// 1 s after the first failure, doubled after each further one.
 fn backoff(failures: u32) -> Duration {
-    Duration::from_secs(1 << (failures - 1).min(6)).min(LONGEST_BACKOFF)
+    Duration::from_secs(1 << (failures - 1).min(6)).min(MAX_BACKOFF)
 }
 
-/// How one place to look at ended.
+/// The outcome of one source of credentials.
 enum Step {
     Found(Found),
-    /// Nothing is set up here; the next place may have something.
+    /// Nothing is set up here; the next source is tried.
     Absent(String),
-    /// Something is set up here and does not work. Going on could find the credentials of somebody else, as
-    /// those of the machine for a container with its own role, so the search ends.
+    /// The source is set up and does not work. The next one could have the credentials of another identity, as those of
+    /// the machine for a container with its own role, so the lookup ends.
     Broken(String),
 }
 
@@ -263,7 +260,7 @@ fn first_of(steps: &[(&str, &dyn Fn() -> Step)]) -> Result<Found, String> {
     Err(tried.join("; "))
 }
 
-/// A variable that says something; AWS's tools take an empty one for none.
+/// A variable that is not empty: AWS's tools treat an empty one as missing.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -291,7 +288,7 @@ fn profile() -> Step {
         .map_err(|error| error.to_string())
         .and_then(keys)
     {
-        Ok(keys) => Step::Found(Found { keys, again: Some(PROFILE_AGAIN) }),
+        Ok(keys) => Step::Found(Found { keys, again: Some(PROFILE_INTERVAL) }),
         Err(problem) => match chosen {
             Some(name) => Step::Broken(format!("AWS_PROFILE is {name:?}: {problem}")),
             None => Step::Absent(problem),
@@ -306,7 +303,7 @@ fn web_identity(agent: &Agent) -> Step {
             (None, _) => return Step::Absent("AWS_ROLE_ARN is not set".into()),
             (_, None) => return Step::Absent("AWS_WEB_IDENTITY_TOKEN_FILE is not set".into()),
         };
-    // Read each time: whoever made it replaces it before it expires.
+    // Read each time: its issuer replaces it before it expires.
     let token = match std::fs::read_to_string(&token_file) {
         Ok(token) => token,
         Err(error) => return Step::Broken(format!("{token_file}: can't be read: {error}")),
@@ -358,7 +355,7 @@ fn keys(found: Credentials) -> Result<Keys, String> {
     Ok(Keys {
         access,
         secret,
-        // aws-creds puts the same thing into one field or the other.
+        // aws-creds puts it into one field or the other.
         session_token: given(found.session_token).or(given(found.security_token)),
         expires: found.expiration.map(|at| SystemTime::from(at.0)),
     })
@@ -401,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_request_waits_and_the_next_ones_do_not() {
+    fn only_the_first_request_waits_for_credentials() {
         let (found, look) = mpsc::channel::<()>();
         let provider = Provider::start(move || {
             look.recv().map_err(|error| error.to_string())?;
@@ -420,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_first_lookup_ends_the_wait_with_its_reason() {
+    fn a_failed_first_credential_lookup_ends_the_wait() {
         let provider =
             Provider::start(|| Err("environment: nothing; profile: nothing".into())).unwrap();
         let start = Instant::now();
@@ -431,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn expiring_keys_are_refreshed_while_requests_use_the_old_ones() {
+    fn expiring_credentials_are_refreshed_while_requests_use_the_old_ones() {
         let (allow, refresh) = mpsc::channel::<()>();
         let mut looks = 0;
         let provider = Provider::start(move || {
@@ -446,16 +443,12 @@ mod tests {
         .unwrap();
         eventually(&provider, "old");
         thread::sleep(Duration::from_millis(50));
-        assert_eq!(
-            now(&provider),
-            Ok("old".to_owned()),
-            "the refresh hangs and nobody waits for it"
-        );
+        assert_eq!(now(&provider), Ok("old".to_owned()), "requests do not wait for the refresh");
         allow.send(()).unwrap();
         eventually(&provider, "new");
     }
 
-    /// Finds keys that live so long, and then no more.
+    /// A provider whose first lookup finds keys that expire after `left`, and whose other lookups fail.
     fn failing_after(left: Duration) -> Provider {
         let mut first =
             Some(Found { keys: living("old", Some(left)), again: Some(Duration::ZERO) });
@@ -470,14 +463,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_refresh_keeps_the_keys_until_they_expire() {
+    fn a_failed_credential_refresh_keeps_the_old_ones_until_they_expire() {
         assert_eq!(now(&failing_after(Duration::from_secs(3600))), Ok("old".to_owned()));
         let expired = Err("the credentials have expired: STS is down".to_owned());
         assert_eq!(now(&failing_after(Duration::ZERO)), expired);
     }
 
     #[test]
-    fn the_thread_ends_with_the_provider() {
+    fn the_credential_thread_ends_with_the_provider() {
         let (ended, end) = mpsc::channel::<()>();
         let provider = Provider::start(move || {
             let _kept_by_the_thread = &ended;
@@ -493,23 +486,23 @@ mod tests {
     }
 
     #[test]
-    fn refresh_is_ahead_of_expiry() {
+    fn credentials_are_refreshed_before_they_expire() {
         let minutes = |n: u64| Duration::from_secs(n * 60);
-        assert_eq!(refresh(minutes(60)), minutes(55));
-        assert_eq!(refresh(minutes(20)), minutes(15));
-        assert_eq!(refresh(minutes(8)), minutes(6));
-        assert_eq!(refresh(Duration::from_secs(4)), Duration::from_secs(3));
-        assert_eq!(refresh(Duration::ZERO), Duration::from_secs(1));
+        assert_eq!(refresh_after(minutes(60)), minutes(55));
+        assert_eq!(refresh_after(minutes(20)), minutes(15));
+        assert_eq!(refresh_after(minutes(8)), minutes(6));
+        assert_eq!(refresh_after(Duration::from_secs(4)), Duration::from_secs(3));
+        assert_eq!(refresh_after(Duration::ZERO), Duration::from_secs(1));
     }
 
     #[test]
-    fn failures_are_retried_ever_more_rarely() {
+    fn failed_credential_lookups_back_off() {
         let seconds: Vec<u64> = [1, 2, 3, 6, 7, 8, u32::MAX].map(|n| backoff(n).as_secs()).to_vec();
         assert_eq!(seconds, [1, 2, 4, 32, 60, 60, 60]);
     }
 
     #[test]
-    fn the_chain_takes_the_first_and_stops_at_what_is_broken() {
+    fn the_credential_chain_stops_at_the_first_found_or_broken_source() {
         let absent: &dyn Fn() -> Step = &|| Step::Absent("not set".into());
         let broken: &dyn Fn() -> Step = &|| Step::Broken("refused".into());
         let found: &dyn Fn() -> Step = &|| Step::Found(Found::new(living("one", None)));

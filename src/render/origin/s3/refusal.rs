@@ -1,4 +1,4 @@
-//! What an answer other than 200 means.
+//! The meaning of responses other than 200.
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 
@@ -8,7 +8,7 @@ use super::xml;
 use crate::config::S3;
 use crate::error::{Code, Failure};
 
-/// The failure for an answer. `object` names the key and the bucket.
+/// The failure for a response. `object` names the key and the bucket.
 pub(super) fn failure(
     config: &S3,
     object: &str,
@@ -16,26 +16,28 @@ pub(super) fn failure(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Failure {
-    let is_certain = !hides_a_problem(status, body);
+    let is_certain = !may_hide_misconfiguration(status, body);
     let body = String::from_utf8_lossy(body);
     let code = xml::word(&body, "Code").unwrap_or_else(|| "no error code".to_owned());
     let status = status.as_u16();
     let answered = format!("{object}: the origin answered {status} ({code})");
     match status {
-        // Without the permission to list, S3 says 403 for what is not there; and what we may not see is,
-        // to a client, not there either.
+        // Without the permission to list, S3 sends 403 for a missing key; and an object that may not be read is, to a
+        // client, missing as well.
         404 if is_certain => Failure::new(Code::NotFound, answered),
         403 | 404 => Failure::new(Code::NotShown, answered),
         300..=400 => match elsewhere(config, headers, &body) {
             Some(Elsewhere::Region(region)) => {
-                let (bucket, path) = (&config.bucket, &config.json_path);
+                let bucket = &config.bucket;
+                let path = &config.json_path;
                 let advice = format!(
                     "bucket {bucket} is in region {region}: set {path}.region to \"{region}\""
                 );
                 Failure::new(Code::WrongRegion, format!("{answered}; {advice}"))
             }
             Some(Elsewhere::Endpoint(host)) => {
-                let (bucket, path) = (&config.bucket, &config.json_path);
+                let bucket = &config.bucket;
+                let path = &config.json_path;
                 let advice =
                     format!("bucket {bucket} is at {host}: set {path}.endpoint or {path}.region");
                 Failure::new(Code::WrongRegion, format!("{answered}; {advice}"))
@@ -50,9 +52,9 @@ pub(super) fn failure(
     }
 }
 
-/// Whether an operator may want to know of an answer that, to a client, only means "not there": S3 says 403 for a
-/// missing key when we may not list the bucket, but also when the credentials are wrong.
-pub(super) fn hides_a_problem(status: StatusCode, body: &[u8]) -> bool {
+/// Whether a response that means "not found" to a client may come from a wrong configuration: S3 sends 403 for a missing
+/// key in a bucket that may not be listed, but also for wrong credentials.
+pub(super) fn may_hide_misconfiguration(status: StatusCode, body: &[u8]) -> bool {
     match status {
         StatusCode::FORBIDDEN => true,
         StatusCode::NOT_FOUND => xml::word(&String::from_utf8_lossy(body), "Code")
@@ -66,7 +68,7 @@ enum Elsewhere {
     Endpoint(String),
 }
 
-/// Where the bucket is instead, by the header or the XML.
+/// Where the bucket is, by the header or the XML, if it is not where it was looked for.
 fn elsewhere(config: &S3, headers: &HeaderMap, body: &str) -> Option<Elsewhere> {
     let header = headers.get("x-amz-bucket-region").and_then(|value| value.to_str().ok());
     let endpoint = xml::word(body, "Endpoint");
@@ -76,7 +78,7 @@ fn elsewhere(config: &S3, headers: &HeaderMap, body: &str) -> Option<Elsewhere> 
         .or_else(|| endpoint.as_deref().and_then(region_of_host))
         .filter(|region| is_region(region));
     match named {
-        // Any refusal may carry the header. Where it agrees with us, it explains nothing.
+        // Any response may have the header. With the configured region, it explains nothing.
         Some(region) if region == config.region => None,
         Some(region) => Some(Elsewhere::Region(region)),
         None => endpoint.map(Elsewhere::Endpoint),
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_seen_is_not_there() {
+    fn a_forbidden_or_missing_object_is_not_found() {
         for (status, code, expected) in [
             (404, "NoSuchKey", Code::NotFound),
             (403, "SignatureDoesNotMatch", Code::NotShown),
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_region_is_found_wherever_s3_puts_it() {
+    fn a_wrong_region_is_read_from_header_and_xml() {
         let endpoint = |host: &str| {
             format!(
                 "<Error><Code>PermanentRedirect</Code><Endpoint>{host}</Endpoint><Bucket>b</Bucket></Error>"
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_another_region_is_an_error() {
+    fn other_statuses_are_origin_errors() {
         let us = Some("us-east-1");
         for (status, header) in
             [(400, None), (400, us), (301, None), (302, us), (304, None), (204, None), (418, None)]
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_origin_names_is_not_trusted_to_be_a_name() {
+    fn names_from_the_origin_are_checked() {
         let failure = refused(301, Some("eu west"), "<Code>a\nb</Code><Endpoint>x y</Endpoint>");
         assert_eq!(failure.code, Code::OriginError);
         assert!(failure.detail.contains("(no error code)"), "{}", failure.detail);

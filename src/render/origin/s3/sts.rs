@@ -13,30 +13,30 @@ use ureq::Agent;
 use super::credentials::Keys;
 use super::xml;
 
-/// Several times the size of the answers that STS gives.
-const LONGEST_ANSWER: u64 = 64 << 10;
+/// Several times the size of STS's responses.
+const MAX_RESPONSE: u64 = 64 << 10;
 
-/// What STS is asked for.
+/// The parameters of a request to STS.
 pub(super) struct WebIdentity {
     pub role_arn: String,
     pub session_name: String,
     pub token: String,
 }
 
-/// Where STS is, unless the environment says (`AWS_ENDPOINT_URL_STS`): in the region, if it is known.
+/// The endpoint of STS where `AWS_ENDPOINT_URL_STS` does not set it: that of the region, if it is known.
 pub(super) fn endpoint(region: Option<&str>) -> String {
-    let in_a_host_name = |region: &&str| {
+    let is_host_label = |region: &&str| {
         !region.is_empty()
             && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    match region.filter(in_a_host_name) {
+    match region.filter(is_host_label) {
         None => "https://sts.amazonaws.com".to_owned(),
         Some(china) if china.starts_with("cn-") => format!("https://sts.{china}.amazonaws.com.cn"),
         Some(region) => format!("https://sts.{region}.amazonaws.com"),
     }
 }
 
-/// Asks STS. An error says what went wrong; it carries nothing of the token.
+/// Requests credentials from STS. An error has nothing of the token.
 pub(super) fn assume_role(
     agent: &Agent,
     endpoint: &str,
@@ -50,17 +50,17 @@ pub(super) fn assume_role(
         encoded(identity.token.trim()),
     );
     let url = format!("{}/", endpoint.trim_end_matches('/'));
-    let answer = agent
+    let response = agent
         .post(&url)
         .header("Content-Type", "application/x-www-form-urlencoded")
         .send(form.as_str())
         .map_err(|error| format!("{endpoint}: {error}"))?;
-    let status = answer.status();
+    let status = response.status();
     let mut text = Vec::new();
-    answer
+    response
         .into_body()
         .into_reader()
-        .take(LONGEST_ANSWER)
+        .take(MAX_RESPONSE)
         .read_to_end(&mut text)
         .map_err(|error| format!("{endpoint}: {error}"))?;
     let text = String::from_utf8_lossy(&text);
@@ -72,11 +72,11 @@ pub(super) fn assume_role(
             identity.role_arn
         ));
     }
-    keys(&text).ok_or_else(|| format!("{endpoint} gave an answer without credentials"))
+    keys(&text).ok_or_else(|| format!("{endpoint} sent a response without credentials"))
 }
 
-fn keys(answer: &str) -> Option<Keys> {
-    let field = |name| xml::element(answer, name).filter(|text| !text.is_empty());
+fn keys(response: &str) -> Option<Keys> {
+    let field = |name| xml::element(response, name).filter(|text| !text.is_empty());
     Some(Keys {
         access: field("AccessKeyId")?,
         secret: field("SecretAccessKey")?,
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_read() {
+    fn sts_credentials_are_read() {
         let server = Server::answering(move |_| testing::response("200 OK", "", ANSWER.as_bytes()));
         let keys = ask(&server).unwrap_or_else(|problem| panic!("{problem}"));
         assert_eq!((keys.access.as_str(), keys.secret.as_str()), ("ASIA1", "secret&"));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_named_without_the_token() {
+    fn an_sts_error_is_reported_without_the_token() {
         let body =
             b"<ErrorResponse><Error><Code>ExpiredTokenException</Code></Error></ErrorResponse>";
         let server = Server::answering(move |_| testing::response("400 Bad Request", "", body));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_credentials_is_an_error() {
+    fn an_sts_response_without_credentials_is_an_error() {
         for missing in ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"] {
             assert!(keys(&ANSWER.replace(missing, "Other")).is_none(), "{missing}");
         }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_is_the_regions() {
+    fn the_sts_endpoint_is_that_of_the_region() {
         assert_eq!(endpoint(None), "https://sts.amazonaws.com");
         assert_eq!(endpoint(Some("")), "https://sts.amazonaws.com");
         assert_eq!(endpoint(Some("evil/#")), "https://sts.amazonaws.com");

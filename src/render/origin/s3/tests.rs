@@ -3,15 +3,16 @@ use std::io::Write;
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
+use super::endpoint::canonical_endpoint;
 use super::*;
 use crate::render::origin::testing::{self, Server, response};
+use std::io;
 
 impl Bucket {
-    /// Without a condition.
-    fn fetch(&self, key: &str) -> Result<Original, Failure> {
-        match self.fetch_unless(key, None)? {
+    fn fetch_original(&self, key: &str) -> Result<Original, Failure> {
+        match self.fetch(key, None)? {
             Fetched::Original(original) => Ok(original),
-            Fetched::Unchanged => panic!("unchanged since when?"),
+            Fetched::Unchanged => panic!("unchanged without a condition"),
         }
     }
 }
@@ -37,7 +38,7 @@ fn ok(body: &[u8]) -> Vec<u8> {
 }
 
 fn refused(bucket: &Bucket, key: &str) -> Failure {
-    let failure = bucket.fetch(key).unwrap_err();
+    let failure = bucket.fetch_original(key).unwrap_err();
     let detail = &failure.detail;
     assert!(detail.contains(&format!("{key:?} in bucket images: ")), "{detail}");
     for secret in ["AKID", "SECRET", "X-Amz", "Signature="] {
@@ -47,9 +48,9 @@ fn refused(bucket: &Bucket, key: &str) -> Failure {
 }
 
 #[test]
-fn an_object_comes_with_its_metadata() {
+fn an_object_is_fetched_with_its_metadata() {
     let server = Server::answering(|_| ok(b"image"));
-    let original = bucket(&server).fetch("a.jpg").unwrap();
+    let original = bucket(&server).fetch_original("a.jpg").unwrap();
     assert_eq!(original.bytes, b"image");
     assert_eq!(original.etag.as_deref(), Some("\"abc\""));
     let date = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").unwrap();
@@ -72,7 +73,7 @@ fn an_object_comes_with_its_metadata() {
 #[test]
 fn an_object_may_be_empty_and_without_metadata() {
     let server = Server::answering(|_| response("200 OK", "", b""));
-    let original = bucket(&server).fetch("a").unwrap();
+    let original = bucket(&server).fetch_original("a").unwrap();
     assert_eq!(original, Original { bytes: vec![], etag: None, last_modified: None });
 }
 
@@ -122,7 +123,7 @@ fn keys_are_sent_byte_for_byte() {
     let mut expected = Vec::new();
     for bucket in [&signed, &anonymous] {
         for key in ODD_KEYS {
-            bucket.fetch(key).unwrap_or_else(|failure| panic!("{failure}"));
+            bucket.fetch_original(key).unwrap_or_else(|failure| panic!("{failure}"));
             expected.push(format!("/images/{}", by_the_rule(key)));
         }
     }
@@ -144,7 +145,7 @@ fn directory_and_key_are_joined_with_one_slash() {
     let server = Server::answering(|_| ok(b""));
     let bucket = with_directory(&server, "/images large/x/");
     for key in ["a.jpg", "/a.jpg", ""] {
-        bucket.fetch(key).unwrap();
+        bucket.fetch_original(key).unwrap();
     }
     let directory = "/images/images%20large/x";
     assert_eq!(server.paths(), ["/a.jpg", "//a.jpg", "/"].map(|rest| format!("{directory}{rest}")));
@@ -155,11 +156,15 @@ fn keys_that_could_mean_another_object_are_not_sent() {
     let server = Server::answering(|_| ok(b""));
     let long = "x".repeat(1025);
     for key in ["", ".", "..", "a/../b", "../b", "a/.", "a\0", &long] {
-        assert_eq!(bucket(&server).fetch(key).unwrap_err().code, Code::InvalidKey, "{key:?}");
+        assert_eq!(
+            bucket(&server).fetch_original(key).unwrap_err().code,
+            Code::InvalidKey,
+            "{key:?}"
+        );
     }
     let at_the_limit = "x".repeat(1020);
     assert_eq!(
-        with_directory(&server, "directory").fetch(&at_the_limit).unwrap_err().code,
+        with_directory(&server, "directory").fetch_original(&at_the_limit).unwrap_err().code,
         Code::InvalidKey
     );
     assert_eq!(server.connections(), 0);
@@ -176,12 +181,12 @@ fn a_condition_is_sent_and_not_modified_is_its_answer_alone() {
         2 => ok(b"another"),
         _ => response("304 Not Modified", "", b""),
     });
-    // With an agent of its own, whose connections nobody else takes a place of.
+    // With an agent that no other test uses.
     let limits = Limits { fetches_at_once: 3, ..testing::limits() };
     let bucket = open(&testing::s3(&server.url()), &limits);
-    assert_eq!(bucket.fetch_unless("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
-    assert_eq!(bucket.fetch_unless("a", Some("W/\"abc\"")), Ok(Fetched::Unchanged));
-    let Ok(Fetched::Original(original)) = bucket.fetch_unless("a", Some("\"old\"")) else {
+    assert_eq!(bucket.fetch("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
+    assert_eq!(bucket.fetch("a", Some("W/\"abc\"")), Ok(Fetched::Unchanged));
+    let Ok(Fetched::Original(original)) = bucket.fetch("a", Some("\"old\"")) else {
         panic!("changed")
     };
     assert_eq!(original.bytes, b"another");
@@ -208,12 +213,12 @@ fn a_condition_is_tried_once_more_as_well() {
         0 => false,
         _ => stream.write_all(&response("304 Not Modified", "", b"")).is_ok(),
     });
-    assert_eq!(bucket(&server).fetch_unless("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
+    assert_eq!(bucket(&server).fetch("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
     assert!(server.requests()[1].to_ascii_lowercase().contains("if-none-match: \"abc\""));
 }
 
 #[test]
-fn connections_are_kept() {
+fn connections_are_reused() {
     let server = Server::answering(|number| match number % 4 {
         0 => response("404 Not Found", "", b"<Error><Code>NoSuchKey</Code></Error>"),
         1 => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_vec(),
@@ -222,10 +227,10 @@ fn connections_are_kept() {
     });
     let bucket = bucket(&server);
     for _ in 0..50 {
-        assert_eq!(bucket.fetch("a").unwrap_err().code, Code::NotFound);
-        assert_eq!(bucket.fetch("a").unwrap().bytes, b"abc");
-        assert_eq!(bucket.fetch("a").unwrap_err().code, Code::NotFound);
-        assert_eq!(bucket.fetch("a").unwrap().bytes.len(), 100_000);
+        assert_eq!(bucket.fetch_original("a").unwrap_err().code, Code::NotFound);
+        assert_eq!(bucket.fetch_original("a").unwrap().bytes, b"abc");
+        assert_eq!(bucket.fetch_original("a").unwrap_err().code, Code::NotFound);
+        assert_eq!(bucket.fetch_original("a").unwrap().bytes.len(), 100_000);
     }
     assert_eq!(server.connections(), 1);
 }
@@ -237,7 +242,8 @@ fn many_threads_share_a_few_connections() {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                (0..250).for_each(|_| assert_eq!(bucket.fetch("a").unwrap().bytes, b"image"))
+                (0..250)
+                    .for_each(|_| assert_eq!(bucket.fetch_original("a").unwrap().bytes, b"image"))
             });
         }
     });
@@ -248,35 +254,41 @@ fn many_threads_share_a_few_connections() {
 #[test]
 fn two_buckets_share_connections() {
     let server = Server::answering(|_| ok(b""));
-    let (one, other) = (bucket(&server), with_directory(&server, "directory"));
+    let one = bucket(&server);
+    let other = with_directory(&server, "directory");
     for _ in 0..3 {
-        one.fetch("a").unwrap();
-        other.fetch("a").unwrap();
+        one.fetch_original("a").unwrap();
+        other.fetch_original("a").unwrap();
     }
     assert_eq!(server.connections(), 1);
 }
 
 #[test]
-fn a_dead_connection_is_tried_once_more() {
-    for die_by_reset in [false, true] {
+fn a_closed_connection_is_retried_once() {
+    for by_reset in [false, true] {
         let server = Server::scripted(move |number, stream| {
             if number != 0 {
                 return stream.write_all(&ok(b"image")).is_ok();
             }
-            if die_by_reset {
+            if by_reset {
                 testing::reset(stream);
             }
             false
         });
-        assert_eq!(bucket(&server).fetch("a").unwrap().bytes, b"image", "reset: {die_by_reset}");
+        assert_eq!(
+            bucket(&server).fetch_original("a").unwrap().bytes,
+            b"image",
+            "reset: {by_reset}"
+        );
         assert_eq!((server.connections(), server.requests().len()), (2, 2));
     }
 }
 
 #[test]
-fn connections_that_went_stale_in_the_pool_do_no_harm() {
+fn stale_connections_of_the_pool_are_replaced() {
     // Each connection answers once and is closed when its second request comes.
-    let (both, used) = (Barrier::new(2), Mutex::new(HashSet::new()));
+    let both = Barrier::new(2);
+    let used = Mutex::new(HashSet::new());
     let server = Server::scripted(move |number, stream| {
         if !used.lock().unwrap().insert(stream.peer_addr().unwrap()) {
             return false;
@@ -289,46 +301,46 @@ fn connections_that_went_stale_in_the_pool_do_no_harm() {
     let bucket = bucket(&server);
     thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| assert_eq!(bucket.fetch("a").unwrap().bytes, b"image"));
+            scope.spawn(|| assert_eq!(bucket.fetch_original("a").unwrap().bytes, b"image"));
         }
     });
     // Two stale ones are kept now. The second try must not take the other one.
-    assert_eq!(bucket.fetch("a").unwrap().bytes, b"image");
+    assert_eq!(bucket.fetch_original("a").unwrap().bytes, b"image");
     assert_eq!((server.connections(), server.requests().len()), (3, 4));
 }
 
 #[test]
-fn a_connection_that_dies_twice_is_a_failure() {
+fn a_connection_that_is_closed_twice_is_a_failure() {
     let server = Server::scripted(|_, _| false);
     let failure = refused(&bucket(&server), "a");
     assert_eq!(failure.code, Code::OriginUnreachable);
-    assert!(failure.detail.contains("the connection died twice"), "{}", failure.detail);
+    assert!(failure.detail.contains("the connection was closed twice"), "{}", failure.detail);
     assert_eq!(server.requests().len(), 2);
 }
 
 #[test]
-fn a_head_that_is_cut_short_is_tried_once_more() {
+fn a_truncated_response_head_is_retried_once() {
     let server = Server::scripted(|number, stream| match number {
         0 => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-").is_err(),
         _ => stream.write_all(&ok(b"image")).is_ok(),
     });
-    assert_eq!(bucket(&server).fetch("a").unwrap().bytes, b"image");
+    assert_eq!(bucket(&server).fetch_original("a").unwrap().bytes, b"image");
 }
 
 #[test]
-fn a_5xx_is_tried_once_more() {
+fn a_5xx_is_retried_once() {
     let server = Server::answering(|number| match number {
         0 => {
             response("500 Internal Server Error", "", b"<Error><Code>InternalError</Code></Error>")
         }
         _ => ok(b"image"),
     });
-    assert_eq!(bucket(&server).fetch("a").unwrap().bytes, b"image");
+    assert_eq!(bucket(&server).fetch_original("a").unwrap().bytes, b"image");
     assert_eq!((server.connections(), server.requests().len()), (1, 2));
 }
 
 #[test]
-fn two_5xx_are_a_failure() {
+fn a_second_5xx_is_a_failure() {
     let server = Server::answering(|_| {
         response("503 Slow Down", "", b"<Error><Code>SlowDown</Code></Error>")
     });
@@ -343,7 +355,7 @@ fn two_5xx_are_a_failure() {
 }
 
 #[test]
-fn other_refusals_are_not_tried_again() {
+fn a_4xx_is_not_retried() {
     for (status, code) in [
         ("403 Forbidden", Code::NotShown),
         ("404 Not Found", Code::NotFound),
@@ -376,7 +388,7 @@ fn redirects_are_not_followed() {
 }
 
 #[test]
-fn a_wrong_region_is_named() {
+fn a_wrong_region_is_reported_with_the_right_one() {
     let server = Server::answering(|_| {
         let body = b"<Error><Code>PermanentRedirect</Code></Error>";
         response("301 Moved Permanently", "x-amz-bucket-region: eu-central-1\r\n", body)
@@ -451,11 +463,14 @@ fn an_object_over_the_limit_is_not_read() {
         );
     }
     let server = Server::answering(|_| ok(b"0123456789"));
-    assert_eq!(open(&testing::s3(&server.url()), &limits).fetch("a").unwrap().bytes.len(), 10);
+    assert_eq!(
+        open(&testing::s3(&server.url()), &limits).fetch_original("a").unwrap().bytes.len(),
+        10
+    );
 }
 
 #[test]
-fn each_deadline_has_its_name() {
+fn each_origin_timeout_is_named_by_its_field() {
     let mut first_byte = testing::limits();
     first_byte.origin_first_byte_timeout = Duration::from_millis(100);
     let mut whole = testing::limits();
@@ -495,7 +510,7 @@ fn each_deadline_has_its_name() {
 }
 
 #[test]
-fn the_whole_deadline_covers_the_second_try() {
+fn origin_timeout_includes_the_retry() {
     let server = Server::scripted(|number, stream| {
         thread::sleep(Duration::from_millis(if number == 0 { 200 } else { 5000 }));
         stream.write_all(&response("500 Internal Server Error", "", b"")).is_ok()
@@ -508,7 +523,7 @@ fn the_whole_deadline_covers_the_second_try() {
 }
 
 #[test]
-fn an_origin_that_is_not_there_is_unreachable() {
+fn an_origin_that_refuses_connections_is_unreachable() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for endpoint in [format!("http://{closed}"), "http://surely-not.invalid".to_owned()] {
         let failure = refused(&open(&testing::s3(&endpoint), &testing::limits()), "a");
@@ -517,7 +532,7 @@ fn an_origin_that_is_not_there_is_unreachable() {
 }
 
 #[test]
-fn what_is_not_http_is_an_error() {
+fn a_response_that_is_not_http_is_an_error() {
     for nonsense in ["SSH-2.0-OpenSSH_9.2\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n"] {
         let server = Server::answering(move |_| nonsense.into());
         assert_eq!(refused(&bucket(&server), "a").code, Code::OriginError, "{nonsense}");
@@ -528,7 +543,7 @@ fn what_is_not_http_is_an_error() {
 }
 
 #[test]
-fn hosts_are_those_of_the_region() {
+fn the_host_is_that_of_the_region() {
     let host = |fields: &str| {
         let keys = r#", "aws_access": "a", "aws_secret": "s""#;
         let bucket = open(&testing::s3_with(&format!("{fields}{keys}")), &testing::limits());
@@ -559,7 +574,7 @@ fn hosts_are_those_of_the_region() {
 }
 
 #[test]
-fn the_endpoint_is_signed_as_it_is_sent() {
+fn the_endpoint_is_canonical_before_it_is_signed() {
     for (written, canonical) in [
         ("https://MinIO.Example:443", "https://minio.example"),
         ("http://minio:80", "http://minio"),
@@ -572,7 +587,7 @@ fn the_endpoint_is_signed_as_it_is_sent() {
 }
 
 #[test]
-fn a_bad_ca_file_is_named() {
+fn an_unusable_ca_file_is_an_error() {
     let directory = testing::TempDirectory::new();
     let file = directory.path().join("ca.pem");
     for content in [
@@ -584,8 +599,7 @@ fn a_bad_ca_file_is_named() {
         std::fs::write(&file, content).unwrap();
         let config =
             testing::s3_with(&format!(r#""anonymous": true, "ca_file": "{}""#, file.display()));
-        let problem =
-            crate::render::origin::check(&crate::config::Origin::S3(config.clone())).unwrap_err();
+        let problem = config.check().unwrap_err().to_string();
         assert!(
             problem.starts_with(&format!("handlers[0].aws.ca_file: {}: ", file.display())),
             "{problem}"

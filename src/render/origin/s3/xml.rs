@@ -1,29 +1,43 @@
-//! The little XML that S3 and STS answer with: elements without attributes, found by name.
+//! Finds elements by name in the XML that S3 and STS answer with.
 
-/// The text of the first element of this name, with its entities resolved (XML 1.0 §4.6).
+use quick_xml::events::Event;
+use quick_xml::{Reader, escape};
+
+/// The longest text that [`word`] returns, in bytes.
+const MAX_WORD: usize = 80;
+
+/// The text of the first element of this local name, with its entities resolved and without the white space around it.
+/// `None` without such an element, for one that has child elements, and for a document that ends inside it.
 pub(super) fn element(document: &str, name: &str) -> Option<String> {
-    let start = document.find(&format!("<{name}>"))? + name.len() + 2;
-    let rest = &document[start..];
-    let text = &rest[..rest.find(&format!("</{name}>"))?];
-    Some(unescape(text.trim()))
-}
-
-/// As [`element`], for a word that goes into a log or a sentence: short and without surprises.
-pub(super) fn word(document: &str, name: &str) -> Option<String> {
-    const LONGEST: usize = 80;
-    let text = element(document, name)?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (!text.is_empty() && text.len() <= LONGEST && text.bytes().all(plain)).then_some(text)
-}
-
-fn unescape(text: &str) -> String {
-    if !text.contains('&') {
-        return text.to_owned();
+    let mut reader = Reader::from_str(document);
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(start) if start.local_name().as_ref() == name.as_bytes() => break,
+            Event::Eof => return None,
+            _ => {}
+        }
     }
-    // The ampersand comes last, so that `&amp;lt;` becomes `&lt;` and no more.
-    [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")]
-        .into_iter()
-        .fold(text.to_owned(), |text, (entity, character)| text.replace(entity, character))
+    let mut text = String::new();
+    loop {
+        match reader.read_event().ok()? {
+            Event::Text(part) => text.push_str(&part.decode().ok()?),
+            Event::CData(part) => text.push_str(&part.decode().ok()?),
+            Event::GeneralRef(reference) => match reference.resolve_char_ref().ok()? {
+                Some(character) => text.push(character),
+                None => text.push_str(escape::resolve_xml_entity(&reference.decode().ok()?)?),
+            },
+            Event::Comment(_) | Event::PI(_) => {}
+            Event::End(_) => return Some(text.trim().to_owned()),
+            _ => return None,
+        }
+    }
+}
+
+/// As [`element`], for a text that goes into a log line: short, and without characters that could break it.
+pub(super) fn word(document: &str, name: &str) -> Option<String> {
+    let text = element(document, name)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (!text.is_empty() && text.len() <= MAX_WORD && text.bytes().all(is_plain)).then_some(text)
 }
 
 #[cfg(test)]
@@ -31,8 +45,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn elements_are_found_by_name() {
-        let document = "<?xml version=\"1.0\"?>\n<Error><Code> AccessDenied </Code><A>x &amp;lt; y</A></Error>";
+    fn xml_elements_are_found_by_name() {
+        let document = "<?xml version=\"1.0\"?>\n<Error><Code> AccessDenied </Code><A>x &amp;lt; &#x79;</A></Error>";
         assert_eq!(element(document, "Code").as_deref(), Some("AccessDenied"));
         assert_eq!(element(document, "A").as_deref(), Some("x &lt; y"));
         for name in ["Region", "cod", "B"] {
@@ -41,8 +55,30 @@ mod tests {
     }
 
     #[test]
-    fn broken_documents_have_no_elements() {
-        for document in ["", "<Code>", "</Code><Code>", "<Code>x</Cod", "<Code/>"] {
+    fn xml_is_read_with_namespaces_attributes_comments_and_cdata() {
+        for document in [
+            "<e:Error xmlns:e=\"urn:x\"><e:Code a=\"<Code>no</Code>\">yes</e:Code></e:Error>",
+            "<Error><!-- <Code>no</Code> --><Code>yes</Code></Error>",
+            "<Error><Code>y<!-- -->es</Code></Error>",
+            "<Error><Code><![CDATA[yes]]></Code></Error>",
+        ] {
+            assert_eq!(element(document, "Code").as_deref(), Some("yes"), "{document}");
+        }
+    }
+
+    #[test]
+    fn broken_xml_has_no_elements() {
+        for document in [
+            "",
+            "<Code>",
+            "</Code><Code>",
+            "<Code>x</Cod",
+            "<Code/>",
+            "<Code>x</Error>",
+            "<Code>&unknown;</Code>",
+            "<Code><B>x</B></Code>",
+            "<Code",
+        ] {
             assert_eq!(element(document, "Code"), None, "{document}");
         }
     }

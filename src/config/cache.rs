@@ -1,0 +1,144 @@
+//! What a handler caches, where and for how long.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::Result;
+use super::fields::Fields;
+use super::origin::Origin;
+use super::schema::{Defaulted, Optional, boolean, integer, object, table, text, whole_seconds};
+use crate::cache::CacheTime;
+
+/// The largest cache that can be configured: a pebibyte.
+const MAX_CACHE: i64 = 1 << 50;
+
+table! {
+    pub TABLE;
+    /// Store variants on disk.
+    CACHE_ENABLED: Optional<bool> =
+        boolean("cache_enabled").absent("true when there is a `cache_path`");
+    /// The directory for variants. It is created if missing, and must be writable.
+    CACHE_PATH: Optional<&'static str> = text("cache_path").absent("none");
+    /// How long a variant is fresh, on disk and in `Cache-Control`. 0: for ever (a year for clients, because HTTP has
+    /// no "for ever"). −1: nothing is cached, and clients are sent `no-store`.
+    CACHE_TIME: Defaulted<i64> =
+        integer::<i64>("cache_time", -1, u32::MAX as i64).unit("seconds").default(604_800);
+    /// How much of the disk `cache_path` may take. The least recently used entries are evicted first. Handlers that
+    /// share a directory must agree.
+    CACHE_MAX_BYTES: Optional<u64> = integer::<u64>("cache_max_bytes", 1, MAX_CACHE)
+        .unit("bytes")
+        .absent("limited by `cache_min_free` alone");
+    /// How much of the disk stays free, besides one inode of a hundred: when there is less, entries are evicted and
+    /// none is written. Handlers that share a directory must agree.
+    CACHE_MIN_FREE: Optional<u64> = integer::<u64>("cache_min_free", 0, MAX_CACHE)
+        .unit("bytes")
+        .absent("a twentieth of the disk, at most 1 GiB");
+    /// How long after `cache_time` a variant is served at once while it is revalidated (RFC 5861 §3).
+    STALE_WHILE_REVALIDATE: Defaulted<Duration> =
+        whole_seconds("stale_while_revalidate").default(0);
+    /// How long after `cache_time` a variant is served when the origin can't be asked (RFC 5861 §4).
+    STALE_IF_ERROR: Defaulted<Duration> = whole_seconds("stale_if_error").default(86_400);
+    /// How long it is remembered that the origin does not have a key or does not show it (404, 403). Other failures
+    /// are not remembered.
+    NEGATIVE_CACHE_TIME: Defaulted<Duration> = whole_seconds("negative_cache_time").default(5);
+    /// Store a bucket's originals as well, so that another size needs no GET. Not for a `directory`.
+    ORIGINALS_CACHE: Optional<Fields<'static>> =
+        object("originals_cache", ORIGINALS_TABLE).absent("none");
+}
+
+table! {
+    pub ORIGINALS_TABLE;
+    /// The directory for originals: writable, and not a `cache_path`. It is created if missing.
+    PATH: Optional<&'static str> = text("path");
+    /// How much of the disk it may take. Handlers that share the directory must agree.
+    MAX_BYTES: Optional<u64> =
+        integer::<u64>("max_bytes", 1, MAX_CACHE).unit("bytes").absent("limited by the free space");
+}
+
+/// Where a handler's variants are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    pub path: PathBuf,
+    /// Bytes of the disk that the directory may take; `None` is as much as `min_free` leaves.
+    pub max_bytes: Option<u64>,
+    /// Bytes that stay free on its disk; `None` is a twentieth of it, at most a gibibyte.
+    pub min_free: Option<u64>,
+}
+
+/// Where a handler's originals are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Originals {
+    pub path: PathBuf,
+    /// Bytes of the disk that the directory may take; `None` is as much as is left free.
+    pub max_bytes: Option<u64>,
+}
+
+/// The cache settings of a handler.
+#[derive(Clone, Debug)]
+pub struct CacheSettings {
+    pub variants: Option<Cache>,
+    pub originals: Option<Originals>,
+    pub time: CacheTime,
+    pub stale_while_revalidate: Duration,
+    pub stale_if_error: Duration,
+    pub negative_time: Duration,
+}
+
+impl CacheSettings {
+    pub fn read(fields: &Fields, origin: &Origin) -> Result<CacheSettings> {
+        let time = match fields.get(&CACHE_TIME)? {
+            0 => CacheTime::Forever,
+            seconds => u64::try_from(seconds).map_or(CacheTime::Never, CacheTime::Seconds),
+        };
+        let negative_time = fields.get(&NEGATIVE_CACHE_TIME)?;
+        Ok(CacheSettings {
+            variants: variants(fields, time)?,
+            originals: originals(fields, time, origin)?,
+            time,
+            stale_while_revalidate: fields.get(&STALE_WHILE_REVALIDATE)?,
+            stale_if_error: fields.get(&STALE_IF_ERROR)?,
+            negative_time: if time == CacheTime::Never { Duration::ZERO } else { negative_time },
+        })
+    }
+}
+
+fn variants(fields: &Fields, time: CacheTime) -> Result<Option<Cache>> {
+    let enabled = fields.optional(&CACHE_ENABLED)?;
+    let path = fields.optional(&CACHE_PATH)?;
+    let max_bytes = fields.optional(&CACHE_MAX_BYTES)?;
+    let min_free = fields.optional(&CACHE_MIN_FREE)?;
+    if enabled == Some(false) || time == CacheTime::Never {
+        return Ok(None);
+    }
+    match path {
+        Some(path) => Ok(Some(Cache { path: PathBuf::from(path), max_bytes, min_free })),
+        None if enabled == Some(true) => {
+            Err(fields.error(CACHE_PATH.name(), "required when cache_enabled is true"))
+        }
+        None => Ok(None),
+    }
+}
+
+fn originals(fields: &Fields, time: CacheTime, origin: &Origin) -> Result<Option<Originals>> {
+    let Some(written) = fields.optional(&ORIGINALS_CACHE)? else { return Ok(None) };
+    let path = written.required(&PATH)?;
+    let max_bytes = written.optional(&MAX_BYTES)?;
+    if origin.local_directory().is_some() {
+        let message = "is for buckets; the files of a directory are local already";
+        return Err(fields.error(ORIGINALS_CACHE.name(), message));
+    }
+    if time == CacheTime::Never {
+        return Ok(None);
+    }
+    Ok(Some(Originals { path: PathBuf::from(path), max_bytes }))
+}
+
+/// The directories that caches are stored in, each with the JSON path of its field below the handler.
+pub fn directories<'c>(
+    variants: Option<&'c Cache>,
+    originals: Option<&'c Originals>,
+) -> impl Iterator<Item = (&'static str, &'c Path)> {
+    let variants = variants.map(|cache| ("cache_path", cache.path.as_path()));
+    let originals = originals.map(|cache| ("originals_cache.path", cache.path.as_path()));
+    variants.into_iter().chain(originals)
+}

@@ -1,0 +1,67 @@
+//! Configuration errors.
+
+use std::fmt;
+
+use super::json;
+
+/// An error in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where the field is in the file, once [`ConfigError::locate`] has found it.
+    pub location: Option<Location>,
+    /// The JSON path, as `handlers[1].aws.bucket_name`; the file's name for an error that concerns no field.
+    pub path: String,
+    /// The rest of the sentence.
+    pub message: String,
+}
+
+/// A position in the file, in the form that editors and terminals turn into a link: `config.json:12:7`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    file: String,
+    /// From 1.
+    line: usize,
+    /// From 1, in characters.
+    column: usize,
+}
+
+pub type Result<T> = std::result::Result<T, ConfigError>;
+
+impl ConfigError {
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> ConfigError {
+        ConfigError { location: None, path: path.into(), message: message.into() }
+    }
+
+    /// Adds the position of the field that the path names, or of the object that lacks it.
+    pub(super) fn locate(self, file: &str, text: &str) -> ConfigError {
+        if self.location.is_some() || self.path == file {
+            return self;
+        }
+        match json::parse(text) {
+            Ok(value) => {
+                let offset = json::offset(&value, &self.path);
+                self.at(file, text, offset)
+            }
+            Err(_) => self,
+        }
+    }
+
+    pub(super) fn at(self, file: &str, text: &str, offset: usize) -> ConfigError {
+        let (line, column) = json::position(text, offset);
+        ConfigError { location: Some(Location { file: file.to_owned(), line, column }), ..self }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Location { file, line, column }) = &self.location {
+            write!(f, "{file}:{line}:{column}: ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,48 @@
+//! `"error_image"`: what is sent when there is no image.
+
+use std::sync::Arc;
+
+use super::error::Result;
+use super::fields::Fields;
+use super::handler::{ERROR_IMAGE, Resolved};
+use crate::format::{Format, formats_that, or_list};
+
+/// An error image is kept in memory; a larger file is surely a mistake.
+const MAX_ERROR_IMAGE: u64 = 16 << 20;
+/// Compiled in, so that the binary and a configuration are enough to run.
+const DEFAULT_ERROR_IMAGE: &[u8] = include_bytes!("../../error_image.jpg");
+
+/// The image for failures.
+#[derive(Clone, Debug)]
+pub struct ErrorImage {
+    pub bytes: Arc<[u8]>,
+    /// As the bytes show it.
+    pub format: Format,
+}
+
+impl ErrorImage {
+    pub(super) fn read(fields: &Fields, resolved: Option<&Resolved>) -> Result<ErrorImage> {
+        let path = fields.optional(&ERROR_IMAGE)?;
+        if let Some(bytes) = resolved.map(|resolved| &resolved.error_image)
+            && let Some(format) = Format::of_bytes(bytes)
+        {
+            return Ok(ErrorImage { bytes: Arc::clone(bytes), format });
+        }
+        let Some(path) = path else {
+            return Ok(ErrorImage { bytes: DEFAULT_ERROR_IMAGE.into(), format: Format::Jpeg });
+        };
+        let error =
+            |problem: String| fields.error(ERROR_IMAGE.name(), format!("{path}: {problem}"));
+        let unreadable = |problem| error(format!("can't be read: {problem}"));
+        let length = std::fs::metadata(path).map_err(unreadable)?.len();
+        if length > MAX_ERROR_IMAGE {
+            return Err(error(format!("is larger than {MAX_ERROR_IMAGE} bytes")));
+        }
+        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let format = Format::of_original(&bytes).ok_or_else(|| {
+            let titles = or_list(formats_that(Format::is_read).map(Format::title));
+            error(format!("is not a {titles}"))
+        })?;
+        Ok(ErrorImage { bytes: bytes.into(), format })
+    }
+}

@@ -1,0 +1,60 @@
+//! `"directory"`: originals from a directory of this machine.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use super::super::error::{ConfigError, Result};
+use super::super::fields::Fields;
+use super::super::schema::{Optional, text};
+use super::OriginConfig;
+
+pub const FIELD: Optional<&'static str> = text("directory").absent("one origin is required").doc(
+    "Take originals from this existing directory; no key and no symbolic link leads out of it.",
+);
+
+/// A directory of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Absolute and without symbolic links.
+    pub path: PathBuf,
+    /// The JSON path of the field.
+    json_path: String,
+}
+
+pub fn read(
+    fields: &Fields,
+    written: &str,
+    local: Option<PathBuf>,
+    _is_checked: bool,
+) -> Result<Directory> {
+    let json_path = fields.path(FIELD.name());
+    if let Some(path) = local {
+        return Ok(Directory { path, json_path });
+    }
+    let error =
+        |problem: String| ConfigError::new(json_path.clone(), format!("{written}: {problem}"));
+    let path = std::fs::canonicalize(written)
+        .map_err(|problem| error(format!("can't be opened: {problem}")))?;
+    if !path.is_dir() {
+        return Err(error("is not a directory".to_owned()));
+    }
+    Ok(Directory { path, json_path })
+}
+
+impl OriginConfig for Directory {
+    fn identity(&self) -> String {
+        format!("directory\0{}", self.path.display())
+    }
+
+    fn local_directory(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
+    fn check_access(&self, user: &str) -> Result<()> {
+        rustix::fs::access(&self.path, Access::EXEC_OK).map_err(|error| {
+            let message = format!("{}: {user} can't enter it: {error}", self.path.display());
+            ConfigError::new(self.json_path.clone(), message)
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! `"aws"`: originals from a bucket.
+
+use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
+
+use super::super::error::{ConfigError, Result};
+use super::super::fields::Fields;
+use super::super::schema::{Defaulted, Optional, boolean, object, secret, string, table, text};
+use super::super::url;
+use super::OriginConfig;
+
+pub const FIELD: Optional<Fields<'static>> =
+    object("aws", TABLE).absent("one origin is required").doc("Take originals from this bucket.");
+
+table! {
+    pub TABLE;
+    /// The bucket: letters, digits, `.`, `_` and `-`.
+    BUCKET_NAME: Optional<&'static str> = text("bucket_name");
+    /// A directory in the bucket, without `.` and `..` segments. It and the key are joined with one `/`.
+    FILE_PATH: Defaulted<&'static str> = string("file_path").default("");
+    /// The region to sign for: letters, digits and `-`. `AWS_REGION` is not read for it.
+    REGION: Defaulted<&'static str> = text("region").default("us-east-1");
+    /// Another S3 server: `http://` or `https://`, a host and, if it is not the scheme's own, a port.
+    ENDPOINT: Optional<&'static str> = text("endpoint").absent("AWS in `region`");
+    /// Put the bucket's name into the path and not into the host name.
+    PATH_STYLE: Optional<bool> =
+        boolean("path_style").absent("true with an `endpoint` or a dot in the bucket's name");
+    /// The access key id.
+    AWS_ACCESS: Optional<String> =
+        secret("aws_access").absent("credentials from the environment, a profile or the machine");
+    /// The secret access key; required with `aws_access`.
+    AWS_SECRET: Optional<String> = secret("aws_secret").absent("as `aws_access`");
+    /// The session token of temporary credentials; needs `aws_access` and `aws_secret`.
+    SESSION_TOKEN: Optional<String> = secret("session_token").absent("none");
+    /// Do not sign requests: a public bucket. Not with credentials.
+    ANONYMOUS: Defaulted<bool> = boolean("anonymous").default(false);
+    /// A PEM file of certificates to trust besides Mozilla's, which are compiled in.
+    CA_FILE: Optional<&'static str> = text("ca_file").absent("none");
+}
+
+/// A bucket and how to reach it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3 {
+    pub bucket: String,
+    /// `file_path` without slashes at its ends; may be empty.
+    pub directory: String,
+    pub region: String,
+    /// Scheme, host and port of an S3 server that is not AWS.
+    pub endpoint: Option<String>,
+    /// The bucket's name is in the path and not in the host name.
+    pub path_style: bool,
+    pub credentials: Credentials,
+    /// PEM certificates to trust besides the compiled-in roots.
+    pub ca_file: Option<PathBuf>,
+    /// The JSON path of this `aws` object, for errors that name the field to change.
+    pub json_path: String,
+}
+
+/// What requests to the origin are signed with.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    Static {
+        access: String,
+        secret: String,
+        session_token: Option<String>,
+    },
+    /// Environment, profile, web identity, ECS, IMDSv2, in this order.
+    Chain,
+    /// Nothing is signed: a public bucket.
+    Anonymous,
+}
+
+// Secrets must not reach a log by way of `{:?}`.
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "S3({} in {})", self.bucket, self.region)
+    }
+}
+
+pub fn read(
+    _handler: &Fields,
+    aws: Fields,
+    _local: Option<PathBuf>,
+    is_checked: bool,
+) -> Result<S3> {
+    let bucket = aws.required(&BUCKET_NAME)?.to_owned();
+    if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        let message = "may contain letters, digits, dots, hyphens and underscores only";
+        return Err(aws.error(BUCKET_NAME.name(), message));
+    }
+    let directory = aws.get(&FILE_PATH)?.trim_matches('/').to_owned();
+    if directory.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err(aws.error(FILE_PATH.name(), "must not have . or .. as a segment"));
+    }
+    let region = aws.get(&REGION)?.to_owned();
+    if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        let message = format!("must be a region's name, as eu-west-1, not {region:?}");
+        return Err(aws.error(REGION.name(), message));
+    }
+    let endpoint = aws.optional(&ENDPOINT)?.map(|written| endpoint(&aws, written)).transpose()?;
+    // A bucket name with dots does not match the wildcard certificate of *.s3.amazonaws.com, and few private
+    // endpoints resolve bucket.host: both need the path style.
+    let path_style =
+        aws.optional(&PATH_STYLE)?.unwrap_or(endpoint.is_some() || bucket.contains('.'));
+    let credentials = credentials(&aws)?;
+    let ca_file = aws.optional(&CA_FILE)?.map(PathBuf::from);
+    if let (Some(path), false) = (&ca_file, is_checked) {
+        std::fs::metadata(path).map_err(|error| {
+            aws.error(CA_FILE.name(), format!("{}: can't be read: {error}", path.display()))
+        })?;
+    }
+    let json_path = aws.own_path().to_owned();
+    Ok(S3 { bucket, directory, region, endpoint, path_style, credentials, ca_file, json_path })
+}
+
+fn endpoint(aws: &Fields, written: &str) -> Result<String> {
+    let endpoint = written.trim_end_matches('/');
+    if url::is_origin(endpoint) {
+        return Ok(endpoint.to_owned());
+    }
+    let message =
+        format!("must be http:// or https://, a host and optionally a port, not {written:?}");
+    Err(aws.error(ENDPOINT.name(), message))
+}
+
+fn credentials(aws: &Fields) -> Result<Credentials> {
+    let access = aws.optional(&AWS_ACCESS)?;
+    let secret = aws.optional(&AWS_SECRET)?;
+    let session_token = aws.optional(&SESSION_TOKEN)?;
+    let anonymous = aws.get(&ANONYMOUS)?;
+    let error = |field: &Optional<String>, message| Err(aws.error(field.name(), message));
+    match (access, secret) {
+        (Some(_), _) | (_, Some(_)) if anonymous => {
+            let message = "is true, so aws_access and aws_secret must not be given";
+            Err(aws.error(ANONYMOUS.name(), message))
+        }
+        (Some(access), Some(secret)) => Ok(Credentials::Static { access, secret, session_token }),
+        (Some(_), None) => error(&AWS_SECRET, "required when aws_access is given"),
+        (None, Some(_)) => error(&AWS_ACCESS, "required when aws_secret is given"),
+        (None, None) if session_token.is_some() => {
+            error(&SESSION_TOKEN, "needs aws_access and aws_secret as well")
+        }
+        (None, None) if anonymous => Ok(Credentials::Anonymous),
+        (None, None) => Ok(Credentials::Chain),
+    }
+}
+
+impl OriginConfig for S3 {
+    fn identity(&self) -> String {
+        let endpoint = self.endpoint.as_deref().unwrap_or("aws");
+        format!("s3\0{endpoint}\0{}\0{}", self.bucket, self.directory)
+    }
+
+    fn check_access(&self, user: &str) -> Result<()> {
+        let Some(file) = &self.ca_file else { return Ok(()) };
+        File::open(file).map(drop).map_err(|error| {
+            let message = format!("{}: {user} can't read it: {error}", file.display());
+            ConfigError::new(format!("{}.{}", self.json_path, CA_FILE.name()), message)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::{error_of, parse};
+
+    #[test]
+    fn aws_errors_name_their_path() {
+        for (aws, expected) in [
+            ("{}", "bucket_name: required"),
+            (r#"{"bucket_nam": "b"}"#, "bucket_nam: unknown field, did you mean bucket_name?"),
+            (
+                r#"{"bucket_name": "b", "file_pat": ""}"#,
+                "file_pat: unknown field, did you mean file_path?",
+            ),
+            (r#"{"bucket_name": 5}"#, "bucket_name: must be a string"),
+            (r#"{"bucket_name": ""}"#, "bucket_name: must not be empty"),
+            (r#"{"bucket_name": "a/b"}"#, "bucket_name: may contain"),
+            (r#"{"bucket_name": "b/../c"}"#, "bucket_name: may contain"),
+            (r#"{"bucket_name": "b", "file_path": ["x"]}"#, "file_path: must be a string"),
+            (r#"{"bucket_name": "b", "file_path": "a/../b"}"#, "file_path: must not have"),
+            (r#"{"bucket_name": "b", "region": "eu west"}"#, "region: must be"),
+            (r#"{"bucket_name": "b", "endpoint": "minio:9000"}"#, "endpoint: must be http:// or"),
+            (r#"{"bucket_name": "b", "endpoint": "ftp://h"}"#, "endpoint: must be http:// or"),
+            (
+                r#"{"bucket_name": "b", "endpoint": "http://h/path"}"#,
+                "endpoint: must be http:// or",
+            ),
+            (r#"{"bucket_name": "b", "endpoint": "http://:80"}"#, "endpoint: must be http:// or"),
+            (
+                r#"{"bucket_name": "b", "endpoint": "http://h:99999"}"#,
+                "endpoint: must be http:// or",
+            ),
+            (r#"{"bucket_name": "b", "path_style": "yes"}"#, "path_style: must be true or false"),
+            (r#"{"bucket_name": "b", "aws_access": 1}"#, "aws_access: must be a string"),
+            (r#"{"bucket_name": "b", "aws_access": "a"}"#, "aws_secret: required"),
+            (r#"{"bucket_name": "b", "aws_secret": "a"}"#, "aws_access: required"),
+            (r#"{"bucket_name": "b", "anonymous": true, "aws_access": "a"}"#, "anonymous: is true"),
+            (r#"{"bucket_name": "b", "session_token": "a"}"#, "session_token: needs"),
+            (
+                r#"{"bucket_name": "b", "aws_access": "$S3IS_NOT_SET", "aws_secret": "x"}"#,
+                "aws_access: the environment variable S3IS_NOT_SET is not set",
+            ),
+            (r#"{"bucket_name": "b", "ca_file": "/no/such"}"#, "ca_file: /no/such: can't be read"),
+        ] {
+            let got = error_of(&format!(r#"{{"handlers": [{{"name": "h", "aws": {aws}}}]}}"#));
+            assert!(got.starts_with(&format!("handlers[0].aws.{expected}")), "{aws}: {got}");
+        }
+        let got = error_of(r#"{"handlers": [{"name": "h", "aws": 1}]}"#);
+        assert_eq!(got, "handlers[0].aws: must be an object, not a number");
+    }
+
+    #[test]
+    fn secrets_are_not_shown_by_debug() {
+        let aws = r#"{"bucket_name": "b", "aws_access": "AKIA", "aws_secret": "hush"}"#;
+        let text = format!(r#"{{"handlers": [{{"name": "h", "aws": {aws}}}]}}"#);
+        let shown = format!("{:?}", parse(&text));
+        assert!(!shown.contains("hush") && !shown.contains("AKIA"), "{shown}");
+    }
+}

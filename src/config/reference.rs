@@ -1,0 +1,114 @@
+//! The reference of the configuration in Markdown, from the tables that reading uses.
+
+use std::fmt::Write;
+
+use super::schema::{Kind, MAX_SECONDS, MIN_SECONDS, Row, Shown, Table};
+use super::{TABLE, admin, cache, handler, limits, origin, token};
+
+/// A section of the reference: the path of an object and the table of its fields.
+const SECTIONS: [(&str, Table); 7] = [
+    ("configuration", TABLE),
+    ("admin", admin::TABLE),
+    ("limits", limits::TABLE),
+    ("handler", handler::TABLE),
+    ("aws", origin::AWS_TABLE),
+    ("originals_cache", cache::ORIGINALS_TABLE),
+    ("token", token::TABLE),
+];
+
+/// The names of the sections, in the order of the reference.
+pub fn sections() -> impl Iterator<Item = &'static str> {
+    SECTIONS.into_iter().map(|(name, _)| name)
+}
+
+/// The fields of a section as a Markdown table; `None` for an unknown name.
+pub fn markdown(section: &str) -> Option<String> {
+    let (_, table) = SECTIONS.into_iter().find(|(name, _)| *name == section)?;
+    let mut text =
+        "| field | type | values | default | meaning |\n| --- | --- | --- | --- | --- |\n"
+            .to_owned();
+    for row in table {
+        let Row { name, kind, default, unit, doc } = row;
+        let doc = doc.trim();
+        let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
+        let values = values(kind);
+        let kind = type_name(kind);
+        let _ =
+            writeln!(text, "| `{name}` | {kind}{unit} | {values} | {} | {doc} |", shown(default));
+    }
+    Some(text)
+}
+
+fn type_name(kind: &Kind) -> String {
+    match kind {
+        Kind::Boolean => "boolean".to_owned(),
+        Kind::Integer { .. } => "whole number".to_owned(),
+        Kind::Seconds { .. } => "seconds".to_owned(),
+        Kind::String | Kind::Text | Kind::Choice(_) => "string".to_owned(),
+        Kind::Secret => "string or `\"$NAME\"`".to_owned(),
+        Kind::Secrets => "list of strings or `\"$NAME\"`".to_owned(),
+        Kind::Array(items) => format!("list of {items}"),
+        Kind::Object(_) => "object".to_owned(),
+        Kind::Map(values) => format!("object of {values}"),
+    }
+}
+
+fn values(kind: &Kind) -> String {
+    match kind {
+        Kind::Boolean => "`true`, `false`".to_owned(),
+        Kind::Integer { min, max } => format!("{} – {max}", min.to_string().replace('-', "−")),
+        Kind::Seconds { zero } => {
+            let zero = if *zero { "0, " } else { "" };
+            format!("{zero}{MIN_SECONDS} – {MAX_SECONDS}")
+        }
+        Kind::Choice(names) => {
+            names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        }
+        _ => String::new(),
+    }
+}
+
+fn shown(default: &Shown) -> String {
+    match default {
+        Shown::Required => "required".to_owned(),
+        Shown::Boolean(value) => format!("`{value}`"),
+        Shown::Integer(value) => value.to_string(),
+        Shown::Seconds(value) => value.as_secs_f64().to_string(),
+        Shown::String(value) => format!("`\"{value}\"`"),
+        Shown::Words(words) => (*words).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_the_reference_has_a_sentence() {
+        for section in sections() {
+            let text = markdown(section).unwrap();
+            for line in text.lines().skip(2) {
+                assert_eq!(line.matches(" | ").count(), 4, "{line}");
+                assert!(line.ends_with(". |"), "{line}");
+            }
+        }
+        assert_eq!(markdown("absent"), None);
+    }
+
+    #[test]
+    fn the_reference_has_name_type_range_default_and_meaning() {
+        let limits = markdown("limits").unwrap();
+        let row = "| `queue_length` | whole number | 0 – 1000000 | 256 | Requests that may wait for the renderer; one \
+                   more is sent 503. |";
+        assert!(limits.lines().any(|line| line == row), "{limits}");
+        let handler = markdown("handler").unwrap();
+        let row = "| `cache_time` | whole number, seconds | −1 – 4294967295 | 604800 |";
+        assert!(handler.contains(row), "{handler}");
+        let row =
+            "| `fail_on` | string | `none`, `truncated`, `error`, `warning` | `\"truncated\"` |";
+        assert!(handler.contains(row), "{handler}");
+        for name in ["aws", "directory"] {
+            assert!(handler.contains(&format!("\n| `{name}` |")), "{handler}");
+        }
+    }
+}

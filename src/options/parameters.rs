@@ -1,0 +1,347 @@
+//! The query parameters, one row each, in the order of the canonical query.
+//!
+//! A row in `fields` is also a field of [`Options`]. Adding one changes parsing, the canonical query, presets,
+//! signatures, error images and the documentation; what remains is the step in `render::pipeline`, whose functions
+//! destructure `Options`, so that a new field is an error until they handle it.
+
+use std::borrow::Cow;
+use std::fmt::{Arguments, Write};
+
+use super::rotation::NO_FLIP;
+use super::values::{Canonical, boolean, decimal, positive, whole};
+use super::{BadQuery, Colour, DEFAULT_QUALITY, Flip, Gravity, Query, Rotation, Sigma, Size};
+use crate::format::{Format, formats_that, or_list};
+
+/// Largest `page`, and one less than the largest `frames`: the range of the options `page` and `n` of libvips' loaders.
+pub(super) const MAX_PAGE: u32 = 99_999;
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Parameter {
+    pub name: &'static str,
+    /// Whether it is about the image. The others are about the request and can't be in a preset.
+    pub is_image_option: bool,
+    /// The rule for its values, as in an error: `must be …`.
+    pub rule: fn() -> Cow<'static, str>,
+    /// The default value, or a description of it.
+    #[cfg(test)]
+    pub default: &'static str,
+    #[cfg(test)]
+    pub changes_pixels: bool,
+    /// A sentence for the documentation.
+    #[cfg(test)]
+    pub documentation: &'static str,
+}
+
+/// The value of `f`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FormatChoice {
+    /// No `f`: the handler's `output_format`.
+    Default,
+    /// `auto`: negotiated by `Accept`.
+    Auto,
+    Named(Format),
+}
+
+/// Appends `name=value` to the canonical query, for the name of the row.
+type Put<'p> = &'p mut dyn FnMut(Arguments);
+
+macro_rules! parameters {
+    (
+        $(
+            combined {
+                $(
+                    #[doc = $combined_doc:literal]
+                    $combined_name:literal $combined:ident: $combined_type:ty = $combined_default:expr,
+                    $combined_shown:literal;
+                    $combined_rule:expr, $combined_parse:expr;
+                    $combined_effect:ident;
+                    $write:expr;
+                )*
+            }
+            fields {
+                $(
+                    #[doc = $doc:literal]
+                    $name:literal $field:ident: $type:ty = $default:expr, $shown:literal;
+                    $rule:expr, $parse:expr;
+                    $effect:ident, $on_error_images:ident;
+                )*
+            }
+        )*
+        request {
+            $(
+                #[doc = $request_doc:literal]
+                $request_name:literal, $request_rule:expr;
+            )*
+        }
+    ) => {
+        /// Every known parameter.
+        pub const PARAMETERS: &[Parameter] = &[
+            $(
+                $(parameters!(
+                    @row $combined_name, true, $combined_rule, $combined_shown, $combined_effect, $combined_doc
+                ),)*
+                $(parameters!(@row $name, true, $rule, $shown, $effect, $doc),)*
+            )*
+            $(parameters!(@row $request_name, false, $request_rule, "", keeps_pixels, $request_doc),)*
+        ];
+
+        /// The value of each image parameter of a query, on its own.
+        pub(super) struct Values {
+            $($(pub $combined: $combined_type,)* $(pub $field: $type,)*)*
+        }
+
+        impl Values {
+            pub fn read(query: &Query) -> Result<Values, BadQuery> {
+                Ok(Values {
+                    $(
+                        $($combined: query.value(
+                            $combined_name, $combined_default, || $combined_rule.into(), $combined_parse
+                        )?,)*
+                        $($field: query.value($name, $default, || $rule.into(), $parse)?,)*
+                    )*
+                })
+            }
+
+            pub fn into_options(self, size: Size, format: Option<Format>) -> Options {
+                let rotation = Rotation::new(self.rotation, self.flip);
+                Options { size, format, rotation, $($($field: self.$field,)*)* }
+            }
+        }
+
+        /// What a request asks for. Two requests with equal options get the same bytes.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Options {
+            /// `w`, `h`, `c`, `g`, `pad` and `dpr`, resolved.
+            pub size: Size,
+            /// The format to write; `None` keeps the original's, see [`Options::format_of`].
+            pub format: Option<Format>,
+            /// `rot` and `flip`.
+            pub rotation: Rotation,
+            $($(#[doc = $doc] pub $field: $type,)*)*
+        }
+
+        impl Options {
+            /// The canonical query; resolving it gives the same options again.
+            pub fn canonical(&self) -> String {
+                let mut query = String::with_capacity(48);
+                let mut put = |name: &str, value: Arguments| {
+                    let separator = if query.is_empty() { "" } else { "&" };
+                    // Writing to a String can't fail.
+                    let _ = write!(query, "{separator}{name}={value}");
+                };
+                $(
+                    $(
+                        let write: fn(&Options, Put) = $write;
+                        write(self, &mut |value| put($combined_name, value));
+                    )*
+                    $(
+                        if self.$field != $default {
+                            put($name, format_args!("{}", Canonical(&self.$field)));
+                        }
+                    )*
+                )*
+                query
+            }
+
+            /// The same size and format without the options that are about the original: an error image shows a
+            /// message.
+            pub fn of_error_image(&self) -> Options {
+                Options {
+                    size: self.size,
+                    format: self.format,
+                    rotation: Rotation::default(),
+                    $($($field: parameters!(@error_image $on_error_images, self.$field, $default),)*)*
+                }
+                .normalize()
+            }
+        }
+    };
+    (@row $name:expr, $is_image_option:expr, $rule:expr, $shown:expr, $effect:ident, $doc:expr) => {
+        Parameter {
+            name: $name,
+            is_image_option: $is_image_option,
+            rule: || $rule.into(),
+            #[cfg(test)]
+            default: $shown,
+            #[cfg(test)]
+            changes_pixels: parameters!(@effect $effect),
+            #[cfg(test)]
+            documentation: $doc,
+        }
+    };
+    (@effect changes_pixels) => { true };
+    (@effect keeps_pixels) => { false };
+    (@error_image kept, $value:expr, $default:expr) => { $value };
+    (@error_image reset, $value:expr, $default:expr) => { $default };
+}
+
+parameters! {
+    // A row: name, variable, type, default, documented default; rule, parser; whether it changes pixels; and:
+    // in `combined`, whose parameters are combined into a field of `Options`, its part of the canonical query;
+    // in `fields`, whether an error image keeps the value.
+    combined {
+        #[doc = "Width of the result in pixels, clamped to the handler's `max_dimension`."]
+        "w" width: Option<u32> = None, "the original's";
+        "must be a whole number of pixels above 0", |text| positive(text).map(Some);
+        changes_pixels;
+        |options, put| if let (Some(width), _) = options.size.sides() { put(format_args!("{width}")) };
+
+        #[doc = "Height of the result in pixels, clamped to the handler's `max_dimension`."]
+        "h" height: Option<u32> = None, "the original's";
+        "must be a whole number of pixels above 0", |text| positive(text).map(Some);
+        changes_pixels;
+        |options, put| if let (_, Some(height)) = options.size.sides() { put(format_args!("{height}")) };
+
+        #[doc = "Whether the image fills the box of `w` and `h` and is cropped (`true`), or fits inside it (`false`)."]
+        "c" crop: bool = true, "true";
+        "must be true or false", boolean;
+        changes_pixels;
+        |options, put| if matches!(options.size, Size::Fit(..)) { put(format_args!("false")) };
+
+        #[doc = "Whether the image fits inside the box of `w` and `h` and the rest is filled with `bg`."]
+        "pad" pad: bool = false, "false";
+        "must be true or false", boolean;
+        changes_pixels;
+        |options, put| if matches!(options.size, Size::Pad(..)) { put(format_args!("true")) };
+
+        #[doc = "Gravity: the part of the image that a crop keeps, or its position in a padded box."]
+        "g" gravity: Gravity = Gravity::CENTRE, "ce";
+        "must be ce, n, s, e, w, ne, nw, se, sw, smart or fp:x:y with x and y from 0 to 1", Gravity::parse;
+        changes_pixels;
+        |options, put| match options.size {
+            Size::Fill(_, _, gravity) | Size::Pad(_, _, gravity) if gravity != Gravity::CENTRE => {
+                put(format_args!("{gravity}"));
+            }
+            _ => {}
+        };
+
+        #[doc = "Device pixel ratio: multiplies `w` and `h`."]
+        "dpr" ratio: f64 = 1.0, "1";
+        "must be a number from 0.1 to 8", |text| decimal(text).filter(|ratio| (0.1..=8.0).contains(ratio));
+        changes_pixels;
+        |_, _| {};
+
+        #[doc = "Output format; `auto` negotiates AVIF and WebP by `Accept`."]
+        "f" format: FormatChoice = FormatChoice::Default, "the handler's `output_format`, or the original's";
+        format_rule(), FormatChoice::parse;
+        keeps_pixels;
+        |options, put| if let Some(format) = options.format { put(format_args!("{}", format.name())) };
+    }
+
+    fields {
+        #[doc = "Quality of a lossy encoding."]
+        "q" quality: u8 = DEFAULT_QUALITY, "75";
+        "must be a whole number from 1 to 100", |text| u8::try_from(whole(text, 1..=100)?).ok();
+        keeps_pixels, kept;
+
+        #[doc = "Whether an image that is smaller than the box is enlarged."]
+        "e" enlarge: bool = false, "false";
+        "must be true or false", boolean;
+        changes_pixels, kept;
+
+        #[doc = "Background of a padded box, and of transparent pixels where the format has no transparency."]
+        "bg" background: Colour = Colour::WHITE, "ffffff";
+        "must be six hexadecimal digits, rrggbb, or eight, rrggbbaa", Colour::parse;
+        changes_pixels, kept;
+    }
+
+    combined {
+        #[doc = "Clockwise rotation in degrees."]
+        "rot" rotation: u8 = 0, "0";
+        "must be 0, 90, 180 or 270", Rotation::parse_rotation;
+        changes_pixels;
+        |options, put| if let Some(degrees) = options.rotation.canonical_degrees() { put(format_args!("{degrees}")) };
+
+        #[doc = "Reflection after the rotation: horizontal, vertical or both."]
+        "flip" flip: &'static [Flip] = NO_FLIP, "none";
+        "must be h, v, hv or none", Rotation::parse_flip;
+        changes_pixels;
+        |options, put| if let Some(flip) = options.rotation.canonical_flip() { put(format_args!("{flip}")) };
+    }
+
+    fields {
+        #[doc = "Removes a border whose channels differ from the upper left pixel by at most this value."]
+        "trim" trim: Option<u8> = None, "none";
+        "must be a whole number from 0 to 255 or none", |text| match text {
+            "none" => Some(None),
+            _ => Some(Some(u8::try_from(whole(text, 0..=255)?).ok()?)),
+        };
+        changes_pixels, reset;
+
+        #[doc = "Gaussian blur: the standard deviation in pixels."]
+        "blur" blur: Option<Sigma> = None, "0";
+        "must be a number of pixels from 0.5 to 100, or 0", |text| Sigma::parse(text, 100.0);
+        changes_pixels, reset;
+
+        #[doc = "Sharpening: the standard deviation of the mask in pixels."]
+        "sharp" sharp: Option<Sigma> = None, "0";
+        "must be a number of pixels from 0.5 to 10, or 0", |text| Sigma::parse(text, 10.0);
+        changes_pixels, reset;
+
+        #[doc = "Lossless encoding: PNG, WebP or AVIF."]
+        "lossless" lossless: bool = false, "false";
+        "must be true or false", boolean;
+        keeps_pixels, reset;
+
+        #[doc = "The first frame of an animation to use, from 0."]
+        "page" page: u32 = 0, "0";
+        "must be a whole number from 0 to 99999", |text| whole(text, 0..=MAX_PAGE);
+        changes_pixels, reset;
+
+        #[doc = "The largest number of frames of an animation to write."]
+        "frames" frames: Option<u32> = None, "all";
+        "must be a whole number from 1 to 100000",
+        // The largest number is all of them.
+        |text| whole(text, 1..=MAX_PAGE + 1).map(|frames| (frames <= MAX_PAGE).then_some(frames));
+        keeps_pixels, reset;
+
+        #[doc = "Whether the colour profile and the copyright are removed."]
+        "strip" strip: bool = true, "true";
+        "must be true or false", boolean;
+        keeps_pixels, reset;
+    }
+
+    request {
+        #[doc = "Token: a signature of the URL (HMAC) or a JSON Web Token."]
+        "t", "must be the token that the handler asks for";
+
+        #[doc = "Unix time at which a signed URL expires."]
+        "exp", "must be a whole number of seconds since 1970";
+
+        #[doc = "Name of a preset, for the parameters that the query does not have."]
+        "p", "must be the name of a preset of the handler";
+    }
+}
+
+impl FormatChoice {
+    fn parse(text: &str) -> Option<FormatChoice> {
+        match text {
+            "auto" => Some(FormatChoice::Auto),
+            _ => {
+                let format = Format::parse(text).filter(|format| format.is_written())?;
+                Some(FormatChoice::Named(format))
+            }
+        }
+    }
+}
+
+fn format_rule() -> String {
+    let names = formats_that(Format::is_written).flat_map(Format::names).copied();
+    format!("must be {}", or_list(names.chain(["auto"])))
+}
+
+/// The table in Markdown.
+#[cfg(test)]
+pub fn markdown() -> String {
+    let mut table =
+        "| parameter | values | default | meaning |\n| --- | --- | --- | --- |\n".to_owned();
+    for row in PARAMETERS {
+        let Parameter { name, default, documentation, .. } = row;
+        let rule = (row.rule)();
+        let values = rule.trim_start_matches("must be ");
+        // Writing to a String can't fail.
+        let _ = writeln!(table, "| `{name}` | {values} | {default} | {documentation} |");
+    }
+    table
+}
