@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 pub const SECRET: &str = "the secret of these tests";
-pub const OTHER_SECRET: &str = "another secret";
+pub const OTHER_SECRET: &str = "another secret of these tests";
 
 /// The Unix time in seconds, with its fraction.
 pub fn now() -> f64 {
