@@ -24,7 +24,6 @@ mod sandbox;
 mod server;
 mod service;
 mod startup;
-mod strip;
 mod vips;
 mod watchdog;
 

@@ -74,7 +74,7 @@ impl Service {
             vips,
             admission: Admission::new(limits.renders_at_once, limits.memory_budget),
             watchdog: Watchdog::start(limits.decode_timeout)?,
-            bounds: Bounds::of(limits),
+            bounds: Bounds::from_limits(limits),
             render_timeout: limits.render_timeout,
             cache_writes,
         })

@@ -53,7 +53,7 @@ impl Watchdog {
         let mut state = self.shared.lock();
         let number = state.next_number;
         state.next_number += 1;
-        state.work.insert(number, (Instant::now() + self.timeout, work.stop()));
+        state.work.insert(number, (Instant::now() + self.timeout, work.stop_handle()));
         // All work has the same timeout, so only the first deadline can be earlier than the one being waited for.
         if state.work.len() == 1 {
             self.shared.changed.notify_one();

@@ -1,4 +1,4 @@
-//! Animations: frames that only say what changes, what they leave behind, how often they are shown, and their edges.
+//! Animations: partial frames, disposal, loops, and the edges of frames.
 
 use image::{Rgba, RgbaImage};
 
@@ -6,8 +6,8 @@ use crate::support::directory::Directory;
 use crate::support::images::{self, Image, MAGENTA, RED, WHITE, close, colour_at, within};
 use crate::support::server::{Server, data};
 
-/// A frame of a GIF (89a): where it stands, its one colour (0 is clear, 1 to 3 are red, green and blue), what becomes of it
-/// (1 stays, 2 is cleared, 3 gives way to what was there before), and its time in hundredths of a second.
+/// A frame of a GIF (89a): its window, its colour (0 is transparent, 1 to 3 are red, green and blue), its disposal (1
+/// keeps it, 2 clears it, 3 restores the canvas before it), and its delay in hundredths of a second.
 #[derive(Clone, Copy)]
 struct Part {
     window: (u16, u16, u16, u16),
@@ -18,12 +18,12 @@ struct Part {
 
 const COLOURS: [[u8; 4]; 4] = [[0, 0, 0, 0], [255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255]];
 
-/// Shown so many times; `None` says nothing of it, which is once.
+/// A GIF with this number of loops; `None` has no loop extension, and is shown once.
 fn gif(width: u16, height: u16, shown: Option<u16>, parts: &[Part]) -> Vec<u8> {
     let mut out = b"GIF89a".to_vec();
     out.extend([width, height].into_iter().flat_map(u16::to_le_bytes));
     out.extend([0x81, 0, 0]);
-    // What is clear has a colour of its own, which nobody is to see.
+    // The colour of transparent pixels, which must not be visible.
     out.extend(MAGENTA);
     out.extend(COLOURS[1..].iter().flat_map(|colour| &colour[..3]));
     if let Some(shown) = shown {
@@ -43,7 +43,9 @@ fn gif(width: u16, height: u16, shown: Option<u16>, parts: &[Part]) -> Vec<u8> {
         let codes = (0..pixels)
             .flat_map(|n| (n % 2 == 0).then_some(4).into_iter().chain([part.colour]))
             .chain([5]);
-        let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+        let mut bytes = Vec::new();
+        let mut bits = 0_u32;
+        let mut count = 0;
         for code in codes {
             bits |= u32::from(code) << count;
             count += 3;
@@ -64,10 +66,10 @@ fn gif(width: u16, height: u16, shown: Option<u16>, parts: &[Part]) -> Vec<u8> {
     out
 }
 
-/// What is to be seen at each frame.
-fn composed(width: u32, height: u32, parts: &[Part]) -> Vec<RgbaImage> {
+/// The canvas after each frame.
+fn compose(width: u32, height: u32, parts: &[Part]) -> Vec<RgbaImage> {
     let mut canvas = RgbaImage::new(width, height);
-    let mut seen = Vec::new();
+    let mut canvases = Vec::new();
     for part in parts {
         let before = canvas.clone();
         let (left, top, across, down) = part.window;
@@ -78,18 +80,18 @@ fn composed(width: u32, height: u32, parts: &[Part]) -> Vec<RgbaImage> {
                 }
             }
         };
-        // What is clear lets the frame before shine through.
+        // Transparent pixels show the frame before.
         if part.colour != 0 {
             fill(&mut canvas, COLOURS[usize::from(part.colour)]);
         }
-        seen.push(canvas.clone());
+        canvases.push(canvas.clone());
         match part.disposal {
             2 => fill(&mut canvas, [0; 4]),
             3 => canvas = before,
             _ => {}
         }
     }
-    seen
+    canvases
 }
 
 const PARTS: [Part; 6] = [
@@ -104,13 +106,14 @@ const PARTS: [Part; 6] = [
 #[track_caller]
 fn expect_parts(body: &[u8], shown: Option<u32>, what: &str) {
     let image = Image::decode(body);
-    let expected = composed(60, 40, &PARTS);
+    let expected = compose(60, 40, &PARTS);
     assert_eq!(image.frames.len(), PARTS.len(), "{what}");
     assert_eq!(image.shown, shown, "{what}");
     for (n, ((frame, time), expected)) in image.frames.iter().zip(&expected).enumerate() {
         assert_eq!(*time, u32::from(PARTS[n].time) * 10, "{what}: frame {n}");
         for (x, y) in [(16, 25), (50, 25), (84, 25), (16, 75), (50, 75), (84, 75)] {
-            let (one, other) = (images::colour_at(frame, x, y), images::colour_at(expected, x, y));
+            let one = images::colour_at(frame, x, y);
+            let other = images::colour_at(expected, x, y);
             assert_eq!(
                 one[3] > 127,
                 other[3] > 127,
@@ -126,13 +129,13 @@ fn expect_parts(body: &[u8], shown: Option<u32>, what: &str) {
 }
 
 #[test]
-fn what_frames_leave_behind_how_long_and_how_often_survives_every_way_through() {
+fn disposal_delays_and_loops_are_kept_in_every_conversion() {
     let directory = Directory::new()
         .with("a.gif", &gif(60, 40, Some(0), &PARTS))
         .with("thrice.gif", &gif(60, 40, Some(3), &PARTS));
     let server = Server::with_handler(directory.handler());
     let again = Directory::new();
-    // GIF says how often it begins anew, and WebP how often it is shown in all.
+    // GIF counts repetitions, and WebP counts how often it is shown.
     let sources = [("a", [0, 0]), ("thrice", [3, 4])];
     for (name, [in_gif, in_webp]) in sources {
         for query in ["", "&w=30", "&w=120&h=80&e=true"] {
@@ -158,7 +161,7 @@ fn what_frames_leave_behind_how_long_and_how_often_survives_every_way_through() 
 }
 
 #[test]
-fn one_frame_is_an_image_and_stays_still() {
+fn an_animation_of_one_frame_is_a_still_image() {
     let directory = Directory::new()
         .with("one.gif", &gif(60, 40, Some(0), &PARTS[..1]))
         .with("part.gif", &gif(60, 40, None, &PARTS[1..2]));
@@ -177,7 +180,7 @@ fn one_frame_is_an_image_and_stays_still() {
     let part = Image::decode(&server.get("/h/part.gif?f=png&w=30").ok().body);
     assert!(
         within(part.at(10, 10), [0, 255, 0], 8) && part.at(80, 80)[3] == 0,
-        "the rest of the canvas is clear"
+        "the rest of the canvas is transparent"
     );
     for pixel in part.pixels.pixels().filter(|pixel| pixel.0[3] >= 32) {
         assert!(within(pixel.0, [0, 255, 0], 8), "{pixel:?}");
@@ -185,7 +188,7 @@ fn one_frame_is_an_image_and_stays_still() {
 }
 
 #[test]
-fn the_edge_of_a_frame_has_nothing_of_the_next_one() {
+fn frames_do_not_bleed_into_each_other() {
     let colours = [WHITE, RED, WHITE, RED, WHITE];
     let frames: Vec<(RgbaImage, u32)> = colours
         .map(|[r, g, b]| (RgbaImage::from_pixel(245, 245, Rgba([r, g, b, 255])), 100))
@@ -209,8 +212,8 @@ fn the_edge_of_a_frame_has_nothing_of_the_next_one() {
 }
 
 #[test]
-fn the_window_of_smart_stands_still_where_the_first_frame_draws_attention() {
-    // A red square on gray in the first frame at the right, in the others at the left.
+fn g_smart_uses_the_window_of_the_first_frame_for_all() {
+    // A red square on gray, at the right in the first frame and at the left in the others.
     let frame = |left: u32| {
         RgbaImage::from_fn(200, 100, |x, y| {
             let inside = (left..left + 30).contains(&x) && (35..65).contains(&y);
@@ -227,7 +230,7 @@ fn the_window_of_smart_stands_still_where_the_first_frame_draws_attention() {
             Image::decode(&server.get(&format!("/h/a.gif?w=60&h=60&g=smart&f={format}")).ok().body);
         let red =
             |frame: &RgbaImage| frame.pixels().filter(|pixel| pixel.0[0] > pixel.0[1] + 80).count();
-        // The frames behind the first one look alike in the window, and may be stored as one.
+        // The later frames are equal in the window, and may be stored as one.
         assert_eq!((answer.size(), answer.frames.len() > 1), ((60, 60), true));
         let counts: Vec<usize> = answer.frames.iter().map(|(frame, _)| red(frame)).collect();
         // 18 × 18 of it.
@@ -239,8 +242,8 @@ fn the_window_of_smart_stands_still_where_the_first_frame_draws_attention() {
 }
 
 #[test]
-fn the_first_frame_alone_is_decoded_when_that_is_all_that_is_asked() {
-    // What follows the first frame is broken, and is not looked at for a JPEG.
+fn only_the_first_frame_is_decoded_for_a_still_image() {
+    // The file is truncated after the first frame.
     let whole = data("anim.gif");
     let directory = Directory::new().with("a.gif", &whole[..whole.len() / 2]);
     let server = Server::with_handler(directory.handler());
@@ -249,11 +252,10 @@ fn the_first_frame_alone_is_decoded_when_that_is_all_that_is_asked() {
 }
 
 #[test]
-fn black_is_not_taken_for_nothing() {
-    let frame = |is_there: bool| {
-        let colour = move |x, y| match is_there && x < 20 && y < 20 {
-            true => Rgba([0, 0, 0, 255]),
-            false => Rgba([0; 4]),
+fn black_pixels_are_not_taken_for_transparent() {
+    let frame = |is_opaque: bool| {
+        let colour = move |x, y| {
+            if is_opaque && x < 20 && y < 20 { Rgba([0, 0, 0, 255]) } else { Rgba([0; 4]) }
         };
         (RgbaImage::from_fn(40, 40, colour), 100)
     };

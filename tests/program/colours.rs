@@ -1,4 +1,4 @@
-//! Colours: every way in which an image can say what its numbers mean, against the arithmetic of the standards.
+//! Colours: every way in which an image can specify its colour space, compared with the formulas of the standards.
 
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, LumaA, Rgb, RgbImage, Rgba, RgbaImage};
 
@@ -11,7 +11,7 @@ use crate::support::server::{Server, data};
 /// Width and height of a patch.
 const PATCH: u32 = 16;
 
-/// Colours that are neither black, white nor at the edge of what sRGB shows.
+/// Colours inside the gamut of sRGB.
 fn patches() -> Vec<[u8; 3]> {
     let mut patches: Vec<[u8; 3]> = Vec::new();
     for red in [60, 120, 200] {
@@ -28,7 +28,7 @@ fn in_a_row(patches: &[[u8; 3]]) -> RgbImage {
     images::columns(PATCH * patches.len() as u32, PATCH, patches)
 }
 
-/// The mean difference of the patches that sRGB can show, in 255ths. They stand in a row in any width.
+/// The mean difference, in 255ths, of the patches in the gamut of sRGB. The image is a row of patches of any width.
 #[track_caller]
 fn mean_difference(
     body: &[u8],
@@ -37,7 +37,8 @@ fn mean_difference(
 ) -> f64 {
     let image = Image::decode(body);
     let width = f64::from(image.size().0) / patches.len() as f64;
-    let (mut sum, mut count) = (0.0, 0.0);
+    let mut sum = 0.0;
+    let mut count = 0.0;
     for (n, patch) in patches.iter().enumerate() {
         let Some(expected) = reference(*patch) else { continue };
         let x = ((n as f64 + 0.5) * width) as u32;
@@ -51,7 +52,7 @@ fn mean_difference(
     sum / count
 }
 
-/// What an sRGB answer has to show, if sRGB can.
+/// The sRGB value of a colour of another space; `None` outside of the gamut.
 fn in_srgb(space: &Space) -> impl Fn([u8; 3]) -> Option<[f64; 3]> {
     |patch| {
         let linear = icc::to_linear_srgb(space, patch.map(|value| f64::from(value) / 255.0));
@@ -70,7 +71,7 @@ const QUERIES: [&str; 4] =
     ["f=png", "f=png&w=216", "f=png&w=432&h=16&g=smart", "f=jpg&q=100&w=324"];
 
 #[test]
-fn profiles_are_followed_in_every_format_that_can_have_one() {
+fn icc_profiles_are_applied_in_every_format_that_has_them() {
     let patches = patches();
     let source = in_a_row(&patches);
     let wide = deep(&source);
@@ -100,7 +101,7 @@ fn profiles_are_followed_in_every_format_that_can_have_one() {
                 assert!(off <= 2.0, "{target}: {off:.2} of 255 off");
                 assert!(!Image::decode(&body).has_profile, "{target}");
                 let untouched = mean_difference(&body, &patches, unchanged);
-                assert!(untouched > 3.0, "{target}: the profile says something");
+                assert!(untouched > 3.0, "{target}: the profile makes a difference");
             }
         }
     }
@@ -114,7 +115,7 @@ fn deep(source: &RgbImage) -> DynamicImage {
 }
 
 #[test]
-fn a_png_that_says_its_colours_in_chunks_is_believed() {
+fn colour_chunks_of_a_png_are_applied() {
     let patches = patches();
     let source = in_a_row(&patches);
     let plain = images::png(source.clone());
@@ -131,7 +132,7 @@ fn a_png_that_says_its_colours_in_chunks_is_believed() {
     let adobe = (b"iCCP", png_chunks::profile(&icc::profile(&ADOBE_RGB)));
     let linear = Space { curve: Curve::Power(1.0), ..icc::SRGB };
     let bt709_curve = Space { curve: Curve::Bt709, ..icc::SRGB };
-    // The chunks, and what they mean: nothing is sRGB.
+    // The chunks, and the space they specify; `None` is sRGB.
     let cases = [
         ("linear", vec![gamma(100_000)], Some(linear)),
         ("1.8", vec![gamma(55_556)], Some(Space { curve: Curve::Power(1.8), ..icc::SRGB })),
@@ -171,7 +172,7 @@ fn a_png_that_says_its_colours_in_chunks_is_believed() {
     }
     let server = Server::with_handler(directory.handler());
     for (case, _, space) in &cases {
-        // libspng refuses a chunk of the wrong length, and browsers don't: what is held here is that nothing breaks.
+        // libspng refuses a chunk of the wrong length, and browsers don't: either is fine.
         if *case == "too short" {
             assert!([200, 404].contains(&server.get("/h/too-short.8.png?f=png").status));
             continue;
@@ -191,7 +192,7 @@ fn a_png_that_says_its_colours_in_chunks_is_believed() {
 }
 
 #[test]
-fn an_avif_that_names_its_primaries_is_believed() {
+fn nclx_primaries_of_an_avif_are_applied() {
     let stored = [[180, 120, 90], [110, 150, 120], [90, 100, 160]];
     let avif = data("patches-nclx.avif");
     let at = avif.windows(4).position(|bytes| bytes == b"nclx").expect("its primaries") + 5;
@@ -209,7 +210,8 @@ fn an_avif_that_names_its_primaries_is_believed() {
             for (x, patch) in [17, 50, 83].into_iter().zip(stored) {
                 let shown =
                     if primaries == 12 { in_srgb(&DISPLAY_P3)(patch) } else { unchanged(patch) };
-                let shown = shown.expect("no colour at the edge").map(|value| value.round() as u8);
+                let shown =
+                    shown.expect("a colour inside the gamut").map(|value| value.round() as u8);
                 assert!(
                     within(image.at(x, 50), shown, 4),
                     "{target}: {:?}, not {shown:?}",
@@ -221,7 +223,7 @@ fn an_avif_that_names_its_primaries_is_believed() {
 }
 
 #[test]
-fn a_profile_that_can_not_be_used_is_as_good_as_none() {
+fn a_profile_that_can_not_be_used_is_ignored() {
     let patches = patches();
     let source = in_a_row(&patches);
     let whole = icc::profile(&DISPLAY_P3);
@@ -258,7 +260,7 @@ fn a_profile_that_can_not_be_used_is_as_good_as_none() {
     }
 }
 
-/// How many components a JPEG has, and whether a PNG is gray.
+/// Whether a JPEG has one component, or a PNG is grayscale.
 fn is_gray(body: &[u8]) -> bool {
     match Kind::of(body) {
         Some(Kind::Jpeg) => {
@@ -278,7 +280,7 @@ fn is_gray(body: &[u8]) -> bool {
 }
 
 #[test]
-fn gray_stays_gray() {
+fn grayscale_stays_grayscale() {
     let shades = |x: u32| (x / PATCH * 25) as u8;
     let gray = GrayImage::from_fn(160, PATCH, |x, _| Luma([shades(x)]));
     let deep: ImageBuffer<Luma<u16>, Vec<u16>> =
@@ -288,8 +290,9 @@ fn gray_stays_gray() {
         ImageBuffer::from_fn(160, PATCH, |x, _| LumaA([u16::from(shades(x)) * 257, 65_535]));
     let profile =
         |bytes: &[u8], profile: &[u8]| with_chunk(bytes, b"iCCP", &png_chunks::profile(profile));
-    let (jpeg, png) = (images::jpeg(gray.clone()), images::png(gray.clone()));
-    // The exponent of each, where it is not sRGB's own curve.
+    let jpeg = images::jpeg(gray.clone());
+    let png = images::png(gray.clone());
+    // The exponent of each curve; `None` is that of sRGB.
     let sources = [
         ("a.jpg", jpeg, None),
         ("a.png", png.clone(), None),
@@ -326,7 +329,7 @@ fn gray_stays_gray() {
                 assert!(shown[0] == shown[1] && shown[1] == shown[2], "{target}: {shown:?}");
             }
         }
-        // These have no gray; it must look right all the same.
+        // These formats have no grayscale, but the colours must be gray.
         for format in ["webp", "gif"] {
             let shown =
                 Image::decode(&server.get(&format!("/h/{name}?f={format}&q=100")).ok().body)
@@ -340,7 +343,7 @@ fn gray_stays_gray() {
 }
 
 #[test]
-fn a_transparent_gray_image_is_laid_on_any_colour() {
+fn a_transparent_grayscale_image_is_flattened_on_any_colour() {
     let half: ImageBuffer<LumaA<u8>, Vec<u8>> =
         ImageBuffer::from_fn(90, 30, |x, _| LumaA([100, [255, 128, 0][(x / 30) as usize]]));
     let deep: ImageBuffer<LumaA<u16>, Vec<u16>> = ImageBuffer::from_fn(90, 30, |x, _| {
@@ -376,8 +379,8 @@ fn a_transparent_gray_image_is_laid_on_any_colour() {
 }
 
 #[test]
-fn inks_become_colours() {
-    // Each of the four on or off: where a table of two steps has its numbers, so that nobody interpolates.
+fn cmyk_is_converted_to_srgb() {
+    // Each ink at 0 or 100 %: entries of a table with two steps, so that nothing is interpolated.
     let inks: Vec<[u8; 4]> = (0..16_u8)
         .map(|n| [n & 1, n >> 1 & 1, n >> 2 & 1, n >> 3 & 1].map(|on| on * 255))
         .collect();
@@ -388,7 +391,8 @@ fn inks_become_colours() {
     let server = Server::with_handler(directory.handler());
     for query in ["f=png", "f=png&w=128", "f=png&w=64"] {
         let image = Image::decode(&server.get(&format!("/h/profile.jpg?{query}")).ok().body);
-        let (mut sum, mut count) = (0.0, 0.0);
+        let mut sum = 0.0;
+        let mut count = 0.0;
         for (n, inks) in inks.iter().enumerate() {
             let shown = image
                 .pixels
@@ -402,7 +406,7 @@ fn inks_become_colours() {
         }
         assert!(count > 20.0 && sum / count <= 2.0, "{query}: {} of 255 off", sum / count);
     }
-    // Without a profile there is no one truth: what is printed on coated paper (SWOP), as design programs show it.
+    // Without a profile: as printed on coated paper (SWOP).
     for name in ["plain", "broken"] {
         let image = Image::decode(&server.get(&format!("/h/{name}.jpg?f=png")).ok().body);
         for (n, colour) in [
@@ -428,7 +432,8 @@ fn inks_become_colours() {
 #[test]
 fn a_white_disc_on_transparent_black_has_no_dark_fringe() {
     let disc = RgbaImage::from_fn(200, 200, |x, y| {
-        let (dx, dy) = (f64::from(x) - 99.5, f64::from(y) - 99.5);
+        let dx = f64::from(x) - 99.5;
+        let dy = f64::from(y) - 99.5;
         if dx.hypot(dy) < 80.0 { Rgba([255; 4]) } else { Rgba([0; 4]) }
     });
     let directory = Directory::new()
@@ -439,7 +444,7 @@ fn a_white_disc_on_transparent_black_has_no_dark_fringe() {
     let server = Server::with_handler(directory.handler());
     let mut again = 0;
     for source in ["a.png", "a.webp", "lossy.webp", "a.gif"] {
-        // The encoder's own noise.
+        // The noise of the encoder.
         let most = if source == "lossy.webp" { 24 } else { 8 };
         for query in ["w=67", "w=100&h=50", "w=300&h=300&e=true", "w=31&c=false"] {
             let target = format!("/h/{source}?{query}&f=png");
@@ -448,7 +453,7 @@ fn a_white_disc_on_transparent_black_has_no_dark_fringe() {
             for pixel in image.pixels.pixels().filter(|pixel| pixel.0[3] >= 32) {
                 assert!(within(pixel.0, [255; 3], most), "{target}: {pixel:?}");
             }
-            // Through a lossy format that codes colours and transparency apart.
+            // Through a lossy format that codes colours and transparency separately.
             again += 1;
             directory.put(
                 &format!("{again}.avif"),

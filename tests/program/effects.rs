@@ -1,4 +1,5 @@
-//! The options beyond size and format, on pixels: padding, turns, trimming, blur, sharpening, lossless, frames.
+//! Options other than size and format, by the pixels of the result: pad, rot, flip, trim, blur, sharp, lossless,
+//! page, frames.
 
 use image::{Rgba, RgbaImage};
 
@@ -9,7 +10,7 @@ use crate::support::images::{
 };
 use crate::support::server::{Server, data};
 
-/// An image in the middle of a wide border.
+/// An image with a border.
 fn bordered(
     inner: &RgbaImage,
     border: Rgba<u8>,
@@ -30,7 +31,7 @@ fn fetch(server: &Server, target: &str) -> Image {
     Image::decode(&server.get(target).ok().body)
 }
 
-/// The colours in the middle of the quarters: upper left, upper right, lower left, lower right.
+/// The colours of the quarters: upper left, upper right, lower left, lower right.
 fn corners(pixels: &RgbaImage) -> [[u8; 4]; 4] {
     [(20, 20), (80, 20), (20, 80), (80, 80)].map(|(x, y)| colour_at(pixels, x, y))
 }
@@ -43,8 +44,8 @@ fn expect_corners(pixels: &RgbaImage, expected: [[u8; 3]; 4], what: &str) {
     }
 }
 
-/// `rot`, `flip` and where the quarters are then.
-const TURNS: [(&str, [[u8; 3]; 4], bool); 14] = [
+/// `rot` and `flip`, the quarters afterwards, and whether the sides are swapped.
+const ROTATIONS: [(&str, [[u8; 3]; 4], bool); 14] = [
     ("rot=0", [RED, GREEN, BLUE, WHITE], false),
     ("rot=90", [BLUE, RED, WHITE, GREEN], true),
     ("rot=180", [WHITE, BLUE, GREEN, RED], false),
@@ -62,15 +63,15 @@ const TURNS: [(&str, [[u8; 3]; 4], bool); 14] = [
 ];
 
 #[test]
-fn rot_turns_clockwise_and_flip_follows() {
+fn rot_is_clockwise_and_flip_follows_it() {
     let directory = Directory::new().with("a.avif", &data("quarters.avif"));
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif] {
         directory.put(&format!("a.{}", kind.name()), &images::in_format(kind, &images::quarters()));
     }
     let server = Server::with_handler(directory.handler());
     for kind in Kind::ALL {
-        for (turn, expected, swapped) in TURNS {
-            let target = format!("/h/a.{}?f=png&{turn}", kind.name());
+        for (rotation, expected, swapped) in ROTATIONS {
+            let target = format!("/h/a.{}?f=png&{rotation}", kind.name());
             let image = fetch(&server, &target);
             assert_eq!(image.size(), if swapped { (48, 64) } else { (64, 48) }, "{target}");
             expect_corners(&image.pixels, expected, &target);
@@ -79,7 +80,7 @@ fn rot_turns_clockwise_and_flip_follows() {
 }
 
 #[test]
-fn sizes_and_gravity_are_those_of_the_turned_image() {
+fn sizes_and_gravity_apply_after_rot_and_flip() {
     let directory = Directory::new().with("a.png", &images::png(images::quarters()));
     for n in [1, 3, 6, 8] {
         directory.put(&format!("{n}.jpg"), &data(&format!("orient-{n}.jpg")));
@@ -98,7 +99,7 @@ fn sizes_and_gravity_are_those_of_the_turned_image() {
         let target = format!("/h/a.png?{query}");
         assert_eq!(size_of(&server.get(&target).ok().body), size, "{target}");
     }
-    // Turned by 90 degrees: blue and red above white and green.
+    // Rotated by 90 degrees: blue and red above white and green.
     for (query, x, colour) in [
         ("rot=90&w=24&h=10&g=n", 10, BLUE),
         ("rot=90&w=24&h=10&g=n", 90, RED),
@@ -110,7 +111,7 @@ fn sizes_and_gravity_are_those_of_the_turned_image() {
         let image = fetch(&server, &format!("/h/a.png?{query}"));
         assert!(close(image.at(x, 20), colour), "{query}: {:?}", image.at(x, 20));
     }
-    // The orientation in EXIF comes first.
+    // The EXIF orientation is applied first.
     for n in [1, 3, 6, 8] {
         for (query, size, places) in [
             ("rot=90", (400, 600), [(97, 2, 0), (97, 97, 1), (2, 2, 2)]),
@@ -130,7 +131,7 @@ fn sizes_and_gravity_are_those_of_the_turned_image() {
 }
 
 #[test]
-fn pad_fills_the_box_exactly() {
+fn pad_fills_the_box() {
     let directory = Directory::new();
     for kind in [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif] {
         directory.put(
@@ -139,7 +140,7 @@ fn pad_fills_the_box_exactly() {
         );
     }
     let server = Server::with_handler(directory.handler());
-    // The box, where the image stands in it (a point on it, and points beside it, in percent), and the colour.
+    // The query, the box, points on the image and beside it (in percent), and the colour of the rest.
     let cases = [
         ("w=60&h=60&pad=true", (60, 60), [(50, 50), (1, 30)], [(50, 10), (50, 90)], WHITE),
         (
@@ -165,7 +166,7 @@ fn pad_fills_the_box_exactly() {
         ),
         ("w=60&h=60&pad=true&g=smart", (60, 60), [(50, 50), (1, 30)], [(50, 10), (50, 90)], WHITE),
         ("w=60&h=60&pad=true&g=fp:0:0", (60, 60), [(50, 50), (1, 30)], [(50, 10), (50, 90)], WHITE),
-        // Never enlarged, so that it stands in the middle of all four sides.
+        // Not enlarged, so that all four sides are padded.
         ("w=200&h=100&pad=true", (200, 100), [(50, 50), (35, 40)], [(27, 50), (50, 72)], WHITE),
         ("w=200&h=100&pad=true&g=w", (200, 100), [(2, 50), (35, 40)], [(42, 50), (20, 72)], WHITE),
         (
@@ -175,7 +176,7 @@ fn pad_fills_the_box_exactly() {
             [(50, 20), (50, 80)],
             WHITE,
         ),
-        // It goes before what c says, and dpr multiplies the box.
+        // `pad` overrides `c`, and `dpr` multiplies the box.
         (
             "w=30&h=30&dpr=2&pad=true&c=true",
             (60, 60),
@@ -207,13 +208,13 @@ fn pad_fills_the_box_exactly() {
         }
     }
     assert_eq!(size_of(&server.get("/h/a.png?f=avif&w=60&h=50&pad=true").ok().body), (60, 50));
-    // One side alone makes no box.
+    // One side is no box.
     assert_eq!(size_of(&server.get("/h/a.png?w=40&pad=true").ok().body), (40, 20));
     assert_eq!(size_of(&server.get("/h/a.png?pad=true").ok().body), (80, 40));
 }
 
 #[test]
-fn a_padded_image_keeps_its_transparency_and_the_box_has_that_of_bg() {
+fn pad_keeps_transparency_and_the_box_has_the_opacity_of_bg() {
     let disc = RgbaImage::from_fn(40, 20, |x, _| Rgba([255, 0, 0, if x < 20 { 255 } else { 0 }]));
     let gray = image::GrayImage::from_pixel(40, 20, image::Luma([90]));
     let directory = Directory::new()
@@ -246,11 +247,11 @@ fn a_padded_image_keeps_its_transparency_and_the_box_has_that_of_bg() {
     assert!(avif_has_alpha(
         &server.get("/h/opaque.png?w=40&h=40&pad=true&bg=00000000&f=avif").ok().body
     ));
-    // Where there is no transparency, a colour is a colour.
+    // In a format without transparency, the opacity of bg is ignored.
     let image = fetch(&server, "/h/a.png?w=40&h=40&pad=true&bg=0000ff80&f=jpg");
     assert!(within(image.at(50, 10), BLUE, 20) && within(image.at(90, 50), BLUE, 20));
     assert!(!fetch(&server, "/h/opaque.png?w=40&h=40&pad=true").has_alpha);
-    // A gray image gets its colour, and stays gray in a gray box.
+    // A grayscale image with a colour in bg becomes sRGB.
     let image = fetch(&server, "/h/gray.png?w=40&h=40&pad=true&bg=ff0000");
     assert!(within(image.at(50, 10), RED, 4) && within(image.at(50, 50), [90; 3], 4));
     let image = fetch(&server, "/h/gray.png?w=40&h=40&pad=true&bg=202020");
@@ -258,24 +259,24 @@ fn a_padded_image_keeps_its_transparency_and_the_box_has_that_of_bg() {
 }
 
 #[test]
-fn trim_cuts_a_border_off_before_anything_is_measured() {
+fn trim_removes_a_border_before_sizes_are_computed() {
     let inner = opaque(images::quarters());
     let sides = [30, 10, 6, 22];
     let clear = Rgba([9, 99, 199, 0]);
     let mut noisy = bordered(&inner, Rgba([128, 128, 128, 255]), sides);
-    // Transparent pixels of other colours are nothing all the same.
-    let mut nothing = bordered(&inner, clear, sides);
+    // Transparent pixels are equal, whatever their colours.
+    let mut transparent = bordered(&inner, clear, sides);
     for x in 0..30 {
         noisy.put_pixel(x, 40, Rgba([128, 136, 120, 255]));
-        nothing.put_pixel(x, 40, Rgba([200, 10, x as u8, 0]));
+        transparent.put_pixel(x, 40, Rgba([200, 10, x as u8, 0]));
     }
     let directory = Directory::new()
         .with("black.png", &images::png(bordered(&inner, Rgba([0, 0, 0, 255]), sides)))
         .with("black.webp", &images::webp(bordered(&inner, Rgba([0, 0, 0, 255]), sides)))
         .with("black.gif", &images::gif(bordered(&inner, Rgba([0, 0, 0, 255]), sides)))
         .with("noisy.png", &images::png(noisy))
-        .with("clear.png", &images::png(nothing.clone()))
-        .with("clear.webp", &images::webp(nothing))
+        .with("clear.png", &images::png(transparent.clone()))
+        .with("clear.webp", &images::webp(transparent))
         .with("uniform.png", &images::png(images::solid(20, 30, BLUE)))
         .with(
             "dot.png",
@@ -284,7 +285,7 @@ fn trim_cuts_a_border_off_before_anything_is_measured() {
         .with("none.png", &images::png(inner.clone()));
     let gray = image::DynamicImage::from(bordered(&inner, Rgba([0, 0, 0, 255]), sides)).to_luma8();
     directory.put("gray.png", &images::png(gray));
-    let turned = images::with_metadata(
+    let rotated = images::with_metadata(
         Kind::Jpeg,
         &image::DynamicImage::from(image::imageops::rotate270(&bordered(
             &inner,
@@ -295,7 +296,7 @@ fn trim_cuts_a_border_off_before_anything_is_measured() {
         Some(images::exif(6)),
         None,
     );
-    directory.put("turned.jpg", &turned);
+    directory.put("turned.jpg", &rotated);
     let server = Server::with_handler(directory.handler());
     for name in [
         "black.png",
@@ -325,7 +326,7 @@ fn trim_cuts_a_border_off_before_anything_is_measured() {
     }
     for (target, size) in [
         ("/h/noisy.png?trim=8", (64, 48)),
-        // The line of noise reaches the left side.
+        // The noisy line reaches the left side.
         ("/h/noisy.png?trim=7", (94, 48)),
         ("/h/noisy.png?trim=0", (94, 48)),
         // Red differs by 127 from gray, green and white by as much.
@@ -354,7 +355,7 @@ fn profile(image: &Image) -> Vec<u8> {
 }
 
 #[test]
-fn blur_spreads_an_edge_as_wide_as_its_sigma_and_sharp_makes_it_steeper() {
+fn blur_has_its_sigma_in_pixels_of_the_result_and_sharp_steepens_an_edge() {
     let soft = image::imageops::blur(&edge(), 2.0);
     let directory = Directory::new()
         .with("edge.png", &images::png(edge()))
@@ -367,7 +368,7 @@ fn blur_spreads_an_edge_as_wide_as_its_sigma_and_sharp_makes_it_steeper() {
             let image = fetch(&server, &target);
             assert_eq!(image.size(), (120, 40), "{target}");
             let line = profile(&image);
-            // A step that a Gaussian went over is at 16 % and 84 % one sigma before and after it.
+            // A blurred step reaches 16 % one sigma before the edge, and 84 % one sigma after it.
             let first = |level: u8| line.iter().position(|value| *value >= level).unwrap() as f64;
             let spread = (first(214) - first(41)) / 2.0;
             assert!((spread - sigma).abs() <= 0.2 * sigma + 1.0, "{target}: {spread}");
@@ -380,15 +381,15 @@ fn blur_spreads_an_edge_as_wide_as_its_sigma_and_sharp_makes_it_steeper() {
         line.windows(2).map(|pair| i32::from(pair[1]) - i32::from(pair[0])).max().unwrap()
     };
     assert!(steepest(&sharp) > steepest(&plain) + 8, "{plain:?}\n{sharp:?}");
-    // Sigma is in pixels of the result, whatever the original's size.
+    // Whatever the size of the original.
     let small = profile(&fetch(&server, "/h/edge.png?w=60&blur=4"));
     let spread = small.iter().filter(|value| (41..214).contains(*value)).count();
     assert!((7..=10).contains(&spread), "{small:?}");
 }
 
 #[test]
-fn blur_neither_colours_nor_darkens_what_is_transparent() {
-    // Blue that nobody sees beside red.
+fn blur_premultiplies_colours_of_transparent_pixels() {
+    // Transparent blue beside red.
     let half = RgbaImage::from_fn(60, 30, |x, _| {
         if x < 30 { Rgba([255, 0, 0, 255]) } else { Rgba([0, 0, 255, 0]) }
     });
@@ -404,10 +405,10 @@ fn blur_neither_colours_nor_darkens_what_is_transparent() {
             }
         }
     }
-    // What is sharpened keeps its transparency too.
+    // A sharpened image keeps its transparency.
     let image = fetch(&server, "/h/a.png?sharp=1");
     assert_eq!((image.at(10, 50), image.at(90, 50)[3]), ([255, 0, 0, 255], 0));
-    // The box is filled after the blur: its border stays where it is.
+    // The box is filled after the blur, which does not reach it.
     let directory = Directory::new().with("a.png", &images::png(images::solid(20, 10, RED)));
     let server = Server::with_handler(directory.handler());
     let image = fetch(&server, "/h/a.png?blur=5&w=20&h=20&pad=true");
@@ -415,7 +416,7 @@ fn blur_neither_colours_nor_darkens_what_is_transparent() {
 }
 
 #[test]
-fn lossless_gives_each_pixel_back() {
+fn lossless_keeps_every_pixel() {
     let source = images::noise(61, 43);
     let mut clear = opaque(source.clone());
     for (x, y, pixel) in clear.enumerate_pixels_mut() {
@@ -428,21 +429,21 @@ fn lossless_gives_each_pixel_back() {
         .with("a.gif", &images::animated_gif(&animation()));
     let server = Server::with_handler(directory.handler());
     let webp = server.get("/h/a.png?f=webp&lossless=true").ok().body;
-    // Not assert_eq: nobody wants to read two images in numbers.
+    // Not assert_eq, which would print two images as numbers.
     assert!(Image::decode(&webp).pixels == opaque(source.clone()));
     assert!(server.get("/h/a.png?f=webp&lossless=true&q=3").ok().body == webp);
     let avif = server.get("/h/a.png?f=avif&lossless=true").ok().body;
-    // Nobody else reads AVIF here: what it holds is read back by the server itself.
+    // The tests have no decoder for AVIF: the server decodes it.
     let again = Directory::new().with("a.avif", &avif);
     let second = Server::with_handler(again.handler());
     assert!(fetch(&second, "/h/a.avif?f=png").pixels == opaque(source));
-    // A pixel that is not seen need not keep its colour.
+    // A transparent pixel may lose its colour.
     let seen = fetch(&server, "/h/clear.png?f=webp&lossless=true").pixels;
     for (one, other) in seen.pixels().zip(clear.pixels()) {
         assert_eq!(one.0[3], other.0[3]);
         assert!(one == other || one.0[3] == 0);
     }
-    // Where nobody has said which format, one that can.
+    // Without `f`, a format that can be lossless.
     for (target, kind) in [
         ("/h/a.jpg?lossless=true", Kind::Png),
         ("/h/a.gif?lossless=true", Kind::Png),
@@ -451,17 +452,17 @@ fn lossless_gives_each_pixel_back() {
     ] {
         assert_eq!(Kind::of(&server.get(target).ok().body), Some(kind), "{target}");
     }
-    let moving = Image::decode(&server.get("/h/a.gif?f=webp&lossless=true").ok().body);
+    let animated = Image::decode(&server.get("/h/a.gif?f=webp&lossless=true").ok().body);
     let original = Image::decode(&images::animated_gif(&animation()));
-    assert_eq!(moving.frames.len(), 4);
-    for (n, (one, other)) in moving.frames.iter().zip(&original.frames).enumerate() {
-        // One frame is drawn on the other, and the reader of this test rounds there.
+    assert_eq!(animated.frames.len(), 4);
+    for (n, (one, other)) in animated.frames.iter().zip(&original.frames).enumerate() {
+        // Frames are blended, and the decoder of the test rounds.
         let most = one.0.iter().zip(other.0.iter()).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(most <= Some(1) && one.1 == other.1, "frame {n}: {most:?}");
     }
 }
 
-/// Four frames, each of another colour in its right half, with times that tell them apart.
+/// Four frames, each with another colour in its right half, and another delay.
 fn animation() -> Vec<(RgbaImage, u32)> {
     [(GREEN, 100), (BLUE, 200), (BLACK, 300), (WHITE, 50)]
         .map(|([r, g, b], time)| {
@@ -472,7 +473,7 @@ fn animation() -> Vec<(RgbaImage, u32)> {
 }
 
 #[test]
-fn page_and_frames_choose_what_is_shown_of_an_animation() {
+fn page_and_frames_select_frames_of_an_animation() {
     let directory = Directory::new().with("a.gif", &images::animated_gif(&animation()));
     let server = Server::with_handler(directory.handler());
     directory.put("a.webp", &server.get("/h/a.gif?f=webp&lossless=true").ok().body);
@@ -531,8 +532,8 @@ fn page_and_frames_choose_what_is_shown_of_an_animation() {
 }
 
 #[test]
-fn of_an_avif_with_several_images_the_primary_one_is_all_there_is() {
-    // The quarters, and a second image of 32×32.
+fn an_avif_has_its_primary_image_alone() {
+    // images::quarters(), and a second image of 32×32.
     let directory = Directory::new().with("a.avif", &data("two-sizes.avif"));
     let server = Server::with_handler(directory.handler());
     for format in ["png", "jpg", "webp", "gif"] {
@@ -545,7 +546,7 @@ fn of_an_avif_with_several_images_the_primary_one_is_all_there_is() {
 }
 
 #[test]
-fn every_frame_is_turned_padded_and_blurred_on_its_own() {
+fn steps_apply_to_each_frame_of_an_animation() {
     let flat: Vec<(RgbaImage, u32)> = [RED, GREEN, BLUE]
         .map(|[r, g, b]| (RgbaImage::from_pixel(60, 40, Rgba([r, g, b, 255])), 100))
         .into();
@@ -571,13 +572,13 @@ fn every_frame_is_turned_padded_and_blurred_on_its_own() {
                 );
             }
         }
-        let turned = fetch(&server, &format!("/h/halves.gif?f={format}&rot=90&w=40&h=30&g=s"));
-        assert_eq!(turned.frames.len(), 4);
+        let rotated = fetch(&server, &format!("/h/halves.gif?f={format}&rot=90&w=40&h=30&g=s"));
+        assert_eq!(rotated.frames.len(), 4);
         assert_eq!(
-            turned.frames.iter().map(|frame| frame.1).collect::<Vec<_>>(),
+            rotated.frames.iter().map(|frame| frame.1).collect::<Vec<_>>(),
             [100, 200, 300, 50]
         );
-        for ((frame, _), colour) in turned.frames.iter().zip([GREEN, BLUE, BLACK, WHITE]) {
+        for ((frame, _), colour) in rotated.frames.iter().zip([GREEN, BLUE, BLACK, WHITE]) {
             assert_eq!(frame.dimensions(), (40, 30));
             assert!(within(colour_at(frame, 50, 90), colour, 24), "{format}");
         }
@@ -586,7 +587,7 @@ fn every_frame_is_turned_padded_and_blurred_on_its_own() {
         let padded = fetch(&server, &target);
         for ((frame, _), colour) in padded.frames.iter().zip([GREEN, BLUE, BLACK, WHITE]) {
             assert_eq!(frame.dimensions(), (40, 80));
-            // The right half went up, and down again with the reflection.
+            // `rot` moves the right half up, and `flip` moves it down.
             for (y, expected) in [(3, GREEN), (20, RED), (80, colour), (97, GREEN)] {
                 let found = colour_at(frame, 50, y);
                 assert!(
@@ -595,7 +596,7 @@ fn every_frame_is_turned_padded_and_blurred_on_its_own() {
                 );
             }
         }
-        // Nothing of any frame is cut off: the dot goes from 10 to 30.
+        // The kept area includes the dot of every frame, from 10 to 30.
         let trimmed = fetch(&server, &format!("/h/framed.gif?f={format}&trim=30"));
         assert_eq!((trimmed.size(), trimmed.frames.len()), ((20, 10), 3));
         for (n, (frame, _)) in trimmed.frames.iter().enumerate() {
@@ -605,12 +606,12 @@ fn every_frame_is_turned_padded_and_blurred_on_its_own() {
         let small = fetch(&server, &format!("/h/framed.gif?f={format}&trim=30&w=10"));
         assert_eq!((small.size(), small.frames.len()), ((10, 5), 3));
     }
-    // The first frame alone decides for a still image.
+    // For a still image, only the first frame counts.
     assert_eq!(size_of(&server.get("/h/framed.gif?f=png&trim=30").ok().body), (10, 10));
 }
 
 #[test]
-fn the_limits_hold_for_what_is_padded_too() {
+fn result_max_pixels_includes_padding() {
     let frames: Vec<(RgbaImage, u32)> =
         (0..4).map(|n| (RgbaImage::from_pixel(20, 20, Rgba([n * 50, 0, 0, 255])), 50)).collect();
     let directory = Directory::new()
@@ -623,13 +624,13 @@ fn the_limits_hold_for_what_is_padded_too() {
     assert_eq!(size_of(&server.get("/h/a.gif?w=100&h=100&pad=true").ok().body), (100, 100));
     server.get("/h/a.gif?w=100&h=101&pad=true").failed("result_too_large");
     server.get("/h/a.gif?w=100&h=101&pad=true&frames=3").ok();
-    // Sides are clamped as those of other boxes.
+    // Sides are clamped to max_dimension, as those of other boxes.
     let wide = Server::with_handler(directory.handler());
     assert_eq!(size_of(&wide.get("/h/a.png?w=99999&h=2&pad=true&rot=90").ok().body), (3064, 2));
 }
 
 #[test]
-fn a_failure_shows_the_error_image_as_it_is() {
+fn error_images_ignore_options_other_than_size_and_format() {
     let directory = Directory::new().with("a.png", &images::png(images::quarters()));
     let server = Server::with_handler(directory.handler());
     let plain = server.get("/h/missing.png?w=120&h=90&f=png");
@@ -640,16 +641,16 @@ fn a_failure_shows_the_error_image_as_it_is() {
 }
 
 #[test]
-fn no_step_keeps_for_each_frame_what_it_computes_with() {
+fn steps_release_their_buffers_after_each_frame() {
     const FRAMES: u32 = 300;
-    // Of all frames together, decoded.
+    // Bytes of all decoded frames.
     const ALL: u64 = FRAMES as u64 * 60 * 60 * 4;
     let frame = |n: u32| {
         let colour = |x| if x < n % 50 { Rgba([0, 0, 255, 255]) } else { Rgba([0, 0, 0, 255]) };
         (RgbaImage::from_fn(60, 60, |x, _| colour(x)), 50)
     };
-    let moving = images::animated_gif(&(0..FRAMES).map(frame).collect::<Vec<_>>());
-    let directory = Directory::new().with("a.gif", &moving);
+    let animated = images::animated_gif(&(0..FRAMES).map(frame).collect::<Vec<_>>());
+    let directory = Directory::new().with("a.gif", &animated);
     let peak_of = |query: &str| {
         let server = Server::with_handler(directory.handler());
         let renderer = server.renderer();
@@ -668,7 +669,7 @@ fn no_step_keeps_for_each_frame_what_it_computes_with() {
         let peak = peak_of(query);
         let more =
             format!("{query}: {} KiB more than {}", peak.saturating_sub(plain) >> 10, plain >> 10);
-        // Before and after the step, and what their pages leave over. A pipeline a frame takes ten times that.
+        // Frames before and after the step, and partly used pages. One pipeline per frame takes ten times that.
         assert!(peak < plain + ALL * 4, "{more}");
     }
 }

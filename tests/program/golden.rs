@@ -1,4 +1,4 @@
-//! The resize itself: answers compared, pixel by pixel, with the same original resized by code that is not libvips.
+//! The resize: results compared, pixel by pixel, with those of another resampler.
 
 use image::imageops::{self, FilterType};
 use image::{RgbImage, RgbaImage};
@@ -7,7 +7,7 @@ use crate::support::directory::Directory;
 use crate::support::images::{self, Image, Kind};
 use crate::support::server::{Server, data};
 
-/// A query, the size to resize to, the window of it, and how far pixels may be from the reference in the mean.
+/// A query, the size of the resize, the crop, and the greatest mean difference from the reference.
 type Case = (&'static str, (u32, u32), (u32, u32, u32, u32), f64);
 
 /// The mean difference of two images, in 255ths.
@@ -27,17 +27,28 @@ fn mean_difference(one: &RgbaImage, other: &RgbImage) -> f64 {
 fn similarity(one: &RgbaImage, other: &RgbImage) -> f64 {
     let brightness =
         |[r, g, b]: [u8; 3]| 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
-    let (mut sum, mut count) = (0.0, 0.0);
+    let mut sum = 0.0;
+    let mut count = 0.0;
     for top in (0..other.height().saturating_sub(7)).step_by(4) {
         for left in (0..other.width().saturating_sub(7)).step_by(4) {
-            let (mut a, mut b, mut aa, mut bb, mut ab) = (0.0, 0.0, 0.0, 0.0, 0.0);
+            let mut a = 0.0;
+            let mut b = 0.0;
+            let mut aa = 0.0;
+            let mut bb = 0.0;
+            let mut ab = 0.0;
             for (x, y) in (0..64).map(|n| (left + n % 8, top + n / 8)) {
                 let [r, g, b_, _] = one.get_pixel(x, y).0;
-                let (p, q) = (brightness([r, g, b_]), brightness(other.get_pixel(x, y).0));
+                let p = brightness([r, g, b_]);
+                let q = brightness(other.get_pixel(x, y).0);
                 (a, b, aa, bb, ab) = (a + p, b + q, aa + p * p, bb + q * q, ab + p * q);
             }
-            let (a, b, aa, bb, ab) = (a / 64.0, b / 64.0, aa / 64.0, bb / 64.0, ab / 64.0);
-            let (c1, c2) = (6.5025, 58.5225);
+            let a = a / 64.0;
+            let b = b / 64.0;
+            let aa = aa / 64.0;
+            let bb = bb / 64.0;
+            let ab = ab / 64.0;
+            let c1 = 6.5025;
+            let c2 = 58.5225;
             sum += (2.0 * a * b + c1) * (2.0 * (ab - a * b) + c2)
                 / ((a * a + b * b + c1) * (aa - a * a + bb - b * b + c2));
             count += 1.0;
@@ -47,8 +58,8 @@ fn similarity(one: &RgbaImage, other: &RgbImage) -> f64 {
 }
 
 #[test]
-fn a_jpeg_of_odd_sides_loses_no_more_than_a_part_of_a_pixel() {
-    // What is left over of a side that is no multiple of the decoder's shrink is lost.
+fn shrink_on_load_of_a_jpeg_with_odd_sides_loses_less_than_a_pixel() {
+    // The remainder of a side that is no multiple of the shrink is lost.
     let photo = image::DynamicImage::from(Image::decode(&data("photo-2mp.jpg")).pixels).into_rgb8();
     let pixels = imageops::crop_imm(&photo, 0, 0, 1663, 1247).to_image();
     let directory = Directory::new().with("a.jpg", &images::jpeg(pixels.clone()));
@@ -63,7 +74,7 @@ fn a_jpeg_of_odd_sides_loses_no_more_than_a_part_of_a_pixel() {
 }
 
 #[test]
-fn results_are_what_another_resampler_makes_of_the_same_pixels() {
+fn results_equal_those_of_another_resampler() {
     // 600 × 400.
     let photo = data("gps.jpg");
     let pixels = image::DynamicImage::from(Image::decode(&photo).pixels).into_rgb8();
@@ -71,8 +82,7 @@ fn results_are_what_another_resampler_makes_of_the_same_pixels() {
     for kind in [Kind::Png, Kind::Webp] {
         directory.put(&format!("a.{}", kind.name()), &images::in_format(kind, &pixels));
     }
-    // Decoded in whole, only the resampler differs; a JPEG that was shrunk by its decoder, or a WebP, is a little softer or
-    // sharper.
+    // At full size only the resampler differs; with shrink-on-load, a JPEG or WebP is slightly softer or sharper.
     let cases: [Case; 6] = [
         ("w=600", (600, 400), (0, 0, 600, 400), 0.5),
         ("w=401", (401, 267), (0, 0, 401, 267), 1.0),
@@ -89,12 +99,12 @@ fn results_are_what_another_resampler_makes_of_the_same_pixels() {
         let reference = imageops::crop_imm(&resized, left, top, across, down).to_image();
         for source in ["jpg", "png", "webp"] {
             let formats = [("png", 0.0), ("jpg&q=90", 3.5), ("webp&q=90", 3.5)];
-            // What an encoder loses does not depend on the size.
+            // The loss of an encoder does not depend on the size.
             for (format, loss) in formats.into_iter().take(if width == 300 { 3 } else { 1 }) {
                 let target = format!("/h/a.{source}?{query}&f={format}");
                 let shown = Image::decode(&server.get(&target).ok().body).pixels;
-                let (off, alike) =
-                    (mean_difference(&shown, &reference), similarity(&shown, &reference));
+                let off = mean_difference(&shown, &reference);
+                let alike = similarity(&shown, &reference);
                 let most = if source == "png" && width <= 600 { most.min(0.6) } else { most };
                 assert!(off <= most + loss, "{target}: {off:.2} of 255 off in the mean");
                 assert!(alike >= 0.95, "{target}: SSIM {alike:.4}");

@@ -1,4 +1,5 @@
-//! `strip=false`: the colour profile and the copyright stay, and nothing else does. What the answers hold is read by hand.
+//! `strip=false`: the colour profile and the copyright are kept, and nothing else. The tests parse the results
+//! themselves.
 
 use image::{Rgba, RgbaImage};
 
@@ -60,7 +61,7 @@ fn exif(orientation: u8, texts: &[(u16, &str)]) -> Vec<u8> {
     block
 }
 
-/// The EXIF blocks of an answer.
+/// The EXIF blocks of a result.
 fn exif_blocks(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     match Kind::of(bytes).unwrap() {
@@ -107,7 +108,7 @@ fn exif_blocks(bytes: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// The entries of an EXIF block that is big-endian and has one directory of texts.
+/// The entries of a big-endian EXIF block with one directory of texts.
 fn texts(block: &[u8]) -> Vec<(u16, String)> {
     let short = |at: usize| u16::from_be_bytes(block[at..at + 2].try_into().unwrap());
     let long = |at: usize| u32::from_be_bytes(block[at..at + 4].try_into().unwrap()) as usize;
@@ -117,7 +118,7 @@ fn texts(block: &[u8]) -> Vec<(u16, String)> {
     (0..count)
         .map(|number| {
             let entry = 10 + 12 * number;
-            assert_eq!(short(entry + 2), 2, "it is no text");
+            assert_eq!(short(entry + 2), 2, "its type is not ASCII");
             let length = long(entry + 4);
             let start = if length <= 4 { entry + 8 } else { long(entry + 8) };
             let text = &block[start..start + length];
@@ -140,7 +141,7 @@ fn profile_of(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn the_profile_and_the_copyright_stay_and_nothing_else() {
+fn only_the_profile_and_the_copyright_are_kept() {
     let profile = images::profile_of_jpeg(&data("p3-primaries.jpg"));
     let all = exif(
         1,
@@ -188,7 +189,7 @@ fn the_profile_and_the_copyright_stay_and_nothing_else() {
                     for mark in [&b"TestCam"[..], b"http://ns.adobe.com", b"Photoshop"] {
                         assert!(!holds(&body, mark), "{target}");
                     }
-                    // What the profile is about is as it was.
+                    // Colours stay in the space of the profile.
                     let image = Image::decode(&body);
                     for (x, colour) in [(17, COLOURS[0]), (50, COLOURS[1]), (83, COLOURS[2])] {
                         assert!(
@@ -200,17 +201,17 @@ fn the_profile_and_the_copyright_stay_and_nothing_else() {
                 }
             }
         }
-        // By default nothing is kept, and the colours are sRGB's.
+        // By default nothing is kept, and the colours are converted to sRGB.
         let body = server.get(&format!("/h/all.{}?f=png&strip=true", from.name())).ok().body;
         assert_eq!((exif_blocks(&body).len(), profile_of(&body)), (0, None));
         assert!(!within(Image::decode(&body).at(17, 50), COLOURS[0], 10));
     }
-    // An image with GPS and no copyright has nothing that is kept.
+    // An image with GPS and without copyright gets no EXIF block.
     for format in ["jpg", "png", "webp"] {
         let body = server.get(&format!("/h/gps.jpg?strip=false&f={format}")).ok().body;
         assert_eq!(exif_blocks(&body).len(), 0);
     }
-    // An AVIF has the profile alone, which is followed when it is read again.
+    // An AVIF keeps the profile alone, which applies when it is loaded.
     let avif = server.get("/h/all.png?strip=false&f=avif&q=100").ok().body;
     assert_eq!(
         [&profile, &b"acsp"[..], b"Exif", b"TestCam"].map(|mark| holds(&avif, mark)),
@@ -228,13 +229,13 @@ fn the_profile_and_the_copyright_stay_and_nothing_else() {
             through_avif.at(x, 50)
         );
     }
-    // Where there is no place for a profile, the colours are sRGB's.
+    // In a format without profiles, the colours are converted to sRGB.
     let gif = server.get("/h/all.png?strip=false&f=gif").ok().body;
     assert!(!within(Image::decode(&gif).at(17, 50), COLOURS[0], 10) && !holds(&gif, b"acsp"));
 }
 
 #[test]
-fn a_turned_image_is_not_turned_again_and_transparency_stays() {
+fn the_result_has_no_orientation_and_keeps_its_transparency() {
     let directory = Directory::new();
     let block = exif(6, &[(COPYRIGHT, "mine")]);
     for kind in KINDS {
@@ -250,14 +251,14 @@ fn a_turned_image_is_not_turned_again_and_transparency_stays() {
             assert_eq!(texts(&exif_blocks(&body)[0]), [(COPYRIGHT, "mine".to_owned())], "{target}");
         }
     }
-    // A lossy and a lossless WebP with transparency, each made from one with EXIF.
+    // A lossy and a lossless WebP with transparency, with an EXIF block.
     let clear =
         RgbaImage::from_fn(31, 17, |x, _| Rgba([200, 10, 10, if x < 15 { 255 } else { 60 }]));
     directory.put("clear.png", &with_chunk(&images::png(clear), b"eXIf", &block));
     for query in ["f=webp", "f=webp&lossless=true", "f=png"] {
         let body = server.get(&format!("/h/clear.png?strip=false&{query}")).ok().body;
         let image = Image::decode(&body);
-        // It says that it lies on its side.
+        // The original has the orientation 6.
         assert_eq!((image.size(), image.has_alpha), ((17, 31), true), "{query}");
         assert!(image.at(50, 90)[3].abs_diff(60) < 4 && image.at(50, 10)[3] == 255, "{query}");
         assert_eq!(exif_blocks(&body).len(), 1, "{query}");
@@ -267,7 +268,7 @@ fn a_turned_image_is_not_turned_again_and_transparency_stays() {
 }
 
 #[test]
-fn a_broken_exif_block_is_no_failure() {
+fn a_malformed_exif_block_is_no_error() {
     let whole = exif(1, &[(ARTIST, "Ann Onymous"), (COPYRIGHT, "mine, all of it")]);
     let directory = Directory::new();
     let mut names = Vec::new();
@@ -283,7 +284,7 @@ fn a_broken_exif_block_is_no_failure() {
     for name in names {
         let body = client.get(&format!("/h/{name}?w=20&strip=false")).ok().body;
         for (tag, _) in exif_blocks(&body).iter().flat_map(|block| {
-            // A text of random bytes need not be UTF-8, but its tag is one of two.
+            // A text of random bytes may not be UTF-8, but its tag must be one of these.
             let count = usize::from(block[9]);
             (0..count)
                 .map(|n| (u16::from_be_bytes([block[10 + 12 * n], block[11 + 12 * n]]), ()))

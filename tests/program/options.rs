@@ -1,4 +1,4 @@
-//! The table of query parameters, line by line.
+//! Each row of the table of query parameters in docs/options.md.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn expect_size(server: &Server, target: &str, size: (u32, u32)) {
 }
 
 #[test]
-fn w_and_h_are_pixels_and_one_alone_keeps_the_aspect() {
+fn w_and_h_are_pixels_and_one_alone_keeps_the_aspect_ratio() {
     let directory = landscape();
     let server = Server::with_handler(directory.handler());
     for (query, size) in [
@@ -55,25 +55,25 @@ fn sizes_above_max_dimension_are_clamped() {
     expect_size(&server, "/small/a.png?w=300", (100, 75));
     expect_size(&server, "/small/a.png?h=300", (133, 100));
     expect_size(&server, "/small/a.png?w=300&h=200", (100, 100));
-    // The ratio multiplies before the clamp, so that it is no way around it.
+    // dpr multiplies before the clamp.
     expect_size(&server, "/small/a.png?w=80&dpr=8", (100, 75));
-    // Neither: the original's size.
+    // Without w and h, the result has the size of the original.
     expect_size(&server, "/small/a.png", (400, 300));
 }
 
 #[test]
-fn c_decides_between_filling_the_box_and_fitting_inside() {
+fn c_fills_the_box_or_fits_inside() {
     let directory = landscape();
     let server = Server::with_handler(directory.handler());
     expect_size(&server, "/h/a.png?w=100&h=100", (100, 100));
     expect_size(&server, "/h/a.png?w=100&h=100&c=true", (100, 100));
     expect_size(&server, "/h/a.png?w=100&h=100&c=false", (100, 75));
-    // With one side there is nothing to crop.
+    // With one side, nothing is cropped.
     expect_size(&server, "/h/a.png?w=100&c=false", (100, 75));
 }
 
 #[test]
-fn f_names_the_format_and_the_handlers_own_is_the_default() {
+fn f_is_the_format_and_output_format_its_default() {
     let directory = landscape();
     let server = Server::start(json!({"handlers": [
         directory.handler(),
@@ -101,7 +101,7 @@ fn f_names_the_format_and_the_handlers_own_is_the_default() {
 }
 
 #[test]
-fn auto_takes_the_format_that_accept_rates_highest_and_says_so_in_vary() {
+fn f_auto_selects_the_format_that_accept_rates_highest_with_vary() {
     let directory = landscape();
     let server = Server::start(json!({"handlers": [
         merged(directory.handler(), json!({"output_format": "jpg"})),
@@ -134,7 +134,7 @@ fn auto_takes_the_format_that_accept_rates_highest_and_says_so_in_vary() {
         assert_eq!(answer.expect("Content-Type"), kind.media_type());
         assert!(answer.varies_on("Accept"), "{:?}", answer.headers);
     }
-    // Two fields are one list (RFC 9110 §5.3).
+    // Several fields are one list (RFC 9110 §5.3).
     let two = server.get_with(
         "/h/a.png?w=40&f=auto",
         &[("Accept", "image/jpeg;q=0.1"), ("Accept", "image/webp")],
@@ -143,7 +143,7 @@ fn auto_takes_the_format_that_accept_rates_highest_and_says_so_in_vary() {
 }
 
 #[test]
-fn auto_says_vary_on_failures_and_on_304_too() {
+fn f_auto_has_vary_on_errors_and_304() {
     let directory = landscape();
     let server = Server::with_handler(directory.handler());
     let missing = server.get("/h/missing.png?f=auto").failed("not_found");
@@ -154,7 +154,7 @@ fn auto_says_vary_on_failures_and_on_304_too() {
     let unchanged = server.get_with("/h/a.png?w=40&f=auto", &[accept, ("If-None-Match", tag)]);
     assert_eq!(unchanged.status, 304);
     assert!(unchanged.varies_on("Accept"), "{:?}", unchanged.headers);
-    // The same tag is not that of another format's bytes.
+    // The ETag does not match in another format.
     let other = server
         .get_with("/h/a.png?w=40&f=auto", &[("Accept", "image/avif"), ("If-None-Match", tag)]);
     assert_eq!(other.status, 200);
@@ -187,9 +187,9 @@ fn dpr_multiplies_the_size() {
         ("w=100&dpr=.5", (50, 38)),
         ("w=10&dpr=8", (80, 60)),
         ("h=30&dpr=3", (120, 90)),
-        // It enlarges no more than a size does.
+        // Not enlarged without e.
         ("w=400&dpr=8", (400, 300)),
-        // Without a size there is nothing to multiply.
+        // Without a size, dpr has no effect.
         ("dpr=2", (400, 300)),
     ] {
         expect_size(&server, &format!("/h/a.png?{query}"), size);
@@ -197,7 +197,7 @@ fn dpr_multiplies_the_size() {
 }
 
 #[test]
-fn g_chooses_the_part_that_a_crop_keeps() {
+fn g_selects_the_part_that_a_crop_keeps() {
     let three = [RED, GREEN, BLUE];
     let directory = Directory::new()
         .with("wide.png", &images::png(images::columns(90, 30, &three)))
@@ -235,13 +235,12 @@ fn g_chooses_the_part_that_a_crop_keeps() {
 }
 
 #[test]
-fn a_focal_point_is_the_middle_of_the_window_until_the_edge_stops_it() {
-    // Each column has a colour that tells where it was.
+fn g_fp_centres_the_crop_on_the_point_within_the_image() {
+    // The colour of each column is its position.
     let image = image::RgbImage::from_fn(200, 20, |x, _| image::Rgb([x as u8, 0, 0]));
-    let turned = image::RgbImage::from_fn(20, 200, |_, y| image::Rgb([y as u8, 0, 0]));
-    let directory = Directory::new()
-        .with("wide.png", &images::png(image))
-        .with("high.png", &images::png(turned));
+    let tall = image::RgbImage::from_fn(20, 200, |_, y| image::Rgb([y as u8, 0, 0]));
+    let directory =
+        Directory::new().with("wide.png", &images::png(image)).with("high.png", &images::png(tall));
     let server = Server::with_handler(directory.handler());
     for (at, first) in [
         ("0.5", 90_u8),
@@ -259,7 +258,7 @@ fn a_focal_point_is_the_middle_of_the_window_until_the_edge_stops_it() {
         ] {
             let image = Image::decode(&server.get(&target).ok().body);
             assert_eq!(image.size(), (20, 20), "{target}");
-            // Half a pixel is a matter of rounding.
+            // Half a pixel may be rounded up or down.
             assert!(
                 image.pixels.get_pixel(0, 0).0[0].abs_diff(first) <= 1,
                 "{target}: {:?}",
@@ -272,10 +271,10 @@ fn a_focal_point_is_the_middle_of_the_window_until_the_edge_stops_it() {
 }
 
 #[test]
-fn smart_finds_the_part_that_draws_attention() {
+fn g_smart_finds_the_part_that_draws_attention() {
     for (left, name) in [(20, "left.png"), (320, "right.png")] {
         let mut image = images::solid(400, 100, [128, 128, 128]);
-        // A patch with colours and edges on an even grey.
+        // A patch with colours and edges on gray.
         for (x, y) in (0..60).flat_map(|x| (0..60).map(move |y| (x, y))) {
             let colour = if (x / 10 + y / 10) % 2 == 0 { [230, 60, 40] } else { [250, 220, 60] };
             image.put_pixel(left + x, 20 + y, image::Rgb(colour));
@@ -316,7 +315,7 @@ fn e_allows_enlarging() {
 }
 
 #[test]
-fn bg_is_seen_through_transparency_where_the_format_has_none() {
+fn bg_is_behind_transparency_if_the_format_has_none() {
     let clear = image::RgbaImage::from_pixel(20, 20, image::Rgba([10, 20, 30, 0]));
     let half = image::RgbaImage::from_pixel(20, 20, image::Rgba([0, 0, 0, 128]));
     let directory = Directory::new()
@@ -336,11 +335,11 @@ fn bg_is_seen_through_transparency_where_the_format_has_none() {
         assert!(close(image.at(50, 50), colour), "{target}: {:?}", image.at(50, 50));
     }
     let kept = Image::decode(&server.get("/h/clear.png?f=png&bg=00ff00").ok().body);
-    assert_eq!(kept.at(50, 50)[3], 0, "PNG keeps transparency, so bg must not be seen");
+    assert_eq!(kept.at(50, 50)[3], 0, "PNG keeps transparency, so bg has no effect");
 }
 
 #[test]
-fn unknown_parameters_are_ignored_and_make_no_second_cache_entry() {
+fn unknown_parameters_are_ignored_and_not_in_the_cache_key() {
     let directory = landscape();
     let cache = Directory::new();
     let server =
@@ -364,7 +363,7 @@ fn unknown_parameters_are_ignored_and_make_no_second_cache_entry() {
 }
 
 #[test]
-fn parameters_that_mean_the_same_share_a_cache_entry() {
+fn equivalent_queries_share_a_cache_entry() {
     let directory = landscape();
     let cache = Directory::new();
     let handler = json!({"cache_path": cache.path(), "output_format": "jpg"});
@@ -418,7 +417,7 @@ fn parameters_that_mean_the_same_share_a_cache_entry() {
 }
 
 #[test]
-fn a_malformed_or_repeated_parameter_is_a_400_with_a_sentence() {
+fn a_malformed_or_repeated_parameter_is_a_400_that_names_it() {
     let directory = landscape();
     let server = Server::with_handler(directory.handler());
     let mut client = server.client();
@@ -556,7 +555,7 @@ fn a_malformed_or_repeated_parameter_is_a_400_with_a_sentence() {
         assert!(!answer.text().contains(['<', '\0']), "{query}: {:?}", answer.text());
         assert!(!answer.cache_control().iter().any(|part| part.starts_with("max-age")), "{query}");
     }
-    // It is refused before anybody looks whether there is such an image, and the connection goes on.
+    // The query is checked before the origin is asked, and the connection stays open.
     assert_eq!(client.get("/h/missing.png?w=0").status, 400);
     client.get("/h/a.png?w=10").ok();
 }

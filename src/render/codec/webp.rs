@@ -4,7 +4,6 @@ use super::cursor::{Cursor, index};
 use super::{ImageInfo, area};
 
 /// Flags of `VP8X` (§2.7.1).
-pub const HAS_PROFILE: u8 = 0x20;
 pub const HAS_ALPHA: u8 = 0x10;
 const HAS_EXIF: u8 = 0x08;
 pub const IS_ANIMATED: u8 = 0x02;

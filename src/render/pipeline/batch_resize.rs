@@ -1,73 +1,74 @@
-//! Makes many frames smaller at once, and nothing of one gets into another.
+//! Downscales several frames in one libvips pipeline without bleeding between frames.
 //!
-//! A pipeline of libvips for each frame costs more than its pixels. Across, lines have nothing to do with each other, so
-//! the frames may lie below each other; down, columns have not, so they may lie beside each other.
+//! A pipeline for each frame costs more than its pixels. A horizontal resize works on each row alone, so the frames are
+//! below each other for it; a vertical resize works on each column alone, so they are side by side.
 
 use super::resize;
 use crate::render::vips::{Error, Image, Space, Value};
 
-/// So many pixels, as wide as the result and as high as the original, are held at the same time.
-pub const MOST_PIXELS: u32 = 2 << 20;
+/// The most pixels in a batch, as wide as the result and as high as the original.
+pub const MAX_PIXELS: u32 = 2 << 20;
 /// Width and height of libvips' tiles.
 const TILE: u32 = 128;
 
-/// How many frames can be made smaller at once; `None` where that would be of no use.
-pub fn at_once(image: &Image, frame_height: u32, (width, height): (u32, u32)) -> Option<u32> {
-    let shrinks = width <= image.width() && height <= frame_height;
+/// How many frames to downscale in one batch; `None` if batches would be no faster.
+pub fn batch_size(image: &Image, frame_height: u32, (width, height): (u32, u32)) -> Option<u32> {
+    let is_downscale = width <= image.width() && height <= frame_height;
     let is_bytes = matches!(image.space(), Space::Srgb | Space::Gray);
-    let most = MOST_PIXELS / width.saturating_mul(frame_height).max(1);
-    (shrinks && is_bytes && most > 1).then_some(most)
+    let max = MAX_PIXELS / width.saturating_mul(frame_height).max(1);
+    (is_downscale && is_bytes && max > 1).then_some(max)
 }
 
-/// Frames below each other, each at exactly this size, in memory. `clear_is_black` as in [`resize::frames_exactly`].
-pub fn scaled<'b>(
+/// Resizes each frame to exactly this size, in memory. `transparent_is_black` as in [`resize::resize_frames`].
+pub fn resize<'b>(
     frames: Image<'b>,
     count: u32,
     (width, height): (u32, u32),
-    clear_is_black: bool,
+    transparent_is_black: bool,
 ) -> Result<Image<'b>, Error> {
     let frame_height = frames.height() / count.max(1);
-    let is_transparent = frames.has_transparency();
-    let frames =
-        if is_transparent && !clear_is_black { resize::weighted(&frames)? } else { frames };
-    let narrow = in_tall_parts(resize::scaled(&frames, width, frames.height())?)?.in_memory()?;
-    let beside = rearranged(narrow, width, frame_height, width.saturating_mul(count))?;
-    let low = resize::scaled(&beside, beside.width(), height)?;
-    let low = if is_transparent { resize::unweighted(&low, &beside)? } else { low };
-    rearranged(low.in_memory()?, width, count, width)
+    let has_transparency = frames.has_transparency();
+    let frames = if has_transparency && !transparent_is_black {
+        resize::premultiply(&frames)?
+    } else {
+        frames
+    };
+    let narrow = in_tiles(resize::scale(&frames, width, frames.height())?)?.copy_memory()?;
+    let side_by_side = rearrange(narrow, width, frame_height, width.saturating_mul(count))?;
+    let low = resize::scale(&side_by_side, side_by_side.width(), height)?;
+    let low = if has_transparency { resize::unpremultiply(&low, &side_by_side)? } else { low };
+    rearrange(low.copy_memory()?, width, count, width)
 }
 
-/// Asked for in tiles instead of strips of 16 lines, between which libvips' threads wake each other. A decoder's lines
-/// come once and in their order, so only where one tile is as wide as the image.
-fn in_tall_parts(image: Image<'_>) -> Result<Image<'_>, Error> {
-    match image.width() {
-        // The one operation that asks for tiles and copies none.
-        ..=TILE => {
-            image.made(c"replicate", &[(c"across", Value::Int(1)), (c"down", Value::Int(1))])
-        }
-        _ => Ok(image),
+/// Has pixels computed in tiles instead of strips of 16 lines, after each of which libvips' threads wake each other. A
+/// decoder gives its lines once, in their order, so a tile must be as wide as the image.
+fn in_tiles(image: Image<'_>) -> Result<Image<'_>, Error> {
+    if image.width() > TILE {
+        return Ok(image);
     }
+    // The one operation that asks for tiles and copies none.
+    image.apply(c"replicate", &[(c"across", Value::Int(1)), (c"down", Value::Int(1))])
 }
 
-/// The lines of all frames, each so many pixels long, so many being a row: the first ones of all rows come first, then the
+/// Transposes lines of `line` pixels, of which a row has `in_row`: the first ones of all rows come first, then the
 /// second ones, and so on, in an image of another width.
-fn rearranged(image: Image<'_>, line: u32, in_row: u32, width: u32) -> Result<Image<'_>, Error> {
+fn rearrange(image: Image<'_>, line: u32, in_row: u32, width: u32) -> Result<Image<'_>, Error> {
     let length = line.saturating_mul(image.bands()) as usize;
-    let samples = exchanged(image.samples()?, length, in_row as usize);
+    let samples = transpose(image.samples()?, length, in_row as usize);
     image.with_samples(width, &samples)
 }
 
-fn exchanged(samples: &[u8], length: usize, in_row: usize) -> Vec<u8> {
-    let mut exchanged = Vec::with_capacity(samples.len());
+fn transpose(samples: &[u8], length: usize, in_row: usize) -> Vec<u8> {
+    let mut transposed = Vec::with_capacity(samples.len());
     let row = length.saturating_mul(in_row).max(1);
     for n in 0..in_row {
         let piece = |row| <[u8]>::get(row, n * length..(n + 1) * length);
         samples
             .chunks_exact(row)
             .filter_map(piece)
-            .for_each(|piece| exchanged.extend_from_slice(piece));
+            .for_each(|piece| transposed.extend_from_slice(piece));
     }
-    exchanged
+    transposed
 }
 
 #[cfg(test)]
@@ -81,34 +82,36 @@ mod tests {
         let arguments = [(c"n", Value::Int(-1))];
         Vips::start()
             .unwrap()
-            .loaded(ANIMATION, c"gifload_buffer", &arguments)
+            .load(ANIMATION, c"gifload_buffer", &arguments)
             .unwrap()
-            .in_memory()
+            .copy_memory()
             .unwrap()
     }
 
     #[test]
-    fn pieces_change_places() {
-        assert_eq!(exchanged(b"aabbccddeeff", 2, 3), b"aaddbbeeccff");
-        assert_eq!(exchanged(b"aaddbbeeccff", 2, 2), b"aabbccddeeff");
-        assert_eq!(exchanged(b"", 2, 2), b"");
-        assert_eq!(exchanged(b"aa", 0, 2), b"");
+    fn transpose_moves_lines_between_rows() {
+        assert_eq!(transpose(b"aabbccddeeff", 2, 3), b"aaddbbeeccff");
+        assert_eq!(transpose(b"aaddbbeeccff", 2, 2), b"aabbccddeeff");
+        assert_eq!(transpose(b"", 2, 2), b"");
+        assert_eq!(transpose(b"aa", 0, 2), b"");
     }
 
     #[test]
-    fn frames_look_as_if_each_were_alone() {
+    fn batch_resize_equals_a_resize_of_each_frame() {
         let all = animation();
         for (width, height) in [(100, 100), (245, 33), (60, 245), (180, 31), (1, 1)] {
-            for clear_is_black in [false, true] {
-                let some = all.window(0, 0, 245, 245 * 5).unwrap();
-                let together = scaled(some, 5, (width, height), clear_is_black).unwrap();
+            for transparent_is_black in [false, true] {
+                let some = all.crop(0, 0, 245, 245 * 5).unwrap();
+                let together = resize(some, 5, (width, height), transparent_is_black).unwrap();
                 assert_eq!((together.width(), together.height()), (width, height * 5));
                 for n in 0..5 {
-                    let frame = all.window(0, n * 245, 245, 245).unwrap();
-                    let alone = resize::exactly(frame, width, height).unwrap().in_memory().unwrap();
+                    let frame = all.crop(0, n * 245, 245, 245).unwrap();
+                    let alone =
+                        resize::resize(frame, width, height).unwrap().copy_memory().unwrap();
                     let same =
-                        together.window(0, n * height, width, height).unwrap().in_memory().unwrap();
-                    let (one, other) = (alone.samples().unwrap(), same.samples().unwrap());
+                        together.crop(0, n * height, width, height).unwrap().copy_memory().unwrap();
+                    let one = alone.samples().unwrap();
+                    let other = same.samples().unwrap();
                     let difference: u64 =
                         one.iter().zip(other).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
                     assert_eq!(one.len(), other.len());
@@ -120,22 +123,22 @@ mod tests {
     }
 
     #[test]
-    fn many_are_made_in_parts_and_none_where_it_is_of_no_use() {
+    fn batch_size_is_limited_by_pixels() {
         let colours: Vec<u8> = (0..12).collect();
         let samples: Vec<u8> = colours.iter().flat_map(|n| vec![n * 20; 600 * 600 * 4]).collect();
         let roll = animation().with_samples(600, &samples).unwrap();
-        assert_eq!(at_once(&roll, 600, (500, 500)), Some(6));
-        assert_eq!(at_once(&roll, 600, (300, 601)), None);
-        assert_eq!(at_once(&roll, 600, (601, 300)), None);
-        assert_eq!(at_once(&roll, 7200, (500, 500)), None);
-        // Eleven frames are one part and another that is not full.
-        let roll = roll.window(0, 0, 600, 600 * 11).unwrap();
+        assert_eq!(batch_size(&roll, 600, (500, 500)), Some(6));
+        assert_eq!(batch_size(&roll, 600, (300, 601)), None);
+        assert_eq!(batch_size(&roll, 600, (601, 300)), None);
+        assert_eq!(batch_size(&roll, 7200, (500, 500)), None);
+        // Eleven frames are two batches, and the second one is not full.
+        let roll = roll.crop(0, 0, 600, 600 * 11).unwrap();
         let result =
-            resize::frames_exactly(roll, 11, (500, 500), true).unwrap().in_memory().unwrap();
+            resize::resize_frames(roll, 11, (500, 500), true).unwrap().copy_memory().unwrap();
         assert_eq!((result.width(), result.height(), result.frame_height()), (500, 5500, 500));
         let samples = result.samples().unwrap();
         for (frame, n) in samples.chunks_exact(500 * 500 * 4).zip(colours) {
-            // Colours of what is transparent are brought back from their weighted ones.
+            // Their colours are rounded by the premultiplication.
             assert!(frame.chunks_exact(4).all(|pixel| pixel[3] == n * 20), "{n}");
         }
     }

@@ -1,21 +1,21 @@
-//! What is transparent has a colour all the same, and a lossy encoder that codes colours and transparency apart lets it
-//! run into what is next to it: black, as it mostly is, makes dark fringes.
+//! Fills transparent pixels with the mean colour of the others. A lossy encoder that codes colour and transparency
+//! separately blurs the colour of transparent pixels, often black, into their neighbours, which makes dark fringes.
 
 use crate::render::vips::{Error, Image, Value, call};
 
-/// About so many pixels along a side are looked at for the mean.
-const LOOKED_AT: u32 = 128;
+/// About how many pixels along a side are sampled for the mean.
+const SAMPLED_SIDE: u32 = 128;
 
-/// The image with its transparent pixels in the mean colour of those that are not.
-pub fn filled<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
-    let image = image.in_memory()?;
-    let step = |side: u32| side / LOOKED_AT;
+/// Fills the transparent pixels of an image.
+pub fn fill<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
+    let image = image.copy_memory()?;
+    let step = |side: u32| side / SAMPLED_SIDE;
     let step = step(image.width()).min(step(image.frame_height())).max(1);
     let bands = image.bands();
-    let mut colour = mean(image.sparse(step)?.samples()?, bands as usize);
+    let mut colour = mean(image.subsample(step)?.samples()?, bands as usize);
     colour.push(0.0);
     let nothing = vec![0.0; colour.len()];
-    let fill = image.made(
+    let fill = image.apply(
         c"linear",
         &[
             (c"a", Value::Doubles(&nothing)),
@@ -23,17 +23,17 @@ pub fn filled<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
             (c"uchar", Value::Bool(true)),
         ],
     )?;
-    let is_seen =
-        image.made(c"extract_band", &[(c"band", Value::Int(bands.saturating_sub(1) as i32))])?;
+    let is_visible =
+        image.apply(c"extract_band", &[(c"band", Value::Int(bands.saturating_sub(1) as i32))])?;
     let arguments = [
-        (c"cond", Value::Image(&is_seen)),
+        (c"cond", Value::Image(&is_visible)),
         (c"in1", Value::Image(&image)),
         (c"in2", Value::Image(&fill)),
     ];
     call(c"ifthenelse", &arguments)?.image(c"out")
 }
 
-/// The mean of all channels but the last, in which a pixel counts as much as it is opaque.
+/// The mean of all channels but the last, weighted by the last, which is the opacity.
 fn mean(samples: &[u8], bands: usize) -> Vec<f64> {
     let mut sums = vec![0.0; bands.saturating_sub(1)];
     let mut weight = 0.0;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_sees_does_not_count() {
+    fn mean_is_weighted_by_opacity() {
         assert_eq!(mean(&[200, 100, 0, 255, 0, 0, 0, 0, 100, 0, 50, 255], 4), [150.0, 50.0, 25.0]);
         assert_eq!(mean(&[9, 0, 7, 0], 2), [0.0]);
         assert_eq!(mean(&[], 4), [0.0, 0.0, 0.0]);

@@ -1,30 +1,44 @@
-//! Cuts the window of the result out of the resized image.
+//! `c` and `g`: crops the resized image to the requested box.
 
 use super::geometry::Crop;
+use super::job::Job;
+use super::steps::{FrameStep, Stage, Step};
 use crate::render::vips::{Error, Image};
 
-/// The window with this left upper corner.
-pub fn window<'b>(
-    image: &Image<'b>,
-    (left, top): (u32, u32),
-    crop: &Crop,
-) -> Result<Image<'b>, Error> {
-    image.window(left, top, crop.width, crop.height)
+pub const STEP: Step = Step {
+    name: "crop",
+    applies: |job| job.plan.crop.is_some(),
+    // libvips looks at the pixels for `smart`, and the crop reads them again.
+    stage: Stage::Frame(FrameStep {
+        apply: crop,
+        needs_memory: |job| job.plan.crop.is_some_and(|crop| crop.depends_on_pixels()),
+    }),
+};
+
+fn crop<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+    let Some(crop) = &job.plan.crop else { return Ok(image) };
+    let (left, top) = match job.crop_corner.get() {
+        Some(corner) => *corner,
+        None => {
+            let corner = corner(&image, crop)?;
+            *job.crop_corner.get_or_init(|| corner)
+        }
+    };
+    image.crop(left, top, crop.width, crop.height)
 }
 
-/// The left upper corner of the window. Where it is looked for, the image should be in memory.
-pub fn corner(image: &Image, crop: &Crop) -> Result<(u32, u32), Error> {
+fn corner(image: &Image, crop: &Crop) -> Result<(u32, u32), Error> {
     match crop.corner(image.width(), image.height()) {
         Some(corner) => Ok(corner),
-        None => attended(image, crop),
+        None => smart_corner(image, crop),
     }
 }
 
-/// The left upper corner of the window around the point that draws the most attention.
-fn attended(image: &Image, crop: &Crop) -> Result<(u32, u32), Error> {
-    let (x, y) = image.attention(crop.width, crop.height)?;
-    let corner = |at: u32, window: u32, whole: u32| {
-        at.saturating_sub(window / 2).min(whole.saturating_sub(window))
+/// The upper left corner of the window around the point that draws the most attention.
+fn smart_corner(image: &Image, crop: &Crop) -> Result<(u32, u32), Error> {
+    let (x, y) = image.find_attention(crop.width, crop.height)?;
+    let corner = |at: u32, window: u32, side: u32| {
+        at.saturating_sub(window / 2).min(side.saturating_sub(window))
     };
     Ok((corner(x, crop.width, image.width()), corner(y, crop.height, image.height())))
 }

@@ -1,7 +1,7 @@
-//! How much memory the work on an image takes, by what its container says.
+//! Estimates the memory that a render takes from the container.
 //!
-//! Measured with the decoders and encoders that `native/` builds, and rounded up. It decides who may work beside
-//! whom and not what is allowed: what takes more than the whole budget works beside small ones only.
+//! The factors were measured with the decoders and encoders that `native/` builds, and rounded up. The estimate decides
+//! which renders run at the same time, not what is allowed: one above the whole budget runs beside small ones only.
 
 use super::geometry::plan;
 use super::{batch_resize, load, palette};
@@ -9,14 +9,14 @@ use crate::format::Format;
 use crate::options::{Options, Size};
 use crate::render::codec::ImageInfo;
 
-/// For what every image needs: the thread's arena, tables, a few lines.
+/// For every render: the arena of the thread, tables, a few lines.
 const BASE: u64 = 8 << 20;
-/// So many lines of an image that is handed out line by line are there at the same time.
+/// Lines of a streamed image that are in memory at the same time.
 const LINES: u64 = 256;
-/// Red, green, blue and transparency.
+/// Bytes per pixel of a canvas: red, green, blue and transparency.
 const CANVAS: u64 = 4;
 
-/// The most bytes that are held at the same time for an image of so many frames.
+/// The peak in bytes of a render of this many frames.
 pub fn bytes(
     info: &ImageInfo,
     source: Format,
@@ -24,46 +24,61 @@ pub fn bytes(
     options: &Options,
     format: Format,
 ) -> u64 {
+    let Options {
+        size: _,
+        enlarge: _,
+        trim,
+        blur,
+        sharp,
+        lossless,
+        // The image that is rotated is counted in any case; the others take no memory of their own.
+        rotation: _,
+        format: _,
+        quality: _,
+        background: _,
+        page: _,
+        frames: _,
+        strip: _,
+    } = options;
     let line = u64::from(info.width).saturating_mul(info.bytes_per_pixel);
     let (resized, canvas) = resized_pixels(info, options);
     let all = resized.saturating_mul(u64::from(frames));
     let decoder = match source {
-        // Two canvases beside what the decoder keeps, as large as it is asked for; the first one of an animation
-        // may be needed whole.
+        // Two canvases, scaled if libwebp scales, in addition to the buffers of the decoder. Frames are composed on a
+        // canvas of full size.
         Format::Webp => {
-            let is_whole = info.frames > 1 || options.trim.is_some() || !load::is_scaled(info);
-            let asked_for =
-                if is_whole { info.frame_pixels } else { resized.min(info.frame_pixels) };
-            asked_for.saturating_mul(2 * CANVAS)
+            let is_full_size = info.frames > 1 || trim.is_some() || !load::scales_webp(info);
+            let decoded =
+                if is_full_size { info.frame_pixels } else { resized.min(info.frame_pixels) };
+            decoded.saturating_mul(2 * CANVAS)
         }
         _ => 0,
     };
-    let encoder = canvas.saturating_mul(format.encoder_bytes_per_pixel(options.lossless));
-    // An image that is looked at for its attention, or turned, is kept. Of an animation all frames are, and while a
-    // step goes over them, or they are looked at for their palette, once more: as they were before or as they are then.
+    let encoder = canvas.saturating_mul(format.encoder_bytes_per_pixel(*lossless));
+    // An image that is rotated, or cropped by `smart`, is in memory. All frames of an animation are, and once more
+    // while a step is applied to them or their palette is searched: before or after the step, whichever is larger.
     let copied = if frames > 1 { all.max(canvas.saturating_mul(u64::from(frames))) } else { 0 };
     let kept = all
         .saturating_add(copied)
         .saturating_mul(CANVAS * if info.bytes_per_pixel > 4 { 2 } else { 1 });
-    // A border is looked for in the whole image.
-    let trimmed = match options.trim {
+    // The border is searched in the whole image.
+    let trimmed = match trim {
         Some(_) => info
             .frame_pixels
             .saturating_mul(u64::from(frames))
             .saturating_mul(2 * info.bytes_per_pixel),
         None => 0,
     };
-    // A blurred image, or frame, is held beside the one that it is made of.
-    let effects = match (options.blur, options.sharp) {
+    // The blurred or sharpened image, or frame, is in memory beside the original one.
+    let effects = match (blur, sharp) {
         (None, None) => 0,
         _ => resized.saturating_mul(CANVAS),
     };
-    // Frames that are made smaller together, and those that get the colours of one palette: as they were, as they become,
-    // and in between.
-    let together =
-        info.frame_pixels.saturating_mul(u64::from(frames)).min(batch_resize::MOST_PIXELS.into());
-    let recoloured = if format == Format::Gif { all.min(palette::MOST_PIXELS) } else { 0 };
-    let moving = if frames > 1 { 3 * CANVAS * (together + recoloured) } else { 0 };
+    // A batch of frames that is downscaled, and frames that get a shared palette: before, after and in between.
+    let batch =
+        info.frame_pixels.saturating_mul(u64::from(frames)).min(batch_resize::MAX_PIXELS.into());
+    let recoloured = if format == Format::Gif { all.min(palette::MAX_PIXELS) } else { 0 };
+    let animation = if frames > 1 { 3 * CANVAS * (batch + recoloured) } else { 0 };
     let parts = [
         line.saturating_mul(LINES),
         info.buffered_bytes,
@@ -72,14 +87,15 @@ pub fn bytes(
         kept,
         trimmed,
         effects,
-        moving,
+        animation,
+        encoder,
     ];
-    parts.into_iter().chain([encoder]).fold(BASE, u64::saturating_add)
+    parts.into_iter().fold(BASE, u64::saturating_add)
 }
 
-/// Pixels of the resized image, of one frame; and of what of it is encoded at the same time.
+/// Pixels of a resized frame, and of a frame of the result.
 fn resized_pixels(info: &ImageInfo, options: &Options) -> (u64, u64) {
-    // Whether it stands upright is not known yet.
+    // The orientation is not known yet.
     let [one, other] =
         [(info.width, info.height), (info.height, info.width)].map(|(width, height)| {
             let plan = plan(options.size, options.enlarge, width, height);
@@ -122,18 +138,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_out_line_by_line_takes_little() {
+    fn streamed_images_take_a_few_lines() {
         assert!(estimated("photo-2mp.jpg", "w=300") < 12 * MIB);
         assert!(estimated("bomb-15000x15000-rgb.png", "w=300") < 24 * MIB);
     }
 
     #[test]
-    fn what_is_held_whole_takes_all_of_it() {
-        // Coefficients of two bytes, one and a half for each pixel; a byte for each; four for each.
+    fn buffered_images_take_all_of_their_pixels() {
+        // Coefficients of two bytes, one and a half per pixel; one byte per pixel; four bytes per pixel.
         assert!(estimated("hostile/progressive-16mpx.jpg", "w=100") > 16_000_000 * 3);
         assert!(estimated("hostile/interlaced-16mpx.png", "w=100") > 16_000_000);
         assert!(estimated("hostile/lossless-25mpx.webp", "w=100") > 25_000_000 * 4);
-        // Three of the result and nearly two of planes.
+        // Three bytes of the result and nearly two of the planes.
         assert!(estimated("hostile/flat-9000x9000.avif", "w=100") > 81_000_000 * 9 / 2);
         assert!(
             estimated("photo-2mp.jpg", "w=300&trim=10")
@@ -142,8 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn a_webp_that_its_decoder_does_not_scale_is_there_whole() {
-        // To be searched for its border, in a copy.
+    fn a_webp_that_is_not_scaled_on_load_takes_its_full_size() {
+        // The border is searched in a copy.
         let whole = 25_000_000 * 8;
         let [plain, trimmed] = ["", "&trim=3"]
             .map(|query| estimated("hostile/lossless-25mpx.webp", &format!("w=100{query}")));
@@ -153,28 +169,30 @@ mod tests {
     }
 
     #[test]
-    fn what_a_step_makes_is_there_beside_what_it_is_made_of() {
+    fn effects_and_frames_are_counted_before_and_after_a_step() {
         let plain = estimated("photo-2mp.jpg", "");
         for effect in ["blur=1", "sharp=1"] {
             assert!(estimated("photo-2mp.jpg", effect) >= plain + 2_000_000 * 4);
         }
-        // Of an animation all frames are.
-        let (still, moving) = (estimated("anim.gif", "f=png"), estimated("anim.gif", "f=gif"));
-        assert!(moving > still + 2 * 41 * 245 * 245 * 4);
+        // All frames of an animation are.
+        let still = estimated("anim.gif", "f=png");
+        let animated = estimated("anim.gif", "f=gif");
+        assert!(animated > still + 2 * 41 * 245 * 245 * 4);
         let padded = |query: &str| estimated("anim.gif", &format!("{query}&w=500&h=500&pad=true"));
         assert!(padded("f=gif") > padded("f=png") + 41 * (245 * 245 + 500 * 500) * 4);
     }
 
     #[test]
-    fn results_and_all_their_frames_count() {
+    fn the_result_and_all_its_frames_are_counted() {
         assert!(
             estimated("photo-2mp.jpg", "w=1600&f=avif")
                 > estimated("photo-2mp.jpg", "w=1600") + 40_000_000
         );
-        let (still, moving) = (estimated("anim.gif", "f=png"), estimated("anim.gif", "f=gif"));
-        assert!(moving > still + 41 * 245 * 245 * 4);
-        // What of the frames is held at once, and their colours.
-        assert!(moving > 6 * (2 << 20) * 4);
-        assert!(estimated("anim.gif", "f=gif&w=490&e=true") > moving + 42 * 245 * 245 * 4 * 3);
+        let still = estimated("anim.gif", "f=png");
+        let animated = estimated("anim.gif", "f=gif");
+        assert!(animated > still + 41 * 245 * 245 * 4);
+        // A batch of frames, and their colours.
+        assert!(animated > 6 * (2 << 20) * 4);
+        assert!(estimated("anim.gif", "f=gif&w=490&e=true") > animated + 42 * 245 * 245 * 4 * 3);
     }
 }

@@ -1,54 +1,67 @@
-//! Which frames of an animation are wanted, and each of them.
+//! `page` and `frames`: which frames of an animation are rendered, and how each is taken out of it.
+//!
+//! As in libvips, an animation is one image with its frames below each other.
 
-use super::animation;
+use super::steps::{Stage, Step};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::options::Options;
 use crate::render::vips::{Error, Image};
 
-/// Frames of a file that follow each other.
+pub const STEP: Step = Step {
+    name: "frames",
+    applies: |job| job.frames.count != job.header.frames,
+    stage: Stage::Load,
+};
+
+/// Consecutive frames of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frames {
-    /// The number of the first of them, from 0.
+    /// The number of the first one, from 0.
     pub first: u32,
-    /// How many there are; never 0.
+    /// Never 0.
     pub count: u32,
 }
 
 impl Frames {
-    /// The frames of a file with so many that are wanted in this format.
-    pub fn wanted(in_file: u32, options: &Options, format: Format) -> Result<Frames, Failure> {
+    /// Selects the frames to render in this format from the frames of a file.
+    pub fn select(in_file: u32, options: &Options, format: Format) -> Result<Frames, Failure> {
         let first = options.page;
         if first >= in_file {
-            let sentence = format!(
-                "page {first} is asked for, and the original has {in_file}, counted from 0"
-            );
+            let sentence =
+                format!("the original has no page {first}: it has {in_file}, counted from 0");
             return Err(Failure::new(Code::PageMissing, sentence));
         }
-        let most = if format.keeps_animation() { options.frames.unwrap_or(u32::MAX) } else { 1 };
-        Ok(Frames { first, count: (in_file - first).min(most).max(1) })
+        let max = if format.keeps_animation() { options.frames.unwrap_or(u32::MAX) } else { 1 };
+        Ok(Frames { first, count: (in_file - first).min(max).max(1) })
     }
 
-    /// Whether it moves.
     pub fn are_several(self) -> bool {
         self.count > 1
     }
 
-    /// How many frames are decoded for them: each is drawn on those before it.
+    /// The number of frames to decode: each is drawn on those before it.
     pub fn decoded(self) -> u32 {
         self.first.saturating_add(self.count)
     }
 }
 
-/// So many frames of an image, held in memory.
+/// Copies an image to memory and splits it into its frames: a decoder gives lines once, in their order.
 pub fn split(image: Image<'_>, count: u32) -> Result<Vec<Image<'_>>, Error> {
-    // Each frame is read on its own, and the decoder gives them once and in their order.
-    let held = image.in_memory()?;
+    let image = image.copy_memory()?;
     if count < 2 {
-        return Ok(vec![held]);
+        return Ok(vec![image]);
     }
-    let (width, height) = (held.width(), held.height() / count);
-    animation::windows(&held, height, (0, 0), (width, height)).collect()
+    each(&image, image.height() / count).collect()
+}
+
+/// The frames of an animation, the first one first.
+pub fn each<'i, 'b>(
+    image: &'i Image<'b>,
+    frame_height: u32,
+) -> impl Iterator<Item = Result<Image<'b>, Error>> + use<'i, 'b> {
+    let count = image.height() / frame_height.max(1);
+    (0..count).map(move |frame| image.crop(0, frame * frame_height, image.width(), frame_height))
 }
 
 #[cfg(test)]
@@ -58,7 +71,7 @@ mod tests {
     use crate::options::Query;
 
     #[test]
-    fn frames_are_counted_from_the_page_and_end_with_the_file() {
+    fn frames_start_at_page_and_stop_at_the_end_of_the_file() {
         let directory = env!("CARGO_MANIFEST_DIR");
         let text = format!(r#"{{"handlers": [{{"name": "h", "directory": "{directory}"}}]}}"#);
         let handler = config::parse(&text, "test").unwrap().handlers.remove(0);
@@ -78,7 +91,7 @@ mod tests {
         ] {
             let query_parsed = Query::parse(query).unwrap();
             let options = Options::resolve(&query_parsed, "", handler.defaults()).unwrap();
-            let got = Frames::wanted(in_file, &options, options.format.unwrap());
+            let got = Frames::select(in_file, &options, options.format.unwrap());
             let got =
                 got.map(|frames| (frames.first, frames.count)).map_err(|failure| failure.code);
             assert_eq!(got, expected.ok_or(Code::PageMissing), "{query} of {in_file}");

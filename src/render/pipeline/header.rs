@@ -1,4 +1,4 @@
-//! What is known of an original before its pixels are decoded.
+//! Reads the header of an original; no pixel is decoded.
 
 use std::cell::OnceCell;
 
@@ -13,24 +13,22 @@ use crate::render::vips::{Error, Image, Vips, Work};
 pub struct Header<'b> {
     /// Width of a frame in pixels, as stored.
     pub width: u32,
-    /// Height of a frame.
+    /// Height of a frame in pixels, as stored.
     pub height: u32,
     /// Frames in the file.
     pub frames: u32,
     /// Whether the last band is transparency.
     pub has_transparency: bool,
-    /// Bytes of the embedded color profile, unpacked.
+    /// Bytes of the embedded colour profile, decompressed.
     pub profile_bytes: u64,
-    /// The EXIF block.
     pub exif: Option<Vec<u8>>,
-    /// An AVIF image, which libvips does not read.
+    /// Only of an AVIF, which libvips does not load.
     pub avif: Option<Decoded<'b>>,
 }
 
-/// An AVIF image, decoded when its samples are first asked for.
+/// An AVIF image. Its samples are decoded once, when they are first asked for.
 #[derive(Debug)]
 pub struct Decoded<'b> {
-    /// As its container describes it.
     pub avif: Avif<'b>,
     samples: OnceCell<Samples>,
 }
@@ -45,11 +43,10 @@ impl<'b> Header<'b> {
     /// Reads the header of an original of this format.
     pub fn read(vips: Vips, original: &'b [u8], format: Format) -> Result<Header<'b>, Error> {
         if format == Format::Avif {
-            return Ok(Self::of_avif(
-                avif::parse(original).map_err(|error| Error(error.to_string()))?,
-            ));
+            let avif = avif::parse(original).map_err(|error| Error(error.to_string()))?;
+            return Ok(Self::from_avif(avif));
         }
-        let image = vips.header(original)?;
+        let image = vips.read_header(original)?;
         Ok(Header {
             width: image.width(),
             height: image.frame_height(),
@@ -61,7 +58,7 @@ impl<'b> Header<'b> {
         })
     }
 
-    fn of_avif(avif: Avif<'b>) -> Header<'b> {
+    fn from_avif(avif: Avif<'b>) -> Header<'b> {
         let whole = Crop { left: 0, top: 0, width: avif.color.width, height: avif.color.height };
         let crop = avif.crop.unwrap_or(whole);
         Header {
@@ -75,21 +72,21 @@ impl<'b> Header<'b> {
         }
     }
 
-    /// The turn that brings the original upright, where this many frames of it are shown.
-    pub fn upright(&self, frames: u32) -> Rotation {
+    /// The rotation that brings the original upright, if this many frames are rendered.
+    pub fn orientation(&self, frames: u32) -> Rotation {
         match (&self.avif, &self.exif) {
-            // Frames below each other can't be turned as one image, and no animation has an orientation.
+            // An animation has no orientation, and its frames below each other can't be rotated as one image.
             _ if frames != 1 => Rotation::default(),
             // Its EXIF only repeats `irot` and `imir` (ISO/IEC 23008-12 §A.2).
-            (Some(decoded), _) => auto_orient::of_avif(&decoded.avif.orientation),
-            (None, Some(exif)) => auto_orient::of_exif(exif),
+            (Some(decoded), _) => auto_orient::from_avif(&decoded.avif.orientation),
+            (None, Some(exif)) => auto_orient::from_exif(exif),
             (None, None) => Rotation::default(),
         }
     }
 }
 
 impl Decoded<'_> {
-    /// The image with its `clap` applied, and not turned.
+    /// The image with its `clap` applied, in its stored orientation.
     pub fn image(&self, vips: Vips) -> Result<Image<'_>, Error> {
         let samples = match self.samples.get() {
             Some(samples) => samples,
@@ -102,15 +99,15 @@ impl Decoded<'_> {
         let bands = self.avif.bands();
         let image = match samples {
             Samples::Bytes(samples) => {
-                vips.of_samples(samples, color.width, color.height, bands)?
+                vips.image_from_samples(samples, color.width, color.height, bands)?
             }
             Samples::Words(samples) => {
-                vips.of_samples(samples, color.width, color.height, bands)?
+                vips.image_from_samples(samples, color.width, color.height, bands)?
             }
         };
         match *crop {
             None => Ok(image),
-            Some(Crop { left, top, width, height }) => image.window(left, top, width, height),
+            Some(Crop { left, top, width, height }) => image.crop(left, top, width, height),
         }
     }
 

@@ -1,7 +1,7 @@
-//! `strip=false`: the colour profile and the copyright survive, and nothing else.
+//! `strip=false`: keeps the colour profile and the copyright, and nothing else.
 //!
-//! libvips' own way of writing EXIF adds resolution, dimensions and an orientation, so the block is made here and put into
-//! the encoded image.
+//! libvips would add resolution, dimensions and an orientation to the EXIF block, so the block is built here and
+//! inserted into the encoded image.
 
 use crate::format::Format;
 use crate::options::{Colour, Options};
@@ -10,24 +10,24 @@ use crate::render::vips::Image;
 
 pub use codec::exif::Copyright;
 
-/// Whether something of the original's metadata is kept in this format.
-pub fn is_wanted(options: &Options, format: Format) -> bool {
+/// Whether metadata of the original is kept in this format.
+pub fn is_enabled(options: &Options, format: Format) -> bool {
     !options.strip && format.keeps_metadata()
 }
 
-/// `bg`, as bright and without its colour where a gray image stays gray because its profile is about gray.
+/// `bg`, or a gray of its luminance if the image keeps a grayscale profile.
 pub fn background(image: &Image, options: &Options) -> Colour {
     let [red, green, blue, alpha] = options.background.0;
     if options.strip || image.bands() > 2 || !image.has_profile() {
         return options.background;
     }
-    // Rec. 709, as libvips' own gray.
+    // Rec. 709, as in libvips.
     let [red, green, blue] = [red, green, blue].map(f64::from);
     let gray = (0.2126 * red + 0.7152 * green + 0.0722 * blue).round() as u8;
     Colour([gray, gray, gray, alpha])
 }
 
-/// The encoded image with these fields in it; without them where it can't be changed.
-pub fn with_copyright(image: Vec<u8>, format: Format, copyright: &Copyright) -> Vec<u8> {
+/// Inserts an EXIF block into an encoded image, which stays as it is if that is not possible.
+pub fn insert_copyright(image: Vec<u8>, format: Format, copyright: &Copyright) -> Vec<u8> {
     codec::insert_exif(&image, format, &copyright.to_exif()).unwrap_or(image)
 }

@@ -1,33 +1,31 @@
-//! How large originals and results may be.
+//! Checks the sizes of originals and results.
 
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::render::codec::ImageInfo;
 
-/// How large images may be: `limits`.
+/// The fields of `limits` that bound an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// `source_max_pixels`: of one frame.
+    /// `source_max_pixels`, of one frame.
     pub pixels: u64,
     /// `source_max_side`
     pub side: u32,
-    /// `source_max_frames`: of those that are decoded.
+    /// `source_max_frames`, of those that are decoded.
     pub frames: u32,
-    /// `source_max_total_pixels`: of the frames that are decoded.
+    /// `source_max_total_pixels`, of the frames that are decoded.
     pub total_pixels: u64,
     /// `source_max_metadata`
     pub metadata: u64,
     /// `source_max_scans`
     pub scans: u32,
-    /// `result_max_pixels`: of all frames of the resized image before it is cropped. Enlarging makes a large
-    /// image of a small one, and an animation many.
+    /// `result_max_pixels`, of all frames of the resized image before the crop.
     pub result: u64,
 }
 
 impl Bounds {
-    /// Those of a configuration.
-    pub fn of(limits: &Limits) -> Bounds {
+    pub fn from_limits(limits: &Limits) -> Bounds {
         Bounds {
             pixels: limits.source_max_pixels,
             side: limits.source_max_side,
@@ -39,7 +37,7 @@ impl Bounds {
         }
     }
 
-    /// Refuses an original by what its container says, of which so many frames are to be decoded.
+    /// Refuses an original whose container exceeds a limit, if this many of its frames are decoded.
     pub fn check_source(&self, info: &ImageInfo, frames: u32) -> Result<(), Failure> {
         let ImageInfo { width, height, .. } = *info;
         let sides = format!("the original has {width} x {height} pixels");
@@ -64,9 +62,9 @@ impl Bounds {
         self.check_metadata(info.metadata_bytes)
     }
 
-    /// Refuses an animation of which so many frames are to be decoded, with so many pixels together.
+    /// Refuses an animation with this many frames to decode, and pixels in all of them.
     fn check_frames(&self, frames: u32, pixels: u64) -> Result<(), Failure> {
-        // One frame alone is no animation.
+        // A single frame is a still image.
         if frames < 2 {
             return Ok(());
         }
@@ -77,36 +75,36 @@ impl Bounds {
             )
         })?;
         refuse(pixels > self.total_pixels, Code::AnimationTooLarge, || {
-            let most = self.total_pixels;
+            let max = self.total_pixels;
             format!(
-                "the original has {pixels} pixels in {frames} frames, more than limits.source_max_total_pixels ({most})"
+                "the original has {pixels} pixels in {frames} frames, more than limits.source_max_total_pixels ({max})"
             )
         })
     }
 
-    /// Refuses an original with so many bytes of metadata.
+    /// Refuses an original with this much metadata.
     pub fn check_metadata(&self, bytes: u64) -> Result<(), Failure> {
         refuse(bytes > self.metadata, Code::MetadataTooLarge, || {
-            let most = self.metadata;
+            let max = self.metadata;
             format!(
-                "the original has {bytes} bytes of metadata, more than limits.source_max_metadata ({most})"
+                "the original has {bytes} bytes of metadata, more than limits.source_max_metadata ({max})"
             )
         })
     }
 
-    /// Refuses what libvips found to be larger than its container said.
+    /// Refuses an original that is larger for libvips than its container says.
     pub fn check_header(&self, width: u32, height: u32, frames: u32) -> Result<(), Failure> {
         let pixels = area(width, height);
         refuse(pixels > self.pixels, Code::TooManyPixels, || {
-            let most = self.pixels;
+            let max = self.pixels;
             format!(
-                "the original has {width} x {height} pixels, more than limits.source_max_pixels ({most})"
+                "the original has {width} x {height} pixels, more than limits.source_max_pixels ({max})"
             )
         })?;
         self.check_frames(frames, pixels.saturating_mul(u64::from(frames)))
     }
 
-    /// Refuses what would become of so many frames.
+    /// Refuses a result of this size and number of frames.
     pub fn check_result(
         &self,
         what: &str,
@@ -118,10 +116,10 @@ impl Bounds {
             area(width, height).saturating_mul(u64::from(frames)) > self.result,
             Code::ResultTooLarge,
             || {
-                let most = self.result;
+                let max = self.result;
                 format!(
                     "the {what} would have {width} x {height} pixels in {frames} frames, more than \
-                 limits.result_max_pixels ({most})"
+                 limits.result_max_pixels ({max})"
                 )
             },
         )
@@ -132,23 +130,23 @@ fn area(width: u32, height: u32) -> u64 {
     u64::from(width).saturating_mul(u64::from(height))
 }
 
-fn refuse(is_too_much: bool, code: Code, sentence: impl FnOnce() -> String) -> Result<(), Failure> {
-    if is_too_much { Err(Failure::new(code, sentence())) } else { Ok(()) }
+fn refuse(exceeds: bool, code: Code, sentence: impl FnOnce() -> String) -> Result<(), Failure> {
+    if exceeds { Err(Failure::new(code, sentence())) } else { Ok(()) }
 }
 
 fn check_side(format: Format, side: u32) -> Result<(), Failure> {
-    let most = format.max_side();
-    refuse(side > most, Code::ResultTooLarge, || {
-        format!("the result would be {side} pixels long; {} ends at {most}", format.name())
+    let max = format.max_side();
+    refuse(side > max, Code::ResultTooLarge, || {
+        format!("the result would have a side of {side} pixels; {} allows {max}", format.title())
     })
 }
 
-/// Refuses a result that its format's encoder does not take.
+/// Refuses a result that the encoder of its format does not accept.
 pub fn check_encoder(format: Format, width: u32, height: u32) -> Result<(), Failure> {
     check_side(format, width.max(height))?;
     refuse(area(width, height) > format.max_pixels(), Code::ResultTooLarge, || {
         format!(
-            "the result would have {width} x {height} pixels; {} has at most {}",
+            "the result would have {width} x {height} pixels; {} allows {}",
             format.title(),
             format.max_pixels()
         )

@@ -1,98 +1,81 @@
-//! Opens an original so that its decoder does as much of the shrinking as it can do well.
+//! Loads an original, and leaves as much of the resize to its decoder as that does well (shrink-on-load).
 
 use std::ffi::CStr;
 
+use super::frames::Frames;
 use super::header::Header;
-use super::{colour, profile, resize, rotate};
+use super::job::Job;
+use super::rotate::swap_sides;
+use super::{auto_orient, colour, keep, profile, resize};
 use crate::config::FailOn;
 use crate::format::Format;
-use crate::options::Rotation;
 use crate::render::codec::{ImageInfo, inspect};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
-/// What to load, and how large it is to become.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// The format of the original.
-    pub source: Format,
-    /// What brings it upright.
-    pub upright: Rotation,
-    /// Width of the upright result.
-    pub width: u32,
-    /// Height of the upright result; of one frame, when there are several.
-    pub height: u32,
-    /// The first frame to load.
-    pub first: u32,
-    /// How many to load, below each other. Several are an animation and one is an image.
-    pub frames: u32,
-    /// How broken the bytes may be.
-    pub fail_on: FailOn,
-    /// Leave the colours as the embedded profile has them.
-    pub keep_profile: bool,
-}
-
-/// An encoded image, upright, in sRGB or gray, and resized to exactly this size when its pixels are asked for.
-pub fn resized<'b>(
+/// Loads the frames of the job upright, in sRGB or grayscale, and resized to exactly this size when their pixels are
+/// asked for. An animation has its frames below each other.
+pub fn load<'b>(
     vips: Vips,
     bytes: &'b [u8],
-    header: &'b Header<'b>,
-    wanted: &Wanted,
+    job: &Job<'b>,
+    upright_size: (u32, u32),
 ) -> Result<Image<'b>, Error> {
-    let (width, height) = rotate::sides(wanted.upright, (wanted.width, wanted.height));
-    let image = opened(vips, bytes, header, wanted, (width, height))?;
-    let image = colour::prepared(image)?;
-    // So libnsgif leaves what no frame has drawn on.
-    let clear_is_black = wanted.source == Format::Gif;
-    let image = resize::frames_exactly(image, wanted.frames, (width, height), clear_is_black)?;
-    let image = if wanted.keep_profile { colour::kept(image)? } else { colour::finished(image)? };
-    if wanted.upright == Rotation::default() {
-        return Ok(image);
-    }
-    // Turned after the shrink: it takes the whole image in memory.
-    rotate::turned(image.in_memory()?, wanted.upright)
+    let size = swap_sides(job.orientation, upright_size);
+    let image = decode(vips, bytes, job, size)?;
+    let image = colour::prepare(image)?;
+    // libnsgif leaves pixels that no frame has drawn on transparent and black.
+    let transparent_is_black = job.source == Format::Gif;
+    let image = resize::resize_frames(image, job.frames.count, size, transparent_is_black)?;
+    let image = if keep::is_enabled(job.options, job.format) {
+        colour::keep_profile(image)?
+    } else {
+        colour::convert_to_srgb(image)?
+    };
+    auto_orient::orient(image, job.orientation)
 }
 
-/// The image as its loader gives it: at least as large as this, as it lies in the file.
-fn opened<'b>(
+/// The image as its loader gives it: stored orientation, and at least this size.
+fn decode<'b>(
     vips: Vips,
     bytes: &'b [u8],
-    header: &'b Header<'b>,
-    wanted: &Wanted,
+    job: &Job<'b>,
     (width, height): (u32, u32),
 ) -> Result<Image<'b>, Error> {
+    let header = job.header;
     if let Some(decoded) = &header.avif {
         let image = decoded.image(vips)?;
         return match decoded.avif.icc {
             Some(profile) => image.with_profile(profile),
-            None => with_profile(image, profile::of_avif(&decoded.avif)),
+            None => with_profile(image, profile::from_avif(&decoded.avif)),
         };
     }
-    let mut arguments = vec![(c"access", SEQUENTIAL), (c"fail_on", fail_on(wanted.fail_on))];
-    let (from_width, from_height) = (header.width, header.height);
-    let shrink_x = f64::from(from_width) / f64::from(width.max(1));
-    let shrink_y = f64::from(from_height) / f64::from(height.max(1));
-    match wanted.source {
+    let mut arguments = vec![(c"access", SEQUENTIAL), (c"fail_on", fail_on(job.fail_on))];
+    let shrink_x = f64::from(header.width) / f64::from(width.max(1));
+    let shrink_y = f64::from(header.height) / f64::from(height.max(1));
+    let shrink = shrink_x.min(shrink_y);
+    match job.source {
         Format::Jpeg => {
-            arguments
-                .push((c"shrink", pixels(jpeg_shrink((from_width, from_height), (width, height)))));
+            let shrink = jpeg_shrink((header.width, header.height), (width, height));
+            arguments.push((c"shrink", pixels(shrink)));
         }
-        // libwebp scales by any factor, with the mean of what falls together.
-        Format::Webp if shrink_x.min(shrink_y) > 1.0 && can_be_scaled(bytes, header) => {
-            arguments.push((c"scale", Value::Double(1.0 / shrink_x.min(shrink_y))));
+        // libwebp scales by any factor, with the mean of the pixels that fall together.
+        Format::Webp if shrink > 1.0 && can_scale(bytes, header) => {
+            arguments.push((c"scale", Value::Double(1.0 / shrink)));
         }
         _ => {}
     }
-    let has_frames = matches!(wanted.source, Format::Gif | Format::Webp);
-    if has_frames && (wanted.first, wanted.frames) != (0, 1) {
-        arguments.push((c"page", pixels(wanted.first)));
-        arguments.push((c"n", pixels(wanted.frames)));
+    let has_frames = matches!(job.source, Format::Gif | Format::Webp);
+    let Frames { first, count } = job.frames;
+    if has_frames && (first, count) != (0, 1) {
+        arguments.push((c"page", pixels(first)));
+        arguments.push((c"n", pixels(count)));
     }
-    let mut image = vips.loaded(bytes, loader(wanted.source)?, &arguments)?;
-    if wanted.first > 0 {
-        // The loaders tell the times of all frames of the file, and savers take them from the first one on.
-        image = image.without_delays(wanted.first)?;
+    let mut image = vips.load(bytes, loader(job.source)?, &arguments)?;
+    if first > 0 {
+        // Loaders give the delays of all frames of the file, and savers take them from the start.
+        image = image.without_delays(first)?;
     }
-    with_profile(image, if wanted.source == Format::Png { profile::of_png(bytes) } else { None })
+    with_profile(image, if job.source == Format::Png { profile::from_png(bytes) } else { None })
 }
 
 fn with_profile<'b>(image: Image<'b>, profile: Option<Vec<u8>>) -> Result<Image<'b>, Error> {
@@ -102,50 +85,55 @@ fn with_profile<'b>(image: Image<'b>, profile: Option<Vec<u8>>) -> Result<Image<
     }
 }
 
-/// The largest part of 1 that libjpeg can decode at which leaves at least this size. Its scaled inverse DCT is as good
-/// a shrink as any, so nothing has to be left over for a better one.
+/// The largest denominator (1, 2, 4 or 8) by which libjpeg can shrink and still leave at least this size. Its scaled
+/// inverse DCT is as good as a resize, so nothing has to be left for one.
 ///
-/// libvips rounds the sides down: what is left over at the right and at the bottom is lost, and the rest stretched over
-/// it. That is to be no more than where `vips_thumbnail` shrinks, which always leaves a factor of two for the resize.
+/// libvips rounds the sides down: the remainder at the right and the bottom is lost, and the rest stretched over it.
+/// That may lose no more than where `vips_thumbnail` shrinks, which always leaves a factor of two for the resize.
 fn jpeg_shrink(from: (u32, u32), to: (u32, u32)) -> u32 {
-    let fits = |shrink: u32, room: u32| {
-        from.0 / shrink >= to.0.saturating_mul(room) && from.1 / shrink >= to.1.saturating_mul(room)
+    let fits = |shrink: u32, factor: u32| {
+        from.0 / shrink >= to.0.saturating_mul(factor)
+            && from.1 / shrink >= to.1.saturating_mul(factor)
     };
+    // In pixels of the result.
     let lost = |shrink: u32| {
-        // In pixels of the result.
         let side =
             |from: u32, to: u32| f64::from(from % shrink) * f64::from(to) / f64::from(from.max(1));
         side(from.0, to.0).max(side(from.1, to.1))
     };
-    let bearable = [8, 4, 2].into_iter().find(|shrink| fits(*shrink, 2)).map_or(0.0, lost).max(0.1);
-    [8, 4, 2].into_iter().find(|shrink| fits(*shrink, 1) && lost(*shrink) <= bearable).unwrap_or(1)
+    let acceptable =
+        [8, 4, 2].into_iter().find(|shrink| fits(*shrink, 2)).map_or(0.0, lost).max(0.1);
+    [8, 4, 2]
+        .into_iter()
+        .find(|shrink| fits(*shrink, 1) && lost(*shrink) <= acceptable)
+        .unwrap_or(1)
 }
 
-/// Whether libwebp may scale it: of what is transparent its lossy decoder takes the colours for as good as others, and
-/// lays them around what is not.
-fn can_be_scaled(bytes: &[u8], header: &Header) -> bool {
-    !header.has_transparency || inspect(bytes, Format::Webp).is_ok_and(|info| is_scaled(&info))
+/// Whether libwebp may scale. In a lossy image with transparency its means include the colours of transparent pixels,
+/// which then surround opaque ones.
+fn can_scale(bytes: &[u8], header: &Header) -> bool {
+    !header.has_transparency || inspect(bytes, Format::Webp).is_ok_and(|info| scales_webp(&info))
 }
 
-/// The same of a WebP that has transparency if anything of it can have: all of it is lossless, or nothing has any.
-pub fn is_scaled(info: &ImageInfo) -> bool {
+/// Whether libwebp may scale a WebP that can have transparency: it is lossless, or none of it has transparency.
+pub fn scales_webp(info: &ImageInfo) -> bool {
     let is_lossless =
         info.frames == 1 && info.buffered_bytes >= info.frame_pixels.saturating_mul(4);
     is_lossless || info.buffered_bytes == 0
 }
 
-/// Named, and not found by libvips: what the bytes are has been decided.
+/// The loader is named, since the format is known: libvips would look for one by the first bytes.
 fn loader(format: Format) -> Result<&'static CStr, Error> {
     match format {
         Format::Jpeg => Ok(c"jpegload_buffer"),
         Format::Png => Ok(c"pngload_buffer"),
         Format::Webp => Ok(c"webpload_buffer"),
         Format::Gif => Ok(c"gifload_buffer"),
-        Format::Avif => Err(Error("libvips reads no AVIF here".into())),
+        Format::Avif => Err(Error("AVIF is not loaded by libvips".into())),
     }
 }
 
-/// `VipsFailOn`, whose numbers go from lenient to strict.
+/// `VipsFailOn`
 const fn fail_on(fail_on: FailOn) -> Value<'static, 'static> {
     Value::Int(match fail_on {
         FailOn::None => 0,
@@ -160,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jpeg_is_shrunk_as_far_as_the_result_allows_and_no_further() {
+    fn jpeg_shrink_on_load_leaves_at_least_the_size_of_the_result() {
         for (from, to, shrink) in [
             ((1664, 1248), (300, 225), 4),
             ((1664, 1248), (1200, 900), 1),
@@ -169,7 +157,7 @@ mod tests {
             ((1600, 1200), (201, 150), 4),
             ((997, 613), (124, 76), 4),
             ((992, 608), (124, 76), 8),
-            // What is lost at 8 is almost a pixel of the result; at 4 it is what vips_thumbnail loses.
+            // At 8 almost a pixel of the result is lost; at 4 as much as vips_thumbnail loses.
             ((1663, 1247), (207, 155), 4),
             ((1663, 1247), (415, 311), 2),
             ((1663, 1247), (831, 623), 1),

@@ -1,17 +1,22 @@
-//! From the bytes of an original to the bytes of the result: one file a step.
+//! From the bytes of an original to the bytes of the result.
+//!
+//! [`examine`] checks the container and estimates the memory; [`render`] loads, applies the steps (`steps`) and
+//! encodes.
 
-mod animation;
 mod auto_orient;
 mod batch_resize;
+mod blur;
 mod clear_transparent;
 mod colour;
 mod crop;
-mod effects;
 mod encode;
 mod estimate;
+mod flatten;
+mod flip;
 mod frames;
 mod geometry;
 mod header;
+mod job;
 mod keep;
 mod limits;
 mod load;
@@ -25,6 +30,7 @@ mod profile;
 mod quality;
 mod resize;
 mod rotate;
+mod sharpen;
 mod steps;
 mod trim;
 
@@ -37,14 +43,12 @@ use crate::error::{Code, Failure};
 use crate::format::{Format, formats_that, or_list};
 use crate::options::{Options, Size};
 use frames::Frames;
-use geometry::plan;
 use header::Header;
+use job::Job;
 use limits::check_encoder;
-use load::Wanted;
 use trim::Trimmed;
 
-/// Looks at an original before anything of it is decoded: refuses what is not allowed, and says how many bytes of
-/// memory the work on it may take.
+/// Checks an original before anything is decoded. Returns the memory in bytes that rendering may take.
 pub fn examine(
     original: &[u8],
     options: &Options,
@@ -54,19 +58,19 @@ pub fn examine(
     let source = format_of(original)?;
     let format = options.format_of(source);
     let info = inspect(original, source)?;
-    let frames = Frames::wanted(info.frames, options, format)?;
+    let frames = Frames::select(info.frames, options, format)?;
     bounds.check_source(&info, frames.decoded())?;
     if info.truncated_frame.is_some_and(|number| number < frames.decoded())
         && fail_on != FailOn::None
     {
-        let sentence = "the original can't be decoded whole: its file ends within a frame";
+        let sentence = "the original is truncated: its file ends within a frame";
         return Err(Failure::new(Code::CorruptImage, sentence));
     }
     let bytes = estimate::bytes(&info, source, frames.count, options, format);
     Ok(bytes.saturating_add(original.len() as u64))
 }
 
-/// Renders one image, which was examined.
+/// Renders an original that [`examine`] has accepted.
 pub fn render(
     vips: Vips,
     original: &[u8],
@@ -76,60 +80,58 @@ pub fn render(
 ) -> Result<(Vec<u8>, Format), Failure> {
     let source = format_of(original)?;
     let format = options.format_of(source);
-    let header = Header::read(vips, original, source).map_err(|error| corrupt(source, error))?;
-    let frames = Frames::wanted(header.frames, options, format)?;
-    // Its container has said so, but only libvips has unpacked the profile.
+    let header = Header::read(vips, original, source).map_err(|error| {
+        corrupt(format!("the original can't be decoded as {}: {}", source.name(), error.0))
+    })?;
+    let frames = Frames::select(header.frames, options, format)?;
+    // The inspector has checked the container, but only libvips decompresses the profile.
     bounds.check_header(header.width, header.height, frames.decoded())?;
     bounds.check_metadata(header.profile_bytes)?;
+    // Decoding goes on while the result is encoded: only libvips' message tells which of the two failed.
+    let failed = |error: Error| {
+        let from = source.name();
+        let to = format.name();
+        corrupt(format!("the original can't be converted from {from} to {to}: {}", error.0))
+    };
 
-    let upright = header.upright(frames.count);
-    let (width, height) = rotate::sides(upright, (header.width, header.height));
-    let keeps = keep::is_wanted(options, format);
-    let mut wanted = Wanted {
-        source,
-        upright,
-        width,
-        height,
-        first: frames.first,
-        frames: frames.count,
-        fail_on,
-        keep_profile: keeps,
-    };
-    let trimmed = match options.trim {
-        None => None,
-        Some(tolerance) => {
-            let whole = load::resized(vips, original, &header, &wanted);
-            let trimmed = whole.and_then(|whole| Trimmed::new(whole, frames, tolerance));
-            Some(trimmed.map_err(|error| unmade(source, format, error))?)
-        }
-    };
-    let measured = trimmed.as_ref().map_or((width, height), Trimmed::size);
-    let (width, height) = rotate::sides(options.rotation, measured);
-    let plan = plan(options.size, options.enlarge, width, height);
-    bounds.check_result("resized image", plan.width, plan.height, frames.count)?;
-    let mut result = plan.crop.map_or((plan.width, plan.height), |crop| (crop.width, crop.height));
-    if let Size::Pad(width, height, _) = options.size {
-        result = (width, height);
-        bounds.check_result("padded image", width, height, frames.count)?;
+    let mut job = Job::new(options, &header, (source, format), frames, fail_on);
+    let mut trimmed = None;
+    if let Some(tolerance) = options.trim {
+        let image = load::load(vips, original, &job, job.size).map_err(failed)?;
+        let image = Trimmed::new(image, frames, tolerance).map_err(failed)?;
+        job.set_trimmed_size(image.size());
+        trimmed = Some(image);
     }
-    check_encoder(format, result.0, result.1)?;
+    check_sizes(&job, &bounds)?;
 
-    (wanted.width, wanted.height) = rotate::sides(options.rotation, (plan.width, plan.height));
+    let (width, height) = job.resized();
     let resized = match trimmed {
-        Some(trimmed) => trimmed.resized(wanted.width, wanted.height),
-        None => load::resized(vips, original, &header, &wanted),
+        Some(trimmed) => trimmed.resize(width, height),
+        None => load::load(vips, original, &job, (width, height)),
     };
     let mut bytes = resized
-        .and_then(|image| steps::made(image, frames, plan.crop.as_ref(), options, format))
-        .and_then(|image| encode::encoded(&image, format, options))
-        .map_err(|error| unmade(source, format, error))?;
-    if keeps && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::parse) {
-        bytes = keep::with_copyright(bytes, format, &copyright);
+        .and_then(|image| steps::apply(image, &job))
+        .and_then(|image| encode::encode(&image, format, options))
+        .map_err(failed)?;
+    if keep::is_enabled(options, format)
+        && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::parse)
+    {
+        bytes = keep::insert_copyright(bytes, format, &copyright);
     }
-    if format == source && result == measured && frames.count == header.frames {
-        bytes = original::or_smaller(bytes, format, original, options);
+    if original::can_replace(&bytes, original, &job) {
+        bytes = original.to_vec();
     }
     Ok((bytes, format))
+}
+
+fn check_sizes(job: &Job, bounds: &Bounds) -> Result<(), Failure> {
+    let frames = job.frames.count;
+    bounds.check_result("resized image", job.plan.width, job.plan.height, frames)?;
+    let (width, height) = job.result();
+    if let Size::Pad(..) = job.options.size {
+        bounds.check_result("padded image", width, height, frames)?;
+    }
+    check_encoder(job.format, width, height)
 }
 
 fn format_of(original: &[u8]) -> Result<Format, Failure> {
@@ -139,18 +141,6 @@ fn format_of(original: &[u8]) -> Result<Format, Failure> {
     })
 }
 
-/// Pixels are decoded while they are encoded, so libvips' own words must tell which of the two failed.
-fn unmade(source: Format, format: Format, error: Error) -> Failure {
-    let (from, to) = (source.name(), format.name());
-    Failure::new(
-        Code::CorruptImage,
-        format!("the original can't be made from {from} into {to}: {}", error.0),
-    )
-}
-
-fn corrupt(source: Format, error: Error) -> Failure {
-    Failure::new(
-        Code::CorruptImage,
-        format!("the original can't be decoded as {}: {}", source.name(), error.0),
-    )
+fn corrupt(sentence: String) -> Failure {
+    Failure::new(Code::CorruptImage, sentence)
 }

@@ -1,8 +1,7 @@
-//! Broken images by the thousand through the whole pipeline: nothing may crash, hang or take what it was not allowed.
+//! Renders thousands of mutated images: no mutation may crash, hang, or exceed a limit.
 //!
-//! Some of them are tried each time, always the same ones. `MUTATE_SECONDS=600 cargo test --lib mutation`
-//! tries others for that long. Each is written to a file before it is rendered, whose name says how to try it again:
-//! should the process end by it, it is still there.
+//! A test run tries a fixed set. `MUTATE_SECONDS=600 cargo test --lib mutation` tries others for that long. Each is
+//! written to a file before it is rendered, which survives a crash; its name tells the query and `fail_on`.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +13,10 @@ use crate::options::{Options, Query};
 use crate::render::vips::Vips;
 use crate::render::watchdog::Watchdog;
 
-/// They take about a second.
+/// About a second.
 const ROUNDS: u64 = 1500;
-/// No seed has more bytes, so that what is changed has a chance to matter.
-const LARGEST_SEED: usize = 8000;
+/// In bytes. In a small seed, a mutation is more likely to matter.
+const MAX_SEED: usize = 8000;
 
 const QUERIES: [&str; 17] = [
     "w=16&f=png",
@@ -39,7 +38,7 @@ const QUERIES: [&str; 17] = [
     "trim=3&rot=270&flip=h&w=9&h=9&g=smart&sharp=2&f=gif",
 ];
 
-/// xorshift64*, as good as it has to be.
+/// xorshift64*
 struct Random(u64);
 
 impl Random {
@@ -55,7 +54,7 @@ impl Random {
     }
 }
 
-/// Small images of each format, hostile ones too.
+/// Small images of each format, with hostile ones.
 fn seeds() -> Vec<Vec<u8>> {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     let mut files: Vec<_> = [data.clone(), data.join("hostile")]
@@ -67,9 +66,9 @@ fn seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = files
         .iter()
         .filter_map(|file| std::fs::read(file).ok())
-        .filter(|bytes| bytes.len() <= LARGEST_SEED && Format::of_bytes(bytes).is_some())
+        .filter(|bytes| bytes.len() <= MAX_SEED && Format::of_bytes(bytes).is_some())
         .collect();
-    // What we write ourselves: animations, lossy WebP, palettes, profiles.
+    // Results of this pipeline: animations, lossy WebP, palettes, profiles.
     let photo = std::fs::read(data.join("p3-primaries.jpg")).unwrap();
     let moving = std::fs::read(data.join("anim.gif")).unwrap();
     let config = config();
@@ -81,10 +80,10 @@ fn seeds() -> Vec<Vec<u8>> {
         "w=24&f=gif",
         "w=24&f=webp&lossless=true",
     ] {
-        seeds.push(rendered(&photo, query, FailOn::Truncated, &config).unwrap());
+        seeds.push(render_bytes(&photo, query, FailOn::Truncated, &config).unwrap());
     }
     for query in ["w=16&f=gif&frames=5", "w=16&f=webp&frames=5"] {
-        seeds.push(rendered(&moving, query, FailOn::Truncated, &config).unwrap());
+        seeds.push(render_bytes(&moving, query, FailOn::Truncated, &config).unwrap());
     }
     seeds
 }
@@ -98,7 +97,7 @@ fn config() -> Config {
     parse(&text, "test").unwrap()
 }
 
-fn rendered(
+fn render_bytes(
     original: &[u8],
     query: &str,
     fail_on: FailOn,
@@ -107,14 +106,14 @@ fn rendered(
     let vips = Vips::start().unwrap();
     let options =
         Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults()).unwrap();
-    let bounds = Bounds::of(&config.limits);
-    let made = examine(original, &options, fail_on, &bounds)
+    let bounds = Bounds::from_limits(&config.limits);
+    let result = examine(original, &options, fail_on, &bounds)
         .and_then(|_| render(vips, original, &options, fail_on, bounds).map(|(bytes, _)| bytes));
-    made.map_err(|failure| failure.code)
+    result.map_err(|failure| failure.code)
 }
 
-/// Bits, bytes, numbers, pieces: cut, doubled, moved and made of another image.
-fn mutated(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
+/// Changes bits, bytes and numbers, and cuts, duplicates and replaces ranges.
+fn mutate(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(3) {
         let at = random.below(bytes.len());
@@ -141,7 +140,7 @@ fn mutated(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// The most bytes of this process that were ever resident.
+/// The peak resident set of this process, in bytes.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -149,56 +148,61 @@ fn peak() -> u64 {
 }
 
 #[test]
-fn no_mutation_does_harm() {
+fn no_mutation_crashes_or_hangs() {
     let longer = std::env::var("MUTATE_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
     let timeout = longer.map(Duration::from_secs);
     let start: u64 = match longer {
         None => 1,
         Some(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() << 20,
     };
-    let (seeds, config, begun) = (seeds(), config(), Instant::now());
+    let seeds = seeds();
+    let config = config();
+    let begun = Instant::now();
     assert!(seeds.len() > 30);
     let watchdog = Watchdog::start(Duration::from_secs(20)).unwrap();
     let file = std::env::temp_dir().join(format!("s3imageserver-mutation-{}", std::process::id()));
-    let (mut made, mut slowest) = (0, Duration::ZERO);
+    let mut rendered = 0;
+    let mut slowest = Duration::ZERO;
     let mut rounds = 0;
     while timeout.map_or(rounds < ROUNDS, |timeout| begun.elapsed() < timeout) {
         let mut random = Random((start + rounds) | 1 << 63);
         random.next();
-        let (seed, other) = (&seeds[random.below(seeds.len())], &seeds[random.below(seeds.len())]);
-        let bytes = mutated(seed, other, &mut random);
+        let seed = &seeds[random.below(seeds.len())];
+        let other = &seeds[random.below(seeds.len())];
+        let bytes = mutate(seed, other, &mut random);
         let query = QUERIES[random.below(QUERIES.len())];
         let fail_on =
             [FailOn::Truncated, FailOn::None, FailOn::None, FailOn::Error][random.below(4)];
         let named = file.with_extension(format!("{query}-{fail_on:?}"));
         std::fs::write(&named, &bytes).unwrap();
-        let (work, round) = (watchdog.begin(), Instant::now());
-        let outcome = rendered(&bytes, query, fail_on, &config);
+        let work = watchdog.begin();
+        let round = Instant::now();
+        let outcome = render_bytes(&bytes, query, fail_on, &config);
         assert!(!work.was_stopped(), "it takes too long: {}", named.display());
         drop(work);
         if round.elapsed() > slowest {
             slowest = round.elapsed();
-            // Only worth a look in a longer run.
+            // Kept in a longer run.
             if timeout.is_some() {
                 let _ = std::fs::copy(&named, file.with_extension("slowest"));
             }
         }
         if let Ok(result) = outcome {
-            made += 1;
+            rendered += 1;
             assert!(Format::of_bytes(&result).is_some(), "{}", named.display());
         }
         std::fs::remove_file(&named).unwrap();
         rounds += 1;
     }
-    eprintln!("{rounds} mutations, {made} images, the slowest took {slowest:?}");
-    // Only in a longer run nobody else works in this process.
+    eprintln!("{rounds} mutations, {rendered} results, the slowest took {slowest:?}");
+    // A shorter run shares the process with other tests.
     if timeout.is_some() {
         let peak = peak();
         eprintln!("{} MiB at most", peak >> 20);
         assert!(peak < 250 << 20, "{} MiB", peak >> 20);
     }
     assert!(
-        made > rounds / 20 && made < rounds,
-        "{made} of {rounds}: they are not broken as they should be"
+        rendered > rounds / 20 && rendered < rounds,
+        "{rendered} of {rounds} were rendered: the mutations are too weak or too strong"
     );
 }

@@ -1,30 +1,28 @@
-//! The nearest colours of a palette, for many pixels.
+//! Finds the nearest colour of a palette, for many pixels.
 //!
-//! The cube of all colours is cut into cells. Which colours of the palette are the nearest of any place in a cell is found
-//! out when its first pixel comes: mostly two or three, between which a pixel then chooses.
+//! The RGB cube is divided into cells. The colours of the palette that are nearest to some point of a cell, mostly
+//! two or three, are listed when its first pixel is searched; a pixel is compared with these alone.
 
-/// Cells have sides of 1 << this.
+/// Cells are 1 << `SIDE` wide.
 const SIDE: u32 = 3;
 /// Cells in each direction.
 const CELLS: usize = 256 >> SIDE;
 
 type Colour = [u8; 3];
 
-/// A palette that is searched.
+/// A palette and the cells that have been listed.
 pub struct Nearest<'p> {
     palette: &'p [Colour],
-    /// Of each cell that was asked for: its colours.
     cells: Vec<Option<Box<[Colour]>>>,
 }
 
 impl<'p> Nearest<'p> {
-    /// None of this palette is known yet.
     pub fn new(palette: &'p [Colour]) -> Nearest<'p> {
         Nearest { palette, cells: vec![None; CELLS * CELLS * CELLS] }
     }
 
-    /// The colour of the palette that is nearest to this one, which itself comes out of an empty palette.
-    pub fn of(&mut self, colour: Colour) -> Colour {
+    /// The nearest colour of the palette. In an empty palette it is the colour itself.
+    pub fn find(&mut self, colour: Colour) -> Colour {
         let [red, green, blue] = colour.map(|value| usize::from(value >> SIDE));
         let Some(cell) = self.cells.get_mut((red * CELLS + green) * CELLS + blue) else {
             return colour;
@@ -41,28 +39,29 @@ impl<'p> Nearest<'p> {
     }
 }
 
-/// Those that are the nearest of some place in this colour's cell: no farther from its nearest corner than another is from
-/// its farthest.
+/// The colours that are nearest to some point in the cell of this colour: their least distance to the cell is not
+/// more than the greatest distance of any other.
 fn candidates(palette: &[Colour], colour: Colour) -> Box<[Colour]> {
     let low = colour.map(|value| i32::from(value >> SIDE << SIDE));
     let high = low.map(|low| low + (1 << SIDE) - 1);
     let bounds = |candidate: &Colour| {
-        let (mut least, mut most) = (0, 0);
+        let mut least = 0;
+        let mut greatest = 0;
         for ((value, low), high) in candidate.iter().zip(low).zip(high) {
             let value = i32::from(*value);
-            let (near, far) =
-                ((low - value).max(value - high).max(0), (value - low).max(high - value));
+            let near = (low - value).max(value - high).max(0);
+            let far = (value - low).max(high - value);
             least += near * near;
-            most += far * far;
+            greatest += far * far;
         }
-        (least, most)
+        (least, greatest)
     };
     let all: Vec<(i32, i32)> = palette.iter().map(bounds).collect();
-    let most = all.iter().map(|(_, most)| *most).min().unwrap_or(0);
+    let limit = all.iter().map(|(_, greatest)| *greatest).min().unwrap_or(0);
     palette
         .iter()
         .zip(all)
-        .filter(|(_, (least, _))| *least <= most)
+        .filter(|(_, (least, _))| *least <= limit)
         .map(|(candidate, _)| *candidate)
         .collect()
 }
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_colour_of_the_palette_is_nearer() {
+    fn the_nearest_colour_is_found() {
         let mut state = 1_u32;
         let mut random = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -88,12 +87,12 @@ mod tests {
             let mut nearest = Nearest::new(&palette);
             for _ in 0..20_000 {
                 let colour = [random(), random(), random()];
-                let found = nearest.of(colour);
+                let found = nearest.find(colour);
                 assert!(palette.contains(&found));
                 let least = palette.iter().map(|candidate| distance(*candidate, colour)).min();
                 assert_eq!(Some(distance(found, colour)), least, "{colour:?} of {count}");
             }
         }
-        assert_eq!(Nearest::new(&[]).of([1, 2, 3]), [1, 2, 3]);
+        assert_eq!(Nearest::new(&[]).find([1, 2, 3]), [1, 2, 3]);
     }
 }

@@ -1,37 +1,39 @@
-//! `pad`: the rest of the box filled with `bg`.
+//! `pad`: fills the rest of the box with `bg`.
 
-use super::geometry::part;
+use super::geometry::scale_by_ten_thousandths;
+use super::job::Job;
 use super::keep;
-use crate::options::{Colour, Gravity, Options, Size};
+use super::steps::{FrameStep, Stage, Step};
+use crate::options::{Colour, Gravity, Size};
 use crate::render::vips::{Error, Image, Value, pixels};
 
-/// The image, or one frame, in its box. With `transparent` the box may be seen through where `bg` says so.
-pub fn padded<'b>(
-    image: Image<'b>,
-    options: &Options,
-    transparent: bool,
-) -> Result<Image<'b>, Error> {
-    let Size::Pad(width, height, gravity) = options.size else { return Ok(image) };
-    if (image.width(), image.height()) == (width, height) {
-        return Ok(image);
-    }
-    let mut colour = keep::background(&image, options);
-    if !transparent {
+pub const STEP: Step = Step {
+    name: "pad",
+    applies: |job| {
+        matches!(job.options.size, Size::Pad(width, height, _)
+            if (width, height) != (job.plan.width, job.plan.height))
+    },
+    stage: Stage::Frame(FrameStep { apply: pad, needs_memory: |_| false }),
+};
+
+fn pad<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+    let Size::Pad(width, height, gravity) = job.options.size else { return Ok(image) };
+    let mut colour = keep::background(&image, job.options);
+    if !job.format.keeps_transparency() {
         colour = colour.opaque();
     }
-    let image = coloured(image, colour)?;
-    let image = match colour.alpha() < u8::MAX && !image.has_transparency() {
-        true => image.made(c"addalpha", &[])?,
-        false => image,
-    };
+    let mut image = match_colour(image, colour)?;
+    if colour.alpha() < u8::MAX && !image.has_transparency() {
+        image = image.apply(c"addalpha", &[])?;
+    }
     let (x, y) = match gravity {
         Gravity::At(x, y) => (x, y),
         Gravity::Focus(..) | Gravity::Smart => (5000, 5000),
     };
-    let left = part(width.saturating_sub(image.width()), x);
-    let top = part(height.saturating_sub(image.height()), y);
+    let left = scale_by_ten_thousandths(width.saturating_sub(image.width()), x);
+    let top = scale_by_ten_thousandths(height.saturating_sub(image.height()), y);
     let background = channels(&image, colour);
-    image.made(
+    image.apply(
         c"embed",
         &[
             (c"x", pixels(left)),
@@ -45,19 +47,19 @@ pub fn padded<'b>(
     )
 }
 
-/// A gray image in colours if the box is not gray.
-fn coloured<'b>(image: Image<'b>, colour: Colour) -> Result<Image<'b>, Error> {
+/// Converts a grayscale image to sRGB if the box has a colour.
+fn match_colour<'b>(image: Image<'b>, colour: Colour) -> Result<Image<'b>, Error> {
     let [red, green, blue] = colour.rgb();
     if image.bands() > 2 || (red == green && green == blue) {
         return Ok(image);
     }
-    image.in_colour()
+    image.to_srgb()
 }
 
-/// The colour in the channels of an image.
+/// The colour as the channels of this image.
 fn channels(image: &Image, colour: Colour) -> Vec<f64> {
     let mut channels: Vec<f64> = colour.rgb().map(f64::from).into();
-    // An image that is gray still has a gray box.
+    // A grayscale image has a gray box.
     channels.truncate(if image.bands() < 3 { 1 } else { 3 });
     if image.has_transparency() {
         channels.push(f64::from(colour.alpha()));

@@ -1,25 +1,25 @@
-//! The colours of an image that says them in words of its own (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx` in an AVIF)
-//! and not with an ICC profile: libvips reads profiles alone, so the words are made into one.
+//! Builds ICC profiles for images that describe their colours otherwise (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx`
+//! in an AVIF), since libvips reads profiles only.
 
 use crate::render::codec::avif::{Avif, Chroma};
 use crate::render::codec::png;
 
-/// The points of red, green, blue and white in the plane of CIE 1931.
+/// The x and y of red, green, blue and white (CIE 1931).
 type Chromaticities = [(f64, f64); 4];
 
 const D65: (f64, f64) = (0.3127, 0.3290);
-/// ITU-R BT.709, which are sRGB's.
+/// ITU-R BT.709, as in sRGB.
 const BT709: Chromaticities = [(0.64, 0.33), (0.30, 0.60), (0.15, 0.06), D65];
 const BT2020: Chromaticities = [(0.708, 0.292), (0.170, 0.797), (0.131, 0.046), D65];
 /// SMPTE EG 432-1.
 const DISPLAY_P3: Chromaticities = [(0.680, 0.320), (0.265, 0.690), (0.150, 0.060), D65];
 
-/// From a stored value to light: the parameters of ICC's parametric curves (ICC.1 §10.18).
+/// A parametric curve from the stored value to linear light (ICC.1 §10.18).
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Curve {
     /// Type 0.
     Power(f64),
-    /// Type 3: `((x + a) / (1 + a)) ^ g` from `d` on, and below it a line that falls by `c`.
+    /// Type 3: `((x + a) / (1 + a)) ^ g` from `d` on, and `x / c` below.
     Linear { g: f64, a: f64, c: f64, d: f64 },
 }
 
@@ -27,10 +27,10 @@ const SRGB: Curve = Curve::Linear { g: 2.4, a: 0.055, c: 12.92, d: 0.04045 };
 const BT709_CURVE: Curve = Curve::Linear { g: 1.0 / 0.45, a: 0.099, c: 4.5, d: 0.081 };
 
 /// The profile of a PNG that has none and is not sRGB.
-pub fn of_png(bytes: &[u8]) -> Option<Vec<u8>> {
+pub fn from_png(bytes: &[u8]) -> Option<Vec<u8>> {
     let chunks = Chunks::read(bytes);
     if let Some((points, curve)) = chunks.cicp.and_then(code_points) {
-        return Some(written(points, curve, chunks.is_gray));
+        return Some(build(points, curve, chunks.is_gray));
     }
     if chunks.has_profile || chunks.is_srgb {
         return None;
@@ -38,33 +38,33 @@ pub fn of_png(bytes: &[u8]) -> Option<Vec<u8>> {
     let gamma = chunks.gamma.filter(|gamma| *gamma > 0 && !png::is_srgb_gamma(*gamma));
     let points =
         chunks.points.filter(|points| !png::are_srgb_chromaticities(points)).map(chromaticities);
-    let points = points.filter(have_an_area);
+    let points = points.filter(are_usable);
     if gamma.is_none() && (points.is_none() || chunks.is_gray) {
         return None;
     }
-    // A curve in words can be as steep as one likes; ICC's numbers end at 32768, and no display's is above 4.
+    // `gAMA` can be any number, ICC's end at 32768, and no display has an exponent above 4.
     let curve =
         gamma.map_or(SRGB, |gamma| Curve::Power((100_000.0 / f64::from(gamma)).clamp(0.1, 10.0)));
-    Some(written(points.unwrap_or(BT709), curve, chunks.is_gray))
+    Some(build(points.unwrap_or(BT709), curve, chunks.is_gray))
 }
 
-/// The profile of an AVIF that has none and names another space than sRGB. What only says that it was coded like video
-/// has sRGB's curve to everybody who shows it.
-pub fn of_avif(avif: &Avif) -> Option<Vec<u8>> {
+/// The profile of an AVIF that has none and is not sRGB. The transfer functions of video are shown with sRGB's curve,
+/// as in browsers.
+pub fn from_avif(avif: &Avif) -> Option<Vec<u8>> {
     let sequence = avif.color.sequence;
-    // Without an `nclx` property the code points of the AV1 sequence header count (AVIF §2.2.1).
+    // Without an `nclx` property, the code points of the AV1 sequence header apply (AVIF §2.2.1).
     let nclx = avif.nclx.unwrap_or(sequence.nclx);
-    let (primaries, transfer) =
-        (u8::try_from(nclx.primaries).ok()?, u8::try_from(nclx.transfer).ok()?);
+    let primaries = u8::try_from(nclx.primaries).ok()?;
+    let transfer = u8::try_from(nclx.transfer).ok()?;
     let transfer = if matches!(transfer, 1 | 2 | 6 | 14 | 15) { 13 } else { transfer };
     let (points, curve) = code_points([primaries, transfer, 0, 1])?;
     let is_gray = sequence.chroma == Chroma::Monochrome;
     let is_srgb = curve == SRGB && (is_gray || points == BT709);
-    (!is_srgb).then(|| written(points, curve, is_gray))
+    (!is_srgb).then(|| build(points, curve, is_gray))
 }
 
-/// The primaries and the transfer function of code points (ITU-T H.273 tables 2 and 3). High dynamic range is none of them:
-/// to show it takes more than a profile.
+/// The primaries and the curve of code points (ITU-T H.273 tables 2 and 3). High dynamic range is not supported: it
+/// takes more than a profile.
 fn code_points(
     [primaries, transfer, matrix, full_range]: [u8; 4],
 ) -> Option<(Chromaticities, Curve)> {
@@ -85,23 +85,23 @@ fn code_points(
     (matrix == 0 && full_range == 1).then_some((points, curve))
 }
 
-/// What the chunks before the pixels say.
+/// The colour chunks, which come before the pixels.
 #[derive(Debug, Default)]
 struct Chunks {
     is_gray: bool,
     cicp: Option<[u8; 4]>,
     has_profile: bool,
     is_srgb: bool,
-    /// The exponent from light to the stored value, in hundred-thousandths.
+    /// The exponent from linear light to the stored value, times 100,000.
     gamma: Option<u32>,
-    /// White and the primaries, as they are stored.
+    /// White and the primaries as stored: times 100,000.
     points: Option<[u32; 8]>,
 }
 
 impl Chunks {
     fn read(bytes: &[u8]) -> Chunks {
         let mut chunks = Chunks::default();
-        // The checks are libvips' to check.
+        // libvips verifies the checksums.
         for chunk in png::chunks(bytes).into_iter().flatten().take_while(|chunk| chunk.is_whole) {
             let data = chunk.data;
             match &chunk.kind {
@@ -124,8 +124,8 @@ fn chromaticities(stored: [u32; 8]) -> Chromaticities {
     [(rx, ry), (gx, gy), (bx, by), (wx, wy)]
 }
 
-/// Whether the primaries span a triangle, and no point's light is without end.
-fn have_an_area(points: &Chromaticities) -> bool {
+/// Whether the primaries span a triangle, and no point has infinite light.
+fn are_usable(points: &Chromaticities) -> bool {
     let [(rx, ry), (gx, gy), (bx, by), _] = *points;
     let area = (rx - bx) * (gy - by) - (gx - bx) * (ry - by);
     area.abs() > 0.01 && points.iter().all(|(x, y)| *x < 1.0 && (0.001..1.0).contains(y))
@@ -133,57 +133,59 @@ fn have_an_area(points: &Chromaticities) -> bool {
 
 type Matrix = [[f64; 3]; 3];
 
-/// ICC's white, D50 (ICC.1 §7.2.16).
+/// The white of the profile connection space (ICC.1 §7.2.16).
 const D50: [f64; 3] = [0.9642, 1.0, 0.8249];
-/// To the cones' answers, in which one white is turned into another (ICC.1 annex E).
+/// Chromatic adaptation (ICC.1 annex E).
 const BRADFORD: Matrix =
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]];
 
-/// The light of red, green and blue, one a column, seen under D50.
+/// XYZ of red, green and blue, adapted to D50. Each is a column.
 fn colorants(points: Chromaticities) -> Matrix {
     let light = |(x, y): (f64, f64)| [x / y, 1.0, (1.0 - x - y) / y];
     let [red, green, blue, white] = points.map(light);
-    let primaries = transposed([red, green, blue]);
-    let amounts = times(inverse(primaries), white);
+    let primaries = transpose([red, green, blue]);
+    let amounts = multiply_vector(invert(primaries), white);
     let seen = primaries.map(|row| std::array::from_fn(|column| row[column] * amounts[column]));
-    let (from, to) = (times(BRADFORD, white), times(BRADFORD, D50));
+    let from = multiply_vector(BRADFORD, white);
+    let to = multiply_vector(BRADFORD, D50);
     let adapted: Matrix =
         std::array::from_fn(|row| BRADFORD[row].map(|factor| factor * to[row] / from[row]));
-    product(inverse(BRADFORD), product(adapted, seen))
+    multiply(invert(BRADFORD), multiply(adapted, seen))
 }
 
-fn transposed(m: Matrix) -> Matrix {
+fn transpose(m: Matrix) -> Matrix {
     std::array::from_fn(|row| std::array::from_fn(|column| m[column][row]))
 }
 
-fn times(m: Matrix, v: [f64; 3]) -> [f64; 3] {
+fn multiply_vector(m: Matrix, v: [f64; 3]) -> [f64; 3] {
     m.map(|row| row[0] * v[0] + row[1] * v[1] + row[2] * v[2])
 }
 
-fn product(one: Matrix, other: Matrix) -> Matrix {
-    transposed(transposed(other).map(|column| times(one, column)))
+fn multiply(one: Matrix, other: Matrix) -> Matrix {
+    transpose(transpose(other).map(|column| multiply_vector(one, column)))
 }
 
-fn inverse([a, b, c]: Matrix) -> Matrix {
+fn invert([a, b, c]: Matrix) -> Matrix {
     let cross = |u: [f64; 3], v: [f64; 3]| {
         [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]]
     };
     let columns = [cross(b, c), cross(c, a), cross(a, b)];
     let determinant: f64 = a.iter().zip(columns[0]).map(|(one, other)| one * other).sum();
-    transposed(columns).map(|row| row.map(|value| value / determinant))
+    transpose(columns).map(|row| row.map(|value| value / determinant))
 }
 
-/// A matrix or gray profile of a display (ICC.1 §8.4).
-fn written(points: Chromaticities, curve: Curve, is_gray: bool) -> Vec<u8> {
+/// A matrix or grayscale profile of a display (ICC.1 §8.4).
+fn build(points: Chromaticities, curve: Curve, is_gray: bool) -> Vec<u8> {
     let mut tags: Vec<(&[u8; 4], Vec<u8>)> = vec![(b"wtpt", xyz(D50))];
     if is_gray {
         tags.push((b"kTRC", parametric(curve)));
     } else {
-        let [red, green, blue] = transposed(colorants(points));
+        let [red, green, blue] = transpose(colorants(points));
         tags.extend([(b"rXYZ", xyz(red)), (b"gXYZ", xyz(green)), (b"bXYZ", xyz(blue))]);
         tags.extend([b"rTRC", b"gTRC", b"bTRC"].map(|name| (name, parametric(curve))));
     }
-    let (mut table, mut data) = (number(tags.len()).to_vec(), Vec::new());
+    let mut table = number(tags.len()).to_vec();
+    let mut data = Vec::new();
     let first = 128 + 4 + 12 * tags.len();
     for (name, tag) in &tags {
         table.extend_from_slice(*name);
@@ -249,9 +251,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_srgb_or_has_a_profile_needs_none() {
+    fn srgb_or_an_embedded_profile_needs_no_other() {
         let gamma: Chunk = (b"gAMA", &[0, 1, 0x86, 0xa0]);
-        assert!(of_png(&png(2, &[gamma])).is_some());
+        assert!(from_png(&png(2, &[gamma])).is_some());
         let cases: [&[Chunk]; 5] = [
             &[],
             &[(b"gAMA", &[0, 0, 0xb1, 0x8f])],
@@ -260,35 +262,35 @@ mod tests {
             &[(b"IDAT", &[]), gamma],
         ];
         for chunks in cases {
-            assert_eq!(of_png(&png(2, chunks)), None, "{chunks:?}");
+            assert_eq!(from_png(&png(2, chunks)), None, "{chunks:?}");
         }
     }
 
     #[test]
-    fn nothing_in_the_chunks_does_harm() {
+    fn malformed_colour_chunks_do_not_panic() {
         let chunks: [Chunk; 3] =
             [(b"gAMA", &[0, 1, 0x86, 0xa0]), (b"cICP", &[12, 13, 0, 1]), (b"cHRM", &[0; 32])];
         let whole = png(0, &chunks);
         for length in 0..whole.len() {
-            of_png(&whole[..length]);
+            from_png(&whole[..length]);
         }
         for at in 8..whole.len() {
             for value in [0, 0x7f, 0xff] {
                 let mut changed = whole.clone();
                 changed[at] = value;
-                of_png(&changed);
+                from_png(&changed);
             }
         }
         for number in [0_u32, 1, 100_000, u32::MAX] {
             let number = number.to_be_bytes();
             let points = number.repeat(8);
-            of_png(&png(2, &[(b"gAMA", &number), (b"cHRM", &points)]));
+            from_png(&png(2, &[(b"gAMA", &number), (b"cHRM", &points)]));
         }
     }
 
     #[test]
-    fn the_colorants_of_srgb_are_those_of_its_profile() {
-        // IEC 61966-2-1's under D50, as the ICC publishes them.
+    fn the_colorants_of_srgb_equal_those_of_its_published_profile() {
+        // IEC 61966-2-1, adapted to D50, as published by the ICC.
         let published =
             [[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]];
         for (row, expected) in colorants(BT709).iter().zip(published) {

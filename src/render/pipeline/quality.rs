@@ -1,11 +1,11 @@
-//! One scale of quality for all formats: `q` is JPEG's, and the others are asked for what looks like it.
+//! One scale of quality for all formats: `q` is JPEG's, and other encoders get the quality that looks like it.
 
 use crate::format::Format;
 
-/// `q`, and the quality of WebP (effort 4) and of AVIF (effort 1) whose mean SSIM is the nearest to JPEG's at that `q`:
-/// measured over photographs at three sizes by bench/encoders.sh, whose table is in bench/results/encoders.md. Between
-/// two of them it is interpolated.
-const ALIKE: [[u8; 3]; 16] = [
+/// `q`, and the quality of WebP (effort 4) and of AVIF (effort 1) whose mean SSIM is nearest to JPEG's at that `q`,
+/// measured over photographs at three sizes (bench/encoders.sh, bench/results/encoders.md). Values in between are
+/// interpolated.
+const EQUAL_SSIM: [[u8; 3]; 16] = [
     [1, 1, 1],
     [10, 6, 24],
     [15, 15, 30],
@@ -24,14 +24,14 @@ const ALIKE: [[u8; 3]; 16] = [
     [100, 100, 100],
 ];
 
-/// What the format's encoder is to be told for `q`.
+/// The quality for the encoder of a format.
 pub fn encoder_quality(format: Format, quality: u8) -> u8 {
     let column = match format {
         Format::Webp => 1,
         Format::Avif => 2,
         Format::Jpeg | Format::Png | Format::Gif => return quality,
     };
-    for pair in ALIKE.windows(2) {
+    for pair in EQUAL_SSIM.windows(2) {
         if let [below, above] = pair
             && (below[0]..=above[0]).contains(&quality)
         {
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_is_never_less() {
+    fn encoder_quality_never_falls_as_q_rises() {
         for format in [Format::Jpeg, Format::Webp, Format::Avif] {
             let all: Vec<u8> = (1..=100).map(|quality| encoder_quality(format, quality)).collect();
             assert!(all.is_sorted(), "{format:?}: {all:?}");

@@ -1,28 +1,32 @@
-//! `rot` and `flip`.
+//! `rot`
 
 use std::ffi::c_int;
 
-use crate::options::{Flip, Rotation};
+use super::job::Job;
+use super::steps::{FrameStep, Stage, Step};
+use crate::options::Rotation;
 use crate::render::vips::{Error, Image, Value};
 
-/// The sides of an image after its turn; since a turn is undone by exchanging them again, also those before it.
-pub fn sides(turn: Rotation, (width, height): (u32, u32)) -> (u32, u32) {
-    if turn.swaps_sides() { (height, width) } else { (width, height) }
+pub const STEP: Step = Step {
+    name: "rot",
+    applies: |job| job.options.rotation.quarters() != 0,
+    stage: Stage::Frame(FrameStep { apply: rotate_frame, needs_memory: |_| true }),
+};
+
+/// The sides after a rotation, and, since it is its own inverse, before it.
+pub fn swap_sides(rotation: Rotation, (width, height): (u32, u32)) -> (u32, u32) {
+    if rotation.swaps_sides() { (height, width) } else { (width, height) }
 }
 
-/// The image, which should be in memory, or one frame turned.
-pub fn turned(image: Image<'_>, turn: Rotation) -> Result<Image<'_>, Error> {
-    if turn == Rotation::default() {
-        return Ok(image);
+/// Rotates clockwise by quarters of a turn. The image should be in memory.
+pub fn rotate(image: Image<'_>, quarters: u8) -> Result<Image<'_>, Error> {
+    match quarters {
+        0 => Ok(image),
+        // The values of `VipsAngle` are quarters, clockwise.
+        _ => image.apply(c"rot", &[(c"angle", Value::Int(c_int::from(quarters)))]),
     }
-    // `VipsAngle` counts quarters clockwise, `VipsDirection` is 0 for horizontal and 1 for vertical.
-    let angle = Value::Int(c_int::from(turn.quarters()));
-    let turned = image.made(c"rot", &[(c"angle", angle)])?;
-    match turn.flip() {
-        None => Ok(turned),
-        Some(flip) => {
-            let direction = Value::Int(c_int::from(flip == Flip::Vertical));
-            turned.made(c"flip", &[(c"direction", direction)])
-        }
-    }
+}
+
+fn rotate_frame<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+    rotate(image, job.options.rotation.quarters())
 }

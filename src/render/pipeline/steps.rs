@@ -1,95 +1,116 @@
-//! The steps after the resize, in their order, with each frame on its own: nothing of one gets into the next.
+//! The steps from the pixels of the original to those that are encoded, in the order that docs/options.md states.
 
-use super::frames::{self, Frames};
-use super::geometry::Crop;
-use super::{crop, effects, keep, pad, rotate};
-use crate::format::Format;
-use crate::options::{Options, Rotation, Size};
+use super::job::Job;
+use super::{auto_orient, blur, crop, flatten, flip, frames, pad, resize, rotate, sharpen, trim};
 use crate::render::vips::{Error, Image};
 
-/// The resized image as it is to be encoded.
-pub fn made<'b>(
-    resized: Image<'b>,
-    frames: Frames,
-    crop: Option<&Crop>,
-    options: &Options,
-    format: Format,
+/// All steps, in their order. Where none applies, the result has the pixels of the original.
+pub const STEPS: &[Step] = &[
+    frames::STEP,
+    auto_orient::STEP,
+    trim::STEP,
+    rotate::STEP,
+    flip::STEP,
+    resize::STEP,
+    crop::STEP,
+    blur::STEP,
+    sharpen::STEP,
+    pad::STEP,
+    flatten::STEP,
+];
+
+/// One step.
+pub struct Step {
+    /// A word of its part of the order in docs/options.md.
+    pub name: &'static str,
+    /// Whether it does anything in this render.
+    pub applies: fn(&Job) -> bool,
+    pub stage: Stage,
+}
+
+/// When a step runs.
+pub enum Stage {
+    /// While the original is loaded (`load`, and `trim` which needs all of its pixels): decoders select frames and
+    /// shrink, and orientation and `rot` are cheaper after the resize.
+    Load,
+    /// After the load, on a still image or on one frame after the other.
+    Frame(FrameStep),
+}
+
+/// A step on a still image or one frame.
+pub struct FrameStep {
+    pub apply: for<'b> fn(Image<'b>, &Job) -> Result<Image<'b>, Error>,
+    /// Whether it reads lines more than once, or in another order than a decoder gives them.
+    pub needs_memory: fn(&Job) -> bool,
+}
+
+/// Applies the steps that follow the load.
+pub fn apply<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+    let steps: Vec<_> = STEPS
+        .iter()
+        .filter_map(|step| match &step.stage {
+            Stage::Load => None,
+            Stage::Frame(frame_step) => (step.applies)(job).then_some((step, frame_step)),
+        })
+        .collect();
+    if !job.frames.are_several() {
+        // Pixels are computed when a step or the encoder asks for them.
+        return apply_to_frame(image, &steps, job, false);
+    }
+    if steps.is_empty() {
+        return Ok(image);
+    }
+    // A frame is finished before the next one begins, so that at most all frames are in memory twice: a pipeline that
+    // is left to the encoder keeps the buffers of each step, for each frame, to the end.
+    let frames = frames::split(image, job.frames.count)?
+        .into_iter()
+        .map(|frame| apply_to_frame(frame, &steps, job, true)?.copy_memory())
+        .collect::<Result<Vec<_>, _>>()?;
+    Image::join_frames(&frames)
+}
+
+fn apply_to_frame<'b>(
+    mut image: Image<'b>,
+    steps: &[(&Step, &FrameStep)],
+    job: &Job,
+    mut is_in_memory: bool,
 ) -> Result<Image<'b>, Error> {
-    let image = match frames.are_several() {
-        true => of_animation(resized, frames, crop, options, format)?,
-        false => of_image(resized, crop, options, format)?,
-    };
-    if image.has_transparency() && !format.keeps_transparency() {
-        return image.flattened(keep::background(&image, options).rgb());
+    for (step, FrameStep { apply, needs_memory }) in steps {
+        if needs_memory(job) && !is_in_memory {
+            image = image.copy_memory()?;
+            // Later steps compute from these pixels, in any order.
+            is_in_memory = true;
+        }
+        image = apply(image, job).map_err(|error| Error(format!("{}: {}", step.name, error.0)))?;
     }
     Ok(image)
 }
 
-/// Whether more is asked for than a window of the pixels.
-fn change_pixels(options: &Options) -> bool {
-    let is_padded = matches!(options.size, Size::Pad(..));
-    options.rotation != Rotation::default()
-        || options.blur.is_some()
-        || options.sharp.is_some()
-        || is_padded
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Nothing is computed until a step asks for pixels, which most leave to the encoder.
-fn of_image<'b>(
-    mut image: Image<'b>,
-    crop: Option<&Crop>,
-    options: &Options,
-    format: Format,
-) -> Result<Image<'b>, Error> {
-    if options.rotation != Rotation::default() {
-        // Its last line is asked for first.
-        image = image.in_memory()?;
-    }
-    image = rotate::turned(image, options.rotation)?;
-    if let Some(crop) = crop {
-        if crop.is_looked_for() {
-            // More than once.
-            image = image.in_memory()?;
+    #[test]
+    fn steps_are_in_the_order_of_the_documentation() {
+        let page = include_str!("../../../docs/options.md");
+        let order = page
+            .split("\n\n")
+            .find(|paragraph| paragraph.matches('→').count() >= STEPS.len())
+            .expect("a paragraph with the order, in which arrows separate the steps");
+        let parts: Vec<&str> = order.split('→').collect();
+        // The last part is the encoder's.
+        assert_eq!(parts.len(), STEPS.len() + 1, "{order}");
+        for (step, part) in STEPS.iter().zip(parts) {
+            let mut words = part.split(|letter: char| !letter.is_alphanumeric());
+            assert!(words.any(|word| word == step.name), "{} is not in {part:?}", step.name);
         }
-        image = crop::window(&image, crop::corner(&image, crop)?, crop)?;
     }
-    if effects::are_wanted(options) {
-        // Their masks are higher than what a decoder keeps of the lines above.
-        image = image.in_memory()?;
-    }
-    image = effects::applied(image, options)?;
-    pad::padded(image, options, format.keeps_transparency())
-}
 
-/// One frame after the other is finished, so that at most all of them are there twice: what is left to the encoder
-/// keeps what it computes with, for each frame, to the end.
-fn of_animation<'b>(
-    image: Image<'b>,
-    frames: Frames,
-    crop: Option<&Crop>,
-    options: &Options,
-    format: Format,
-) -> Result<Image<'b>, Error> {
-    if crop.is_none() && !change_pixels(options) {
-        return Ok(image);
+    #[test]
+    fn load_steps_come_before_crop() {
+        // `rot` and `flip` are stated before the resize, whose box is that of the rotated image, and run after it.
+        let crop = STEPS.iter().position(|step| step.name == "crop");
+        let last_load = STEPS.iter().rposition(|step| matches!(step.stage, Stage::Load));
+        assert!(last_load < crop);
     }
-    let frames = frames::split(image, frames.count)?;
-    // What draws attention in the first one decides: a window that moved with it would shake.
-    let corner = match (crop, frames.first()) {
-        (Some(crop), Some(first)) => {
-            let first = rotate::turned(first.made(c"copy", &[])?, options.rotation)?.in_memory()?;
-            Some((crop, crop::corner(&first, crop)?))
-        }
-        _ => None,
-    };
-    let finished = |frame: Image<'b>| {
-        let mut frame = rotate::turned(frame, options.rotation)?;
-        if let Some((crop, corner)) = corner {
-            frame = crop::window(&frame, corner, crop)?;
-        }
-        frame = effects::applied(frame, options)?;
-        frame = pad::padded(frame, options, format.keeps_transparency())?;
-        frame.in_memory()
-    };
-    Image::animation(&frames.into_iter().map(finished).collect::<Result<Vec<_>, _>>()?)
 }

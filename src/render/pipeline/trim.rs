@@ -1,18 +1,22 @@
-//! `trim`: a border of one colour, or of nothing, is cut off.
+//! `trim`: removes a border of one colour, or a transparent one.
 
 use std::ffi::c_int;
 
 use super::frames::{self, Frames};
 use super::resize;
+use super::steps::{Stage, Step};
 use crate::render::vips::{Error, Image, Value, call, pixels};
 
-/// An upright image without its border, in memory, in its full size.
+pub const STEP: Step =
+    Step { name: "trim", applies: |job| job.options.trim.is_some(), stage: Stage::Load };
+
+/// An upright image without its border, in memory, before the resize.
 pub struct Trimmed<'b> {
     /// One for a still image.
     frames: Vec<Image<'b>>,
 }
 
-/// Left, top, right and bottom of what is kept; the last two lie behind it.
+/// The area that is kept. Right and bottom are exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Window {
     left: u32,
@@ -22,7 +26,7 @@ struct Window {
 }
 
 impl Window {
-    fn around(self, other: Window) -> Window {
+    fn union(self, other: Window) -> Window {
         Window {
             left: self.left.min(other.left),
             top: self.top.min(other.top),
@@ -33,22 +37,22 @@ impl Window {
 }
 
 impl<'b> Trimmed<'b> {
-    /// Cuts off what differs from the upper left pixel by no more than the tolerance, in any channel. An animation is
-    /// cut where nothing of any frame is lost, and an image of nothing but border stays as it is.
-    pub fn new(whole: Image<'b>, frames: Frames, tolerance: u8) -> Result<Trimmed<'b>, Error> {
-        // The border is looked for first and the image cut then.
-        let frames = frames::split(whole, frames.count)?;
+    /// Removes the rows and columns at the edges that differ from the upper left pixel by no more than the tolerance,
+    /// in any channel. All frames of an animation keep the area that one of them needs. An image of one colour stays
+    /// as it is.
+    pub fn new(image: Image<'b>, frames: Frames, tolerance: u8) -> Result<Trimmed<'b>, Error> {
+        let frames = frames::split(image, frames.count)?;
         let mut kept: Option<Window> = None;
         if let Some(first) = frames.first() {
-            let border = visible(first)?.window(0, 0, 1, 1)?.in_memory()?;
+            let border = premultiply(first)?.crop(0, 0, 1, 1)?.copy_memory()?;
             for frame in &frames {
-                let found = find(&visible(frame)?, &border, tolerance)?;
-                kept = kept.into_iter().chain(found).reduce(Window::around);
+                let found = find(&premultiply(frame)?, &border, tolerance)?;
+                kept = kept.into_iter().chain(found).reduce(Window::union);
             }
         }
         let Some(Window { left, top, right, bottom }) = kept else { return Ok(Trimmed { frames }) };
-        let cut = |frame: &Image<'b>| frame.window(left, top, right - left, bottom - top);
-        Ok(Trimmed { frames: frames.iter().map(cut).collect::<Result<_, _>>()? })
+        let crop = |frame: &Image<'b>| frame.crop(left, top, right - left, bottom - top);
+        Ok(Trimmed { frames: frames.iter().map(crop).collect::<Result<_, _>>()? })
     }
 
     /// Width and height of a frame.
@@ -56,32 +60,29 @@ impl<'b> Trimmed<'b> {
         self.frames.first().map_or((0, 0), |frame| (frame.width(), frame.height()))
     }
 
-    /// Resized to exactly this.
-    pub fn resized(&self, width: u32, height: u32) -> Result<Image<'b>, Error> {
-        let resized = |frame: &Image<'b>| resize::exactly(frame.made(c"copy", &[])?, width, height);
+    /// Resizes to exactly this size.
+    pub fn resize(&self, width: u32, height: u32) -> Result<Image<'b>, Error> {
+        let resize = |frame: &Image<'b>| resize::resize(frame.apply(c"copy", &[])?, width, height);
         match &self.frames[..] {
-            [still] => resized(still),
-            frames if self.size() == (width, height) => Image::animation(frames),
-            // One after the other, as those that are not trimmed.
+            [still] => resize(still),
+            frames if self.size() == (width, height) => Image::join_frames(frames),
+            // A frame is finished before the next one begins, as in `steps`.
             frames => {
-                let finished = |frame| resized(frame)?.in_memory();
-                Image::animation(&frames.iter().map(finished).collect::<Result<Vec<_>, _>>()?)
+                let resize = |frame| resize(frame)?.copy_memory();
+                Image::join_frames(&frames.iter().map(resize).collect::<Result<Vec<_>, _>>()?)
             }
         }
     }
 }
 
-/// The colours as they are seen: what is transparent looks alike, whatever colour it hides.
-fn visible<'b>(frame: &Image<'b>) -> Result<Image<'b>, Error> {
-    if !frame.has_transparency() {
-        return frame.made(c"copy", &[]);
-    }
-    frame.made(c"premultiply", &[])?.stored_as(frame)
+/// Transparent pixels become equal, whatever colour they have.
+fn premultiply<'b>(frame: &Image<'b>) -> Result<Image<'b>, Error> {
+    if frame.has_transparency() { resize::premultiply(frame) } else { frame.apply(c"copy", &[]) }
 }
 
-/// The window outside of which everything is like the border; `None` if everything is.
+/// The area outside of which everything is border; `None` if everything is.
 fn find(frame: &Image, border: &Image, tolerance: u8) -> Result<Option<Window>, Error> {
-    let all_border = border.made(
+    let all_border = border.apply(
         c"replicate",
         &[(c"across", pixels(frame.width())), (c"down", pixels(frame.height()))],
     )?;
@@ -90,16 +91,16 @@ fn find(frame: &Image, border: &Image, tolerance: u8) -> Result<Option<Window>, 
         &[(c"left", Value::Image(frame)), (c"right", Value::Image(&all_border))],
     )?
     .image(c"out")?
-    .made(c"abs", &[])?;
+    .apply(c"abs", &[])?;
     // 4 is `VIPS_OPERATION_RELATIONAL_MORE`, 1 is `VIPS_OPERATION_BOOLEAN_OR`.
     let limit = [f64::from(tolerance)];
     let differs = difference
-        .made(
+        .apply(
             c"relational_const",
             &[(c"relational", Value::Int(4)), (c"c", Value::Doubles(&limit))],
         )?
-        .made(c"bandbool", &[(c"boolean", Value::Int(1))])?;
-    // `line-art` is without the median filter, which would take a thin line for noise.
+        .apply(c"bandbool", &[(c"boolean", Value::Int(1))])?;
+    // `line-art` disables the median filter, which would remove a thin line as noise.
     let found = call(
         c"find_trim",
         &[
@@ -110,8 +111,10 @@ fn find(frame: &Image, border: &Image, tolerance: u8) -> Result<Option<Window>, 
         ],
     )?;
     let number = |name| found.int(name).map(|number: c_int| u32::try_from(number).unwrap_or(0));
-    let (left, top) = (number(c"left")?, number(c"top")?);
-    let (width, height) = (number(c"width")?, number(c"height")?);
+    let left = number(c"left")?;
+    let top = number(c"top")?;
+    let width = number(c"width")?;
+    let height = number(c"height")?;
     let window =
         Window { left, top, right: left.saturating_add(width), bottom: top.saturating_add(height) };
     Ok((width > 0 && height > 0).then_some(window))

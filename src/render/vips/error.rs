@@ -1,17 +1,17 @@
-//! What libvips says when something went wrong.
+//! Error messages of libvips.
 
 use std::ffi::CStr;
 
 use libvips::bindings as ffi;
 
-/// What libvips said.
+/// A message of libvips.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error(pub String);
 
-/// Takes what libvips wrote to its error buffer, which all threads share: under load a sentence may hold
-/// another thread's as well, which is why it goes to the log and never decides anything.
+/// Takes and clears the error buffer of libvips. All threads share it: the message may include one of another thread,
+/// so it is logged and decides nothing.
 pub(super) fn take_error() -> Error {
-    // SAFETY: returns a new string that is ours to free, and clears the buffer; both lock inside libvips.
+    // SAFETY: returns a new string, which the caller frees, and clears the buffer; libvips locks.
     let text = unsafe {
         let copy = ffi::vips_error_buffer_copy();
         if copy.is_null() {
@@ -24,7 +24,7 @@ pub(super) fn take_error() -> Error {
     let mut lines: Vec<&str> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.dedup();
-    // What came first may be a warning about another image, from work that went well.
+    // Earlier lines may be warnings about another image.
     let lines = lines.split_off(lines.len().saturating_sub(4));
     Error(if lines.is_empty() { "libvips gave no reason".into() } else { lines.join("; ") })
 }

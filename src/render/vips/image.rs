@@ -1,4 +1,4 @@
-//! An image of libvips, decoded as far as was asked for so far.
+//! Images of libvips, whose pixels are computed when they are needed.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -10,33 +10,29 @@ use super::error::{Error, take_error};
 use super::kill::Computing;
 use super::operation::{Value, call};
 
-/// An image, decoded as far as was asked for so far.
+/// An image. Its pixels are computed when they are needed.
 #[derive(Debug)]
 pub struct Image<'b> {
     raw: NonNull<ffi::VipsImage>,
     bytes: PhantomData<&'b [u8]>,
 }
 
-/// How the numbers of an image's pixels are to be read.
+/// The colour space of pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Space {
-    /// sRGB in bytes.
+    /// sRGB, 8 bits.
     Srgb,
-    /// Brightness in bytes, with sRGB's curve.
+    /// Grayscale with sRGB's curve, 8 bits.
     Gray,
-    /// Inks.
     Cmyk,
-    /// Anything else: 16 bits a channel, for one.
+    /// Any other, such as 16 bits per channel.
     Other,
 }
 
-/// `access` of a loader: the pixels are read once, from top to bottom, and not kept.
+/// `access` of a loader: lines are read once, from top to bottom, and not kept.
 pub const SEQUENTIAL: Value = Value::Int(ffi::VipsAccess_VIPS_ACCESS_SEQUENTIAL as c_int);
 
-const PAGES: &CStr = c"n-pages";
-const PROFILE: &CStr = c"icc-profile-data";
-
-/// A sample of an image in memory: `u8`, or `u16` of which all 16 bits are used.
+/// A sample of an image in memory: `u8`, or `u16` with all 16 bits in use.
 pub trait Sample: sealed::Sample {}
 
 impl Sample for u8 {}
@@ -65,8 +61,7 @@ mod sealed {
 }
 
 impl<'b> Image<'b> {
-    /// An image of samples, which it borrows.
-    pub(super) fn of_samples<S: Sample>(
+    pub(super) fn from_samples<S: Sample>(
         samples: &'b [S],
         width: u32,
         height: u32,
@@ -81,18 +76,19 @@ impl<'b> Image<'b> {
         else {
             return Err(Error("too many samples".into()));
         };
-        // SAFETY: pointer and length are those of `samples`, which hold as many samples of this format as the image has
-        // and which its lifetime keeps borrowed; libvips only reads them. The result is a new reference or null.
+        let start = samples.as_ptr().cast();
+        let length = size_of_val(samples) as ffi::size_t;
+        // SAFETY: pointer and length are those of `samples`, which hold as many samples of this format as the image
+        // has, and which its lifetime keeps borrowed; libvips only reads them. The result is a new reference or null.
         let raw = unsafe {
-            let (start, length) = (samples.as_ptr().cast(), size_of_val(samples) as ffi::size_t);
             ffi::vips_image_new_from_memory(start, length, columns, rows, bands as c_int, S::FORMAT)
         };
         let space = if bands < 3 { S::GRAY } else { S::COLOR };
-        Image::owned(raw)?.made(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
+        Image::from_raw(raw)?.apply(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
     }
 
-    /// Takes over a reference.
-    pub(super) fn owned(raw: *mut ffi::VipsImage) -> Result<Image<'b>, Error> {
+    /// Takes ownership of a reference.
+    pub(super) fn from_raw(raw: *mut ffi::VipsImage) -> Result<Image<'b>, Error> {
         let raw = NonNull::new(raw).ok_or_else(take_error)?;
         Ok(Image { raw, bytes: PhantomData })
     }
@@ -101,8 +97,8 @@ impl<'b> Image<'b> {
         self.raw.as_ptr()
     }
 
-    /// Makes an image of this one: calls an operation whose input is `in` and whose output is `out`.
-    pub fn made(
+    /// Calls an operation whose input is `in` and whose output is `out`.
+    pub fn apply(
         &self,
         operation: &CStr,
         arguments: &[(&CStr, Value<'_, 'b>)],
@@ -114,11 +110,11 @@ impl<'b> Image<'b> {
 
     /// Width in pixels.
     pub fn width(&self) -> u32 {
-        // SAFETY: `raw` is a live image for as long as `self`.
+        // SAFETY: `raw` is live as long as `self`.
         unsigned(unsafe { ffi::vips_image_get_width(self.raw()) })
     }
 
-    /// Height in pixels, of all loaded frames together.
+    /// Height in pixels, of all loaded frames below each other.
     pub fn height(&self) -> u32 {
         // SAFETY: as in `width`.
         unsigned(unsafe { ffi::vips_image_get_height(self.raw()) })
@@ -130,25 +126,12 @@ impl<'b> Image<'b> {
         unsigned(unsafe { ffi::vips_image_get_page_height(self.raw()) })
     }
 
-    /// How many frames the encoded image has, as its loader has counted them.
-    pub fn frames_in_file(&self) -> u32 {
-        // `vips_image_get_n_pages` takes 10,000 and more for a mistake and says 1.
-        let mut pages: c_int = 0;
-        // SAFETY: `raw` is live, the name ends with NUL, and the out parameter is valid to write to.
-        let is_told = unsafe {
-            ffi::vips_image_get_typeof(self.raw(), PAGES.as_ptr()) != 0
-                && ffi::vips_image_get_int(self.raw(), PAGES.as_ptr(), &mut pages) == 0
-        };
-        if is_told { unsigned(pages).max(1) } else { 1 }
-    }
-
     /// Whether the last band is transparency.
     pub fn has_transparency(&self) -> bool {
         // SAFETY: as in `width`.
         unsafe { ffi::vips_image_hasalpha(self.raw()) != 0 }
     }
 
-    /// How its numbers are to be read.
     pub fn space(&self) -> Space {
         // SAFETY: as in `width`.
         let (format, interpretation) = unsafe {
@@ -163,50 +146,14 @@ impl<'b> Image<'b> {
         }
     }
 
-    /// The bytes of the embedded colour profile, unpacked.
-    pub fn profile_bytes(&self) -> u64 {
-        let mut data: *const c_void = ptr::null();
-        let mut length = 0;
-        // SAFETY: as in `has_profile`; both out parameters are valid to write to, and the data stays the image's.
-        let status = unsafe {
-            match ffi::vips_image_get_typeof(self.raw(), PROFILE.as_ptr()) {
-                0 => return 0,
-                _ => ffi::vips_image_get_blob(self.raw(), PROFILE.as_ptr(), &mut data, &mut length),
-            }
-        };
-        if status == 0 { length } else { 0 }
-    }
-
-    /// Whether a colour profile is embedded.
-    pub fn has_profile(&self) -> bool {
-        // SAFETY: as in `width`; the name is static and ends with NUL.
-        unsafe { ffi::vips_image_get_typeof(self.raw(), PROFILE.as_ptr()) != 0 }
-    }
-
-    /// The same pixels with this colour profile.
-    pub fn with_profile(&self, profile: &[u8]) -> Result<Image<'b>, Error> {
-        let copy = self.made(c"copy", &[])?;
-        let length = profile.len() as ffi::size_t;
-        // SAFETY: as in `with_frame_height`; libvips copies the bytes, whose pointer and length are right.
-        unsafe {
-            ffi::vips_image_set_blob_copy(
-                copy.raw(),
-                PROFILE.as_ptr(),
-                profile.as_ptr().cast(),
-                length,
-            );
-        }
-        Ok(copy)
-    }
-
-    /// How many channels a pixel has, transparency included.
+    /// Channels per pixel, with transparency.
     pub fn bands(&self) -> u32 {
         // SAFETY: as in `width`.
         unsigned(unsafe { ffi::vips_image_get_bands(self.raw()) })
     }
 
-    /// The window of this image; it must lie inside.
-    pub fn window(&self, left: u32, top: u32, width: u32, height: u32) -> Result<Image<'b>, Error> {
+    /// Crops to a window, which must be inside the image.
+    pub fn crop(&self, left: u32, top: u32, width: u32, height: u32) -> Result<Image<'b>, Error> {
         let window = [
             (c"input", Value::Image(self)),
             (c"left", pixels(left)),
@@ -217,9 +164,8 @@ impl<'b> Image<'b> {
         call(c"extract_area", &window)?.image(c"out")
     }
 
-    /// Where libvips looks for the window of this size that draws the most `attention`: the point that it centres
-    /// it on, from the left and from the top.
-    pub fn attention(&self, width: u32, height: u32) -> Result<(u32, u32), Error> {
+    /// Finds the window of this size that draws the most attention (libvips' `smartcrop`). Returns its centre.
+    pub fn find_attention(&self, width: u32, height: u32) -> Result<(u32, u32), Error> {
         let attention = ffi::VipsInteresting_VIPS_INTERESTING_ATTENTION as c_int;
         let window = [
             (c"input", Value::Image(self)),
@@ -231,59 +177,59 @@ impl<'b> Image<'b> {
         Ok((unsigned(found.int(c"attention-x")?), unsigned(found.int(c"attention-y")?)))
     }
 
-    /// Every so many pixels one, across and down.
-    pub fn sparse(&self, step: u32) -> Result<Image<'b>, Error> {
+    /// Keeps every `step`th pixel of every `step`th line.
+    pub fn subsample(&self, step: u32) -> Result<Image<'b>, Error> {
         let arguments =
             [(c"input", Value::Image(self)), (c"xfac", pixels(step)), (c"yfac", pixels(step))];
         call(c"subsample", &arguments)?.image(c"out")
     }
 
-    /// The decoded pixels in memory, to be read in any order; an image straight from its decoder can be read
-    /// from top to bottom once.
-    pub fn in_memory(&self) -> Result<Image<'b>, Error> {
+    /// Computes the pixels into memory, where they can be read in any order and more than once. A decoder gives its
+    /// lines once, from top to bottom.
+    pub fn copy_memory(&self) -> Result<Image<'b>, Error> {
         let _computing = Computing::of(self);
         // SAFETY: `raw` is live; the result is a new reference or null.
-        Image::owned(unsafe { ffi::vips_image_copy_memory(self.raw()) })
+        Image::from_raw(unsafe { ffi::vips_image_copy_memory(self.raw()) })
     }
 
-    /// This image without transparency, laid on a colour. A gray one stays gray on a gray that is one.
-    pub fn flattened(&self, colour: [u8; 3]) -> Result<Image<'b>, Error> {
+    /// Replaces transparency by a colour. A grayscale image stays grayscale if the colour is gray.
+    pub fn flatten(&self, colour: [u8; 3]) -> Result<Image<'b>, Error> {
         let [red, green, blue] = colour;
         if self.bands() < 3 && (red != green || green != blue) {
-            return self.in_colour()?.flattened(colour);
+            return self.to_srgb()?.flatten(colour);
         }
         let channels = colour.map(f64::from);
         let background = if self.bands() < 3 { &channels[..1] } else { &channels[..] };
-        self.made(c"flatten", &[(c"background", Value::Doubles(background))])
+        self.apply(c"flatten", &[(c"background", Value::Doubles(background))])
     }
 
-    /// This image in sRGB, and as it is if it is gray.
-    pub fn in_srgb_or_gray(&self) -> Result<Image<'b>, Error> {
+    /// Converts to sRGB, or to grayscale if it has no colours.
+    pub fn to_srgb_or_gray(&self) -> Result<Image<'b>, Error> {
         if self.bands() < 3 {
-            self.in_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W)
+            self.to_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W)
         } else {
-            self.in_colour()
+            self.to_srgb()
         }
     }
 
-    /// This image in sRGB, even if it is gray.
-    pub fn in_colour(&self) -> Result<Image<'b>, Error> {
-        self.in_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB)
+    /// Converts to sRGB, also from grayscale.
+    pub fn to_srgb(&self) -> Result<Image<'b>, Error> {
+        self.to_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB)
     }
 
-    fn in_space(&self, space: ffi::VipsInterpretation) -> Result<Image<'b>, Error> {
-        self.made(c"colourspace", &[(c"space", Value::Int(space as c_int))])
+    fn to_space(&self, space: ffi::VipsInterpretation) -> Result<Image<'b>, Error> {
+        self.apply(c"colourspace", &[(c"space", Value::Int(space as c_int))])
     }
 
-    /// These numbers as another image stores its: a fraction is cut off, and what is above or below as well.
-    pub fn stored_as(&self, other: &Image) -> Result<Image<'b>, Error> {
+    /// Casts to the number format of another image: fractions are truncated, and values clipped.
+    pub fn cast_like(&self, other: &Image) -> Result<Image<'b>, Error> {
         // SAFETY: as in `width`.
         let format = unsafe { ffi::vips_image_get_format(other.raw()) };
-        self.made(c"cast", &[(c"format", Value::Int(format))])
+        self.apply(c"cast", &[(c"format", Value::Int(format))])
     }
 
-    /// These frames, all of one size, below each other as one animation, with the first one's delays and loops.
-    pub fn animation(frames: &[Image<'b>]) -> Result<Image<'b>, Error> {
+    /// Joins frames of one size to an animation, with the delays and loops of the first one.
+    pub fn join_frames(frames: &[Image<'b>]) -> Result<Image<'b>, Error> {
         let height = frames.first().map_or(0, Image::height);
         let joined =
             call(c"arrayjoin", &[(c"in", Value::Images(frames)), (c"across", Value::Int(1))])?
@@ -291,28 +237,19 @@ impl<'b> Image<'b> {
         joined.with_frame_height(height)
     }
 
-    /// The same pixels as frames of this height.
-    pub fn with_frame_height(&self, height: u32) -> Result<Image<'b>, Error> {
-        let copy = self.made(c"copy", &[])?;
-        // SAFETY: metadata may be set on an image that nobody else holds: the copy has just been made, and libvips'
-        // operation cache is off. The name is static.
-        unsafe { ffi::vips_image_set_int(copy.raw(), c"page-height".as_ptr(), clamped(height)) };
-        Ok(copy)
-    }
-
-    /// The samples of all pixels of an image in memory, one after the other; each has eight bits.
+    /// The samples of all pixels, row by row. Fails unless they have 8 bits.
     pub fn samples(&self) -> Result<&[u8], Error> {
         // SAFETY: as in `width`.
         if unsafe { ffi::vips_image_get_format(self.raw()) }
             != ffi::VipsBandFormat_VIPS_FORMAT_UCHAR
         {
-            return Err(Error("the samples have more than eight bits".into()));
+            return Err(Error("the samples do not have 8 bits".into()));
         }
         let _computing = Computing::of(self);
         let length = u64::from(self.width()) * u64::from(self.height()) * u64::from(self.bands());
         let length = usize::try_from(length).map_err(|error| Error(error.to_string()))?;
-        // SAFETY: `raw` is live. What is not in memory yet is brought there once, and lies there as long as the image,
-        // which nobody writes to; a pixel takes one byte for each band, and there is nothing between lines.
+        // SAFETY: `raw` is live. Pixels that are not in memory are computed into it once, stay there as long as the
+        // image, and are not written to; a pixel takes one byte for each band, and lines have no padding.
         unsafe {
             let data = ffi::vips_image_get_data(self.raw());
             if data.is_null() {
@@ -322,8 +259,8 @@ impl<'b> Image<'b> {
         }
     }
 
-    /// An image in memory of this kind and with what is said of this one, but with these samples and of this width. Each
-    /// has eight bits.
+    /// An image in memory with the colour space, bands and metadata of this one, but with these samples of 8 bits and
+    /// this width.
     pub fn with_samples(&self, width: u32, samples: &[u8]) -> Result<Image<'b>, Error> {
         let line = u64::from(width) * u64::from(self.bands());
         let lines = samples.len() as u64 / line.max(1);
@@ -334,16 +271,16 @@ impl<'b> Image<'b> {
             return Err(Error("too many samples".into()));
         };
         // SAFETY: no arguments; the result is a new reference or null.
-        let made = Image::owned(unsafe { ffi::vips_image_new_memory() })?;
+        let image = Image::from_raw(unsafe { ffi::vips_image_new_memory() })?;
         let mut like = [self.raw(), ptr::null_mut()];
         let any = ffi::VipsDemandStyle_VIPS_DEMAND_STYLE_ANY;
-        // SAFETY: both images are live, the list ends with null; nobody else holds the new image, which has no pixels yet.
+        // SAFETY: both images are live and the list ends with null; the new image has one reference and no pixels.
         unsafe {
-            if ffi::vips_image_pipeline_array(made.raw(), any, like.as_mut_ptr()) != 0 {
+            if ffi::vips_image_pipeline_array(image.raw(), any, like.as_mut_ptr()) != 0 {
                 return Err(take_error());
             }
             ffi::vips_image_init_fields(
-                made.raw(),
+                image.raw(),
                 width,
                 height,
                 ffi::vips_image_get_bands(self.raw()),
@@ -355,39 +292,20 @@ impl<'b> Image<'b> {
             );
         }
         for (y, line) in (0..height).zip(samples.chunks_exact(line as usize)) {
-            // SAFETY: the lines come in their order, and each is as long as the new image's: width times bands bytes. It
-            // is only read.
+            // SAFETY: the lines come in order, and each has the bytes of a line of the new image: width times bands.
+            // It is only read.
             let status =
-                unsafe { ffi::vips_image_write_line(made.raw(), y, line.as_ptr().cast_mut()) };
+                unsafe { ffi::vips_image_write_line(image.raw(), y, line.as_ptr().cast_mut()) };
             if status != 0 {
                 return Err(take_error());
             }
         }
-        Ok(made)
+        Ok(image)
     }
 
-    /// The same pixels, with the colours that a GIF of them is to have, if its encoder is told to reuse them.
-    pub fn with_palette(&self, colours: &[[u8; 4]]) -> Result<Image<'b>, Error> {
-        let copy = self.made(c"copy", &[])?;
-        // libvips packs a colour as its four samples stand in memory.
-        let packed: Vec<c_int> =
-            colours.iter().map(|colour| c_int::from_ne_bytes(*colour)).collect();
-        let count = c_int::try_from(packed.len()).unwrap_or(0);
-        // SAFETY: as in `with_frame_height`; the array is copied.
-        unsafe {
-            ffi::vips_image_set_array_int(
-                copy.raw(),
-                c"gif-palette".as_ptr(),
-                packed.as_ptr(),
-                count,
-            )
-        };
-        Ok(copy)
-    }
-
-    /// Encodes in the format and with the options of a libvips suffix, as `.jpg[Q=75]`. This is where the
-    /// pixels are computed and where a broken image fails.
-    pub fn encoded(&self, suffix: &str) -> Result<Vec<u8>, Error> {
+    /// Encodes with the format and the options of a libvips suffix, such as `.jpg[Q=75]`. Computes the pixels, so a
+    /// broken image fails here.
+    pub fn encode(&self, suffix: &str) -> Result<Vec<u8>, Error> {
         let suffix = CString::new(suffix).map_err(|error| Error(error.to_string()))?;
         let _computing = Computing::of(self);
         let mut buffer: *mut c_void = ptr::null_mut();
@@ -406,7 +324,7 @@ impl<'b> Image<'b> {
         if status != 0 || buffer.is_null() {
             return Err(take_error());
         }
-        // SAFETY: on success libvips hands over a buffer of this length, which is ours to free.
+        // SAFETY: on success libvips returns a buffer of this length, which the caller frees.
         unsafe {
             let bytes = std::slice::from_raw_parts(buffer.cast::<u8>(), length as usize).to_vec();
             ffi::g_free(buffer.cast());
@@ -417,20 +335,20 @@ impl<'b> Image<'b> {
 
 impl Drop for Image<'_> {
     fn drop(&mut self) {
-        // SAFETY: this is the one reference that this value owns.
+        // SAFETY: this value owns the reference.
         unsafe { ffi::g_object_unref(self.raw.as_ptr().cast()) }
     }
 }
 
-/// A number of pixels as an argument.
+/// A number of pixels, as an argument.
 pub fn pixels<'v, 'b>(count: u32) -> Value<'v, 'b> {
     Value::Int(clamped(count))
 }
 
-fn clamped(pixels: u32) -> c_int {
+pub(super) fn clamped(pixels: u32) -> c_int {
     c_int::try_from(pixels).unwrap_or(c_int::MAX)
 }
 
-fn unsigned(pixels: c_int) -> u32 {
+pub(super) fn unsigned(pixels: c_int) -> u32 {
     u32::try_from(pixels).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! What an image carries beside its pixels.
+//! Metadata of images.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
@@ -6,18 +6,96 @@ use std::ptr;
 use libvips::bindings as ffi;
 
 use super::error::{Error, take_error};
-use super::image::Image;
+use super::image::{Image, clamped, unsigned};
 use super::operation::Value;
 
 const DELAYS: &CStr = c"delay";
+const PAGES: &CStr = c"n-pages";
+const PROFILE: &CStr = c"icc-profile-data";
 
 impl<'b> Image<'b> {
-    /// A copy of the bytes of this name, as `exif-data`: libvips frees its own when the pixels are computed in place.
+    /// The number of frames in the file, as counted by the loader.
+    pub fn frames_in_file(&self) -> u32 {
+        // `vips_image_get_n_pages` takes 10,000 and more for an error and returns 1.
+        let mut pages: c_int = 0;
+        // SAFETY: `raw` is live, the name ends with NUL, and the out parameter is valid to write to.
+        let is_set = unsafe {
+            ffi::vips_image_get_typeof(self.raw(), PAGES.as_ptr()) != 0
+                && ffi::vips_image_get_int(self.raw(), PAGES.as_ptr(), &mut pages) == 0
+        };
+        if is_set { unsigned(pages).max(1) } else { 1 }
+    }
+
+    /// The length in bytes of the embedded colour profile, decompressed.
+    pub fn profile_bytes(&self) -> u64 {
+        let mut data: *const c_void = ptr::null();
+        let mut length = 0;
+        // SAFETY: as in `has_profile`; both out parameters are valid to write to, and the image keeps the data.
+        let status = unsafe {
+            if ffi::vips_image_get_typeof(self.raw(), PROFILE.as_ptr()) == 0 {
+                return 0;
+            }
+            ffi::vips_image_get_blob(self.raw(), PROFILE.as_ptr(), &mut data, &mut length)
+        };
+        if status == 0 { length } else { 0 }
+    }
+
+    /// Whether it has an embedded colour profile.
+    pub fn has_profile(&self) -> bool {
+        // SAFETY: `raw` is live, and the name ends with NUL.
+        unsafe { ffi::vips_image_get_typeof(self.raw(), PROFILE.as_ptr()) != 0 }
+    }
+
+    /// The same pixels, with this colour profile.
+    pub fn with_profile(&self, profile: &[u8]) -> Result<Image<'b>, Error> {
+        let copy = self.apply(c"copy", &[])?;
+        let length = profile.len() as ffi::size_t;
+        // SAFETY: as in `with_frame_height`; pointer and length are those of the profile, which libvips copies.
+        unsafe {
+            ffi::vips_image_set_blob_copy(
+                copy.raw(),
+                PROFILE.as_ptr(),
+                profile.as_ptr().cast(),
+                length,
+            );
+        }
+        Ok(copy)
+    }
+
+    /// The same pixels, as frames of this height.
+    pub fn with_frame_height(&self, height: u32) -> Result<Image<'b>, Error> {
+        let copy = self.apply(c"copy", &[])?;
+        // SAFETY: metadata may be set on an image with one reference: the copy is new, and the operation cache of
+        // libvips is off. The name is static.
+        unsafe { ffi::vips_image_set_int(copy.raw(), c"page-height".as_ptr(), clamped(height)) };
+        Ok(copy)
+    }
+
+    /// The same pixels, with a palette for the GIF encoder, which uses it with the option `reuse`.
+    pub fn with_palette(&self, colours: &[[u8; 4]]) -> Result<Image<'b>, Error> {
+        let copy = self.apply(c"copy", &[])?;
+        // libvips packs a colour as its four samples in memory.
+        let packed: Vec<c_int> =
+            colours.iter().map(|colour| c_int::from_ne_bytes(*colour)).collect();
+        let count = c_int::try_from(packed.len()).unwrap_or(0);
+        // SAFETY: as in `with_frame_height`; the array is copied.
+        unsafe {
+            ffi::vips_image_set_array_int(
+                copy.raw(),
+                c"gif-palette".as_ptr(),
+                packed.as_ptr(),
+                count,
+            )
+        };
+        Ok(copy)
+    }
+
+    /// Copies a field of bytes, such as `exif-data`: libvips may free its own when pixels are computed.
     pub fn blob(&self, name: &CStr) -> Option<Vec<u8>> {
         let mut start: *const c_void = ptr::null();
         let mut length = 0;
-        // SAFETY: `raw` is live, the name ends with NUL, both out parameters are valid to write to. On success they tell
-        // of bytes that the image owns and that nothing changes before they are copied.
+        // SAFETY: `raw` is live, the name ends with NUL, both out parameters are valid to write to. On success they
+        // describe bytes that the image owns and that nothing changes before they are copied.
         unsafe {
             if ffi::vips_image_get_typeof(self.raw(), name.as_ptr()) != ffi::vips_blob_get_type()
                 || ffi::vips_image_get_blob(self.raw(), name.as_ptr(), &mut start, &mut length) != 0
@@ -29,26 +107,26 @@ impl<'b> Image<'b> {
         }
     }
 
-    /// The same pixels, of which nobody says how large they are to be printed.
+    /// The same pixels without a density.
     pub fn without_density(&self) -> Result<Image<'b>, Error> {
         let copy =
-            self.made(c"copy", &[(c"xres", Value::Double(1.0)), (c"yres", Value::Double(1.0))])?;
-        // SAFETY: metadata may be set on an image that nobody else holds: the copy has just been made, and libvips'
-        // operation cache is off. Both strings are static and end with NUL.
+            self.apply(c"copy", &[(c"xres", Value::Double(1.0)), (c"yres", Value::Double(1.0))])?;
+        // SAFETY: metadata may be set on an image with one reference: the copy is new, and the operation cache of
+        // libvips is off. Both strings are static and end with NUL.
         unsafe {
             ffi::vips_image_set_string(copy.raw(), c"resolution-unit".as_ptr(), c"none".as_ptr())
         };
         Ok(copy)
     }
 
-    /// The same pixels without the times of the first frames, which are not there.
+    /// The same pixels without the delays of the first frames, which were not loaded.
     pub fn without_delays(&self, frames: u32) -> Result<Image<'b>, Error> {
-        let copy = self.made(c"copy", &[])?;
+        let copy = self.apply(c"copy", &[])?;
         let mut delays: *mut c_int = ptr::null_mut();
         let mut count: c_int = 0;
-        // SAFETY: the name ends with NUL, both out parameters are valid to write to, and on success they tell of an
-        // array that the image owns, which is read before anything is set. Metadata may be set on an image that nobody
-        // else holds: the copy has just been made, and libvips' operation cache is off. It copies the numbers.
+        // SAFETY: the name ends with NUL, both out parameters are valid to write to, and on success they describe an
+        // array that the image owns, which is read before anything is set. Metadata may be set on an image with one
+        // reference: the copy is new, and the operation cache of libvips is off. libvips copies the numbers.
         unsafe {
             if ffi::vips_image_get_typeof(copy.raw(), DELAYS.as_ptr()) == 0 {
                 return Ok(copy);
@@ -58,13 +136,13 @@ impl<'b> Image<'b> {
             {
                 return Err(take_error());
             }
-            let all = match usize::try_from(count) {
+            let delays = match usize::try_from(count) {
                 Ok(count) if count > 0 && !delays.is_null() => {
                     std::slice::from_raw_parts(delays, count)
                 }
                 _ => &[],
             };
-            let rest = all.get(frames as usize..).unwrap_or_default().to_vec();
+            let rest = delays.get(frames as usize..).unwrap_or_default().to_vec();
             let count = c_int::try_from(rest.len()).unwrap_or(0);
             ffi::vips_image_set_array_int(copy.raw(), DELAYS.as_ptr(), rest.as_ptr(), count);
         }
@@ -78,10 +156,10 @@ mod tests {
     use super::super::testing::GIF;
 
     #[test]
-    fn what_is_not_there_is_none() {
-        let image = Vips::start().unwrap().loaded(GIF, c"gifload_buffer", &[]).unwrap();
+    fn missing_metadata_is_none() {
+        let image = Vips::start().unwrap().load(GIF, c"gifload_buffer", &[]).unwrap();
         assert_eq!(image.blob(c"exif-data"), None);
-        assert_eq!(image.blob(c"delay"), None, "numbers are no bytes");
+        assert_eq!(image.blob(c"delay"), None, "an array of numbers");
         for frames in [0, 1, u32::MAX] {
             assert_eq!(image.without_delays(frames).unwrap().width(), 2);
         }

@@ -1,19 +1,19 @@
-//! libvips behind safe types: the only module with `unsafe`.
+//! A safe interface to libvips.
 //!
-//! # Why it is sound
+//! # Soundness
 //!
-//! - **Initialised once.** Every function that calls libvips is a method of [`Vips`] or of an [`Image`], which
-//!   only a `Vips` makes; the only `Vips` comes out of [`Vips::start`], behind a `OnceLock`.
-//! - **One owner a reference.** An `Image` holds exactly one GObject reference to a live `VipsImage`, gives it
-//!   back in `drop`, is not `Clone` and, because of its raw pointer, neither `Send` nor `Sync`. Operations take
-//!   `&Image`, and libvips takes references of its own on whatever an operation still needs.
+//! - **Initialised once.** Every function that calls libvips is a method of [`Vips`] or of an [`Image`], which only a
+//!   `Vips` creates; the only `Vips` comes from [`Vips::start`], behind a `OnceLock`.
+//! - **One owner per reference.** An `Image` holds exactly one GObject reference to a live `VipsImage`, releases it
+//!   in `drop`, is not `Clone` and, because of its raw pointer, neither `Send` nor `Sync`. Operations take `&Image`,
+//!   and libvips takes its own references to the images that an operation still needs.
 //! - **Buffers outlive images.** libvips decodes lazily and keeps the pointer to the encoded bytes, so an
-//!   `Image<'b>` carries the lifetime of those bytes, and so does everything made from it.
+//!   `Image<'b>`, and every image derived from it, carries the lifetime of those bytes.
 //! - **Arguments are checked.** Operations are called through [`operation::call`], which asks libvips for the name,
-//!   type and range of each argument. The two C functions with varargs are given none: their lists are empty.
-//! - **Results.** A non-zero return or a null pointer is turned into [`Error`] before any out parameter is used.
-//! - **Stopping.** Another thread only ever sets an image's kill flag, through a reference of its own ([`kill`]).
-//! - **No unwinding.** libvips calls no function of ours, so no panic can cross into C.
+//!   type and range of each argument. The two C functions with varargs are called with an empty list.
+//! - **Results.** A non-zero return or a null pointer becomes an [`Error`] before any out parameter is used.
+//! - **Stopping.** Another thread only sets the kill flag of an image, through its own reference ([`kill`]).
+//! - **No unwinding.** libvips calls no Rust function, so no panic can cross into C.
 #![allow(unsafe_code)]
 
 mod error;
@@ -27,7 +27,7 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use libvips::bindings as ffi;
-// libvips calls its C functions to make palettes; naming the crate here is what links it.
+// libvips calls its C functions to quantise; naming the crate here links it.
 use quantizr as _;
 
 use error::take_error;
@@ -44,7 +44,7 @@ pub struct Vips {
 }
 
 impl Vips {
-    /// Starts libvips: one thread a worker, no operation cache, and no loader but those of our formats.
+    /// Initialises libvips: one thread per pipeline, no operation cache, and only the loaders of supported formats.
     pub fn start() -> Result<Vips, Error> {
         static STARTED: OnceLock<Result<(), Error>> = OnceLock::new();
         STARTED.get_or_init(Self::start_once).clone().map(|()| Vips { _started: () })
@@ -72,32 +72,31 @@ impl Vips {
         Ok(())
     }
 
-    /// Reads the header of an encoded image; no pixel is decoded.
-    pub fn header(self, bytes: &[u8]) -> Result<Image<'_>, Error> {
+    /// Reads the header of an encoded image. No pixel is decoded.
+    pub fn read_header(self, bytes: &[u8]) -> Result<Image<'_>, Error> {
         let length = bytes.len() as ffi::size_t;
-        // SAFETY: pointer and length are those of `bytes`, which the image's lifetime keeps borrowed; the option
+        // SAFETY: pointer and length are those of `bytes`, which the lifetime of the image keeps borrowed; the option
         // string is static and the list is empty.
         let raw = unsafe {
             let end: *const c_char = ptr::null();
             ffi::vips_image_new_from_buffer(bytes.as_ptr().cast(), length, c"".as_ptr(), end)
         };
-        Image::owned(raw)
+        Image::from_raw(raw)
     }
 
-    /// An image of samples in memory, which are not copied: pixel by pixel, row by row, 1 or 3 bands of gray or sRGB and
-    /// perhaps one of transparency.
-    pub fn of_samples<'b, S: Sample>(
+    /// Wraps samples, which are not copied: row by row, with 1 (gray) or 3 (sRGB) bands, and one more for transparency.
+    pub fn image_from_samples<'b, S: Sample>(
         self,
         samples: &'b [S],
         width: u32,
         height: u32,
         bands: usize,
     ) -> Result<Image<'b>, Error> {
-        Image::of_samples(samples, width, height, bands)
+        Image::from_samples(samples, width, height, bands)
     }
 
-    /// Makes an image of encoded bytes: calls an operation whose input is `buffer` and whose output is `out`.
-    pub fn loaded<'b>(
+    /// Calls a loader: an operation whose input is `buffer` and whose output is `out`.
+    pub fn load<'b>(
         self,
         bytes: &'b [u8],
         operation: &CStr,
@@ -122,13 +121,13 @@ mod tests {
     use super::*;
 
     fn gif<'b>() -> Image<'b> {
-        Vips::start().unwrap().loaded(GIF, c"gifload_buffer", &[]).unwrap()
+        Vips::start().unwrap().load(GIF, c"gifload_buffer", &[]).unwrap()
     }
 
     #[test]
-    fn an_image_goes_in_and_out() {
+    fn images_are_loaded_and_encoded() {
         let vips = Vips::start().unwrap();
-        let header = vips.header(GIF).unwrap();
+        let header = vips.read_header(GIF).unwrap();
         assert_eq!((header.width(), header.height(), header.frames_in_file()), (2, 1, 1));
         let image = gif();
         for (suffix, magic) in [
@@ -137,29 +136,29 @@ mod tests {
             (".gif", b"GIF89a"),
             (".webp", b"RIFF"),
         ] {
-            let image = image.in_memory().unwrap();
-            assert!(image.encoded(suffix).unwrap().starts_with(magic), "{suffix}");
+            let image = image.copy_memory().unwrap();
+            assert!(image.encode(suffix).unwrap().starts_with(magic), "{suffix}");
         }
     }
 
     #[test]
-    fn frames_are_counted_beyond_ten_thousand() {
+    fn more_than_ten_thousand_frames_are_counted() {
         let many = include_bytes!("../../../tests/data/hostile/frames-12000.gif");
-        assert_eq!(Vips::start().unwrap().header(many).unwrap().frames_in_file(), 12_000);
+        assert_eq!(Vips::start().unwrap().read_header(many).unwrap().frames_in_file(), 12_000);
     }
 
     #[test]
-    fn no_loader_of_what_we_refuse_is_linked() {
+    fn only_loaders_of_supported_formats_are_linked() {
         Vips::start().unwrap();
-        let is_there = |name: &str| {
+        let is_linked = |name: &str| {
             let name = std::ffi::CString::new(name).unwrap();
-            // SAFETY: two names that end with NUL; the answer is a number.
+            // SAFETY: both names end with NUL; the result is a number.
             unsafe { ffi::vips_type_find(c"VipsForeignLoad".as_ptr(), name.as_ptr()) != 0 }
         };
-        for ours in ["jpegload", "pngload", "webpload", "gifload"] {
-            assert!(is_there(&format!("{ours}_buffer")), "{ours}");
+        for name in ["jpegload", "pngload", "webpload", "gifload"] {
+            assert!(is_linked(&format!("{name}_buffer")), "{name}");
         }
-        for other in [
+        for name in [
             "heifload",
             "svgload",
             "pdfload",
@@ -175,13 +174,13 @@ mod tests {
             "dcrawload",
         ] {
             for ending in ["", "_buffer", "_source"] {
-                assert!(!is_there(&format!("{other}{ending}")), "{other}{ending}");
+                assert!(!is_linked(&format!("{name}{ending}")), "{name}{ending}");
             }
         }
     }
 
     #[test]
-    fn what_is_refused_by_its_first_bytes_libvips_would_refuse_as_well() {
+    fn files_with_unsupported_first_bytes_are_refused_by_libvips_too() {
         let vips = Vips::start().unwrap();
         let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/hostile/");
         let list = std::fs::read_to_string(format!("{directory}MANIFEST.tsv")).unwrap();
@@ -193,11 +192,11 @@ mod tests {
         assert!(refused.len() > 20);
         for name in refused {
             let bytes = std::fs::read(format!("{directory}{name}")).unwrap();
-            // An AVIF that is refused for what it contains.
+            // An AVIF whose contents are not supported.
             if crate::format::Format::of_bytes(&bytes).is_some() {
                 continue;
             }
-            assert!(vips.header(&bytes).is_err(), "{name}");
+            assert!(vips.read_header(&bytes).is_err(), "{name}");
         }
     }
 
@@ -210,21 +209,21 @@ mod tests {
             b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
             &GIF[..9],
         ] {
-            assert!(vips.header(bytes).is_err(), "{bytes:?}");
+            assert!(vips.read_header(bytes).is_err(), "{bytes:?}");
         }
         let image = gif();
-        assert!(image.window(1, 0, 2, 1).is_err());
-        assert!(image.encoded(".nonsense").is_err());
-        assert!(image.encoded("\0").is_err());
-        assert!(Image::animation(&[]).is_err());
+        assert!(image.crop(1, 0, 2, 1).is_err());
+        assert!(image.encode(".nonsense").is_err());
+        assert!(image.encode("\0").is_err());
+        assert!(Image::join_frames(&[]).is_err());
     }
 
     #[test]
-    fn what_is_transparent_is_laid_on_a_colour() {
-        let image = gif().in_memory().unwrap();
+    fn flatten_replaces_transparency_by_a_colour() {
+        let image = gif().copy_memory().unwrap();
         assert!(!image.has_transparency());
-        // A third pixel that nobody sees, of white.
-        let with_hole = |image: Image<'static>, white: &[f64]| {
+        // A third pixel, white and transparent.
+        let with_transparent_pixel = |image: Image<'static>, white: &[f64]| {
             let channels = [white, &[0.0]].concat();
             let arguments = [
                 (c"x", Value::Int(0)),
@@ -234,27 +233,30 @@ mod tests {
                 (c"extend", Value::Int(5)),
                 (c"background", Value::Doubles(&channels)),
             ];
-            image.made(c"addalpha", &[]).unwrap().made(c"embed", &arguments).unwrap()
+            image.apply(c"addalpha", &[]).unwrap().apply(c"embed", &arguments).unwrap()
         };
-        let colours = with_hole(gif(), &[255.0; 3]);
+        let colours = with_transparent_pixel(gif(), &[255.0; 3]);
         assert!(colours.has_transparency());
-        let flat = colours.flattened([1, 2, 3]).unwrap();
+        let flat = colours.flatten([1, 2, 3]).unwrap();
         assert!(!flat.has_transparency());
         assert_eq!(flat.samples().unwrap(), [255, 0, 0, 0, 0, 255, 1, 2, 3]);
 
         // 1 is `VIPS_INTERPRETATION_B_W`.
         let gray = || {
-            with_hole(gif().made(c"colourspace", &[(c"space", Value::Int(1))]).unwrap(), &[255.0])
+            with_transparent_pixel(
+                gif().apply(c"colourspace", &[(c"space", Value::Int(1))]).unwrap(),
+                &[255.0],
+            )
         };
-        let flat = gray().flattened([9, 9, 9]).unwrap();
+        let flat = gray().flatten([9, 9, 9]).unwrap();
         assert_eq!((flat.bands(), flat.samples().unwrap().last()), (1, Some(&9)));
-        let flat = gray().flattened([1, 2, 3]).unwrap();
+        let flat = gray().flatten([1, 2, 3]).unwrap();
         assert_eq!((flat.bands(), flat.samples().unwrap().get(6..)), (3, Some(&[1, 2, 3][..])));
     }
 
     #[test]
-    fn samples_go_out_and_come_back_as_whole_lines() {
-        let image = gif().in_memory().unwrap();
+    fn samples_are_read_and_replaced_by_whole_lines() {
+        let image = gif().copy_memory().unwrap();
         let samples = image.samples().unwrap();
         assert_eq!(samples.len(), 2 * image.bands() as usize);
         let upright = image.with_samples(1, samples).unwrap();
@@ -265,18 +267,18 @@ mod tests {
         {
             assert!(image.with_samples(width, samples).is_err(), "{width}");
         }
-        let wide = image.made(c"premultiply", &[]).unwrap();
-        assert!(wide.samples().is_err(), "it has fractions");
+        let wide = image.apply(c"premultiply", &[]).unwrap();
+        assert!(wide.samples().is_err(), "fractions");
     }
 
     #[test]
-    fn windows_and_frames_work_on_pixels() {
-        let image = gif().in_memory().unwrap();
-        let left = image.window(0, 0, 1, 1).unwrap();
-        let right = image.window(1, 0, 1, 1).unwrap();
-        let both = Image::animation(&[left, right]).unwrap();
+    fn frames_are_cropped_and_joined() {
+        let image = gif().copy_memory().unwrap();
+        let left = image.crop(0, 0, 1, 1).unwrap();
+        let right = image.crop(1, 0, 1, 1).unwrap();
+        let both = Image::join_frames(&[left, right]).unwrap();
         assert_eq!((both.width(), both.height(), both.frame_height()), (1, 2, 1));
-        let (x, y) = image.attention(1, 1).unwrap();
+        let (x, y) = image.find_attention(1, 1).unwrap();
         assert!(x <= 2 && y <= 1);
     }
 }

@@ -1,8 +1,8 @@
-//! One way to call any operation of libvips: by its name, with named arguments.
+//! Calls any operation of libvips by its name, with named arguments.
 //!
-//! libvips' C functions take their optional arguments as varargs, which nobody checks. Here each argument is set
-//! as a property of the operation object after its name, its type and its range were compared with what libvips
-//! itself says of the property, so a misspelt or mistyped argument is an [`Error`] and never undefined behaviour.
+//! The C functions of libvips take optional arguments as varargs, which are not checked. Here each argument is set as
+//! a property of the operation after its name, type and range were compared with the definition of the property, so
+//! that a wrong argument is an [`Error`] and never undefined behaviour.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use super::error::{Error, take_error};
 use super::image::Image;
 use super::kill::Computing;
 
-/// GObject's fundamental types (`G_TYPE_MAKE_FUNDAMENTAL` of gtype.h): stable numbers, which C has as macros.
+/// Fundamental types of GObject (`G_TYPE_MAKE_FUNDAMENTAL` in gtype.h): stable numbers, which are macros in C.
 const G_TYPE_BOOLEAN: ffi::GType = 5 << 2;
 const G_TYPE_INT: ffi::GType = 6 << 2;
 const G_TYPE_DOUBLE: ffi::GType = 15 << 2;
@@ -23,49 +23,46 @@ const G_TYPE_STRING: ffi::GType = 16 << 2;
 /// An argument of an operation.
 #[derive(Clone, Copy, Debug)]
 pub enum Value<'v, 'b> {
-    /// A whole number, or one of the numbers of an enum or of flags.
+    /// An integer, or a value of an enum or of flags.
     Int(c_int),
-    /// A fraction.
     Double(f64),
-    /// Yes or no.
     Bool(bool),
     /// Text; libvips copies it.
     Text(&'v CStr),
-    /// An image; libvips takes a reference of its own.
+    /// An image; libvips takes its own reference.
     Image(&'v Image<'b>),
-    /// Several images.
     Images(&'v [Image<'b>]),
-    /// Several fractions; libvips copies them.
+    /// Numbers; libvips copies them.
     Doubles(&'v [f64]),
-    /// An encoded image, which is not copied: it must outlive what is made from it.
+    /// An encoded image, which is not copied: it must outlive the images that are loaded from it.
     Bytes(&'b [u8]),
 }
 
-/// What an operation has made, which may read its arguments' bytes later on.
+/// The outputs of an operation. They may read the bytes of its arguments later.
 #[derive(Debug)]
 pub struct Outputs<'b> {
     operation: NonNull<ffi::VipsOperation>,
     bytes: PhantomData<&'b [u8]>,
 }
 
-/// Calls an operation. Whatever it has made is in the outputs.
+/// Calls an operation.
 pub fn call<'b>(name: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Outputs<'b>, Error> {
     // SAFETY: the name ends with NUL; the result is a new reference or null.
     let operation =
         NonNull::new(unsafe { ffi::vips_operation_new(name.as_ptr()) }).ok_or_else(take_error)?;
-    // From here on dropping it gives the reference back.
+    // Dropping the outputs releases the reference.
     let mut outputs = Outputs { operation, bytes: PhantomData };
     for (name, value) in arguments {
         outputs.set(name, value)?;
     }
-    // Some look at pixels before they return.
+    // Some operations compute pixels before they return.
     let image = arguments
         .iter()
         .find_map(|(_, value)| if let Value::Image(image) = value { Some(image) } else { None });
     let _computing = image.map(|image| Computing::of(image));
     let mut operation = outputs.operation.as_ptr();
-    // SAFETY: a live operation that is not built yet. libvips may put an equal one from its cache in its place; the
-    // reference that we hold moves along.
+    // SAFETY: a live operation that is not built yet. libvips may replace it by an equal one from its cache; the
+    // reference moves to that one.
     let status = unsafe { ffi::vips_cache_operation_buildp(&mut operation) };
     if let Some(built) = NonNull::new(operation) {
         outputs.operation = built;
@@ -74,18 +71,18 @@ pub fn call<'b>(name: &CStr, arguments: &[(&CStr, Value<'_, 'b>)]) -> Result<Out
 }
 
 impl<'b> Outputs<'b> {
-    /// The image of this name.
+    /// The output image of this name.
     pub fn image(&self, name: &CStr) -> Result<Image<'b>, Error> {
-        // SAFETY: asks for a number.
+        // SAFETY: returns a number.
         let kind = unsafe { ffi::vips_image_get_type() };
         let found = self.get(name, kind, |value| {
-            // SAFETY: a property of an image's type holds a live image or null; the result is a reference of its own.
+            // SAFETY: a property of this type holds a live image or null; the result is a new reference.
             unsafe { ffi::g_value_dup_object(value) }
         })?;
-        Image::owned(found.cast())
+        Image::from_raw(found.cast())
     }
 
-    /// The whole number of this name.
+    /// The output integer of this name.
     pub fn int(&self, name: &CStr) -> Result<c_int, Error> {
         // SAFETY: the property is an int.
         self.get(name, G_TYPE_INT, |value| unsafe { ffi::g_value_get_int(value) })
@@ -95,10 +92,11 @@ impl<'b> Outputs<'b> {
         self.operation.as_ptr().cast()
     }
 
-    /// What libvips knows of an argument. It lives as long as the operation's class, which is for ever.
+    /// The definition of an argument. It lives as long as the class of the operation, which is never freed.
     fn property(&self, name: &CStr) -> Result<*mut ffi::GParamSpec, Error> {
         let mut property = ptr::null_mut();
-        let (mut class, mut instance) = (ptr::null_mut(), ptr::null_mut());
+        let mut class = ptr::null_mut();
+        let mut instance = ptr::null_mut();
         // SAFETY: a live object, a name that ends with NUL, out parameters that are valid to write to.
         let status = unsafe {
             ffi::vips_object_get_argument(
@@ -113,8 +111,8 @@ impl<'b> Outputs<'b> {
     }
 
     fn set(&self, name: &CStr, value: &Value) -> Result<(), Error> {
-        // SAFETY: each kind of value is written with the setter of the type that it was initialised with. Text, boxed
-        // values and objects are copied or referenced by the setter; what was made for it is released right after.
+        // SAFETY: each value is written with the setter of the type that it was initialised with. The setter copies or
+        // references text, boxed values and objects; those that were created for it are released right after.
         unsafe {
             match *value {
                 Value::Int(number) => {
@@ -152,10 +150,10 @@ impl<'b> Outputs<'b> {
         }
     }
 
-    /// Sets a boxed value of a type that libvips counts references of, and gives ours back.
+    /// Sets a boxed value of a type that libvips counts references of, and releases the reference of the caller.
     ///
     /// # Safety
-    /// `area` is a live value of that type, or null, and ours.
+    /// `area` is a live value of that type, owned by the caller, or null.
     unsafe fn put_boxed(
         &self,
         name: &CStr,
@@ -165,7 +163,7 @@ impl<'b> Outputs<'b> {
         if area.is_null() {
             return Err(take_error());
         }
-        // SAFETY: as the caller says; the value takes a reference of its own.
+        // SAFETY: by the contract of this function; the value takes its own reference.
         unsafe {
             let outcome = self
                 .put(name, kind, |value| ffi::g_value_set_boxed(value, area.cast_const().cast()));
@@ -182,26 +180,31 @@ impl<'b> Outputs<'b> {
     ) -> Result<(), Error> {
         let property = self.property(name)?;
         // SAFETY: a live property; both types are valid.
-        let (wanted_kind, fits) = unsafe {
-            let wanted = (*property).value_type;
-            (wanted, ffi::g_value_type_transformable(kind, wanted) != 0)
+        let (expected_kind, fits) = unsafe {
+            let expected = (*property).value_type;
+            (expected, ffi::g_value_type_transformable(kind, expected) != 0)
         };
         if !fits {
-            return Err(Error(format!("{name:?} is of another type")));
+            return Err(Error(format!("{name:?} has another type")));
         }
-        let (mut given, mut wanted) = (unset(), unset());
-        // SAFETY: both values are initialised before they are used and unset after. The transformation is one that
-        // GObject has. Validation changes what is out of range, and says so.
+        let mut given = unset();
+        let mut expected = unset();
+        // SAFETY: both values are initialised before they are used and unset afterwards. GObject has this
+        // transformation. Validation changes values that are out of range, and returns whether it did.
         let fits = unsafe {
             ffi::g_value_init(&mut given, kind);
             fill(&mut given);
-            ffi::g_value_init(&mut wanted, wanted_kind);
-            let fits = ffi::g_value_transform(&given, &mut wanted) != 0
-                && ffi::g_param_value_validate(property, &mut wanted) == 0;
+            ffi::g_value_init(&mut expected, expected_kind);
+            let fits = ffi::g_value_transform(&given, &mut expected) != 0
+                && ffi::g_param_value_validate(property, &mut expected) == 0;
             if fits {
-                ffi::g_object_set_property(self.operation.as_ptr().cast(), name.as_ptr(), &wanted);
+                ffi::g_object_set_property(
+                    self.operation.as_ptr().cast(),
+                    name.as_ptr(),
+                    &expected,
+                );
             }
-            ffi::g_value_unset(&mut wanted);
+            ffi::g_value_unset(&mut expected);
             ffi::g_value_unset(&mut given);
             fits
         };
@@ -217,10 +220,10 @@ impl<'b> Outputs<'b> {
         let property = self.property(name)?;
         // SAFETY: a live property.
         if unsafe { (*property).value_type } != kind {
-            return Err(Error(format!("{name:?} is of another type")));
+            return Err(Error(format!("{name:?} has another type")));
         }
         let mut value = unset();
-        // SAFETY: the value is initialised with the property's own type, read and unset.
+        // SAFETY: the value is initialised with the type of the property, read and unset.
         unsafe {
             ffi::g_value_init(&mut value, kind);
             ffi::g_object_get_property(self.operation.as_ptr().cast(), name.as_ptr(), &mut value);
@@ -233,7 +236,7 @@ impl<'b> Outputs<'b> {
 
 impl Drop for Outputs<'_> {
     fn drop(&mut self) {
-        // SAFETY: the outputs that nobody took and the one reference that this value owns.
+        // SAFETY: this value owns the outputs that were not taken, and the reference.
         unsafe {
             ffi::vips_object_unref_outputs(self.object());
             ffi::g_object_unref(self.operation.as_ptr().cast::<c_void>());
@@ -243,7 +246,7 @@ impl Drop for Outputs<'_> {
 
 /// `G_VALUE_INIT`.
 fn unset() -> ffi::GValue {
-    // SAFETY: a GValue is plain data, and all zero is how C initialises it.
+    // SAFETY: a GValue is plain data, and C initialises it with zeros.
     unsafe { std::mem::zeroed() }
 }
 
@@ -254,9 +257,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_types_and_ranges_are_checked() {
+    fn argument_names_types_and_ranges_are_checked() {
         let vips = Vips::start().unwrap();
-        let image = vips.header(GIF).unwrap();
+        let image = vips.read_header(GIF).unwrap();
         let copy = |arguments: &[(&CStr, Value)]| {
             let mut all = vec![(c"in", Value::Image(&image))];
             all.extend_from_slice(arguments);
@@ -282,13 +285,13 @@ mod tests {
     }
 
     #[test]
-    fn outputs_have_names_and_types_too() {
+    fn output_names_and_types_are_checked() {
         let vips = Vips::start().unwrap();
-        let image = vips.header(GIF).unwrap();
+        let image = vips.read_header(GIF).unwrap();
         let outputs = call(c"copy", &[(c"in", Value::Image(&image))]).unwrap();
         assert!(outputs.image(c"nonsense").is_err());
         assert!(outputs.int(c"out").is_err());
         assert_eq!(outputs.image(c"out").unwrap().width(), 2);
-        assert_eq!(outputs.image(c"out").unwrap().height(), 1, "taking one leaves it there");
+        assert_eq!(outputs.image(c"out").unwrap().height(), 1, "an output can be read again");
     }
 }
