@@ -254,7 +254,7 @@ fn process_without_file_descriptors_removes_no_entry() {
         // The renderer can still read the entries.
         assert_eq!(client.get(&target(number)).ok().body, *image);
     }
-    server.log.line_with("Too many open files");
+    server.log.event_with("entry_unreadable", "Too many open files");
     prlimit(Some(id), Resource::Nofile, before).unwrap();
     for (number, image) in (0..).zip(images) {
         let answer = client.get(&target(number)).ok();

@@ -473,7 +473,7 @@ fn a_wrong_region_is_named_in_the_log() {
         let origin = RawOrigin::always(answer);
         let server = Server::with_handler(origin.handler());
         server.get("/h/a.png").failed("wrong_region");
-        let line = server.log.line_with("ap-south-1");
+        let line = server.log.event_with("image_failed", "ap-south-1");
         assert!(line.contains("region"), "{line}");
         assert_eq!(origin.requests().len(), 1);
     }
