@@ -213,7 +213,7 @@ fn allowed_formats_are_extensions_in_any_case() {
 }
 
 #[test]
-fn a_route_may_need_escapes() {
+fn route_prefix_may_be_percent_encoded() {
     let local = Directory::new().with("a.png", &images::png(images::solid(8, 8, WHITE)));
     let server = Server::start(json!({"handlers": [
         {"name": "my images", "directory": local.path()},
