@@ -11,7 +11,7 @@ use crate::support::directory::Directory;
 use crate::support::images::{self, Kind, size_of};
 use crate::support::origin::{self, RawOrigin, object};
 use crate::support::server::{Server, Setup};
-use crate::support::{eventually, merged};
+use crate::support::{eventually, merged, settled};
 use crate::token;
 
 /// A directory with one 400×300 image, `a.png`.
@@ -398,7 +398,7 @@ fn variants_beyond_max_variants_are_coalesced() {
         json!({"cache_path": cache.path(), "max_variants": 1}),
     ));
     server.get("/h/a.png?w=1").ok();
-    let before = server.process().threads();
+    let before = settled("the server is idle", || server.process().threads());
     thread::scope(|scope| {
         let crowd: Vec<_> =
             (0..10).map(|_| scope.spawn(|| server.get("/h/a.png?w=2").ok())).collect();
