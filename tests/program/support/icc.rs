@@ -146,7 +146,9 @@ pub fn cmyk_profile() -> Vec<u8> {
 pub fn srgb_of_inks(inks: [u8; 4]) -> Option<[f64; 3]> {
     let at = inks.iter().fold(0, |at, ink| at << 1 | usize::from(*ink > 127));
     let [l, a, b] = LAB_OF_INKS[at].map(f64::from);
-    let (l, a, b) = (l * 100.0 / 255.0, a - 128.0, b - 128.0);
+    let l = l * 100.0 / 255.0;
+    let a = a - 128.0;
+    let b = b - 128.0;
     let middle = (l + 16.0) / 116.0;
     let light = |t: f64| {
         if t > 6.0 / 29.0 { t.powi(3) } else { 3.0 * (6.0_f64 / 29.0).powi(2) * (t - 4.0 / 29.0) }

@@ -231,7 +231,8 @@ impl State {
             lines.push(line.to_owned());
         }
         let mut words = lines.first().map(String::as_str).unwrap_or_default().split(' ');
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let method = words.next().unwrap_or_default();
+        let target = words.next().unwrap_or_default();
         let headers: Vec<(String, String)> = lines
             .iter()
             .skip(1)

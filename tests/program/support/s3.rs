@@ -85,7 +85,8 @@ impl S3 {
 
     fn serve(&mut self, listener: TcpListener) {
         let (stop, stopped) = oneshot::channel();
-        let (service, seen) = (self.service.clone(), self.seen.clone());
+        let service = self.service.clone();
+        let seen = self.seen.clone();
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
@@ -211,13 +212,15 @@ async fn accept(listener: tokio::net::TcpListener, service: S3Service, seen: Arc
         let Ok((socket, _)) = listener.accept().await else { continue };
         let _ = socket.set_nodelay(true);
         seen.accepted.fetch_add(1, Ordering::SeqCst);
-        let (service, seen) = (service.clone(), seen.clone());
+        let service = service.clone();
+        let seen = seen.clone();
         let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let path = percent_encoding::percent_decode_str(request.uri().path())
                 .decode_utf8_lossy()
                 .into_owned();
             let condition = request.headers().get(header::IF_NONE_MATCH).cloned();
-            let (answer, seen) = (Service::call(&service, request), seen.clone());
+            let answer = Service::call(&service, request);
+            let seen = seen.clone();
             async move {
                 let answer = not_modified(condition, answer.await.unwrap());
                 seen.requests.lock().unwrap().push((path, answer.status().as_u16()));

@@ -82,10 +82,15 @@ impl Setup {
 
     /// With the text of a configuration, as it is.
     pub fn verbatim(text: &str, https: bool) -> Setup {
-        let config = text.to_owned();
-        let (environment, directory) = (Vec::new(), Directory::new());
-        let program = PROGRAM.into();
-        Setup { program, config, has_port: true, https, environment, directory, mounts: None }
+        Setup {
+            program: PROGRAM.into(),
+            config: text.to_owned(),
+            has_port: true,
+            https,
+            environment: Vec::new(),
+            directory: Directory::new(),
+            mounts: None,
+        }
     }
 
     /// Starts another program, built on the library.
