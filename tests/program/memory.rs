@@ -236,8 +236,9 @@ fn memory_cache_responses_equal_those_from_disk() {
                 statuses.insert(expected.0);
                 for client in &mut clients {
                     let answer = ask(client);
+                    // `Age` may have grown by a second meanwhile.
                     assert!(
-                        answer == expected,
+                        answer == expected || answer == ask(&mut disk),
                         "{method} {target} {fields:?}:\n{:?}\n{:?}",
                         answer.1,
                         expected.1
