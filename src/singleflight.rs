@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
+
+use crate::sync;
 
 /// The calls in flight, by key.
 #[derive(Debug)]
@@ -71,15 +73,14 @@ impl<K: Clone + Eq + Hash, R: Clone> SingleFlight<K, R> {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Call<R>>>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.calls)
     }
 }
 
 impl<R: Clone> Call<R> {
     fn wait(&self, timeout: Duration) -> Option<R> {
-        let result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.done.wait_timeout_while(result, timeout, |result| result.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+        let result = sync::lock(&self.result);
+        sync::wait_timeout_while(&self.done, result, timeout, |result| result.is_none()).clone()
     }
 }
 
@@ -94,7 +95,7 @@ struct Leader<'f, K: Clone + Eq + Hash, R: Clone> {
 impl<K: Clone + Eq + Hash, R: Clone> Drop for Leader<'_, K, R> {
     fn drop(&mut self) {
         self.singleflight.lock().remove(self.key);
-        *self.call.result.lock().unwrap_or_else(PoisonError::into_inner) = self.result.take();
+        *sync::lock(&self.call.result) = self.result.take();
         self.call.done.notify_all();
     }
 }

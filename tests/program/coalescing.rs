@@ -77,3 +77,26 @@ fn coalesced_requests_share_a_failure_of_the_origin() {
     // The leader retries a 5xx once.
     assert_eq!(origin.requests().len(), 2);
 }
+
+#[test]
+fn requests_that_begin_while_a_coalesced_call_ends_do_not_ask_the_origin_again() {
+    let origin = RawOrigin::start(|request, peer| {
+        if request.target.contains("missing") {
+            peer.send(&answer(404, &[], b"<Error><Code>NoSuchKey</Code></Error>"))
+        } else {
+            peer.send(&object(&image()))
+        }
+    });
+    let cache = Directory::new();
+    let fields = json!({"cache_path": cache.path(), "negative_cache_time": 3600});
+    let server = Server::with_handler(merged(origin.handler(), fields));
+    // Some requests begin before the call, some during it, and some after it.
+    for mut client in send_all(&server, "/h/a.png?w=20") {
+        client.read().ok();
+    }
+    assert_eq!(origin.requests().len(), 1);
+    for mut client in send_all(&server, "/h/missing.png?w=20") {
+        client.read().failed("not_found");
+    }
+    assert_eq!(origin.requests().len(), 2);
+}

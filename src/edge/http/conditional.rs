@@ -1,7 +1,7 @@
 //! Conditional and range requests (RFC 9110 §13 and §14).
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::time::SystemTime;
 
 use super::request::{Method, Request};
 use crate::time::unix_seconds;
@@ -32,35 +32,86 @@ pub struct Validators<'p> {
     pub length: u64,
 }
 
-/// Evaluates the conditions in the order of RFC 9110 §13.2.2.
-pub fn evaluate(request: &Request, current: Validators) -> Outcome {
-    if let Some(list) = request.list("if-match") {
-        if !matches_strongly(&list, current.etag) {
+/// The conditional and range fields of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions<'r> {
+    if_match: Option<Cow<'r, str>>,
+    /// Unix seconds, as every date here.
+    if_unmodified_since: Option<u64>,
+    if_none_match: Option<Cow<'r, str>>,
+    if_modified_since: Option<u64>,
+    /// §14.2: defined for GET only.
+    range: Option<Cow<'r, str>>,
+    if_range: Option<Cow<'r, str>>,
+}
+
+impl<'r> Conditions<'r> {
+    /// Fields that RFC 9110 §13.2.2 ignores because of another one are left out.
+    pub fn from_request(request: &Request<'r>) -> Conditions<'r> {
+        let if_match = request.list("if-match");
+        let if_none_match = request.list("if-none-match");
+        let range = if request.method == Method::Get { request.list("range") } else { None };
+        let date_without = |list: &Option<_>, name| match list {
+            Some(_) => None,
+            None => request.all(name).next().and_then(date),
+        };
+        Conditions {
+            if_unmodified_since: date_without(&if_match, "if-unmodified-since"),
+            if_modified_since: date_without(&if_none_match, "if-modified-since"),
+            if_range: range.as_ref().and_then(|_| request.all("if-range").next()).map(Cow::from),
+            if_match,
+            if_none_match,
+            range,
+        }
+    }
+
+    pub fn into_owned(self) -> Conditions<'static> {
+        let owned = |value: Option<Cow<'r, str>>| value.map(|value| Cow::Owned(value.into_owned()));
+        Conditions {
+            if_match: owned(self.if_match),
+            if_unmodified_since: self.if_unmodified_since,
+            if_none_match: owned(self.if_none_match),
+            if_modified_since: self.if_modified_since,
+            range: owned(self.range),
+            if_range: owned(self.if_range),
+        }
+    }
+
+    /// Whether the response may be a 304.
+    pub fn allow_not_modified(&self) -> bool {
+        self.if_none_match.is_some() || self.if_modified_since.is_some()
+    }
+
+    /// Evaluates the conditions in the order of RFC 9110 §13.2.2.
+    pub fn evaluate(&self, current: Validators) -> Outcome {
+        let is_modified_since = |since| current.last_modified.map(|modified| modified > since);
+        if let Some(list) = &self.if_match {
+            if !matches_strongly(list, current.etag) {
+                return Outcome::PreconditionFailed;
+            }
+        } else if self.if_unmodified_since.and_then(is_modified_since) == Some(true) {
             return Outcome::PreconditionFailed;
         }
-    } else if let (Some(since), Some(modified)) =
-        (date(request, "if-unmodified-since"), current.last_modified)
-        && modified > since
-    {
-        return Outcome::PreconditionFailed;
-    }
-    if let Some(list) = request.list("if-none-match") {
-        if matches_weakly(&list, current.etag) {
+        if let Some(list) = &self.if_none_match {
+            if matches_weakly(list, current.etag) {
+                return Outcome::NotModified;
+            }
+        } else if self.if_modified_since.and_then(is_modified_since) == Some(false) {
             return Outcome::NotModified;
         }
-    } else if let (Some(since), Some(modified)) =
-        (date(request, "if-modified-since"), current.last_modified)
-        && modified <= since
-    {
-        return Outcome::NotModified;
+        match &self.range {
+            Some(ranges) if self.range_applies(current) => select(ranges, current.length),
+            _ => Outcome::Full,
+        }
     }
-    // §14.2: a range is defined for GET only.
-    if request.method != Method::Get || !range_applies(request, current) {
-        return Outcome::Full;
-    }
-    match request.list("range") {
-        Some(ranges) => select(&ranges, current.length),
-        None => Outcome::Full,
+
+    /// §13.1.5: the range is ignored unless `If-Range` matches by strong comparison.
+    fn range_applies(&self, current: Validators) -> bool {
+        match self.if_range.as_deref() {
+            None => true,
+            Some(tag) if tag.starts_with('"') => tag == current.etag,
+            Some(text) => date(text).is_some_and(|date| Some(date) == current.last_modified),
+        }
     }
 }
 
@@ -90,17 +141,6 @@ fn entity_tags(list: &str) -> impl Iterator<Item = &str> {
         rest = &rest[end + 1..];
         Some(tag)
     })
-}
-
-/// §13.1.5: the range is ignored unless `If-Range` matches by strong comparison.
-fn range_applies(request: &Request, current: Validators) -> bool {
-    match request.all("if-range").next() {
-        None => true,
-        Some(tag) if tag.starts_with('"') => tag == current.etag,
-        Some(_) => {
-            date(request, "if-range").is_some_and(|date| Some(date) == current.last_modified)
-        }
-    }
 }
 
 /// Selects a single byte range. Several ranges, another unit or an invalid value are ignored, as §14.2 allows.
@@ -133,9 +173,8 @@ fn number(digits: &str) -> Option<u64> {
     Some(digits.parse().unwrap_or(u64::MAX))
 }
 
-fn date(request: &Request, name: &'static str) -> Option<u64> {
-    let date: SystemTime = httpdate::parse_http_date(request.all(name).next()?).ok()?;
-    Some(unix_seconds(date))
+fn date(text: &str) -> Option<u64> {
+    httpdate::parse_http_date(text).ok().map(unix_seconds)
 }
 
 #[cfg(test)]
@@ -150,7 +189,11 @@ mod tests {
     fn outcome(fields: &str) -> Outcome {
         let head = format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
         let Ok(Head::Complete(request, _)) = parse(head.as_bytes()) else { panic!("{head}") };
-        evaluate(&request, Validators { etag: ETAG, last_modified: Some(MODIFIED), length: 100 })
+        let current = Validators { etag: ETAG, last_modified: Some(MODIFIED), length: 100 };
+        let conditions = Conditions::from_request(&request);
+        let outcome = conditions.evaluate(current);
+        assert_eq!(conditions.into_owned().evaluate(current), outcome);
+        outcome
     }
 
     #[test]

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cache::EncodedImage;
-use crate::edge::variants::memory_cache::CachedResponse;
 
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: u16,
     pub body: Body,
-    /// Header fields that were formatted when the image was put into the memory cache.
-    ready: Option<Arc<CachedResponse>>,
+    /// Header fields that were formatted for an earlier response.
+    template: Option<Arc<str>>,
     /// Formatted header fields, except those that every response has.
     fields: String,
 }
@@ -60,17 +59,12 @@ pub struct HeadOptions {
 
 impl Response {
     pub fn new(status: u16, body: Body) -> Response {
-        Response { status, body, ready: None, fields: String::new() }
+        Response { status, body, template: None, fields: String::new() }
     }
 
-    /// An image from the memory cache, or a 304 for it.
-    pub fn from_cached(status: u16, cached: &Arc<CachedResponse>) -> Response {
-        let body = if status == 304 {
-            Body::None
-        } else {
-            Body::EncodedImage(Arc::clone(&cached.image), 0..cached.image.bytes.len())
-        };
-        Response { status, body, ready: Some(Arc::clone(cached)), fields: String::new() }
+    /// A response that starts with fields from [`Response::into_template`].
+    pub fn with_template(status: u16, body: Body, template: &Arc<str>) -> Response {
+        Response { template: Some(Arc::clone(template)), ..Response::new(status, body) }
     }
 
     /// A message in plain text that must not be cached.
@@ -96,9 +90,9 @@ impl Response {
         self
     }
 
-    /// The formatted fields that [`Response::with`] has added.
-    pub fn into_fields(self) -> String {
-        self.fields
+    /// The fields that [`Response::with`] has added, for later responses.
+    pub fn into_template(self) -> Arc<str> {
+        self.fields.into()
     }
 
     /// Appends the status line and every header field to `head`.
@@ -123,10 +117,8 @@ impl Response {
         if let Some(seconds) = options.hsts {
             let _ = write!(head, "Strict-Transport-Security: max-age={seconds}\r\n");
         }
-        match &self.ready {
-            Some(cached) if self.status == 304 => head.push_str(&cached.headers.not_modified),
-            Some(cached) => head.push_str(&cached.headers.whole),
-            None => {}
+        if let Some(template) = &self.template {
+            head.push_str(template);
         }
         head.push_str(&self.fields);
         if let Some(length) = self.body.content_length() {

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::socket::RawSocket;
 use crate::config::Limits;
+use crate::sync;
 
 /// A connection that has been reading a head or shaking hands for this long may be closed for a new one, if none is
 /// idle.
@@ -165,7 +166,7 @@ impl ConnectionTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.entries)
     }
 }
 

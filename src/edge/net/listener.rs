@@ -4,9 +4,9 @@ use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,12 +16,14 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustls::ServerConfig;
 
-use super::connection::{self, Connection};
+use super::connection::Connection;
 use super::connection_table::Full;
+use super::connection_thread;
+use super::endpoint::{Endpoint, ListenerKind};
+use super::shared::Shared;
 use super::socket::{RawSocket, Socket};
 use super::stream::Stream;
-use crate::config::{Config, ConfigError};
-use crate::edge::Edge;
+use crate::config::ConfigError;
 use crate::edge::http::response::{Date, HeadOptions, Response};
 use crate::log::{RateLimited, warn, warn_ratelimited};
 
@@ -31,30 +33,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_AFTER_CLOSE: Duration = Duration::from_millis(2);
 /// How long writing a refusal may take, because it blocks the accept thread.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// What a listener serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerKind {
-    /// Images in plain HTTP, on a port or a Unix socket.
-    Http,
-    /// Images over TLS.
-    Https,
-    /// The admin listener, which no proxy stands in front of.
-    Admin,
-}
-
-/// Where the configuration asks to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `http_port` on `address`.
-    Http(Option<IpAddr>, u16),
-    /// `https_port` on `address`.
-    Https(Option<IpAddr>, u16),
-    /// `http_socket`
-    Unix(PathBuf),
-    /// `admin.address`
-    Admin(SocketAddr),
-}
 
 /// A bound endpoint. Dropping it closes it.
 #[derive(Debug)]
@@ -75,38 +53,6 @@ struct Bound {
 enum ListeningSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-impl Endpoint {
-    pub fn from_config(config: &Config) -> Vec<Endpoint> {
-        let http = config.http_port.map(|port| Endpoint::Http(config.address, port));
-        let https = config.https.as_ref().map(|https| Endpoint::Https(config.address, https.port));
-        let unix = config.http_socket.clone().map(Endpoint::Unix);
-        let admin = config.admin.as_ref().map(|admin| Endpoint::Admin(admin.address));
-        http.into_iter().chain(https).chain(unix).chain(admin).collect()
-    }
-
-    pub fn kind(&self) -> ListenerKind {
-        match self {
-            Endpoint::Http(..) | Endpoint::Unix(_) => ListenerKind::Http,
-            Endpoint::Https(..) => ListenerKind::Https,
-            Endpoint::Admin(_) => ListenerKind::Admin,
-        }
-    }
-
-    fn file(&self) -> Option<(u64, u64)> {
-        let Endpoint::Unix(path) = self else { return None };
-        fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
-    }
-
-    fn field(&self) -> &'static str {
-        match self {
-            Endpoint::Http(..) => "http_port",
-            Endpoint::Https(..) => "https_port",
-            Endpoint::Unix(_) => "http_socket",
-            Endpoint::Admin(_) => "admin.address",
-        }
-    }
 }
 
 impl Listener {
@@ -160,14 +106,14 @@ impl Listener {
     }
 
     /// Accepts on a thread of its own until this is dropped. `tls` is needed for an HTTPS endpoint.
-    pub fn start(&self, tls: Option<&Arc<ServerConfig>>, edge: &Arc<Edge>) -> io::Result<()> {
+    pub fn start(&self, tls: Option<&Arc<ServerConfig>>, shared: &Arc<Shared>) -> io::Result<()> {
         let kind = self.endpoint.kind();
         let tls = tls.filter(|_| kind == ListenerKind::Https).cloned();
         if kind == ListenerKind::Https && tls.is_none() {
             return Err(io::Error::other("there is no certificate"));
         }
         let acceptor =
-            Acceptor { bound: Arc::clone(&self.bound), kind, tls, edge: Arc::clone(edge) };
+            Acceptor { bound: Arc::clone(&self.bound), kind, tls, shared: Arc::clone(shared) };
         thread::Builder::new().name("accept".into()).spawn(move || acceptor.run())?;
         Ok(())
     }
@@ -299,7 +245,7 @@ struct Acceptor {
     bound: Arc<Bound>,
     kind: ListenerKind,
     tls: Option<Arc<ServerConfig>>,
-    edge: Arc<Edge>,
+    shared: Arc<Shared>,
 }
 
 impl Acceptor {
@@ -317,7 +263,7 @@ impl Acceptor {
                         format_args!("can't accept connections, retrying: {error}"),
                     );
                     // Most likely there are no descriptors left; closing an idle connection frees one.
-                    let has_closed = self.edge.connections.close_longest_idle();
+                    let has_closed = self.shared.connections.close_longest_idle();
                     thread::sleep(if has_closed { ACCEPT_PAUSE_AFTER_CLOSE } else { ACCEPT_PAUSE });
                 }
             }
@@ -325,10 +271,11 @@ impl Acceptor {
     }
 
     fn start(&self, socket: Arc<RawSocket>, peer: Option<IpAddr>) {
-        let running = self.edge.running.get();
+        let running = self.shared.service.running.get();
         let is_admin = self.kind == ListenerKind::Admin;
         let counted = peer.filter(|_| is_admin || !running.trusted_proxies.contains(peer));
-        let registration = match self.edge.connections.register(&socket, counted, &running.limits) {
+        let registration = match self.shared.connections.register(&socket, counted, &running.limits)
+        {
             Ok(registration) => registration,
             Err(full) => {
                 if let (Full::Address, Some(peer)) = (full, peer) {
@@ -351,13 +298,13 @@ impl Acceptor {
         if !has_preface && !running.needs_threads {
             let stream = Stream::Plain(socket);
             let connection = Connection::new(stream, peer, self.kind, registration, &running);
-            return self.edge.pollers.park(Box::new(connection));
+            return self.shared.inboxes.park(Box::new(connection));
         }
         drop(running);
         let kind = self.kind;
         let tls = self.tls.clone();
-        self.edge.spawn(move |edge| {
-            connection::open(socket, peer, kind, tls.as_ref(), registration, edge);
+        connection_thread::spawn(&self.shared, move |shared| {
+            connection_thread::open(socket, peer, kind, tls.as_ref(), registration, shared);
         });
     }
 

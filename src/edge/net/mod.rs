@@ -1,11 +1,15 @@
 //! Listeners, connections and TLS: everything that touches a client socket.
 
-pub mod connection;
-pub mod connection_table;
+mod connection;
+mod connection_table;
+mod connection_thread;
+pub mod endpoint;
+mod inbox;
 pub mod listener;
 pub mod poller;
-pub mod preface;
-pub mod proxy_protocol;
-pub mod socket;
-pub mod stream;
+mod preface;
+mod proxy_protocol;
+pub mod shared;
+mod socket;
+mod stream;
 pub mod tls;

@@ -6,18 +6,18 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{Timespec, epoll};
 
-use super::connection::{self, Blocking, Connection, Scratch, Served};
-use crate::edge::Edge;
+use super::connection::{Blocking, Connection, Scratch, Served};
+use super::connection_thread;
+use super::inbox::{Inbox, WAKE_ID};
+use super::shared::Shared;
 use crate::log::error;
 
 /// Interval of closing connections whose deadline has passed.
@@ -26,86 +26,24 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_EVENTS: usize = 64;
 /// Maximum yielded connections that are resumed between two calls of epoll.
 const MAX_RESUMED: usize = 8;
-/// The epoll data of a poller's eventfd; no connection has this id.
-const WAKE_ID: u64 = u64::MAX;
 /// Pause after an error of epoll.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
-/// All pollers of the edge.
-#[derive(Debug)]
-pub struct Pollers {
-    inboxes: Vec<Arc<Inbox>>,
-    next: AtomicUsize,
-}
-
-/// Passes connections to a poller.
-#[derive(Debug)]
-struct Inbox {
-    epoll: OwnedFd,
-    /// An eventfd that wakes the poller.
-    wake: OwnedFd,
-    #[expect(clippy::vec_box, reason = "a connection is large and is moved between threads")]
-    arrived: Mutex<Vec<Box<Connection>>>,
-}
-
-impl Pollers {
-    /// One for each CPU, but at least two, so that one waiting for a disk is not the only one.
-    pub fn new() -> io::Result<Pollers> {
-        let count = thread::available_parallelism().map_or(2, |count| count.get().max(2));
-        let inboxes = (0..count).map(|_| Inbox::new().map(Arc::new)).collect::<io::Result<_>>()?;
-        Ok(Pollers { inboxes, next: AtomicUsize::new(0) })
+/// Starts a poller for each inbox.
+pub fn start(shared: &Arc<Shared>) -> io::Result<()> {
+    for inbox in shared.inboxes.iter() {
+        let inbox = Arc::clone(inbox);
+        let shared = Arc::clone(shared);
+        thread::Builder::new()
+            .name("poller".into())
+            .spawn(move || Poller::new(&inbox, &shared).run())?;
     }
-
-    /// Starts their threads.
-    pub fn start(&self, edge: &Arc<Edge>) -> io::Result<()> {
-        for inbox in &self.inboxes {
-            let inbox = Arc::clone(inbox);
-            let edge = Arc::clone(edge);
-            thread::Builder::new()
-                .name("poller".into())
-                .spawn(move || Poller::new(&inbox, &edge).run())?;
-        }
-        Ok(())
-    }
-
-    /// Gives an idle connection to the next poller in turn.
-    pub fn park(&self, connection: Box<Connection>) {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len().max(1);
-        if let Some(inbox) = self.inboxes.get(index) {
-            inbox.push(connection);
-        }
-    }
-}
-
-impl Inbox {
-    fn new() -> io::Result<Inbox> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE_ID), epoll::EventFlags::IN)?;
-        Ok(Inbox { epoll, wake, arrived: Mutex::default() })
-    }
-
-    fn push(&self, connection: Box<Connection>) {
-        let was_empty = {
-            let mut arrived = self.arrived();
-            arrived.push(connection);
-            arrived.len() == 1
-        };
-        if was_empty {
-            // Fails only if the counter overflows, at 2^64 writes.
-            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        }
-    }
-
-    #[expect(clippy::vec_box, reason = "see the field")]
-    fn arrived(&self) -> MutexGuard<'_, Vec<Box<Connection>>> {
-        self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    Ok(())
 }
 
 struct Poller<'p> {
     inbox: &'p Inbox,
-    edge: &'p Arc<Edge>,
+    shared: &'p Arc<Shared>,
     connections: HashMap<u64, Box<Connection>>,
     /// Ids of the connections that have yielded, each once.
     yielded: VecDeque<u64>,
@@ -114,10 +52,10 @@ struct Poller<'p> {
 }
 
 impl Poller<'_> {
-    fn new<'p>(inbox: &'p Inbox, edge: &'p Arc<Edge>) -> Poller<'p> {
+    fn new<'p>(inbox: &'p Inbox, shared: &'p Arc<Shared>) -> Poller<'p> {
         Poller {
             inbox,
-            edge,
+            shared,
             connections: HashMap::new(),
             yielded: VecDeque::new(),
             scratch: Scratch::new(),
@@ -171,8 +109,7 @@ impl Poller<'_> {
 
     /// Adds the connections in the inbox to epoll.
     fn receive(&mut self) {
-        let _ = rustix::io::read(&self.inbox.wake, &mut [0; 8]);
-        for connection in std::mem::take(&mut *self.inbox.arrived()) {
+        for connection in self.inbox.take() {
             let id = connection.id();
             let data = epoll::EventData::new_u64(id);
             match epoll::add(&self.inbox.epoll, &*connection, data, epoll::EventFlags::IN) {
@@ -201,7 +138,7 @@ impl Poller<'_> {
         let scratch = &mut self.scratch;
         // A panic closes this connection only.
         let served = catch_unwind(AssertUnwindSafe(|| {
-            connection.serve(Blocking::Never, scratch, self.edge)
+            connection.serve(Blocking::Never, scratch, &self.shared.service)
         }));
         match served {
             Ok(Served::Idle) => {}
@@ -209,7 +146,9 @@ impl Poller<'_> {
             Ok(Served::WouldBlock) => {
                 if let Some(connection) = self.connections.remove(&id) {
                     let _ = epoll::delete(&self.inbox.epoll, &*connection);
-                    self.edge.spawn(move |edge| connection::serve(connection, edge));
+                    connection_thread::spawn(self.shared, move |shared| {
+                        connection_thread::serve(connection, shared);
+                    });
                 }
             }
             Ok(Served::Closed) => drop(self.connections.remove(&id)),

@@ -12,13 +12,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::Edge;
-use super::net::connection_table::ConnectionTable;
-use super::net::listener::{Endpoint, Listener, ListenerKind};
-use super::net::poller::Pollers;
+use super::net::endpoint::{Endpoint, ListenerKind};
+use super::net::listener::Listener;
+use super::net::poller;
+use super::net::shared::Shared;
 use super::net::tls::{self, Tls};
 use super::renderer::{Renderer, SocketDirectory};
 use super::serve::running_config::{CurrentConfig, RunningConfig};
+use super::serve::service::Service;
 use super::variants::cache_manager::CacheManagers;
 use super::variants::purge_log::PurgeLog;
 use crate::TokenValidator;
@@ -37,7 +38,7 @@ pub type Load<'l> = dyn Fn() -> Result<(Config, String), ConfigError> + 'l;
 struct Server<'l> {
     load: &'l Load<'l>,
     validator: Option<TokenValidator>,
-    edge: Arc<Edge>,
+    shared: Arc<Shared>,
     listeners: Vec<Listener>,
     tls: Option<Arc<Tls>>,
     user: Option<String>,
@@ -98,19 +99,15 @@ impl<'l> Server<'l> {
             &purge_log,
         );
         running.purger.restore();
-        let edge = Arc::new(Edge {
-            running: CurrentConfig::new(running),
-            shutdown: Arc::default(),
-            pollers: Pollers::new()?,
-            connections: Arc::new(ConnectionTable::new()),
-        });
-        edge.pollers.start(&edge)?;
+        let service = Service { running: CurrentConfig::new(running), shutdown: Arc::default() };
+        let shared = Shared::new(service)?;
+        poller::start(&shared)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
-        let directories = vec![socket_directory(&edge)];
+        let directories = vec![socket_directory(&shared.service)];
         let server = Server {
             load,
             validator,
-            edge,
+            shared,
             listeners,
             tls,
             user: config.user.clone(),
@@ -125,7 +122,7 @@ impl<'l> Server<'l> {
     }
 
     fn open(&self, listener: &Listener) -> io::Result<()> {
-        listener.start(self.tls.as_ref().map(|tls| tls.config()), &self.edge)?;
+        listener.start(self.tls.as_ref().map(|tls| tls.config()), &self.shared)?;
         info!("listening", "listening on {listener}");
         Ok(())
     }
@@ -179,10 +176,10 @@ impl<'l> Server<'l> {
             &self.purge_log,
         );
         log::set_level(config.log_level);
-        drop(self.edge.running.replace(running));
+        drop(self.shared.service.running.replace(running));
         // The last renderer to use a directory removes it.
         self.directories.retain(|directory| Arc::strong_count(directory) > 1);
-        self.directories.push(socket_directory(&self.edge));
+        self.directories.push(socket_directory(&self.shared.service));
         for listener in &added {
             // Too late to fail: the new configuration is in force.
             if let Err(error) = self.open(listener) {
@@ -215,8 +212,8 @@ impl<'l> Server<'l> {
     /// for up to `stop_timeout`. A second signal skips both waits.
     fn shut_down(mut self, signals: &Receiver<i32>) {
         info!("stopping", "draining connections");
-        let limits = self.edge.running.get().limits.clone();
-        let shutdown = &self.edge.shutdown;
+        let limits = self.shared.service.running.get().limits.clone();
+        let shutdown = &self.shared.service.shutdown;
         shutdown.stop();
         let is_hurried = !limits.stop_delay.is_zero() && receives_stop(signals, limits.stop_delay);
         self.listeners.clear();
@@ -248,8 +245,8 @@ fn receives_stop(signals: &Receiver<i32>, timeout: Duration) -> bool {
     }
 }
 
-fn socket_directory(edge: &Edge) -> Arc<SocketDirectory> {
-    Arc::clone(edge.running.get().images.renderer().directory())
+fn socket_directory(service: &Service) -> Arc<SocketDirectory> {
+    Arc::clone(service.running.get().images.variants().renderer().directory())
 }
 
 fn start_renderer(config: &Config, text: String) -> io::Result<Renderer> {

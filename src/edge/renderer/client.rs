@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{ConnectionLost, RenderRequest, RendererResponse};
-use super::crash_tracker::{CrashTracker, Suspicion};
+use super::crash_tracker::Suspicion;
 use super::exit_watch::log_blocked;
-use super::quarantine::{Pass, Quarantine};
-use super::queue::Queue;
+use super::quarantine::Pass;
+use super::shared::Shared;
 use super::socket_directory::SocketDirectory;
 use super::supervisor::{Event, Supervisor};
 use super::worker::Worker;
@@ -42,14 +42,6 @@ pub struct Renderer {
     limits: Limits,
 }
 
-/// State shared by request threads and the supervisor.
-#[derive(Debug)]
-pub struct Shared {
-    pub queue: Queue,
-    pub crash_tracker: Arc<CrashTracker>,
-    quarantine: Quarantine,
-}
-
 /// The outcome of sending a request to one worker.
 enum Attempt {
     /// Answered, or failed in a way that a retry would not change.
@@ -66,11 +58,7 @@ impl Renderer {
     /// Starts the first worker, and a supervisor that keeps one running.
     pub fn start(setup: Setup, limits: &Limits) -> io::Result<Renderer> {
         let directory = Arc::new(SocketDirectory::create()?);
-        let shared = Arc::new(Shared {
-            queue: Queue::new(limits.queue_length),
-            crash_tracker: Arc::default(),
-            quarantine: Quarantine::new(limits.queue_length),
-        });
+        let shared = Arc::new(Shared::new(limits.queue_length));
         let (events, receiver) = channel();
         let supervisor = Supervisor::new(
             Arc::clone(&directory),

@@ -21,6 +21,7 @@ mod in_flight;
 mod process;
 mod quarantine;
 mod queue;
+mod shared;
 mod socket_directory;
 mod supervisor;
 mod worker;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use super::client::Shared;
 use super::connection::Connection;
 use super::exit_watch::ExitWatch;
 use super::heartbeat::{Health, Heartbeat, resident_bytes};
+use super::shared::Shared;
 use super::socket_directory::SocketDirectory;
 use super::worker::Worker;
 use crate::check_interval::check_interval;

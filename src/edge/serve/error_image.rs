@@ -1,7 +1,7 @@
 //! Error images, resized as requested and cached in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::cache::EncodedImage;
@@ -9,7 +9,7 @@ use crate::config::{Config, Handler};
 use crate::edge::renderer::{RenderRequest, Renderer};
 use crate::options::Options;
 use crate::singleflight::SingleFlight;
-use crate::{key, wire};
+use crate::{key, sync, wire};
 
 /// Maximum bytes of resized error images; when they are exceeded, all of them are dropped.
 const MAX_BYTES: usize = 16 << 20;
@@ -47,20 +47,18 @@ impl ErrorImages {
         }
     }
 
-    /// The error image of a handler with these options. If no renderer resizes it within [`TIMEOUT`], it is returned as
-    /// it is, so that errors are reported even if rendering fails.
-    pub fn get(
+    /// Makes the error image of a handler with these options. If no renderer resizes it within [`TIMEOUT`], it is
+    /// returned as it is, so that errors are reported even if rendering fails.
+    pub fn make(
         &self,
         route: &str,
         options: &Options,
         renderer: &Renderer,
     ) -> Option<Arc<EncodedImage>> {
         let target = render_target(route, options);
-        if let Some(image) = self.find_target(&target) {
-            return Some(image);
-        }
         // Singleflight, so that many failures at once don't fill the renderer's queue.
         let resized = self.singleflight.run(&target, TIMEOUT, None, || {
+            // Another call may have ended between the lookup and this one.
             self.find_target(&target).or_else(|| {
                 let request = RenderRequest::new(&target);
                 let image = Arc::new(renderer.render_within(request, TIMEOUT).ok()?.image);
@@ -97,7 +95,7 @@ impl ErrorImages {
     }
 
     fn lock(&self) -> MutexGuard<'_, Resized> {
-        self.resized.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.resized)
     }
 }
 

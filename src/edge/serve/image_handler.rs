@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::answer::{Answer, Reply};
 use super::auth::{AuthRequest, Authorizer};
 use super::error_image::ErrorImages;
 use super::image_request::{self, ImageRequest};
@@ -12,15 +13,15 @@ use super::image_response;
 use crate::TokenValidator;
 use crate::cache::{EncodedImage, Name};
 use crate::config::{Config, Handler};
-use crate::edge::http::request::Request;
-use crate::edge::http::response::{Body, Response};
+use crate::edge::http::conditional::Conditions;
+use crate::edge::http::request::{Method, Request};
 use crate::edge::renderer::{RenderError, Renderer};
 use crate::edge::variants::cache_manager::CacheManager;
 use crate::edge::variants::purge_log::PurgeLog;
-use crate::edge::variants::{CacheStatus, Counts, HandlerState, VariantError, Variants};
-use crate::error::{Code, Failure};
+use crate::edge::variants::{CacheStatus, HandlerState, Job, Lookup, Miss, VariantError, Variants};
+use crate::error::Code;
 use crate::key;
-use crate::options::Query;
+use crate::options::{Options, Query};
 use crate::token::Refusal;
 
 /// The handlers of a configuration, with their variants and error images.
@@ -38,40 +39,30 @@ struct AuthorizedHandler {
     state: Arc<HandlerState>,
 }
 
-/// A response, with what the access log says about it.
+/// The part of a request that waits for the renderer. It is authorized, its options are resolved, and the caches have
+/// been asked.
 #[derive(Debug)]
-pub struct Answer {
-    pub response: Response,
-    /// The value of `X-Cache`.
-    pub cache: Option<&'static str>,
-    /// The value of `X-Error`.
-    pub error: Option<&'static str>,
+pub enum ImageJob {
+    Variant { handler: Arc<HandlerState>, request: Box<ImageRequest<'static>>, miss: Miss },
+    Error { handler: Arc<HandlerState>, error: ImageError },
 }
 
-impl Answer {
-    /// A response that is not for an image.
-    pub fn plain(response: Response) -> Answer {
-        Answer { response, cache: None, error: None }
-    }
+/// A request that is answered with an error image.
+#[derive(Debug)]
+pub struct ImageError {
+    options: Options,
+    varies: bool,
+    code: Code,
+    /// `None` if the request failed before the cache lookup.
+    cache_status: Option<CacheStatus>,
+}
 
-    fn no_such_handler() -> Answer {
-        const CODE: &str = "no_such_handler";
-        let response = Response::text(404, "no handler at this path").with("X-Error", CODE);
-        Answer { error: Some(CODE), ..Answer::plain(response) }
-    }
-
-    fn bad_request(sentence: &str) -> Answer {
-        Answer { error: Some("bad_request"), ..Answer::plain(Response::text(400, sentence)) }
-    }
-
-    fn overloaded() -> Answer {
-        const CODE: &str = "overloaded";
-        let response = Response::text(503, "the server is overloaded, try again later")
-            .with("Retry-After", "1")
-            .with("X-Error", CODE);
-        let cache = Some(CacheStatus::Miss.as_str());
-        Answer { error: Some(CODE), cache, ..Answer::plain(response) }
-    }
+/// Why a request does not get to the cache lookup.
+enum Rejection<'h> {
+    NoSuchHandler,
+    BadRequest(String),
+    Token(&'h Handler),
+    Image(&'h Arc<HandlerState>, ImageError),
 }
 
 impl ImageHandler {
@@ -96,90 +87,123 @@ impl ImageHandler {
         }
     }
 
-    pub fn renderer(&self) -> &Renderer {
-        self.variants.renderer()
+    pub fn variants(&self) -> &Arc<Variants> {
+        &self.variants
     }
 
-    pub fn counts(&self) -> &Counts {
-        self.variants.counts()
+    pub fn handlers(&self) -> impl Iterator<Item = &Arc<HandlerState>> {
+        self.handlers.values().map(|handler| &handler.state)
     }
 
-    /// Removes the matching names from memory, for a purge.
-    pub fn remove_matching(&self, matches: &dyn Fn(&Name) -> bool) {
-        self.variants.remove_matching(matches);
-    }
-
-    /// Makes a purged variant again. `false` if that failed.
-    pub fn rerender(&self, route: &str, name: &Name) -> bool {
-        self.handlers.get(route).is_some_and(|handler| self.variants.rerender(&handler.state, name))
-    }
-
-    /// Answers a GET or HEAD. `None` if this would wait for the renderer and `may_wait` is false.
-    pub fn answer(
-        &self,
-        request: &Request,
-        client: Option<IpAddr>,
-        may_wait: bool,
-    ) -> Option<Answer> {
-        if !request.path()[1..].contains('/') {
-            return Some(Answer::no_such_handler());
+    /// Answers a GET or HEAD as far as that needs no waiting for the renderer.
+    pub fn lookup(&self, request: &Request, client: Option<IpAddr>) -> Reply<ImageJob> {
+        match self.resolve(request, client) {
+            Ok((handler, image_request)) => self.lookup_image(handler, image_request),
+            Err(Rejection::NoSuchHandler) => Reply::Ready(Answer::no_such_handler()),
+            Err(Rejection::BadRequest(sentence)) => Reply::Ready(Answer::bad_request(&sentence)),
+            Err(Rejection::Token(handler)) => Reply::Ready(self.token_refused(handler)),
+            Err(Rejection::Image(handler, error)) => self.lookup_error(handler, error),
         }
-        let Some((route, key)) = key::split_path(request.path()) else {
-            return Some(Answer::bad_request(
-                "the path must be /{handler}/{key}, percent-encoded UTF-8",
-            ));
-        };
-        let Some(AuthorizedHandler { authorizer, state: handler }) = self.handlers.get(&route)
-        else {
-            return Some(Answer::no_such_handler());
+    }
+
+    /// Does what [`ImageHandler::lookup`] left. Waits for the renderer.
+    pub fn make(&self, job: ImageJob) -> Answer {
+        let (handler, error) = match job {
+            ImageJob::Error { handler, error } => (handler, error),
+            ImageJob::Variant { handler, request, miss } => {
+                let variant = self.variants.make(variant_job(&handler, &request), miss);
+                match variant {
+                    Ok(variant) => {
+                        let cache = Some(variant.cache_status.as_str());
+                        let response = image_response::respond(&handler.config, &request, variant);
+                        return Answer { response, cache, error: None };
+                    }
+                    Err(error) => match ImageError::new(&request, &error) {
+                        Some(error) => (handler, error),
+                        None => return Answer::overloaded(),
+                    },
+                }
+            }
         };
         let config = &handler.config;
-        let query = match Query::parse(request.query()) {
-            Ok(query) => query,
-            Err(error) => return Some(Answer::bad_request(&error.0)),
+        let image = self.error_images.make(&config.route, &error.options, self.variants.renderer());
+        error.into_answer(config, image)
+    }
+
+    /// Finds the handler of a request, authorizes it and resolves its options.
+    fn resolve<'r>(
+        &self,
+        request: &Request<'r>,
+        client: Option<IpAddr>,
+    ) -> Result<(&Arc<HandlerState>, ImageRequest<'r>), Rejection<'_>> {
+        if !request.path()[1..].contains('/') {
+            return Err(Rejection::NoSuchHandler);
+        }
+        let Some((route, key)) = key::split_path(request.path()) else {
+            let sentence = "the path must be /{handler}/{key}, percent-encoded UTF-8";
+            return Err(Rejection::BadRequest(sentence.to_owned()));
         };
+        let Some(AuthorizedHandler { authorizer, state }) = self.handlers.get(&route) else {
+            return Err(Rejection::NoSuchHandler);
+        };
+        let config = &state.config;
+        let query =
+            Query::parse(request.query()).map_err(|error| Rejection::BadRequest(error.0))?;
         // Before the options are checked: a client without a token must not learn whether they are valid.
         let auth_request = AuthRequest { request, key: &key, query: &query, client };
         let Ok(grant) = authorizer.authorize(&config.route, auth_request) else {
-            return Some(self.token_refused(config));
+            return Err(Rejection::Token(config));
         };
-        let (options, varies) = match image_request::resolve_options(&query, request, config) {
-            Ok(resolved) => resolved,
-            Err(error) => return Some(Answer::bad_request(&error.0)),
-        };
+        let (options, varies) = image_request::resolve_options(&query, request, config)
+            .map_err(|error| Rejection::BadRequest(error.0))?;
         if !grant.max_size.allows(options.size) {
             authorizer.log_refusal(&config.route, client, Refusal::Size);
-            return Some(self.token_refused(config));
+            return Err(Rejection::Token(config));
         }
-        let image_request = ImageRequest { request, handler, options, varies, grant, may_wait };
         if let Err(failure) = image_request::check_key(&key, config) {
-            return self.failure(&image_request, &failure, None);
+            let error = ImageError { options, varies, code: failure.code, cache_status: None };
+            return Err(Rejection::Image(state, error));
         }
-        self.image(&image_request, key)
+        let name = Name { handler: state.identity.clone(), key, options: options.canonical() };
+        let is_head = request.method == Method::Head;
+        let conditions = Conditions::from_request(request);
+        Ok((state, ImageRequest { name, options, varies, grant, is_head, conditions }))
     }
 
-    fn image(&self, image_request: &ImageRequest, key: String) -> Option<Answer> {
-        let ImageRequest { handler, may_wait, .. } = *image_request;
-        let options = image_request.options.canonical();
-        let name = Name { handler: handler.identity.clone(), key, options };
-        let mut result = self.variants.get(handler, &name, image_request.need(), may_wait)?;
-        loop {
-            match result {
-                Ok(variant) => {
-                    let cache = Some(variant.cache_status.as_str());
-                    if let Some(response) = image_response::respond(image_request, variant) {
-                        return Some(Answer { response, cache, error: None });
-                    }
-                    // The entry on disk is damaged. The next result comes from the renderer, so this loops once.
-                    result = self.variants.get_uncached(handler, &name, may_wait)?;
+    fn lookup_image(&self, handler: &Arc<HandlerState>, request: ImageRequest) -> Reply<ImageJob> {
+        let job = variant_job(handler, &request);
+        let missed = match self.variants.lookup(job) {
+            Lookup::Ready(Ok(variant)) => {
+                let cache = Some(variant.cache_status.as_str());
+                match image_response::respond_from_cache(&handler.config, &request, variant) {
+                    Some(response) => return Reply::Ready(Answer { response, cache, error: None }),
+                    // The entry on disk is damaged.
+                    None => self.variants.lookup_uncached(job),
                 }
-                Err(VariantError { error: RenderError::Overloaded, .. }) => {
-                    return Some(Answer::overloaded());
-                }
-                Err(VariantError { error: RenderError::Failure(failure), is_cached }) => {
-                    let status = if is_cached { CacheStatus::Hit } else { CacheStatus::Miss };
-                    return self.failure(image_request, &failure, Some(status));
-                }
+            }
+            Lookup::Ready(Err(error)) => Err(error),
+            Lookup::Miss(miss) => Ok(miss),
+        };
+        match missed {
+            Ok(miss) => {
+                let handler = Arc::clone(handler);
+                let request = Box::new(request.into_owned());
+                Reply::Pending(ImageJob::Variant { handler, request, miss })
+            }
+            Err(error) => match ImageError::new(&request, &error) {
+                Some(error) => self.lookup_error(handler, error),
+                None => Reply::Ready(Answer::overloaded()),
+            },
+        }
+    }
+
+    fn lookup_error(&self, handler: &Arc<HandlerState>, error: ImageError) -> Reply<ImageJob> {
+        let config = &handler.config;
+        match self.error_images.find(&config.route, &error.options) {
+            Some(image) => Reply::Ready(error.into_answer(config, Some(image))),
+            None => {
+                let handler = Arc::clone(handler);
+                Reply::Pending(ImageJob::Error { handler, error })
             }
         }
     }
@@ -187,50 +211,34 @@ impl ImageHandler {
     /// The same response for every refused token: the error image as it is, without asking the renderer.
     fn token_refused(&self, handler: &Handler) -> Answer {
         let image = self.error_images.original(&handler.route);
-        let response = error_response(handler, false, Code::TokenRefused, image);
+        let response = image_response::error(handler, false, Code::TokenRefused, image);
         Answer { response, cache: None, error: Some(Code::TokenRefused.public_name()) }
-    }
-
-    /// `cache_status` is `None` if the request failed before the cache lookup.
-    fn failure(
-        &self,
-        image_request: &ImageRequest,
-        failure: &Failure,
-        cache_status: Option<CacheStatus>,
-    ) -> Option<Answer> {
-        let ImageRequest { handler, options, varies, may_wait, .. } = image_request;
-        let config = &handler.config;
-        let image = match self.error_images.find(&config.route, options) {
-            Some(image) => Some(image),
-            None if !may_wait => return None,
-            None => self.error_images.get(&config.route, options, self.renderer()),
-        };
-        let mut response = error_response(config, *varies, failure.code, image);
-        let cache = cache_status.map(CacheStatus::as_str);
-        if let Some(cache) = cache {
-            response = response.with("X-Cache", cache);
-        }
-        Some(Answer { response, cache, error: Some(failure.code.public_name()) })
     }
 }
 
-/// The response for a failure, with the handler's error image.
-fn error_response(
-    handler: &Handler,
-    varies: bool,
-    code: Code,
-    image: Option<Arc<EncodedImage>>,
-) -> Response {
-    let status = if handler.precise_errors { code.precise_status() } else { 404 };
-    let response = match image {
-        Some(image) => {
-            let media_type = image.format.media_type();
-            let whole = 0..image.bytes.len();
-            Response::new(status, Body::EncodedImage(image, whole)).with("Content-Type", media_type)
+impl ImageError {
+    /// `None` for an overload, which is answered without an image.
+    fn new(request: &ImageRequest, error: &VariantError) -> Option<ImageError> {
+        let RenderError::Failure(failure) = &error.error else { return None };
+        let cache_status = if error.is_cached { CacheStatus::Hit } else { CacheStatus::Miss };
+        Some(ImageError {
+            options: request.options.clone(),
+            varies: request.varies,
+            code: failure.code,
+            cache_status: Some(cache_status),
+        })
+    }
+
+    fn into_answer(self, handler: &Handler, image: Option<Arc<EncodedImage>>) -> Answer {
+        let mut response = image_response::error(handler, self.varies, self.code, image);
+        let cache = self.cache_status.map(CacheStatus::as_str);
+        if let Some(cache) = cache {
+            response = response.with("X-Cache", cache);
         }
-        None => Response::new(status, Body::Text(String::new())),
-    };
-    image_response::with_handler_fields(response, handler, varies)
-        .with("Cache-Control", "no-store")
-        .with("X-Error", code.public_name())
+        Answer { response, cache, error: Some(self.code.public_name()) }
+    }
+}
+
+fn variant_job<'j>(handler: &'j Arc<HandlerState>, request: &'j ImageRequest) -> Job<'j> {
+    Job { handler, name: &request.name, need: request.need() }
 }

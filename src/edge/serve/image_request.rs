@@ -1,34 +1,39 @@
-//! A request for an image, with its resolved options.
+//! A request for an image, as far as its response depends on it.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use crate::cache::Need;
+use crate::cache::{Name, Need};
 use crate::config::Handler;
-use crate::edge::http::request::{Method, Request};
-use crate::edge::variants::HandlerState;
+use crate::edge::http::conditional::Conditions;
+use crate::edge::http::request::Request;
 use crate::error::{Code, Failure};
 use crate::key;
 use crate::options::{BadQuery, Options, Query};
 use crate::token::Grant;
 
+/// An authorized request with its resolved options. It borrows only header fields.
 #[derive(Debug)]
 pub struct ImageRequest<'r> {
-    pub request: &'r Request<'r>,
-    pub handler: &'r Arc<HandlerState>,
+    pub name: Name,
     pub options: Options,
     /// Whether the options depend on `Accept`.
     pub varies: bool,
     pub grant: Grant,
-    /// Whether this thread may wait for the renderer.
-    pub may_wait: bool,
+    pub is_head: bool,
+    pub conditions: Conditions<'r>,
 }
 
 impl ImageRequest<'_> {
+    pub fn into_owned(self) -> ImageRequest<'static> {
+        let ImageRequest { name, options, varies, grant, is_head, conditions } = self;
+        let conditions = conditions.into_owned();
+        ImageRequest { name, options, varies, grant, is_head, conditions }
+    }
+
     /// Whether the whole image is needed. A conditional request is usually answered by 304, which needs only its
     /// description.
     pub fn need(&self) -> Need {
-        let has = |name| self.request.all(name).next().is_some();
-        if self.request.method == Method::Head || has("if-none-match") || has("if-modified-since") {
+        if self.is_head || self.conditions.allow_not_modified() {
             Need::Header
         } else {
             Need::Image
@@ -44,7 +49,8 @@ pub fn resolve_options(
 ) -> Result<(Options, bool), BadQuery> {
     let with_preset = handler.size_policy.with_preset(query)?;
     let varies = with_preset.varies();
-    let accept = if varies { request.list("accept").unwrap_or_default() } else { String::new() };
+    let accept = if varies { request.list("accept") } else { None };
+    let accept = accept.unwrap_or(Cow::Borrowed(""));
     let options = Options::resolve(&with_preset, &accept, handler.defaults())?;
     handler.size_policy.check_size(query, &with_preset)?;
     Ok((options, varies))

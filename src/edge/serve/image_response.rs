@@ -1,111 +1,160 @@
-//! Responses that carry an image, from memory, from disk or from the renderer.
+//! Responses for images, from memory, from disk or from the renderer, and responses with an error image.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::image_request::ImageRequest;
-use crate::cache::{CacheTime, EncodedImage, Entry, EntryStamp};
+use crate::cache::{CacheTime, EncodedImage, Entry};
 use crate::config::Handler;
-use crate::edge::http::conditional::{Outcome, Validators, evaluate};
-use crate::edge::http::request::Method;
+use crate::edge::http::conditional::{Outcome, Validators};
 use crate::edge::http::response::{Body, Response};
 use crate::edge::variants::memory_cache::{CachedResponse, HeaderTemplates};
-use crate::edge::variants::{Content, Variant};
+use crate::edge::variants::{CacheStatus, Content, Variant};
+use crate::error::Code;
 use crate::format::Format;
 use crate::token::Grant;
 
 /// The `max-age` of an image that never expires: RFC 9111 has no value for that, so a year.
 const MAX_AGE_FOREVER: u64 = 31_536_000;
 
-/// The response for a variant. `None` if its entry on disk turns out to be damaged.
-pub fn respond(image_request: &ImageRequest, variant: Variant) -> Option<Response> {
-    let mut response = match variant.content {
-        Content::Memory(cached) => from_memory(image_request, variant.age, &cached),
-        Content::Disk(entry) => from_disk(image_request, variant.age, *entry)?,
-        Content::Image(image) => from_image(image_request, variant.age, image),
+/// The response for a variant from the renderer.
+pub fn respond(
+    handler: &Handler,
+    request: &ImageRequest,
+    variant: Variant<Arc<EncodedImage>>,
+) -> Response {
+    let Variant { content, cache_status, age } = variant;
+    let response = from_image(handler, request, age, content);
+    with_cache_fields(response, handler, request, cache_status, age)
+}
+
+/// The response for a cached variant. `None` if its entry on disk turns out to be damaged.
+pub fn respond_from_cache(
+    handler: &Handler,
+    request: &ImageRequest,
+    variant: Variant<Content>,
+) -> Option<Response> {
+    let Variant { content, cache_status, age } = variant;
+    let response = match content {
+        Content::Memory(cached) => from_memory(handler, request, age, &cached),
+        Content::Disk(entry) => from_disk(handler, request, age, *entry)?,
     };
+    Some(with_cache_fields(response, handler, request, cache_status, age))
+}
+
+fn with_cache_fields(
+    mut response: Response,
+    handler: &Handler,
+    request: &ImageRequest,
+    cache_status: CacheStatus,
+    age: u64,
+) -> Response {
     // A browser's cache must not serve a private image to a request with another token.
-    if image_request.grant.is_private {
+    if request.grant.is_private {
         response = response.with("Vary", "Authorization");
     }
     // RFC 9111 §5.1. `Age` is left out where it changes nothing: the image never expires, and no token limits it.
-    let never_expires = image_request.handler.config.cache_time == CacheTime::Forever;
-    if !never_expires || !image_request.has_default_cache_control() {
-        response = response.with("Age", &variant.age.to_string());
+    let never_expires = handler.cache_time == CacheTime::Forever;
+    if !never_expires || !has_default_cache_control(&request.grant) {
+        response = response.with("Age", &age.to_string());
     }
-    Some(response.with("X-Cache", variant.cache_status.as_str()))
+    response.with("X-Cache", cache_status.as_str())
 }
 
-impl ImageRequest<'_> {
-    /// Whether the token leaves `Cache-Control` as it is without a token.
-    fn has_default_cache_control(&self) -> bool {
-        self.grant.expires.is_none() && !self.grant.is_private
-    }
+/// The response for a failure, with the handler's error image.
+pub fn error(
+    handler: &Handler,
+    varies: bool,
+    code: Code,
+    image: Option<Arc<EncodedImage>>,
+) -> Response {
+    let status = if handler.precise_errors { code.precise_status() } else { 404 };
+    let response = match image {
+        Some(image) => {
+            let media_type = image.format.media_type();
+            Response::new(status, whole(&image)).with("Content-Type", media_type)
+        }
+        None => Response::new(status, Body::Text(String::new())),
+    };
+    with_handler_fields(response, handler, varies)
+        .with("Cache-Control", "no-store")
+        .with("X-Error", code.public_name())
+}
 
-    /// The value of `Cache-Control` for an image of this age.
-    fn cache_control(&self, age: u64) -> String {
-        let Grant { expires, is_private, .. } = self.grant;
-        let default = max_age(self.handler.config.cache_time);
-        let left = expires.map(|expires| expires.saturating_sub(next_second(SystemTime::now())));
-        let max_age = match (default, left) {
-            // A cache subtracts `Age` from `max-age` (RFC 9111 §4.2.3).
-            (Some(default), Some(left)) => Some(default.min(left.saturating_add(age))),
-            (default, _) => default,
-        };
-        cache_control(max_age, is_private)
-    }
+/// Whether the token leaves `Cache-Control` as it is without a token.
+fn has_default_cache_control(grant: &Grant) -> bool {
+    grant.expires.is_none() && !grant.is_private
+}
+
+/// The value of `Cache-Control` for an image of this age.
+fn granted_cache_control(handler: &Handler, grant: &Grant, age: u64) -> String {
+    let default = max_age(handler.cache_time);
+    let left = grant.expires.map(|expires| expires.saturating_sub(next_second(SystemTime::now())));
+    let max_age = match (default, left) {
+        // A cache subtracts `Age` from `max-age` (RFC 9111 §4.2.3).
+        (Some(default), Some(left)) => Some(default.min(left.saturating_add(age))),
+        (default, _) => default,
+    };
+    cache_control(max_age, grant.is_private)
 }
 
 /// Formats the header fields of an image's responses for the memory cache.
-pub fn prepare(
-    handler: &Handler,
-    image: Arc<EncodedImage>,
-    stamp: EntryStamp,
-) -> Arc<CachedResponse> {
+fn header_templates(handler: &Handler, image: &EncodedImage) -> HeaderTemplates {
     let etag = quote(&image.sha256);
-    // `Cache-Control` depends on the token, so it is in neither template.
-    let fields = |outcome, body| {
-        let representation = Representation::of(&image, &etag);
-        build(handler, false, None, outcome, Some(body), representation).into_fields()
+    // `Vary` depends on the options and `Cache-Control` on the token, so they are in neither template.
+    let template = |outcome| {
+        let representation = Representation::of(image, &etag);
+        build(handler, false, None, outcome, None, representation).into_template()
     };
-    let headers = HeaderTemplates {
-        whole: fields(Outcome::Full, Body::None),
-        not_modified: fields(Outcome::NotModified, Body::None),
+    HeaderTemplates {
+        whole: template(Outcome::Full),
+        not_modified: template(Outcome::NotModified),
         cache_control: cache_control(max_age(handler.cache_time), false),
-    };
-    Arc::new(CachedResponse::new(image, etag, headers, stamp))
+        etag,
+    }
 }
 
-fn from_memory(image_request: &ImageRequest, age: u64, cached: &Arc<CachedResponse>) -> Response {
-    let representation = Representation::of(&cached.image, &cached.etag);
-    let mut response = match evaluate(image_request.request, representation.validators()) {
-        Outcome::Full => Response::from_cached(200, cached),
-        Outcome::NotModified => Response::from_cached(304, cached),
+fn from_memory(
+    handler: &Handler,
+    request: &ImageRequest,
+    age: u64,
+    cached: &CachedResponse,
+) -> Response {
+    let image = &cached.image;
+    let headers = cached.headers.get_or_init(|| header_templates(handler, image));
+    let representation = Representation::of(image, &headers.etag);
+    let mut response = match request.conditions.evaluate(representation.validators()) {
+        Outcome::Full => Response::with_template(200, whole(image), &headers.whole),
+        Outcome::NotModified => Response::with_template(304, Body::None, &headers.not_modified),
         outcome => {
-            let whole = 0..cached.image.bytes.len();
-            let body = Body::EncodedImage(Arc::clone(&cached.image), whole);
             return build(
-                &image_request.handler.config,
-                image_request.varies,
-                Some(&image_request.cache_control(age)),
+                handler,
+                request.varies,
+                Some(&granted_cache_control(handler, &request.grant, age)),
                 outcome,
-                Some(body),
+                Some(whole(image)),
                 representation,
             );
         }
     };
-    if image_request.varies {
+    if request.varies {
         response = response.with("Vary", "Accept");
     }
-    if image_request.has_default_cache_control() {
-        response.with("Cache-Control", &cached.headers.cache_control)
+    if has_default_cache_control(&request.grant) {
+        response.with("Cache-Control", &headers.cache_control)
     } else {
-        response.with("Cache-Control", &image_request.cache_control(age))
+        let value = granted_cache_control(handler, &request.grant, age);
+        response.with("Cache-Control", &value)
     }
 }
 
 /// From an entry that is too large for the memory cache. Its image is read only if it is sent.
-fn from_disk(image_request: &ImageRequest, age: u64, entry: Entry) -> Option<Response> {
+fn from_disk(
+    handler: &Handler,
+    request: &ImageRequest,
+    age: u64,
+    entry: Entry,
+) -> Option<Response> {
     let etag = quote(entry.sha256());
     let representation = Representation {
         etag: &etag,
@@ -113,40 +162,42 @@ fn from_disk(image_request: &ImageRequest, age: u64, entry: Entry) -> Option<Res
         last_modified: entry.last_modified(),
         length: entry.length(),
     };
-    let outcome = evaluate(image_request.request, representation.validators());
-    let is_head = image_request.request.method == Method::Head;
+    let outcome = request.conditions.evaluate(representation.validators());
     let body = match outcome {
-        Outcome::Full if is_head => Some(Body::Length(entry.length())),
+        Outcome::Full if request.is_head => Some(Body::Length(entry.length())),
         Outcome::NotModified | Outcome::Unsatisfiable | Outcome::PreconditionFailed => None,
-        Outcome::Full | Outcome::Partial(_) => {
-            let image = entry.read()?;
-            let whole = 0..image.bytes.len();
-            Some(Body::EncodedImage(Arc::new(image), whole))
-        }
+        Outcome::Full | Outcome::Partial(_) => Some(whole(&Arc::new(entry.read()?))),
     };
     Some(build(
-        &image_request.handler.config,
-        image_request.varies,
-        Some(&image_request.cache_control(age)),
+        handler,
+        request.varies,
+        Some(&granted_cache_control(handler, &request.grant, age)),
         outcome,
         body,
         representation,
     ))
 }
 
-fn from_image(image_request: &ImageRequest, age: u64, image: Arc<EncodedImage>) -> Response {
+fn from_image(
+    handler: &Handler,
+    request: &ImageRequest,
+    age: u64,
+    image: Arc<EncodedImage>,
+) -> Response {
     let etag = quote(&image.sha256);
     let representation = Representation::of(&image, &etag);
-    let outcome = evaluate(image_request.request, representation.validators());
-    let body = Body::EncodedImage(Arc::clone(&image), 0..image.bytes.len());
     build(
-        &image_request.handler.config,
-        image_request.varies,
-        Some(&image_request.cache_control(age)),
-        outcome,
-        Some(body),
+        handler,
+        request.varies,
+        Some(&granted_cache_control(handler, &request.grant, age)),
+        request.conditions.evaluate(representation.validators()),
+        Some(whole(&image)),
         representation,
     )
+}
+
+fn whole(image: &Arc<EncodedImage>) -> Body {
+    Body::EncodedImage(Arc::clone(image), 0..image.bytes.len())
 }
 
 /// The metadata of an image in header fields (RFC 9110 §8).
@@ -220,7 +271,7 @@ fn build(
 }
 
 /// Adds the header fields of every response of a handler.
-pub fn with_handler_fields(response: Response, handler: &Handler, varies: bool) -> Response {
+fn with_handler_fields(response: Response, handler: &Handler, varies: bool) -> Response {
     let response = match &handler.cors_origin {
         Some(origin) => response.with("Access-Control-Allow-Origin", origin),
         None => response,

@@ -2,11 +2,13 @@
 
 pub mod access_log;
 pub mod admin;
-pub mod auth;
+pub mod answer;
+mod auth;
 mod error_image;
-pub mod image_handler;
+mod image_handler;
 mod image_request;
-pub mod image_response;
-pub mod router;
+mod image_response;
+mod router;
 pub mod running_config;
+pub mod service;
 pub mod shutdown;

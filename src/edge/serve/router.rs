@@ -1,6 +1,7 @@
 //! The router of the public listeners: health, the redirect to HTTPS, images.
 
-use super::image_handler::Answer;
+use super::answer::{Answer, Reply};
+use super::image_handler::ImageJob;
 use super::running_config::RunningConfig;
 use super::shutdown::Shutdown;
 use crate::edge::http::forwarded::Client;
@@ -8,28 +9,27 @@ use crate::edge::http::request::{Method, Request};
 use crate::edge::http::response::Response;
 use crate::health;
 
-/// Answers a request. `None` if this would wait for the renderer and `may_wait` is false.
+/// Answers a request, except for what waits for the renderer.
 pub fn answer(
     request: &Request,
     client: Client,
-    may_wait: bool,
     running: &RunningConfig,
     shutdown: &Shutdown,
-) -> Option<Answer> {
+) -> Reply<ImageJob> {
     if !matches!(request.method, Method::Get | Method::Head) {
         let response =
             Response::text(405, "only GET and HEAD are supported").with("Allow", "GET, HEAD");
-        return Some(Answer::plain(response));
+        return Reply::Ready(Answer::plain(response));
     }
     if request.path() == health::PATH {
-        return Some(Answer::plain(health(shutdown)));
+        return Reply::Ready(Answer::plain(health(shutdown)));
     }
     if !client.secure
         && let Some(port) = running.https_redirect
     {
-        return Some(Answer::plain(redirect(request, port)));
+        return Reply::Ready(Answer::plain(redirect(request, port)));
     }
-    running.images.answer(request, client.address, may_wait)
+    running.images.lookup(request, client.address)
 }
 
 /// 503 while the server drains, so that a load balancer sends no more requests.

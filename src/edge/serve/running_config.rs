@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use super::image_handler::ImageHandler;
 use crate::TokenValidator;
@@ -13,6 +13,7 @@ use crate::edge::renderer::Renderer;
 use crate::edge::variants::cache_manager::{CacheManager, CacheManagers};
 use crate::edge::variants::purge::Purger;
 use crate::edge::variants::purge_log::PurgeLog;
+use crate::sync;
 
 /// A configuration with its handlers and its renderer. A request keeps the one it began with; the last request drops
 /// the renderer.
@@ -48,16 +49,19 @@ impl RunningConfig {
     ) -> RunningConfig {
         purge_log.extend_retention(renderer.max_render_time());
         let managers = managers.for_config(config);
+        let images = ImageHandler::new(config, validator, renderer, &managers, purge_log);
+        let handlers = images.handlers().map(Arc::clone);
+        let purger = Purger::new(images.variants(), handlers, &managers, purge_log);
         let strict = config.https.as_ref().is_some_and(|https| https.strict);
         RunningConfig {
-            images: ImageHandler::new(config, validator, renderer, &managers, purge_log),
+            images,
             limits: config.limits.clone(),
             access_log: config.access_log,
             https_redirect: https_port.filter(|_| strict),
             hsts: config.https.as_ref().and_then(|https| https.hsts),
             needs_threads: validator.is_some(),
             trusted_proxies: config.trusted_proxies.clone(),
-            purger: Purger::new(config, &managers, purge_log),
+            purger,
             managers,
             admin: config.admin.as_ref().map(|admin| Secret::new(&admin.secret)),
             proxy_protocol: config.proxy_protocol,
@@ -81,12 +85,12 @@ impl CurrentConfig {
 
     /// For one request. It must not be held while waiting for a client, which would keep an old configuration alive.
     pub fn get(&self) -> Arc<RunningConfig> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&sync::read(&self.0))
     }
 
     /// Replaces the current configuration and returns the former one.
     pub fn replace(&self, running: RunningConfig) -> Arc<RunningConfig> {
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = sync::write(&self.0);
         std::mem::replace(&mut current, Arc::new(running))
     }
 }

@@ -1,8 +1,10 @@
 //! The state of a shutdown: whether the server is stopping, and how many requests are active.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+
+use crate::sync;
 
 #[derive(Debug, Default)]
 pub struct Shutdown {
@@ -34,10 +36,9 @@ impl Shutdown {
 
     /// Waits until no request is active. Returns the number of requests that are still active after `timeout`.
     pub fn wait_until_idle(&self, timeout: Duration) -> usize {
-        let guard = self.idle_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = sync::lock(&self.idle_lock);
         let is_busy = |(): &mut ()| self.active.load(Ordering::SeqCst) > 0;
-        let waited = self.idle.wait_timeout_while(guard, timeout, is_busy);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        drop(sync::wait_timeout_while(&self.idle, guard, timeout, is_busy));
         self.active.load(Ordering::SeqCst)
     }
 }
@@ -47,7 +48,7 @@ impl Drop for ActiveRequest {
         let was_last = self.0.active.fetch_sub(1, Ordering::SeqCst) == 1;
         if was_last && self.0.is_stopping() {
             // Taking the lock ensures that a thread that read the old count waits by now and is notified.
-            drop(self.0.idle_lock.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(sync::lock(&self.0.idle_lock));
             self.0.idle.notify_all();
         }
     }

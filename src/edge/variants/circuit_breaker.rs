@@ -1,10 +1,11 @@
 //! The circuit breaker of a handler's origin: while it is open, stale variants are served without waiting for the
 //! origin.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::error::Code;
+use crate::sync;
 
 /// How long the breaker stays open after the last failure or the last attempt.
 const OPEN_TIME: Duration = Duration::from_secs(10);
@@ -64,7 +65,7 @@ impl CircuitBreaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }
 

@@ -1,10 +1,12 @@
-//! Making variants: asks the renderer, once for all concurrent requests, and records the result.
+//! Makes variants: asks the renderer, once for all concurrent requests, and records the result.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use super::{CacheStatus, Content, HandlerState, Variant, Variants};
+use super::lookup::{Cached, Miss};
+use super::variant::{CacheStatus, Variant, VariantError};
+use super::{HandlerState, Job, Variants};
 use crate::cache::{self, EncodedImage, EntryId, Freshness, Name, Need};
 use crate::edge::renderer::{RenderError, RenderRequest};
 use crate::error::{Code, Failure};
@@ -14,7 +16,7 @@ use crate::time::unix_milliseconds;
 const MAX_ATTEMPTS: usize = 4;
 
 /// The result of a singleflight call.
-pub(super) type MakeResult = Result<Made, RenderError>;
+pub(super) type MakeResult = Result<Made, VariantError>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Made {
@@ -27,7 +29,7 @@ pub(super) struct Made {
 
 impl Made {
     /// The variant for a request that began at `begun`.
-    pub(super) fn into_variant<'h>(self, begun: SystemTime) -> Variant<'h> {
+    pub(super) fn into_variant(self, begun: SystemTime) -> Variant<Arc<EncodedImage>> {
         let cache_status = if !self.was_cached {
             CacheStatus::Miss
         } else if self.validated_at >= unix_milliseconds(begun) {
@@ -37,68 +39,105 @@ impl Made {
             CacheStatus::Hit
         };
         let age = cache::age(self.validated_at, SystemTime::now());
-        Variant { content: Content::Image(self.image), cache_status, age }
+        Variant { content: self.image, cache_status, age }
     }
 }
 
 impl Variants {
-    /// Makes a variant, and makes it again if its key is purged meanwhile.
-    pub(super) fn make_current(
+    /// Makes a variant that a lookup has not found. Waits for the renderer.
+    pub fn make(
+        self: &Arc<Variants>,
+        job: Job,
+        miss: Miss,
+    ) -> Result<Variant<Arc<EncodedImage>>, VariantError> {
+        match miss {
+            Miss::Missing => self.make_missing(job),
+            Miss::StaleIfError { not_before } => self.revalidate(job, not_before),
+        }
+    }
+
+    pub(super) fn make_missing(
         &self,
-        handler: &HandlerState,
-        name: &Name,
-        mut not_before: u64,
-    ) -> MakeResult {
+        job: Job,
+    ) -> Result<Variant<Arc<EncodedImage>>, VariantError> {
+        let begun = SystemTime::now();
+        match self.make_current(job.handler, job.name) {
+            Ok(made) => Ok(made.into_variant(begun)),
+            Err(error) => {
+                if let RenderError::Failure(failure) = &error.error {
+                    job.handler.log_failure(job.name, failure);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a variant, and makes it again if its key is purged meanwhile.
+    fn make_current(&self, handler: &Arc<HandlerState>, name: &Name) -> MakeResult {
+        let mut not_before = self.not_before(name);
         for _ in 0..MAX_ATTEMPTS {
-            let result = self.make(handler, name, not_before);
+            let result = self.make_once(handler, name, not_before);
             let latest_purge = self.not_before(name);
             let is_outdated = match &result {
                 Ok(made) => made.validated_at <= latest_purge,
-                Err(RenderError::Failure(failure)) => {
+                Err(VariantError { error: RenderError::Failure(failure), .. }) => {
                     latest_purge > not_before
                         && matches!(failure.code, Code::NotFound | Code::NotShown)
                 }
-                Err(RenderError::Overloaded) => false,
+                Err(VariantError { error: RenderError::Overloaded, .. }) => false,
             };
             if !is_outdated {
                 return result;
             }
             not_before = latest_purge;
         }
-        Err(RenderError::Overloaded)
+        Err(RenderError::Overloaded.into())
     }
 
     /// Makes or revalidates a variant, together with the concurrent requests for it.
-    pub(super) fn make(&self, handler: &HandlerState, name: &Name, not_before: u64) -> MakeResult {
+    pub(super) fn make_once(
+        &self,
+        handler: &Arc<HandlerState>,
+        name: &Name,
+        not_before: u64,
+    ) -> MakeResult {
         const PANICKED: &str = "the request that made this image for all waiters failed";
-        let on_panic = Err(RenderError::Failure(Failure::new(Code::RendererFailed, PANICKED)));
+        let on_panic = RenderError::Failure(Failure::new(Code::RendererFailed, PANICKED));
         let call = (name.clone(), not_before);
-        let result = self.singleflight.run(&call, self.make_timeout, on_panic, || {
-            // Another call may have stored the variant between our lookup and this one.
-            match self.find_just_stored(handler, name, not_before) {
-                Some(made) => Ok(made),
-                None => self.render(handler, name, not_before),
+        let result = self.singleflight.run(&call, self.make_timeout, Err(on_panic.into()), || {
+            match self.find_made(handler, name, not_before) {
+                Some(result) => result,
+                None => self.render(handler, name, not_before).map_err(VariantError::from),
             }
         });
-        result.unwrap_or(Err(RenderError::Overloaded))
+        result.unwrap_or_else(|| Err(RenderError::Overloaded.into()))
     }
 
-    fn find_just_stored(
+    /// The result of a call that ended between the lookup and this call.
+    fn find_made(
+        &self,
+        handler: &Arc<HandlerState>,
+        name: &Name,
+        not_before: u64,
+    ) -> Option<MakeResult> {
+        let job = Job { handler, name, need: Need::Image };
+        match self.find(job, not_before, SystemTime::now()) {
+            Some(Cached { content, freshness: Freshness::Fresh, validated_at }) => {
+                Some(Ok(Made { image: content.read()?, was_cached: true, validated_at }))
+            }
+            // To be revalidated, although another variant of the key may have failed.
+            Some(_) => None,
+            None => Some(Err(VariantError::cached(self.negative.find(name, not_before)?))),
+        }
+    }
+
+    /// Asks the renderer, and records the result in the caches, the circuit breaker and the counts.
+    fn render(
         &self,
         handler: &HandlerState,
         name: &Name,
         not_before: u64,
-    ) -> Option<Made> {
-        let entry = handler.disk.as_ref()?.find(name, Need::Image)?;
-        let validated_at = entry.validated_at();
-        if entry.freshness(SystemTime::now()) != Freshness::Fresh || validated_at <= not_before {
-            return None;
-        }
-        Some(Made { image: Arc::new(entry.read()?), was_cached: true, validated_at })
-    }
-
-    /// Asks the renderer, and records the result in the caches, the circuit breaker and the counts.
-    fn render(&self, handler: &HandlerState, name: &Name, not_before: u64) -> MakeResult {
+    ) -> Result<Made, RenderError> {
         let target = handler.render_target(name);
         let begun = unix_milliseconds(SystemTime::now());
         let rendered = match self.renderer.render(RenderRequest { target: &target, not_before }) {
@@ -155,11 +194,11 @@ impl Variants {
     }
 
     /// Makes a purged variant again. `false` if that failed.
-    pub fn rerender(&self, handler: &HandlerState, name: &Name) -> bool {
-        match self.make_current(handler, name, self.not_before(name)) {
+    pub(super) fn rerender(&self, handler: &Arc<HandlerState>, name: &Name) -> bool {
+        match self.make_current(handler, name) {
             Ok(_) => true,
             Err(error) => {
-                handler.warn_stale(name, &error);
+                handler.warn_stale(name, &error.error);
                 false
             }
         }

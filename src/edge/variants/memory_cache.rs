@@ -5,11 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_manager::CacheManager;
 use crate::cache::{DiskCache, EncodedImage, EntryStamp, Freshness, Name};
+use crate::sync;
 
 /// Minimum time between two checks of an entry's file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,23 +22,24 @@ const MAX_ENTRY_FRACTION: usize = 8;
 const RING_SLACK: usize = 64;
 
 /// Header fields that are formatted once and sent with every response for an image.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HeaderTemplates {
     /// For the whole image (200), without `Cache-Control`.
-    pub whole: String,
+    pub whole: Arc<str>,
     /// For 304, without `Cache-Control`.
-    pub not_modified: String,
+    pub not_modified: Arc<str>,
     /// The value of `Cache-Control` for requests whose token doesn't change it.
     pub cache_control: String,
+    /// The entity tag with its quotes.
+    pub etag: String,
 }
 
 /// An image with the header fields of its responses.
 #[derive(Debug)]
 pub struct CachedResponse {
     pub image: Arc<EncodedImage>,
-    pub headers: HeaderTemplates,
-    /// The entity tag with its quotes.
-    pub etag: String,
+    /// Set by the first response.
+    pub headers: OnceLock<HeaderTemplates>,
     stamp: EntryStamp,
     /// When the file was last checked, in milliseconds since [`MemoryCache::started`].
     checked: AtomicU64,
@@ -46,16 +48,10 @@ pub struct CachedResponse {
 }
 
 impl CachedResponse {
-    pub fn new(
-        image: Arc<EncodedImage>,
-        etag: String,
-        headers: HeaderTemplates,
-        stamp: EntryStamp,
-    ) -> CachedResponse {
+    pub fn new(image: Arc<EncodedImage>, stamp: EntryStamp) -> CachedResponse {
         CachedResponse {
             image,
-            headers,
-            etag,
+            headers: OnceLock::new(),
             stamp,
             checked: AtomicU64::new(0),
             referenced: AtomicBool::new(false),
@@ -210,11 +206,11 @@ impl MemoryCache {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Entries> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner)
+        sync::read(&self.entries)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Entries> {
-        self.entries.write().unwrap_or_else(PoisonError::into_inner)
+        sync::write(&self.entries)
     }
 }
 
@@ -286,9 +282,7 @@ mod tests {
             let entry = self.disk.find(&name(number), Need::Image).unwrap();
             let stamp = entry.stamp();
             let image = Arc::new(entry.read().unwrap());
-            let headers = HeaderTemplates::default();
-            let response = CachedResponse::new(image, String::new(), headers, stamp);
-            self.memory.insert(name(number), Arc::new(response));
+            self.memory.insert(name(number), Arc::new(CachedResponse::new(image, stamp)));
         }
 
         fn has(&self, number: usize) -> bool {

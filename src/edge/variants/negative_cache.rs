@@ -1,11 +1,12 @@
 //! The negative cache: keys that the origin did not have a moment ago are answered without asking it again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::cache::{EntryId, Name};
 use crate::error::{Code, Failure};
+use crate::sync;
 
 /// Maximum number of keys. When it is reached, expired keys are removed, or all keys if none has expired.
 const MAX_KEYS: usize = 1 << 14;
@@ -68,7 +69,7 @@ impl NegativeCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], NegativeEntry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }
 

@@ -11,9 +11,8 @@ use std::sync::Arc;
 use super::cache_manager::CacheManager;
 use super::purge_journal::{JournalEntry, PurgeJournal};
 use super::purge_log::{PurgeLog, TargetKind};
+use super::{HandlerState, Variants};
 use crate::cache::{self, CacheTime, DiskCache, EntryId, Found, Name, ORIGINAL};
-use crate::config::{Config, Handler};
-use crate::edge::serve::image_handler::ImageHandler;
 use crate::log::warn_ratelimited;
 
 /// Maximum number of variants that `render=1` makes again.
@@ -23,8 +22,15 @@ const MAX_RERENDERED: usize = 16;
 #[derive(Debug)]
 pub struct Purger {
     log: Arc<PurgeLog>,
+    variants: Arc<Variants>,
     /// By route.
-    handlers: HashMap<String, HandlerCaches>,
+    handlers: HashMap<String, PurgeHandler>,
+}
+
+#[derive(Debug)]
+struct PurgeHandler {
+    state: Arc<HandlerState>,
+    caches: HandlerCaches,
 }
 
 #[derive(Debug)]
@@ -58,7 +64,8 @@ pub struct Rerendered {
 
 impl Purger {
     pub fn new(
-        config: &Config,
+        variants: &Arc<Variants>,
+        handlers: impl Iterator<Item = Arc<HandlerState>>,
         managers: &HashMap<PathBuf, Arc<CacheManager>>,
         log: &Arc<PurgeLog>,
     ) -> Purger {
@@ -67,19 +74,22 @@ impl Purger {
             disk: DiskCache::new(path, CacheTime::Forever),
             manager: managers.get(path).map(Arc::clone),
         };
-        let caches = |handler: &Handler| HandlerCaches {
-            identity: handler.identity(),
-            variants: handler.cache.as_ref().map(|cache| directory(&cache.path)),
-            originals: handler.originals.as_ref().map(|originals| directory(&originals.path)),
+        let handler = |state: Arc<HandlerState>| {
+            let config = &state.config;
+            let caches = HandlerCaches {
+                identity: state.identity.clone(),
+                variants: config.cache.as_ref().map(|cache| directory(&cache.path)),
+                originals: config.originals.as_ref().map(|originals| directory(&originals.path)),
+            };
+            (config.route.clone(), PurgeHandler { caches, state })
         };
-        let handlers =
-            config.handlers.iter().map(|handler| (handler.route.clone(), caches(handler)));
-        Purger { log: Arc::clone(log), handlers: handlers.collect() }
+        let handlers = handlers.map(handler).collect();
+        Purger { log: Arc::clone(log), variants: Arc::clone(variants), handlers }
     }
 
     /// Restores the purge log from the journals of earlier servers, which may have been killed.
     pub fn restore(&self) {
-        for caches in self.handlers.values() {
+        for PurgeHandler { caches, .. } in self.handlers.values() {
             for directory in caches.directories() {
                 let journal = PurgeJournal::new(&directory.path);
                 for entry in journal.read(self.log.retention()) {
@@ -92,16 +102,11 @@ impl Purger {
     }
 
     /// Purges a key: its variants and its original. `None` if there is no such handler.
-    pub fn purge_key(
-        &self,
-        route: &str,
-        key: &str,
-        images: &ImageHandler,
-    ) -> Option<io::Result<Removed>> {
-        let caches = self.handlers.get(route)?;
+    pub fn purge_key(&self, route: &str, key: &str) -> Option<io::Result<Removed>> {
+        let PurgeHandler { caches, .. } = self.handlers.get(route)?;
         let time = self.log.record_key(&caches.identity, key);
         caches.append_to_journals(time, key, TargetKind::Key);
-        images.remove_matching(&|name| name.handler == caches.identity && name.key == key);
+        self.variants.remove_matching(&|name| name.handler == caches.identity && name.key == key);
         Some(caches.remove_key(key))
     }
 
@@ -110,16 +115,16 @@ impl Purger {
         &self,
         route: &str,
         key: &str,
-        images: &ImageHandler,
     ) -> Option<io::Result<(Removed, Rerendered)>> {
-        let names = self.handlers.get(route)?.most_recently_used(key);
-        let removed = match self.purge_key(route, key, images)? {
+        let PurgeHandler { state, caches } = self.handlers.get(route)?;
+        let names = caches.most_recently_used(key);
+        let removed = match self.purge_key(route, key)? {
             Ok(removed) => removed,
             Err(error) => return Some(Err(error)),
         };
         let mut rerendered = Rerendered::default();
         for name in names {
-            if images.rerender(route, &name) {
+            if self.variants.rerender(state, &name) {
                 rerendered.rendered += 1;
             } else {
                 rerendered.failed += 1;
@@ -130,16 +135,11 @@ impl Purger {
 
     /// Purges every key that starts with `prefix`. File names are hashes, so this reads the description of each entry
     /// in the directory. `None` if there is no such handler.
-    pub fn purge_prefix(
-        &self,
-        route: &str,
-        prefix: &str,
-        images: &ImageHandler,
-    ) -> Option<io::Result<Removed>> {
-        let caches = self.handlers.get(route)?;
+    pub fn purge_prefix(&self, route: &str, prefix: &str) -> Option<io::Result<Removed>> {
+        let PurgeHandler { caches, .. } = self.handlers.get(route)?;
         let purge = self.log.record_prefix(&caches.identity, prefix);
         caches.append_to_journals(purge.time(), prefix, TargetKind::Prefix);
-        images.remove_matching(&|name| caches.has_prefix(name, prefix));
+        self.variants.remove_matching(&|name| caches.has_prefix(name, prefix));
         let removed = caches.remove_prefix(prefix);
         drop(purge);
         Some(removed)

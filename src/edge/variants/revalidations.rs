@@ -1,9 +1,10 @@
 //! The variants that are being revalidated in the background: each once, and a bounded number at a time.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::cache::Name;
+use crate::sync;
 
 /// Maximum number per handler: each has a thread, and requests that wait for an image come first.
 const MAX_REVALIDATIONS: usize = 16;
@@ -29,7 +30,7 @@ impl Revalidations {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<Name>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }
 

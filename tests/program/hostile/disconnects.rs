@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 use serde_json::json;
 
-use super::{HIT, LARGE, LONG, crowd, start, start_with_large};
+use super::{HIT, LARGE, LONG, crowd, narrow, start, start_with_large};
 use crate::support::client::{Client, request};
 use crate::support::directory::Directory;
 use crate::support::gate::Gate;
@@ -259,4 +259,26 @@ fn lingering_close_ends_for_a_client_that_keeps_sending() {
     };
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
     vitals.are_back();
+}
+
+#[test]
+fn lingering_close_does_not_last_as_long_as_an_idle_connection() {
+    const LINGERING_TIMEOUT: Duration = Duration::from_secs(1);
+    let (server, _) = start_with_large(json!({"idle_timeout": 60}));
+    server.get(HIT).ok();
+    // A cache hit, a miss, and a response that the socket does not take at once.
+    for target in [HIT, "/h/a.png?w=6", LARGE] {
+        let mut socket = narrow(server.http());
+        socket.write_all(&request("GET", target, &[("Connection", "close")])).unwrap();
+        // Half a second is enough for the server to notice that the client does not read.
+        thread::sleep(LINGERING_TIMEOUT / 2);
+        let mut response = Vec::new();
+        socket.read_to_end(&mut response).unwrap();
+        assert!(response.starts_with(b"HTTP/1.1 200"), "{target}");
+        let started = Instant::now();
+        while socket.write_all(b"x").is_ok() {
+            assert!(started.elapsed() < LONG, "{target}: the server keeps reading");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod authority;
 
+use std::borrow::Cow;
 use std::io::BufRead as _;
 use std::mem::MaybeUninit;
 
@@ -223,10 +224,11 @@ impl<'b> Request<'b> {
     }
 
     /// The values of a list-valued field, joined (RFC 9110 §5.3); `None` if the field is absent.
-    pub fn list(&self, name: &'static str) -> Option<String> {
+    pub fn list(&self, name: &'static str) -> Option<Cow<'b, str>> {
         let mut values = self.all(name);
-        let mut list = values.next()?.to_owned();
+        let mut list = Cow::Borrowed(values.next()?);
         for value in values {
+            let list = list.to_mut();
             list.push_str(", ");
             list.push_str(value);
         }

@@ -4,67 +4,32 @@
 //! thread of its own nor a switch between threads. What blocks (the rest of a head, the renderer, a slow reader, a TLS
 //! handshake) runs on a thread of the connection's own.
 
-mod open;
+mod lingering;
 mod respond;
+mod turn;
 
 use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::connection_table::Registration;
-use super::listener::ListenerKind;
+use super::endpoint::ListenerKind;
 use super::stream::Stream;
-use crate::edge::Edge;
 use crate::edge::http::request::{Head, MAX_HEAD_BYTES, parse};
 use crate::edge::http::response::{Date, Response};
 use crate::edge::serve::running_config::RunningConfig;
+use crate::edge::serve::service::Service;
 use crate::edge::serve::shutdown::ActiveRequest;
-pub use open::{open, serve};
-use respond::PartialResponse;
+use respond::{PartialResponse, PendingRequest};
+use turn::Turn;
+pub use turn::{Blocking, Served};
 
 /// Fits a usual head; the buffer grows up to [`MAX_HEAD_BYTES`] for a longer one.
 const INITIAL_BUFFER_BYTES: usize = 2 << 10;
-/// Maximum reads per turn, so that a client sending faster than it is answered can't monopolise a poller.
-const MAX_READS_PER_TURN: usize = 4;
-/// Maximum responses and bytes sent per turn: pipelined requests are small and their responses are not.
-const MAX_RESPONSES_PER_TURN: usize = 16;
-const MAX_BYTES_PER_TURN: usize = 64 << 10;
-/// How long a lingering close waits for the client to close its side.
-const LINGERING_TIMEOUT: Duration = Duration::from_secs(1);
-/// Maximum bytes that a lingering close discards.
-const MAX_LINGERING_BYTES: usize = 256 << 10;
 /// How long the thread of a handshake waits for the first request before it parks the connection: most clients send it
 /// at once, and many close after one response.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_millis(20);
-/// Maximum reads that wait for [`FIRST_REQUEST_TIMEOUT`].
-const MAX_FIRST_REQUEST_READS: u32 = 2;
-
-/// What a call of [`Connection::serve`] may block on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocking {
-    /// Nothing: it runs on a poller, which serves other connections too.
-    Never,
-    /// A request that has begun, until its response is sent.
-    Request,
-    /// As `Request`, and for [`FIRST_REQUEST_TIMEOUT`] on the first request after a handshake.
-    FirstRequest,
-    /// As `Request`, and on every next request.
-    Always,
-}
-
-/// Why [`Connection::serve`] returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
-    /// Nothing to do until the client sends more.
-    Idle,
-    /// The turn is over, with buffered requests left.
-    Yielded,
-    /// The next step would block.
-    WouldBlock,
-    Closed,
-}
 
 /// Buffers that a connection needs only while it is served; each thread has one set.
 #[derive(Debug)]
@@ -108,55 +73,12 @@ pub struct Connection {
     write_deadline: Instant,
     /// The request being answered, and when it began.
     active: Option<(Instant, ActiveRequest)>,
+    /// A request whose answer waits for a renderer or for disks.
+    pending: Option<Box<PendingRequest>>,
     /// A response that the socket has not taken completely.
     unsent: Option<Box<PartialResponse>>,
     /// In a lingering close: how many bytes it may still discard.
     lingering: Option<usize>,
-}
-
-/// What one call of [`Connection::serve`] may do and has done.
-#[derive(Debug)]
-struct Turn {
-    blocking: Blocking,
-    /// Whether to read although no head has begun.
-    may_read: bool,
-    first_request_reads: u32,
-    reads: usize,
-    responses: usize,
-    /// Bytes sent.
-    sent: usize,
-}
-
-impl Turn {
-    fn new(blocking: Blocking) -> Turn {
-        let is_first = blocking == Blocking::FirstRequest;
-        Turn {
-            blocking,
-            may_read: blocking != Blocking::Request,
-            first_request_reads: if is_first { MAX_FIRST_REQUEST_READS } else { 0 },
-            reads: 0,
-            responses: 0,
-            sent: 0,
-        }
-    }
-
-    /// Counts a read. `false` if a poller has read enough from this connection.
-    fn start_read(&mut self) -> bool {
-        self.first_request_reads = self.first_request_reads.saturating_sub(1);
-        self.may_read = self.blocking == Blocking::Always || self.first_request_reads > 0;
-        if self.blocking == Blocking::Never && self.reads == MAX_READS_PER_TURN {
-            return false;
-        }
-        self.reads += 1;
-        true
-    }
-
-    /// Counts a response. `true` if a poller has answered enough on this connection.
-    fn end_response(&mut self) -> bool {
-        self.responses += 1;
-        let is_enough = self.responses == MAX_RESPONSES_PER_TURN || self.sent > MAX_BYTES_PER_TURN;
-        is_enough && self.blocking == Blocking::Never
-    }
 }
 
 impl Connection {
@@ -183,6 +105,7 @@ impl Connection {
             write_grace: running.limits.write_timeout,
             write_deadline: now,
             active: None,
+            pending: None,
             unsent: None,
             lingering: None,
         }
@@ -204,12 +127,17 @@ impl Connection {
     }
 
     /// Reads, answers and writes as far as `blocking` allows. With [`Blocking::Never`] the socket must be readable.
-    pub fn serve(&mut self, blocking: Blocking, scratch: &mut Scratch, edge: &Arc<Edge>) -> Served {
+    pub fn serve(
+        &mut self,
+        blocking: Blocking,
+        scratch: &mut Scratch,
+        service: &Service,
+    ) -> Served {
         self.stream.set_blocking(blocking != Blocking::Never);
         scratch.buffer.clear();
         scratch.buffer.append(&mut self.unanswered);
         let mut buffer = std::mem::take(&mut scratch.buffer);
-        let served = self.run(blocking, &mut buffer, scratch, edge);
+        let served = self.run(blocking, &mut buffer, scratch, service);
         if matches!(served, Served::Yielded | Served::WouldBlock) {
             self.unanswered = buffer.clone();
         }
@@ -222,11 +150,11 @@ impl Connection {
         blocking: Blocking,
         buffer: &mut Vec<u8>,
         scratch: &mut Scratch,
-        edge: &Arc<Edge>,
+        service: &Service,
     ) -> Served {
         let mut turn = Turn::new(blocking);
         loop {
-            match self.step(&mut turn, buffer, scratch, edge) {
+            match self.step(&mut turn, buffer, scratch, service) {
                 Ok(None) => {}
                 Ok(Some(served)) => return served,
                 Err(_) => return Served::Closed,
@@ -234,45 +162,51 @@ impl Connection {
         }
     }
 
-    /// Takes the next step: lingers, sends the rest of a response, answers a buffered request, or reads. `None` if
-    /// another step follows in this turn.
+    /// Takes the next step: lingers, sends the rest of a response, answers a request, or reads. `None` if another step
+    /// follows in this turn.
     fn step(
         &mut self,
         turn: &mut Turn,
         buffer: &mut Vec<u8>,
         scratch: &mut Scratch,
-        edge: &Arc<Edge>,
+        service: &Service,
     ) -> io::Result<Option<Served>> {
         if self.lingering.is_some() {
             // A thread parks the connection; a poller does the lingering close.
             let is_poller = turn.blocking == Blocking::Never;
             return if is_poller { self.discard().map(Some) } else { Ok(Some(Served::Idle)) };
         }
+        if turn.blocking == Blocking::Never && (self.pending.is_some() || self.unsent.is_some()) {
+            return Ok(Some(Served::WouldBlock));
+        }
         if let Some(unsent) = self.unsent.take() {
-            self.send_rest(unsent, edge)?;
-            return Ok(None);
+            self.send_rest(unsent, service)?;
+            return Ok(self.end_request(turn, buffer));
+        }
+        if let Some(pending) = self.pending.take() {
+            self.finish(*pending, turn, scratch, service)?;
+            return Ok(self.end_request(turn, buffer));
         }
         // Pipelined requests are in the buffer already.
         match parse(buffer) {
             Ok(Head::Complete(request, length)) => {
-                if !self.respond(&request, turn, scratch, edge)? {
-                    return Ok(Some(Served::WouldBlock));
-                }
+                self.respond(&request, turn, scratch, service)?;
                 buffer.drain(..length);
                 skip_empty_lines(buffer);
                 Ok(self.end_request(turn, buffer))
             }
-            Ok(Head::Partial) => self.read_more(turn, buffer, scratch, edge),
+            Ok(Head::Partial) => self.read_more(turn, buffer, scratch, service),
             Err(error) => {
-                self.refuse(Response::text(error.status, error.message), scratch, edge);
+                self.refuse(Response::text(error.status, error.message), scratch, service);
                 Ok(None)
             }
         }
     }
 
+    /// Waits for the next request, unless this one is not answered completely or was the last.
     fn end_request(&mut self, turn: &mut Turn, buffer: &[u8]) -> Option<Served> {
-        if self.unsent.is_some() {
-            return Some(Served::WouldBlock);
+        if self.pending.is_some() || self.unsent.is_some() || self.lingering.is_some() {
+            return None;
         }
         self.start_waiting(buffer);
         let is_turn_over = turn.end_response();
@@ -284,7 +218,7 @@ impl Connection {
         turn: &mut Turn,
         buffer: &mut Vec<u8>,
         scratch: &mut Scratch,
-        edge: &Edge,
+        service: &Service,
     ) -> io::Result<Option<Served>> {
         let is_idle = buffer.is_empty();
         if is_idle && !turn.may_read && !self.stream.has_buffered() {
@@ -316,7 +250,7 @@ impl Connection {
             }
             Err(error) if error.kind() == ErrorKind::TimedOut && self.in_head => {
                 let response = Response::text(408, "the request did not arrive in time");
-                self.refuse(response, scratch, edge);
+                self.refuse(response, scratch, service);
                 Ok(None)
             }
             Err(error) if error.kind() == ErrorKind::TimedOut && is_first_request => {
@@ -339,31 +273,6 @@ impl Connection {
             self.registration.set_idle(now);
             self.deadline = now + self.idle_timeout;
         }
-    }
-
-    /// Answers no further request, and gives the client time to read the last response (nginx `lingering_close`).
-    fn start_lingering_close(&mut self) {
-        let is_open = self.stream.shutdown_write().is_ok();
-        self.lingering = Some(if is_open { MAX_LINGERING_BYTES } else { 0 });
-        let now = Instant::now();
-        // Its response is sent, so it may be closed when connections are scarce.
-        self.registration.set_idle(now);
-        self.deadline = now + LINGERING_TIMEOUT;
-    }
-
-    fn discard(&mut self) -> io::Result<Served> {
-        let mut bytes = [0; 4096];
-        while let Some(left) = self.lingering
-            && left > 0
-        {
-            match self.stream.discard(&mut bytes) {
-                Ok(0) => return Ok(Served::Closed),
-                Ok(length) => self.lingering = Some(left.saturating_sub(length)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Served::Idle),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Served::Closed)
     }
 }
 

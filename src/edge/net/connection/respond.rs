@@ -1,22 +1,28 @@
-//! Writing responses, whole or in parts, with their deadlines and access log lines.
+//! Answers requests and writes responses, whole or in parts, with their deadlines and access log lines.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Connection, Scratch, Turn};
-use crate::edge::Edge;
 use crate::edge::http::forwarded::{self, Client};
 use crate::edge::http::request::{Method, Request};
 use crate::edge::http::response::{HeadOptions, Response};
-use crate::edge::net::connection::Blocking;
-use crate::edge::net::listener::ListenerKind;
+use crate::edge::net::endpoint::ListenerKind;
 use crate::edge::serve::access_log::{self, Line};
-use crate::edge::serve::admin;
-use crate::edge::serve::image_handler::Answer;
-use crate::edge::serve::router;
+use crate::edge::serve::answer::{Answer, Reply};
 use crate::edge::serve::running_config::RunningConfig;
+use crate::edge::serve::service::{Job, Service};
+
+/// A request whose answer waits for a renderer or for disks. It moves to a thread with its connection.
+#[derive(Debug)]
+pub(super) struct PendingRequest {
+    job: Job,
+    request: Summary<'static>,
+    /// The configuration that the request began with.
+    running: Arc<RunningConfig>,
+}
 
 /// A response that the socket has not taken completely.
 #[derive(Debug)]
@@ -24,52 +30,122 @@ pub(super) struct PartialResponse {
     answer: Answer,
     head: String,
     sent: usize,
-    options: HeadOptions,
-    request: LoggedRequest,
+    keep_alive: bool,
+    request: Summary<'static>,
 }
 
-/// What the access log says about a request whose bytes are gone from the buffer.
+/// What the response head and the access log need of a request.
 #[derive(Debug)]
-struct LoggedRequest {
-    client: Option<IpAddr>,
-    method: String,
-    target: String,
+struct Summary<'r> {
+    client: Client,
+    method: Cow<'r, str>,
+    target: Cow<'r, str>,
     is_head: bool,
+    is_http_10: bool,
+    keep_alive: bool,
+}
+
+impl<'r> Summary<'r> {
+    fn new(request: &Request<'r>, client: Client) -> Summary<'r> {
+        Summary {
+            client,
+            method: request.method_name.into(),
+            target: request.target.into(),
+            is_head: request.method == Method::Head,
+            is_http_10: request.is_http_10,
+            keep_alive: request.keep_alive,
+        }
+    }
+
+    fn into_owned(self) -> Summary<'static> {
+        Summary {
+            method: self.method.into_owned().into(),
+            target: self.target.into_owned().into(),
+            ..self
+        }
+    }
+
+    fn body<'a>(&self, answer: &'a Answer) -> &'a [u8] {
+        if self.is_head { &[] } else { answer.response.body.bytes() }
+    }
 }
 
 impl Connection {
-    /// Answers a request. `false` if that would block and must not. If the socket takes only a part of the response,
-    /// the rest is left in `unsent`.
+    /// Answers a request. If that has to wait, the request is left in `pending`.
     pub(super) fn respond(
         &mut self,
         request: &Request,
         turn: &mut Turn,
         scratch: &mut Scratch,
-        edge: &Arc<Edge>,
-    ) -> io::Result<bool> {
-        if self.active.is_none() {
-            let started = Instant::now();
-            self.registration.set_busy(started);
-            self.active = Some((started, edge.shutdown.begin()));
-        }
-        let running = edge.running.get();
+        service: &Service,
+    ) -> io::Result<()> {
+        let started = Instant::now();
+        self.registration.set_busy(started);
+        self.active = Some((started, service.shutdown.begin()));
+        let running = service.running.get();
         self.head_timeout = running.limits.head_timeout;
         self.idle_timeout = running.limits.idle_timeout;
-        let may_wait = turn.blocking != Blocking::Never;
-        let (client, answer) = self.handle(request, may_wait, &running, edge);
-        let Some(answer) = answer else { return Ok(false) };
-        let keep_alive =
-            request.keep_alive && !edge.shutdown.is_stopping() && !self.registration.is_closing();
+        let (client, reply) = self.answer(request, &running, service);
+        let summary = Summary::new(request, client);
+        match reply {
+            Reply::Ready(answer) => self.send(answer, summary, running, turn, scratch, service),
+            Reply::Pending(job) => {
+                let request = summary.into_owned();
+                self.pending = Some(Box::new(PendingRequest { job, request, running }));
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for the answer to a request, and sends it.
+    pub(super) fn finish(
+        &mut self,
+        pending: PendingRequest,
+        turn: &mut Turn,
+        scratch: &mut Scratch,
+        service: &Service,
+    ) -> io::Result<()> {
+        let PendingRequest { job, request, running } = pending;
+        let answer = job.run(&running);
+        self.send(answer, request, running, turn, scratch, service)
+    }
+
+    fn answer(
+        &self,
+        request: &Request,
+        running: &RunningConfig,
+        service: &Service,
+    ) -> (Client, Reply<Job>) {
+        if self.kind == ListenerKind::Admin {
+            let client = Client { address: self.peer, secure: false };
+            return (client, service.answer_admin(request, self.peer, running));
+        }
+        let secure = self.stream.is_tls();
+        let client = forwarded::client(request, self.peer, secure, &running.trusted_proxies);
+        (client, service.answer(request, client, running))
+    }
+
+    /// Sends a response. If the socket takes only a part of it, the rest is left in `unsent`.
+    fn send(
+        &mut self,
+        answer: Answer,
+        request: Summary,
+        running: Arc<RunningConfig>,
+        turn: &mut Turn,
+        scratch: &mut Scratch,
+        service: &Service,
+    ) -> io::Result<()> {
+        let is_last = service.shutdown.is_stopping() || self.registration.is_closing();
+        let keep_alive = request.keep_alive && !is_last;
         let options = HeadOptions {
             is_http_10: request.is_http_10,
             keep_alive,
-            hsts: running.hsts.filter(|_| client.secure),
+            hsts: running.hsts.filter(|_| request.client.secure),
         };
         scratch.head.clear();
         let now = SystemTime::now();
         answer.response.write_head(&mut scratch.head, &mut scratch.date, now, options);
-        let is_head = request.method == Method::Head;
-        let body = if is_head { &[] } else { answer.response.body.bytes() };
+        let body = request.body(&answer);
         self.start_write(scratch.head.len() + body.len(), &running);
         let is_logged = running.access_log;
         // A client may be slow from here on, and a replaced running config must not wait for it.
@@ -80,73 +156,37 @@ impl Connection {
         if let Err(error) = &result
             && error.kind() == ErrorKind::WouldBlock
         {
-            let request = LoggedRequest {
-                client: client.address,
-                method: request.method_name.to_owned(),
-                target: request.target.to_owned(),
-                is_head,
-            };
+            let request = request.into_owned();
             let head = std::mem::take(&mut scratch.head);
-            self.unsent = Some(Box::new(PartialResponse { answer, head, sent, options, request }));
-            return Ok(true);
+            self.unsent =
+                Some(Box::new(PartialResponse { answer, head, sent, keep_alive, request }));
+            return Ok(());
         }
         if is_logged {
-            let line = Line {
-                client: client.address,
-                method: request.method_name,
-                target: request.target,
-                ..self.log_line(&answer, body.len(), &result)
-            };
-            access_log::add(&line, now);
+            self.log(&answer, &request, &result, now);
         }
-        self.end_write(result, options).map(|()| true)
+        self.end_write(result, keep_alive)
     }
 
-    /// The client, and its response unless `may_wait` is false and the response needs waiting.
-    fn handle(
-        &self,
-        request: &Request,
-        may_wait: bool,
-        running: &RunningConfig,
-        edge: &Arc<Edge>,
-    ) -> (Client, Option<Answer>) {
-        if self.kind == ListenerKind::Admin {
-            let client = Client { address: self.peer, secure: false };
-            let answer = admin::answer(request, self.peer, may_wait, running, &edge.shutdown);
-            return (client, answer);
-        }
-        let secure = self.stream.is_tls();
-        let client = forwarded::client(request, self.peer, secure, &running.trusted_proxies);
-        (client, router::answer(request, client, may_wait, running, &edge.shutdown))
-    }
-
-    /// Sends the rest of a response, blocking: a poller never holds a connection with an unsent one.
+    /// Sends the rest of a response, blocking.
     pub(super) fn send_rest(
         &mut self,
         mut unsent: Box<PartialResponse>,
-        edge: &Edge,
+        service: &Service,
     ) -> io::Result<()> {
-        let body = if unsent.request.is_head { &[] } else { unsent.answer.response.body.bytes() };
+        let body = unsent.request.body(&unsent.answer);
         let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
-        if edge.running.get().access_log {
-            let line = Line {
-                client: unsent.request.client,
-                method: &unsent.request.method,
-                target: &unsent.request.target,
-                ..self.log_line(&unsent.answer, body.len(), &result)
-            };
-            access_log::add(&line, SystemTime::now());
+        if service.running.get().access_log {
+            self.log(&unsent.answer, &unsent.request, &result, SystemTime::now());
         }
-        self.end_write(result, unsent.options)?;
-        self.start_waiting(&[]);
-        Ok(())
+        self.end_write(result, unsent.keep_alive)
     }
 
     /// Answers bytes that are not a valid request, and closes.
-    pub(super) fn refuse(&mut self, response: Response, scratch: &mut Scratch, edge: &Edge) {
-        let _active = edge.shutdown.begin();
+    pub fn refuse(&mut self, response: Response, scratch: &mut Scratch, service: &Service) {
+        let _active = service.shutdown.begin();
         self.registration.set_busy(Instant::now());
-        let running = edge.running.get();
+        let running = service.running.get();
         let answer = Answer { error: Some("bad_request"), ..Answer::plain(response) };
         let options = HeadOptions {
             is_http_10: false,
@@ -176,14 +216,24 @@ impl Connection {
         self.stream.set_write_deadline(self.write_deadline, timeout);
     }
 
-    fn end_write(&mut self, result: io::Result<()>, options: HeadOptions) -> io::Result<()> {
+    fn end_write(&mut self, result: io::Result<()>, keep_alive: bool) -> io::Result<()> {
         self.active = None;
         result?;
         self.write_grace = self.write_deadline.saturating_duration_since(Instant::now());
-        if !options.keep_alive {
+        if !keep_alive {
             self.start_lingering_close();
         }
         Ok(())
+    }
+
+    fn log(&self, answer: &Answer, request: &Summary, result: &io::Result<()>, now: SystemTime) {
+        let line = Line {
+            client: request.client.address,
+            method: &request.method,
+            target: &request.target,
+            ..self.log_line(answer, request.body(answer).len(), result)
+        };
+        access_log::add(&line, now);
     }
 
     fn log_line<'a>(&self, answer: &Answer, length: usize, result: &io::Result<()>) -> Line<'a> {

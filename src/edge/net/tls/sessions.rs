@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustls::server::StoresServerSessions;
+
+use crate::sync;
 
 /// Maximum sessions of a generation. Each takes about 200 bytes.
 const MAX_SESSIONS: usize = 4096;
@@ -62,7 +64,7 @@ impl Generations {
 
 impl Sessions {
     fn with<T>(&self, work: impl FnOnce(&mut Generations) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut sync::lock(&self.0))
     }
 }
 

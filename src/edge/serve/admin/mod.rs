@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use self::command::{Command, CommandError, PurgeTarget};
-use super::image_handler::Answer;
+pub use self::command::PurgeTarget;
+use self::command::{Command, CommandError};
+use super::answer::{Answer, Reply};
 use super::router;
 use super::running_config::RunningConfig;
 use super::shutdown::Shutdown;
@@ -22,30 +23,29 @@ use crate::edge::variants::Counts;
 use crate::edge::variants::purge::{Removed, Rerendered};
 use crate::log::{error, warn_ratelimited};
 
-/// Answers a request. `None` if this would block and `may_wait` is false.
+/// Answers a request. A purge may wait for disks and renderers.
 pub fn answer(
     request: &Request,
     peer: Option<IpAddr>,
-    may_wait: bool,
     running: &RunningConfig,
     shutdown: &Shutdown,
-) -> Option<Answer> {
+) -> Reply<PurgeTarget> {
     // There may be no secret any more: a connection can outlive the configuration with its listener.
     if !running.admin.as_ref().is_some_and(|secret| secret.authorizes(request)) {
-        return Some(unauthorized(peer));
+        return Reply::Ready(unauthorized(peer));
     }
     match Command::parse(request) {
-        Err(error) => Some(bad_request(&error)),
-        Ok(Command::Health) => Some(Answer::plain(router::health(shutdown))),
-        Ok(Command::Stats) => Some(Answer::plain(json(200, &stats(running)))),
-        Ok(Command::Purge(target)) => may_wait.then(|| purge(&target, running)),
+        Err(error) => Reply::Ready(bad_request(&error)),
+        Ok(Command::Health) => Reply::Ready(Answer::plain(router::health(shutdown))),
+        Ok(Command::Stats) => Reply::Ready(Answer::plain(json(200, &stats(running)))),
+        Ok(Command::Purge(target)) => Reply::Pending(target),
     }
 }
 
 /// The counts since the start or the last reload, and the totals of each cache directory. The totals are complete once
 /// the directory has been scanned.
 fn stats(running: &RunningConfig) -> Value {
-    let Counts { rendered, revalidated, failed } = running.images.counts();
+    let Counts { rendered, revalidated, failed } = running.images.variants().counts();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let caches = running.managers.iter().map(|(path, manager)| {
         let (entries, bytes) = manager.totals();
@@ -59,14 +59,14 @@ fn stats(running: &RunningConfig) -> Value {
     })
 }
 
-fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {
-    let RunningConfig { purger, images, .. } = running;
+pub fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {
+    let RunningConfig { purger, .. } = running;
     let result = match target {
         PurgeTarget::Key { route, key, render: false } => {
-            purger.purge_key(route, key, images).map(|result| result.map(key_result))
+            purger.purge_key(route, key).map(|result| result.map(key_result))
         }
         PurgeTarget::Key { route, key, render: true } => {
-            let result = purger.purge_key_and_rerender(route, key, images);
+            let result = purger.purge_key_and_rerender(route, key);
             result.map(|result| {
                 result.map(|(removed, Rerendered { rendered, failed })| {
                     let mut value = key_result(removed);
@@ -77,7 +77,7 @@ fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {
             })
         }
         PurgeTarget::Prefix { route, prefix } => {
-            purger.purge_prefix(route, prefix, images).map(|result| result.map(prefix_result))
+            purger.purge_prefix(route, prefix).map(|result| result.map(prefix_result))
         }
     };
     match result {

@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::cache::EntryId;
+use crate::sync;
 
 /// Number of maps: a map that grows blocks only its own entries.
 const SHARDS: usize = 64;
@@ -191,7 +192,7 @@ impl Index {
 
     fn retain(&self, is_kept: impl Fn(&Record) -> bool) {
         for shard in &self.shards {
-            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|_, record| {
+            sync::write(shard).retain(|_, record| {
                 let is_kept = is_kept(record);
                 if !is_kept {
                     self.blocks.fetch_sub(u64::from(record.size.blocks()), Ordering::Relaxed);
@@ -205,7 +206,7 @@ impl Index {
     /// Calls `visit` with the last use and the blocks of each entry, in no particular order.
     fn for_each(&self, mut visit: impl FnMut(EntryId, u32, u32)) {
         for shard in &self.shards {
-            for (id, record) in &*shard.read().unwrap_or_else(PoisonError::into_inner) {
+            for (id, record) in &*sync::read(shard) {
                 visit(*id, record.last_use.load(Ordering::Relaxed), record.size.blocks());
             }
         }
@@ -216,11 +217,11 @@ impl Index {
     }
 
     fn read(&self, id: EntryId) -> RwLockReadGuard<'_, HashMap<EntryId, Record>> {
-        self.shard(id).read().unwrap_or_else(PoisonError::into_inner)
+        sync::read(self.shard(id))
     }
 
     fn write(&self, id: EntryId) -> RwLockWriteGuard<'_, HashMap<EntryId, Record>> {
-        self.shard(id).write().unwrap_or_else(PoisonError::into_inner)
+        sync::write(self.shard(id))
     }
 }
 

@@ -18,7 +18,7 @@ mod scan;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
@@ -29,6 +29,7 @@ pub use self::registry::CacheManagers;
 use crate::cache::{self, EntryId, PurgeMark};
 use crate::check_interval::check_interval;
 use crate::log::RateLimited;
+use crate::sync;
 
 /// How often the directory is read for entries that the index does not know.
 const SCAN_INTERVAL: Duration = Duration::from_secs(3600);
@@ -81,12 +82,12 @@ impl CacheManager {
     }
 
     pub fn set_limits(&self, limits: CacheLimits) {
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        *sync::lock(&self.limits) = limits;
         self.wake();
     }
 
     fn limits(&self) -> CacheLimits {
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+        *sync::lock(&self.limits)
     }
 
     /// Records a use of the entry.
@@ -124,7 +125,7 @@ impl CacheManager {
     }
 
     fn wake(&self) {
-        let mut is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_woken = sync::lock(&self.is_woken);
         if !*is_woken {
             *is_woken = true;
             self.wake.notify_one();
@@ -132,10 +133,9 @@ impl CacheManager {
     }
 
     fn wait(&self) {
-        let is_woken = self.is_woken.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited =
-            self.wake.wait_timeout_while(is_woken, check_interval(), |is_woken| !*is_woken);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+        let is_woken = sync::lock(&self.is_woken);
+        let is_asleep = |is_woken: &mut bool| !*is_woken;
+        *sync::wait_timeout_while(&self.wake, is_woken, check_interval(), is_asleep) = false;
     }
 
     /// Evicts what exceeds the limits. Only entries in the index can be evicted; a scan finds the others.

@@ -1,0 +1,154 @@
+//! Lookups: never wait for the renderer.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::memory_cache::CachedResponse;
+use super::variant::{CacheStatus, Content, Variant, VariantError};
+use super::{Job, Variants};
+use crate::cache::{self, Entry, Freshness};
+use crate::edge::renderer::RenderError;
+
+/// The result of a lookup.
+#[derive(Debug)]
+pub enum Lookup<'h> {
+    /// A cached variant that may be served, or an error that needs no request to the origin.
+    Ready(Result<Variant<Content<'h>>, VariantError>),
+    Miss(Miss),
+}
+
+/// A variant that has to be [made](Variants::make).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// It is not cached, or must not be served without revalidation.
+    Missing,
+    /// It is cached, and may be served if its revalidation fails (RFC 5861 §4).
+    StaleIfError {
+        /// The time of the latest purge before the lookup, in milliseconds since 1970.
+        not_before: u64,
+    },
+}
+
+/// A cached variant of any freshness.
+pub(super) struct Cached<'h> {
+    pub(super) content: Content<'h>,
+    pub(super) freshness: Freshness,
+    /// When the origin was asked, in milliseconds since 1970.
+    pub(super) validated_at: u64,
+}
+
+impl<'h> Cached<'h> {
+    fn into_variant(self, cache_status: CacheStatus, now: SystemTime) -> Variant<Content<'h>> {
+        let age = cache::age(self.validated_at, now);
+        Variant { content: self.content, cache_status, age }
+    }
+}
+
+impl Variants {
+    pub fn lookup<'h>(self: &Arc<Variants>, job: Job<'h>) -> Lookup<'h> {
+        let now = SystemTime::now();
+        let not_before = self.not_before(job.name);
+        if let Some(cached) = self.find(job, not_before, now) {
+            match cached.freshness {
+                Freshness::Fresh => {
+                    return Lookup::Ready(Ok(cached.into_variant(CacheStatus::Hit, now)));
+                }
+                Freshness::StaleWhileRevalidate => {
+                    drop(self.start_revalidation(job, not_before));
+                    return Lookup::Ready(Ok(cached.into_variant(CacheStatus::Stale, now)));
+                }
+                Freshness::StaleIfError => {
+                    let stale = cached.into_variant(CacheStatus::Stale, now);
+                    return self.lookup_stale(job, not_before, stale);
+                }
+                Freshness::MustRevalidate => {}
+            }
+        }
+        match self.check_missing(job, not_before) {
+            Ok(miss) => Lookup::Miss(miss),
+            Err(error) => Lookup::Ready(Err(error)),
+        }
+    }
+
+    /// The lookup of a variant whose cached copy turned out to be damaged.
+    pub fn lookup_uncached(&self, job: Job) -> Result<Miss, VariantError> {
+        self.check_missing(job, self.not_before(job.name))
+    }
+
+    /// The lookup of a variant whose stale copy may be served only if the origin fails.
+    fn lookup_stale<'h>(
+        self: &Arc<Variants>,
+        job: Job<'h>,
+        not_before: u64,
+        stale: Variant<Content<'h>>,
+    ) -> Lookup<'h> {
+        if let Some(failure) = self.negative.find(job.name, not_before) {
+            let error = VariantError::cached(failure);
+            return Lookup::Ready(if error.allows_stale() { Ok(stale) } else { Err(error) });
+        }
+        if job.handler.circuit_breaker.is_open(Instant::now()) || self.renderer.is_full() {
+            drop(self.start_revalidation(job, not_before));
+            return Lookup::Ready(Ok(stale));
+        }
+        Lookup::Miss(Miss::StaleIfError { not_before })
+    }
+
+    fn check_missing(&self, job: Job, not_before: u64) -> Result<Miss, VariantError> {
+        if let Some(failure) = self.negative.find(job.name, not_before) {
+            return Err(VariantError::cached(failure));
+        }
+        // Under overload, refuse here: a thread that only refuses is one too many.
+        if self.renderer.is_full()
+            && !self.singleflight.is_in_flight(&(job.name.clone(), not_before))
+        {
+            return Err(RenderError::Overloaded.into());
+        }
+        Ok(Miss::Missing)
+    }
+
+    /// Finds a variant in memory or on disk, whatever its freshness, unless it is from before a purge.
+    pub(super) fn find<'h>(
+        &self,
+        job: Job<'h>,
+        not_before: u64,
+        now: SystemTime,
+    ) -> Option<Cached<'h>> {
+        let Job { handler, name, need } = job;
+        let disk = handler.disk.as_ref()?;
+        let manager = handler.manager.as_deref();
+        if let Some((response, freshness)) = self.memory.find(name, disk, manager, now) {
+            let validated_at = response.stamp().validated_at();
+            if validated_at > not_before {
+                let content = Content::Memory(response);
+                return Some(Cached { content, freshness, validated_at });
+            }
+            self.memory.remove(name);
+        }
+        let entry = disk.find(name, need)?;
+        let validated_at = entry.validated_at();
+        if validated_at <= not_before {
+            // A request from before a purge has stored it. It must go before the purge log forgets the purge.
+            self.remove(handler, name);
+            return None;
+        }
+        let freshness = entry.freshness(now);
+        if let Some(manager) = manager {
+            manager.touch(entry.id());
+        }
+        let fits = usize::try_from(entry.length()).is_ok_and(|length| self.memory.fits(length));
+        let content = if !fits || freshness == Freshness::MustRevalidate {
+            Content::Disk(Box::new(entry))
+        } else {
+            Content::Memory(self.load(job, entry)?)
+        };
+        Some(Cached { content, freshness, validated_at })
+    }
+
+    /// Reads an entry from disk into the memory cache. `None` if it is damaged.
+    fn load(&self, job: Job, entry: Entry) -> Option<Arc<CachedResponse>> {
+        let stamp = entry.stamp();
+        let response = Arc::new(CachedResponse::new(Arc::new(entry.read()?), stamp));
+        self.memory.insert(job.name.clone(), Arc::clone(&response));
+        Some(response)
+    }
+}

@@ -1,0 +1,92 @@
+//! Revalidations: in the background for stale-while-revalidate, and with a short wait for stale-if-error.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::make::MakeResult;
+use super::variant::{CacheStatus, Variant, VariantError};
+use super::{Job, Variants};
+use crate::cache::{self, EncodedImage, Name};
+use crate::edge::renderer::RenderError;
+
+/// Maximum wait for a revalidation when a stale variant can be served instead.
+const REVALIDATION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Stack size of a revalidation's thread. Pages that are never touched cost nothing.
+const STACK_BYTES: usize = 256 << 10;
+
+impl Variants {
+    /// Revalidates a variant, and returns the stale copy if the origin fails.
+    pub(super) fn revalidate(
+        self: &Arc<Variants>,
+        job: Job,
+        not_before: u64,
+    ) -> Result<Variant<Arc<EncodedImage>>, VariantError> {
+        let begun = SystemTime::now();
+        let result = match self.start_revalidation(job, not_before) {
+            Some(revalidation) => revalidation.recv_timeout(REVALIDATION_TIMEOUT).ok(),
+            None => self.singleflight.join(&(job.name.clone(), not_before), REVALIDATION_TIMEOUT),
+        };
+        if self.not_before(job.name) > not_before {
+            // Purged meanwhile: neither the stale variant nor the result may be served.
+            return self.make_missing(job);
+        }
+        let error = match result {
+            Some(Ok(made)) => return Ok(made.into_variant(begun)),
+            Some(Err(error)) if !error.allows_stale() => return Err(error),
+            Some(Err(error)) => error,
+            None => RenderError::Overloaded.into(),
+        };
+        // A failure has been recorded already.
+        if error.error == RenderError::Overloaded {
+            job.handler.circuit_breaker.open(Instant::now());
+        }
+        self.find_stale(job, not_before).ok_or(error)
+    }
+
+    /// Finds the stale variant again. An entry on disk borrows its cache, so it can't travel with the [`Miss`].
+    ///
+    /// [`Miss`]: super::Miss
+    fn find_stale(&self, job: Job, not_before: u64) -> Option<Variant<Arc<EncodedImage>>> {
+        let now = SystemTime::now();
+        let cached = self.find(job, not_before, now)?;
+        let age = cache::age(cached.validated_at, now);
+        Some(Variant { content: cached.content.read()?, cache_status: CacheStatus::Stale, age })
+    }
+
+    /// Revalidates a variant on a thread of its own; the result may be received. `None` if that is not possible now.
+    pub(super) fn start_revalidation(
+        self: &Arc<Variants>,
+        job: Job,
+        not_before: u64,
+    ) -> Option<Receiver<MakeResult>> {
+        if self.renderer.is_full() {
+            return None;
+        }
+        let guard = job.handler.revalidations.begin(job.name)?;
+        if !job.handler.circuit_breaker.allow_attempt(Instant::now()) {
+            return None;
+        }
+        let variants = Arc::clone(self);
+        let handler = Arc::clone(job.handler);
+        let name: Name = job.name.clone();
+        let (sender, receiver) = channel();
+        let revalidate = move || {
+            let _guard = guard;
+            let result = variants.make_once(&handler, &name, not_before);
+            if let Err(error) = &result {
+                handler.warn_stale(&name, &error.error);
+            }
+            // The receiver is usually gone.
+            let _ = sender.send(result);
+        };
+        // If no thread can be started, the next request tries again.
+        thread::Builder::new()
+            .name("revalidation".into())
+            .stack_size(STACK_BYTES)
+            .spawn(revalidate)
+            .ok()?;
+        Some(receiver)
+    }
+}

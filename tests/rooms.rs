@@ -1,0 +1,198 @@
+//! Dependencies between the modules of src/ point down: between rooms as `ALLOWED` lists, and nowhere in a circle.
+//!
+//! A path in code (`crate::a::b`, `super::b`, `self::b`) outside `#[cfg(test)]` modules is a dependency. A module's own
+//! file and its children may use each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// The rooms from the top down: each may use those named, and its own modules.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("edge::process", &["edge::net", "edge::serve", "edge::variants", "edge::renderer", "ground"]),
+    ("edge::net", &["edge::serve", "edge::http", "ground"]),
+    ("edge::serve", &["edge::variants", "edge::renderer", "edge::http", "ground"]),
+    ("edge::variants", &["edge::renderer", "ground"]),
+    ("edge::renderer", &["ground"]),
+    ("edge::http", &["ground"]),
+    ("edge", &["edge::process", "edge::net", "ground"]),
+    ("render", &["ground"]),
+    ("ground", &[]),
+];
+
+type Module = Vec<String>;
+
+/// Every module of src/ with its file, the binary's main.rs left out.
+fn modules() -> BTreeMap<Module, String> {
+    fn add(directory: &Path, module: &Module, found: &mut BTreeMap<Module, String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let child = [module.as_slice(), std::slice::from_ref(&name)].concat();
+            if path.is_dir() {
+                add(&path, &child, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && name != "main"
+            {
+                let module = if name == "mod" || name == "lib" { module.clone() } else { child };
+                found.insert(module, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    add(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &Vec::new(), &mut found);
+    found
+}
+
+/// The text before the unit tests, without comments and strings of documentation.
+fn code(text: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.starts_with("mod tests {"));
+    lines.filter(|line| !line.trim_start().starts_with("//")).fold(String::new(), |code, line| {
+        code + line.split(" // ").next().unwrap_or_default() + "\n"
+    })
+}
+
+/// The modules that files of `#[cfg(test)]` hold.
+fn test_modules(modules: &BTreeMap<Module, String>) -> BTreeSet<Module> {
+    let mut tests = BTreeSet::new();
+    for (module, text) in modules {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for pair in lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]") {
+            if let Some((_, name)) = pair[1].trim_end_matches(';').split_once("mod ") {
+                tests.insert([module.as_slice(), &[name.to_owned()]].concat());
+            }
+        }
+    }
+    tests
+}
+
+/// The paths of a file as absolute module paths, with what follows the module still at their ends.
+fn paths(module: &Module, code: &str) -> Vec<Module> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::").chain(code.match_indices("super::")) {
+        let before = code[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '$') {
+            continue;
+        }
+        expand(module, &code[at..], &mut found);
+    }
+    found
+}
+
+/// Reads one path, and each member of a group in braces at its end.
+fn expand(module: &Module, text: &str, found: &mut Vec<Module>) {
+    let mut path = module.clone();
+    let mut rest = text;
+    loop {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        match &rest[..end] {
+            "" => break,
+            "crate" => path.clear(),
+            "self" => {}
+            "super" => drop(path.pop()),
+            name => path.push(name.to_owned()),
+        }
+        rest = &rest[end..];
+        match rest.strip_prefix("::") {
+            Some(more) => rest = more,
+            None => return found.push(path),
+        }
+    }
+    let Some(group) = rest.strip_prefix('{') else { return found.push(path) };
+    let (mut depth, mut start) = (1, 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 || (depth == 1 && c == ',') {
+            let member = group[start..at].trim();
+            if !member.is_empty() {
+                expand(&path, member, found);
+            }
+            start = at + 1;
+        }
+        if depth == 0 {
+            return;
+        }
+    }
+}
+
+/// Which module uses which, tests left out.
+fn dependencies() -> BTreeSet<(Module, Module)> {
+    let modules = modules();
+    let tests = test_modules(&modules);
+    let is_test = |module: &Module| tests.iter().any(|test| module.starts_with(test));
+    let mut dependencies = BTreeSet::new();
+    for (module, text) in modules.iter().filter(|(module, _)| !is_test(module)) {
+        for path in paths(module, &code(text)) {
+            let used = (0..=path.len()).rev().map(|length| path[..length].to_vec());
+            let Some(used) = used.into_iter().find(|prefix| modules.contains_key(prefix)) else {
+                continue;
+            };
+            if used != *module && !is_test(&used) {
+                dependencies.insert((module.clone(), used));
+            }
+        }
+    }
+    assert!(dependencies.len() > 200, "paths are not found: {}", dependencies.len());
+    dependencies
+}
+
+fn room(module: &Module) -> &'static str {
+    let name = module.join("::");
+    let is_in = |room: &str| name == room || name.starts_with(&format!("{room}::"));
+    ALLOWED.iter().map(|(room, _)| *room).find(|room| is_in(room)).unwrap_or("ground")
+}
+
+#[test]
+fn dependencies_between_rooms_are_those_that_are_allowed() {
+    let mut wrong = Vec::new();
+    for (module, used) in dependencies().iter().filter(|(module, _)| !module.is_empty()) {
+        let (from, to) = (room(module), room(used));
+        let allowed = ALLOWED.iter().find(|(room, _)| *room == from).unwrap().1;
+        // A room's own root may be used by its modules.
+        if from != to && !allowed.contains(&to) && !used.is_empty() {
+            wrong.push(format!("{} ({from}) -> {} ({to})", module.join("::"), used.join("::")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_modules_use_each_other_in_a_circle() {
+    // At each level: the children of one module, each with everything below it.
+    let mut levels: BTreeMap<Module, BTreeSet<(String, String)>> = BTreeMap::new();
+    for (module, used) in dependencies() {
+        let common = module.iter().zip(&used).take_while(|(one, other)| one == other).count();
+        if let (Some(from), Some(to)) = (module.get(common), used.get(common)) {
+            let level = levels.entry(module[..common].to_vec()).or_default();
+            level.insert((from.clone(), to.clone()));
+        }
+    }
+    let mut circles = Vec::new();
+    for (level, arrows) in &levels {
+        let reachable = |from: &str| {
+            let mut seen = BTreeSet::new();
+            let mut next = vec![from.to_owned()];
+            while let Some(at) = next.pop() {
+                for (_, to) in arrows.iter().filter(|(from, _)| *from == at) {
+                    if seen.insert(to.clone()) {
+                        next.push(to.clone());
+                    }
+                }
+            }
+            seen
+        };
+        let names: BTreeSet<&String> = arrows.iter().map(|(from, _)| from).collect();
+        let circle: Vec<&str> = names
+            .iter()
+            .filter(|name| reachable(name).contains(**name))
+            .map(|name| name.as_str())
+            .collect();
+        if !circle.is_empty() {
+            circles.push(format!("{}: {}", level.join("::"), circle.join(", ")));
+        }
+    }
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
+}
