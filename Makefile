@@ -69,7 +69,8 @@ bench: build ## measure against nginx and libvips; writes bench/results and the 
 	bench/encoders.sh
 	bench/publish.sh
 
-docs: build ## render the images of docs/options.md (needs curl)
+docs: build ## write the tables of the documents and the images of docs/options.md (needs curl)
+	UPDATE_DOCS=1 cargo test --quiet --locked --lib documents::generated
 	docs/options.sh ./$(BINARY)
 
 audit: native ## check crates and C libraries for known advisories (offline with ADVISORY_DB=directory)

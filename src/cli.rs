@@ -26,21 +26,26 @@ pub enum Command {
     Help,
 }
 
+/// The exit status for an invalid command line or configuration.
+pub const EXIT_USAGE: i32 = 2;
+/// The exit status of `health` for an unhealthy server.
+pub const EXIT_UNHEALTHY: i32 = 1;
+
 const DEFAULT_CONFIG: &str = "config.json";
+/// What [`duration`] parses.
+const DURATION_EXAMPLES: &str = "3600, 30m, 12h or 7d";
 
 fn options() -> Options {
     let mut options = Options::new();
-    options.optopt("c", "config", "the configuration file (default: config.json)", "FILE");
-    options.optflag("", "check", "check the configuration and exit: 0 if it is valid, 2 if not");
+    let config = format!("the configuration file (default: {DEFAULT_CONFIG})");
+    options.optopt("c", "config", &config, "FILE");
+    let check = format!("check the configuration and exit: 0 if it is valid, {EXIT_USAGE} if not");
+    options.optflag("", "check", &check);
     options.optflag("", "json", "with cache stats: print JSON");
     options.optflag("", "remove", "with cache verify: remove damaged entries");
     options.optflag("", "all", "with cache purge: remove every entry");
-    options.optopt(
-        "",
-        "expires",
-        "with sign: how long the URL is valid, as 3600, 30m, 12h or 7d",
-        "TIME",
-    );
+    let expires = format!("with sign: how long the URL is valid, as {DURATION_EXAMPLES}");
+    options.optopt("", "expires", &expires, "TIME");
     options.optflag("V", "version", "print the versions of the program and its libraries");
     options.optflag("h", "help", "print this help");
     options
@@ -117,7 +122,7 @@ fn parse_sign(arguments: &[&str], matches: &Matches) -> Result<(String, Option<D
     let lifetime = match matches.opt_str("expires") {
         None => None,
         Some(text) => Some(duration(&text).ok_or_else(|| {
-            format!("--expires must be a time as 3600, 30m, 12h or 7d, not {text:?}")
+            format!("--expires must be a time as {DURATION_EXAMPLES}, not {text:?}")
         })?),
     };
     Ok((target, lifetime))
@@ -170,7 +175,7 @@ fn dashed(name: &str) -> String {
 
 /// The output of `--help`.
 pub fn help() -> String {
-    options().usage(
+    options().usage(&format!(
         "Usage: s3imageserver [-c FILE]
        s3imageserver [-c FILE] cache stats [--json]
        s3imageserver [-c FILE] cache verify [--remove]
@@ -182,9 +187,9 @@ Serves resized images out of S3. `cache` counts, verifies or removes the entries
 the cache directories of the configuration, whether or not a server uses them. `sign`
 prints a path and query with a token for a handler whose token is of type hmac.
 `health` checks the server of the configuration, or the one at URL; it exits with 0
-if the server is healthy, 1 if it is not, and 2 if the URL or the configuration is
+if the server is healthy, {EXIT_UNHEALTHY} if it is not, and {EXIT_USAGE} if the URL or the configuration is
 invalid.",
-    )
+    ))
 }
 
 /// The output of `--version`.

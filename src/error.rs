@@ -58,19 +58,20 @@ macro_rules! codes {
 }
 
 codes! {
-    NotFound "not_found" 404 error "The origin has no such key, or does not show it.";
+    NotFound "not_found" 404 error "The key or the bucket does not exist, or the credentials may not read the key.";
     NotShown "not_shown" as "not_found" 404 stale
         "The origin does not say whether the key exists, or the bucket does not exist.";
     InvalidKey "invalid_key" 404 error
         "The key is empty, longer than 1024 bytes, or has a NUL or a `.` or `..` segment.";
-    TokenRefused "token_refused" 403 error "The token is missing or was not accepted.";
+    TokenRefused "token_refused" 403 error "The token is missing or was refused.";
     FormatNotAllowed "format_not_allowed" 415 error
         "The key's extension is not in `allowed_formats`.";
     UnsupportedFormat "unsupported_format" 415 error
-        "The original is not a JPEG, PNG, WebP, GIF or AVIF, or is an AVIF with an unsupported feature.";
+        "The original is not a JPEG, PNG, WebP, AVIF or GIF, or is an AVIF with an unsupported feature (encryption, \
+         overlays, unknown essential properties).";
     CorruptImage "corrupt_image" 415 error
-        "The original starts like an image but can't be decoded (see `fail_on`).";
-    PageMissing "page_missing" 404 error "The original has no frame of the number `page`.";
+        "The original starts like an image but can't be decoded (see [`fail_on`](configuration.md#fail_on)).";
+    PageMissing "page_missing" 404 error "The original has no frame with the number `page`.";
     TooLarge "too_large" 413 error "The original has more bytes than `origin_max_bytes`.";
     TooManyPixels "too_many_pixels" 413 error
         "A frame of the original has more pixels than `source_max_pixels`.";
@@ -87,7 +88,7 @@ codes! {
     TooManyScans "too_many_scans" 413 error
         "The original is a JPEG with more scans than `source_max_scans`.";
     OriginUnreachable "origin_unreachable" 502 stale
-        "The origin could not be reached, or the connection was lost.";
+        "The origin could not be reached, or the connection broke twice.";
     OriginError "origin_error" 502 stale
         "The origin answered with a status that means neither success nor \"not found\".";
     OriginTruncated "origin_truncated" 502 stale
@@ -99,9 +100,9 @@ codes! {
     RenderTimeout "render_timeout" 504 stale "The image was not ready within `render_timeout`.";
     DecodeTimeout "decode_timeout" 504 stale
         "Decoding and encoding took longer than `decode_timeout`.";
-    RendererFailed "renderer_failed" 502 stale "The renderer exited while it worked on this image.";
+    RendererFailed "renderer_failed" 502 stale "The renderer exited while it worked on this request.";
     CrashesRenderer "crashes_renderer" 502 stale
-        "The image crashed or hung the renderer twice; it is refused for ten minutes.";
+        "The key crashed or hung the renderer twice; it is refused for 10 minutes.";
 }
 
 impl Code {
@@ -118,8 +119,7 @@ impl Code {
         for code in Code::ALL.iter().filter(|code| code.name() == code.public_name()) {
             let name = code.name();
             let status = code.precise_status();
-            let meaning = code.meaning();
-            table += &format!("| `{name}` | {status} | {} |\n", meaning.trim_end_matches('.'));
+            table += &format!("| `{name}` | {status} | {} |\n", code.meaning());
         }
         table
     }

@@ -278,6 +278,40 @@ impl Format {
     }
 }
 
+/// The table of formats in Markdown.
+#[cfg(test)]
+pub fn markdown() -> String {
+    let mut table = "| format | originals | `f` | `q` | lossless | transparency | animation | colour profile | \
+                     longest side |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        .to_owned();
+    let yes_or_no = |can: bool| if can { "yes" } else { "no" };
+    for format in Format::ALL {
+        let names: Vec<String> = format.names().iter().map(|name| format!("`{name}`")).collect();
+        let lossless = match format.row().lossless {
+            Lossless::Never => "no",
+            Lossless::Always => "always",
+            Lossless::OnRequest { .. } => "with `lossless=true`",
+        };
+        let mut max_side = format!("{} pixels", format.max_side());
+        if format.max_pixels() < u64::from(format.max_side()).pow(2) {
+            max_side += &format!("; at most {} pixels in all", format.max_pixels());
+        }
+        let cells = [
+            format.title(),
+            yes_or_no(format.is_read()),
+            &if format.is_written() { names.join(", ") } else { "no".to_owned() },
+            yes_or_no(format.has_quality()),
+            lossless,
+            yes_or_no(format.keeps_transparency()),
+            yes_or_no(format.keeps_animation()),
+            yes_or_no(format.keeps_metadata()),
+            &max_side,
+        ];
+        table += &format!("| {} |\n", cells.join(" | "));
+    }
+    table
+}
+
 /// The formats with a capability, in the order of sentences that list them.
 pub fn formats_that(can: fn(Format) -> bool) -> impl Iterator<Item = Format> {
     Format::ALL.iter().copied().filter(move |format| can(*format))

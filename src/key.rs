@@ -2,6 +2,9 @@
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
+/// S3's limit for a key, in bytes of UTF-8.
+const MAX_LENGTH: usize = 1024;
+
 /// The characters to escape in a path: all but `pchar` (RFC 3986 §3.3) and `/`, which keys may contain.
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
@@ -37,8 +40,6 @@ pub fn to_path(route: &str, key: &str) -> String {
 /// Whether the key can name an object. `.` and `..` segments are rejected because URL libraries and file systems
 /// resolve them: the signature would be of one path and the request for another.
 pub fn is_valid(key: &str) -> bool {
-    /// S3's limit, in bytes of UTF-8.
-    const MAX_LENGTH: usize = 1024;
     !key.is_empty()
         && key.len() <= MAX_LENGTH
         && !key.contains('\0')
@@ -77,6 +78,8 @@ pub fn decode_query(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::assert_says;
+    use crate::error::Code;
 
     #[test]
     fn keys_are_decoded_once_and_not_normalised() {
@@ -136,5 +139,13 @@ mod tests {
         assert_eq!(extension("a.b/c"), None);
         assert_eq!(extension(".jpg"), None);
         assert_eq!(extension("a."), None);
+    }
+
+    #[test]
+    fn maximum_key_length_is_as_documented() {
+        let meaning = Code::InvalidKey.meaning();
+        let limit = format!("longer than {MAX_LENGTH} bytes");
+        assert!(meaning.contains(&limit), "not {limit:?} in src/error.rs: {meaning}");
+        assert_says("docs/http.md", &format!("Keys have at most {MAX_LENGTH} bytes"));
     }
 }

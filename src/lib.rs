@@ -23,6 +23,8 @@ mod cache_cli;
 mod check_interval;
 mod cli;
 mod config;
+#[cfg(test)]
+mod documents;
 mod error;
 mod format;
 mod health;
@@ -41,9 +43,6 @@ mod wire;
 mod edge;
 mod render;
 
-/// For the tests of docs/configuration.md alone, and not part of the interface.
-#[doc(hidden)]
-pub use config::reference as config_reference;
 /// For bench/encoders alone, and not part of the interface.
 #[doc(hidden)]
 pub use render::bench;
@@ -53,7 +52,7 @@ use std::path::Path;
 use std::process::exit;
 use std::time::SystemTime;
 
-use cli::Command;
+use cli::{Command, EXIT_UNHEALTHY, EXIT_USAGE};
 use config::ConfigError;
 
 use crate::log::{print_error, sink};
@@ -62,11 +61,6 @@ use crate::log::{print_error, sink};
 /// parameter `t`, or with the empty string if there is none, on the thread of the connection, before anything is looked
 /// up. A panic counts as `false`.
 pub type TokenValidator = fn(&str) -> bool;
-
-/// The exit status for an invalid command line or configuration.
-const EXIT_USAGE: i32 = 2;
-/// The exit status of `health` for an unhealthy server.
-const EXIT_UNHEALTHY: i32 = 1;
 
 /// Runs the server with the process's command line until a signal stops it, and exits.
 ///

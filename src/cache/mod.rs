@@ -44,6 +44,11 @@ pub use write::remove_abandoned;
 use crate::format::Format;
 use crate::time::unix_seconds;
 
+/// The default of `cache_min_free` as a fraction of the disk.
+const MIN_FREE_FRACTION: u64 = 20;
+/// The largest default of `cache_min_free`, in bytes.
+const MAX_DEFAULT_MIN_FREE: u64 = 1 << 30;
+
 /// The options of an original's own entry. It is not a canonical query.
 pub const ORIGINAL: &str = "original";
 
@@ -101,7 +106,20 @@ impl EncodedImage {
 
 /// The disk space that stays free, in bytes: `cache_min_free`, or else a twentieth of the disk, at most 1 GiB.
 pub fn min_free_bytes(min_free: Option<u64>, disk: &rustix::fs::StatVfs) -> u64 {
-    const MAX_DEFAULT: u64 = 1 << 30;
     let size = disk.f_blocks.saturating_mul(disk.f_frsize);
-    min_free.unwrap_or_else(|| (size / 20).min(MAX_DEFAULT))
+    min_free.unwrap_or_else(|| (size / MIN_FREE_FRACTION).min(MAX_DEFAULT_MIN_FREE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::assert_says;
+
+    #[test]
+    fn default_of_cache_min_free_is_as_documented() {
+        let percent = 100 / MIN_FREE_FRACTION;
+        let gibibytes = MAX_DEFAULT_MIN_FREE >> 30;
+        let default = format!("{percent} % of the disk, at most {gibibytes} GiB");
+        assert_says("docs/configuration.md", &default);
+    }
 }

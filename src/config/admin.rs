@@ -14,10 +14,10 @@ const DEFAULT_PORT: u16 = 9090;
 
 table! {
     pub TABLE;
-    /// The address and port of the admin listener; the port may be left out, and 0 takes a free one. It speaks plain
+    /// The address and port of the listener; the port is optional, and 0 takes a free one. The listener speaks plain
     /// HTTP, so keep it private.
     ADDRESS: Optional<&'static str> = text("address").absent("`127.0.0.1:9090`");
-    /// The secret that requests must have in `Authorization: Bearer`: at least 16 visible ASCII characters.
+    /// The secret that requests must carry in `Authorization: Bearer`: at least 16 visible ASCII characters.
     SECRET: Optional<String> = secret("secret");
 }
 
@@ -70,6 +70,7 @@ fn parse_address(written: &str) -> Option<SocketAddr> {
 mod tests {
     use super::super::json::parse;
     use super::*;
+    use crate::documents::assert_says;
 
     const GOOD_SECRET: &str = r#""secret": "0123456789abcdef""#;
 
@@ -126,5 +127,15 @@ mod tests {
     fn the_admin_secret_is_not_shown_by_debug() {
         let shown = format!("{:?}", read(GOOD_SECRET).unwrap());
         assert!(!shown.contains("0123"), "{shown}");
+    }
+
+    #[test]
+    fn admin_defaults_are_as_documented() {
+        let default = read(GOOD_SECRET).unwrap().address;
+        for text in
+            [format!("`{default}`"), format!("at least {MIN_SECRET} visible ASCII characters")]
+        {
+            assert_says("docs/configuration.md", &text);
+        }
     }
 }

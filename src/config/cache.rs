@@ -14,45 +14,45 @@ const MAX_CACHE: i64 = 1 << 50;
 
 table! {
     pub TABLE;
-    /// Store variants on disk.
+    /// Cache variants on disk.
     CACHE_ENABLED: Optional<bool> =
-        boolean("cache_enabled").absent("true when there is a `cache_path`");
-    /// The directory for variants. It is created if missing, and must be writable.
+        boolean("cache_enabled").absent("`true` with a `cache_path`");
+    /// The directory for variants: writable, created if missing. Required with `cache_enabled: true`.
     CACHE_PATH: Optional<&'static str> = text("cache_path").absent("none");
-    /// How long a variant is fresh, on disk and in `Cache-Control`. 0: for ever (a year for clients, because HTTP has
-    /// no "for ever"). −1: nothing is cached, and clients are sent `no-store`.
+    /// How long a variant is fresh, on disk and in `Cache-Control`. 0: it never expires (`max-age` is a year). −1:
+    /// nothing is cached, and clients get `no-store`.
     CACHE_TIME: Defaulted<i64> =
         integer::<i64>("cache_time", -1, u32::MAX as i64).unit("seconds").default(604_800);
-    /// How much of the disk `cache_path` may take. The least recently used entries are evicted first. Handlers that
-    /// share a directory must agree.
+    /// The disk space of `cache_path`; the least recently used entries are evicted first. Handlers that share a
+    /// directory must agree.
     CACHE_MAX_BYTES: Optional<u64> = integer::<u64>("cache_max_bytes", 1, MAX_CACHE)
         .unit("bytes")
-        .absent("limited by `cache_min_free` alone");
-    /// How much of the disk stays free, besides one inode of a hundred: when there is less, entries are evicted and
-    /// none is written. Handlers that share a directory must agree.
+        .absent("unlimited");
+    /// The free disk space, and 1 % of the inodes, below which entries are evicted and none are written. Handlers that
+    /// share a directory must agree.
     CACHE_MIN_FREE: Optional<u64> = integer::<u64>("cache_min_free", 0, MAX_CACHE)
         .unit("bytes")
-        .absent("a twentieth of the disk, at most 1 GiB");
-    /// How long after `cache_time` a variant is served at once while it is revalidated (RFC 5861 §3).
+        .absent("5 % of the disk, at most 1 GiB");
+    /// How long after `cache_time` a variant is served at once and revalidated in the background (RFC 5861 §3).
     STALE_WHILE_REVALIDATE: Defaulted<Duration> =
         whole_seconds("stale_while_revalidate").default(0);
-    /// How long after `cache_time` a variant is served when the origin can't be asked (RFC 5861 §4).
+    /// How long after `cache_time` a variant is served if the origin can't be asked (RFC 5861 §4).
     STALE_IF_ERROR: Defaulted<Duration> = whole_seconds("stale_if_error").default(86_400);
-    /// How long it is remembered that the origin does not have a key or does not show it (404, 403). Other failures
-    /// are not remembered.
+    /// How long a 404 or 403 of the origin is remembered; other errors are not.
     NEGATIVE_CACHE_TIME: Defaulted<Duration> = whole_seconds("negative_cache_time").default(5);
-    /// Store a bucket's originals as well, so that another size needs no GET. Not for a `directory`.
+    /// Cache the bucket's originals, so that another size takes no GET; only with
+    /// `aws`.
     ORIGINALS_CACHE: Optional<Fields<'static>> =
         object("originals_cache", ORIGINALS_TABLE).absent("none");
 }
 
 table! {
     pub ORIGINALS_TABLE;
-    /// The directory for originals: writable, and not a `cache_path`. It is created if missing.
+    /// The directory for originals: writable, created if missing, not a `cache_path`.
     PATH: Optional<&'static str> = text("path");
-    /// How much of the disk it may take. Handlers that share the directory must agree.
+    /// The disk space of the directory. Handlers that share it must agree.
     MAX_BYTES: Optional<u64> =
-        integer::<u64>("max_bytes", 1, MAX_CACHE).unit("bytes").absent("limited by the free space");
+        integer::<u64>("max_bytes", 1, MAX_CACHE).unit("bytes").absent("limited by free space only");
 }
 
 /// Where a handler's variants are stored.

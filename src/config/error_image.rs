@@ -46,3 +46,16 @@ impl ErrorImage {
         Ok(ErrorImage { bytes: bytes.into(), format })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::assert_says;
+
+    #[test]
+    fn maximum_size_and_formats_of_an_error_image_are_as_documented() {
+        let formats = or_list(formats_that(Format::is_read).map(Format::title));
+        let sentence = format!("a {formats} of at most {} MiB", MAX_ERROR_IMAGE >> 20);
+        assert_says("docs/configuration.md", &sentence);
+    }
+}

@@ -28,19 +28,20 @@ const MAX_MAX_DIMENSION: i64 = 16_383;
 
 table! {
     ROUTE_TABLE;
-    /// The handler's name: one path segment, not `-`. Required without a `prefix`.
+    /// The handler's name: one path segment, not `-`, `.` or `..`.
     NAME: Optional<&'static str> = text("name").absent("required without `prefix`");
-    /// The first segment of its paths, in place of `name`.
+    /// The first segment of its paths, in place of `name`: one path segment, not `-`, `.` or `..`.
     PREFIX: Optional<&'static str> = text("prefix").absent("`name`");
 }
 
 table! {
     OWN_TABLE;
-    /// The image that is sent when there is none: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
-    ERROR_IMAGE: Optional<&'static str> = text("error_image").absent("one that is compiled in");
-    /// The status of failures: 404 for all, or a precise one.
+    /// The image that is sent if there is none to serve: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
+    ERROR_IMAGE: Optional<&'static str> = text("error_image").absent("a built-in one");
+    /// The status of errors: 404 for all of them, or a precise one ([errors](http.md#errors)).
     ERROR_STATUS: Defaulted<ErrorStatus> = choice::<ErrorStatus>("error_status").default_choice(0);
-    /// The format without `f`: `jpg`, `jpeg`, `png`, `webp`, `avif` or `gif`, in any case; `""` for none.
+    /// The format if the request has no `f`: `jpg`, `jpeg`, `png`, `webp`, `avif` or `gif`, in any case; `""` for the
+    /// original's.
     OUTPUT_FORMAT: Optional<&'static str> =
         string("output_format").absent("the original's format");
     /// The extensions that a key may have, in any case. A key without an extension is allowed.
@@ -49,26 +50,26 @@ table! {
     /// `w` and `h` are clamped to it, after `dpr`.
     MAX_DIMENSION: Defaulted<u32> =
         integer::<u32>("max_dimension", 1, MAX_MAX_DIMENSION).unit("pixels").default(3064);
-    /// The token that a request for an image must have.
+    /// Require a signature or a JSON Web Token ([tokens](tokens.md#tokens)).
     TOKEN: Optional<Fields<'static>> = object("token", token::TABLE).absent("none");
     /// The value of `Access-Control-Allow-Origin`: `*` or one origin.
     CORS_ORIGIN: Optional<&'static str> = text("cors_origin").absent("none");
-    /// How damaged an original may be before it is refused (libvips' option `fail_on`).
+    /// How damaged an original may be: libvips' option of that name.
     FAIL_ON: Defaulted<FailOn> = choice::<FailOn>("fail_on").default_choice(1);
-    /// Queries that can be requested by name: names of 1 to 32 letters, digits, `-` and `_`; queries without `p` and
-    /// `t`.
+    /// Named queries ([presets](tokens.md#presets-and-allowed-sizes)): names of 1 to 32 letters, digits, `-` and `_`;
+    /// queries without `p` and `t`.
     PRESETS: Optional<&'static [ObjectProp<'static>]> = map("presets", "strings").absent("none");
-    /// Only presets can be requested; needs `presets`.
+    /// Refuse every query except presets; needs `presets`.
     PRESETS_ONLY: Defaulted<bool> = boolean("presets_only").default(false);
-    /// The sizes that can be requested, from 0 to `max_dimension`; 0 is a side that is not given. Not with
+    /// The sizes that may be requested, each side from 0 to `max_dimension`; 0 stands for a missing side. Not with
     /// `presets_only`.
     ALLOWED_SIZES: Optional<&'static [Value<'static>]> =
         array("allowed_sizes", "`[width, height]`").absent("all");
-    /// About how many variants of a key are stored; 0 does not limit them.
+    /// The approximate number of variants of a key in `cache_path`; 0 is unlimited.
     MAX_VARIANTS: Optional<usize> = integer::<usize>("max_variants", 0, MAX_VARIANTS_LIMIT as i64)
         .absent(
-            "64; with `allowed_sizes` 64 for each of them, at most 10000; \
-             not limited with `presets_only` or a required `hmac` token",
+            "64; with `allowed_sizes` 64 per size, at most 10000; \
+             unlimited with `presets_only` or a required `hmac` token",
         );
 }
 

@@ -15,30 +15,30 @@ table! {
     pub TABLE;
     /// Serve HTTPS (TLS 1.2 and 1.3).
     HTTPS_ENABLED: Defaulted<bool> = boolean("https_enabled").default(false);
-    /// The port for HTTPS; not the `http_port`. 0 takes a free one.
+    /// The port for HTTPS, other than `http_port`; 0 takes a free one.
     HTTPS_PORT: Optional<u16> =
         integer::<u16>("https_port", 0, 65_535).absent("required with `https_enabled`");
-    /// A PEM file: the certificate chain, leaf first.
+    /// The PEM file of the certificate chain, leaf first.
     HTTPS_CERT: Optional<&'static str> =
         text("https_cert").absent("required with `https_enabled`");
-    /// A PEM file: the private key of the leaf.
+    /// The PEM file of the leaf's private key.
     HTTPS_KEY: Optional<&'static str> = text("https_key").absent("required with `https_enabled`");
-    /// More certificates, chosen by the host name that the client asks for. `https_cert` is for all other clients.
+    /// More certificates, selected by SNI; `https_cert` is the default certificate.
     HTTPS_CERTIFICATES: Optional<&'static [Value<'static>]> =
         array("https_certificates", "`{\"cert\": …, \"key\": …}`, PEM files").absent("none");
-    /// Responses over HTTPS have `Strict-Transport-Security: max-age=…`, also to a client that came over HTTPS by the
-    /// word of a trusted proxy.
+    /// Send `Strict-Transport-Security: max-age=…` over HTTPS, also when a trusted proxy says that the client used
+    /// HTTPS.
     HTTPS_HSTS: Optional<u64> =
         integer::<u64>("https_hsts", 0, MAX_HSTS).unit("seconds").absent("none");
-    /// Redirect HTTP to the same host, path and query on HTTPS (301); needs `https_enabled`.
+    /// Answer HTTP with 301 to the same host, path and query on HTTPS; needs `https_enabled`.
     HTTPS_STRICT: Defaulted<bool> = boolean("https_strict").default(false);
 }
 
 table! {
     CERTIFICATE_TABLE;
-    /// The certificate chain, leaf first.
+    /// The PEM file of the certificate chain, leaf first.
     CERT: Optional<&'static str> = text("cert");
-    /// The private key of the leaf.
+    /// The PEM file of the leaf's private key.
     KEY: Optional<&'static str> = text("key");
 }
 

@@ -42,27 +42,31 @@ macro_rules! limits {
 }
 
 const MAX_PIXELS: i64 = 10_000_000_000;
+/// For the default of `fetches_at_once`.
+const FETCHES_PER_PROCESSOR: usize = 8;
+const MIN_DEFAULT_FETCHES: usize = 16;
+const MAX_DEFAULT_FETCHES: usize = 64;
 
 limits! {
-    /// Clients connected at once. For one more, the connection that is idle longest is closed; where none is idle, the
-    /// new client is sent 503 (on HTTPS: closed).
+    /// Concurrent client connections. For one more, the connection that has been idle longest is closed; if none is
+    /// idle, the new one gets 503 (on HTTPS it is closed).
     connections: usize = integer(1, 1_000_000).default(1024);
-    /// Connections of one IPv4 address or one IPv6 /64; one more is sent 503. `trusted_proxies` are not counted, nor
-    /// the clients that they name.
+    /// Concurrent connections of one IPv4 address or one IPv6 /64; one more gets 503. Connections of `trusted_proxies`,
+    /// and clients behind them, are not counted.
     connections_per_address: usize = integer(1, 1_000_000).default(64);
-    /// From a request's first byte to the end of its head, and for the TLS handshake.
+    /// From the first byte of a request to the end of its head; also for the TLS handshake.
     head_timeout: Duration = seconds().default(10);
     /// How long a kept-alive connection may be idle.
     idle_timeout: Duration = seconds().default(60);
-    /// How long a client may read nothing of a response. The whole response may take this long and as long as its
-    /// length takes at `min_write_rate`.
+    /// How long a client may accept no bytes of a response. The whole response may take this long plus its length
+    /// divided by `min_write_rate`.
     write_timeout: Duration = seconds().default(30);
-    /// A client that reads more slowly is disconnected with a reset. It and `write_timeout` apply to all responses of a
-    /// connection together.
+    /// The connection of a slower client is reset. This and `write_timeout` apply to all responses of a connection
+    /// together.
     min_write_rate: u64 = integer(1, 1 << 40).unit("bytes a second").default(16 << 10);
-    /// Requests that may wait for the renderer; one more is sent 503.
+    /// Requests that may wait for the renderer; one more gets 503.
     queue_length: usize = integer(0, 1_000_000).default(256);
-    /// How long a request may wait for the renderer before it is sent 503.
+    /// How long a request may wait for the renderer before it gets 503.
     queue_timeout: Duration = seconds().default(10);
     /// From sending a request to the renderer to its response.
     render_timeout: Duration = seconds().default(60);
@@ -70,43 +74,42 @@ limits! {
     renderer_max_rss: u64 = integer(0, 1 << 40).unit("bytes").default(512 << 20);
     /// A renderer is replaced after this many responses; 0: never.
     renderer_max_renders: u64 = integer(0, 1 << 40).default(0);
-    /// Images decoded and encoded at the same moment.
+    /// Images that are decoded and encoded concurrently.
     renders_at_once: usize = integer(1, 1024).computed(processors, "the number of processors");
-    /// The memory that all images in work may take together, estimated from their headers; the next one waits. A
-    /// quarter of it, and one of `renders_at_once`, are reserved for images that take no more than that quarter, so
-    /// that large images do not delay small ones.
+    /// The memory of all images in work, estimated from their headers; further ones wait. A quarter of it, and one of
+    /// `renders_at_once`, are reserved for images that need at most that quarter, so that large images don't delay
+    /// small ones. An image that needs more than the rest runs when no other large one does.
     memory_budget: u64 = integer(1 << 20, 1 << 50).unit("bytes").default(256 << 20);
-    /// How long decoding, resizing and encoding one image may take; waiting for other images does not count.
+    /// For decoding, resizing and encoding one image, without waiting; then the work is stopped.
     decode_timeout: Duration = seconds().default(20);
-    /// Requests that the renderer works on at the same moment, including those that wait for the origin.
+    /// Requests in the renderer, including those that wait for the origin.
     fetches_at_once: usize =
         integer(1, 1024).computed(default_fetches, "8 × processors, at least 16, at most 64");
-    /// To resolve the origin's name, and to connect to it, including TLS.
+    /// To resolve the name of the origin's endpoint and to connect, TLS included.
     origin_connect_timeout: Duration = seconds().default(2);
     /// From the request to the head of the origin's response.
     origin_first_byte_timeout: Duration = seconds().default(5);
     /// For the whole original.
     origin_timeout: Duration = seconds().default(15);
-    /// The largest original that is read.
+    /// The size of an original.
     origin_max_bytes: u64 = integer(1, 4 << 30).unit("bytes").default(64 << 20);
-    /// Width × height of one frame of an original; of an AVIF, of all tiles of its colours or of its alpha.
+    /// Width × height of one frame of an original; for AVIF, of all tiles of its colour or its alpha image.
     source_max_pixels: u64 = integer(1, MAX_PIXELS).unit("pixels").default(50_000_000);
-    /// Width or height of an original. The maximum is that of libvips, the default that of libjpeg.
+    /// Width or height of an original. The default is libjpeg's limit, the maximum that of libvips.
     source_max_side: u32 = integer(1, 10_000_000).unit("pixels").default(65_500);
-    /// Frames of an original, where more than the first are decoded.
+    /// Decoded frames, if more than the first is decoded.
     source_max_frames: u32 = integer(1, 100_000).default(1000);
-    /// Width × height × frames of an original, where more than the first are decoded.
+    /// Width × height × decoded frames, if more than the first is decoded.
     source_max_total_pixels: u64 = integer(1, MAX_PIXELS).unit("pixels").default(50_000_000);
-    /// Colour profile, EXIF, XMP, comments and text of an original; also the profile when it is unpacked.
+    /// Colour profile, EXIF, XMP, comments and text of an original; also the decompressed profile.
     source_max_metadata: u64 = integer(0, 4 << 30).unit("bytes").default(4 << 20);
     /// Scans of a progressive JPEG. Encoders write about ten.
     source_max_scans: u32 = integer(1, 1_000_000).default(100);
-    /// Width × height × frames of the resized image before it is cropped: what `e=true` may make of a small image, and
-    /// of each frame of an animation.
+    /// Width × height × frames of the resized image before the crop; limits `e=true` and animations.
     result_max_pixels: u64 = integer(1, MAX_PIXELS).unit("pixels").default(50_000_000);
-    /// How long the server goes on serving after SIGTERM while `/-/health` already responds 503.
+    /// How long to serve after SIGTERM while `/-/health` already responds 503.
     stop_delay: Duration = seconds_or_zero().default(0);
-    /// How long requests in flight may take after that.
+    /// How long active requests may take after that.
     stop_timeout: Duration = seconds().default(30);
 }
 
@@ -115,14 +118,25 @@ fn processors() -> usize {
 }
 
 fn default_fetches() -> usize {
-    (processors() * 8).clamp(16, 64)
+    (processors() * FETCHES_PER_PROCESSOR).clamp(MIN_DEFAULT_FETCHES, MAX_DEFAULT_FETCHES)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::config::parse;
+    use crate::documents::assert_says;
 
-    fn limits(written: &str) -> Result<super::Limits, String> {
+    #[test]
+    fn default_of_fetches_at_once_is_as_documented() {
+        let default = format!(
+            "{FETCHES_PER_PROCESSOR} × processors, at least {MIN_DEFAULT_FETCHES}, at most \
+             {MAX_DEFAULT_FETCHES}"
+        );
+        assert_says("docs/configuration.md", &default);
+    }
+
+    fn limits(written: &str) -> std::result::Result<Limits, String> {
         let text = format!(
             r#"{{"handlers": [{{"name": "h", "directory": "/"}}], "limits": {{{written}}}}}"#
         );

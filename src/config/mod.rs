@@ -1,6 +1,7 @@
 //! The configuration file: its fields, their defaults, and everything that can be wrong with them.
 //!
-//! A field is a row of a table ([`schema`]) from which reading, checks, defaults and the reference follow. The renderer
+//! A field is a row of a table ([`schema`]) from which reading, checks, defaults and the tables of
+//! docs/configuration.md follow. The renderer
 //! reads the same text as the edge, so both always have the same configuration.
 
 mod admin;
@@ -14,6 +15,7 @@ mod https;
 mod json;
 mod limits;
 mod origin;
+#[cfg(test)]
 pub mod reference;
 mod schema;
 mod size_policy;
@@ -60,27 +62,26 @@ table! {
     /// The port for HTTP; 0 takes a free one.
     HTTP_PORT: Optional<u16> =
         integer::<u16>("http_port", 0, 65_535).absent("80; none with an `http_socket`");
-    /// The path of a Unix socket for HTTP, mode 0666: every user that can reach its directory can use it. One that a
-    /// killed server left behind is replaced. With `user`, its directory must belong to that user, who has to remove
-    /// the socket at the end.
+    /// The path of a Unix socket for HTTP, mode 0666: anyone who can reach its directory can connect. A stale socket is
+    /// replaced. With `user`, the directory must belong to that user, so that the socket can be removed on exit.
     HTTP_SOCKET: Optional<&'static str> = text("http_socket").absent("none");
 }
 
 table! {
     SERVER_TABLE;
-    /// How much memory holds the most requested variants of handlers with a `cache_path`; 0 holds none.
+    /// The size of the memory cache for handlers with a `cache_path`; 0 turns it off.
     MEMORY_CACHE: Defaulted<u64> =
         integer::<u64>("memory_cache", 0, 1 << 40).unit("bytes").default(64 << 20);
-    /// The user to become once the ports are open: `name`, `name:group`, `uid` or `uid:gid`.
+    /// The user to become after the ports are open: `name`, `name:group`, `uid` or `uid:gid`.
     USER: Optional<&'static str> = text("user").absent("none");
-    /// Log each request in a line on standard error.
+    /// Log one line per request ([access log](http.md#access-log)).
     ACCESS_LOG: Defaulted<bool> = boolean("access_log").default(true);
-    /// The least serious events that are logged.
+    /// The least serious events that are logged ([events](http.md#events)).
     LOG_LEVEL: Defaulted<Level> = choice::<Level>("log_level").default_choice(2);
-    /// A listener for operators: purge, statistics, health.
+    /// The admin listener.
     ADMIN: Optional<Fields<'static>> = object("admin", admin::TABLE).absent("none");
-    /// Timeouts and sizes that keep one request from hurting the others.
-    LIMITS: Optional<Fields<'static>> = object("limits", limits::TABLE).absent("`{}`");
+    /// Timeouts and size limits.
+    LIMITS: Optional<Fields<'static>> = object("limits", limits::TABLE).absent("the defaults below");
 }
 
 const LISTENERS: Table =

@@ -1,4 +1,4 @@
-//! The reference of the configuration in Markdown, from the tables that reading uses.
+//! The tables of docs/configuration.md and docs/tokens.md, from the tables that reading uses.
 
 use std::fmt::Write;
 
@@ -30,11 +30,15 @@ pub fn markdown(section: &str) -> Option<String> {
     for row in table {
         let Row { name, kind, default, unit, doc } = row;
         let doc = doc.trim();
+        let values = match values(kind) {
+            values if values.is_empty() => values,
+            values => format!(" {values}"),
+        };
+        let default = default_text(default, unit);
         let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
-        let values = values(kind);
         let kind = type_name(kind);
-        let _ =
-            writeln!(text, "| `{name}` | {kind}{unit} | {values} | {} | {doc} |", shown(default));
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "| `{name}` | {kind}{unit} |{values} | {default} | {doc} |");
     }
     Some(text)
 }
@@ -55,28 +59,44 @@ fn type_name(kind: &Kind) -> String {
 
 fn values(kind: &Kind) -> String {
     match kind {
-        Kind::Boolean => "`true`, `false`".to_owned(),
         Kind::Integer { min, max } => format!("{} – {max}", min.to_string().replace('-', "−")),
         Kind::Seconds { zero } => {
             let zero = if *zero { "0, " } else { "" };
             format!("{zero}{MIN_SECONDS} – {MAX_SECONDS}")
         }
         Kind::Choice(names) => {
-            names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            names().iter().map(|name| format!("`\"{name}\"`")).collect::<Vec<_>>().join(", ")
         }
         _ => String::new(),
     }
 }
 
-fn shown(default: &Shown) -> String {
+fn default_text(default: &Shown, unit: &str) -> String {
     match default {
         Shown::Required => "required".to_owned(),
         Shown::Boolean(value) => format!("`{value}`"),
-        Shown::Integer(value) => value.to_string(),
+        Shown::Integer(value) => with_larger_unit(*value, unit),
+        Shown::Seconds(value) if value.subsec_nanos() == 0 => {
+            with_larger_unit(value.as_secs() as i64, "seconds")
+        }
         Shown::Seconds(value) => value.as_secs_f64().to_string(),
         Shown::String(value) => format!("`\"{value}\"`"),
         Shown::Words(words) => (*words).to_owned(),
     }
+}
+
+/// A number that is a multiple of a larger unit also in that unit: `67108864 (64 MiB)`.
+fn with_larger_unit(value: i64, unit: &str) -> String {
+    let units: &[(i64, &str)] = match unit {
+        "bytes" | "bytes a second" => &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")],
+        "seconds" => &[(604_800, "week"), (86_400, "day")],
+        _ => &[],
+    };
+    let larger = units.iter().find(|(size, _)| value > 0 && value % size == 0);
+    larger.map_or_else(
+        || value.to_string(),
+        |(size, name)| format!("{value} ({} {name})", value / size),
+    )
 }
 
 #[cfg(test)]
@@ -88,7 +108,7 @@ mod tests {
         for section in sections() {
             let text = markdown(section).unwrap();
             for line in text.lines().skip(2) {
-                assert_eq!(line.matches(" | ").count(), 4, "{line}");
+                assert_eq!(line.matches('|').count(), 6, "{line}");
                 assert!(line.ends_with(". |"), "{line}");
             }
         }
@@ -96,16 +116,33 @@ mod tests {
     }
 
     #[test]
+    fn every_object_with_fields_has_a_section() {
+        for (_, table) in SECTIONS {
+            for row in table {
+                if let Kind::Object(fields) = row.kind {
+                    let section = SECTIONS.iter().find(|(name, _)| *name == row.name);
+                    let names = |table: Table| table.iter().map(|row| row.name).collect::<Vec<_>>();
+                    assert_eq!(
+                        section.map(|(_, table)| names(table)),
+                        Some(names(fields)),
+                        "{}",
+                        row.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_reference_has_name_type_range_default_and_meaning() {
         let limits = markdown("limits").unwrap();
         let row = "| `queue_length` | whole number | 0 – 1000000 | 256 | Requests that may wait for the renderer; one \
-                   more is sent 503. |";
+                   more gets 503. |";
         assert!(limits.lines().any(|line| line == row), "{limits}");
         let handler = markdown("handler").unwrap();
-        let row = "| `cache_time` | whole number, seconds | −1 – 4294967295 | 604800 |";
+        let row = "| `cache_time` | whole number, seconds | −1 – 4294967295 | 604800 (1 week) |";
         assert!(handler.contains(row), "{handler}");
-        let row =
-            "| `fail_on` | string | `none`, `truncated`, `error`, `warning` | `\"truncated\"` |";
+        let row = r#"| `fail_on` | string | `"none"`, `"truncated"`, `"error"`, `"warning"` | `"truncated"` |"#;
         assert!(handler.contains(row), "{handler}");
         for name in ["aws", "directory"] {
             assert!(handler.contains(&format!("\n| `{name}` |")), "{handler}");

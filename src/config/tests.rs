@@ -1,5 +1,7 @@
 use super::*;
 use crate::cache::CacheTime;
+use crate::documents::assert_says;
+use crate::format::{Format, formats_that, or_list};
 
 /// Needs no file and no directory.
 fn minimal(handler_fields: &str, top_fields: &str) -> String {
@@ -34,6 +36,21 @@ fn missing_fields_have_their_defaults() {
     let Origin::S3(s3) = &handler.origin else { panic!("not S3") };
     assert_eq!((s3.region.as_str(), s3.path_style), ("us-east-1", false));
     assert_eq!(config.limits.origin_max_bytes, 64 << 20);
+}
+
+#[test]
+fn defaults_in_words_are_as_documented() {
+    let port = format!("| {DEFAULT_HTTP_PORT}; none with an `http_socket` |");
+    assert_says("docs/configuration.md", &port);
+    let max_dimension = parse(&minimal("", "")).handlers[0].max_dimension;
+    assert_says("docs/options.md", &format!("`max_dimension` ({max_dimension})"));
+    let names = formats_that(Format::is_written).flat_map(Format::names);
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    let names = or_list(names.iter().map(String::as_str));
+    assert_says(
+        "docs/configuration.md",
+        &format!("if the request has no `f`: {names}, in any case"),
+    );
 }
 
 #[test]

@@ -13,20 +13,20 @@ const MAX_LEEWAY: i64 = 3600;
 
 table! {
     pub TABLE;
-    /// What a token is: the signature of its URL, or a JSON Web Token.
+    /// Signed URLs (`hmac`) or JSON Web Tokens (`jwt`).
     TYPE: Optional<Type> = choice::<Type>("type");
-    /// The secrets, each of at least 16 bytes: each of them verifies, the first one signs.
+    /// Secrets of at least 16 bytes: each one verifies, the first one signs.
     SECRETS: Optional<Vec<String>> = secrets("secrets");
-    /// Refuse requests without a token.
+    /// Refuse requests without a token. With `false` they are served; an invalid token is refused in any case.
     REQUIRED: Defaulted<bool> = boolean("required").default(true);
-    /// The `iss` that a JSON Web Token must have.
-    ISSUER: Optional<&'static str> = text("issuer").absent("any");
-    /// The `aud` that a JSON Web Token must have, alone or in a list.
-    AUDIENCE: Optional<&'static str> = text("audience").absent("any");
-    /// How far clocks may differ when a JSON Web Token is checked.
+    /// The required value of `iss`; only for `jwt`.
+    ISSUER: Optional<&'static str> = text("issuer").absent("none");
+    /// The required value of `aud`, or of an element of its list; only for `jwt`.
+    AUDIENCE: Optional<&'static str> = text("audience").absent("none");
+    /// The accepted clock difference for `exp` and `nbf`; only for `jwt`.
     LEEWAY: Defaulted<u64> =
         integer::<u64>("leeway", 0, MAX_LEEWAY).unit("seconds").default(60);
-    /// Refuse a JSON Web Token without an expiry.
+    /// Refuse a token without `exp`; only for `jwt`.
     REQUIRE_EXP: Defaulted<bool> = boolean("require_exp").default(true);
 }
 
@@ -121,6 +121,7 @@ impl Token {
 mod tests {
     use super::super::json::parse;
     use super::*;
+    use crate::documents::assert_says;
 
     const GOOD_SECRETS: &str = r#""secrets": ["0123456789abcdef"]"#;
 
@@ -225,5 +226,10 @@ mod tests {
     fn token_secrets_are_not_shown_by_debug() {
         let shown = format!("{:?}", read(&format!(r#""type": "hmac", {GOOD_SECRETS}"#)).unwrap());
         assert!(!shown.contains("0123"), "{shown}");
+    }
+
+    #[test]
+    fn minimum_length_of_a_secret_is_as_documented() {
+        assert_says("docs/tokens.md", &format!("Secrets of at least {MIN_SECRET} bytes"));
     }
 }

@@ -15,8 +15,9 @@ const UNIX: &str = "unix:";
 
 table! {
     pub TABLE;
-    /// The proxies whose word about the client is believed: addresses, networks as `10.0.0.0/8`, and `unix:` for the
-    /// peers on `http_socket`.
+    /// The proxies whose `X-Forwarded-*`, `Forwarded` and PROXY headers are trusted ([client
+    /// addresses](deployment.md#client-addresses)): addresses, networks as `10.0.0.0/8`, and `unix:` for clients of
+    /// `http_socket`.
     TRUSTED_PROXIES: Optional<&'static [Value<'static>]> =
         array("trusted_proxies", "strings").absent("none");
     /// Trusted proxies start each connection with a PROXY header, version 1 or 2; needs `trusted_proxies`.

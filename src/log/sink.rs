@@ -164,6 +164,7 @@ fn write_direct(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::assert_says;
 
     #[test]
     fn the_buffer_is_bounded_and_dropped_lines_are_counted() {
@@ -191,5 +192,11 @@ mod tests {
         sink.push(b"x\n", BUFFER_BYTES);
         sink.wait_until_written(Duration::from_millis(10));
         assert_eq!(sink.lock().lines, b"x\n");
+    }
+
+    #[test]
+    fn size_of_the_buffer_is_as_documented() {
+        let sentence = format!("beyond {} MiB, lines are dropped", BUFFER_BYTES >> 20);
+        assert_says("docs/http.md", &sentence);
     }
 }

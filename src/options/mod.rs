@@ -12,6 +12,8 @@ use crate::format::Format;
 
 pub use gravity::Gravity;
 pub use parameters::Options;
+#[cfg(test)]
+pub use parameters::markdown;
 pub use query::{BadQuery, Query};
 pub use resolve::Defaults;
 pub use rotation::{Flip, Rotation};

@@ -23,12 +23,12 @@ pub struct Parameter {
     pub is_image_option: bool,
     /// The rule for its values, as in an error: `must be …`.
     pub rule: fn() -> Cow<'static, str>,
-    /// The default value, or a description of it.
+    /// The default in Markdown: the value, or a description of it.
     #[cfg(test)]
     pub default: &'static str,
     #[cfg(test)]
     pub changes_pixels: bool,
-    /// A sentence for the documentation.
+    /// A sentence in Markdown for docs/options.md.
     #[cfg(test)]
     pub documentation: &'static str,
 }
@@ -71,7 +71,7 @@ macro_rules! parameters {
         request {
             $(
                 #[doc = $request_doc:literal]
-                $request_name:literal, $request_rule:expr;
+                $request_name:literal, $request_shown:literal; $request_rule:expr;
             )*
         }
     ) => {
@@ -83,7 +83,9 @@ macro_rules! parameters {
                 ),)*
                 $(parameters!(@row $name, true, $rule, $shown, $effect, $doc),)*
             )*
-            $(parameters!(@row $request_name, false, $request_rule, "", keeps_pixels, $request_doc),)*
+            $(parameters!(
+                @row $request_name, false, $request_rule, $request_shown, keeps_pixels, $request_doc
+            ),)*
         ];
 
         /// The value of each image parameter of a query, on its own.
@@ -194,19 +196,19 @@ parameters! {
         |options, put| if let (_, Some(height)) = options.size.sides() { put(format_args!("{height}")) };
 
         #[doc = "Whether the image fills the box of `w` and `h` and is cropped (`true`), or fits inside it (`false`)."]
-        "c" crop: bool = true, "true";
+        "c" crop: bool = true, "`true`";
         "must be true or false", boolean;
         changes_pixels;
         |options, put| if matches!(options.size, Size::Fit(..)) { put(format_args!("false")) };
 
         #[doc = "Whether the image fits inside the box of `w` and `h` and the rest is filled with `bg`."]
-        "pad" pad: bool = false, "false";
+        "pad" pad: bool = false, "`false`";
         "must be true or false", boolean;
         changes_pixels;
         |options, put| if matches!(options.size, Size::Pad(..)) { put(format_args!("true")) };
 
         #[doc = "Gravity: the part of the image that a crop keeps, or its position in a padded box."]
-        "g" gravity: Gravity = Gravity::CENTRE, "ce";
+        "g" gravity: Gravity = Gravity::CENTRE, "`ce`";
         "must be ce, n, s, e, w, ne, nw, se, sw, smart or fp:x:y with x and y from 0 to 1", Gravity::parse;
         changes_pixels;
         |options, put| match options.size {
@@ -236,12 +238,12 @@ parameters! {
         keeps_pixels, kept;
 
         #[doc = "Whether an image that is smaller than the box is enlarged."]
-        "e" enlarge: bool = false, "false";
+        "e" enlarge: bool = false, "`false`";
         "must be true or false", boolean;
         changes_pixels, kept;
 
         #[doc = "Background of a padded box, and of transparent pixels where the format has no transparency."]
-        "bg" background: Colour = Colour::WHITE, "ffffff";
+        "bg" background: Colour = Colour::WHITE, "`ffffff`";
         "must be six hexadecimal digits, rrggbb, or eight, rrggbbaa", Colour::parse;
         changes_pixels, kept;
     }
@@ -254,7 +256,7 @@ parameters! {
         |options, put| if let Some(degrees) = options.rotation.canonical_degrees() { put(format_args!("{degrees}")) };
 
         #[doc = "Reflection after the rotation: horizontal, vertical or both."]
-        "flip" flip: &'static [Flip] = NO_FLIP, "none";
+        "flip" flip: &'static [Flip] = NO_FLIP, "`none`";
         "must be h, v, hv or none", Rotation::parse_flip;
         changes_pixels;
         |options, put| if let Some(flip) = options.rotation.canonical_flip() { put(format_args!("{flip}")) };
@@ -262,7 +264,7 @@ parameters! {
 
     fields {
         #[doc = "Removes a border whose channels differ from the upper left pixel by at most this value."]
-        "trim" trim: Option<u8> = None, "none";
+        "trim" trim: Option<u8> = None, "`none`";
         "must be a whole number from 0 to 255 or none", |text| match text {
             "none" => Some(None),
             _ => Some(Some(u8::try_from(whole(text, 0..=255)?).ok()?)),
@@ -280,37 +282,37 @@ parameters! {
         changes_pixels, reset;
 
         #[doc = "Lossless encoding: PNG, WebP or AVIF."]
-        "lossless" lossless: bool = false, "false";
+        "lossless" lossless: bool = false, "`false`";
         "must be true or false", boolean;
         keeps_pixels, reset;
 
         #[doc = "The first frame of an animation to use, from 0."]
         "page" page: u32 = 0, "0";
-        "must be a whole number from 0 to 99999", |text| whole(text, 0..=MAX_PAGE);
+        format!("must be a whole number from 0 to {MAX_PAGE}"), |text| whole(text, 0..=MAX_PAGE);
         changes_pixels, reset;
 
         #[doc = "The largest number of frames of an animation to write."]
         "frames" frames: Option<u32> = None, "all";
-        "must be a whole number from 1 to 100000",
+        format!("must be a whole number from 1 to {}", MAX_PAGE + 1),
         // The largest number is all of them.
         |text| whole(text, 1..=MAX_PAGE + 1).map(|frames| (frames <= MAX_PAGE).then_some(frames));
         keeps_pixels, reset;
 
-        #[doc = "Whether the colour profile and the copyright are removed."]
-        "strip" strip: bool = true, "true";
+        #[doc = "Whether the colour profile and the copyright are removed, as all other metadata always is."]
+        "strip" strip: bool = true, "`true`";
         "must be true or false", boolean;
         keeps_pixels, reset;
     }
 
     request {
-        #[doc = "Token: a signature of the URL (HMAC) or a JSON Web Token."]
-        "t", "must be the token that the handler asks for";
+        #[doc = "[Token](tokens.md): a signature of the URL (HMAC) or a JSON Web Token."]
+        "t", "none"; "must be the token that the handler asks for";
 
-        #[doc = "Unix time at which a signed URL expires."]
-        "exp", "must be a whole number of seconds since 1970";
+        #[doc = "Unix time at which a [signed URL](tokens.md#signed-urls) expires."]
+        "exp", "never"; "must be a whole number of seconds since 1970";
 
-        #[doc = "Name of a preset, for the parameters that the query does not have."]
-        "p", "must be the name of a preset of the handler";
+        #[doc = "Name of a [preset](tokens.md#presets-and-allowed-sizes), for the parameters that the query does not have."]
+        "p", "none"; "must be the name of a preset of the handler";
     }
 }
 

@@ -9,9 +9,9 @@ use super::super::fields::Fields;
 use super::super::schema::{Optional, text};
 use super::OriginConfig;
 
-pub const FIELD: Optional<&'static str> = text("directory").absent("one origin is required").doc(
-    "Take originals from this existing directory; no key and no symbolic link leads out of it.",
-);
+pub const FIELD: Optional<&'static str> = text("directory")
+    .absent("`aws` or `directory` is required")
+    .doc("The existing directory of the originals; no key and no symbolic link leads out of it.");
 
 /// A directory of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,9 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 pub use directory::Directory;
-pub use s3::{Credentials, S3, TABLE as AWS_TABLE};
+#[cfg(test)]
+pub use s3::TABLE as AWS_TABLE;
+pub use s3::{Credentials, S3};
 
 use super::error::Result;
 use super::fields::Fields;

@@ -10,32 +10,33 @@ use super::super::schema::{Defaulted, Optional, boolean, object, secret, string,
 use super::super::url;
 use super::OriginConfig;
 
-pub const FIELD: Optional<Fields<'static>> =
-    object("aws", TABLE).absent("one origin is required").doc("Take originals from this bucket.");
+pub const FIELD: Optional<Fields<'static>> = object("aws", TABLE)
+    .absent("`aws` or `directory` is required")
+    .doc("The bucket of the originals.");
 
 table! {
     pub TABLE;
     /// The bucket: letters, digits, `.`, `_` and `-`.
     BUCKET_NAME: Optional<&'static str> = text("bucket_name");
-    /// A directory in the bucket, without `.` and `..` segments. It and the key are joined with one `/`.
+    /// The directory in the bucket, without `.` and `..` segments; joined with the key by one `/`.
     FILE_PATH: Defaulted<&'static str> = string("file_path").default("");
-    /// The region to sign for: letters, digits and `-`. `AWS_REGION` is not read for it.
+    /// The region to sign for: letters, digits and `-`. `AWS_REGION` is not read.
     REGION: Defaulted<&'static str> = text("region").default("us-east-1");
-    /// Another S3 server: `http://` or `https://`, a host and, if it is not the scheme's own, a port.
+    /// Another S3 server: `http://` or `https://`, a host and an optional port.
     ENDPOINT: Optional<&'static str> = text("endpoint").absent("AWS in `region`");
-    /// Put the bucket's name into the path and not into the host name.
+    /// Put the bucket name into the path instead of the host name.
     PATH_STYLE: Optional<bool> =
-        boolean("path_style").absent("true with an `endpoint` or a dot in the bucket's name");
+        boolean("path_style").absent("`true` with an `endpoint` or a dot in the bucket name");
     /// The access key id.
     AWS_ACCESS: Optional<String> =
-        secret("aws_access").absent("credentials from the environment, a profile or the machine");
-    /// The secret access key; required with `aws_access`.
-    AWS_SECRET: Optional<String> = secret("aws_secret").absent("as `aws_access`");
+        secret("aws_access").absent("other [credentials](s3.md#credentials)");
+    /// The secret access key.
+    AWS_SECRET: Optional<String> = secret("aws_secret").absent("required with `aws_access`");
     /// The session token of temporary credentials; needs `aws_access` and `aws_secret`.
     SESSION_TOKEN: Optional<String> = secret("session_token").absent("none");
-    /// Do not sign requests: a public bucket. Not with credentials.
+    /// Don't sign requests: a public bucket. Not with credentials.
     ANONYMOUS: Defaulted<bool> = boolean("anonymous").default(false);
-    /// A PEM file of certificates to trust besides Mozilla's, which are compiled in.
+    /// A PEM file of certificates to trust in addition to Mozilla's, which are compiled in.
     CA_FILE: Optional<&'static str> = text("ca_file").absent("none");
 }
 

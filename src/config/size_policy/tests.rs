@@ -1,5 +1,7 @@
 use super::*;
 use crate::config;
+use crate::documents::assert_says;
+use crate::format::or_list;
 
 const PRESETS: &str = r#""presets": {"thumb": "w=160&h=120&f=auto", "own": ""}"#;
 
@@ -180,4 +182,19 @@ fn max_variants_has_a_default_without_presets_only() {
     }
     let many = vec!["[1, 1]"; 1000].join(",");
     assert_eq!(handler(&format!(r#""allowed_sizes": [{many}]"#)).max_variants, Some(10_000));
+}
+
+#[test]
+fn numbers_of_the_size_policy_are_as_documented() {
+    let names = format!("names of 1 to {MAX_NAME} letters");
+    let max_variants = format!(
+        "{DEFAULT_MAX_VARIANTS}; with `allowed_sizes` {DEFAULT_MAX_VARIANTS} per size, at most \
+         {MAX_VARIANTS_LIMIT}"
+    );
+    for text in [names, max_variants] {
+        assert_says("docs/configuration.md", &text);
+    }
+    let ratios = RATIOS.map(|ratio| ratio.to_string());
+    let sentence = format!("must be {}", or_list(ratios.iter().map(String::as_str)));
+    assert_says("docs/tokens.md", &sentence);
 }

@@ -134,6 +134,8 @@ fn record(paths: &mut HashMap<String, Crashes>, path: &str, now: Instant) -> boo
 mod tests {
     use super::Suspicion::{Blocked, Clear, Suspect};
     use super::*;
+    use crate::documents::assert_says;
+    use crate::error::Code;
 
     const A: &str = "/h/a";
     const B: &str = "/h/b";
@@ -244,5 +246,20 @@ mod tests {
         let now = at(MAX_PATHS + 10);
         assert_eq!(tracker.suspicion("/h/9", now), Clear);
         assert_eq!(tracker.suspicion("/h/10", now), Suspect);
+    }
+
+    #[test]
+    fn crash_memory_is_as_documented() {
+        let minutes = format!("refused for {} minutes", CRASH_MEMORY.as_secs() / 60);
+        let meaning = Code::CrashesRenderer.meaning();
+        assert!(meaning.contains(&minutes), "not {minutes:?} in src/error.rs: {meaning}");
+        for sentence in [
+            format!("is {minutes} before anything is fetched"),
+            format!("a key crashed or hung the renderer twice and is {minutes}"),
+        ] {
+            assert_says("docs/http.md", &sentence);
+        }
+        let sentence = format!("blocked for {} minutes", CRASH_MEMORY.as_secs() / 60);
+        assert_says("ARCHITECTURE.md", &sentence);
     }
 }

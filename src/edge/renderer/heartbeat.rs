@@ -96,6 +96,7 @@ pub fn resident_bytes(process: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::assert_says;
 
     const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
@@ -164,5 +165,16 @@ mod tests {
         let bytes = resident_bytes(std::process::id()).unwrap();
         assert!((1 << 18..1 << 40).contains(&bytes), "{bytes}");
         assert_eq!(resident_bytes(u32::MAX), None);
+    }
+
+    #[test]
+    fn heartbeat_timeout_is_as_documented() {
+        // A check takes place each second.
+        for sentence in [
+            format!("A renderer that answers no ping for {MAX_MISSED} seconds is killed"),
+            format!("a renderer answered no ping for {MAX_MISSED} seconds and is killed"),
+        ] {
+            assert_says("docs/http.md", &sentence);
+        }
     }
 }

@@ -394,3 +394,15 @@ fn kill_hung(worker: &Worker) {
 fn next_backoff(backoff: Duration) -> Duration {
     (backoff * 2).clamp(MIN_BACKOFF, MAX_BACKOFF)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::assert_says;
+
+    #[test]
+    fn replace_interval_is_as_documented() {
+        let sentence = format!("is replaced, at most every {} seconds", REPLACE_INTERVAL.as_secs());
+        assert_says("docs/configuration.md", &sentence);
+    }
+}

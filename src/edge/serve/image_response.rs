@@ -316,6 +316,7 @@ fn http_date(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::assert_says;
 
     #[test]
     fn max_age_is_rounded_down_to_the_expiry_of_a_token() {
@@ -324,5 +325,11 @@ mod tests {
             [at(0), at(1), at(999_999_999), at(1_000_000_000), at(1_000_000_001)],
             [0, 1, 1, 1, 2]
         );
+    }
+
+    #[test]
+    fn max_age_of_a_variant_that_never_expires_is_as_documented() {
+        assert_eq!(MAX_AGE_FOREVER, 365 * 86_400);
+        assert_says("docs/configuration.md", "it never expires (`max-age` is a year)");
     }
 }

@@ -72,6 +72,7 @@ impl CircuitBreaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::assert_says;
 
     #[test]
     fn circuit_breaker_is_open_until_the_origin_answers_or_the_open_time_is_over() {
@@ -114,5 +115,11 @@ mod tests {
         breaker.record(Some(Code::OriginError), now);
         breaker.record(Some(Code::CorruptImage), now);
         assert!(breaker.is_open(now));
+    }
+
+    #[test]
+    fn circuit_breaker_open_time_is_as_documented() {
+        let sentence = format!("For {} seconds after such a failure", OPEN_TIME.as_secs());
+        assert_says("docs/cache.md", &sentence);
     }
 }

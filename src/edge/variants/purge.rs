@@ -290,6 +290,7 @@ fn with_path(error: &io::Error, path: &Path) -> io::Error {
 mod tests {
     use super::*;
     use crate::cache::EncodedImage;
+    use crate::documents::assert_says;
     use crate::format::Format;
     use std::fs;
     use std::time::{Duration, SystemTime};
@@ -448,5 +449,11 @@ mod tests {
         let expected: Vec<Name> =
             (4..20).rev().map(|n| name("h", "a", &format!("w={n}"))).collect();
         assert_eq!(caches.most_recently_used("a"), expected);
+    }
+
+    #[test]
+    fn maximum_of_rerendered_variants_is_as_documented() {
+        let sentence = format!("renders up to {MAX_RERENDERED} of the variants again");
+        assert_says("docs/cache.md", &sentence);
     }
 }

@@ -54,3 +54,21 @@ fn lower(resource: Resource, value: u64, message: &str) {
         warn!("rlimit_unchanged", "{message}: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::documents::assert_says;
+
+    #[test]
+    fn default_limit_of_the_data_segment_is_as_documented() {
+        // The default of `fetches_at_once` on two processors.
+        let text =
+            r#"{"handlers": [{"name": "h", "directory": "/"}], "limits": {"fetches_at_once": 16}}"#;
+        let limits = config::parse(text, "test").unwrap().limits;
+        let gigabytes = data_bytes(&limits) as f64 / 1e9;
+        let sentence = format!("{gigabytes:.1} GB with the defaults on two processors");
+        assert_says("docs/configuration.md", &sentence);
+    }
+}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::documents::assert_says;
 
 fn status(head: &str) -> u16 {
     match parse(head.as_bytes()) {
@@ -168,4 +169,14 @@ fn heads_over_a_limit_are_414_or_431() {
     );
     let fields = "A: b\r\n".repeat(MAX_FIELDS + 1);
     assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n")), 431);
+}
+
+#[test]
+fn limits_of_a_request_head_are_as_documented() {
+    let sentence = format!(
+        "a request head has at most {} KiB and {MAX_FIELDS} fields, its path at most {} KiB",
+        MAX_HEAD_BYTES >> 10,
+        MAX_PATH_BYTES >> 10,
+    );
+    assert_says("docs/configuration.md", &sentence);
 }

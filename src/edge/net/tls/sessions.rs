@@ -97,6 +97,7 @@ impl std::fmt::Debug for Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::assert_says;
 
     fn count(generations: &Generations) -> usize {
         generations.young.len() + generations.old.len()
@@ -133,5 +134,11 @@ mod tests {
         {
             assert_eq!(generations.get(now, &number.to_be_bytes()).is_some(), found, "{number}");
         }
+    }
+
+    #[test]
+    fn lifetime_of_a_session_is_as_documented() {
+        assert_eq!(2 * GENERATION_LIFETIME, Duration::from_secs(86_400));
+        assert_says("docs/configuration.md", "none is resumed after a day");
     }
 }

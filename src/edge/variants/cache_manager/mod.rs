@@ -206,3 +206,15 @@ fn run(manager: &Weak<CacheManager>) {
         manager.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::assert_says;
+
+    #[test]
+    fn free_inodes_are_as_documented() {
+        let sentence = format!("and {} % of the inodes", 100 / FREE_INODES_FRACTION);
+        assert_says("docs/configuration.md", &sentence);
+    }
+}

@@ -1,0 +1,134 @@
+//! The documents against the code.
+//!
+//! What stands between `<!-- generated:NAME -->` and `<!-- /generated -->` in a document is written from the code by
+//! `make docs`. Numbers in prose are compared by the tests of the modules that define them ([`assert_says`]).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use crate::config::reference;
+use crate::{cli, error, format, options};
+
+const END: &str = "<!-- /generated -->";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The generated blocks by name, in Markdown.
+fn blocks() -> BTreeMap<&'static str, String> {
+    let mut blocks = BTreeMap::from([
+        ("errors", error::Code::markdown()),
+        ("formats", format::markdown()),
+        ("help", format!("```console\n$ s3imageserver --help\n{}\n```\n", cli::help().trim_end())),
+        ("parameters", options::markdown()),
+    ]);
+    for section in reference::sections() {
+        blocks.insert(section, reference::markdown(section).unwrap());
+    }
+    blocks
+}
+
+/// Every document of the root and of docs/.
+fn documents() -> Vec<PathBuf> {
+    let files = ["", "docs"].into_iter().flat_map(|directory| {
+        fs::read_dir(root().join(directory)).unwrap().map(|entry| entry.unwrap().path())
+    });
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// The name in the start marker of a block.
+fn start(line: &str) -> Option<&str> {
+    line.strip_prefix("<!-- generated:")?.strip_suffix(" -->")
+}
+
+/// Replaces the blocks of a page, and takes them from `blocks`.
+fn update(page: &str, blocks: &mut BTreeMap<&str, String>) -> Result<String, String> {
+    let mut updated = String::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        updated += &format!("{line}\n");
+        let Some(name) = start(line) else { continue };
+        let block = blocks
+            .remove(name)
+            .ok_or_else(|| format!("generated:{name} is unknown or stands in two places"))?;
+        updated += &link_to_sections(&block, page);
+        lines.find(|line| *line == END).ok_or_else(|| format!("generated:{name} has no end"))?;
+        updated += &format!("{END}\n");
+    }
+    Ok(updated)
+}
+
+/// Makes the first cell of a row a link if the page has a section of that name: ### `w` and `h`
+fn link_to_sections(table: &str, page: &str) -> String {
+    let headings = page.lines().filter_map(|line| line.strip_prefix("##"));
+    let sections: Vec<String> =
+        headings.map(|line| line.trim_start_matches(['#', ' ']).to_lowercase()).collect();
+    let link = |line: &str| {
+        let (name, rest) = line.strip_prefix("| `")?.split_once("` |")?;
+        let is_about = |section: &&String| {
+            *section == name || section.split('`').skip(1).step_by(2).any(|code| code == name)
+        };
+        let anchor = sections.iter().find(is_about)?.replace('`', "").replace(' ', "-");
+        Some(format!("| [`{name}`](#{anchor}) |{rest}\n"))
+    };
+    table.lines().map(|line| link(line).unwrap_or_else(|| format!("{line}\n"))).collect()
+}
+
+/// The first line in which two pages differ.
+fn first_difference(page: &str, updated: &str) -> String {
+    let differ = |(old, new): &(&str, &str)| old != new;
+    match page.lines().zip(updated.lines()).find(differ) {
+        Some((old, new)) => format!("document: {old}\ncode:     {new}"),
+        None => "the numbers of lines differ".to_owned(),
+    }
+}
+
+/// Asserts that a document has this sentence, whose numbers come from the code. Line breaks don't matter.
+#[track_caller]
+pub fn assert_says(document: &str, sentence: &str) {
+    let page = fs::read_to_string(root().join(document)).unwrap();
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(page.contains(sentence), "{document} does not say what is in the code: {sentence}");
+}
+
+#[test]
+fn generated_blocks_equal_the_code() {
+    let mut blocks = blocks();
+    let is_update = env::var_os("UPDATE_DOCS").is_some();
+    let mut stale = Vec::new();
+    for path in documents() {
+        let name = path.strip_prefix(root()).unwrap().display();
+        let page = fs::read_to_string(&path).unwrap();
+        let updated = update(&page, &mut blocks).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if updated == page {
+            continue;
+        }
+        if is_update {
+            fs::write(&path, updated).unwrap();
+        } else {
+            stale.push(format!("{name}:\n{}", first_difference(&page, &updated)));
+        }
+    }
+    let missing: Vec<&&str> = blocks.keys().collect();
+    assert!(missing.is_empty(), "no document has the markers generated:… for {missing:?}");
+    assert!(
+        stale.is_empty(),
+        "documents differ from the code, run make docs:\n{}",
+        stale.join("\n")
+    );
+}
+
+#[test]
+fn update_replaces_blocks_and_keeps_the_rest() {
+    let page = "a\n<!-- generated:t -->\nold\nold\n<!-- /generated -->\nb\n\n### `x` and `y`\n";
+    let blocks = || BTreeMap::from([("t", "| `y` | 1 |\n| `z` | 2 |\n".to_owned())]);
+    let updated = update(page, &mut blocks()).unwrap();
+    let table = "<!-- generated:t -->\n| [`y`](#x-and-y) | 1 |\n| `z` | 2 |\n<!-- /generated -->\n";
+    assert_eq!(updated, format!("a\n{table}b\n\n### `x` and `y`\n"));
+    assert_eq!(update(&updated, &mut blocks()).unwrap(), updated);
+    for page in ["<!-- generated:t -->\n", "<!-- generated:unknown -->\n<!-- /generated -->\n"] {
+        assert!(update(page, &mut blocks()).is_err(), "{page}");
+    }
+}
