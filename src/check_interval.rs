@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-const DEFAULT: Duration = Duration::from_secs(1);
+pub const DEFAULT: Duration = Duration::from_secs(1);
 /// Milliseconds. For the tests, which would otherwise wait for seconds to prove that a check changes nothing.
 const VARIABLE: &str = "S3IMAGESERVER_CHECK_INTERVAL_MS";
 

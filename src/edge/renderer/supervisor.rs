@@ -402,7 +402,8 @@ mod tests {
 
     #[test]
     fn replace_interval_is_as_documented() {
-        let sentence = format!("is replaced, at most every {} seconds", REPLACE_INTERVAL.as_secs());
+        let interval = crate::check_interval::DEFAULT * REPLACE_CHECKS;
+        let sentence = format!("is replaced, at most every {} seconds", interval.as_secs());
         assert_says("docs/configuration.md", &sentence);
     }
 }
