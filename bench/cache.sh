@@ -14,10 +14,7 @@ SECRET=a-secret-of-this-bench
 RESULT=$RESULTS/cache.md
 
 need wrk:wrk curl:curl pgrep:procps jq:jq
-if [ -z "${TOOL:-}" ]; then
-    cargo build --release --locked --example cache
-    TOOL=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/examples/cache
-fi
+[ -n "${TOOL:-}" ] || TOOL=$(build_program cache)
 ulimit -n "$(ulimit -Hn)"
 
 # config NAME PORT CACHE MEMORY ORIGIN [FIELDS]: HTTP on the port, the admin listener on the next.

@@ -17,10 +17,7 @@ IDLE=1000
 HIT="/s/photo.jpg?w=440&h=320&q=60"
 
 need wrk:wrk nginx:nginx-light curl:curl openssl:openssl pgrep:procps chrt:util-linux
-if [ -z "${CLIENT:-}" ]; then
-    cargo build --release --locked --example load
-    CLIENT=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/examples/load
-fi
+[ -n "${CLIENT:-}" ] || CLIENT=$(build_program load)
 ulimit -n "$(ulimit -Hn)"
 # The paced client represents another machine: it must not wait for a processor that the servers use.
 first=(chrt -f 1)

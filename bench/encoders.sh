@@ -8,10 +8,7 @@ cd "$(dirname "$0")/.."
 
 RESULT=$RESULTS/encoders.md
 
-if [ -z "${TOOL:-}" ]; then
-    cargo build --release --locked --example encoders
-    TOOL=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/examples/encoders
-fi
+[ -n "${TOOL:-}" ] || TOOL=$(build_program encoders)
 photos=(examples/images/photo.jpg examples/images/seedling.webp examples/images/portrait.jpg)
 # settings FORMAT SETTING…: the table of a format over the photographs.
 settings() { "$TOOL" settings "$1" "$ROUNDS" "${@:2}" -- "${photos[@]}"; }

@@ -68,6 +68,15 @@ need() {
     fi
 }
 
+# build_program NAME: builds a `[[bench]]` program of Cargo.toml and prints its path.
+build_program() {
+    local path
+    path=$(cargo bench --no-run --locked --bench "$1" --message-format=json-render-diagnostics |
+        sed -n 's/.*"kind":\["bench"\].*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    [ -n "$path" ] || fail "cargo built no $1"
+    echo "$path"
+}
+
 # wait_for COMMAND…: repeats the command until it succeeds, for at most 30 seconds.
 wait_for() {
     for _ in $(seq 600); do

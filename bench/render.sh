@@ -13,10 +13,7 @@ JOBS=${JOBS:-.}           # those that match it
 RESULT=$RESULTS/render.md
 
 need curl:curl pgrep:procps
-if [ -z "${TOOL:-}" ]; then
-    cargo build --release --locked --example render
-    TOOL=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/examples/render
-fi
+[ -n "${TOOL:-}" ] || TOOL=$(build_program render)
 
 originals=$work/originals
 mkdir "$originals"

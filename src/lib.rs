@@ -20,6 +20,7 @@
 mod accept;
 mod cache;
 mod cache_cli;
+mod check_interval;
 mod cli;
 mod config;
 #[cfg(test)]
@@ -33,6 +34,8 @@ mod network;
 mod options;
 mod singleflight;
 mod sync;
+#[cfg(test)]
+mod testing;
 mod time;
 mod token;
 mod wire;

@@ -233,7 +233,8 @@ fn expect_accepted_below(configuration: &str, root: &Path) {
 
 #[test]
 fn packages_are_reproducible() {
-    let (one, two) = (Packaging::new(), Packaging::new());
+    let one = Packaging::new();
+    let two = Packaging::new();
     one.pack(&[]);
     // With another umask, time zone and locale, and files of another age.
     let age = fs::File::open(two.path("binary")).unwrap();
@@ -352,7 +353,8 @@ fn debian_package_has_its_fields_and_files() {
     expect_entries(&entries, &with_pages(with_samples(&expected, &samples), &pages));
 
     let place = tempfile::tempdir().unwrap();
-    let (root, control) = (place.path().join("root"), place.path().join("control"));
+    let root = place.path().join("root");
+    let control = place.path().join("control");
     succeeded(deb("--extract").arg(&root));
     succeeded(deb("--control").arg(&control));
     assert_eq!(

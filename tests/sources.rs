@@ -1,4 +1,4 @@
-//! native/fetch.sh with clients made up here, which answer right, wrongly or not at all. No network is used.
+//! native/fetch.sh with fake clients that deliver the right archive, a wrong one or none. No network is used.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,16 +8,16 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// What an archive holds that is the right one.
+/// The contents of the right archive.
 const RIGHT: &str = "the source of a library\n";
 
-/// A copy of the recipe with one library, and clients that do as the environment says.
+/// A copy of native/ with one library, and fake clients controlled by environment variables.
 struct Recipe {
     directory: TempDir,
 }
 
 impl Recipe {
-    /// The library has these places, each `kind place`.
+    /// The places of the library, each `kind place`.
     fn new(places: &[&str]) -> Recipe {
         let recipe = Recipe { directory: TempDir::new().unwrap() };
         let native = Path::new(env!("CARGO_MANIFEST_DIR")).join("native");
@@ -59,7 +59,7 @@ impl Recipe {
         path
     }
 
-    /// A client that notes its call; `answer KIND` prints what the environment says of its kind, or fails.
+    /// A client that logs its call. `answer KIND` prints the archive that the variable KIND selects, or fails.
     fn client(&self, name: &str, script: &str) {
         let text = format!(
             r#"#!/usr/bin/env bash
@@ -78,8 +78,8 @@ answer() {{
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Runs build.sh with an option; the clients answer as `answers` says, each `kind=right` or `kind=wrong`. Whether it
-    /// succeeded, what it printed, and which clients were called.
+    /// Runs build.sh with an option. `answers` are `kind=right` or `kind=wrong`; the other kinds fail. Returns whether it
+    /// succeeded, its output, and the clients that were called.
     fn run(
         &self,
         option: &str,
@@ -125,7 +125,7 @@ const PLACES: [&str; 4] = [
 ];
 
 #[test]
-fn the_first_place_is_enough() {
+fn first_place_is_used() {
     let recipe = Recipe::new(&PLACES);
     let (works, text, called) = recipe.run("--fetch", &["crate=right"], None);
     assert!(works, "{text}");
@@ -135,11 +135,11 @@ fn the_first_place_is_enough() {
     assert_eq!(fs::read_to_string(archive).unwrap(), RIGHT);
 
     let (works, _, called) = recipe.run("--fetch", &[], None);
-    assert!(works && called.is_empty(), "a source that is there is not fetched again: {called:?}");
+    assert!(works && called.is_empty(), "an existing archive is not fetched again: {called:?}");
 }
 
 #[test]
-fn each_place_stands_in_for_those_before_it() {
+fn later_places_are_fallbacks() {
     for (answers, last, file) in [
         (
             &["pool=right"][..],
@@ -164,7 +164,7 @@ fn each_place_stands_in_for_those_before_it() {
 }
 
 #[test]
-fn a_source_that_is_nowhere_is_named_with_its_places() {
+fn missing_source_is_reported_with_its_places() {
     let recipe = Recipe::new(&PLACES);
     let (works, text, called) = recipe.run("--fetch", &["url=wrong"], None);
     assert!(!works);
@@ -175,11 +175,11 @@ fn a_source_that_is_nowhere_is_named_with_its_places() {
         assert!(text.contains(&format!("\n  {place}\n")), "{place}: {text}");
     }
     let left = fs::read_dir(recipe.path("root/sources")).unwrap().count();
-    assert_eq!(left, 0, "nothing unpinned stays");
+    assert_eq!(left, 0, "no archive with a wrong hash remains");
 }
 
 #[test]
-fn a_given_directory_is_all_that_is_asked() {
+fn native_sources_directory_replaces_all_places() {
     let recipe = Recipe::new(&PLACES);
     let given = recipe.write("given/t.tgz", RIGHT);
     let (works, text, called) = recipe.run("--fetch", &["crate=right"], given.parent());
@@ -194,7 +194,7 @@ fn a_given_directory_is_all_that_is_asked() {
 }
 
 #[test]
-fn check_sources_asks_every_place_and_wants_one_good_one() {
+fn check_sources_tests_every_place_and_needs_one_good_one() {
     let recipe = Recipe::new(&PLACES);
     let (works, text, called) =
         recipe.run("--check-sources", &["crate=wrong", "sdist=right"], None);
@@ -213,7 +213,7 @@ fn check_sources_asks_every_place_and_wants_one_good_one() {
 }
 
 #[test]
-fn every_source_of_the_recipe_has_two_places_with_a_hash_and_none_names_a_suite() {
+fn sources_have_two_places_with_a_hash_and_no_suite() {
     let native = Path::new(env!("CARGO_MANIFEST_DIR")).join("native");
     let table = |name: &str| -> Vec<Vec<String>> {
         let text = fs::read_to_string(native.join(name)).unwrap();

@@ -1,6 +1,6 @@
-//! A cache directory with as many entries as one likes: `entries seconds`.
+//! Fills a cache directory with any number of entries. Prints `entries seconds`.
 //!
-//! The layout is written down in src/cache/mod.rs. The template is an entry of the server's own, whose options end in
+//! src/cache/mod.rs documents the layout. The template is an entry that the server has written, whose options end in
 //! `q=` and a number; the copies have the keys `0`, `1`, … and the qualities 1, 2, ….
 
 use std::fs;

@@ -1,13 +1,13 @@
-//! What bench/cache.sh needs beside wrk: a full cache directory, an origin that counts, a crowd at one moment.
+//! Used by bench/cache.sh: fills a cache directory, serves as a counting origin, sends concurrent requests.
 //!
 //! ```text
-//! cache fill   TEMPLATE DIRECTORY KEYS EACH     copies a cache entry under so many keys, with so many options each
-//! cache origin ADDRESS FILE MILLISECONDS     answers every GET with the file after a while; `/count` tells how many
-//! cache storm  ADDRESS CLIENTS KEYS          clients that ask at once, each for one of the keys
-//! cache start  ADDRESS PATH                  waits for the first answer that is a hit
+//! cache fill   TEMPLATE DIRECTORY KEYS EACH     copies a cache entry: KEYS keys with EACH options each
+//! cache origin ADDRESS FILE MILLISECONDS     answers every GET with the file after a delay; `/count` is their number
+//! cache storm  ADDRESS CLIENTS KEYS          concurrent clients, each for one of the keys
+//! cache start  ADDRESS PATH                  waits for the first hit
 //! ```
 //!
-//! The result is one line of numbers on standard output; each module says which.
+//! The result is one line of numbers on standard output, described in each module.
 
 mod fill;
 mod origin;
@@ -17,7 +17,7 @@ mod storm;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// A result whose error ends the run with a sentence.
+/// A result whose error is printed and ends the run.
 type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {

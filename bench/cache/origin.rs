@@ -1,4 +1,4 @@
-//! An origin that is as slow as a bucket and counts what it is asked. It ends with its input.
+//! An origin that is as slow as a bucket and counts its requests. It exits at the end of standard input.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! How long a server that is being started takes to its first hit: `milliseconds`.
+//! Waits for the first hit of a starting server. Prints `milliseconds`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Fallible;
 
-/// Longer than any start takes.
+/// Longer than any start.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub fn run(address: &str, path: &str) -> Fallible<String> {

@@ -1,4 +1,4 @@
-//! A crowd that asks at one moment: `answered misses p50-ms p99-ms longest-ms`.
+//! Concurrent clients. Prints `answered misses p50-ms p99-ms longest-ms`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Fallible;
 
-/// Longer than any answer takes.
+/// Longer than any response takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub fn run(address: &str, clients: &str, keys: &str) -> Fallible<String> {

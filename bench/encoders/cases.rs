@@ -1,4 +1,4 @@
-//! What is encoded: each image at each size.
+//! The images to encode, each at several sizes.
 
 use std::fs;
 use std::path::Path;
@@ -10,29 +10,28 @@ use crate::{Fallible, median, ssim};
 
 const WIDTHS: [u32; 3] = [300, 800, 1600];
 
-/// The pixels that go into an encoder.
+/// The pixels to encode.
 pub struct Case {
-    /// File and width.
+    /// The file and the width.
     pub name: String,
     /// With its transparency.
     pub image: Image,
-    /// On white.
+    /// Flattened on white.
     pub rgb: Vec<[u8; 3]>,
 }
 
-/// What came out.
+/// The result of an encoder.
 pub struct Outcome {
-    /// The file.
     pub bytes: usize,
-    /// The middle of what the encoder took, in milliseconds.
+    /// The median CPU time of the encoder in milliseconds.
     pub cpu: f64,
-    /// Against what went in.
+    /// Against the encoded pixels.
     pub ssim: f64,
-    /// Of all three channels, in dB.
+    /// Over all three channels, in dB.
     pub psnr: f64,
 }
 
-/// Every image at every width that it has.
+/// Every image at every width up to its own.
 pub fn load(images: &[&str]) -> Fallible<Vec<Case>> {
     let mut cases = Vec::new();
     for path in images {
@@ -51,7 +50,7 @@ pub fn load(images: &[&str]) -> Fallible<Vec<Case>> {
 }
 
 impl Case {
-    /// Encodes so many times, decodes once.
+    /// Encodes `rounds` times and decodes once.
     pub fn encode(&self, suffix: &str, rounds: usize) -> Fallible<Outcome> {
         let mut times = Vec::with_capacity(rounds);
         let mut encoded = Vec::new();
@@ -75,7 +74,7 @@ impl Case {
 }
 
 impl Case {
-    /// By libvips, but for AVIF: `.avif[Q=55,cpu-used=8,keep=none]` has the server's own encoder, of the image on white.
+    /// Encodes with libvips; for AVIF (`.avif[Q=55,cpu-used=8,keep=none]`) with the server's encoder, flattened on white.
     fn encoded(&self, suffix: &str) -> Fallible<Vec<u8>> {
         let Some(options) =
             suffix.strip_prefix(".avif[Q=").and_then(|rest| rest.strip_suffix("keep=none]"))

@@ -1,4 +1,4 @@
-//! A moving GIF made smaller: the whole job, from its bytes to the bytes of the result.
+//! Resizing an animated GIF, from its bytes to the bytes of the result.
 
 use std::fmt::Write;
 use std::fs;
@@ -7,7 +7,6 @@ use std::path::Path;
 use crate::vips::{Image, cpu};
 use crate::{Fallible, median, ssim};
 
-/// The table.
 pub fn run(rounds: usize, width: u32, settings: &[&str], images: &[&str]) -> Fallible<String> {
     let mut table = String::from(
         "| image | setting | bytes | × | CPU ms, all of it | × | CPU ms, encoding | SSIM | PSNR dB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",

@@ -1,4 +1,4 @@
-//! Which quality of WebP and AVIF looks like which quality of JPEG.
+//! The qualities of WebP and AVIF with the same SSIM as each quality of JPEG.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::cases::{Case, load};
 use crate::format::Format;
 use crate::mapping::encoder_quality;
 
-/// Mean SSIM and total bytes over all cases, for each quality from 0 (never used) to 100.
+/// Mean SSIM and total bytes over all cases, for each quality from 0 (unused) to 100.
 struct Curve(Vec<(f64, f64)>);
 
 impl Curve {
@@ -36,7 +36,6 @@ impl Curve {
     }
 }
 
-/// The table.
 pub fn run(jpeg: &str, others: [(&str, &str); 2], images: &[&str]) -> Fallible<String> {
     let cases = load(images)?;
     let every: Vec<u32> = (1..=100).collect();

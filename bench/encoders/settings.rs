@@ -1,11 +1,11 @@
-//! One format's encoder with each setting, over all cases.
+//! The encoder of one format with each setting, over all cases.
 
 use std::fmt::Write;
 
 use crate::Fallible;
 use crate::cases::{Case, Outcome, load};
 
-/// What is compared at: the server's own default.
+/// The server's default quality, at which settings are compared.
 const QUALITY: u32 = 75;
 
 fn suffix(format: &str, quality: u32, setting: &str) -> String {
@@ -15,7 +15,6 @@ fn suffix(format: &str, quality: u32, setting: &str) -> String {
     format!(".{format}[{quality}{setting}keep=none]")
 }
 
-/// The table.
 pub fn run(format: &str, rounds: usize, settings: &[&str], images: &[&str]) -> Fallible<String> {
     let cases = load(images)?;
     let lossy = !matches!(format, "png" | "gif");
@@ -53,7 +52,7 @@ pub fn run(format: &str, rounds: usize, settings: &[&str], images: &[&str]) -> F
     Ok(table)
 }
 
-/// The geometric mean, over the cases, of the bytes this setting takes to look as the reference does.
+/// The geometric mean, over the cases, of the bytes at the SSIM of the reference.
 fn bytes_when_alike(
     format: &str,
     setting: &str,
@@ -63,7 +62,7 @@ fn bytes_when_alike(
     let mut logarithms = 0.0;
     for (case, wanted) in cases.iter().zip(reference) {
         let encode = |quality| case.encode(&suffix(format, quality, setting), 1);
-        // The least quality that is no worse, and the one below it.
+        // The lowest quality with at least this SSIM, and the one below it.
         let (mut low, mut high) = (1, 100);
         let (mut below, mut above) = (encode(low)?, encode(high)?);
         while high - low > 1 {

@@ -1,14 +1,14 @@
-//! As much of libvips as is measured, straight from the raw bindings.
+//! The measured functions of libvips, through the raw bindings.
 //!
-//! `unsafe` is allowed here because src/render/vips wraps what the server needs and no more, and is not public. The
-//! same rules hold: one owner a reference, buffers outlive images, optional arguments end with a null pointer.
+//! `unsafe` is needed because src/render/vips is private and wraps only what the server uses. The same rules hold: one
+//! owner per reference, buffers outlive images, optional arguments end with a null pointer.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::ptr::{self, NonNull};
 
 use libvips::bindings as ffi;
-// It gives libvips its palettes, and the server's own crate is what links the static libraries.
+// It provides palettes to libvips, and the server's crate links the static libraries.
 use quantizr as _;
 use s3imageserver as _;
 
@@ -17,7 +17,7 @@ use crate::Fallible;
 const END: *const c_char = ptr::null();
 
 unsafe extern "C" {
-    /// ISO C's processor time of the whole process, in microseconds on every POSIX system.
+    /// The CPU time of the process (ISO C), in microseconds on POSIX systems.
     fn clock() -> c_long;
 }
 
@@ -37,14 +37,14 @@ pub fn start() -> Fallible<()> {
     Ok(())
 }
 
-/// Milliseconds of processor time of every thread of this process.
+/// The CPU time of all threads of this process in milliseconds.
 pub fn cpu() -> f64 {
     // SAFETY: it takes nothing and returns a number.
     unsafe { clock() as f64 / 1000.0 }
 }
 
 impl Image {
-    /// The image no wider than that, upright and in sRGB, its pixels computed.
+    /// The image with at most this width, upright and in sRGB, with its pixels computed.
     pub fn thumbnail(bytes: &[u8], width: u32, all_frames: bool) -> Fallible<Image> {
         let mut out = ptr::null_mut();
         let options = if all_frames { c"[n=-1]" } else { c"" };
@@ -70,7 +70,7 @@ impl Image {
         Image::owned(unsafe { ffi::vips_image_copy_memory(lazy.0.as_ptr()) })
     }
 
-    /// What an encoder has made, decoded; transparency is laid on white.
+    /// Decodes the result of an encoder and flattens it on white.
     pub fn decoded(bytes: &[u8], all_frames: bool) -> Fallible<Image> {
         let options = if all_frames { c"[n=-1]" } else { c"" };
         // SAFETY: as in `thumbnail`.
@@ -85,7 +85,7 @@ impl Image {
         lazy.opaque()
     }
 
-    /// The same on white, in memory.
+    /// Flattens the image on white, in memory.
     pub fn opaque(&self) -> Fallible<Image> {
         let mut out = ptr::null_mut();
         // SAFETY: the image is live, the array is copied and released after the operation took its own reference.
@@ -106,11 +106,11 @@ impl Image {
         Image::owned(unsafe { ffi::vips_image_copy_memory(flat.0.as_ptr()) })
     }
 
-    /// Encoded as a libvips suffix says.
+    /// Encodes with the format and options of a libvips suffix.
     pub fn encoded(&self, suffix: &str) -> Fallible<Vec<u8>> {
         let suffix = CString::new(suffix)?;
         let (mut buffer, mut length): (*mut c_void, _) = (ptr::null_mut(), 0);
-        // SAFETY: the image is live, the suffix ends with NUL; on success the buffer is ours, of that length.
+        // SAFETY: the image is live, the suffix is NUL-terminated; on success the buffer is owned and has that length.
         unsafe {
             let status = ffi::vips_image_write_to_buffer(
                 self.0.as_ptr(),
@@ -143,8 +143,8 @@ impl Image {
     /// The pixels as red, green and blue; the image must be opaque.
     pub fn rgb(&self) -> Fallible<Vec<[u8; 3]>> {
         let mut length = 0;
-        // SAFETY: vips_image_write_to_memory returns a new buffer of `length` bytes that is ours to free; eight bits
-        // a sample have been made sure of.
+        // SAFETY: vips_image_write_to_memory returns a new buffer of `length` bytes that is owned; eight bits
+        // per sample were checked.
         let samples = unsafe {
             if ffi::vips_image_get_format(self.0.as_ptr()) != ffi::VipsBandFormat_VIPS_FORMAT_UCHAR
             {
@@ -179,7 +179,7 @@ impl Drop for Image {
 }
 
 fn reason() -> Box<dyn std::error::Error + Send + Sync> {
-    // SAFETY: the buffer is libvips' own, ends with NUL and is copied at once.
+    // SAFETY: the buffer belongs to libvips, is NUL-terminated and copied at once.
     let text =
         unsafe { CStr::from_ptr(ffi::vips_error_buffer()).to_string_lossy().trim().to_owned() };
     // SAFETY: it takes nothing.

@@ -1,7 +1,7 @@
-//! Overload: clients that ask for images nobody asked for before, each again as soon as it has an answer.
+//! Overload: clients that request uncached images, each again as soon as it has a response.
 //!
-//! Prints `full` at the first 503, and when its input ends `seconds 200s 503s others longest-quiet`, all since `full`;
-//! the last is the longest time in milliseconds without a 503, which tells whether the queue stayed full.
+//! Prints `full` at the first 503, and at the end of standard input `seconds 200s 503s others longest-quiet`, all since
+//! `full`; the last is the longest time in milliseconds without a 503, which shows whether the queue stayed full.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use super::Fallible;
 use super::client::{Connection, Target};
 
-/// How long a client that was told 503 stays away: less than it was asked to, which is a second.
+/// The pause of a client after a 503: less than its `Retry-After` of a second.
 const PAUSE: Duration = Duration::from_millis(100);
 const STACK: usize = 128 << 10;
 const WIDTHS: u32 = 300;
 const QUALITIES: u32 = 60;
 
-/// Keeps so many clients busy. `first` is the number of the first image: another one gives other images.
+/// Keeps `clients` clients busy. `first` is the number of the first image; different runs use different images.
 pub fn run(target: &Target, clients: u32, first: u32) -> Fallible<String> {
     let (answered, answers) = channel();
     let number = std::sync::Arc::new(AtomicU32::new(first));
@@ -28,7 +28,7 @@ pub fn run(target: &Target, clients: u32, first: u32) -> Fallible<String> {
             .stack_size(STACK)
             .spawn(move || ask_forever(&target, &number, &answered))?;
     }
-    // The input's end is told like one more answer.
+    // The end of standard input is sent like a response.
     thread::spawn(move || {
         let _ = io::stdin().read_to_end(&mut Vec::new());
         let _ = answered.send(None);
@@ -97,7 +97,7 @@ fn ask(
     Ok(status)
 }
 
-/// WebP and AVIF by turns, of widths and qualities that come back only after 36,000 images.
+/// WebP and AVIF alternately, with widths and qualities that repeat only after 36,000 images.
 fn image(path: &str, number: u32) -> String {
     let format = if number.is_multiple_of(2) { "webp" } else { "avif" };
     let width = 200 + number / 2 % WIDTHS;

@@ -1,4 +1,4 @@
-//! A client that costs as little as it can: what it spends, the server on the same machine can't have.
+//! A client that uses as little CPU time as possible, since the server runs on the same machine.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,29 +16,25 @@ use rustls::{
 
 use super::Fallible;
 
-/// A server that says nothing for so long has lost the request.
+/// Without a response for this long, the request is lost.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where to ask for what.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The server.
     pub address: SocketAddr,
-    /// Path and query.
+    /// The path and the query.
     pub path: String,
 }
 
-/// A connection of either kind.
+/// A connection, plain or over TLS.
 #[derive(Debug)]
 pub enum Connection {
-    /// HTTP
     Plain(TcpStream),
-    /// HTTPS
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 impl Connection {
-    /// Connects, and with a TLS configuration shakes hands.
+    /// Connects, and completes the TLS handshake if there is a TLS configuration.
     pub fn open(target: &Target, tls: Option<&Arc<ClientConfig>>) -> io::Result<Connection> {
         let mut tcp = TcpStream::connect(target.address)?;
         tcp.set_nodelay(true)?;
@@ -54,7 +50,7 @@ impl Connection {
         Ok(Connection::Tls(Box::new(StreamOwned::new(session, tcp))))
     }
 
-    /// Sends a request and reads the whole answer, into a buffer that is kept between requests. Returns the status.
+    /// Sends a request and reads the complete response into a reused buffer. Returns the status.
     pub fn ask(&mut self, method: &str, path: &str, buffer: &mut Vec<u8>) -> io::Result<u16> {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         buffer.resize(64 << 10, 0);
@@ -64,7 +60,7 @@ impl Connection {
         }
     }
 
-    /// Says goodbye as browsers do.
+    /// Sends close_notify, as browsers do.
     pub fn close(self) {
         if let Connection::Tls(mut tls) = self {
             tls.conn.send_close_notify();
@@ -98,7 +94,7 @@ fn some(stream: &mut impl Read, room: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// The status, and the lengths of head and body, once the head is whole.
+/// The status and the lengths of head and body, once the head is complete.
 fn head(bytes: &[u8]) -> io::Result<Option<(u16, (usize, usize))>> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut answer = httparse::Response::new(&mut headers);
@@ -119,7 +115,7 @@ fn malformed(sentence: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("an answer is of no use: {sentence}"))
 }
 
-/// TLS 1.3 that verifies nothing; with or without a store of sessions to resume.
+/// TLS 1.3 without verification, with or without session resumption.
 pub fn tls(resume: bool) -> Fallible<Arc<ClientConfig>> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13])?
@@ -132,7 +128,7 @@ pub fn tls(resume: bool) -> Fallible<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// Trusts every server: it is the server's work that is measured.
+/// Accepts any certificate: only the work of the server is measured.
 #[derive(Debug)]
 struct Anyone;
 

@@ -1,4 +1,4 @@
-//! TLS connections one after the other, each with a handshake and one `HEAD` request.
+//! Consecutive TLS connections, each with a handshake and one `HEAD` request.
 //!
 //! Prints `connections-a-second connections resumed suite group`. A failed connection ends the run.
 
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, HandshakeKind};
 use super::Fallible;
 use super::client::{Connection, Target, tls};
 
-/// What one thread saw.
+/// The results of one thread.
 #[derive(Debug, Default)]
 struct Seen {
     connections: u64,
@@ -19,7 +19,7 @@ struct Seen {
     suite: String,
 }
 
-/// Opens connections on so many threads for so long.
+/// Opens connections on `threads` threads for `time`.
 pub fn run(target: &Target, threads: u32, time: Duration, resume: bool) -> Fallible<String> {
     let started = Instant::now();
     let threads: Vec<_> = (0..threads)
@@ -35,7 +35,7 @@ pub fn run(target: &Target, threads: u32, time: Duration, resume: bool) -> Falli
         all.resumed += seen.resumed;
         all.suite = seen.suite;
     }
-    // The last connection of each thread was open at the end, so the time is what was really used.
+    // The last connection of each thread may end later, so this is the time actually used.
     let rate = all.connections as f64 / started.elapsed().as_secs_f64();
     Ok(format!("{rate:.0} {} {} {}", all.connections, all.resumed, all.suite))
 }
@@ -45,7 +45,7 @@ fn one_after_the_other(target: &Target, end: Instant, resume: bool) -> Fallible<
     let mut buffer = Vec::new();
     let mut seen = Seen::default();
     if resume {
-        // For the first ticket.
+        // Obtains the first ticket.
         connect(target, &config, &mut buffer)?;
     }
     while Instant::now() < end {

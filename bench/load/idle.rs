@@ -1,14 +1,14 @@
-//! Connections that have had one answer and ask for nothing more.
+//! Connections that are idle after one response.
 //!
-//! Prints `ready` when they are all open, and when its input ends `connections alive`: how many there were, and how
-//! many still answer.
+//! Prints `ready` once they are open, and at the end of standard input `connections alive`: their number, and the number
+//! that still answer.
 
 use std::io::{self, Read};
 
 use super::Fallible;
 use super::client::{Connection, Target, tls};
 
-/// Holds so many connections.
+/// Holds `count` connections.
 pub fn run(target: &Target, count: u32, secure: bool) -> Fallible<String> {
     let config = secure.then(|| tls(false)).transpose()?;
     let mut buffer = Vec::new();

@@ -1,14 +1,14 @@
-//! What bench/edge.sh loads a server with where wrk can't: handshakes, paced requests, overload, idle connections.
+//! Used by bench/edge.sh for load that wrk can't produce: handshakes, paced requests, overload, idle connections.
 //!
 //! ```text
 //! load full    ADDRESS PATH THREADS SECONDS       connections a second, each with a full TLS handshake
 //! load resumed ADDRESS PATH THREADS SECONDS       the same, each resuming the one before it
-//! load paced   ADDRESS PATH THREADS SECONDS RATE  latency at so many requests a second in all
-//! load busy    ADDRESS PATH CLIENTS FIRST         asks for images that are not cached until its input ends
-//! load idle    ADDRESS PATH CONNECTIONS plain|tls holds connections until its input ends
+//! load paced   ADDRESS PATH THREADS SECONDS RATE  latency at RATE requests a second in total
+//! load busy    ADDRESS PATH CLIENTS FIRST         requests uncached images until standard input ends
+//! load idle    ADDRESS PATH CONNECTIONS plain|tls holds connections until standard input ends
 //! ```
 //!
-//! The result is one line of numbers on standard output; each module says which.
+//! The result is one line of numbers on standard output, described in each module.
 
 mod busy;
 mod client;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use client::Target;
 
-/// A result whose error ends the run with a sentence.
+/// A result whose error is printed and ends the run.
 type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {

@@ -1,10 +1,10 @@
 //! Requests at a fixed rate over kept-alive connections.
 //!
-//! A request's latency counts from the moment it was meant to be sent, so that an answer that holds up the next
-//! requests of its connection counts for those as well (no "coordinated omission").
+//! Latency is measured from the scheduled time of a request, so that a slow response counts for the requests it delays as
+//! well (no coordinated omission).
 //!
-//! Prints `p50 p99 p99.9 most requests p99-of-the-client`, in milliseconds; the last is by how much this program itself
-//! woke up too late, which is in the other numbers.
+//! Prints `p50 p99 p99.9 most requests p99-of-the-client`, in milliseconds; the last is how late this program itself woke
+//! up, which is included in the other numbers.
 
 use std::io;
 use std::thread;
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use super::Fallible;
 use super::client::{Connection, Target};
 
-/// What one connection saw.
+/// The results of one connection.
 #[derive(Debug, Default)]
 struct Seen {
     latencies: Vec<Duration>,
     late: Vec<Duration>,
 }
 
-/// Asks `rate` times a second in all, each connection in its turn.
+/// Sends `rate` requests a second in total, on the connections in turn.
 pub fn run(target: &Target, connections: u32, time: Duration, rate: u32) -> Fallible<String> {
     let step = Duration::from_secs(1) / rate;
     // Connecting and the first request are not measured.
@@ -68,7 +68,7 @@ fn on_time(target: &Target, mut next: Instant, step: Duration, end: Instant) -> 
     Ok(seen)
 }
 
-/// In milliseconds; the smallest value that so large a share of them does not exceed.
+/// A percentile in milliseconds.
 fn quantile(sorted: &[Duration], share: f64) -> f64 {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)

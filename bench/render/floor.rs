@@ -9,12 +9,12 @@ use libvips::bindings as ffi;
 use crate::Fallible;
 use crate::jobs::Job;
 
-/// Linux counts processor time for `/proc` in hundredths of a second (`USER_HZ`).
+/// CPU time in `/proc` is in hundredths of a second (`USER_HZ`).
 const MS_PER_TICK: f64 = 10.0;
 
-/// ms of CPU an image.
+/// Milliseconds of CPU time per image.
 pub fn run(job: &Job, original: &[u8], count: u32) -> Fallible<String> {
-    // Not counted: what is done once.
+    // The first image is not counted: it pays for what is done once.
     thumbnail(job, original)?;
     let before = ticks()?;
     for _ in 0..count {
@@ -33,8 +33,8 @@ pub fn thumbnail(job: &Job, original: &[u8]) -> Fallible<Vec<u8>> {
     };
     let end: *const c_char = ptr::null();
     let mut image = ptr::null_mut();
-    // SAFETY: the buffer outlives the image, which is given back below; the optional arguments are pairs of a name and a
-    // value of its type, and end with null.
+    // SAFETY: the buffer outlives the image, which is released below; the optional arguments are pairs of a name and a
+    // value of its type, terminated by null.
     let status = unsafe {
         ffi::vips_thumbnail_buffer(
             original.as_ptr().cast_mut().cast::<c_void>(),
@@ -54,7 +54,7 @@ pub fn thumbnail(job: &Job, original: &[u8]) -> Fallible<Vec<u8>> {
         return Err(complaint());
     }
     let written = written(image, job.save);
-    // SAFETY: ours, and not used any more.
+    // SAFETY: owned here, and not used afterwards.
     unsafe { ffi::g_object_unref(image.cast()) };
     written
 }
@@ -63,7 +63,7 @@ pub fn thumbnail(job: &Job, original: &[u8]) -> Fallible<Vec<u8>> {
 fn written(image: *mut ffi::VipsImage, options: &CStr) -> Fallible<Vec<u8>> {
     let end: *const c_char = ptr::null();
     let (mut bytes, mut length) = (ptr::null_mut(), 0);
-    // SAFETY: a live image; on success the buffer has that length and is ours to free.
+    // SAFETY: a live image; on success the buffer has that length and is owned by the caller.
     unsafe {
         if ffi::vips_image_write_to_buffer(image, options.as_ptr(), &mut bytes, &mut length, end)
             != 0
@@ -89,15 +89,15 @@ pub fn start() -> Fallible<()> {
     if started { Ok(()) } else { Err(complaint()) }
 }
 
-/// What libvips says.
+/// The error buffer of libvips.
 pub fn complaint() -> Box<dyn std::error::Error + Send + Sync> {
-    // SAFETY: a string of libvips that ends with NUL; nobody else writes to it, there is one thread.
+    // SAFETY: a NUL-terminated string of libvips; there is only one thread.
     unsafe { CStr::from_ptr(ffi::vips_error_buffer()) }.to_string_lossy().trim().into()
 }
 
 fn ticks() -> Fallible<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
-    // Behind the name, which may hold anything: `utime` and `stime` are the 14th and 15th field of the line.
+    // After the name, which may contain anything; `utime` and `stime` are fields 14 and 15 of the line.
     let behind = stat.rsplit_once(')').ok_or("/proc/self/stat is not as it was")?.1;
     behind.split_whitespace().skip(11).take(2).map(|field| Ok(field.parse::<f64>()?)).sum()
 }

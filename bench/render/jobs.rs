@@ -1,40 +1,36 @@
-//! The jobs: what the server is asked for, and how the floor makes the same.
+//! The jobs: the request to the server, and the same operations with libvips alone (the floor).
 
 use std::ffi::CStr;
 
 use crate::Fallible;
 
-/// One job. The floor's options are those that the server writes with (src/render/pipeline/encode.rs).
+/// One job. The floor's saver options are those of the server (src/render/pipeline/encode.rs).
 pub struct Job {
-    /// Its name.
     name: &'static str,
-    /// The original's name.
     source: &'static str,
-    /// What the server is asked for.
+    /// The query of the request.
     query: &'static str,
-    /// The most CPU of the server, of the floor's.
+    /// The largest accepted ratio of CPU time to the floor's.
     most: f64,
-    /// Width of the result.
+    /// The width of the result.
     pub width: i32,
-    /// Height of the result's box.
+    /// The height of the box.
     pub height: i32,
-    /// Fill the box and cut the rest off.
+    /// Fills the box and crops the rest.
     pub crop: bool,
-    /// The loader's options.
     pub load: &'static CStr,
-    /// The saver's options.
     pub save: &'static CStr,
 }
 
-// WebP is asked for what looks like JPEG's 75 (src/render/pipeline/quality.rs).
+// The WebP quality that looks like JPEG's 75 (src/render/pipeline/quality.rs).
 const JPEG: &CStr = c".jpg[Q=75,optimize_coding,keep=none]";
 const WEBP: &CStr = c".webp[Q=73,effort=4,keep=none]";
 const PNG: &CStr = c".png[compression=3,filter=all,keep=none]";
-/// libvips' own effort: what the server does instead is part of the row.
+/// libvips' default effort; the server's own choice is part of what is compared.
 const GIF: &CStr = c".gif[keep=none]";
 
 const STRICT: &CStr = c"[fail_on=truncated]";
-/// Any height: only the width decides.
+/// Any height: only the width limits the size.
 const ANY: i32 = 1_000_000;
 
 const fn job(
@@ -67,17 +63,15 @@ const JOBS: [Job; 9] = [
 ];
 
 impl Job {
-    /// How a camera's image is made of a small one. Not by the server, which writes large ones progressively.
+    /// Enlarges a small image to a camera's size. The server can't be used: it writes large JPEGs progressively.
     pub const LARGE: Job = wide(job("large", "", "", 1.0, c".jpg[Q=90,keep=none]"), 4000);
 
-    /// The job of this name.
     pub fn named(name: &str) -> Fallible<&'static Job> {
         JOBS.iter()
             .find(|job| job.name == name)
             .ok_or_else(|| format!("there is no job {name}").into())
     }
 
-    /// A line for each.
     pub fn lines() -> String {
         let line = |job: &Job| format!("{} {} {} {}", job.name, job.source, job.query, job.most);
         JOBS.iter().map(line).collect::<Vec<_>>().join("\n")

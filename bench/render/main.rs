@@ -1,17 +1,16 @@
-//! What bench/render.sh measures the server against: the same libvips, called in this process by its own
-//! `vips_thumbnail`, with nothing around it.
+//! The floor of bench/render.sh: the same libvips, called in this process with `vips_thumbnail` and nothing else.
 //!
 //! ```text
 //! render large FILE TARGET       writes the image 4000 pixels wide, as a baseline JPEG
 //! render jobs                    a line for each job: name, source, query, largest ratio to the floor
-//! render floor JOB FILE COUNT    ms of CPU an image
-//! render bytes JOB FILE          how many bytes the floor's image has
-//! render ssim  JOB FILE ANSWER   SSIM of the answer and of the floor's image, against a resize without shrink-on-load
+//! render floor JOB FILE COUNT    ms of CPU time per image
+//! render bytes JOB FILE          the size of the floor's image in bytes
+//! render ssim  JOB FILE ANSWER   SSIM of the response and of the floor's image, against a resize without shrink-on-load
 //! ```
 //!
-//! The result is one line of numbers on standard output, but for the jobs.
+//! The result is one line of numbers on standard output, except for `jobs`.
 //!
-//! The bindings have no safe side, and a safe layer would be part of what is measured.
+//! The bindings are unsafe, and a safe layer would be part of the measurement.
 #![allow(unsafe_code)]
 
 mod floor;
@@ -23,10 +22,10 @@ use std::fs;
 use std::process::ExitCode;
 
 use jobs::Job;
-// Brings the static libraries to the linker.
+// Links the static libraries.
 use s3imageserver as _;
 
-/// A result whose error ends the run with a sentence.
+/// A result whose error is printed and ends the run.
 type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {

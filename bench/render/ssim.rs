@@ -11,14 +11,14 @@ use crate::jobs::Job;
 
 const WINDOW: usize = 8;
 
-/// A gray image.
+/// A grayscale image.
 struct Gray {
     width: usize,
     height: usize,
     pixels: Vec<u8>,
 }
 
-/// SSIM of the answer and of the floor's image against the reference.
+/// SSIM of the response and of the floor's image against the reference.
 pub fn run(job: &Job, original: &[u8], answer: &[u8]) -> Fallible<String> {
     start()?;
     let answer = decoded(answer)?;
@@ -27,12 +27,12 @@ pub fn run(job: &Job, original: &[u8], answer: &[u8]) -> Fallible<String> {
     Ok(format!("{:.4} {:.4}", similarity(&answer, &reference)?, similarity(&floor, &reference)?))
 }
 
-/// The original, decoded whole, resized with Lanczos and cut to the size of the result.
+/// The original, decoded at full size, resized with Lanczos and cropped to the size of the result.
 fn reference(job: &Job, original: &[u8], like: &Gray) -> Fallible<Gray> {
     let image = opened(original)?;
     let end: *const c_char = ptr::null();
-    // SAFETY: live images, each given back once; optional arguments are pairs that end with null; both sides of the
-    // window lie inside.
+    // SAFETY: live images, each released once; optional arguments are pairs terminated by null; the window is
+    // inside the image.
     unsafe {
         let (from_width, from_height) = (
             f64::from(ffi::vips_image_get_width(image)),
@@ -70,7 +70,7 @@ fn reference(job: &Job, original: &[u8], like: &Gray) -> Fallible<Gray> {
 }
 
 fn decoded(bytes: &[u8]) -> Fallible<Gray> {
-    // SAFETY: the image is used here alone, while the bytes are there.
+    // SAFETY: the image is used only here, while the bytes are alive.
     unsafe { gray(opened(bytes)?) }
 }
 
@@ -88,13 +88,13 @@ fn opened(bytes: &[u8]) -> Fallible<*mut ffi::VipsImage> {
     if image.is_null() { Err(complaint()) } else { Ok(image) }
 }
 
-/// Its pixels on white, in shades of gray.
+/// Its pixels, flattened on white and converted to grayscale.
 ///
 /// # Safety
-/// The image is live, ours, and given back here.
+/// The image is live and owned; it is released here.
 unsafe fn gray(image: *mut ffi::VipsImage) -> Fallible<Gray> {
     let end: *const c_char = ptr::null();
-    // SAFETY: as the caller says; each step's image is given back once the next one holds it.
+    // SAFETY: by the contract; the image of each step is released once the next one has a reference.
     unsafe {
         let white = ffi::vips_array_double_newv(1, 255.0_f64);
         let (mut flat, mut shades, mut bytes) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());

@@ -9,6 +9,7 @@ use crate::support::client::{Answer, Client, request};
 use crate::support::directory::Directory;
 use crate::support::images::{self, RED};
 use crate::support::server::{Server, Setup};
+use crate::support::skip::skip;
 use crate::support::{eventually, merged};
 use crate::token::example;
 
@@ -23,7 +24,12 @@ pub fn cached(handler: Value, cache: &Directory) -> Value {
 }
 
 pub fn config(handler: Value) -> Value {
-    json!({"handlers": [handler], "admin": {"address": "127.0.0.1:0", "secret": SECRET}})
+    with_admin(json!({"handlers": [handler]}))
+}
+
+/// The configuration with an admin listener.
+pub fn with_admin(config: Value) -> Value {
+    merged(config, json!({"admin": {"address": "127.0.0.1:0", "secret": SECRET}}))
 }
 
 fn admin(server: &Server) -> SocketAddr {
@@ -46,6 +52,13 @@ pub fn json_of(answer: &Answer) -> Value {
     assert_eq!(answer.expect("Content-Type"), "application/json");
     assert_eq!(answer.expect("Cache-Control"), "no-store");
     serde_json::from_slice(&answer.body).unwrap()
+}
+
+/// A count of `GET /-/stats`.
+#[track_caller]
+pub fn stat(server: &Server, pointer: &str) -> u64 {
+    let stats = send_ok(server, "GET", "/-/stats");
+    stats.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer}: {stats}"))
 }
 
 #[track_caller]
@@ -129,10 +142,7 @@ fn admin_requires_its_secret() {
     // The log is complete now: one warning, and no secret or nearly correct one.
     server.log.access("/-/purge/none/a.png");
     let lines = server.log.lines();
-    assert_eq!(
-        lines.iter().filter(|line| line.contains("event=admin_refused refused 127.0.0.1")).count(),
-        1
-    );
+    assert_eq!(server.log.count("admin_refused"), 1);
     let part = &SECRET[..SECRET.len() - 1];
     assert!(!lines.iter().any(|line| line.to_lowercase().contains(part)), "{lines:?}");
 }
@@ -290,8 +300,7 @@ fn admin_address_in_use_is_an_error_that_names_the_field() {
 #[test]
 fn admin_address_may_be_ipv6() {
     if TcpListener::bind("[::1]:0").is_err() {
-        eprintln!("this machine has no IPv6");
-        return;
+        return skip("the machine has no IPv6");
     }
     let directory = Directory::new();
     let mut config = config(directory.handler());

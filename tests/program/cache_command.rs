@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::admin::{stat, with_admin};
 use crate::support::directory::Directory;
 use crate::support::images;
-use crate::support::server::{self, PROGRAM, Server};
+use crate::support::server::{self, PROGRAM, Server, Setup};
 use crate::support::{eventually, merged};
 
 /// `cache` with these arguments and the configuration in a directory.
@@ -112,9 +113,14 @@ fn cache_commands_work_on_the_cache_of_a_running_server() {
 fn purged_entries_do_not_count_towards_cache_max_bytes() {
     let originals = originals();
     let directory = Directory::new();
-    let config =
-        |fields| json!({"handlers": [cached(&originals, &directory, fields)], "memory_cache": 0});
-    let server = Server::start(config(json!({})));
+    let config = |fields| {
+        let handlers = [cached(&originals, &directory, fields)];
+        with_admin(json!({"handlers": handlers, "memory_cache": 0}))
+    };
+    let server = Setup::new(config(json!({}))).check_interval(100).start();
+    let indexed = |entries: u64| {
+        eventually("the index is up to date", || stat(&server, "/caches/0/entries") == entries);
+    };
     let get = |key: &str, count: u32| {
         for number in 0..count {
             server.get(&format!("/h/{key}.png?f=jpg&q=100&bg={number:06x}")).ok();
@@ -129,11 +135,12 @@ fn purged_entries_do_not_count_towards_cache_max_bytes() {
     server.reload_well(config(json!({"cache_max_bytes": bytes + bytes / 20})));
     let (output, _, _) = cache(server.directory(), &["purge", "/h/b/"]);
     assert!(output.contains("10 entries removed"), "{output}");
-    // The cache manager looks for the purge mark once a second.
-    std::thread::sleep(Duration::from_secs(3));
+    indexed(10);
     get("b/c%20d", 8);
-    // Time for an eviction, which must not happen.
-    std::thread::sleep(Duration::from_secs(2));
+    indexed(18);
+    // Five checks, at which nothing may be evicted.
+    std::thread::sleep(Duration::from_millis(500));
+    indexed(18);
     let (output, _, _) = cache(server.directory(), &["purge", "/h/a.png"]);
     assert!(output.contains("10 entries removed"), "purged entries still counted: {output}");
 }

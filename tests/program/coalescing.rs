@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
+use crate::admin::{config, stat};
 use crate::support::directory::Directory;
 use crate::support::gate::Gate;
 use crate::support::images;
 use crate::support::merged;
 use crate::support::origin::{RawOrigin, answer, object};
-use crate::support::server::{Server, Setup};
+use crate::support::server::Server;
 use crate::support::{client::Client, eventually};
 
 /// Number of concurrent clients.
@@ -35,13 +36,7 @@ fn coalesced_requests_cost_one_get_and_one_render() {
     });
     let cache = Directory::new();
     let handler = merged(origin.handler(), json!({"cache_path": cache.path()}));
-    // The renderer is replaced after its second image.
-    let server = Setup::new(json!({
-        "handlers": [handler],
-        "limits": {"renderer_max_renders": 2, "renderer_max_rss": 1_u64 << 40},
-    }))
-    .start();
-    let renderer = server.renderer().id;
+    let server = Server::start(config(handler));
     let mut clients = send_all(&server, "/h/a.png?w=20");
     origin.wait_for_requests(1);
     // Half of the clients disconnect before the response, among them the leader.
@@ -55,10 +50,7 @@ fn coalesced_requests_cost_one_get_and_one_render() {
     etags.dedup();
     assert_eq!(etags.len(), 1);
     assert_eq!(origin.requests().len(), 1);
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_eq!(server.renderer().id, renderer, "one image was rendered");
-    server.get("/h/a.png?w=21").ok();
-    eventually("the second image ends the renderer", || server.renderer().id != renderer);
+    assert_eq!(stat(&server, "/rendered"), 1);
 }
 
 #[test]
@@ -76,8 +68,8 @@ fn coalesced_requests_share_a_failure_of_the_origin() {
     let clients = send_all(&server, "/h/a.png?w=20");
     origin.wait_for_requests(1);
     eventually("every request has a thread", || server.process().threads() >= before + CLIENTS);
-    // A thread that has started must still join the call; one that joined too late would ask the origin again.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    // A thread that has not joined the call yet is running; it would ask the origin again.
+    eventually("every thread waits", || server.process().is_asleep());
     gate.open();
     for mut client in clients {
         client.read().failed("origin_error");

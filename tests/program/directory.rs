@@ -35,7 +35,7 @@ fn files_are_served_by_their_path() {
 }
 
 #[test]
-fn no_path_leaves_the_directory() {
+fn keys_do_not_lead_out_of_the_directory() {
     let directory = two_directories();
     let server = server(&directory);
     let absolute = directory.path().join("secret.png");
@@ -72,7 +72,7 @@ fn no_path_leaves_the_directory() {
 }
 
 #[test]
-fn no_symbolic_link_leads_out_of_the_directory() {
+fn symbolic_links_do_not_lead_out_of_the_directory() {
     let directory = two_directories();
     let inside = directory.path().join("inside");
     symlink(directory.path().join("secret.png"), inside.join("absolute.png")).unwrap();
@@ -97,7 +97,7 @@ fn no_symbolic_link_leads_out_of_the_directory() {
 }
 
 #[test]
-fn a_link_made_while_the_server_runs_is_no_way_out_either() {
+fn symbolic_links_created_later_do_not_lead_out_of_the_directory() {
     let directory = two_directories();
     let server = server(&directory);
     server.get("/h/deep/b.png").ok();

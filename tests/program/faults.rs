@@ -120,10 +120,6 @@ fn temporary_files(cache: &Directory) -> usize {
     cache.files().into_iter().filter(is_temporary).count()
 }
 
-fn log_lines(server: &Server, part: &str) -> usize {
-    server.log.lines().iter().filter(|line| line.contains(part)).count()
-}
-
 /// A server with a small tmpfs on its cache directory, in a mount namespace of its own.
 fn on_small_disk(originals: &Directory, cache: &Directory, fields: Value) -> Server {
     let config = json!({"handlers": [handler(originals, cache.path(), fields)], "memory_cache": 0});
@@ -172,12 +168,8 @@ fn full_disk_fails_no_request() {
             asked.load(Ordering::Relaxed) > 600 || is_over.load(Ordering::Relaxed)
         });
     });
-    servers[0].log.line_with("No space left");
-    assert_eq!(
-        log_lines(&servers[0], "event=cache_write_failed"),
-        1,
-        "the warning is rate-limited"
-    );
+    servers[0].log.event_with("cache_write_failed", "No space left");
+    assert_eq!(servers[0].log.count("cache_write_failed"), 1, "the warning is rate-limited");
     let mut client = servers[0].client();
     let hits = (0..TARGETS).filter(|number| reference.check(&mut client, *number)).count();
     assert!(hits > 10 && hits < TARGETS as usize, "{hits} of {TARGETS} are cached");
@@ -234,7 +226,7 @@ fn read_only_disk_still_serves_cached_images() {
         assert_eq!(hits, 9, "the damaged one is rendered each time");
         assert!(!reference.check(&mut client, 20));
     }
-    server.log.line_with("Read-only file system");
+    server.log.event_with("cache_write_failed", "Read-only file system");
     assert!(damaged.exists());
     remount("rw");
     (0..21).for_each(|number| _ = reference.check(&mut client, number));
@@ -262,7 +254,7 @@ fn process_without_file_descriptors_removes_no_entry() {
         // The renderer can still read the entries.
         assert_eq!(client.get(&target(number)).ok().body, *image);
     }
-    server.log.line_with("Too many open files");
+    server.log.event_with("entry_unreadable", "Too many open files");
     prlimit(Some(id), Resource::Nofile, before).unwrap();
     for (number, image) in (0..).zip(images) {
         let answer = client.get(&target(number)).ok();
@@ -444,6 +436,6 @@ fn cache_directory_may_be_shared_by_two_servers() {
     eventually("no temporary files are left", || temporary_files(&directory) == 0);
     verify(&servers[0]);
     for server in &servers {
-        assert_eq!(log_lines(server, "event=entry_damaged"), 0, "{:?}", server.log.lines());
+        assert_eq!(server.log.count("entry_damaged"), 0, "{:?}", server.log.lines());
     }
 }

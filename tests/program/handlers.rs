@@ -167,7 +167,8 @@ fn each_handler_has_its_own_error_image_and_format() {
 #[test]
 fn each_handler_has_its_own_cache_settings() {
     let local = Directory::new().with("a.png", &images::png(images::solid(8, 8, WHITE)));
-    let (one, two) = (Directory::new(), Directory::new());
+    let one = Directory::new();
+    let two = Directory::new();
     let server = Server::start(json!({"handlers": [
         {"name": "one", "directory": local.path(), "cache_path": one.path(), "cache_time": 5},
         {"name": "two", "directory": local.path(), "cache_path": two.path(), "cache_time": 7},
@@ -213,7 +214,7 @@ fn allowed_formats_are_extensions_in_any_case() {
 }
 
 #[test]
-fn a_route_may_need_escapes() {
+fn route_prefix_may_be_percent_encoded() {
     let local = Directory::new().with("a.png", &images::png(images::solid(8, 8, WHITE)));
     let server = Server::start(json!({"handlers": [
         {"name": "my images", "directory": local.path()},

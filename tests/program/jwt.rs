@@ -46,9 +46,7 @@ fn jwt_is_read_from_the_query_or_authorization() {
     let other = bearer_token(json!({"sub": "other"}));
     get_with_bearer(&server, &in_query, &other).failed("token_refused");
     get_with_bearer(&server, "/h/a.png?t=", &token).failed("token_refused");
-    server.log.line_with(
-        "event=token_refused h: refused 127.0.0.1: the request has two different tokens",
-    );
+    server.log.event_with("token_refused", "two different tokens");
     let field = format!("Bearer {token}");
     let twice = [("Authorization", field.as_str()), ("Authorization", field.as_str())];
     server.get_with("/h/a.png", &twice).failed("token_refused");
@@ -204,7 +202,7 @@ fn jwt_w_and_h_limit_the_pixels_of_the_result() {
     assert_eq!(get(&json!({"w": 40}), "?h=1").0, 404);
     assert_eq!(get(&json!({"h": 30}), "?h=30").0, 200);
     assert_eq!(get(&both, "?w=none").0, 400);
-    server.log.line_with("event=token_refused h: refused 127.0.0.1: its w or h");
+    server.log.event_with("token_refused", "w or h");
 }
 
 #[test]

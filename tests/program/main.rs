@@ -1,5 +1,5 @@
-//! The contract, held against the whole program: each test starts the real binary with a configuration of its
-//! own and talks to it as a client does. The origins are servers in this process.
+//! The server as its clients see it: each test starts the real binary with its own configuration and sends requests. The
+//! origins are servers in the test process.
 
 mod admin;
 mod animations;

@@ -64,7 +64,7 @@ fn memory_cache_serves_hits_without_disk_and_follows_removals() {
     // After the check interval the removed entries are misses.
     fs::remove_dir_all(cache.path().join("v1")).unwrap_or_default();
     let removed = Instant::now();
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(1050));
     for target in &targets {
         assert_eq!(
             cache_status(&client.get(target).ok()),
@@ -236,8 +236,9 @@ fn memory_cache_responses_equal_those_from_disk() {
                 statuses.insert(expected.0);
                 for client in &mut clients {
                     let answer = ask(client);
+                    // `Age` may have grown by a second meanwhile.
                     assert!(
-                        answer == expected,
+                        answer == expected || answer == ask(&mut disk),
                         "{method} {target} {fields:?}:\n{:?}\n{:?}",
                         answer.1,
                         expected.1

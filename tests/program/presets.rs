@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,7 +11,7 @@ use crate::support::directory::Directory;
 use crate::support::images::{self, Kind, size_of};
 use crate::support::origin::{self, RawOrigin, object};
 use crate::support::server::{Server, Setup};
-use crate::support::{eventually, merged};
+use crate::support::{eventually, merged, settled};
 use crate::token;
 
 /// A directory with one 400×300 image, `a.png`.
@@ -399,11 +398,13 @@ fn variants_beyond_max_variants_are_coalesced() {
         json!({"cache_path": cache.path(), "max_variants": 1}),
     ));
     server.get("/h/a.png?w=1").ok();
+    let before = settled("the server is idle", || server.process().threads());
     thread::scope(|scope| {
         let crowd: Vec<_> =
             (0..10).map(|_| scope.spawn(|| server.get("/h/a.png?w=2").ok())).collect();
-        origin.wait_for_requests(2);
-        thread::sleep(Duration::from_millis(300));
+        eventually("every request has a thread", || server.process().threads() >= before + 10);
+        // A thread that has not joined the call yet is running; it would ask the origin again.
+        eventually("every thread waits", || server.process().is_asleep());
         gate.open();
         for answer in crowd {
             assert_eq!(state(&answer.join().unwrap()), "miss");

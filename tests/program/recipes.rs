@@ -11,6 +11,7 @@ use crate::support::directory::Directory;
 use crate::support::images;
 use crate::support::merged;
 use crate::support::server::{self, Server};
+use crate::support::skip::skip;
 
 /// How a language's code block is run: its file, the driver that is appended so that it prints a JSON list of URLs, and
 /// the command.
@@ -219,7 +220,6 @@ fn every_signing_recipe_signs_urls_that_the_server_accepts() {
         check("vector", url, vector);
         accepted(&server, url);
     }
-    let mut run = 0;
     for Language { name, file, block: language, driver, command, version } in &LANGUAGES {
         let code = block(language);
         let directory = Directory::new().with(file, format!("{code}\n{driver}").as_bytes());
@@ -229,7 +229,7 @@ fn every_signing_recipe_signs_urls_that_the_server_accepts() {
         let is_here =
             probe.args(&version[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !is_here.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: the recipe for {name}, which is not installed here");
+            skip(&format!("{name} is not installed"));
             continue;
         }
         let mut recipe = Command::new(command[0]);
@@ -242,9 +242,7 @@ fn every_signing_recipe_signs_urls_that_the_server_accepts() {
             check(name, url, vector);
             accepted(&server, url);
         }
-        run += 1;
     }
-    eprintln!("{run} of {} recipes were run", LANGUAGES.len());
 }
 
 #[test]

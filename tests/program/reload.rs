@@ -14,12 +14,12 @@ use crate::support::certificates::Certificates;
 use crate::support::client::{Client, request};
 use crate::support::directory::Directory;
 use crate::support::gate::Gate;
-use crate::support::handshake::{Handshake, curious};
+use crate::support::handshake::{Handshake, accept_any};
 use crate::support::images::{self, BLUE, GREEN, RED, size_of};
 use crate::support::origin::{RawOrigin, object};
 use crate::support::process::Process;
 use crate::support::server::{Server, Setup};
-use crate::support::{eventually, merged};
+use crate::support::{eventually, merged, settled};
 
 fn image() -> Vec<u8> {
     images::png(images::gradient(80, 60))
@@ -210,7 +210,7 @@ fn reload_opens_and_closes_listeners() {
 
     let socket = server.directory().path().join("http.sock");
     server.reload_well(merged(one(&directory.handler()), json!({"http_socket": "http.sock"})));
-    server.log.line_with("listening on http.sock");
+    server.log.event_with("listening", "http.sock");
     Client::connect_unix(&socket).get("/h/a.png").ok();
     assert!(Client::try_connect(second).is_err(), "the old port is still open");
     kept.get("/h/a.png").ok();
@@ -256,7 +256,7 @@ fn reload_adds_changes_and_removes_https() {
         merged(merged(one(&directory.handler()), https), more)
     };
     let presented =
-        |address| Handshake::new(address, "localhost", curious(&TLS13, None)).unwrap().leaf();
+        |address| Handshake::new(address, "localhost", accept_any(&TLS13, None)).unwrap().leaf();
     let mut plain = server.client();
     plain.get("/h/a.png").ok();
 
@@ -354,7 +354,7 @@ fn reload_with_an_invalid_configuration_keeps_the_previous_one() {
     assert_eq!(fs::read(server.directory().path().join("file")).unwrap(), b"no socket");
     fs::remove_file(server.directory().path().join("config.json")).unwrap();
     server.hang_up();
-    server.log.line_with("config.json: can't be read");
+    server.log.event_with("reload_failed", "config.json");
     // The first renderer is still running and works.
     assert_eq!(server.get("/h/a.png?w=41").ok().expect("X-Cache"), "miss");
     assert_eq!(server.renderer(), before.0);
@@ -436,11 +436,11 @@ fn reload_leaks_nothing() {
     server.reload_well(one(&handler));
     use_it();
     let renderer = server.renderer();
-    let has_one_renderer =
-        || socket_directories(&server) == 1 && Process::children_and_dead(server.id()) == 1;
+    let has_one_renderer = || {
+        socket_directories(&server) == 1 && Process::count_children_and_zombies(server.id()) == 1
+    };
     eventually("the first renderer is gone", has_one_renderer);
-    thread::sleep(Duration::from_millis(300));
-    let before = measured();
+    let before = settled("threads and descriptors are closed", measured);
     for round in 0..20 {
         let more = match round % 4 {
             0 => {
@@ -566,5 +566,5 @@ fn sighup_to_every_process_is_a_reload_and_not_a_crash() {
     gate.open();
     working.read().ok();
     assert_eq!(origin.requests().len(), 1, "the request was sent again");
-    assert!(!server.log.lines().iter().any(|line| line.contains("event=renderer_exited")));
+    assert_eq!(server.log.count("renderer_exited"), 0, "{:?}", server.log.lines());
 }

@@ -7,19 +7,26 @@ use serde_json::json;
 
 use crate::support::client::request;
 use crate::support::directory::Directory;
-use crate::support::eventually;
 use crate::support::gate::Gate;
 use crate::support::images::{self, size_of};
 use crate::support::origin::{RawOrigin, object};
 use crate::support::process::Process;
-use crate::support::server::Server;
+use crate::support::server::{Server, Setup};
+use crate::support::{TIMEOUT, eventually};
 
 fn image() -> Vec<u8> {
     images::png(images::gradient(80, 60))
 }
 
+/// A server whose renderers are all larger than `renderer_max_rss`, with checks every `interval` milliseconds.
+fn over_max_rss(directory: &Directory, interval: u64) -> Server {
+    let limits = json!({"renderer_max_rss": 1 << 20});
+    let config = json!({"handlers": [directory.handler()], "limits": limits});
+    Setup::new(config).check_interval(interval).start()
+}
+
 fn count_ready(server: &Server) -> usize {
-    server.log.lines().iter().filter(|line| line.contains("event=renderer_ready")).count()
+    server.log.count("renderer_ready")
 }
 
 #[test]
@@ -41,7 +48,7 @@ fn renderer_is_replaced_after_renderer_max_renders_answers() {
             });
         }
     });
-    server.log.line_with("renderer_max_renders is 3");
+    server.log.event_with("renderer_replaced", "renderer_max_renders");
     assert!(count_ready(&server) >= 5, "{:?}", server.log.lines());
     server.renderer();
     server.get("/h/a.png").ok();
@@ -75,9 +82,9 @@ fn draining_renderer_finishes_its_requests() {
 }
 
 #[test]
-fn renderer_is_replaced_at_renderer_max_rss_every_five_seconds_at_most() {
+fn renderer_is_replaced_at_renderer_max_rss_once_in_five_checks_at_most() {
     let directory = Directory::new().with("a.png", &image());
-    let server = Server::with_limits(directory.handler(), json!({"renderer_max_rss": 1 << 20}));
+    let server = over_max_rss(&directory, 200);
     let mut seen = BTreeSet::new();
     let started = Instant::now();
     let mut client = server.client();
@@ -86,23 +93,24 @@ fn renderer_is_replaced_at_renderer_max_rss_every_five_seconds_at_most() {
         if width % 20 == 0 {
             seen.extend(Process::children_of(server.id()).iter().map(|process| process.id));
         }
-        if seen.len() >= 3 || started.elapsed() > Duration::from_secs(25) {
+        if seen.len() >= 3 || started.elapsed() > TIMEOUT {
             break;
         }
         std::thread::sleep(Duration::from_millis(2));
     }
     assert!(seen.len() >= 3, "{:?}", server.log.lines());
-    // Two replacements are five seconds apart.
-    assert!(started.elapsed() >= Duration::from_secs(5), "{:?}", started.elapsed());
-    server.log.line_with("bytes resident: limits.renderer_max_rss is 1048576");
+    // The second replacement is five checks after the first.
+    assert!(started.elapsed() >= Duration::from_secs(1), "{:?}", started.elapsed());
+    server.log.event_with("renderer_replaced", "renderer_max_rss");
 }
 
 #[test]
 fn idle_renderer_above_renderer_max_rss_is_not_replaced() {
     let directory = Directory::new().with("a.png", &image());
-    let server = Server::with_limits(directory.handler(), json!({"renderer_max_rss": 1 << 20}));
+    let server = over_max_rss(&directory, 100);
     let renderer = server.renderer();
-    std::thread::sleep(Duration::from_secs(3));
+    // Five checks.
+    std::thread::sleep(Duration::from_millis(500));
     assert_eq!(server.renderer(), renderer);
     server.get("/h/a.png").ok();
     eventually("the renderer is replaced after an answer", || !renderer.lives());

@@ -365,7 +365,7 @@ fn forbidden_and_missing_objects_are_not_found_and_not_retried() {
 }
 
 #[test]
-fn wrong_credentials_are_not_there() {
+fn wrong_credentials_answer_not_found() {
     let s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
     let wrong_secret = merged(s3.aws(&IMAGES), json!({"aws_secret": "not-the-secret-of-this-key"}));
@@ -473,14 +473,14 @@ fn a_wrong_region_is_named_in_the_log() {
         let origin = RawOrigin::always(answer);
         let server = Server::with_handler(origin.handler());
         server.get("/h/a.png").failed("wrong_region");
-        let line = server.log.line_with("ap-south-1");
+        let line = server.log.event_with("image_failed", "ap-south-1");
         assert!(line.contains("region"), "{line}");
         assert_eq!(origin.requests().len(), 1);
     }
 }
 
 #[test]
-fn an_answer_that_is_not_http_is_a_failure() {
+fn a_response_that_is_not_http_is_a_failure() {
     let answers: [&[u8]; 5] = [
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         b"HTTP/1.1 999999 x\r\n\r\n",
@@ -508,7 +508,7 @@ fn an_answer_that_is_not_http_is_a_failure() {
 }
 
 #[test]
-fn an_origin_with_a_certificate_of_ones_own_needs_its_ca_file() {
+fn ca_file_is_needed_for_a_private_certificate_authority() {
     let certificates = Certificates::new();
     let strangers = Certificates::new();
     let origin =

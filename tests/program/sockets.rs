@@ -55,10 +55,7 @@ fn http_socket_is_served_and_removed_at_shutdown() {
     // The access log has no address to show.
     assert_eq!(server.log.access("/h/a.png?w=40")[1], "-");
     // No port is opened, not even the default one.
-    assert_eq!(
-        server.log.lines().iter().filter(|line| line.contains("event=listening")).count(),
-        1
-    );
+    assert_eq!(server.log.count("listening"), 1);
     server.terminate();
     assert_eq!(server.wait().code(), Some(0));
     assert!(!path.exists());
@@ -71,7 +68,7 @@ fn http_socket_and_http_port_are_both_served() {
     let setup = Setup::new(with(&directory, more)).file("deep/x", b"");
     let path = setup.directory().path().join("deep/run.sock");
     let mut server = setup.start();
-    server.log.line_with("listening on deep/run.sock");
+    server.log.event_with("listening", "deep/run.sock");
     server.get("/h/a.png").ok();
     Client::connect_unix(&path).get("/h/a.png").ok();
     // A socket or port that is already open can't be opened under another name.
@@ -225,7 +222,7 @@ fn proxy_header_is_required_on_a_trusted_http_socket() {
     // The connection may be reset, because the server does not read the request.
     let _ = without.read_to_end(&mut answer);
     assert_eq!(answer, b"");
-    server.log.line_with("event=proxy_header_invalid closing connections from http_socket");
+    server.log.event_with("proxy_header_invalid", "http_socket");
 }
 
 fn has_ipv6() -> bool {

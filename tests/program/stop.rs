@@ -108,7 +108,7 @@ fn shutdown_exits_at_once_after_a_second_signal() {
 #[test]
 fn shutdown_with_stop_delay_keeps_serving_while_health_answers_503() {
     let directory = Directory::new().with("a.png", &image());
-    let mut server = Server::with_limits(directory.handler(), json!({"stop_delay": 4}));
+    let mut server = Server::with_limits(directory.handler(), json!({"stop_delay": 3}));
     assert_eq!(server.get("/-/health").status, 200);
     let started = Instant::now();
     server.terminate();
@@ -117,9 +117,9 @@ fn shutdown_with_stop_delay_keeps_serving_while_health_answers_503() {
     let answer = server.get("/-/health");
     assert_eq!((answer.status, answer.text().trim()), (503, "stopping"));
     server.get("/h/a.png").ok();
-    assert!(started.elapsed() < Duration::from_secs(4), "the machine is too slow for this test");
+    assert!(started.elapsed() < Duration::from_secs(3), "the machine is too slow for this test");
     assert_eq!(server.wait().code(), Some(0));
-    assert!(started.elapsed() >= Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= Duration::from_secs(3), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Heartbeat {
         Ok(Heartbeat { stream, state: State::Idle(PING_INTERVAL) })
     }
 
-    /// Must be called once a second.
+    /// Must be called once per check interval.
     pub fn check(&mut self) -> Health {
         let (next, health) = match std::mem::replace(&mut self.state, State::Idle(0)) {
             State::Idle(checks @ 1..) => (State::Idle(checks - 1), Health::Ok),

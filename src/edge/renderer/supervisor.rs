@@ -12,6 +12,7 @@ use super::heartbeat::{Health, Heartbeat, resident_bytes};
 use super::shared::Shared;
 use super::socket_directory::SocketDirectory;
 use super::worker::Worker;
+use crate::check_interval::check_interval;
 use crate::config::Limits;
 use crate::log::{error, info, warn};
 use crate::wire::Setup;
@@ -25,14 +26,12 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a process may take to exit after it closed a connection.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
-/// Between two checks of heartbeat and memory.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at whether a draining worker has answered its last request.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a draining worker may take beyond `render_timeout`.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two replacements because of memory, and after a failed one.
-const REPLACE_INTERVAL: Duration = Duration::from_secs(5);
+/// Checks between two replacements because of memory, and after a failed one.
+const REPLACE_CHECKS: u32 = 5;
 /// While this many workers are draining, limits replace no other.
 const MAX_DRAINING: usize = 4;
 
@@ -154,7 +153,7 @@ impl Supervisor {
 
     /// The time until the next check, drain look or start.
     fn timeout(&self) -> Duration {
-        let check = CHECK_INTERVAL.saturating_sub(self.last_check.elapsed());
+        let check = check_interval().saturating_sub(self.last_check.elapsed());
         let drain = if self.draining.is_empty() { check } else { DRAIN_INTERVAL };
         let start = match self.current {
             Some(_) => check,
@@ -249,7 +248,7 @@ impl Supervisor {
     }
 
     fn tick(&mut self) {
-        if self.last_check.elapsed() >= CHECK_INTERVAL {
+        if self.last_check.elapsed() >= check_interval() {
             self.last_check = Instant::now();
             self.check_health();
         }
@@ -358,7 +357,7 @@ impl Supervisor {
                 format!(" after {answers} answers: limits.renderer_max_renders is {limit}")
             }
             Reason::Memory(bytes) => {
-                self.replace_for_memory_after = Instant::now() + REPLACE_INTERVAL;
+                self.replace_for_memory_after = Instant::now() + check_interval() * REPLACE_CHECKS;
                 let limit = self.limits.renderer_max_rss;
                 format!(" with {bytes} bytes resident: limits.renderer_max_rss is {limit}")
             }
@@ -369,7 +368,7 @@ impl Supervisor {
                 "renderer_start_failed",
                 "keeping renderer process {id}: can't start another: {error}"
             );
-            self.replace_after = Instant::now() + REPLACE_INTERVAL;
+            self.replace_after = Instant::now() + check_interval() * REPLACE_CHECKS;
         }
     }
 }
@@ -403,7 +402,8 @@ mod tests {
 
     #[test]
     fn replace_interval_is_as_documented() {
-        let sentence = format!("is replaced, at most every {} seconds", REPLACE_INTERVAL.as_secs());
+        let interval = crate::check_interval::DEFAULT * REPLACE_CHECKS;
+        let sentence = format!("is replaced, at most every {} seconds", interval.as_secs());
         assert_says("docs/configuration.md", &sentence);
     }
 }

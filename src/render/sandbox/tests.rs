@@ -46,7 +46,7 @@ impl Environment {
     /// Runs `work` in the sandbox, on a thread of its own. `None` if the kernel has no Landlock.
     fn run_sandboxed<T: Send>(&self, work: impl FnOnce(Sandbox) -> T + Send) -> Option<T> {
         if !is_supported() {
-            eprintln!("skipped: this kernel has no Landlock");
+            crate::testing::skip("the kernel has no Landlock");
             return None;
         }
         let socket = self.path("run/renderer-1.sock");
@@ -62,7 +62,7 @@ fn supports(request: impl FnOnce(Ruleset) -> Result<Ruleset, RulesetError>) -> b
     let strict = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     let is_supported = request(strict).is_ok();
     if !is_supported {
-        eprintln!("partly skipped: this kernel is too old for it");
+        crate::testing::skip("the kernel is too old for a restriction");
     }
     is_supported
 }

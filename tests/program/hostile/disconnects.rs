@@ -119,7 +119,7 @@ fn image_is_cached_even_if_its_client_disconnects() {
             way => way.apply(client),
         }
     }
-    vitals.costs_nothing();
+    vitals.uses_no_cpu();
     vitals.answers_at_once();
     gate.open();
     for client in &mut half {
@@ -181,7 +181,7 @@ fn disconnected_idle_connections_are_released_at_once() {
         clients.into_iter().for_each(|client| way.apply(client));
         vitals.are_back();
     }
-    vitals.costs_nothing();
+    vitals.uses_no_cpu();
 }
 
 #[test]
@@ -204,11 +204,11 @@ fn half_finished_connections_use_no_cpu() {
         }
         sockets.push(socket);
     }
-    vitals.costs_nothing();
+    vitals.uses_no_cpu();
     vitals.answers_at_once();
     drop(sockets);
     vitals.are_back();
-    vitals.costs_nothing();
+    vitals.uses_no_cpu();
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn endless_pipelining_does_not_monopolise_a_poller() {
                 while reader.read(&mut buffer).unwrap() > 0 {}
             });
         }
-        thread::sleep(Duration::from_millis(300));
+        server.process().wait_until_at_work();
         // A single monopolised poller would fail this.
         for _ in 0..5 {
             for client in &mut others {

@@ -132,7 +132,7 @@ fn min_write_rate_lets_a_slow_reader_finish() {
                 );
             });
         }
-        thread::sleep(Duration::from_millis(300));
+        eventually("a thread is blocked on a reader", || vitals.more_threads() > 0);
         vitals.answers_at_once();
     });
     assert!(started.elapsed() > Duration::from_secs(1), "the readers were not slow");

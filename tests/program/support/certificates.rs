@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own, and servers' certificates from it.
+//! A certificate authority for the tests, and server certificates that it issues.
 
 use std::sync::Arc;
 
@@ -22,13 +22,13 @@ pub struct Certificates {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// One more certificate of the same authority.
+/// Another certificate of the same authority.
 pub struct Issued {
     /// The chain: the server's certificate, then the authority's.
     pub chain_pem: String,
     /// The server's private key.
     pub key_pem: String,
-    /// The server's certificate, as clients get to see it.
+    /// The server's certificate, as clients receive it.
     pub leaf: CertificateDer<'static>,
 }
 
@@ -47,28 +47,28 @@ impl Certificates {
         Certificates { root_pem: root.pem(), chain_pem, key_pem, root, leaf, key, issuer }
     }
 
-    /// For these names or addresses, with a new ECDSA key.
+    /// Issues a certificate for these names or addresses, with a new ECDSA key.
     pub fn issue(&self, names: &[&str]) -> Issued {
         issue(names, &KeyPair::generate().unwrap(), &self.issuer, &self.root)
     }
 
-    /// For these names or addresses and this key, which is PEM of PKCS#8.
+    /// Issues a certificate for these names or addresses and this key (PKCS#8, PEM).
     pub fn issue_for(&self, names: &[&str], key_pem: &[u8]) -> Issued {
         let key = KeyPair::from_pem(std::str::from_utf8(key_pem).unwrap()).unwrap();
         issue(names, &key, &self.issuer, &self.root)
     }
 
-    /// A client's side that trusts this authority and nobody else.
+    /// The configuration of a client that trusts this authority only.
     pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         Arc::new(self.client_config(versions))
     }
 
-    /// As `client`, to be changed before it is used.
+    /// Like `client`, for callers that change it.
     pub fn client_config(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         self.client_config_with(versions, ring::ALL_CIPHER_SUITES.to_vec())
     }
 
-    /// As `client_config`, for a client that knows these suites only.
+    /// Like `client_config`, with these cipher suites only.
     pub fn client_config_with(
         &self,
         versions: &[&'static SupportedProtocolVersion],
@@ -84,7 +84,7 @@ impl Certificates {
             .with_no_client_auth()
     }
 
-    /// A server's side.
+    /// The configuration of a server.
     pub fn server(&self) -> Arc<ServerConfig> {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()

@@ -1,4 +1,4 @@
-//! A client that sends exactly the bytes it is told to and reads answers strictly.
+//! A client that sends exactly the given bytes and parses responses strictly.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use super::TIMEOUT;
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
-/// What lies below the stream.
+/// The socket below the stream.
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -48,11 +48,11 @@ impl Socket {
 pub struct Client {
     stream: Box<dyn Stream>,
     socket: Socket,
-    /// Read from the stream and not yet part of an answer.
+    /// Bytes that were read and are not yet part of a response.
     pending: Vec<u8>,
 }
 
-/// One answer.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
@@ -75,18 +75,18 @@ impl Client {
         Client::try_connect(address).unwrap()
     }
 
-    /// As `connect`, for a server that may not listen there.
+    /// Like `connect`, for a server that may not be listening.
     pub fn try_connect(address: SocketAddr) -> io::Result<Client> {
         Client::socket(address).map(Client::over)
     }
 
-    /// On a connection made before.
+    /// A client on an existing connection.
     pub fn over(socket: TcpStream) -> Client {
         let stream = Box::new(socket.try_clone().unwrap());
         Client { stream, socket: Socket::Tcp(socket), pending: Vec::new() }
     }
 
-    /// To a Unix socket.
+    /// Connects to a Unix socket.
     pub fn connect_unix(path: &Path) -> Client {
         let socket = UnixStream::connect(path).unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -103,7 +103,7 @@ impl Client {
         Client::connect_tls_after(address, b"", name, config)
     }
 
-    /// As `connect_tls`, with some bytes in front of the handshake.
+    /// Like `connect_tls`, with bytes sent before the handshake.
     pub fn connect_tls_after(
         address: SocketAddr,
         first: &[u8],
@@ -134,18 +134,18 @@ impl Client {
         self.try_send(bytes).unwrap();
     }
 
-    /// As `send`, for a server that may close in the middle.
+    /// Like `send`, for a server that may close the connection meanwhile.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()
     }
 
-    /// Tells the server that no more requests come, while answers can still be read.
+    /// Shuts down the sending direction; responses can still be read.
     pub fn finish_sending(&self) {
         self.socket.finish_sending();
     }
 
-    /// Hangs up without a farewell: the server gets a reset.
+    /// Closes the connection with a reset.
     pub fn reset(self) {
         self.socket.reset_at_close();
     }
@@ -161,18 +161,16 @@ impl Client {
 
     pub fn head_with(&mut self, target: &str, headers: &[(&str, &str)]) -> Answer {
         self.send(&request("HEAD", target, headers));
-        self.try_read(true).unwrap().expect("the server closed the connection instead of answering")
+        self.try_read(true).unwrap().expect("the server closed the connection without a response")
     }
 
-    /// The next answer.
+    /// The next response.
     #[track_caller]
     pub fn read(&mut self) -> Answer {
-        self.try_read(false)
-            .unwrap()
-            .expect("the server closed the connection instead of answering")
+        self.try_read(false).unwrap().expect("the server closed the connection without a response")
     }
 
-    /// The next answer, or `None` when the server has closed the connection after a whole answer.
+    /// The next response, or `None` if the server closed the connection after a complete one.
     pub fn try_read(&mut self, to_head_request: bool) -> io::Result<Option<Answer>> {
         let head_end = loop {
             if let Some(at) = self.pending.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -194,7 +192,7 @@ impl Client {
             return Ok(Some(answer));
         }
         let length = length.unwrap_or_else(|| {
-            panic!("an answer with a body and without Content-Length: {answer:?}")
+            panic!("a response with a body and without Content-Length: {answer:?}")
         });
         while self.pending.len() < length {
             if self.fill()? == 0 {
@@ -205,7 +203,7 @@ impl Client {
         Ok(Some(answer))
     }
 
-    /// Waits for the next bytes of an answer.
+    /// Waits for the next bytes of a response.
     #[track_caller]
     pub fn read_some(&mut self) {
         assert!(self.fill().unwrap() > 0, "the server closed the connection");
@@ -218,19 +216,19 @@ impl Client {
         Ok(count)
     }
 
-    /// Waits until an answer has begun to come.
+    /// Waits for the first bytes of a response.
     #[track_caller]
     pub fn wait_for_first_bytes(&mut self) {
-        assert!(!self.pending.is_empty() || self.fill().unwrap() > 0, "closed instead of answered");
+        assert!(!self.pending.is_empty() || self.fill().unwrap() > 0, "closed without a response");
     }
 
-    /// Waits until the server closes the connection, and fails if it sends anything before.
+    /// Waits until the server closes the connection, and fails if it sends anything first.
     #[track_caller]
     pub fn expect_closed(&mut self) {
         let ended = self.ended();
         assert!(
             self.pending.is_empty(),
-            "unasked for: {:?}",
+            "unexpected bytes: {:?}",
             String::from_utf8_lossy(&self.pending)
         );
         assert!(ended, "the server left the connection open for {TIMEOUT:?}");
@@ -248,7 +246,7 @@ impl Client {
         open
     }
 
-    /// Reads until the server closes the connection, cleanly or not; false when it never does.
+    /// Reads until the server closes the connection, cleanly or not; false if it does not.
     pub fn ended(&mut self) -> bool {
         loop {
             match self.fill() {
@@ -261,7 +259,12 @@ impl Client {
         }
     }
 
-    /// Whether the server says nothing for this long.
+    /// Whether the server has neither closed the connection nor sent anything so far.
+    pub fn is_open_and_quiet(&mut self) -> bool {
+        self.pending.is_empty() && self.is_quiet_for(Duration::from_millis(1))
+    }
+
+    /// Whether the server sends nothing and leaves the connection open for this long.
     pub fn is_quiet_for(&mut self, time: Duration) -> bool {
         self.socket.set_read_timeout(time);
         let outcome = self.fill();
@@ -272,7 +275,7 @@ impl Client {
 }
 
 impl Answer {
-    /// The value of a header that may occur once.
+    /// The value of a header field that may occur once.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -281,7 +284,7 @@ impl Answer {
         first.map(|(_, value)| value.as_str())
     }
 
-    /// The value of a header that must be there.
+    /// The value of a required header field.
     #[track_caller]
     pub fn expect(&self, name: &str) -> &str {
         self.header(name)
@@ -289,11 +292,7 @@ impl Answer {
     }
 
     fn content_length(&self) -> Option<usize> {
-        assert_eq!(
-            self.header("Transfer-Encoding"),
-            None,
-            "an answer is one piece with a Content-Length"
-        );
+        assert_eq!(self.header("Transfer-Encoding"), None, "every response has a Content-Length");
         self.header("Content-Length").map(|value| value.parse().unwrap())
     }
 
@@ -349,7 +348,7 @@ impl Answer {
 }
 
 fn parse_head(head: &[u8]) -> (u16, Vec<(String, String)>) {
-    let head = std::str::from_utf8(head).expect("an answer's head is ASCII");
+    let head = std::str::from_utf8(head).expect("the head of a response is ASCII");
     assert!(!head.replace("\r\n", "").contains(['\r', '\n']), "a bare CR or LF in {head:?}");
     let mut lines = head.trim_end_matches("\r\n").split("\r\n");
     let status_line = lines.next().unwrap();

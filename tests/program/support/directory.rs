@@ -1,4 +1,4 @@
-//! A temporary directory with files, gone when it is dropped.
+//! A temporary directory with files, removed on drop.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ impl Directory {
         self.0.path()
     }
 
-    /// The directory with one more file.
+    /// Adds a file.
     pub fn with(self, name: &str, bytes: &[u8]) -> Directory {
         self.put(name, bytes);
         self
     }
 
-    /// Writes a file and the directories above it.
+    /// Writes a file, and creates its parent directories.
     pub fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -45,12 +45,12 @@ impl Directory {
         json!({"name": "h", "directory": self.path()})
     }
 
-    /// Every file below, hidden ones included, sorted.
+    /// Every file below this directory, including hidden ones, sorted.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut directories = vec![self.path().to_owned()];
         while let Some(directory) = directories.pop() {
-            // A file or directory may vanish while the program cleans up.
+            // The program may remove files and directories meanwhile.
             for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => directories.push(entry.path()),

@@ -1,4 +1,4 @@
-//! A gate that holds an origin's answer back until the test opens it.
+//! A gate that holds an origin's response until the test opens it.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -17,7 +17,7 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    /// Returns when the gate is open, or when the test has surely given up.
+    /// Returns once the gate is open, or after the test must have failed.
     pub fn pass(&self) {
         let closed = self.0.0.lock().unwrap();
         drop(self.0.1.wait_timeout_while(closed, TIMEOUT * 2, |open| !*open).unwrap());

@@ -1,4 +1,4 @@
-//! TLS connections whose inside can be looked at, by clients that can only so much.
+//! TLS handshakes whose outcome the tests inspect, by clients with limited capabilities.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,14 +17,14 @@ use rustls::{
 use super::TIMEOUT;
 use super::client::request;
 
-/// A finished handshake.
+/// A completed handshake.
 pub struct Handshake {
     pub connection: ClientConnection,
     pub socket: TcpStream,
 }
 
 impl Handshake {
-    /// With a host name, which is sent, or an address, which is not (RFC 6066 §3).
+    /// `name` is a host name, which is sent, or an address, which is not (RFC 6066 §3).
     pub fn new(
         address: SocketAddr,
         name: &str,
@@ -41,12 +41,12 @@ impl Handshake {
         Ok(Handshake { connection, socket })
     }
 
-    /// The server's own certificate.
+    /// The server's certificate.
     pub fn leaf(&self) -> CertificateDer<'static> {
         self.connection.peer_certificates().unwrap()[0].clone().into_owned()
     }
 
-    /// Asks for the health, which lets the client see the tickets that follow the handshake, and closes.
+    /// Requests `/-/health`, so that the client reads the session tickets after the handshake, and closes.
     pub fn finish(mut self) -> HandshakeKind {
         let kind = self.connection.handshake_kind().unwrap();
         let mut stream = rustls::Stream::new(&mut self.connection, &mut self.socket);
@@ -58,15 +58,15 @@ impl Handshake {
     }
 }
 
-/// Takes every certificate, so that a test can look at it, but verifies that the server has its key.
+/// Accepts any certificate, so that a test can inspect it, but verifies that the server has its key.
 #[derive(Debug)]
-struct Curious {
+struct AcceptAny {
     algorithms: WebPkiSupportedAlgorithms,
     schemes: Vec<SignatureScheme>,
 }
 
-/// A client that takes every certificate. `schemes` are the signatures that it says it can verify.
-pub fn curious(
+/// A client that accepts any certificate. `schemes` are the signature schemes that it offers.
+pub fn accept_any(
     version: &'static SupportedProtocolVersion,
     schemes: Option<&[SignatureScheme]>,
 ) -> Arc<ClientConfig> {
@@ -77,12 +77,12 @@ pub fn curious(
         .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Curious { algorithms, schemes }))
+        .with_custom_certificate_verifier(Arc::new(AcceptAny { algorithms, schemes }))
         .with_no_client_auth();
     Arc::new(config)
 }
 
-impl ServerCertVerifier for Curious {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -100,7 +100,11 @@ impl ServerCertVerifier for Curious {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        assert!(self.schemes.contains(&signature.scheme), "not offered: {:?}", signature.scheme);
+        assert!(
+            self.schemes.contains(&signature.scheme),
+            "was not offered: {:?}",
+            signature.scheme
+        );
         verify_tls12_signature(message, leaf, signature, &self.algorithms)
     }
 
@@ -110,7 +114,11 @@ impl ServerCertVerifier for Curious {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        assert!(self.schemes.contains(&signature.scheme), "not offered: {:?}", signature.scheme);
+        assert!(
+            self.schemes.contains(&signature.scheme),
+            "was not offered: {:?}",
+            signature.scheme
+        );
         verify_tls13_signature(message, leaf, signature, &self.algorithms)
     }
 

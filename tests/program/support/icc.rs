@@ -1,6 +1,6 @@
-//! Colour profiles and what their colours are in sRGB, by the numbers and formulas of the standards.
+//! Colour profiles, and their colours in sRGB by the standards' numbers and formulas.
 
-/// How light becomes a number.
+/// A transfer function.
 #[derive(Clone, Copy, Debug)]
 pub enum Curve {
     Power(f64),
@@ -8,10 +8,10 @@ pub enum Curve {
     Bt709,
 }
 
-/// A space of red, green and blue.
+/// An RGB colour space.
 #[derive(Clone, Copy, Debug)]
 pub struct Space {
-    /// The XYZ of red, green and blue under D50, one a row, as Bruce Lindbloom tabulates them.
+    /// The D50 XYZ of red, green and blue, one per row (Bruce Lindbloom's tables).
     pub primaries: [[f64; 3]; 3],
     pub curve: Curve,
 }
@@ -49,7 +49,7 @@ pub const PROPHOTO: Space = Space {
     curve: Curve::Power(1.8),
 };
 
-/// XYZ under D50 to linear sRGB (Lindbloom).
+/// D50 XYZ to linear sRGB (Lindbloom).
 const TO_SRGB: [[f64; 3]; 3] = [
     [3.133_856_1, -1.616_866_7, -0.490_614_6],
     [-0.978_768_4, 1.916_141_5, 0.033_454_0],
@@ -57,7 +57,7 @@ const TO_SRGB: [[f64; 3]; 3] = [
 ];
 const D50: [f64; 3] = [0.9642, 1.0, 0.8249];
 
-/// The light of a colour in linear sRGB.
+/// A colour in linear sRGB.
 pub fn to_linear_srgb(space: &Space, colour: [f64; 3]) -> [f64; 3] {
     let light = colour.map(|value| match space.curve {
         Curve::Power(exponent) => value.powf(exponent),
@@ -74,12 +74,12 @@ fn linear_srgb_of_xyz(xyz: [f64; 3]) -> [f64; 3] {
     TO_SRGB.map(|row| row.iter().zip(xyz).map(|(factor, value)| factor * value).sum())
 }
 
-/// sRGB's curve (IEC 61966-2-1), of light to a number between 0 and 1.
+/// The sRGB transfer function (IEC 61966-2-1), from linear light to a value between 0 and 1.
 pub fn srgb_encoded(light: f64) -> f64 {
     if light <= 0.003_130_8 { light * 12.92 } else { 1.055 * light.powf(1.0 / 2.4) - 0.055 }
 }
 
-/// The profile of a space (ICC.1 version 2: a matrix and tables of its curve).
+/// The profile of a colour space (ICC.1 version 2, matrix and curve).
 pub fn profile(space: &Space) -> Vec<u8> {
     let curve = match space.curve {
         Curve::Power(exponent) => gamma(exponent),
@@ -103,19 +103,19 @@ pub fn profile(space: &Space) -> Vec<u8> {
     written(b"mntr", b"RGB ", b"XYZ ", &tags)
 }
 
-/// Gray with a power curve.
+/// A gray profile with a gamma curve.
 pub fn gray_profile(exponent: f64) -> Vec<u8> {
     written(b"mntr", b"GRAY", b"XYZ ", &[(b"wtpt", xyz(D50)), (b"kTRC", gamma(exponent))])
 }
 
-/// CIE Lab of each combination of full and no ink: cyan counts 8, magenta 4, yellow 2, black 1.
+/// The CIE Lab colour of each combination of inks: cyan is bit 8, magenta 4, yellow 2, black 1.
 const LAB_OF_INKS: [[u8; 3]; 16] = {
     let mut table = [[0; 3]; 16];
     let mut n = 0;
     while n < 16 {
         let (c, m, y, k) =
             ((n >> 3 & 1) as i32, (n >> 2 & 1) as i32, (n >> 1 & 1) as i32, (n & 1) as i32);
-        // Light, and modest enough in colour that sRGB shows it. In bytes as ICC's `mft1` has them.
+        // Light colours within the sRGB gamut, as bytes of ICC's `mft1`.
         table[n] = [
             (245 - 40 * c - 45 * m - 15 * y - 60 * k) as u8,
             (128 - 14 * c + 22 * m - 4 * y) as u8,
@@ -126,7 +126,7 @@ const LAB_OF_INKS: [[u8; 3]; 16] = {
     table
 };
 
-/// A press whose inks make the colours of the table, and what is between them.
+/// The CMYK profile of a press with the colours of the table, interpolated between them.
 pub fn cmyk_profile() -> Vec<u8> {
     let mut lut = b"mft1\0\0\0\0\x04\x03\x02\0".to_vec();
     lut.extend(numbers(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]));
@@ -142,11 +142,13 @@ pub fn cmyk_profile() -> Vec<u8> {
     )
 }
 
-/// What that press makes of inks that are all or nothing, if sRGB can show it.
+/// The colour of full or no inks on that press, if it is within the sRGB gamut.
 pub fn srgb_of_inks(inks: [u8; 4]) -> Option<[f64; 3]> {
     let at = inks.iter().fold(0, |at, ink| at << 1 | usize::from(*ink > 127));
     let [l, a, b] = LAB_OF_INKS[at].map(f64::from);
-    let (l, a, b) = (l * 100.0 / 255.0, a - 128.0, b - 128.0);
+    let l = l * 100.0 / 255.0;
+    let a = a - 128.0;
+    let b = b - 128.0;
     let middle = (l + 16.0) / 116.0;
     let light = |t: f64| {
         if t > 6.0 / 29.0 { t.powi(3) } else { 3.0 * (6.0_f64 / 29.0).powi(2) * (t - 4.0 / 29.0) }
@@ -198,8 +200,8 @@ fn written(
     [head, table, data].concat()
 }
 
-/// A JPEG of inks, one patch of 16 × 16 beside the other (T.81: baseline, four components, one value a block; inverted and
-/// marked as Adobe's programs do).
+/// A CMYK JPEG of 16 × 16 patches side by side (T.81: baseline, four components, DC coefficients only; inverted and marked
+/// as Adobe's programs do).
 pub fn cmyk_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
     let segment = |marker: u8, data: &[u8]| {
         let mut segment = vec![0xff, marker];
@@ -212,7 +214,7 @@ pub fn cmyk_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
     if let Some(profile) = profile {
         out.extend(segment(0xe2, &[b"ICC_PROFILE\0\x01\x01", profile].concat()));
     }
-    // A block's first coefficient is eight times its mean.
+    // The DC coefficient of a block is eight times its mean.
     out.extend(segment(0xdb, &[&[0, 8][..], &[1; 63]].concat()));
     let width = (patches.len() * 16) as u16;
     let mut frame = vec![8, 0, 16];
@@ -220,7 +222,7 @@ pub fn cmyk_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
     frame.push(4);
     frame.extend((1..=4).flat_map(|component| [component, 0x11, 0]));
     out.extend(segment(0xc0, &frame));
-    // Differences: the twelve sizes, each with a code of four bits. The rest of a block: one code, of one bit, that ends it.
+    // DC table: twelve categories with codes of four bits. AC table: end of block only, with a code of one bit.
     let sizes: Vec<u8> = (0..12).collect();
     out.extend(segment(0xc4, &[&[0x00, 0, 0, 0, 12][..], &[0; 12], &sizes].concat()));
     out.extend(segment(0xc4, &[&[0x10, 1][..], &[0; 15], &[0]].concat()));

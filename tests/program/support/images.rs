@@ -1,4 +1,4 @@
-//! Images whose pixels are known, and the reading of the answers' images.
+//! Images with known pixels, and decoding of the images in responses.
 
 use std::io::Cursor;
 
@@ -19,7 +19,7 @@ pub const WHITE: [u8; 3] = [255, 255, 255];
 pub const BLACK: [u8; 3] = [0, 0, 0];
 pub const MAGENTA: [u8; 3] = [255, 0, 255];
 
-/// The formats of the contract.
+/// The formats that the server reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     Jpeg,
@@ -32,7 +32,7 @@ pub enum Kind {
 impl Kind {
     pub const ALL: [Kind; 5] = [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif, Kind::Avif];
 
-    /// The format of these bytes, told by the signatures of the formats' specifications.
+    /// The format of these bytes, by the signature in the format's specification.
     pub fn of(bytes: &[u8]) -> Option<Kind> {
         match bytes {
             [0xff, 0xd8, 0xff, ..] => Some(Kind::Jpeg),
@@ -44,7 +44,7 @@ impl Kind {
         }
     }
 
-    /// As `f` spells it.
+    /// The value of the parameter `f`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Jpeg => "jpg",
@@ -66,19 +66,19 @@ impl Kind {
     }
 }
 
-/// One colour.
+/// An image of one colour.
 pub fn solid(width: u32, height: u32, colour: [u8; 3]) -> RgbImage {
     RgbImage::from_pixel(width, height, Rgb(colour))
 }
 
-/// Stripes of equal width from left to right.
+/// Vertical stripes of equal width.
 pub fn columns(width: u32, height: u32, colours: &[[u8; 3]]) -> RgbImage {
     RgbImage::from_fn(width, height, |x, _| {
         Rgb(colours[(x * colours.len() as u32 / width) as usize])
     })
 }
 
-/// Stripes of equal height from top to bottom.
+/// Horizontal stripes of equal height.
 pub fn rows(width: u32, height: u32, colours: &[[u8; 3]]) -> RgbImage {
     RgbImage::from_fn(width, height, |_, y| {
         Rgb(colours[(y * colours.len() as u32 / height) as usize])
@@ -97,7 +97,7 @@ pub fn quarters() -> RgbImage {
     })
 }
 
-/// A smooth image without two equal neighbours, so that no encoder has it too easy.
+/// A smooth image in which no two neighbouring pixels are equal, so that it does not compress trivially.
 pub fn gradient(width: u32, height: u32) -> RgbImage {
     let part = |value: u32, whole: u32| (value * 255 / whole.max(1)) as u8;
     RgbImage::from_fn(width, height, |x, y| {
@@ -105,7 +105,7 @@ pub fn gradient(width: u32, height: u32) -> RgbImage {
     })
 }
 
-/// Pixels without any order: nothing compresses them.
+/// Noise, which does not compress.
 pub fn noise(width: u32, height: u32) -> RgbImage {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     RgbImage::from_fn(width, height, |_, _| {
@@ -144,7 +144,7 @@ pub fn gif(image: impl Into<DynamicImage>) -> Vec<u8> {
     animated_gif(&[(image.into().into_rgba8(), 100)])
 }
 
-/// Frames and their times in milliseconds, shown for ever.
+/// An animation of these frames and their delays in milliseconds, repeated forever.
 pub fn animated_gif(frames: &[(RgbaImage, u32)]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut encoder = GifEncoder::new(&mut out);
@@ -157,7 +157,7 @@ pub fn animated_gif(frames: &[(RgbaImage, u32)]) -> Vec<u8> {
     out
 }
 
-/// The image in a format that `image` can write: all but AVIF.
+/// The image in a format that the crate `image` can encode: all but AVIF.
 pub fn in_format(kind: Kind, image: &RgbImage) -> Vec<u8> {
     match kind {
         Kind::Jpeg => jpeg(image.clone()),
@@ -168,7 +168,7 @@ pub fn in_format(kind: Kind, image: &RgbImage) -> Vec<u8> {
     }
 }
 
-/// The image with an EXIF block or a colour profile, as JPEG, PNG or WebP.
+/// A JPEG, PNG or WebP with an EXIF block or a colour profile.
 pub fn with_metadata(
     kind: Kind,
     image: &RgbImage,
@@ -216,25 +216,25 @@ pub fn exif(orientation: u8) -> Vec<u8> {
     block
 }
 
-/// The colour profile inside a JPEG of tests/data.
+/// The colour profile of a JPEG.
 pub fn profile_of_jpeg(bytes: &[u8]) -> Vec<u8> {
     JpegDecoder::new(Cursor::new(bytes)).unwrap().icc_profile().unwrap().expect("a profile")
 }
 
-/// A decoded answer.
+/// A decoded image.
 pub struct Image {
     /// The first frame.
     pub pixels: RgbaImage,
-    /// All frames with their times in milliseconds; one for a still image.
+    /// All frames with their delays in milliseconds; one for a still image.
     pub frames: Vec<(RgbaImage, u32)>,
-    /// How often an animation is shown; 0 is for ever.
+    /// The loop count of an animation; 0 is forever.
     pub shown: Option<u32>,
     pub has_alpha: bool,
     pub has_profile: bool,
 }
 
 impl Image {
-    /// Decodes all formats but AVIF, which nothing independent of the program decodes here.
+    /// Decodes any format but AVIF, for which there is no decoder here but the program's own.
     #[track_caller]
     pub fn decode(bytes: &[u8]) -> Image {
         let kind = Kind::of(bytes).expect("an image");
@@ -306,7 +306,7 @@ pub fn colour_at(pixels: &RgbaImage, x: u32, y: u32) -> [u8; 4] {
     *colour
 }
 
-/// Whether two colours differ by no more than lossy coding explains.
+/// Whether two colours differ by no more than lossy compression explains.
 pub fn close(one: [u8; 4], other: [u8; 3]) -> bool {
     within(one, other, 12)
 }
@@ -315,7 +315,7 @@ pub fn within(one: [u8; 4], other: [u8; 3], most: u8) -> bool {
     one.iter().zip(other).all(|(a, b)| a.abs_diff(b) <= most)
 }
 
-/// Width and height of any image of the contract.
+/// Width and height of an image in any supported format.
 #[track_caller]
 pub fn size_of(bytes: &[u8]) -> (u32, u32) {
     match Kind::of(bytes) {

@@ -1,5 +1,5 @@
-//! What the tests stand on: the program as a child process, origins that behave or misbehave, a client that
-//! hides nothing, and images whose pixels are known.
+//! Support for the tests: the program as a child process, well-behaved and misbehaving origins, a strict client, and
+//! images with known pixels.
 
 pub mod certificates;
 pub mod client;
@@ -13,6 +13,8 @@ pub mod png_chunks;
 pub mod process;
 pub mod s3;
 pub mod server;
+#[path = "../../../src/testing.rs"]
+pub mod skip;
 pub mod tokens;
 pub mod unused_port;
 pub mod vitals;
@@ -21,10 +23,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long anything may take before a test gives up. It is only ever waited for whole by a failing test.
+/// How long anything may take before a test fails. Only failing tests wait this long.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Asks again and again until the answer is yes.
+/// Polls until the condition holds.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
@@ -34,7 +36,24 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The first object with the members of the second put over its own.
+/// Reads a value until it is the same several times in a row.
+#[track_caller]
+pub fn settled<T: PartialEq>(what: &str, read: impl Fn() -> T) -> T {
+    const TIMES: usize = 4;
+    const PAUSE: Duration = Duration::from_millis(25);
+    let mut last = read();
+    let mut times = 0;
+    eventually(what, || {
+        std::thread::sleep(PAUSE);
+        let now = read();
+        times = if now == last { times + 1 } else { 0 };
+        last = now;
+        times == TIMES
+    });
+    last
+}
+
+/// The first object, with its members added to or replaced by those of the second.
 pub fn merged(mut base: Value, over: Value) -> Value {
     let (Value::Object(members), Value::Object(new)) = (&mut base, over) else {
         panic!("only objects can be merged");

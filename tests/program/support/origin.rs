@@ -1,4 +1,4 @@
-//! An origin of raw sockets: it records what it is asked and answers as badly as a test wants.
+//! An origin on raw sockets: it records its requests and sends whatever response a test wants.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use super::eventually;
 
-/// One request as it came in.
+/// A request as it was received.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its place among all requests, from 0.
+    /// Its number among all requests, from 0.
     pub number: usize,
     pub method: String,
     /// The path and query, exactly as sent.
@@ -37,7 +37,7 @@ impl Request {
     }
 }
 
-/// The side of a connection that answers.
+/// The server side of a connection.
 pub struct Peer {
     stream: Box<dyn Duplex>,
     socket: TcpStream,
@@ -48,7 +48,7 @@ impl<T: Read + Write + Send> Duplex for T {}
 
 type Respond = Box<dyn Fn(&Request, &mut Peer) -> Then + Send + Sync>;
 
-/// What to do with the connection after an answer.
+/// What to do with the connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     Keep,
@@ -56,25 +56,25 @@ pub enum Then {
 }
 
 impl Peer {
-    /// Writes bytes; a client that has gone away is no concern of ours.
+    /// Writes bytes. It fails if the client has disconnected.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()
     }
 
-    /// Answers and keeps the connection.
+    /// Sends a response and keeps the connection.
     pub fn send(&mut self, bytes: &[u8]) -> Then {
         if self.write(bytes).is_ok() { Then::Keep } else { Then::Close }
     }
 
-    /// Makes closing the connection a reset.
+    /// Closes the connection with a reset.
     pub fn reset(&mut self) -> Then {
         sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO)).unwrap();
         Then::Close
     }
 }
 
-/// A whole answer.
+/// A complete response.
 pub fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes =
         format!("HTTP/1.1 {status} Whatever\r\nContent-Length: {}\r\n", body.len()).into_bytes();
@@ -86,7 +86,7 @@ pub fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The answer with an object.
+/// A response with an object.
 pub fn object(body: &[u8]) -> Vec<u8> {
     let date = "Tue, 14 Apr 2020 09:00:00 GMT";
     answer(
@@ -124,7 +124,7 @@ impl RawOrigin {
         RawOrigin::serve(Some(config), Box::new(respond))
     }
 
-    /// Always the same bytes.
+    /// An origin that always sends the same bytes.
     pub fn always(bytes: Vec<u8>) -> RawOrigin {
         RawOrigin::start(move |_, peer| peer.send(&bytes))
     }
@@ -174,7 +174,7 @@ impl RawOrigin {
         json!({"name": "h", "aws": self.aws()})
     }
 
-    /// How many connections have been opened to it.
+    /// The number of connections that it has accepted.
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(Ordering::SeqCst)
     }
@@ -183,17 +183,17 @@ impl RawOrigin {
         self.state.requests.lock().unwrap().clone()
     }
 
-    /// Waits until this many requests have come in, answered or not.
+    /// Waits until this many requests were received, answered or not.
     #[track_caller]
     pub fn wait_for_requests(&self, count: usize) {
-        eventually("the origin is asked", || self.requests().len() >= count);
+        eventually("the origin gets the requests", || self.requests().len() >= count);
     }
 }
 
 impl Drop for RawOrigin {
     fn drop(&mut self) {
         self.state.stopping.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -231,7 +231,8 @@ impl State {
             lines.push(line.to_owned());
         }
         let mut words = lines.first().map(String::as_str).unwrap_or_default().split(' ');
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let method = words.next().unwrap_or_default();
+        let target = words.next().unwrap_or_default();
         let headers: Vec<(String, String)> = lines
             .iter()
             .skip(1)

@@ -1,6 +1,6 @@
-//! Chunks put into a PNG (W3C PNG §5.3).
+//! Adds chunks to a PNG (W3C PNG §5.3).
 
-/// The PNG with one more chunk, right behind its header.
+/// The PNG with another chunk after `IHDR`.
 pub fn with_chunk(png: &[u8], kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     // Signature, and IHDR with its length, type and checksum.
     let (head, rest) = png.split_at(8 + 25);
@@ -10,7 +10,7 @@ pub fn with_chunk(png: &[u8], kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [head, &length, &chunk, &crc(&chunk).to_be_bytes(), rest].concat()
 }
 
-/// The data of an `iCCP` chunk: a name, and the profile deflated in blocks that are only stored (RFC 1950, RFC 1951).
+/// The data of an `iCCP` chunk: a name, and the profile in stored deflate blocks (RFC 1950, RFC 1951).
 pub fn profile(profile: &[u8]) -> Vec<u8> {
     let mut data = b"p\0\0\x78\x01".to_vec();
     let length = profile.len() as u16;

@@ -1,4 +1,4 @@
-//! Processes, as /proc shows them.
+//! Processes, as shown by /proc.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::eventually;
 
-/// A process that can't be mistaken for a later one with the same number.
+/// A process, distinguished from a later one with the same id by its start time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     pub id: u32,
@@ -14,13 +14,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// A process that lives.
+    /// A process that is alive.
     #[track_caller]
     pub fn of(id: u32) -> Process {
-        Process { id, started: Stat::of(id).expect("it lives").started }
+        Process { id, started: Stat::of(id).expect("the process is alive").started }
     }
 
-    /// The processes whose parent this is. Dead ones that nobody has waited for don't count.
+    /// The children of a process, without zombies.
     pub fn children_of(parent: u32) -> Vec<Process> {
         let numbers = fs::read_dir("/proc").unwrap().flatten();
         numbers
@@ -34,8 +34,8 @@ impl Process {
             .collect()
     }
 
-    /// The processes whose parent has not yet waited for their end are counted as well.
-    pub fn children_and_dead(parent: u32) -> usize {
+    /// The number of children, including zombies.
+    pub fn count_children_and_zombies(parent: u32) -> usize {
         let numbers = fs::read_dir("/proc").unwrap().flatten();
         let ids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         ids.filter_map(Stat::of).filter(|stat| stat.parent == parent).count()
@@ -45,17 +45,26 @@ impl Process {
         Stat::of(self.id).is_some_and(|stat| stat.lives && stat.started == self.started)
     }
 
-    /// The processor time that it has used, in hundredths of a second.
+    /// Its CPU time in ticks of 10 ms.
     pub fn work(&self) -> u64 {
         Stat::of(self.id).map_or(0, |stat| stat.work)
     }
 
-    /// How many threads it has.
+    /// Whether none of its threads is running or waiting for a processor.
+    pub fn is_asleep(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id)).into_iter().flatten().flatten();
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+        let states: Vec<char> =
+            stats.filter_map(|stat| stat.rsplit(") ").next()?.chars().next()).collect();
+        !states.is_empty() && !states.contains(&'R')
+    }
+
+    /// The number of its threads.
     pub fn threads(&self) -> usize {
         self.entries("task")
     }
 
-    /// How many files it has open.
+    /// The number of its open file descriptors.
     pub fn descriptors(&self) -> usize {
         self.entries("fd")
     }
@@ -64,13 +73,13 @@ impl Process {
         fs::read_dir(format!("/proc/{}/{directory}", self.id)).map_or(0, |entries| entries.count())
     }
 
-    /// The bytes of its memory that are there.
+    /// Its resident memory in bytes.
     #[track_caller]
     pub fn resident(&self) -> u64 {
         self.memory("VmRSS:")
     }
 
-    /// The most that they ever were.
+    /// Its peak resident memory in bytes.
     #[track_caller]
     pub fn peak(&self) -> u64 {
         self.memory("VmHWM:")
@@ -83,16 +92,15 @@ impl Process {
         line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
     }
 
-    /// How far it steps back behind others.
     pub fn niceness(&self) -> i64 {
         Stat::of(self.id).unwrap().niceness
     }
 
-    /// Waits until it has worked for another fifth of a second.
+    /// Waits until it has used another 200 ms of CPU time.
     #[track_caller]
     pub fn wait_until_at_work(&self) {
         let before = self.work();
-        eventually("it works", || self.work() >= before + 20);
+        eventually("the process uses CPU time", || self.work() >= before + 20);
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -102,10 +110,10 @@ impl Process {
     }
 }
 
-/// Sends a signal to a process that we know to be ours.
+/// Sends a signal to a child of the test.
 pub fn send(id: u32, signal: Signal) {
     let id = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
-    // It may have ended by itself.
+    // It may have exited.
     let _ = kill_process(id, signal);
 }
 
@@ -122,7 +130,7 @@ impl Stat {
         let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         // The second field is the name in parentheses and may hold anything.
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
-        // The first thread may be gone while others still hold the process's files open.
+        // The main thread may have exited while others still hold file descriptors.
         let threads = fs::read_dir(format!("/proc/{id}/task")).map_or(0, |tasks| tasks.count());
         let lives = !matches!(*fields.first()?, "Z" | "X") || threads > 1;
         let number = |index: usize| fields.get(index)?.parse::<i64>().ok();

@@ -1,5 +1,5 @@
-//! An S3 server that verifies signatures: s3s-fs in a thread of ours, with two buckets of two owners. It ignores
-//! If-None-Match, which is done here.
+//! An S3 server that verifies signatures: s3s-fs on a thread, with two buckets of two owners. It ignores If-None-Match,
+//! which is handled here.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -25,7 +25,7 @@ use super::directory::Directory;
 use super::eventually;
 use super::unused_port::UnusedPort;
 
-/// A bucket, and the only account that may read it.
+/// A bucket and the only account that may read it.
 pub struct Bucket {
     pub name: &'static str,
     pub access: &'static str,
@@ -54,7 +54,7 @@ struct Running {
 #[derive(Default)]
 struct Seen {
     accepted: AtomicUsize,
-    /// Decoded path and status of each request.
+    /// The decoded path and the status of each request.
     requests: Mutex<Vec<(String, u16)>>,
 }
 
@@ -85,7 +85,8 @@ impl S3 {
 
     fn serve(&mut self, listener: TcpListener) {
         let (stop, stopped) = oneshot::channel();
-        let (service, seen) = (self.service.clone(), self.seen.clone());
+        let service = self.service.clone();
+        let seen = self.seen.clone();
         let thread = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
@@ -95,7 +96,7 @@ impl S3 {
                 tokio::spawn(accept(listener, service, seen));
                 let _ = stopped.await;
             });
-            // Ends the connections as well.
+            // Closes the connections as well.
             runtime.shutdown_background();
         });
         self.running = Some(Running { stop, thread });
@@ -108,7 +109,7 @@ impl S3 {
         }
     }
 
-    /// Ends the thread; false when there is none.
+    /// Stops the thread; false if there is none.
     fn end(&mut self) -> bool {
         let Some(Running { stop, thread }) = self.running.take() else { return false };
         let _ = stop.send(());
@@ -116,7 +117,7 @@ impl S3 {
         true
     }
 
-    /// Serves again, at the same port.
+    /// Serves again on the same port.
     pub fn restart(&mut self) {
         self.end();
         self.reserved = None;
@@ -153,7 +154,7 @@ impl S3 {
         json!({"name": "h", "aws": self.aws(&IMAGES)})
     }
 
-    /// How many connections have been opened to it.
+    /// The number of connections that it has accepted.
     pub fn accepted(&self) -> usize {
         self.seen.accepted.load(Ordering::SeqCst)
     }
@@ -170,14 +171,14 @@ impl S3 {
         std::fs::remove_file(self.file(bucket, key)).unwrap();
     }
 
-    /// How often this object was sent, and how often it was said not to have changed.
+    /// The number of 200 and of 304 responses for this object.
     pub fn gets(&self, bucket: &Bucket, key: &str) -> (usize, usize) {
         let statuses = self.statuses(bucket, key);
         let count = |status| statuses.iter().filter(|known| **known == status).count();
         (count(200), count(304))
     }
 
-    /// How often each path has been asked for.
+    /// The number of requests for each path.
     pub fn requests(&self) -> HashMap<String, usize> {
         let mut counts = HashMap::new();
         for (path, _) in self.seen.requests.lock().unwrap().iter() {
@@ -193,7 +194,7 @@ impl Drop for S3 {
     }
 }
 
-/// Lets each account read its own bucket only.
+/// Lets each account read only its own bucket.
 struct Owners;
 
 #[async_trait::async_trait]
@@ -211,13 +212,15 @@ async fn accept(listener: tokio::net::TcpListener, service: S3Service, seen: Arc
         let Ok((socket, _)) = listener.accept().await else { continue };
         let _ = socket.set_nodelay(true);
         seen.accepted.fetch_add(1, Ordering::SeqCst);
-        let (service, seen) = (service.clone(), seen.clone());
+        let service = service.clone();
+        let seen = seen.clone();
         let answer = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
             let path = percent_encoding::percent_decode_str(request.uri().path())
                 .decode_utf8_lossy()
                 .into_owned();
             let condition = request.headers().get(header::IF_NONE_MATCH).cloned();
-            let (answer, seen) = (Service::call(&service, request), seen.clone());
+            let answer = Service::call(&service, request);
+            let seen = seen.clone();
             async move {
                 let answer = not_modified(condition, answer.await.unwrap());
                 seen.requests.lock().unwrap().push((path, answer.status().as_u16()));
@@ -228,8 +231,8 @@ async fn accept(listener: tokio::net::TcpListener, service: S3Service, seen: Arc
     }
 }
 
-/// Leaves the object out of the answer when the client has it (RFC 9110 §13.1.2): it knows one entity tag at most.
-/// Whether it may have the object has been decided before.
+/// Answers 304 if the client has the object (RFC 9110 §13.1.2). The condition has one entity tag at most, and access was
+/// checked before.
 fn not_modified(condition: Option<header::HeaderValue>, answer: HttpResponse) -> HttpResponse {
     let etag = answer.headers().get(header::ETAG);
     if answer.status() != 200 || condition.is_none() || condition.as_ref() != etag {

@@ -1,4 +1,4 @@
-//! The program, started as its users start it.
+//! The program, started as users start it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 use super::client::{Answer, Client, request};
 use super::directory::Directory;
 use super::process::{self, Process};
+use super::skip::skip;
 use super::{TIMEOUT, eventually, merged};
 
 /// The binary under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_s3imageserver");
 
-/// A command for the program in this directory, with an environment that no machine's setup leaks into.
+/// A command for the program in this directory, with an environment that does not depend on the machine's.
 pub fn command(program: &Path, directory: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(directory).stdin(Stdio::null());
@@ -32,8 +33,8 @@ pub fn command(program: &Path, directory: &Path) -> Command {
             command.env_remove(name);
         }
     }
-    // Neither the profile of the one who runs the tests nor a cloud machine's own credentials. What a killed
-    // program leaves behind goes with the directory.
+    // Neither the user's AWS profile nor the credentials of a cloud instance. Files that a killed program leaves are
+    // removed with the directory.
     command
         .env("HOME", directory)
         .env("TMPDIR", directory)
@@ -41,15 +42,15 @@ pub fn command(program: &Path, directory: &Path) -> Command {
     command
 }
 
-/// A configuration for a test: on a free port of the loopback interface where it says nothing else, and on none where
-/// there is only `http_socket`.
+/// Completes a configuration for a test: with a free port on the loopback interface by default, and without a port if it
+/// has `http_socket`.
 fn completed(config: Value) -> Value {
     let mut base = json!({"address": "127.0.0.1", "http_port": 0});
     if config.get("http_socket").is_some() {
         base = json!({});
     }
     let mut config = merged(base, config);
-    // Every client of a test has the same address.
+    // All clients of a test have the same address.
     let limits = config.as_object_mut().unwrap().entry("limits").or_insert_with(|| json!({}));
     if let Some(limits) = limits.as_object_mut() {
         limits.entry("connections_per_address").or_insert_with(|| json!(100_000));
@@ -57,40 +58,50 @@ fn completed(config: Value) -> Value {
     config
 }
 
-/// A program about to be started.
+/// A program to be started.
 pub struct Setup {
     program: PathBuf,
     config: String,
-    /// Whether it is going to listen on a port for HTTP.
+    /// Whether it will listen on a port for HTTP.
     has_port: bool,
-    /// Whether it is going to listen for HTTPS as well.
+    /// Whether it will listen for HTTPS.
     https: bool,
     environment: Vec<(String, String)>,
     directory: Directory,
-    /// What is done in a mount namespace of its own before it is started there.
+    /// A shell script to run in a new mount namespace before the program is started there.
     mounts: Option<String>,
 }
 
 impl Setup {
-    /// With a configuration, to which a free port of the loopback interface is added where it names none.
+    /// With a configuration, to which a free port on the loopback interface is added if it names none.
     pub fn new(config: Value) -> Setup {
         let config = completed(config);
         let has_port = config.get("http_port").is_some();
         Setup { has_port, ..Setup::verbatim(&config.to_string(), config["https_enabled"] == true) }
     }
 
-    /// With a configuration text to which nothing is added.
+    /// With the text of a configuration, as it is.
     pub fn verbatim(text: &str, https: bool) -> Setup {
-        let config = text.to_owned();
-        let (environment, directory) = (Vec::new(), Directory::new());
-        let program = PROGRAM.into();
-        Setup { program, config, has_port: true, https, environment, directory, mounts: None }
+        Setup {
+            program: PROGRAM.into(),
+            config: text.to_owned(),
+            has_port: true,
+            https,
+            environment: Vec::new(),
+            directory: Directory::new(),
+            mounts: None,
+        }
     }
 
-    /// Another program built on the library.
+    /// Starts another program, built on the library.
     pub fn program(mut self, program: PathBuf) -> Setup {
         self.program = program;
         self
+    }
+
+    /// Makes the periodic checks (heartbeats, cache directories, certificate files) more frequent than once a second.
+    pub fn check_interval(self, milliseconds: u64) -> Setup {
+        self.env("S3IMAGESERVER_CHECK_INTERVAL_MS", milliseconds.to_string())
     }
 
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Setup {
@@ -98,24 +109,24 @@ impl Setup {
         self
     }
 
-    /// Starts it in a mount namespace of its own, in which a shell has run these commands.
+    /// Starts it in a new mount namespace in which a shell has run this script.
     pub fn mounts(mut self, script: impl Into<String>) -> Setup {
         self.mounts = Some(script.into());
         self
     }
 
-    /// A file in the directory that the program is started in.
+    /// Adds a file to the working directory.
     pub fn file(self, name: &str, bytes: &[u8]) -> Setup {
         self.directory.put(name, bytes);
         self
     }
 
-    /// The directory that it is going to be started in.
+    /// The working directory.
     pub fn directory(&self) -> &Directory {
         &self.directory
     }
 
-    /// The command that starts it, for a test with a hand of its own in that.
+    /// The command that starts it, for a test that changes it.
     pub fn command(&self) -> Command {
         let path = self.directory.put("config.json", self.config.as_bytes());
         let mut command = match &self.mounts {
@@ -139,13 +150,13 @@ impl Setup {
         command
     }
 
-    /// Runs a program that is expected to refuse its configuration.
+    /// Runs it to its end, for a configuration that is expected to be refused.
     #[track_caller]
     pub fn run(&self) -> Output {
         run(&mut self.command())
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it is listening.
     #[track_caller]
     pub fn start(self) -> Server {
         let mut command = self.command();
@@ -162,7 +173,7 @@ impl Setup {
         if self.has_port {
             server.http = Some(server.log.address("http"));
         } else {
-            server.log.line_with("listening on ");
+            server.log.event("listening");
         }
         if self.https {
             server.https = Some(server.log.address("https"));
@@ -171,23 +182,23 @@ impl Setup {
     }
 }
 
-/// How unshare(1) makes a namespace in which we may mount; who is not root becomes it there.
+/// Options of unshare(1) for a namespace in which the test may mount; a user other than root becomes root there.
 fn namespace() -> &'static [&'static str] {
     if rustix::process::getuid().is_root() { &["-m"] } else { &["-rm"] }
 }
 
-/// Whether this machine lets us mount something for ourselves; says so where it doesn't.
+/// Whether the test may mount a file system; if not, it is skipped.
 pub fn can_mount() -> bool {
     let mut command = Command::new("unshare");
     command.args(namespace()).args(["sh", "-c", "mount -t tmpfs -o size=1m none /tmp"]);
     let can = command.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if !can {
-        eprintln!("skipped: nothing can be mounted here");
+        skip("mount is not permitted");
     }
     can
 }
 
-/// Runs a command that should end by itself. It is killed when it doesn't.
+/// Runs a command to its end. It is killed after the timeout.
 #[track_caller]
 pub fn run(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -219,7 +230,7 @@ impl Server {
         Setup::new(config).start()
     }
 
-    /// With one handler and nothing else.
+    /// With one handler.
     #[track_caller]
     pub fn with_handler(handler: Value) -> Server {
         Server::start(json!({"handlers": [handler]}))
@@ -232,14 +243,14 @@ impl Server {
     }
 
     pub fn http(&self) -> SocketAddr {
-        self.http.expect("it listens on no port for http")
+        self.http.expect("it does not listen on a port for HTTP")
     }
 
     pub fn https(&self) -> SocketAddr {
-        self.https.expect("https is not enabled")
+        self.https.expect("HTTPS is not enabled")
     }
 
-    /// The directory that it was started in.
+    /// Its working directory.
     pub fn directory(&self) -> &Directory {
         &self.directory
     }
@@ -248,7 +259,7 @@ impl Server {
         Client::connect(self.http())
     }
 
-    /// A GET on a connection of its own.
+    /// A GET on a new connection.
     #[track_caller]
     pub fn get(&self, target: &str) -> Answer {
         self.client().get(target)
@@ -264,13 +275,13 @@ impl Server {
         self.client().head_with(target, headers)
     }
 
-    /// A request with any method on a connection of its own.
+    /// A request with any method on a new connection.
     #[track_caller]
     pub fn ask(&self, method: &str, target: &str) -> Answer {
         self.send(&request(method, target, &[]))
     }
 
-    /// Any bytes on a connection of their own, and the answer to them.
+    /// Sends bytes on a new connection and reads the response.
     #[track_caller]
     pub fn send(&self, bytes: &[u8]) -> Answer {
         let mut client = self.client();
@@ -282,35 +293,35 @@ impl Server {
         self.child.id()
     }
 
-    /// Gives it another configuration and tells it so. Returns what it says to that.
+    /// Replaces the configuration and sends SIGHUP. Returns the line that reports the result.
     #[track_caller]
     pub fn reload(&self, config: Value) -> String {
         self.reload_text(&completed(config).to_string())
     }
 
-    /// As `reload`, with a configuration text to which nothing is added.
+    /// Like `reload`, with the text of a configuration, as it is.
     #[track_caller]
     pub fn reload_text(&self, text: &str) -> String {
         let said = || self.log.lines().into_iter().filter(|line| line.contains(" event=reload_"));
         let before = said().count();
         self.directory.put("config.json", text.as_bytes());
         self.hang_up();
-        let mut verdict = None;
-        eventually("the configuration is read again", || {
-            verdict = said().nth(before);
-            verdict.is_some()
+        let mut reported = None;
+        eventually("the reload is reported", || {
+            reported = said().nth(before);
+            reported.is_some()
         });
-        verdict.unwrap()
+        reported.unwrap()
     }
 
-    /// As `reload`, with a configuration that is taken.
+    /// Like `reload`, with a valid configuration.
     #[track_caller]
     pub fn reload_well(&self, config: Value) {
         let said = self.reload(config);
         assert!(said.contains("event=reload_ok"), "{said}");
     }
 
-    /// Replaces the configuration file, which the next SIGHUP reads.
+    /// Replaces the configuration file, to be read at the next SIGHUP.
     pub fn put_config(&self, config: Value) {
         self.directory.put("config.json", completed(config).to_string().as_bytes());
     }
@@ -320,12 +331,12 @@ impl Server {
         process::send(self.id(), Signal::HUP);
     }
 
-    /// The last address that it has begun to listen on whose name starts like this.
+    /// The latest address it listens on whose name starts with `start`.
     #[track_caller]
     pub fn listening_on(&self, start: &str) -> SocketAddr {
         let begins = format!("listening on {start}");
         let mut address = None;
-        eventually("it listens there", || {
+        eventually("it is listening there", || {
             let lines = self.log.lines();
             let line = lines.iter().rev().find(|line| line.contains(&begins));
             let authority =
@@ -337,7 +348,7 @@ impl Server {
         address.unwrap()
     }
 
-    /// Its own process.
+    /// The edge process.
     pub fn process(&self) -> Process {
         Process::of(self.id())
     }
@@ -346,12 +357,12 @@ impl Server {
         process::send(self.id(), Signal::TERM);
     }
 
-    /// Waits until the process has ended.
+    /// Waits until the process has exited.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         self.renderers = self.children();
         let mut status = None;
-        eventually("the program ends", || {
+        eventually("the program exits", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
@@ -362,12 +373,12 @@ impl Server {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// The children that live.
+    /// Its children that are alive.
     pub fn children(&self) -> Vec<Process> {
         Process::children_of(self.id())
     }
 
-    /// The child that renders, once there is exactly one.
+    /// The renderer, once there is exactly one.
     #[track_caller]
     pub fn renderer(&self) -> Process {
         let mut children = Vec::new();
@@ -387,21 +398,21 @@ impl Drop for Server {
             let _ = self.child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("--- the program said:\n{}", self.log.lines().join("\n"));
+            eprintln!("--- stderr of the program:\n{}", self.log.lines().join("\n"));
             return;
         }
-        eventually("the renderer ends with the edge", || {
+        eventually("the renderer exits with the edge", || {
             !self.renderers.iter().any(Process::lives)
         });
     }
 }
 
-/// What the program writes to stderr.
+/// The lines that the program writes to stderr.
 #[derive(Clone)]
 pub struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 
 impl Log {
-    /// Reads it from now on.
+    /// Starts a thread that reads them.
     pub fn of(stderr: impl std::io::Read + Send + 'static) -> Log {
         let log = Log(Arc::default());
         let shared = log.clone();
@@ -426,7 +437,7 @@ impl Log {
         self.0.0.lock().unwrap().clone()
     }
 
-    /// Waits for a line that holds this text.
+    /// Waits for a line that contains this text.
     #[track_caller]
     pub fn line_with(&self, text: &str) -> String {
         self.find(text, |line| line.contains(text).then(|| line.to_owned()))
@@ -435,10 +446,27 @@ impl Log {
     /// Waits for an event with this name and returns its line.
     #[track_caller]
     pub fn event(&self, name: &str) -> String {
-        self.line_with(&format!(" event={name} "))
+        self.event_with(name, "")
     }
 
-    /// Waits for the access line of a request whose target, as the log shows it, is this one.
+    /// Waits for an event with this name whose line contains a name or a value. Sentences may change; do not match them.
+    #[track_caller]
+    pub fn event_with(&self, name: &str, part: &str) -> String {
+        let event = format!(" event={name} ");
+        let wanted = format!("{event}…{part}");
+        self.find(&wanted, |line| {
+            let (_, sentence) = line.split_once(&event)?;
+            sentence.contains(part).then(|| line.to_owned())
+        })
+    }
+
+    /// The number of events with this name so far.
+    pub fn count(&self, name: &str) -> usize {
+        let event = format!(" event={name} ");
+        self.lines().iter().filter(|line| line.contains(&event)).count()
+    }
+
+    /// Waits for the access log line with this target and returns its fields.
     #[track_caller]
     pub fn access(&self, target: &str) -> Vec<String> {
         self.find(target, |line| {
@@ -467,10 +495,11 @@ impl Log {
 
     #[track_caller]
     fn address(&self, scheme: &str) -> SocketAddr {
-        let start = format!("listening on {scheme}://");
-        // `*` stands for every address of the machine.
-        self.find(&start, |line| {
-            let authority = line.split_once(&start)?.1.split_whitespace().next()?;
+        let start = format!(" {scheme}://");
+        // `*` is every address of the machine.
+        self.find(&format!("listening{start}"), |line| {
+            let (_, listener) = line.split_once(" event=listening ")?;
+            let authority = listener.split_once(&start)?.1.split_whitespace().next()?;
             authority.replace('*', "127.0.0.1").parse().ok()
         })
     }

@@ -1,4 +1,4 @@
-//! Tokens, made by another implementation than the program's.
+//! Tokens, made with another implementation than the program's.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,19 +7,19 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 pub const SECRET: &str = "the secret of these tests";
-pub const OTHER_SECRET: &str = "somebody else's secret";
+pub const OTHER_SECRET: &str = "another secret of these tests";
 
-/// The time now, with its fraction.
+/// The Unix time in seconds, with its fraction.
 pub fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-/// This many seconds from now, or before.
+/// The Unix time this many seconds from now; may be negative.
 pub fn at(seconds: i64) -> i64 {
     now() as i64 + seconds
 }
 
-/// A handler's `token` with one secret.
+/// `token` of a handler, with one secret.
 pub fn hmac() -> Value {
     json!({"type": "hmac", "secrets": [SECRET]})
 }
@@ -32,7 +32,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', "%20")).decode_utf8().unwrap().into_owned()
 }
 
-/// The `t` of a target under this secret.
+/// The parameter `t` of a target, signed with this secret.
 pub fn token(secret: &str, target: &str) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -49,18 +49,18 @@ pub fn token(secret: &str, target: &str) -> String {
     .unwrap()
 }
 
-/// A target with this `t`.
+/// The target with this `t`.
 pub fn with_token(target: &str, token: &str) -> String {
     let separator = if target.contains('?') { '&' } else { '?' };
     format!("{target}{separator}t={token}")
 }
 
-/// A target, signed.
+/// The target, signed with `SECRET`.
 pub fn signed(target: &str) -> String {
     with_token(target, &token(SECRET, target))
 }
 
-/// A JSON Web Token with these claims, an `exp` in an hour added where they have none.
+/// A JSON Web Token with these claims, and an `exp` in an hour by default.
 pub fn bearer_token(claims: Value) -> String {
     bearer_token_by(SECRET, Algorithm::HS256, claims)
 }
@@ -75,7 +75,7 @@ pub fn bearer_token_by(secret: &str, algorithm: Algorithm, mut claims: Value) ->
     .unwrap()
 }
 
-/// The seconds of a `Cache-Control` that has a `max-age`.
+/// The `max-age` of a `Cache-Control`.
 #[track_caller]
 pub fn max_age(members: &[&str]) -> u64 {
     let age = members.iter().find_map(|member| member.strip_prefix("max-age="));

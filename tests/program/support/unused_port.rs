@@ -1,4 +1,4 @@
-//! A port that refuses connections for as long as it is held, and that nobody else gets meanwhile.
+//! A port that refuses connections and stays reserved until it is dropped.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -17,8 +17,8 @@ impl UnusedPort {
         UnusedPort::at("127.0.0.1:0".parse().unwrap())
     }
 
-    /// Takes over the port of a listener that has just been closed. A process that another test is starting
-    /// at this moment may hold a copy of it until it becomes the program, so one try is not enough.
+    /// Takes over the port of a listener that was just closed. A process that another test is starting may hold a copy of
+    /// the listener until it executes the program, so this tries repeatedly.
     pub fn at(address: SocketAddr) -> UnusedPort {
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         sockopt::set_socket_reuseaddr(&socket, true).unwrap();

@@ -6,13 +6,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use std::{fs, io, thread};
 
 use super::Tls;
+use crate::check_interval::check_interval;
 use crate::config::Https;
-
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts a thread that watches the files in use, until every other reference to `tls` is dropped.
 pub fn watch(tls: &Arc<Tls>) -> io::Result<()> {
@@ -20,7 +18,7 @@ pub fn watch(tls: &Arc<Tls>) -> io::Result<()> {
     let poll = move || {
         let mut last = FileStamps::default();
         loop {
-            thread::sleep(INTERVAL);
+            thread::sleep(check_interval());
             let Some(tls) = tls.upgrade() else { return };
             last = tls.reload_if_changed(&last);
         }

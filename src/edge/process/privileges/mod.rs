@@ -197,8 +197,7 @@ mod tests {
     #[test]
     fn only_an_empty_directory_of_root_is_given_to_the_user() {
         if !geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return;
+            return crate::testing::skip("needs root");
         }
         let temp = tempfile::tempdir().unwrap();
         let directory = |name: &str| {

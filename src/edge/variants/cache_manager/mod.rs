@@ -27,11 +27,11 @@ use self::index::Index;
 pub use self::originals::OriginalsCache;
 pub use self::registry::CacheManagers;
 use crate::cache::{self, EntryId, PurgeMark};
+use crate::check_interval::check_interval;
 use crate::log::RateLimited;
 use crate::sync;
 
-/// How often the limits are checked.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the directory is read for entries that the index does not know.
 const SCAN_INTERVAL: Duration = Duration::from_secs(3600);
 /// This fraction (1/n) of the file system's inodes is kept free.
 const FREE_INODES_FRACTION: u64 = 100;
@@ -135,7 +135,7 @@ impl CacheManager {
     fn wait(&self) {
         let is_woken = sync::lock(&self.is_woken);
         let is_asleep = |is_woken: &mut bool| !*is_woken;
-        *sync::wait_timeout_while(&self.wake, is_woken, CHECK_INTERVAL, is_asleep) = false;
+        *sync::wait_timeout_while(&self.wake, is_woken, check_interval(), is_asleep) = false;
     }
 
     /// Evicts what exceeds the limits. Only entries in the index can be evicted; a scan finds the others.
