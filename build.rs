@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::{env, fs};
 
-/// In link order: each stands before those it needs.
+/// In link order: each library precedes its dependencies.
 const LIBRARIES: &str = "vips cgif lcms2 spng hwy dav1d aom webpmux webpdemux webp sharpyuv jpeg expat \
                          gobject-2.0 glib-2.0 sysprof-capture-4 pcre2-8 ffi z stdc++";
 
@@ -35,7 +35,7 @@ fn main() {
     for library in LIBRARIES.split(' ') {
         // libsharpyuv and libsysprof-capture-4 exist only in newer releases of Debian.
         if archives.join(format!("lib{library}.a")).exists() {
-            // Not bundled into the rlib: whoever depends on this crate is given the same search path.
+            // Not bundled into the rlib: dependent crates get the same search path.
             println!("cargo::rustc-link-lib=static:-bundle={library}");
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::format::{Format, formats_that};
 
-/// Of AVIF, WebP and the handler's default format, the one with the highest weight; on a tie the first of them.
+/// Chooses the format with the highest weight among AVIF, WebP and the handler's default; on a tie, the first of these.
 ///
 /// AVIF and WebP must be named in `accept`: browsers that can't show them send `*/*` as well. A wildcard counts for
 /// the default format only, and `q=0` rules a format out. If nothing is acceptable the default format is sent

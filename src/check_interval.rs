@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 pub const DEFAULT: Duration = Duration::from_secs(1);
-/// Milliseconds. For the tests, which would otherwise wait for seconds to prove that a check changes nothing.
+/// In milliseconds. For the tests, which would otherwise wait for seconds to prove that a check changes nothing.
 const VARIABLE: &str = "S3IMAGESERVER_CHECK_INTERVAL_MS";
 
 pub fn check_interval() -> Duration {
@@ -13,7 +13,7 @@ pub fn check_interval() -> Duration {
     *INTERVAL
 }
 
-/// The default for anything but 1 to 1000 milliseconds: checks may be more frequent, and never rarer.
+/// The default for anything but 1 to 1000 milliseconds: checks may be more frequent, never less frequent.
 fn parse(value: &str) -> Duration {
     match value.parse() {
         Ok(milliseconds @ 1..=1000) => Duration::from_millis(milliseconds),

@@ -32,7 +32,7 @@ pub const EXIT_USAGE: i32 = 2;
 pub const EXIT_UNHEALTHY: i32 = 1;
 
 const DEFAULT_CONFIG: &str = "config.json";
-/// What [`duration`] parses.
+/// Examples of the times that [`duration`] parses.
 const DURATION_EXAMPLES: &str = "3600, 30m, 12h or 7d";
 
 fn options() -> Options {
@@ -44,7 +44,7 @@ fn options() -> Options {
     options.optflag("", "json", "with cache stats: print JSON");
     options.optflag("", "remove", "with cache verify: remove damaged entries");
     options.optflag("", "all", "with cache purge: remove every entry");
-    let expires = format!("with sign: how long the URL is valid, as {DURATION_EXAMPLES}");
+    let expires = format!("with sign: how long the URL is valid, such as {DURATION_EXAMPLES}");
     options.optopt("", "expires", &expires, "TIME");
     options.optflag("V", "version", "print the versions of the program and its libraries");
     options.optflag("h", "help", "print this help");
@@ -122,7 +122,7 @@ fn parse_sign(arguments: &[&str], matches: &Matches) -> Result<(String, Option<D
     let lifetime = match matches.opt_str("expires") {
         None => None,
         Some(text) => Some(duration(&text).ok_or_else(|| {
-            format!("--expires must be a time as {DURATION_EXAMPLES}, not {text:?}")
+            format!("--expires must be a time such as {DURATION_EXAMPLES}, not {text:?}")
         })?),
     };
     Ok((target, lifetime))

@@ -1,7 +1,7 @@
-//! The documents against the code.
+//! Compares the documents with the code.
 //!
-//! What stands between `<!-- generated:NAME -->` and `<!-- /generated -->` in a document is written from the code by
-//! `make docs`. Numbers in prose are compared by the tests of the modules that define them ([`assert_says`]).
+//! `make docs` writes the text between `<!-- generated:NAME -->` and `<!-- /generated -->` in a document from the code.
+//! Numbers in prose are checked by the tests of the modules that define them ([`assert_says`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ fn update(page: &str, blocks: &mut BTreeMap<&str, String>) -> Result<String, Str
         let Some(name) = start(line) else { continue };
         let block = blocks
             .remove(name)
-            .ok_or_else(|| format!("generated:{name} is unknown or stands in two places"))?;
+            .ok_or_else(|| format!("generated:{name} is unknown or occurs twice"))?;
         updated += &link_to_sections(&block, page);
         lines.find(|line| *line == END).ok_or_else(|| format!("generated:{name} has no end"))?;
         updated += &format!("{END}\n");

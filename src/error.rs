@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Defines [`Code`] and everything that is known of each code, from one row a code:
+/// Defines [`Code`] and the properties of each code, one row per code:
 ///
 /// ```text
 /// Variant "name" as "name for clients" status, serves stale?, "meaning";
@@ -44,7 +44,7 @@ macro_rules! codes {
                 match self { $(Code::$code => codes!(@stale $stale),)* }
             }
 
-            /// What the code means, for clients and operators.
+            /// The meaning of the code, for clients and operators.
             #[cfg(test)]
             pub const fn meaning(self) -> &'static str {
                 match self { $(Code::$code => $meaning,)* }

@@ -1,6 +1,6 @@
-//! Image formats: one row for each, with everything that does not depend on how it is decoded or encoded.
+//! Image formats: one row for each, with all properties that do not depend on the decoder or encoder.
 
-/// What is known of a format. Reading and writing are separate capabilities: either may be missing.
+/// The properties of a format. Reading and writing are separate capabilities: either may be missing.
 struct Row {
     /// Name in sentences.
     title: &'static str,
@@ -21,7 +21,7 @@ struct Row {
     alpha: bool,
     /// Whether all frames are written, not only the first.
     animation: bool,
-    /// Whether a color profile is written.
+    /// Whether a colour profile is written.
     metadata: bool,
     /// Longest side that is written, in pixels.
     max_side: u32,
@@ -147,7 +147,7 @@ formats! {
         writes: true,
         auto: false,
         quality: false,
-        // It has at most 256 colors.
+        // It has at most 256 colours.
         lossless: Lossless::Never,
         alpha: true,
         animation: true,
@@ -208,7 +208,7 @@ impl Format {
         self.row().extensions
     }
 
-    /// The name in sentences, as `WebP`.
+    /// The name in sentences, such as `WebP`.
     pub const fn title(self) -> &'static str {
         self.row().title
     }
@@ -254,7 +254,7 @@ impl Format {
         matches!(self.row().lossless, Lossless::OnRequest { .. })
     }
 
-    /// Whether a color profile is written.
+    /// Whether a colour profile is written.
     pub const fn keeps_metadata(self) -> bool {
         self.row().metadata
     }

@@ -12,8 +12,11 @@ impl Network {
     /// Parses CIDR notation (RFC 4632 §3.1, RFC 4291 §2.3). The bits after the prefix must be zero: a network that is
     /// written as one of its hosts is more often a mistake than intended. The error is the rest of a sentence.
     pub fn parse(text: &str) -> Result<Network, String> {
-        let not_a_network =
-            || format!("must be an address or a network, as 192.0.2.1 or 10.0.0.0/8, not {text:?}");
+        let not_a_network = || {
+            format!(
+                "must be an address or a network, such as 192.0.2.1 or 10.0.0.0/8, not {text:?}"
+            )
+        };
         let (address, prefix) = match text.split_once('/') {
             None => (text, None),
             Some((address, prefix)) => (address, Some(prefix)),

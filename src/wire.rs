@@ -3,8 +3,8 @@
 //! The renderer is the same binary with [`SOCKET_VARIABLE`] in its environment. The edge writes the [`Setup`] to the
 //! renderer's standard input and leaves it open; it closes when the edge exits for any reason, and the renderer exits
 //! as well. The renderer writes [`READY`] to its standard output once it accepts connections, and then a
-//! [`DecodeEvent`] whenever libvips starts or ends work for a request, so that the edge knows what was being decoded at
-//! a crash.
+//! [`DecodeEvent`] whenever libvips starts or ends work for a request, so that the edge knows which requests were
+//! decoding at a crash.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -95,7 +95,7 @@ impl fmt::Display for DecodeEvent {
 pub struct Setup {
     /// The text of the configuration file.
     pub text: String,
-    /// For each handler, what the edge has read from the file system.
+    /// For each handler, the data that the edge has read from the file system.
     pub resolved: Vec<Resolved>,
 }
 
@@ -114,7 +114,7 @@ pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
     out.flush()
 }
 
-/// Reads what [`send_setup`] wrote.
+/// Reads the setup that [`send_setup`] writes.
 pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
     let text = String::from_utf8(receive_part(input)?)
         .map_err(|_| invalid("the configuration is not UTF-8"))?;

@@ -1,4 +1,5 @@
-//! Dependencies between the modules of src/ point down: between rooms as `ALLOWED` lists, and nowhere in a circle.
+//! Dependencies between the modules of src/ point down: top modules use each other only as `ALLOWED` lists, and there
+//! are no cycles.
 //!
 //! A path in code that starts with `crate::` or `super::`, outside `#[cfg(test)]` modules, is a dependency on the module
 //! that defines its item: an item that another module imports or re-exports is followed to there. A module's own file
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The rooms from the top down: each may use those named, and its own modules.
+/// The top modules from the top down: each may use those named, and its own submodules. `ground` is the shared modules.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("edge::process", &["edge::net", "edge::serve", "edge::variants", "edge::renderer", "ground"]),
     ("edge::net", &["edge::serve", "edge::http", "ground"]),
@@ -69,7 +70,7 @@ fn test_modules(modules: &BTreeMap<Module, String>) -> BTreeSet<Module> {
     tests
 }
 
-/// The paths of a file as absolute module paths, with what follows the module still at their ends.
+/// The paths of a file as absolute module paths, still followed by the names of items.
 fn paths(module: &Module, code: &str) -> Vec<Module> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("crate::").chain(code.match_indices("super::")) {
@@ -145,7 +146,7 @@ fn expand(module: &Module, text: &str, found: &mut Vec<(String, Module)>) {
     }
 }
 
-/// The module that defines what a path names.
+/// The module that defines the item of a path.
 fn definer(
     mut path: Module,
     modules: &BTreeMap<Module, String>,
@@ -199,7 +200,7 @@ fn dependencies_between_rooms_are_those_that_are_allowed() {
     for (module, used) in dependencies().iter().filter(|(module, _)| !module.is_empty()) {
         let (from, to) = (room(module), room(used));
         let allowed = ALLOWED.iter().find(|(room, _)| *room == from).unwrap().1;
-        // A room's own root may be used by its modules.
+        // Submodules may use the root of their own top module.
         if from != to && !allowed.contains(&to) && !used.is_empty() {
             wrong.push(format!("{} ({from}) -> {} ({to})", module.join("::"), used.join("::")));
         }

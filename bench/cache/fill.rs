@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Fallible;
 
-/// Magic, length and checksum of the description.
+/// Magic, length and checksum of the header.
 const FIXED: usize = 8 + 4 + 8;
 
 pub fn run(template: &str, directory: &str, keys: &str, each: &str) -> Fallible<String> {

@@ -22,12 +22,12 @@ use crate::log::{RateLimited, warn};
 use crate::sync;
 use crate::time::unix_milliseconds;
 
-/// Bytes of the first read when the image is needed: most entries fit, so that they cost one read.
+/// Bytes of the first read when the image is needed: most entries fit, and cost one read.
 const IMAGE_READ: usize = 64 << 10;
-/// Maximum number of entries in [`DiskCache::verified`], which is emptied then.
+/// Maximum number of entries in [`DiskCache::verified`], which is cleared when it is full.
 const MAX_VERIFIED: usize = 1 << 16;
 
-/// What an entry is looked up for. It decides the size of the first read only.
+/// The part of an entry that a lookup needs. It determines only the size of the first read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     Image,
@@ -40,7 +40,7 @@ pub enum Need {
 pub struct DiskCache {
     root: PathBuf,
     lifetime: Lifetime,
-    /// `None` does not check the free space.
+    /// `None`: the free space is not checked.
     min_free: Option<MinFree>,
     writer: Writer,
     warning: RateLimited,
@@ -344,7 +344,7 @@ impl Entry<'_> {
         self.file.read_exact(&mut bytes[read..])?;
         if self.cache.verified().get(&self.path) != Some(&self.stamp) {
             if hexadecimal::encode(&Sha256::digest(&bytes)) != self.header.sha256 {
-                return Err(damaged("has another SHA-256 than it says"));
+                return Err(damaged("does not match its SHA-256"));
             }
             let mut verified = self.cache.verified();
             if verified.len() >= MAX_VERIFIED {

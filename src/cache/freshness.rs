@@ -31,7 +31,7 @@ pub struct Lifetime {
     pub stale_if_error: Duration,
 }
 
-/// What an entry may be used for at a given time.
+/// How an entry may be used at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// Served.

@@ -1,4 +1,4 @@
-//! Opens entries, and inspects those that are found by walking a directory and not by name.
+//! Opens entries, and inspects entries that were found by walking a directory, not by name.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -55,7 +55,7 @@ impl Opened {
         let format =
             Format::parse(&header.format).ok_or_else(|| damaged("names an unknown format"))?;
         if header.length.checked_add(image_offset as u64) != Some(metadata.len()) {
-            return Err(damaged("has another length than it says"));
+            return Err(damaged("does not have the length in its header"));
         }
         start.drain(..image_offset);
         Ok(Some(Opened { file, metadata, header, format, start }))
@@ -98,7 +98,7 @@ impl Inspected {
             }
         }
         if hexadecimal::encode(&hash.finalize()) != self.sha256 {
-            return Err(damaged("has another SHA-256 than it says"));
+            return Err(damaged("does not match its SHA-256"));
         }
         Ok(())
     }

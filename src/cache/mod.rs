@@ -1,4 +1,4 @@
-//! The disk cache: one file an entry, written by the renderer and read by the edge.
+//! The disk cache: one file per entry, written by the renderer and read by the edge.
 //!
 //! ```text
 //! {cache_path}/v1/{2 hex}/{2 hex}/{28 hex: key}/{32 hex: options}
@@ -62,7 +62,7 @@ pub struct Name {
     pub options: String,
 }
 
-/// An encoded image with what its response headers need.
+/// An encoded image and the values of its response headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedImage {
     pub bytes: Vec<u8>,
@@ -86,7 +86,7 @@ pub struct Rendered {
     pub original: OriginalEntry,
 }
 
-/// What happened to the original in the cache of originals.
+/// How a render used the cache of originals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OriginalEntry {
     /// Nothing: there is no such cache, or the original was not needed.

@@ -30,8 +30,8 @@ pub enum Subcommand {
     Purge(Scope),
 }
 
-/// Runs a subcommand and returns whether it succeeded: no entry is damaged, and none could not be read or removed. An
-/// error is a sentence about a command line that does not fit the configuration.
+/// Runs a subcommand and returns whether it succeeded: no entry is damaged, and every entry could be read and removed.
+/// An error is a sentence about a command line that does not fit the configuration.
 pub fn run(subcommand: &Subcommand, config: &Config, out: &mut dyn Write) -> Result<bool, String> {
     let directories = directories(config);
     let mut out = Out(Some(out));
@@ -51,7 +51,7 @@ struct Directory<'c> {
     handlers: Vec<&'c Handler>,
 }
 
-/// Every cache directory of a configuration, once each, whatever paths name it.
+/// The cache directories of a configuration, each once, even if several paths name it.
 fn directories(config: &Config) -> Vec<Directory<'_>> {
     let mut directories: Vec<(PathBuf, Directory)> = Vec::new();
     for handler in &config.handlers {
@@ -69,7 +69,7 @@ fn directories(config: &Config) -> Vec<Directory<'_>> {
     directories.into_iter().map(|(_, directory)| directory).collect()
 }
 
-/// Standard output. When it can't be written any more, the rest is dropped and the work continues.
+/// Standard output. After a write error, the rest is dropped and the work continues.
 struct Out<'w>(Option<&'w mut dyn Write>);
 
 impl Out<'_> {

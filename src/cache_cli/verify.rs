@@ -119,7 +119,7 @@ mod tests {
             "{text}"
         );
         for (file, reason) in [
-            (0, "has another SHA-256 than it says"),
+            (0, "does not match its SHA-256"),
             (1, "is too short"),
             (2, "is not a cache entry"),
             (3, "has a damaged header"),

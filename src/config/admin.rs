@@ -26,7 +26,7 @@ table! {
 pub struct Admin {
     /// Port 0 lets the system choose a free one.
     pub address: SocketAddr,
-    /// What `Authorization: Bearer` must have.
+    /// The token that `Authorization: Bearer` must have.
     pub secret: String,
 }
 
@@ -42,8 +42,9 @@ impl Admin {
         let address = match fields.optional(&ADDRESS)? {
             None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT),
             Some(written) => parse_address(written).ok_or_else(|| {
-                let message =
-                    format!("must be an address and a port, as 127.0.0.1:9090, not {written:?}");
+                let message = format!(
+                    "must be an address and a port, such as 127.0.0.1:9090, not {written:?}"
+                );
                 fields.error(ADDRESS.name(), message)
             })?,
         };

@@ -1,4 +1,4 @@
-//! What a handler caches, where and for how long.
+//! The cache settings of a handler: what is cached, where and for how long.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,9 +59,9 @@ table! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     pub path: PathBuf,
-    /// Bytes of the disk that the directory may take; `None` is as much as `min_free` leaves.
+    /// Maximum disk space of the directory in bytes; `None`: limited only by `min_free`.
     pub max_bytes: Option<u64>,
-    /// Bytes that stay free on its disk; `None` is a twentieth of it, at most a gibibyte.
+    /// Bytes that stay free on its disk; `None`: a twentieth of the disk, at most a gibibyte.
     pub min_free: Option<u64>,
 }
 
@@ -69,7 +69,7 @@ pub struct Cache {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Originals {
     pub path: PathBuf,
-    /// Bytes of the disk that the directory may take; `None` is as much as is left free.
+    /// Maximum disk space of the directory in bytes; `None`: limited only by the free space.
     pub max_bytes: Option<u64>,
 }
 

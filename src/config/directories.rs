@@ -10,7 +10,8 @@ use super::Config;
 use super::error::{ConfigError, Result};
 use super::handler::Handler;
 
-/// Creates the directories, tries to write into each, and checks that handlers that share one agree about it.
+/// Creates the directories, tries to write into each, and checks that handlers that share one have the same settings
+/// for it.
 pub fn check(config: &Config) -> Result<()> {
     for (index, handler) in config.handlers.iter().enumerate() {
         for (field, directory) in handler.stores() {
@@ -43,7 +44,7 @@ pub fn prove_writable(directory: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-/// One name for a directory, however it is spelled.
+/// The canonical path of a directory, the same for every spelling.
 pub fn place(directory: &Path) -> PathBuf {
     fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
 }

@@ -9,7 +9,7 @@ use super::json;
 pub struct ConfigError {
     /// Where the field is in the file, once [`ConfigError::locate`] has found it.
     pub location: Option<Location>,
-    /// The JSON path, as `handlers[1].aws.bucket_name`; the file's name for an error that concerns no field.
+    /// The JSON path, such as `handlers[1].aws.bucket_name`, or the file's name for an error that concerns no field.
     pub path: String,
     /// The rest of the sentence.
     pub message: String,

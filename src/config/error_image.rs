@@ -1,4 +1,4 @@
-//! `"error_image"`: what is sent when there is no image.
+//! `"error_image"`: the image that is sent in place of one that failed.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const DEFAULT_ERROR_IMAGE: &[u8] = include_bytes!("../../error_image.jpg");
 
 table! {
     pub TABLE;
-    /// The image that is sent if there is none to serve: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
+    /// The image that is sent in place of one that failed: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
     ERROR_IMAGE: Optional<&'static str> = text("error_image").absent("a built-in one");
 }
 
@@ -22,12 +22,12 @@ table! {
 #[derive(Clone, Debug)]
 pub struct ErrorImage {
     pub bytes: Arc<[u8]>,
-    /// As the bytes show it.
+    /// Detected from the bytes.
     pub format: Format,
 }
 
 impl ErrorImage {
-    /// `resolved` is the image that was read before, which is not read again.
+    /// `resolved` is an image that was read earlier; the file is not read then.
     pub(super) fn read(fields: &Fields, resolved: Option<&Arc<[u8]>>) -> Result<ErrorImage> {
         let path = fields.optional(&ERROR_IMAGE)?;
         if let Some(bytes) = resolved

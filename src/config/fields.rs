@@ -24,8 +24,8 @@ pub trait FromValue<'v>: Sized {
 }
 
 impl<'v> Fields<'v> {
-    /// The fields of an object. Unknown names are looked for first: a misspelt field is a better error than the
-    /// required one that it was meant to be.
+    /// The fields of an object. Unknown names are checked first: an error about a misspelt field is better than one
+    /// about the required field that it was meant to be.
     pub fn of(value: &'v Value<'v>, path: impl Into<String>, table: Table) -> Result<Fields<'v>> {
         let path = path.into();
         match value {
@@ -259,7 +259,7 @@ impl<'v> FromValue<'v> for &'v [Value<'v>] {
     }
 }
 
-/// The properties of an object whose names are the operator's.
+/// The properties of an object whose names the operator chooses.
 impl<'v> FromValue<'v> for &'v [ObjectProp<'v>] {
     fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Self> {
         match value {
@@ -383,7 +383,7 @@ mod tests {
             error(r#"{"secret": "$S3IS_SURELY_NOT_SET"}"#),
             "top.secret: the environment variable S3IS_SURELY_NOT_SET is not set"
         );
-        // What may be the secret itself is not repeated.
+        // The value may be the secret itself, so it is not repeated.
         for written in [r#"{"secret": "$"}"#, r#"{"secret": "$9a"}"#, r#"{"secret": "$s3cret-/"}"#]
         {
             let expected =

@@ -72,7 +72,7 @@ pub struct Handler {
     pub(super) route_field: &'static str,
     /// Where the originals are.
     pub origin: Origin,
-    /// What is sent when there is no image.
+    /// Sent in place of an image that failed.
     pub error_image: ErrorImage,
     /// `None` keeps the original's.
     pub output_format: Option<Format>,
@@ -91,21 +91,21 @@ pub struct Handler {
     pub allowed_formats: Option<Vec<String>>,
     /// The largest width and height that a request gets.
     pub max_dimension: u32,
-    /// Failures have statuses other than 404.
+    /// Errors have a precise status instead of 404.
     pub precise_errors: bool,
     /// The value of `Access-Control-Allow-Origin`.
     pub cors_origin: Option<String>,
     pub fail_on: FailOn,
     /// `presets`, `presets_only`, `allowed_sizes`.
     pub size_policy: SizePolicy,
-    /// About how many variants of a key are stored; `None` does not limit them.
+    /// The approximate number of stored variants of a key; `None`: unlimited.
     pub max_variants: Option<usize>,
-    /// `None` when every request may have its images.
+    /// `None`: no token is checked.
     pub token: Option<Token>,
 }
 
-/// What a handler has from the file system. The edge sends it to each renderer with the text, so that a renderer that
-/// is started a year later has the same configuration, whatever has happened to the files since.
+/// What a handler read from the file system. The edge sends it to each renderer with the text, so that a renderer that
+/// is started a year later has the same configuration even if the files have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The origin's directory, absolute and without symbolic links.
@@ -149,8 +149,8 @@ impl Choice for ErrorStatus {
 }
 
 impl Handler {
-    /// What distinguishes this handler's originals from every other's: part of each cache key, so that a
-    /// handler pointed at another bucket never serves the old bucket's images.
+    /// Identifies the handler's origin in each cache key, so that a handler pointed at another bucket never serves the
+    /// old bucket's images.
     pub fn identity(&self) -> String {
         format!("{}\0{}", self.route, self.origin.identity())
     }
@@ -161,7 +161,7 @@ impl Handler {
         Lifetime { time: self.cache_time, stale_while_revalidate, stale_if_error }
     }
 
-    /// What it contributes to the options of a request.
+    /// The handler's defaults and limits for the options of a request.
     pub fn defaults(&self) -> Defaults {
         Defaults { format: self.output_format, max_dimension: self.max_dimension }
     }
@@ -255,7 +255,7 @@ fn output_format(fields: &Fields) -> Result<Option<Format>> {
 fn cors_origin(fields: &Fields) -> Result<Option<String>> {
     match fields.optional(&CORS_ORIGIN)? {
         Some(value) if value != "*" && !url::is_origin(value) => {
-            let message = "must be * or one origin, as https://example.com";
+            let message = "must be * or one origin, such as https://example.com";
             Err(fields.error(CORS_ORIGIN.name(), message))
         }
         value => Ok(value.map(str::to_owned)),
@@ -269,7 +269,8 @@ fn allowed_formats(fields: &Fields) -> Result<Option<Vec<String>>> {
             Ok(extension.value.trim_start_matches('.').to_ascii_lowercase())
         }
         other => {
-            let message = format!("must be an extension, as \"jpg\", not {}", type_name(other));
+            let message =
+                format!("must be an extension, such as \"jpg\", not {}", type_name(other));
             Err(fields.error(&format!("{}[{index}]", ALLOWED_FORMATS.name()), message))
         }
     };

@@ -1,4 +1,4 @@
-//! HTTPS: its port, its certificates and what it asks of clients.
+//! HTTPS: port, certificates, HSTS and the redirect to it.
 
 use std::path::PathBuf;
 
@@ -46,7 +46,7 @@ table! {
 pub struct Https {
     /// 0 lets the system choose a free one.
     pub port: u16,
-    /// First the one of `https_cert` and `https_key`, for clients that name no host or one without a certificate; then
+    /// `https_cert` with `https_key` first, for clients that send no server name or one without a certificate; then
     /// `https_certificates`.
     pub certificates: Vec<Certificate>,
     /// Whether plain requests are redirected to HTTPS.

@@ -5,7 +5,7 @@ use jsonc_parser::common::{Range, Ranged};
 use jsonc_parser::tokens::{Token, TokenAndRange};
 use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, parse_to_ast};
 
-/// What is wrong with a text, and at which byte.
+/// A syntax error, and the byte at which it is.
 #[derive(Debug, PartialEq, Eq)]
 pub struct JsonError {
     pub offset: usize,
@@ -48,8 +48,8 @@ fn lower_first(sentence: &str) -> String {
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// Checks what jsonc-parser does not: that only the white space of RFC 8259 §2 is between tokens, and that strings
-/// escape control characters (§7).
+/// Checks two rules that jsonc-parser does not check: that only the white space of RFC 8259 §2 is between tokens, and
+/// that strings escape control characters (§7).
 fn check_tokens(text: &str, tokens: &[TokenAndRange]) -> Result<(), JsonError> {
     let mut end = 0;
     let last = Range { start: text.len(), end: text.len() };

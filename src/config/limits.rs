@@ -76,9 +76,9 @@ limits! {
     renderer_max_renders: u64 = integer(0, 1 << 40).default(0);
     /// Images that are decoded and encoded concurrently.
     renders_at_once: usize = integer(1, 1024).computed(processors, "the number of processors");
-    /// The memory of all images in work, estimated from their headers; further ones wait. A quarter of it, and one of
-    /// `renders_at_once`, are reserved for images that need at most that quarter, so that large images don't delay
-    /// small ones. An image that needs more than the rest runs when no other large one does.
+    /// The memory of all images being rendered, estimated from their headers; further images wait. A quarter of it, and
+    /// one of `renders_at_once`, are reserved for images that need at most that quarter, so that large images don't
+    /// delay small ones. An image that needs more than the rest runs when no other large one does.
     memory_budget: u64 = integer(1 << 20, 1 << 50).unit("bytes").default(256 << 20);
     /// For decoding, resizing and encoding one image, without waiting; then the work is stopped.
     decode_timeout: Duration = seconds().default(20);

@@ -1,8 +1,8 @@
 //! The configuration file: its fields, their defaults, and everything that can be wrong with them.
 //!
-//! A field is a row of a table ([`schema`]) from which reading, checks, defaults and the tables of
-//! docs/configuration.md follow. The renderer
-//! reads the same text as the edge, so both always have the same configuration.
+//! A field is a row of a table ([`schema`]) from which parsing, checks, defaults and the tables of
+//! docs/configuration.md follow. The renderer reads the same text as the edge, so both always have the same
+//! configuration.
 
 mod admin;
 mod cache;
@@ -50,7 +50,7 @@ use schema::{
 
 /// The port of `http_port` when it is missing.
 const DEFAULT_HTTP_PORT: u16 = 80;
-/// In bytes: a renderer takes no longer one.
+/// Maximum length of the text in bytes; a renderer accepts no longer one.
 const MAX_TEXT: usize = 16 << 20;
 
 table! {
@@ -118,7 +118,7 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Trusted proxies start each connection with a PROXY header.
     pub proxy_protocol: bool,
-    /// Bytes of the most requested variants to keep in memory; 0 keeps none.
+    /// The size of the memory cache in bytes; 0 turns it off.
     pub memory_cache: u64,
     /// `name` or `name:group`, as numbers or names, to become once the ports are bound.
     pub user: Option<String>,
@@ -164,7 +164,7 @@ pub fn parse(text: &str, name: &str) -> Result<Config> {
     read(text, name, None)
 }
 
-/// Reads a text that [`parse`] has accepted, with what it found in the file system at that time.
+/// Reads a text that [`parse`] has accepted, with the files that it read at that time.
 pub fn parse_resolved(text: &str, resolved: &[Resolved]) -> Result<Config> {
     read(text, "the configuration", Some(resolved))
 }

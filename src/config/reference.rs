@@ -1,4 +1,4 @@
-//! The tables of docs/configuration.md and docs/tokens.md, from the tables that reading uses.
+//! Generates the tables of docs/configuration.md and docs/tokens.md from the tables that the parser uses.
 
 use std::fmt::Write;
 

@@ -1,6 +1,6 @@
 //! Rows that say everything about a field once: its name, type, range, default and documentation.
 //!
-//! A table of rows decides which names an object may have. Reading, range checks, defaults and the reference
+//! A table of rows determines which names an object may have. Parsing, range checks, defaults and the reference
 //! ([`super::reference`]) follow from the row.
 
 use std::marker::PhantomData;
@@ -9,14 +9,14 @@ use std::time::Duration;
 /// The fields of one object, in the order of the reference.
 pub type Table = &'static [Row];
 
-/// What does not depend on the type in which a field is read.
+/// The part of a field that does not depend on its Rust type.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(test), expect(dead_code, reason = "the documents are written by a test"))]
 pub struct Row {
     pub name: &'static str,
     pub kind: Kind,
     pub default: Shown,
-    /// What the number counts; empty for others.
+    /// The unit of a number; empty for other types.
     pub unit: &'static str,
     /// Sentences in Markdown.
     pub doc: &'static str,
@@ -46,11 +46,11 @@ pub enum Kind {
     Secrets,
     /// One of several strings.
     Choice(fn() -> Vec<&'static str>),
-    /// A list; the text says of what.
+    /// A list; the text names its elements.
     Array(&'static str),
     /// An object with fields of its own.
     Object(Table),
-    /// An object whose names are the operator's; the text says of what.
+    /// An object whose names the operator chooses; the text names its values.
     Map(&'static str),
 }
 
@@ -194,7 +194,7 @@ impl<T> Optional<T> {
         Field { row: Row { default, ..self.row }, default: Or(value), of: PhantomData }
     }
 
-    /// What holds when the field is missing, in words, for a field that need not be given.
+    /// Describes what applies when an optional field is missing.
     pub const fn absent(self, words: &'static str) -> Optional<T> {
         Field {
             row: Row { default: Shown::Words(words), ..self.row },

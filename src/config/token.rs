@@ -43,7 +43,7 @@ pub struct Token {
     pub required: bool,
 }
 
-/// What a token is.
+/// The kind of token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// The signature of the URL.
@@ -52,7 +52,7 @@ pub enum TokenKind {
     Jwt(Rules),
 }
 
-/// What a JSON Web Token must have.
+/// The rules for the claims of a JSON Web Token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Its `iss`.
@@ -85,7 +85,7 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
-    /// Whether every request needs a token that is for its URL only.
+    /// Whether every request needs a token that is valid for its URL only.
     pub fn binds_url(&self) -> bool {
         self.required && self.kind == TokenKind::Hmac
     }

@@ -1,4 +1,4 @@
-//! `"trusted_proxies"`: the peers whose `X-Forwarded-For`, `Forwarded` and PROXY header are believed.
+//! `"trusted_proxies"`: the peers whose `X-Forwarded-*`, `Forwarded` and PROXY headers are trusted.
 
 use std::net::IpAddr;
 
@@ -16,8 +16,8 @@ const UNIX: &str = "unix:";
 table! {
     pub TABLE;
     /// The proxies whose `X-Forwarded-*`, `Forwarded` and PROXY headers are trusted ([client
-    /// addresses](deployment.md#client-addresses)): addresses, networks as `10.0.0.0/8`, and `unix:` for clients of
-    /// `http_socket`.
+    /// addresses](deployment.md#client-addresses)): addresses, networks such as `10.0.0.0/8`, and `unix:` for clients
+    /// of `http_socket`.
     TRUSTED_PROXIES: Optional<&'static [Value<'static>]> =
         array("trusted_proxies", "strings").absent("none");
     /// Trusted proxies start each connection with a PROXY header, version 1 or 2; needs `trusted_proxies`.
@@ -57,7 +57,7 @@ impl TrustedProxies {
                 other => {
                     let found = type_name(other);
                     return Err(error(format!(
-                        "must be a network, as \"10.0.0.0/8\", not {found}"
+                        "must be a network, such as \"10.0.0.0/8\", not {found}"
                     )));
                 }
             }

@@ -3,8 +3,8 @@
 //! Its modules from the top down; each uses only those below it:
 //!
 //! - `process`: start, reload and shutdown.
-//! - `net`: listeners, connections and TLS. Pollers serve what does not block; a request that waits moves, with its
-//!   connection, to a thread of its own.
+//! - `net`: listeners, connections and TLS. Pollers serve requests that do not block; a request that has to wait moves,
+//!   with its connection, to a thread of its own.
 //! - `serve`: from a parsed request to an answer: routing, authorization, image responses, the admin listener. It
 //!   answers at once, or returns a job for a thread that may wait.
 //! - `variants`: the caches, and the decision whether a variant is served, revalidated or made. It knows nothing of

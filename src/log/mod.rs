@@ -4,9 +4,9 @@
 //! 2026-11-29T12:42:34.123Z error event=reload_failed keeping the previous configuration: …
 //! ```
 //!
-//! Time (RFC 3339, UTC), level, a name that stays the same when the sentence improves, and the sentence. Requests are
-//! logged by the access log. Commands that run at a terminal (`--check`, `cache`, `sign`, `health`) print plain
-//! sentences with [`print_error!`].
+//! Time (RFC 3339, UTC), level, a stable event name, and a sentence, which may change. Requests are logged by the
+//! access log. Commands that run at a terminal (`--check`, `cache`, `sign`, `health`) print plain sentences with
+//! [`print_error!`].
 
 pub mod escape;
 pub mod sink;

@@ -1,7 +1,7 @@
 //! The log sink: standard error, written without ever making a request wait.
 //!
-//! After [`start`], lines are buffered in memory and written in batches by a thread of their own a few milliseconds later.
-//! A request pays no system call for its line, and a standard error that is not read (a full pipe) costs lines, not
+//! After [`start`], lines are buffered in memory; a writer thread writes them in batches a few milliseconds later. A
+//! request pays no system call for its line, and a standard error that is not read (a full pipe) costs lines, not
 //! requests. Dropped lines are counted and reported once standard error can be written again.
 
 use std::io::{self, ErrorKind, Write};
@@ -137,7 +137,7 @@ impl Sink {
     }
 }
 
-/// Writes what can be written. An error (a closed pipe, a full disk) loses lines, never a request.
+/// Writes as much as possible. An error (a closed pipe, a full disk) loses lines, never a request.
 fn write_all(mut bytes: &[u8]) {
     let mut stderr = io::stderr();
     while !bytes.is_empty() {

@@ -1,7 +1,7 @@
 //! The query parameters, one row each, in the order of the canonical query.
 //!
 //! A row in `fields` is also a field of [`Options`]. Adding one changes parsing, the canonical query, presets,
-//! signatures, error images and the documentation; what remains is the step in `render::pipeline`, whose functions
+//! signatures, error images and the documentation; the rest is the step in `render::pipeline`, whose functions
 //! destructure `Options`, so that a new field is an error until they handle it.
 
 use std::borrow::Cow;
@@ -115,7 +115,7 @@ macro_rules! parameters {
             }
         }
 
-        /// What a request asks for. Two requests with equal options get the same bytes.
+        /// The options of a request. Two requests with equal options get the same bytes.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Options {
             /// `w`, `h`, `c`, `g`, `pad` and `dpr`, resolved.

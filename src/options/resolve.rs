@@ -5,7 +5,7 @@ use super::{BadQuery, DEFAULT_QUALITY, Gravity, Options, Query, Size};
 use crate::accept;
 use crate::format::{Format, formats_that, or_list};
 
-/// What the configuration of a handler contributes to the options of a request.
+/// A handler's defaults and limits for the options of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// `output_format`; `None` keeps the original's format.
@@ -28,7 +28,7 @@ impl Options {
         Ok(values.into_options(size, format).normalize())
     }
 
-    /// Resets what can't change the bytes, so that it makes no second cache entry.
+    /// Resets options that can't change the bytes, so that they make no second cache entry.
     pub(super) fn normalize(mut self) -> Options {
         if self.size == Size::Original {
             self.enlarge = false;

@@ -1,4 +1,4 @@
-//! Writes decode events to the standard output, so that the edge knows what was being decoded at a crash.
+//! Writes decode events to the standard output, so that the edge knows which requests were decoding at a crash.
 
 use std::io::{self, Write};
 

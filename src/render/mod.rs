@@ -1,12 +1,12 @@
 //! The renderer: the only process that runs libvips, talks to S3 and decodes untrusted images. Its only client is the
 //! edge, which starts another renderer when this one crashes, hangs or is killed.
 //!
-//! * `startup` reads the configuration from the edge, enters the `sandbox` and starts the server; `process` sets up
-//!   what a child of the edge needs from the kernel.
+//! * `startup` reads the configuration from the edge, enters the `sandbox` and starts the server; `process` sets its
+//!   death signal and its priority.
 //! * `server` is the HTTP loop on the private socket, with a `pool` of worker threads; `service` serves one request.
 //! * `originals` gets originals: from memory, from their cache, or from an `origin`.
-//! * `admission` hands out permits to decode within `memory_budget`; `watchdog` stops what exceeds `decode_timeout`;
-//!   `decode_events` tells the edge what is being decoded.
+//! * `admission` hands out permits to decode within `memory_budget`; `watchdog` stops work that exceeds
+//!   `decode_timeout`; `decode_events` tells the edge which requests are decoding.
 //! * `codec` reads the container before anything is decoded, which is when the limits are checked; `pipeline` makes the
 //!   image with `vips`.
 

@@ -115,7 +115,7 @@ impl Service {
         let handler = self.handlers.get(&route).ok_or_else(|| invalid_path(path))?;
         let options = resolve(query, &handler.config)?;
         let name = Name { handler: handler.identity.clone(), key, options: options.canonical() };
-        // Only the description is read: in most cases there is no entry, or the original has changed.
+        // Only the header is read: in most cases there is no entry, or the original has changed.
         let entry = handler.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
         let revalidation = match entry.filter(|entry| entry.validated_at() > not_before) {
             None => Revalidation::Impossible,

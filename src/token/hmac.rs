@@ -10,8 +10,7 @@ use crate::options::Query;
 const TOKEN: &str = "t";
 
 /// The signed string: path and parameters after decoding. It is unambiguous: the route has no slash or line break, and
-/// no value has a line break or an `&`, so that the last line is the parameters and the rest is the path, whatever the
-/// key contains.
+/// no value has a line break or an `&`, so that the last line is the parameters and the rest is the path, for any key.
 ///
 /// `None` for a value with a control character or an `&`; no valid value has one.
 pub fn canonical(route: &str, key: &str, query: &Query) -> Option<String> {

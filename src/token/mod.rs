@@ -1,4 +1,4 @@
-//! Checks tokens by the `token` of a handler: signed URLs (HMAC) and JSON Web Tokens. Nothing here blocks.
+//! Checks tokens against the `token` field of a handler: signed URLs (HMAC) and JSON Web Tokens. Nothing here blocks.
 
 mod hmac;
 mod json;
@@ -50,7 +50,7 @@ pub enum Bearer<'r> {
     Ambiguous,
 }
 
-/// What a token permits.
+/// The permissions that a token grants.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grant {
     /// The Unix time at which the permission ends.

@@ -145,7 +145,7 @@ mod tests {
             ("/x/a.jpg", None, "no handler has the prefix /x/"),
             ("/p/a.jpg?w=3", None, "w: "),
             ("/p/a.jpg?p=other", None, "other"),
-            ("/s/a.jpg?w=4", None, "not offered"),
+            ("/s/a.jpg?w=4", None, "not allowed here"),
             ("/open/a.jpg", None, "has no token"),
             ("/j/a.jpg", None, "not of type hmac"),
             ("/h/", None, "the key is empty"),

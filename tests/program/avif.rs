@@ -7,7 +7,7 @@ use crate::support::server::{Server, data};
 
 const TRANSPARENT: u8 = 0;
 
-/// Colors of the quarters: top left, top right, bottom left, bottom right.
+/// Colours of the quarters: top left, top right, bottom left, bottom right.
 const QUARTERS: [[u8; 3]; 4] = [RED, GREEN, BLUE, WHITE];
 
 fn serve(names: &[&str]) -> (Server, Directory) {
@@ -18,7 +18,7 @@ fn serve(names: &[&str]) -> (Server, Directory) {
     (Server::with_handler(directory.handler()), directory)
 }
 
-/// The pixels at the centers of the quarters.
+/// The pixels at the centres of the quarters.
 fn quarter_centers(image: &Image) -> [[u8; 4]; 4] {
     [(25, 25), (75, 25), (25, 75), (75, 75)].map(|(x, y)| image.at(x, y))
 }
@@ -92,7 +92,7 @@ fn avif_alpha_is_kept() {
                 found.iter().zip(QUARTERS).zip([255_u8, 192, 128, TRANSPARENT])
             {
                 assert!(found[3].abs_diff(alpha) <= 1, "{name}: alpha {} is not {alpha}", found[3]);
-                // The color under full transparency is undefined.
+                // The colour under full transparency is undefined.
                 assert!(
                     alpha == TRANSPARENT || within(*found, color, 6),
                     "{name}: {found:?} is not {color:?}"

@@ -80,9 +80,10 @@ fn cache_commands_work_on_the_cache_of_a_running_server() {
     let entry = directory.files().remove(0);
     let good = fs::read(&entry).unwrap();
     fs::write(&entry, &good[..good.len() - 1]).unwrap();
-    for (arguments, end) in
-        [(&["verify"][..], "than it says\n"), (&["verify", "--remove"], "; removed\n")]
-    {
+    for (arguments, end) in [
+        (&["verify"][..], "does not match its SHA-256\n"),
+        (&["verify", "--remove"], "; removed\n"),
+    ] {
         let (output, _, status) = cache(at, arguments);
         let line = format!("{}: the entry has another length", entry.display());
         assert!(status == Some(1) && output.contains(&line) && output.contains(end), "{output}");

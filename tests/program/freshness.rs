@@ -16,7 +16,7 @@ use crate::support::s3::{IMAGES, S3};
 use crate::support::server::Server;
 use crate::support::{eventually, merged};
 
-/// What the origin answers.
+/// The answer of the origin.
 #[derive(Clone)]
 enum Behaviour {
     /// This image, or 304 if the request has its entity tag.

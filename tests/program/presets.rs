@@ -162,7 +162,7 @@ fn presets_only_refuses_other_image_options() {
             format!("/h/a.png?p=thumb&{query}"),
             format!("/h/a.png?{query}&t=1"),
         ] {
-            expect_refused(&server, &target, &format!("{name}: can't be chosen here"));
+            expect_refused(&server, &target, &format!("{name}: not allowed here"));
         }
     }
     for target in ["/h/a.png", "/h/a.png?", "/h/a.png?t=1", "/h/a.png?utm=1"] {
@@ -184,7 +184,7 @@ fn the_default_preset_applies_without_p() {
         assert!(only.get(target).ok().varies_on("Accept"), "{target}");
     }
     expect_size(&only, "/h/a.png?p=wide", (200, 150));
-    expect_refused(&only, "/h/a.png?w=100", "w: can't be chosen here");
+    expect_refused(&only, "/h/a.png?w=100", "w: not allowed here");
     let cache = Directory::new();
     let also = server(&originals, &cache, json!({"presets": presets}));
     expect_size(&also, "/h/a.png", (400, 300));
@@ -487,5 +487,5 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
     ] {
         expect_refused(&only, &format!("/h/a.png?p=all&{query}"), query.split('=').next().unwrap());
     }
-    expect_refused(&only, "/h/a.png?p=all&strip=false", "strip: can't be chosen here");
+    expect_refused(&only, "/h/a.png?p=all&strip=false", "strip: not allowed here");
 }

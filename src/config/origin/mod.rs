@@ -1,4 +1,4 @@
-//! Where a handler's originals are. A kind of origin is a module here, which reads its field, and a directory of
+//! Where a handler's originals are. A kind of origin is a module here, which reads its field, and a module of
 //! `render::origin`, which fetches.
 
 mod directory;
@@ -18,9 +18,9 @@ use super::fields::Fields;
 use super::schema::Table;
 use crate::format::or_list;
 
-/// What the configuration knows about an origin of any kind.
+/// The configuration of an origin of any kind.
 pub trait OriginConfig: fmt::Debug + Send + Sync {
-    /// What distinguishes its originals from those of every other origin: part of each cache key.
+    /// Identifies the origin in each cache key.
     fn identity(&self) -> String;
 
     /// The directory of this machine that its originals are in: absolute and without symbolic links. `None` for an
@@ -29,7 +29,7 @@ pub trait OriginConfig: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Checks that `user`, who runs this process now, can use the files that the origin names.
+    /// Checks that `user`, the current user of this process, can use the files that the origin names.
     fn check_access(&self, user: &str) -> Result<()>;
 }
 
@@ -77,7 +77,7 @@ origins! {
 
 impl Origin {
     /// Reads a handler's origin. `local` is the directory that was found when the text was checked; with `is_checked`,
-    /// nothing is looked for in the file system.
+    /// the file system is not read.
     pub(super) fn read(
         fields: &Fields,
         local: Option<PathBuf>,

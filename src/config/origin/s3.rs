@@ -58,7 +58,7 @@ pub struct S3 {
     pub json_path: String,
 }
 
-/// What requests to the origin are signed with.
+/// The credentials that requests to the origin are signed with.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     Static {
@@ -96,7 +96,7 @@ pub fn read(
     }
     let region = aws.get(&REGION)?.to_owned();
     if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        let message = format!("must be a region's name, as eu-west-1, not {region:?}");
+        let message = format!("must be a region's name, such as eu-west-1, not {region:?}");
         return Err(aws.error(REGION.name(), message));
     }
     let endpoint = aws.optional(&ENDPOINT)?.map(|written| endpoint(&aws, written)).transpose()?;

@@ -19,11 +19,11 @@ use crate::options::{BadQuery, Defaults, Options, Query};
 const DEFAULT_PRESET: &str = "default";
 /// In bytes.
 const MAX_NAME: usize = 32;
-/// The values of `dpr` where sizes are listed: those that pages are written for.
+/// The values of `dpr` that `allowed_sizes` permits: the common device pixel ratios.
 const RATIOS: [f64; 4] = [1.0, 1.5, 2.0, 3.0];
 /// `max_variants` when it is missing; with `allowed_sizes`, for each size.
 const DEFAULT_MAX_VARIANTS: usize = 64;
-/// The largest `max_variants`: making an image reads this many names of a directory.
+/// The largest `max_variants`: storing a variant reads up to this many directory entries.
 const MAX_VARIANTS_LIMIT: u16 = 10_000;
 
 table! {
@@ -79,14 +79,14 @@ impl SizePolicy {
         Ok(())
     }
 
-    /// `max_variants`; `None` does not limit them.
+    /// `max_variants`; `None`: unlimited.
     pub(super) fn max_variants(
         &self,
         fields: &Fields,
         token: Option<&Token>,
     ) -> Result<Option<usize>> {
         Ok(match fields.optional(&MAX_VARIANTS)? {
-            // A token that is for one URL only limits the variants enough.
+            // A token that is valid for one URL only already limits the variants.
             None if token.is_some_and(Token::binds_url) => None,
             None => self.default_max_variants(),
             Some(max) => Some(max).filter(|max| *max > 0),
@@ -109,9 +109,7 @@ impl SizePolicy {
         if self.presets_only
             && let Some(name) = query.first_image_option()
         {
-            return Err(BadQuery(format!(
-                "{name}: can't be chosen here, only a preset can, with p"
-            )));
+            return Err(BadQuery(format!("{name}: not allowed here; choose a preset with p")));
         }
         let name = match query.preset() {
             Some(name) => name,
@@ -128,8 +126,8 @@ impl SizePolicy {
         }
     }
 
-    /// Whether the size is listed. `whole` is the query with its preset, and its options are valid. Sizes that a preset
-    /// gives are allowed: the operator wrote them.
+    /// Whether the size is listed. `whole` is the query with its preset; its options are valid. Sizes from a preset are
+    /// allowed: the operator chose them.
     pub fn check_size(&self, query: &Query, whole: &Query) -> std::result::Result<(), BadQuery> {
         let Some(sizes) = &self.sizes else { return Ok(()) };
         if query.dpr().is_some_and(|ratio| !RATIOS.contains(&ratio)) {
@@ -139,7 +137,7 @@ impl SizePolicy {
         if is_the_presets || sizes.contains(&whole.sides()) {
             return Ok(());
         }
-        Err(BadQuery("w, h: this size is not offered here".to_owned()))
+        Err(BadQuery("w, h: this size is not allowed here".to_owned()))
     }
 }
 
@@ -155,7 +153,7 @@ fn presets(fields: &Fields) -> Result<BTreeMap<String, Query>> {
         let error = |message| fields.error(&format!("{}.{name}", PRESETS.name()), message);
         let Value::StringLit(written) = &property.value else {
             let found = type_name(&property.value);
-            return Err(error(format!("must be a query, as \"w=300&h=200\", not {found}")));
+            return Err(error(format!("must be a query, such as \"w=300&h=200\", not {found}")));
         };
         let preset = Query::parse_preset(&written.value).map_err(|bad| error(bad.0))?;
         presets.insert(name.to_owned(), preset);

@@ -84,7 +84,10 @@ fn presets_only_refuses_other_parameters() {
         {
             for query in [query.to_owned(), format!("p=own&{query}")] {
                 let sentence = ask(handler, &query).unwrap_err();
-                assert!(sentence.contains("can't be chosen here"), "{query}: {sentence}");
+                assert!(
+                    sentence.contains("not allowed here; choose a preset"),
+                    "{query}: {sentence}"
+                );
             }
         }
     }
@@ -99,7 +102,7 @@ fn a_preset_named_default_is_an_ordinary_one_without_presets_only() {
 #[test]
 fn allowed_sizes_are_compared_before_dpr_and_clamping() {
     let listed = handler(r#""allowed_sizes": [[300, 200], [600, 0], [0, 400]]"#);
-    const SIZE: std::result::Result<&str, &str> = Err("w, h: this size is not offered here");
+    const SIZE: std::result::Result<&str, &str> = Err("w, h: this size is not allowed here");
     const RATIO: std::result::Result<&str, &str> = Err("dpr: must be 1, 1.5, 2 or 3 here");
     check(
         &listed,
@@ -143,7 +146,7 @@ fn allowed_sizes_are_compared_before_dpr_and_clamping() {
 fn allowed_sizes_do_not_apply_to_presets() {
     let presets = r#""presets": {"a": "w=50&dpr=4", "b": "f=png"}"#;
     let listed = handler(&format!(r#"{presets}, "allowed_sizes": [[300, 0], [60, 70]]"#));
-    const SIZE: std::result::Result<&str, &str> = Err("w, h: this size is not offered here");
+    const SIZE: std::result::Result<&str, &str> = Err("w, h: this size is not allowed here");
     check(
         &listed,
         &[

@@ -1,4 +1,4 @@
-//! What a connection does on a thread of its own: preface, handshake, and requests that block.
+//! Serves a connection on a thread of its own: preface, handshake, and requests that block.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub fn open(
     serve_on_thread(Blocking::FirstRequest, connection.into(), shared);
 }
 
-/// Serves a connection that a poller could not go on with, until it is idle or closed.
+/// Serves a connection that would block a poller, until it is idle or closed.
 pub fn serve(connection: Box<Connection>, shared: &Shared) {
     serve_on_thread(Blocking::Request, connection, shared);
 }

@@ -1,4 +1,4 @@
-//! Where the configuration asks to listen, and for what.
+//! The endpoints that the configuration asks to listen on.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::config::Config;
 
-/// What a listener serves.
+/// The service of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
     /// Images in plain HTTP, on a port or a Unix socket.

@@ -173,8 +173,8 @@ fn bind_tcp(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Binds a Unix socket of mode 0666: the permissions of its directory decide who may connect. A stale socket is
-/// replaced; one in use, or another kind of file, is not.
+/// Binds a Unix socket of mode 0666: the permissions of its directory control access. A stale socket is replaced; one
+/// in use, or another kind of file, is not.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if is_socket(path) {
         check_stale(path)?;
@@ -240,7 +240,7 @@ impl Bound {
     }
 }
 
-/// What the accept thread of a listener works with.
+/// The state of a listener's accept thread.
 struct Acceptor {
     bound: Arc<Bound>,
     kind: ListenerKind,

@@ -2,7 +2,7 @@
 //!
 //! Each of a few threads watches its own connections with epoll. It serves a readable connection as far as that does
 //! not block, and gives it a thread of its own for the rest. So an idle connection costs a few hundred bytes, and a
-//! cache hit no switch between threads.
+//! cache hit costs no switch between threads.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

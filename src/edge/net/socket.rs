@@ -178,8 +178,8 @@ impl Socket {
             self.raw.set_write_timeout(left)?;
         }
         match self.raw.write_vectored(slices) {
-            // The kernel does not wake a blocked writer before a third of its buffer is free, which takes a slow
-            // client long. If the client has taken anything at all, there is room for a non-blocking write.
+            // The kernel does not wake a blocked writer before a third of its buffer is free, which takes a slow client
+            // a long time. If the client has taken anything at all, there is room for a non-blocking write.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.write_nonblocking(slices).map_err(timed_out)
             }

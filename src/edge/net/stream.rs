@@ -59,7 +59,7 @@ impl Stream {
         self.socket().set_blocking(is_blocking);
     }
 
-    /// Whether bytes are buffered in this process, of which epoll does not know.
+    /// Whether bytes are buffered in this process, where epoll does not see them.
     pub fn has_buffered(&self) -> bool {
         match self {
             Stream::Plain(socket) => socket.has_buffered(),
@@ -93,8 +93,8 @@ impl Stream {
         }
     }
 
-    /// Ends the sending direction. What the client still sends must be read for a while, or the kernel would answer it
-    /// with a reset, which can make the client lose the last response (RFC 9112 §9.6).
+    /// Shuts down the sending direction. Bytes that the client still sends must be read for a while, or the kernel
+    /// would answer them with a reset, which can make the client lose the last response (RFC 9112 §9.6).
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         if let Stream::Tls(tls) = self {
             tls.conn.send_close_notify();
@@ -160,7 +160,7 @@ impl Read for Stream {
         match self {
             Stream::Plain(socket) => socket.read(buffer),
             Stream::Tls(tls) if tls.sock.is_blocking() => tls.read(buffer),
-            // Only once, not until there is plaintext: a client can send records without any for ever.
+            // Only once, not until there is plaintext: a client can send records without any forever.
             Stream::Tls(tls) => {
                 if tls.conn.wants_read() {
                     tls.conn.complete_io(&mut tls.sock)?;

@@ -29,7 +29,7 @@ use crate::wire::Setup;
 
 /// Exit status if the server can't start although its configuration is valid.
 const EXIT_FAILURE: i32 = 1;
-/// Interval at which a drain looks for another signal.
+/// Interval at which a drain checks for another signal.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Reads the configuration and checks it, without opening a port. Returns its text too.
@@ -65,7 +65,8 @@ pub fn run(load: &Load, validator: Option<TokenValidator>) -> Result<i32, Config
     }
 }
 
-/// Opens what may need root, and becomes the configured user: no thread may run before.
+/// Binds the ports and loads the certificates, which may need root, and becomes the configured user. No thread may run
+/// before.
 fn prepare(config: &Config) -> Result<(Vec<Listener>, Option<Arc<Tls>>), ConfigError> {
     let endpoints = Endpoint::from_config(config);
     let listeners = endpoints.into_iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;

@@ -19,7 +19,8 @@ use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::wire::Setup;
 
-/// How long a request waits for the crash report of its worker. Without one it counts as not the cause.
+/// How long a request waits for the crash report of its worker. Without a report, the request does not count as the
+/// cause.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many workers in a row may exit before a request was sent to them.
 const MAX_UNSENT: u32 = 8;

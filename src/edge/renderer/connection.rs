@@ -12,7 +12,7 @@ use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::wire;
 
-/// Bytes of a response head; usual ones have a few hundred.
+/// Maximum bytes of a response head; a typical one has a few hundred.
 const MAX_HEAD: usize = 8 << 10;
 
 /// A connection that has answered a ping, so the worker reads from it.

@@ -15,7 +15,7 @@ use crate::sync;
 pub const CRASH_MEMORY: Duration = Duration::from_secs(600);
 /// A path with this many crashes or timeouts is blocked.
 const MAX_CRASHES: u8 = 2;
-/// Tracked paths. One more replaces the path whose last crash is oldest.
+/// Maximum tracked paths. A further one replaces the path whose last crash is oldest.
 const MAX_PATHS: usize = 1024;
 
 /// Why a renderer process exited.

@@ -64,7 +64,7 @@ pub fn log_blocked(path: &str) {
 }
 
 /// Calls `record` for each line that is a decode event, until the pipe closes, and skips every other line. The buffer
-/// never grows beyond one event, whatever the process writes.
+/// never grows beyond one event.
 fn read_events(mut output: impl Read, mut record: impl FnMut(DecodeEvent)) {
     let mut line = Vec::with_capacity(DecodeEvent::MAX_BYTES + 1);
     let mut bytes = [0; 512];

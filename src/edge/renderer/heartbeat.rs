@@ -11,7 +11,7 @@ const PING_INTERVAL: u32 = 3;
 /// Checks without a response after which the renderer counts as hung. Checks are counted, not seconds, so that a
 /// renderer does not count as hung after the machine was suspended.
 const MAX_MISSED: u32 = 10;
-/// Bytes of a response; usual ones have about 100.
+/// Maximum bytes of a response; a typical one has about 100.
 const MAX_RESPONSE: usize = 1024;
 
 #[derive(Debug)]

@@ -22,15 +22,15 @@ const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// The delay before the next start when a worker exits earlier; it doubles each time.
 const MIN_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// For the ping that opens a connection to a new worker.
+/// Timeout of the ping that opens a connection to a new worker.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a process may take to exit after it closed a connection.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
-/// Between two looks at whether a draining worker has answered its last request.
+/// Interval of the checks whether a draining worker has answered its last request.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a draining worker may take beyond `render_timeout`.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Checks between two replacements because of memory, and after a failed one.
+/// Checks between two replacements because of memory, and after a failed replacement.
 const REPLACE_CHECKS: u32 = 5;
 /// While this many workers are draining, limits replace no other.
 const MAX_DRAINING: usize = 4;
@@ -66,7 +66,7 @@ pub struct Supervisor {
     start_at: Instant,
     last_check: Instant,
     is_outdated: bool,
-    /// A worker that could go on is not replaced before this time.
+    /// A healthy worker is not replaced before this time.
     replace_after: Instant,
     /// No replacement because of memory before this time.
     replace_for_memory_after: Instant,
@@ -144,14 +144,14 @@ impl Supervisor {
             }
             self.tick();
         }
-        // Idle connections would keep the last worker alive. Workers of this thread end with it.
+        // Idle connections would keep the last worker alive. Workers die with this thread.
         if let Some(running) = self.current.take() {
             self.shared.queue.uninstall(running.worker.number());
         }
         self.directory.remove();
     }
 
-    /// The time until the next check, drain look or start.
+    /// The time until the next check, drain check or start.
     fn timeout(&self) -> Duration {
         let check = check_interval().saturating_sub(self.last_check.elapsed());
         let drain = if self.draining.is_empty() { check } else { DRAIN_INTERVAL };
@@ -336,7 +336,7 @@ impl Supervisor {
         if is_reached(answers, self.limits.renderer_max_renders) {
             Some(Reason::Answers(answers))
         } else if is_reached(resident_bytes, self.limits.renderer_max_rss)
-            // A worker without an answer would be followed by one of the same size.
+            // A worker that has answered nothing would be replaced by one of the same size.
             && answers > 0
             && now >= self.replace_for_memory_after
         {
@@ -346,7 +346,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts the next worker; if this fails, the current one goes on.
+    /// Starts the next worker; if this fails, the current one stays.
     fn replace(&mut self, reason: Reason) {
         let Some(running) = &self.current else { return };
         let id = running.worker.process().id();

@@ -14,7 +14,7 @@ use super::in_flight::InFlight;
 use super::process::Process;
 use crate::wire::{self, Setup};
 
-/// As `ps` shows it.
+/// The name that `ps` shows.
 const PROCESS_NAME: &str = "s3imageserver-renderer";
 
 /// A renderer is ready within milliseconds.
@@ -117,7 +117,7 @@ fn malloc_arenas() -> usize {
     thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
-/// The binary that `cargo build` has made: the test executable can't be started as a renderer.
+/// The binary that `cargo build` writes: the test executable can't be started as a renderer.
 #[cfg(test)]
 fn executable() -> PathBuf {
     let tests = std::env::current_exe().unwrap();

@@ -3,7 +3,7 @@
 use crate::edge::http::response::Response;
 use crate::edge::variants::CacheStatus;
 
-/// A response, with what the access log says about it.
+/// A response, with its values for the access log.
 #[derive(Debug)]
 pub struct Answer {
     pub response: Response,
@@ -13,7 +13,7 @@ pub struct Answer {
     pub error: Option<&'static str>,
 }
 
-/// The answer to a request, or the job that makes it and has to wait.
+/// The answer to a request, or a job that has to wait for it.
 #[derive(Debug)]
 pub enum Reply<J> {
     Ready(Answer),

@@ -13,8 +13,8 @@ use crate::options::Query;
 use crate::time::unix_seconds;
 use crate::token::{Bearer, Grant, Refusal, TokenRequest, Tokens};
 
-/// The authorizer of one handler. It runs before any cache lookup, so a refused client costs one hash and learns
-/// nothing about what exists.
+/// The authorizer of one handler. It runs before any cache lookup, so a refused client costs one hash and does not
+/// learn which images exist.
 #[derive(Debug)]
 pub struct Authorizer {
     validator: Option<TokenValidator>,
@@ -41,7 +41,7 @@ impl Authorizer {
         }
     }
 
-    /// Returns what the request's token grants. A refusal is logged.
+    /// Returns the permissions that the request's token grants. A refusal is logged.
     pub fn authorize(&self, route: &str, auth_request: AuthRequest) -> Result<Grant, Refusal> {
         self.check(route, auth_request)
             .inspect_err(|refusal| self.log_refusal(route, auth_request.client, *refusal))

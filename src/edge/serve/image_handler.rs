@@ -39,8 +39,8 @@ struct AuthorizedHandler {
     state: Arc<HandlerState>,
 }
 
-/// The part of a request that waits for the renderer. It is authorized, its options are resolved, and the caches have
-/// been asked.
+/// The part of a request that waits for the renderer. It is authorized, its options are resolved, and the cache lookup
+/// is done.
 #[derive(Debug)]
 pub enum ImageJob {
     Variant { handler: Arc<HandlerState>, request: Box<ImageRequest<'static>>, miss: Miss },
@@ -57,7 +57,7 @@ pub struct ImageError {
     cache_status: Option<CacheStatus>,
 }
 
-/// Why a request does not get to the cache lookup.
+/// Why a request is rejected before the cache lookup.
 enum Rejection<'h> {
     NoSuchHandler,
     BadRequest(String),
@@ -106,7 +106,7 @@ impl ImageHandler {
         }
     }
 
-    /// Does what [`ImageHandler::lookup`] left. Waits for the renderer.
+    /// Runs a job of [`ImageHandler::lookup`]. Waits for the renderer.
     pub fn make(&self, job: ImageJob) -> Answer {
         let (handler, error) = match job {
             ImageJob::Error { handler, error } => (handler, error),

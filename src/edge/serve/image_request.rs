@@ -30,8 +30,8 @@ impl ImageRequest<'_> {
         ImageRequest { name, options, varies, grant, is_head, conditions }
     }
 
-    /// Whether the whole image is needed. A conditional request is usually answered by 304, which needs only its
-    /// description.
+    /// Whether the whole image is needed. A conditional request is usually answered by 304, which needs only the header
+    /// of the entry.
     pub fn need(&self) -> Need {
         if self.is_head || self.conditions.allow_not_modified() {
             Need::Header

@@ -9,7 +9,7 @@ use crate::edge::http::request::{Method, Request};
 use crate::edge::http::response::Response;
 use crate::health;
 
-/// Answers a request, except for what waits for the renderer.
+/// Answers a request, or returns the job that waits for the renderer.
 pub fn answer(
     request: &Request,
     client: Client,

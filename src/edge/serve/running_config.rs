@@ -88,7 +88,7 @@ impl CurrentConfig {
         Arc::clone(&sync::read(&self.0))
     }
 
-    /// Replaces the current configuration and returns the former one.
+    /// Replaces the current configuration and returns the previous one.
     pub fn replace(&self, running: RunningConfig) -> Arc<RunningConfig> {
         let mut current = sync::write(&self.0);
         std::mem::replace(&mut current, Arc::new(running))

@@ -97,7 +97,7 @@ impl Variants {
         if let Some(failure) = self.negative.find(job.name, not_before) {
             return Err(VariantError::cached(failure));
         }
-        // Under overload, refuse here: a thread that only refuses is one too many.
+        // Under overload, refuse here instead of starting a thread that would refuse.
         if self.renderer.is_full()
             && !self.singleflight.is_in_flight(&(job.name.clone(), not_before))
         {
@@ -106,7 +106,7 @@ impl Variants {
         Ok(Miss::Missing)
     }
 
-    /// Finds a variant in memory or on disk, whatever its freshness, unless it is from before a purge.
+    /// Finds a variant in memory or on disk, of any freshness, unless it is from before a purge.
     pub(super) fn find<'h>(
         &self,
         job: Job<'h>,

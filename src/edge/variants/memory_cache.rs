@@ -342,7 +342,7 @@ mod tests {
             assert_eq!((entries.by_name.len(), entries.bytes), (10, 10 * (LENGTH + OVERHEAD)));
             assert!(entries.ring.len() <= 2 * 10 + RING_SLACK);
         }
-        // Entries that were inserted last are evicted last, whatever their former place in the ring.
+        // Entries that were inserted last are evicted last, wherever they were in the ring before.
         (10..15).for_each(|number| fixture.put(number));
         assert!(
             (0..5).all(|number| fixture.has(number)) && !(5..10).any(|number| fixture.has(number))

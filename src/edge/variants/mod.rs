@@ -110,8 +110,8 @@ impl Variants {
         self.negative.remove_matching(matches);
     }
 
-    /// The time of the latest purge of this name, in milliseconds since 1970: what the origin answered before it must
-    /// not be served.
+    /// The time of the latest purge of this name, in milliseconds since 1970: older answers of the origin must not be
+    /// served.
     fn not_before(&self, name: &Name) -> u64 {
         self.purge_log.not_before(name)
     }

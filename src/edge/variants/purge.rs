@@ -133,8 +133,8 @@ impl Purger {
         Some(Ok((removed, rerendered)))
     }
 
-    /// Purges every key that starts with `prefix`. File names are hashes, so this reads the description of each entry
-    /// in the directory. `None` if there is no such handler.
+    /// Purges every key that starts with `prefix`. File names are hashes, so this reads the header of each entry in the
+    /// directory. `None` if there is no such handler.
     pub fn purge_prefix(&self, route: &str, prefix: &str) -> Option<io::Result<Removed>> {
         let PurgeHandler { caches, .. } = self.handlers.get(route)?;
         let purge = self.log.record_prefix(&caches.identity, prefix);

@@ -1,5 +1,5 @@
 //! The purge journal: recent purges, recorded in each cache directory. A server that is killed and started again must
-//! not serve what its renderer stored from before a purge.
+//! not serve an entry that its renderer stored from before a purge.
 //!
 //! `{cache_path}/.purged` has one line per purge, `[time, handler, target, "key" or "prefix"]`. Servers that share a
 //! directory share its journal. Lines matter for minutes only, so a large file is rotated, and replaces the last

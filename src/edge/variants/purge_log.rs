@@ -1,4 +1,4 @@
-//! The purge log: the times of recent purges. What the origin answered before a purge is not served.
+//! The purge log: the times of recent purges. Answers of the origin from before a purge are not served.
 //!
 //! Removing the cached entries is not enough: a request in flight may store an answer from before the purge. Each purge
 //! is therefore kept for longer than a request can be in flight, and every lookup asks the log. While the log is empty,
@@ -89,7 +89,7 @@ impl Default for PurgeLog {
 
 impl PurgeLog {
     /// Keeps purges for longer than a request to the renderer can take. The retention never shrinks, because requests
-    /// from before a reload may take as long as the former configuration allowed.
+    /// from before a reload may take as long as the previous configuration allowed.
     pub fn extend_retention(&self, longest_request: Duration) {
         let mut state = self.write();
         state.retention = state.retention.max(longest_request + RETENTION_MARGIN);
@@ -129,8 +129,8 @@ impl PurgeLog {
         self.expire_later(&mut state, purge);
     }
 
-    /// The time of the latest purge of `name`, in milliseconds since 1970; 0 if there was none lately. What the origin
-    /// answered at this time or before must not be served.
+    /// The time of the latest purge of `name`, in milliseconds since 1970; 0 if there was none lately. Answers of the
+    /// origin at this time or before must not be served.
     pub fn not_before(&self, name: &Name) -> u64 {
         let expires = self.expires.load(Ordering::Relaxed);
         if expires == 0 {

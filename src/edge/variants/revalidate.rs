@@ -45,7 +45,7 @@ impl Variants {
         self.find_stale(job, not_before).ok_or(error)
     }
 
-    /// Finds the stale variant again. An entry on disk borrows its cache, so it can't travel with the [`Miss`].
+    /// Finds the stale variant again. An entry on disk borrows its cache, so it can't be part of the [`Miss`].
     ///
     /// [`Miss`]: super::Miss
     fn find_stale(&self, job: Job, not_before: u64) -> Option<Variant<Arc<EncodedImage>>> {

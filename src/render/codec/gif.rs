@@ -14,7 +14,7 @@ const GRAPHIC_CONTROL: u8 = 0xf9;
 /// Label of an application extension (§26).
 const APPLICATION: u8 = 0xff;
 
-/// Bytes of the color table that follows a descriptor with these flags (§19): the highest bit says whether there is
+/// Bytes of the colour table that follows a descriptor with these flags (§19): the highest bit says whether there is
 /// one, the lowest three give its size.
 pub(super) fn table_length(flags: u8) -> usize {
     if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }

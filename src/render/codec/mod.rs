@@ -1,5 +1,5 @@
-//! Image formats: one file (for AVIF, one directory) holds everything that the renderer knows about a format's
-//! container: its structure, what the limits count, where kept metadata goes, and what pixels alone need.
+//! Image formats: one file (for AVIF, one directory) handles the container of a format: its structure, the values that
+//! limits apply to, the place of kept metadata, and the parts that pixels alone need.
 //!
 //! Pixels are decoded and encoded by libvips (`render::vips`), except for AVIF, which is done here.
 
@@ -18,7 +18,7 @@ pub use only_pixels::has_only_pixels;
 use crate::error::{Code, Failure};
 use crate::format::Format;
 
-/// What the container of an original says: the work and the memory that decoding it takes.
+/// The work and the memory that decoding an original takes, according to its container.
 ///
 /// Where two places in a file disagree, the larger number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +35,13 @@ pub struct ImageInfo {
     pub total_pixels: u64,
     /// Bands × bytes per sample of the decoded image.
     pub bytes_per_pixel: u64,
-    /// Bytes that the decoder buffers for one frame whatever the size of the result; 0 if it streams line by line.
+    /// Bytes that the decoder buffers for one frame, for a result of any size; 0 if it streams line by line.
     pub buffered_bytes: u64,
     /// Passes over the image: the scans of a JPEG.
     pub scans: u32,
     /// Bytes of profiles, EXIF, XMP, comments and text, as stored.
     pub metadata_bytes: u64,
-    /// The part of `metadata_bytes` that is a color profile.
+    /// The part of `metadata_bytes` that is a colour profile.
     pub profile_bytes: u64,
     /// Upper bound of the bytes that compressed metadata inflates to.
     pub inflated_bytes: u64,

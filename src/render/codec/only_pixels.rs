@@ -1,7 +1,7 @@
 //! Whether a file holds nothing but pixels.
 //!
-//! For each format this is a list of what a file may consist of, so that metadata that is unknown here, or follows the
-//! end of the image, is noticed.
+//! For each format this is an allow-list of the parts of a file, so that unknown metadata, or metadata after the end of
+//! the image, is noticed.
 
 use super::{gif, jpeg, png, webp};
 use crate::format::Format;

@@ -17,7 +17,7 @@ const SRGB_CHROMATICITIES: [u32; 8] =
 const CHROMATICITY_TOLERANCE: u32 = 100;
 /// Highest compression ratio of deflate.
 const MAX_DEFLATE_RATIO: u64 = 1032;
-/// libvips limits what libspng keeps of all chunks together.
+/// libvips' limit for all chunks that libspng keeps, in bytes.
 const MAX_CHUNK_BYTES: u64 = 60 << 20;
 
 /// A chunk (§5.3), possibly truncated by the end of the file.

@@ -142,7 +142,7 @@ impl Directory {
             return Err(self.failure(
                 Code::OriginTruncated,
                 key,
-                "changed its length while it was being read",
+                "changed length while it was being read",
             ));
         }
         Ok(Fetched::Original(Original { bytes, etag, last_modified: metadata.modified().ok() }))
@@ -321,7 +321,7 @@ mod tests {
         }
     }
 
-    /// What `openat2` and its replacement give, which must be the same.
+    /// The results of `openat2` and of its replacement, which must be the same.
     fn open_both_ways(directory: &Directory, key: &str) -> [Result<Vec<u8>, Code>; 2] {
         let opened = directory
             .fetch_original(key)

@@ -55,9 +55,9 @@ impl ReadPath {
 /// Looks up an environment variable.
 pub type Variable<'v> = &'v dyn Fn(&str) -> Option<OsString>;
 
-/// What the renderer needs to know of a kind of origin.
+/// The renderer's interface to a kind of origin.
 trait Kind {
-    /// Checks what can be checked without a request to the origin and needs the renderer's libraries.
+    /// The checks that need the renderer's libraries, but no request to the origin.
     fn check(&self) -> Result<(), ConfigError>;
 
     /// Whether the renderer connects to it over the network.
@@ -77,7 +77,7 @@ fn kind(origin: &Origin) -> &dyn Kind {
     }
 }
 
-/// Checks what can be checked about an origin without a request to it.
+/// Checks the configuration of an origin without a request to it.
 pub fn check(origin: &Origin) -> Result<(), ConfigError> {
     kind(origin).check()
 }
@@ -104,7 +104,7 @@ impl OriginClient {
     /// Prepares to fetch. Nothing is sent: names are resolved, connections opened and credentials looked up by the
     /// first requests and by a thread of its own.
     ///
-    /// Clients share what they can: one connection pool for each `ca_file`, one lookup of credentials.
+    /// Clients share a connection pool for each `ca_file`, and one lookup of credentials.
     ///
     /// # Errors
     ///
@@ -115,8 +115,8 @@ impl OriginClient {
 
     /// Fetches the original of a decoded key. The key is used byte for byte: `a//b`, `/a` and `a` are three keys.
     ///
-    /// With an entity tag that the origin gave before, the original is fetched only if the origin's has changed
-    /// (RFC 9110 §13.1.2). Anything else than an entity tag is ignored.
+    /// With an entity tag that the origin gave before, the original is fetched only if the origin's has changed (RFC
+    /// 9110 §13.1.2). Anything but an entity tag is ignored.
     ///
     /// Blocks, at most as long as the limits allow (`origin_timeout` for a bucket).
     ///

@@ -2,7 +2,7 @@
 //!
 //! A request that arrives during a fetch gets its result, also if it is a failure. A request that arrives while another
 //! one still renders an original shares it. `originals_cache` keeps originals on disk for later. With `not_before`, a
-//! request gets only what the origin answered to a request after that time.
+//! request gets only an answer to an origin request after that time.
 
 use std::collections::HashMap;
 use std::io;

@@ -40,13 +40,13 @@ pub fn resize<'b>(
     rearrange(low.copy_memory()?, width, count, width)
 }
 
-/// Has pixels computed in tiles instead of strips of 16 lines, after each of which libvips' threads wake each other. A
+/// Computes pixels in tiles instead of strips of 16 lines, because libvips' threads wake each other after each strip. A
 /// decoder gives its lines once, in their order, so a tile must be as wide as the image.
 fn in_tiles(image: Image<'_>) -> Result<Image<'_>, Error> {
     if image.width() > TILE {
         return Ok(image);
     }
-    // The one operation that asks for tiles and copies none.
+    // The only operation that asks for tiles and copies no pixels.
     image.apply(c"replicate", &[(c"across", Value::Int(1)), (c"down", Value::Int(1))])
 }
 

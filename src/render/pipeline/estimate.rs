@@ -1,7 +1,8 @@
 //! Estimates the memory that a render takes from the container.
 //!
 //! The factors were measured with the decoders and encoders that `native/` builds, and rounded up. The estimate decides
-//! which renders run at the same time, not what is allowed: one above the whole budget runs beside small ones only.
+//! which renders run at the same time, not which are allowed: a render above the whole budget runs beside small ones
+//! only.
 
 use super::geometry::plan;
 use super::{batch_resize, load, palette};

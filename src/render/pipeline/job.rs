@@ -1,4 +1,4 @@
-//! What is known of one render before pixels are decoded.
+//! The parameters of one render that are known before pixels are decoded.
 
 use std::cell::OnceCell;
 

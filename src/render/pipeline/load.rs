@@ -1,4 +1,4 @@
-//! Loads an original, and leaves as much of the resize to its decoder as that does well (shrink-on-load).
+//! Loads an original, and leaves as much of the resize to its decoder as the decoder does well (shrink-on-load).
 
 use std::ffi::CStr;
 
@@ -95,7 +95,7 @@ fn with_profile<'b>(image: Image<'b>, profile: Option<Vec<u8>>) -> Result<Image<
 }
 
 /// The largest denominator (1, 2, 4 or 8) by which libjpeg can shrink and still leave at least this size. Its scaled
-/// inverse DCT is as good as a resize, so nothing has to be left for one.
+/// inverse DCT is as good as a resize, so it need not leave a part for one.
 ///
 /// libvips rounds the sides down: the remainder at the right and the bottom is lost, and the rest stretched over it.
 /// That may lose no more than where `vips_thumbnail` shrinks, which always leaves a factor of two for the resize.

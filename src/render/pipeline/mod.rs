@@ -87,7 +87,7 @@ pub fn render(
         corrupt(format!("the original can't be decoded as {}: {}", source.name(), error.0))
     })?;
     let frames = Frames::select(header.frames, options, format)?;
-    // The inspector has checked the container, but only libvips decompresses the profile.
+    // `examine` has checked the container, but only libvips decompresses the profile.
     bounds.check_header(header.width, header.height, frames.decoded())?;
     bounds.check_metadata(header.profile_bytes)?;
     // Decoding goes on while the result is encoded: only libvips' message tells which of the two failed.

@@ -43,7 +43,7 @@ pub fn unpremultiply<'b>(image: &Image<'b>, like: &Image<'b>) -> Result<Image<'b
     image.apply(c"unpremultiply", &[])?.cast_like(like)
 }
 
-/// Scales to this size without a look at transparency.
+/// Scales to this size, ignoring transparency.
 pub fn scale<'b>(image: &Image<'b>, width: u32, height: u32) -> Result<Image<'b>, Error> {
     let factor = |to: u32, from: u32| Value::Double(f64::from(to) / f64::from(from.max(1)));
     let arguments =

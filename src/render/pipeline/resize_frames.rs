@@ -8,8 +8,8 @@ use crate::render::vips::{Error, Image};
 /// Resizes an image, or each frame of an animation, to exactly this size. With `transparent_is_black`, pixels are
 /// either opaque, or transparent and black.
 ///
-/// Each frame is resized on its own, so that its edges have nothing of the next one. They are computed here, in the
-/// order in which they are decoded: frames that share a strip of lines would decode it once more each.
+/// Each frame is resized on its own, so that frames do not bleed into each other. They are computed here, in the order
+/// in which they are decoded: frames that share a strip of lines would decode it once more each.
 pub fn resize_frames<'b>(
     image: Image<'b>,
     count: u32,

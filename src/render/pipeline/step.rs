@@ -1,11 +1,11 @@
-//! What a step is.
+//! The definition of a pipeline step.
 
 use super::job::Job;
 use crate::render::vips::{Error, Image};
 
 /// One step.
 pub struct Step {
-    /// A word of its part of the order in docs/options.md.
+    /// A word that occurs in its part of the order in docs/options.md.
     pub name: &'static str,
     /// Whether it does anything in this render.
     pub applies: fn(&Job) -> bool,

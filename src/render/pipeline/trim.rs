@@ -75,7 +75,7 @@ impl<'b> Trimmed<'b> {
     }
 }
 
-/// Transparent pixels become equal, whatever colour they have.
+/// Makes transparent pixels equal, of any colour.
 fn premultiply<'b>(frame: &Image<'b>) -> Result<Image<'b>, Error> {
     if frame.has_transparency() { resize::premultiply(frame) } else { frame.apply(c"copy", &[]) }
 }

@@ -57,7 +57,7 @@ type Identity = (u64, u64);
 
 impl Sandbox {
     /// Whether an allowed path now leads to another file or directory, so that a new renderer would have access and
-    /// this one has not. The check needs no rights: stat(2) is not restricted by Landlock.
+    /// this one does not. The check needs no rights: stat(2) is not restricted by Landlock.
     pub fn is_outdated(&self) -> bool {
         self.watched.iter().any(|watched| match identity(&watched.path) {
             None => watched.is_created && watched.identity.is_some(),

@@ -13,8 +13,8 @@ pub fn set(config: &Config) {
     lower(Resource::Nofile, open_files(config), "can't limit the open files of the renderer");
 }
 
-/// The sum of what the other limits allow. If an image takes more memory than its container announces, an allocation
-/// fails, which at worst aborts this process instead of exhausting the machine.
+/// The sum of the memory that the other limits allow. If an image takes more memory than its container announces, an
+/// allocation fails, which at worst aborts this process instead of exhausting the machine.
 fn data_bytes(limits: &Limits) -> u64 {
     /// Code, libraries, and encoded images.
     const BASE: u64 = 512 << 20;

@@ -45,7 +45,7 @@ struct Target(NonNull<ffi::VipsImage>);
 unsafe impl Send for Target {}
 
 impl Work {
-    /// Starts a render: what this thread computes from now on can be stopped.
+    /// Starts a render: from now on, computations of this thread can be stopped.
     pub fn begin() -> Work {
         let shared = Arc::<Shared>::default();
         CURRENT.set(Some(Arc::clone(&shared)));

@@ -1,4 +1,4 @@
-//! An origin on raw sockets: it records its requests and sends whatever response a test wants.
+//! An origin on raw sockets: it records its requests and sends the responses that a test chooses.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -127,8 +127,8 @@ fn unquote(value: &[u8]) -> Option<&[u8]> {
 
 /// Splits at separators outside of quoted strings, from the right; trims the parts and drops empty ones.
 ///
-/// From the right, each unescaped quote ends or starts a string, whatever precedes it. From the left, a quote left open
-/// by the client would change the meaning of what a proxy appends.
+/// From the right, each unescaped quote ends or starts a string, regardless of the text before it. From the left, a
+/// quote left open by the client would change the meaning of what a proxy appends.
 fn rsplit_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     let parts = std::iter::from_fn(move || {

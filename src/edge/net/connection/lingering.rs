@@ -1,4 +1,4 @@
-//! The lingering close (nginx `lingering_close`): reads on after the last response, so that the client gets it.
+//! The lingering close (nginx `lingering_close`): keeps reading after the last response, so that the client gets it.
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};

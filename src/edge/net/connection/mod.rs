@@ -1,8 +1,8 @@
 //! A client connection: reads requests and answers them in order.
 //!
 //! An idle connection is parked with a poller, which also serves it while nothing blocks: a cache hit needs neither a
-//! thread of its own nor a switch between threads. What blocks (the rest of a head, the renderer, a slow reader, a TLS
-//! handshake) runs on a thread of the connection's own.
+//! thread of its own nor a switch between threads. Work that blocks (the rest of a head, the renderer, a slow reader, a
+//! TLS handshake) runs on a thread of the connection's own.
 
 mod lingering;
 mod respond;
@@ -66,8 +66,8 @@ pub struct Connection {
     deadline: Instant,
     /// Read in an earlier turn and not yet answered.
     unanswered: Vec<u8>,
-    /// Time that the client may still delay its responses, besides the time that each gets for its length. What a slow
-    /// client has used up does not come back with its next request.
+    /// Time that the client may still delay its responses, besides the time that each gets for its length. It is not
+    /// restored for the next request.
     write_grace: Duration,
     /// When the response being written times out.
     write_deadline: Instant,

@@ -34,7 +34,7 @@ pub(super) struct PartialResponse {
     request: Summary<'static>,
 }
 
-/// What the response head and the access log need of a request.
+/// The parts of a request that the response head and the access log need.
 #[derive(Debug)]
 struct Summary<'r> {
     client: Client,

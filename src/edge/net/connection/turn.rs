@@ -8,14 +8,15 @@ const MAX_BYTES_PER_TURN: usize = 64 << 10;
 /// Maximum reads that wait for [`FIRST_REQUEST_TIMEOUT`](super::FIRST_REQUEST_TIMEOUT).
 const MAX_FIRST_REQUEST_READS: u32 = 2;
 
-/// What a call of [`Connection::serve`](super::Connection::serve) may block on.
+/// The operations on which a call of [`Connection::serve`](super::Connection::serve) may block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocking {
     /// Nothing: it runs on a poller, which serves other connections too.
     Never,
     /// A request that has begun, until its response is sent.
     Request,
-    /// As `Request`, and for [`FIRST_REQUEST_TIMEOUT`](super::FIRST_REQUEST_TIMEOUT) on the first request after a handshake.
+    /// As `Request`, and for [`FIRST_REQUEST_TIMEOUT`](super::FIRST_REQUEST_TIMEOUT) on the first request after a
+    /// handshake.
     FirstRequest,
     /// As `Request`, and on every next request.
     Always,
@@ -33,7 +34,7 @@ pub enum Served {
     Closed,
 }
 
-/// What one call of [`Connection::serve`](super::Connection::serve) may do and has done.
+/// The limits and the progress of one call of [`Connection::serve`](super::Connection::serve).
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) blocking: Blocking,

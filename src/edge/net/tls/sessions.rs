@@ -1,5 +1,5 @@
-//! The store of TLS 1.2 sessions. That of rustls forgets sessions only when it is full; a session's secret should not
-//! live longer than a day (RFC 5246 §F.1.4).
+//! The store of TLS 1.2 sessions. The store of rustls drops sessions only when it is full; a session's secret should
+//! not live longer than a day (RFC 5246 §F.1.4).
 
 use std::collections::HashMap;
 use std::mem;

@@ -61,7 +61,7 @@ impl Accounts {
             }
         };
         let gid = group.or(primary_group).ok_or_else(|| {
-            format!("no primary group of {uid} in /etc/passwd; give one, as in {uid}:{uid}")
+            format!("no primary group of {uid} in /etc/passwd; give one, such as {uid}:{uid}")
         })?;
         Ok(Identity {
             spec: spec.to_owned(),

@@ -20,7 +20,7 @@ use crate::config::{self, Config, ConfigError, Handler};
 use accounts::Accounts;
 
 const FIELD: &str = "user";
-/// The renderer is started from it.
+/// The file that the renderer is started from.
 const PROGRAM: &str = "/proc/self/exe";
 
 /// The user and groups to switch to.

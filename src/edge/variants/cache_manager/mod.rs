@@ -1,8 +1,8 @@
 //! The cache manager: a thread that keeps one cache directory within its size limits (nginx: cache manager and cache
 //! loader).
 //!
-//! Its index of the directory comes from a scan at the start and one each hour; between scans, the edge reports what is
-//! stored, used and removed. The least recently used entries are evicted first.
+//! Its index of the directory comes from a scan at the start and one each hour; between scans, the edge reports which
+//! entries are stored, used and removed. The least recently used entries are evicted first.
 //!
 //! `scan` reads a directory, `index` holds its entries, `clock` dates their last use, `registry` shares one manager
 //! among all handlers and configurations that name the directory, and `originals` is a handler's cache of originals.
@@ -35,7 +35,7 @@ use crate::sync;
 const SCAN_INTERVAL: Duration = Duration::from_secs(3600);
 /// This fraction (1/n) of the file system's inodes is kept free.
 const FREE_INODES_FRACTION: u64 = 100;
-/// This fraction (1/n) of a limit is evicted in addition, so that not every new entry costs a search of the index.
+/// This fraction (1/n) of a limit is evicted in addition, so that the index is not searched for every new entry.
 const SLACK_FRACTION: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl CacheManager {
         *sync::wait_timeout_while(&self.wake, is_woken, check_interval(), is_asleep) = false;
     }
 
-    /// Evicts what exceeds the limits. Only entries in the index can be evicted; a scan finds the others.
+    /// Evicts entries until the limits are met. Only entries in the index can be evicted; a scan finds the others.
     fn enforce_limits(&self) {
         let limits = self.limits();
         let mut bytes = 0;

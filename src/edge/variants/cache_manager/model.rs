@@ -188,7 +188,7 @@ impl World {
     fn find(&mut self, number: u64, need: Need) -> Option<(Stored, Option<EncodedImage>)> {
         let found = self.edge.find(&name(number), need);
         if let (Some(entry), Some(stored)) = (&found, self.disk.get(&number)) {
-            // The description may be intact although the image is damaged.
+            // The header may be intact although the image is damaged.
             assert_eq!(entry.sha256(), stored.image.sha256);
             assert_eq!(entry.length(), stored.image.bytes.len() as u64);
             assert_eq!(entry.original_etag(), Some(stored.etag.as_str()));

@@ -30,7 +30,7 @@ impl OriginalsCache {
         }
     }
 
-    /// Records what a renderer did with the original of this key.
+    /// Records that a renderer stored or used the original of this key.
     pub fn record(&self, key: &str, original: OriginalEntry) {
         let Some(manager) = &self.manager else { return };
         match original {

@@ -81,7 +81,7 @@ impl Frame {
         }
     }
 
-    /// Color description of the stream. Only for tests: the container parser reads it as well.
+    /// Colour description of the stream. Only for tests: the container parser reads it as well.
     #[cfg(test)]
     pub fn nclx(&self) -> Nclx {
         Nclx {

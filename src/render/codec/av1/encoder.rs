@@ -15,7 +15,7 @@ pub struct Planes<'p> {
     pub height: u32,
     /// 4:0:0, 4:2:0 or 4:4:4.
     pub chroma: Chroma,
-    /// Color primaries (H.273 table 2).
+    /// Colour primaries (H.273 table 2).
     pub primaries: u8,
     /// Transfer characteristics (H.273 table 3).
     pub transfer: u8,

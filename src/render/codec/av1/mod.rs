@@ -40,7 +40,7 @@ pub enum Chroma {
 /// Code points of ITU-T H.273.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nclx {
-    /// Color primaries (table 2).
+    /// Colour primaries (table 2).
     pub primaries: u16,
     /// Transfer characteristics (table 3).
     pub transfer: u16,

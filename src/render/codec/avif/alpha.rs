@@ -9,7 +9,7 @@ use super::reader::{Grid, Reader};
 /// An alpha plane.
 pub(super) struct Alpha<'b> {
     pub(super) coded: Coded<'b>,
-    /// Whether the color samples are multiplied by it.
+    /// Whether the colour samples are multiplied by it.
     pub(super) is_premultiplied: bool,
 }
 
@@ -37,7 +37,7 @@ impl<'m, 'b> Reader<'m, 'b> {
         if (alpha.coded.width, alpha.coded.height) != (coded.width, coded.height) {
             return Err(Error::corrupt("its alpha plane has a different size").in_item(color.id));
         }
-        // AVIF §4.1: color and alpha are converted together.
+        // AVIF §4.1: colour and alpha are converted together.
         if alpha.coded.sequence.depth != coded.sequence.depth {
             return Err(
                 Error::unsupported("its alpha plane has a different depth").in_item(color.id)
@@ -71,7 +71,7 @@ impl<'m, 'b> Reader<'m, 'b> {
     ) -> Result<Alpha<'b>, Error> {
         self.check_without_alpha(alpha)?;
         let description = self.describe(alpha)?;
-        // Color and alpha are transformed together. libavif writes the properties for both, others for color only.
+        // Colour and alpha are transformed together. libavif writes the properties for both, others for colour only.
         let is_untransformed = description.crop.is_none() && description.orientation.is_empty();
         let is_transformed_like_color = description.crop == color_description.crop
             && description.orientation == color_description.orientation;
@@ -135,7 +135,7 @@ impl<'m, 'b> Reader<'m, 'b> {
         }
     }
 
-    /// Whether `prem` (MIAF §7.3.5.2) refers from color to its alpha plane.
+    /// Whether `prem` (MIAF §7.3.5.2) refers from colour to its alpha plane.
     fn is_premultiplied(&self, color: &Item<'b>, alpha: &Item<'b>) -> Result<bool, Error> {
         let mut ids = self.meta.references_from(*b"prem", color.id);
         match ids.next() {

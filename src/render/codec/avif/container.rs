@@ -34,7 +34,7 @@ pub fn parse(file: &[u8]) -> Result<Avif<'_>, Error> {
     })
 }
 
-/// ITU-T H.273 §8.3: with the identity matrix, chroma planes are colors, which can't be subsampled.
+/// ITU-T H.273 §8.3: with the identity matrix, chroma planes are colours, which can't be subsampled.
 fn check_matrix(description: &Description, sequence: Sequence) -> Result<(), Error> {
     let nclx = description.nclx.unwrap_or(sequence.nclx);
     if nclx.matrix == 0 && matches!(sequence.chroma, Chroma::Yuv420 | Chroma::Yuv422) {

@@ -177,7 +177,7 @@ fn write_band<S: Copy>(row: &mut [S], bands: usize, band: usize, samples: &[S]) 
     }
 }
 
-/// Divides color by alpha, rounded to nearest. Fully transparent pixels become 0.
+/// Divides colour by alpha, rounded to nearest. Fully transparent pixels become 0.
 fn unpremultiply<S: Sample>(samples: &mut [S], bands: usize) {
     let max = u64::from(S::MAX);
     for pixel in samples.chunks_exact_mut(bands) {
@@ -341,7 +341,7 @@ mod tests {
         let pairs: Vec<u8> = expected.into_iter().flat_map(|sample| [sample; 2]).collect();
         let mut avif = still(color, Some(alpha));
         assert_eq!(decode_to_vec(&avif).unwrap(), pairs);
-        // `nclx` of the container overrides the color stream, not alpha.
+        // `nclx` of the container overrides the colour stream, not alpha.
         avif.nclx = Some(Nclx { is_full_range: true, ..avif.color.sequence.nclx });
         let pairs: Vec<u8> =
             samples.into_iter().zip(expected).flat_map(|(color, alpha)| [color, alpha]).collect();

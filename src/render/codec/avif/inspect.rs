@@ -1,4 +1,4 @@
-//! The work and the memory that decoding an AVIF takes, from what [`parse`] finds in its container.
+//! The work and the memory that decoding an AVIF takes, as [`parse`] finds them in its container.
 
 use std::borrow::Cow;
 

@@ -129,7 +129,7 @@ impl<'b> Meta<'b> {
     }
 }
 
-/// Subtracts the length of a copy from what may still be copied.
+/// Subtracts the length of a copy from the bytes that may still be copied.
 pub fn spend(copies_left: &mut usize, length: usize) -> Result<(), Error> {
     *copies_left = copies_left.checked_sub(length).ok_or_else(|| {
         Error::unsupported("its extents overlap: the items are larger than the file")

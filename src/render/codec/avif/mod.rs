@@ -43,13 +43,13 @@ pub struct Avif<'b> {
     pub color: Coded<'b>,
     /// The alpha auxiliary image of the primary item; it has the same size.
     pub alpha: Option<Coded<'b>>,
-    /// `prem`: the color samples are already multiplied by alpha.
+    /// `prem`: the colour samples are already multiplied by alpha.
     pub is_premultiplied: bool,
     /// `clap`, applied first.
     pub crop: Option<Crop>,
     /// `irot` and `imir` in the order of the file, applied after the crop.
     pub orientation: Vec<Orient>,
-    /// `colr` of type `nclx`. It overrides the color description of the AV1 sequence header.
+    /// `colr` of type `nclx`. It overrides the colour description of the AV1 sequence header.
     pub nclx: Option<Nclx>,
     /// `colr` of type `prof` or `rICC`.
     pub icc: Option<&'b [u8]>,
@@ -92,7 +92,7 @@ pub struct Sequence {
     pub depth: u8,
     /// Subsampling of the chroma planes.
     pub chroma: Chroma,
-    /// Color description of the stream.
+    /// Colour description of the stream.
     pub nclx: Nclx,
 }
 
@@ -125,7 +125,7 @@ impl Avif<'_> {
         color + usize::from(self.alpha.is_some())
     }
 
-    /// Whether the color samples have more than 8 bits, so that the image is decoded to `u16`.
+    /// Whether the colour samples have more than 8 bits, so that the image is decoded to `u16`.
     pub fn is_deep(&self) -> bool {
         self.color.sequence.depth > 8
     }

@@ -260,7 +260,7 @@ fn operating_point(mut a1op: Property) -> Result<(), Error> {
     }
 }
 
-/// `clap` (ISO/IEC 14496-12 §12.1.4): the size of a window, and the distance of its center from that of the image, as
+/// `clap` (ISO/IEC 14496-12 §12.1.4): the size of a window, and the distance of its centre from that of the image, as
 /// fractions.
 ///
 /// A window that is not aligned to pixels or not inside the image is ignored, as Chromium, Android and Pillow do with

@@ -1,7 +1,7 @@
 //! Upsamples chroma planes to the resolution of luma.
 //!
 //! Bilinear, as in browsers: libavif, which Chromium uses, asks libyuv for its bilinear filter and uses weights of
-//! 9 : 3 : 3 : 1 without libyuv. Like both, this puts chroma samples at the center of the pixels that share them and
+//! 9 : 3 : 3 : 1 without libyuv. Like both, this puts chroma samples at the centre of the pixels that share them and
 //! ignores `chroma_sample_position`. The outermost samples of a tile are repeated.
 
 use super::Chroma;

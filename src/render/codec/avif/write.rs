@@ -48,7 +48,7 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
             out.extend([0; 4]);
             out.extend(COLOR_ID.to_be_bytes());
         });
-        // Alpha precedes color, so that a partially received image can be shown.
+        // Alpha precedes colour, so that a partially received image can be shown.
         let items = alpha.map(|alpha| (ALPHA_ID, alpha)).into_iter().chain([(COLOR_ID, color)]);
         let items: Vec<(u16, &[u8])> = items.collect();
         let count = (items.len() as u16).to_be_bytes();
@@ -99,7 +99,7 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
     u32::try_from(out.len()).is_ok().then_some(out)
 }
 
-/// Writes `ipco` and `ipma`. Color and alpha share `ispe`.
+/// Writes `ipco` and `ipma`. Colour and alpha share `ispe`.
 fn write_properties(out: &mut Vec<u8>, file: &File<'_>, color: [u8; 4], alpha: Option<[u8; 4]>) {
     let mut color_properties = Vec::new();
     let mut alpha_properties = Vec::new();

@@ -101,7 +101,7 @@ impl Name {
                 .spawn(move || name.finish(ask()));
             if let Err(error) = started {
                 lookup.running = false;
-                return Some(Err(format!("no thread for the lookup: {error}")));
+                return Some(Err(format!("can't start a thread for the lookup: {error}")));
             }
         }
         loop {

@@ -1,7 +1,7 @@
 //! The credential chain: credentials from the environment, a profile or the machine, not from the configuration.
 //!
-//! A thread looks them up and refreshes them before they expire. A request uses what the thread has found; only the
-//! first requests wait for it, for a limited time.
+//! A thread looks them up and refreshes them before they expire. A request uses the credentials that the thread has
+//! found; only the first requests wait for it, for a limited time.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -93,7 +93,7 @@ impl Provider {
         std::thread::Builder::new()
             .name("credentials".into())
             .spawn(move || refresher.run(look))
-            .map_err(|error| format!("no thread for the credentials: {error}"))?;
+            .map_err(|error| format!("can't start a thread for the credentials: {error}"))?;
         Ok(Provider { shared })
     }
 

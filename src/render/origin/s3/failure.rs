@@ -21,7 +21,7 @@ impl Bucket {
             Error::Timeout(_) => {
                 let whole = self.limits.origin_timeout;
                 let problem = format!(
-                    "was not read whole within {whole:?}, but {read} bytes (limits.origin_timeout)"
+                    "was not read completely within {whole:?}, only {read} bytes (limits.origin_timeout)"
                 );
                 object.failure(Code::OriginTimeout, problem)
             }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use s3::creds::Credentials;
 use s3::creds::error::CredentialsError;
 
-/// What requests are signed with. Not `Debug`: it must not reach a log.
+/// An access key and its secret. Not `Debug`: they must not reach a log.
 pub(super) struct Keys {
     pub access: String,
     pub secret: String,

@@ -105,7 +105,7 @@ impl Fetch for Bucket {
         let response = self.get(object, &Request { url, if_none_match }, deadline)?;
         match response.status() {
             StatusCode::OK => self.read(object, response).map(Fetched::Original),
-            // It has no body, whatever its Content-Length, so its connection is free already.
+            // It has no body, even with a Content-Length, so its connection is free already.
             StatusCode::NOT_MODIFIED if if_none_match.is_some() => Ok(Fetched::Unchanged),
             _ => Err(self.refused(object, response)),
         }
@@ -284,7 +284,12 @@ impl Bucket {
         }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(usize::try_from(expected).unwrap_or(usize::MAX)).map_err(
-            |error| object.failure(Code::OriginError, format_args!("no memory for it: {error}")),
+            |error| {
+                object.failure(
+                    Code::OriginError,
+                    format_args!("can't allocate memory for it: {error}"),
+                )
+            },
         )?;
         // The connection goes back into the pool only when the end of the body has been read.
         let read = body.into_reader().take(limit.saturating_add(1)).read_to_end(&mut bytes);

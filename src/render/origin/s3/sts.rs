@@ -36,7 +36,7 @@ pub(super) fn endpoint(region: Option<&str>) -> String {
     }
 }
 
-/// Requests credentials from STS. An error has nothing of the token.
+/// Requests credentials from STS. Errors don't contain the token.
 pub(super) fn assume_role(
     agent: &Agent,
     endpoint: &str,

@@ -8,7 +8,7 @@ pub fn data(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// The color streams of a file of `tests/data`.
+/// The colour streams of a file of `tests/data`.
 pub fn streams(name: &str) -> Vec<Vec<u8>> {
     parse(&data(name)).unwrap().color.tiles.into_iter().map(Vec::from).collect()
 }
