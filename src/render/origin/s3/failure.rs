@@ -20,9 +20,8 @@ impl Bucket {
         match Error::from(error) {
             Error::Timeout(_) => {
                 let whole = self.limits.origin_timeout;
-                let problem = format!(
-                    "was not read completely within {whole:?}, only {read} bytes (limits.origin_timeout)"
-                );
+                let problem =
+                    format!("only {read} bytes were read within {whole:?} (limits.origin_timeout)");
                 object.failure(Code::OriginTimeout, problem)
             }
             error => {
