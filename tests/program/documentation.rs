@@ -101,6 +101,48 @@ fn options_examples_return_the_images_in_the_page() {
     assert_eq!(files, shown, "an image without an example");
 }
 
+/// The names of the image options in the table of docs/options.md, which is generated from the code.
+pub fn image_options() -> BTreeSet<String> {
+    let page = read("docs/options.md");
+    let (_, table) = page.split_once("<!-- generated:parameters -->").unwrap();
+    let (table, _) = table.split_once("<!-- /generated -->").unwrap();
+    // The parameters of the request, such as `t`, have no section on the page.
+    let name = |row: &str| Some(row.strip_prefix("| [`")?.split_once("`](#")?.0.to_owned());
+    let names: BTreeSet<String> = table.lines().filter_map(name).collect();
+    assert!(names.len() >= 19, "{names:?}");
+    names
+}
+
+/// Fails if an image option is missing from the queries of a test that covers them all.
+#[track_caller]
+pub fn assert_covers_image_options<'q>(queries: impl IntoIterator<Item = &'q str>) {
+    let pairs = queries.into_iter().flat_map(|query| query.split('&'));
+    let covered: BTreeSet<String> =
+        pairs.map(|pair| pair.split('=').next().unwrap().to_owned()).collect();
+    let missing: Vec<_> = image_options().difference(&covered).cloned().collect();
+    assert!(missing.is_empty(), "add {} to this test", missing.join(", "));
+}
+
+#[test]
+fn each_image_option_has_an_example_that_it_changes() {
+    let examples = examples(&read("docs/options.md"));
+    let directory = root().join("examples/images");
+    let server = Server::start(json!({"handlers": [{"name": "samples", "directory": directory}]}));
+    let mut client = server.client();
+    // The samples have no metadata for `strip` to keep; keep.rs tests it.
+    for option in image_options().into_iter().filter(|option| option != "strip") {
+        let has_effect = examples.iter().any(|(target, _)| {
+            let (path, query) = target.split_once('?').unwrap();
+            let is_option = |pair: &&str| pair.split('=').next() == Some(option.as_str());
+            let rest: Vec<&str> = query.split('&').filter(|pair| !is_option(pair)).collect();
+            rest.len() < query.split('&').count()
+                && client.get(target).ok().body
+                    != client.get(&format!("{path}?{}", rest.join("&"))).ok().body
+        });
+        assert!(has_effect, "{option} changes no example in docs/options.md");
+    }
+}
+
 #[test]
 fn bench_tables_equal_the_results() {
     let check = |document: &Path| {

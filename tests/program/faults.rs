@@ -215,7 +215,7 @@ fn read_only_disk_still_serves_cached_images() {
     };
     let damaged = files_below(&in_namespace(&server, &directory))
         .into_iter()
-        .find(|file| !file.ends_with(".purged"));
+        .find(|file| !file.ends_with(".purges") && !file.ends_with(".purged"));
     let damaged = damaged.unwrap();
     let mut bytes = fs::read(&damaged).unwrap();
     *bytes.last_mut().unwrap() ^= 1;

@@ -6,6 +6,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::documentation::assert_covers_image_options;
 use crate::support::client::{Answer, Client};
 use crate::support::directory::Directory;
 use crate::support::images::{self, Kind, size_of};
@@ -462,6 +463,8 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
     let cache = Directory::new();
     let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&blur=1&sharp=1&f=webp&lossless=true&page=0\
                &frames=1&strip=false";
+    // The options that are older than presets are in the other tests.
+    assert_covers_image_options([all, "c=true&g=ce&dpr=1&q=75&e=false"]);
     let presets = json!({"presets": {"all": all}});
     let server = server(&originals, &cache, presets.clone());
     let preset = server.get("/h/a.png?p=all").ok();

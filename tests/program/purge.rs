@@ -156,7 +156,7 @@ fn purge_of_a_prefix_includes_every_key_below_it_and_no_other() {
 
 /// The number of entries, without the purge journal.
 fn entries(cache: &Directory) -> usize {
-    cache.files().iter().filter(|file| !file.ends_with(".purged")).count()
+    cache.files().iter().filter(|file| !file.ends_with(".purges")).count()
 }
 
 /// An origin whose first answer is the small image, once the gate is open; its other answers are the large image.

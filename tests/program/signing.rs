@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use rustls::version::TLS13;
 use serde_json::{Value, json};
 
+use crate::documentation::assert_covers_image_options;
 use crate::support::certificates::Certificates;
 use crate::support::client::{Answer, Client, request};
 use crate::support::directory::Directory;
@@ -590,11 +591,12 @@ fn sign_command_makes_urls_that_are_served() {
 fn every_option_is_signed() {
     let directory = directory();
     let server = Server::with_handler(signed_handler(&directory));
-    let target = "/h/a.png?blur=1&bg=00ff0080&f=webp&flip=h&frames=1&h=30&lossless=true&pad=true&page=0&rot=90\
-                  &sharp=1&strip=false&trim=0&w=40";
+    let target = "/h/a.png?bg=00ff0080&blur=1&c=true&dpr=1&e=true&f=webp&flip=h&frames=1&g=n&h=30\
+                  &lossless=true&pad=true&page=0&q=80&rot=90&sharp=1&strip=false&trim=0&w=40";
     assert_eq!(size_of(&server.get(&signed(target)).ok().body), (40, 30));
     let right = token(SECRET, target);
     let (path, query) = target.split_once('?').unwrap();
+    assert_covers_image_options([query]);
     let pairs: Vec<&str> = query.split('&').collect();
     for left_out in &pairs {
         let rest: Vec<&str> = pairs.iter().filter(|pair| *pair != left_out).copied().collect();

@@ -261,5 +261,6 @@ mod tests {
         }
         let sentence = format!("blocked for {} minutes", CRASH_MEMORY.as_secs() / 60);
         assert_says("ARCHITECTURE.md", &sentence);
+        assert_says("README.md", &minutes);
     }
 }

@@ -1,7 +1,7 @@
 //! The purge journal: recent purges, recorded in each cache directory. A server that is killed and started again must
 //! not serve an entry that its renderer stored from before a purge.
 //!
-//! `{cache_path}/.purged` has one line per purge, `[time, handler, target, "key" or "prefix"]`. Servers that share a
+//! `{cache_path}/.purges` has one line per purge, `[time, handler, target, "key" or "prefix"]`. Servers that share a
 //! directory share its journal. Lines matter for minutes only, so a large file is rotated, and replaces the last
 //! rotated one.
 
@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 use super::purge_log::TargetKind;
 use crate::time::unix_milliseconds;
 
-const NAME: &str = ".purged";
-const ROTATED: &str = ".purged.old";
+const NAME: &str = ".purges";
+const ROTATED: &str = ".purges.old";
 /// Names that earlier releases used; still read at start.
 const DEPRECATED: [&str; 2] = [".refreshed.old", ".refreshed"];
 /// A larger file is rotated, unless the last rotation is more recent than [`MAX_AGE`].
@@ -96,10 +96,24 @@ fn parse(line: &str) -> Option<JournalEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::PurgeMark;
     use tempfile::TempDir;
 
     fn entry(time: u64, target: &str, kind: TargetKind) -> JournalEntry {
         JournalEntry { time, handler: "h\0s3\0b".into(), target: target.into(), kind }
+    }
+
+    #[test]
+    fn purge_journal_and_purge_mark_are_different_files() {
+        let directory = TempDir::new().unwrap();
+        PurgeMark::replace(directory.path()).unwrap();
+        let mark = PurgeMark::of(directory.path());
+        let recorded = entry(unix_milliseconds(SystemTime::now()), "a", TargetKind::Key);
+        let journal = PurgeJournal::new(directory.path());
+        journal.append(&recorded).unwrap();
+        assert_eq!(PurgeMark::of(directory.path()), mark);
+        PurgeMark::replace(directory.path()).unwrap();
+        assert_eq!(journal.read(MAX_AGE), std::slice::from_ref(&recorded));
     }
 
     #[test]
