@@ -91,6 +91,7 @@ pub fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {
     }
 }
 
+/// Names in responses are older than the terms of the code and stay: `renditions` are variants.
 fn key_result(Removed { variants, originals }: Removed) -> Value {
     json!({"renditions": variants, "original": originals > 0})
 }
