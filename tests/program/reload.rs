@@ -354,7 +354,7 @@ fn reload_with_an_invalid_configuration_keeps_the_previous_one() {
     assert_eq!(fs::read(server.directory().path().join("file")).unwrap(), b"no socket");
     fs::remove_file(server.directory().path().join("config.json")).unwrap();
     server.hang_up();
-    server.log.event_with("reload_failed", "config.json");
+    server.log.event_with("reload_failed", "config.json: can't be read");
     // The first renderer is still running and works.
     assert_eq!(server.get("/h/a.png?w=41").ok().expect("X-Cache"), "miss");
     assert_eq!(server.renderer(), before.0);
