@@ -41,8 +41,12 @@ impl ErrorImage {
         let error =
             |problem: String| fields.error(ERROR_IMAGE.name(), format!("{path}: {problem}"));
         let unreadable = |problem| error(format!("can't be read: {problem}"));
-        let length = std::fs::metadata(path).map_err(unreadable)?.len();
-        if length > MAX_ERROR_IMAGE {
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            // A pipe would block a reload, and a device may have no end.
+            return Err(error("is not a regular file".into()));
+        }
+        if metadata.len() > MAX_ERROR_IMAGE {
             return Err(error(format!("is larger than {MAX_ERROR_IMAGE} bytes")));
         }
         let bytes = std::fs::read(path).map_err(unreadable)?;

@@ -24,6 +24,8 @@ mod trusted_proxies;
 mod url;
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -149,12 +151,16 @@ impl fmt::Debug for Source {
 /// Reads the configuration file as text, so that it can be checked here and sent to the renderer as it is.
 pub fn read_file(path: &Path) -> Result<String> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) if text.len() > MAX_TEXT => {
+    let mut text = String::new();
+    // The length of a pipe or a device is known only by reading it.
+    let read =
+        File::open(path).and_then(|file| file.take(MAX_TEXT as u64 + 1).read_to_string(&mut text));
+    match read {
+        Ok(length) if length > MAX_TEXT => {
             let message = format!("is longer than {MAX_TEXT} bytes; is it a configuration?");
             Err(ConfigError::new(name, message))
         }
-        Ok(text) => Ok(text),
+        Ok(_) => Ok(text),
         Err(error) => Err(ConfigError::new(name, format!("can't be read: {error}"))),
     }
 }

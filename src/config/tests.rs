@@ -308,3 +308,14 @@ fn the_identity_differs_between_origins() {
     assert_ne!(one, identity(r#""bucket_name": "b", "file_path": "f""#));
     assert_ne!(one, identity(r#""bucket_name": "b", "endpoint": "http://localhost:9000""#));
 }
+
+#[test]
+fn files_without_an_end_are_errors() {
+    let error = read_file(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(error.contains("/dev/zero: is longer than 16777216 bytes"), "{error}");
+    for path in ["/dev/zero", "/"] {
+        let text = minimal(&format!(r#""error_image": "{path}""#), r#""http_port": 0"#);
+        let problem = format!("handlers[0].error_image: {path}: is not a regular file");
+        assert_eq!(error_of(&text), problem);
+    }
+}

@@ -6,13 +6,14 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::timestamp;
+use crate::sync;
 
 /// How long lines are buffered before they are written.
 const BATCH_DELAY: Duration = Duration::from_millis(10);
@@ -101,7 +102,7 @@ impl Sink {
             let mut buffer = self.lock();
             buffer.writer_waits = true;
             let is_empty = |buffer: &mut Buffer| buffer.lines.is_empty();
-            drop(self.filled.wait_while(buffer, is_empty).unwrap_or_else(PoisonError::into_inner));
+            drop(sync::wait_while(&self.filled, buffer, is_empty));
             thread::sleep(BATCH_DELAY);
             self.take(&mut batch);
             write_all(&batch);
@@ -133,7 +134,7 @@ impl Sink {
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.buffer)
     }
 }
 
