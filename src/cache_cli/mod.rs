@@ -6,12 +6,13 @@ mod purge;
 mod stats;
 mod verify;
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use purge::Scope;
 
-use crate::config::{Config, Handler};
+use crate::config::{self, Config, Handler};
 use crate::log::escape;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,20 +54,19 @@ struct Directory<'c> {
 
 /// The cache directories of a configuration, each once, even if several paths name it.
 fn directories(config: &Config) -> Vec<Directory<'_>> {
-    let mut directories: Vec<(PathBuf, Directory)> = Vec::new();
+    let mut directories: Vec<Directory> = Vec::new();
+    let mut indexes = HashMap::new();
     for handler in &config.handlers {
-        let variants = handler.cache.as_ref().map(|cache| &cache.path);
-        let originals = handler.originals.as_ref().map(|originals| &originals.path);
-        for path in variants.into_iter().chain(originals) {
-            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-            match directories.iter_mut().find(|(known, _)| *known == real) {
-                Some((_, directory)) => directory.handlers.push(handler),
+        for store in handler.stores() {
+            let index = *indexes.entry(config::place(store.path)).or_insert(directories.len());
+            match directories.get_mut(index) {
+                Some(directory) => directory.handlers.push(handler),
                 None => directories
-                    .push((real, Directory { path: path.clone(), handlers: vec![handler] })),
+                    .push(Directory { path: store.path.to_owned(), handlers: vec![handler] }),
             }
         }
     }
-    directories.into_iter().map(|(_, directory)| directory).collect()
+    directories
 }
 
 /// Standard output. After a write error, the rest is dropped and the work continues.

@@ -133,12 +133,40 @@ fn originals(fields: &Fields, time: CacheTime, origin: &Origin) -> Result<Option
     Ok(Some(Originals { path: PathBuf::from(path), max_bytes }))
 }
 
-/// The directories that caches are stored in, each with the JSON path of its field below the handler.
-pub fn directories<'c>(
-    variants: Option<&'c Cache>,
-    originals: Option<&'c Originals>,
-) -> impl Iterator<Item = (&'static str, &'c Path)> {
-    let variants = variants.map(|cache| ("cache_path", cache.path.as_path()));
-    let originals = originals.map(|cache| ("originals_cache.path", cache.path.as_path()));
-    variants.into_iter().chain(originals)
+/// A directory that a handler stores in.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'h> {
+    pub path: &'h Path,
+    /// The JSON path of its field below the handler.
+    pub field: &'static str,
+    /// Maximum disk space of the directory in bytes.
+    pub max_bytes: Option<u64>,
+    /// The JSON path of that field below the handler.
+    pub(super) max_bytes_field: &'static str,
+    /// Bytes that stay free on its disk.
+    pub min_free: Option<u64>,
+}
+
+impl Cache {
+    pub(super) fn store(&self) -> Store<'_> {
+        Store {
+            path: &self.path,
+            field: CACHE_PATH.name(),
+            max_bytes: self.max_bytes,
+            max_bytes_field: CACHE_MAX_BYTES.name(),
+            min_free: self.min_free,
+        }
+    }
+}
+
+impl Originals {
+    pub(super) fn store(&self) -> Store<'_> {
+        Store {
+            path: &self.path,
+            field: "originals_cache.path",
+            max_bytes: self.max_bytes,
+            max_bytes_field: "originals_cache.max_bytes",
+            min_free: None,
+        }
+    }
 }

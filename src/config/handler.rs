@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jsonc_parser::ast::Value;
 
-use super::cache::{self, Cache, CacheSettings, Originals};
+use super::cache::{self, Cache, CacheSettings, Originals, Store};
 use super::error::Result;
 use super::error_image::{self, ErrorImage};
 use super::fields::Fields;
@@ -166,9 +166,10 @@ impl Handler {
         Defaults { format: self.output_format, max_dimension: self.max_dimension }
     }
 
-    /// The directories that it stores in, each with the field that names it.
-    pub fn stores(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        cache::directories(self.cache.as_ref(), self.originals.as_ref())
+    /// The directories that it stores in.
+    pub fn stores(&self) -> impl Iterator<Item = Store<'_>> {
+        let originals = self.originals.as_ref().map(Originals::store);
+        self.cache.as_ref().map(Cache::store).into_iter().chain(originals)
     }
 
     /// What was read from the file system for this handler.

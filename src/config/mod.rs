@@ -23,6 +23,7 @@ mod token;
 mod trusted_proxies;
 mod url;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -251,9 +252,10 @@ fn handlers(top: &Fields, resolved: Option<&[Resolved]>) -> Result<Vec<Handler>>
 }
 
 fn check_routes(handlers: &[Handler]) -> Result<()> {
+    let mut routes = HashMap::new();
     for (index, handler) in handlers.iter().enumerate() {
-        let same_route = |other: &Handler| other.route == handler.route;
-        if let Some(first) = handlers[..index].iter().position(same_route) {
+        let first = *routes.entry(handler.route.as_str()).or_insert(index);
+        if first != index {
             let path = format!("handlers[{index}].{}", handler.route_field);
             let message = format!("handlers[{first}] already has the route /{}/", handler.route);
             return Err(ConfigError::new(path, message));

@@ -1,5 +1,6 @@
 //! The files and directories that a renderer needs, as derived from the configuration.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use crate::config::Config;
 use crate::render::origin::{self, ReadPath};
 
 /// Access to a path and everything beneath it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PathAccess {
     /// Read files, list directories.
     Read,
@@ -18,7 +19,7 @@ pub enum PathAccess {
 }
 
 /// The path of a file or directory, which may not exist yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AllowedPath {
     pub path: PathBuf,
     pub access: PathAccess,
@@ -36,9 +37,10 @@ pub fn allowed_paths(
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Vec<AllowedPath> {
     let mut paths = Vec::new();
+    let mut known = HashSet::new();
     let mut add = |path: PathBuf, access, is_watched| {
         let path = AllowedPath { path, access, is_watched };
-        if !paths.contains(&path) {
+        if known.insert(path.clone()) {
             paths.push(path);
         }
     };
@@ -47,9 +49,7 @@ pub fn allowed_paths(
     }
     MALLOC.iter().for_each(|path| add(path.into(), PathAccess::Read, false));
     for handler in &config.handlers {
-        handler
-            .stores()
-            .for_each(|(_, directory)| add(directory.to_owned(), PathAccess::ReadWrite, true));
+        handler.stores().for_each(|store| add(store.path.to_owned(), PathAccess::ReadWrite, true));
         for ReadPath { path, may_be_replaced } in origin::read_paths(&handler.origin, variable) {
             add(path, PathAccess::Read, may_be_replaced);
         }

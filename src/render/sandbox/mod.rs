@@ -91,9 +91,9 @@ pub fn enter(config: &Config, socket: &Path) -> Sandbox {
 /// Restricts the calling thread to the allowed paths, with Landlock.
 fn restrict_paths(config: &Config, socket: &Path) -> Result<Sandbox, RulesetError> {
     for handler in &config.handlers {
-        for (_, directory) in handler.stores() {
+        for store in handler.stores() {
             // If this fails, the first write to the cache logs it.
-            let _ = std::fs::create_dir_all(directory);
+            let _ = std::fs::create_dir_all(store.path);
         }
     }
     let paths = allowed_paths(config, socket, &|name| std::env::var_os(name));

@@ -90,9 +90,9 @@ pub fn drop_root(config: &Config) -> Result<(), ConfigError> {
     let Some(spec) = &config.user else { return Ok(()) };
     let identity = Identity::resolve(spec)?;
     if geteuid().is_root() {
-        config.handlers.iter().flat_map(Handler::stores).for_each(|(_, directory)| {
+        config.handlers.iter().flat_map(Handler::stores).for_each(|store| {
             // If this fails, `check_access` tells whether it matters.
-            let _ = chown_new(directory, &identity);
+            let _ = chown_new(store.path, &identity);
         });
     }
     let program = fs::read_link(PROGRAM).unwrap_or_else(|_| PROGRAM.into());
@@ -138,12 +138,12 @@ fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
 /// Repeats, as the user, the checks of access that the configuration check has done as root.
 fn check_access(config: &Config, user: &str) -> Result<(), ConfigError> {
     for (index, handler) in config.handlers.iter().enumerate() {
-        for (field, directory) in handler.stores() {
-            check_writable(directory).map_err(|error| {
-                let path = directory.display();
+        for store in handler.stores() {
+            check_writable(store.path).map_err(|error| {
+                let path = store.path.display();
                 let message =
                     format!("{path}: {user} can't write to it ({error}): chown -R {user} {path}");
-                config_error(&format!("handlers[{index}].{field}"), message)
+                config_error(&format!("handlers[{index}].{}", store.field), message)
             })?;
         }
         handler.origin.check_access(user)?;

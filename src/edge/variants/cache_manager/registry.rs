@@ -1,7 +1,7 @@
 //! The managers of all cache directories.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -21,13 +21,19 @@ impl CacheManagers {
         let mut running = sync::lock(&self.0);
         running.retain(|_, manager| manager.strong_count() > 0);
         let mut managers = HashMap::new();
-        for (path, max_bytes, min_free) in config.handlers.iter().flat_map(directories) {
+        let ages = max_ages(config);
+        for store in config.handlers.iter().flat_map(Handler::stores) {
+            let path = store.path;
             if managers.contains_key(path) {
                 continue;
             }
             // Different spellings of one directory share a manager.
             let place = place(path);
-            let limits = CacheLimits { max_bytes, min_free, max_age: max_age(config, &place) };
+            let limits = CacheLimits {
+                max_bytes: store.max_bytes,
+                min_free: store.min_free,
+                max_age: ages.get(&place).copied().flatten(),
+            };
             let manager = match running.get(&place).and_then(Weak::upgrade) {
                 Some(manager) => {
                     manager.set_limits(limits);
@@ -49,20 +55,15 @@ impl CacheManagers {
     }
 }
 
-/// The cache directories of a handler, with their `max_bytes` and `min_free`.
-fn directories(handler: &Handler) -> impl Iterator<Item = (&Path, Option<u64>, Option<u64>)> {
-    let cache =
-        handler.cache.iter().map(|cache| (cache.path.as_path(), cache.max_bytes, cache.min_free));
-    let originals = handler.originals.iter();
-    cache.chain(originals.map(|originals| (originals.path.as_path(), originals.max_bytes, None)))
-}
-
-/// The longest time for which a handler with this directory uses an entry; `None` means forever.
-fn max_age(config: &Config, directory: &Path) -> Option<Duration> {
-    let sharing = config
-        .handlers
-        .iter()
-        .filter(|handler| handler.stores().any(|(_, path)| place(path) == directory));
-    let ages = sharing.map(|handler| handler.lifetime().retention());
-    ages.max_by_key(|age| age.unwrap_or(Duration::MAX)).flatten()
+/// The longest time for which a handler uses the entries of a directory, by canonical path; `None` means forever.
+fn max_ages(config: &Config) -> HashMap<PathBuf, Option<Duration>> {
+    let mut ages = HashMap::new();
+    for handler in &config.handlers {
+        let age = handler.lifetime().retention();
+        for store in handler.stores() {
+            let longest = ages.entry(place(store.path)).or_insert(age);
+            *longest = longest.zip(age).map(|(one, other)| one.max(other));
+        }
+    }
+    ages
 }
