@@ -438,6 +438,34 @@ fn connections_per_address_does_not_apply_to_trusted_proxies() {
     }
 }
 
+#[test]
+fn every_refused_connection_gets_its_503_and_no_reset() {
+    const REFUSED: usize = 200;
+    let directory = directory();
+    let server = Server::start(json!({
+        "handlers": [directory.handler()],
+        "limits": {"connections_per_address": 2},
+    }));
+    let mut within: Vec<Client> = (0..2).map(|_| server.client()).collect();
+    for client in &mut within {
+        client.get("/h/a.png").ok();
+    }
+    let mut refused: Vec<Client> = (0..REFUSED).map(|_| server.client()).collect();
+    for (n, client) in refused.iter_mut().enumerate() {
+        // Half of them send their request after the server has answered.
+        if n % 2 == 0 {
+            client.wait_for_first_bytes();
+        }
+        client.send(&request("GET", "/h/a.png", &[]));
+    }
+    for client in &mut refused {
+        let answer = client.read();
+        assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
+        assert!(client.try_read(false).unwrap().is_none());
+    }
+    within[0].get("/h/a.png").ok();
+}
+
 /// An origin that answers `free*` at once, and other requests when the gate opens.
 fn gated(gate: &Gate) -> RawOrigin {
     let held = gate.clone();

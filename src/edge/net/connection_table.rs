@@ -14,6 +14,8 @@ use crate::sync;
 /// A connection that has been reading a head or shaking hands for this long may be closed for a new one, if none is
 /// idle.
 const SLOW_HEAD: Duration = Duration::from_secs(1);
+/// Maximum connections in [`Phase::Closing`], besides `limits.connections`, at which a refused one may linger.
+const MAX_CLOSING: usize = 256;
 
 #[derive(Debug)]
 pub struct ConnectionTable {
@@ -47,7 +49,8 @@ enum Phase {
     Reading = 1,
     /// Answering a request.
     Busy = 2,
-    /// Shut down for reading by [`ConnectionTable::close_longest_idle`].
+    /// Shut down for reading by [`ConnectionTable::close_longest_idle`], or refused. It does not count towards
+    /// `limits.connections`.
     Closing = 3,
 }
 
@@ -115,13 +118,35 @@ impl ConnectionTable {
         if let Some(network) = network {
             *entries.by_network.entry(network).or_default() += 1;
         }
-        let state = AtomicU64::new(pack(Phase::Reading, self.now()));
+        Ok(self.insert(&mut entries, socket, Phase::Reading, network))
+    }
+
+    /// Registers a refused connection for its lingering close. `None` if too many connections are closing already.
+    pub fn register_refused(
+        self: &Arc<ConnectionTable>,
+        socket: &Arc<RawSocket>,
+    ) -> Option<Registration> {
+        let mut entries = self.lock();
+        if entries.closing >= MAX_CLOSING {
+            return None;
+        }
+        entries.closing += 1;
+        Some(self.insert(&mut entries, socket, Phase::Closing, None))
+    }
+
+    fn insert(
+        self: &Arc<ConnectionTable>,
+        entries: &mut Entries,
+        socket: &Arc<RawSocket>,
+        phase: Phase,
+        network: Option<Network>,
+    ) -> Registration {
+        let state = AtomicU64::new(pack(phase, self.now()));
         let entry = Arc::new(Entry { socket: Arc::clone(socket), state, network });
         let id = entries.next_id;
         entries.next_id += 1;
         entries.by_id.insert(id, Arc::clone(&entry));
-        drop(entries);
-        Ok(Registration { table: Arc::clone(self), id, entry })
+        Registration { table: Arc::clone(self), id, entry }
     }
 
     /// Closes the longest idle connection, which frees its descriptor. `false` if there is none.
@@ -210,7 +235,7 @@ impl Registration {
         self.id
     }
 
-    /// Whether the table has shut the connection down for reading.
+    /// Whether the table has shut the connection down for reading, or refused it.
     pub fn is_closing(&self) -> bool {
         unpack(self.entry.state.load(Ordering::Relaxed)).0 == Phase::Closing
     }
@@ -330,5 +355,21 @@ mod tests {
         assert!(register("192.0.2.1").is_ok());
         drop(ipv6);
         assert!(table.lock().by_network.is_empty());
+    }
+
+    #[test]
+    fn refused_connections_are_bounded_and_take_no_room() {
+        let table = Arc::new(ConnectionTable::new());
+        let limits = limits(1, 100);
+        let refused: Vec<Option<Registration>> =
+            (0..=MAX_CLOSING).map(|_| table.register_refused(&peer().socket)).collect();
+        assert_eq!(refused.iter().flatten().count(), MAX_CLOSING);
+        let open = table.register(&peer().socket, None, &limits).unwrap();
+        open.set_busy(Instant::now());
+        assert_eq!(table.register(&peer().socket, None, &limits).unwrap_err(), Full::Total);
+        drop(refused);
+        assert!(table.register_refused(&peer().socket).is_some());
+        drop(open);
+        assert!(table.lock().by_id.is_empty() && table.lock().closing == 0);
     }
 }

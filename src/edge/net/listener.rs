@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -25,14 +25,13 @@ use super::socket::{RawSocket, Socket};
 use super::stream::Stream;
 use crate::config::ConfigError;
 use crate::edge::http::response::{Date, HeadOptions, Response};
+use crate::edge::serve::running_config::RunningConfig;
 use crate::log::{RateLimited, warn, warn_ratelimited};
 
 /// Pause after an error of `accept` that will not go away at once (EMFILE, ENFILE, ENOBUFS, ENOMEM).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Pause after such an error when an idle connection has been closed.
 const ACCEPT_PAUSE_AFTER_CLOSE: Duration = Duration::from_millis(2);
-/// How long writing a refusal may take, because it blocks the accept thread.
-const REFUSAL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A bound endpoint. Dropping it closes it.
 #[derive(Debug)]
@@ -286,7 +285,7 @@ impl Acceptor {
                         running.limits.connections_per_address
                     );
                 }
-                return self.refuse(socket, full);
+                return self.refuse(socket, peer, full, &running);
             }
         };
         let Ok(socket) = Socket::new(socket) else { return };
@@ -308,12 +307,21 @@ impl Acceptor {
         });
     }
 
-    /// Sends a 503 on a plain connection; a TLS connection is just closed.
-    fn refuse(&self, socket: Arc<RawSocket>, full: Full) {
-        let Ok(mut socket) = Socket::new(socket) else { return };
+    /// Sends a 503 on a plain connection, without blocking, and leaves the lingering close to a poller. A TLS
+    /// connection is just closed.
+    fn refuse(
+        &self,
+        socket: Arc<RawSocket>,
+        peer: Option<IpAddr>,
+        full: Full,
+        running: &RunningConfig,
+    ) {
         if self.kind == ListenerKind::Https {
             return;
         }
+        let registration = self.shared.connections.register_refused(&socket);
+        let Ok(mut socket) = Socket::new(socket) else { return };
+        socket.set_blocking(false);
         let message = match full {
             Full::Total => "too many connections",
             Full::Address => "too many connections from your address",
@@ -322,8 +330,13 @@ impl Acceptor {
         let options = HeadOptions { is_http_10: false, keep_alive: false, hsts: None };
         let mut head = String::new();
         response.write_head(&mut head, &mut Date::default(), SystemTime::now(), options);
-        socket.set_write_deadline(Instant::now() + REFUSAL_TIMEOUT, REFUSAL_TIMEOUT);
-        let _ = socket.write_head_and_body(head.as_bytes(), response.body.bytes(), &mut 0);
+        let sent = socket.write_head_and_body(head.as_bytes(), response.body.bytes(), &mut 0);
+        if let (Ok(()), Some(registration)) = (sent, registration) {
+            let stream = Stream::Plain(socket);
+            let mut connection = Connection::new(stream, peer, self.kind, registration, running);
+            connection.start_lingering_close();
+            self.shared.inboxes.park(Box::new(connection));
+        }
     }
 }
 

@@ -92,6 +92,26 @@ fn lingering_close_makes_room_at_once() {
 }
 
 #[test]
+fn refused_connections_take_few_descriptors_and_not_for_long() {
+    const REFUSED: usize = 1000;
+    /// `MAX_CLOSING` of the connection table, and the connections within the limit.
+    const MAX_MORE: usize = 256 + 2;
+    raise_file_limit();
+    let server = start(json!({"connections_per_address": 2}));
+    let mut within = crowd(&server, 2);
+    within.iter_mut().for_each(|client| drop(client.get(HIT).ok()));
+    let before = server.process().descriptors();
+    let refused = crowd(&server, REFUSED);
+    within.iter_mut().for_each(|client| drop(client.get(HIT).ok()));
+    let more = server.process().descriptors().saturating_sub(before);
+    assert!(more <= MAX_MORE, "{more} descriptors");
+    eventually("all refused connections are closed", || {
+        server.process().descriptors() <= before
+    });
+    drop(refused);
+}
+
+#[test]
 fn running_out_of_descriptors_closes_idle_connections_only() {
     const DESCRIPTORS: usize = 80;
     let server = start(json!({}));

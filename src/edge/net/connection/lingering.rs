@@ -12,7 +12,7 @@ const MAX_LINGERING_BYTES: usize = 256 << 10;
 
 impl Connection {
     /// Answers no further request, and gives the client time to read the last response (nginx `lingering_close`).
-    pub(super) fn start_lingering_close(&mut self) {
+    pub fn start_lingering_close(&mut self) {
         let is_open = self.stream.shutdown_write().is_ok();
         self.lingering = Some(if is_open { MAX_LINGERING_BYTES } else { 0 });
         let now = Instant::now();
