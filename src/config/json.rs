@@ -115,7 +115,7 @@ pub fn offset(root: &Value, path: &str) -> usize {
     let mut value = root;
     let mut rest = path;
     let mut offset = root.range().start;
-    loop {
+    while !rest.is_empty() {
         let next = match value {
             Value::Object(object) => {
                 property(object, rest).map(|(found, rest)| (&found.value, found.range.start, rest))
@@ -127,9 +127,10 @@ pub fn offset(root: &Value, path: &str) -> usize {
         };
         match next {
             Some(found) => (value, offset, rest) = found,
-            None => return offset,
+            None => break,
         }
     }
+    offset
 }
 
 /// The property that a path starts with, and the rest of the path. A name may contain dots and brackets, so the longest
@@ -266,7 +267,8 @@ mod tests {
 
     #[test]
     fn a_json_path_leads_to_its_field() {
-        let text = "{\n  \"a\": [\n    {\"ü\": 1, \"b.c\": {\"d\": 2}},\n    3\n  ]\n}";
+        let text =
+            "{\n  \"a\": [\n    {\"ü\": 1, \"b.c\": {\"d\": 2, \"\": 3}},\n    3\n  ]\n}";
         let value = parse(text).unwrap();
         for (path, expected) in [
             ("", (1, 1)),
@@ -277,6 +279,7 @@ mod tests {
             ("a[0].missing", (3, 5)),
             ("a[0].b.c", (3, 14)),
             ("a[0].b.c.d", (3, 22)),
+            ("a[0].b.c.", (3, 30)),
             ("a[1]", (4, 5)),
             ("a[1].x", (4, 5)),
             ("a[2]", (2, 3)),

@@ -99,11 +99,11 @@ fn handler_errors_name_their_path() {
         (r#""presets": [1]"#, "handlers[0].presets: must be an object, not an array"),
         (
             r#""presets": {"": "w=1"}"#,
-            "handlers[0].presets: a preset's name must have 1 to 32 letters",
+            "handlers[0].presets.: a preset's name must have 1 to 32 letters",
         ),
         (
             r#""presets": {"a b": "w=1"}"#,
-            "handlers[0].presets: a preset's name must have 1 to 32 letters",
+            "handlers[0].presets.a b: a preset's name must have 1 to 32 letters",
         ),
         (
             r#""presets": {"a": 1}"#,
@@ -274,6 +274,10 @@ fn errors_have_the_position_of_their_field() {
         (
             &format!("{{\"handlers\": [{handler},\n\"allowed_sizes\": [[1, 1],\n\t[1]]}}]}}"),
             "config.json:3:2: handlers[0].allowed_sizes[1]: must be [width, height], whole numbers from 0 to 3064",
+        ),
+        (
+            &format!("{{\"handlers\": [{handler},\n\"presets\": {{\"a\": \"\",\n  \"a.b\": \"\"}}}}]}}"),
+            "config.json:3:3: handlers[0].presets.a.b: a preset's name must have 1 to 32 letters, digits, hyphens and underscores",
         ),
     ] {
         assert_eq!(super::parse(text, "config.json").unwrap_err().to_string(), expected);

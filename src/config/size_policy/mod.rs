@@ -145,12 +145,11 @@ fn presets(fields: &Fields) -> Result<BTreeMap<String, Query>> {
     let mut presets = BTreeMap::new();
     for property in fields.optional(&PRESETS)?.unwrap_or_default() {
         let name = property.name.as_str();
+        let error = |message| fields.error(&format!("{}.{name}", PRESETS.name()), message);
         if !is_name(name) {
             let rule = "must have 1 to 32 letters, digits, hyphens and underscores";
-            let message = format!("a preset's name {rule}, not {name:?}");
-            return Err(fields.error(PRESETS.name(), message));
+            return Err(error(format!("a preset's name {rule}")));
         }
-        let error = |message| fields.error(&format!("{}.{name}", PRESETS.name()), message);
         let Value::StringLit(written) = &property.value else {
             let found = type_name(&property.value);
             return Err(error(format!("must be a query, such as \"w=300&h=200\", not {found}")));
