@@ -1,8 +1,12 @@
 //! Configuration errors.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::json;
+
+/// How many characters of a long path or message are shown at each end: it may repeat a value of any length.
+const MAX_END: usize = 150;
 
 /// An error in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,9 +62,21 @@ impl fmt::Display for ConfigError {
             write!(f, "{file}:{line}:{column}: ")?;
         }
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", shortened(&self.path))?;
         }
-        f.write_str(&self.message)
+        f.write_str(&shortened(&self.message))
+    }
+}
+
+/// The text, with `…` in place of its middle if it is long.
+fn shortened(text: &str) -> Cow<'_, str> {
+    let start = text.char_indices().nth(MAX_END);
+    let end = text.char_indices().nth_back(MAX_END);
+    match (start, end) {
+        (Some((start, _)), Some((end, _))) if start < end => {
+            format!("{}…{}", &text[..start], &text[end..]).into()
+        }
+        _ => text.into(),
     }
 }
 

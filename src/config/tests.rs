@@ -291,6 +291,23 @@ fn errors_have_the_position_of_their_field() {
 }
 
 #[test]
+fn errors_quote_the_ends_of_what_is_long() {
+    let long = "ü".repeat(500_000);
+    for (fields, start, end) in [
+        (format!(r#""{long}": 1"#), "c:2:9: üü", "üü: unknown field"),
+        (format!(r#""address": "{long}""#), "c:2:9: address: must be an IPv4 or IPv6", "üü\""),
+        (r#""http_port": 1e300"#.into(), "c:2:9: http_port: must be from 0 to", "00"),
+        (r#""http_port": 1e-300"#.into(), "c:2:9: http_port: must be a whole number, not 0.0", "01"),
+        (format!(r#""trusted_proxies": ["{long}"]"#), "c:2:29: trusted_proxies[0]: must be", "üü\""),
+        (format!(r#""{long}": 1, "{long}": 2"#), "c:2:500017: not valid JSON: the field", "twice"),
+    ] {
+        let error = super::parse(&minimal("", &fields), "c").unwrap_err().to_string();
+        assert!(error.starts_with(start) && error.ends_with(end), "{error:.500}");
+        assert!(error.chars().count() < 500 && error.contains('…'), "{error:.500}");
+    }
+}
+
+#[test]
 fn two_handlers_need_two_routes() {
     let aws = r#""aws": {"bucket_name": "b", "anonymous": true}"#;
     let text = format!(
