@@ -40,8 +40,8 @@ pub fn open(
     registration: Registration,
     shared: &Shared,
 ) {
-    let service = &shared.service;
-    let running = service.running.get();
+    let responder = &shared.responder;
+    let running = responder.running.get();
     let head_timeout = running.limits.head_timeout;
     let deadline = Instant::now() + head_timeout;
     socket.set_read_deadline(deadline);
@@ -59,11 +59,11 @@ pub fn open(
     };
     let Ok(stream) = stream else { return };
     let client = preface.client.or(peer);
-    let running = service.running.get();
+    let running = responder.running.get();
     let mut connection = Connection::new(stream, client, kind, registration, &running);
     drop(running);
     if preface.is_plain_http {
-        connection.refuse(preface::plain_http_response(), &mut Scratch::new(), service);
+        connection.refuse(preface::plain_http_response(), &mut Scratch::new(), responder);
     }
     serve_on_thread(Blocking::FirstRequest, connection.into(), shared);
 }
@@ -74,9 +74,9 @@ pub fn serve(connection: Box<Connection>, shared: &Shared) {
 }
 
 fn serve_on_thread(blocking: Blocking, mut connection: Box<Connection>, shared: &Shared) {
-    let needs_threads = shared.service.running.get().needs_threads;
+    let needs_threads = shared.responder.running.get().needs_threads;
     let blocking = if needs_threads { Blocking::Always } else { blocking };
-    match connection.serve(blocking, &mut Scratch::new(), &shared.service) {
+    match connection.serve(blocking, &mut Scratch::new(), &shared.responder) {
         Served::Idle => shared.inboxes.park(connection),
         Served::Yielded | Served::WouldBlock | Served::Closed => {}
     }

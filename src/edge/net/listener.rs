@@ -270,7 +270,7 @@ impl Acceptor {
     }
 
     fn start(&self, socket: Arc<RawSocket>, peer: Option<IpAddr>) {
-        let running = self.shared.service.running.get();
+        let running = self.shared.responder.running.get();
         let is_admin = self.kind == ListenerKind::Admin;
         let counted = peer.filter(|_| is_admin || !running.trusted_proxies.contains(peer));
         let registration = match self.shared.connections.register(&socket, counted, &running.limits)

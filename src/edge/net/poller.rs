@@ -138,7 +138,7 @@ impl Poller<'_> {
         let scratch = &mut self.scratch;
         // A panic closes this connection only.
         let served = catch_unwind(AssertUnwindSafe(|| {
-            connection.serve(Blocking::Never, scratch, &self.shared.service)
+            connection.serve(Blocking::Never, scratch, &self.shared.responder)
         }));
         match served {
             Ok(Served::Idle) => {}

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use super::connection_table::ConnectionTable;
 use super::inbox::Inboxes;
-use crate::edge::serve::service::Service;
+use crate::edge::serve::responder::Responder;
 
 /// For the life of the process.
 #[derive(Debug)]
 pub struct Shared {
-    pub service: Service,
+    pub responder: Responder,
     pub connections: Arc<ConnectionTable>,
     pub inboxes: Inboxes,
 }
 
 impl Shared {
-    pub fn new(service: Service) -> io::Result<Arc<Shared>> {
+    pub fn new(responder: Responder) -> io::Result<Arc<Shared>> {
         let connections = Arc::new(ConnectionTable::new());
-        Ok(Arc::new(Shared { service, connections, inboxes: Inboxes::new()? }))
+        Ok(Arc::new(Shared { responder, connections, inboxes: Inboxes::new()? }))
     }
 }

@@ -19,7 +19,7 @@ use super::net::shared::Shared;
 use super::net::tls::{self, Tls};
 use super::renderer::{Renderer, SocketDirectory};
 use super::serve::running_config::{CurrentConfig, RunningConfig};
-use super::serve::service::Service;
+use super::serve::responder::Responder;
 use super::variants::cache_manager::CacheManagers;
 use super::variants::purge_log::PurgeLog;
 use crate::TokenValidator;
@@ -100,11 +100,11 @@ impl<'l> Server<'l> {
             &purge_log,
         );
         running.purger.restore();
-        let service = Service { running: CurrentConfig::new(running), shutdown: Arc::default() };
-        let shared = Shared::new(service)?;
+        let responder = Responder { running: CurrentConfig::new(running), shutdown: Arc::default() };
+        let shared = Shared::new(responder)?;
         poller::start(&shared)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
-        let directories = vec![socket_directory(&shared.service)];
+        let directories = vec![socket_directory(&shared.responder)];
         let server = Server {
             load,
             validator,
@@ -177,10 +177,10 @@ impl<'l> Server<'l> {
             &self.purge_log,
         );
         log::set_level(config.log_level);
-        drop(self.shared.service.running.replace(running));
+        drop(self.shared.responder.running.replace(running));
         // The last renderer to use a directory removes it.
         self.directories.retain(|directory| Arc::strong_count(directory) > 1);
-        self.directories.push(socket_directory(&self.shared.service));
+        self.directories.push(socket_directory(&self.shared.responder));
         for listener in &added {
             // Too late to fail: the new configuration is in force.
             if let Err(error) = self.open(listener) {
@@ -213,8 +213,8 @@ impl<'l> Server<'l> {
     /// for up to `stop_timeout`. A second signal skips both waits.
     fn shut_down(mut self, signals: &Receiver<i32>) {
         info!("stopping", "draining connections");
-        let limits = self.shared.service.running.get().limits.clone();
-        let shutdown = &self.shared.service.shutdown;
+        let limits = self.shared.responder.running.get().limits.clone();
+        let shutdown = &self.shared.responder.shutdown;
         shutdown.stop();
         let is_hurried = !limits.stop_delay.is_zero() && receives_stop(signals, limits.stop_delay);
         self.listeners.clear();
@@ -246,8 +246,8 @@ fn receives_stop(signals: &Receiver<i32>, timeout: Duration) -> bool {
     }
 }
 
-fn socket_directory(service: &Service) -> Arc<SocketDirectory> {
-    Arc::clone(service.running.get().images.variants().renderer().directory())
+fn socket_directory(responder: &Responder) -> Arc<SocketDirectory> {
+    Arc::clone(responder.running.get().images.variants().renderer().directory())
 }
 
 fn start_renderer(config: &Config, text: String) -> io::Result<Renderer> {

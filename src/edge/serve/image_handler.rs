@@ -18,7 +18,7 @@ use crate::edge::http::request::{Method, Request};
 use crate::edge::renderer::{RenderError, Renderer};
 use crate::edge::variants::cache_manager::CacheManager;
 use crate::edge::variants::purge_log::PurgeLog;
-use crate::edge::variants::{CacheStatus, HandlerState, Job, Lookup, Miss, VariantError, Variants};
+use crate::edge::variants::{CacheStatus, HandlerState, Lookup, Miss, VariantError, VariantRequest, Variants};
 use crate::error::Code;
 use crate::key;
 use crate::options::{Options, Query};
@@ -111,7 +111,7 @@ impl ImageHandler {
         let (handler, error) = match job {
             ImageJob::Error { handler, error } => (handler, error),
             ImageJob::Variant { handler, request, miss } => {
-                let variant = self.variants.make(variant_job(&handler, &request), miss);
+                let variant = self.variants.make(variant_request(&handler, &request), miss);
                 match variant {
                     Ok(variant) => {
                         let cache = Some(variant.cache_status.as_str());
@@ -171,14 +171,14 @@ impl ImageHandler {
     }
 
     fn lookup_image(&self, handler: &Arc<HandlerState>, request: ImageRequest) -> Reply<ImageJob> {
-        let job = variant_job(handler, &request);
-        let missed = match self.variants.lookup(job) {
+        let asked = variant_request(handler, &request);
+        let missed = match self.variants.lookup(asked) {
             Lookup::Ready(Ok(variant)) => {
                 let cache = Some(variant.cache_status.as_str());
                 match image_response::respond_from_cache(&handler.config, &request, variant) {
                     Some(response) => return Reply::Ready(Answer { response, cache, error: None }),
                     // The entry on disk is damaged.
-                    None => self.variants.lookup_uncached(job),
+                    None => self.variants.lookup_uncached(asked),
                 }
             }
             Lookup::Ready(Err(error)) => Err(error),
@@ -239,6 +239,6 @@ impl ImageError {
     }
 }
 
-fn variant_job<'j>(handler: &'j Arc<HandlerState>, request: &'j ImageRequest) -> Job<'j> {
-    Job { handler, name: &request.name, need: request.need() }
+fn variant_request<'j>(handler: &'j Arc<HandlerState>, request: &'j ImageRequest) -> VariantRequest<'j> {
+    VariantRequest { handler, name: &request.name, need: request.need() }
 }

@@ -10,5 +10,5 @@ mod image_request;
 mod image_response;
 mod router;
 pub mod running_config;
-pub mod service;
+pub mod responder;
 pub mod shutdown;

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::memory_cache::CachedResponse;
 use super::variant::{CacheStatus, Content, Variant, VariantError};
-use super::{Job, Variants};
+use super::{VariantRequest, Variants};
 use crate::cache::{self, Entry, Freshness};
 use crate::edge::renderer::RenderError;
 
@@ -45,61 +45,61 @@ impl<'h> Cached<'h> {
 }
 
 impl Variants {
-    pub fn lookup<'h>(self: &Arc<Variants>, job: Job<'h>) -> Lookup<'h> {
+    pub fn lookup<'h>(self: &Arc<Variants>, request: VariantRequest<'h>) -> Lookup<'h> {
         let now = SystemTime::now();
-        let not_before = self.not_before(job.name);
-        if let Some(cached) = self.find(job, not_before, now) {
+        let not_before = self.not_before(request.name);
+        if let Some(cached) = self.find(request, not_before, now) {
             match cached.freshness {
                 Freshness::Fresh => {
                     return Lookup::Ready(Ok(cached.into_variant(CacheStatus::Hit, now)));
                 }
                 Freshness::StaleWhileRevalidate => {
-                    drop(self.start_revalidation(job, not_before));
+                    drop(self.start_revalidation(request, not_before));
                     return Lookup::Ready(Ok(cached.into_variant(CacheStatus::Stale, now)));
                 }
                 Freshness::StaleIfError => {
                     let stale = cached.into_variant(CacheStatus::Stale, now);
-                    return self.lookup_stale(job, not_before, stale);
+                    return self.lookup_stale(request, not_before, stale);
                 }
                 Freshness::MustRevalidate => {}
             }
         }
-        match self.check_missing(job, not_before) {
+        match self.check_missing(request, not_before) {
             Ok(miss) => Lookup::Miss(miss),
             Err(error) => Lookup::Ready(Err(error)),
         }
     }
 
     /// The lookup of a variant whose cached copy turned out to be damaged.
-    pub fn lookup_uncached(&self, job: Job) -> Result<Miss, VariantError> {
-        self.check_missing(job, self.not_before(job.name))
+    pub fn lookup_uncached(&self, request: VariantRequest) -> Result<Miss, VariantError> {
+        self.check_missing(request, self.not_before(request.name))
     }
 
     /// The lookup of a variant whose stale copy may be served only if the origin fails.
     fn lookup_stale<'h>(
         self: &Arc<Variants>,
-        job: Job<'h>,
+        request: VariantRequest<'h>,
         not_before: u64,
         stale: Variant<Content<'h>>,
     ) -> Lookup<'h> {
-        if let Some(failure) = self.negative.find(job.name, not_before) {
+        if let Some(failure) = self.negative.find(request.name, not_before) {
             let error = VariantError::cached(failure);
             return Lookup::Ready(if error.allows_stale() { Ok(stale) } else { Err(error) });
         }
-        if job.handler.circuit_breaker.is_open(Instant::now()) || self.renderer.is_full() {
-            drop(self.start_revalidation(job, not_before));
+        if request.handler.circuit_breaker.is_open(Instant::now()) || self.renderer.is_full() {
+            drop(self.start_revalidation(request, not_before));
             return Lookup::Ready(Ok(stale));
         }
         Lookup::Miss(Miss::StaleIfError { not_before })
     }
 
-    fn check_missing(&self, job: Job, not_before: u64) -> Result<Miss, VariantError> {
-        if let Some(failure) = self.negative.find(job.name, not_before) {
+    fn check_missing(&self, request: VariantRequest, not_before: u64) -> Result<Miss, VariantError> {
+        if let Some(failure) = self.negative.find(request.name, not_before) {
             return Err(VariantError::cached(failure));
         }
         // Under overload, refuse here instead of starting a thread that would refuse.
         if self.renderer.is_full()
-            && !self.singleflight.is_in_flight(&(job.name.clone(), not_before))
+            && !self.singleflight.is_in_flight(&(request.name.clone(), not_before))
         {
             return Err(RenderError::Overloaded.into());
         }
@@ -109,11 +109,11 @@ impl Variants {
     /// Finds a variant in memory or on disk, of any freshness, unless it is from before a purge.
     pub(super) fn find<'h>(
         &self,
-        job: Job<'h>,
+        request: VariantRequest<'h>,
         not_before: u64,
         now: SystemTime,
     ) -> Option<Cached<'h>> {
-        let Job { handler, name, need } = job;
+        let VariantRequest { handler, name, need } = request;
         let disk = handler.disk.as_ref()?;
         let manager = handler.manager.as_deref();
         if let Some((response, freshness)) = self.memory.find(name, disk, manager, now) {
@@ -139,16 +139,16 @@ impl Variants {
         let content = if !fits || freshness == Freshness::MustRevalidate {
             Content::Disk(Box::new(entry))
         } else {
-            Content::Memory(self.load(job, entry)?)
+            Content::Memory(self.load(request, entry)?)
         };
         Some(Cached { content, freshness, validated_at })
     }
 
     /// Reads an entry from disk into the memory cache. `None` if it is damaged.
-    fn load(&self, job: Job, entry: Entry) -> Option<Arc<CachedResponse>> {
+    fn load(&self, request: VariantRequest, entry: Entry) -> Option<Arc<CachedResponse>> {
         let stamp = entry.stamp();
         let response = Arc::new(CachedResponse::new(Arc::new(entry.read()?), stamp));
-        self.memory.insert(job.name.clone(), Arc::clone(&response));
+        self.memory.insert(request.name.clone(), Arc::clone(&response));
         Some(response)
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::lookup::{Cached, Miss};
 use super::variant::{CacheStatus, Variant, VariantError};
-use super::{HandlerState, Job, Variants};
+use super::{HandlerState, VariantRequest, Variants};
 use crate::cache::{self, EncodedImage, EntryId, Freshness, Name, Need};
 use crate::edge::renderer::{RenderError, RenderRequest};
 use crate::error::{Code, Failure};
@@ -47,25 +47,25 @@ impl Variants {
     /// Makes a variant that a lookup has not found. Waits for the renderer.
     pub fn make(
         self: &Arc<Variants>,
-        job: Job,
+        request: VariantRequest,
         miss: Miss,
     ) -> Result<Variant<Arc<EncodedImage>>, VariantError> {
         match miss {
-            Miss::Missing => self.make_missing(job),
-            Miss::StaleIfError { not_before } => self.revalidate(job, not_before),
+            Miss::Missing => self.make_missing(request),
+            Miss::StaleIfError { not_before } => self.revalidate(request, not_before),
         }
     }
 
     pub(super) fn make_missing(
         &self,
-        job: Job,
+        request: VariantRequest,
     ) -> Result<Variant<Arc<EncodedImage>>, VariantError> {
         let begun = SystemTime::now();
-        match self.make_current(job.handler, job.name) {
+        match self.make_current(request.handler, request.name) {
             Ok(made) => Ok(made.into_variant(begun)),
             Err(error) => {
                 if let RenderError::Failure(failure) = &error.error {
-                    job.handler.log_failure(job.name, failure);
+                    request.handler.log_failure(request.name, failure);
                 }
                 Err(error)
             }
@@ -120,8 +120,8 @@ impl Variants {
         name: &Name,
         not_before: u64,
     ) -> Option<MakeResult> {
-        let job = Job { handler, name, need: Need::Image };
-        match self.find(job, not_before, SystemTime::now()) {
+        let request = VariantRequest { handler, name, need: Need::Image };
+        match self.find(request, not_before, SystemTime::now()) {
             Some(Cached { content, freshness: Freshness::Fresh, validated_at }) => {
                 Some(Ok(Made { image: content.read()?, was_cached: true, validated_at }))
             }

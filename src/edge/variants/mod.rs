@@ -56,7 +56,7 @@ pub struct Counts {
 
 /// A request for a variant.
 #[derive(Clone, Copy, Debug)]
-pub struct Job<'j> {
+pub struct VariantRequest<'j> {
     pub handler: &'j Arc<HandlerState>,
     pub name: &'j Name,
     pub need: Need,

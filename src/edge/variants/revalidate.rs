@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::make::MakeResult;
 use super::variant::{CacheStatus, Variant, VariantError};
-use super::{Job, Variants};
+use super::{VariantRequest, Variants};
 use crate::cache::{self, EncodedImage, Name};
 use crate::edge::renderer::RenderError;
 
@@ -20,17 +20,17 @@ impl Variants {
     /// Revalidates a variant, and returns the stale copy if the origin fails.
     pub(super) fn revalidate(
         self: &Arc<Variants>,
-        job: Job,
+        request: VariantRequest,
         not_before: u64,
     ) -> Result<Variant<Arc<EncodedImage>>, VariantError> {
         let begun = SystemTime::now();
-        let result = match self.start_revalidation(job, not_before) {
+        let result = match self.start_revalidation(request, not_before) {
             Some(revalidation) => revalidation.recv_timeout(REVALIDATION_TIMEOUT).ok(),
-            None => self.singleflight.join(&(job.name.clone(), not_before), REVALIDATION_TIMEOUT),
+            None => self.singleflight.join(&(request.name.clone(), not_before), REVALIDATION_TIMEOUT),
         };
-        if self.not_before(job.name) > not_before {
+        if self.not_before(request.name) > not_before {
             // Purged meanwhile: neither the stale variant nor the result may be served.
-            return self.make_missing(job);
+            return self.make_missing(request);
         }
         let error = match result {
             Some(Ok(made)) => return Ok(made.into_variant(begun)),
@@ -40,17 +40,17 @@ impl Variants {
         };
         // A failure has been recorded already.
         if error.error == RenderError::Overloaded {
-            job.handler.circuit_breaker.open(Instant::now());
+            request.handler.circuit_breaker.open(Instant::now());
         }
-        self.find_stale(job, not_before).ok_or(error)
+        self.find_stale(request, not_before).ok_or(error)
     }
 
     /// Finds the stale variant again. An entry on disk borrows its cache, so it can't be part of the [`Miss`].
     ///
     /// [`Miss`]: super::Miss
-    fn find_stale(&self, job: Job, not_before: u64) -> Option<Variant<Arc<EncodedImage>>> {
+    fn find_stale(&self, request: VariantRequest, not_before: u64) -> Option<Variant<Arc<EncodedImage>>> {
         let now = SystemTime::now();
-        let cached = self.find(job, not_before, now)?;
+        let cached = self.find(request, not_before, now)?;
         let age = cache::age(cached.validated_at, now);
         Some(Variant { content: cached.content.read()?, cache_status: CacheStatus::Stale, age })
     }
@@ -58,19 +58,19 @@ impl Variants {
     /// Revalidates a variant on a thread of its own; the result may be received. `None` if that is not possible now.
     pub(super) fn start_revalidation(
         self: &Arc<Variants>,
-        job: Job,
+        request: VariantRequest,
         not_before: u64,
     ) -> Option<Receiver<MakeResult>> {
         if self.renderer.is_full() {
             return None;
         }
-        let guard = job.handler.revalidations.begin(job.name)?;
-        if !job.handler.circuit_breaker.allow_attempt(Instant::now()) {
+        let guard = request.handler.revalidations.begin(request.name)?;
+        if !request.handler.circuit_breaker.allow_attempt(Instant::now()) {
             return None;
         }
         let variants = Arc::clone(self);
-        let handler = Arc::clone(job.handler);
-        let name: Name = job.name.clone();
+        let handler = Arc::clone(request.handler);
+        let name: Name = request.name.clone();
         let (sender, receiver) = channel();
         let revalidate = move || {
             let _guard = guard;

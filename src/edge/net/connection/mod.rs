@@ -19,7 +19,7 @@ use super::stream::Stream;
 use crate::edge::http::request::{Head, MAX_HEAD_BYTES, parse};
 use crate::edge::http::response::{Date, Response};
 use crate::edge::serve::running_config::RunningConfig;
-use crate::edge::serve::service::Service;
+use crate::edge::serve::responder::Responder;
 use crate::edge::serve::shutdown::ActiveRequest;
 use respond::{PartialResponse, PendingRequest};
 use turn::Turn;
@@ -131,13 +131,13 @@ impl Connection {
         &mut self,
         blocking: Blocking,
         scratch: &mut Scratch,
-        service: &Service,
+        responder: &Responder,
     ) -> Served {
         self.stream.set_blocking(blocking != Blocking::Never);
         scratch.buffer.clear();
         scratch.buffer.append(&mut self.unanswered);
         let mut buffer = std::mem::take(&mut scratch.buffer);
-        let served = self.run(blocking, &mut buffer, scratch, service);
+        let served = self.run(blocking, &mut buffer, scratch, responder);
         if matches!(served, Served::Yielded | Served::WouldBlock) {
             self.unanswered = buffer.clone();
         }
@@ -150,11 +150,11 @@ impl Connection {
         blocking: Blocking,
         buffer: &mut Vec<u8>,
         scratch: &mut Scratch,
-        service: &Service,
+        responder: &Responder,
     ) -> Served {
         let mut turn = Turn::new(blocking);
         loop {
-            match self.step(&mut turn, buffer, scratch, service) {
+            match self.step(&mut turn, buffer, scratch, responder) {
                 Ok(None) => {}
                 Ok(Some(served)) => return served,
                 Err(_) => return Served::Closed,
@@ -169,7 +169,7 @@ impl Connection {
         turn: &mut Turn,
         buffer: &mut Vec<u8>,
         scratch: &mut Scratch,
-        service: &Service,
+        responder: &Responder,
     ) -> io::Result<Option<Served>> {
         if self.lingering.is_some() {
             // A thread parks the connection; a poller does the lingering close.
@@ -180,24 +180,24 @@ impl Connection {
             return Ok(Some(Served::WouldBlock));
         }
         if let Some(unsent) = self.unsent.take() {
-            self.send_rest(unsent, service)?;
+            self.send_rest(unsent, responder)?;
             return Ok(self.end_request(turn, buffer));
         }
         if let Some(pending) = self.pending.take() {
-            self.finish(*pending, turn, scratch, service)?;
+            self.finish(*pending, turn, scratch, responder)?;
             return Ok(self.end_request(turn, buffer));
         }
         // Pipelined requests are in the buffer already.
         match parse(buffer) {
             Ok(Head::Complete(request, length)) => {
-                self.respond(&request, turn, scratch, service)?;
+                self.respond(&request, turn, scratch, responder)?;
                 buffer.drain(..length);
                 skip_empty_lines(buffer);
                 Ok(self.end_request(turn, buffer))
             }
-            Ok(Head::Partial) => self.read_more(turn, buffer, scratch, service),
+            Ok(Head::Partial) => self.read_more(turn, buffer, scratch, responder),
             Err(error) => {
-                self.refuse(Response::text(error.status, error.message), scratch, service);
+                self.refuse(Response::text(error.status, error.message), scratch, responder);
                 Ok(None)
             }
         }
@@ -218,7 +218,7 @@ impl Connection {
         turn: &mut Turn,
         buffer: &mut Vec<u8>,
         scratch: &mut Scratch,
-        service: &Service,
+        responder: &Responder,
     ) -> io::Result<Option<Served>> {
         let is_idle = buffer.is_empty();
         if is_idle && !turn.may_read && !self.stream.has_buffered() {
@@ -250,7 +250,7 @@ impl Connection {
             }
             Err(error) if error.kind() == ErrorKind::TimedOut && self.in_head => {
                 let response = Response::text(408, "the request did not arrive in time");
-                self.refuse(response, scratch, service);
+                self.refuse(response, scratch, responder);
                 Ok(None)
             }
             Err(error) if error.kind() == ErrorKind::TimedOut && is_first_request => {

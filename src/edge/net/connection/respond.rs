@@ -13,7 +13,7 @@ use crate::edge::net::endpoint::ListenerKind;
 use crate::edge::serve::access_log::{self, Line};
 use crate::edge::serve::answer::{Answer, Reply};
 use crate::edge::serve::running_config::RunningConfig;
-use crate::edge::serve::service::{Job, Service};
+use crate::edge::serve::responder::{Job, Responder};
 
 /// A request whose answer waits for a renderer or for disks. It moves to a thread with its connection.
 #[derive(Debug)]
@@ -77,18 +77,18 @@ impl Connection {
         request: &Request,
         turn: &mut Turn,
         scratch: &mut Scratch,
-        service: &Service,
+        responder: &Responder,
     ) -> io::Result<()> {
         let started = Instant::now();
         self.registration.set_busy(started);
-        self.active = Some((started, service.shutdown.begin()));
-        let running = service.running.get();
+        self.active = Some((started, responder.shutdown.begin()));
+        let running = responder.running.get();
         self.head_timeout = running.limits.head_timeout;
         self.idle_timeout = running.limits.idle_timeout;
-        let (client, reply) = self.answer(request, &running, service);
+        let (client, reply) = self.answer(request, &running, responder);
         let summary = Summary::new(request, client);
         match reply {
-            Reply::Ready(answer) => self.send(answer, summary, running, turn, scratch, service),
+            Reply::Ready(answer) => self.send(answer, summary, running, turn, scratch, responder),
             Reply::Pending(job) => {
                 let request = summary.into_owned();
                 self.pending = Some(Box::new(PendingRequest { job, request, running }));
@@ -103,26 +103,26 @@ impl Connection {
         pending: PendingRequest,
         turn: &mut Turn,
         scratch: &mut Scratch,
-        service: &Service,
+        responder: &Responder,
     ) -> io::Result<()> {
         let PendingRequest { job, request, running } = pending;
         let answer = job.run(&running);
-        self.send(answer, request, running, turn, scratch, service)
+        self.send(answer, request, running, turn, scratch, responder)
     }
 
     fn answer(
         &self,
         request: &Request,
         running: &RunningConfig,
-        service: &Service,
+        responder: &Responder,
     ) -> (Client, Reply<Job>) {
         if self.kind == ListenerKind::Admin {
             let client = Client { address: self.peer, secure: false };
-            return (client, service.answer_admin(request, self.peer, running));
+            return (client, responder.answer_admin(request, self.peer, running));
         }
         let secure = self.stream.is_tls();
         let client = forwarded::client(request, self.peer, secure, &running.trusted_proxies);
-        (client, service.answer(request, client, running))
+        (client, responder.answer(request, client, running))
     }
 
     /// Sends a response. If the socket takes only a part of it, the rest is left in `unsent`.
@@ -133,9 +133,9 @@ impl Connection {
         running: Arc<RunningConfig>,
         turn: &mut Turn,
         scratch: &mut Scratch,
-        service: &Service,
+        responder: &Responder,
     ) -> io::Result<()> {
-        let is_last = service.shutdown.is_stopping() || self.registration.is_closing();
+        let is_last = responder.shutdown.is_stopping() || self.registration.is_closing();
         let keep_alive = request.keep_alive && !is_last;
         let options = HeadOptions {
             is_http_10: request.is_http_10,
@@ -172,21 +172,21 @@ impl Connection {
     pub(super) fn send_rest(
         &mut self,
         mut unsent: Box<PartialResponse>,
-        service: &Service,
+        responder: &Responder,
     ) -> io::Result<()> {
         let body = unsent.request.body(&unsent.answer);
         let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
-        if service.running.get().access_log {
+        if responder.running.get().access_log {
             self.log(&unsent.answer, &unsent.request, &result, SystemTime::now());
         }
         self.end_write(result, unsent.keep_alive)
     }
 
     /// Answers bytes that are not a valid request, and closes.
-    pub fn refuse(&mut self, response: Response, scratch: &mut Scratch, service: &Service) {
-        let _active = service.shutdown.begin();
+    pub fn refuse(&mut self, response: Response, scratch: &mut Scratch, responder: &Responder) {
+        let _active = responder.shutdown.begin();
         self.registration.set_busy(Instant::now());
-        let running = service.running.get();
+        let running = responder.running.get();
         let answer = Answer { error: Some("bad_request"), ..Answer::plain(response) };
         let options = HeadOptions {
             is_http_10: false,

@@ -1,4 +1,4 @@
-//! The service of all listeners: the current configuration, and the state of a shutdown.
+//! Answers the requests of all listeners; holds the current configuration, and the state of a shutdown.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::edge::http::request::Request;
 
 /// For the life of the process.
 #[derive(Debug)]
-pub struct Service {
+pub struct Responder {
     pub running: CurrentConfig,
     pub shutdown: Arc<Shutdown>,
 }
@@ -27,7 +27,7 @@ pub enum Job {
     Purge(PurgeTarget),
 }
 
-impl Service {
+impl Responder {
     /// Answers a request of a public listener, or returns the job that does. Never waits for a renderer.
     pub fn answer(&self, request: &Request, client: Client, running: &RunningConfig) -> Reply<Job> {
         router::answer(request, client, running, &self.shutdown).map(Job::Image)
