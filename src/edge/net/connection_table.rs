@@ -2,12 +2,14 @@
 //! longest idle connection when there is no room.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, Shutdown};
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::socket::RawSocket;
+use rustix::net::{Shutdown, shutdown};
+
 use crate::config::Limits;
 use crate::sync;
 
@@ -34,7 +36,7 @@ struct Entries {
 
 #[derive(Debug)]
 struct Entry {
-    socket: Arc<RawSocket>,
+    socket: Arc<OwnedFd>,
     /// Phase and the time of its start: see [`pack`].
     state: AtomicU64,
     network: Option<Network>,
@@ -96,7 +98,7 @@ impl ConnectionTable {
     /// `limits.connections` the longest idle connection is closed for it.
     pub fn register(
         self: &Arc<ConnectionTable>,
-        socket: &Arc<RawSocket>,
+        socket: &Arc<OwnedFd>,
         counted: Option<IpAddr>,
         limits: &Limits,
     ) -> Result<Registration, Full> {
@@ -124,7 +126,7 @@ impl ConnectionTable {
     /// Registers a refused connection for its lingering close. `None` if too many connections are closing already.
     pub fn register_refused(
         self: &Arc<ConnectionTable>,
-        socket: &Arc<RawSocket>,
+        socket: &Arc<OwnedFd>,
     ) -> Option<Registration> {
         let mut entries = self.lock();
         if entries.closing >= MAX_CLOSING {
@@ -137,7 +139,7 @@ impl ConnectionTable {
     fn insert(
         self: &Arc<ConnectionTable>,
         entries: &mut Entries,
-        socket: &Arc<RawSocket>,
+        socket: &Arc<OwnedFd>,
         phase: Phase,
         network: Option<Network>,
     ) -> Registration {
@@ -177,7 +179,7 @@ impl ConnectionTable {
                 .is_ok()
             {
                 // A request that has already arrived is still read and answered; then the end of the stream is read.
-                let _ = entry.socket.shutdown(Shutdown::Read);
+                let _ = shutdown(&entry.socket, Shutdown::Read);
                 entries.closing += 1;
                 return true;
             }
@@ -278,12 +280,12 @@ mod tests {
 
     struct Peer {
         stream: UnixStream,
-        socket: Arc<RawSocket>,
+        socket: Arc<OwnedFd>,
     }
 
     fn peer() -> Peer {
         let (server, stream) = UnixStream::pair().unwrap();
-        Peer { stream, socket: Arc::new(RawSocket::Unix(server)) }
+        Peer { stream, socket: Arc::new(server.into()) }
     }
 
     fn limits(connections: usize, connections_per_address: usize) -> Limits {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -13,7 +14,10 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, getsockname,
+    shutdown, sockopt,
+};
 use rustls::ServerConfig;
 
 use super::connection::Connection;
@@ -21,7 +25,7 @@ use super::connection_table::Full;
 use super::connection_thread;
 use super::endpoint::{Endpoint, ListenerKind};
 use super::shared::Shared;
-use super::socket::{RawSocket, Socket};
+use super::socket::Socket;
 use super::stream::Stream;
 use crate::config::ConfigError;
 use crate::edge::http::response::{Date, HeadOptions, Response};
@@ -44,14 +48,8 @@ pub struct Listener {
 
 #[derive(Debug)]
 struct Bound {
-    socket: ListeningSocket,
+    socket: OwnedFd,
     is_closed: AtomicBool,
-}
-
-#[derive(Debug)]
-enum ListeningSocket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 impl Listener {
@@ -59,10 +57,10 @@ impl Listener {
     pub fn bind(endpoint: Endpoint) -> Result<Listener, ConfigError> {
         let socket = match &endpoint {
             Endpoint::Http(address, port) | Endpoint::Https(address, port) => {
-                bind_tcp(*address, *port).map(ListeningSocket::Tcp)
+                bind_tcp(*address, *port).and_then(without_delay)
             }
-            Endpoint::Unix(path) => bind_unix(path).map(ListeningSocket::Unix),
-            Endpoint::Admin(address) => TcpListener::bind(address).map(ListeningSocket::Tcp),
+            Endpoint::Unix(path) => bind_unix(path).map(OwnedFd::from),
+            Endpoint::Admin(address) => TcpListener::bind(address).and_then(without_delay),
         };
         match socket {
             Ok(socket) => {
@@ -98,10 +96,8 @@ impl Listener {
     }
 
     fn address(&self) -> Option<SocketAddr> {
-        match &self.bound.socket {
-            ListeningSocket::Tcp(listener) => listener.local_addr().ok(),
-            ListeningSocket::Unix(_) => None,
-        }
+        // A Unix socket has another kind of address.
+        getsockname(&self.bound.socket).ok().and_then(|address| address.try_into().ok())
     }
 
     /// Accepts on a thread of its own until this is dropped. `tls` is needed for an HTTPS endpoint.
@@ -129,14 +125,7 @@ impl Drop for Listener {
             warn!("socket_not_removed", "can't remove {}: {error}", path.display());
         }
         // Wakes the blocked `accept` (on Linux), and refuses new connections from here on.
-        let _ = match &self.bound.socket {
-            ListeningSocket::Tcp(listener) => {
-                rustix::net::shutdown(listener, rustix::net::Shutdown::Both)
-            }
-            ListeningSocket::Unix(listener) => {
-                rustix::net::shutdown(listener, rustix::net::Shutdown::Both)
-            }
-        };
+        let _ = shutdown(&self.bound.socket, Shutdown::Both);
     }
 }
 
@@ -170,6 +159,13 @@ fn bind_tcp(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
             })
         }
     }
+}
+
+/// Sets `TCP_NODELAY`, which accepted sockets inherit: a response is written at once, so delaying small segments gains
+/// nothing.
+fn without_delay(listener: TcpListener) -> io::Result<OwnedFd> {
+    sockopt::set_tcp_nodelay(&listener, true)?;
+    Ok(listener.into())
 }
 
 /// Binds a Unix socket of mode 0666: the permissions of its directory control access. A stale socket is replaced; one
@@ -224,18 +220,12 @@ fn bind_error(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
 }
 
 impl Bound {
-    fn accept(&self) -> io::Result<(RawSocket, Option<IpAddr>)> {
-        match &self.socket {
-            ListeningSocket::Tcp(listener) => {
-                let (tcp, peer) = listener.accept()?;
-                // A dual-stack socket reports IPv4 clients as IPv4-mapped IPv6 addresses.
-                Ok((RawSocket::Tcp(tcp), Some(peer.ip().to_canonical())))
-            }
-            ListeningSocket::Unix(listener) => {
-                let (unix, _) = listener.accept()?;
-                Ok((RawSocket::Unix(unix), None))
-            }
-        }
+    /// A connection, and its address unless this is a Unix socket.
+    fn accept(&self) -> io::Result<(OwnedFd, Option<IpAddr>)> {
+        let (socket, address) = acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)?;
+        let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+        // A dual-stack socket reports IPv4 clients as IPv4-mapped IPv6 addresses.
+        Ok((socket, address.map(|address| address.ip().to_canonical())))
     }
 }
 
@@ -269,7 +259,7 @@ impl Acceptor {
         }
     }
 
-    fn start(&self, socket: Arc<RawSocket>, peer: Option<IpAddr>) {
+    fn start(&self, socket: Arc<OwnedFd>, peer: Option<IpAddr>) {
         let running = self.shared.responder.running.get();
         let is_admin = self.kind == ListenerKind::Admin;
         let counted = peer.filter(|_| is_admin || !running.trusted_proxies.contains(peer));
@@ -288,7 +278,7 @@ impl Acceptor {
                 return self.refuse(socket, peer, full, &running);
             }
         };
-        let Ok(socket) = Socket::new(socket) else { return };
+        let socket = Socket::new(socket);
         let has_preface = match self.kind {
             ListenerKind::Http => running.expects_proxy_header(peer),
             ListenerKind::Https => true,
@@ -311,7 +301,7 @@ impl Acceptor {
     /// connection is just closed.
     fn refuse(
         &self,
-        socket: Arc<RawSocket>,
+        socket: Arc<OwnedFd>,
         peer: Option<IpAddr>,
         full: Full,
         running: &RunningConfig,
@@ -320,7 +310,7 @@ impl Acceptor {
             return;
         }
         let registration = self.shared.connections.register_refused(&socket);
-        let Ok(mut socket) = Socket::new(socket) else { return };
+        let mut socket = Socket::new(socket);
         socket.set_blocking(false);
         let message = match full {
             Full::Total => "too many connections",

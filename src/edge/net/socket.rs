@@ -1,72 +1,19 @@
 //! A client socket, TCP or Unix, with a read and a write deadline.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg, sockopt};
-
-/// An accepted socket.
-#[derive(Debug)]
-pub enum RawSocket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl RawSocket {
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            RawSocket::Tcp(tcp) => (&mut &*tcp).read(buffer),
-            RawSocket::Unix(unix) => (&mut &*unix).read(buffer),
-        }
-    }
-
-    fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            RawSocket::Tcp(tcp) => (&mut &*tcp).write_vectored(slices),
-            RawSocket::Unix(unix) => (&mut &*unix).write_vectored(slices),
-        }
-    }
-
-    fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
-        match self {
-            RawSocket::Tcp(tcp) => tcp.set_read_timeout(Some(timeout)),
-            RawSocket::Unix(unix) => unix.set_read_timeout(Some(timeout)),
-        }
-    }
-
-    fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
-        match self {
-            RawSocket::Tcp(tcp) => tcp.set_write_timeout(Some(timeout)),
-            RawSocket::Unix(unix) => unix.set_write_timeout(Some(timeout)),
-        }
-    }
-
-    /// Shuts down one direction or both; wakes a thread that is blocked in it.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self {
-            RawSocket::Tcp(tcp) => tcp.shutdown(how),
-            RawSocket::Unix(unix) => unix.shutdown(how),
-        }
-    }
-}
-
-impl AsFd for RawSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            RawSocket::Tcp(tcp) => tcp.as_fd(),
-            RawSocket::Unix(unix) => unix.as_fd(),
-        }
-    }
-}
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sendmsg, shutdown,
+};
 
 /// A socket whose reads and writes time out at a deadline, however slowly bytes dribble in or out.
 #[derive(Debug)]
 pub struct Socket {
-    raw: Arc<RawSocket>,
+    raw: Arc<OwnedFd>,
     is_blocking: bool,
     /// Bytes pushed back, which are read first.
     buffered: Vec<u8>,
@@ -100,14 +47,11 @@ impl Deadline {
 }
 
 impl Socket {
-    /// Sets `TCP_NODELAY`: a response is written at once, so delaying small segments gains nothing.
-    pub fn new(raw: Arc<RawSocket>) -> io::Result<Socket> {
-        if let RawSocket::Tcp(tcp) = &*raw {
-            tcp.set_nodelay(true)?;
-        }
+    /// A connected stream socket in blocking mode.
+    pub fn new(raw: Arc<OwnedFd>) -> Socket {
         let unset =
             || Deadline { at: Instant::now(), max_wait: Duration::MAX, timeout: Duration::ZERO };
-        Ok(Socket { raw, is_blocking: true, buffered: Vec::new(), read: unset(), write: unset() })
+        Socket { raw, is_blocking: true, buffered: Vec::new(), read: unset(), write: unset() }
     }
 
     /// Whether reads and writes block until their deadlines, or return [`ErrorKind::WouldBlock`] at once.
@@ -142,7 +86,7 @@ impl Socket {
 
     /// Shuts down one direction or both.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.raw.shutdown(how)
+        Ok(shutdown(&self.raw, how)?)
     }
 
     /// Writes head and body, in one system call if the socket takes them. `sent` counts the bytes written, including
@@ -168,20 +112,20 @@ impl Socket {
 }
 
 impl Socket {
-    fn write_nonblocking(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        Ok(sendmsg(&*self.raw, slices, &mut SendAncillaryBuffer::default(), flags)?)
+    fn write_with(&self, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+        let flags = flags | SendFlags::NOSIGNAL;
+        Ok(sendmsg(&self.raw, slices, &mut SendAncillaryBuffer::default(), flags)?)
     }
 
     fn write_blocking(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if let Some(left) = self.write.update()? {
-            self.raw.set_write_timeout(left)?;
+            sockopt::set_socket_timeout(&self.raw, Timeout::Send, Some(left))?;
         }
-        match self.raw.write_vectored(slices) {
+        match self.write_with(slices, SendFlags::empty()) {
             // The kernel does not wake a blocked writer before a third of its buffer is free, which takes a slow client
             // a long time. If the client has taken anything at all, there is room for a non-blocking write.
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.write_nonblocking(slices).map_err(timed_out)
+                self.write_with(slices, SendFlags::DONTWAIT).map_err(timed_out)
             }
             other => other,
         }
@@ -203,13 +147,14 @@ impl Read for Socket {
             return Ok(length);
         }
         if !self.is_blocking {
-            let (length, _) = recv(&*self.raw, buffer, RecvFlags::DONTWAIT)?;
-            return Ok(length);
+            return Ok(recv(&self.raw, buffer, RecvFlags::DONTWAIT)?.0);
         }
         if let Some(left) = self.read.update()? {
-            self.raw.set_read_timeout(left)?;
+            sockopt::set_socket_timeout(&self.raw, Timeout::Recv, Some(left))?;
         }
-        self.raw.read(buffer).map_err(timed_out)
+        let (length, _) = recv(&self.raw, buffer, RecvFlags::empty())
+            .map_err(|error| timed_out(error.into()))?;
+        Ok(length)
     }
 }
 
@@ -220,14 +165,14 @@ impl Write for Socket {
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         // Usually the kernel takes all of it at once, which saves setting the timeout.
-        match self.write_nonblocking(slices) {
+        match self.write_with(slices, SendFlags::DONTWAIT) {
             Err(error) if error.kind() == ErrorKind::WouldBlock && self.is_blocking => {}
             other => return other,
         }
         let written = self.write_blocking(slices);
         if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut) {
             // The client does not read. Without a reset the kernel would keep up to megabytes for minutes.
-            let _ = sockopt::set_socket_linger(&*self.raw, Some(Duration::ZERO));
+            let _ = sockopt::set_socket_linger(&self.raw, Some(Duration::ZERO));
         }
         written
     }
@@ -244,11 +189,13 @@ fn timed_out(error: io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn pair() -> (Socket, UnixStream) {
         let (server, client) = UnixStream::pair().unwrap();
-        let mut socket = Socket::new(Arc::new(RawSocket::Unix(server))).unwrap();
+        let mut socket = Socket::new(Arc::new(server.into()));
         let deadline = Instant::now() + Duration::from_secs(10);
         socket.set_read_deadline(deadline);
         socket.set_write_deadline(deadline, Duration::MAX);

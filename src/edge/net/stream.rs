@@ -1,11 +1,11 @@
 //! The byte stream of a client connection, plain or TLS.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::Shutdown;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::socket::Socket;
