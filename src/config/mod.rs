@@ -12,7 +12,7 @@ mod error_image;
 mod fields;
 mod handler;
 mod https;
-mod json;
+pub mod json;
 mod limits;
 mod origin;
 #[cfg(test)]
