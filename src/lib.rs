@@ -26,6 +26,7 @@ mod config;
 #[cfg(test)]
 mod documents;
 mod error;
+mod file_stamp;
 mod format;
 mod health;
 mod key;

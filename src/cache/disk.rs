@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
@@ -17,6 +16,7 @@ use super::layout::{EntryId, VERSION};
 use super::system::{self, EntryFile};
 use super::write::Writer;
 use super::{EncodedImage, Name, hexadecimal, min_free_bytes};
+use crate::file_stamp::FileStamp;
 use crate::format::Format;
 use crate::log::{RateLimited, warn};
 use crate::sync;
@@ -66,15 +66,6 @@ impl MinFree {
     }
 }
 
-/// Device, inode, size and mtime: they change whenever the file is replaced or modified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileStamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-}
-
 /// An open entry. Its image has not been read, or only in part.
 #[derive(Debug)]
 pub struct Entry<'c> {
@@ -96,17 +87,6 @@ pub struct EntryStamp {
     path: PathBuf,
     file: FileStamp,
     validated_at: u64,
-}
-
-impl FileStamp {
-    fn new(metadata: &fs::Metadata) -> FileStamp {
-        FileStamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        }
-    }
 }
 
 impl DiskCache {

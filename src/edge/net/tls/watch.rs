@@ -11,6 +11,7 @@ use std::{fs, io, thread};
 use super::Tls;
 use crate::check_interval::check_interval;
 use crate::config::Https;
+use crate::file_stamp::FileStamp;
 
 /// Starts a thread that watches the files in use, until every other reference to `tls` is dropped.
 pub fn watch(tls: &Arc<Tls>) -> io::Result<()> {
@@ -26,27 +27,18 @@ pub fn watch(tls: &Arc<Tls>) -> io::Result<()> {
     thread::Builder::new().name("certificates".into()).spawn(poll).map(drop)
 }
 
-/// The stamps of all certificate and key files. `None` is a file whose metadata can't be read.
+/// The stamps and ctimes of all certificate and key files. `None` is a file whose metadata can't be read. The ctime
+/// changes with the permissions too, so that a key is tried again once it is readable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FileStamps(Vec<Option<FileStamp>>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct FileStamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-    /// Changes with the permissions too, so that a key is tried again once it is readable.
-    changed: (i64, i64),
-}
+pub struct FileStamps(Vec<Option<(FileStamp, (i64, i64))>>);
 
 impl FileStamps {
     pub fn read(https: &Https) -> FileStamps {
-        FileStamps(
-            files(https)
-                .map(|file| fs::metadata(file).ok().map(|metadata| FileStamp::new(&metadata)))
-                .collect(),
-        )
+        let stamp = |file| {
+            let metadata = fs::metadata(file).ok()?;
+            Some((FileStamp::new(&metadata), (metadata.ctime(), metadata.ctime_nsec())))
+        };
+        FileStamps(files(https).map(stamp).collect())
     }
 
     /// Whether every file exists.
@@ -59,18 +51,6 @@ impl FileStamps {
         let changed =
             files(https).zip(&self.0).zip(&earlier.0).filter(|((_, now), then)| now != then);
         changed.map(|((file, _), _)| file.display().to_string()).collect::<Vec<_>>().join(", ")
-    }
-}
-
-impl FileStamp {
-    fn new(metadata: &fs::Metadata) -> FileStamp {
-        FileStamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
     }
 }
 
