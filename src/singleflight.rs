@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar};
 use std::time::Duration;
 
-use crate::sync;
+use crate::sync::{self, Mutex};
 
 /// The calls in flight, by key.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl<K: Clone + Eq + Hash, R: Clone> SingleFlight<K, R> {
         on_panic: R,
         make: impl FnOnce() -> R,
     ) -> Option<R> {
-        let call = match self.lock().entry(key.clone()) {
+        let call = match self.calls.lock().entry(key.clone()) {
             Entry::Occupied(entry) => Err(Arc::clone(entry.get())),
             Entry::Vacant(entry) => {
                 let call = Arc::new(Call { result: Mutex::new(None), done: Condvar::new() });
@@ -57,29 +57,25 @@ impl<K: Clone + Eq + Hash, R: Clone> SingleFlight<K, R> {
 
     /// Waits for the result of a call in flight. `None` if there is no such call, or after `timeout`.
     pub fn join(&self, key: &K, timeout: Duration) -> Option<R> {
-        let call = Arc::clone(self.lock().get(key)?);
+        let call = Arc::clone(self.calls.lock().get(key)?);
         call.wait(timeout)
     }
 
     pub fn is_in_flight(&self, key: &K) -> bool {
-        self.lock().contains_key(key)
+        self.calls.lock().contains_key(key)
     }
 
     /// The number of threads in calls, leaders included.
     #[cfg(test)]
     pub fn waiters(&self) -> usize {
         // The map holds one reference itself.
-        self.lock().values().map(|call| Arc::strong_count(call) - 1).sum()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Call<R>>>> {
-        sync::lock(&self.calls)
+        self.calls.lock().values().map(|call| Arc::strong_count(call) - 1).sum()
     }
 }
 
 impl<R: Clone> Call<R> {
     fn wait(&self, timeout: Duration) -> Option<R> {
-        let result = sync::lock(&self.result);
+        let result = self.result.lock();
         sync::wait_timeout_while(&self.done, result, timeout, |result| result.is_none()).clone()
     }
 }
@@ -94,8 +90,8 @@ struct Leader<'f, K: Clone + Eq + Hash, R: Clone> {
 
 impl<K: Clone + Eq + Hash, R: Clone> Drop for Leader<'_, K, R> {
     fn drop(&mut self) {
-        self.singleflight.lock().remove(self.key);
-        *sync::lock(&self.call.result) = self.result.take();
+        self.singleflight.calls.lock().remove(self.key);
+        *self.call.result.lock() = self.result.take();
         self.call.done.notify_all();
     }
 }

@@ -1,21 +1,37 @@
 //! Locks without poisoning. A panic under a lock costs the request that panicked and nothing else: no critical section
 //! leaves a guarded value half updated.
 
-use std::sync::{
-    Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-};
+use std::sync::{self, Condvar, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Debug, Default)]
+pub struct Mutex<T>(sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub const fn new(value: T) -> Mutex<T> {
+        Mutex(sync::Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-pub fn read<T: ?Sized>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
+#[derive(Debug, Default)]
+pub struct RwLock<T>(sync::RwLock<T>);
 
-pub fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
+impl<T> RwLock<T> {
+    pub const fn new(value: T) -> RwLock<T> {
+        RwLock(sync::RwLock::new(value))
+    }
+
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 pub fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
@@ -60,15 +76,15 @@ mod tests {
         let mutex = Mutex::new(1);
         let rwlock = RwLock::new(1);
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let _mutex = lock(&mutex);
-            let _rwlock = write(&rwlock);
+            let _mutex = mutex.lock();
+            let _rwlock = rwlock.write();
             panic!("under both locks");
         }));
-        assert!(result.is_err() && mutex.is_poisoned() && rwlock.is_poisoned());
-        *lock(&mutex) += 1;
-        *write(&rwlock) += 1;
-        assert_eq!(*lock(&mutex), 2);
-        assert_eq!(*read(&rwlock), 2);
+        assert!(result.is_err() && mutex.0.is_poisoned() && rwlock.0.is_poisoned());
+        *mutex.lock() += 1;
+        *rwlock.write() += 1;
+        assert_eq!(*mutex.lock(), 2);
+        assert_eq!(*rwlock.read(), 2);
     }
 
     #[test]
@@ -76,13 +92,13 @@ mod tests {
         let mutex = Mutex::new(false);
         let condvar = Condvar::new();
         let short = Duration::from_millis(1);
-        assert!(!*wait_timeout_while(&condvar, lock(&mutex), short, |set| !*set));
+        assert!(!*wait_timeout_while(&condvar, mutex.lock(), short, |set| !*set));
         thread::scope(|scope| {
             scope.spawn(|| {
-                *lock(&mutex) = true;
+                *mutex.lock() = true;
                 condvar.notify_all();
             });
-            assert!(*wait_while(&condvar, lock(&mutex), |set| !*set));
+            assert!(*wait_while(&condvar, mutex.lock(), |set| !*set));
         });
     }
 }

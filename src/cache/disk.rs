@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -19,7 +18,7 @@ use super::{EncodedImage, Name, hexadecimal, min_free_bytes};
 use crate::file_stamp::FileStamp;
 use crate::format::Format;
 use crate::log::{RateLimited, warn};
-use crate::sync;
+use crate::sync::Mutex;
 use crate::time::unix_milliseconds;
 
 /// Bytes of the first read when the image is needed: most entries fit, and cost one read.
@@ -192,14 +191,14 @@ impl DiskCache {
     /// Removes an entry. Returns whether it existed.
     pub fn remove(&self, id: EntryId) -> io::Result<bool> {
         let path = id.path(&self.root);
-        self.verified().remove(&path);
+        self.verified.lock().remove(&path);
         system::remove_entry(&path)
     }
 
     /// Removes a file whose contents are wrong, and logs it. A file that can't be read now (too many open files, a
     /// failing disk) is kept.
     fn remove_damaged(&self, path: &Path, error: &io::Error) {
-        self.verified().remove(path);
+        self.verified.lock().remove(path);
         // An empty directory at this path would prevent the next write.
         let remove = || system::remove(path).or_else(|_| fs::remove_dir(path));
         if is_damage(error) && remove().is_ok() {
@@ -211,10 +210,6 @@ impl DiskCache {
                 format_args!("{path}: {error}; served without the cache"),
             );
         }
-    }
-
-    fn verified(&self) -> MutexGuard<'_, HashMap<PathBuf, FileStamp>> {
-        sync::lock(&self.verified)
     }
 }
 
@@ -322,11 +317,11 @@ impl Entry<'_> {
         bytes.try_reserve_exact(length.saturating_sub(read)).map_err(io::Error::other)?;
         bytes.resize(length, 0);
         self.file.read_exact(&mut bytes[read..])?;
-        if self.cache.verified().get(&self.path) != Some(&self.stamp) {
+        if self.cache.verified.lock().get(&self.path) != Some(&self.stamp) {
             if hexadecimal::encode(&Sha256::digest(&bytes)) != self.header.sha256 {
                 return Err(damaged("does not match its SHA-256"));
             }
-            let mut verified = self.cache.verified();
+            let mut verified = self.cache.verified.lock();
             if verified.len() >= MAX_VERIFIED {
                 verified.clear();
             }

@@ -114,8 +114,7 @@ mod tests {
     }
 
     fn bucket(name: &str, fields: Value) -> Value {
-        let mut handler =
-            json!({"name": name, "aws": {"bucket_name": "b", "anonymous": true}});
+        let mut handler = json!({"name": name, "aws": {"bucket_name": "b", "anonymous": true}});
         handler.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         handler
     }
@@ -133,10 +132,7 @@ mod tests {
         );
         for (second, expected) in [
             (json!({"cache_path": "ROOT/d"}), None),
-            (
-                json!({"cache_path": "ROOT/link/c", "cache_max_bytes": 5, "cache_min_free": 6}),
-                None,
-            ),
+            (json!({"cache_path": "ROOT/link/c", "cache_max_bytes": 5, "cache_min_free": 6}), None),
             (
                 json!({"cache_path": "ROOT/link/./c", "cache_min_free": 6}),
                 Some("cache_max_bytes: handlers[0] has the same cache_path and another value"),

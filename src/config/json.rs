@@ -267,8 +267,7 @@ mod tests {
 
     #[test]
     fn a_json_path_leads_to_its_field() {
-        let text =
-            "{\n  \"a\": [\n    {\"ü\": 1, \"b.c\": {\"d\": 2, \"\": 3}},\n    3\n  ]\n}";
+        let text = "{\n  \"a\": [\n    {\"ü\": 1, \"b.c\": {\"d\": 2, \"\": 3}},\n    3\n  ]\n}";
         let value = parse(text).unwrap();
         for (path, expected) in [
             ("", (1, 1)),

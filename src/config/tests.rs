@@ -276,7 +276,9 @@ fn errors_have_the_position_of_their_field() {
             "config.json:3:2: handlers[0].allowed_sizes[1]: must be [width, height], whole numbers from 0 to 3064",
         ),
         (
-            &format!("{{\"handlers\": [{handler},\n\"presets\": {{\"a\": \"\",\n  \"a.b\": \"\"}}}}]}}"),
+            &format!(
+                "{{\"handlers\": [{handler},\n\"presets\": {{\"a\": \"\",\n  \"a.b\": \"\"}}}}]}}"
+            ),
             "config.json:3:3: handlers[0].presets.a.b: a preset's name must have 1 to 32 letters, digits, hyphens and underscores",
         ),
     ] {
@@ -297,9 +299,17 @@ fn errors_quote_the_ends_of_what_is_long() {
         (format!(r#""{long}": 1"#), "c:2:9: üü", "üü: unknown field"),
         (format!(r#""address": "{long}""#), "c:2:9: address: must be an IPv4 or IPv6", "üü\""),
         (r#""http_port": 1e300"#.into(), "c:2:9: http_port: must be from 0 to", "00"),
-        (r#""http_port": 1e-300"#.into(), "c:2:9: http_port: must be a whole number, not 0.0", "01"),
-        (format!(r#""trusted_proxies": ["{long}"]"#), "c:2:29: trusted_proxies[0]: must be", "üü\""),
-        (format!(r#""{long}": 1, "{long}": 2"#), "c:2:500017: not valid JSON: the field", "twice"),
+        (
+            r#""http_port": 1e-300"#.into(),
+            "c:2:9: http_port: must be a whole number, not 0.0",
+            "01",
+        ),
+        (
+            format!(r#""trusted_proxies": ["{long}"]"#),
+            "c:2:29: trusted_proxies[0]: must be",
+            "üü\"",
+        ),
+        (format!(r#""{long}": 1, "{long}": 2"#), "c:2:500016: not valid JSON: the field", "twice"),
     ] {
         let error = super::parse(&minimal("", &fields), "c").unwrap_err().to_string();
         assert!(error.starts_with(start) && error.ends_with(end), "{error:.500}");

@@ -13,11 +13,10 @@ pub mod sink;
 pub mod timestamp;
 
 use std::fmt::{Arguments, Write as _};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::sync;
+use crate::sync::Mutex;
 
 /// How serious an event is; `"log_level"` in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,7 +117,7 @@ impl RateLimited {
     /// Warns unless it did less than a minute ago.
     pub fn warn(&self, event: &str, sentence: Arguments) {
         const MINUTE: Duration = Duration::from_secs(60);
-        let mut last = sync::lock(&self.0);
+        let mut last = self.0.lock();
         if last.is_none_or(|at| at.elapsed() > MINUTE) {
             *last = Some(Instant::now());
             self::event(Level::Warn, event, sentence);

@@ -5,15 +5,15 @@
 //! requests. Dropped lines are counted and reported once standard error can be written again.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::Condvar;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::timestamp;
-use crate::sync;
+use crate::sync::{self, Mutex};
 
 /// How long lines are buffered before they are written.
 const BATCH_DELAY: Duration = Duration::from_millis(10);
@@ -84,7 +84,7 @@ impl Sink {
     }
 
     fn push(&self, bytes: &[u8], max_bytes: usize) {
-        let mut buffer = self.lock();
+        let mut buffer = self.buffer.lock();
         if buffer.lines.len() + bytes.len() > max_bytes {
             buffer.dropped += 1;
             return;
@@ -99,7 +99,7 @@ impl Sink {
     fn write_forever(&self) {
         let mut batch = Vec::new();
         loop {
-            let mut buffer = self.lock();
+            let mut buffer = self.buffer.lock();
             buffer.writer_waits = true;
             let is_empty = |buffer: &mut Buffer| buffer.lines.is_empty();
             drop(sync::wait_while(&self.filled, buffer, is_empty));
@@ -107,13 +107,13 @@ impl Sink {
             self.take(&mut batch);
             write_all(&batch);
             batch.clear();
-            self.lock().is_writing = false;
+            self.buffer.lock().is_writing = false;
             self.written.notify_all();
         }
     }
 
     fn take(&self, batch: &mut Vec<u8>) {
-        let mut buffer = self.lock();
+        let mut buffer = self.buffer.lock();
         buffer.writer_waits = false;
         buffer.is_writing = true;
         std::mem::swap(&mut buffer.lines, batch);
@@ -130,11 +130,7 @@ impl Sink {
 
     fn wait_until_written(&self, timeout: Duration) {
         let is_pending = |buffer: &mut Buffer| buffer.is_writing || !buffer.lines.is_empty();
-        drop(self.written.wait_timeout_while(self.lock(), timeout, is_pending));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Buffer> {
-        sync::lock(&self.buffer)
+        drop(self.written.wait_timeout_while(self.buffer.lock(), timeout, is_pending));
     }
 }
 
@@ -172,9 +168,9 @@ mod tests {
         let sink = Sink::new();
         let line = [b'x'; 1000];
         (0..2000).for_each(|_| sink.push(&line, BUFFER_BYTES));
-        let kept = sink.lock().lines.len();
+        let kept = sink.buffer.lock().lines.len();
         assert!(kept <= BUFFER_BYTES && kept > BUFFER_BYTES - 1000);
-        assert_eq!(sink.lock().dropped as usize, 2000 - kept / 1000);
+        assert_eq!(sink.buffer.lock().dropped as usize, 2000 - kept / 1000);
         sink.push(b"an event\n", BUFFER_BYTES + PRIORITY_BYTES);
         let mut batch = Vec::new();
         sink.take(&mut batch);
@@ -182,7 +178,7 @@ mod tests {
         let dropped = 2000 - kept / 1000;
         let report = format!(" warn event=log_lines_dropped dropped {dropped} log lines");
         assert!(end.starts_with("an event\n") && end.contains(&report), "{end}");
-        let buffer = sink.lock();
+        let buffer = sink.buffer.lock();
         assert_eq!((buffer.lines.len(), buffer.dropped), (0, 0));
     }
 
@@ -192,7 +188,7 @@ mod tests {
         sink.wait_until_written(Duration::from_secs(3600));
         sink.push(b"x\n", BUFFER_BYTES);
         sink.wait_until_written(Duration::from_millis(10));
-        assert_eq!(sink.lock().lines, b"x\n");
+        assert_eq!(sink.buffer.lock().lines, b"x\n");
     }
 
     #[test]

@@ -8,10 +8,10 @@
 //! that rest.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::Condvar;
 use std::time::Duration;
 
-use crate::sync;
+use crate::sync::{self, Mutex};
 
 const MAX_OVERTAKEN: u32 = 8;
 
@@ -67,7 +67,7 @@ impl Admission {
     /// Waits for a permit for a job that takes this many bytes. `None` after the timeout.
     pub fn acquire(&self, bytes: u64, timeout: Duration) -> Option<Permit<'_>> {
         let bytes = bytes.min(self.large_budget());
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let number = state.next_number;
         state.next_number += 1;
         state.waiting.push_back(Waiter { number, bytes, overtaken: 0 });
@@ -124,15 +124,11 @@ impl Admission {
     fn is_large(&self, bytes: u64) -> bool {
         bytes > self.budget / 4
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        sync::lock(&self.state)
-    }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut state = self.admission.lock();
+        let mut state = self.admission.state.lock();
         state.free_permits += 1;
         state.bytes = state.bytes.saturating_sub(self.bytes);
         if self.admission.is_large(self.bytes) {
@@ -183,7 +179,7 @@ mod tests {
         });
         assert!((2..=3).contains(&max_permits.into_inner()));
         assert!((50..=100).contains(&max_bytes.into_inner()));
-        let state = admission.lock();
+        let state = admission.state.lock();
         assert_eq!(
             (state.free_permits, state.bytes, state.large_jobs, state.large_bytes),
             (3, 0, 0, 0)
@@ -193,7 +189,7 @@ mod tests {
     /// A job that keeps its permit until the returned receiver is dropped. It sends while it has the permit.
     fn job<'s>(scope: &'s Scope<'s, '_>, admission: &'s Admission, bytes: u64) -> Receiver<()> {
         let (admitted, receiver) = channel();
-        let before = admission.lock().next_number;
+        let before = admission.state.lock().next_number;
         scope.spawn(move || {
             let _permit = admission.acquire(bytes, LONG).unwrap();
             while admitted.send(()).is_ok() {
@@ -201,7 +197,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        eventually(|| admission.lock().next_number > before);
+        eventually(|| admission.state.lock().next_number > before);
         receiver
     }
 
@@ -224,21 +220,21 @@ mod tests {
             let first = job(scope, &admission, 26);
             assert!(is_admitted(&first));
             let huge = job(scope, &admission, 1000);
-            assert_eq!(admission.lock().waiting.len(), 1, "not beside the first");
+            assert_eq!(admission.state.lock().waiting.len(), 1, "not beside the first");
             drop(first);
             assert!(is_admitted(&huge));
             let large = job(scope, &admission, 26);
-            assert_eq!(admission.lock().waiting.len(), 1);
+            assert_eq!(admission.state.lock().waiting.len(), 1);
             // Small jobs use the reserved quarter, which does not delay the large one.
             for _ in 0..3 * MAX_OVERTAKEN {
                 let small = job(scope, &admission, 25);
                 assert!(is_admitted(&small));
                 let next = job(scope, &admission, 1);
-                assert_eq!(admission.lock().waiting.len(), 2);
+                assert_eq!(admission.state.lock().waiting.len(), 2);
                 drop(small);
                 assert!(is_admitted(&next));
                 drop(next);
-                eventually(|| admission.lock().bytes == 75);
+                eventually(|| admission.state.lock().bytes == 75);
             }
             drop(huge);
             assert!(is_admitted(&large));
@@ -254,7 +250,7 @@ mod tests {
             assert!(is_admitted(&large));
             let other = job(scope, &admission, 30);
             assert_eq!(
-                admission.lock().waiting.len(),
+                admission.state.lock().waiting.len(),
                 1,
                 "the budget allows it, but the free permit is reserved"
             );
@@ -277,11 +273,11 @@ mod tests {
             let first = job(scope, &admission, 60);
             assert!(is_admitted(&first));
             assert!(admission.acquire(60, Duration::from_millis(20)).is_none());
-            assert_eq!(admission.lock().waiting.len(), 0);
+            assert_eq!(admission.state.lock().waiting.len(), 0);
             assert!(admission.acquire(25, Duration::ZERO).is_some(), "a free permit needs no wait");
             drop(first);
         });
-        let state = admission.lock();
+        let state = admission.state.lock();
         assert_eq!((state.free_permits, state.bytes, state.large_jobs), (4, 0, 0));
     }
 
@@ -300,7 +296,7 @@ mod tests {
             }
             let last = job(scope, &admission, 1);
             assert_eq!(
-                admission.lock().waiting.len(),
+                admission.state.lock().waiting.len(),
                 2,
                 "it would fit, but must not overtake any more"
             );

@@ -1,11 +1,11 @@
 //! A bounded pool of worker threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::{io, thread};
 
-use crate::sync;
+use crate::sync::Mutex;
 
 /// Threads that take jobs from one bounded queue.
 pub struct Pool<J> {
@@ -41,7 +41,7 @@ impl<J: Send + 'static> Pool<J> {
 }
 
 fn next<J>(queue: &Mutex<Receiver<J>>) -> Option<J> {
-    sync::lock(queue).recv().ok()
+    queue.lock().recv().ok()
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
         let (hold, held) = channel::<()>();
         let held = Mutex::new(held);
         let pool =
-            Pool::start(1, move |_job: u32| assert!(held.lock().unwrap().recv().is_err())).unwrap();
+            Pool::start(1, move |_job: u32| assert!(held.lock().recv().is_err())).unwrap();
         // At most one job is running and one queued.
         let returned = (0..3).filter(|job| pool.submit(*job).is_err()).count();
         assert!(returned >= 1);

@@ -1,12 +1,12 @@
 //! A thread that stops work which exceeds `decode_timeout`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use super::vips::{Stop, Work};
-use crate::sync;
+use crate::sync::{self, Mutex};
 
 /// libvips clears the kill flag of an image when it starts to compute it, so the stop is repeated.
 const STOP_INTERVAL: Duration = Duration::from_millis(20);
@@ -50,7 +50,7 @@ impl Watchdog {
     /// Sets the deadline for the work that this thread now starts.
     pub fn begin(&self) -> WatchedWork<'_> {
         let work = Work::begin();
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         let number = state.next_number;
         state.next_number += 1;
         state.work.insert(number, (Instant::now() + self.timeout, work.stop_handle()));
@@ -72,7 +72,7 @@ impl WatchedWork<'_> {
 
 impl Shared {
     fn watch(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while !state.is_done {
             let now = Instant::now();
             let mut next: Option<Duration> = None;
@@ -90,21 +90,17 @@ impl Shared {
             };
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        sync::lock(&self.state)
-    }
 }
 
 impl Drop for WatchedWork<'_> {
     fn drop(&mut self) {
-        self.watchdog.shared.lock().work.remove(&self.number);
+        self.watchdog.shared.state.lock().work.remove(&self.number);
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        self.shared.lock().is_done = true;
+        self.shared.state.lock().is_done = true;
         self.shared.changed.notify_one();
     }
 }
@@ -127,7 +123,7 @@ mod tests {
         assert!(started.elapsed() >= Duration::from_millis(100));
         drop(slow);
         assert!(!watchdog.begin().was_stopped());
-        assert!(watchdog.shared.lock().work.is_empty());
+        assert!(watchdog.shared.state.lock().work.is_empty());
     }
 
     #[test]

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, shutdown};
 
 use crate::config::Limits;
-use crate::sync;
+use crate::sync::Mutex;
 
 /// A connection that has been reading a head or shaking hands for this long may be closed for a new one, if none is
 /// idle.
@@ -103,7 +103,7 @@ impl ConnectionTable {
         limits: &Limits,
     ) -> Result<Registration, Full> {
         let network = counted.map(Network::of);
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         if let Some(network) = network
             && entries
                 .by_network
@@ -128,7 +128,7 @@ impl ConnectionTable {
         self: &Arc<ConnectionTable>,
         socket: &Arc<OwnedFd>,
     ) -> Option<Registration> {
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         if entries.closing >= MAX_CLOSING {
             return None;
         }
@@ -153,7 +153,7 @@ impl ConnectionTable {
 
     /// Closes the longest idle connection, which frees its descriptor. `false` if there is none.
     pub fn close_longest_idle(&self) -> bool {
-        self.close_one(&mut self.lock())
+        self.close_one(&mut self.entries.lock())
     }
 
     fn close_one(&self, entries: &mut Entries) -> bool {
@@ -190,10 +190,6 @@ impl ConnectionTable {
     /// Milliseconds since the start.
     fn now(&self) -> u64 {
         milliseconds(self.started.elapsed())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        sync::lock(&self.entries)
     }
 }
 
@@ -256,7 +252,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut entries = self.table.lock();
+        let mut entries = self.table.entries.lock();
         entries.by_id.remove(&self.id);
         if self.is_closing() {
             entries.closing -= 1;
@@ -326,7 +322,7 @@ mod tests {
         let third = table.register(&peer().socket, None, &limits);
         assert!(third.is_ok(), "dropping a registration must make room");
         drop((first, second, third));
-        assert!(table.lock().by_id.is_empty() && table.lock().closing == 0);
+        assert!(table.entries.lock().by_id.is_empty() && table.entries.lock().closing == 0);
     }
 
     #[test]
@@ -356,7 +352,7 @@ mod tests {
         drop(ipv4);
         assert!(register("192.0.2.1").is_ok());
         drop(ipv6);
-        assert!(table.lock().by_network.is_empty());
+        assert!(table.entries.lock().by_network.is_empty());
     }
 
     #[test]
@@ -372,6 +368,6 @@ mod tests {
         drop(refused);
         assert!(table.register_refused(&peer().socket).is_some());
         drop(open);
-        assert!(table.lock().by_id.is_empty() && table.lock().closing == 0);
+        assert!(table.entries.lock().by_id.is_empty() && table.entries.lock().closing == 0);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
 use super::connection::Connection;
-use crate::sync;
+use crate::sync::Mutex;
 
 /// The epoll data of an inbox's eventfd; no connection has this id.
 pub const WAKE_ID: u64 = u64::MAX;
@@ -62,7 +62,7 @@ impl Inbox {
 
     fn push(&self, connection: Box<Connection>) {
         let was_empty = {
-            let mut arrived = self.arrived();
+            let mut arrived = self.arrived.lock();
             arrived.push(connection);
             arrived.len() == 1
         };
@@ -76,11 +76,6 @@ impl Inbox {
     #[expect(clippy::vec_box, reason = "see the field")]
     pub fn take(&self) -> Vec<Box<Connection>> {
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-        std::mem::take(&mut *self.arrived())
-    }
-
-    #[expect(clippy::vec_box, reason = "see the field")]
-    fn arrived(&self) -> MutexGuard<'_, Vec<Box<Connection>>> {
-        sync::lock(&self.arrived)
+        std::mem::take(&mut *self.arrived.lock())
     }
 }

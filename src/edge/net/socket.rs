@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{self, Timeout};
-use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sendmsg, shutdown,
-};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sendmsg, shutdown};
 
 /// A socket whose reads and writes time out at a deadline, however slowly bytes dribble in or out.
 #[derive(Debug)]
@@ -152,8 +150,8 @@ impl Read for Socket {
         if let Some(left) = self.read.update()? {
             sockopt::set_socket_timeout(&self.raw, Timeout::Recv, Some(left))?;
         }
-        let (length, _) = recv(&self.raw, buffer, RecvFlags::empty())
-            .map_err(|error| timed_out(error.into()))?;
+        let (length, _) =
+            recv(&self.raw, buffer, RecvFlags::empty()).map_err(|error| timed_out(error.into()))?;
         Ok(length)
     }
 }

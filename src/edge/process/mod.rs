@@ -18,8 +18,8 @@ use super::net::poller;
 use super::net::shared::Shared;
 use super::net::tls::{self, Tls};
 use super::renderer::{Renderer, SocketDirectory};
-use super::serve::running_config::{CurrentConfig, RunningConfig};
 use super::serve::responder::Responder;
+use super::serve::running_config::{CurrentConfig, RunningConfig};
 use super::variants::cache_manager::CacheManagers;
 use super::variants::purge_log::PurgeLog;
 use crate::TokenValidator;
@@ -100,7 +100,8 @@ impl<'l> Server<'l> {
             &purge_log,
         );
         running.purger.restore();
-        let responder = Responder { running: CurrentConfig::new(running), shutdown: Arc::default() };
+        let responder =
+            Responder { running: CurrentConfig::new(running), shutdown: Arc::default() };
         let shared = Shared::new(responder)?;
         poller::start(&shared)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;

@@ -6,10 +6,9 @@
 //! [`MAX_CRASHES`] is blocked.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::sync;
+use crate::sync::Mutex;
 
 /// How long a crash counts, and so how long a path is blocked.
 pub const CRASH_MEMORY: Duration = Duration::from_secs(600);
@@ -67,7 +66,7 @@ impl Crashes {
 
 impl CrashTracker {
     pub fn suspicion(&self, path: &str, now: Instant) -> Suspicion {
-        match self.lock().get(path).map_or(0, |crashes| crashes.count_at(now)) {
+        match self.paths.lock().get(path).map_or(0, |crashes| crashes.count_at(now)) {
             0 => Suspicion::Clear,
             MAX_CRASHES.. => Suspicion::Blocked,
             _ => Suspicion::Suspect,
@@ -84,7 +83,7 @@ impl CrashTracker {
         if cause == ExitCause::KilledByEdge {
             return Attribution::default();
         }
-        let mut paths = self.lock();
+        let mut paths = self.paths.lock();
         let is_suspect =
             |path: &&str| paths.get(*path).is_some_and(|crashes| crashes.count_at(now) > 0);
         let suspects: BTreeSet<&str> = decoding.iter().copied().filter(is_suspect).collect();
@@ -99,19 +98,15 @@ impl CrashTracker {
     /// Records that the work on this path took too long, whether or not the renderer could stop it. Returns whether
     /// this blocked the path.
     pub fn record_timeout(&self, path: &str, now: Instant) -> bool {
-        record(&mut self.lock(), path, now)
+        record(&mut self.paths.lock(), path, now)
     }
 
     /// Clears a suspect from which an image was made. A blocked path stays blocked: the request was sent before that.
     pub fn clear(&self, path: &str) {
-        let mut paths = self.lock();
+        let mut paths = self.paths.lock();
         if paths.get(path).is_some_and(|crashes| crashes.count < MAX_CRASHES) {
             paths.remove(path);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Crashes>> {
-        sync::lock(&self.paths)
     }
 }
 
@@ -242,7 +237,7 @@ mod tests {
         for n in 0..MAX_PATHS + 10 {
             tracker.record_timeout(&format!("/h/{n}"), at(n));
         }
-        assert_eq!(tracker.lock().len(), MAX_PATHS);
+        assert_eq!(tracker.paths.lock().len(), MAX_PATHS);
         let now = at(MAX_PATHS + 10);
         assert_eq!(tracker.suspicion("/h/9", now), Clear);
         assert_eq!(tracker.suspicion("/h/10", now), Suspect);

@@ -2,10 +2,10 @@
 //! worker has exited.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::Condvar;
 use std::time::Duration;
 
-use crate::sync;
+use crate::sync::{self, Mutex};
 use crate::wire::DecodeEvent;
 
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ pub struct CrashReport {
 impl InFlight {
     /// Adds a request that is about to be sent. Returns its id.
     pub fn insert(&self, path: &str) -> u64 {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.last_id += 1;
         let id = state.last_id;
         let path = path.to_owned();
@@ -54,12 +54,12 @@ impl InFlight {
     }
 
     pub fn remove(&self, id: u64) {
-        self.lock().requests.remove(&id);
+        self.state.lock().requests.remove(&id);
     }
 
     /// Keeps a request without a client until its decoding ends. Returns whether it is being decoded.
     pub fn abandon(&self, id: u64) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(request) = state.requests.get_mut(&id) else { return false };
         request.is_abandoned = true;
         request.is_decoding
@@ -67,7 +67,7 @@ impl InFlight {
 
     /// Records a decode event. Events with an unknown id are ignored.
     pub fn record(&self, event: DecodeEvent) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match event {
             DecodeEvent::Start(id) => {
                 if let Some(request) = state.requests.get_mut(&id) {
@@ -91,7 +91,7 @@ impl InFlight {
         how: String,
         attribute: impl for<'p> FnOnce(&BTreeSet<&'p str>) -> Vec<&'p str>,
     ) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let decoding = || state.requests.iter().filter(|(_, request)| request.is_decoding);
         let paths = decoding().map(|(_, request)| request.path.as_str()).collect();
         let culprits = attribute(&paths);
@@ -105,12 +105,9 @@ impl InFlight {
     /// Waits for the crash report.
     pub fn wait_for_report(&self, timeout: Duration) -> Option<CrashReport> {
         let is_missing = |state: &mut State| state.crash_report.is_none();
-        let state = sync::wait_timeout_while(&self.reported, self.lock(), timeout, is_missing);
+        let state =
+            sync::wait_timeout_while(&self.reported, self.state.lock(), timeout, is_missing);
         state.crash_report.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        sync::lock(&self.state)
     }
 }
 
@@ -152,7 +149,7 @@ mod tests {
             in_flight.record(DecodeEvent::Start(unknown));
         }
         in_flight.record(DecodeEvent::End(id));
-        assert_eq!(in_flight.lock().requests.len(), 1);
+        assert_eq!(in_flight.state.lock().requests.len(), 1);
         assert!(decoding(&in_flight).is_empty());
     }
 
@@ -168,7 +165,7 @@ mod tests {
         assert_eq!(decoding(&in_flight), ["/h/1", "/h/2"]);
         in_flight.record(DecodeEvent::End(one));
         in_flight.record(DecodeEvent::End(two));
-        assert!(in_flight.lock().requests.is_empty());
+        assert!(in_flight.state.lock().requests.is_empty());
     }
 
     #[test]

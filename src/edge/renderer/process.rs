@@ -4,14 +4,13 @@ use std::io::{self, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::crash_tracker::ExitCause;
-use crate::sync;
+use crate::sync::Mutex;
 
 /// A killed process exits within milliseconds, unless it is in an uninterruptible sleep.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,7 +34,7 @@ impl Process {
     }
 
     pub fn has_exited(&self) -> bool {
-        !matches!(self.lock().try_wait(), Ok(None))
+        !matches!(self.child.lock().try_wait(), Ok(None))
     }
 
     /// Waits for the process to exit by itself.
@@ -54,7 +53,7 @@ impl Process {
 
     /// Sends SIGKILL without waiting for the exit.
     pub fn kill(&self) {
-        let mut child = self.lock();
+        let mut child = self.child.lock();
         if matches!(child.try_wait(), Ok(None)) {
             self.killed.store(true, Ordering::Relaxed);
             let _ = child.kill();
@@ -66,7 +65,7 @@ impl Process {
         self.kill();
         // `wait` alone would hold the lock for as long as the kernel does not release the process.
         if self.exits_within(KILL_TIMEOUT) {
-            self.lock().wait()
+            self.child.lock().wait()
         } else {
             Err(io::Error::new(ErrorKind::TimedOut, "killed, but still running"))
         }
@@ -82,10 +81,6 @@ impl Process {
         } else {
             ExitCause::Crash
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Child> {
-        sync::lock(&self.child)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Suspects are decoded one at a time, so that the next crash identifies the culprit.
 
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::Condvar;
 use std::time::Instant;
 
-use crate::sync;
+use crate::sync::{self, Mutex};
 
 /// A lock with a deadline and a bounded number of waiters.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Quarantine {
 
     /// Waits for the pass. `None` when `max_waiting` others wait already or the deadline has passed.
     pub fn enter(&self, deadline: Instant) -> Option<Pass<'_>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.is_taken {
             if state.waiting >= self.max_waiting {
                 return None;
@@ -47,15 +47,11 @@ impl Quarantine {
         state.is_taken = true;
         Some(Pass(self))
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        sync::lock(&self.state)
-    }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.0.lock().is_taken = false;
+        self.0.state.lock().is_taken = false;
         self.0.released.notify_one();
     }
 }
@@ -94,7 +90,7 @@ mod tests {
         thread::scope(|scope| {
             let waiting = scope
                 .spawn(|| quarantine.enter(Instant::now() + Duration::from_secs(20)).is_some());
-            while quarantine.lock().waiting == 0 {
+            while quarantine.state.lock().waiting == 0 {
                 thread::yield_now();
             }
             assert!(quarantine.enter(Instant::now() + Duration::from_secs(20)).is_none());

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::connection::Connection;
 use super::worker::Worker;
-use crate::sync;
+use crate::sync::Mutex;
 
 /// Hands out connections in the order of arrival.
 #[derive(Debug)]
@@ -53,14 +53,10 @@ impl Queue {
         Queue { state: Mutex::default(), max_waiting }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        sync::lock(&self.state)
-    }
-
     /// Waits for an idle connection. `None` when `max_waiting` others wait already or the deadline has passed.
     pub fn take(&self, deadline: Instant) -> Option<Connection> {
         let (number, receiver) = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if let Some(connection) = state.idle.pop() {
                 return Some(connection);
             }
@@ -77,7 +73,7 @@ impl Queue {
         if let Ok(connection) = receiver.recv_timeout(timeout) {
             return Some(connection);
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // A connection may have been sent between the timeout and the lock.
         if let Ok(connection) = receiver.try_recv() {
             return Some(connection);
@@ -88,13 +84,13 @@ impl Queue {
 
     /// Whether a new request would be refused at once.
     pub fn is_full(&self) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         state.idle.is_empty() && state.waiting.len() >= self.max_waiting
     }
 
     /// Returns a connection to the queue, or closes it if its worker is not the current one.
     pub fn give_back(&self, connection: Connection) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if connection.worker().number() == state.current {
             state.idle.push(connection);
             state.dispatch();
@@ -106,7 +102,7 @@ impl Queue {
 
     /// Makes this worker the current one.
     pub fn install(&self, worker: &Arc<Worker>, connections: Vec<Connection>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.current = worker.number();
         let old = mem::replace(&mut state.idle, connections);
         state.dispatch();
@@ -116,7 +112,7 @@ impl Queue {
 
     /// Closes the idle connections of this worker if it is the current one; the others are closed by `give_back`.
     pub fn uninstall(&self, number: u64) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.current == number {
             state.current = 0;
             let old = mem::take(&mut state.idle);

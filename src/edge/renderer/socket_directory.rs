@@ -8,10 +8,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::sync;
+use crate::sync::Mutex;
 
 /// Bytes of the directory's path: `sun_path` has 108 (unix(7)), less a NUL and the longest socket name.
 const MAX_DIRECTORY_PATH: usize = 107 - "/renderer-18446744073709551615.sock".len();
@@ -76,7 +75,7 @@ impl SocketDirectory {
     pub fn ensure(&self) -> io::Result<()> {
         match builder().create(&self.path) {
             Ok(()) => {
-                *sync::lock(&self.lock) = try_lock(&self.path);
+                *self.lock.lock() = try_lock(&self.path);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

@@ -1,7 +1,7 @@
 //! Error images, resized as requested and cached in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::EncodedImage;
@@ -9,7 +9,8 @@ use crate::config::{Config, Handler};
 use crate::edge::renderer::{RenderRequest, Renderer};
 use crate::options::Options;
 use crate::singleflight::SingleFlight;
-use crate::{key, sync, wire};
+use crate::sync::Mutex;
+use crate::{key, wire};
 
 /// Maximum bytes of resized error images; when they are exceeded, all of them are dropped.
 const MAX_BYTES: usize = 16 << 20;
@@ -80,11 +81,11 @@ impl ErrorImages {
     }
 
     fn find_target(&self, target: &str) -> Option<Arc<EncodedImage>> {
-        self.lock().images.get(target).map(Arc::clone)
+        self.resized.lock().images.get(target).map(Arc::clone)
     }
 
     fn insert(&self, target: String, image: &Arc<EncodedImage>) {
-        let mut resized = self.lock();
+        let mut resized = self.resized.lock();
         if resized.bytes + image.bytes.len() > MAX_BYTES {
             *resized = Resized::default();
         }
@@ -92,10 +93,6 @@ impl ErrorImages {
         if let Some(replaced) = resized.images.insert(target, Arc::clone(image)) {
             resized.bytes -= replaced.bytes.len();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Resized> {
-        sync::lock(&self.resized)
     }
 }
 

@@ -18,7 +18,9 @@ use crate::edge::http::request::{Method, Request};
 use crate::edge::renderer::{RenderError, Renderer};
 use crate::edge::variants::cache_manager::CacheManager;
 use crate::edge::variants::purge_log::PurgeLog;
-use crate::edge::variants::{CacheStatus, HandlerState, Lookup, Miss, VariantError, VariantRequest, Variants};
+use crate::edge::variants::{
+    CacheStatus, HandlerState, Lookup, Miss, VariantError, VariantRequest, Variants,
+};
 use crate::error::Code;
 use crate::key;
 use crate::options::{Options, Query};
@@ -239,6 +241,9 @@ impl ImageError {
     }
 }
 
-fn variant_request<'j>(handler: &'j Arc<HandlerState>, request: &'j ImageRequest) -> VariantRequest<'j> {
+fn variant_request<'j>(
+    handler: &'j Arc<HandlerState>,
+    request: &'j ImageRequest,
+) -> VariantRequest<'j> {
     VariantRequest { handler, name: &request.name, need: request.need() }
 }

@@ -8,7 +8,7 @@ mod error_image;
 mod image_handler;
 mod image_request;
 mod image_response;
+pub mod responder;
 mod router;
 pub mod running_config;
-pub mod responder;
 pub mod shutdown;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use super::image_handler::ImageHandler;
 use crate::TokenValidator;
@@ -13,7 +13,7 @@ use crate::edge::renderer::Renderer;
 use crate::edge::variants::cache_manager::{CacheManager, CacheManagers};
 use crate::edge::variants::purge::Purger;
 use crate::edge::variants::purge_log::PurgeLog;
-use crate::sync;
+use crate::sync::RwLock;
 
 /// A configuration with its handlers and its renderer. A request keeps the one it began with; the last request drops
 /// the renderer.
@@ -85,12 +85,12 @@ impl CurrentConfig {
 
     /// For one request. It must not be held while waiting for a client, which would keep an old configuration alive.
     pub fn get(&self) -> Arc<RunningConfig> {
-        Arc::clone(&sync::read(&self.0))
+        Arc::clone(&self.0.read())
     }
 
     /// Replaces the current configuration and returns the previous one.
     pub fn replace(&self, running: RunningConfig) -> Arc<RunningConfig> {
-        let mut current = sync::write(&self.0);
+        let mut current = self.0.write();
         std::mem::replace(&mut current, Arc::new(running))
     }
 }

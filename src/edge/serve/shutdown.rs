@@ -1,10 +1,10 @@
 //! The state of a shutdown: whether the server is stopping, and how many requests are active.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar};
 use std::time::Duration;
 
-use crate::sync;
+use crate::sync::{self, Mutex};
 
 #[derive(Debug, Default)]
 pub struct Shutdown {
@@ -36,7 +36,7 @@ impl Shutdown {
 
     /// Waits until no request is active. Returns the number of requests that are still active after `timeout`.
     pub fn wait_until_idle(&self, timeout: Duration) -> usize {
-        let guard = sync::lock(&self.idle_lock);
+        let guard = self.idle_lock.lock();
         let is_busy = |(): &mut ()| self.active.load(Ordering::SeqCst) > 0;
         drop(sync::wait_timeout_while(&self.idle, guard, timeout, is_busy));
         self.active.load(Ordering::SeqCst)
@@ -48,7 +48,7 @@ impl Drop for ActiveRequest {
         let was_last = self.0.active.fetch_sub(1, Ordering::SeqCst) == 1;
         if was_last && self.0.is_stopping() {
             // Taking the lock ensures that a thread that read the old count waits by now and is notified.
-            drop(sync::lock(&self.0.idle_lock));
+            drop(self.0.idle_lock.lock());
             self.0.idle.notify_all();
         }
     }

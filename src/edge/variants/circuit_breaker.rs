@@ -1,11 +1,10 @@
 //! The circuit breaker of a handler's origin: while it is open, stale variants are served without waiting for the
 //! origin.
 
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::error::Code;
-use crate::sync;
+use crate::sync::Mutex;
 
 /// How long the breaker stays open after the last failure or the last attempt.
 const OPEN_TIME: Duration = Duration::from_secs(10);
@@ -25,7 +24,7 @@ impl CircuitBreaker {
     /// Records the result of a request to the origin: opens or closes the breaker.
     pub fn record(&self, failure: Option<Code>, now: Instant) {
         match failure {
-            None | Some(Code::NotFound) => *self.lock() = None,
+            None | Some(Code::NotFound) => *self.0.lock() = None,
             Some(
                 Code::OriginUnreachable
                 | Code::OriginTimeout
@@ -39,14 +38,14 @@ impl CircuitBreaker {
 
     /// Opens the breaker: the origin failed, did not answer in time, or the renderer was too busy to ask it.
     pub fn open(&self, now: Instant) {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         let tried_at = state.map_or(now, |open| open.tried_at.max(now));
         *state = Some(Open { failed_at: now, tried_at });
     }
 
     pub fn is_open(&self, now: Instant) -> bool {
         // An attempt may take long to fail, so it prolongs the time too.
-        self.lock().is_some_and(|open| {
+        self.0.lock().is_some_and(|open| {
             now.saturating_duration_since(open.failed_at.max(open.tried_at)) < OPEN_TIME
         })
     }
@@ -54,7 +53,7 @@ impl CircuitBreaker {
     /// Whether a revalidation in the background may ask the origin now. While the breaker is open, one attempt per
     /// [`RETRY_INTERVAL`] is allowed.
     pub fn allow_attempt(&self, now: Instant) -> bool {
-        match &mut *self.lock() {
+        match &mut *self.0.lock() {
             None => true,
             Some(open) if now.saturating_duration_since(open.tried_at) < RETRY_INTERVAL => false,
             Some(open) => {
@@ -62,10 +61,6 @@ impl CircuitBreaker {
                 true
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        sync::lock(&self.0)
     }
 }
 

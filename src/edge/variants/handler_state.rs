@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache_manager::{CacheManager, OriginalsCache};
@@ -14,7 +14,7 @@ use crate::edge::renderer::RenderError;
 use crate::error::{Code, Failure};
 use crate::key;
 use crate::log::{RateLimited, warn};
-use crate::sync;
+use crate::sync::Mutex;
 
 /// Minimum time between two equal log lines: all waiters of one failed image log the same failure.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ impl HandlerState {
         }
         let line = format!("{}: {:?}: {failure}", self.config.route, name.key);
         let now = Instant::now();
-        let mut last = sync::lock(&self.last_failure);
+        let mut last = self.last_failure.lock();
         let is_repeated = last.as_ref().is_some_and(|(last_line, at)| {
             *last_line == line && now.duration_since(*at) <= REPEAT_INTERVAL
         });

@@ -93,7 +93,11 @@ impl Variants {
         Lookup::Miss(Miss::StaleIfError { not_before })
     }
 
-    fn check_missing(&self, request: VariantRequest, not_before: u64) -> Result<Miss, VariantError> {
+    fn check_missing(
+        &self,
+        request: VariantRequest,
+        not_before: u64,
+    ) -> Result<Miss, VariantError> {
         if let Some(failure) = self.negative.find(request.name, not_before) {
             return Err(VariantError::cached(failure));
         }

@@ -5,12 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_manager::CacheManager;
 use crate::cache::{DiskCache, EncodedImage, EntryStamp, Freshness, Name};
-use crate::sync;
+use crate::sync::RwLock;
 
 /// Minimum time between two checks of an entry's file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -114,7 +114,7 @@ impl MemoryCache {
         if self.max_bytes == 0 {
             return None;
         }
-        let response = Arc::clone(&self.read().by_name.get(name)?.response);
+        let response = Arc::clone(&self.entries.read().by_name.get(name)?.response);
         let freshness = disk.freshness(&response.stamp, now);
         // A stale one is always checked: another thread or server may have revalidated its file.
         let needs_check = freshness != Freshness::Fresh || self.is_check_due(&response, manager);
@@ -158,7 +158,7 @@ impl MemoryCache {
         }
         response.checked.store(self.now(), Ordering::Relaxed);
         let name = Arc::new(name);
-        let mut entries = self.write();
+        let mut entries = self.entries.write();
         entries.bytes += response.size();
         if let Some(slot) = entries.by_name.get_mut(&name) {
             let replaced = std::mem::replace(&mut slot.response, response);
@@ -173,7 +173,7 @@ impl MemoryCache {
     }
 
     pub fn remove(&self, name: &Name) {
-        let known = self.read().by_name.get(name).map(|slot| Arc::clone(&slot.response));
+        let known = self.entries.read().by_name.get(name).map(|slot| Arc::clone(&slot.response));
         if let Some(response) = known {
             self.remove_if_same(name, &response);
         }
@@ -183,7 +183,7 @@ impl MemoryCache {
     pub fn remove_matching(&self, matches: &dyn Fn(&Name) -> bool) {
         // Hits go on while the names are compared.
         let removed: Vec<_> = {
-            let entries = self.read();
+            let entries = self.entries.read();
             let matching = entries.by_name.iter().filter(|(name, _)| matches(name));
             matching.map(|(name, slot)| (Arc::clone(name), Arc::clone(&slot.response))).collect()
         };
@@ -192,7 +192,7 @@ impl MemoryCache {
 
     /// Removes a response, unless a newer one has replaced it.
     fn remove_if_same(&self, name: &Name, outdated: &Arc<CachedResponse>) {
-        let mut entries = self.write();
+        let mut entries = self.entries.write();
         let current = entries.by_name.get(name);
         if current.is_some_and(|current| Arc::ptr_eq(&current.response, outdated)) {
             entries.by_name.remove(name);
@@ -203,14 +203,6 @@ impl MemoryCache {
 
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Entries> {
-        sync::read(&self.entries)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
-        sync::write(&self.entries)
     }
 }
 
@@ -298,8 +290,11 @@ mod tests {
         (10..18).for_each(|number| fixture.put(number));
         assert!(fixture.has(0) && fixture.has(3), "second chance");
         assert!(!fixture.has(1) && !fixture.has(2));
-        assert!(fixture.memory.read().bytes <= fixture.memory.max_bytes);
-        assert_eq!(fixture.memory.read().by_name.len(), fixture.memory.read().ring.len());
+        assert!(fixture.memory.entries.read().bytes <= fixture.memory.max_bytes);
+        assert_eq!(
+            fixture.memory.entries.read().by_name.len(),
+            fixture.memory.entries.read().ring.len()
+        );
     }
 
     #[test]
@@ -313,7 +308,7 @@ mod tests {
         std::thread::sleep(CHECK_INTERVAL + Duration::from_millis(50));
         assert!(!fixture.has(1));
         assert!(fixture.has(2));
-        assert_eq!(fixture.memory.read().by_name.len(), 1);
+        assert_eq!(fixture.memory.entries.read().by_name.len(), 1);
     }
 
     #[test]
@@ -325,7 +320,7 @@ mod tests {
         assert!(fixture.memory.find(&name(0), &expired, None, SystemTime::now()).is_none());
         fixture.put(0);
         fixture.put(10);
-        let is_cached = |number| fixture.memory.read().by_name.contains_key(&name(number));
+        let is_cached = |number| fixture.memory.entries.read().by_name.contains_key(&name(number));
         assert!(is_cached(0) && !is_cached(1));
         for number in [10, 1] {
             assert!(
@@ -338,7 +333,7 @@ mod tests {
                 fixture.memory.find(&name(round % 5), &expired, None, SystemTime::now()).is_none()
             );
             fixture.put(round % 5);
-            let entries = fixture.memory.read();
+            let entries = fixture.memory.entries.read();
             assert_eq!((entries.by_name.len(), entries.bytes), (10, 10 * (LENGTH + OVERHEAD)));
             assert!(entries.ring.len() <= 2 * 10 + RING_SLACK);
         }
@@ -355,7 +350,7 @@ mod tests {
         (0..300).for_each(|number| fixture.put(number));
         fixture.memory.remove_matching(&|name| name.key.len() == 3);
         assert!(fixture.has(0) && fixture.has(99) && !fixture.has(100) && !fixture.has(299));
-        let entries = fixture.memory.read();
+        let entries = fixture.memory.entries.read();
         assert_eq!((entries.by_name.len(), entries.bytes), (100, 100 * (LENGTH + OVERHEAD)));
         assert!(entries.ring.len() <= 2 * 100 + RING_SLACK);
     }

@@ -1,12 +1,11 @@
 //! The negative cache: keys that the origin did not have a moment ago are answered without asking it again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::cache::{EntryId, Name};
 use crate::error::{Code, Failure};
-use crate::sync;
+use crate::sync::Mutex;
 
 /// Maximum number of keys. When it is reached, expired keys are removed, or all keys if none has expired.
 const MAX_KEYS: usize = 1 << 14;
@@ -34,7 +33,7 @@ impl NegativeCache {
         }
         let now = Instant::now();
         let Some(expires) = now.checked_add(ttl) else { return };
-        let mut entries = self.lock();
+        let mut entries = self.0.lock();
         if entries.len() >= MAX_KEYS {
             entries.retain(|_, entry| entry.expires > now);
         }
@@ -50,7 +49,7 @@ impl NegativeCache {
 
     /// The failure stored for the key of `name`, unless it expired or is older than the purge at `not_before`.
     pub fn find(&self, name: &Name, not_before: u64) -> Option<Failure> {
-        let mut entries = self.lock();
+        let mut entries = self.0.lock();
         if entries.is_empty() {
             return None;
         }
@@ -65,11 +64,7 @@ impl NegativeCache {
 
     /// Removes the keys whose name matches.
     pub fn remove_matching(&self, matches: &dyn Fn(&Name) -> bool) {
-        self.lock().retain(|_, entry| !matches(&entry.name));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], NegativeEntry>> {
-        sync::lock(&self.0)
+        self.0.lock().retain(|_, entry| !matches(&entry.name));
     }
 }
 
@@ -115,7 +110,7 @@ mod tests {
         let negative = NegativeCache::default();
         for number in 0..3 * MAX_KEYS {
             negative.insert(&key(number), 5, &failed(Code::NotFound), LONG);
-            assert!(negative.lock().len() <= MAX_KEYS);
+            assert!(negative.0.lock().len() <= MAX_KEYS);
         }
         assert!(negative.find(&key(3 * MAX_KEYS - 1), 5).is_some());
     }

@@ -5,13 +5,13 @@
 //! that costs one atomic load.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cache::Name;
-use crate::sync;
+use crate::sync::RwLock;
 use crate::time::unix_milliseconds;
 
 /// How much longer a purge is kept than the longest request to the renderer.
@@ -91,18 +91,18 @@ impl PurgeLog {
     /// Keeps purges for longer than a request to the renderer can take. The retention never shrinks, because requests
     /// from before a reload may take as long as the previous configuration allowed.
     pub fn extend_retention(&self, longest_request: Duration) {
-        let mut state = self.write();
+        let mut state = self.state.write();
         state.retention = state.retention.max(longest_request + RETENTION_MARGIN);
     }
 
     pub fn retention(&self) -> Duration {
-        self.read().retention
+        self.state.read().retention
     }
 
     /// Records the purge of a key. Returns its time in milliseconds since 1970, which is later than any time before,
     /// and past when this returns.
     pub fn record_key(&self, handler: &str, key: &str) -> u64 {
-        let mut state = self.write();
+        let mut state = self.state.write();
         let purge = state.record_now(handler, key, TargetKind::Key);
         let time = purge.time;
         self.expire_later(&mut state, purge);
@@ -113,7 +113,7 @@ impl PurgeLog {
 
     /// Records the purge of every key that starts with `prefix`, as [`PurgeLog::record_key`] does for one key.
     pub fn record_prefix(&self, handler: &str, prefix: &str) -> PrefixPurge<'_> {
-        let mut state = self.write();
+        let mut state = self.state.write();
         let purge = state.record_now(handler, prefix, TargetKind::Prefix);
         state.prefix_purges += 1;
         self.expires.store(NEVER, Ordering::Relaxed);
@@ -124,7 +124,7 @@ impl PurgeLog {
 
     /// Records a purge from before this server was started.
     pub fn restore(&self, handler: &str, target: &str, kind: TargetKind, time: u64) {
-        let mut state = self.write();
+        let mut state = self.state.write();
         let purge = state.record(handler, target, kind, time);
         self.expire_later(&mut state, purge);
     }
@@ -137,9 +137,9 @@ impl PurgeLog {
             return 0;
         }
         if self.now() >= expires {
-            self.remove_expired(&mut self.write());
+            self.remove_expired(&mut self.state.write());
         }
-        let state = self.read();
+        let state = self.state.read();
         state.handlers.get(name.handler.as_str()).map_or(0, |purges| purges.latest(&name.key))
     }
 
@@ -179,14 +179,6 @@ impl PurgeLog {
     /// Milliseconds since `started`, never 0 and never [`NEVER`].
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2) + 1
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        sync::read(&self.state)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
-        sync::write(&self.state)
     }
 }
 
@@ -238,7 +230,7 @@ impl PrefixPurge<'_> {
 
 impl Drop for PrefixPurge<'_> {
     fn drop(&mut self) {
-        let mut state = self.log.write();
+        let mut state = self.log.state.write();
         state.prefix_purges -= 1;
         self.log.expire_later(&mut state, self.purge.clone());
     }
@@ -313,7 +305,7 @@ mod tests {
         }
         // Also if the clock is set back, and without waiting for it.
         let ahead = last + 3_600_000;
-        purge_log.write().latest = ahead;
+        purge_log.state.write().latest = ahead;
         assert_eq!(purge_log.record_key("h", "a"), ahead + 1);
         assert_eq!(purge_log.record_prefix("h", "").time(), ahead + 2);
     }
@@ -325,7 +317,7 @@ mod tests {
         purge_log.record_key("h", "a");
         assert_eq!(purge_log.not_before(&name("a")), 0);
         assert_eq!(purge_log.expires.load(Ordering::Relaxed), 0);
-        let state = purge_log.write();
+        let state = purge_log.state.write();
         assert!(state.handlers.is_empty() && state.expiries.is_empty());
     }
 

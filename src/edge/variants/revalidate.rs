@@ -26,7 +26,9 @@ impl Variants {
         let begun = SystemTime::now();
         let result = match self.start_revalidation(request, not_before) {
             Some(revalidation) => revalidation.recv_timeout(REVALIDATION_TIMEOUT).ok(),
-            None => self.singleflight.join(&(request.name.clone(), not_before), REVALIDATION_TIMEOUT),
+            None => {
+                self.singleflight.join(&(request.name.clone(), not_before), REVALIDATION_TIMEOUT)
+            }
         };
         if self.not_before(request.name) > not_before {
             // Purged meanwhile: neither the stale variant nor the result may be served.
@@ -48,7 +50,11 @@ impl Variants {
     /// Finds the stale variant again. An entry on disk borrows its cache, so it can't be part of the [`Miss`].
     ///
     /// [`Miss`]: super::Miss
-    fn find_stale(&self, request: VariantRequest, not_before: u64) -> Option<Variant<Arc<EncodedImage>>> {
+    fn find_stale(
+        &self,
+        request: VariantRequest,
+        not_before: u64,
+    ) -> Option<Variant<Arc<EncodedImage>>> {
         let now = SystemTime::now();
         let cached = self.find(request, not_before, now)?;
         let age = cache::age(cached.validated_at, now);

@@ -1,10 +1,10 @@
 //! The variants that are being revalidated in the background: each once, and a bounded number at a time.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use crate::cache::Name;
-use crate::sync;
+use crate::sync::Mutex;
 
 /// Maximum number per handler: each has a thread, and requests that wait for an image come first.
 const MAX_REVALIDATIONS: usize = 16;
@@ -22,21 +22,17 @@ pub struct Revalidation {
 impl Revalidations {
     /// Registers a revalidation. `None` if this variant is being revalidated already, or too many others are.
     pub fn begin(self: &Arc<Revalidations>, name: &Name) -> Option<Revalidation> {
-        let mut all = self.lock();
+        let mut all = self.0.lock();
         if all.len() >= MAX_REVALIDATIONS || !all.insert(name.clone()) {
             return None;
         }
         Some(Revalidation { all: Arc::clone(self), name: name.clone() })
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<Name>> {
-        sync::lock(&self.0)
-    }
 }
 
 impl Drop for Revalidation {
     fn drop(&mut self) {
-        self.all.lock().remove(&self.name);
+        self.all.0.lock().remove(&self.name);
     }
 }
 
@@ -61,6 +57,6 @@ mod tests {
         drop(first);
         assert!(revalidations.begin(&name(MAX_REVALIDATIONS)).is_some());
         drop(others);
-        assert!(revalidations.lock().is_empty());
+        assert!(revalidations.0.lock().is_empty());
     }
 }

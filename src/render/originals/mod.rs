@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::cache_write::CacheWrites;
@@ -20,7 +20,7 @@ use crate::config::{Handler, Limits};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::singleflight::SingleFlight;
-use crate::sync;
+use crate::sync::Mutex;
 use crate::time::unix_milliseconds;
 
 /// How long an original in memory is shared, however long requests hold it.
@@ -135,7 +135,7 @@ impl Originals {
 
     /// Looks in memory.
     fn find_shared(&self, request: &OriginalRequest) -> Option<OriginalResponse> {
-        let original = self.shared().get(&request.key)?.upgrade()?;
+        let original = self.shared.lock().get(&request.key)?.upgrade()?;
         let validated_at = unix_milliseconds(original.validated_at);
         let is_usable = validated_at > request.not_before
             && original.shared_at.elapsed() < MAX_SHARED
@@ -253,7 +253,7 @@ impl Originals {
 
     fn share(&self, name: &Name, original: SharedOriginal) -> Arc<SharedOriginal> {
         let original = Arc::new(original);
-        let mut shared = self.shared();
+        let mut shared = self.shared.lock();
         shared.retain(|_, original| original.strong_count() > 0);
         shared.insert(name.key.clone(), Arc::downgrade(&original));
         original
@@ -265,10 +265,6 @@ impl Originals {
 
     fn origin(&self) -> Result<&OriginClient, Failure> {
         self.origin.as_ref().map_err(Failure::clone)
-    }
-
-    fn shared(&self) -> MutexGuard<'_, HashMap<String, Weak<SharedOriginal>>> {
-        sync::lock(&self.shared)
     }
 }
 

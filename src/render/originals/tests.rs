@@ -76,7 +76,7 @@ fn gated_server(
     let (release, released) = mpsc::channel();
     let released = Mutex::new(released);
     let server = Server::scripted(move |number, stream| {
-        let _ = released.lock().unwrap().recv_timeout(Duration::from_secs(20));
+        let _ = released.lock().recv_timeout(Duration::from_secs(20));
         stream.write_all(&response(number)).is_ok()
     });
     (server, release)
@@ -187,7 +187,7 @@ fn original_is_shared_while_a_request_holds_it() {
     assert_eq!(server.requests().len(), 2, "a key has an original of its own");
     drop((first, other));
     assert_eq!(originals.get("a", 0).unwrap().original.etag.as_deref(), Some("\"2\""));
-    assert!(originals.shared().len() <= 2, "originals without a holder are removed");
+    assert!(originals.shared.lock().len() <= 2, "originals without a holder are removed");
 }
 
 #[test]

@@ -6,13 +6,13 @@
 
 use std::cell::RefCell;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use libvips::bindings as ffi;
 
 use super::image::Image;
-use crate::sync;
+use crate::sync::Mutex;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
@@ -79,15 +79,11 @@ impl Stop {
     /// the flag of an image when it starts to compute it.
     pub fn stop(&self) {
         self.0.stopped.store(true, Ordering::Release);
-        self.0.lock().iter().for_each(Target::kill);
+        self.0.computed.lock().iter().for_each(Target::kill);
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<Target>> {
-        sync::lock(&self.computed)
-    }
-}
+impl Shared {}
 
 impl Target {
     fn kill(&self) {
@@ -120,7 +116,7 @@ impl Computing {
             if shared.stopped.load(Ordering::Acquire) {
                 target.kill();
             }
-            shared.lock().push(target);
+            shared.computed.lock().push(target);
         }
         Computing(shared)
     }
@@ -130,7 +126,7 @@ impl Drop for Computing {
     fn drop(&mut self) {
         if let Some(shared) = &self.0 {
             // The last registered image ends first. It is released without the lock, for which others may wait.
-            let target = shared.lock().pop();
+            let target = shared.computed.lock().pop();
             drop(target);
         }
     }
@@ -162,7 +158,7 @@ mod tests {
         let work = Work::begin();
         assert!(gif().encode(".png").is_ok());
         assert!(!work.was_stopped());
-        assert!(work.shared.lock().is_empty(), "no image stays registered");
+        assert!(work.shared.computed.lock().is_empty(), "no image stays registered");
     }
 
     #[test]

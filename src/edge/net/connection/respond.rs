@@ -12,8 +12,8 @@ use crate::edge::http::response::{HeadOptions, Response};
 use crate::edge::net::endpoint::ListenerKind;
 use crate::edge::serve::access_log::{self, Line};
 use crate::edge::serve::answer::{Answer, Reply};
-use crate::edge::serve::running_config::RunningConfig;
 use crate::edge::serve::responder::{Job, Responder};
+use crate::edge::serve::running_config::RunningConfig;
 
 /// A request whose answer waits for a renderer or for disks. It moves to a thread with its connection.
 #[derive(Debug)]

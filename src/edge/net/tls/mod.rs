@@ -5,7 +5,7 @@ mod certificates;
 mod sessions;
 mod watch;
 
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::config::{ConfigError, Https};
 use crate::log::{error, info};
-use crate::sync;
+use crate::sync::{Mutex, RwLock};
 use certificates::{Certificates, warn_world_readable_keys};
 use sessions::Sessions;
 use watch::FileStamps;
@@ -61,7 +61,7 @@ impl Tls {
 
     /// Replaces the certificates with those of another configuration. On an error all of the old ones stay in use.
     pub fn reload(&self, https: &Https) -> Result<(), ConfigError> {
-        let mut loaded = sync::lock(&self.loaded);
+        let mut loaded = self.loaded.lock();
         let stamps = FileStamps::read(https);
         self.resolver.replace(Certificates::load(https)?);
         warn_world_readable_keys(https);
@@ -72,7 +72,7 @@ impl Tls {
     /// Reloads the files if they have changed, all exist, and have the same stamps as at the `last` check: a renewal
     /// writes the certificate first and then the key. Returns their stamps now.
     fn reload_if_changed(&self, last: &FileStamps) -> FileStamps {
-        let mut loaded = sync::lock(&self.loaded);
+        let mut loaded = self.loaded.lock();
         let stamps = FileStamps::read(&loaded.https);
         if stamps == loaded.stamps || stamps != *last || !stamps.is_complete() {
             return stamps;
@@ -121,13 +121,13 @@ struct CertResolver(RwLock<Arc<Certificates>>);
 
 impl CertResolver {
     fn replace(&self, certificates: Certificates) {
-        *sync::write(&self.0) = Arc::new(certificates);
+        *self.0.write() = Arc::new(certificates);
     }
 }
 
 impl ResolvesServerCert for CertResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let certificates = Arc::clone(&sync::read(&self.0));
+        let certificates = Arc::clone(&self.0.read());
         Some(certificates.choose(hello.server_name(), hello.signature_schemes()))
     }
 }

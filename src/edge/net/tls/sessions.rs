@@ -3,12 +3,11 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustls::server::StoresServerSessions;
 
-use crate::sync;
+use crate::sync::Mutex;
 
 /// Maximum sessions of a generation. Each takes about 200 bytes.
 const MAX_SESSIONS: usize = 4096;
@@ -64,7 +63,7 @@ impl Generations {
 
 impl Sessions {
     fn with<T>(&self, work: impl FnOnce(&mut Generations) -> T) -> T {
-        work(&mut sync::lock(&self.0))
+        work(&mut self.0.lock())
     }
 }
 

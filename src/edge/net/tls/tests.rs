@@ -45,7 +45,7 @@ fn https(certificates: Vec<Certificate>) -> Https {
 }
 
 fn in_use(tls: &Tls) -> Vec<u8> {
-    let certificates = Arc::clone(&tls.resolver.0.read().unwrap());
+    let certificates = Arc::clone(&tls.resolver.0.read());
     certificates.choose(Some("a.test"), &[SignatureScheme::ECDSA_NISTP256_SHA256]).cert[0].to_vec()
 }
 

@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::cache::EntryId;
-use crate::sync;
+use crate::sync::RwLock;
 
 /// Number of maps: a map that grows blocks only its own entries.
 const SHARDS: usize = 64;
@@ -77,7 +76,7 @@ impl Index {
 
     /// Adds or replaces an entry that was last used at this tick.
     pub fn insert(&self, id: EntryId, bytes: u64, last_use: u32) {
-        let mut shard = self.write(id);
+        let mut shard = self.shard(id).write();
         // Loaded under the lock: a scan may begin while this thread waits for it.
         let size = Size::new(bytes, self.scan_parity.load(Ordering::Relaxed));
         // Added before the replaced size is subtracted, so that the sum is never too small for its readers.
@@ -110,7 +109,7 @@ impl Index {
 
     /// Records a use at this tick. `false` if there is no such entry.
     pub fn touch(&self, id: EntryId, now: u32) -> bool {
-        match self.read(id).get(&id) {
+        match self.shard(id).read().get(&id) {
             None => false,
             Some(record) => {
                 // Written only when it changes, so that the cache line stays shared.
@@ -123,12 +122,12 @@ impl Index {
     }
 
     pub fn last_use(&self, id: EntryId) -> Option<u32> {
-        self.read(id).get(&id).map(|record| record.last_use.load(Ordering::Relaxed))
+        self.shard(id).read().get(&id).map(|record| record.last_use.load(Ordering::Relaxed))
     }
 
     /// Removes an entry. `false` if there is no such entry.
     pub fn remove(&self, id: EntryId) -> bool {
-        match self.write(id).remove(&id) {
+        match self.shard(id).write().remove(&id) {
             None => false,
             Some(record) => {
                 self.blocks.fetch_sub(u64::from(record.size.blocks()), Ordering::Relaxed);
@@ -192,7 +191,7 @@ impl Index {
 
     fn retain(&self, is_kept: impl Fn(&Record) -> bool) {
         for shard in &self.shards {
-            sync::write(shard).retain(|_, record| {
+            shard.write().retain(|_, record| {
                 let is_kept = is_kept(record);
                 if !is_kept {
                     self.blocks.fetch_sub(u64::from(record.size.blocks()), Ordering::Relaxed);
@@ -206,7 +205,7 @@ impl Index {
     /// Calls `visit` with the last use and the blocks of each entry, in no particular order.
     fn for_each(&self, mut visit: impl FnMut(EntryId, u32, u32)) {
         for shard in &self.shards {
-            for (id, record) in &*sync::read(shard) {
+            for (id, record) in &*shard.read() {
                 visit(*id, record.last_use.load(Ordering::Relaxed), record.size.blocks());
             }
         }
@@ -214,14 +213,6 @@ impl Index {
 
     fn shard(&self, id: EntryId) -> &RwLock<HashMap<EntryId, Record>> {
         &self.shards[usize::from(id.key_hash[0]) % SHARDS]
-    }
-
-    fn read(&self, id: EntryId) -> RwLockReadGuard<'_, HashMap<EntryId, Record>> {
-        sync::read(self.shard(id))
-    }
-
-    fn write(&self, id: EntryId) -> RwLockWriteGuard<'_, HashMap<EntryId, Record>> {
-        sync::write(self.shard(id))
     }
 }
 

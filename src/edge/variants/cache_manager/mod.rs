@@ -18,7 +18,7 @@ mod scan;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::sync::{Arc, Condvar, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
@@ -29,7 +29,7 @@ pub use self::registry::CacheManagers;
 use crate::cache::{self, EntryId, PurgeMark};
 use crate::check_interval::check_interval;
 use crate::log::RateLimited;
-use crate::sync;
+use crate::sync::{self, Mutex};
 
 /// How often the directory is read for entries that the index does not know.
 const SCAN_INTERVAL: Duration = Duration::from_secs(3600);
@@ -82,12 +82,12 @@ impl CacheManager {
     }
 
     pub fn set_limits(&self, limits: CacheLimits) {
-        *sync::lock(&self.limits) = limits;
+        *self.limits.lock() = limits;
         self.wake();
     }
 
     fn limits(&self) -> CacheLimits {
-        *sync::lock(&self.limits)
+        *self.limits.lock()
     }
 
     /// Records a use of the entry.
@@ -125,7 +125,7 @@ impl CacheManager {
     }
 
     fn wake(&self) {
-        let mut is_woken = sync::lock(&self.is_woken);
+        let mut is_woken = self.is_woken.lock();
         if !*is_woken {
             *is_woken = true;
             self.wake.notify_one();
@@ -133,7 +133,7 @@ impl CacheManager {
     }
 
     fn wait(&self) {
-        let is_woken = sync::lock(&self.is_woken);
+        let is_woken = self.is_woken.lock();
         let is_asleep = |is_woken: &mut bool| !*is_woken;
         *sync::wait_timeout_while(&self.wake, is_woken, check_interval(), is_asleep) = false;
     }

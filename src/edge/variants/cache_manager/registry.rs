@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::{CacheLimits, CacheManager};
 use crate::config::{Config, Handler, place};
 use crate::log::error;
-use crate::sync;
+use crate::sync::Mutex;
 
 /// One manager per directory. A manager survives a reload if the new configuration names its directory.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl CacheManagers {
     /// The managers of a configuration's directories, of variants and of originals, by configured path. Starts those
     /// that don't run yet, and gives the others their new limits.
     pub fn for_config(&self, config: &Config) -> HashMap<PathBuf, Arc<CacheManager>> {
-        let mut running = sync::lock(&self.0);
+        let mut running = self.0.lock();
         running.retain(|_, manager| manager.strong_count() > 0);
         let mut managers = HashMap::new();
         let ages = max_ages(config);

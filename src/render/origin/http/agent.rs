@@ -4,7 +4,7 @@
 //! handlers with the same `ca_file` and limits.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ureq::Agent;
@@ -14,7 +14,7 @@ use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use super::resolver::SharedResolver;
 use super::tls;
 use crate::config::Limits;
-use crate::sync;
+use crate::sync::Mutex;
 
 /// How long a connection may be idle and still be used: less than the idle timeouts of NATs and firewalls, which drop
 /// a connection silently. (A connection that the peer has closed is noticed before it is used.)
@@ -46,7 +46,7 @@ pub fn shared(ca_file: Option<PathBuf>, limits: &Limits) -> Result<Arc<Agent>, S
         whole: limits.origin_timeout,
         at_once: limits.fetches_at_once,
     };
-    let mut agents = sync::lock(&AGENTS);
+    let mut agents = AGENTS.lock();
     agents.retain(|(_, agent)| agent.strong_count() > 0);
     let known =
         agents.iter().find(|(known, _)| *known == settings).and_then(|(_, agent)| agent.upgrade());

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar};
 use std::time::{Duration, Instant};
 
 use ureq::Error;
@@ -17,7 +17,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-use crate::sync;
+use crate::sync::{self, Mutex};
 
 /// How long a lookup's result is used: the time to live of S3's own names.
 const TIME_TO_LIVE: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ impl Resolver for SharedResolver {
             return Ok(addresses);
         }
         let name = {
-            let mut names = sync::lock(&self.names);
+            let mut names = self.names.lock();
             names.entry((bare.to_owned(), port)).or_default().clone()
         };
         let ask = {
@@ -87,7 +87,7 @@ impl Name {
         ask: impl FnOnce() -> Result<Vec<SocketAddr>, String> + Send + 'static,
     ) -> Option<Result<Vec<SocketAddr>, String>> {
         let asked = Instant::now();
-        let mut lookup = sync::lock(&self.lookup);
+        let mut lookup = self.lookup.lock();
         if let Some((at, Ok(addresses))) = &lookup.last
             && at.elapsed() < TIME_TO_LIVE
         {
@@ -115,7 +115,7 @@ impl Name {
     }
 
     fn finish(&self, result: Result<Vec<SocketAddr>, String>) {
-        let mut lookup = sync::lock(&self.lookup);
+        let mut lookup = self.lookup.lock();
         lookup.running = false;
         lookup.last = Some((Instant::now(), result));
         self.done.notify_all();

@@ -3,7 +3,7 @@
 //! A thread looks them up and refreshes them before they expire. A request uses the credentials that the thread has
 //! found; only the first requests wait for it, for a limited time.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use s3::creds::Credentials;
@@ -15,7 +15,7 @@ use super::sts::{self, WebIdentity};
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::render::origin::http::agent;
-use crate::sync;
+use crate::sync::{self, Mutex};
 
 /// How long before their expiry credentials are refreshed. AWS issues new ones at least that early:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html>
@@ -69,7 +69,7 @@ static PROVIDER: Mutex<Weak<Provider>> = Mutex::new(Weak::new());
 
 /// The provider that all handlers share. The limits of the first handler apply to its requests.
 pub(super) fn shared(limits: &Limits) -> Result<Arc<Provider>, String> {
-    let mut provider = sync::lock(&PROVIDER);
+    let mut provider = PROVIDER.lock();
     if let Some(running) = provider.upgrade() {
         return Ok(running);
     }
@@ -99,7 +99,7 @@ impl Provider {
 
     /// The current credentials. Waits, at most until `until`, for the first lookup only.
     pub(super) fn keys(&self, until: Instant) -> Result<Arc<Keys>, Failure> {
-        let mut state = self.shared.lock();
+        let mut state = self.shared.state.lock();
         loop {
             match &state.keys {
                 Some(keys) if !keys.expired() => return Ok(Arc::clone(keys)),
@@ -119,7 +119,7 @@ impl Provider {
 
 impl Drop for Provider {
     fn drop(&mut self) {
-        self.shared.lock().stopped = true;
+        self.shared.state.lock().stopped = true;
         self.shared.changed.notify_all();
     }
 }
@@ -137,10 +137,6 @@ impl State {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        sync::lock(&self.state)
-    }
-
     fn run(&self, mut look: impl FnMut() -> Result<Found, String>) {
         let mut failures = 0;
         loop {
@@ -164,7 +160,7 @@ impl Shared {
     }
 
     fn publish(&self, result: Result<Keys, String>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.looked = true;
         match result {
             Ok(keys) => {
@@ -180,7 +176,7 @@ impl Shared {
     fn stopped_within(&self, wait: Duration) -> bool {
         let start = Instant::now();
         let wall = SystemTime::now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if state.stopped {
                 return true;
@@ -417,7 +413,7 @@ mod tests {
         let provider =
             Provider::start(move || first.take().ok_or_else(|| "STS is down".to_owned())).unwrap();
         let deadline = soon();
-        while provider.shared.lock().problem.is_none() {
+        while provider.shared.state.lock().problem.is_none() {
             assert!(Instant::now() < deadline);
             thread::sleep(Duration::from_millis(5));
         }
