@@ -70,8 +70,7 @@ mod tests {
     fn pool_returns_a_job_when_its_queue_is_full() {
         let (hold, held) = channel::<()>();
         let held = Mutex::new(held);
-        let pool =
-            Pool::start(1, move |_job: u32| assert!(held.lock().recv().is_err())).unwrap();
+        let pool = Pool::start(1, move |_job: u32| assert!(held.lock().recv().is_err())).unwrap();
         // At most one job is running and one queued.
         let returned = (0..3).filter(|job| pool.submit(*job).is_err()).count();
         assert!(returned >= 1);

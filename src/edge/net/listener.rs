@@ -40,7 +40,7 @@ const ACCEPT_PAUSE_AFTER_CLOSE: Duration = Duration::from_millis(2);
 /// A bound endpoint. Dropping it closes it.
 #[derive(Debug)]
 pub struct Listener {
-    endpoint: Endpoint,
+    pub endpoint: Endpoint,
     bound: Arc<Bound>,
     /// Device and inode of a Unix socket's file.
     file: Option<(u64, u64)>,
@@ -84,10 +84,6 @@ impl Listener {
     /// Whether clients can no longer reach it: the socket's file was deleted or replaced.
     pub fn is_lost(&self) -> bool {
         matches!(self.endpoint, Endpoint::Unix(_)) && self.file != self.endpoint.file()
-    }
-
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
     }
 
     /// The bound port, which the system chooses if the configured one is 0.

@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -33,7 +32,8 @@ impl Stream {
         Ok(Stream::Tls(Box::new(StreamOwned::new(session, socket))))
     }
 
-    fn socket(&mut self) -> &mut Socket {
+    /// For its deadlines and its mode.
+    pub fn socket(&mut self) -> &mut Socket {
         match self {
             Stream::Plain(socket) => socket,
             Stream::Tls(tls) => &mut tls.sock,
@@ -42,21 +42,6 @@ impl Stream {
 
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
-    }
-
-    /// See [`Socket::set_read_deadline`].
-    pub fn set_read_deadline(&mut self, at: Instant) {
-        self.socket().set_read_deadline(at);
-    }
-
-    /// See [`Socket::set_write_deadline`].
-    pub fn set_write_deadline(&mut self, at: Instant, max_wait: Duration) {
-        self.socket().set_write_deadline(at, max_wait);
-    }
-
-    /// See [`Socket::set_blocking`].
-    pub fn set_blocking(&mut self, is_blocking: bool) {
-        self.socket().set_blocking(is_blocking);
     }
 
     /// Whether bytes are buffered in this process, where epoll does not see them.

@@ -124,7 +124,7 @@ impl<'l> Server<'l> {
     }
 
     fn open(&self, listener: &Listener) -> io::Result<()> {
-        listener.start(self.tls.as_ref().map(|tls| tls.config()), &self.shared)?;
+        listener.start(self.tls.as_ref().map(|tls| &tls.config), &self.shared)?;
         info!("listening", "listening on {listener}");
         Ok(())
     }
@@ -167,7 +167,7 @@ impl<'l> Server<'l> {
             }
             (None, _) => self.tls = None,
         }
-        let kept = self.listeners.iter().filter(|listener| endpoints.contains(listener.endpoint()));
+        let kept = self.listeners.iter().filter(|listener| endpoints.contains(&listener.endpoint));
         let https_port = https_port(kept.chain(&added));
         let running = RunningConfig::new(
             config,
@@ -189,7 +189,7 @@ impl<'l> Server<'l> {
             }
         }
         self.listeners
-            .retain(|listener| endpoints.contains(listener.endpoint()) && !listener.is_lost());
+            .retain(|listener| endpoints.contains(&listener.endpoint) && !listener.is_lost());
         self.listeners.extend(added);
         Ok(())
     }
@@ -207,7 +207,7 @@ impl<'l> Server<'l> {
     }
 
     fn is_open(&self, endpoint: &Endpoint) -> bool {
-        self.listeners.iter().any(|listener| listener.endpoint() == endpoint && !listener.is_lost())
+        self.listeners.iter().any(|listener| listener.endpoint == *endpoint && !listener.is_lost())
     }
 
     /// `/-/health` answers 503 at once; after `stop_delay` the listeners are closed, and active requests are drained
@@ -248,7 +248,7 @@ fn receives_stop(signals: &Receiver<i32>, timeout: Duration) -> bool {
 }
 
 fn socket_directory(responder: &Responder) -> Arc<SocketDirectory> {
-    Arc::clone(responder.running.get().images.variants().renderer().directory())
+    Arc::clone(&responder.running.get().images.variants().renderer().directory)
 }
 
 fn start_renderer(config: &Config, text: String) -> io::Result<Renderer> {
@@ -258,7 +258,7 @@ fn start_renderer(config: &Config, text: String) -> io::Result<Renderer> {
 }
 
 fn https_port<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> Option<u16> {
-    let is_https = |listener: &&Listener| listener.endpoint().kind() == ListenerKind::Https;
+    let is_https = |listener: &&Listener| listener.endpoint.kind() == ListenerKind::Https;
     listeners.into_iter().find(is_https).and_then(Listener::port)
 }
 

@@ -39,7 +39,8 @@ pub enum RenderError {
 pub struct Renderer {
     shared: Arc<Shared>,
     events: Sender<Event>,
-    directory: Arc<SocketDirectory>,
+    /// The directory of the sockets, which would outlive the edge if it were not removed.
+    pub directory: Arc<SocketDirectory>,
     limits: Limits,
 }
 
@@ -75,11 +76,6 @@ impl Renderer {
             .spawn(move || supervisor.run(&receiver, |result| drop(started.send(result))))?;
         first.recv().unwrap_or_else(|_| Err(io::Error::other("the supervisor ended")))?;
         Ok(Renderer { shared, events, directory, limits: limits.clone() })
-    }
-
-    /// The directory of the sockets, which would outlive the edge if it were not removed.
-    pub fn directory(&self) -> &Arc<SocketDirectory> {
-        &self.directory
     }
 
     /// The longest time that [`Renderer::render`] can take.
@@ -140,11 +136,11 @@ impl Renderer {
     ) -> Result<Attempt, RenderError> {
         let _pass = self.check_path(path, deadline)?;
         let mut connection = self.shared.queue.take(deadline).ok_or(RenderError::Overloaded)?;
-        let worker = Arc::clone(connection.worker());
-        let id = worker.in_flight().insert(path);
+        let worker = Arc::clone(&connection.worker);
+        let id = worker.in_flight.insert(path);
         match connection.render(request, id, self.limits.render_timeout) {
             Ok(response) => {
-                worker.in_flight().remove(id);
+                worker.in_flight.remove(id);
                 self.track_result(path, &response.result);
                 self.shared.queue.give_back(connection);
                 Ok(self.finish(&worker, response))
@@ -153,8 +149,8 @@ impl Renderer {
                 drop(connection);
                 // A worker needs all of its connections, and one that failed to answer gets no further request.
                 // Its other requests may still be answered.
-                self.shared.queue.uninstall(worker.number());
-                let _ = self.events.send(Event::ConnectionLost(worker.number()));
+                self.shared.queue.uninstall(worker.number);
+                let _ = self.events.send(Event::ConnectionLost(worker.number));
                 Ok(self.explain(lost, &worker, path, id))
             }
         }
@@ -177,7 +173,7 @@ impl Renderer {
     /// Tells the supervisor when an answer means that the worker should be replaced.
     fn finish(&self, worker: &Worker, response: RendererResponse) -> Attempt {
         if response.is_outdated {
-            let _ = self.events.send(Event::Outdated(worker.number()));
+            let _ = self.events.send(Event::Outdated(worker.number));
         }
         if worker.count_answer() == self.limits.renderer_max_renders {
             let _ = self.events.send(Event::LimitReached);
@@ -185,7 +181,7 @@ impl Renderer {
         match response.result {
             Err(failure) if response.is_outdated => {
                 // The retry must go to the next worker.
-                self.shared.queue.uninstall(worker.number());
+                self.shared.queue.uninstall(worker.number);
                 Attempt::Outdated(failure)
             }
             result => Attempt::Done(result),
@@ -194,7 +190,7 @@ impl Renderer {
 
     /// Why a connection was lost, and whether the request may be retried.
     fn explain(&self, lost: ConnectionLost, worker: &Worker, path: &str, id: u64) -> Attempt {
-        let in_flight = worker.in_flight();
+        let in_flight = &worker.in_flight;
         let error = match lost {
             ConnectionLost::NotSent(error) => {
                 in_flight.remove(id);
@@ -284,7 +280,7 @@ mod tests {
     fn process_id(renderer: &Renderer) -> u32 {
         let connection =
             renderer.shared.queue.take(Instant::now() + Duration::from_secs(20)).unwrap();
-        let id = connection.worker().process().id();
+        let id = connection.worker.process.id();
         renderer.shared.queue.give_back(connection);
         id
     }
@@ -328,7 +324,7 @@ mod tests {
         let id = process_id(&renderer);
         let directory = socket_directory(&renderer);
         let connection = renderer.shared.queue.take(Instant::now()).unwrap();
-        connection.worker().process().kill();
+        connection.worker.process.kill();
         drop(connection);
         let shared = Arc::downgrade(&renderer.shared);
         drop(renderer);

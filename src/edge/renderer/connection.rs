@@ -19,7 +19,7 @@ const MAX_HEAD: usize = 8 << 10;
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
-    worker: Arc<Worker>,
+    pub worker: Arc<Worker>,
 }
 
 /// Why a connection can't be used again.
@@ -93,10 +93,6 @@ impl Connection {
         let request = RenderRequest::new(wire::PING_PATH);
         let response = connection.exchange(request, None, timeout)?;
         if response.status == 200 { Ok(connection) } else { Err(invalid("the ping failed")) }
-    }
-
-    pub fn worker(&self) -> &Arc<Worker> {
-        &self.worker
     }
 
     /// The socket without its reference to the worker.

@@ -91,7 +91,7 @@ impl Queue {
     /// Returns a connection to the queue, or closes it if its worker is not the current one.
     pub fn give_back(&self, connection: Connection) {
         let mut state = self.state.lock();
-        if connection.worker().number() == state.current {
+        if connection.worker.number == state.current {
             state.idle.push(connection);
             state.dispatch();
         } else {
@@ -103,7 +103,7 @@ impl Queue {
     /// Makes this worker the current one.
     pub fn install(&self, worker: &Arc<Worker>, connections: Vec<Connection>) {
         let mut state = self.state.lock();
-        state.current = worker.number();
+        state.current = worker.number;
         let old = mem::replace(&mut state.idle, connections);
         state.dispatch();
         drop(state);

@@ -146,7 +146,7 @@ impl Supervisor {
         }
         // Idle connections would keep the last worker alive. Workers die with this thread.
         if let Some(running) = self.current.take() {
-            self.shared.queue.uninstall(running.worker.number());
+            self.shared.queue.uninstall(running.worker.number);
         }
         self.directory.remove();
     }
@@ -170,21 +170,21 @@ impl Supervisor {
         let (worker, stdout) = Worker::start(number, self.directory.socket(number), &self.setup)?;
         let worker = Arc::new(worker);
         let watch = ExitWatch {
-            process: Arc::clone(worker.process()),
-            in_flight: Arc::clone(worker.in_flight()),
+            process: Arc::clone(&worker.process),
+            in_flight: Arc::clone(&worker.in_flight),
             crash_tracker: Arc::clone(&self.shared.crash_tracker),
         };
         let events = self.events.clone();
         watch.start(stdout, move || drop(events.send(Event::Exited(number))))?;
         // One at a time: see `Connection::open`.
-        let open = || Connection::open(worker.socket(), &worker, PING_TIMEOUT);
+        let open = || Connection::open(&worker.socket, &worker, PING_TIMEOUT);
         let heartbeat = Heartbeat::new(open()?.into_stream())?;
         let connections =
             (0..self.limits.fetches_at_once).map(|_| open()).collect::<io::Result<Vec<_>>>()?;
         info!(
             "renderer_ready",
             "renderer process {} is ready with {} connections",
-            worker.process().id(),
+            worker.process.id(),
             connections.len()
         );
         self.shared.queue.install(&worker, connections);
@@ -197,7 +197,7 @@ impl Supervisor {
     }
 
     fn drain(&mut self, old: Running, is_done: bool) {
-        self.shared.queue.uninstall(old.worker.number());
+        self.shared.queue.uninstall(old.worker.number);
         let deadline = Instant::now() + self.limits.render_timeout + DRAIN_TIMEOUT;
         let Running { worker, heartbeat, .. } = old;
         self.draining.push(Draining { worker, heartbeat, deadline, is_done });
@@ -213,12 +213,12 @@ impl Supervisor {
     }
 
     fn is_current(&self, number: u64) -> bool {
-        self.current.as_ref().is_some_and(|running| running.worker.number() == number)
+        self.current.as_ref().is_some_and(|running| running.worker.number == number)
     }
 
     fn handle_exit(&mut self, number: u64) {
         if let Some(running) = &self.current
-            && running.worker.number() == number
+            && running.worker.number == number
         {
             warn!(
                 "renderer_exited",
@@ -231,9 +231,9 @@ impl Supervisor {
 
     fn handle_lost_connection(&mut self, number: u64) {
         if let Some(running) = &self.current
-            && running.worker.number() == number
+            && running.worker.number == number
         {
-            let process = running.worker.process();
+            let process = &running.worker.process;
             // A crash closes the connections a moment before the process has exited.
             if process.exits_within(EXIT_TIMEOUT) {
                 return self.handle_exit(number);
@@ -273,8 +273,8 @@ impl Supervisor {
             }
         }
         let Some(running) = &mut self.current else { return };
-        running.resident_bytes = resident_bytes(running.worker.process().id()).unwrap_or(0);
-        let number = running.worker.number();
+        running.resident_bytes = resident_bytes(running.worker.process.id()).unwrap_or(0);
+        let number = running.worker.number;
         match running.heartbeat.check() {
             Health::Ok => {}
             Health::TimedOut => {
@@ -288,7 +288,7 @@ impl Supervisor {
     /// Kills draining workers that have no request left or have exceeded their deadline.
     fn end_draining(&mut self) {
         self.draining.retain_mut(|draining| {
-            let process = draining.worker.process();
+            let process = &draining.worker.process;
             if !draining.is_done && process.has_exited() {
                 draining.is_done = true;
                 warn!(
@@ -349,7 +349,7 @@ impl Supervisor {
     /// Starts the next worker; if this fails, the current one stays.
     fn replace(&mut self, reason: Reason) {
         let Some(running) = &self.current else { return };
-        let id = running.worker.process().id();
+        let id = running.worker.process.id();
         let why = match reason {
             Reason::Outdated => ": a configured file or directory was replaced".to_owned(),
             Reason::Answers(answers) => {
@@ -375,14 +375,14 @@ impl Supervisor {
 
 /// `{process id} ended ({exit status})`
 fn describe_exit(worker: &Worker) -> String {
-    let process = worker.process();
+    let process = &worker.process;
     let how =
         process.kill_and_wait().map_or_else(|error| error.to_string(), |status| status.to_string());
     format!("{} ended ({how})", process.id())
 }
 
 fn kill_hung(worker: &Worker) {
-    let process = worker.process();
+    let process = &worker.process;
     warn!(
         "renderer_hung",
         "renderer process {} has not answered for ten seconds; killing it",

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,10 +23,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// A renderer process with its pipes and requests. Dropping the last reference kills it.
 #[derive(Debug)]
 pub struct Worker {
-    number: u64,
-    socket: PathBuf,
-    process: Arc<Process>,
-    in_flight: Arc<InFlight>,
+    /// From 1.
+    pub number: u64,
+    pub socket: PathBuf,
+    pub process: Arc<Process>,
+    pub in_flight: Arc<InFlight>,
     answers: AtomicU64,
     /// The renderer exits when its standard input closes, so it exits with the edge.
     _stdin: ChildStdin,
@@ -73,23 +74,6 @@ impl Worker {
         };
         // On an error the worker is dropped, which kills the process.
         ready.map(|()| (worker, stdout))
-    }
-
-    /// Workers are numbered from 1.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
-    pub fn process(&self) -> &Arc<Process> {
-        &self.process
-    }
-
-    pub fn in_flight(&self) -> &Arc<InFlight> {
-        &self.in_flight
     }
 
     /// The number of requests that it has answered.

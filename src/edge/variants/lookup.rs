@@ -121,7 +121,7 @@ impl Variants {
         let disk = handler.disk.as_ref()?;
         let manager = handler.manager.as_deref();
         if let Some((response, freshness)) = self.memory.find(name, disk, manager, now) {
-            let validated_at = response.stamp().validated_at();
+            let validated_at = response.stamp.validated_at();
             if validated_at > not_before {
                 let content = Content::Memory(response);
                 return Some(Cached { content, freshness, validated_at });

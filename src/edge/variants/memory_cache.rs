@@ -40,7 +40,8 @@ pub struct CachedResponse {
     pub image: Arc<EncodedImage>,
     /// Set by the first response.
     pub headers: OnceLock<HeaderTemplates>,
-    stamp: EntryStamp,
+    /// The stamp of the file that the image was read from.
+    pub stamp: EntryStamp,
     /// When the file was last checked, in milliseconds since [`MemoryCache::started`].
     checked: AtomicU64,
     /// The reference bit of the CLOCK algorithm.
@@ -56,11 +57,6 @@ impl CachedResponse {
             checked: AtomicU64::new(0),
             referenced: AtomicBool::new(false),
         }
-    }
-
-    /// The stamp of the file that the image was read from.
-    pub fn stamp(&self) -> &EntryStamp {
-        &self.stamp
     }
 
     fn size(&self) -> usize {

@@ -133,7 +133,7 @@ impl Connection {
         scratch: &mut Scratch,
         responder: &Responder,
     ) -> Served {
-        self.stream.set_blocking(blocking != Blocking::Never);
+        self.stream.socket().set_blocking(blocking != Blocking::Never);
         scratch.buffer.clear();
         scratch.buffer.append(&mut self.unanswered);
         let mut buffer = std::mem::take(&mut scratch.buffer);
@@ -231,7 +231,7 @@ impl Connection {
             self.start_waiting(buffer);
         }
         let is_first_request = is_idle && turn.blocking == Blocking::FirstRequest;
-        self.stream.set_read_deadline(if is_first_request {
+        self.stream.socket().set_read_deadline(if is_first_request {
             self.deadline.min(Instant::now() + FIRST_REQUEST_TIMEOUT)
         } else {
             self.deadline

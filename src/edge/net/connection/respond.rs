@@ -213,7 +213,7 @@ impl Connection {
         let rate = running.limits.min_write_rate.max(1);
         let for_length = Duration::from_micros((length as u64).saturating_mul(1_000_000) / rate);
         self.write_deadline = Instant::now() + self.write_grace.min(timeout) + for_length;
-        self.stream.set_write_deadline(self.write_deadline, timeout);
+        self.stream.socket().set_write_deadline(self.write_deadline, timeout);
     }
 
     fn end_write(&mut self, result: io::Result<()>, keep_alive: bool) -> io::Result<()> {

@@ -23,7 +23,8 @@ pub use watch::watch;
 /// The TLS configuration of the HTTPS listener, with replaceable certificates.
 #[derive(Debug)]
 pub struct Tls {
-    config: Arc<ServerConfig>,
+    /// Stays the same when the certificates are replaced.
+    pub config: Arc<ServerConfig>,
     resolver: Arc<CertResolver>,
     loaded: Mutex<Loaded>,
 }
@@ -52,11 +53,6 @@ impl Tls {
         })?;
         let loaded = Mutex::new(Loaded { https: https.clone(), stamps });
         Ok(Tls { config: Arc::new(config), resolver, loaded })
-    }
-
-    /// Stays the same when the certificates are replaced.
-    pub fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
     }
 
     /// Replaces the certificates with those of another configuration. On an error all of the old ones stay in use.

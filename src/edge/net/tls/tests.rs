@@ -74,7 +74,7 @@ fn tls_reload_replaces_all_certificates_or_none() {
     let (a, old) = put(directory.path(), "a");
     let (b, new) = put(directory.path(), "b");
     let tls = Tls::new(&https(vec![a.clone()])).unwrap();
-    let config = Arc::clone(tls.config());
+    let config = Arc::clone(&tls.config);
 
     let crossed = Certificate {
         key_field: "https_certificates[0].key".into(),
@@ -87,7 +87,7 @@ fn tls_reload_replaces_all_certificates_or_none() {
 
     tls.reload(&https(vec![b])).unwrap();
     assert!(in_use(&tls) == new);
-    assert!(Arc::ptr_eq(&config, tls.config()));
+    assert!(Arc::ptr_eq(&config, &tls.config));
     // From here on the new files are watched.
     put(directory.path(), "a");
     let stamps = tls.reload_if_changed(&FileStamps::default());
@@ -105,7 +105,7 @@ fn certificate_watcher_ends_when_tls_is_dropped() {
     let (certificate, _) = put(directory.path(), "a");
     let tls = Arc::new(Tls::new(&https(vec![certificate])).unwrap());
     watch(&tls).unwrap();
-    let config = Arc::clone(tls.config());
+    let config = Arc::clone(&tls.config);
     let tls = Arc::downgrade(&{ tls });
     let deadline = Instant::now() + Duration::from_secs(20);
     while tls.strong_count() > 0 {
