@@ -114,7 +114,7 @@ fn executable() -> PathBuf {
 #[cfg(not(test))]
 fn executable() -> PathBuf {
     const SELF: &str = "/proc/self/exe";
-    if Path::new(SELF).exists() {
+    if std::path::Path::new(SELF).exists() {
         SELF.into()
     } else {
         std::env::args_os().next().unwrap_or_default().into()

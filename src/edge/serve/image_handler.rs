@@ -166,7 +166,8 @@ impl ImageHandler {
             let error = ImageError { options, varies, code: failure.code, cache_status: None };
             return Err(Rejection::Image(state, error));
         }
-        let name = Name { handler: state.identity.clone(), key, options: options.canonical() };
+        let name =
+            Name { handler: state.caches.identity.clone(), key, options: options.canonical() };
         let is_head = request.method == Method::Head;
         let conditions = Conditions::from_request(request);
         Ok((state, ImageRequest { name, options, varies, grant, is_head, conditions }))

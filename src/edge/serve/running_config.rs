@@ -51,7 +51,7 @@ impl RunningConfig {
         let managers = managers.for_config(config);
         let images = ImageHandler::new(config, validator, renderer, &managers, purge_log);
         let handlers = images.handlers().map(Arc::clone);
-        let purger = Purger::new(images.variants(), handlers, &managers, purge_log);
+        let purger = Purger::new(images.variants(), handlers, purge_log);
         let strict = config.https.as_ref().is_some_and(|https| https.strict);
         RunningConfig {
             images,

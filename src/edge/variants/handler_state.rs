@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cache_manager::{CacheManager, OriginalsCache};
+use super::cache_manager::CacheManager;
 use super::circuit_breaker::CircuitBreaker;
+use super::handler_caches::HandlerCaches;
 use super::revalidations::Revalidations;
-use crate::cache::{DiskCache, Name};
+use crate::cache::Name;
 use crate::config::Handler;
 use crate::edge::renderer::RenderError;
 use crate::error::{Code, Failure};
@@ -22,13 +23,7 @@ const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct HandlerState {
     pub config: Handler,
-    /// [`Handler::identity`]
-    pub identity: String,
-    /// The variants on disk.
-    pub disk: Option<DiskCache>,
-    /// The manager of the variants' cache directory.
-    pub manager: Option<Arc<CacheManager>>,
-    pub originals: OriginalsCache,
+    pub caches: HandlerCaches,
     pub circuit_breaker: CircuitBreaker,
     pub revalidations: Arc<Revalidations>,
     pub warning: RateLimited,
@@ -37,13 +32,9 @@ pub struct HandlerState {
 
 impl HandlerState {
     pub fn new(config: &Handler, managers: &HashMap<PathBuf, Arc<CacheManager>>) -> HandlerState {
-        let cache = config.cache.as_ref();
         HandlerState {
             config: config.clone(),
-            identity: config.identity(),
-            disk: cache.map(|cache| DiskCache::new(&cache.path, config.lifetime())),
-            manager: cache.and_then(|cache| managers.get(&cache.path)).map(Arc::clone),
-            originals: OriginalsCache::new(config, managers),
+            caches: HandlerCaches::new(config, managers),
             circuit_breaker: CircuitBreaker::default(),
             revalidations: Arc::default(),
             warning: RateLimited::default(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::handler_caches::CacheDirectory;
 use super::memory_cache::CachedResponse;
 use super::variant::{CacheStatus, Content, Variant, VariantError};
 use super::{VariantRequest, Variants};
@@ -118,8 +119,8 @@ impl Variants {
         now: SystemTime,
     ) -> Option<Cached<'h>> {
         let VariantRequest { handler, name, need } = request;
-        let disk = handler.disk.as_ref()?;
-        let manager = handler.manager.as_deref();
+        let CacheDirectory { disk, manager, .. } = handler.caches.variants.as_ref()?;
+        let manager = manager.as_deref();
         if let Some((response, freshness)) = self.memory.find(name, disk, manager, now) {
             let validated_at = response.stamp.validated_at();
             if validated_at > not_before {

@@ -158,9 +158,11 @@ impl Variants {
         } else if was_origin_asked {
             self.counts.revalidated.fetch_add(1, Ordering::Relaxed);
         }
-        handler.originals.record(&name.key, rendered.original);
-        if let (Some(manager), Some(disk_bytes)) = (&handler.manager, rendered.disk_bytes) {
-            manager.insert(EntryId::of(name), disk_bytes);
+        handler.caches.record_original(&name.key, rendered.original);
+        if let Some(directory) = &handler.caches.variants
+            && let (Some(manager), Some(bytes)) = (&directory.manager, rendered.disk_bytes)
+        {
+            manager.insert(EntryId::of(name), bytes);
         }
         // The copy in memory is older.
         self.memory.remove(name);

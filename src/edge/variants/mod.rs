@@ -6,6 +6,7 @@
 
 pub mod cache_manager;
 mod circuit_breaker;
+mod handler_caches;
 mod handler_state;
 mod lookup;
 mod make;
@@ -85,21 +86,14 @@ impl Variants {
 
     /// Removes a variant and its original from disk and memory.
     fn remove(&self, handler: &HandlerState, name: &Name) {
-        let id = EntryId::of(name);
-        if let Some(disk) = &handler.disk
-            && let Err(error) = disk.remove(id)
-        {
-            handler
-                .warning
-                .warn("entry_not_removed", format_args!("can't remove a stale variant: {error}"));
-        }
-        if let Err(error) = handler.originals.remove(&name.key) {
-            handler
-                .warning
-                .warn("entry_not_removed", format_args!("can't remove a stale original: {error}"));
-        }
-        if let Some(manager) = &handler.manager {
-            manager.remove(id);
+        let caches = &handler.caches;
+        let variant = (&caches.variants, EntryId::of(name));
+        let original = (&caches.originals, caches.original(&name.key));
+        for (directory, id) in [variant, original] {
+            if let Some(Err(error)) = directory.as_ref().map(|directory| directory.remove(id)) {
+                let sentence = format_args!("can't remove a stale entry: {error}");
+                handler.warning.warn("entry_not_removed", sentence);
+            }
         }
         self.memory.remove(name);
     }

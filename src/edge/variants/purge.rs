@@ -5,14 +5,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::cache_manager::CacheManager;
+use super::handler_caches::{CacheDirectory, HandlerCaches, with_path};
 use super::purge_journal::{JournalEntry, PurgeJournal};
 use super::purge_log::{PurgeLog, TargetKind};
 use super::{HandlerState, Variants};
-use crate::cache::{self, CacheTime, DiskCache, EntryId, Found, Name, ORIGINAL};
+use crate::cache::{self, EntryId, Found, Name};
 use crate::log::warn_ratelimited;
 
 /// Maximum number of variants that `render=1` makes again.
@@ -24,28 +23,7 @@ pub struct Purger {
     log: Arc<PurgeLog>,
     variants: Arc<Variants>,
     /// By route.
-    handlers: HashMap<String, PurgeHandler>,
-}
-
-#[derive(Debug)]
-struct PurgeHandler {
-    state: Arc<HandlerState>,
-    caches: HandlerCaches,
-}
-
-#[derive(Debug)]
-struct HandlerCaches {
-    identity: String,
-    variants: Option<CacheDirectory>,
-    originals: Option<CacheDirectory>,
-}
-
-/// A cache directory, which may also have entries of other handlers.
-#[derive(Debug)]
-struct CacheDirectory {
-    path: PathBuf,
-    disk: DiskCache,
-    manager: Option<Arc<CacheManager>>,
+    handlers: HashMap<String, Arc<HandlerState>>,
 }
 
 /// The number of entries that a purge has removed.
@@ -66,30 +44,15 @@ impl Purger {
     pub fn new(
         variants: &Arc<Variants>,
         handlers: impl Iterator<Item = Arc<HandlerState>>,
-        managers: &HashMap<PathBuf, Arc<CacheManager>>,
         log: &Arc<PurgeLog>,
     ) -> Purger {
-        let directory = |path: &PathBuf| CacheDirectory {
-            path: path.clone(),
-            disk: DiskCache::new(path, CacheTime::Forever),
-            manager: managers.get(path).map(Arc::clone),
-        };
-        let handler = |state: Arc<HandlerState>| {
-            let config = &state.config;
-            let caches = HandlerCaches {
-                identity: state.identity.clone(),
-                variants: config.cache.as_ref().map(|cache| directory(&cache.path)),
-                originals: config.originals.as_ref().map(|originals| directory(&originals.path)),
-            };
-            (config.route.clone(), PurgeHandler { caches, state })
-        };
-        let handlers = handlers.map(handler).collect();
+        let handlers = handlers.map(|handler| (handler.config.route.clone(), handler)).collect();
         Purger { log: Arc::clone(log), variants: Arc::clone(variants), handlers }
     }
 
     /// Restores the purge log from the journals of earlier servers, which may have been killed.
     pub fn restore(&self) {
-        for PurgeHandler { caches, .. } in self.handlers.values() {
+        for HandlerState { caches, .. } in self.handlers.values().map(Arc::as_ref) {
             for directory in caches.directories() {
                 let journal = PurgeJournal::new(&directory.path);
                 for entry in journal.read(self.log.retention()) {
@@ -103,7 +66,7 @@ impl Purger {
 
     /// Purges a key: its variants and its original. `None` if there is no such handler.
     pub fn purge_key(&self, route: &str, key: &str) -> Option<io::Result<Removed>> {
-        let PurgeHandler { caches, .. } = self.handlers.get(route)?;
+        let HandlerState { caches, .. } = self.handlers.get(route)?.as_ref();
         let time = self.log.record_key(&caches.identity, key);
         caches.append_to_journals(time, key, TargetKind::Key);
         self.variants.remove_matching(&|name| name.handler == caches.identity && name.key == key);
@@ -116,15 +79,15 @@ impl Purger {
         route: &str,
         key: &str,
     ) -> Option<io::Result<(Removed, Rerendered)>> {
-        let PurgeHandler { state, caches } = self.handlers.get(route)?;
-        let names = caches.most_recently_used(key);
+        let handler = self.handlers.get(route)?;
+        let names = handler.caches.most_recently_used(key);
         let removed = match self.purge_key(route, key)? {
             Ok(removed) => removed,
             Err(error) => return Some(Err(error)),
         };
         let mut rerendered = Rerendered::default();
         for name in names {
-            if self.variants.rerender(state, &name) {
+            if self.variants.rerender(handler, &name) {
                 rerendered.rendered += 1;
             } else {
                 rerendered.failed += 1;
@@ -136,7 +99,7 @@ impl Purger {
     /// Purges every key that starts with `prefix`. File names are hashes, so this reads the header of each entry in the
     /// directory. `None` if there is no such handler.
     pub fn purge_prefix(&self, route: &str, prefix: &str) -> Option<io::Result<Removed>> {
-        let PurgeHandler { caches, .. } = self.handlers.get(route)?;
+        let HandlerState { caches, .. } = self.handlers.get(route)?.as_ref();
         let purge = self.log.record_prefix(&caches.identity, prefix);
         caches.append_to_journals(purge.time(), prefix, TargetKind::Prefix);
         self.variants.remove_matching(&|name| caches.has_prefix(name, prefix));
@@ -162,12 +125,8 @@ impl HandlerCaches {
         }
     }
 
-    fn name(&self, key: &str, options: &str) -> Name {
-        Name { handler: self.identity.clone(), key: key.to_owned(), options: options.to_owned() }
-    }
-
     fn remove_key(&self, key: &str) -> io::Result<Removed> {
-        let original = EntryId::of(&self.name(key, ORIGINAL));
+        let original = self.original(key);
         // Both are attempted, even if the first one fails.
         let variants = self
             .variants
@@ -250,16 +209,6 @@ impl CacheDirectory {
         })?;
         removed.into_result()
     }
-
-    /// Removes an entry and returns 1 if it existed.
-    fn remove(&self, id: EntryId) -> io::Result<u64> {
-        let path = id.path(&self.path.join(cache::LAYOUT));
-        let existed = self.disk.remove(id).map_err(|error| with_path(&error, &path))?;
-        if let Some(manager) = &self.manager {
-            manager.remove(id);
-        }
-        Ok(u64::from(existed))
-    }
 }
 
 /// The number of removed entries, and the first error. An error does not stop the removal of the others.
@@ -282,14 +231,10 @@ impl RemovedCount {
     }
 }
 
-fn with_path(error: &io::Error, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::EncodedImage;
+    use crate::cache::{CacheTime, DiskCache, EncodedImage, ORIGINAL};
     use crate::documents::assert_says;
     use crate::format::Format;
     use std::fs;

@@ -4,14 +4,13 @@
 //! Its index of the directory comes from a scan at the start and one each hour; between scans, the edge reports which
 //! entries are stored, used and removed. The least recently used entries are evicted first.
 //!
-//! `scan` reads a directory, `index` holds its entries, `clock` dates their last use, `registry` shares one manager
-//! among all handlers and configurations that name the directory, and `originals` is a handler's cache of originals.
+//! `scan` reads a directory, `index` holds its entries, `clock` dates their last use, and `registry` shares one
+//! manager among all handlers and configurations that name the directory.
 
 mod clock;
 mod index;
 #[cfg(test)]
 mod model;
-mod originals;
 mod registry;
 mod scan;
 
@@ -24,7 +23,6 @@ use std::{io, thread};
 
 use self::clock::Clock;
 use self::index::Index;
-pub use self::originals::OriginalsCache;
 pub use self::registry::CacheManagers;
 use crate::cache::{self, EntryId, PurgeMark};
 use crate::check_interval::check_interval;
