@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use purge::Scope;
 
+use crate::cache::{Found, PurgeMark, walk};
 use crate::config::{self, Config, Handler};
 use crate::log::escape;
 
@@ -67,6 +68,24 @@ fn directories(config: &Config) -> Vec<Directory<'_>> {
         }
     }
     directories
+}
+
+impl Directory<'_> {
+    /// Visits everything in the directory. One that can't be read is an item of the walk, too.
+    fn walk(&self, visit: &mut dyn FnMut(Found)) {
+        let walked = walk(&self.path, &mut |found| {
+            visit(found);
+            true
+        });
+        if let Err(error) = walked {
+            visit(Found::Unreadable(self.path.clone(), error));
+        }
+    }
+
+    /// Tells a running server that entries were removed, so that it scans the directory again.
+    fn mark_as_purged(&self) {
+        let _ = PurgeMark::replace(&self.path);
+    }
 }
 
 /// Standard output. After a write error, the rest is dropped and the work continues.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::{Directory, Out, entries, printable, size};
 use crate::cache::{
-    Found, Inspected, LAYOUT, ORIGINAL, OnDisk, PurgeMark, entries_of, inspect, is_damage,
-    key_directory, key_hash, walk,
+    Found, Inspected, LAYOUT, ORIGINAL, OnDisk, entries_of, inspect, is_damage, key_directory,
+    key_hash,
 };
 use crate::config::{Config, Handler};
 use crate::key;
@@ -58,8 +58,7 @@ pub fn run(
             Some((handler, key)) => purge.purge_key(directory, handler, key, out),
         }
         if purge.removed > 0 {
-            // A running server scans the directory again.
-            let _ = PurgeMark::replace(&directory.path);
+            directory.mark_as_purged();
         }
         let Purge { removed, bytes, failed, damaged } = purge;
         out.line(format_args!(
@@ -153,27 +152,21 @@ impl Purge {
 
     /// Walks a directory, and removes abandoned temporary files and empty directories.
     fn walk(&mut self, directory: &Directory, visit: &mut dyn FnMut(&mut Purge, &OnDisk)) {
-        let walked = walk(&directory.path, &mut |found| {
-            match found {
-                Found::Entry(entry) => visit(self, &entry),
-                Found::Temporary(path, written) => {
-                    if crate::cache::remove_abandoned(&path, written).is_ok_and(|removed| removed) {
-                        remove_empty_directories(&path);
-                    }
+        directory.walk(&mut |found| match found {
+            Found::Entry(entry) => visit(self, &entry),
+            Found::Temporary(path, written) => {
+                if crate::cache::remove_abandoned(&path, written).is_ok_and(|removed| removed) {
+                    remove_empty_directories(&path);
                 }
-                Found::EmptyDirectory(path) => {
-                    if fs::remove_dir(&path).is_ok() {
-                        remove_empty_directories(&path);
-                    }
-                }
-                Found::Unreadable(path, error) => self.report_failure(&path, &error),
-                Found::Foreign => {}
             }
-            true
+            Found::EmptyDirectory(path) => {
+                if fs::remove_dir(&path).is_ok() {
+                    remove_empty_directories(&path);
+                }
+            }
+            Found::Unreadable(path, error) => self.report_failure(&path, &error),
+            Found::Foreign => {}
         });
-        if let Err(error) = walked {
-            self.report_failure(&directory.path, &error);
-        }
     }
 
     /// Removes an entry. Returns whether it existed.

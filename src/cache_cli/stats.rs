@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::{Directory, Out, entries, printable, size};
-use crate::cache::{EntryId, Found, Freshness, Inspected, OnDisk, inspect, walk};
+use crate::cache::{EntryId, Found, Freshness, Inspected, OnDisk, inspect};
 use crate::config::Handler;
 use crate::log::print_error;
 use crate::time::unix_milliseconds;
@@ -104,19 +104,13 @@ impl DirectoryStats {
                 });
             }
         }
-        let walked = walk(&directory.path, &mut |found| {
-            match found {
-                Found::Entry(entry) => stats.add(&entry, &directory.handlers, now),
-                Found::Temporary(..) => stats.temporary_files += 1,
-                Found::Foreign => stats.foreign_files += 1,
-                Found::Unreadable(path, error) => stats.report_unreadable(&path, &error),
-                Found::EmptyDirectory(_) => {}
-            }
-            true
+        directory.walk(&mut |found| match found {
+            Found::Entry(entry) => stats.add(&entry, &directory.handlers, now),
+            Found::Temporary(..) => stats.temporary_files += 1,
+            Found::Foreign => stats.foreign_files += 1,
+            Found::Unreadable(path, error) => stats.report_unreadable(&path, &error),
+            Found::EmptyDirectory(_) => {}
         });
-        if let Err(error) = walked {
-            stats.report_unreadable(&directory.path, &error);
-        }
         stats
     }
 

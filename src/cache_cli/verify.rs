@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use super::{Directory, Out, entries, printable};
-use crate::cache::{Found, OnDisk, PurgeMark, inspect, is_damage, walk};
+use crate::cache::{Found, OnDisk, inspect, is_damage};
 use crate::log::print_error;
 
 #[derive(Debug, Default)]
@@ -20,20 +20,13 @@ pub fn run(directories: &[Directory], remove: bool, out: &mut Out) -> bool {
     let mut is_ok = true;
     for directory in directories {
         let mut verification = Verification::default();
-        let walked = walk(&directory.path, &mut |found| {
-            match found {
-                Found::Entry(entry) => verification.verify(&entry, remove, out),
-                Found::Unreadable(path, error) => verification.report_unreadable(&path, &error),
-                Found::Temporary(..) | Found::EmptyDirectory(_) | Found::Foreign => {}
-            }
-            true
+        directory.walk(&mut |found| match found {
+            Found::Entry(entry) => verification.verify(&entry, remove, out),
+            Found::Unreadable(path, error) => verification.report_unreadable(&path, &error),
+            Found::Temporary(..) | Found::EmptyDirectory(_) | Found::Foreign => {}
         });
-        if let Err(error) = walked {
-            verification.report_unreadable(&directory.path, &error);
-        }
         if verification.removed > 0 {
-            // A running server scans the directory again.
-            let _ = PurgeMark::replace(&directory.path);
+            directory.mark_as_purged();
         }
         let Verification { valid, damaged, removed, unreadable } = verification;
         out.line(format_args!(
