@@ -28,7 +28,7 @@ use crate::wire;
 /// Renders images of every handler.
 pub struct Service {
     /// By route.
-    handlers: HashMap<String, HandlerState>,
+    handlers: HashMap<String, OpenHandler>,
     vips: Vips,
     admission: Admission,
     watchdog: Watchdog,
@@ -37,7 +37,7 @@ pub struct Service {
     cache_writes: Arc<CacheWrites>,
 }
 
-struct HandlerState {
+struct OpenHandler {
     config: Handler,
     identity: String,
     originals: Originals,
@@ -58,7 +58,7 @@ impl Service {
         let cache_writes = Arc::new(CacheWrites::new(sandbox));
         let mut handlers = HashMap::new();
         for handler in &config.handlers {
-            let state = HandlerState {
+            let state = OpenHandler {
                 identity: handler.identity(),
                 originals: Originals::open(handler, &config.limits, Arc::clone(&cache_writes)),
                 cache: handler.cache.as_ref().map(|cache| {
@@ -174,7 +174,7 @@ impl Service {
     /// another request in the meantime.
     fn revalidate(
         &self,
-        handler: &HandlerState,
+        handler: &OpenHandler,
         key: &str,
         entry: Entry,
         not_before: u64,
@@ -223,7 +223,7 @@ impl Service {
     /// Stores an image unless its key has `max_variants`. Returns the bytes on disk.
     fn store(
         &self,
-        handler: &HandlerState,
+        handler: &OpenHandler,
         name: &Name,
         image: &EncodedImage,
         original: &SharedOriginal,

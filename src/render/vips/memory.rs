@@ -22,19 +22,19 @@ mod sealed {
     pub trait Sample {
         const FORMAT: ffi::VipsBandFormat;
         const GRAY: ffi::VipsInterpretation;
-        const COLOR: ffi::VipsInterpretation;
+        const COLOUR: ffi::VipsInterpretation;
     }
 
     impl Sample for u8 {
         const FORMAT: ffi::VipsBandFormat = ffi::VipsBandFormat_VIPS_FORMAT_UCHAR;
         const GRAY: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W;
-        const COLOR: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB;
+        const COLOUR: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB;
     }
 
     impl Sample for u16 {
         const FORMAT: ffi::VipsBandFormat = ffi::VipsBandFormat_VIPS_FORMAT_USHORT;
         const GRAY: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_GREY16;
-        const COLOR: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_RGB16;
+        const COLOUR: ffi::VipsInterpretation = ffi::VipsInterpretation_VIPS_INTERPRETATION_RGB16;
     }
 }
 
@@ -61,7 +61,7 @@ impl<'b> Image<'b> {
         let raw = unsafe {
             ffi::vips_image_new_from_memory(start, length, columns, rows, bands as c_int, S::FORMAT)
         };
-        let space = if bands < 3 { S::GRAY } else { S::COLOR };
+        let space = if bands < 3 { S::GRAY } else { S::COLOUR };
         Image::from_raw(raw)?.apply(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
     }
 
