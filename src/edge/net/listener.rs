@@ -333,3 +333,20 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_tcp_nodelay() {
+        let listener =
+            Listener::bind(Endpoint::Admin(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))).unwrap();
+        let _client = TcpStream::connect(listener.address().unwrap()).unwrap();
+        let (socket, peer) = listener.bound.accept().unwrap();
+        assert!(sockopt::tcp_nodelay(&socket).unwrap());
+        assert_eq!(peer, Some(Ipv4Addr::LOCALHOST.into()));
+    }
+}

@@ -105,9 +105,7 @@ fn refused_connections_take_few_descriptors_and_not_for_long() {
     within.iter_mut().for_each(|client| drop(client.get(HIT).ok()));
     let more = server.process().descriptors().saturating_sub(before);
     assert!(more <= MAX_MORE, "{more} descriptors");
-    eventually("all refused connections are closed", || {
-        server.process().descriptors() <= before
-    });
+    eventually("all refused connections are closed", || server.process().descriptors() <= before);
     drop(refused);
 }
 
