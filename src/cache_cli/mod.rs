@@ -59,11 +59,11 @@ fn directories(config: &Config) -> Vec<Directory<'_>> {
     let mut indexes = HashMap::new();
     for handler in &config.handlers {
         for store in handler.stores() {
-            let index = *indexes.entry(config::place(store.path)).or_insert(directories.len());
+            let index = *indexes.entry(config::place(&store.path)).or_insert(directories.len());
             match directories.get_mut(index) {
                 Some(directory) => directory.handlers.push(handler),
                 None => directories
-                    .push(Directory { path: store.path.to_owned(), handlers: vec![handler] }),
+                    .push(Directory { path: store.path.clone(), handlers: vec![handler] }),
             }
         }
     }

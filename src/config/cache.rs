@@ -1,6 +1,6 @@
 //! The cache settings of a handler: what is cached, where and for how long.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Result;
@@ -55,29 +55,25 @@ table! {
         integer::<u64>("max_bytes", 1, MAX_CACHE).unit("bytes").absent("limited by free space only");
 }
 
-/// Where a handler's variants are stored.
+/// A directory that a handler stores in: its variants or its originals.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cache {
+pub struct Store {
     pub path: PathBuf,
-    /// Maximum disk space of the directory in bytes; `None`: limited only by `min_free`.
-    pub max_bytes: Option<u64>,
-    /// Bytes that stay free on its disk; `None`: a twentieth of the disk, at most a gibibyte.
-    pub min_free: Option<u64>,
-}
-
-/// Where a handler's originals are stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Originals {
-    pub path: PathBuf,
+    /// The JSON path of its field below the handler.
+    pub field: &'static str,
     /// Maximum disk space of the directory in bytes; `None`: limited only by the free space.
     pub max_bytes: Option<u64>,
+    /// The JSON path of that field below the handler.
+    pub(super) max_bytes_field: &'static str,
+    /// Bytes that stay free on its disk; `None`: a twentieth of the disk, at most a gibibyte.
+    pub min_free: Option<u64>,
 }
 
 /// The cache settings of a handler.
 #[derive(Clone, Debug)]
 pub struct CacheSettings {
-    pub variants: Option<Cache>,
-    pub originals: Option<Originals>,
+    pub variants: Option<Store>,
+    pub originals: Option<Store>,
     pub time: CacheTime,
     pub stale_while_revalidate: Duration,
     pub stale_if_error: Duration,
@@ -102,7 +98,7 @@ impl CacheSettings {
     }
 }
 
-fn variants(fields: &Fields, time: CacheTime) -> Result<Option<Cache>> {
+fn variants(fields: &Fields, time: CacheTime) -> Result<Option<Store>> {
     let enabled = fields.optional(&CACHE_ENABLED)?;
     let path = fields.optional(&CACHE_PATH)?;
     let max_bytes = fields.optional(&CACHE_MAX_BYTES)?;
@@ -111,7 +107,13 @@ fn variants(fields: &Fields, time: CacheTime) -> Result<Option<Cache>> {
         return Ok(None);
     }
     match path {
-        Some(path) => Ok(Some(Cache { path: PathBuf::from(path), max_bytes, min_free })),
+        Some(path) => Ok(Some(Store {
+            path: PathBuf::from(path),
+            field: CACHE_PATH.name(),
+            max_bytes,
+            max_bytes_field: CACHE_MAX_BYTES.name(),
+            min_free,
+        })),
         None if enabled == Some(true) => {
             Err(fields.error(CACHE_PATH.name(), "required when cache_enabled is true"))
         }
@@ -119,7 +121,7 @@ fn variants(fields: &Fields, time: CacheTime) -> Result<Option<Cache>> {
     }
 }
 
-fn originals(fields: &Fields, time: CacheTime, origin: &Origin) -> Result<Option<Originals>> {
+fn originals(fields: &Fields, time: CacheTime, origin: &Origin) -> Result<Option<Store>> {
     let Some(written) = fields.optional(&ORIGINALS_CACHE)? else { return Ok(None) };
     let path = written.required(&PATH)?;
     let max_bytes = written.optional(&MAX_BYTES)?;
@@ -130,43 +132,11 @@ fn originals(fields: &Fields, time: CacheTime, origin: &Origin) -> Result<Option
     if time == CacheTime::Never {
         return Ok(None);
     }
-    Ok(Some(Originals { path: PathBuf::from(path), max_bytes }))
-}
-
-/// A directory that a handler stores in.
-#[derive(Clone, Copy, Debug)]
-pub struct Store<'h> {
-    pub path: &'h Path,
-    /// The JSON path of its field below the handler.
-    pub field: &'static str,
-    /// Maximum disk space of the directory in bytes.
-    pub max_bytes: Option<u64>,
-    /// The JSON path of that field below the handler.
-    pub(super) max_bytes_field: &'static str,
-    /// Bytes that stay free on its disk.
-    pub min_free: Option<u64>,
-}
-
-impl Cache {
-    pub(super) fn store(&self) -> Store<'_> {
-        Store {
-            path: &self.path,
-            field: CACHE_PATH.name(),
-            max_bytes: self.max_bytes,
-            max_bytes_field: CACHE_MAX_BYTES.name(),
-            min_free: self.min_free,
-        }
-    }
-}
-
-impl Originals {
-    pub(super) fn store(&self) -> Store<'_> {
-        Store {
-            path: &self.path,
-            field: "originals_cache.path",
-            max_bytes: self.max_bytes,
-            max_bytes_field: "originals_cache.max_bytes",
-            min_free: None,
-        }
-    }
+    Ok(Some(Store {
+        path: PathBuf::from(path),
+        field: "originals_cache.path",
+        max_bytes,
+        max_bytes_field: "originals_cache.max_bytes",
+        min_free: None,
+    }))
 }

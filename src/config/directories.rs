@@ -18,8 +18,8 @@ use super::handler::Handler;
 pub fn check(config: &Config) -> Result<()> {
     let mut proven = HashSet::new();
     for (index, handler) in config.handlers.iter().enumerate() {
-        for store in handler.stores().filter(|store| proven.insert(store.path)) {
-            prove_writable(store.path).map_err(|error| {
+        for store in handler.stores().filter(|store| proven.insert(&store.path)) {
+            prove_writable(&store.path).map_err(|error| {
                 let message = format!("{}: can't be written: {error}", store.path.display());
                 error_of(index, store.field, message)
             })?;
@@ -49,15 +49,15 @@ pub fn place(directory: &Path) -> PathBuf {
 }
 
 /// Directories by canonical path, each as its first handler uses it, with the index of that handler.
-type Stores<'c> = HashMap<PathBuf, (usize, Store<'c>)>;
+type Stores<'h> = HashMap<PathBuf, (usize, &'h Store)>;
 
 /// Checks that handlers that share a directory agree about it.
 fn check_shared(handlers: &[Handler]) -> Result<Stores<'_>> {
     let mut stores = Stores::new();
     for (index, handler) in handlers.iter().enumerate() {
         for store in handler.stores() {
-            let (first, other) = *stores.entry(place(store.path)).or_insert((index, store));
-            if let Some((field, message)) = disagreement(&store, &other, first) {
+            let (first, other) = *stores.entry(place(&store.path)).or_insert((index, store));
+            if let Some((field, message)) = disagreement(store, other, first) {
                 return Err(error_of(index, field, message));
             }
         }
@@ -82,7 +82,7 @@ fn disagreement(store: &Store, other: &Store, handler: usize) -> Option<(&'stati
 /// Checks that no directory is inside the layout of a cache, whose files are swept.
 fn check_nested(handlers: &[Handler], stores: &Stores) -> Result<()> {
     for (index, handler) in handlers.iter().enumerate() {
-        let own = handler.stores().map(|store| (store.field, store.path));
+        let own = handler.stores().map(|store| (store.field, store.path.as_path()));
         let originals = handler.origin.local_directory().map(|path| ("directory", path));
         for (field, path) in own.chain(originals) {
             let path = place(path);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jsonc_parser::ast::Value;
 
-use super::cache::{self, Cache, CacheSettings, Originals, Store};
+use super::cache::{self, CacheSettings, Store};
 use super::error::Result;
 use super::error_image::{self, ErrorImage};
 use super::fields::Fields;
@@ -77,9 +77,9 @@ pub struct Handler {
     /// `None` keeps the original's.
     pub output_format: Option<Format>,
     /// The disk cache; `None` when variants are not stored.
-    pub cache: Option<Cache>,
+    pub cache: Option<Store>,
     /// The cache of originals; `None` when they are fetched each time.
-    pub originals: Option<Originals>,
+    pub originals: Option<Store>,
     pub cache_time: CacheTime,
     /// How long after `cache_time` a variant is served while it is revalidated.
     pub stale_while_revalidate: Duration,
@@ -167,9 +167,8 @@ impl Handler {
     }
 
     /// The directories that it stores in.
-    pub fn stores(&self) -> impl Iterator<Item = Store<'_>> {
-        let originals = self.originals.as_ref().map(Originals::store);
-        self.cache.as_ref().map(Cache::store).into_iter().chain(originals)
+    pub fn stores(&self) -> impl Iterator<Item = &Store> {
+        self.cache.iter().chain(&self.originals)
     }
 
     /// What was read from the file system for this handler.

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use jsonc_parser::ast::Value;
 
 pub use admin::Admin;
+pub use cache::Store;
 pub use directories::{check as check_directories, place, prove_writable};
 pub use error::ConfigError;
 pub use handler::{FailOn, Handler, Resolved};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::cache_manager::CacheManager;
 use crate::cache::{self, DiskCache, EntryId, Name, ORIGINAL, OriginalEntry};
-use crate::config::Handler;
+use crate::config::{Handler, Store};
 
 #[derive(Debug)]
 pub struct HandlerCaches {
@@ -28,15 +28,15 @@ pub struct CacheDirectory {
 
 impl HandlerCaches {
     pub fn new(config: &Handler, managers: &HashMap<PathBuf, Arc<CacheManager>>) -> HandlerCaches {
-        let directory = |path: &PathBuf| CacheDirectory {
-            path: path.clone(),
-            disk: DiskCache::new(path, config.lifetime()),
-            manager: managers.get(path).map(Arc::clone),
+        let directory = |store: &Store| CacheDirectory {
+            path: store.path.clone(),
+            disk: DiskCache::new(&store.path, config.lifetime()),
+            manager: managers.get(&store.path).map(Arc::clone),
         };
         HandlerCaches {
             identity: config.identity(),
-            variants: config.cache.as_ref().map(|cache| directory(&cache.path)),
-            originals: config.originals.as_ref().map(|originals| directory(&originals.path)),
+            variants: config.cache.as_ref().map(directory),
+            originals: config.originals.as_ref().map(directory),
         }
     }
 

@@ -49,7 +49,7 @@ pub fn allowed_paths(
     }
     MALLOC.iter().for_each(|path| add(path.into(), PathAccess::Read, false));
     for handler in &config.handlers {
-        handler.stores().for_each(|store| add(store.path.to_owned(), PathAccess::ReadWrite, true));
+        handler.stores().for_each(|store| add(store.path.clone(), PathAccess::ReadWrite, true));
         for ReadPath { path, may_be_replaced } in origin::read_paths(&handler.origin, variable) {
             add(path, PathAccess::Read, may_be_replaced);
         }

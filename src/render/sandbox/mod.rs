@@ -93,7 +93,7 @@ fn restrict_paths(config: &Config, socket: &Path) -> Result<Sandbox, RulesetErro
     for handler in &config.handlers {
         for store in handler.stores() {
             // If this fails, the first write to the cache logs it.
-            let _ = std::fs::create_dir_all(store.path);
+            let _ = std::fs::create_dir_all(&store.path);
         }
     }
     let paths = allowed_paths(config, socket, &|name| std::env::var_os(name));

@@ -92,7 +92,7 @@ pub fn drop_root(config: &Config) -> Result<(), ConfigError> {
     if geteuid().is_root() {
         config.handlers.iter().flat_map(Handler::stores).for_each(|store| {
             // If this fails, `check_access` tells whether it matters.
-            let _ = chown_new(store.path, &identity);
+            let _ = chown_new(&store.path, &identity);
         });
     }
     let program = fs::read_link(PROGRAM).unwrap_or_else(|_| PROGRAM.into());
@@ -139,7 +139,7 @@ fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
 fn check_access(config: &Config, user: &str) -> Result<(), ConfigError> {
     for (index, handler) in config.handlers.iter().enumerate() {
         for store in handler.stores() {
-            check_writable(store.path).map_err(|error| {
+            check_writable(&store.path).map_err(|error| {
                 let path = store.path.display();
                 let message =
                     format!("{path}: {user} can't write to it ({error}): chown -R {user} {path}");

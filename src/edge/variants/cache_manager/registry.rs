@@ -23,7 +23,7 @@ impl CacheManagers {
         let mut managers = HashMap::new();
         let ages = max_ages(config);
         for store in config.handlers.iter().flat_map(Handler::stores) {
-            let path = store.path;
+            let path = &store.path;
             if managers.contains_key(path) {
                 continue;
             }
@@ -61,7 +61,7 @@ fn max_ages(config: &Config) -> HashMap<PathBuf, Option<Duration>> {
     for handler in &config.handlers {
         let age = handler.lifetime().retention();
         for store in handler.stores() {
-            let longest = ages.entry(place(store.path)).or_insert(age);
+            let longest = ages.entry(place(&store.path)).or_insert(age);
             *longest = longest.zip(age).map(|(one, other)| one.max(other));
         }
     }
