@@ -3,16 +3,16 @@
 
 mod bad_query;
 mod gravity;
+mod output;
 mod parameters;
 mod query;
 mod resolve;
 mod rotation;
 mod values;
 
-use crate::format::Format;
-
 pub use bad_query::BadQuery;
 pub use gravity::Gravity;
+pub use output::{Needs, Output};
 pub use parameters::Options;
 #[cfg(test)]
 pub use parameters::markdown;
@@ -51,16 +51,6 @@ impl Size {
             Size::Fit(width, height)
             | Size::Pad(width, height, _)
             | Size::Fill(width, height, _) => (Some(width), Some(height)),
-        }
-    }
-}
-
-impl Options {
-    /// The format to write for an original in this format; PNG where `lossless` rules out its own.
-    pub fn format_of(&self, original: Format) -> Format {
-        match self.format {
-            Some(format) => format,
-            None => original.output(self.lossless),
         }
     }
 }

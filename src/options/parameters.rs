@@ -9,7 +9,7 @@ use std::fmt::{Arguments, Write};
 
 use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
-use super::{BadQuery, Colour, DEFAULT_QUALITY, Flip, Gravity, Rotation, Sigma, Size};
+use super::{BadQuery, Colour, DEFAULT_QUALITY, Flip, Gravity, Output, Rotation, Sigma, Size};
 use crate::format::{Format, formats_that, or_list};
 
 /// Largest `page`, and one less than the largest `frames`: the range of the options `page` and `n` of libvips' loaders.
@@ -32,6 +32,9 @@ pub struct Parameter {
     #[cfg(test)]
     pub documentation: &'static str,
 }
+
+/// The value of `f` that leaves the format to the server.
+pub(super) const AUTO: &str = "auto";
 
 /// The value of `f`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +112,7 @@ macro_rules! parameters {
                 })
             }
 
-            pub fn into_options(self, size: Size, format: Option<Format>) -> Options {
+            pub fn into_options(self, size: Size, format: Output) -> Options {
                 let rotation = Rotation::new(self.rotation, self.flip);
                 Options { size, format, rotation, $($($field: self.$field,)*)* }
             }
@@ -120,8 +123,8 @@ macro_rules! parameters {
         pub struct Options {
             /// `w`, `h`, `c`, `g`, `pad` and `dpr`, resolved.
             pub size: Size,
-            /// The format to write; `None` keeps the original's, see [`Options::format_of`].
-            pub format: Option<Format>,
+            /// The format to write, see [`Options::formats`].
+            pub format: Output,
             /// `rot` and `flip`.
             pub rotation: Rotation,
             $($(#[doc = $doc] pub $field: $type,)*)*
@@ -232,7 +235,7 @@ parameters! {
         "f" format: FormatChoice = FormatChoice::Default, "the handler's `output_format`, or the original's";
         format_rule(), FormatChoice::parse;
         keeps_pixels;
-        |options, put| if let Some(format) = options.format { put(format_args!("{}", format.name())) };
+        |options, put| if options.format != Output::Original { put(format_args!("{}", options.format)) };
     }
 
     fields {
@@ -338,7 +341,7 @@ pub(super) fn value<T>(
 impl FormatChoice {
     fn parse(text: &str) -> Option<FormatChoice> {
         match text {
-            "auto" => Some(FormatChoice::Auto),
+            AUTO => Some(FormatChoice::Auto),
             _ => {
                 let format = Format::parse(text).filter(|format| format.is_written())?;
                 Some(FormatChoice::Named(format))
@@ -349,7 +352,7 @@ impl FormatChoice {
 
 fn format_rule() -> String {
     let names = formats_that(Format::is_written).flat_map(Format::names).copied();
-    format!("must be {}", or_list(names.chain(["auto"])))
+    format!("must be {}", or_list(names.chain([AUTO])))
 }
 
 /// The table in Markdown.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::bad_query::BadQuery;
-use super::parameters::{self, PARAMETERS, Parameter};
+use super::parameters::{self, AUTO, PARAMETERS, Parameter};
 use super::values::{decimal, digits};
 use crate::key::decode_query;
 
@@ -126,7 +126,7 @@ impl Query {
 
     /// Whether the response depends on `Accept`.
     pub fn varies(&self) -> bool {
-        self.get("f") == Some("auto")
+        self.get("f") == Some(AUTO)
     }
 }
 

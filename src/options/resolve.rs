@@ -1,8 +1,8 @@
 //! Resolves the parameters of a query with the handler's defaults and limits.
 
-use super::parameters::{FormatChoice, Values};
-use super::{BadQuery, DEFAULT_QUALITY, Gravity, Options, Query, Size};
-use crate::accept;
+use super::parameters::{AUTO, FormatChoice, Values};
+use super::{BadQuery, DEFAULT_QUALITY, Gravity, Options, Output, Query, Size};
+use crate::accept::Accepted;
 use crate::format::{Format, formats_that, or_list};
 
 /// A handler's defaults and limits for the options of a request.
@@ -23,9 +23,17 @@ impl Options {
     ) -> Result<Options, BadQuery> {
         query.expires()?;
         let values = Values::read(|name| query.get(name))?;
-        let size = values.size(defaults.max_dimension);
-        let format = values.format(accept_header, defaults.format)?;
-        Ok(values.into_options(size, format).normalize())
+        let negotiate = |default| Accepted::negotiate(accept_header, default);
+        values.resolve(defaults, negotiate)
+    }
+
+    /// Resolves a canonical query, in which `f` may have a value that no client may send: what `Accept` was read as.
+    pub fn from_canonical(query: &Query, defaults: Defaults) -> Result<Options, BadQuery> {
+        let Some(accepted) = query.get("f").and_then(Accepted::parse) else {
+            return Options::resolve(query, "", defaults);
+        };
+        let text = |name| if name == "f" { Some(AUTO) } else { query.get(name) };
+        Values::read(text)?.resolve(defaults, |_| accepted)
     }
 
     /// Resets options that can't change the bytes, so that they make no second cache entry.
@@ -37,25 +45,25 @@ impl Options {
         if !is_padded {
             self.background = self.background.opaque();
         }
-        if let Some(format) = self.format {
-            if !format.has_quality() {
-                self.quality = DEFAULT_QUALITY;
-            }
-            if !format.has_lossless_mode() {
-                self.lossless = false;
-            }
-            if !format.keeps_transparency() {
-                // The alpha of the background has nothing to shine through to.
-                self.background = self.background.opaque();
-            } else if !is_padded {
-                self.background = super::Colour::WHITE;
-            }
-            if !format.keeps_animation() {
-                self.frames = None;
-            }
-            if !format.keeps_metadata() {
-                self.strip = true;
-            }
+        if !self.format.may(Format::has_quality) {
+            self.quality = DEFAULT_QUALITY;
+        }
+        // `f=auto` must not choose a format that can't be lossless.
+        let is_auto = matches!(self.format, Output::Auto(_));
+        if !is_auto && !self.format.may(Format::has_lossless_mode) {
+            self.lossless = false;
+        }
+        if !self.format.may(Format::keeps_transparency) {
+            // The alpha of the background has nothing to shine through to.
+            self.background = self.background.opaque();
+        } else if !is_padded && !self.format.may_flatten() {
+            self.background = super::Colour::WHITE;
+        }
+        if !self.format.may(Format::keeps_animation) {
+            self.frames = None;
+        }
+        if !self.format.may(Format::keeps_metadata) {
+            self.strip = true;
         }
         if self.lossless {
             self.quality = DEFAULT_QUALITY;
@@ -65,6 +73,16 @@ impl Options {
 }
 
 impl Values {
+    fn resolve(
+        self,
+        defaults: Defaults,
+        negotiate: impl FnOnce(Option<Format>) -> Accepted,
+    ) -> Result<Options, BadQuery> {
+        let size = self.size(defaults.max_dimension);
+        let format = self.format(defaults.format, negotiate)?;
+        Ok(self.into_options(size, format).normalize())
+    }
+
     fn size(&self, max_dimension: u32) -> Size {
         let scale = |side: u32| {
             (f64::from(side) * self.ratio).round().clamp(1.0, f64::from(max_dimension)) as u32
@@ -89,24 +107,24 @@ impl Values {
 
     fn format(
         &self,
-        accept_header: &str,
         default: Option<Format>,
-    ) -> Result<Option<Format>, BadQuery> {
+        negotiate: impl FnOnce(Option<Format>) -> Accepted,
+    ) -> Result<Output, BadQuery> {
         // A format that the client did not name is replaced where it can't be lossless.
         let default = default.map(|format| format.output(self.lossless));
         match self.format {
-            FormatChoice::Default => Ok(default),
-            FormatChoice::Auto => Ok(accept::choose(accept_header, default)),
+            FormatChoice::Default => Ok(default.map_or(Output::Original, Output::Format)),
+            FormatChoice::Auto => Ok(Output::Auto(negotiate(default))),
             FormatChoice::Named(format) if self.lossless && !format.can_be_lossless() => {
                 let names = formats_that(|format| format.is_written() && format.can_be_lossless())
                     .map(Format::name);
                 Err(BadQuery(format!(
                     "lossless: can't be true with f={}, only with {}",
                     format.name(),
-                    or_list(names.chain(["auto"]))
+                    or_list(names.chain([AUTO]))
                 )))
             }
-            FormatChoice::Named(format) => Ok(Some(format)),
+            FormatChoice::Named(format) => Ok(Output::Format(format)),
         }
     }
 }

@@ -1,6 +1,7 @@
 use super::gravity::NAMED;
 use super::parameters::{self, PARAMETERS};
 use super::*;
+use crate::format::Format;
 use crate::key::decode_query;
 
 fn defaults(output_format: &str) -> Defaults {
@@ -8,14 +9,11 @@ fn defaults(output_format: &str) -> Defaults {
 }
 
 fn canonical(query: &str) -> Result<String, String> {
-    let resolve = |query: &str| {
-        Query::parse(query)
-            .and_then(|query| Options::resolve(&query, "", defaults("jpg")))
-            .map_err(|e| e.0)
-    };
-    let options = resolve(query)?;
+    let query = Query::parse(query).map_err(|error| error.0)?;
+    let options = Options::resolve(&query, "", defaults("jpg")).map_err(|error| error.0)?;
     let canonical = options.canonical();
-    assert_eq!(resolve(&canonical), Ok(options), "{canonical} must mean the same as {query}");
+    let again = Options::from_canonical(&Query::parse(&canonical).unwrap(), defaults("jpg"));
+    assert_eq!(again.unwrap(), options, "{canonical} must mean the same as {query:?}");
     Ok(canonical)
 }
 
@@ -47,7 +45,11 @@ fn the_canonical_query_holds_exactly_what_changes_the_bytes() {
         ("w=1&h=1&g=smart", "w=1&h=1&g=smart&f=jpg"),
         ("w=1&h=1&g=fp:0.33333:1", "w=1&h=1&g=fp:0.3333:1&f=jpg"),
         ("w=1&h=1&c=false&g=nw", "w=1&h=1&c=false&f=jpg"),
-        ("f=auto", "f=jpg"),
+        ("f=auto", "f=auto:jpg"),
+        ("w=300&f=auto&bg=000000&q=9", "w=300&f=auto:jpg&q=9&bg=000000"),
+        ("w=1&h=1&pad=true&f=auto&bg=00000080", "w=1&h=1&pad=true&f=auto:jpg&bg=00000080"),
+        ("f=auto&frames=1&page=2", "f=auto:jpg&page=2&frames=1"),
+        ("f=auto&strip=false", "f=auto:jpg&strip=false"),
         ("bg=000000ff&f=jpg", "f=jpg&bg=000000"),
         ("bg=00000080&f=jpg", "f=jpg&bg=000000"),
         ("w=1&h=1&pad=true", "w=1&h=1&pad=true&f=jpg"),
@@ -86,7 +88,7 @@ fn the_canonical_query_holds_exactly_what_changes_the_bytes() {
         ("sharp=.5&blur=1", "f=jpg&blur=1&sharp=0.5"),
         ("lossless=true", "f=png"),
         ("lossless=false", "f=jpg"),
-        ("lossless=true&f=auto", "f=png"),
+        ("lossless=true&f=auto", "f=auto:png&lossless=true"),
         ("lossless=true&f=png", "f=png"),
         ("lossless=true&f=webp&q=9", "f=webp&lossless=true"),
         ("lossless=true&f=avif", "f=avif&lossless=true"),
@@ -133,6 +135,10 @@ fn bad_values_are_errors_that_name_the_parameter() {
         "f=svg",
         "f=",
         "f=JPG",
+        "f=auto:jpg",
+        "f=auto:avif:webp:jpg",
+        "f=auto:",
+        "f=AUTO",
         "q=0",
         "q=101",
         "q=-1",
@@ -223,7 +229,8 @@ fn without_output_format_the_original_format_is_kept() {
         (Format::Webp, Format::Webp),
         (Format::Avif, Format::Avif),
     ] {
-        assert_eq!(options.format_of(original), written);
+        let needs = Needs { animation: false, transparency: false };
+        assert_eq!(options.formats(original, needs), [written]);
     }
 }
 
@@ -308,7 +315,7 @@ fn the_markdown_table_has_a_row_for_each_parameter() {
 fn preset_values_apply_to_parameters_missing_from_the_query() {
     let preset = Query::parse_preset("w=160&h=120&c=true&f=auto&bg=00%30000").unwrap();
     for (query, expected) in [
-        ("p=thumb", "w=160&h=120&f=jpg&bg=000000"),
+        ("p=thumb", "w=160&h=120&f=auto:jpg&bg=000000"),
         ("p=thumb&h=90&f=png&t=1&unknown=2", "w=160&h=90&f=png"),
         ("c=false&bg=ffffff&q=9&f=jpg", "w=160&h=120&c=false&f=jpg&q=9"),
         ("pad=true&rot=90&f=jpg", "w=160&h=120&pad=true&f=jpg&bg=000000&rot=90"),
@@ -365,24 +372,47 @@ fn query_sides_are_before_dpr_and_clamping() {
 }
 
 #[test]
-fn auto_format_follows_accept() {
-    let query = Query::parse("f=auto").unwrap();
-    assert!(query.varies());
-    let options = Options::resolve(&query, "image/webp", defaults("jpg")).unwrap();
-    assert_eq!(options.format, Some(Format::Webp));
-    // A format that can't be lossless is not chosen, whatever its weight.
-    let query = Query::parse("f=auto&lossless=true").unwrap();
-    for (accept, own, format) in [
-        ("image/jpeg", "jpg", Some(Format::Png)),
-        ("image/png;q=0.5,image/jpeg", "jpg", Some(Format::Png)),
-        ("image/webp;q=0.1,image/jpeg", "jpg", Some(Format::Webp)),
-        ("image/avif", "gif", Some(Format::Avif)),
-        ("*/*", "gif", Some(Format::Png)),
-        ("*/*", "webp", Some(Format::Webp)),
-        ("image/gif", "", None),
+fn auto_is_canonical_by_what_accept_allows() {
+    for (query, accept, default, expected) in [
+        ("f=auto", "image/webp,*/*", "jpg", "f=auto:webp:jpg"),
+        ("f=auto&w=3", "image/avif, image/webp, image/*, x/y", "", "w=3&f=auto:avif:webp:original"),
+        ("f=auto&w=3", "x/z, image/*, image/webp, image/avif", "", "w=3&f=auto:avif:webp:original"),
+        // All of them have transparency, so that nothing is flattened.
+        ("f=auto&bg=000000", "image/webp,*/*", "png", "f=auto:webp:png"),
+        ("f=auto&bg=000000", "image/webp,*/*", "", "f=auto:webp:original&bg=000000"),
+        // None of them has frames.
+        ("f=auto&frames=2", "image/avif,image/png", "png", "f=auto:avif:png:-gif"),
+        ("f=auto&frames=2", "image/webp", "png", "f=auto:webp:png:-gif&frames=2"),
+        ("f=auto&q=9", "*/*", "png", "f=auto:png"),
+        ("f=auto&q=9", "*/*", "gif", "f=auto:gif&q=9"),
+        // A format that can't be lossless is not chosen, whatever its weight.
+        ("lossless=true&f=auto&q=3", "image/jpeg", "jpg", "f=auto:png&lossless=true"),
+        (
+            "lossless=true&f=auto",
+            "image/webp;q=0.1,image/jpeg",
+            "jpg",
+            "f=auto:webp:png:-gif&lossless=true",
+        ),
+        ("lossless=true&f=auto", "image/avif,image/gif", "gif", "f=auto:avif:png&lossless=true"),
+        ("lossless=true&f=auto", "image/gif", "", "f=auto:original&lossless=true"),
     ] {
-        let options = Options::resolve(&query, accept, defaults(own)).unwrap();
-        assert_eq!(options.format, format, "{accept} of {own:?}");
-        assert!(options.lossless || format == Some(Format::Png));
+        let query = Query::parse(query).unwrap();
+        assert!(query.varies());
+        let options = Options::resolve(&query, accept, defaults(default)).unwrap();
+        let canonical = options.canonical();
+        assert_eq!(canonical, expected, "{query:?} with {accept}");
+        let again = Options::from_canonical(&Query::parse(&canonical).unwrap(), defaults(default));
+        assert_eq!(again.unwrap(), options);
+    }
+}
+
+#[test]
+fn options_without_auto_do_not_depend_on_accept() {
+    for query in ["", "f=png", "w=1&f=webp", "lossless=true"] {
+        let query = Query::parse(query).unwrap();
+        assert!(!query.varies());
+        let [one, other] = ["image/avif,image/webp,*/*", "image/gif;q=0"]
+            .map(|accept| Options::resolve(&query, accept, defaults("")).unwrap());
+        assert_eq!(one, other);
     }
 }

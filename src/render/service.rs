@@ -151,18 +151,19 @@ impl Service {
         id: Option<u64>,
     ) -> Result<(Vec<u8>, Format), Failure> {
         // Before the wait, so that an image over a limit is refused at once.
-        let bytes = {
+        let examined = {
             let _decoding = DecodeGuard::start(id);
             pipeline::examine(original, options, fail_on, &self.bounds)?
         };
         // The edge gives up after the same time.
-        let Some(_permit) = self.admission.acquire(bytes, self.render_timeout) else {
+        let Some(_permit) = self.admission.acquire(examined.memory, self.render_timeout) else {
             let detail = "timed out waiting for a render slot (limits.render_timeout)";
             return Err(Failure::new(Code::RenderTimeout, detail));
         };
         let _decoding = DecodeGuard::start(id);
         let work = self.watchdog.begin();
-        let result = pipeline::render(self.vips, original, options, fail_on, self.bounds);
+        let result =
+            pipeline::render(self.vips, original, options, fail_on, self.bounds, &examined);
         if result.is_err() && work.was_stopped() {
             let detail = "decoding and rendering took longer than limits.decode_timeout";
             return Err(Failure::new(Code::DecodeTimeout, detail));
@@ -271,11 +272,11 @@ impl Service {
 }
 
 fn resolve(query: &str, handler: &Handler) -> Result<Options, Failure> {
-    Query::parse(query).and_then(|query| Options::resolve(&query, "", handler.defaults())).map_err(
-        |error| {
+    Query::parse(query)
+        .and_then(|query| Options::from_canonical(&query, handler.defaults()))
+        .map_err(|error| {
             Failure::new(Code::RendererFailed, format!("malformed query from the edge: {error}"))
-        },
-    )
+        })
 }
 
 fn invalid_path(path: &str) -> Failure {

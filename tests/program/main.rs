@@ -32,6 +32,7 @@ mod keep;
 mod keys;
 mod log;
 mod memory;
+mod negotiation;
 mod options;
 mod originals;
 mod presets;

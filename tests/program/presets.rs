@@ -59,7 +59,7 @@ fn presets_and_their_queries_share_a_cache_entry() {
     assert_eq!(size_of(&preset.body), (160, 160));
     assert!(preset.varies_on("Accept"));
     for target in
-        ["/h/a.png?w=160&h=160&c=true&f=auto", "/h/a.png?h=160&w=160&f=webp", "/h/a.png?p=%74humb"]
+        ["/h/a.png?w=160&h=160&c=true&f=auto", "/h/a.png?h=160&w=160&f=auto", "/h/a.png?p=%74humb"]
     {
         let explicit = server.get_with(target, &accepts).ok();
         assert_eq!(

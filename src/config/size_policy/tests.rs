@@ -49,8 +49,8 @@ fn a_preset_is_replaced_by_its_query() {
     check(
         &handler,
         &[
-            ("p=thumb", Ok("w=160&h=120&f=webp")),
-            ("p=%74humb", Ok("w=160&h=120&f=webp")),
+            ("p=thumb", Ok("w=160&h=120&f=auto:webp:original:-gif")),
+            ("p=%74humb", Ok("w=160&h=120&f=auto:webp:original:-gif")),
             ("p=thumb&w=30&f=png", Ok("w=30&h=120&f=png")),
             ("p=own", Ok("")),
             ("w=30", Ok("w=30")),
@@ -69,7 +69,7 @@ fn presets_only_refuses_other_parameters() {
     check(
         &only,
         &[
-            ("p=thumb&t=1&unknown=2", Ok("w=160&h=120&f=webp")),
+            ("p=thumb&t=1&unknown=2", Ok("w=160&h=120&f=auto:webp:original:-gif")),
             ("p=own", Ok("")),
             ("", Err("p: required here, the name of a preset")),
             ("t=1", Err("p: required here, the name of a preset")),

@@ -117,7 +117,7 @@ fn resized_pixels(info: &ImageInfo, options: &Options) -> (u64, u64) {
 mod tests {
     use super::*;
     use crate::config::parse;
-    use crate::options::Query;
+    use crate::options::{Needs, Query};
     use crate::render::codec::inspect;
 
     const MIB: u64 = 1 << 20;
@@ -133,7 +133,8 @@ mod tests {
                 .unwrap();
         let source = Format::of_bytes(&original).unwrap();
         let info = inspect(&original, source).unwrap();
-        let format = options.format_of(source);
+        let needs = Needs { animation: info.frames > 1, transparency: false };
+        let format = options.formats(source, needs)[0];
         let frames = if format.keeps_animation() { info.frames } else { 1 };
         bytes(&info, source, frames, &options, format)
     }

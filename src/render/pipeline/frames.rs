@@ -19,13 +19,19 @@ pub struct Frames {
 impl Frames {
     /// Selects the frames to render in this format from the frames of a file.
     pub fn select(in_file: u32, options: &Options, format: Format) -> Result<Frames, Failure> {
+        let frames = Frames::select_all(in_file, options)?;
+        Ok(if format.keeps_animation() { frames } else { Frames { count: 1, ..frames } })
+    }
+
+    /// Selects the frames to render in a format with animation.
+    pub fn select_all(in_file: u32, options: &Options) -> Result<Frames, Failure> {
         let first = options.page;
         if first >= in_file {
             let sentence =
                 format!("the original has no page {first}: it has {in_file}, counted from 0");
             return Err(Failure::new(Code::PageMissing, sentence));
         }
-        let max = if format.keeps_animation() { options.frames.unwrap_or(u32::MAX) } else { 1 };
+        let max = options.frames.unwrap_or(u32::MAX);
         Ok(Frames { first, count: (in_file - first).min(max).max(1) })
     }
 
@@ -61,7 +67,7 @@ pub fn each<'i, 'b>(
 mod tests {
     use super::*;
     use crate::config;
-    use crate::options::Query;
+    use crate::options::{Output, Query};
 
     #[test]
     fn frames_start_at_page_and_stop_at_the_end_of_the_file() {
@@ -84,7 +90,8 @@ mod tests {
         ] {
             let query_parsed = Query::parse(query).unwrap();
             let options = Options::resolve(&query_parsed, "", handler.defaults()).unwrap();
-            let got = Frames::select(in_file, &options, options.format.unwrap());
+            let Output::Format(format) = options.format else { panic!("{query} has a format") };
+            let got = Frames::select(in_file, &options, format);
             let got =
                 got.map(|frames| (frames.first, frames.count)).map_err(|failure| failure.code);
             assert_eq!(got, expected.ok_or(Code::PageMissing), "{query} of {in_file}");

@@ -6,6 +6,7 @@
 mod auto_orient;
 mod batch_resize;
 mod blur;
+mod choice;
 mod clear_transparent;
 mod colour;
 mod crop;
@@ -37,40 +38,39 @@ mod step;
 mod steps;
 mod trim;
 
+pub use choice::Examined;
 pub use limits::Bounds;
 
-use super::codec::inspect;
+use super::codec::{ImageInfo, inspect};
 use super::vips::{Error, Vips};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::{Format, formats_that, or_list};
-use crate::options::{Options, Size};
+use crate::options::{Needs, Options, Size};
 use frames::Frames;
 use header::Header;
 use job::Job;
 use limits::check_encoder;
 use trim::Trimmed;
 
-/// Checks an original before anything is decoded. Returns the memory in bytes that rendering may take.
+/// Checks an original before anything is decoded.
 pub fn examine(
     original: &[u8],
     options: &Options,
     fail_on: FailOn,
     bounds: &Bounds,
-) -> Result<u64, Failure> {
+) -> Result<Examined, Failure> {
     let source = format_of(original)?;
-    let format = options.format_of(source);
     let info = inspect(original, source)?;
-    let frames = Frames::select(info.frames, options, format)?;
-    bounds.check_source(&info, frames.decoded())?;
-    if info.truncated_frame.is_some_and(|number| number < frames.decoded())
-        && fail_on != FailOn::None
-    {
-        let sentence = "the original is truncated: its file ends within a frame";
-        return Err(Failure::new(Code::CorruptImage, sentence));
-    }
-    let bytes = estimate::bytes(&info, source, frames.count, options, format);
-    Ok(bytes.saturating_add(original.len() as u64))
+    let animation = Frames::select_all(info.frames, options)?.are_several();
+    // Whether the original has transparency is not known yet. It makes no other limit or memory.
+    let formats = options.formats(source, Needs { animation, transparency: false });
+    Examined::new(&formats, |format| {
+        let frames = Frames::select(info.frames, options, format)?;
+        check_container(&info, frames, fail_on, bounds)?;
+        let bytes = estimate::bytes(&info, source, frames.count, options, format);
+        Ok(bytes.saturating_add(original.len() as u64))
+    })
 }
 
 /// Renders an original that [`examine`] has accepted.
@@ -80,33 +80,40 @@ pub fn render(
     options: &Options,
     fail_on: FailOn,
     bounds: Bounds,
+    examined: &Examined,
 ) -> Result<(Vec<u8>, Format), Failure> {
     let source = format_of(original)?;
-    let format = options.format_of(source);
     let header = Header::read(vips, original, source).map_err(|error| {
         corrupt(format!("the original can't be decoded as {}: {}", source.name(), error.0))
     })?;
-    let frames = Frames::select(header.frames, options, format)?;
-    // `examine` has checked the container, but only libvips decompresses the profile.
-    bounds.check_header(header.width, header.height, frames.decoded())?;
     bounds.check_metadata(header.profile_bytes)?;
-    // Decoding goes on while the result is encoded: only libvips' message tells which of the two failed.
-    let failed = |error: Error| {
-        let from = source.name();
-        let to = format.name();
-        corrupt(format!("the original can't be converted from {from} to {to}: {}", error.0))
+    let needs = Needs {
+        animation: Frames::select_all(header.frames, options)?.are_several(),
+        transparency: header.has_transparency || options.pads_with_transparency(),
     };
+    let mut trimmed: Option<Trimmed> = None;
+    let job = examined.choose(&options.formats(source, needs), |format| {
+        let frames = Frames::select(header.frames, options, format)?;
+        // `examine` has checked the container, but only libvips decompresses the profile.
+        bounds.check_header(header.width, header.height, frames.decoded())?;
+        let mut job = Job::new(options, &header, (source, format), frames, fail_on);
+        if let Some(tolerance) = options.trim {
+            if !trimmed.as_ref().is_some_and(|trimmed| trimmed.serves(&job)) {
+                // The memory of the one before is freed first.
+                trimmed = None;
+                let image = load::load(vips, original, &job, job.size);
+                let image = image.and_then(|image| Trimmed::new(image, &job, tolerance));
+                trimmed = Some(image.map_err(|error| conversion_failed(&job, error))?);
+            }
+            if let Some(trimmed) = &trimmed {
+                job.set_trimmed_size(trimmed.size());
+            }
+        }
+        check_sizes(&job, &bounds)?;
+        Ok(job)
+    })?;
 
-    let mut job = Job::new(options, &header, (source, format), frames, fail_on);
-    let mut trimmed = None;
-    if let Some(tolerance) = options.trim {
-        let image = load::load(vips, original, &job, job.size).map_err(failed)?;
-        let image = Trimmed::new(image, frames, tolerance).map_err(failed)?;
-        job.set_trimmed_size(image.size());
-        trimmed = Some(image);
-    }
-    check_sizes(&job, &bounds)?;
-
+    let format = job.format;
     let (width, height) = job.resized();
     let resized = match trimmed {
         Some(trimmed) => trimmed.resize(width, height),
@@ -115,7 +122,7 @@ pub fn render(
     let mut bytes = resized
         .and_then(|image| steps::apply(image, &job))
         .and_then(|image| encode::encode(&image, format, options))
-        .map_err(failed)?;
+        .map_err(|error| conversion_failed(&job, error))?;
     if keep::is_enabled(options, format)
         && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::parse)
     {
@@ -125,6 +132,22 @@ pub fn render(
         bytes = original.to_vec();
     }
     Ok((bytes, format))
+}
+
+fn check_container(
+    info: &ImageInfo,
+    frames: Frames,
+    fail_on: FailOn,
+    bounds: &Bounds,
+) -> Result<(), Failure> {
+    bounds.check_source(info, frames.decoded())?;
+    if info.truncated_frame.is_some_and(|number| number < frames.decoded())
+        && fail_on != FailOn::None
+    {
+        let sentence = "the original is truncated: its file ends within a frame";
+        return Err(Failure::new(Code::CorruptImage, sentence));
+    }
+    Ok(())
 }
 
 fn check_sizes(job: &Job, bounds: &Bounds) -> Result<(), Failure> {
@@ -142,6 +165,13 @@ fn format_of(original: &[u8]) -> Result<Format, Failure> {
         let titles = or_list(formats_that(Format::is_read).map(Format::title));
         Failure::new(Code::UnsupportedFormat, format!("the original is not a {titles}"))
     })
+}
+
+/// Decoding goes on while the result is encoded: only libvips' message tells which of the two failed.
+fn conversion_failed(job: &Job, error: Error) -> Failure {
+    let from = job.source.name();
+    let to = job.format.name();
+    corrupt(format!("the original can't be converted from {from} to {to}: {}", error.0))
 }
 
 fn corrupt(sentence: String) -> Failure {

@@ -18,7 +18,10 @@ const ROUNDS: u64 = 1500;
 /// In bytes. In a small seed, a mutation is more likely to matter.
 const MAX_SEED: usize = 8000;
 
-const QUERIES: [&str; 17] = [
+/// For `f=auto`.
+const MODERN: &str = "image/avif,image/webp,*/*";
+
+const QUERIES: [&str; 19] = [
     "w=16&f=png",
     "w=16",
     "f=gif&w=20&h=20",
@@ -36,6 +39,8 @@ const QUERIES: [&str; 17] = [
     "w=20&h=30&pad=true&bg=10203080&f=webp",
     "page=1&frames=2&f=gif",
     "trim=3&rot=270&flip=h&w=9&h=9&g=smart&sharp=2&f=gif",
+    "w=12&f=auto",
+    "w=12&trim=3&f=auto&strip=false",
 ];
 
 /// xorshift64*
@@ -105,11 +110,12 @@ fn render_bytes(
 ) -> Result<Vec<u8>, Code> {
     let vips = Vips::start().unwrap();
     let options =
-        Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults()).unwrap();
+        Options::resolve(&Query::parse(query).unwrap(), MODERN, config.handlers[0].defaults())
+            .unwrap();
     let bounds = Bounds::from_limits(&config.limits);
     let result = examine(original, &options, fail_on, &bounds)
-        .and_then(|_| render(vips, original, &options, fail_on, bounds).map(|(bytes, _)| bytes));
-    result.map_err(|failure| failure.code)
+        .and_then(|examined| render(vips, original, &options, fail_on, bounds, &examined));
+    result.map(|(bytes, _)| bytes).map_err(|failure| failure.code)
 }
 
 /// Changes bits, bytes and numbers, and cuts, duplicates and replaces ranges.

@@ -3,8 +3,9 @@
 use std::ffi::c_int;
 
 use super::frames::{self, Frames};
-use super::resize;
+use super::job::Job;
 use super::step::{Stage, Step};
+use super::{keep, resize};
 use crate::render::vips::{Error, Image, Value, call, pixels};
 
 pub const STEP: Step =
@@ -14,6 +15,9 @@ pub const STEP: Step =
 pub struct Trimmed<'b> {
     /// One for a still image.
     frames: Vec<Image<'b>>,
+    selected: Frames,
+    /// Whether the colours are those of the original's profile.
+    keeps_profile: bool,
 }
 
 /// The area that is kept. Right and bottom are exclusive.
@@ -40,8 +44,13 @@ impl<'b> Trimmed<'b> {
     /// Removes the rows and columns at the edges that differ from the upper left pixel by no more than the tolerance,
     /// in any channel. All frames of an animation keep the area that one of them needs. An image of one colour stays
     /// as it is.
-    pub fn new(image: Image<'b>, frames: Frames, tolerance: u8) -> Result<Trimmed<'b>, Error> {
-        let frames = frames::split(image, frames.count)?;
+    pub fn new(image: Image<'b>, job: &Job, tolerance: u8) -> Result<Trimmed<'b>, Error> {
+        let trimmed = |frames| Trimmed {
+            frames,
+            selected: job.frames,
+            keeps_profile: keep::is_enabled(job.options, job.format),
+        };
+        let frames = frames::split(image, job.frames.count)?;
         let mut kept: Option<Window> = None;
         if let Some(first) = frames.first() {
             let border = premultiply(first)?.crop(0, 0, 1, 1)?.copy_memory()?;
@@ -50,9 +59,15 @@ impl<'b> Trimmed<'b> {
                 kept = kept.into_iter().chain(found).reduce(Window::union);
             }
         }
-        let Some(Window { left, top, right, bottom }) = kept else { return Ok(Trimmed { frames }) };
+        let Some(Window { left, top, right, bottom }) = kept else { return Ok(trimmed(frames)) };
         let crop = |frame: &Image<'b>| frame.crop(left, top, right - left, bottom - top);
-        Ok(Trimmed { frames: frames.iter().map(crop).collect::<Result<_, _>>()? })
+        Ok(trimmed(frames.iter().map(crop).collect::<Result<_, _>>()?))
+    }
+
+    /// Whether this is also what another job of the same original needs.
+    pub fn serves(&self, job: &Job) -> bool {
+        self.selected == job.frames
+            && self.keeps_profile == keep::is_enabled(job.options, job.format)
     }
 
     /// Width and height of a frame.
