@@ -199,14 +199,8 @@ mod tests {
     use crate::documents::assert_says;
 
     const CHROME: &str = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8";
-    const DEFAULTS: [Option<Format>; 6] = [
-        None,
-        Some(Format::Jpeg),
-        Some(Format::Png),
-        Some(Format::Webp),
-        Some(Format::Avif),
-        Some(Format::Gif),
-    ];
+    const DEFAULTS: [Option<Format>; 4] =
+        [None, Some(Format::Jpeg), Some(Format::Webp), Some(Format::Gif)];
 
     fn over(default: Option<Format>, header: &str) -> String {
         let accepted = Accepted::negotiate(header, default);
@@ -303,15 +297,14 @@ mod tests {
         assert_eq!(over(Some(Format::Gif), "image/webp"), "auto:webp:gif");
     }
 
-    /// Every header whose ranges have one of these weights, for each type that matters.
+    /// Every header whose ranges have one of these weights, for each type that matters to [`DEFAULTS`].
     fn all_headers() -> impl Iterator<Item = String> {
-        let ranges = Format::ALL.iter().map(|format| format.media_type()).chain(["image/*"]);
-        let ranges: Vec<&str> = ranges.collect();
+        let ranges = ["image/avif", "image/webp", "image/jpeg", "image/gif", "image/*"];
         let weights = ["", ";q=0", ";q=0.3", ";q=0.6", ";q=0.9"];
         let count = weights.len().pow(u32::try_from(ranges.len()).unwrap());
         (0..count).map(move |mut number| {
             let mut header = String::new();
-            for range in &ranges {
+            for range in ranges {
                 let weight = weights[number % weights.len()];
                 number /= weights.len();
                 if !weight.is_empty() {

@@ -10,6 +10,8 @@ mod resolve;
 mod rotation;
 mod values;
 
+use crate::format::Format;
+
 pub use bad_query::BadQuery;
 pub use gravity::Gravity;
 pub use output::{Needs, Output};
@@ -52,6 +54,22 @@ impl Size {
             | Size::Pad(width, height, _)
             | Size::Fill(width, height, _) => (Some(width), Some(height)),
         }
+    }
+}
+
+impl Options {
+    /// The formats to write for an original in this format, the best one first. A later one is for a result that is
+    /// over a limit in those before.
+    ///
+    /// With `f=auto`, formats without animation come after those with it if the result has several frames, and then
+    /// those without transparency after those with it.
+    pub fn formats(&self, original: Format, needs: Needs) -> Vec<Format> {
+        self.format.formats(original, self.lossless, needs)
+    }
+
+    /// Whether `pad` adds transparent pixels where the format has transparency.
+    pub fn pads_with_transparency(&self) -> bool {
+        matches!(self.size, Size::Pad(..)) && self.background.alpha() < u8::MAX
     }
 }
 

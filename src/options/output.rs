@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Display};
 
-use super::{Options, Size};
 use crate::accept::Accepted;
 use crate::format::Format;
 
@@ -52,6 +51,40 @@ impl Output {
             }
         }
     }
+
+    /// See [`super::Options::formats`].
+    pub(super) fn formats(self, original: Format, lossless: bool, needs: Needs) -> Vec<Format> {
+        let own = original.output(lossless);
+        let accepted = match self {
+            Output::Original => return vec![own],
+            Output::Format(format) => return vec![format],
+            Output::Auto(accepted) => accepted,
+        };
+        let mut formats = Vec::new();
+        let mut add = |format: Format| {
+            if !formats.contains(&format) && (format.can_be_lossless() || !lossless) {
+                formats.push(format);
+            }
+        };
+        for format in accepted.formats() {
+            add(format.unwrap_or(own));
+        }
+        if needs.animation && accepted.accepts_gif() {
+            add(Format::Gif);
+        }
+        let stops = |format: &Format| needs.animation && !format.keeps_animation();
+        let flattens = |format: &Format| needs.transparency && !format.keeps_transparency();
+        formats.sort_by_key(|format| (stops(format), flattens(format)));
+        // JPEG and PNG hold the largest images, and every client shows them. If only a format without transparency is
+        // accepted, it is the operator's choice to flatten.
+        let kept = formats.iter().position(flattens).unwrap_or(formats.len());
+        let is_complete = formats.iter().take(kept).any(|format| is_last_resort(*format));
+        if !is_complete && (kept > 0 || formats.is_empty()) {
+            let is_photo = !needs.transparency && !lossless;
+            formats.insert(kept, if is_photo { Format::Jpeg } else { Format::Png });
+        }
+        formats
+    }
 }
 
 /// As in the canonical query.
@@ -65,50 +98,6 @@ impl Display for Output {
     }
 }
 
-impl Options {
-    /// The formats to write for an original in this format, the best one first. A later one is for a result that is
-    /// over a limit in those before.
-    ///
-    /// With `f=auto`, formats without animation come after those with it if the result has several frames, and then
-    /// those without transparency after those with it.
-    pub fn formats(&self, original: Format, needs: Needs) -> Vec<Format> {
-        let own = original.output(self.lossless);
-        let accepted = match self.format {
-            Output::Original => return vec![own],
-            Output::Format(format) => return vec![format],
-            Output::Auto(accepted) => accepted,
-        };
-        let mut formats = Vec::new();
-        let mut add = |format: Format| {
-            if !formats.contains(&format) && (format.can_be_lossless() || !self.lossless) {
-                formats.push(format);
-            }
-        };
-        for format in accepted.formats() {
-            add(format.unwrap_or(own));
-        }
-        if needs.animation && accepted.accepts_gif() {
-            add(Format::Gif);
-        }
-        formats.sort_by_key(|format| {
-            let stops = needs.animation && !format.keeps_animation();
-            let flattens = needs.transparency && !format.keeps_transparency();
-            (stops, flattens)
-        });
-        // JPEG and PNG hold the largest images, and every client shows them.
-        if !formats.iter().any(|format| is_last_resort(*format)) {
-            let is_photo = !needs.transparency && !self.lossless;
-            formats.push(if is_photo { Format::Jpeg } else { Format::Png });
-        }
-        formats
-    }
-
-    /// Whether `pad` adds transparent pixels where the format has transparency.
-    pub fn pads_with_transparency(&self) -> bool {
-        matches!(self.size, Size::Pad(..)) && self.background.alpha() < u8::MAX
-    }
-}
-
 fn is_last_resort(format: Format) -> bool {
     matches!(format, Format::Jpeg | Format::Png)
 }
@@ -116,7 +105,7 @@ fn is_last_resort(format: Format) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Defaults, Query};
+    use crate::options::{Defaults, Options, Query};
 
     /// The names of the formats for a query.
     fn formats(
@@ -151,7 +140,7 @@ mod tests {
         for (accept, default, original, needs, expected) in [
             (MODERN, jpeg, Format::Png, "", "avif webp jpg"),
             (MODERN, jpeg, Format::Gif, "n", "webp gif avif jpg"),
-            (MODERN, jpeg, Format::Gif, "nt", "webp gif avif jpg"),
+            (MODERN, jpeg, Format::Gif, "nt", "webp gif avif png jpg"),
             (MODERN, None, Format::Gif, "n", "webp gif avif jpg"),
             (MODERN, None, Format::Gif, "nt", "webp gif avif png"),
             ("image/webp;q=0.1,image/avif,*/*;q=0.9", jpeg, Format::Gif, "n", "webp gif avif jpg"),
@@ -163,7 +152,7 @@ mod tests {
             ("", jpeg, Format::Gif, "", "jpg"),
             // The default format is the operator's choice.
             ("*/*", jpeg, Format::Png, "t", "jpg"),
-            ("image/webp;q=0.5,*/*", jpeg, Format::Png, "t", "webp jpg"),
+            ("image/webp;q=0.5,*/*", jpeg, Format::Png, "t", "webp png jpg"),
             ("image/webp;q=0.5,*/*", jpeg, Format::Png, "", "jpg webp"),
             ("image/webp,*/*", None, Format::Avif, "t", "webp avif png"),
         ] {

@@ -1,7 +1,6 @@
 use super::gravity::NAMED;
 use super::parameters::{self, PARAMETERS};
 use super::*;
-use crate::format::Format;
 use crate::key::decode_query;
 
 fn defaults(output_format: &str) -> Defaults {

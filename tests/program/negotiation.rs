@@ -168,6 +168,8 @@ fn auto_passes_over_formats_that_can_not_hold_the_size() {
         ("/webp/33000.jpg?f=auto&lossless=true", CHROME, Kind::Png, (20, 33_000)),
         ("/webp/33000.png?f=auto", CHROME, Kind::Png, (20, 33_000)),
         ("/own/33000.png?f=auto", CHROME, Kind::Png, (20, 33_000)),
+        ("/h/33000.png?f=auto", OLD_CHROME, Kind::Png, (20, 33_000)),
+        ("/h/33000.png?f=auto", "*/*", Kind::Jpeg, (20, 33_000)),
         // Trimmed and padded results are smaller.
         ("/webp/bordered.png?f=auto", "*/*", Kind::Jpeg, (20, 17_000)),
         ("/webp/bordered.png?f=auto&trim=9", "*/*", Kind::Webp, (20, 16_000)),
