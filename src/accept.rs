@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn accept_browsers_make_three_classes() {
+    fn accept_of_browsers_has_three_values() {
         let safari = "image/webp,image/avif,image/jxl,image/heic,image/heic-sequence,video/*;q=0.8,\
                       image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5";
         let firefox = "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5";
@@ -316,13 +316,13 @@ mod tests {
     }
 
     #[test]
-    fn accept_has_few_classes() {
+    fn accept_has_few_values() {
         let mut most = 0;
         for default in DEFAULTS {
-            let classes: BTreeSet<String> =
+            let values: BTreeSet<String> =
                 all_headers().map(|header| over(default, &header)).collect();
-            most = most.max(classes.len());
-            assert!(classes.iter().all(|text| text.len() <= 30), "{classes:?}");
+            most = most.max(values.len());
+            assert!(values.iter().all(|text| text.len() <= 30), "{values:?}");
         }
         assert_eq!(most, 22);
         assert_says("docs/cache.md", "at most 22");

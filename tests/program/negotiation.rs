@@ -187,7 +187,7 @@ fn auto_passes_over_formats_that_can_not_hold_the_size() {
     // Explicit formats fail as before, and so does what no format holds.
     server.get("/h/33000.jpg?f=avif").failed("result_too_large");
     server.get("/h/17000.jpg?f=webp").failed("result_too_large");
-    let all = server.get_with("/h/line.png?f=auto&e=true&w=3000", &[("Accept", CHROME)]);
+    let all = server.get_with("/h/line.png?f=auto&e=true&w=160", &[("Accept", CHROME)]);
     all.failed("result_too_large");
 }
 
