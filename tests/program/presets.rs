@@ -418,8 +418,11 @@ fn variants_beyond_max_variants_are_coalesced() {
 fn invalid_size_policies_are_startup_errors() {
     for (fields, path) in [
         (json!({"presets": "w=1"}), "presets: must be an object"),
-        (json!({"presets": {"a b": "w=1"}}), "presets: a preset's name"),
-        (json!({"presets": {"x".repeat(33): "w=1"}}), "presets: a preset's name"),
+        (json!({"presets": {"a b": "w=1"}}), "presets.a b: a preset's name"),
+        (
+            json!({"presets": {"x".repeat(33): "w=1"}}),
+            "presets.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: a preset's name",
+        ),
         (json!({"presets": {"thumb": ["w=1"]}}), "presets.thumb: must be a query"),
         (
             json!({"presets": {"thumb": "w=1&size=2"}}),
