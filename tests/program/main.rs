@@ -30,6 +30,7 @@ mod https;
 mod jwt;
 mod keep;
 mod keys;
+mod last_modified;
 mod log;
 mod memory;
 mod options;
