@@ -13,6 +13,7 @@ mod coalescing;
 mod colours;
 mod config;
 mod confine;
+mod content_codings;
 mod crashes;
 mod directory;
 mod documentation;
