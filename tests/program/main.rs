@@ -50,4 +50,5 @@ mod sockets;
 mod stderr;
 mod stop;
 mod support;
+mod switched_links;
 mod token;

@@ -24,6 +24,8 @@ use crate::wire::Setup;
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many workers in a row may exit before a request was sent to them.
 const MAX_UNSENT: u32 = 8;
+/// How many workers in a row may be outdated: a link may be switched again meanwhile.
+const MAX_OUTDATED: u32 = 4;
 
 /// Why there is no image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +105,7 @@ impl Renderer {
         let mut deadline = Instant::now() + queue_timeout;
         let mut unsent = 0;
         let mut lost_worker = false;
-        let mut was_outdated = false;
+        let mut outdated = 0;
         loop {
             match self.attempt(request, path, deadline)? {
                 Attempt::Done(result) => return result.map_err(RenderError::Failure),
@@ -113,7 +115,7 @@ impl Renderer {
                         format!("every renderer exited before the request was sent: {error}");
                     return Err(failure(Code::RendererFailed, detail));
                 }
-                Attempt::Outdated(_) if !was_outdated => was_outdated = true,
+                Attempt::Outdated(_) if outdated < MAX_OUTDATED => outdated += 1,
                 Attempt::Outdated(failure) => return Err(RenderError::Failure(failure)),
                 Attempt::WorkerLost(_) if !lost_worker => {
                     lost_worker = true;
