@@ -1,4 +1,5 @@
-//! The interval of the periodic checks: renderers' heartbeats and memory, cache directories, certificate files.
+//! The interval of the periodic checks: renderers' heartbeats and memory, cache directories, certificate files,
+//! links to directories.
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -67,12 +67,13 @@ codes! {
     FormatNotAllowed "format_not_allowed" 415 error
         "The key's extension is not in `allowed_formats`.";
     UnsupportedFormat "unsupported_format" 415 error
-        "The original is not a JPEG, PNG, WebP, AVIF or GIF, or is an AVIF with an unsupported feature (encryption, \
-         overlays, unknown essential properties).";
+        "The original is not a JPEG, PNG, WebP, AVIF or GIF, is an AVIF with an unsupported feature (encryption, \
+         overlays, unknown essential properties), or has a `Content-Encoding` other than gzip and deflate.";
     CorruptImage "corrupt_image" 415 error
-        "The original starts like an image but can't be decoded (see [`fail_on`](configuration.md#fail_on)).";
+        "The original starts like an image but can't be decoded (see [`fail_on`](configuration.md#fail_on)), or \
+         contradicts its `Content-Encoding`.";
     PageMissing "page_missing" 404 error "The original has no frame with the number `page`.";
-    TooLarge "too_large" 413 error "The original has more bytes than `origin_max_bytes`.";
+    TooLarge "too_large" 413 error "The original has more bytes than `origin_max_bytes`, with or without its `Content-Encoding`.";
     TooManyPixels "too_many_pixels" 413 error
         "A frame of the original has more pixels than `source_max_pixels`.";
     SideTooLong "side_too_long" 413 error

@@ -110,7 +110,7 @@ mod tests {
             (r#""secret": """#, "admin.secret: must not be empty"),
             (r#""secret": "0123456789abcde""#, "admin.secret: must have at least 16 bytes"),
             (r#""secret": "0123456789 abcdef""#, "admin.secret: must be visible ASCII"),
-            (r#""secret": "0123456789abcdef\n""#, "admin.secret: must be visible ASCII"),
+            (r#""secret": "0123456789abcdef\n""#, "admin.secret: begins or ends with white space"),
             (r#""secret": "0123456789abcdefü""#, "admin.secret: must be visible ASCII"),
             (
                 r#""secret": "$S3IS_NOT_SET""#,

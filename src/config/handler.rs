@@ -108,7 +108,7 @@ pub struct Handler {
 /// is started a year later has the same configuration even if the files have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The origin's directory, absolute and without symbolic links.
+    /// The origin's directory, absolute.
     pub directory: Option<PathBuf>,
     /// The bytes of the error image.
     pub error_image: Arc<[u8]>,

@@ -18,6 +18,7 @@ mod origin;
 #[cfg(test)]
 pub mod reference;
 mod schema;
+mod secret;
 mod size_policy;
 mod token;
 mod trusted_proxies;
@@ -41,6 +42,7 @@ pub use handler::{FailOn, Handler, Resolved};
 pub use https::{Certificate, Https};
 pub use limits::Limits;
 pub use origin::{Credentials, Directory, Origin, S3};
+pub use secret::{WHITE_SPACE_AROUND, has_white_space_around};
 pub use token::{Rules, Token, TokenKind};
 pub use trusted_proxies::TrustedProxies;
 

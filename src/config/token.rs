@@ -180,6 +180,11 @@ mod tests {
                 "secrets[0]: must have at least 16 bytes",
             ),
             (
+                r#""type": "jwt", "secrets": ["0123456789abcdef", "0123456789abcdef\n"]"#
+                    .to_owned(),
+                "secrets[1]: begins or ends with white space",
+            ),
+            (
                 r#""type": "hmac", "secrets": ["0123456789abcdef", "$S3IS_NOT_SET"]"#.to_owned(),
                 "secrets[1]: the environment variable S3IS_NOT_SET is not set",
             ),

@@ -190,7 +190,9 @@ impl Service {
             })
         };
         let validated_at = entry.validated_at();
-        if entry.freshness(SystemTime::now()) == Freshness::Fresh {
+        // The edge also asks for fresh entries of a directory, when a link to it was switched.
+        let is_remote = handler.config.origin.local_directory().is_none();
+        if is_remote && entry.freshness(SystemTime::now()) == Freshness::Fresh {
             let image = entry.read();
             return Ok(image.map_or(Revalidation::Impossible, |image| {
                 valid(image, None, validated_at, OriginalEntry::None)

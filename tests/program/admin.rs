@@ -218,7 +218,7 @@ fn admin_rejects_invalid_commands() {
         ("DELETE", "/-/purge/h/a.png", 405, Some("POST")),
         ("PUT", "/-/purge/h/a/", 405, Some("POST, DELETE")),
         ("POST", "/-/purge/h/", 405, Some("DELETE")),
-        ("POST", "/-/health", 405, Some("GET, HEAD")),
+        ("POST", "/-/health", 405, Some("GET, HEAD, OPTIONS")),
     ] {
         let answer = send(&server, method, target);
         assert_eq!((answer.status, answer.header("Allow")), (status, allow), "{method} {target}");

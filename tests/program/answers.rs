@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::support::client::Answer;
+use crate::support::client::{Answer, request};
 use crate::support::directory::Directory;
 use crate::support::images::{self, Image, Kind, MAGENTA, close, size_of};
-use crate::support::merged;
 use crate::support::origin::{self, RawOrigin, Then};
 use crate::support::server::{Server, data};
+use crate::support::{eventually, merged};
 
 /// 14 April 2020, 09:00:00 GMT.
 const MODIFIED: u64 = 1_586_854_800;
@@ -470,6 +470,31 @@ fn health_responds_ok() {
     assert_eq!((answer.status, answer.text().trim()), (200, "ok"));
     assert!(answer.expect("Content-Type").starts_with("text/plain"));
     assert!(answer.cache_control().contains(&"no-store"), "{:?}", answer.headers);
+}
+
+#[test]
+fn health_responds_to_options() {
+    let directory = directory();
+    let limits = json!({"stop_delay": 20});
+    let server = Server::with_limits(directory.handler(), limits);
+    // `option httpchk OPTIONS /-/health` of HAProxy, which sends no Host.
+    let mut client = server.client();
+    for head in
+        ["OPTIONS /-/health HTTP/1.0\r\n\r\n", "OPTIONS /-/health?x HTTP/1.1\r\nHost: a\r\n\r\n"]
+    {
+        let answer = server.send(head.as_bytes());
+        assert_eq!((answer.status, answer.expect("Allow")), (204, "GET, HEAD, OPTIONS"), "{head}");
+        // RFC 9110 §8.6
+        assert_eq!(answer.header("Content-Length"), None);
+    }
+    // The connection is kept: nothing follows the head.
+    for _ in 0..2 {
+        client.send(&request("OPTIONS", "/-/health", &[("Content-Length", "0")]));
+        assert_eq!(client.read().status, 204);
+    }
+    assert_eq!(client.get("/-/health").status, 200);
+    server.terminate();
+    eventually("it reports that it stops", || server.ask("OPTIONS", "/-/health").status == 503);
 }
 
 #[test]

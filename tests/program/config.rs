@@ -256,6 +256,30 @@ fn a_secret_may_be_the_name_of_an_environment_variable() {
 }
 
 #[test]
+fn white_space_around_a_secret_is_refused_with_its_position() {
+    let text = r#"{
+  "handlers": [{
+    "name": "h",
+    "aws": {
+      "bucket_name": "b",
+      "aws_access": "AK",
+      "aws_secret": "VALUE"
+    }
+  }]
+}"#;
+    for (written, environment) in [("hush\\n", "x"), ("$TEST_SECRET", "hush\n"), ("\\thush", "x")] {
+        let setup = Setup::verbatim(&text.replace("VALUE", written), false);
+        let said = expect_refused(
+            &setup.env("TEST_SECRET", environment).run(),
+            "handlers[0].aws.aws_secret",
+        );
+        assert!(said.contains("config.json:7:7: ") && said.contains("white space"), "{said}");
+        assert_eq!(said.contains("TEST_SECRET"), written.starts_with('$'), "{said}");
+        assert!(!said.contains("hush"), "{said}");
+    }
+}
+
+#[test]
 fn check_tests_the_configuration_without_opening_a_port() {
     // The port is taken: a program that tried to listen would fail.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

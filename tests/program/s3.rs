@@ -81,11 +81,7 @@ fn an_anonymous_handler_signs_nothing() {
 fn credentials_are_found_in_the_environment_and_the_profile() {
     let s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
-    let mut aws = s3.aws(&IMAGES);
-    for field in ["aws_access", "aws_secret"] {
-        aws.as_object_mut().unwrap().remove(field);
-    }
-    let config = json!({"handlers": [{"name": "h", "aws": aws}]});
+    let config = with_chain(&s3);
     let server = Setup::new(config.clone())
         .env("AWS_ACCESS_KEY_ID", IMAGES.access)
         .env("AWS_SECRET_ACCESS_KEY", IMAGES.secret)
@@ -103,27 +99,159 @@ fn credentials_are_found_in_the_environment_and_the_profile() {
     without.get("/h/a.png").failed("no_credentials");
 }
 
-#[test]
-fn a_web_identity_is_exchanged_for_credentials() {
-    let s3 = S3::start();
-    s3.put(&IMAGES, "a.png", &image());
+/// A handler without credentials.
+fn with_chain(s3: &S3) -> Value {
     let mut aws = s3.aws(&IMAGES);
     for field in ["aws_access", "aws_secret"] {
         aws.as_object_mut().unwrap().remove(field);
     }
+    json!({"handlers": [{"name": "h", "aws": aws}]})
+}
+
+/// STS with these credentials.
+fn sts(secret: &str) -> RawOrigin {
     let answer = format!(
         "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
          <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{}</AccessKeyId>\
-         <SecretAccessKey>{}</SecretAccessKey><SessionToken>a+session/token=</SessionToken>\
+         <SecretAccessKey>{secret}</SecretAccessKey><SessionToken>a+session/token=</SessionToken>\
          <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
          </AssumeRoleWithWebIdentityResponse>",
+        IMAGES.access
+    );
+    RawOrigin::always(origin::answer(200, &[("Content-Type", "text/xml")], answer.as_bytes()))
+}
+
+/// The credentials of a container or an instance.
+fn metadata(secret: &str) -> RawOrigin {
+    let body = json!({
+        "AccessKeyId": IMAGES.access,
+        "SecretAccessKey": secret,
+        "Token": "a+session/token=",
+        "Expiration": "2099-01-01T00:00:00Z",
+    });
+    RawOrigin::always(origin::answer(
+        200,
+        &[("Content-Type", "application/json")],
+        body.to_string().as_bytes(),
+    ))
+}
+
+#[test]
+fn white_space_around_found_credentials_is_refused_by_name() {
+    let s3 = S3::start();
+    s3.put(&IMAGES, "a.png", &image());
+    let with_line_end = format!("{}\n", IMAGES.secret);
+    let sts = sts(&with_line_end);
+    let metadata = metadata(&with_line_end);
+    let token = Directory::new();
+    let token = token.put("token", b"identity");
+    let endpoint = format!("http://{}", sts.address());
+    let uri = format!("http://{}/credentials", metadata.address());
+    let profile = format!(
+        "[default]\naws_access_key_id = {}\naws_secret_access_key = \"{} \"\n",
         IMAGES.access, IMAGES.secret
     );
-    let sts =
-        RawOrigin::always(origin::answer(200, &[("Content-Type", "text/xml")], answer.as_bytes()));
+    let setup = || Setup::new(with_chain(&s3));
+    for (setup, names) in [
+        (
+            setup()
+                .env("AWS_ACCESS_KEY_ID", IMAGES.access)
+                .env("AWS_SECRET_ACCESS_KEY", &*with_line_end),
+            vec!["environment: AWS_SECRET_ACCESS_KEY "],
+        ),
+        (
+            setup()
+                .env("AWS_ACCESS_KEY_ID", format!("{}\r", IMAGES.access))
+                .env("AWS_SECRET_ACCESS_KEY", IMAGES.secret),
+            vec!["environment: AWS_ACCESS_KEY_ID "],
+        ),
+        (
+            setup()
+                .env("AWS_ACCESS_KEY_ID", IMAGES.access)
+                .env("AWS_SECRET_ACCESS_KEY", IMAGES.secret)
+                .env("AWS_SESSION_TOKEN", " hush"),
+            vec!["environment: AWS_SESSION_TOKEN "],
+        ),
+        (
+            setup().file(".aws/credentials", profile.as_bytes()),
+            vec!["profile: ~/.aws/credentials", "aws_secret_access_key "],
+        ),
+        (
+            setup()
+                .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/images")
+                .env("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap())
+                .env("AWS_ENDPOINT_URL_STS", &*endpoint),
+            vec!["web identity: ", "SecretAccessKey "],
+        ),
+        (
+            setup().env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*uri),
+            vec!["container: ", "SecretAccessKey "],
+        ),
+        (
+            setup()
+                .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*uri)
+                .env("AWS_CONTAINER_AUTHORIZATION_TOKEN", "hush\n"),
+            vec!["container: ", "AWS_CONTAINER_AUTHORIZATION_TOKEN "],
+        ),
+    ] {
+        let server = setup.start();
+        server.get("/h/a.png").failed("no_credentials");
+        let said = server.log.event_with("image_failed", "no_credentials");
+        for name in names {
+            assert!(said.contains(name), "{name}: {said}");
+        }
+        assert!(said.contains("begins or ends with white space"), "{said}");
+        assert!(!said.contains(IMAGES.secret) && !said.contains("hush"), "{said}");
+    }
+    assert_eq!(s3.accepted(), 0, "nothing is signed");
+}
+
+#[test]
+fn files_of_credentials_may_end_in_a_line_end() {
+    let s3 = S3::start();
+    s3.put(&IMAGES, "a.png", &image());
+    let directory = Directory::new();
+    let token = directory.put("token", b"the-token\r\n");
+    let token = token.to_str().unwrap();
+    let profile = format!(
+        "[default]\r\naws_access_key_id = {} \r\naws_secret_access_key =\t{}\t\r\n\r\n",
+        IMAGES.access, IMAGES.secret
+    );
+    Setup::new(with_chain(&s3))
+        .file(".aws/credentials", profile.as_bytes())
+        .start()
+        .get("/h/a.png")
+        .ok();
+
+    let sts = sts(IMAGES.secret);
+    Setup::new(with_chain(&s3))
+        .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/images")
+        .env("AWS_WEB_IDENTITY_TOKEN_FILE", token)
+        .env("AWS_ENDPOINT_URL_STS", format!("http://{}", sts.address()))
+        .start()
+        .get("/h/a.png")
+        .ok();
+    let body = String::from_utf8(sts.requests().remove(0).body).unwrap();
+    assert!(body.ends_with("&WebIdentityToken=the%2Dtoken"), "{body}");
+
+    let metadata = metadata(IMAGES.secret);
+    Setup::new(with_chain(&s3))
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{}/x", metadata.address()))
+        .env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token)
+        .start()
+        .get("/h/a.png")
+        .ok();
+    assert_eq!(metadata.requests()[0].header("authorization"), Some("the-token"));
+}
+
+#[test]
+fn a_web_identity_is_exchanged_for_credentials() {
+    let s3 = S3::start();
+    s3.put(&IMAGES, "a.png", &image());
+    let sts = sts(IMAGES.secret);
     let directory = Directory::new();
     let token = directory.put("token", b"the-identity-token");
-    let server = Setup::new(json!({"handlers": [{"name": "h", "aws": aws}]}))
+    let server = Setup::new(with_chain(&s3))
         .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/images")
         .env("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap())
         .env("AWS_ENDPOINT_URL_STS", format!("http://{}", sts.address()))

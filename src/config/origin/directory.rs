@@ -1,5 +1,6 @@
 //! `"directory"`: originals from a directory of this machine.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Access;
@@ -11,12 +12,12 @@ use super::OriginConfig;
 
 pub const FIELD: Optional<&'static str> = text("directory")
     .absent("`aws` or `directory` is required")
-    .doc("The existing directory of the originals; no key and no symbolic link leads out of it.");
+    .doc("The existing directory of the originals, or a link to it ([links](s3.md#a-directory)); no key and no symbolic link in it leads out of it.");
 
 /// A directory of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
-    /// Absolute and without symbolic links.
+    /// Absolute. Symbolic links are kept, and followed by each fetch: a deployment may switch them.
     pub path: PathBuf,
     /// The JSON path of the field.
     json_path: String,
@@ -34,12 +35,13 @@ pub fn read(
     }
     let error =
         |problem: String| ConfigError::new(json_path.clone(), format!("{written}: {problem}"));
-    let path = std::fs::canonicalize(written)
-        .map_err(|problem| error(format!("can't be opened: {problem}")))?;
-    if !path.is_dir() {
+    let can_not_be_opened = |problem: io::Error| error(format!("can't be opened: {problem}"));
+    let path = std::path::absolute(written).map_err(can_not_be_opened)?;
+    if !std::fs::metadata(&path).map_err(can_not_be_opened)?.is_dir() {
         return Err(error("is not a directory".to_owned()));
     }
-    Ok(Directory { path, json_path })
+    // Without empty segments: the path is part of each cache key.
+    Ok(Directory { path: path.components().collect(), json_path })
 }
 
 impl OriginConfig for Directory {

@@ -23,8 +23,8 @@ pub trait OriginConfig: fmt::Debug + Send + Sync {
     /// Identifies the origin in each cache key.
     fn identity(&self) -> String;
 
-    /// The directory of this machine that its originals are in: absolute and without symbolic links. `None` for an
-    /// origin that is reached over the network.
+    /// The directory of this machine that its originals are in, absolute; its path may have symbolic links. `None` for
+    /// an origin that is reached over the network.
     fn local_directory(&self) -> Option<&Path> {
         None
     }

@@ -203,6 +203,18 @@ mod tests {
                 r#"{"bucket_name": "b", "aws_access": "$S3IS_NOT_SET", "aws_secret": "x"}"#,
                 "aws_access: the environment variable S3IS_NOT_SET is not set",
             ),
+            (
+                r#"{"bucket_name": "b", "aws_access": "a", "aws_secret": "x\n"}"#,
+                "aws_secret: begins or ends with white space",
+            ),
+            (
+                r#"{"bucket_name": "b", "aws_access": " a", "aws_secret": "x"}"#,
+                "aws_access: begins or ends with white space",
+            ),
+            (
+                r#"{"bucket_name": "b", "aws_access": "a", "aws_secret": "x", "session_token": "t\r\n"}"#,
+                "session_token: begins or ends with white space",
+            ),
             (r#"{"bucket_name": "b", "ca_file": "/no/such"}"#, "ca_file: /no/such: can't be read"),
         ] {
             let got = error_of(&format!(r#"{{"handlers": [{{"name": "h", "aws": {aws}}}]}}"#));

@@ -19,7 +19,7 @@ pub struct Response {
 
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// No body and no `Content-Length` (304).
+    /// No body and no `Content-Length` (204, 304).
     None,
     Text(String),
     /// A range of an image's bytes.
@@ -156,6 +156,7 @@ impl Date {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         206 => "Partial Content",
         301 => "Moved Permanently",
         304 => "Not Modified",

@@ -1,5 +1,6 @@
 //! The life of the edge process: start, reload and shutdown.
 
+mod link_watch;
 pub mod privileges;
 
 use std::io;
@@ -105,6 +106,7 @@ impl<'l> Server<'l> {
         let shared = Shared::new(responder)?;
         poller::start(&shared)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
+        link_watch::start(&shared)?;
         let directories = vec![socket_directory(&shared.responder)];
         let server = Server {
             load,

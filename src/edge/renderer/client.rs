@@ -22,8 +22,8 @@ use crate::wire::Setup;
 /// How long a request waits for the crash report of its worker. Without a report, the request does not count as the
 /// cause.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How many workers in a row may exit before a request was sent to them.
-const MAX_UNSENT: u32 = 8;
+/// How many workers in a row may exit before a request was sent to them, or be outdated.
+const MAX_UNUSABLE: u32 = 8;
 
 /// Why there is no image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,19 +101,19 @@ impl Renderer {
     ) -> Result<Rendered, RenderError> {
         let path = request.path();
         let mut deadline = Instant::now() + queue_timeout;
-        let mut unsent = 0;
+        let mut unusable = 0;
         let mut lost_worker = false;
-        let mut was_outdated = false;
         loop {
             match self.attempt(request, path, deadline)? {
                 Attempt::Done(result) => return result.map_err(RenderError::Failure),
-                Attempt::NotSent(_) if unsent < MAX_UNSENT => unsent += 1,
+                Attempt::NotSent(_) | Attempt::Outdated(_) if unusable < MAX_UNUSABLE => {
+                    unusable += 1;
+                }
                 Attempt::NotSent(error) => {
                     let detail =
                         format!("every renderer exited before the request was sent: {error}");
                     return Err(failure(Code::RendererFailed, detail));
                 }
-                Attempt::Outdated(_) if !was_outdated => was_outdated = true,
                 Attempt::Outdated(failure) => return Err(RenderError::Failure(failure)),
                 Attempt::WorkerLost(_) if !lost_worker => {
                     lost_worker = true;

@@ -12,6 +12,7 @@ use crate::edge::variants::memory_cache::{CachedResponse, HeaderTemplates};
 use crate::edge::variants::{CacheStatus, Content, Variant};
 use crate::error::Code;
 use crate::format::Format;
+use crate::time::unix_seconds;
 use crate::token::Grant;
 
 /// The `max-age` of an image that never expires: RFC 9111 has no value for that, so a year.
@@ -103,7 +104,8 @@ fn header_templates(handler: &Handler, image: &EncodedImage) -> HeaderTemplates 
     let etag = quote(&image.sha256);
     // `Vary` depends on the options and `Cache-Control` on the token, so they are in neither template.
     let template = |outcome| {
-        let representation = Representation::of(image, &etag);
+        let last_modified = image.last_modified;
+        let representation = Representation { last_modified, ..Representation::of(image, &etag) };
         build(handler, false, None, outcome, None, representation).into_template()
     };
     HeaderTemplates {
@@ -123,9 +125,15 @@ fn from_memory(
     let image = &cached.image;
     let headers = cached.headers.get_or_init(|| header_templates(handler, image));
     let representation = Representation::of(image, &headers.etag);
+    // The templates have the stored date.
+    let is_template_valid = representation.last_modified == image.last_modified;
     let mut response = match request.conditions.evaluate(representation.validators()) {
-        Outcome::Full => Response::with_template(200, whole(image), &headers.whole),
-        Outcome::NotModified => Response::with_template(304, Body::None, &headers.not_modified),
+        Outcome::Full if is_template_valid => {
+            Response::with_template(200, whole(image), &headers.whole)
+        }
+        Outcome::NotModified if is_template_valid => {
+            Response::with_template(304, Body::None, &headers.not_modified)
+        }
         outcome => {
             return build(
                 handler,
@@ -159,7 +167,7 @@ fn from_disk(
     let representation = Representation {
         etag: &etag,
         format: entry.format(),
-        last_modified: entry.last_modified(),
+        last_modified: entry.last_modified().map(not_in_the_future),
         length: entry.length(),
     };
     let outcome = request.conditions.evaluate(representation.validators());
@@ -205,6 +213,7 @@ fn whole(image: &Arc<EncodedImage>) -> Body {
 struct Representation<'i> {
     etag: &'i str,
     format: Format,
+    /// Unix seconds, not after the `Date` of the response.
     last_modified: Option<u64>,
     length: u64,
 }
@@ -214,7 +223,7 @@ impl<'i> Representation<'i> {
         Representation {
             etag,
             format: image.format,
-            last_modified: image.last_modified,
+            last_modified: image.last_modified.map(not_in_the_future),
             length: image.bytes.len() as u64,
         }
     }
@@ -304,6 +313,11 @@ fn cache_control(max_age: Option<u64>, is_private: bool) -> String {
 
 fn quote(sha256: &str) -> String {
     format!("\"{sha256}\"")
+}
+
+/// RFC 9110 §8.8.2.1: `Last-Modified` is never later than `Date`, which is the time when the head is written.
+fn not_in_the_future(last_modified: u64) -> u64 {
+    last_modified.min(unix_seconds(SystemTime::now()))
 }
 
 fn http_date(seconds: u64) -> String {

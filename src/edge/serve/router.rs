@@ -6,7 +6,7 @@ use super::running_config::RunningConfig;
 use super::shutdown::Shutdown;
 use crate::edge::http::forwarded::Client;
 use crate::edge::http::request::{Method, Request};
-use crate::edge::http::response::Response;
+use crate::edge::http::response::{Body, Response};
 use crate::health;
 
 /// Answers a request, or returns the job that waits for the renderer.
@@ -16,13 +16,13 @@ pub fn answer(
     running: &RunningConfig,
     shutdown: &Shutdown,
 ) -> Reply<ImageJob> {
+    if request.path() == health::PATH {
+        return Reply::Ready(Answer::plain(health(request.method, shutdown)));
+    }
     if !matches!(request.method, Method::Get | Method::Head) {
         let response =
             Response::text(405, "only GET and HEAD are supported").with("Allow", "GET, HEAD");
         return Reply::Ready(Answer::plain(response));
-    }
-    if request.path() == health::PATH {
-        return Reply::Ready(Answer::plain(health(shutdown)));
     }
     if !client.secure
         && let Some(port) = running.https_redirect
@@ -32,9 +32,22 @@ pub fn answer(
     running.images.lookup(request, client.address)
 }
 
+/// The methods of the health check. OPTIONS is the method of HAProxy's `option httpchk` (RFC 9110 §9.3.7).
+pub const HEALTH_METHODS: &str = "GET, HEAD, OPTIONS";
+
 /// 503 while the server drains, so that a load balancer sends no more requests.
-pub fn health(shutdown: &Shutdown) -> Response {
-    if shutdown.is_stopping() { Response::text(503, "stopping") } else { Response::text(200, "ok") }
+pub fn health(method: Method, shutdown: &Shutdown) -> Response {
+    match method {
+        Method::Get | Method::Head | Method::Options if shutdown.is_stopping() => {
+            Response::text(503, "stopping")
+        }
+        Method::Get | Method::Head => Response::text(200, "ok"),
+        Method::Options => Response::new(204, Body::None).with("Allow", HEALTH_METHODS),
+        Method::Post | Method::Delete | Method::Other => {
+            Response::text(405, "only GET, HEAD and OPTIONS are supported")
+                .with("Allow", HEALTH_METHODS)
+        }
+    }
 }
 
 /// Redirects to the same host, path and query on HTTPS.

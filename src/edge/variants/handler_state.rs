@@ -1,15 +1,16 @@
 //! The state of one handler: its caches, its circuit breaker, its revalidations.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_manager::CacheManager;
 use super::circuit_breaker::CircuitBreaker;
 use super::handler_caches::HandlerCaches;
+use super::link_switch::LinkSwitch;
 use super::revalidations::Revalidations;
-use crate::cache::Name;
+use crate::cache::{Freshness, Name};
 use crate::config::Handler;
 use crate::edge::renderer::RenderError;
 use crate::error::{Code, Failure};
@@ -26,6 +27,7 @@ pub struct HandlerState {
     pub caches: HandlerCaches,
     pub circuit_breaker: CircuitBreaker,
     pub revalidations: Arc<Revalidations>,
+    link_switch: LinkSwitch,
     pub warning: RateLimited,
     last_failure: Mutex<Option<(String, Instant)>>,
 }
@@ -37,8 +39,38 @@ impl HandlerState {
             caches: HandlerCaches::new(config, managers),
             circuit_breaker: CircuitBreaker::default(),
             revalidations: Arc::default(),
+            link_switch: LinkSwitch::new(config.origin.local_directory(), SystemTime::now()),
             warning: RateLimited::default(),
             last_failure: Mutex::default(),
+        }
+    }
+
+    /// Identifies the state of the origin at the time of a request: requests with different epochs share no results. It
+    /// is the time of the latest purge, `not_before`, or of a later switch of a link.
+    pub fn epoch(&self, not_before: u64) -> u64 {
+        not_before.max(self.link_switch.switched_at())
+    }
+
+    /// Looks for a switched link. Returns the directory and its new target if there is one.
+    pub fn check_links(&self) -> Option<(&Path, PathBuf)> {
+        let switched = self.link_switch.check(SystemTime::now())?;
+        // The failures were those of the directory before.
+        self.circuit_breaker.record(None, Instant::now());
+        Some(switched)
+    }
+
+    /// Limits the freshness of an entry from before a switch of a link: the originals may have changed.
+    pub fn freshness_after_switch(&self, freshness: Freshness, validated_at: u64) -> Freshness {
+        let is_before = validated_at <= self.link_switch.switched_at();
+        match freshness {
+            Freshness::Fresh | Freshness::StaleWhileRevalidate if is_before => {
+                if self.config.stale_if_error.is_zero() {
+                    Freshness::MustRevalidate
+                } else {
+                    Freshness::StaleIfError
+                }
+            }
+            freshness => freshness,
         }
     }
 

@@ -83,7 +83,7 @@ impl Variants {
         not_before: u64,
         stale: Variant<Content<'h>>,
     ) -> Lookup<'h> {
-        if let Some(failure) = self.negative.find(request.name, not_before) {
+        if let Some(failure) = self.negative.find(request.name, request.handler.epoch(not_before)) {
             let error = VariantError::cached(failure);
             return Lookup::Ready(if error.allows_stale() { Ok(stale) } else { Err(error) });
         }
@@ -99,12 +99,13 @@ impl Variants {
         request: VariantRequest,
         not_before: u64,
     ) -> Result<Miss, VariantError> {
-        if let Some(failure) = self.negative.find(request.name, not_before) {
+        let epoch = request.handler.epoch(not_before);
+        if let Some(failure) = self.negative.find(request.name, epoch) {
             return Err(VariantError::cached(failure));
         }
         // Under overload, refuse here instead of starting a thread that would refuse.
         if self.renderer.is_full()
-            && !self.singleflight.is_in_flight(&(request.name.clone(), not_before))
+            && !self.singleflight.is_in_flight(&(request.name.clone(), epoch))
         {
             return Err(RenderError::Overloaded.into());
         }
@@ -125,6 +126,7 @@ impl Variants {
             let validated_at = response.stamp.validated_at();
             if validated_at > not_before {
                 let content = Content::Memory(response);
+                let freshness = handler.freshness_after_switch(freshness, validated_at);
                 return Some(Cached { content, freshness, validated_at });
             }
             self.memory.remove(name);
@@ -136,7 +138,7 @@ impl Variants {
             self.remove(handler, name);
             return None;
         }
-        let freshness = entry.freshness(now);
+        let freshness = handler.freshness_after_switch(entry.freshness(now), validated_at);
         if let Some(manager) = manager {
             manager.touch(entry.id());
         }

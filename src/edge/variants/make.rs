@@ -103,7 +103,7 @@ impl Variants {
     ) -> MakeResult {
         const PANICKED: &str = "the request that made this image for all waiters failed";
         let on_panic = RenderError::Failure(Failure::new(Code::RendererFailed, PANICKED));
-        let call = (name.clone(), not_before);
+        let call = (name.clone(), handler.epoch(not_before));
         let result = self.singleflight.run(&call, self.make_timeout, Err(on_panic.into()), || {
             match self.find_made(handler, name, not_before) {
                 Some(result) => result,
@@ -127,7 +127,10 @@ impl Variants {
             }
             // To be revalidated, although another variant of the key may have failed.
             Some(_) => None,
-            None => Some(Err(VariantError::cached(self.negative.find(name, not_before)?))),
+            None => {
+                let failure = self.negative.find(name, handler.epoch(not_before))?;
+                Some(Err(VariantError::cached(failure)))
+            }
         }
     }
 
@@ -140,11 +143,12 @@ impl Variants {
     ) -> Result<Made, RenderError> {
         let target = handler.render_target(name);
         let begun = unix_milliseconds(SystemTime::now());
+        let epoch = handler.epoch(not_before);
         let rendered = match self.renderer.render(RenderRequest { target: &target, not_before }) {
             Ok(rendered) => rendered,
             Err(RenderError::Overloaded) => return Err(RenderError::Overloaded),
             Err(RenderError::Failure(failure)) => {
-                self.record_failure(handler, name, not_before, &failure);
+                self.record_failure(handler, name, not_before, epoch, &failure);
                 return Err(RenderError::Failure(failure));
             }
         };
@@ -181,6 +185,7 @@ impl Variants {
         handler: &HandlerState,
         name: &Name,
         not_before: u64,
+        epoch: u64,
         failure: &Failure,
     ) {
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
@@ -188,7 +193,7 @@ impl Variants {
         // After a purge meanwhile, the origin must be asked again.
         if self.not_before(name) == not_before {
             let ttl = handler.config.negative_cache_time;
-            self.negative.insert(name, not_before, failure, ttl);
+            self.negative.insert(name, epoch, failure, ttl);
         }
         if failure.code == Code::NotFound || self.not_before(name) > not_before {
             self.remove(handler, name);

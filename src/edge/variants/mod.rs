@@ -8,6 +8,8 @@ pub mod cache_manager;
 mod circuit_breaker;
 mod handler_caches;
 mod handler_state;
+mod link_stamp;
+mod link_switch;
 mod lookup;
 mod make;
 pub mod memory_cache;
@@ -38,7 +40,7 @@ use crate::singleflight::SingleFlight;
 #[derive(Debug)]
 pub struct Variants {
     memory: MemoryCache,
-    /// By name and time of the latest purge: a request after a purge must not join a call from before it.
+    /// By name and [`HandlerState::epoch`]: a request after a purge must not join a call from before it.
     singleflight: SingleFlight<(Name, u64), MakeResult>,
     renderer: Renderer,
     make_timeout: Duration,

@@ -18,8 +18,8 @@ pub struct NegativeCache(Mutex<HashMap<[u8; 16], NegativeEntry>>);
 struct NegativeEntry {
     /// The name of one variant of this key.
     name: Name,
-    /// The time of the latest purge before the failure, in milliseconds since 1970.
-    not_before: u64,
+    /// [`super::HandlerState::epoch`] before the failure.
+    epoch: u64,
     expires: Instant,
     failure: Failure,
 }
@@ -27,7 +27,7 @@ struct NegativeEntry {
 impl NegativeCache {
     /// Stores for `ttl` that the origin has no such key, or does not show it. Other failures may be transient and are
     /// not stored.
-    pub fn insert(&self, name: &Name, not_before: u64, failure: &Failure, ttl: Duration) {
+    pub fn insert(&self, name: &Name, epoch: u64, failure: &Failure, ttl: Duration) {
         if ttl.is_zero() || !matches!(failure.code, Code::NotFound | Code::NotShown) {
             return;
         }
@@ -43,19 +43,19 @@ impl NegativeCache {
         let key_hash = EntryId::of(name).key_hash;
         entries.insert(
             key_hash,
-            NegativeEntry { name: name.clone(), not_before, expires, failure: failure.clone() },
+            NegativeEntry { name: name.clone(), epoch, expires, failure: failure.clone() },
         );
     }
 
-    /// The failure stored for the key of `name`, unless it expired or is older than the purge at `not_before`.
-    pub fn find(&self, name: &Name, not_before: u64) -> Option<Failure> {
+    /// The failure stored for the key of `name`, unless it expired or is from an earlier epoch.
+    pub fn find(&self, name: &Name, epoch: u64) -> Option<Failure> {
         let mut entries = self.0.lock();
         if entries.is_empty() {
             return None;
         }
         let key_hash = EntryId::of(name).key_hash;
         let entry = entries.get(&key_hash)?;
-        if entry.expires > Instant::now() && entry.not_before >= not_before {
+        if entry.expires > Instant::now() && entry.epoch >= epoch {
             return Some(entry.failure.clone());
         }
         entries.remove(&key_hash);

@@ -27,7 +27,8 @@ impl Variants {
         let result = match self.start_revalidation(request, not_before) {
             Some(revalidation) => revalidation.recv_timeout(REVALIDATION_TIMEOUT).ok(),
             None => {
-                self.singleflight.join(&(request.name.clone(), not_before), REVALIDATION_TIMEOUT)
+                let call = (request.name.clone(), request.handler.epoch(not_before));
+                self.singleflight.join(&call, REVALIDATION_TIMEOUT)
             }
         };
         if self.not_before(request.name) > not_before {

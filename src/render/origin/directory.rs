@@ -85,7 +85,8 @@ impl Directory {
     fn open_resolved(&self, key: &str) -> Result<File, Errno> {
         let resolve = |path: &Path| fs::canonicalize(path).map_err(|error| errno(&error));
         let directory = resolve(&self.path)?;
-        let file = resolve(&self.path.join(key))?;
+        // Not `self.path`, in which a link may be switched meanwhile.
+        let file = resolve(&directory.join(key))?;
         let path = file.strip_prefix(&directory).map_err(|_| Errno::XDEV)?;
 
         let mut at =

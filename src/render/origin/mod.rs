@@ -24,7 +24,16 @@ pub struct Original {
     pub bytes: Vec<u8>,
     /// The origin's entity tag with its quotes (RFC 9110 §8.8.3). In general it is not a hash of the bytes.
     pub etag: Option<String>,
+    /// Not after the time of the fetch.
     pub last_modified: Option<SystemTime>,
+}
+
+impl Original {
+    /// Replaces a `last_modified` in the future: the origin's clock may be wrong, and a file may have any time. RFC 9110
+    /// §8.8.2.1 requires it of every response; done once here, the date stays the same for as long as it is cached.
+    fn not_in_the_future(self, now: SystemTime) -> Original {
+        Original { last_modified: self.last_modified.map(|time| time.min(now)), ..self }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +133,12 @@ impl OriginClient {
     ///
     /// The failure's code is for the client. Its sentence names bucket and key, never a secret.
     pub fn fetch(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure> {
-        self.0.fetch(key, if_none_match.filter(|etag| is_entity_tag(etag)))
+        match self.0.fetch(key, if_none_match.filter(|etag| is_entity_tag(etag)))? {
+            Fetched::Original(original) => {
+                Ok(Fetched::Original(original.not_in_the_future(SystemTime::now())))
+            }
+            Fetched::Unchanged => Ok(Fetched::Unchanged),
+        }
     }
 }
 
@@ -193,6 +207,20 @@ mod tests {
             "\"\u{e9}\"",
         ] {
             assert!(!is_entity_tag(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_last_modified_in_the_future_becomes_the_time_of_the_fetch() {
+        let now = SystemTime::now();
+        let day = std::time::Duration::from_secs(86_400);
+        let dated = |last_modified| {
+            let original = Original { bytes: vec![1], etag: None, last_modified };
+            original.not_in_the_future(now).last_modified
+        };
+        assert_eq!(dated(Some(now + day)), Some(now));
+        for kept in [None, Some(now), Some(now - day), Some(SystemTime::UNIX_EPOCH - day)] {
+            assert_eq!(dated(kept), kept);
         }
     }
 

@@ -22,10 +22,9 @@ fn data_bytes(limits: &Limits) -> u64 {
     const STACKS: u64 = 8 << 20;
     /// Working memory of a decoder; AV1 with its reference frames needs the most.
     const BYTES_PER_PIXEL: u64 = 16;
-    let originals = limits
-        .origin_max_bytes
-        .saturating_add(STACKS)
-        .saturating_mul(limits.fetches_at_once as u64);
+    // As it was sent, and without its `Content-Encoding`.
+    let original = limits.origin_max_bytes.saturating_mul(2);
+    let originals = original.saturating_add(STACKS).saturating_mul(limits.fetches_at_once as u64);
     // One image at a time may exceed the budget, and RLIMIT_DATA also counts memory that is not used yet.
     let pixels =
         limits.source_max_pixels.max(limits.source_max_total_pixels).max(limits.result_max_pixels);

@@ -18,6 +18,8 @@ const MAX_FIELDS: usize = 100;
 pub enum Method {
     Get,
     Head,
+    /// Only the health check allows it.
+    Options,
     /// Only the admin listener allows it.
     Post,
     /// Only the admin listener allows it.
@@ -108,6 +110,7 @@ pub fn parse(buffer: &[u8]) -> Result<Head<'_>, RequestError> {
         method: match method_name {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
+            "OPTIONS" => Method::Options,
             "POST" => Method::Post,
             "DELETE" => Method::Delete,
             _ => Method::Other,
@@ -189,7 +192,7 @@ fn check_target(mut request: Request) -> Result<Request, RequestError> {
         request.target = target;
     }
     // §3.2.4: `OPTIONS *` is valid, and is answered with 405.
-    let is_asterisk_form = request.target == "*" && request.method_name == "OPTIONS";
+    let is_asterisk_form = request.target == "*" && request.method == Method::Options;
     if !request.target.starts_with('/') && !is_asterisk_form {
         return Err(error(400, "the request target is not a path"));
     }

@@ -1,6 +1,7 @@
 //! The commands of the admin listener.
 
 use crate::edge::http::request::{Method, Request};
+use crate::edge::serve::router;
 use crate::health;
 use crate::key;
 
@@ -11,7 +12,7 @@ const STATS: &str = "/-/stats";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// `GET /-/health`
+    /// `GET /-/health`, or `OPTIONS`
     Health,
     /// `GET /-/stats`
     Stats,
@@ -55,13 +56,20 @@ fn method_not_allowed(allow: &'static str, sentence: &'static str) -> CommandErr
 impl Command {
     pub fn parse(request: &Request) -> Result<Command, CommandError> {
         let path = request.path();
-        for (known, command) in [(health::PATH, Command::Health), (STATS, Command::Stats)] {
-            if path == known {
-                return match request.method {
-                    Method::Get | Method::Head => Ok(command),
-                    _ => Err(method_not_allowed("GET, HEAD", "only GET and HEAD are supported")),
-                };
-            }
+        if path == health::PATH {
+            return match request.method {
+                Method::Get | Method::Head | Method::Options => Ok(Command::Health),
+                _ => {
+                    let sentence = "only GET, HEAD and OPTIONS are supported";
+                    Err(method_not_allowed(router::HEALTH_METHODS, sentence))
+                }
+            };
+        }
+        if path == STATS {
+            return match request.method {
+                Method::Get | Method::Head => Ok(Command::Stats),
+                _ => Err(method_not_allowed("GET, HEAD", "only GET and HEAD are supported")),
+            };
         }
         let Some(rest) = path
             .strip_prefix(PURGE)
@@ -161,6 +169,7 @@ mod tests {
             ("DELETE /-/purge/h//", prefix("/")),
             ("GET /-/health", Ok(Command::Health)),
             ("HEAD /-/health", Ok(Command::Health)),
+            ("OPTIONS /-/health", Ok(Command::Health)),
             ("GET /-/stats", Ok(Command::Stats)),
         ] {
             assert_eq!(command(line), expected, "{line}");
@@ -192,7 +201,8 @@ mod tests {
             ("HEAD /-/purge/h/a/", 405, Some("POST, DELETE")),
             ("PUT /-/purge/h/a", 405, Some("POST")),
             ("post /-/purge/h/a", 405, Some("POST")),
-            ("POST /-/health", 405, Some("GET, HEAD")),
+            ("POST /-/health", 405, Some("GET, HEAD, OPTIONS")),
+            ("OPTIONS /-/stats", 405, Some("GET, HEAD")),
             ("POST /-/purge/h", 404, None),
             ("POST /-/purge/", 404, None),
             ("POST /-/purge", 404, None),

@@ -36,7 +36,9 @@ pub fn answer(
     }
     match Command::parse(request) {
         Err(error) => Reply::Ready(bad_request(&error)),
-        Ok(Command::Health) => Reply::Ready(Answer::plain(router::health(shutdown))),
+        Ok(Command::Health) => {
+            Reply::Ready(Answer::plain(router::health(request.method, shutdown)))
+        }
         Ok(Command::Stats) => Reply::Ready(Answer::plain(json(200, &stats(running)))),
         Ok(Command::Purge(target)) => Reply::Pending(target),
     }

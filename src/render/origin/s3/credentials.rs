@@ -10,9 +10,9 @@ use s3::creds::Credentials;
 use s3::creds::error::CredentialsError;
 use ureq::Agent;
 
-use super::keys::Keys;
+use super::keys::{Keys, METADATA, Names};
 use super::sts::{self, WebIdentity};
-use crate::config::Limits;
+use crate::config::{Limits, WHITE_SPACE_AROUND, has_white_space_around};
 use crate::error::{Code, Failure};
 use crate::render::origin::http::agent;
 use crate::sync::{self, Mutex};
@@ -240,9 +240,16 @@ fn variable(name: &str) -> Option<String> {
 fn environment() -> Step {
     match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
         (Some(access), Some(secret)) => {
-            let session_token =
-                variable("AWS_SESSION_TOKEN").or_else(|| variable("AWS_SECURITY_TOKEN"));
-            Step::Found(Found::new(Keys { access, secret, session_token, expires: None }))
+            let token = ["AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"]
+                .into_iter()
+                .find_map(|name| variable(name).map(|token| (name, token)));
+            let names = [
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+                token.as_ref().map_or("", |(name, _)| name),
+            ];
+            let session_token = token.map(|(_, token)| token);
+            found_or_broken(Keys { access, secret, session_token, expires: None }.checked(names))
         }
         (None, None) => Step::Absent("AWS_ACCESS_KEY_ID is not set".into()),
         (Some(_), None) => {
@@ -255,16 +262,23 @@ fn environment() -> Step {
 }
 
 fn profile() -> Step {
+    const NAMES: Names = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
     let chosen = variable("AWS_PROFILE");
-    match Credentials::from_profile(chosen.as_deref())
+    let found = Credentials::from_profile(chosen.as_deref())
         .map_err(|error| error.to_string())
-        .and_then(Keys::from_rust_s3)
-    {
-        Ok(keys) => Step::Found(Found { keys, again: Some(PROFILE_INTERVAL) }),
-        Err(problem) => match chosen {
-            Some(name) => Step::Broken(format!("AWS_PROFILE is {name:?}: {problem}")),
-            None => Step::Absent(problem),
+        .and_then(Keys::from_rust_s3);
+    match (found, chosen) {
+        (Ok(keys), chosen) => match keys.checked(NAMES) {
+            Ok(keys) => Step::Found(Found { keys, again: Some(PROFILE_INTERVAL) }),
+            Err(problem) => {
+                let file = variable("AWS_SHARED_CREDENTIALS_FILE")
+                    .unwrap_or_else(|| "~/.aws/credentials".to_owned());
+                let profile = chosen.unwrap_or_else(|| "default".to_owned());
+                Step::Broken(format!("{file}: profile {profile:?}: {problem}"))
+            }
         },
+        (Err(problem), Some(name)) => Step::Broken(format!("AWS_PROFILE is {name:?}: {problem}")),
+        (Err(problem), None) => Step::Absent(problem),
     }
 }
 
@@ -285,15 +299,27 @@ fn web_identity(agent: &Agent) -> Step {
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
     let endpoint =
         variable("AWS_ENDPOINT_URL_STS").unwrap_or_else(|| sts::endpoint(region.as_deref()));
-    match sts::assume_role(agent, &endpoint, &WebIdentity { role_arn, session_name, token }) {
-        Ok(keys) => Step::Found(Found::new(keys)),
-        Err(problem) => Step::Broken(problem),
-    }
+    found_or_broken(sts::assume_role(
+        agent,
+        &endpoint,
+        &WebIdentity { role_arn, session_name, token },
+    ))
 }
 
 fn container() -> Step {
+    // A token is sent to a full URI alone, and the one in a file comes first. A file may end in a line end, which
+    // aws-creds removes.
+    const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+    let is_set = |name| variable(name).is_some();
+    if is_set("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+        && !is_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+        && !is_set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+        && variable(TOKEN).is_some_and(|token| has_white_space_around(&token))
+    {
+        return Step::Broken(format!("{TOKEN} {WHITE_SPACE_AROUND}"));
+    }
     match Credentials::from_container_credentials_provider() {
-        Ok(found) => found_or_broken(found),
+        Ok(found) => from_metadata(found),
         Err(error @ CredentialsError::NotContainer) => Step::Absent(error.to_string()),
         Err(error) => Step::Broken(error.to_string()),
     }
@@ -305,14 +331,18 @@ fn instance_metadata() -> Step {
         return Step::Absent("AWS_EC2_METADATA_DISABLED is true".into());
     }
     match Credentials::from_instance_metadata_v2(false) {
-        Ok(found) => found_or_broken(found),
+        Ok(found) => from_metadata(found),
         Err(error @ CredentialsError::NotEc2) => Step::Absent(error.to_string()),
         Err(error) => Step::Broken(error.to_string()),
     }
 }
 
-fn found_or_broken(found: Credentials) -> Step {
-    match Keys::from_rust_s3(found) {
+fn from_metadata(found: Credentials) -> Step {
+    found_or_broken(Keys::from_rust_s3(found).and_then(|keys| keys.checked(METADATA)))
+}
+
+fn found_or_broken(found: Result<Keys, String>) -> Step {
+    match found {
         Ok(keys) if keys.expired() => Step::Broken("gave credentials that have expired".into()),
         Ok(keys) => Step::Found(Found::new(keys)),
         Err(problem) => Step::Broken(problem),

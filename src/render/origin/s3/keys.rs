@@ -5,6 +5,14 @@ use std::time::SystemTime;
 use s3::creds::Credentials;
 use s3::creds::error::CredentialsError;
 
+use crate::config::{WHITE_SPACE_AROUND, has_white_space_around};
+
+/// The names of access key, secret and session token where they were found, for errors.
+pub(super) type Names<'n> = [&'n str; 3];
+
+/// The names in the JSON of instance and container metadata.
+pub(super) const METADATA: Names = ["AccessKeyId", "SecretAccessKey", "Token"];
+
 /// An access key and its secret. Not `Debug`: they must not reach a log.
 pub(super) struct Keys {
     pub access: String,
@@ -29,6 +37,20 @@ impl Keys {
         })
     }
 
+    /// Refuses white space around one of them, with the rest of a sentence that names it and does not contain it. The
+    /// signature would be wrong, which S3 reports like a missing object.
+    pub(super) fn checked(self, names: Names) -> Result<Keys, String> {
+        let values = [Some(&self.access), Some(&self.secret), self.session_token.as_ref()];
+        let padded = names
+            .into_iter()
+            .zip(values)
+            .find(|(_, value)| value.is_some_and(|value| has_white_space_around(value)));
+        match padded {
+            Some((name, _)) => Err(format!("{name} {WHITE_SPACE_AROUND}")),
+            None => Ok(self),
+        }
+    }
+
     /// For rust-s3, without the expiry: it would refresh expired credentials in the middle of a request.
     pub(super) fn to_rust_s3(&self) -> Result<Credentials, CredentialsError> {
         Credentials::new(
@@ -42,5 +64,31 @@ impl Keys {
 
     pub(super) fn expired(&self) -> bool {
         self.expires.is_some_and(|expires| expires <= SystemTime::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_around_a_key_is_refused_without_repeating_it() {
+        let keys = |access: &str, secret: &str, token: Option<&str>| Keys {
+            access: access.into(),
+            secret: secret.into(),
+            session_token: token.map(str::to_owned),
+            expires: None,
+        };
+        let checked = |keys: Keys| keys.checked(METADATA).err().unwrap_or_default();
+        assert_eq!(checked(keys("hidden", "hidden", None)), "");
+        assert_eq!(checked(keys("hidden", "hid den", Some("hidden"))), "");
+        for (keys, name) in [
+            (keys("hidden ", "hidden", None), "AccessKeyId"),
+            (keys("hidden", "hidden\n", None), "SecretAccessKey"),
+            (keys("hidden", "\thidden", Some("hidden")), "SecretAccessKey"),
+            (keys("hidden", "hidden", Some("hidden\r\n")), "Token"),
+        ] {
+            assert_eq!(checked(keys), format!("{name} {WHITE_SPACE_AROUND}"));
+        }
     }
 }

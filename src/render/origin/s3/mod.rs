@@ -3,6 +3,7 @@
 //! rust-s3's own GET opens a connection for each object, accepts a truncated body, has no size limit and follows
 //! redirects; so only its signature is used, which is pure computation.
 
+mod content_coding;
 mod credential_files;
 mod credentials;
 mod endpoint;
@@ -22,6 +23,7 @@ use s3::creds::Credentials as SigningKeys;
 use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::{Agent, Body, Error, Timeout};
 
+use self::content_coding::Bounds;
 use self::credentials::Provider;
 use self::endpoint::{path_style, region};
 use self::failure::is_closed;
@@ -104,7 +106,7 @@ impl Fetch for Bucket {
         let url = &self.url(object, deadline)?;
         let response = self.get(object, &Request { url, if_none_match }, deadline)?;
         match response.status() {
-            StatusCode::OK => self.read(object, response).map(Fetched::Original),
+            StatusCode::OK => self.read(object, response, deadline).map(Fetched::Original),
             // It has no body, even with a Content-Length, so its connection is free already.
             StatusCode::NOT_MODIFIED if if_none_match.is_some() => Ok(Fetched::Unchanged),
             _ => Err(self.refused(object, response)),
@@ -251,19 +253,30 @@ impl Bucket {
         config.build().call()
     }
 
-    fn read(&self, object: &Object, response: Response<Body>) -> Result<Original, Failure> {
-        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    /// Reads an object. Its entity tag is that of the bytes as they were sent, before their codings are undone.
+    fn read(
+        &self,
+        object: &Object,
+        response: Response<Body>,
+        deadline: Instant,
+    ) -> Result<Original, Failure> {
+        let (head, body) = response.into_parts();
+        let headers = &head.headers;
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let etag = text(header::ETAG).map(str::to_owned);
         let last_modified =
             text(header::LAST_MODIFIED).and_then(|date| httpdate::parse_http_date(date).ok());
-        let is_chunked = response.headers().contains_key(header::TRANSFER_ENCODING);
-        let length = if is_chunked { None } else { content_length(response.headers()) };
+        let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
+        let length = if is_chunked { None } else { content_length(headers) };
         if !is_chunked && length.is_none() {
             // Such a body ends with the connection, whether it is complete or not.
             let problem = "the response has no Content-Length, so it may be incomplete";
             return Err(object.failure(Code::OriginError, problem));
         }
-        let bytes = self.read_body(object, response.into_body(), length)?;
+        let bytes = self.read_body(object, body, length)?;
+        let bounds = Bounds { max_bytes: self.limits.origin_max_bytes, deadline };
+        let bytes = content_coding::decode(bytes, headers, bounds)
+            .map_err(|(code, problem)| object.failure(code, problem))?;
         Ok(Original { bytes, etag, last_modified })
     }
 

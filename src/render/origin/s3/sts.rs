@@ -10,11 +10,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use s3::creds::Rfc3339OffsetDateTime;
 use ureq::Agent;
 
-use super::keys::Keys;
+use super::keys::{Keys, Names};
 use super::xml;
 
 /// Several times the size of STS's responses.
 const MAX_RESPONSE: u64 = 64 << 10;
+const NAMES: Names = ["AccessKeyId", "SecretAccessKey", "SessionToken"];
 
 /// The parameters of a request to STS.
 pub(super) struct WebIdentity {
@@ -42,12 +43,14 @@ pub(super) fn assume_role(
     endpoint: &str,
     identity: &WebIdentity,
 ) -> Result<Keys, String> {
+    // A text file ends in a line end, and a JSON Web Token contains none (RFC 7515 §7.1).
+    let token = identity.token.trim();
     let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
     let form = format!(
         "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={}&RoleSessionName={}&WebIdentityToken={}",
         encoded(&identity.role_arn),
         encoded(&identity.session_name),
-        encoded(identity.token.trim()),
+        encoded(token),
     );
     let url = format!("{}/", endpoint.trim_end_matches('/'));
     let response = agent
@@ -72,16 +75,20 @@ pub(super) fn assume_role(
             identity.role_arn
         ));
     }
-    keys(&text).ok_or_else(|| format!("{endpoint} sent a response without credentials"))
+    keys(&text)
+        .ok_or_else(|| format!("{endpoint} sent a response without credentials"))?
+        .checked(NAMES)
+        .map_err(|problem| format!("the response of {endpoint}: {problem}"))
 }
 
 fn keys(response: &str) -> Option<Keys> {
-    let field = |name| xml::element(response, name).filter(|text| !text.is_empty());
+    let field = |name| xml::text(response, name).filter(|text| !text.is_empty());
+    let [access, secret, session_token] = NAMES.map(field);
     Some(Keys {
-        access: field("AccessKeyId")?,
-        secret: field("SecretAccessKey")?,
-        session_token: Some(field("SessionToken")?),
-        expires: Some(rfc3339(field("Expiration")?)?),
+        access: access?,
+        secret: secret?,
+        session_token: Some(session_token?),
+        expires: Some(rfc3339(xml::element(response, "Expiration")?)?),
     })
 }
 

@@ -6,9 +6,14 @@ use quick_xml::{Reader, escape};
 /// The longest text that [`word`] returns, in bytes.
 const MAX_WORD: usize = 80;
 
-/// The text of the first element of this local name, with its entities resolved and without the white space around it.
-/// `None` without such an element, for one that has child elements, and for a document that ends inside it.
+/// The text of the first element of this local name, without the white space around it. See [`text`].
 pub(super) fn element(document: &str, name: &str) -> Option<String> {
+    text(document, name).map(|text| text.trim().to_owned())
+}
+
+/// The text of the first element of this local name, with its entities resolved. `None` without such an element, for one
+/// that has child elements, and for a document that ends inside it.
+pub(super) fn text(document: &str, name: &str) -> Option<String> {
     let mut reader = Reader::from_str(document);
     loop {
         match reader.read_event().ok()? {
@@ -27,7 +32,7 @@ pub(super) fn element(document: &str, name: &str) -> Option<String> {
                 None => text.push_str(escape::resolve_xml_entity(&reference.decode().ok()?)?),
             },
             Event::Comment(_) | Event::PI(_) => {}
-            Event::End(_) => return Some(text.trim().to_owned()),
+            Event::End(_) => return Some(text),
             _ => return None,
         }
     }
