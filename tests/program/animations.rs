@@ -269,3 +269,55 @@ fn black_pixels_are_not_taken_for_transparent() {
         assert_eq!(opaque, [false, true, false, true], "{query}");
     }
 }
+
+/// The animated WebP with an EXIF block (RFC 9649 §2.7.1.5).
+fn with_exif(webp: &[u8], block: &[u8]) -> Vec<u8> {
+    let mut out = webp.to_vec();
+    assert_eq!(out[12..16], *b"VP8X");
+    out[20] |= 0x08;
+    out.extend_from_slice(b"EXIF");
+    out.extend((block.len() as u32).to_le_bytes());
+    out.extend_from_slice(block);
+    out.resize(out.len().next_multiple_of(2), 0);
+    let size = (out.len() as u32 - 8).to_le_bytes();
+    out[4..8].copy_from_slice(&size);
+    out
+}
+
+#[test]
+fn every_frame_of_an_animation_is_brought_upright() {
+    let colours = [RED, WHITE, [0, 0, 255]];
+    // The left half of each frame has its colour, and the right half is green.
+    let frame = |[r, g, b]: [u8; 3]| {
+        let pixel = move |x, _| if x < 30 { Rgba([r, g, b, 255]) } else { Rgba([0, 255, 0, 255]) };
+        (RgbaImage::from_fn(60, 40, pixel), 80)
+    };
+    let directory = Directory::new().with("a.gif", &images::animated_gif(&colours.map(frame)));
+    let server = Server::with_handler(directory.handler());
+    let webp = server.get("/h/a.gif?f=webp&lossless=true").ok().body;
+    directory.put("a.webp", &with_exif(&webp, &images::exif(6)));
+    let queries = [
+        ("f=webp&lossless=true", (40, 60), 3),
+        ("f=gif", (40, 60), 3),
+        ("f=webp&lossless=true&w=20", (20, 30), 3),
+        ("f=webp&lossless=true&page=1", (40, 60), 2),
+        ("f=png", (40, 60), 1),
+    ];
+    for (query, size, count) in queries {
+        let target = format!("/h/a.webp?{query}");
+        let shown = Image::decode(&server.get(&target).ok().body);
+        assert_eq!((shown.size(), shown.frames.len()), (size, count), "{target}");
+        let first = if query.contains("page=1") { 1 } else { 0 };
+        for ((frame, time), colour) in shown.frames.iter().zip(&colours[first..]) {
+            // A quarter turn clockwise takes the left to the top.
+            let [top, bottom] = [10, 90].map(|y| colour_at(frame, 50, y));
+            assert!(close(top, *colour), "{target}: {top:?}");
+            assert!(close(bottom, [0, 255, 0]), "{target}: {bottom:?}");
+            assert!(*time == 80 || count == 1, "{target}: {time} ms");
+        }
+    }
+    // Rotated with the parameter as well, it is as stored.
+    let shown = Image::decode(&server.get("/h/a.webp?f=webp&lossless=true&rot=270").ok().body);
+    assert_eq!(shown.size(), (60, 40));
+    assert!(close(colour_at(&shown.frames[2].0, 10, 50), [0, 0, 255]));
+}

@@ -6,6 +6,7 @@ mod animations;
 mod answers;
 mod avif;
 mod bounds;
+mod browser;
 mod cache;
 mod cache_command;
 mod certificates;

@@ -1,6 +1,7 @@
 //! Rotates and mirrors an original as its orientation says.
 
 use super::flip::flip;
+use super::frames;
 use super::rotate::rotate;
 use super::step::{Stage, Step};
 use crate::options::Rotation;
@@ -12,10 +13,19 @@ pub const STEP: Step = Step {
     stage: Stage::Load,
 };
 
-/// Brings an image upright. Rotating takes it to memory.
-pub fn orient(image: Image<'_>, orientation: Rotation) -> Result<Image<'_>, Error> {
+/// Brings an image, or each of the frames of an animation, upright. Rotating takes it to memory.
+pub fn orient(image: Image<'_>, orientation: Rotation, frames: u32) -> Result<Image<'_>, Error> {
     if orientation == Rotation::default() {
         return Ok(image);
     }
-    flip(rotate(image.copy_memory()?, orientation.quarters())?, orientation.flip())
+    let turn = |frame| flip(rotate(frame, orientation.quarters())?, orientation.flip());
+    if frames < 2 {
+        return turn(image.copy_memory()?);
+    }
+    // A frame is finished before the next one begins, as in `steps`.
+    let turned = frames::split(image, frames)?
+        .into_iter()
+        .map(|frame| turn(frame)?.copy_memory())
+        .collect::<Result<Vec<_>, _>>()?;
+    Image::join_frames(&turned)
 }

@@ -72,11 +72,9 @@ impl<'b> Header<'b> {
         }
     }
 
-    /// The rotation that brings the original upright, if this many frames are rendered.
-    pub fn orientation(&self, frames: u32) -> Rotation {
+    /// The rotation that brings the original upright.
+    pub fn orientation(&self) -> Rotation {
         match (&self.avif, &self.exif) {
-            // An animation has no orientation, and its frames below each other can't be rotated as one image.
-            _ if frames != 1 => Rotation::default(),
             // Its EXIF only repeats `irot` and `imir` (ISO/IEC 23008-12 §A.2).
             (Some(decoded), _) => orientation::from_avif(&decoded.avif.orientation),
             (None, Some(exif)) => orientation::from_exif(exif),
@@ -134,10 +132,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exif_orientation_applies_to_still_images() {
+    fn exif_orientation_is_read() {
         let photo = include_bytes!("../../../tests/data/orient-6.jpg");
         let header = Header::read(Vips::start().unwrap(), photo, Format::Jpeg).unwrap();
-        assert_eq!(header.orientation(1), Rotation::new(1, &[]));
-        assert_eq!(header.orientation(2), Rotation::default(), "an animation");
+        assert_eq!(header.orientation(), Rotation::new(1, &[]));
     }
 }

@@ -38,7 +38,7 @@ impl<'b> Job<'b> {
         frames: Frames,
         fail_on: FailOn,
     ) -> Job<'b> {
-        let orientation = header.orientation(frames.count);
+        let orientation = header.orientation();
         let size = swap_sides(orientation, (header.width, header.height));
         Job {
             options,

@@ -40,7 +40,7 @@ pub fn load<'b>(
     } else {
         colour::convert_to_srgb(image)?
     };
-    auto_orient::orient(image, job.orientation)
+    auto_orient::orient(image, job.orientation, job.frames.count)
 }
 
 /// The image as its loader gives it: stored orientation, and at least this size.

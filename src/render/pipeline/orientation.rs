@@ -21,23 +21,23 @@ pub fn from_exif(block: &[u8]) -> Rotation {
     Rotation::new(quarters, flip)
 }
 
-/// The rotation that a sequence of `irot` and `imir` properties asks for.
+/// The rotation that `irot` and `imir` properties ask for: the first of each, and the rotation first, as MIAF §7.3.6.7
+/// orders them. Chromium does the same with files that have more of them or list them in another order.
 pub fn from_avif(orientation: &[Orient]) -> Rotation {
-    // A rotation clockwise, and then perhaps a horizontal mirror.
-    let mut quarters = 0;
-    let mut is_mirrored = false;
-    for orient in orientation {
-        let (clockwise, mirrors) = match orient {
-            Orient::Rotate(counterclockwise) => (4 - counterclockwise % 4, false),
-            Orient::MirrorHorizontally => (0, true),
+    let counterclockwise = orientation.iter().find_map(|orient| match orient {
+        Orient::Rotate(counterclockwise) => Some(counterclockwise % 4),
+        _ => None,
+    });
+    let quarters = (4 - counterclockwise.unwrap_or(0)) % 4;
+    let mirror = orientation.iter().find(|orient| !matches!(orient, Orient::Rotate(_)));
+    match mirror {
+        None => Rotation::new(quarters, &[]),
+        Some(Orient::MirrorVertically) => {
             // Half a turn and a horizontal mirror.
-            Orient::MirrorVertically => (2, true),
-        };
-        // A rotation after a mirror is the opposite rotation before it.
-        quarters += if is_mirrored { 4 - clockwise } else { clockwise };
-        is_mirrored ^= mirrors;
+            Rotation::new((quarters + 2) % 4, MIRRORED)
+        }
+        Some(_) => Rotation::new(quarters, MIRRORED),
     }
-    Rotation::new(quarters % 4, if is_mirrored { MIRRORED } else { &[] })
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn irot_and_imir_are_applied_in_their_order() {
+    fn the_first_irot_is_applied_before_the_first_imir() {
         use Orient::{MirrorHorizontally, MirrorVertically, Rotate};
         for (orientation, expected) in [
             (&[][..], Rotation::default()),
@@ -54,9 +54,10 @@ mod tests {
             (&[MirrorHorizontally], Rotation::new(0, &[Flip::Horizontal])),
             (&[MirrorVertically], Rotation::new(0, &[Flip::Vertical])),
             (&[Rotate(1), MirrorHorizontally], Rotation::new(3, &[Flip::Horizontal])),
-            (&[MirrorHorizontally, Rotate(1)], Rotation::new(1, &[Flip::Horizontal])),
-            (&[MirrorHorizontally, MirrorVertically], Rotation::new(2, &[])),
-            (&[Rotate(2), Rotate(2)], Rotation::default()),
+            (&[Rotate(1), MirrorVertically], Rotation::new(1, &[Flip::Horizontal])),
+            (&[MirrorHorizontally, Rotate(1)], Rotation::new(3, &[Flip::Horizontal])),
+            (&[MirrorHorizontally, MirrorVertically], Rotation::new(0, &[Flip::Horizontal])),
+            (&[Rotate(2), Rotate(1)], Rotation::new(2, &[])),
         ] {
             assert_eq!(from_avif(orientation), expected, "{orientation:?}");
         }

@@ -55,7 +55,8 @@ const TO_SRGB: [[f64; 3]; 3] = [
     [-0.978_768_4, 1.916_141_5, 0.033_454_0],
     [0.071_945_3, -0.228_991_4, 1.405_242_7],
 ];
-const D50: [f64; 3] = [0.9642, 1.0, 0.8249];
+/// The white of the profile connection space.
+pub const D50: [f64; 3] = [0.9642, 1.0, 0.8249];
 
 /// A colour in linear sRGB.
 pub fn to_linear_srgb(space: &Space, colour: [f64; 3]) -> [f64; 3] {
@@ -166,15 +167,18 @@ fn gamma(exponent: f64) -> Vec<u8> {
         .concat()
 }
 
-fn xyz(light: [f64; 3]) -> Vec<u8> {
+/// An `XYZType`.
+pub fn xyz(light: [f64; 3]) -> Vec<u8> {
     [b"XYZ \0\0\0\0".to_vec(), numbers(&light)].concat()
 }
 
-fn numbers(values: &[f64]) -> Vec<u8> {
+/// Values of `s15Fixed16Number`.
+pub fn numbers(values: &[f64]) -> Vec<u8> {
     values.iter().flat_map(|value| ((value * 65_536.0).round() as i32).to_be_bytes()).collect()
 }
 
-fn written(
+/// A profile of version 2.4 with these tags.
+pub fn written(
     class: &[u8; 4],
     space: &[u8; 4],
     pcs: &[u8; 4],

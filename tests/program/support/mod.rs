@@ -2,6 +2,7 @@
 //! images with known pixels.
 
 pub mod certificates;
+pub mod chromium;
 pub mod client;
 pub mod directory;
 pub mod gate;

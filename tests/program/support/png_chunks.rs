@@ -4,21 +4,33 @@
 pub fn with_chunk(png: &[u8], kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     // Signature, and IHDR with its length, type and checksum.
     let (head, rest) = png.split_at(8 + 25);
-    let mut chunk = kind.to_vec();
-    chunk.extend_from_slice(data);
-    let length = (data.len() as u32).to_be_bytes();
-    [head, &length, &chunk, &crc(&chunk).to_be_bytes(), rest].concat()
+    [head, &chunk(kind, data), rest].concat()
 }
 
-/// The data of an `iCCP` chunk: a name, and the profile in stored deflate blocks (RFC 1950, RFC 1951).
+/// A chunk with its length, type and checksum.
+pub fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let length = (data.len() as u32).to_be_bytes();
+    let covered = [kind, data].concat();
+    [&length[..], &covered, &crc(&covered).to_be_bytes()].concat()
+}
+
+/// The data of an `iCCP` chunk: a name, and the compressed profile.
 pub fn profile(profile: &[u8]) -> Vec<u8> {
-    let mut data = b"p\0\0\x78\x01".to_vec();
-    let length = profile.len() as u16;
-    data.push(1);
-    data.extend_from_slice(&length.to_le_bytes());
-    data.extend_from_slice(&(!length).to_le_bytes());
-    data.extend_from_slice(profile);
-    let (a, b) = profile.iter().fold((1_u32, 0_u32), |(a, b), byte| {
+    [&b"p\0\0"[..], &zlib(profile)].concat()
+}
+
+/// Bytes in stored deflate blocks (RFC 1950, RFC 1951).
+pub fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut data = b"\x78\x01".to_vec();
+    let mut blocks = bytes.chunks(0xffff).peekable();
+    while let Some(block) = blocks.next() {
+        let length = block.len() as u16;
+        data.push(u8::from(blocks.peek().is_none()));
+        data.extend_from_slice(&length.to_le_bytes());
+        data.extend_from_slice(&(!length).to_le_bytes());
+        data.extend_from_slice(block);
+    }
+    let (a, b) = bytes.iter().fold((1_u32, 0_u32), |(a, b), byte| {
         let a = (a + u32::from(*byte)) % 65_521;
         (a, (b + a) % 65_521)
     });
