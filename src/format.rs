@@ -21,6 +21,8 @@ struct Row {
     alpha: bool,
     /// Whether all frames are written, not only the first.
     animation: bool,
+    /// Whether grayscale is written as such, not as red, green and blue.
+    grayscale: bool,
     /// Whether a colour profile is written.
     metadata: bool,
     /// Longest side that is written, in pixels.
@@ -79,6 +81,7 @@ formats! {
         lossless: Lossless::Never,
         alpha: false,
         animation: false,
+        grayscale: true,
         metadata: true,
         max_side: JPEG_MAX_DIMENSION,
         max_pixels: u64::MAX,
@@ -97,6 +100,7 @@ formats! {
         lossless: Lossless::Always,
         alpha: true,
         animation: false,
+        grayscale: true,
         metadata: true,
         max_side: JPEG_MAX_DIMENSION,
         max_pixels: u64::MAX,
@@ -114,6 +118,7 @@ formats! {
         lossless: Lossless::OnRequest { encoder_bytes_per_pixel: 36 },
         alpha: true,
         animation: true,
+        grayscale: false,
         metadata: true,
         // RFC 9649 §2.7.
         max_side: 16_383,
@@ -132,6 +137,7 @@ formats! {
         lossless: Lossless::OnRequest { encoder_bytes_per_pixel: 32 },
         alpha: true,
         animation: false,
+        grayscale: true,
         metadata: true,
         // libavif, and with it browsers, refuses larger images.
         max_side: 32_768,
@@ -151,6 +157,7 @@ formats! {
         lossless: Lossless::Never,
         alpha: true,
         animation: true,
+        grayscale: false,
         metadata: false,
         max_side: JPEG_MAX_DIMENSION,
         max_pixels: u64::MAX,
@@ -252,6 +259,11 @@ impl Format {
     /// Whether `lossless` chooses between two modes.
     pub const fn has_lossless_mode(self) -> bool {
         matches!(self.row().lossless, Lossless::OnRequest { .. })
+    }
+
+    /// Whether grayscale is written as such, not as red, green and blue.
+    pub const fn keeps_grayscale(self) -> bool {
+        self.row().grayscale
     }
 
     /// Whether a colour profile is written.

@@ -17,6 +17,8 @@ import zlib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+# With alpha 255, 192, 128 and 64.
+MUTED = [(200, 120, 60, 255), (60, 120, 200, 192), (120, 200, 60, 128), (180, 60, 120, 64)]
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -68,6 +70,17 @@ def icc_of_jpeg(data):
     return data[at + 14:at - 2 + length]
 
 
+def gray_profile():
+    """A grayscale profile with the exponent 1 (ICC.1 8.4.4)."""
+    tags = [(b"wtpt", b"XYZ \0\0\0\0" + struct.pack(">iii", 63190, 65536, 54061)), (b"kTRC", b"curv" + bytes(8))]
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, tag in tags:
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(data), len(tag))
+        data += tag
+    head = struct.pack(">I4xI", 128 + len(table) + len(data), 0x02400000) + b"mntrGRAYXYZ " + bytes(12) + b"acsp"
+    return head.ljust(68, b"\0") + struct.pack(">iii", 63190, 65536, 54061) + bytes(48) + table + data
+
+
 def resized_grid(data, width, height):
     """Another output size for a grid: in its `ispe`, which avifenc writes first, and in its item."""
     (old_width, old_height) = struct.unpack_from(">II", data, data.index(b"ispe") + 8)
@@ -116,7 +129,18 @@ def main():
     add("grid.avif", "128x128x3", [flat(color) for color in (RED, GREEN, BLUE, WHITE)], ["-y", "420", "--grid", "2x2"], "one tile of 64 x 64 per color")
     add("grid-alpha.avif", "128x128x4", [flat(color + (alpha,)) for color, alpha in zip((RED, GREEN, BLUE, WHITE), (255, 192, 128, 0))],
         ["-y", "444", "--grid", "2x2"], "a second grid holds alpha")
+    muted = [quarters(colors=MUTED)]
+    add("premultiplied-10-bit.avif", "64x48x4", muted, ["-y", "444", "-d", "10", "-p"], "the colors MUTED of generate-avif.py")
+    add("premultiplied-12-bit.avif", "64x48x4", muted, ["-y", "444", "-d", "12", "-p"], "the same image")
+    add("premultiplied-limited-range.avif", "64x48x4", muted, ["-y", "444", "-r", "limited", "-p"], "the same image; alpha has the full range")
+    add("premultiplied-lossless.avif", "64x48x4", muted, ["--lossless", "-p"], "the same image, identity matrix")
+    add("premultiplied-animated.avif", "64x48x4 avis n=2", muted * 2, ["-y", "444", "-p"], "the primary item is the same image")
+    add("premultiplied-grid.avif", "128x128x4", [flat(color) for color in MUTED], ["-y", "444", "--grid", "2x2", "-p"], "the same colors, one tile each")
     with tempfile.TemporaryDirectory() as directory:
+        gray = Path(directory, "linear-gray.icc")
+        gray.write_bytes(gray_profile())
+        tones = [quarters(colors=[(16,), (63,), (112,), (208,)])]
+        add("gray-profile.avif", "64x48x1", tones, ["-y", "400", "--icc", str(gray)], "gray 16, 63, 112, 208 with a profile of the exponent 1")
         profile = Path(directory, "p3.icc")
         profile.write_bytes(icc_of_jpeg((HERE / "p3-primaries.jpg").read_bytes()))
         exif = Path(directory, "exif")

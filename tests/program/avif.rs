@@ -103,6 +103,38 @@ fn avif_alpha_is_kept() {
 }
 
 #[test]
+fn avif_premultiplied_colors_are_divided_by_alpha() {
+    let names = [
+        "premultiplied-10-bit.avif",
+        "premultiplied-12-bit.avif",
+        "premultiplied-limited-range.avif",
+        "premultiplied-lossless.avif",
+        "premultiplied-animated.avif",
+        "premultiplied-grid.avif",
+    ];
+    // Colours below 255 times alpha, so that nothing is clipped.
+    let muted = [[200, 120, 60], [60, 120, 200], [120, 200, 60], [180, 60, 120]];
+    let (server, _directory) = serve(&names);
+    for name in names {
+        for query in ["f=png", "f=png&w=32", "f=webp&lossless=true"] {
+            let target = format!("/h/{name}?{query}");
+            let image = Image::decode(&server.get(&target).ok().body);
+            let found = quarter_centers(&image);
+            for ((found, color), alpha) in found.iter().zip(muted).zip([255_u8, 192, 128, 64]) {
+                assert!(
+                    found[3].abs_diff(alpha) <= 1,
+                    "{target}: alpha {} is not {alpha}",
+                    found[3]
+                );
+                // At a quarter of the light, one code is four.
+                let most = if alpha < 128 { 8 } else { 5 };
+                assert!(within(*found, color, most), "{target}: {found:?} is not {color:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn avif_grid_tiles_are_joined_and_cropped() {
     let (server, _directory) = serve(&["grid.avif", "grid-overhang.avif", "grid-alpha.avif"]);
     expect_quarters(&server, "/h/grid.avif?f=png", (128, 128), QUARTERS, 4);

@@ -130,25 +130,29 @@ fn colour_chunks_of_a_png_are_applied() {
     let cicp = |points: [u8; 4]| (b"cICP", points.to_vec());
     let srgb = (b"sRGB", vec![0]);
     let adobe = (b"iCCP", png_chunks::profile(&icc::profile(&ADOBE_RGB)));
-    let linear = Space { curve: Curve::Power(1.0), ..icc::SRGB };
-    let bt709_curve = Space { curve: Curve::Bt709, ..icc::SRGB };
+    let power = |exponent| Space { curve: Curve::Power(exponent), ..icc::SRGB };
+    let linear = power(1.0);
+    let bt1886 = Space { curve: Curve::Power(2.4), ..icc::SRGB };
     // The chunks, and the space they specify; `None` is sRGB.
     let cases = [
         ("linear", vec![gamma(100_000)], Some(linear)),
-        ("1.8", vec![gamma(55_556)], Some(Space { curve: Curve::Power(1.8), ..icc::SRGB })),
-        ("2.2", vec![gamma(45_455), bt709.clone()], None),
+        ("1.8", vec![gamma(55_556)], Some(power(1.8))),
+        ("near 2.2", vec![gamma(47_000)], None),
+        ("2.2", vec![gamma(45_455), bt709.clone()], Some(power(2.2))),
+        ("gamma and sRGB", vec![gamma(45_455), bt709.clone(), srgb.clone()], None),
         ("zero", vec![gamma(0)], None),
         ("sRGB wins", vec![gamma(100_000), srgb.clone()], None),
-        ("chromaticities", vec![p3.clone()], Some(DISPLAY_P3)),
+        ("chromaticities alone", vec![p3.clone()], None),
         (
             "all",
             vec![p3.clone(), gamma(55_556)],
             Some(Space { curve: Curve::Power(1.8), ..DISPLAY_P3 }),
         ),
-        ("degenerate", vec![degenerate], None),
+        ("degenerate", vec![degenerate, gamma(100_000)], None),
         ("cICP P3", vec![cicp([12, 13, 0, 1])], Some(DISPLAY_P3)),
         ("cICP linear", vec![cicp([1, 8, 0, 1])], Some(linear)),
-        ("cICP BT.709", vec![cicp([1, 1, 0, 1])], Some(bt709_curve)),
+        ("cICP BT.709", vec![cicp([1, 1, 0, 1])], Some(bt1886)),
+        ("cICP after it", vec![cicp([1, 1, 0, 1]), cicp([12, 13, 0, 1])], Some(bt1886)),
         ("cICP sRGB wins", vec![cicp([1, 13, 0, 1]), adobe.clone(), gamma(100_000)], None),
         ("cICP wins", vec![cicp([12, 13, 0, 1]), adobe.clone()], Some(DISPLAY_P3)),
         ("HDR is not understood", vec![cicp([9, 16, 0, 1]), adobe.clone()], Some(ADOBE_RGB)),

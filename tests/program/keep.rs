@@ -4,7 +4,7 @@
 use image::{Rgba, RgbaImage};
 
 use crate::support::directory::Directory;
-use crate::support::images::{self, Image, Kind, avif_has_alpha, holds, within};
+use crate::support::images::{self, Image, Kind, avif_has_alpha, holds, profile_of, within};
 use crate::support::png_chunks::with_chunk;
 use crate::support::server::{Server, data};
 
@@ -126,18 +126,6 @@ fn texts(block: &[u8]) -> Vec<(u16, String)> {
             (short(entry), String::from_utf8(text[..length - 1].to_vec()).unwrap())
         })
         .collect()
-}
-
-fn profile_of(bytes: &[u8]) -> Option<Vec<u8>> {
-    use image::ImageDecoder;
-    use image::codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
-    let input = std::io::Cursor::new(bytes);
-    match Kind::of(bytes).unwrap() {
-        Kind::Jpeg => JpegDecoder::new(input).unwrap().icc_profile().unwrap(),
-        Kind::Png => PngDecoder::new(input).unwrap().icc_profile().unwrap(),
-        Kind::Webp => WebPDecoder::new(input).unwrap().icc_profile().unwrap(),
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

@@ -8,9 +8,12 @@ pub mod avif;
 mod cursor;
 pub mod exif;
 mod gif;
+pub mod icc;
 mod jpeg;
 mod only_pixels;
 pub mod png;
+pub mod png_repair;
+pub mod primaries;
 mod webp;
 
 pub use only_pixels::has_only_pixels;

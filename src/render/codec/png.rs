@@ -3,13 +3,14 @@
 use std::ops::RangeInclusive;
 
 use super::cursor::{Cursor, index};
-use super::{ImageInfo, area, check};
+use super::{ImageInfo, area, check, png_repair};
 
 /// First bytes of a file (§5.2).
-const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// 1 / 2.2 in the unit of gAMA, as writers round it (§11.3.2.5).
-const SRGB_GAMMA: RangeInclusive<u32> = 45_000..=46_000;
+/// 1 / 2.2 in the unit of gAMA (§11.3.2.2), and what differs from it by less than 5 %, as in libpng
+/// (`PNG_GAMMA_THRESHOLD`) and browsers.
+const SRGB_GAMMA: RangeInclusive<u32> = 43_182..=47_727;
 /// sRGB's white point and primaries in the unit of cHRM (§11.3.2.5).
 const SRGB_CHROMATICITIES: [u32; 8] =
     [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
@@ -28,8 +29,15 @@ pub struct Chunk<'b> {
     pub data: &'b [u8],
     /// Whether `data` is complete.
     pub is_whole: bool,
-    /// The stored CRC, not verified.
+    /// The stored CRC.
     crc: Option<[u8; 4]>,
+}
+
+impl Chunk<'_> {
+    /// Whether the chunk is complete and has the CRC of its type and data.
+    pub fn is_intact(&self) -> bool {
+        self.is_whole && self.crc == Some(crc(&self.kind, self.data).to_be_bytes())
+    }
 }
 
 /// The chunks of a file; `None` without the signature.
@@ -122,23 +130,38 @@ pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
 
 /// `Some` if the file has only chunks that pixels need, and sRGB if it names a colour space.
 pub(super) fn check_only_pixels(bytes: &[u8]) -> Option<()> {
+    check(png_repair::needs_repair(bytes) == Ok(false))?;
     let mut end = SIGNATURE.len();
     let mut has_pixels = false;
+    let [mut is_srgb, mut has_gamma, mut has_chromaticities] = [false; 3];
     for (number, chunk) in chunks(bytes)?.enumerate() {
         let Chunk { kind, data, .. } = chunk;
         check((&kind == b"IHDR") == (number == 0))?;
         // libspng goes on after a wrong checksum, which other decoders refuse.
-        check(crc(&kind, data).to_be_bytes() == chunk.crc?)?;
+        check(chunk.is_intact())?;
         end += 12 + data.len();
         match &kind {
             // The encoder writes 8 bits.
             b"IHDR" => check(data.len() == 13 && *data.get(8)? <= 8)?,
-            b"PLTE" | b"tRNS" => {}
+            b"PLTE" | b"tRNS" => check(!has_pixels)?,
             b"IDAT" => has_pixels = true,
-            b"IEND" => return check(has_pixels && data.is_empty() && end == bytes.len()),
-            b"sRGB" => check(data.len() == 1)?,
-            b"gAMA" => check(numbers(data).is_some_and(|[gamma]| is_srgb_gamma(gamma)))?,
-            b"cHRM" => check(numbers(data).is_some_and(|points| are_srgb_chromaticities(&points)))?,
+            b"IEND" => {
+                check(has_pixels && data.is_empty() && end == bytes.len())?;
+                // Together they are taken at their word, as in the pipeline.
+                return check(is_srgb || !has_gamma || !has_chromaticities);
+            }
+            b"sRGB" => {
+                check(data.len() == 1)?;
+                is_srgb = true;
+            }
+            b"gAMA" => {
+                check(numbers(data).is_some_and(|[gamma]| is_srgb_gamma(gamma)))?;
+                has_gamma = true;
+            }
+            b"cHRM" => {
+                check(numbers(data).is_some_and(|points| are_srgb_chromaticities(&points)))?;
+                has_chromaticities = true;
+            }
             _ => return None,
         }
     }

@@ -2,11 +2,52 @@
 
 use std::ffi::CStr;
 
+use super::profile;
+use crate::format::Format;
+use crate::render::codec::icc::{Channels, Profile};
 use crate::render::vips::{Error, Image, Space, Value};
 
 /// Built-in profiles of libvips: sRGB, and grayscale with sRGB's curve.
 const SRGB: &CStr = c"srgb";
 const GRAY: &CStr = c"sgrey";
+
+/// The image with the profile that describes its colours: the embedded one, or else the default. As in browsers, an
+/// embedded profile that can't be used is no profile, and one for other channels means sRGB.
+pub fn with_profile<'b>(
+    image: Image<'b>,
+    embedded: Option<&[u8]>,
+    default: Option<Vec<u8>>,
+) -> Result<Image<'b>, Error> {
+    let channels = channels(&image);
+    let found = embedded.and_then(Profile::parse);
+    let chosen = match (found, embedded) {
+        (Some(found), _) if !found.fits(channels) => None,
+        // Other programs expect a grayscale profile.
+        (Some(found), Some(embedded)) if found.channels != channels => {
+            Some(profile::gray_of(&found).unwrap_or_else(|| embedded.to_vec()))
+        }
+        (Some(_), embedded) => embedded.map(<[u8]>::to_vec),
+        (None, _) => default,
+    };
+    match chosen {
+        Some(profile) => image.with_profile(&profile),
+        None => image.without_profile(),
+    }
+}
+
+/// The channels of an image, without its transparency.
+fn channels(image: &Image) -> Channels {
+    match (image.space(), image.bands()) {
+        (Space::Cmyk, _) => Channels::Cmyk,
+        (_, ..3) => Channels::Gray,
+        _ => Channels::Rgb,
+    }
+}
+
+/// The channels that the profile of an image is for.
+fn profile_channels(image: &Image) -> Option<Channels> {
+    Some(Profile::parse(&image.profile()?)?.channels)
+}
 
 /// Prepares the colours for the resize. A profile is applied after it, to fewer pixels. Without one, the image is
 /// converted to 8 bits: since the output has 8 bits, resizing at 16 would gain nothing.
@@ -17,28 +58,58 @@ pub fn prepare(image: Image<'_>) -> Result<Image<'_>, Error> {
     }
 }
 
-/// Converts to sRGB or grayscale after the resize, by the embedded profile, or libvips' profile of CMYK, with relative
-/// colorimetric intent. As in browsers, a profile that can't be used is ignored.
+/// Converts to sRGB or grayscale after the resize, by the profile, or libvips' profile of CMYK.
 pub fn convert_to_srgb(image: Image<'_>) -> Result<Image<'_>, Error> {
     if !image.has_profile() && image.space() != Space::Cmyk {
         return Ok(image);
     }
+    let image = expand(image)?;
+    transformed(&image).or_else(|_| image.to_srgb_or_gray())?.without_profile()
+}
+
+/// Grayscale as RGB, if that is what its profile is for.
+fn expand(image: Image<'_>) -> Result<Image<'_>, Error> {
+    if channels(&image) == Channels::Gray && profile_channels(&image) == Some(Channels::Rgb) {
+        return image.to_srgb();
+    }
+    Ok(image)
+}
+
+/// The profile to use instead, since browsers prefer the table for perceptual intent.
+fn perceptual_profile(image: &Image) -> Option<Vec<u8>> {
+    Profile::parse(&image.profile()?)?.with_perceptual_table()
+}
+
+fn transformed<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
     let output = if image.bands() < 3 { GRAY } else { SRGB };
-    // Without a profile, or with one of another colour space, libvips uses a built-in one for CMYK, RGB or grayscale.
+    // Without a profile, libvips uses a built-in one for CMYK. The intent is colorimetric: with perceptual intent lcms
+    // compensates for black points.
     let arguments = [
         (c"output-profile", Value::Text(output)),
         (c"embedded", Value::Bool(true)),
         (c"depth", Value::Int(8)),
     ];
-    image.apply(c"icc_transform", &arguments).or_else(|_| image.to_srgb_or_gray())
+    match perceptual_profile(image) {
+        Some(profile) => image.with_profile(&profile)?.apply(c"icc_transform", &arguments),
+        None => image.apply(c"icc_transform", &arguments),
+    }
 }
 
-/// Prepares the colours for a result that keeps the profile: colours stay in its space, with 8 bits. CMYK is
-/// converted all the same.
-pub fn keep_profile(image: Image<'_>) -> Result<Image<'_>, Error> {
+/// Prepares the colours for a result that keeps the profile: colours stay in its space, with 8 bits. They are converted
+/// all the same if the format does not have such channels: CMYK is not written, and grayscale not in every format.
+pub fn keep_profile(image: Image<'_>, format: Format) -> Result<Image<'_>, Error> {
+    let image = expand(image)?;
+    let is_written = match channels(&image) {
+        Channels::Cmyk => false,
+        Channels::Gray => format.keeps_grayscale(),
+        Channels::Rgb => true,
+    };
+    // A browser does not show an AVIF with a damaged profile.
+    if !is_written || (image.has_profile() && transformed(&image).is_err()) {
+        return convert_to_srgb(image);
+    }
     match image.space() {
-        Space::Cmyk => convert_to_srgb(image),
         Space::Other => image.to_srgb_or_gray(),
-        Space::Srgb | Space::Gray => Ok(image),
+        Space::Srgb | Space::Gray | Space::Cmyk => Ok(image),
     }
 }

@@ -41,7 +41,12 @@ pub fn bytes(
         frames: _,
         strip: _,
     } = options;
-    let line = u64::from(info.width).saturating_mul(info.bytes_per_pixel);
+    // Grayscale with a profile may become RGB.
+    let bytes_per_pixel = match info.bytes_per_pixel {
+        gray @ ..3 if info.profile_bytes > 0 => 3 * gray,
+        bytes => bytes,
+    };
+    let line = u64::from(info.width).saturating_mul(bytes_per_pixel);
     let (resized, canvas) = resized_pixels(info, options);
     let all = resized.saturating_mul(u64::from(frames));
     let decoder = match source {
@@ -59,15 +64,13 @@ pub fn bytes(
     // An image that is rotated, or cropped by `smart`, is in memory. All frames of an animation are, and once more
     // while a step is applied to them or their palette is searched: before or after the step, whichever is larger.
     let copied = if frames > 1 { all.max(canvas.saturating_mul(u64::from(frames))) } else { 0 };
-    let kept = all
-        .saturating_add(copied)
-        .saturating_mul(CANVAS * if info.bytes_per_pixel > 4 { 2 } else { 1 });
+    let kept =
+        all.saturating_add(copied).saturating_mul(CANVAS * if bytes_per_pixel > 4 { 2 } else { 1 });
     // The border is searched in the whole image.
     let trimmed = match trim {
-        Some(_) => info
-            .frame_pixels
-            .saturating_mul(u64::from(frames))
-            .saturating_mul(2 * info.bytes_per_pixel),
+        Some(_) => {
+            info.frame_pixels.saturating_mul(u64::from(frames)).saturating_mul(2 * bytes_per_pixel)
+        }
         None => 0,
     };
     // The blurred or sharpened image, or frame, is in memory beside the original one.

@@ -6,12 +6,13 @@ use super::frames::Frames;
 use super::geometry::swap_sides;
 use super::header::Header;
 use super::job::Job;
+use super::profile::FromPng;
 use super::resize_frames::resize_frames;
 use super::step::{Stage, Step};
 use super::{auto_orient, colour, keep, profile};
 use crate::config::FailOn;
 use crate::format::Format;
-use crate::render::codec::{ImageInfo, inspect};
+use crate::render::codec::{ImageInfo, inspect, png_repair};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
 /// `page` and `frames`: the loader decodes no other frames.
@@ -36,7 +37,7 @@ pub fn load<'b>(
     let transparent_is_black = job.source == Format::Gif;
     let image = resize_frames(image, job.frames.count, size, transparent_is_black)?;
     let image = if keep::is_enabled(job.options, job.format) {
-        colour::keep_profile(image)?
+        colour::keep_profile(image, job.format)?
     } else {
         colour::convert_to_srgb(image)?
     };
@@ -52,11 +53,11 @@ fn decode<'b>(
 ) -> Result<Image<'b>, Error> {
     let header = job.header;
     if let Some(decoded) = &header.avif {
-        let image = decoded.image(vips)?;
-        return match decoded.avif.icc {
-            Some(profile) => image.with_profile(profile),
-            None => with_profile(image, profile::from_avif(&decoded.avif)),
-        };
+        return colour::with_profile(
+            decoded.image(vips)?,
+            decoded.avif.icc,
+            profile::from_avif(&decoded.avif),
+        );
     }
     let mut arguments = vec![(c"access", SEQUENTIAL), (c"fail_on", fail_on(job.fail_on))];
     let shrink_x = f64::from(header.width) / f64::from(width.max(1));
@@ -84,13 +85,18 @@ fn decode<'b>(
         // Loaders give the delays of all frames of the file, and savers take them from the start.
         image = image.without_delays(first)?;
     }
-    with_profile(image, if job.source == Format::Png { profile::from_png(bytes) } else { None })
-}
-
-fn with_profile<'b>(image: Image<'b>, profile: Option<Vec<u8>>) -> Result<Image<'b>, Error> {
-    match profile {
-        Some(profile) => image.with_profile(&profile),
-        None => Ok(image),
+    let embedded = image.profile();
+    let embedded = embedded.as_deref();
+    if job.source != Format::Png {
+        return colour::with_profile(image, embedded, None);
+    }
+    match profile::from_png(bytes) {
+        FromPng::Overriding(profile) => image.with_profile(&profile),
+        FromPng::Default(profile) => {
+            let embedded =
+                embedded.filter(|embedded| png_repair::is_profile_intact(bytes, embedded));
+            colour::with_profile(image, embedded, profile)
+        }
     }
 }
 

@@ -38,10 +38,12 @@ mod step;
 mod steps;
 mod trim;
 
+use std::borrow::Cow;
+
 pub use choice::Examined;
 pub use limits::Bounds;
 
-use super::codec::{ImageInfo, inspect};
+use super::codec::{ImageInfo, inspect, png_repair};
 use super::vips::{Error, Vips};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
@@ -61,6 +63,7 @@ pub fn examine(
     bounds: &Bounds,
 ) -> Result<Examined, Failure> {
     let source = format_of(original)?;
+    let copies = if needs_repair(original, source)? { 2 } else { 1 };
     let info = inspect(original, source)?;
     let animation = Frames::select_all(info.frames, options)?.are_several();
     // Whether the original has transparency is not known yet. It makes no other limit or memory.
@@ -69,7 +72,7 @@ pub fn examine(
         let frames = Frames::select(info.frames, options, format)?;
         check_container(&info, frames, fail_on, bounds)?;
         let bytes = estimate::bytes(&info, source, frames.count, options, format);
-        Ok(bytes.saturating_add(original.len() as u64))
+        Ok(bytes.saturating_add(copies * original.len() as u64))
     })
 }
 
@@ -83,7 +86,12 @@ pub fn render(
     examined: &Examined,
 ) -> Result<(Vec<u8>, Format), Failure> {
     let source = format_of(original)?;
-    let header = Header::read(vips, original, source).map_err(|error| {
+    let readable = if needs_repair(original, source)? {
+        Cow::Owned(png_repair::repaired(original))
+    } else {
+        Cow::Borrowed(original)
+    };
+    let header = Header::read(vips, &readable, source).map_err(|error| {
         corrupt(format!("the original can't be decoded as {}: {}", source.name(), error.0))
     })?;
     bounds.check_metadata(header.profile_bytes)?;
@@ -101,7 +109,7 @@ pub fn render(
             if !trimmed.as_ref().is_some_and(|trimmed| trimmed.serves(&job)) {
                 // The memory of the one before is freed first.
                 trimmed = None;
-                let image = load::load(vips, original, &job, job.size);
+                let image = load::load(vips, &readable, &job, job.size);
                 let image = image.and_then(|image| Trimmed::new(image, &job, tolerance));
                 trimmed = Some(image.map_err(|error| conversion_failed(&job, error))?);
             }
@@ -117,7 +125,7 @@ pub fn render(
     let (width, height) = job.resized();
     let resized = match trimmed {
         Some(trimmed) => trimmed.resize(width, height),
-        None => load::load(vips, original, &job, (width, height)),
+        None => load::load(vips, &readable, &job, (width, height)),
     };
     let mut bytes = resized
         .and_then(|image| steps::apply(image, &job))
@@ -158,6 +166,16 @@ fn check_sizes(job: &Job, bounds: &Bounds) -> Result<(), Failure> {
         bounds.check_result("padded image", width, height, frames)?;
     }
     check_encoder(job.format, width, height)
+}
+
+/// Whether libvips gets a repaired copy of the original.
+fn needs_repair(original: &[u8], source: Format) -> Result<bool, Failure> {
+    if source != Format::Png {
+        return Ok(false);
+    }
+    png_repair::needs_repair(original).map_err(|reason| {
+        corrupt(format!("the original can't be decoded as {}: {reason}", source.name()))
+    })
 }
 
 fn format_of(original: &[u8]) -> Result<Format, Failure> {

@@ -1,18 +1,10 @@
-//! Builds ICC profiles for images that describe their colours otherwise (W3C PNG §4.3: `cICP`, `gAMA`, `cHRM`; `nclx`
-//! in an AVIF), since libvips reads profiles only.
+//! Builds ICC profiles for images that describe their colours otherwise (`cICP`, `gAMA` and `cHRM` in a PNG; `nclx` in an
+//! AVIF), since libvips reads profiles only.
 
 use crate::render::codec::avif::{Avif, Chroma};
-use crate::render::codec::png;
-
-/// The x and y of red, green, blue and white (CIE 1931).
-type Chromaticities = [(f64, f64); 4];
-
-const D65: (f64, f64) = (0.3127, 0.3290);
-/// ITU-R BT.709, as in sRGB.
-const BT709: Chromaticities = [(0.64, 0.33), (0.30, 0.60), (0.15, 0.06), D65];
-const BT2020: Chromaticities = [(0.708, 0.292), (0.170, 0.797), (0.131, 0.046), D65];
-/// SMPTE EG 432-1.
-const DISPLAY_P3: Chromaticities = [(0.680, 0.320), (0.265, 0.690), (0.150, 0.060), D65];
+use crate::render::codec::icc::{D50, Profile};
+use crate::render::codec::primaries::{BT709, Chromaticities, chromaticities};
+use crate::render::codec::{png, png_repair};
 
 /// A parametric curve from the stored value to linear light (ICC.1 §10.18).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,28 +16,36 @@ enum Curve {
 }
 
 const SRGB: Curve = Curve::Linear { g: 2.4, a: 0.055, c: 12.92, d: 0.04045 };
-const BT709_CURVE: Curve = Curve::Linear { g: 1.0 / 0.45, a: 0.099, c: 4.5, d: 0.081 };
+/// ITU-R BT.1886: how displays show the curves of BT.709, BT.601 and BT.2020.
+const BT1886: Curve = Curve::Power(2.4);
+/// SMPTE ST 240.
+const ST240_CURVE: Curve = Curve::Linear { g: 1.0 / 0.45, a: 0.1115, c: 4.0, d: 0.0912 };
 
-/// The profile of a PNG that has none and is not sRGB.
-pub fn from_png(bytes: &[u8]) -> Option<Vec<u8>> {
+/// The profile of a PNG whose colours its chunks describe. Which of them counts, with the profile in the file, is the
+/// order of W3C PNG §4.3.
+pub enum FromPng {
+    /// Instead of the profile in the file.
+    Overriding(Vec<u8>),
+    /// Unless the file has a profile.
+    Default(Option<Vec<u8>>),
+}
+
+/// Reads the colour chunks as browsers do: `cHRM` counts together with `gAMA` only.
+pub fn from_png(bytes: &[u8]) -> FromPng {
     let chunks = Chunks::read(bytes);
     if let Some((points, curve)) = chunks.cicp.and_then(code_points) {
-        return Some(build(points, curve, chunks.is_gray));
+        return FromPng::Overriding(build(points, curve, chunks.is_gray));
     }
-    if chunks.has_profile || chunks.is_srgb {
-        return None;
-    }
-    let gamma = chunks.gamma.filter(|gamma| *gamma > 0 && !png::is_srgb_gamma(*gamma));
-    let points =
-        chunks.points.filter(|points| !png::are_srgb_chromaticities(points)).map(chromaticities);
-    let points = points.filter(are_usable);
-    if gamma.is_none() && (points.is_none() || chunks.is_gray) {
-        return None;
-    }
-    // `gAMA` can be any number, ICC's end at 32768, and no display has an exponent above 4.
-    let curve =
-        gamma.map_or(SRGB, |gamma| Curve::Power((100_000.0 / f64::from(gamma)).clamp(0.1, 10.0)));
-    Some(build(points.unwrap_or(BT709), curve, chunks.is_gray))
+    FromPng::Default(chunks.gamma.filter(|_| !chunks.is_srgb).and_then(|gamma| {
+        let points = match chunks.points {
+            None if png::is_srgb_gamma(gamma) => return None,
+            None => BT709,
+            Some(points) => Some(stored_chromaticities(points)).filter(are_usable)?,
+        };
+        // `gAMA` can be any number, ICC's end at 32768, and no display has an exponent above 4.
+        let curve = Curve::Power((100_000.0 / f64::from(gamma)).clamp(0.1, 10.0));
+        Some(build(points, curve, chunks.is_gray))
+    }))
 }
 
 /// The profile of an AVIF that has none and is not sRGB. The transfer functions of video are shown with sRGB's curve,
@@ -54,43 +54,47 @@ pub fn from_avif(avif: &Avif) -> Option<Vec<u8>> {
     let sequence = avif.color.sequence;
     // Without an `nclx` property, the code points of the AV1 sequence header apply (AVIF §2.2.1).
     let nclx = avif.nclx.unwrap_or(sequence.nclx);
-    let primaries = u8::try_from(nclx.primaries).ok()?;
-    let transfer = u8::try_from(nclx.transfer).ok()?;
-    let transfer = if matches!(transfer, 1 | 2 | 6 | 14 | 15) { 13 } else { transfer };
-    let (points, curve) = code_points([primaries, transfer, 0, 1])?;
+    let transfer = if matches!(nclx.transfer, 1 | 2 | 6 | 14 | 15) { 13 } else { nclx.transfer };
+    let points = chromaticities(nclx.primaries)?;
+    let curve = transfer_curve(transfer)?;
     let is_gray = sequence.chroma == Chroma::Monochrome;
     let is_srgb = curve == SRGB && (is_gray || points == BT709);
     (!is_srgb).then(|| build(points, curve, is_gray))
 }
 
-/// The primaries and the curve of code points (ITU-T H.273 tables 2 and 3). High dynamic range is not supported: it
-/// takes more than a profile.
+/// The grayscale profile that gives gray what this profile gives equal red, green and blue, if that is gray.
+pub fn gray_of(profile: &Profile) -> Option<Vec<u8>> {
+    let curve = profile.gray_curve()?;
+    Some(written(b"GRAY", &[(b"wtpt", xyz(D50)), (b"kTRC", curve.to_vec())]))
+}
+
+/// The primaries and the curve of `cICP`. High dynamic range is not supported: it takes more than a profile.
 fn code_points(
     [primaries, transfer, matrix, full_range]: [u8; 4],
 ) -> Option<(Chromaticities, Curve)> {
-    let points = match primaries {
-        1 => BT709,
-        9 => BT2020,
-        12 => DISPLAY_P3,
-        _ => return None,
-    };
-    let curve = match transfer {
-        1 | 6 | 14 | 15 => BT709_CURVE,
-        4 => Curve::Power(2.2),
-        5 => Curve::Power(2.8),
-        8 => Curve::Power(1.0),
-        13 => SRGB,
-        _ => return None,
-    };
+    let points = chromaticities(primaries.into())?;
+    let curve = transfer_curve(transfer.into())?;
     (matrix == 0 && full_range == 1).then_some((points, curve))
 }
 
-/// The colour chunks, which come before the pixels.
+/// The curve of transfer characteristics (ITU-T H.273 table 3).
+fn transfer_curve(transfer: u16) -> Option<Curve> {
+    Some(match transfer {
+        1 | 6 | 11 | 14 | 15 => BT1886,
+        4 => Curve::Power(2.2),
+        5 => Curve::Power(2.8),
+        7 => ST240_CURVE,
+        8 => Curve::Power(1.0),
+        13 => SRGB,
+        _ => return None,
+    })
+}
+
+/// The colour chunks that count. A profile in the file is libvips' to read.
 #[derive(Debug, Default)]
 struct Chunks {
     is_gray: bool,
     cicp: Option<[u8; 4]>,
-    has_profile: bool,
     is_srgb: bool,
     /// The exponent from linear light to the stored value, times 100,000.
     gamma: Option<u32>,
@@ -101,14 +105,11 @@ struct Chunks {
 impl Chunks {
     fn read(bytes: &[u8]) -> Chunks {
         let mut chunks = Chunks::default();
-        // libvips verifies the checksums.
-        for chunk in png::chunks(bytes).into_iter().flatten().take_while(|chunk| chunk.is_whole) {
+        for chunk in png_repair::valid_chunks(bytes) {
             let data = chunk.data;
             match &chunk.kind {
-                b"IDAT" => break,
                 b"IHDR" => chunks.is_gray = matches!(data.get(9), Some(0 | 4)),
                 b"cICP" => chunks.cicp = data.try_into().ok(),
-                b"iCCP" => chunks.has_profile = true,
                 b"sRGB" => chunks.is_srgb = true,
                 b"gAMA" => chunks.gamma = png::numbers(data).map(|[gamma]| gamma),
                 b"cHRM" => chunks.points = png::numbers(data),
@@ -119,7 +120,7 @@ impl Chunks {
     }
 }
 
-fn chromaticities(stored: [u32; 8]) -> Chromaticities {
+fn stored_chromaticities(stored: [u32; 8]) -> Chromaticities {
     let [wx, wy, rx, ry, gx, gy, bx, by] = stored.map(|number| f64::from(number) / 100_000.0);
     [(rx, ry), (gx, gy), (bx, by), (wx, wy)]
 }
@@ -133,8 +134,6 @@ fn are_usable(points: &Chromaticities) -> bool {
 
 type Matrix = [[f64; 3]; 3];
 
-/// The white of the profile connection space (ICC.1 §7.2.16).
-const D50: [f64; 3] = [0.9642, 1.0, 0.8249];
 /// Chromatic adaptation (ICC.1 annex E).
 const BRADFORD: Matrix =
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]];
@@ -184,10 +183,15 @@ fn build(points: Chromaticities, curve: Curve, is_gray: bool) -> Vec<u8> {
         tags.extend([(b"rXYZ", xyz(red)), (b"gXYZ", xyz(green)), (b"bXYZ", xyz(blue))]);
         tags.extend([b"rTRC", b"gTRC", b"bTRC"].map(|name| (name, parametric(curve))));
     }
+    written(if is_gray { b"GRAY" } else { b"RGB " }, &tags)
+}
+
+/// A profile of these tags.
+fn written(channels: &[u8; 4], tags: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
     let mut table = number(tags.len()).to_vec();
     let mut data = Vec::new();
     let first = 128 + 4 + 12 * tags.len();
-    for (name, tag) in &tags {
+    for (name, tag) in tags {
         table.extend_from_slice(*name);
         table.extend_from_slice(&number(first + data.len()));
         table.extend_from_slice(&number(tag.len()));
@@ -197,7 +201,7 @@ fn build(points: Chromaticities, curve: Curve, is_gray: bool) -> Vec<u8> {
     profile.extend_from_slice(&[0; 4]);
     profile.extend_from_slice(&[4, 0x20, 0, 0]);
     profile.extend_from_slice(b"mntr");
-    profile.extend_from_slice(if is_gray { b"GRAY" } else { b"RGB " });
+    profile.extend_from_slice(channels);
     profile.extend_from_slice(b"XYZ ");
     profile.extend_from_slice(&[0; 12]);
     profile.extend_from_slice(b"acsp");
@@ -245,31 +249,68 @@ mod tests {
             out.extend_from_slice(&number(data.len()));
             out.extend_from_slice(*kind);
             out.extend_from_slice(data);
-            out.extend_from_slice(&[0; 4]);
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(*kind);
+            crc.update(data);
+            out.extend_from_slice(&crc.finalize().to_be_bytes());
         }
         out
     }
 
+    /// Whether the colour chunks of a PNG without a profile are not sRGB.
+    fn is_converted(colour_type: u8, chunks: &[Chunk]) -> bool {
+        match from_png(&png(colour_type, chunks)) {
+            FromPng::Overriding(_) => true,
+            FromPng::Default(profile) => profile.is_some(),
+        }
+    }
+
+    const LINEAR: Chunk = (b"gAMA", &[0, 1, 0x86, 0xa0]);
+    const GAMMA_OF_SRGB: Chunk = (b"gAMA", &[0, 0, 0xb1, 0x8f]);
+
+    fn points(numbers: [u32; 8]) -> Vec<u8> {
+        numbers.map(u32::to_be_bytes).concat()
+    }
+
     #[test]
-    fn srgb_or_an_embedded_profile_needs_no_other() {
-        let gamma: Chunk = (b"gAMA", &[0, 1, 0x86, 0xa0]);
-        assert!(from_png(&png(2, &[gamma])).is_some());
-        let cases: [&[Chunk]; 5] = [
+    fn srgb_needs_no_profile() {
+        assert!(is_converted(2, &[LINEAR]));
+        let p3 = points([31_270, 32_900, 68_000, 32_000, 26_500, 69_000, 15_000, 6_000]);
+        let no_colours = points([0; 8]);
+        let cases: [&[Chunk]; 6] = [
             &[],
-            &[(b"gAMA", &[0, 0, 0xb1, 0x8f])],
-            &[gamma, (b"sRGB", &[0])],
-            &[gamma, (b"iCCP", &[])],
-            &[(b"IDAT", &[]), gamma],
+            &[GAMMA_OF_SRGB],
+            &[LINEAR, (b"sRGB", &[0])],
+            &[(b"IDAT", &[]), LINEAR],
+            &[(b"cHRM", &p3)],
+            &[LINEAR, (b"cHRM", &no_colours)],
         ];
         for chunks in cases {
-            assert_eq!(from_png(&png(2, chunks)), None, "{chunks:?}");
+            assert!(!is_converted(2, chunks), "{chunks:?}");
         }
+        // With chromaticities, the exponent is taken at its word.
+        assert!(is_converted(2, &[GAMMA_OF_SRGB, (b"cHRM", &p3)]));
+        assert!(is_converted(0, &[GAMMA_OF_SRGB, (b"cHRM", &p3)]));
+    }
+
+    #[test]
+    fn invalid_and_repeated_colour_chunks_do_not_count() {
+        assert!(is_converted(2, &[(b"sRGB", &[9]), LINEAR]));
+        assert!(is_converted(2, &[(b"sRGB", &[0, 0]), LINEAR]));
+        assert!(is_converted(2, &[(b"gAMA", &[0; 4]), LINEAR]));
+        assert!(is_converted(2, &[LINEAR, GAMMA_OF_SRGB]));
+        assert!(!is_converted(2, &[GAMMA_OF_SRGB, LINEAR]));
+        assert!(!is_converted(2, &[(b"cICP", &[12, 13, 0, 1, 0])]));
+        assert!(!is_converted(2, &[(b"cICP", &[12, 13, 1, 1])]));
+        let mut bytes = png(2, &[LINEAR]);
+        let crc = bytes.len() - 13;
+        bytes[crc] ^= 1;
+        assert!(matches!(from_png(&bytes), FromPng::Default(None)));
     }
 
     #[test]
     fn malformed_colour_chunks_do_not_panic() {
-        let chunks: [Chunk; 3] =
-            [(b"gAMA", &[0, 1, 0x86, 0xa0]), (b"cICP", &[12, 13, 0, 1]), (b"cHRM", &[0; 32])];
+        let chunks: [Chunk; 3] = [LINEAR, (b"cICP", &[12, 13, 0, 1]), (b"cHRM", &[0; 32])];
         let whole = png(0, &chunks);
         for length in 0..whole.len() {
             from_png(&whole[..length]);
@@ -282,9 +323,7 @@ mod tests {
             }
         }
         for number in [0_u32, 1, 100_000, u32::MAX] {
-            let number = number.to_be_bytes();
-            let points = number.repeat(8);
-            from_png(&png(2, &[(b"gAMA", &number), (b"cHRM", &points)]));
+            is_converted(2, &[(b"gAMA", &number.to_be_bytes()), (b"cHRM", &points([number; 8]))]);
         }
     }
 

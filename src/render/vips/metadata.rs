@@ -46,6 +46,22 @@ impl<'b> Image<'b> {
         unsafe { ffi::vips_image_get_typeof(self.raw(), PROFILE.as_ptr()) != 0 }
     }
 
+    /// A copy of the embedded colour profile.
+    pub fn profile(&self) -> Option<Vec<u8>> {
+        self.blob(PROFILE)
+    }
+
+    /// The same pixels, without a colour profile.
+    pub fn without_profile(self) -> Result<Image<'b>, Error> {
+        if !self.has_profile() {
+            return Ok(self);
+        }
+        let copy = self.apply(c"copy", &[])?;
+        // SAFETY: as in `with_frame_height`; libvips does not keep the name.
+        unsafe { ffi::vips_image_remove(copy.raw(), PROFILE.as_ptr()) };
+        Ok(copy)
+    }
+
     /// The same pixels, with this colour profile.
     pub fn with_profile(&self, profile: &[u8]) -> Result<Image<'b>, Error> {
         let copy = self.apply(c"copy", &[])?;

@@ -5,7 +5,6 @@
 pub enum Curve {
     Power(f64),
     Srgb,
-    Bt709,
 }
 
 /// An RGB colour space.
@@ -64,8 +63,6 @@ pub fn to_linear_srgb(space: &Space, colour: [f64; 3]) -> [f64; 3] {
         Curve::Power(exponent) => value.powf(exponent),
         Curve::Srgb if value <= 0.04045 => value / 12.92,
         Curve::Srgb => ((value + 0.055) / 1.055).powf(2.4),
-        Curve::Bt709 if value < 0.081 => value / 4.5,
-        Curve::Bt709 => ((value + 0.099) / 1.099).powf(1.0 / 0.45),
     });
     let xyz = [0, 1, 2].map(|row| (0..3).map(|n| space.primaries[n][row] * light[n]).sum());
     linear_srgb_of_xyz(xyz)
@@ -89,7 +86,6 @@ pub fn profile(space: &Space) -> Vec<u8> {
             numbers(&[2.4, 1.0 / 1.055, 0.055 / 1.055, 1.0 / 12.92, 0.04045]),
         ]
         .concat(),
-        Curve::Bt709 => panic!("no profile is needed of it"),
     };
     let colorant = |n: usize| xyz(space.primaries[n]);
     let tags = [
@@ -107,6 +103,43 @@ pub fn profile(space: &Space) -> Vec<u8> {
 /// A gray profile with a gamma curve.
 pub fn gray_profile(exponent: f64) -> Vec<u8> {
     written(b"mntr", b"GRAY", b"XYZ ", &[(b"wtpt", xyz(D50)), (b"kTRC", gamma(exponent))])
+}
+
+/// A profile of another kind, with a table from three channels that is black and white at its ends: lightness is
+/// proportional, and the middle of each axis has a tint.
+pub fn table_profile(class: &[u8; 4], space: &[u8; 4], connection: &[u8; 4]) -> Vec<u8> {
+    written(class, space, connection, &[(b"wtpt", xyz(D50)), (b"A2B0", table(40))])
+}
+
+/// A profile of RGB with a table for perceptual intent, and one for colorimetric intent that tints much more.
+pub fn profile_with_two_tables() -> Vec<u8> {
+    let tags = [(b"wtpt", xyz(D50)), (b"A2B0", table(40)), (b"A2B1", table(80))];
+    written(b"scnr", b"RGB ", b"Lab ", &tags)
+}
+
+/// An `mft1` (ICC.1 §10.10) with two steps for each of three channels.
+fn table(tint: i32) -> Vec<u8> {
+    let mut lut = b"mft1\0\0\0\0\x03\x03\x02\0".to_vec();
+    lut.extend(numbers(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]));
+    let identity: Vec<u8> = (0..=255).collect();
+    lut.extend(identity.repeat(3));
+    for n in 0..8 {
+        let [r, g, b] = [n >> 2 & 1, n >> 1 & 1, n & 1];
+        lut.extend(
+            [60 * r + 120 * g + 75 * b, 128 + tint * (r - g), 128 + tint * (g - b)]
+                .map(|v| v as u8),
+        );
+    }
+    lut.extend(identity.repeat(3));
+    lut
+}
+
+/// The gray of a neutral value of a table above.
+pub fn gray_of_table(value: u8) -> f64 {
+    let lightness = f64::from(value) / 2.55;
+    let light =
+        if lightness > 8.0 { ((lightness + 16.0) / 116.0).powi(3) } else { lightness / 903.3 };
+    255.0 * srgb_encoded(light)
 }
 
 /// The CIE Lab colour of each combination of inks: cyan is bit 8, magenta 4, yellow 2, black 1.
@@ -207,6 +240,24 @@ pub fn written(
 /// A CMYK JPEG of 16 × 16 patches side by side (T.81: baseline, four components, DC coefficients only; inverted and marked
 /// as Adobe's programs do).
 pub fn cmyk_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
+    let stored: Vec<_> = patches.iter().map(|inks| inks.map(|ink| 255 - ink)).collect();
+    four_component_jpeg(&stored, 0, profile)
+}
+
+/// The same with the transform 2: YCCK.
+pub fn ycck_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
+    let stored = |[c, m, y, k]: &[u8; 4]| {
+        // Decoders subtract red, green and blue from white to get the stored, inverted inks.
+        let [r, g, b] = [c, m, y].map(|ink| f64::from(*ink));
+        let luma = 0.299 * r + 0.587 * g + 0.114 * b;
+        let [cb, cr] = [(b - luma) / 1.772, (r - luma) / 1.402].map(|chroma| chroma + 128.0);
+        let [luma, cb, cr] = [luma, cb, cr].map(|value| value.round() as u8);
+        [luma, cb, cr, 255 - k]
+    };
+    four_component_jpeg(&patches.iter().map(stored).collect::<Vec<_>>(), 2, profile)
+}
+
+fn four_component_jpeg(patches: &[[u8; 4]], transform: u8, profile: Option<&[u8]>) -> Vec<u8> {
     let segment = |marker: u8, data: &[u8]| {
         let mut segment = vec![0xff, marker];
         segment.extend((data.len() as u16 + 2).to_be_bytes());
@@ -214,7 +265,7 @@ pub fn cmyk_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
         segment
     };
     let mut out = vec![0xff, 0xd8];
-    out.extend(segment(0xee, b"Adobe\0\x64\0\0\0\0\0"));
+    out.extend(segment(0xee, &[b"Adobe\0\x64\0\0\0\0", &[transform][..]].concat()));
     if let Some(profile) = profile {
         out.extend(segment(0xe2, &[b"ICC_PROFILE\0\x01\x01", profile].concat()));
     }
@@ -237,8 +288,8 @@ pub fn cmyk_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
     let mut last = [0_i32; 4];
     for _row in 0..2 {
         for block in 0..patches.len() * 2 {
-            for (ink, last) in patches[block / 2].iter().zip(&mut last) {
-                let value = 127 - i32::from(*ink);
+            for (sample, last) in patches[block / 2].iter().zip(&mut last) {
+                let value = i32::from(*sample) - 128;
                 let difference = value - *last;
                 *last = value;
                 let size = 32 - difference.unsigned_abs().leading_zeros();

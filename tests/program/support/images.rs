@@ -200,6 +200,13 @@ pub fn with_metadata(
     out
 }
 
+/// A JPEG with this profile in one segment after the start of image (ICC.1 annex B.4).
+pub fn jpeg_with_profile(jpeg: &[u8], profile: &[u8]) -> Vec<u8> {
+    let length = (2 + 14 + profile.len() as u16).to_be_bytes();
+    let (start, rest) = jpeg.split_at(2);
+    [start, b"\xff\xe2", &length, b"ICC_PROFILE\0\x01\x01", profile, rest].concat()
+}
+
 /// An EXIF block (TIFF 6.0, big-endian) with an orientation and a GPS latitude reference.
 pub fn exif(orientation: u8) -> Vec<u8> {
     let mut block = b"MM\0\x2a\0\0\0\x08".to_vec();
@@ -214,6 +221,18 @@ pub fn exif(orientation: u8) -> Vec<u8> {
     block.extend_from_slice(&[0, 1, 0, 2, 0, 0, 0, 2, b'N', 0, 0, 0]);
     block.extend_from_slice(&[0, 0, 0, 0]);
     block
+}
+
+/// The colour profile of a JPEG, PNG, WebP or GIF.
+pub fn profile_of(bytes: &[u8]) -> Option<Vec<u8>> {
+    let input = Cursor::new(bytes);
+    match Kind::of(bytes).expect("an image") {
+        Kind::Jpeg => JpegDecoder::new(input).unwrap().icc_profile().unwrap(),
+        Kind::Png => PngDecoder::new(input).unwrap().icc_profile().unwrap(),
+        Kind::Webp => WebPDecoder::new(input).unwrap().icc_profile().unwrap(),
+        Kind::Gif => None,
+        Kind::Avif => panic!("no decoder for AVIF"),
+    }
 }
 
 /// The colour profile of a JPEG.

@@ -2,9 +2,30 @@
 
 /// The PNG with another chunk after `IHDR`.
 pub fn with_chunk(png: &[u8], kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    with_chunks(png, &[chunk(kind, data)])
+}
+
+/// The PNG with these bytes after `IHDR`.
+pub fn with_chunks(png: &[u8], chunks: &[Vec<u8>]) -> Vec<u8> {
     // Signature, and IHDR with its length, type and checksum.
     let (head, rest) = png.split_at(8 + 25);
-    [head, &chunk(kind, data), rest].concat()
+    [head, &chunks.concat(), rest].concat()
+}
+
+/// A chunk with a wrong checksum.
+pub fn damaged(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut chunk = chunk(kind, data);
+    *chunk.last_mut().unwrap() ^= 1;
+    chunk
+}
+
+/// The PNG with a wrong checksum of the first chunk of this kind.
+pub fn with_damaged(png: &[u8], kind: &[u8; 4]) -> Vec<u8> {
+    let at = png.windows(4).position(|window| window == kind).expect("the chunk");
+    let length = u32::from_be_bytes(png[at - 4..at].try_into().unwrap()) as usize;
+    let mut damaged = png.to_vec();
+    damaged[at + 4 + length] ^= 1;
+    damaged
 }
 
 /// A chunk with its length, type and checksum.

@@ -4,6 +4,7 @@ use super::decode_error::DecodeError;
 use super::matrix::{ConvertedSample, Factors, Rows};
 use super::sample::{Block, Sample};
 use super::{Chroma, Nclx, upsample};
+use crate::render::codec::primaries::{BT709, chromaticities};
 
 /// Kr and Kb of H.273 table 4.
 type Weights = (f64, f64);
@@ -143,23 +144,9 @@ fn weights(matrix: u16, primaries: u16) -> Option<Weights> {
 
 /// Kr and Kb from the chromaticities of H.273 table 2 (equations 32 to 37).
 fn weights_of_primaries(primaries: u16) -> Option<Weights> {
-    const C: [f64; 2] = [0.310, 0.316];
-    const D65: [f64; 2] = [0.3127, 0.3290];
-    /// Red, green, blue and white.
-    type Chromaticities = [[f64; 2]; 4];
-    let [red, green, blue, white]: Chromaticities = match primaries {
-        // Unspecified means BT.709, as in libavif.
-        1 | 2 => [[0.640, 0.330], [0.300, 0.600], [0.150, 0.060], D65],
-        4 => [[0.67, 0.33], [0.21, 0.71], [0.14, 0.08], C],
-        5 => [[0.64, 0.33], [0.29, 0.60], [0.15, 0.06], D65],
-        6 | 7 => [[0.630, 0.340], [0.310, 0.595], [0.155, 0.070], D65],
-        8 => [[0.681, 0.319], [0.243, 0.692], [0.145, 0.049], C],
-        9 => [[0.708, 0.292], [0.170, 0.797], [0.131, 0.046], D65],
-        11 => [[0.680, 0.320], [0.265, 0.690], [0.150, 0.060], [0.314, 0.351]],
-        12 => [[0.680, 0.320], [0.265, 0.690], [0.150, 0.060], D65],
-        22 => [[0.630, 0.340], [0.295, 0.605], [0.155, 0.077], D65],
-        _ => return None,
-    };
+    // Unspecified means BT.709, as in libavif.
+    let points = if primaries == 2 { BT709 } else { chromaticities(primaries)? };
+    let [red, green, blue, white] = points.map(|(x, y)| [x, y]);
     let z = |[x, y]: [f64; 2]| 1.0 - x - y;
     let cross = |one: [f64; 2], other: [f64; 2]| {
         [
