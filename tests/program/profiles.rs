@@ -123,6 +123,54 @@ fn a_profile_applies_to_images_with_its_channels() {
 }
 
 #[test]
+fn dark_gray_is_converted_without_steps() {
+    let dark = GrayImage::from_fn(256, 8, |x, _| Luma([x as u8]));
+    let png = in_png(&images::png(dark), &icc::gray_profile(1.0));
+    let directory = Directory::new().with("a.png", &png);
+    let server = Server::with_handler(directory.handler());
+    let image = Image::decode(&server.get("/h/a.png?f=png").ok().body);
+    for x in 0..=255_u32 {
+        let expected = 255.0 * icc::srgb_encoded(f64::from(x) / 255.0);
+        let shown = f64::from(image.pixels.get_pixel(x, 4).0[0]);
+        assert!((shown - expected).abs() < 1.0, "{x}: {shown}, not {expected:.1}");
+    }
+}
+
+#[test]
+fn the_background_is_converted_to_the_profile_that_is_kept() {
+    // Transparent, so that only the background is seen.
+    let clear = image::RgbaImage::new(16, 16);
+    let gray: ImageBuffer<LumaA<u8>, Vec<u8>> = ImageBuffer::new(16, 16);
+    let linear = icc::profile(&LINEAR_SPACE);
+    let directory = Directory::new()
+        .with("p3.png", &in_png(&images::png(clear.clone()), &icc::profile(&icc::DISPLAY_P3)))
+        .with("linear.png", &in_png(&images::png(clear.clone()), &linear))
+        .with(
+            "gray.png",
+            &in_png(&images::png(DynamicImage::ImageLumaA8(gray)), &icc::gray_profile(1.8)),
+        )
+        .with(
+            "table.png",
+            &in_png(&images::png(clear), &icc::table_profile(b"scnr", b"RGB ", b"Lab ")),
+        );
+    let server = Server::with_handler(directory.handler());
+    // 200, 120, 60 in each space; its luminance is 0.2604.
+    for (name, expected) in [
+        ("p3", [189, 124, 72]),
+        ("linear", [147, 48, 12]),
+        ("gray", [121; 3]),
+        // Its table only leads to Lab.
+        ("table", [200, 120, 60]),
+    ] {
+        for query in ["f=jpg&q=100", "f=jpg&q=100&w=32&h=8&pad=true", "f=png&w=32&h=8&pad=true"] {
+            let target = format!("/h/{name}.png?strip=false&bg=c8783c&{query}");
+            let shown = Image::decode(&server.get(&target).ok().body).at(3, 50);
+            assert!(within(shown, expected, 3), "{target}: {shown:?}, not {expected:?}");
+        }
+    }
+}
+
+#[test]
 fn a_monochrome_avif_with_a_gray_profile_is_converted() {
     let directory = Directory::new().with("a.avif", &data("gray-profile.avif"));
     let server = Server::with_handler(directory.handler());
@@ -180,7 +228,7 @@ fn strip_false_keeps_a_profile_where_the_format_has_its_channels() {
         let shown = Image::decode(&get(name, &format!("f=webp&lossless=true&{padded}")));
         assert_eq!(shown.at(50, 2), [255, 0, 0, 255], "{name}");
         let shown = Image::decode(&get(name, &format!("f=png&{padded}")));
-        assert_eq!(shown.at(50, 2), [54, 54, 54, 255], "{name}");
+        assert_eq!(shown.at(50, 2), [57, 57, 57, 255], "{name}");
     }
     // A profile of RGB that could give gray a tint is kept with red, green and blue.
     for query in ["f=jpg&q=98", "f=png", "f=webp&lossless=true"] {

@@ -1,6 +1,7 @@
 //! ICC profiles (ICC.1:2022): which of them can be used, for images of which channels. No colour is computed here.
 
 use super::cursor::Cursor;
+use super::icc_curve::Curve;
 
 /// Bytes of a header (§7.2).
 const HEADER: usize = 128;
@@ -59,6 +60,14 @@ impl<'p> Profile<'p> {
         self.channels == channels || (self.channels, channels) == (Channels::Rgb, Channels::Gray)
     }
 
+    /// The curve of a grayscale profile, unless it has a table.
+    pub fn gray_tone(&self) -> Option<Curve> {
+        if self.channels != Channels::Gray || self.has_table() {
+            return None;
+        }
+        Curve::parse(self.tag(b"kTRC")?)
+    }
+
     /// The curve tag that red, green and blue have in common, if equal values of them are gray.
     pub fn gray_curve(&self) -> Option<&'p [u8]> {
         if self.channels != Channels::Rgb || self.has_table() {
@@ -106,7 +115,7 @@ impl<'p> Profile<'p> {
         };
         let has = |names: &[&[u8; 4]]| names.iter().all(|name| self.tag(name).is_some());
         let has_curves = match self.channels {
-            Channels::Gray => has(&[b"kTRC"]),
+            Channels::Gray => self.gray_tone().is_some(),
             Channels::Rgb => has(&[b"rTRC", b"gTRC", b"bTRC", b"rXYZ", b"gXYZ", b"bXYZ"]),
             Channels::Cmyk => false,
         };
@@ -237,6 +246,7 @@ mod tests {
             changed(36, b"ascp"),
             changed(128, &u32::MAX.to_be_bytes()),
             changed(132, b"kTRX"),
+            changed(144, b"CURV"),
             changed(136, &u32::MAX.to_be_bytes()),
             changed(140, &u32::MAX.to_be_bytes()),
             // A curve to lightness, which browsers don't apply.

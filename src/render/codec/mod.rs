@@ -9,6 +9,7 @@ mod cursor;
 pub mod exif;
 mod gif;
 pub mod icc;
+pub mod icc_curve;
 mod jpeg;
 mod only_pixels;
 pub mod png;

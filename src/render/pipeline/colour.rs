@@ -5,7 +5,8 @@ use std::ffi::CStr;
 use super::profile;
 use crate::format::Format;
 use crate::render::codec::icc::{Channels, Profile};
-use crate::render::vips::{Error, Image, Space, Value};
+use crate::render::codec::icc_curve::{Curve, srgb_encoded};
+use crate::render::vips::{Error, Image, Space, Value, Vips};
 
 /// Built-in profiles of libvips: sRGB, and grayscale with sRGB's curve.
 const SRGB: &CStr = c"srgb";
@@ -75,11 +76,6 @@ fn expand(image: Image<'_>) -> Result<Image<'_>, Error> {
     Ok(image)
 }
 
-/// The profile to use instead, since browsers prefer the table for perceptual intent.
-fn perceptual_profile(image: &Image) -> Option<Vec<u8>> {
-    Profile::parse(&image.profile()?)?.with_perceptual_table()
-}
-
 fn transformed<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
     let output = if image.bands() < 3 { GRAY } else { SRGB };
     // Without a profile, libvips uses a built-in one for CMYK. The intent is colorimetric: with perceptual intent lcms
@@ -89,10 +85,33 @@ fn transformed<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
         (c"embedded", Value::Bool(true)),
         (c"depth", Value::Int(8)),
     ];
-    match perceptual_profile(image) {
+    let bytes = image.profile().unwrap_or_default();
+    let Some(profile) = Profile::parse(&bytes) else {
+        return image.apply(c"icc_transform", &arguments);
+    };
+    if let Some(tone) = profile.gray_tone() {
+        return map_tones(image, &tone);
+    }
+    // Browsers prefer the table for perceptual intent.
+    match profile.with_perceptual_table() {
         Some(profile) => image.with_profile(&profile)?.apply(c"icc_transform", &arguments),
         None => image.apply(c"icc_transform", &arguments),
     }
+}
+
+/// Converts grayscale with this curve to that of sRGB. lcms would interpolate between 33 tones.
+fn map_tones<'b>(image: &Image<'b>, tone: &Curve) -> Result<Image<'b>, Error> {
+    let max: u16 = if image.space() == Space::Gray { u8::MAX.into() } else { u16::MAX };
+    let bands = image.bands() as usize;
+    let samples: Vec<u8> = (0..=max)
+        .flat_map(|code| {
+            let value = f64::from(code) / f64::from(max);
+            let gray = srgb_encoded(tone.light(value));
+            // Transparency has no curve.
+            [gray, value].map(|value| (255.0 * value).round() as u8).into_iter().take(bands)
+        })
+        .collect();
+    image.map_gray(&Vips::start()?.table(&samples, u32::from(max) + 1, bands)?)
 }
 
 /// Prepares the colours for a result that keeps the profile: colours stay in its space, with 8 bits. They are converted
@@ -112,4 +131,12 @@ pub fn keep_profile(image: Image<'_>, format: Format) -> Result<Image<'_>, Error
         Space::Other => image.to_srgb_or_gray(),
         Space::Srgb | Space::Gray | Space::Cmyk => Ok(image),
     }
+}
+
+/// A colour of sRGB in the space of a profile: one sample for grayscale, or three.
+pub fn in_profile(colour: [u8; 3], profile: &[u8]) -> Result<Vec<u8>, Error> {
+    let pixel = Vips::start()?.image_from_samples(&colour, 1, 1, 3)?.to_xyz()?;
+    let exported =
+        pixel.with_profile(profile)?.apply(c"icc_export", &[(c"depth", Value::Int(8))])?;
+    Ok(exported.samples()?.to_vec())
 }

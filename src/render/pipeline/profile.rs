@@ -55,7 +55,8 @@ pub fn from_avif(avif: &Avif) -> Option<Vec<u8>> {
     // Without an `nclx` property, the code points of the AV1 sequence header apply (AVIF §2.2.1).
     let nclx = avif.nclx.unwrap_or(sequence.nclx);
     let transfer = if matches!(nclx.transfer, 1 | 2 | 6 | 14 | 15) { 13 } else { nclx.transfer };
-    let points = chromaticities(nclx.primaries)?;
+    // Unspecified primaries are those of sRGB (MIAF §7.3.6.4).
+    let points = if nclx.primaries == 2 { BT709 } else { chromaticities(nclx.primaries)? };
     let curve = transfer_curve(transfer)?;
     let is_gray = sequence.chroma == Chroma::Monochrome;
     let is_srgb = curve == SRGB && (is_gray || points == BT709);

@@ -65,6 +65,35 @@ impl<'b> Image<'b> {
         Image::from_raw(raw)?.apply(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
     }
 
+    /// A copy of samples, which may be dropped.
+    pub(super) fn from_copied_samples(
+        samples: &[u8],
+        width: u32,
+        bands: usize,
+    ) -> Result<Image<'static>, Error> {
+        let (Ok(columns), Ok(count), 1..=4) =
+            (c_int::try_from(width), u64::try_from(samples.len()), bands)
+        else {
+            return Err(Error("too many samples".into()));
+        };
+        if count == 0 || count != u64::from(width) * bands as u64 {
+            return Err(Error("the samples do not fit the width of the image".into()));
+        }
+        let length = samples.len() as ffi::size_t;
+        // SAFETY: pointer and length are those of `samples`, one row of this many pixels, which libvips copies before
+        // it returns. The result is a new reference or null.
+        Image::from_raw(unsafe {
+            ffi::vips_image_new_from_memory_copy(
+                samples.as_ptr().cast(),
+                length,
+                columns,
+                1,
+                bands as c_int,
+                ffi::VipsBandFormat_VIPS_FORMAT_UCHAR,
+            )
+        })
+    }
+
     /// Computes the pixels into memory, where they can be read in any order and more than once. A decoder gives its
     /// lines once, from top to bottom.
     pub fn copy_memory(&self) -> Result<Image<'b>, Error> {

@@ -99,6 +99,11 @@ impl Vips {
         Image::from_samples(samples, width, height, bands)
     }
 
+    /// A row of pixels with a copy of these samples: a table for [`Image::map_gray`].
+    pub fn table(self, samples: &[u8], width: u32, bands: usize) -> Result<Image<'static>, Error> {
+        Image::from_copied_samples(samples, width, bands)
+    }
+
     /// Calls a loader: an operation whose input is `buffer` and whose output is `out`.
     pub fn load<'b>(
         self,
