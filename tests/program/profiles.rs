@@ -137,6 +137,35 @@ fn dark_gray_is_converted_without_steps() {
 }
 
 #[test]
+fn deep_colours_are_converted_precisely() {
+    // The last ones are outside the gamut of sRGB in P3, and clipped.
+    let colours =
+        [[60, 120, 200], [3, 2, 1], [16, 40, 80], [200, 120, 60], [120, 200, 60], [0, 255, 0]];
+    let deep: ImageBuffer<Rgb<u16>, Vec<u16>> = ImageBuffer::from_fn(96, 8, |x, _| {
+        Rgb(colours[(x / 16) as usize].map(|value: u8| u16::from(value) * 257))
+    });
+    let png = images::png(DynamicImage::ImageRgb16(deep));
+    let directory = Directory::new();
+    let spaces = [("p3", icc::DISPLAY_P3), ("adobe", icc::ADOBE_RGB), ("linear", LINEAR_SPACE)];
+    for (name, space) in &spaces {
+        directory.put(&format!("{name}.png"), &in_png(&png, &icc::profile(space)));
+    }
+    let server = Server::with_handler(directory.handler());
+    for (name, space) in &spaces {
+        let image = Image::decode(&server.get(&format!("/h/{name}.png?f=png")).ok().body);
+        for (n, colour) in colours.into_iter().enumerate() {
+            let light = icc::to_linear_srgb(space, colour.map(|value| f64::from(value) / 255.0));
+            let expected = light.map(|light| 255.0 * icc::srgb_encoded(light.clamp(0.0, 1.0)));
+            let shown = image.pixels.get_pixel(16 * n as u32 + 8, 4).0;
+            for (shown, expected) in shown.iter().zip(expected) {
+                let off = (f64::from(*shown) - expected).abs();
+                assert!(off <= 2.0, "{name} {colour:?}: {shown}, not {expected:.1}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_background_is_converted_to_the_profile_that_is_kept() {
     // Transparent, so that only the background is seen.
     let clear = image::RgbaImage::new(16, 16);

@@ -60,12 +60,23 @@ impl<'p> Profile<'p> {
         self.channels == channels || (self.channels, channels) == (Channels::Rgb, Channels::Gray)
     }
 
-    /// The curve of a grayscale profile, unless it has a table.
-    pub fn gray_tone(&self) -> Option<Curve> {
-        if self.channels != Channels::Gray || self.has_table() {
+    /// The curves of a profile without a table: one for gray, or those of red, green and blue.
+    pub fn tones(&self) -> Option<Vec<Curve>> {
+        let names: &[&[u8; 4]] = match self.channels {
+            _ if self.has_table() => return None,
+            Channels::Gray => &[b"kTRC"],
+            Channels::Rgb => &[b"rTRC", b"gTRC", b"bTRC"],
+            Channels::Cmyk => return None,
+        };
+        names.iter().map(|name| Curve::parse(self.tag(name)?)).collect()
+    }
+
+    /// The tags with the light of red, green and blue, unless it has a table.
+    pub fn colorants(&self) -> Option<[&'p [u8]; 3]> {
+        if self.has_table() {
             return None;
         }
-        Curve::parse(self.tag(b"kTRC")?)
+        Some([self.tag(b"rXYZ")?, self.tag(b"gXYZ")?, self.tag(b"bXYZ")?])
     }
 
     /// The curve tag that red, green and blue have in common, if equal values of them are gray.
@@ -115,7 +126,7 @@ impl<'p> Profile<'p> {
         };
         let has = |names: &[&[u8; 4]]| names.iter().all(|name| self.tag(name).is_some());
         let has_curves = match self.channels {
-            Channels::Gray => self.gray_tone().is_some(),
+            Channels::Gray => self.tones().is_some(),
             Channels::Rgb => has(&[b"rTRC", b"gTRC", b"bTRC", b"rXYZ", b"gXYZ", b"bXYZ"]),
             Channels::Cmyk => false,
         };

@@ -89,8 +89,13 @@ fn transformed<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
     let Some(profile) = Profile::parse(&bytes) else {
         return image.apply(c"icc_transform", &arguments);
     };
-    if let Some(tone) = profile.gray_tone() {
-        return map_tones(image, &tone);
+    match (profile.tones(), profile::with_srgb_curve(&profile)) {
+        (Some(tones), None) => return map_tones(image, &tones),
+        (Some(tones), Some(profile)) if image.space() == Space::Other => {
+            let mapped = map_tones(image, &tones)?;
+            return mapped.with_profile(&profile)?.apply(c"icc_transform", &arguments);
+        }
+        _ => {}
     }
     // Browsers prefer the table for perceptual intent.
     match profile.with_perceptual_table() {
@@ -99,19 +104,25 @@ fn transformed<'b>(image: &Image<'b>) -> Result<Image<'b>, Error> {
     }
 }
 
-/// Converts grayscale with this curve to that of sRGB. lcms would interpolate between 33 tones.
-fn map_tones<'b>(image: &Image<'b>, tone: &Curve) -> Result<Image<'b>, Error> {
-    let max: u16 = if image.space() == Space::Gray { u8::MAX.into() } else { u16::MAX };
+/// Replaces these curves by sRGB's, with 8 bits. lcms converts 8 bits of RGB precisely; where a curve is steep, it would
+/// interpolate gray between 33 tones, and 16 bits of RGB between as many colours in each direction.
+fn map_tones<'b>(image: &Image<'b>, tones: &[Curve]) -> Result<Image<'b>, Error> {
+    let is_deep = !matches!(image.space(), Space::Gray | Space::Srgb);
+    let max: u16 = if is_deep { u16::MAX } else { u8::MAX.into() };
     let bands = image.bands() as usize;
-    let samples: Vec<u8> = (0..=max)
-        .flat_map(|code| {
-            let value = f64::from(code) / f64::from(max);
-            let gray = srgb_encoded(tone.light(value));
-            // Transparency has no curve.
-            [gray, value].map(|value| (255.0 * value).round() as u8).into_iter().take(bands)
-        })
-        .collect();
-    image.map_gray(&Vips::start()?.table(&samples, u32::from(max) + 1, bands)?)
+    let encoded = |tone: &Curve, value| srgb_encoded(tone.light(value));
+    // As in most profiles.
+    let shared = tones.first().filter(|first| tones.iter().all(|tone| tone == *first));
+    let mut samples = Vec::new();
+    for code in 0..=max {
+        let value = f64::from(code) / f64::from(max);
+        let once = shared.map(|tone| encoded(tone, value));
+        let encoded = tones.iter().map(|tone| once.unwrap_or_else(|| encoded(tone, value)));
+        // Transparency has no curve.
+        let all = encoded.chain([value]).take(bands);
+        samples.extend(all.map(|value| (255.0 * value).round() as u8));
+    }
+    image.map(&Vips::start()?.table(&samples, u32::from(max) + 1, bands)?)
 }
 
 /// Prepares the colours for a result that keeps the profile: colours stay in its space, with 8 bits. They are converted

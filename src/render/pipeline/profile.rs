@@ -69,6 +69,15 @@ pub fn gray_of(profile: &Profile) -> Option<Vec<u8>> {
     Some(written(b"GRAY", &[(b"wtpt", xyz(D50)), (b"kTRC", curve.to_vec())]))
 }
 
+/// The profile with the primaries of this one, and sRGB's curve.
+pub fn with_srgb_curve(profile: &Profile) -> Option<Vec<u8>> {
+    let [red, green, blue] = profile.colorants()?.map(<[u8]>::to_vec);
+    let mut tags: Vec<(&[u8; 4], Vec<u8>)> = vec![(b"wtpt", xyz(D50))];
+    tags.extend([(b"rXYZ", red), (b"gXYZ", green), (b"bXYZ", blue)]);
+    tags.extend([b"rTRC", b"gTRC", b"bTRC"].map(|name| (name, parametric(SRGB))));
+    Some(written(b"RGB ", &tags))
+}
+
 /// The primaries and the curve of `cICP`. High dynamic range is not supported: it takes more than a profile.
 fn code_points(
     [primaries, transfer, matrix, full_range]: [u8; 4],

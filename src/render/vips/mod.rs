@@ -99,7 +99,7 @@ impl Vips {
         Image::from_samples(samples, width, height, bands)
     }
 
-    /// A row of pixels with a copy of these samples: a table for [`Image::map_gray`].
+    /// A row of pixels with a copy of these samples: a table for [`Image::map`].
     pub fn table(self, samples: &[u8], width: u32, bands: usize) -> Result<Image<'static>, Error> {
         Image::from_copied_samples(samples, width, bands)
     }

@@ -71,12 +71,16 @@ impl<'b> Image<'b> {
         self.to_space(ffi::VipsInterpretation_VIPS_INTERPRETATION_XYZ)
     }
 
-    /// Grayscale of 8 bits whose samples are those that a table has for the samples of this image, in each band.
-    pub fn map_gray(&self, table: &Image<'b>) -> Result<Image<'b>, Error> {
-        let space = ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W as c_int;
+    /// The image of 8 bits whose samples are those that a table has for the samples of this image, in each band.
+    pub fn map(&self, table: &Image<'b>) -> Result<Image<'b>, Error> {
+        let space = if self.bands() < 3 {
+            ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W
+        } else {
+            ffi::VipsInterpretation_VIPS_INTERPRETATION_sRGB
+        };
         call(c"maplut", &[(c"in", Value::Image(self)), (c"lut", Value::Image(table))])?
             .image(c"out")?
-            .apply(c"copy", &[(c"interpretation", Value::Int(space))])
+            .apply(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
     }
 
     fn to_space(&self, space: ffi::VipsInterpretation) -> Result<Image<'b>, Error> {
