@@ -3,13 +3,15 @@
 //! For each format this is an allow-list of the parts of a file, so that unknown metadata, or metadata after the end of
 //! the image, is noticed.
 
-use super::{gif, jpeg, png, webp};
+use super::{gif, jpeg, png, png_repair, webp};
 use crate::format::Format;
 
 /// Whether an image has no metadata, no profile, no orientation, and nothing after its end.
 pub fn has_only_pixels(bytes: &[u8], format: Format) -> bool {
     let found = match format {
         Format::Jpeg => jpeg::check_only_pixels(bytes),
+        // What browsers ignore is not left to other readers.
+        Format::Png if png_repair::needs_repair(bytes) != Ok(false) => None,
         Format::Png => png::check_only_pixels(bytes),
         Format::Webp => webp::check_only_pixels(bytes),
         Format::Gif => gif::check_only_pixels(bytes),

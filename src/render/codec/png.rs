@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::cursor::{Cursor, index};
-use super::{ImageInfo, area, check, png_repair};
+use super::{ImageInfo, area, check};
 
 /// First bytes of a file (§5.2).
 pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
@@ -130,7 +130,6 @@ pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
 
 /// `Some` if the file has only chunks that pixels need, and sRGB if it names a colour space.
 pub(super) fn check_only_pixels(bytes: &[u8]) -> Option<()> {
-    check(png_repair::needs_repair(bytes) == Ok(false))?;
     let mut end = SIGNATURE.len();
     let mut has_pixels = false;
     let [mut is_srgb, mut has_gamma, mut has_chromaticities] = [false; 3];
