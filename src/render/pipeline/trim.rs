@@ -16,8 +16,26 @@ pub struct Trimmed<'b> {
     /// One for a still image.
     frames: Vec<Image<'b>>,
     selected: Frames,
-    /// Whether the colours are those of the original's profile.
-    keeps_profile: bool,
+    keeping: Keeping,
+}
+
+/// Whether the colours are those of the original's profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    Nothing,
+    /// Unless the profile is one of grayscale.
+    Colours,
+    All,
+}
+
+impl Keeping {
+    fn of(job: &Job) -> Keeping {
+        match keep::is_enabled(job.options, job.format) {
+            false => Keeping::Nothing,
+            true if job.format.keeps_grayscale() => Keeping::All,
+            true => Keeping::Colours,
+        }
+    }
 }
 
 /// The area that is kept. Right and bottom are exclusive.
@@ -45,11 +63,7 @@ impl<'b> Trimmed<'b> {
     /// in any channel. All frames of an animation keep the area that one of them needs. An image of one colour stays
     /// as it is.
     pub fn new(image: Image<'b>, job: &Job, tolerance: u8) -> Result<Trimmed<'b>, Error> {
-        let trimmed = |frames| Trimmed {
-            frames,
-            selected: job.frames,
-            keeps_profile: keep::is_enabled(job.options, job.format),
-        };
+        let trimmed = |frames| Trimmed { frames, selected: job.frames, keeping: Keeping::of(job) };
         let frames = frames::split(image, job.frames.count)?;
         let mut kept: Option<Window> = None;
         if let Some(first) = frames.first() {
@@ -66,8 +80,7 @@ impl<'b> Trimmed<'b> {
 
     /// Whether this is also what another job of the same original needs.
     pub fn serves(&self, job: &Job) -> bool {
-        self.selected == job.frames
-            && self.keeps_profile == keep::is_enabled(job.options, job.format)
+        self.selected == job.frames && self.keeping == Keeping::of(job)
     }
 
     /// Width and height of a frame.
