@@ -151,24 +151,29 @@ impl Service {
         id: Option<u64>,
     ) -> Result<(Vec<u8>, Format), Failure> {
         // Before the wait, so that an image over a limit is refused at once.
-        let examined = {
+        let mut examined = {
             let _decoding = DecodeGuard::start(id);
             pipeline::examine(original, options, fail_on, &self.bounds)?
         };
-        // The edge gives up after the same time.
-        let Some(_permit) = self.admission.acquire(examined.memory, self.render_timeout) else {
-            let detail = "timed out waiting for a render slot (limits.render_timeout)";
-            return Err(Failure::new(Code::RenderTimeout, detail));
-        };
-        let _decoding = DecodeGuard::start(id);
-        let work = self.watchdog.begin();
-        let result =
-            pipeline::render(self.vips, original, options, fail_on, self.bounds, &examined);
-        if result.is_err() && work.was_stopped() {
-            let detail = "decoding and rendering took longer than limits.decode_timeout";
-            return Err(Failure::new(Code::DecodeTimeout, detail));
+        loop {
+            // The edge gives up after the same time.
+            let Some(_permit) = self.admission.acquire(examined.memory, self.render_timeout) else {
+                let detail = "timed out waiting for a render slot (limits.render_timeout)";
+                return Err(Failure::new(Code::RenderTimeout, detail));
+            };
+            let _decoding = DecodeGuard::start(id);
+            let work = self.watchdog.begin();
+            let result =
+                pipeline::render(self.vips, original, options, fail_on, self.bounds, &examined);
+            if result.is_err() && work.was_stopped() {
+                let detail = "decoding and rendering took longer than limits.decode_timeout";
+                return Err(Failure::new(Code::DecodeTimeout, detail));
+            }
+            if let Some(rendered) = result? {
+                return Ok(rendered);
+            }
+            examined = examined.with_full_memory();
         }
-        result
     }
 
     /// Asks the origin whether the original of an entry has changed. An entry that is fresh again was revalidated by

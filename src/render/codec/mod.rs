@@ -10,7 +10,7 @@ pub mod exif;
 mod gif;
 pub mod icc;
 pub mod icc_curve;
-mod jpeg;
+pub mod jpeg;
 mod only_pixels;
 pub mod png;
 pub mod png_repair;

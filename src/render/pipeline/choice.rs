@@ -8,6 +8,8 @@ use crate::format::Format;
 pub struct Examined {
     /// Bytes of memory that rendering may take.
     pub memory: u64,
+    /// More, if the original turns out to be damaged: then another decoder takes over.
+    pub memory_if_damaged: Option<u64>,
     /// The formats for which the container exceeds a limit.
     refused: Vec<(Format, Failure)>,
 }
@@ -19,7 +21,7 @@ impl Examined {
         formats: &[Format],
         check: impl Fn(Format) -> Result<u64, Failure>,
     ) -> Result<Examined, Failure> {
-        let mut examined = Examined { memory: 0, refused: Vec::new() };
+        let mut examined = Examined { memory: 0, memory_if_damaged: None, refused: Vec::new() };
         for format in formats {
             match check(*format) {
                 Ok(bytes) => examined.memory = examined.memory.max(bytes),
@@ -31,6 +33,12 @@ impl Examined {
             Some((_, first)) if examined.refused.len() == formats.len() => Err(first.clone()),
             _ => Ok(examined),
         }
+    }
+
+    /// The same original, with the memory that it takes if it is damaged.
+    pub fn with_full_memory(self) -> Examined {
+        let memory = self.memory_if_damaged.unwrap_or(self.memory);
+        Examined { memory, memory_if_damaged: None, ..self }
     }
 
     /// The result of `attempt` for the first format in which no limit is exceeded. Fails like [`Examined::new`].

@@ -1,6 +1,6 @@
 //! The parameters of one render that are known before pixels are decoded.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use super::frames::Frames;
 use super::geometry::{Plan, plan, swap_sides};
@@ -28,6 +28,10 @@ pub struct Job<'b> {
     pub plan: Plan,
     /// The upper left corner of the crop: found in the first frame and used for all, so that the window stays in place.
     pub crop_corner: OnceCell<(u32, u32)>,
+    /// The estimate counts on a decoder that takes less memory than libjpeg.
+    pub memory_is_reduced: bool,
+    /// Set if that decoder refuses the original.
+    pub needs_full_memory: Cell<bool>,
 }
 
 impl<'b> Job<'b> {
@@ -51,6 +55,8 @@ impl<'b> Job<'b> {
             size,
             plan: plan_for(options, size),
             crop_corner: OnceCell::new(),
+            memory_is_reduced: false,
+            needs_full_memory: Cell::new(false),
         }
     }
 

@@ -9,7 +9,7 @@ use super::job::Job;
 use super::profile::FromPng;
 use super::resize_frames::resize_frames;
 use super::step::{Stage, Step};
-use super::{auto_orient, colour, keep, profile};
+use super::{auto_orient, colour, eighth, jpeg_shrink, keep, profile};
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::render::codec::{ImageInfo, inspect, png_repair};
@@ -63,10 +63,12 @@ fn decode<'b>(
     let shrink_x = f64::from(header.width) / f64::from(width.max(1));
     let shrink_y = f64::from(header.height) / f64::from(height.max(1));
     let shrink = shrink_x.min(shrink_y);
+    let mut is_eighth = false;
     match job.source {
         Format::Jpeg => {
-            let shrink = jpeg_shrink((header.width, header.height), (width, height));
+            let shrink = jpeg_shrink::jpeg_shrink((header.width, header.height), (width, height));
             arguments.push((c"shrink", pixels(shrink)));
+            is_eighth = shrink == 8;
         }
         // libwebp scales by any factor, with the mean of the pixels that fall together.
         Format::Webp if shrink > 1.0 && can_scale(bytes, header) => {
@@ -81,6 +83,9 @@ fn decode<'b>(
         arguments.push((c"n", pixels(count)));
     }
     let mut image = vips.load(bytes, loader(job.source)?, &arguments)?;
+    if is_eighth && let Some(decoded) = eighth::decode(&image, bytes, job)? {
+        return Ok(decoded);
+    }
     if first > 0 {
         // Loaders give the delays of all frames of the file, and savers take them from the start.
         image = image.without_delays(first)?;
@@ -98,30 +103,6 @@ fn decode<'b>(
             colour::with_profile(image, embedded, profile)
         }
     }
-}
-
-/// The largest denominator (1, 2, 4 or 8) by which libjpeg can shrink and still leave at least this size. Its scaled
-/// inverse DCT is as good as a resize, so it need not leave a part for one.
-///
-/// libvips rounds the sides down: the remainder at the right and the bottom is lost, and the rest stretched over it.
-/// That may lose no more than where `vips_thumbnail` shrinks, which always leaves a factor of two for the resize.
-fn jpeg_shrink(from: (u32, u32), to: (u32, u32)) -> u32 {
-    let fits = |shrink: u32, factor: u32| {
-        from.0 / shrink >= to.0.saturating_mul(factor)
-            && from.1 / shrink >= to.1.saturating_mul(factor)
-    };
-    // In pixels of the result.
-    let lost = |shrink: u32| {
-        let side =
-            |from: u32, to: u32| f64::from(from % shrink) * f64::from(to) / f64::from(from.max(1));
-        side(from.0, to.0).max(side(from.1, to.1))
-    };
-    let acceptable =
-        [8, 4, 2].into_iter().find(|shrink| fits(*shrink, 2)).map_or(0.0, lost).max(0.1);
-    [8, 4, 2]
-        .into_iter()
-        .find(|shrink| fits(*shrink, 1) && lost(*shrink) <= acceptable)
-        .unwrap_or(1)
 }
 
 /// Whether libwebp may scale. In a lossy image with transparency its means include the colours of transparent pixels,
@@ -156,32 +137,4 @@ const fn fail_on(fail_on: FailOn) -> Value<'static, 'static> {
         FailOn::Error => 2,
         FailOn::Warning => 3,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jpeg_shrink_on_load_leaves_at_least_the_size_of_the_result() {
-        for (from, to, shrink) in [
-            ((1664, 1248), (300, 225), 4),
-            ((1664, 1248), (1200, 900), 1),
-            ((4000, 3000), (1200, 900), 2),
-            ((1600, 1200), (200, 150), 8),
-            ((1600, 1200), (201, 150), 4),
-            ((997, 613), (124, 76), 4),
-            ((992, 608), (124, 76), 8),
-            // At 8 almost a pixel of the result is lost; at 4 as much as vips_thumbnail loses.
-            ((1663, 1247), (207, 155), 4),
-            ((1663, 1247), (415, 311), 2),
-            ((1663, 1247), (831, 623), 1),
-            ((4001, 3001), (400, 300), 8),
-            ((100, 1), (1, 1), 1),
-            ((100, 100), (200, 200), 1),
-            ((0, 0), (1, 1), 1),
-        ] {
-            assert_eq!(jpeg_shrink(from, to), shrink, "{from:?} to {to:?}");
-        }
-    }
 }

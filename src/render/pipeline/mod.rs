@@ -10,6 +10,7 @@ mod choice;
 mod clear_transparent;
 mod colour;
 mod crop;
+mod eighth;
 mod encode;
 mod estimate;
 mod flatten;
@@ -18,6 +19,7 @@ mod frames;
 mod geometry;
 mod header;
 mod job;
+mod jpeg_shrink;
 mod keep;
 mod limits;
 mod load;
@@ -43,8 +45,8 @@ use std::borrow::Cow;
 pub use choice::Examined;
 pub use limits::Bounds;
 
-use super::codec::{ImageInfo, inspect, png_repair};
-use super::vips::{Error, Vips};
+use super::codec::{ImageInfo, inspect, jpeg, png_repair};
+use super::vips::{Error, Vips, Work};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::{Format, formats_that, or_list};
@@ -68,15 +70,31 @@ pub fn examine(
     let animation = Frames::select_all(info.frames, options)?.are_several();
     // Whether the original has transparency is not known yet. It makes no other limit or memory.
     let formats = options.formats(source, Needs { animation, transparency: false });
-    Examined::new(&formats, |format| {
-        let frames = Frames::select(info.frames, options, format)?;
-        check_container(&info, frames, fail_on, bounds)?;
-        let bytes = estimate::bytes(&info, source, frames.count, options, format);
-        Ok(bytes.saturating_add(copies * original.len() as u64))
-    })
+    let examined = |info: &ImageInfo| {
+        Examined::new(&formats, |format| {
+            let frames = Frames::select(info.frames, options, format)?;
+            check_container(info, frames, fail_on, bounds)?;
+            let bytes = estimate::bytes(info, source, frames.count, options, format);
+            Ok(bytes.saturating_add(copies * original.len() as u64))
+        })
+    };
+    let full = examined(&info)?;
+    let buffered_bytes = match source {
+        Format::Jpeg => eighth::buffered_bytes(&info, original, options, fail_on),
+        _ => None,
+    };
+    match buffered_bytes {
+        Some(buffered_bytes) if buffered_bytes < info.buffered_bytes => {
+            let mut reduced = examined(&ImageInfo { buffered_bytes, ..info })?;
+            reduced.memory_if_damaged = Some(full.memory);
+            Ok(reduced)
+        }
+        _ => Ok(full),
+    }
 }
 
-/// Renders an original that [`examine`] has accepted.
+/// Renders an original that [`examine`] has accepted. `None` if it turns out to be damaged, and takes
+/// `memory_if_damaged`.
 pub fn render(
     vips: Vips,
     original: &[u8],
@@ -84,8 +102,13 @@ pub fn render(
     fail_on: FailOn,
     bounds: Bounds,
     examined: &Examined,
-) -> Result<(Vec<u8>, Format), Failure> {
+) -> Result<Option<(Vec<u8>, Format)>, Failure> {
     let source = format_of(original)?;
+    let completed = match source {
+        Format::Jpeg if fail_on != FailOn::None => jpeg::complete(original, &Work::is_stopped),
+        _ => None,
+    };
+    let original = completed.as_deref().unwrap_or(original);
     let readable = if needs_repair(original, source)? {
         Cow::Owned(png_repair::repaired(original))
     } else {
@@ -105,6 +128,7 @@ pub fn render(
         // `examine` has checked the container, but only libvips decompresses the profile.
         bounds.check_header(header.width, header.height, frames.decoded())?;
         let mut job = Job::new(options, &header, (source, format), frames, fail_on);
+        job.memory_is_reduced = examined.memory_if_damaged.is_some();
         if let Some(tolerance) = options.trim {
             if !trimmed.as_ref().is_some_and(|trimmed| trimmed.serves(&job)) {
                 // The memory of the one before is freed first.
@@ -127,6 +151,9 @@ pub fn render(
         Some(trimmed) => trimmed.resize(width, height),
         None => load::load(vips, &readable, &job, (width, height)),
     };
+    if job.needs_full_memory.get() {
+        return Ok(None);
+    }
     let mut bytes = resized
         .and_then(|image| steps::apply(image, &job))
         .and_then(|image| encode::encode(&image, format, options))
@@ -139,7 +166,7 @@ pub fn render(
     if original::can_replace(&bytes, original, &job) {
         bytes = original.to_vec();
     }
-    Ok((bytes, format))
+    Ok(Some((bytes, format)))
 }
 
 fn check_container(

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Bounds, examine, render};
+use super::{Bounds, Examined, examine, render};
 use crate::config::{Config, FailOn, parse};
 use crate::error::Code;
 use crate::format::Format;
@@ -44,17 +44,17 @@ const QUERIES: [&str; 19] = [
 ];
 
 /// xorshift64*
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next()).unwrap() % end.max(1)
     }
 }
@@ -113,13 +113,18 @@ fn render_bytes(
         Options::resolve(&Query::parse(query).unwrap(), MODERN, config.handlers[0].defaults())
             .unwrap();
     let bounds = Bounds::from_limits(&config.limits);
-    let result = examine(original, &options, fail_on, &bounds)
-        .and_then(|examined| render(vips, original, &options, fail_on, bounds, &examined));
-    result.map(|(bytes, _)| bytes).map_err(|failure| failure.code)
+    let render = |examined: &Examined| render(vips, original, &options, fail_on, bounds, examined);
+    let result = examine(original, &options, fail_on, &bounds).and_then(|examined| {
+        match render(&examined)? {
+            Some(rendered) => Ok(Some(rendered)),
+            None => render(&examined.with_full_memory()),
+        }
+    });
+    result.map(|rendered| rendered.unwrap().0).map_err(|failure| failure.code)
 }
 
 /// Changes bits, bytes and numbers, and cuts, duplicates and replaces ranges.
-fn mutate(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
+pub fn mutate(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(3) {
         let at = random.below(bytes.len());

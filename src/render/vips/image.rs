@@ -76,6 +76,13 @@ impl<'b> Image<'b> {
         }
     }
 
+    /// Pixels per millimetre, horizontally and vertically.
+    #[cfg(test)]
+    pub fn density(&self) -> (f64, f64) {
+        // SAFETY: as in `width`.
+        unsafe { (ffi::vips_image_get_xres(self.raw()), ffi::vips_image_get_yres(self.raw())) }
+    }
+
     /// Channels per pixel, with transparency.
     pub fn bands(&self) -> u32 {
         // SAFETY: as in `width`.

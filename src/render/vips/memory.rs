@@ -124,7 +124,7 @@ impl<'b> Image<'b> {
         }
     }
 
-    /// An image in memory with the colour space, bands and metadata of this one, but with these samples of 8 bits and
+    /// An image in memory with the colour space, bands, density and metadata of this one, but with these samples of 8 bits and
     /// this width.
     pub fn with_samples(&self, width: u32, samples: &[u8]) -> Result<Image<'b>, Error> {
         let line = u64::from(width) * u64::from(self.bands());
@@ -152,8 +152,8 @@ impl<'b> Image<'b> {
                 ffi::VipsBandFormat_VIPS_FORMAT_UCHAR,
                 ffi::VipsCoding_VIPS_CODING_NONE,
                 ffi::vips_image_get_interpretation(self.raw()),
-                1.0,
-                1.0,
+                ffi::vips_image_get_xres(self.raw()),
+                ffi::vips_image_get_yres(self.raw()),
             );
         }
         for (y, line) in (0..height).zip(samples.chunks_exact(line as usize)) {

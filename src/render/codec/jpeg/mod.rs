@@ -1,5 +1,23 @@
 //! JPEG (ITU T.81).
 
+mod coefficients;
+mod completion;
+pub mod eighth;
+mod entropy;
+mod frame;
+mod header;
+mod huffman;
+mod idct;
+mod lookup;
+mod planes;
+mod progressive;
+mod refusal;
+mod scan;
+mod scans;
+mod sequential;
+
+pub use completion::complete;
+
 use super::cursor::Cursor;
 use super::{ImageInfo, check};
 
@@ -202,9 +220,11 @@ pub(super) fn check_only_pixels(bytes: &[u8]) -> Option<()> {
 fn entropy_coded(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
-        let at = from + bytes.get(from..)?.iter().position(|byte| *byte == 0xff)?;
+        let at = from + find_ff(bytes.get(from..)?)?;
         match bytes.get(at + 1)? {
             0x00 | 0xd0..=0xd7 => from = at + 2,
+            // A fill byte.
+            0xff => from = at + 1,
             _ => return Some(at),
         }
     }

@@ -1,0 +1,224 @@
+//! JPEG at scale 1/8, by the decoder of `codec::jpeg::eighth` in place of libjpeg, with the same pixels.
+
+use super::geometry::{Plan, plan};
+use super::job::Job;
+use super::jpeg_shrink::jpeg_shrink;
+use crate::config::FailOn;
+use crate::options::Options;
+use crate::render::codec::ImageInfo;
+use crate::render::codec::jpeg::eighth::{self, Refusal};
+use crate::render::vips::{Error, Image, Work};
+
+/// Decodes the pixels of an image that libvips has loaded with `shrink` 8, and not decoded. The result has its metadata.
+/// `None` if they are left to libjpeg.
+pub fn decode<'b>(image: &Image<'b>, bytes: &[u8], job: &Job) -> Result<Option<Image<'b>>, Error> {
+    match eighth::decode(bytes, must_examine(job.fail_on), &Work::is_stopped) {
+        Ok(pixels) => {
+            let sides = [image.width(), image.height(), image.bands()].map(|side| side as usize);
+            if sides != [pixels.width, pixels.height, pixels.bands] {
+                return Ok(None);
+            }
+            image.with_samples(image.width(), &pixels.samples).map(Some)
+        }
+        Err(Refusal::Stopped) => Err(Error("JPEG: stopped".into())),
+        Err(_) if job.memory_is_reduced => {
+            job.needs_full_memory.set(true);
+            Err(Error("JPEG: damaged, which takes more memory to decode".into()))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// The bytes that are buffered for an image of which libjpeg would buffer all coefficients. `None` if libjpeg may be
+/// asked for another size, or if the headers are refused.
+pub fn buffered_bytes(
+    info: &ImageInfo,
+    bytes: &[u8],
+    options: &Options,
+    fail_on: FailOn,
+) -> Option<u64> {
+    if info.buffered_bytes == 0 || options.trim.is_some() {
+        return None;
+    }
+    let (width, height) = (info.width, info.height);
+    let resized = |width, height| {
+        let Plan { width, height, .. } = plan(options.size, options.enlarge, width, height);
+        (width, height)
+    };
+    // The orientation is not known yet.
+    let upright = resized(width, height);
+    let (turned_height, turned_width) = resized(height, width);
+    let is_eighth = |to| jpeg_shrink((width, height), to) == 8;
+    if !is_eighth(upright) || !is_eighth((turned_width, turned_height)) {
+        return None;
+    }
+    eighth::buffered_bytes(bytes, must_examine(fail_on))
+}
+
+/// `warning` refuses an image for any fault of its data, so all of it is read.
+fn must_examine(fail_on: FailOn) -> bool {
+    fail_on == FailOn::Warning
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, Instant};
+
+    use super::super::mutation::{Random, mutate};
+    use super::*;
+    use crate::format::Format;
+    use crate::render::codec::inspect;
+    use crate::render::codec::jpeg::complete;
+    use crate::render::vips::{Vips, pixels};
+
+    /// About two seconds.
+    const ROUNDS: u64 = 1500;
+
+    fn data(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    /// The files of tests/data/jpeg, and those of the directory `JPEG_CORPUS`.
+    fn corpus() -> Vec<PathBuf> {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/jpeg");
+        let directories = [Some(kept), std::env::var_os("JPEG_CORPUS").map(PathBuf::from)];
+        let files = directories.into_iter().flatten().flat_map(|directory| {
+            std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path())
+        });
+        let mut files: Vec<_> =
+            files.filter(|file| file.extension().is_some_and(|name| name == "jpg")).collect();
+        files.sort();
+        files
+    }
+
+    /// The image as libjpeg decodes it at 1/8, with everything that libvips reads.
+    fn libjpeg(bytes: &[u8]) -> Result<Image<'_>, Error> {
+        Vips::start().unwrap().load(bytes, c"jpegload_buffer", &[(c"shrink", pixels(8))])
+    }
+
+    fn pixels_of_libjpeg(bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
+        let image = libjpeg(bytes).ok()?.copy_memory().ok()?;
+        Some((image.width() as usize, image.samples().unwrap().to_vec()))
+    }
+
+    #[test]
+    fn pixels_are_those_of_libjpeg() {
+        let mut refused = 0;
+        let files = corpus();
+        assert!(files.len() >= 64);
+        for file in &files {
+            let bytes = std::fs::read(file).unwrap();
+            match eighth::decode(&bytes, false, &|| false) {
+                Ok(found) => {
+                    let found = Some((found.width, found.samples));
+                    assert!(found == pixels_of_libjpeg(&bytes), "{}", file.display());
+                }
+                Err(refusal) => {
+                    refused += 1;
+                    let name = file.file_name().unwrap().to_str().unwrap();
+                    assert!(name.starts_with("other"), "{name}: {refusal:?}");
+                }
+            }
+        }
+        assert!(refused > 0);
+        eprintln!("{} files, {refused} of them left to libjpeg", files.len());
+    }
+
+    #[test]
+    fn metadata_is_that_of_libvips() {
+        for name in ["p3-primaries.jpg", "gps.jpg", "orient-6.jpg", "photo-2mp.jpg"] {
+            let bytes = data(name);
+            let image = libjpeg(&bytes).unwrap();
+            let pixels = eighth::decode(&bytes, true, &|| false).unwrap();
+            let ours = image.with_samples(image.width(), &pixels.samples).unwrap();
+            for field in [c"exif-data", c"icc-profile-data", c"xmp-data", c"iptc-data"] {
+                assert_eq!(ours.blob(field), image.blob(field), "{name} {field:?}");
+            }
+            let properties = |image: &Image| {
+                (image.height(), image.bands(), image.space(), image.density(), image.has_profile())
+            };
+            assert_eq!(properties(&ours), properties(&image), "{name}");
+            assert_eq!(ours.samples().unwrap(), pixels_of_libjpeg(&bytes).unwrap().1, "{name}");
+        }
+    }
+
+    #[test]
+    fn less_memory_is_estimated_only_if_libjpeg_would_be_asked_for_an_eighth() {
+        let bytes = data("hostile/progressive-16mpx.jpg");
+        let config = crate::config::parse(
+            &format!(
+                r#"{{"handlers": [{{"name": "h", "directory": {:?}}}]}}"#,
+                env!("CARGO_MANIFEST_DIR")
+            ),
+            "test",
+        );
+        let defaults = config.unwrap().handlers[0].defaults();
+        let buffered = |query: &str, fail_on: FailOn| {
+            let query = crate::options::Query::parse(query).unwrap();
+            let options = Options::resolve(&query, "", defaults).unwrap();
+            let info = inspect(&bytes, Format::Jpeg).unwrap();
+            super::buffered_bytes(&info, &bytes, &options, fail_on)
+        };
+        let full = inspect(&bytes, Format::Jpeg).unwrap().buffered_bytes;
+        assert!(buffered("w=100", FailOn::Error).unwrap() < full / 3);
+        for query in ["w=1000", "w=100&trim=1", "h=3000"] {
+            assert_eq!(buffered(query, FailOn::Error), None, "{query}");
+        }
+        assert_eq!(buffered("w=100", FailOn::Warning), None);
+    }
+
+    /// Whatever is taken has the pixels of libjpeg. `MUTATE_SECONDS=600 cargo test --lib eighth` tries others for that
+    /// long.
+    #[test]
+    fn mutations_have_the_pixels_of_libjpeg_or_are_refused() {
+        let timeout = std::env::var("MUTATE_SECONDS").ok();
+        let timeout = timeout.map(|seconds| Duration::from_secs(seconds.parse().unwrap()));
+        let start = match timeout {
+            None => 1,
+            Some(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() << 20,
+        };
+        let seeds: Vec<Vec<u8>> =
+            corpus().iter().map(|file| std::fs::read(file).unwrap()).collect();
+        let (mut rounds, mut taken, mut failed, mut completed) = (0_u64, 0_u64, 0_u64, 0_u64);
+        let mut slowest = Duration::ZERO;
+        let begun = Instant::now();
+        while timeout.map_or(rounds < ROUNDS, |timeout| begun.elapsed() < timeout) {
+            let mut random = Random((start + rounds) | 1 << 63);
+            random.next();
+            let seed = &seeds[random.below(seeds.len())];
+            let bytes = mutate(seed, &seeds[random.below(seeds.len())], &mut random);
+            rounds += 1;
+            let too_large = |info: &ImageInfo| info.frame_pixels > 1_000_000;
+            if inspect(&bytes, Format::Jpeg).is_ok_and(|info| too_large(&info)) {
+                continue;
+            }
+            let round = Instant::now();
+            completed += u64::from(complete(&bytes, &|| false).is_some());
+            let found = eighth::decode(&bytes, false, &|| false);
+            slowest = slowest.max(round.elapsed());
+            let Ok(found) = found else { continue };
+            // An image without pixels, which libvips is not asked for.
+            if found.samples.is_empty() {
+                continue;
+            }
+            taken += 1;
+            match pixels_of_libjpeg(&bytes) {
+                Some(expected) if expected == (found.width, found.samples) => {}
+                Some(_) => {
+                    let file = std::env::temp_dir().join("s3imageserver-eighth.jpg");
+                    std::fs::write(&file, &bytes).unwrap();
+                    panic!("other pixels than libjpeg: {}", file.display());
+                }
+                // Damage in scans that are not read.
+                None => failed += 1,
+            }
+        }
+        eprintln!(
+            "{rounds} mutations, {taken} decoded, {failed} of them not by libjpeg, {completed} \
+             completed, the slowest took {slowest:?}"
+        );
+        assert!(slowest < Duration::from_secs(2));
+        assert!(taken > rounds / 20 && failed <= rounds / 1000);
+    }
+}
