@@ -5,7 +5,8 @@
     generate.py DIRECTORY COUNT as many others, for JPEG_CORPUS
 
 Needs cjpeg and jpegtran (Debian: libjpeg-turbo-progs). Each number is a seed: sampling factors, size, quality, restart
-interval, tables, scans and contents. A name that begins with `other` is of a file that is left to libjpeg.
+interval, tables, scans and contents. A name that begins with `other` is of a file that is left to libjpeg;
+photo-progressive.jpg is ../gps.jpg.
 """
 
 import random
@@ -123,6 +124,15 @@ def main():
         for old in HERE.glob("*.jpg"):
             old.unlink()
         wanted, directory, seed = 64, HERE, 0
+        photo = HERE / "photo-progressive.jpg"
+        photo.write_bytes(subprocess.run(["jpegtran", "-copy", "none", "-progressive", HERE.parent / "gps.jpg"],
+                                         stdout=subprocess.PIPE, check=True).stdout)
+        # Chroma beyond the range of samples, which C and SIMD instructions limit in their own ways: its DC times 20.
+        large = subprocess.run(["cjpeg", "-quality", "100", "-sample", "2x2"], stdout=subprocess.PIPE, check=True,
+                               input=b"P6\n40 40\n255\n" + b"\xff\0\0" * 1600).stdout
+        at = large.index(b"\xff\xdb\0\x43\1") + 5
+        large = large[:at] + b"\x14" + large[at + 1:]
+        (HERE / "other-large.jpg").write_bytes(large)
     else:
         directory, wanted, seed = Path(sys.argv[1]), int(sys.argv[2]), 100_000
         directory.mkdir(exist_ok=True)

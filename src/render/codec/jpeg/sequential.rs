@@ -129,13 +129,14 @@ impl<'t> Sequential<'t> {
                             ac |= value.unsigned_abs();
                             columns.add(k, value);
                         })?;
+                        if ac | dc.unsigned_abs() > MAX_COEFFICIENT {
+                            return Err(Refusal::Unsupported("coefficients"));
+                        }
                         let samples = if ac == 0 {
                             [one_sample(dc); 4]
-                        } else if ac | dc.unsigned_abs() <= MAX_COEFFICIENT {
+                        } else {
                             columns.add(0, dc);
                             columns.samples()
-                        } else {
-                            return Err(Refusal::Unsupported("coefficients"));
                         };
                         let Place { h, v, x: dx, y: dy, .. } = block.place;
                         plane.put_block(x * h + dx, batch.y * v + dy, samples);
