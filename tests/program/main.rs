@@ -29,6 +29,7 @@ mod health;
 mod hostile;
 mod hostile_images;
 mod https;
+mod jpeg;
 mod jwt;
 mod keep;
 mod keys;
