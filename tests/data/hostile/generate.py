@@ -71,7 +71,7 @@ def small_jpeg(extra=b"", end=b""):
     return b"\xff\xd8" + extra + TABLES + frame(0xc0, 8, 8) + scan + b"\xff\xd9" + end
 
 
-def progressive(width, height, scans):
+def progressive(width, height, scans, component=1):
     """Flat, with three components of 4:2:0: a scan of its DC, then so many that say that nothing comes any more."""
     mcus = -(-width // 16) * -(-height // 16)
     bits = mcus * 6
@@ -79,7 +79,8 @@ def progressive(width, height, scans):
     body = segment(0xda, b"\x03\x01\0\x02\0\x03\0\0\0\0") + data
     # One code for each run: a run of 2^14 blocks and more, its length in 14 bits.
     body += segment(0xc4, b"\x10" + bytes([1] + [0] * 15) + b"\xe0")
-    blocks = -(-width // 8) * -(-height // 8)
+    side = 8 if component == 1 else 16
+    blocks = -(-width // side) * -(-height // side)
     for number in range(scans):
         runs, left = "", blocks
         while left >= 1 << 14:
@@ -98,8 +99,25 @@ def progressive(width, height, scans):
         runs += "1" * (-len(runs) % 8)
         data = int(runs, 2).to_bytes(len(runs) // 8, "big").replace(b"\xff", b"\xff\0")
         band = 1 + number % 63
-        body += segment(0xda, bytes([1, 1, 0, band, band, 0])) + data
+        body += segment(0xda, bytes([1, component, 0, band, band, 0])) + data
     return b"\xff\xd8" + TABLES + frame(0xc2, width, height, (0x22, 0x11, 0x11)) + body + b"\xff\xd9"
+
+
+def restarts(width, height):
+    """Flat 4:2:0 with a restart after each MCU."""
+    mcus = width // 16 * (height // 16)
+    data = b"".join(b"\0\x0f" + bytes([0xff, 0xd0 + number % 8]) for number in range(mcus))[:-2]
+    return (b"\xff\xd8" + TABLES + frame(0xc0, width, height, (0x22, 0x11, 0x11)) + segment(0xdd, b"\0\1")
+            + segment(0xda, b"\x03\x01\0\x02\0\x03\0\0\x3f\0") + data + b"\xff\xd9")
+
+
+def ends(component, blocks):
+    """A scan of runs of 32,767 blocks without coefficients, the last of which leads far behind the image."""
+    bits = ("0" + "1" * 14) * -(-blocks // 32767)
+    bits += "1" * (-len(bits) % 8)
+    data = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    return (segment(0xc4, b"\x10" + bytes([1] + [0] * 15) + b"\xe0")
+            + segment(0xda, bytes([1, component, 0, 1, 63, 0])) + data)
 
 
 # --- GIF89a
@@ -439,6 +457,17 @@ def main():
     write("scans-90.jpg", progressive(2048, 2048, 89), "ok", note="as many as are allowed, nearly")
     write("scans-300.jpg", progressive(1024, 1024, 299), "too_many_scans")
     ROWS.append(("../bomb-15000x15000-rgb.png", "too_many_pixels", "=", "225 Mpx"))
+    # What the decoder at scale 1/8 does not skip, and what it looks through for a missing EOI marker.
+    write("scans-63-chroma.jpg", progressive(4000, 4000, 63, 2)[:-2] + ends(1, 250_000) + ends(3, 62_500)
+          + b"\xff\xd9", "ok")
+    write("scans-90-unfinished.jpg", progressive(2048, 2048, 89)[:-2], "corrupt_image")
+    write("restarts.jpg", restarts(1024, 1024), "ok", note="one after each MCU")
+    write("tables.jpg", b"\xff\xd8" + TABLES + frame(0xc0, 8, 8) + segment(0xc4, (b"\x10" + ONE_CODE) * 3600) * 3,
+          "corrupt_image", note="10,800 tables, and no end")
+    write("no-codes.jpg", b"\xff\xd8" + QUANTISATION + segment(0xc4, bytes(17) + b"\x10" + bytes(16)) + frame(0xc0, 800, 800)
+          + segment(0xda, b"\x01\x01\0\0\x3f\0") + bytes(9000) + b"\xff\xd9", "ok|corrupt_image", note="tables without a code")
+    write("run-of-ends.jpg", progressive(4000, 4000, 0)[:-2] + ends(1, 250_000) + ends(2, 62_500) + ends(3, 62_500)
+          + b"\xff\xd9", "ok", note="runs that lead far behind the image")
     ROWS.append(("../many-scans.jpg", "too_many_scans", "=", "2000 scans"))
 
     # Absurd headers.
