@@ -44,7 +44,7 @@ mod wire;
 mod edge;
 mod render;
 
-/// For bench/encoders alone, and not part of the interface.
+/// For bench/encoders and fuzz alone, and not part of the interface.
 #[doc(hidden)]
 pub use render::bench;
 

@@ -1,8 +1,9 @@
-//! The AVIF encoder and decoder for bench/encoders.
+//! The AVIF encoder and decoder for bench/encoders, and the JPEG decoder for fuzz.
 
 use std::ffi::{CStr, CString};
 
 use super::codec::avif::{self, Encoding};
+use super::codec::jpeg::{self, eighth};
 
 /// Interleaved samples of 8 bits.
 #[derive(Debug)]
@@ -39,4 +40,16 @@ pub fn decode_avif(file: &[u8]) -> Result<Samples, String> {
     let mut samples = vec![0_u8; width as usize * height as usize * bands];
     avif::decode(&avif, &mut samples, || Ok(())).map_err(|error| error.to_string())?;
     Ok(Samples { width, height, bands, samples })
+}
+
+/// Decodes a JPEG at scale 1/8, where libjpeg need not.
+pub fn decode_jpeg_eighth(file: &[u8]) -> Option<Samples> {
+    let pixels = eighth::decode(file, false, &|| false).ok()?;
+    let (width, height) = (pixels.width.try_into().ok()?, pixels.height.try_into().ok()?);
+    Some(Samples { width, height, bands: pixels.bands, samples: pixels.samples })
+}
+
+/// Adds the EOI marker that a JPEG lacks, if all of its data is there.
+pub fn complete_jpeg(file: &[u8]) -> Option<Vec<u8>> {
+    jpeg::complete(file, &|| false)
 }

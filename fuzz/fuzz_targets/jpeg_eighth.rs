@@ -1,0 +1,31 @@
+//! The JPEG decoder at scale 1/8: no panic, and no change by a missing EOI marker that is added.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use s3imageserver::bench;
+
+/// More would only take memory.
+const MAX_PIXELS: usize = 4_000_000;
+
+/// The sides in the first frame header that looks like one.
+fn is_small(jpeg: &[u8]) -> bool {
+    let frames = jpeg.windows(9).filter(|bytes| bytes[0] == 0xff && matches!(bytes[1], 0xc0..=0xc2));
+    frames.fold(true, |is_small, frame| {
+        let side = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+        is_small && side(5) * side(7) <= MAX_PIXELS
+    })
+}
+
+fuzz_target!(|jpeg: &[u8]| {
+    if !is_small(jpeg) {
+        return;
+    }
+    if let Some(image) = bench::decode_jpeg_eighth(jpeg) {
+        let samples = image.width as usize * image.height as usize * image.bands;
+        assert_eq!(image.samples.len(), samples);
+    }
+    if let Some(complete) = bench::complete_jpeg(jpeg) {
+        assert!(bench::complete_jpeg(&complete).is_none());
+        let _ = bench::decode_jpeg_eighth(&complete);
+    }
+});
