@@ -47,12 +47,19 @@ const fn wide(job: Job, width: i32) -> Job {
     Job { width, height: ANY, crop: false, ..job }
 }
 
-const JOBS: [Job; 9] = [
+const fn large(name: &'static str, save: &'static CStr) -> Job {
+    wide(job(name, "", "", 1.0, save), 4000)
+}
+
+const JOBS: [Job; 12] = [
     job("2mpx-crop-jpg", "2mpx.jpg", "w=300&h=200&f=jpg", 1.05, JPEG),
     job("2mpx-crop-webp", "2mpx.jpg", "w=300&h=200&f=webp", 1.05, WEBP),
     wide(job("2mpx-1200-jpg", "2mpx.jpg", "w=1200&f=jpg", 1.05, JPEG), 1200),
-    job("12mpx-crop-jpg", "12mpx.jpg", "w=300&h=200&f=jpg", 1.0, JPEG),
-    job("12mpx-crop-webp", "12mpx.jpg", "w=300&h=200&f=webp", 1.0, WEBP),
+    wide(job("2mpx-200-jpg", "2mpx.jpg", "w=200&f=jpg", 0.65, JPEG), 200),
+    job("12mpx-crop-jpg", "12mpx.jpg", "w=300&h=200&f=jpg", 0.5, JPEG),
+    job("12mpx-crop-webp", "12mpx.jpg", "w=300&h=200&f=webp", 0.55, WEBP),
+    job("progressive-444-jpg", "progressive-444.jpg", "w=300&h=200&f=jpg", 0.12, JPEG),
+    job("progressive-420-jpg", "progressive-420.jpg", "w=300&h=200&f=jpg", 0.25, JPEG),
     wide(job("12mpx-1200-jpg", "12mpx.jpg", "w=1200&f=jpg", 1.0, JPEG), 1200),
     wide(job("alpha-300-png", "alpha.png", "w=300&f=png", 1.05, PNG), 300),
     job("webp-crop-webp", "photo.webp", "w=300&h=200&f=webp", 1.05, WEBP),
@@ -64,10 +71,15 @@ const JOBS: [Job; 9] = [
 
 impl Job {
     /// Enlarges a small image to a camera's size. The server can't be used: it writes large JPEGs progressively.
-    pub const LARGE: Job = wide(job("large", "", "", 1.0, c".jpg[Q=90,keep=none]"), 4000);
+    pub const LARGE: [Job; 3] = [
+        large("baseline", c".jpg[Q=90,keep=none]"),
+        large("progressive-420", c".jpg[Q=90,interlace,subsample_mode=on,keep=none]"),
+        large("progressive-444", c".jpg[Q=90,interlace,subsample_mode=off,keep=none]"),
+    ];
 
     pub fn named(name: &str) -> Fallible<&'static Job> {
         JOBS.iter()
+            .chain(&Job::LARGE)
             .find(|job| job.name == name)
             .ok_or_else(|| format!("there is no job {name}").into())
     }

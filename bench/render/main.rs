@@ -1,7 +1,7 @@
 //! The floor of bench/render.sh: the same libvips, called in this process with `vips_thumbnail` and nothing else.
 //!
 //! ```text
-//! render large FILE TARGET       writes the image 4000 pixels wide, as a baseline JPEG
+//! render large KIND FILE TARGET  writes the image 4000 pixels wide, as a baseline or a progressive JPEG
 //! render jobs                    a line for each job: name, source, query, largest ratio to the floor
 //! render floor JOB FILE COUNT    ms of CPU time per image
 //! render bytes JOB FILE          the size of the floor's image in bytes
@@ -45,8 +45,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> Fallible<String> {
     match *arguments {
-        ["large", file, target] => {
-            let large = floor::thumbnail(&Job::LARGE, &fs::read(file)?)?;
+        ["large", kind, file, target] => {
+            let large = floor::thumbnail(Job::named(kind)?, &fs::read(file)?)?;
             fs::write(target, &large)?;
             Ok(large.len().to_string())
         }
