@@ -69,17 +69,18 @@ impl Columns {
         }
     }
 
-    /// Upper left, upper right, lower left, lower right. `None` if a sum is too large.
+    /// Upper left, upper right, lower left, lower right. `None` if a sum or a sample is too large.
     #[inline]
     pub fn checked_samples(&self) -> Option<[u8; 4]> {
         let (upper, lower) = self.rows();
         let is_small = |sum: &i32| sum.unsigned_abs() <= MAX_SUM;
-        (upper.iter().all(is_small) && lower.iter().all(is_small)).then(|| samples(upper, lower))
+        let is_small = upper.iter().all(is_small) && lower.iter().all(is_small);
+        if is_small { samples(upper, lower) } else { None }
     }
 
-    /// The same without a check, if no coefficient is larger than [`MAX_COEFFICIENT`].
+    /// The same if no coefficient is larger than [`MAX_COEFFICIENT`], which the sums of columns follow from.
     #[inline(always)]
-    pub fn samples(&self) -> [u8; 4] {
+    pub fn samples(&self) -> Option<[u8; 4]> {
         let (upper, lower) = self.rows();
         samples(upper, lower)
     }
@@ -97,16 +98,19 @@ impl Columns {
 }
 
 #[inline(always)]
-fn samples(upper: [i32; COLUMNS], lower: [i32; COLUMNS]) -> [u8; 4] {
+fn samples(upper: [i32; COLUMNS], lower: [i32; COLUMNS]) -> Option<[u8; 4]> {
     let ([a, b], [c, d]) = (row(upper), row(lower));
-    [a, b, c, d]
+    let values = [a, b, c, d];
+    // Beyond 10 bits, `range_limit` wraps where SIMD instructions saturate.
+    let is_limited = values.iter().fold(true, |all, value| all & (-512..512).contains(value));
+    is_limited.then(|| values.map(limit))
 }
 
 #[inline(always)]
-fn row([even, rest @ ..]: [i32; COLUMNS]) -> [u8; 2] {
+fn row([even, rest @ ..]: [i32; COLUMNS]) -> [i32; 2] {
     let odd: i32 = rest.iter().zip(ODD).map(|(sum, factor)| sum * factor).sum();
     let even = even << 15;
-    [limit((even + odd + (1 << 19)) >> 20), limit((even - odd + (1 << 19)) >> 20)]
+    [(even + odd + (1 << 19)) >> 20, (even - odd + (1 << 19)) >> 20]
 }
 
 #[cfg(test)]
@@ -130,7 +134,7 @@ mod tests {
         let samples = |k: usize| {
             let mut columns = Columns::default();
             columns.add(k, 400);
-            columns.samples()
+            columns.samples().unwrap()
         };
         let [left, right, ..] = samples(1);
         assert!(left > 128 && right < 128);
@@ -147,5 +151,9 @@ mod tests {
         assert!(columns.checked_samples().is_some());
         (1..64).for_each(|k| columns.add(k, 2 * 2047));
         assert_eq!(columns.checked_samples(), None);
+        // Each of them is small.
+        let mut columns = Columns::default();
+        [0, 1, 2, 4].iter().for_each(|k| columns.add(*k, 1500));
+        assert_eq!(columns.samples(), None);
     }
 }

@@ -129,15 +129,15 @@ impl<'t> Sequential<'t> {
                             ac |= value.unsigned_abs();
                             columns.add(k, value);
                         })?;
-                        if ac | dc.unsigned_abs() > MAX_COEFFICIENT {
-                            return Err(Refusal::Unsupported("coefficients"));
-                        }
-                        let samples = if ac == 0 {
-                            [one_sample(dc); 4]
-                        } else {
-                            columns.add(0, dc);
-                            columns.samples()
+                        let samples = match ac | dc.unsigned_abs() {
+                            large if large > MAX_COEFFICIENT => None,
+                            _ if ac == 0 => Some([one_sample(dc); 4]),
+                            _ => {
+                                columns.add(0, dc);
+                                columns.samples()
+                            }
                         };
+                        let samples = samples.ok_or(Refusal::Unsupported("coefficients"))?;
                         let Place { h, v, x: dx, y: dy, .. } = block.place;
                         plane.put_block(x * h + dx, batch.y * v + dy, samples);
                     }
