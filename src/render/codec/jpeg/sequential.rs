@@ -11,12 +11,16 @@ use super::scan::{Layout, Place, Scan};
 
 const CODE: Refusal = Refusal::Damaged("Huffman code");
 
-/// The tables of a scan, by component.
+/// The tables of a scan. Components with the same codes share them, and so the cache of the processor.
 pub struct ScanTables {
-    components: Vec<ComponentTables>,
+    tables: Vec<BlockTables>,
+    /// The index for each component of the scan.
+    indexes: Vec<usize>,
 }
 
-struct ComponentTables {
+struct BlockTables {
+    /// The numbers of the codes, and whether AC coefficients are passed over.
+    key: (usize, usize, bool),
     difference: Difference,
     dc: Code,
     /// One of them, by what is needed.
@@ -28,11 +32,18 @@ struct ComponentTables {
 impl ScanTables {
     /// `planes` are empty where no samples are wanted.
     pub fn new(scan: &Scan, tables: &Tables, planes: &[Plane]) -> Outcome<ScanTables> {
-        let mut components = Vec::new();
+        let mut this = ScanTables { tables: Vec::new(), indexes: Vec::new() };
         for component in &scan.components {
-            let (dc, ac) = (tables.dc(component.dc)?, tables.ac(component.ac)?);
             let is_plain = planes.get(component.index).is_none_or(|plane| plane.side == 1);
-            components.push(ComponentTables {
+            let key = (component.dc, component.ac, is_plain);
+            let found = this.tables.iter().position(|tables| tables.key == key);
+            this.indexes.push(found.unwrap_or(this.tables.len()));
+            if found.is_some() {
+                continue;
+            }
+            let (dc, ac) = (tables.dc(component.dc)?, tables.ac(component.ac)?);
+            this.tables.push(BlockTables {
+                key,
                 difference: Difference::new(&dc),
                 skip: is_plain.then(|| Skip::new(&ac)),
                 fetch: (!is_plain).then(|| Fetch::new(&ac)),
@@ -40,7 +51,11 @@ impl ScanTables {
                 ac,
             });
         }
-        Ok(ScanTables { components })
+        Ok(this)
+    }
+
+    fn of_slot(&self, slot: usize) -> Option<&BlockTables> {
+        self.indexes.get(slot).and_then(|index| self.tables.get(*index))
     }
 }
 
@@ -82,7 +97,7 @@ impl<'t> Sequential<'t> {
         let mut blocks = Vec::new();
         for place in &layout.places {
             let component = scan.components.get(place.slot);
-            let of_slot = tables.components.get(place.slot);
+            let of_slot = tables.of_slot(place.slot);
             let (Some(component), Some(tables)) = (component, of_slot) else { return Err(CODE) };
             let values = match (&tables.skip, &tables.fetch) {
                 (Some(skip), _) => Values::None(&skip.0),
