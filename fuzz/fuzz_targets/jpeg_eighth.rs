@@ -9,7 +9,8 @@ const MAX_PIXELS: usize = 4_000_000;
 
 /// The sides in the first frame header that looks like one.
 fn is_small(jpeg: &[u8]) -> bool {
-    let frames = jpeg.windows(9).filter(|bytes| bytes[0] == 0xff && matches!(bytes[1], 0xc0..=0xc2));
+    let frames =
+        jpeg.windows(9).filter(|bytes| bytes[0] == 0xff && matches!(bytes[1], 0xc0..=0xc2));
     frames.fold(true, |is_small, frame| {
         let side = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
         is_small && side(5) * side(7) <= MAX_PIXELS
