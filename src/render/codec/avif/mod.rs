@@ -10,6 +10,7 @@ mod container;
 mod convert;
 mod decode;
 mod decode_error;
+mod effort;
 mod encode;
 mod error;
 mod inspect;
