@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures every encoder setting: bytes, CPU and similarity (SSIM). The server's settings are chosen from these tables
+# Measures every encoder setting: bytes, CPU and similarity (SSIM and SSIMULACRA2). The server's settings are chosen from these tables
 # (src/render/pipeline/encode.rs, quality.rs and palette.rs). Writes bench/results/encoders.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,7 +9,15 @@ cd "$(dirname "$0")/.."
 RESULT=$RESULTS/encoders.md
 
 [ -n "${TOOL:-}" ] || TOOL=$(build_program encoders)
-photos=(examples/images/photo.jpg examples/images/seedling.webp examples/images/portrait.jpg)
+# Its dependencies are not among those of the server: it is a package of its own.
+if [ -z "${SSIMULACRA2:-}" ]; then
+    SSIMULACRA2=$(cargo build --release --locked --manifest-path bench/ssimulacra2/Cargo.toml --target-dir target/ssimulacra2 \
+        --message-format=json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+fi
+export SSIMULACRA2
+# More photographs can be given as arguments.
+photos=(examples/images/photo.jpg examples/images/seedling.webp examples/images/portrait.jpg "$@")
 # settings FORMAT SETTING…: the table of a format over the photographs.
 settings() { "$TOOL" settings "$1" "$ROUNDS" "${@:2}" -- "${photos[@]}"; }
 
@@ -20,8 +28,8 @@ settings() { "$TOOL" settings "$1" "$ROUNDS" "${@:2}" -- "${photos[@]}"; }
 bench/encoders.sh: the photographs of examples/images, resized once to 300, 800 and 1600 pixels of width where they
 have as many, encoded with each setting, decoded, and compared with what went in. Bytes and CPU time are sums over
 these six images (4.0 Mpx in all), the CPU time of the whole process, the median of $ROUNDS runs; SSIM (luma, 8 × 8
-windows) and PSNR (three channels) are means. The last column decides: the bytes needed to reach the SSIM
-of the first row, the geometric mean over the images. $(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)),
+windows), PSNR (three channels) and SSIMULACRA2 are means. The last columns decide: the bytes needed to reach the SSIM, and
+the SSIMULACRA2, of the first row, the geometric mean over the images. $(nproc) processors ($(awk -F': ' '/model name/ {print $2; exit}' /proc/cpuinfo)),
 Linux $(uname -r), $(date -u +%F), shared with other work: CPU times are good to about 5 %, bytes and SSIM repeat exactly.
 
 ## JPEG
@@ -42,13 +50,47 @@ third and gains 0.15 dB of colours. (SSIM does not rise with every step of Q, so
 
 ## AVIF
 
-$(settings avif "" cpu-used=9 cpu-used=7 cpu-used=6 tune=iq cpu-used=9,tune=iq)
+$(settings avif "" cpu-used=8 cpu-used=9 tune=ssim cpu-used=8,tune=ssim cpu-used=9,tune=ssim)
 
-The first row is the server's: libaom 3.12.1, all-intra, \`cpu-used=8,tune=ssim\`. Speed 9 takes a quarter of the time for some 10 %
-more bytes, and half as many again for text and drawings. At equal SSIM, \`tune=iq\` takes 7 to 12 % more bytes at
-either speed; by SSIMULACRA2, measured once over 29 photographs, 5 % fewer at 300 × 200, as many at 800 × 600 and 4 % more at
-1200 × 900, for 1.1 × the time. libaom 3.6.0 through libheif, which the server had before, takes the same bytes
-(0.996 to 0.998) and 1.1 to 1.2 × the time.
+The first row is the server's: libaom 3.12.1, all-intra, \`tune=iq\`; \`cpu-used\` is 8 for images in which at least a quarter of
+all samples of luma are like their neighbour (smooth areas, drawings, text), and 9 for others
+(src/render/codec/avif/effort.rs).
+
+Measured once, on 2026-11-29, over 15 photographs (Debian's lomiri-wallpapers-16.04) at 300 pixels of width and 8 at 800, at
+three qualities, around q=40, 62 and 77 (libheif: 8 and 3 photographs; SVT-AV1: 13 and 7): bytes by SSIMULACRA2 and by SSIM at those of
+the first row, and CPU time at equal SSIMULACRA2, as geometric means; the server's CPU time as a sum. CPU times are good to
+about 10 %.
+
+| encoder | 300: bytes by SSIMULACRA2 | by SSIM | CPU | 800: bytes by SSIMULACRA2 | by SSIM | CPU |
+| --- | --- | --- | --- | --- | --- | --- |
+| libaom 3.12.1, \`cpu-used=8,tune=ssim\` | 1.000 | 1.000 | 1.00 | 1.000 | 1.000 | 1.00 |
+| libheif 1.15.1 with libaom 3.6.0, \`effort=1\` | 1.005 | 1.006 | – | 1.008 | 1.007 | – |
+| libaom 3.12.1, \`cpu-used=9,tune=ssim\` | 1.128 | 1.144 | 0.28 | 1.110 | 1.134 | 0.26 |
+| libaom 3.12.1, \`cpu-used=8,tune=iq\` | 0.927 | 1.091 | 1.06 | 0.895 | 1.101 | 1.19 |
+| libaom 3.12.1, \`cpu-used=9,tune=iq\` | 1.036 | 1.231 | 0.32 | 0.984 | 1.217 | 0.27 |
+| **the server's choice of the two** | **0.992** | **1.150** | **0.40** | **0.961** | **1.165** | **0.27** |
+| libaom 3.14.1, \`cpu-used=8,tune=iq\` | 0.939 | 1.076 | 0.97 | 0.906 | 1.075 | 1.03 |
+| libaom 3.14.1, \`cpu-used=9,tune=iq\` | 1.037 | 1.151 | 0.27 | 0.984 | 1.146 | 0.29 |
+| libaom 3.14.1, \`cpu-used=9,tune=ssimulacra2\` | 1.004 | 1.240 | 0.30 | 0.953 | 1.217 | 0.29 |
+| SVT-AV1 4.1.0, preset 7, \`tune=3\` (IQ), \`avif=1,lp=1\` | 0.982 | 1.094 | 0.68 | 0.925 | 1.075 | 0.64 |
+| SVT-AV1 4.1.0, preset 8, \`tune=3\` | 1.024 | 1.136 | 0.49 | 0.955 | 1.111 | 0.35 |
+| SVT-AV1 4.1.0, preset 9, \`tune=3\` | 1.043 | 1.167 | 0.43 | 0.984 | 1.149 | 0.27 |
+
+At 1600, three of the photographs with the server's choice take 0.97, 0.91 and 1.04 × the bytes by SSIMULACRA2.
+
+By image, \`cpu-used=9,tune=iq\` takes 0.8 to 1.0 × the bytes for texture (rock, leaves, crowds) and 1.05 to 1.35 × for a sharp
+subject before a smooth ground; the smoother it is, the more. Smooth images have few coefficients: at 8 they take a third of the
+time of others. SVT-AV1 starts 16 threads for each image, also with \`lp=1\`, takes 3 ms for an image of 300 × 169 without
+detail, and has no preset above 9 for still images. For five screenshots and drawings at two sizes:
+
+| encoder | 300: bytes by SSIMULACRA2 | by SSIM | CPU | 800: bytes by SSIMULACRA2 | by SSIM | CPU |
+| --- | --- | --- | --- | --- | --- | --- |
+| libaom 3.12.1, \`cpu-used=8,tune=ssim\` | 1.000 | 1.000 | 1.00 | 1.000 | 1.000 | 1.00 |
+| libaom 3.12.1, \`cpu-used=8,tune=iq\`: **the server's** | **0.957** | **1.045** | **1.11** | **0.942** | **1.020** | **1.09** |
+| libaom 3.14.1, \`cpu-used=9,tune=iq\` | 1.439 | 1.873 | 0.30 | 1.738 | 1.794 | 0.35 |
+
+With \`cpu-used=9,tune=iq\` over 8 of the photographs at 300, \`enable-cdef=1\`, \`sharpness=4\`, \`qm-min=4\` and \`qm-max=8\` change
+bytes and SSIMULACRA2 by less than 0.5 %; \`enable-chroma-deltaq=0\` costs 1 % by SSIMULACRA2.
 
 ## PNG
 
@@ -79,10 +121,29 @@ palette doesn't need, still areas stay the same from frame to frame: fewer bytes
 
 ## One q for all formats
 
-The quality at which WebP (effort 4) and AVIF have the mean SSIM of JPEG at q, the one that src/render/pipeline/quality.rs
-uses, and the result. From q=10 to 98 the means differ by less than 0.01:
+The quality at which WebP (effort 4) has the mean SSIM of JPEG at q, and AVIF its mean SSIMULACRA2; the one that
+src/render/pipeline/quality.rs uses, and the result:
 
-$("$TOOL" quality optimize_coding effort=4 cpu-used=8 -- "${photos[@]}")
+$("$TOOL" quality optimize_coding effort=4 tune=iq -- "${photos[@]}")
+
+AVIF's qualities were fitted once to 19 images (the photographs above, 4 of them at 800 as well): to one half of them, checked
+on the other, and then to all. At 90 and above both are 4:4:4.
+
+| q | JPEG SSIMULACRA2 | fitted to one half | error on the other half | fitted to all | error | mean error of an image | bytes × JPEG |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+| 10 | −2.5 | 14 | +5.3 | 12 | −1.5 | 12.3 | 0.42 |
+| 20 | 36.4 | 31 | +2.2 | 31 | +0.5 | 6.5 | 0.56 |
+| 30 | 51.6 | 41 | +2.0 | 41 | +1.1 | 4.7 | 0.64 |
+| 40 | 59.7 | 46 | +0.5 | 46 | −0.1 | 3.7 | 0.65 |
+| 50 | 64.8 | 52 | +1.6 | 51 | −0.5 | 2.8 | 0.68 |
+| 60 | 68.5 | 55 | +1.0 | 55 | +0.6 | 2.4 | 0.71 |
+| 70 | 73.2 | 62 | +0.8 | 60 | −0.6 | 1.8 | 0.70 |
+| 75 | 75.5 | 65 | +0.8 | 63 | −0.6 | 1.6 | 0.70 |
+| 80 | 78.2 | 70 | +0.1 | 70 | −0.1 | 1.3 | 0.72 |
+| 85 | 81.0 | 76 | +0.1 | 76 | 0.0 | 1.0 | 0.73 |
+| 90 | 88.1 | 85 | +0.3 | 85 | +0.2 | 0.8 | 0.77 |
+| 95 | 92.0 | 93 | +0.2 | 93 | +0.1 | 0.5 | 0.84 |
+| 98 | 94.6 | 98 | +0.3 | 98 | +0.2 | 0.3 | 1.07 |
 MARKDOWN
     cat <<'MARKDOWN'
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use s3imageserver::bench;
 
 use crate::vips::{Image, cpu};
-use crate::{Fallible, median, ssim};
+use crate::{Fallible, median, perceptual, ssim};
 
 const WIDTHS: [u32; 3] = [300, 800, 1600];
 
@@ -29,6 +29,7 @@ pub struct Outcome {
     pub ssim: f64,
     /// Over all three channels, in dB.
     pub psnr: f64,
+    pub ssimulacra2: f64,
 }
 
 /// Every image at every width up to its own.
@@ -69,6 +70,7 @@ impl Case {
             cpu: median(times),
             ssim: ssim::ssim(&self.rgb, &decoded, self.image.size()),
             psnr: ssim::psnr(&self.rgb, &decoded),
+            ssimulacra2: perceptual::ssimulacra2(&self.rgb, &decoded, self.image.size())?,
         })
     }
 }

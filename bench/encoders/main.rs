@@ -1,8 +1,8 @@
 //! Used by bench/encoders.sh to measure encoders.
 //!
 //! ```text
-//! encoders settings FORMAT ROUNDS SETTING… -- IMAGE…   bytes, CPU time and SSIM of each setting of a format's encoder
-//! encoders quality JPEG WEBP AVIF -- IMAGE…            the q of WebP and AVIF with the SSIM of each q of JPEG
+//! encoders settings FORMAT ROUNDS SETTING… -- IMAGE…   bytes, CPU time and similarity of each setting of an encoder
+//! encoders quality JPEG WEBP AVIF -- IMAGE…            the q of WebP and AVIF that look like each q of JPEG
 //! encoders gif ROUNDS WIDTH SETTING… -- IMAGE…         an animated GIF resized, decoding included
 //! encoders dump DIRECTORY -- IMAGE…                       writes the references as PPM, for encoders that are not linked here
 //! ```
@@ -21,6 +21,7 @@ mod gif;
 #[allow(unused_imports)]
 #[path = "../../src/render/pipeline/quality.rs"]
 mod mapping;
+mod perceptual;
 mod quality;
 mod settings;
 mod ssim;

@@ -19,7 +19,7 @@ pub fn run(format: &str, rounds: usize, settings: &[&str], images: &[&str]) -> F
     let cases = load(images)?;
     let lossy = !matches!(format, "png" | "gif");
     let mut table = String::from(
-        "| setting | KB | × | CPU ms | × | SSIM | PSNR dB | × bytes at the first row's SSIM |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        "| setting | KB | × | CPU ms | × | SSIM | PSNR dB | SSIMULACRA2 | × bytes at the first row's SSIM | … SSIMULACRA2 |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut first: Option<Vec<Outcome>> = None;
     for setting in settings {
@@ -28,14 +28,19 @@ pub fn run(format: &str, rounds: usize, settings: &[&str], images: &[&str]) -> F
             .map(|case| case.encode(&suffix(format, QUALITY, setting), rounds))
             .collect::<Fallible<Vec<_>>>()?;
         let reference = first.as_ref().unwrap_or(&outcomes);
-        let equal =
-            if lossy { bytes_when_alike(format, setting, &cases, reference)? } else { f64::NAN };
+        let equal = |measure: fn(&Outcome) -> f64| {
+            if !lossy || reference.iter().any(|outcome| measure(outcome).is_nan()) {
+                return Ok("–".into());
+            }
+            let factor = bytes_when_alike(format, setting, &cases, reference, measure)?;
+            Fallible::Ok(format!("{factor:.3}"))
+        };
         let sum = |of: fn(&Outcome) -> f64, all: &[Outcome]| all.iter().map(of).sum::<f64>();
         let mean = |of: fn(&Outcome) -> f64| sum(of, &outcomes) / outcomes.len() as f64;
         let (bytes, cpu) = (sum(|o| o.bytes as f64, &outcomes), sum(|o| o.cpu, &outcomes));
         writeln!(
             table,
-            "| `{}` | {:.1} | {:.2} | {:.1} | {:.2} | {:.4} | {:.2} | {} |",
+            "| `{}` | {:.1} | {:.2} | {:.1} | {:.2} | {:.4} | {:.2} | {:.2} | {} | {} |",
             if setting.is_empty() { "nothing" } else { setting },
             bytes / 1000.0,
             bytes / sum(|o| o.bytes as f64, reference),
@@ -43,7 +48,9 @@ pub fn run(format: &str, rounds: usize, settings: &[&str], images: &[&str]) -> F
             cpu / sum(|o| o.cpu, reference),
             mean(|o| o.ssim),
             mean(|o| o.psnr),
-            if equal.is_nan() { "–".into() } else { format!("{equal:.3}") },
+            mean(|o| o.ssimulacra2),
+            equal(|o| o.ssim)?,
+            equal(|o| o.ssimulacra2)?,
         )?;
         if first.is_none() {
             first = Some(outcomes);
@@ -52,29 +59,31 @@ pub fn run(format: &str, rounds: usize, settings: &[&str], images: &[&str]) -> F
     Ok(table)
 }
 
-/// The geometric mean, over the cases, of the bytes at the SSIM of the reference.
+/// The geometric mean, over the cases, of the bytes at which the measure is that of the reference.
 fn bytes_when_alike(
     format: &str,
     setting: &str,
     cases: &[Case],
     reference: &[Outcome],
+    measure: fn(&Outcome) -> f64,
 ) -> Fallible<f64> {
     let mut logarithms = 0.0;
     for (case, wanted) in cases.iter().zip(reference) {
         let encode = |quality| case.encode(&suffix(format, quality, setting), 1);
-        // The lowest quality with at least this SSIM, and the one below it.
+        // The lowest quality with at least this similarity, and the one below it.
         let (mut low, mut high) = (1, 100);
         let (mut below, mut above) = (encode(low)?, encode(high)?);
         while high - low > 1 {
             let middle = low.midpoint(high);
             let outcome = encode(middle)?;
-            if outcome.ssim < wanted.ssim {
+            if measure(&outcome) < measure(wanted) {
                 (low, below) = (middle, outcome);
             } else {
                 (high, above) = (middle, outcome);
             }
         }
-        let part = ((wanted.ssim - below.ssim) / (above.ssim - below.ssim)).clamp(0.0, 1.0);
+        let [wanted_measure, low_measure, high_measure] = [wanted, &below, &above].map(measure);
+        let part = ((wanted_measure - low_measure) / (high_measure - low_measure)).clamp(0.0, 1.0);
         let (small, large) = ((below.bytes as f64).ln(), (above.bytes as f64).ln());
         logarithms += small + part * (large - small) - (wanted.bytes as f64).ln();
     }

@@ -28,7 +28,7 @@ pub fn encode_avif(image: &Samples, quality: u8, options: &str) -> Result<Vec<u8
     let options: Vec<(&CStr, &str)> =
         options.iter().map(|(name, value)| (name.as_c_str(), *value)).collect();
     let encoding =
-        Encoding { quality, is_lossless: false, is_full_chroma: quality >= 90, options: &options };
+        Encoding { quality, is_lossless: false, is_full_chroma: quality >= 86, options: &options };
     avif::encode(&image.samples, image.width, image.height, image.bands, &encoding, None)
         .map_err(|error| error.to_string())
 }

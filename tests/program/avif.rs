@@ -65,6 +65,11 @@ fn avif_subsampling_depth_range_and_matrix_give_the_same_colors() {
     for name in names {
         expect_quarters(&server, &format!("/h/{name}?f=png"), (64, 48), QUARTERS, 4);
         expect_quarters(&server, &format!("/h/{name}?f=png&w=32"), (32, 24), QUARTERS, 6);
+        // Blocks are averaged before the conversion to RGB.
+        for size in [(16, 12), (12, 9), (8, 6)] {
+            let target = format!("/h/{name}?f=png&w={}", size.0);
+            expect_quarters(&server, &target, size, QUARTERS, 24);
+        }
     }
 }
 

@@ -300,7 +300,7 @@ fn render_timeout_replaces_a_renderer_that_can_not_be_stopped() {
     let old = server.renderer();
     // The encoder, once it has all pixels, can't be interrupted.
     let mut slow = server.client();
-    slow.send(&request("GET", "/h/a.png?f=avif&q=95", &[]));
+    slow.send(&request("GET", "/h/a.png?f=avif&lossless=true", &[]));
     slow.read().failed("render_timeout");
     let start = Instant::now();
     eventually("a new renderer serves", || server.get("/h/b.png?w=5").status == 200);

@@ -30,8 +30,8 @@ pub fn encode(image: &Image, format: Format, options: &Options) -> Result<Vec<u8
     }
 }
 
-/// From this quality on, AVIF is not chroma-subsampled (4:4:4).
-const FULL_CHROMA_MIN_QUALITY: u8 = 90;
+/// From this quality on, which is that of q=90, AVIF is not chroma-subsampled (4:4:4); neither is libvips' JPEG.
+const FULL_CHROMA_MIN_QUALITY: u8 = 86;
 
 fn encode_avif(image: &Image, options: &Options) -> Result<Vec<u8>, Error> {
     let quality = encoder_quality(Format::Avif, options.quality);

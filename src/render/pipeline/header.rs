@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::orientation;
 use crate::format::Format;
 use crate::options::Rotation;
-use crate::render::codec::avif::{self, Avif, Crop, DecodeError};
+use crate::render::codec::avif::{self, Avif, Crop, DecodeError, Shrink};
 use crate::render::vips::{Error, Image, Vips, Work};
 
 /// An original whose header has been read.
@@ -30,7 +30,7 @@ pub struct Header<'b> {
 #[derive(Debug)]
 pub struct Decoded<'b> {
     pub avif: Avif<'b>,
-    samples: OnceCell<Samples>,
+    samples: OnceCell<(Samples, Shrink)>,
 }
 
 #[derive(Debug)]
@@ -84,24 +84,22 @@ impl<'b> Header<'b> {
 }
 
 impl Decoded<'_> {
-    /// The image with its `clap` applied, in its stored orientation.
-    pub fn image(&self, vips: Vips) -> Result<Image<'_>, Error> {
-        let samples = match self.samples.get() {
+    /// The image with its `clap` applied, in its stored orientation; shrunk, if this is the first time that it is asked
+    /// for.
+    pub fn image(&self, vips: Vips, shrink: Shrink) -> Result<Image<'_>, Error> {
+        let (samples, shrink) = match self.samples.get() {
             Some(samples) => samples,
             None => {
-                let samples = self.decode()?;
-                self.samples.get_or_init(|| samples)
+                let samples = self.decode(shrink)?;
+                self.samples.get_or_init(|| (samples, shrink))
             }
         };
         let Avif { color, crop, .. } = &self.avif;
+        let (width, height) = (shrink.side(color.width), shrink.side(color.height));
         let bands = self.avif.bands();
         let image = match samples {
-            Samples::Bytes(samples) => {
-                vips.image_from_samples(samples, color.width, color.height, bands)?
-            }
-            Samples::Words(samples) => {
-                vips.image_from_samples(samples, color.width, color.height, bands)?
-            }
+            Samples::Bytes(samples) => vips.image_from_samples(samples, width, height, bands)?,
+            Samples::Words(samples) => vips.image_from_samples(samples, width, height, bands)?,
         };
         match *crop {
             None => Ok(image),
@@ -109,19 +107,20 @@ impl Decoded<'_> {
         }
     }
 
-    fn decode(&self) -> Result<Samples, Error> {
-        let color = &self.avif.color;
-        let count = u64::from(color.width) * u64::from(color.height) * self.avif.bands() as u64;
+    fn decode(&self, shrink: Shrink) -> Result<Samples, Error> {
+        let [width, height] = [self.avif.color.width, self.avif.color.height]
+            .map(|side| u64::from(shrink.side(side)));
+        let count = width * height * self.avif.bands() as u64;
         let count = usize::try_from(count).map_err(|error| Error(error.to_string()))?;
         let check = || if Work::is_stopped() { Err(DecodeError::Stopped) } else { Ok(()) };
         let failed = |error: DecodeError| Error(error.to_string());
         if self.avif.is_deep() {
             let mut samples = vec![0_u16; count];
-            avif::decode(&self.avif, &mut samples, check).map_err(failed)?;
+            avif::decode_shrunk(&self.avif, shrink, &mut samples, check).map_err(failed)?;
             Ok(Samples::Words(samples))
         } else {
             let mut samples = vec![0_u8; count];
-            avif::decode(&self.avif, &mut samples, check).map_err(failed)?;
+            avif::decode_shrunk(&self.avif, shrink, &mut samples, check).map_err(failed)?;
             Ok(Samples::Bytes(samples))
         }
     }

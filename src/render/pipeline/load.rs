@@ -12,6 +12,7 @@ use super::step::{Stage, Step};
 use super::{auto_orient, colour, eighth, jpeg_shrink, keep, profile};
 use crate::config::FailOn;
 use crate::format::Format;
+use crate::render::codec::avif::Shrink;
 use crate::render::codec::{ImageInfo, inspect, png_repair};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
@@ -53,8 +54,11 @@ fn decode<'b>(
 ) -> Result<Image<'b>, Error> {
     let header = job.header;
     if let Some(decoded) = &header.avif {
+        // As much as libvips' resize averages before its filter, which needs a factor of two.
+        let shrink =
+            Shrink::to_at_least(&decoded.avif, (width.saturating_mul(2), height.saturating_mul(2)));
         return colour::with_profile(
-            decoded.image(vips)?,
+            decoded.image(vips, shrink)?,
             decoded.avif.icc,
             profile::from_avif(&decoded.avif),
         );

@@ -2,25 +2,25 @@
 
 use crate::format::Format;
 
-/// `q`, and the quality of WebP (effort 4) and of AVIF (effort 1) whose mean SSIM is nearest to JPEG's at that `q`,
-/// measured over photographs at three sizes (bench/encoders.sh, bench/results/encoders.md). Values in between are
+/// `q`, and the qualities that look most like JPEG at that `q`, measured over photographs (bench/encoders.sh,
+/// bench/results/encoders.md): of WebP (effort 4) by mean SSIM, of AVIF by mean SSIMULACRA2. Values in between are
 /// interpolated.
-const EQUAL_SSIM: [[u8; 3]; 16] = [
+const EQUAL: [[u8; 3]; 16] = [
     [1, 1, 1],
-    [10, 6, 24],
-    [15, 15, 30],
-    [20, 22, 35],
+    [10, 6, 12],
+    [15, 15, 23],
+    [20, 22, 31],
     [30, 32, 41],
-    [40, 40, 44],
-    [50, 48, 47],
-    [60, 56, 49],
-    [70, 67, 53],
-    [75, 73, 55],
-    [80, 78, 59],
-    [85, 82, 65],
-    [90, 87, 76],
-    [95, 94, 89],
-    [98, 99, 97],
+    [40, 40, 46],
+    [50, 48, 51],
+    [60, 56, 55],
+    [70, 67, 61],
+    [75, 73, 63],
+    [80, 78, 70],
+    [85, 82, 76],
+    [90, 87, 86],
+    [95, 94, 93],
+    [98, 99, 98],
     [100, 100, 100],
 ];
 
@@ -31,7 +31,7 @@ pub fn encoder_quality(format: Format, quality: u8) -> u8 {
         Format::Avif => 2,
         Format::Jpeg | Format::Png | Format::Gif => return quality,
     };
-    for pair in EQUAL_SSIM.windows(2) {
+    for pair in EQUAL.windows(2) {
         if let [below, above] = pair
             && (below[0]..=above[0]).contains(&quality)
         {
@@ -56,11 +56,11 @@ mod tests {
         }
         assert_eq!(
             [Format::Webp, Format::Avif].map(|format| encoder_quality(format, 75)),
-            [73, 55]
+            [73, 63]
         );
         assert_eq!(
             [Format::Webp, Format::Avif].map(|format| encoder_quality(format, 77)),
-            [75, 57]
+            [75, 66]
         );
     }
 }

@@ -3,26 +3,39 @@
 use super::convert::{Conversion, Expansion};
 use super::decode_error::DecodeError;
 use super::matrix::ConvertedSample;
-use super::sample::{Sample, blocks};
-use super::upsample::Upsampler;
+use super::sample::{Block, Sample, blocks};
+use super::shrink::{AveragedSample, Averager, Shrink};
+use super::upsample::{SCALE, Upsampler};
 use super::{Avif, Chroma, Coded};
-use crate::render::codec::av1::{self, Frame};
+use crate::render::codec::av1::{self, Frame, Plane};
 
 /// Decodes an image into `out`, row by row, with [`Avif::bands`] interleaved samples per pixel, alpha last and not
 /// premultiplied. Crop and orientation are not applied. `S` is `u8`, or `u16` if [`Avif::is_deep`]. `check` is called
 /// before each tile; its error stops the work.
-pub fn decode<S: ConvertedSample>(
+pub fn decode<S: ConvertedSample + AveragedSample>(
     avif: &Avif<'_>,
+    out: &mut [S],
+    check: impl FnMut() -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    decode_shrunk(avif, Shrink::NONE, out, check)
+}
+
+/// Like [`decode`], with the mean of each block of pixels, taken before the conversion to RGB. `shrink` must be one
+/// that [`Shrink::to_at_least`] gives for this image.
+pub fn decode_shrunk<S: ConvertedSample + AveragedSample>(
+    avif: &Avif<'_>,
+    shrink: Shrink,
     out: &mut [S],
     mut check: impl FnMut() -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let bands = avif.bands();
     let color = &avif.color;
-    let samples = u64::from(color.width) * u64::from(color.height) * bands as u64;
+    let (width, height) = (shrink.side(color.width), shrink.side(color.height));
+    let samples = u64::from(width) * u64::from(height) * bands as u64;
     if out.len() as u64 != samples || avif.is_deep() != (S::MAX > 255) {
         return Err(DecodeError::Buffer);
     }
-    let mut canvas = Canvas { samples: out, stride: color.width as usize * bands, bands };
+    let mut canvas = Canvas { samples: out, stride: width as usize * bands, bands, shrink };
 
     let nclx = avif.nclx.unwrap_or(color.sequence.nclx);
     let sequence = color.sequence;
@@ -32,6 +45,9 @@ pub fn decode<S: ConvertedSample>(
     })?;
 
     if let Some(alpha) = &avif.alpha {
+        if shrink != Shrink::NONE {
+            return Err(DecodeError::Mismatch("alpha size"));
+        }
         if (alpha.width, alpha.height) != (color.width, color.height) {
             return Err(DecodeError::Mismatch("alpha size"));
         }
@@ -98,17 +114,66 @@ struct Canvas<'o, S> {
     samples: &'o mut [S],
     stride: usize,
     bands: usize,
+    shrink: Shrink,
 }
 
-impl<S: ConvertedSample> Canvas<'_, S> {
-    /// The rows of a window.
+/// The rows of the planes of a tile, each at the size at which it is converted.
+enum Rows<'f, S: AveragedSample> {
+    Whole(Plane<'f, S>, Option<[Upsampler<'f, S>; 2]>),
+    Shrunk(Averager<'f, S>, Option<[Averager<'f, S>; 2]>, [Vec<Block<u16>>; 2]),
+}
+
+impl<'f, S: AveragedSample> Rows<'f, S> {
+    fn new(frame: &'f Frame, window: Window, shrink: Shrink) -> Result<Self, DecodeError> {
+        let plane = |index| S::plane(frame, index).ok_or(DecodeError::Mismatch("depth"));
+        let chroma = frame.chroma();
+        let luma = plane(0)?;
+        let planes = if chroma == Chroma::Monochrome { None } else { Some([plane(1)?, plane(2)?]) };
+        if shrink == Shrink::NONE {
+            let chromas = planes.map(|planes| {
+                planes.map(|plane| Upsampler::new(plane, chroma, window.width, window.height))
+            });
+            return Ok(Rows::Whole(luma, chromas));
+        }
+        let luma = Averager::new(luma, shrink.luma_block(), (window.width, window.height));
+        let size = chroma.plane_size(window.width, window.height);
+        let chromas = planes.map(|planes| {
+            planes.map(|plane| Averager::new(plane, shrink.chroma_block(chroma), size))
+        });
+        let row = || blocks(shrink.side(window.width) as usize);
+        Ok(Rows::Shrunk(luma, chromas, [row(), row()]))
+    }
+
+    /// Writes a row of luma and returns its chroma, scaled by [`SCALE`].
+    fn read(&mut self, row: usize, y: &mut [S]) -> [&[Block<u16>]; 2] {
+        match self {
+            Rows::Whole(luma, chromas) => {
+                y.iter_mut().zip(luma.row(row)).for_each(|(to, from)| *to = *from);
+                match chromas {
+                    Some([u, v]) => [u.row(row), v.row(row)],
+                    None => [&[][..]; 2],
+                }
+            }
+            Rows::Shrunk(luma, chromas, out) => {
+                luma.write(row, 1, y, S::from_code);
+                let Some(chromas) = chromas else { return [&[][..]; 2] };
+                for (plane, out) in chromas.iter_mut().zip(out.iter_mut()) {
+                    plane.write(row, SCALE, out.as_flattened_mut(), |code| code as u16);
+                }
+                out.each_ref().map(Vec::as_slice)
+            }
+        }
+    }
+}
+
+impl<S: ConvertedSample + AveragedSample> Canvas<'_, S> {
+    /// The rows of a window, which is one of the whole image.
     fn rows(&mut self, window: Window) -> impl Iterator<Item = &mut [S]> {
-        let start = window.left as usize * self.bands;
-        let end = (window.left + window.width) as usize * self.bands;
+        let [left, top, width, height] = [window.left, window.top, window.width, window.height]
+            .map(|side| self.shrink.side(side) as usize);
+        let (start, end) = (left * self.bands, (left + width) * self.bands);
         let rows = self.samples.chunks_exact_mut(self.stride.max(1));
-        rows.skip(window.top as usize)
-            .take(window.height as usize)
-            .map(move |row| row.get_mut(start..end).unwrap_or_default())
+        rows.skip(top).take(height).map(move |row| row.get_mut(start..end).unwrap_or_default())
     }
 
     fn write_color(
@@ -117,26 +182,13 @@ impl<S: ConvertedSample> Canvas<'_, S> {
         window: Window,
         conversion: &Conversion<S>,
     ) -> Result<(), DecodeError> {
-        let plane = |index| S::plane(frame, index).ok_or(DecodeError::Mismatch("depth"));
-        let chroma = frame.chroma();
         let bands = self.bands;
-        let width = window.width as usize;
-        let luma = plane(0)?;
-        let mut chromas = match chroma {
-            Chroma::Monochrome => None,
-            _ => Some(
-                [plane(1)?, plane(2)?]
-                    .map(|plane| Upsampler::new(plane, chroma, window.width, window.height)),
-            ),
-        };
+        let width = self.shrink.side(window.width) as usize;
+        let mut planes = Rows::new(frame, window, self.shrink)?;
         let mut y = blocks::<S>(width);
         let [mut red, mut green, mut blue] = [(); 3].map(|()| blocks::<S>(width));
         for (at, row) in self.rows(window).enumerate() {
-            y.as_flattened_mut().iter_mut().zip(luma.row(at)).for_each(|(to, from)| *to = *from);
-            let uv = match &mut chromas {
-                Some([u, v]) => [u.row(at), v.row(at)],
-                None => [&[][..]; 2],
-            };
+            let uv = planes.read(at, y.as_flattened_mut());
             conversion.convert_row(&y, uv, [&mut red, &mut green, &mut blue]);
             match bands {
                 1 | 2 => write_band(row, bands, 0, green.as_flattened()),

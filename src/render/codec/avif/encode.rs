@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::effort::Effort;
 use super::planes::Planar;
 use super::write::{File, write};
 use super::{Chroma, Nclx};
@@ -20,11 +21,6 @@ pub struct Encoding<'e> {
     /// libaom options by name, set after those chosen here.
     pub options: &'e [(&'e CStr, &'e str)],
 }
-
-/// libaom's `cpu-used`, 0 to 9. At 9 a photograph takes a quarter of the time of 8 and 4 to 12 % more bytes at equal
-/// SSIM; text and drawings take 50 % more bytes, because 9 does not detect screen content. `tune=iq` takes 10 % more at
-/// either.
-const SPEED: &str = "8";
 
 /// H.273 table 2, 3: unspecified.
 const UNSPECIFIED: u8 = 2;
@@ -67,7 +63,7 @@ pub fn encode(
         matrix,
         planes: [&planar.y, &planar.u, &planar.v],
     };
-    let color = encode_stream(&color, encoding)?;
+    let color = encode_stream(&color, encoding, "iq")?;
     let alpha = if planar.alpha.is_empty() {
         None
     } else {
@@ -80,7 +76,8 @@ pub fn encode(
             matrix: UNSPECIFIED,
             planes: [&planar.alpha, &[], &[]],
         };
-        Some(encode_stream(&alpha, encoding)?)
+        // `iq` quantises high frequencies more, which colours hide and edges of alpha do not.
+        Some(encode_stream(&alpha, encoding, "ssim")?)
     };
     let file = File {
         width,
@@ -99,12 +96,18 @@ pub fn encode(
     write(&file).ok_or(Error::Encoder)
 }
 
-fn encode_stream(planes: &Planes<'_>, encoding: &Encoding<'_>) -> Result<Vec<u8>, Error> {
+fn encode_stream(
+    planes: &Planes<'_>,
+    encoding: &Encoding<'_>,
+    tune: &str,
+) -> Result<Vec<u8>, Error> {
     let quantizer = (100 - u32::from(encoding.quality.min(100))) * 63;
     let quantizer = ((quantizer + 50) / 100).to_string();
+    let effort = Effort::of(planes.planes[0]).cpu_used();
     let lossy: &[(&CStr, &str)] =
-        &[(c"cpu-used", SPEED), (c"tune", "ssim"), (c"cq-level", &quantizer)];
-    let lossless: &[(&CStr, &str)] = &[(c"cpu-used", SPEED), (c"lossless", "1")];
+        &[(c"cpu-used", effort), (c"tune", tune), (c"cq-level", &quantizer)];
+    let lossless: &[(&CStr, &str)] =
+        &[(c"cpu-used", Effort::Search.cpu_used()), (c"lossless", "1")];
     let options = [if encoding.is_lossless { lossless } else { lossy }, encoding.options].concat();
     av1::encode(planes, &Settings { options: &options })
 }

@@ -10,6 +10,7 @@ mod container;
 mod convert;
 mod decode;
 mod decode_error;
+mod effort;
 mod encode;
 mod error;
 mod inspect;
@@ -21,6 +22,7 @@ mod properties;
 mod reader;
 mod sample;
 mod sequence;
+mod shrink;
 #[cfg(test)]
 mod tests;
 mod upsample;
@@ -30,11 +32,12 @@ use std::borrow::Cow;
 
 pub use super::av1::{Chroma, Nclx};
 pub use container::parse;
-pub use decode::decode;
+pub use decode::{decode, decode_shrunk};
 pub use decode_error::DecodeError;
 pub use encode::{Encoding, encode};
 pub use error::Error;
 pub use inspect::inspect;
+pub use shrink::Shrink;
 
 /// A still AVIF image as its container describes it.
 #[derive(Debug)]
