@@ -115,7 +115,7 @@ $("$TOOL" gif "$ROUNDS" 100 effort=7 effort=3 effort=1 dither=0 interpalette_max
 
 \`effort\` does nothing: it is for libimagequant, and the palettes here are quantizr's. What takes the time is a palette for
 each frame, so the server makes one palette for all frames from a sample of their pixels, if its mean error is small enough
-(38 dB); otherwise libvips makes one for each frame. One palette from the first frame alone, which is what
+(38 dB); otherwise each frame gets its own. One palette from the first frame alone, which is what
 \`interpalette_maxerror=256\` means, is wrong where a colour appears later (the second image). Without dithering, which such a
 palette doesn't need, still areas stay the same from frame to frame: fewer bytes, and no flicker.
 

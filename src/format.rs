@@ -161,7 +161,7 @@ formats! {
         metadata: false,
         max_side: JPEG_MAX_DIMENSION,
         max_pixels: u64::MAX,
-        encoder_bytes_per_pixel: 16,
+        encoder_bytes_per_pixel: 20,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Image formats: one file (for AVIF, one directory) handles the container of a format: its structure, the values that
 //! limits apply to, the place of kept metadata, and the parts that pixels alone need.
 //!
-//! Pixels are decoded and encoded by libvips (`render::vips`), except for AVIF, which is done here.
+//! Pixels are decoded and encoded by libvips (`render::vips`), except for AVIF and GIF, which are done here.
 
 mod av1;
 pub mod avif;
 mod cursor;
 pub mod exif;
-mod gif;
+pub mod gif;
 pub mod icc;
 pub mod icc_curve;
 pub mod jpeg;
@@ -49,7 +49,8 @@ pub struct ImageInfo {
     pub profile_bytes: u64,
     /// Upper bound of the bytes that compressed metadata inflates to.
     pub inflated_bytes: u64,
-    /// Index of the frame in which the file ends too early. Only for GIF: libnsgif shows the frame anyway.
+    /// Index of the frame in which the file ends too early. Only for GIF: what is there of the frame could be
+    /// shown.
     pub truncated_frame: Option<u32>,
 }
 

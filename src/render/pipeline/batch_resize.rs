@@ -19,20 +19,15 @@ pub fn batch_size(image: &Image, frame_height: u32, (width, height): (u32, u32))
     (is_downscale && is_bytes && max > 1).then_some(max)
 }
 
-/// Resizes each frame to exactly this size, in memory. `transparent_is_black` as in [`resize::resize_one`].
+/// Resizes each frame to exactly this size, in memory.
 pub fn resize<'b>(
     frames: Image<'b>,
     count: u32,
     (width, height): (u32, u32),
-    transparent_is_black: bool,
 ) -> Result<Image<'b>, Error> {
     let frame_height = frames.height() / count.max(1);
     let has_transparency = frames.has_transparency();
-    let frames = if has_transparency && !transparent_is_black {
-        resize::premultiply(&frames)?
-    } else {
-        frames
-    };
+    let frames = if has_transparency { resize::premultiply(&frames)? } else { frames };
     let narrow = in_tiles(resize::scale(&frames, width, frames.height())?)?.copy_memory()?;
     let side_by_side = rearrange(narrow, width, frame_height, width.saturating_mul(count))?;
     let low = resize::scale(&side_by_side, side_by_side.width(), height)?;
@@ -42,7 +37,7 @@ pub fn resize<'b>(
 
 /// Computes pixels in tiles instead of strips of 16 lines, because libvips' threads wake each other after each strip. A
 /// decoder gives its lines once, in their order, so a tile must be as wide as the image.
-fn in_tiles(image: Image<'_>) -> Result<Image<'_>, Error> {
+pub fn in_tiles(image: Image<'_>) -> Result<Image<'_>, Error> {
     if image.width() > TILE {
         return Ok(image);
     }
@@ -101,24 +96,21 @@ mod tests {
     fn batch_resize_equals_a_resize_of_each_frame() {
         let all = animation();
         for (width, height) in [(100, 100), (245, 33), (60, 245), (180, 31), (1, 1)] {
-            for transparent_is_black in [false, true] {
-                let some = all.crop(0, 0, 245, 245 * 5).unwrap();
-                let together = resize(some, 5, (width, height), transparent_is_black).unwrap();
-                assert_eq!((together.width(), together.height()), (width, height * 5));
-                for n in 0..5 {
-                    let frame = all.crop(0, n * 245, 245, 245).unwrap();
-                    let alone =
-                        resize::resize(frame, width, height).unwrap().copy_memory().unwrap();
-                    let same =
-                        together.crop(0, n * height, width, height).unwrap().copy_memory().unwrap();
-                    let one = alone.samples().unwrap();
-                    let other = same.samples().unwrap();
-                    let difference: u64 =
-                        one.iter().zip(other).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
-                    assert_eq!(one.len(), other.len());
-                    let mean = difference as f64 / one.len() as f64;
-                    assert!(mean <= 0.5, "{width} x {height}, frame {n}: {mean}");
-                }
+            let some = all.crop(0, 0, 245, 245 * 5).unwrap();
+            let together = resize(some, 5, (width, height)).unwrap();
+            assert_eq!((together.width(), together.height()), (width, height * 5));
+            for n in 0..5 {
+                let frame = all.crop(0, n * 245, 245, 245).unwrap();
+                let alone = resize::resize(frame, width, height).unwrap().copy_memory().unwrap();
+                let same =
+                    together.crop(0, n * height, width, height).unwrap().copy_memory().unwrap();
+                let one = alone.samples().unwrap();
+                let other = same.samples().unwrap();
+                let difference: u64 =
+                    one.iter().zip(other).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+                assert_eq!(one.len(), other.len());
+                let mean = difference as f64 / one.len() as f64;
+                assert!(mean <= 0.5, "{width} x {height}, frame {n}: {mean}");
             }
         }
     }
@@ -134,11 +126,10 @@ mod tests {
         assert_eq!(batch_size(&roll, 7200, (500, 500)), None);
         // Eleven frames are two batches, and the second one is not full.
         let roll = roll.crop(0, 0, 600, 600 * 11).unwrap();
-        let result = resize_frames(roll, 11, (500, 500), true).unwrap().copy_memory().unwrap();
+        let result = resize_frames(roll, 11, (500, 500), false).unwrap().copy_memory().unwrap();
         assert_eq!((result.width(), result.height(), result.frame_height()), (500, 5500, 500));
         let samples = result.samples().unwrap();
         for (frame, n) in samples.chunks_exact(500 * 500 * 4).zip(colours) {
-            // Their colours are rounded by the premultiplication.
             assert!(frame.chunks_exact(4).all(|pixel| pixel[3] == n * 20), "{n}");
         }
     }

@@ -1,11 +1,12 @@
 //! Encodes the result, with settings chosen from the tables in bench/results/encoders.md.
 
+use super::clear_transparent;
 use super::quality::encoder_quality;
-use super::{clear_transparent, palette};
 use crate::format::Format;
 use crate::options::Options;
 use crate::render::codec::avif::{self, Encoding};
-use crate::render::vips::{Error, Image};
+use crate::render::codec::gif::{self, Animation, Pixel};
+use crate::render::vips::{Error, Image, Space, Work};
 
 /// The fewest pixels of a progressive JPEG, which is 4 % smaller and shown early. Below, it is no smaller and takes
 /// twice the time to encode.
@@ -13,11 +14,8 @@ const PROGRESSIVE_MIN_PIXELS: u64 = 1_500_000;
 
 /// Encodes an image. Of the original's metadata, only the profile can be kept.
 pub fn encode(image: &Image, format: Format, options: &Options) -> Result<Vec<u8>, Error> {
-    if format == Format::Gif
-        && image.height() > image.frame_height()
-        && let Some(image) = palette::share(image)?
-    {
-        return image.encode(".gif[reuse,dither=0,keep=none]");
+    if format == Format::Gif {
+        return encode_gif(image);
     }
     if format == Format::Avif {
         return encode_avif(image, options);
@@ -57,6 +55,33 @@ fn encode_avif(image: &Image, options: &Options) -> Result<Vec<u8>, Error> {
     }
 }
 
+fn encode_gif(image: &Image) -> Result<Vec<u8>, Error> {
+    let check =
+        || if Work::is_stopped() { Err(Error("the encoder was stopped".into())) } else { Ok(()) };
+    let image =
+        if image.space() == Space::Srgb { image.apply(c"copy", &[])? } else { image.to_srgb()? };
+    let samples = image.samples()?;
+    let pixels: Vec<Pixel> = match image.bands() {
+        4 => samples.as_chunks().0.iter().map(|pixel| gif::to_pixel(*pixel)).collect(),
+        _ => {
+            let opaque = |[red, green, blue]: &[u8; 3]| [*red, *green, *blue, 255];
+            samples.as_chunks().0.iter().map(opaque).collect()
+        }
+    };
+    let height = image.frame_height();
+    let side = |side| u16::try_from(side).map_err(|_| Error("too large for GIF".into()));
+    let mut delays = image.delays()?;
+    delays.resize((image.height() / height.max(1)) as usize, 0);
+    let animation = Animation {
+        pixels: &pixels,
+        width: side(image.width())?,
+        height: side(height)?,
+        delays: &delays,
+        plays: image.plays(),
+    };
+    gif::encode(&animation, check)
+}
+
 /// The suffix that names libvips' saver, with its options.
 fn suffix(format: Format, options: &Options, pixels: u64) -> String {
     let quality = encoder_quality(format, options.quality);
@@ -71,7 +96,7 @@ fn suffix(format: Format, options: &Options, pixels: u64) -> String {
         Format::Png => format!(".png[compression=3,filter=all,keep={keep}]"),
         Format::Webp if options.lossless => format!(".webp[lossless,keep={keep}]"),
         Format::Webp => format!(".webp[Q={quality},effort=4,keep={keep}]"),
-        // `effort` is for a quantiser that is not linked. AVIF is not encoded by libvips.
-        Format::Gif | Format::Avif => ".gif[keep=none]".into(),
+        // Not encoded by libvips.
+        Format::Gif | Format::Avif => String::new(),
     }
 }

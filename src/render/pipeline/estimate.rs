@@ -5,7 +5,7 @@
 //! only.
 
 use super::geometry::plan;
-use super::{batch_resize, load, palette};
+use super::{batch_resize, load};
 use crate::format::Format;
 use crate::options::{Options, Size};
 use crate::render::codec::ImageInfo;
@@ -78,11 +78,19 @@ pub fn bytes(
         (None, None) => 0,
         _ => resized.saturating_mul(CANVAS),
     };
-    // A batch of frames that is downscaled, and frames that get a shared palette: before, after and in between.
-    let batch =
-        info.frame_pixels.saturating_mul(u64::from(frames)).min(batch_resize::MAX_PIXELS.into());
-    let recoloured = if format == Format::Gif { all.min(palette::MAX_PIXELS) } else { 0 };
-    let animation = if frames > 1 { 3 * CANVAS * (batch + recoloured) } else { 0 };
+    // A batch of frames that is downscaled: before, after and in between.
+    let batch = info
+        .frame_pixels
+        .saturating_mul(u64::from(frames))
+        .min(info.frame_pixels.max(batch_resize::MAX_PIXELS.into()));
+    // The pixels of all frames, and their indices.
+    let recoloured =
+        if format == Format::Gif { canvas.saturating_mul(u64::from(frames)) } else { 0 };
+    let animation = if frames > 1 {
+        batch.saturating_mul(3 * CANVAS).saturating_add(recoloured.saturating_mul(CANVAS + 1))
+    } else {
+        0
+    };
     let parts = [
         line.saturating_mul(LINES),
         info.buffered_bytes,

@@ -12,5 +12,9 @@ pub const STEP: Step = Step {
 };
 
 fn flatten<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+    // A GIF that may have transparency has none if its frames cover each other.
+    if !image.has_transparency() {
+        return Ok(image);
+    }
     image.flatten(keep::background(&image, job.options).rgb())
 }

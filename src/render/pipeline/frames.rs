@@ -45,6 +45,19 @@ impl Frames {
     }
 }
 
+/// The most milliseconds of all frames together. libvips' WebP encoder counts them in 31 bits, and counts 100 for a frame
+/// of 10 or less.
+const MAX_TOTAL: u32 = 2_000_000_000;
+
+/// Shortens the last ones of these delays, in milliseconds, if they are too long together.
+pub fn limit_total(delays: &mut [u32]) {
+    let mut rest = MAX_TOTAL;
+    for delay in delays {
+        *delay = (*delay).min(rest);
+        rest -= *delay;
+    }
+}
+
 /// Copies an image to memory and splits it into its frames: a decoder gives lines once, in their order.
 pub fn split(image: Image<'_>, count: u32) -> Result<Vec<Image<'_>>, Error> {
     let image = image.copy_memory()?;
@@ -68,6 +81,16 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::options::{Output, Query};
+
+    #[test]
+    fn the_sum_of_delays_is_limited() {
+        let mut delays = [u32::MAX, 5];
+        limit_total(&mut delays);
+        assert_eq!(delays, [MAX_TOTAL, 0]);
+        let mut delays = [MAX_TOTAL - 30, 20, 20, 1];
+        limit_total(&mut delays);
+        assert_eq!(delays, [MAX_TOTAL - 30, 20, 10, 0]);
+    }
 
     #[test]
     fn frames_start_at_page_and_stop_at_the_end_of_the_file() {

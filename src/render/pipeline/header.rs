@@ -6,6 +6,7 @@ use super::orientation;
 use crate::format::Format;
 use crate::options::Rotation;
 use crate::render::codec::avif::{self, Avif, Crop, DecodeError, Shrink};
+use crate::render::codec::gif;
 use crate::render::vips::{Error, Image, Vips, Work};
 
 /// An original whose header has been read.
@@ -24,6 +25,16 @@ pub struct Header<'b> {
     pub exif: Option<Vec<u8>>,
     /// Only of an AVIF, which libvips does not load.
     pub avif: Option<Decoded<'b>>,
+    /// Only of a GIF, which libvips does not load.
+    pub gif: Option<GifFrames>,
+}
+
+/// What is decoded of a GIF, and how often it is shown.
+#[derive(Debug)]
+pub struct GifFrames {
+    pub plays: u32,
+    /// The samples of the frames that are rendered, once they have been decoded.
+    pub samples: OnceCell<Vec<u8>>,
 }
 
 /// An AVIF image. Its samples are decoded once, when they are first asked for.
@@ -46,6 +57,9 @@ impl<'b> Header<'b> {
             let avif = avif::parse(original).map_err(|error| Error(error.to_string()))?;
             return Ok(Self::from_avif(avif));
         }
+        if format == Format::Gif {
+            return Self::from_gif(original);
+        }
         let image = vips.read_header(original)?;
         Ok(Header {
             width: image.width(),
@@ -55,6 +69,22 @@ impl<'b> Header<'b> {
             profile_bytes: image.profile_bytes(),
             exif: image.blob(c"exif-data"),
             avif: None,
+            gif: None,
+        })
+    }
+
+    fn from_gif(original: &'b [u8]) -> Result<Header<'b>, Error> {
+        let summary = gif::summarize(original).filter(|summary| summary.frames > 0);
+        let summary = summary.ok_or_else(|| Error("it has no frame".into()))?;
+        Ok(Header {
+            width: summary.width,
+            height: summary.height,
+            frames: summary.frames,
+            has_transparency: summary.may_have_transparency,
+            profile_bytes: 0,
+            exif: None,
+            avif: None,
+            gif: Some(GifFrames { plays: summary.plays, samples: OnceCell::new() }),
         })
     }
 
@@ -69,6 +99,7 @@ impl<'b> Header<'b> {
             profile_bytes: avif.icc.map_or(0, |icc| icc.len() as u64),
             exif: avif.exif.as_deref().map(<[u8]>::to_vec),
             avif: Some(Decoded { avif, samples: OnceCell::new() }),
+            gif: None,
         }
     }
 

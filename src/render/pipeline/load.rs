@@ -2,14 +2,14 @@
 
 use std::ffi::CStr;
 
-use super::frames::Frames;
+use super::frames::{self, Frames};
 use super::geometry::swap_sides;
 use super::header::Header;
 use super::job::Job;
 use super::profile::FromPng;
 use super::resize_frames::resize_frames;
 use super::step::{Stage, Step};
-use super::{auto_orient, colour, eighth, jpeg_shrink, keep, profile};
+use super::{auto_orient, colour, eighth, gif_frames, jpeg_shrink, keep, profile};
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::render::codec::avif::Shrink;
@@ -31,12 +31,13 @@ pub fn load<'b>(
     job: &Job<'b>,
     upright_size: (u32, u32),
 ) -> Result<Image<'b>, Error> {
+    if let Some(gif) = &job.header.gif {
+        return gif_frames::load(vips, bytes, job, gif, upright_size);
+    }
     let size = swap_sides(job.orientation, upright_size);
     let image = decode(vips, bytes, job, size)?;
     let image = colour::prepare(image)?;
-    // libnsgif leaves pixels that no frame has drawn on transparent and black.
-    let transparent_is_black = job.source == Format::Gif;
-    let image = resize_frames(image, job.frames.count, size, transparent_is_black)?;
+    let image = resize_frames(image, job.frames.count, size, false)?;
     let image = if keep::is_enabled(job.options, job.format) {
         colour::keep_profile(image, job.format)?
     } else {
@@ -80,7 +81,7 @@ fn decode<'b>(
         }
         _ => {}
     }
-    let has_frames = matches!(job.source, Format::Gif | Format::Webp);
+    let has_frames = job.source == Format::Webp;
     let Frames { first, count } = job.frames;
     if has_frames && (first, count) != (0, 1) {
         arguments.push((c"page", pixels(first)));
@@ -93,6 +94,11 @@ fn decode<'b>(
     if first > 0 {
         // Loaders give the delays of all frames of the file, and savers take them from the start.
         image = image.without_delays(first)?;
+    }
+    if count > 1 {
+        let mut delays = image.delays()?;
+        frames::limit_total(&mut delays);
+        image = image.with_animation(image.frame_height(), &delays, image.plays())?;
     }
     let embedded = image.profile();
     let embedded = embedded.as_deref();
@@ -128,8 +134,9 @@ fn loader(format: Format) -> Result<&'static CStr, Error> {
         Format::Jpeg => Ok(c"jpegload_buffer"),
         Format::Png => Ok(c"pngload_buffer"),
         Format::Webp => Ok(c"webpload_buffer"),
-        Format::Gif => Ok(c"gifload_buffer"),
-        Format::Avif => Err(Error("AVIF is not loaded by libvips".into())),
+        Format::Gif | Format::Avif => {
+            Err(Error(format!("{} is not loaded by libvips", format.title())))
+        }
     }
 }
 

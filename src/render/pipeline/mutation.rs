@@ -62,7 +62,7 @@ impl Random {
 /// Small images of each format, with hostile ones.
 fn seeds() -> Vec<Vec<u8>> {
     let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let mut files: Vec<_> = [data.clone(), data.join("hostile")]
+    let mut files: Vec<_> = [data.clone(), data.join("gif"), data.join("hostile")]
         .iter()
         .flat_map(|directory| std::fs::read_dir(directory).unwrap().flatten())
         .map(|entry| entry.path())

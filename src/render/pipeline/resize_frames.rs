@@ -31,7 +31,7 @@ pub fn resize_frames<'b>(
                     let in_batch = batch.min(count - first);
                     let top = first * frame_height;
                     let part = image.crop(0, top, image.width(), in_batch * frame_height)?;
-                    batch_resize::resize(part, in_batch, (width, height), transparent_is_black)
+                    batch_resize::resize(part, in_batch, (width, height))
                 })
                 .collect(),
             None => each(&image, frame_height)

@@ -10,6 +10,7 @@ use super::image::{Image, unsigned};
 use super::operation::{Value, clamped};
 
 const DELAYS: &CStr = c"delay";
+const LOOP: &CStr = c"loop";
 const PAGES: &CStr = c"n-pages";
 const PROFILE: &CStr = c"icc-profile-data";
 
@@ -87,23 +88,59 @@ impl<'b> Image<'b> {
         Ok(copy)
     }
 
-    /// The same pixels, with a palette for the GIF encoder, which uses it with the option `reuse`.
-    pub fn with_palette(&self, colours: &[[u8; 4]]) -> Result<Image<'b>, Error> {
-        let copy = self.apply(c"copy", &[])?;
-        // libvips packs a colour as its four samples in memory.
-        let packed: Vec<c_int> =
-            colours.iter().map(|colour| c_int::from_ne_bytes(*colour)).collect();
-        let count = c_int::try_from(packed.len()).unwrap_or(0);
+    /// The same pixels, as an animation of frames of this height with these delays in milliseconds, which is shown this
+    /// often; 0 is for ever.
+    pub fn with_animation(
+        &self,
+        frame_height: u32,
+        delays: &[u32],
+        plays: u32,
+    ) -> Result<Image<'b>, Error> {
+        let copy = self.with_frame_height(frame_height)?;
+        let delays: Vec<c_int> = delays.iter().map(|delay| clamped(*delay)).collect();
+        let count = c_int::try_from(delays.len()).unwrap_or(0);
         // SAFETY: as in `with_frame_height`; the array is copied.
         unsafe {
-            ffi::vips_image_set_array_int(
-                copy.raw(),
-                c"gif-palette".as_ptr(),
-                packed.as_ptr(),
-                count,
-            )
-        };
+            ffi::vips_image_set_array_int(copy.raw(), DELAYS.as_ptr(), delays.as_ptr(), count);
+            ffi::vips_image_set_int(copy.raw(), LOOP.as_ptr(), clamped(plays));
+        }
         Ok(copy)
+    }
+
+    /// How often the animation is shown; 0 is for ever.
+    pub fn plays(&self) -> u32 {
+        let mut plays: c_int = 0;
+        // SAFETY: as in `frames_in_file`.
+        let is_set = unsafe {
+            ffi::vips_image_get_typeof(self.raw(), LOOP.as_ptr()) != 0
+                && ffi::vips_image_get_int(self.raw(), LOOP.as_ptr(), &mut plays) == 0
+        };
+        if is_set { unsigned(plays) } else { 0 }
+    }
+
+    /// The delays of frames in milliseconds.
+    pub fn delays(&self) -> Result<Vec<u32>, Error> {
+        let mut delays: *mut c_int = ptr::null_mut();
+        let mut count: c_int = 0;
+        // SAFETY: the name ends with NUL, both out parameters are valid to write to, and on success they describe an
+        // array that the image owns and that nothing changes before it is copied.
+        unsafe {
+            if ffi::vips_image_get_typeof(self.raw(), DELAYS.as_ptr()) == 0 {
+                return Ok(Vec::new());
+            }
+            if ffi::vips_image_get_array_int(self.raw(), DELAYS.as_ptr(), &mut delays, &mut count)
+                != 0
+            {
+                return Err(take_error());
+            }
+            match usize::try_from(count) {
+                Ok(count) if count > 0 && !delays.is_null() => {
+                    let delays = std::slice::from_raw_parts(delays, count);
+                    Ok(delays.iter().map(|delay| unsigned(*delay)).collect())
+                }
+                _ => Ok(Vec::new()),
+            }
+        }
     }
 
     /// Copies a field of bytes, such as `exif-data`: libvips may free its own when pixels are computed.
@@ -137,31 +174,16 @@ impl<'b> Image<'b> {
 
     /// The same pixels without the delays of the first frames, which were not loaded.
     pub fn without_delays(&self, frames: u32) -> Result<Image<'b>, Error> {
+        let delays = self.delays()?;
         let copy = self.apply(c"copy", &[])?;
-        let mut delays: *mut c_int = ptr::null_mut();
-        let mut count: c_int = 0;
-        // SAFETY: the name ends with NUL, both out parameters are valid to write to, and on success they describe an
-        // array that the image owns, which is read before anything is set. Metadata may be set on an image with one
-        // reference: the copy is new, and the operation cache of libvips is off. libvips copies the numbers.
-        unsafe {
-            if ffi::vips_image_get_typeof(copy.raw(), DELAYS.as_ptr()) == 0 {
-                return Ok(copy);
-            }
-            if ffi::vips_image_get_array_int(copy.raw(), DELAYS.as_ptr(), &mut delays, &mut count)
-                != 0
-            {
-                return Err(take_error());
-            }
-            let delays = match usize::try_from(count) {
-                Ok(count) if count > 0 && !delays.is_null() => {
-                    std::slice::from_raw_parts(delays, count)
-                }
-                _ => &[],
-            };
-            let rest = delays.get(frames as usize..).unwrap_or_default().to_vec();
-            let count = c_int::try_from(rest.len()).unwrap_or(0);
-            ffi::vips_image_set_array_int(copy.raw(), DELAYS.as_ptr(), rest.as_ptr(), count);
+        if delays.is_empty() {
+            return Ok(copy);
         }
+        let rest = delays.get(frames as usize..).unwrap_or_default();
+        let rest: Vec<c_int> = rest.iter().map(|delay| clamped(*delay)).collect();
+        let count = c_int::try_from(rest.len()).unwrap_or(0);
+        // SAFETY: as in `with_frame_height`; the array is copied.
+        unsafe { ffi::vips_image_set_array_int(copy.raw(), DELAYS.as_ptr(), rest.as_ptr(), count) };
         Ok(copy)
     }
 }

@@ -1,108 +1,107 @@
-//! GIF87a and GIF89a (89a specification).
+//! What a GIF (87a, 89a) contains, without decompressing it.
 
-use super::cursor::Cursor;
-use super::{ImageInfo, area, check};
+use super::super::cursor::Cursor;
+use super::super::{ImageInfo, check};
+use super::area::Area;
+use super::blocks::{
+    APPLICATION, Block, Blocks, Disposal, EXTENSION, Frame, GRAPHIC_CONTROL, IMAGE, TRAILER,
+    skip_blocks, table_length,
+};
 
-/// Introduces an extension (§23 to §26).
-const EXTENSION: u8 = 0x21;
-/// Introduces an image descriptor (§20): a frame.
-const IMAGE: u8 = 0x2c;
-/// Ends the file (§27).
-const TRAILER: u8 = 0x3b;
-/// Label of the extension that belongs to the next frame: duration, disposal and transparency.
-const GRAPHIC_CONTROL: u8 = 0xf9;
-/// Label of an application extension (§26).
-const APPLICATION: u8 = 0xff;
-
-/// Bytes of the colour table that follows a descriptor with these flags (§19): the highest bit says whether there is
-/// one, the lowest three give its size.
-pub(super) fn table_length(flags: u8) -> usize {
-    if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
+/// What the frames have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub width: u32,
+    pub height: u32,
+    /// 0 if the file has none.
+    pub frames: u32,
+    /// How often the animation is shown; 0 is for ever.
+    pub plays: u32,
+    /// Whether a pixel may be transparent, if no frame is damaged.
+    pub may_have_transparency: bool,
 }
 
-/// Skips data sub-blocks (§15) and their terminator. Returns the bytes of data and whether the terminator is there.
-fn skip_blocks(cursor: &mut Cursor) -> (u64, bool) {
-    let mut length = 0;
-    loop {
-        match cursor.u8() {
-            None => return (length, false),
-            Some(0) => return (length, true),
-            Some(size) => length += cursor.take_at_most(usize::from(size)).len() as u64,
+/// The size of the canvas: the first frame enlarges it, and the others are cropped to it.
+pub fn canvas_size(screen: (usize, usize), first: Option<&Frame>) -> (usize, usize) {
+    let (width, height) = screen;
+    first.map_or(screen, |frame| (width.max(frame.area.right), height.max(frame.area.bottom)))
+}
+
+/// Reads all blocks. `None` if there is no complete logical screen descriptor.
+pub fn summarize(bytes: &[u8]) -> Option<Summary> {
+    let mut blocks = Blocks::new(bytes)?;
+    let mut size = blocks.screen;
+    let mut frames = 0_u32;
+    let mut may_have_transparency = false;
+    // The disposal of the last frame matters to no other.
+    let mut cleared = false;
+    for block in blocks.by_ref() {
+        let Block::Frame(frame) = block else { continue };
+        may_have_transparency |= cleared;
+        cleared = frame.control.disposal == Disposal::Clear;
+        if frames == 0 {
+            size = canvas_size(size, Some(&frame));
+            // A frame on an opaque canvas leaves it opaque. One that is restored leaves nothing.
+            may_have_transparency =
+                frame.control.transparent.is_some() || frame.area != Area::whole(size.0, size.1);
+            cleared = frame.control.disposal != Disposal::Keep;
         }
+        frames = frames.saturating_add(1);
     }
+    let [width, height] = [size.0, size.1].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
+    Some(Summary { width, height, frames, plays: blocks.plays, may_have_transparency })
 }
 
-pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
-    let mut cursor = Cursor::new(bytes);
-    cursor.take(6)?;
-    let mut width = u32::from(cursor.u16_le()?);
-    let mut height = u32::from(cursor.u16_le()?);
-    let flags = cursor.u8()?;
-    cursor.skip(2);
-    cursor.skip(table_length(flags));
+pub fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
+    let mut blocks = Blocks::new(bytes)?;
+    let mut size = blocks.screen;
     let mut frames = 0_u32;
     let mut largest = 0_u64;
     let mut pixels = 0_u64;
     let mut metadata_bytes = 0_u64;
     let mut truncated_frame = None;
-    while let Some(block) = cursor.u8() {
+    for block in blocks.by_ref() {
         match block {
-            EXTENSION => {
-                let is_metadata = cursor.u8() != Some(GRAPHIC_CONTROL);
-                let (length, _) = skip_blocks(&mut cursor);
-                if is_metadata {
-                    metadata_bytes += length;
-                }
-            }
-            IMAGE => {
-                let Some(rectangle) = cursor.take(8) else {
-                    truncated_frame = Some(frames);
-                    break;
-                };
-                let mut rectangle = Cursor::new(rectangle);
-                let mut number = || rectangle.u16_le().map(u32::from);
-                let left = number()?;
-                let top = number()?;
-                let frame_width = number()?;
-                let frame_height = number()?;
-                // libnsgif lets the first frame enlarge the canvas and crops the others to it.
+            Block::Extension(GRAPHIC_CONTROL, _) => {}
+            Block::Extension(_, length) => metadata_bytes += length,
+            Block::Frame(frame) => {
                 if frames == 0 {
-                    width = width.max(left + frame_width);
-                    height = height.max(top + frame_height);
+                    size = canvas_size(size, Some(&frame));
+                }
+                if !frame.is_complete {
+                    truncated_frame = Some(frames);
                 }
                 frames = frames.saturating_add(1);
-                let frame_pixels = area(frame_width, frame_height);
+                let frame_pixels = area(frame.area.width(), frame.area.height());
                 largest = largest.max(frame_pixels);
                 pixels = pixels.saturating_add(frame_pixels);
-                let flags = cursor.u8().unwrap_or(0);
-                cursor.skip(table_length(flags));
-                // The LZW minimum code size (§22).
-                cursor.skip(1);
-                let (_, is_complete) = skip_blocks(&mut cursor);
-                if !is_complete {
-                    truncated_frame = Some(frames.saturating_sub(1));
-                }
             }
-            // The trailer, or an unknown block, where decoders stop.
-            _ => break,
         }
     }
+    if blocks.is_truncated {
+        truncated_frame = Some(frames);
+    }
     let frames = frames.max(1);
-    let canvas = area(width, height);
+    let canvas = area(size.0, size.1);
+    let [width, height] = [size.0, size.1].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
     Some(ImageInfo {
         frames,
         frame_pixels: canvas.max(largest),
         total_pixels: canvas.saturating_mul(u64::from(frames)).max(pixels),
-        // libnsgif keeps the canvas, and a copy of it for frames that are disposed to the previous one.
-        buffered_bytes: canvas.saturating_mul(8),
+        // The canvas, what a frame is restored to, and the indices of the largest frame.
+        buffered_bytes: canvas.saturating_mul(8).saturating_add(largest),
         metadata_bytes,
         truncated_frame,
         ..ImageInfo::streamed(width, height, 4)
     })
 }
 
+fn area(width: usize, height: usize) -> u64 {
+    (width as u64).saturating_mul(height as u64)
+}
+
 /// `Some` if the file has only blocks that pixels need.
-pub(super) fn check_only_pixels(bytes: &[u8]) -> Option<()> {
+pub fn check_only_pixels(bytes: &[u8]) -> Option<()> {
     let mut cursor = Cursor::new(bytes);
     check(matches!(cursor.take(6)?, b"GIF87a" | b"GIF89a"))?;
     let [.., flags, _background, _aspect]: [u8; 7] = cursor.array()?;
@@ -139,7 +138,7 @@ pub(super) fn check_only_pixels(bytes: &[u8]) -> Option<()> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub mod tests {
     use super::*;
 
     fn screen(width: u16, height: u16) -> Vec<u8> {
@@ -209,20 +208,5 @@ pub(super) mod tests {
     fn gif_canvas_without_a_frame_has_a_size() {
         let info = inspect(&screen(65_535, 65_535)).unwrap();
         assert_eq!((info.frames, info.frame_pixels), (1, 65_535 * 65_535));
-    }
-
-    #[test]
-    fn gif_sub_blocks_end_with_an_empty_block() {
-        for (bytes, expected, left) in [
-            (&b"\x02ab\x01c\0rest"[..], (3, true), 4),
-            (b"\0", (0, true), 0),
-            (b"\x02ab\x01c", (3, false), 0),
-            (b"\x05ab", (2, false), 0),
-            (b"", (0, false), 0),
-        ] {
-            let mut cursor = Cursor::new(bytes);
-            assert_eq!((skip_blocks(&mut cursor), cursor.rest().len()), (expected, left));
-        }
-        assert_eq!([0x00, 0x07, 0x80, 0xf7].map(table_length), [0, 0, 6, 768]);
     }
 }
