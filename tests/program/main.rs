@@ -23,6 +23,7 @@ mod effects;
 mod encoders;
 mod faults;
 mod freshness;
+mod gif_frames;
 mod golden;
 mod handlers;
 mod health;

@@ -130,6 +130,32 @@ def gif(width, height, frames, screen=None, loop=b""):
     return head + one * frames + b";"
 
 
+def gif_frame(left, top, width, height, data, disposal=0, size=2):
+    """A frame with this data, 50 ms."""
+    parts = [data[at:at + 255] for at in range(0, len(data), 255)]
+    return (b"\x21\xf9\x04" + struct.pack("<BHBB", disposal << 2, 5, 0, 0) + b"," + struct.pack("<HHHHB", left, top, width, height, 0)
+            + bytes([size]) + b"".join(bytes([len(part)]) + part for part in parts) + b"\0")
+
+
+def gif_of(width, height, *frames):
+    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\xc0\0\0\0\0\xc0" + b"".join(frames) + b";"
+
+
+def longest_strings(pixels):
+    """One colour: each code stands for a string that is one longer than the last, up to the end of the table."""
+    bits = shift = done = 0
+    width, following, code, length = 3, 6, 0, 1
+    bits, shift = 4, 3
+    while done < pixels:
+        bits, shift, done = bits | code << shift, shift + width, done + length
+        if following < 4096:
+            code, length = following, length + 1
+            following += 1
+            if following - 1 == 1 << width and width < 12:
+                width += 1
+    return bits.to_bytes(shift // 8 + 1, "little")
+
+
 # --- WebP (RFC 9649)
 
 def riff(kind, data):
@@ -451,6 +477,15 @@ def main():
           "too_many_pixels", note="a frame that the decoder would go through and not show")
     write("frames-12000.gif", gif(1, 1, 12000), "ok", "too_many_frames")
     write("frames-900-large.gif", gif(1, 1, 900, (1000, 1000)), "ok", "animation_too_large")
+    write("strings-9mpx.gif", gif_of(3000, 3000, gif_frame(0, 0, 3000, 3000, longest_strings(9_000_000))), "ok", note="held whole")
+    strings = gif_frame(0, 0, 3600, 3600, longest_strings(3600 * 3600))
+    write("strings-4.gif", gif_of(3600, 3600, *[strings] * 4), "ok", "animation_too_large", note="held whole")
+    write("frames-small-on-large.gif", gif_of(5100, 5100, *[gif_frame(5, 5, 1, 1, b"D\x01")] * 2), "ok", "animation_too_large", note="held whole")
+    write("frames-empty.gif", gif_of(50, 40, *[gif_frame(1, 1, 0, 0, b"")] * 90), "ok", note="90 frames without pixels")
+    write("frames-restored.gif", gif_of(200, 200, *[gif_frame(0, 0, 200, 200, longest_strings(40_000), disposal=3)] * 40), "ok", note="held whole; each frame is undone")
+    write("frame-far-right.gif", gif_of(10, 10, gif_frame(0, 0, 10, 10, longest_strings(100)), gif_frame(65535, 65535, 65, 65, longest_strings(4225))), "ok")
+    write("first-frame-far-right.gif", gif_of(10, 10, gif_frame(65535, 65535, 65, 65, longest_strings(4225))), "side_too_long")
+    write("clear-codes.gif", gif_of(100, 100, gif_frame(0, 0, 100, 100, bytes([0x24, 0x49, 0x92]) * 20_000), gif_frame(0, 0, 9, 9, longest_strings(81))), "ok", note="60 KB that draw nothing")
     write("frames-3000.webp", webp(vp8x(1, 1, 2), riff(b"ANIM", bytes(6)), *[anmf(vp8l(1, 1))] * 3000), "ok", "too_many_frames")
     write("progressive-400mpx.jpg", b"\xff\xd8" + TABLES + frame(0xc2, 20000, 20000, (0x22, 0x11, 0x11)), "too_many_pixels|corrupt_image")
     write("progressive-16mpx.jpg", progressive(4000, 4000, 5), "ok", note="held whole")
