@@ -11,7 +11,6 @@ mod documents;
 mod exif;
 mod gif;
 mod jpeg;
-mod known;
 mod outputs;
 mod png;
 mod profiles;

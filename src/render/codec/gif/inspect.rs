@@ -33,20 +33,28 @@ pub fn summarize(bytes: &[u8]) -> Option<Summary> {
     let mut size = blocks.screen;
     let mut frames = 0_u32;
     let mut may_have_transparency = false;
-    // The disposal of the last frame matters to no other.
-    let mut cleared = false;
+    let mut whole = Area::default();
+    // The pixels that may be transparent before the next frame is drawn.
+    let mut transparent = Area::default();
     for block in blocks.by_ref() {
         let Block::Frame(frame) = block else { continue };
-        may_have_transparency |= cleared;
-        cleared = frame.control.disposal == Disposal::Clear;
         if frames == 0 {
             size = canvas_size(size, Some(&frame));
-            // A frame on an opaque canvas leaves it opaque. One that is restored leaves nothing.
-            may_have_transparency =
-                frame.control.transparent.is_some() || frame.area != Area::whole(size.0, size.1);
-            cleared = frame.control.disposal != Disposal::Keep;
+            whole = Area::whole(size.0, size.1);
+            transparent = whole;
         }
         frames = frames.saturating_add(1);
+        let drawn = frame.area.intersection(whole);
+        let before = transparent;
+        if frame.control.transparent.is_none() && drawn.union(transparent) == drawn {
+            transparent = Area::default();
+        }
+        may_have_transparency |= !transparent.is_empty();
+        match frame.control.disposal {
+            Disposal::Keep => {}
+            Disposal::Clear => transparent = transparent.union(drawn),
+            Disposal::Restore => transparent = before,
+        }
     }
     let [width, height] = [size.0, size.1].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
     Some(Summary { width, height, frames, plays: blocks.plays, may_have_transparency })
@@ -168,6 +176,30 @@ pub mod tests {
         }
         bytes.push(0x3b);
         bytes
+    }
+
+    #[test]
+    fn opaque_animations_are_recognised() {
+        let whole = [0, 0, 20, 10];
+        let part = [5, 0, 10, 10];
+        let may = |frames: &[([u16; 4], u8)]| {
+            let mut bytes = screen(20, 10);
+            for (place, flags) in frames {
+                let mut frame = frame(*place);
+                frame[3] = *flags;
+                bytes.extend(frame);
+            }
+            summarize(&bytes).unwrap().may_have_transparency
+        };
+        let (keep, clear, restore, transparent) = (0x04, 0x08, 0x0c, 0x01);
+        assert!(!may(&[(whole, keep), (part, keep), (part, restore), (part, clear)]));
+        assert!(!may(&[(whole, clear), (whole, clear), (whole, restore)]));
+        assert!(!may(&[(whole, keep), (part, clear), (whole, keep)]));
+        assert!(may(&[(part, keep), (whole, keep)]));
+        assert!(may(&[(whole, keep | transparent)]));
+        assert!(may(&[(whole, clear), (part, keep)]));
+        assert!(may(&[(whole, restore), (part, keep)]));
+        assert!(may(&[(whole, keep), (part, clear), (part, keep | transparent)]));
     }
 
     #[test]
