@@ -3,10 +3,11 @@
 //! tiny_http never sees bytes of a client. The edge opens its connections one at a time and pings each before it uses
 //! it, because tiny_http may queue a connection on the idle thread of another one.
 
-use std::io::{self, Cursor};
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 
-use tiny_http::{Header, Request, Response, Server, StatusCode};
+use tiny_http::{Request, Server};
 
 use super::pool::Pool;
 use super::service::Service;
@@ -27,10 +28,10 @@ pub fn serve(
     loop {
         let request = server.recv()?;
         if request.url() == wire::PING_PATH {
-            send(request, 200, Vec::new(), Vec::new());
+            send(request, Head::new(200, "text/plain", false), b"");
         } else if let Err(request) = pool.submit(request) {
             // Not from the edge, which has as many connections as the pool has threads.
-            send(request, 503, Vec::new(), b"every thread is busy\n".to_vec());
+            send(request, Head::new(503, "text/plain", false), b"every thread is busy\n");
         }
     }
 }
@@ -41,7 +42,7 @@ fn respond(request: Request, service: &Service) {
     let id = number(&request, wire::REQUEST_ID_HEADER);
     let result = service.serve(&target, not_before, id);
     // Checked after the work, so that a failure that it may have caused is marked.
-    let outdated = service.is_outdated().then(|| header(wire::OUTDATED_HEADER, "1")).flatten();
+    let outdated = service.is_outdated();
     match result {
         Ok(rendered) => send_image(request, rendered, outdated),
         Err(failure) => send_failure(request, &failure, outdated),
@@ -56,49 +57,60 @@ fn number(request: &Request, name: &str) -> Option<u64> {
     header.value.as_str().parse().ok()
 }
 
-fn send_image(request: Request, rendered: Rendered, outdated: Option<Header>) {
+fn send_image(request: Request, rendered: Rendered, outdated: bool) {
     let image = rendered.image;
-    let mut headers = vec![
-        rendered.disk_bytes.and_then(|bytes| header(wire::DISK_BYTES_HEADER, &bytes.to_string())),
-        header(wire::VALIDATED_AT_HEADER, &rendered.validated_at.to_string()),
-        rendered.revalidated.then(|| header(wire::REVALIDATED_HEADER, "1")).flatten(),
-        match rendered.original {
-            OriginalEntry::None => None,
-            OriginalEntry::Stored(bytes) => header(wire::ORIGINAL_HEADER, &bytes.to_string()),
-            OriginalEntry::Used => header(wire::ORIGINAL_HEADER, wire::ORIGINAL_USED),
-        },
-        outdated,
-        header(wire::FORMAT_HEADER, image.format.name()),
-        header(wire::SHA256_HEADER, &image.sha256),
-    ];
-    if let Some(seconds) = image.last_modified {
-        headers.push(header(wire::LAST_MODIFIED_HEADER, &seconds.to_string()));
+    let mut head = Head::new(200, image.format.media_type(), outdated);
+    if let Some(bytes) = rendered.disk_bytes {
+        head.add(wire::DISK_BYTES_HEADER, bytes);
     }
-    headers.push(header("Content-Type", image.format.media_type()));
-    send(request, 200, headers, image.bytes);
+    head.add(wire::VALIDATED_AT_HEADER, rendered.validated_at);
+    if rendered.revalidated {
+        head.add(wire::REVALIDATED_HEADER, 1);
+    }
+    match rendered.original {
+        OriginalEntry::None => {}
+        OriginalEntry::Stored(bytes) => head.add(wire::ORIGINAL_HEADER, bytes),
+        OriginalEntry::Used => head.add(wire::ORIGINAL_HEADER, wire::ORIGINAL_USED),
+    }
+    head.add(wire::FORMAT_HEADER, image.format.name());
+    head.add(wire::SHA256_HEADER, &image.sha256);
+    if let Some(seconds) = image.last_modified {
+        head.add(wire::LAST_MODIFIED_HEADER, seconds);
+    }
+    send(request, head, &image.bytes);
 }
 
-fn send_failure(request: Request, failure: &Failure, outdated: Option<Header>) {
-    let headers = vec![
-        outdated,
-        header(wire::ERROR_HEADER, failure.code.name()),
-        header("Content-Type", "text/plain"),
-    ];
-    send(request, failure.code.precise_status(), headers, failure.detail.clone().into_bytes());
+fn send_failure(request: Request, failure: &Failure, outdated: bool) {
+    let mut head = Head::new(failure.code.precise_status(), "text/plain", outdated);
+    head.add(wire::ERROR_HEADER, failure.code.name());
+    send(request, head, failure.detail.as_bytes());
 }
 
-/// Can't fail: the values are words, numbers and hashes.
-fn header(name: &str, value: &str) -> Option<Header> {
-    Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
+/// A response head. Values are words, numbers and hashes, so none ends its line.
+struct Head(String);
+
+impl Head {
+    fn new(status: u16, media_type: &str, outdated: bool) -> Head {
+        let mut head = Head(format!("HTTP/1.1 {status} \r\nContent-Type: {media_type}\r\n"));
+        if outdated {
+            head.add(wire::OUTDATED_HEADER, 1);
+        }
+        head
+    }
+
+    fn add(&mut self, name: &str, value: impl Display) {
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "{name}: {value}\r\n");
+    }
 }
 
-fn send(request: Request, status: u16, headers: Vec<Option<Header>>, body: Vec<u8>) {
-    let length = body.len();
-    let headers = headers.into_iter().flatten().collect();
-    let response =
-        Response::new(StatusCode(status), headers, Cursor::new(body), Some(length), None)
-            // The edge reads a body with a Content-Length in one piece.
-            .with_chunked_threshold(usize::MAX);
+/// Writes the body in one piece: tiny_http's own writer would wake the edge for every 8 KB.
+fn send(request: Request, mut head: Head, body: &[u8]) {
+    head.add("Content-Length", format_args!("{}\r\n", body.len()));
+    let mut writer = request.into_writer();
     // The edge may have closed the connection after `render_timeout`.
-    let _ = request.respond(response);
+    let _ = writer
+        .write_all(head.0.as_bytes())
+        .and_then(|()| writer.write_all(body))
+        .and_then(|()| writer.flush());
 }

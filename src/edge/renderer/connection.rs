@@ -14,6 +14,10 @@ use crate::wire;
 
 /// Maximum bytes of a response head; a typical one has a few hundred.
 const MAX_HEAD: usize = 8 << 10;
+/// Bytes of a read before the length of the body is known: a small image comes with its head.
+const HEAD_READ: usize = 16 << 10;
+/// Maximum bytes of a later read, so that memory is only written to for what the renderer sends.
+const BODY_READ: usize = 1 << 20;
 
 /// A connection that has answered a ping, so the worker reads from it.
 #[derive(Debug)]
@@ -151,7 +155,7 @@ impl Connection {
             .write_all(head.as_bytes())
             .map_err(|error| ConnectionLost::NotSent(timed_out(error)))?;
 
-        let mut buffer = Vec::with_capacity(4096);
+        let mut buffer = Vec::with_capacity(HEAD_READ);
         loop {
             if let Some(head) = Head::parse(&buffer)? {
                 return Ok(self.read_body(head, buffer, deadline)?);
@@ -159,9 +163,13 @@ impl Connection {
             if buffer.len() > MAX_HEAD {
                 return Err(invalid("the head is too long").into());
             }
-            if self.read_some(&mut buffer, 16 << 10, deadline)? == 0 {
+            let before = buffer.len();
+            buffer.resize(before + HEAD_READ, 0);
+            let read = self.read_some(&mut buffer[before..], deadline)?;
+            if read == 0 {
                 return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
             }
+            buffer.truncate(before + read);
         }
     }
 
@@ -173,41 +181,36 @@ impl Connection {
     ) -> io::Result<Response> {
         let Head { mut response, content_length: length, bytes } = head;
         buffer.drain(..bytes);
-        buffer.reserve_exact(length.saturating_sub(buffer.len()));
-        while buffer.len() < length {
-            let missing = length - buffer.len();
-            if self.read_some(&mut buffer, missing, deadline)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-        }
-        if buffer.len() > length {
+        let mut filled = buffer.len();
+        if filled > length {
             return Err(invalid("the body is longer than its Content-Length"));
+        }
+        buffer.try_reserve_exact(length - filled).map_err(|_| ErrorKind::OutOfMemory)?;
+        while filled < length {
+            if filled == buffer.len() {
+                buffer.resize(length.min(filled + BODY_READ), 0);
+            }
+            match self.read_some(&mut buffer[filled..], deadline)? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
+            }
         }
         response.body = buffer;
         Ok(response)
     }
 
-    fn read_some(
-        &mut self,
-        buffer: &mut Vec<u8>,
-        max: usize,
-        deadline: Instant,
-    ) -> io::Result<usize> {
+    fn read_some(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
         self.stream.set_read_timeout(Some(left))?;
-        let before = buffer.len();
-        buffer.resize(before + max, 0);
-        let read = loop {
-            match self.stream.read(&mut buffer[before..]) {
+        loop {
+            match self.stream.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                other => break other.map_err(timed_out),
+                other => return other.map_err(timed_out),
             }
-        };
-        buffer.truncate(before + read.as_ref().map_or(0, |length| *length));
-        read
+        }
     }
 }
 
