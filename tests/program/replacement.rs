@@ -49,7 +49,8 @@ fn renderer_is_replaced_after_renderer_max_renders_answers() {
         }
     });
     server.log.event_with("renderer_replaced", "renderer_max_renders");
-    assert!(count_ready(&server) >= 5, "{:?}", server.log.lines());
+    // Each serves until the next one is ready, which takes as long as many renders.
+    assert!(count_ready(&server) >= 3, "{:?}", server.log.lines());
     server.renderer();
     server.get("/h/a.png").ok();
 }
