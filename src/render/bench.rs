@@ -36,7 +36,7 @@ pub fn encode_avif(image: &Samples, quality: u8, options: &str) -> Result<Vec<u8
 /// Decodes to 8 bits per sample.
 pub fn decode_avif(file: &[u8]) -> Result<Samples, String> {
     let avif = avif::parse(file).map_err(|error| error.to_string())?;
-    let (width, height, bands) = (avif.color.width, avif.color.height, avif.bands());
+    let (width, height, bands) = (avif.colour.width, avif.colour.height, avif.bands());
     let mut samples = vec![0_u8; width as usize * height as usize * bands];
     avif::decode(&avif, &mut samples, || Ok(())).map_err(|error| error.to_string())?;
     Ok(Samples { width, height, bands, samples })

@@ -1,7 +1,7 @@
 //! `c` and `g`: crops the resized image to the requested box.
 
 use super::geometry::Crop;
-use super::job::Job;
+use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
 use crate::render::vips::{Error, Image};
 
@@ -15,7 +15,7 @@ pub const STEP: Step = Step {
     }),
 };
 
-fn crop<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+fn crop<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
     let Some(crop) = &job.plan.crop else { return Ok(image) };
     let (left, top) = match job.crop_corner.get() {
         Some(corner) => *corner,

@@ -1,7 +1,7 @@
 //! JPEG at scale 1/8, by the decoder of `codec::jpeg::eighth` in place of libjpeg, with the same pixels.
 
 use super::geometry::{Plan, plan};
-use super::job::Job;
+use super::job::RenderJob;
 use super::jpeg_shrink::jpeg_shrink;
 use crate::config::FailOn;
 use crate::options::Options;
@@ -11,7 +11,11 @@ use crate::render::vips::{Error, Image, Work};
 
 /// Decodes the pixels of an image that libvips has loaded with `shrink` 8, and not decoded. The result has its metadata.
 /// `None` if they are left to libjpeg.
-pub fn decode<'b>(image: &Image<'b>, bytes: &[u8], job: &Job) -> Result<Option<Image<'b>>, Error> {
+pub fn decode<'b>(
+    image: &Image<'b>,
+    bytes: &[u8],
+    job: &RenderJob,
+) -> Result<Option<Image<'b>>, Error> {
     match eighth::decode(bytes, must_examine(job.fail_on), &Work::is_stopped) {
         Ok(pixels) => {
             let sides = [image.width(), image.height(), image.bands()].map(|side| side as usize);

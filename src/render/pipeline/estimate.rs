@@ -20,7 +20,7 @@ const CANVAS: u64 = 4;
 /// The peak in bytes of a render of this many frames.
 pub fn bytes(
     info: &ImageInfo,
-    source: Format,
+    original_format: Format,
     frames: u32,
     options: &Options,
     format: Format,
@@ -49,7 +49,7 @@ pub fn bytes(
     let line = u64::from(info.width).saturating_mul(bytes_per_pixel);
     let (resized, canvas) = resized_pixels(info, options);
     let all = resized.saturating_mul(u64::from(frames));
-    let decoder = match source {
+    let decoder = match original_format {
         // Two canvases, scaled if libwebp scales, in addition to the buffers of the decoder. Frames are composed on a
         // canvas of full size.
         Format::Webp => {
@@ -142,12 +142,12 @@ mod tests {
         let options =
             Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults())
                 .unwrap();
-        let source = Format::of_bytes(&original).unwrap();
-        let info = inspect(&original, source).unwrap();
+        let original_format = Format::of_bytes(&original).unwrap();
+        let info = inspect(&original, original_format).unwrap();
         let needs = Needs { animation: info.frames > 1, transparency: false };
-        let format = options.formats(source, needs)[0];
+        let format = options.formats(original_format, needs)[0];
         let frames = if format.keeps_animation() { info.frames } else { 1 };
-        bytes(&info, source, frames, &options, format)
+        bytes(&info, original_format, frames, &options, format)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `bg`: replaces transparency by a colour, in a format that has none.
 
-use super::job::Job;
+use super::job::RenderJob;
 use super::keep;
 use super::step::{FrameStep, Stage, Step};
 use crate::render::vips::{Error, Image};
@@ -11,7 +11,7 @@ pub const STEP: Step = Step {
     stage: Stage::Frame(FrameStep { apply: flatten, needs_memory: |_| false }),
 };
 
-fn flatten<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+fn flatten<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
     // A GIF that may have transparency has none if its frames cover each other.
     if !image.has_transparency() {
         return Ok(image);

@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::job::Job;
+use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
 use crate::options::Flip;
 use crate::render::vips::{Error, Image, Value};
@@ -24,6 +24,6 @@ pub fn flip(image: Image<'_>, flip: Option<Flip>) -> Result<Image<'_>, Error> {
     image.apply(c"flip", &[(c"direction", Value::Int(direction))])
 }
 
-fn flip_frame<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+fn flip_frame<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
     flip(image, job.options.rotation.flip())
 }

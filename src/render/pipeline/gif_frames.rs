@@ -3,7 +3,7 @@
 use super::frames;
 use super::gif_downscale::Downscale;
 use super::header::GifFrames;
-use super::job::Job;
+use super::job::RenderJob;
 use super::resize_frames::resize_frames;
 use crate::config::FailOn;
 use crate::render::codec::gif::{Area, Canvas, Drawn, End, Pixel};
@@ -13,14 +13,14 @@ use crate::render::vips::{Error, Image, Vips, Work};
 pub fn load<'b>(
     vips: Vips,
     bytes: &[u8],
-    job: &Job<'b>,
+    job: &RenderJob<'b>,
     gif: &'b GifFrames,
     (width, height): (u32, u32),
 ) -> Result<Image<'b>, Error> {
-    let source = (job.header.width, job.header.height);
+    let original = (job.header.width, job.header.height);
     let count = job.frames.count;
     let is_downscale =
-        count > 1 && (width, height) != source && width <= source.0 && height <= source.1;
+        count > 1 && (width, height) != original && width <= original.0 && height <= original.1;
     let mut decoder = Decoder::new(bytes, job)?;
     let roll = if is_downscale {
         downscale(vips, &mut decoder, count, (width, height))?
@@ -33,7 +33,7 @@ pub fn load<'b>(
     let bands = if are_all_opaque { 3 } else { 4 };
     gif.samples.set(samples).map_err(|_| Error("the frames have been decoded before".into()))?;
     let samples = gif.samples.get().map(Vec::as_slice).unwrap_or_default();
-    let size = if is_downscale { (width, height) } else { source };
+    let size = if is_downscale { (width, height) } else { original };
     let image = vips.image_from_samples(samples, size.0, size.1.saturating_mul(count), bands)?;
     let image = resize_frames(image, count, (width, height), true)?;
     if count < 2 {
@@ -86,7 +86,7 @@ struct Decoder<'b> {
 
 impl<'b> Decoder<'b> {
     /// Draws the frames before the first one that is rendered.
-    fn new(bytes: &'b [u8], job: &Job) -> Result<Decoder<'b>, Error> {
+    fn new(bytes: &'b [u8], job: &RenderJob) -> Result<Decoder<'b>, Error> {
         let canvas = Canvas::new(bytes).ok_or_else(|| Error("it has no size".into()))?;
         let mut decoder = Decoder {
             canvas,

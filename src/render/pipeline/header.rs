@@ -89,7 +89,7 @@ impl<'b> Header<'b> {
     }
 
     fn from_avif(avif: Avif<'b>) -> Header<'b> {
-        let whole = Crop { left: 0, top: 0, width: avif.color.width, height: avif.color.height };
+        let whole = Crop { left: 0, top: 0, width: avif.colour.width, height: avif.colour.height };
         let crop = avif.crop.unwrap_or(whole);
         Header {
             width: crop.width,
@@ -125,8 +125,8 @@ impl Decoded<'_> {
                 self.samples.get_or_init(|| (samples, shrink))
             }
         };
-        let Avif { color, crop, .. } = &self.avif;
-        let (width, height) = (shrink.side(color.width), shrink.side(color.height));
+        let Avif { colour, crop, .. } = &self.avif;
+        let (width, height) = (shrink.side(colour.width), shrink.side(colour.height));
         let bands = self.avif.bands();
         let image = match samples {
             Samples::Bytes(samples) => vips.image_from_samples(samples, width, height, bands)?,
@@ -139,7 +139,7 @@ impl Decoded<'_> {
     }
 
     fn decode(&self, shrink: Shrink) -> Result<Samples, Error> {
-        let [width, height] = [self.avif.color.width, self.avif.color.height]
+        let [width, height] = [self.avif.colour.width, self.avif.colour.height]
             .map(|side| u64::from(shrink.side(side)));
         let count = width * height * self.avif.bands() as u64;
         let count = usize::try_from(count).map_err(|error| Error(error.to_string()))?;

@@ -11,11 +11,11 @@ use crate::options::{Options, Rotation, Size};
 
 /// One render.
 #[derive(Debug)]
-pub struct Job<'b> {
+pub struct RenderJob<'b> {
     pub options: &'b Options,
     pub header: &'b Header<'b>,
     /// The format of the original.
-    pub source: Format,
+    pub original_format: Format,
     /// The format of the result.
     pub format: Format,
     pub frames: Frames,
@@ -34,20 +34,20 @@ pub struct Job<'b> {
     pub needs_full_memory: Cell<bool>,
 }
 
-impl<'b> Job<'b> {
+impl<'b> RenderJob<'b> {
     pub fn new(
         options: &'b Options,
         header: &'b Header<'b>,
-        (source, format): (Format, Format),
+        (original_format, format): (Format, Format),
         frames: Frames,
         fail_on: FailOn,
-    ) -> Job<'b> {
+    ) -> RenderJob<'b> {
         let orientation = header.orientation();
         let size = swap_sides(orientation, (header.width, header.height));
-        Job {
+        RenderJob {
             options,
             header,
-            source,
+            original_format,
             format,
             frames,
             fail_on,

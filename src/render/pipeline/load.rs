@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use super::frames::{self, Frames};
 use super::geometry::swap_sides;
 use super::header::Header;
-use super::job::Job;
+use super::job::RenderJob;
 use super::profile::FromPng;
 use super::resize_frames::resize_frames;
 use super::step::{Stage, Step};
@@ -28,7 +28,7 @@ pub const FRAMES_STEP: Step = Step {
 pub fn load<'b>(
     vips: Vips,
     bytes: &'b [u8],
-    job: &Job<'b>,
+    job: &RenderJob<'b>,
     upright_size: (u32, u32),
 ) -> Result<Image<'b>, Error> {
     if let Some(gif) = &job.header.gif {
@@ -50,7 +50,7 @@ pub fn load<'b>(
 fn decode<'b>(
     vips: Vips,
     bytes: &'b [u8],
-    job: &Job<'b>,
+    job: &RenderJob<'b>,
     (width, height): (u32, u32),
 ) -> Result<Image<'b>, Error> {
     let header = job.header;
@@ -69,7 +69,7 @@ fn decode<'b>(
     let shrink_y = f64::from(header.height) / f64::from(height.max(1));
     let shrink = shrink_x.min(shrink_y);
     let mut is_eighth = false;
-    match job.source {
+    match job.original_format {
         Format::Jpeg => {
             let shrink = jpeg_shrink::jpeg_shrink((header.width, header.height), (width, height));
             arguments.push((c"shrink", pixels(shrink)));
@@ -81,13 +81,13 @@ fn decode<'b>(
         }
         _ => {}
     }
-    let has_frames = job.source == Format::Webp;
+    let has_frames = job.original_format == Format::Webp;
     let Frames { first, count } = job.frames;
     if has_frames && (first, count) != (0, 1) {
         arguments.push((c"page", pixels(first)));
         arguments.push((c"n", pixels(count)));
     }
-    let mut image = vips.load(bytes, loader(job.source)?, &arguments)?;
+    let mut image = vips.load(bytes, loader(job.original_format)?, &arguments)?;
     if is_eighth && let Some(decoded) = eighth::decode(&image, bytes, job)? {
         return Ok(decoded);
     }
@@ -102,7 +102,7 @@ fn decode<'b>(
     }
     let embedded = image.profile();
     let embedded = embedded.as_deref();
-    if job.source != Format::Png {
+    if job.original_format != Format::Png {
         return colour::with_profile(image, embedded, None);
     }
     match profile::from_png(bytes) {

@@ -53,7 +53,7 @@ use crate::format::{Format, formats_that, or_list};
 use crate::options::{Needs, Options, Size};
 use frames::Frames;
 use header::Header;
-use job::Job;
+use job::RenderJob;
 use limits::check_encoder;
 use trim::Trimmed;
 
@@ -64,22 +64,22 @@ pub fn examine(
     fail_on: FailOn,
     bounds: &Bounds,
 ) -> Result<Examined, Failure> {
-    let source = format_of(original)?;
-    let copies = if needs_repair(original, source)? { 2 } else { 1 };
-    let info = inspect(original, source)?;
+    let original_format = format_of(original)?;
+    let copies = if needs_repair(original, original_format)? { 2 } else { 1 };
+    let info = inspect(original, original_format)?;
     let animation = Frames::select_all(info.frames, options)?.are_several();
     // Whether the original has transparency is not known yet. It makes no other limit or memory.
-    let formats = options.formats(source, Needs { animation, transparency: false });
+    let formats = options.formats(original_format, Needs { animation, transparency: false });
     let examined = |info: &ImageInfo| {
         Examined::new(&formats, |format| {
             let frames = Frames::select(info.frames, options, format)?;
             check_container(info, frames, fail_on, bounds)?;
-            let bytes = estimate::bytes(info, source, frames.count, options, format);
+            let bytes = estimate::bytes(info, original_format, frames.count, options, format);
             Ok(bytes.saturating_add(copies * original.len() as u64))
         })
     };
     let full = examined(&info)?;
-    let buffered_bytes = match source {
+    let buffered_bytes = match original_format {
         Format::Jpeg => eighth::buffered_bytes(&info, original, options, fail_on),
         _ => None,
     };
@@ -103,19 +103,19 @@ pub fn render(
     bounds: Bounds,
     examined: &Examined,
 ) -> Result<Option<(Vec<u8>, Format)>, Failure> {
-    let source = format_of(original)?;
-    let completed = match source {
+    let original_format = format_of(original)?;
+    let completed = match original_format {
         Format::Jpeg if fail_on != FailOn::None => jpeg::complete(original, &Work::is_stopped),
         _ => None,
     };
     let original = completed.as_deref().unwrap_or(original);
-    let readable = if needs_repair(original, source)? {
+    let readable = if needs_repair(original, original_format)? {
         Cow::Owned(png_repair::repaired(original))
     } else {
         Cow::Borrowed(original)
     };
-    let header = Header::read(vips, &readable, source).map_err(|error| {
-        corrupt(format!("the original can't be decoded as {}: {}", source.name(), error.0))
+    let header = Header::read(vips, &readable, original_format).map_err(|error| {
+        corrupt(format!("the original can't be decoded as {}: {}", original_format.name(), error.0))
     })?;
     bounds.check_metadata(header.profile_bytes)?;
     let needs = Needs {
@@ -123,11 +123,11 @@ pub fn render(
         transparency: header.has_transparency || options.pads_with_transparency(),
     };
     let mut trimmed: Option<Trimmed> = None;
-    let job = examined.choose(&options.formats(source, needs), |format| {
+    let job = examined.choose(&options.formats(original_format, needs), |format| {
         let frames = Frames::select(header.frames, options, format)?;
         // `examine` has checked the container, but only libvips decompresses the profile.
         bounds.check_header(header.width, header.height, frames.decoded())?;
-        let mut job = Job::new(options, &header, (source, format), frames, fail_on);
+        let mut job = RenderJob::new(options, &header, (original_format, format), frames, fail_on);
         job.memory_is_reduced = examined.memory_if_damaged.is_some();
         if let Some(tolerance) = options.trim {
             if !trimmed.as_ref().is_some_and(|trimmed| trimmed.serves(&job)) {
@@ -185,7 +185,7 @@ fn check_container(
     Ok(())
 }
 
-fn check_sizes(job: &Job, bounds: &Bounds) -> Result<(), Failure> {
+fn check_sizes(job: &RenderJob, bounds: &Bounds) -> Result<(), Failure> {
     let frames = job.frames.count;
     bounds.check_result("resized image", job.plan.width, job.plan.height, frames)?;
     let (width, height) = job.result();
@@ -196,12 +196,12 @@ fn check_sizes(job: &Job, bounds: &Bounds) -> Result<(), Failure> {
 }
 
 /// Whether libvips gets a repaired copy of the original.
-fn needs_repair(original: &[u8], source: Format) -> Result<bool, Failure> {
-    if source != Format::Png {
+fn needs_repair(original: &[u8], original_format: Format) -> Result<bool, Failure> {
+    if original_format != Format::Png {
         return Ok(false);
     }
     png_repair::needs_repair(original).map_err(|reason| {
-        corrupt(format!("the original can't be decoded as {}: {reason}", source.name()))
+        corrupt(format!("the original can't be decoded as {}: {reason}", original_format.name()))
     })
 }
 
@@ -213,8 +213,8 @@ fn format_of(original: &[u8]) -> Result<Format, Failure> {
 }
 
 /// Decoding goes on while the result is encoded: only libvips' message tells which of the two failed.
-fn conversion_failed(job: &Job, error: Error) -> Failure {
-    let from = job.source.name();
+fn conversion_failed(job: &RenderJob, error: Error) -> Failure {
+    let from = job.original_format.name();
     let to = job.format.name();
     corrupt(format!("the original can't be converted from {from} to {to}: {}", error.0))
 }

@@ -1,13 +1,13 @@
 //! The original's own bytes in place of a result that is larger.
 
-use super::job::Job;
+use super::job::RenderJob;
 use super::steps::STEPS;
 use crate::options::Options;
 use crate::render::codec::has_only_pixels;
 
 /// Whether the original can be served in place of the encoded result: it is smaller, shows the same pixels, and has no
 /// metadata. The result has been encoded by then, so that a broken original has failed.
-pub fn can_replace(encoded: &[u8], original: &[u8], job: &Job) -> bool {
+pub fn can_replace(encoded: &[u8], original: &[u8], job: &RenderJob) -> bool {
     let Options {
         strip,
         // Those of the steps, and of the format.
@@ -27,7 +27,7 @@ pub fn can_replace(encoded: &[u8], original: &[u8], job: &Job) -> bool {
     } = job.options;
     original.len() < encoded.len()
         && *strip
-        && job.format == job.source
+        && job.format == job.original_format
         && !STEPS.iter().any(|step| (step.applies)(job))
-        && has_only_pixels(original, job.source)
+        && has_only_pixels(original, job.original_format)
 }

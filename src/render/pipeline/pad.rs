@@ -1,7 +1,7 @@
 //! `pad`: fills the rest of the box with `bg`.
 
 use super::geometry::scale_by_ten_thousandths;
-use super::job::Job;
+use super::job::RenderJob;
 use super::keep;
 use super::step::{FrameStep, Stage, Step};
 use crate::options::{Colour, Gravity, Size};
@@ -16,7 +16,7 @@ pub const STEP: Step = Step {
     stage: Stage::Frame(FrameStep { apply: pad, needs_memory: |_| false }),
 };
 
-fn pad<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+fn pad<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
     let Size::Pad(width, height, gravity) = job.options.size else { return Ok(image) };
     let mut colour = keep::background(&image, job.options);
     if !job.format.keeps_transparency() {

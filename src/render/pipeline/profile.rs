@@ -51,7 +51,7 @@ pub fn from_png(bytes: &[u8]) -> FromPng {
 /// The profile of an AVIF that has none and is not sRGB. The transfer functions of video are shown with sRGB's curve,
 /// as in browsers.
 pub fn from_avif(avif: &Avif) -> Option<Vec<u8>> {
-    let sequence = avif.color.sequence;
+    let sequence = avif.colour.sequence;
     // Without an `nclx` property, the code points of the AV1 sequence header apply (AVIF §2.2.1).
     let nclx = avif.nclx.unwrap_or(sequence.nclx);
     let transfer = if matches!(nclx.transfer, 1 | 2 | 6 | 14 | 15) { 13 } else { nclx.transfer };

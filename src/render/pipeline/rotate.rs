@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::job::Job;
+use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
 use crate::render::vips::{Error, Image, Value};
 
@@ -21,6 +21,6 @@ pub fn rotate(image: Image<'_>, quarters: u8) -> Result<Image<'_>, Error> {
     }
 }
 
-fn rotate_frame<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+fn rotate_frame<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
     rotate(image, job.options.rotation.quarters())
 }

@@ -1,6 +1,6 @@
 //! `sharp`
 
-use super::job::Job;
+use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
 use crate::render::vips::{Error, Image, Value};
 
@@ -12,7 +12,7 @@ pub const STEP: Step = Step {
 };
 
 /// libvips' defaults of `m1` and `m2` leave flat areas, and their noise, alone.
-fn sharpen<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+fn sharpen<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
     let Some(sigma) = job.options.sharp else { return Ok(image) };
     // Tiles overlap: without a copy, each would compute the blur of its margins again.
     let image = if job.options.blur.is_some() { image.copy_memory()? } else { image };

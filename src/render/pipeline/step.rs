@@ -1,6 +1,6 @@
 //! The definition of a pipeline step.
 
-use super::job::Job;
+use super::job::RenderJob;
 use crate::render::vips::{Error, Image};
 
 /// One step.
@@ -8,7 +8,7 @@ pub struct Step {
     /// A word that occurs in its part of the order in docs/options.md.
     pub name: &'static str,
     /// Whether it does anything in this render.
-    pub applies: fn(&Job) -> bool,
+    pub applies: fn(&RenderJob) -> bool,
     pub stage: Stage,
 }
 
@@ -23,7 +23,7 @@ pub enum Stage {
 
 /// A step on a still image or one frame.
 pub struct FrameStep {
-    pub apply: for<'b> fn(Image<'b>, &Job) -> Result<Image<'b>, Error>,
+    pub apply: for<'b> fn(Image<'b>, &RenderJob) -> Result<Image<'b>, Error>,
     /// Whether it reads lines more than once, or in another order than a decoder gives them.
-    pub needs_memory: fn(&Job) -> bool,
+    pub needs_memory: fn(&RenderJob) -> bool,
 }

@@ -1,6 +1,6 @@
 //! The steps from the pixels of the original to those that are encoded, in the order that docs/options.md states.
 
-use super::job::Job;
+use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
 use super::{
     auto_orient, blur, crop, flatten, flip, frames, load, pad, resize, rotate, sharpen, trim,
@@ -23,7 +23,7 @@ pub const STEPS: &[Step] = &[
 ];
 
 /// Applies the steps that follow the load.
-pub fn apply<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
+pub fn apply<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
     let steps: Vec<_> = STEPS
         .iter()
         .filter_map(|step| match &step.stage {
@@ -50,7 +50,7 @@ pub fn apply<'b>(image: Image<'b>, job: &Job) -> Result<Image<'b>, Error> {
 fn apply_to_frame<'b>(
     mut image: Image<'b>,
     steps: &[(&Step, &FrameStep)],
-    job: &Job,
+    job: &RenderJob,
     mut is_in_memory: bool,
 ) -> Result<Image<'b>, Error> {
     for (step, FrameStep { apply, needs_memory }) in steps {

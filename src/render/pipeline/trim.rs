@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use super::frames::{self, Frames};
-use super::job::Job;
+use super::job::RenderJob;
 use super::step::{Stage, Step};
 use super::{keep, resize};
 use crate::render::vips::{Error, Image, Value, call, pixels};
@@ -29,7 +29,7 @@ enum Keeping {
 }
 
 impl Keeping {
-    fn of(job: &Job) -> Keeping {
+    fn of(job: &RenderJob) -> Keeping {
         match keep::is_enabled(job.options, job.format) {
             false => Keeping::Nothing,
             true if job.format.keeps_grayscale() => Keeping::All,
@@ -62,7 +62,7 @@ impl<'b> Trimmed<'b> {
     /// Removes the rows and columns at the edges that differ from the upper left pixel by no more than the tolerance,
     /// in any channel. All frames of an animation keep the area that one of them needs. An image of one colour stays
     /// as it is.
-    pub fn new(image: Image<'b>, job: &Job, tolerance: u8) -> Result<Trimmed<'b>, Error> {
+    pub fn new(image: Image<'b>, job: &RenderJob, tolerance: u8) -> Result<Trimmed<'b>, Error> {
         let trimmed = |frames| Trimmed { frames, selected: job.frames, keeping: Keeping::of(job) };
         let frames = frames::split(image, job.frames.count)?;
         let mut kept: Option<Window> = None;
@@ -79,7 +79,7 @@ impl<'b> Trimmed<'b> {
     }
 
     /// Whether this is also what another job of the same original needs.
-    pub fn serves(&self, job: &Job) -> bool {
+    pub fn serves(&self, job: &RenderJob) -> bool {
         self.selected == job.frames && self.keeping == Keeping::of(job)
     }
 

@@ -17,46 +17,46 @@ impl<'m, 'b> Reader<'m, 'b> {
     /// Reads the alpha plane of an image (MIAF §7.3.5.2).
     pub(super) fn read_alpha(
         &mut self,
-        color: &Item<'b>,
+        colour: &Item<'b>,
         description: &Description<'b>,
         coded: &Coded<'b>,
     ) -> Result<Option<Alpha<'b>>, Error> {
-        let alpha = match self.alpha_item(color)? {
-            Some(item) => Some(self.read_alpha_item(color, description, item)?),
-            None if color.kind == *b"grid" => self.read_alpha_of_tiles(color, coded)?,
+        let alpha = match self.alpha_item(colour)? {
+            Some(item) => Some(self.read_alpha_item(colour, description, item)?),
+            None if colour.kind == *b"grid" => self.read_alpha_of_tiles(colour, coded)?,
             None => None,
         };
         let Some(alpha) = alpha else {
-            return match self.meta.references_from(*b"prem", color.id).next() {
+            return match self.meta.references_from(*b"prem", colour.id).next() {
                 None => Ok(None),
                 Some(_) => {
-                    Err(Error::corrupt("it is premultiplied and has no alpha").in_item(color.id))
+                    Err(Error::corrupt("it is premultiplied and has no alpha").in_item(colour.id))
                 }
             };
         };
         if (alpha.coded.width, alpha.coded.height) != (coded.width, coded.height) {
-            return Err(Error::corrupt("its alpha plane has a different size").in_item(color.id));
+            return Err(Error::corrupt("its alpha plane has a different size").in_item(colour.id));
         }
         // AVIF §4.1: colour and alpha are converted together.
         if alpha.coded.sequence.depth != coded.sequence.depth {
             return Err(
-                Error::unsupported("its alpha plane has a different depth").in_item(color.id)
+                Error::unsupported("its alpha plane has a different depth").in_item(colour.id)
             );
         }
         Ok(Some(alpha))
     }
 
-    /// The auxiliary item with the alpha plane of `color`.
-    fn alpha_item(&self, color: &Item<'b>) -> Result<Option<&'m Item<'b>>, Error> {
+    /// The auxiliary item with the alpha plane of `colour`.
+    fn alpha_item(&self, colour: &Item<'b>) -> Result<Option<&'m Item<'b>>, Error> {
         let mut found: Option<&'m Item<'b>> = None;
-        for id in self.meta.references_to(*b"auxl", color.id) {
+        for id in self.meta.references_to(*b"auxl", colour.id) {
             let item = self.meta.item(id)?;
             // Depth and gain maps are ignored.
             if !is_alpha(item, &self.meta.properties)? {
                 continue;
             }
             if found.is_some_and(|other| other.id != id) {
-                return Err(Error::corrupt("it has two alpha planes").in_item(color.id));
+                return Err(Error::corrupt("it has two alpha planes").in_item(colour.id));
             }
             found = Some(item);
         }
@@ -65,31 +65,31 @@ impl<'m, 'b> Reader<'m, 'b> {
 
     fn read_alpha_item(
         &mut self,
-        color: &Item<'b>,
-        color_description: &Description<'b>,
+        colour: &Item<'b>,
+        colour_description: &Description<'b>,
         alpha: &Item<'b>,
     ) -> Result<Alpha<'b>, Error> {
         self.check_without_alpha(alpha)?;
         let description = self.describe(alpha)?;
         // Colour and alpha are transformed together. libavif writes the properties for both, others for colour only.
         let is_untransformed = description.crop.is_none() && description.orientation.is_empty();
-        let is_transformed_like_color = description.crop == color_description.crop
-            && description.orientation == color_description.orientation;
-        if !is_untransformed && !is_transformed_like_color {
+        let is_transformed_like_colour = description.crop == colour_description.crop
+            && description.orientation == colour_description.orientation;
+        if !is_untransformed && !is_transformed_like_colour {
             let sentence = "alpha and its image have different transformations";
             return Err(Error::unsupported(sentence).in_item(alpha.id));
         }
-        let is_premultiplied = self.is_premultiplied(color, alpha)?;
+        let is_premultiplied = self.is_premultiplied(colour, alpha)?;
         Ok(Alpha { coded: self.read_coded(alpha, &description)?, is_premultiplied })
     }
 
     /// Reads the alpha planes of the tiles of a grid that has none itself, as libavif does: they make a grid.
     fn read_alpha_of_tiles(
         &mut self,
-        color: &Item<'b>,
+        colour: &Item<'b>,
         coded: &Coded<'b>,
     ) -> Result<Option<Alpha<'b>>, Error> {
-        let references = self.meta.references_from(*b"dimg", color.id);
+        let references = self.meta.references_from(*b"dimg", colour.id);
         let tiles: Vec<u32> = references.take(coded.tiles.len()).collect();
         let mut alphas = Vec::with_capacity(tiles.len());
         let mut premultiplied = 0;
@@ -107,13 +107,13 @@ impl<'m, 'b> Reader<'m, 'b> {
         if alphas.is_empty() {
             return Ok(None);
         }
-        if self.meta.references_from(*b"prem", color.id).next().is_some() {
+        if self.meta.references_from(*b"prem", colour.id).next().is_some() {
             let sentence = "it is premultiplied and only its tiles have alpha";
-            return Err(Error::unsupported(sentence).in_item(color.id));
+            return Err(Error::unsupported(sentence).in_item(colour.id));
         }
         if alphas.len() != tiles.len() || ![0, tiles.len()].contains(&premultiplied) {
             let sentence = "some of its tiles have alpha, or are premultiplied, and some are not";
-            return Err(Error::unsupported(sentence).in_item(color.id));
+            return Err(Error::unsupported(sentence).in_item(colour.id));
         }
         let grid = Grid {
             rows: coded.rows,
@@ -121,7 +121,7 @@ impl<'m, 'b> Reader<'m, 'b> {
             width: coded.width,
             height: coded.height,
         };
-        let coded = self.read_tiles(&grid, &alphas).map_err(|error| error.in_item(color.id))?;
+        let coded = self.read_tiles(&grid, &alphas).map_err(|error| error.in_item(colour.id))?;
         Ok(Some(Alpha { coded, is_premultiplied: premultiplied > 0 }))
     }
 
@@ -136,14 +136,14 @@ impl<'m, 'b> Reader<'m, 'b> {
     }
 
     /// Whether `prem` (MIAF §7.3.5.2) refers from colour to its alpha plane.
-    fn is_premultiplied(&self, color: &Item<'b>, alpha: &Item<'b>) -> Result<bool, Error> {
-        let mut ids = self.meta.references_from(*b"prem", color.id);
+    fn is_premultiplied(&self, colour: &Item<'b>, alpha: &Item<'b>) -> Result<bool, Error> {
+        let mut ids = self.meta.references_from(*b"prem", colour.id);
         match ids.next() {
             None => Ok(false),
             Some(id) if id == alpha.id && ids.all(|id| id == alpha.id) => Ok(true),
             Some(_) => {
                 Err(Error::corrupt("it is premultiplied by something that is not its alpha")
-                    .in_item(color.id))
+                    .in_item(colour.id))
             }
         }
     }

@@ -13,16 +13,16 @@ pub fn parse(file: &[u8]) -> Result<Avif<'_>, Error> {
     let mut reader = Reader::new(&meta, file.len());
     let primary = meta.item(meta.primary)?;
     let description = reader.describe(primary)?;
-    let color = reader.read_coded(primary, &description)?;
-    let alpha = reader.read_alpha(primary, &description, &color)?;
-    check_matrix(&description, color.sequence).map_err(|error| error.in_item(primary.id))?;
+    let colour = reader.read_coded(primary, &description)?;
+    let alpha = reader.read_alpha(primary, &description, &colour)?;
+    check_matrix(&description, colour.sequence).map_err(|error| error.in_item(primary.id))?;
     let exif = reader.read_exif(primary)?;
     let icc = description.icc.filter(|icc| !icc.is_empty());
     let metadata =
         meta.items.iter().filter(|item| matches!(&item.kind, b"Exif" | b"mime" | b"uri "));
     let stored = metadata.fold(0, |sum: u64, item| sum.saturating_add(meta.stored_bytes(item)));
     Ok(Avif {
-        color,
+        colour,
         is_premultiplied: alpha.as_ref().is_some_and(|alpha| alpha.is_premultiplied),
         alpha: alpha.map(|alpha| alpha.coded),
         crop: description.crop,

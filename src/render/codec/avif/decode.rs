@@ -29,26 +29,26 @@ pub fn decode_shrunk<S: ConvertedSample + AveragedSample>(
     mut check: impl FnMut() -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
     let bands = avif.bands();
-    let color = &avif.color;
-    let (width, height) = (shrink.side(color.width), shrink.side(color.height));
+    let colour = &avif.colour;
+    let (width, height) = (shrink.side(colour.width), shrink.side(colour.height));
     let samples = u64::from(width) * u64::from(height) * bands as u64;
     if out.len() as u64 != samples || avif.is_deep() != (S::MAX > 255) {
         return Err(DecodeError::Buffer);
     }
     let mut canvas = Canvas { samples: out, stride: width as usize * bands, bands, shrink };
 
-    let nclx = avif.nclx.unwrap_or(color.sequence.nclx);
-    let sequence = color.sequence;
+    let nclx = avif.nclx.unwrap_or(colour.sequence.nclx);
+    let sequence = colour.sequence;
     let conversion: Conversion<S> = Conversion::new(nclx, sequence.chroma, sequence.depth)?;
-    for_each_tile(color, &mut check, |frame, window| {
-        canvas.write_color(frame, window, &conversion)
+    for_each_tile(colour, &mut check, |frame, window| {
+        canvas.write_colour(frame, window, &conversion)
     })?;
 
     if let Some(alpha) = &avif.alpha {
         if shrink != Shrink::NONE {
             return Err(DecodeError::Mismatch("alpha size"));
         }
-        if (alpha.width, alpha.height) != (color.width, color.height) {
+        if (alpha.width, alpha.height) != (colour.width, colour.height) {
             return Err(DecodeError::Mismatch("alpha size"));
         }
         let expansion =
@@ -176,7 +176,7 @@ impl<S: ConvertedSample + AveragedSample> Canvas<'_, S> {
         rows.skip(top).take(height).map(move |row| row.get_mut(start..end).unwrap_or_default())
     }
 
-    fn write_color(
+    fn write_colour(
         &mut self,
         frame: &Frame,
         window: Window,
@@ -233,9 +233,9 @@ fn write_band<S: Copy>(row: &mut [S], bands: usize, band: usize, samples: &[S]) 
 fn unpremultiply<S: Sample>(samples: &mut [S], bands: usize) {
     let max = u64::from(S::MAX);
     for pixel in samples.chunks_exact_mut(bands) {
-        let Some((alpha, color)) = pixel.split_last_mut() else { continue };
+        let Some((alpha, colour)) = pixel.split_last_mut() else { continue };
         let alpha = u64::from(alpha.code());
-        for sample in color {
+        for sample in colour {
             let divided = (u64::from(sample.code()) * max + alpha / 2).checked_div(alpha);
             *sample = S::from_f32(divided.unwrap_or(0).min(max) as f32);
         }
@@ -282,9 +282,9 @@ mod tests {
         }
     }
 
-    fn still(color: Coded<'static>, alpha: Option<Coded<'static>>) -> Avif<'static> {
+    fn still(colour: Coded<'static>, alpha: Option<Coded<'static>>) -> Avif<'static> {
         Avif {
-            color,
+            colour,
             alpha,
             is_premultiplied: false,
             crop: None,
@@ -297,7 +297,7 @@ mod tests {
     }
 
     fn decode_to_vec(avif: &Avif<'_>) -> Result<Vec<u8>, DecodeError> {
-        let mut out = vec![1; (avif.color.width * avif.color.height) as usize * avif.bands()];
+        let mut out = vec![1; (avif.colour.width * avif.colour.height) as usize * avif.bands()];
         decode(avif, &mut out, || Ok(())).map(|()| out)
     }
 
@@ -366,9 +366,9 @@ mod tests {
                 vec![gray(2, 1, &[0, 255]), gray(2, 1, &[128, 51])],
             )
         };
-        let color =
+        let colour =
             || grid((4, 1), (4, 1), Chroma::Monochrome, vec![gray(4, 1, &[10, 20, 60, 90])]);
-        let mut avif = still(color(), Some(alpha()));
+        let mut avif = still(colour(), Some(alpha()));
         assert_eq!(decode_to_vec(&avif).unwrap(), [10, 0, 20, 255, 60, 128, 90, 51]);
         avif.is_premultiplied = true;
         // 60 · 255 / 128 = 119.5; 90 exceeds its alpha and is clamped.
@@ -376,8 +376,8 @@ mod tests {
 
         let planes: [&[u8]; 3] = [&[50; 4], &[128; 4], &[128; 4]];
         let stream = lossless(4, 1, Chroma::Yuv444, planes);
-        let color = grid((4, 1), (4, 1), Chroma::Yuv444, vec![stream]);
-        let avif = still(color, Some(alpha()));
+        let colour = grid((4, 1), (4, 1), Chroma::Yuv444, vec![stream]);
+        let avif = still(colour, Some(alpha()));
         let expected = [50, 50, 50, 0, 50, 50, 50, 255, 50, 50, 50, 128, 50, 50, 50, 51];
         assert_eq!(decode_to_vec(&avif).unwrap(), expected);
     }
@@ -385,18 +385,18 @@ mod tests {
     #[test]
     fn avif_decode_expands_limited_range() {
         let samples = [0, 16, 17, 125, 126, 235, 255];
-        let mut color = grid((7, 1), (7, 1), Chroma::Monochrome, vec![gray(7, 1, &samples)]);
-        color.sequence.nclx.is_full_range = false;
+        let mut colour = grid((7, 1), (7, 1), Chroma::Monochrome, vec![gray(7, 1, &samples)]);
+        colour.sequence.nclx.is_full_range = false;
         let mut alpha = grid((7, 1), (7, 1), Chroma::Monochrome, vec![gray(7, 1, &samples)]);
         alpha.sequence.nclx.is_full_range = false;
         let expected = [0, 0, 1, 127, 128, 255, 255];
         let pairs: Vec<u8> = expected.into_iter().flat_map(|sample| [sample; 2]).collect();
-        let mut avif = still(color, Some(alpha));
+        let mut avif = still(colour, Some(alpha));
         assert_eq!(decode_to_vec(&avif).unwrap(), pairs);
         // `nclx` of the container overrides the colour stream, not alpha.
-        avif.nclx = Some(Nclx { is_full_range: true, ..avif.color.sequence.nclx });
+        avif.nclx = Some(Nclx { is_full_range: true, ..avif.colour.sequence.nclx });
         let pairs: Vec<u8> =
-            samples.into_iter().zip(expected).flat_map(|(color, alpha)| [color, alpha]).collect();
+            samples.into_iter().zip(expected).flat_map(|(colour, alpha)| [colour, alpha]).collect();
         assert_eq!(decode_to_vec(&avif).unwrap(), pairs);
     }
 
@@ -405,9 +405,9 @@ mod tests {
         let tile = || gray(8, 8, &[7; 64]);
         let plain = || grid((8, 8), (8, 8), Chroma::Monochrome, vec![tile()]);
         let error = |change: fn(&mut Coded<'_>)| {
-            let mut color = plain();
-            change(&mut color);
-            decode_to_vec(&still(color, None)).err()
+            let mut colour = plain();
+            change(&mut colour);
+            decode_to_vec(&still(colour, None)).err()
         };
         assert_eq!(error(|_| {}), None);
         assert_eq!(error(|coded| coded.tile_height = 9), Some(DecodeError::Mismatch("size")));

@@ -54,7 +54,7 @@ pub fn encode(
         _ => Planar::bt601(samples, bands, (width as usize, height as usize), chroma),
     };
     let (primaries, transfer) = if icc.is_some() { (UNSPECIFIED, UNSPECIFIED) } else { (1, 13) };
-    let color = Planes {
+    let colour = Planes {
         width,
         height,
         chroma,
@@ -63,7 +63,7 @@ pub fn encode(
         matrix,
         planes: [&planar.y, &planar.u, &planar.v],
     };
-    let color = encode_stream(&color, encoding, "iq")?;
+    let colour = encode_stream(&colour, encoding, "iq")?;
     let alpha = if planar.alpha.is_empty() {
         None
     } else {
@@ -82,7 +82,7 @@ pub fn encode(
     let file = File {
         width,
         height,
-        color: &color,
+        colour: &colour,
         chroma,
         nclx: Nclx {
             primaries: primaries.into(),
@@ -133,7 +133,7 @@ mod tests {
 
     fn decode_file(file: &[u8]) -> (Vec<u8>, usize) {
         let avif = parse(file).unwrap();
-        let mut out = vec![0; (avif.color.width * avif.color.height) as usize * avif.bands()];
+        let mut out = vec![0; (avif.colour.width * avif.colour.height) as usize * avif.bands()];
         decode(&avif, &mut out, || Ok(())).unwrap();
         (out, avif.bands())
     }
@@ -194,10 +194,10 @@ mod tests {
             for (icc, primaries, transfer) in [(None, 1, 13), (Some(&b"a profile"[..]), 2, 2)] {
                 let file = encode(&samples[..256 * bands], 16, 16, bands, &encoding, icc).unwrap();
                 let avif = parse(&file).unwrap();
-                assert_eq!(avif.color.sequence.chroma, chroma);
+                assert_eq!(avif.colour.sequence.chroma, chroma);
                 assert_eq!(avif.icc, icc);
                 let nclx = Nclx { primaries, transfer, matrix, is_full_range: true };
-                assert_eq!((avif.nclx, avif.color.sequence.nclx), (Some(nclx), nclx));
+                assert_eq!((avif.nclx, avif.colour.sequence.nclx), (Some(nclx), nclx));
             }
         }
     }

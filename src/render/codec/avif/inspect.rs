@@ -12,11 +12,11 @@ const ALIGNMENT: u32 = 128;
 /// Reads the container, which must be complete and well-formed.
 pub fn inspect(bytes: &[u8]) -> Result<ImageInfo, Failure> {
     let image = parse(bytes).map_err(|error| failure(&error))?;
-    let Avif { color, alpha, .. } = &image;
+    let Avif { colour, alpha, .. } = &image;
     let bands = if alpha.is_some() { 4 } else { 3 };
-    let info = ImageInfo::streamed(color.width, color.height, bands * bytes_per_sample(color));
+    let info = ImageInfo::streamed(colour.width, colour.height, bands * bytes_per_sample(colour));
     let output = info.frame_pixels.saturating_mul(info.bytes_per_pixel);
-    let coded = || [Some(color), alpha.as_ref()].into_iter().flatten();
+    let coded = || [Some(colour), alpha.as_ref()].into_iter().flatten();
     let pixels = coded().map(decoded_pixels).max().unwrap_or(0);
     let buffered = coded().map(|coded| decoder_bytes(coded).saturating_add(copied_bytes(coded)));
     Ok(ImageInfo {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn avif_buffered_bytes_are_the_output_and_one_tile_of_color_and_alpha() {
+    fn avif_buffered_bytes_are_the_output_and_one_tile_of_colour_and_alpha() {
         let frame = 128 * 128;
         let buffered_bytes = |name: &str| info(name).buffered_bytes;
         assert_eq!(buffered_bytes("yuv420.avif"), 64 * 48 * 3 + frame * 3 / 2 * 5 / 4);

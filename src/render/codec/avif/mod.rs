@@ -43,7 +43,7 @@ pub use shrink::Shrink;
 #[derive(Debug)]
 pub struct Avif<'b> {
     /// The primary item.
-    pub color: Coded<'b>,
+    pub colour: Coded<'b>,
     /// The alpha auxiliary image of the primary item; it has the same size.
     pub alpha: Option<Coded<'b>>,
     /// `prem`: the colour samples are already multiplied by alpha.
@@ -124,12 +124,12 @@ pub enum Orient {
 impl Avif<'_> {
     /// Samples per pixel of the decoded image: 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
     pub fn bands(&self) -> usize {
-        let color = if self.color.sequence.chroma == Chroma::Monochrome { 1 } else { 3 };
-        color + usize::from(self.alpha.is_some())
+        let colour = if self.colour.sequence.chroma == Chroma::Monochrome { 1 } else { 3 };
+        colour + usize::from(self.alpha.is_some())
     }
 
     /// Whether the colour samples have more than 8 bits, so that the image is decoded to `u16`.
     pub fn is_deep(&self) -> bool {
-        self.color.sequence.depth > 8
+        self.colour.sequence.depth > 8
     }
 }

@@ -103,11 +103,11 @@ impl Row {
     fn fill<const BANDS: usize>(
         &mut self,
         pixels: &[[u8; BANDS]],
-        color: impl Fn([u8; BANDS]) -> [u8; 3],
+        colour: impl Fn([u8; BANDS]) -> [u8; 3],
     ) {
         let Row([red, green, blue]) = self;
         for (((red, green), blue), pixel) in red.iter_mut().zip(green).zip(blue).zip(pixels) {
-            [*red, *green, *blue] = color(*pixel).map(u16::from);
+            [*red, *green, *blue] = colour(*pixel).map(u16::from);
         }
         if !pixels.len().is_multiple_of(2) {
             for plane in &mut self.0 {

@@ -128,7 +128,7 @@ pub fn describe<'b>(item: &Item<'b>, all: &[Property<'b>]) -> Result<Description
             b"ispe" => spatial_extents(property).and_then(|read| set_once(&mut size, read, "ispe")),
             b"av1C" => av1_config(property)
                 .and_then(|read| set_once(&mut description.config, read, "av1C")),
-            b"colr" => color(property, &mut description),
+            b"colr" => colour(property, &mut description),
             b"clap" if description.orientation.is_empty() => set_once(&mut clap, property, "clap"),
             // MIAF §7.3.6.7: crop, rotate, mirror. Another order gives another image.
             b"clap" => Err(Error::unsupported("`clap` follows `irot` or `imir`")),
@@ -211,7 +211,7 @@ fn av1_config<'b>(mut av1c: Property<'b>) -> Result<Av1Config<'b>, Error> {
 }
 
 /// `colr` (ISO/IEC 14496-12 §12.1.5). MIAF §7.3.6.4 allows one of each kind.
-fn color<'b>(mut colr: Property<'b>, description: &mut Description<'b>) -> Result<(), Error> {
+fn colour<'b>(mut colr: Property<'b>, description: &mut Description<'b>) -> Result<(), Error> {
     match &colr.name()? {
         b"nclx" => {
             let [primaries, transfer, matrix] = [colr.u16()?, colr.u16()?, colr.u16()?];

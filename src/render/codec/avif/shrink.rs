@@ -17,13 +17,13 @@ impl Shrink {
     /// The strongest one that leaves at least this size. Transparent pixels must not be averaged with others, a crop is
     /// in pixels of the whole image, and no block may be in two tiles: such an image is not shrunk.
     pub fn to_at_least(avif: &Avif<'_>, (width, height): (u32, u32)) -> Shrink {
-        let color = &avif.color;
+        let colour = &avif.colour;
         let fits = |shrink: u32| {
             let divides = |tiles: u32, side: u32| tiles == 1 || side.is_multiple_of(shrink);
-            color.width / shrink >= width.max(1)
-                && color.height / shrink >= height.max(1)
-                && divides(color.columns, color.tile_width)
-                && divides(color.rows, color.tile_height)
+            colour.width / shrink >= width.max(1)
+                && colour.height / shrink >= height.max(1)
+                && divides(colour.columns, colour.tile_width)
+                && divides(colour.rows, colour.tile_height)
         };
         if avif.alpha.is_some() || avif.crop.is_some() {
             return Shrink::NONE;
@@ -182,9 +182,9 @@ mod tests {
         }
     }
 
-    fn still(color: Coded<'static>) -> Avif<'static> {
+    fn still(colour: Coded<'static>) -> Avif<'static> {
         Avif {
-            color,
+            colour,
             alpha: None,
             is_premultiplied: false,
             crop: None,
@@ -234,7 +234,7 @@ mod tests {
 
     fn assert_means(avif: &Avif<'_>, shrink: Shrink) {
         let (width, height, bands) =
-            (avif.color.width as usize, avif.color.height as usize, avif.bands());
+            (avif.colour.width as usize, avif.colour.height as usize, avif.bands());
         let mut whole = vec![0_u8; width * height * bands];
         decode(avif, &mut whole, || Ok(())).unwrap();
         let expected = means(&whole, bands, (width, height), shrink.0 as usize);

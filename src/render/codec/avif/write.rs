@@ -8,7 +8,7 @@ pub struct File<'f> {
     pub width: u32,
     pub height: u32,
     /// AV1 stream of the image.
-    pub color: &'f [u8],
+    pub colour: &'f [u8],
     pub chroma: Chroma,
     pub nclx: Nclx,
     pub icc: Option<&'f [u8]>,
@@ -16,7 +16,7 @@ pub struct File<'f> {
     pub alpha: Option<&'f [u8]>,
 }
 
-const COLOR_ID: u16 = 1;
+const COLOUR_ID: u16 = 1;
 const ALPHA_ID: u16 = 2;
 
 /// Essential flag in `ipma`. AVIF §2.2.1 requires it for `av1C`.
@@ -24,16 +24,16 @@ const ESSENTIAL: u8 = 0x80;
 
 /// The file; `None` if it reaches 4 GiB or a stream does not start with a sequence header.
 pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
-    let color = strip_delimiter(file.color);
+    let colour = strip_delimiter(file.colour);
     let alpha = file.alpha.map(strip_delimiter);
     let profile = file.icc.map_or(0, <[u8]>::len);
-    let mut out = Vec::with_capacity(color.len() + alpha.map_or(0, <[u8]>::len) + profile + 600);
+    let mut out = Vec::with_capacity(colour.len() + alpha.map_or(0, <[u8]>::len) + profile + 600);
     write_box(&mut out, b"ftyp", |out| {
         out.extend(b"avif\0\0\0\0avifmif1miaf");
     });
 
     let mut offset_fields = Vec::new();
-    let color_config = av1_config(color, file.chroma)?;
+    let colour_config = av1_config(colour, file.chroma)?;
     let alpha_config = match alpha {
         Some(alpha) => Some(av1_config(alpha, Chroma::Monochrome)?),
         None => None,
@@ -46,10 +46,10 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
         });
         write_box(out, b"pitm", |out| {
             out.extend([0; 4]);
-            out.extend(COLOR_ID.to_be_bytes());
+            out.extend(COLOUR_ID.to_be_bytes());
         });
         // Alpha precedes colour, so that a partially received image can be shown.
-        let items = alpha.map(|alpha| (ALPHA_ID, alpha)).into_iter().chain([(COLOR_ID, color)]);
+        let items = alpha.map(|alpha| (ALPHA_ID, alpha)).into_iter().chain([(COLOUR_ID, colour)]);
         let items: Vec<(u16, &[u8])> = items.collect();
         let count = (items.len() as u16).to_be_bytes();
         write_box(out, b"iloc", |out| {
@@ -79,12 +79,12 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
                 out.extend([0; 4]);
                 write_box(out, b"auxl", |out| {
                     out.extend(
-                        [ALPHA_ID, 1, COLOR_ID].iter().flat_map(|number| number.to_be_bytes()),
+                        [ALPHA_ID, 1, COLOUR_ID].iter().flat_map(|number| number.to_be_bytes()),
                     );
                 });
             });
         }
-        write_box(out, b"iprp", |out| write_properties(out, file, color_config, alpha_config));
+        write_box(out, b"iprp", |out| write_properties(out, file, colour_config, alpha_config));
     });
 
     write_box(&mut out, b"mdat", |out| {
@@ -100,8 +100,8 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
 }
 
 /// Writes `ipco` and `ipma`. Colour and alpha share `ispe`.
-fn write_properties(out: &mut Vec<u8>, file: &File<'_>, color: [u8; 4], alpha: Option<[u8; 4]>) {
-    let mut color_properties = Vec::new();
+fn write_properties(out: &mut Vec<u8>, file: &File<'_>, colour: [u8; 4], alpha: Option<[u8; 4]>) {
+    let mut colour_properties = Vec::new();
     let mut alpha_properties = Vec::new();
     write_box(out, b"ipco", |out| {
         let mut count = 0;
@@ -114,14 +114,14 @@ fn write_properties(out: &mut Vec<u8>, file: &File<'_>, color: [u8; 4], alpha: O
         let size = add(b"ispe", &[&[0; 4], size.as_flattened()]);
         let channels: &[u8] =
             if file.chroma == Chroma::Monochrome { &[1, 8] } else { &[3, 8, 8, 8] };
-        color_properties.extend([size, add(b"pixi", &[&[0; 4], channels])]);
-        color_properties.push(add(b"av1C", &[&color]) | ESSENTIAL);
+        colour_properties.extend([size, add(b"pixi", &[&[0; 4], channels])]);
+        colour_properties.push(add(b"av1C", &[&colour]) | ESSENTIAL);
         let nclx =
             [file.nclx.primaries, file.nclx.transfer, file.nclx.matrix].map(u16::to_be_bytes);
         let range = [u8::from(file.nclx.is_full_range) << 7];
-        color_properties.push(add(b"colr", &[b"nclx", nclx.as_flattened(), &range]));
+        colour_properties.push(add(b"colr", &[b"nclx", nclx.as_flattened(), &range]));
         if let Some(icc) = file.icc {
-            color_properties.push(add(b"colr", &[b"prof", icc]));
+            colour_properties.push(add(b"colr", &[b"prof", icc]));
         }
         if let Some(alpha) = alpha {
             alpha_properties.extend([size, add(b"pixi", &[&[0, 0, 0, 0, 1, 8]])]);
@@ -131,7 +131,7 @@ fn write_properties(out: &mut Vec<u8>, file: &File<'_>, color: [u8; 4], alpha: O
         }
     });
     write_box(out, b"ipma", |out| {
-        let all = [(COLOR_ID, color_properties), (ALPHA_ID, alpha_properties)];
+        let all = [(COLOUR_ID, colour_properties), (ALPHA_ID, alpha_properties)];
         let all = all.iter().filter(|(_, properties)| !properties.is_empty());
         out.extend([0; 4]);
         out.extend((all.clone().count() as u32).to_be_bytes());
@@ -196,26 +196,26 @@ mod tests {
         encode(&image, &Settings { options: &[(c"cpu-used", "9")] }).unwrap()
     }
 
-    fn file<'f>(color: &'f [u8], chroma: Chroma) -> File<'f> {
+    fn file<'f>(colour: &'f [u8], chroma: Chroma) -> File<'f> {
         let nclx = Nclx { primaries: 12, transfer: 13, matrix: 6, is_full_range: true };
-        File { width: 70, height: 50, color, chroma, nclx, icc: None, alpha: None }
+        File { width: 70, height: 50, colour, chroma, nclx, icc: None, alpha: None }
     }
 
     #[test]
     fn avif_container_round_trips() {
         let alpha = stream(70, 50, Chroma::Monochrome);
         for chroma in [Chroma::Monochrome, Chroma::Yuv420, Chroma::Yuv444] {
-            let color = stream(70, 50, chroma);
+            let colour = stream(70, 50, chroma);
             for icc in [None, Some(&b"a profile"[..])] {
                 for alpha in [None, Some(&alpha[..])] {
-                    let file = File { icc, alpha, ..file(&color, chroma) };
+                    let file = File { icc, alpha, ..file(&colour, chroma) };
                     let written = write(&file).unwrap();
                     let avif = parse(&written).unwrap();
-                    assert_eq!((avif.color.width, avif.color.height), (70, 50));
-                    assert_eq!(avif.color.sequence.chroma, chroma);
+                    assert_eq!((avif.colour.width, avif.colour.height), (70, 50));
+                    assert_eq!(avif.colour.sequence.chroma, chroma);
                     assert_eq!(avif.nclx, Some(file.nclx));
                     assert_eq!(avif.icc, icc);
-                    assert_eq!(avif.color.tiles[0], strip_delimiter(&color));
+                    assert_eq!(avif.colour.tiles[0], strip_delimiter(&colour));
                     assert_eq!(
                         avif.alpha.map(|coded| coded.tiles[0].to_vec()),
                         alpha.map(|a| strip_delimiter(a).to_vec())

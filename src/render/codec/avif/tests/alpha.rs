@@ -42,7 +42,7 @@ fn avif_auxiliary_items_other_than_alpha_are_ignored() {
 }
 
 #[test]
-fn avif_alpha_must_have_the_size_and_depth_of_color() {
+fn avif_alpha_must_have_the_size_and_depth_of_colour() {
     let with = |stream: &[u8], size: (u32, u32), codec: &[u8]| {
         let mut file = File::single();
         let alpha =
@@ -100,9 +100,9 @@ fn avif_alpha_must_be_an_image() {
 
 #[test]
 fn avif_alpha_may_be_a_grid() {
-    let (color, tiles) = (streams("grid.avif"), masks("grid-alpha.avif"));
+    let (colour, tiles) = (streams("grid.avif"), masks("grid-alpha.avif"));
     let mut file = File::new();
-    file.item(b"av01", &color[0], &[ispe(64, 64), av1c_420()]);
+    file.item(b"av01", &colour[0], &[ispe(64, 64), av1c_420()]);
     let alpha = file.item(b"grid", &grid(1, 1, (64, 64)), &[ispe(64, 64), alpha_type()]);
     let tile = file.item(b"av01", &tiles[0], &[ispe(64, 64), av1c_400()]);
     file.refer(b"dimg", alpha, &[tile]);
@@ -183,7 +183,7 @@ fn avif_prem_applies_to_all_tiles_of_a_grid_or_to_none() {
 }
 
 #[test]
-fn avif_alpha_has_the_transformations_of_color_or_none() {
+fn avif_alpha_has_the_transformations_of_colour_or_none() {
     let (rotation, crop) = (boxed(b"irot", b"\x01"), clap([8, 1, 8, 1, 0, 1, 0, 1]));
     let transformed = |ids: &[u16]| {
         let mut file = File::with_alpha();

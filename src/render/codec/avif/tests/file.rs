@@ -10,7 +10,7 @@ pub fn data(name: &str) -> Vec<u8> {
 
 /// The colour streams of a file of `tests/data`.
 pub fn streams(name: &str) -> Vec<Vec<u8>> {
-    parse(&data(name)).unwrap().color.tiles.into_iter().map(Vec::from).collect()
+    parse(&data(name)).unwrap().colour.tiles.into_iter().map(Vec::from).collect()
 }
 
 /// The alpha streams of a file of `tests/data`.

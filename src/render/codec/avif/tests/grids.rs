@@ -8,25 +8,25 @@ use crate::render::codec::avif::Chroma;
 fn avif_grid_tiles_are_in_the_order_of_dimg() {
     let tiles = streams("grid.avif");
     File::grid().parsed(|image| {
-        let color = &image.color;
+        let colour = &image.colour;
         assert_eq!(
-            (color.width, color.height, color.tile_width, color.tile_height),
+            (colour.width, colour.height, colour.tile_width, colour.tile_height),
             (128, 128, 64, 64)
         );
-        assert_eq!((color.columns, color.rows, color.sequence.chroma), (2, 2, Chroma::Yuv420));
-        assert_eq!(color.tiles.iter().map(|tile| tile.to_vec()).collect::<Vec<_>>(), tiles);
+        assert_eq!((colour.columns, colour.rows, colour.sequence.chroma), (2, 2, Chroma::Yuv420));
+        assert_eq!(colour.tiles.iter().map(|tile| tile.to_vec()).collect::<Vec<_>>(), tiles);
     });
     let mut file = File::grid();
     file.references.clear();
     file.refer(b"dimg", 1, &[5, 4, 3, 2]);
-    file.parsed(|image| assert_eq!(image.color.tiles[0], tiles[3]));
+    file.parsed(|image| assert_eq!(image.colour.tiles[0], tiles[3]));
 }
 
 #[test]
 fn avif_grid_size_may_have_four_bytes() {
     let mut file = File::grid();
     file.items[0].data = Some([&[0, 1, 1, 1][..], &be(&[0, 128, 0, 128])].concat());
-    file.parsed(|image| assert_eq!((image.color.width, image.color.rows), (128, 2)));
+    file.parsed(|image| assert_eq!((image.colour.width, image.colour.rows), (128, 2)));
     file.items[0].data = Some([&[0, 1, 1, 1][..], &be(&[1, 128, 0, 128])].concat());
     assert_eq!(file.error(), "item 1: `grid` says 65664 x 128 pixels; the longest side is 65536");
 }
@@ -38,7 +38,7 @@ fn of_size(size: (u16, u16)) -> File {
 #[test]
 fn avif_grid_tiles_must_cover_the_image_without_excess() {
     for size in [(128, 128), (127, 127), (65, 128), (128, 65)] {
-        of_size(size).parsed(|image| assert_eq!(image.color.width, u32::from(size.0)));
+        of_size(size).parsed(|image| assert_eq!(image.colour.width, u32::from(size.0)));
     }
     for (width, height) in [(129, 128), (128, 129), (64, 128), (128, 64), (1, 1)] {
         let sentence = format!(
@@ -124,7 +124,7 @@ fn avif_grid_tiles_must_not_share_chroma_samples() {
     assert_eq!(of(2, 1, (33, 34)).error(), sentence);
     assert_eq!(of(1, 2, (66, 17)).error(), sentence);
     // One tile has no seam.
-    of(1, 1, (33, 17)).parsed(|image| assert_eq!(image.color.width, 33));
+    of(1, 1, (33, 17)).parsed(|image| assert_eq!(image.colour.width, 33));
 }
 
 #[test]

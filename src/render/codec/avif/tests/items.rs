@@ -14,7 +14,7 @@ fn avif_unused_items_of_known_types_are_ignored() {
     }
     // A tone map and the images that it is derived from.
     file.refer(b"dimg", 7, &[1, 2]);
-    file.parsed(|image| assert_eq!((image.color.width, image.metadata_bytes), (64, 12)));
+    file.parsed(|image| assert_eq!((image.colour.width, image.metadata_bytes), (64, 12)));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn avif_items_are_limited_to_300() {
     for _ in 1..300 {
         file.item(b"av01", b"", &[]);
     }
-    file.parsed(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.colour.width, 64));
     file.item(b"av01", b"", &[]);
     assert_eq!(file.error(), "`iinf` lists 301 items; at most 300 are allowed");
     // A wrong count.
@@ -70,7 +70,7 @@ fn avif_iinf_entries_must_have_types_and_unique_ids() {
     let mut file = File::single();
     let wide = full(b"infe", 3, b"\0\0\0\x01\0\0av01\0");
     file.replaced = vec![full(b"iinf", 1, &[b"\0\0\0\x01", &wide[..]].concat())];
-    file.parsed(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.colour.width, 64));
     for version in [0, 1] {
         let old = full(b"infe", version, b"\0\x01\0\0av01\0");
         file.replaced = vec![full(b"iinf", 0, &[b"\0\x01", &old[..]].concat())];
@@ -108,7 +108,7 @@ fn avif_primary_item_must_be_an_image() {
     let mut file = File::single();
     file.item(b"av01", b"", &[]);
     file.items[1].protection = 1;
-    file.parsed(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.colour.width, 64));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn avif_meta_must_have_each_box_once() {
     file.replaced = vec![full(b"hdlr", 0, b"\0\0\0\0vide")];
     assert_eq!(file.error(), "the handler of `meta` is `vide`, not `pict`");
     file.replaced = vec![boxed(b"uuid", &[7; 20])];
-    file.parsed(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.colour.width, 64));
 }
 
 /// The bytes of a box of a file.
@@ -153,12 +153,12 @@ fn avif_item_data_is_joined_from_its_extents() {
     let stream = &streams("quarters.avif")[0];
     let length = stream.len() as u32;
     located(1, 0, &[(0, 30), (30, 1), (31, length - 31)]).parsed(|image| {
-        assert!(matches!(&image.color.tiles[..], [Cow::Owned(bytes)] if bytes == stream));
+        assert!(matches!(&image.colour.tiles[..], [Cow::Owned(bytes)] if bytes == stream));
     });
     // A length of 0 extends to the end.
     for extents in [&[(0, length)][..], &[(0, 0)]] {
         located(1, 0, extents).parsed(|image| {
-            assert!(matches!(&image.color.tiles[..], [Cow::Borrowed(bytes)] if bytes == stream));
+            assert!(matches!(&image.colour.tiles[..], [Cow::Borrowed(bytes)] if bytes == stream));
         });
     }
     let not_located = "item 1: `iloc` does not locate it";
@@ -213,7 +213,7 @@ fn avif_item_data_must_be_in_the_file_or_in_idat() {
         assert_eq!(located(method, data_reference, &[(0, 0)]).error(), elsewhere);
     }
     // The upper twelve bits are reserved.
-    located(0x1231, 0, &[(0, 0)]).parsed(|image| assert_eq!(image.color.width, 64));
+    located(0x1231, 0, &[(0, 0)]).parsed(|image| assert_eq!(image.colour.width, 64));
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn avif_iloc_versions_and_field_sizes() {
     let mut iloc = be(&[0x8448, 0, 1, 0, 1, 1, 0, 0, 0, 1]);
     iloc.extend([&[0; 8][..], &[0; 8], &be(&[0, length])].concat());
     file.replaced = vec![full(b"iloc", 2, &iloc)];
-    file.parsed(|image| assert_eq!(&image.color.tiles[0][..], stream));
+    file.parsed(|image| assert_eq!(&image.colour.tiles[0][..], stream));
     // In version 0 offsets are always relative to the file.
     let bytes = file.to_bytes();
     let start = bytes.windows(stream.len()).position(|window| window == stream).unwrap() as u16;
@@ -234,7 +234,7 @@ fn avif_iloc_versions_and_field_sizes() {
     let iloc = |start: u16| full(b"iloc", 0, &be(&[0x4400, 1, 1, 0, 1, 0, start, 0, length]));
     let start = start - (full(b"iloc", 2, &iloc_payload(&file)).len() - iloc(0).len()) as u16;
     file.replaced = vec![iloc(start)];
-    file.parsed(|image| assert_eq!(&image.color.tiles[0][..], stream));
+    file.parsed(|image| assert_eq!(&image.colour.tiles[0][..], stream));
     file.replaced = vec![full(b"iloc", 3, b"")];
     assert_eq!(file.error(), "box `iloc` has the unknown version 3");
     file.replaced = vec![full(b"iloc", 1, &be(&[0x2200, 1, 1, 1, 0, 1, 0, length]))];
@@ -263,14 +263,14 @@ fn avif_references_are_limited() {
     for _ in 0..1200 {
         file.refer(b"thmb", 1, &[1]);
     }
-    file.parsed(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.colour.width, 64));
     file.refer(b"thmb", 1, &[]);
     assert_eq!(file.error(), "`iref` has more than 1200 references");
     let mut file = File::single();
     for _ in 0..4 {
         file.refer(b"thmb", 1, &[1; 300]);
     }
-    file.parsed(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.colour.width, 64));
     file.refer(b"thmb", 1, &[1]);
     assert_eq!(file.error(), "`iref` names more than 1200 items");
     let mut file = File::single();
@@ -321,7 +321,7 @@ fn avif_metadata_counts_bytes_that_are_in_the_file() {
 fn avif_image_sequence_shows_its_primary_item() {
     let bytes = data("animated.avif");
     let image = parse(&bytes).unwrap();
-    assert_eq!((image.color.width, image.color.height, image.alpha.is_some()), (64, 48, true));
+    assert_eq!((image.colour.width, image.colour.height, image.alpha.is_some()), (64, 48, true));
     // Other boxes may come first.
     let mut bytes = boxed(b"moov", &[0; 3]);
     bytes.extend(File::single().with_property(&av1c_444(), false).to_bytes());

@@ -26,7 +26,7 @@ fn avif_nonessential_properties_are_ignored() {
     }
     // Index 0 means no property.
     file.items[0].properties.push((0, false));
-    file.parsed(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.colour.width, 64));
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn avif_unknown_essential_properties_are_refused() {
     let mut file = File::single();
     file.item(b"av01", b"", &[]);
     file.describe(2, &boxed(b"abcd", b"12"), true);
-    file.parsed(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.colour.width, 64));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn avif_layer_selection_is_refused() {
     // The only layer.
     File::single()
         .with_property(&boxed(b"lsel", b"\0\0"), true)
-        .parsed(|image| assert_eq!(image.color.width, 64));
+        .parsed(|image| assert_eq!(image.colour.width, 64));
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn avif_ipma_may_be_wide_and_must_refer_to_ipco() {
     let length = wide.len() as u8;
     wide[3] = length;
     file.replaced = vec![with(&[wide])];
-    file.parsed(|image| assert_eq!(image.color.width, 64));
+    file.parsed(|image| assert_eq!(image.colour.width, 64));
     let ipma = |entries: &[u8]| {
         full(b"ipma", 0, &[&[0, 0, 0, 1, 0, 1, entries.len() as u8], entries].concat())
     };

@@ -40,10 +40,10 @@ fn avif_files_of_encoders_are_parsed() {
         ("animated.avif", (64, 48), Chroma::Yuv420, 8),
     ] {
         check(name, &|image| {
-            let color = &image.color;
-            assert_eq!((color.width, color.height), size, "{name}");
+            let colour = &image.colour;
+            assert_eq!((colour.width, colour.height), size, "{name}");
             assert_eq!(
-                (color.sequence.chroma, color.sequence.depth, color.frames),
+                (colour.sequence.chroma, colour.sequence.depth, colour.frames),
                 (chroma, depth, 1),
                 "{name}"
             );
@@ -55,7 +55,7 @@ fn avif_files_of_encoders_are_parsed() {
     check("alpha.avif", &|image| assert!(!image.is_premultiplied && image.alpha.is_some()));
     check("grid-alpha.avif", &|image| assert_eq!(image.alpha.as_ref().unwrap().tiles.len(), 4));
     check("limited-range-alpha.avif", &|image| {
-        assert!(!image.color.sequence.nclx.is_full_range);
+        assert!(!image.colour.sequence.nclx.is_full_range);
         assert!(image.alpha.as_ref().unwrap().sequence.nclx.is_full_range);
     });
     check("irot-3-imir-0.avif", &|image| {
@@ -69,7 +69,7 @@ fn avif_files_of_encoders_are_parsed() {
     check("exif-xmp.avif", &|image| assert_eq!(&image.exif.as_deref().unwrap()[..4], b"MM\0*"));
     check("pq.avif", &|image| {
         let expected = Nclx { primaries: 9, transfer: 16, matrix: 9, is_full_range: true };
-        assert_eq!((image.nclx, image.color.sequence.nclx), (Some(expected), expected));
+        assert_eq!((image.nclx, image.colour.sequence.nclx), (Some(expected), expected));
     });
 }
 
@@ -82,19 +82,19 @@ fn avif_test_files_are_parsed_except_the_one_with_a_wrong_size() {
 
 /// Asserts what a decoder relies on.
 fn check(file: &[u8], image: &Avif) {
-    check_coded(&image.color);
+    check_coded(&image.colour);
     if let Some(alpha) = &image.alpha {
         check_coded(alpha);
-        assert_eq!((alpha.width, alpha.height), (image.color.width, image.color.height));
-        assert_eq!(alpha.sequence.depth, image.color.sequence.depth);
+        assert_eq!((alpha.width, alpha.height), (image.colour.width, image.colour.height));
+        assert_eq!(alpha.sequence.depth, image.colour.sequence.depth);
     }
     assert!(!image.is_premultiplied || image.alpha.is_some());
     if let Some(Crop { left, top, width, height }) = image.crop {
-        assert!(width > 0 && left + width <= image.color.width);
-        assert!(height > 0 && top + height <= image.color.height);
+        assert!(width > 0 && left + width <= image.colour.width);
+        assert!(height > 0 && top + height <= image.colour.height);
     }
     assert!(image.orientation.len() <= 4);
-    let tiles = [Some(&image.color), image.alpha.as_ref()]
+    let tiles = [Some(&image.colour), image.alpha.as_ref()]
         .into_iter()
         .flatten()
         .flat_map(|coded| &coded.tiles);
@@ -133,7 +133,7 @@ fn avif_truncated_file_is_parsed_completely_or_refused() {
             let Ok(image) = parse(&seed[..end]) else { continue };
             // Only unused parts may be missing.
             let whole = whole.as_ref().unwrap();
-            assert_eq!(image.color.tiles, whole.color.tiles);
+            assert_eq!(image.colour.tiles, whole.colour.tiles);
             assert_eq!(image.exif, whole.exif);
             assert_eq!(image.icc, whole.icc);
         }
