@@ -42,7 +42,8 @@ struct Painted {
     indices: Vec<(u8, u8)>,
     table: Option<Vec<Colour>>,
     bits: u8,
-    /// The index of transparent pixels, if there are any.
+    /// The index of transparent pixels, if there are any. A part that is cleared always has one: without it, many
+    /// decoders clear to the background colour.
     transparent: Option<u8>,
 }
 
@@ -188,7 +189,7 @@ fn paint_shared(frames: &Frames<u8>, part: Part, last: Option<Part>, colours: us
     };
     let indices: Vec<(u8, u8)> = pixels.iter().map(choose).collect();
     let is_used = indices.iter().any(|(one, other)| *one == transparent || *other == transparent);
-    let transparent = is_used.then_some(transparent);
+    let transparent = (is_used || part.clears).then_some(transparent);
     Painted { indices, table: None, bits: table_bits(colours + 1), transparent }
 }
 
@@ -209,7 +210,7 @@ fn paint<E>(
     };
     let pixels: Vec<Pixel> = shown.iter().map(draw).collect();
     drop(shown);
-    let has_transparent = pixels.contains(&TRANSPARENT);
+    let has_transparent = part.clears || pixels.contains(&TRANSPARENT);
     let max = if has_transparent { MAX_COLOURS } else { MAX_COLOURS + 1 };
     let colours = match palette::exact(&pixels, max) {
         Some(colours) => colours,
@@ -295,6 +296,31 @@ mod tests {
                     assert_eq!(summary.plays, if summary.frames > 1 { 3 } else { 1 });
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_cleared_names_a_transparent_index() {
+        let mut random = random(3);
+        for shades in [2, 250] {
+            // Two opaque frames, and one that shows a part only.
+            let mut opaque = || -> Vec<Pixel> {
+                (0..64 * 32).map(|_| [random() % shades, random() % shades, 9, 255]).collect()
+            };
+            let mut pixels = [opaque(), opaque()].concat();
+            let part = pixels[64 * 32..].to_vec();
+            pixels.extend(part.iter().enumerate().map(|(at, pixel)| match at % 64 {
+                0..40 => TRANSPARENT,
+                _ => *pixel,
+            }));
+            let bytes = encoded(&pixels, 64, 32, &[20, 20, 20]);
+            let flags: Vec<u8> = bytes
+                .windows(4)
+                .filter(|window| window.starts_with(b"\x21\xf9\x04"))
+                .map(|window| window[3])
+                .collect();
+            assert!(flags.contains(&(2 << 2 | 1)), "{shades}: {flags:?}");
+            assert!(!flags.contains(&(2 << 2)), "{shades}: {flags:?}");
         }
     }
 
