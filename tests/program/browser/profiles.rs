@@ -80,17 +80,7 @@ fn table_curves(space: &Space) -> Vec<u8> {
     let count = 1024_u32;
     let values = (0..count).map(|n| 65_535.0 * light(space, f64::from(n) / f64::from(count - 1)));
     let curve = [b"curv\0\0\0\0".to_vec(), count.to_be_bytes().to_vec(), shorts(values)].concat();
-    let colorant = |n: usize| icc::xyz(space.primaries[n]);
-    let tags = [
-        (b"wtpt", icc::xyz(D50)),
-        (b"rXYZ", colorant(0)),
-        (b"gXYZ", colorant(1)),
-        (b"bXYZ", colorant(2)),
-        (b"rTRC", curve.clone()),
-        (b"gTRC", curve.clone()),
-        (b"bTRC", curve),
-    ];
-    icc::written(b"mntr", b"RGB ", b"XYZ ", &tags)
+    icc::matrix_profile(space, curve)
 }
 
 const IDENTITY: [f64; 9] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];

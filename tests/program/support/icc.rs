@@ -87,6 +87,11 @@ pub fn profile(space: &Space) -> Vec<u8> {
         ]
         .concat(),
     };
+    matrix_profile(space, curve)
+}
+
+/// A profile of RGB with the primaries of the space, and this curve for each channel.
+pub fn matrix_profile(space: &Space, curve: Vec<u8>) -> Vec<u8> {
     let colorant = |n: usize| xyz(space.primaries[n]);
     let tags = [
         (b"wtpt", xyz(D50)),
