@@ -13,7 +13,7 @@ const SRGB: &CStr = c"srgb";
 const GRAY: &CStr = c"sgrey";
 
 /// The image with the profile that describes its colours: the embedded one, or else the default. As in browsers, an
-/// embedded profile that can't be used is no profile, and one for other channels means sRGB.
+/// embedded profile that can't be used is ignored, and an image whose profile is for other channels is sRGB.
 pub fn with_profile<'b>(
     image: Image<'b>,
     embedded: Option<&[u8]>,
