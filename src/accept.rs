@@ -163,7 +163,7 @@ impl Weights {
 }
 
 /// A media range and its weight; `None` if it is malformed, and then it is ignored.
-fn parse_range(range: &str) -> Option<(&str, u16)> {
+pub fn parse_range(range: &str) -> Option<(&str, u16)> {
     let mut parts = range.split(';').map(str::trim);
     let media_type = parts.next().filter(|name| name.contains('/'))?;
     let mut weight = 1000;

@@ -31,8 +31,10 @@ mod format;
 mod health;
 mod key;
 mod log;
+mod metrics;
 mod network;
 mod options;
+mod phases;
 mod singleflight;
 mod sync;
 #[cfg(test)]

@@ -16,3 +16,8 @@ pub fn unix_milliseconds(time: SystemTime) -> u64 {
 pub fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// A duration in microseconds, clamped to the range of `u64`.
+pub fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

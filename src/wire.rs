@@ -32,6 +32,8 @@ pub const SHA256_HEADER: &str = "X-Sha256";
 pub const LAST_MODIFIED_HEADER: &str = "X-Last-Modified";
 /// The short name of the body's format.
 pub const FORMAT_HEADER: &str = "X-Format";
+/// What the request took, also if it failed: [`crate::phases::Phases`].
+pub const PHASES_HEADER: &str = "X-Phases";
 /// The code of a failure. The body is its message.
 pub const ERROR_HEADER: &str = "X-Error";
 /// The renderer's sandbox does not match the file system any more: the edge should start a new renderer and, if this is

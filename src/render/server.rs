@@ -13,6 +13,7 @@ use super::pool::Pool;
 use super::service::Service;
 use crate::cache::{OriginalEntry, Rendered};
 use crate::error::Failure;
+use crate::phases::Phases;
 use crate::wire;
 
 /// Serves until the process exits. `ready` is called once connections are accepted.
@@ -40,12 +41,13 @@ fn respond(request: Request, service: &Service) {
     let target = request.url().to_owned();
     let not_before = number(&request, wire::NOT_BEFORE_HEADER).unwrap_or_default();
     let id = number(&request, wire::REQUEST_ID_HEADER);
-    let result = service.serve(&target, not_before, id);
+    let mut phases = Phases::default();
+    let result = service.serve(&target, not_before, id, &mut phases);
     // Checked after the work, so that a failure that it may have caused is marked.
     let outdated = service.is_outdated();
     match result {
-        Ok(rendered) => send_image(request, rendered, outdated),
-        Err(failure) => send_failure(request, &failure, outdated),
+        Ok(rendered) => send_image(request, rendered, outdated, &phases),
+        Err(failure) => send_failure(request, &failure, outdated, &phases),
     }
 }
 
@@ -57,7 +59,7 @@ fn number(request: &Request, name: &str) -> Option<u64> {
     header.value.as_str().parse().ok()
 }
 
-fn send_image(request: Request, rendered: Rendered, outdated: bool) {
+fn send_image(request: Request, rendered: Rendered, outdated: bool, phases: &Phases) {
     let image = rendered.image;
     let mut head = Head::new(200, image.format.media_type(), outdated);
     if let Some(bytes) = rendered.disk_bytes {
@@ -77,12 +79,14 @@ fn send_image(request: Request, rendered: Rendered, outdated: bool) {
     if let Some(seconds) = image.last_modified {
         head.add(wire::LAST_MODIFIED_HEADER, seconds);
     }
+    head.add_phases(phases);
     send(request, head, &image.bytes);
 }
 
-fn send_failure(request: Request, failure: &Failure, outdated: bool) {
+fn send_failure(request: Request, failure: &Failure, outdated: bool, phases: &Phases) {
     let mut head = Head::new(failure.code.precise_status(), "text/plain", outdated);
     head.add(wire::ERROR_HEADER, failure.code.name());
+    head.add_phases(phases);
     send(request, head, failure.detail.as_bytes());
 }
 
@@ -101,6 +105,12 @@ impl Head {
     fn add(&mut self, name: &str, value: impl Display) {
         // Writing to a string does not fail.
         let _ = write!(self.0, "{name}: {value}\r\n");
+    }
+
+    fn add_phases(&mut self, phases: &Phases) {
+        if *phases != Phases::default() {
+            self.add(wire::PHASES_HEADER, phases);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::key;
 use crate::options::{Options, Query};
+use crate::phases::{Phases, Side};
 use crate::time::unix_milliseconds;
 use crate::wire;
 
@@ -86,17 +87,18 @@ impl Service {
     }
 
     /// Serves a path and canonical query. The image comes from an origin request after `not_before`, in milliseconds
-    /// since 1970. `id` is the edge's number for the request.
+    /// since 1970. `id` is the edge's number for the request. `phases` gets the times of the phases that it has reached.
     pub fn serve(
         &self,
         target: &str,
         not_before: u64,
         id: Option<u64>,
+        phases: &mut Phases,
     ) -> Result<Rendered, Failure> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match path.strip_prefix(wire::ERROR_IMAGE_PATH) {
-            Some(route) => self.serve_error_image(route, query, id),
-            None => self.serve_image(path, query, not_before, id),
+            Some(route) => self.serve_error_image(route, query, id, phases),
+            None => self.serve_image(path, query, not_before, id, phases),
         }
     }
 
@@ -106,6 +108,7 @@ impl Service {
         query: &str,
         not_before: u64,
         id: Option<u64>,
+        phases: &mut Phases,
     ) -> Result<Rendered, Failure> {
         let started = Instant::now();
         let (route, key) = key::split_path(path).ok_or_else(|| invalid_path(path))?;
@@ -119,15 +122,15 @@ impl Service {
         let entry = handler.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
         let revalidation = match entry.filter(|entry| entry.validated_at() > not_before) {
             None => Revalidation::Impossible,
-            Some(entry) => self.revalidate(handler, &name.key, entry, not_before)?,
+            Some(entry) => self.revalidate(handler, &name.key, entry, not_before, phases)?,
         };
         let original = match revalidation {
             Revalidation::Valid(rendered) => return Ok(rendered),
             Revalidation::Changed(original) => original,
-            Revalidation::Impossible => handler.originals.get(&name.key, not_before)?,
+            Revalidation::Impossible => handler.originals.get(&name.key, not_before, phases)?,
         };
         let bytes = &original.original.bytes;
-        let (bytes, format) = self.render(bytes, &options, handler.config.fail_on, id)?;
+        let (bytes, format) = self.render(bytes, &options, handler.config.fail_on, id, phases)?;
         let image = EncodedImage::new(bytes, format, original.original.last_modified);
         // The edge has stopped waiting and would not learn of a new entry.
         let is_late = started.elapsed() >= self.render_timeout;
@@ -149,22 +152,31 @@ impl Service {
         options: &Options,
         fail_on: FailOn,
         id: Option<u64>,
+        phases: &mut Phases,
     ) -> Result<(Vec<u8>, Format), Failure> {
+        phases.input = Format::of_original(original).map(|format| Side { format, pixels: 0 });
         // Before the wait, so that an image over a limit is refused at once.
         let mut examined = {
             let _decoding = DecodeGuard::start(id);
-            pipeline::examine(original, options, fail_on, &self.bounds)?
+            let started = Instant::now();
+            let examined = pipeline::examine(original, options, fail_on, &self.bounds);
+            phases.decode += started.elapsed();
+            examined?
         };
         loop {
             // The edge gives up after the same time.
-            let Some(_permit) = self.admission.acquire(examined.memory, self.render_timeout) else {
+            let started = Instant::now();
+            let permit = self.admission.acquire(examined.memory, self.render_timeout);
+            phases.permit += started.elapsed();
+            let Some(_permit) = permit else {
                 let detail = "timed out waiting for a render slot (limits.render_timeout)";
                 return Err(Failure::new(Code::RenderTimeout, detail));
             };
             let _decoding = DecodeGuard::start(id);
             let work = self.watchdog.begin();
+            let bounds = self.bounds;
             let result =
-                pipeline::render(self.vips, original, options, fail_on, self.bounds, &examined);
+                pipeline::render(self.vips, original, options, fail_on, bounds, &examined, phases);
             if result.is_err() && work.was_stopped() {
                 let detail = "decoding and rendering took longer than limits.decode_timeout";
                 return Err(Failure::new(Code::DecodeTimeout, detail));
@@ -184,6 +196,7 @@ impl Service {
         key: &str,
         entry: Entry,
         not_before: u64,
+        phases: &mut Phases,
     ) -> Result<Revalidation, Failure> {
         let valid = |image, disk_bytes, validated_at, original| {
             Revalidation::Valid(Rendered {
@@ -206,7 +219,8 @@ impl Service {
         let Some(etag) = entry.original_etag().map(str::to_owned) else {
             return Ok(Revalidation::Impossible);
         };
-        let (now, original) = match handler.originals.get_if_changed(key, &etag, not_before)? {
+        let answer = handler.originals.get_if_changed(key, &etag, not_before, phases)?;
+        let (now, original) = match answer {
             OriginalResponse::Original(original) => return Ok(Revalidation::Changed(original)),
             OriginalResponse::NotModified { validated_at, entry } => (validated_at, entry),
         };
@@ -260,13 +274,14 @@ impl Service {
         route: &str,
         query: &str,
         id: Option<u64>,
+        phases: &mut Phases,
     ) -> Result<Rendered, Failure> {
         let (route, _) =
             key::split_path(&format!("/{route}/")).ok_or_else(|| invalid_path(route))?;
         let handler = self.handlers.get(&route).ok_or_else(|| invalid_path(&route))?;
         let options = resolve(query, &handler.config)?;
         let bytes = &handler.config.error_image.bytes;
-        let (bytes, format) = self.render(bytes, &options, FailOn::None, id)?;
+        let (bytes, format) = self.render(bytes, &options, FailOn::None, id, phases)?;
         let image = EncodedImage::new(bytes, format, None);
         Ok(Rendered {
             image,

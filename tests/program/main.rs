@@ -37,6 +37,7 @@ mod keys;
 mod last_modified;
 mod log;
 mod memory;
+mod metrics;
 mod negotiation;
 mod options;
 mod originals;

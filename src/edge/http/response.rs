@@ -197,6 +197,14 @@ mod tests {
     }
 
     #[test]
+    fn each_status_has_a_counter() {
+        let known = (100..600).filter(|status| !reason(*status).is_empty());
+        let mut counted = crate::metrics::STATUSES;
+        counted.sort_unstable();
+        assert_eq!(known.collect::<Vec<_>>(), counted);
+    }
+
+    #[test]
     fn response_head_is_complete() {
         let head = head(&Response::text(400, "no").with("X-Error", "x"), false, true, None);
         assert!(

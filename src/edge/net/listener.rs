@@ -31,6 +31,7 @@ use crate::config::ConfigError;
 use crate::edge::http::response::{Date, HeadOptions, Response};
 use crate::edge::serve::running_config::RunningConfig;
 use crate::log::{RateLimited, warn, warn_ratelimited};
+use crate::metrics::{METRICS, ResponseCount};
 
 /// Pause after an error of `accept` that will not go away at once (EMFILE, ENFILE, ENOBUFS, ENOMEM).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -316,8 +317,20 @@ impl Acceptor {
         let options = HeadOptions { is_http_10: false, keep_alive: false, hsts: None };
         let mut head = String::new();
         response.write_head(&mut head, &mut Date::default(), SystemTime::now(), options);
-        let sent = socket.write_head_and_body(head.as_bytes(), response.body.bytes(), &mut 0);
-        if let (Ok(()), Some(registration)) = (sent, registration) {
+        let mut sent = 0;
+        let result = socket.write_head_and_body(head.as_bytes(), response.body.bytes(), &mut sent);
+        let metrics = match self.kind {
+            ListenerKind::Admin => &METRICS.admin,
+            ListenerKind::Http | ListenerKind::Https => &METRICS.without_handler,
+        };
+        metrics.count_response(ResponseCount {
+            status: response.status,
+            cache: None,
+            error: None,
+            bytes: sent as u64,
+            took: Duration::ZERO,
+        });
+        if let (Ok(()), Some(registration)) = (result, registration) {
             let stream = Stream::Plain(socket);
             let mut connection = Connection::new(stream, peer, self.kind, registration, running);
             connection.start_lingering_close();

@@ -17,6 +17,8 @@ use super::worker::Worker;
 use crate::cache::Rendered;
 use crate::config::Limits;
 use crate::error::{Code, Failure};
+use crate::metrics::METRICS;
+use crate::phases::Phases;
 use crate::wire::Setup;
 
 /// How long a request waits for the crash report of its worker. Without a report, the request does not count as the
@@ -88,9 +90,14 @@ impl Renderer {
         self.shared.queue.is_full()
     }
 
-    /// Renders an image; waits at most `queue_timeout` for a free connection.
-    pub fn render(&self, request: RenderRequest) -> Result<Rendered, RenderError> {
-        self.render_within(request, self.limits.queue_timeout)
+    /// Renders an image; waits at most `queue_timeout` for a free connection. `phases` gets the times of the phases that
+    /// the request has reached, also if it fails.
+    pub fn render(
+        &self,
+        request: RenderRequest,
+        phases: &mut Phases,
+    ) -> Result<Rendered, RenderError> {
+        self.render_within(request, self.limits.queue_timeout, phases)
     }
 
     /// [`Renderer::render`] with another timeout for the wait for a free connection.
@@ -98,13 +105,14 @@ impl Renderer {
         &self,
         request: RenderRequest,
         queue_timeout: Duration,
+        phases: &mut Phases,
     ) -> Result<Rendered, RenderError> {
         let path = request.path();
         let mut deadline = Instant::now() + queue_timeout;
         let mut unusable = 0;
         let mut lost_worker = false;
         loop {
-            match self.attempt(request, path, deadline)? {
+            match self.attempt(request, path, deadline, phases)? {
                 Attempt::Done(result) => return result.map_err(RenderError::Failure),
                 Attempt::NotSent(_) | Attempt::Outdated(_) if unusable < MAX_UNUSABLE => {
                     unusable += 1;
@@ -133,14 +141,22 @@ impl Renderer {
         request: RenderRequest,
         path: &str,
         deadline: Instant,
+        phases: &mut Phases,
     ) -> Result<Attempt, RenderError> {
+        let started = Instant::now();
         let _pass = self.check_path(path, deadline)?;
-        let mut connection = self.shared.queue.take(deadline).ok_or(RenderError::Overloaded)?;
+        let connection = self.shared.queue.take(deadline);
+        let waited = started.elapsed();
+        METRICS.queue_wait.observe(waited);
+        phases.queue += waited;
+        let mut connection = connection.ok_or(RenderError::Overloaded)?;
         let worker = Arc::clone(&connection.worker);
         let id = worker.in_flight.insert(path);
         match connection.render(request, id, self.limits.render_timeout) {
             Ok(response) => {
                 worker.in_flight.remove(id);
+                METRICS.count_render(&response.phases);
+                *phases = Phases { queue: phases.queue, ..response.phases.clone() };
                 self.track_result(path, &response.result);
                 self.shared.queue.give_back(connection);
                 Ok(self.finish(&worker, response))
@@ -307,7 +323,7 @@ mod tests {
         let second = start();
         let [first_id, second_id] = [&first, &second].map(process_id);
         for renderer in [&first, &second] {
-            renderer.render(RenderRequest::new(TARGET)).unwrap();
+            renderer.render(RenderRequest::new(TARGET), &mut Phases::default()).unwrap();
         }
         let directory = socket_directory(&first);
         let shared = Arc::downgrade(&first.shared);
@@ -315,7 +331,10 @@ mod tests {
         eventually(|| !exists(first_id) && !directory.exists());
         eventually(|| shared.strong_count() == 0);
         assert!(exists(second_id));
-        second.render(RenderRequest::new(TARGET)).unwrap();
+        let mut phases = Phases::default();
+        second.render(RenderRequest::new(TARGET), &mut phases).unwrap();
+        assert!(phases.fetch.is_some() && !phases.decode.is_zero(), "{phases:?}");
+        assert!(!phases.encode.is_zero() && phases.output.is_some(), "{phases:?}");
     }
 
     #[test]

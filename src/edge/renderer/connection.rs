@@ -10,6 +10,7 @@ use super::worker::Worker;
 use crate::cache::{EncodedImage, OriginalEntry, Rendered};
 use crate::error::{Code, Failure};
 use crate::format::Format;
+use crate::phases::Phases;
 use crate::wire;
 
 /// Maximum bytes of a response head; a typical one has a few hundred.
@@ -73,6 +74,8 @@ pub struct RendererResponse {
     pub result: Result<Rendered, Failure>,
     /// The worker asks to be replaced: its sandbox does not match the file system any more.
     pub is_outdated: bool,
+    /// Without the wait for the connection.
+    pub phases: Phases,
 }
 
 struct Response {
@@ -86,6 +89,7 @@ struct Response {
     sha256: Option<String>,
     last_modified: Option<u64>,
     code: Option<Code>,
+    phases: Phases,
     body: Vec<u8>,
 }
 
@@ -112,11 +116,11 @@ impl Connection {
         timeout: Duration,
     ) -> Result<RendererResponse, ConnectionLost> {
         let response = self.exchange(request, Some(id), timeout)?;
-        let is_outdated = response.is_outdated;
+        let Response { is_outdated, phases, .. } = response;
         if response.status != 200 {
             let code = response.code.ok_or_else(|| invalid("a failure without a code"))?;
             let failure = Failure::new(code, String::from_utf8_lossy(&response.body));
-            return Ok(RendererResponse { result: Err(failure), is_outdated });
+            return Ok(RendererResponse { result: Err(failure), is_outdated, phases });
         }
         let (Some(format), Some(sha256)) = (response.format, response.sha256) else {
             return Err(invalid("an image without its format or hash").into());
@@ -132,6 +136,7 @@ impl Connection {
         Ok(RendererResponse {
             result: Ok(Rendered { image, disk_bytes, validated_at, revalidated, original }),
             is_outdated,
+            phases,
         })
     }
 
@@ -252,6 +257,7 @@ impl Head {
             sha256: field(wire::SHA256_HEADER).map(str::to_owned),
             last_modified: number(wire::LAST_MODIFIED_HEADER),
             code: field(wire::ERROR_HEADER).and_then(Code::from_name),
+            phases: field(wire::PHASES_HEADER).and_then(Phases::parse).unwrap_or_default(),
             body: Vec::new(),
         };
         Ok(Some(Head { response, content_length, bytes }))

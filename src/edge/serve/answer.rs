@@ -1,9 +1,13 @@
-//! Answers: responses with their columns of the access log.
+//! Answers: responses with their columns of the access log and their labels in the metrics.
+
+use std::sync::Arc;
 
 use crate::edge::http::response::Response;
-use crate::edge::variants::CacheStatus;
+use crate::edge::variants::{CacheStatus, HandlerState};
+use crate::metrics::HandlerMetrics;
+use crate::phases::Phases;
 
-/// A response, with its values for the access log.
+/// A response, with its values for the access log and the metrics.
 #[derive(Debug)]
 pub struct Answer {
     pub response: Response,
@@ -11,6 +15,11 @@ pub struct Answer {
     pub cache: Option<&'static str>,
     /// The value of `X-Error`.
     pub error: Option<&'static str>,
+    /// The metrics of the request's handler, which also have its name; `None` without a handler.
+    pub handler: Option<Arc<HandlerMetrics>>,
+    /// The work of the renderer for this request.
+    #[expect(dead_code, reason = "the metrics count phases where the renderer answers")]
+    pub phases: Option<Box<Phases>>,
 }
 
 /// The answer to a request, or a job that has to wait for it.
@@ -32,7 +41,17 @@ impl<J> Reply<J> {
 impl Answer {
     /// A response that is not for an image.
     pub fn plain(response: Response) -> Answer {
-        Answer { response, cache: None, error: None }
+        Answer { response, cache: None, error: None, handler: None, phases: None }
+    }
+
+    /// The answer as one of this handler.
+    pub fn of(self, handler: &HandlerState) -> Answer {
+        Answer { handler: Some(Arc::clone(&handler.metrics)), ..self }
+    }
+
+    /// With the value of `X-Cache` in its response.
+    pub fn with_cache(self, status: CacheStatus) -> Answer {
+        Answer { cache: Some(status.as_str()), ..self }
     }
 
     pub fn no_such_handler() -> Answer {
@@ -50,7 +69,6 @@ impl Answer {
         let response = Response::text(503, "the server is overloaded, try again later")
             .with("Retry-After", "1")
             .with("X-Error", CODE);
-        let cache = Some(CacheStatus::Miss.as_str());
-        Answer { error: Some(CODE), cache, ..Answer::plain(response) }
+        Answer { error: Some(CODE), ..Answer::plain(response) }.with_cache(CacheStatus::Miss)
     }
 }

@@ -8,6 +8,7 @@ use crate::cache::EncodedImage;
 use crate::config::{Config, Handler};
 use crate::edge::renderer::{RenderRequest, Renderer};
 use crate::options::Options;
+use crate::phases::Phases;
 use crate::singleflight::SingleFlight;
 use crate::sync::Mutex;
 use crate::{key, wire};
@@ -62,7 +63,8 @@ impl ErrorImages {
             // Another call may have ended between the lookup and this one.
             self.find_target(&target).or_else(|| {
                 let request = RenderRequest::new(&target);
-                let image = Arc::new(renderer.render_within(request, TIMEOUT).ok()?.image);
+                let rendered = renderer.render_within(request, TIMEOUT, &mut Phases::default());
+                let image = Arc::new(rendered.ok()?.image);
                 self.insert(target.clone(), &image);
                 Some(image)
             })

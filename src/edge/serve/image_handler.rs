@@ -24,6 +24,7 @@ use crate::edge::variants::{
 use crate::error::Code;
 use crate::key;
 use crate::options::{Options, Query};
+use crate::phases::Phases;
 use crate::token::Refusal;
 
 /// The handlers of a configuration, with their variants and error images.
@@ -62,8 +63,8 @@ pub struct ImageError {
 /// Why a request is rejected before the cache lookup.
 enum Rejection<'h> {
     NoSuchHandler,
-    BadRequest(String),
-    Token(&'h Handler),
+    BadRequest(Option<&'h Arc<HandlerState>>, String),
+    Token(&'h Arc<HandlerState>),
     Image(&'h Arc<HandlerState>, ImageError),
 }
 
@@ -102,7 +103,13 @@ impl ImageHandler {
         match self.resolve(request, client) {
             Ok((handler, image_request)) => self.lookup_image(handler, image_request),
             Err(Rejection::NoSuchHandler) => Reply::Ready(Answer::no_such_handler()),
-            Err(Rejection::BadRequest(sentence)) => Reply::Ready(Answer::bad_request(&sentence)),
+            Err(Rejection::BadRequest(handler, sentence)) => {
+                let answer = Answer::bad_request(&sentence);
+                Reply::Ready(match handler {
+                    Some(handler) => answer.of(handler),
+                    None => answer,
+                })
+            }
             Err(Rejection::Token(handler)) => Reply::Ready(self.token_refused(handler)),
             Err(Rejection::Image(handler, error)) => self.lookup_error(handler, error),
         }
@@ -110,26 +117,31 @@ impl ImageHandler {
 
     /// Runs a job of [`ImageHandler::lookup`]. Waits for the renderer.
     pub fn make(&self, job: ImageJob) -> Answer {
+        let mut phases = Phases::default();
         let (handler, error) = match job {
             ImageJob::Error { handler, error } => (handler, error),
             ImageJob::Variant { handler, request, miss } => {
-                let variant = self.variants.make(variant_request(&handler, &request), miss);
-                match variant {
+                let asked = variant_request(&handler, &request);
+                match self.variants.make(asked, miss, &mut phases) {
                     Ok(variant) => {
-                        let cache = Some(variant.cache_status.as_str());
+                        let status = variant.cache_status;
                         let response = image_response::respond(&handler.config, &request, variant);
-                        return Answer { response, cache, error: None };
+                        let answer = Answer::plain(response).with_cache(status).of(&handler);
+                        return Answer { phases: phases.boxed(), ..answer };
                     }
                     Err(error) => match ImageError::new(&request, &error) {
                         Some(error) => (handler, error),
-                        None => return Answer::overloaded(),
+                        None => {
+                            let answer = Answer::overloaded().of(&handler);
+                            return Answer { phases: phases.boxed(), ..answer };
+                        }
                     },
                 }
             }
         };
         let config = &handler.config;
         let image = self.error_images.make(&config.route, &error.options, self.variants.renderer());
-        error.into_answer(config, image)
+        Answer { phases: phases.boxed(), ..error.into_answer(&handler, image) }
     }
 
     /// Finds the handler of a request, authorizes it and resolves its options.
@@ -143,24 +155,24 @@ impl ImageHandler {
         }
         let Some((route, key)) = key::split_path(request.path()) else {
             let sentence = "the path must be /{handler}/{key}, percent-encoded UTF-8";
-            return Err(Rejection::BadRequest(sentence.to_owned()));
+            return Err(Rejection::BadRequest(None, sentence.to_owned()));
         };
         let Some(AuthorizedHandler { authorizer, state }) = self.handlers.get(&route) else {
             return Err(Rejection::NoSuchHandler);
         };
         let config = &state.config;
-        let query =
-            Query::parse(request.query()).map_err(|error| Rejection::BadRequest(error.0))?;
+        let query = Query::parse(request.query())
+            .map_err(|error| Rejection::BadRequest(Some(state), error.0))?;
         // Before the options are checked: a client without a token must not learn whether they are valid.
         let auth_request = AuthRequest { request, key: &key, query: &query, client };
         let Ok(grant) = authorizer.authorize(&config.route, auth_request) else {
-            return Err(Rejection::Token(config));
+            return Err(Rejection::Token(state));
         };
         let (options, varies) = image_request::resolve_options(&query, request, config)
-            .map_err(|error| Rejection::BadRequest(error.0))?;
+            .map_err(|error| Rejection::BadRequest(Some(state), error.0))?;
         if !grant.max_size.allows(options.size) {
             authorizer.log_refusal(&config.route, client, Refusal::Size);
-            return Err(Rejection::Token(config));
+            return Err(Rejection::Token(state));
         }
         if let Err(failure) = image_request::check_key(&key, config) {
             let error = ImageError { options, varies, code: failure.code, cache_status: None };
@@ -177,9 +189,12 @@ impl ImageHandler {
         let asked = variant_request(handler, &request);
         let missed = match self.variants.lookup(asked) {
             Lookup::Ready(Ok(variant)) => {
-                let cache = Some(variant.cache_status.as_str());
+                let status = variant.cache_status;
                 match image_response::respond_from_cache(&handler.config, &request, variant) {
-                    Some(response) => return Reply::Ready(Answer { response, cache, error: None }),
+                    Some(response) => {
+                        let answer = Answer::plain(response).with_cache(status).of(handler);
+                        return Reply::Ready(answer);
+                    }
                     // The entry on disk is damaged.
                     None => self.variants.lookup_uncached(asked),
                 }
@@ -195,7 +210,7 @@ impl ImageHandler {
             }
             Err(error) => match ImageError::new(&request, &error) {
                 Some(error) => self.lookup_error(handler, error),
-                None => Reply::Ready(Answer::overloaded()),
+                None => Reply::Ready(Answer::overloaded().of(handler)),
             },
         }
     }
@@ -203,7 +218,7 @@ impl ImageHandler {
     fn lookup_error(&self, handler: &Arc<HandlerState>, error: ImageError) -> Reply<ImageJob> {
         let config = &handler.config;
         match self.error_images.find(&config.route, &error.options) {
-            Some(image) => Reply::Ready(error.into_answer(config, Some(image))),
+            Some(image) => Reply::Ready(error.into_answer(handler, Some(image))),
             None => {
                 let handler = Arc::clone(handler);
                 Reply::Pending(ImageJob::Error { handler, error })
@@ -212,10 +227,12 @@ impl ImageHandler {
     }
 
     /// The same response for every refused token: the error image as it is, without asking the renderer.
-    fn token_refused(&self, handler: &Handler) -> Answer {
-        let image = self.error_images.original(&handler.route);
-        let response = image_response::error(handler, false, Code::TokenRefused, image);
-        Answer { response, cache: None, error: Some(Code::TokenRefused.public_name()) }
+    fn token_refused(&self, handler: &HandlerState) -> Answer {
+        let config = &handler.config;
+        let image = self.error_images.original(&config.route);
+        let response = image_response::error(config, false, Code::TokenRefused, image);
+        let error = Some(Code::TokenRefused.public_name());
+        Answer { error, ..Answer::plain(response).of(handler) }
     }
 }
 
@@ -232,13 +249,14 @@ impl ImageError {
         })
     }
 
-    fn into_answer(self, handler: &Handler, image: Option<Arc<EncodedImage>>) -> Answer {
-        let mut response = image_response::error(handler, self.varies, self.code, image);
+    fn into_answer(self, handler: &HandlerState, image: Option<Arc<EncodedImage>>) -> Answer {
+        let mut response = image_response::error(&handler.config, self.varies, self.code, image);
         let cache = self.cache_status.map(CacheStatus::as_str);
         if let Some(cache) = cache {
             response = response.with("X-Cache", cache);
         }
-        Answer { response, cache, error: Some(self.code.public_name()) }
+        let error = Some(self.code.public_name());
+        Answer { cache, error, ..Answer::plain(response).of(handler) }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::edge::renderer::RenderError;
 use crate::error::{Code, Failure};
 use crate::key;
 use crate::log::{RateLimited, warn};
+use crate::metrics::{HandlerMetrics, METRICS};
 use crate::sync::Mutex;
 
 /// Minimum time between two equal log lines: all waiters of one failed image log the same failure.
@@ -27,6 +28,7 @@ pub struct HandlerState {
     pub caches: HandlerCaches,
     pub circuit_breaker: CircuitBreaker,
     pub revalidations: Arc<Revalidations>,
+    pub metrics: Arc<HandlerMetrics>,
     link_switch: LinkSwitch,
     pub warning: RateLimited,
     last_failure: Mutex<Option<(String, Instant)>>,
@@ -39,6 +41,7 @@ impl HandlerState {
             caches: HandlerCaches::new(config, managers),
             circuit_breaker: CircuitBreaker::default(),
             revalidations: Arc::default(),
+            metrics: METRICS.handlers.find(&config.route),
             link_switch: LinkSwitch::new(config.origin.local_directory(), SystemTime::now()),
             warning: RateLimited::default(),
             last_failure: Mutex::default(),

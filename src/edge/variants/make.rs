@@ -10,6 +10,7 @@ use super::{HandlerState, VariantRequest, Variants};
 use crate::cache::{self, EncodedImage, EntryId, Freshness, Name, Need};
 use crate::edge::renderer::{RenderError, RenderRequest};
 use crate::error::{Code, Failure};
+use crate::phases::Phases;
 use crate::time::unix_milliseconds;
 
 /// Maximum number of times that an image is made for one request because its key was purged meanwhile.
@@ -44,24 +45,27 @@ impl Made {
 }
 
 impl Variants {
-    /// Makes a variant that a lookup has not found. Waits for the renderer.
+    /// Makes a variant that a lookup has not found. Waits for the renderer. `phases` gets the renderer's work for this
+    /// request; a request that shares the work of another one has none.
     pub fn make(
         self: &Arc<Variants>,
         request: VariantRequest,
         miss: Miss,
+        phases: &mut Phases,
     ) -> Result<Variant<Arc<EncodedImage>>, VariantError> {
         match miss {
-            Miss::Missing => self.make_missing(request),
-            Miss::StaleIfError { not_before } => self.revalidate(request, not_before),
+            Miss::Missing => self.make_missing(request, phases),
+            Miss::StaleIfError { not_before } => self.revalidate(request, not_before, phases),
         }
     }
 
     pub(super) fn make_missing(
         &self,
         request: VariantRequest,
+        phases: &mut Phases,
     ) -> Result<Variant<Arc<EncodedImage>>, VariantError> {
         let begun = SystemTime::now();
-        match self.make_current(request.handler, request.name) {
+        match self.make_current(request.handler, request.name, phases) {
             Ok(made) => Ok(made.into_variant(begun)),
             Err(error) => {
                 if let RenderError::Failure(failure) = &error.error {
@@ -73,10 +77,15 @@ impl Variants {
     }
 
     /// Makes a variant, and makes it again if its key is purged meanwhile.
-    fn make_current(&self, handler: &Arc<HandlerState>, name: &Name) -> MakeResult {
+    fn make_current(
+        &self,
+        handler: &Arc<HandlerState>,
+        name: &Name,
+        phases: &mut Phases,
+    ) -> MakeResult {
         let mut not_before = self.not_before(name);
         for _ in 0..MAX_ATTEMPTS {
-            let result = self.make_once(handler, name, not_before);
+            let result = self.make_once(handler, name, not_before, phases);
             let latest_purge = self.not_before(name);
             let is_outdated = match &result {
                 Ok(made) => made.validated_at <= latest_purge,
@@ -100,6 +109,7 @@ impl Variants {
         handler: &Arc<HandlerState>,
         name: &Name,
         not_before: u64,
+        phases: &mut Phases,
     ) -> MakeResult {
         const PANICKED: &str = "the request that made this image for all waiters failed";
         let on_panic = RenderError::Failure(Failure::new(Code::RendererFailed, PANICKED));
@@ -107,7 +117,7 @@ impl Variants {
         let result = self.singleflight.run(&call, self.make_timeout, Err(on_panic.into()), || {
             match self.find_made(handler, name, not_before) {
                 Some(result) => result,
-                None => self.render(handler, name, not_before).map_err(VariantError::from),
+                None => self.render(handler, name, not_before, phases).map_err(VariantError::from),
             }
         });
         result.unwrap_or_else(|| Err(RenderError::Overloaded.into()))
@@ -140,11 +150,19 @@ impl Variants {
         handler: &HandlerState,
         name: &Name,
         not_before: u64,
+        phases: &mut Phases,
     ) -> Result<Made, RenderError> {
         let target = handler.render_target(name);
         let begun = unix_milliseconds(SystemTime::now());
         let epoch = handler.epoch(not_before);
-        let rendered = match self.renderer.render(RenderRequest { target: &target, not_before }) {
+        let request = RenderRequest { target: &target, not_before };
+        // Not those of an earlier attempt.
+        *phases = Phases::default();
+        let result = self.renderer.render(request, phases);
+        if let Some(fetch) = &phases.fetch {
+            handler.metrics.count_fetch(fetch);
+        }
+        let rendered = match result {
             Ok(rendered) => rendered,
             Err(RenderError::Overloaded) => return Err(RenderError::Overloaded),
             Err(RenderError::Failure(failure)) => {
@@ -202,7 +220,7 @@ impl Variants {
 
     /// Makes a purged variant again. `false` if that failed.
     pub(super) fn rerender(&self, handler: &Arc<HandlerState>, name: &Name) -> bool {
-        match self.make_current(handler, name) {
+        match self.make_current(handler, name, &mut Phases::default()) {
             Ok(_) => true,
             Err(error) => {
                 handler.warn_stale(name, &error.error);

@@ -10,6 +10,7 @@ use super::variant::{CacheStatus, Variant, VariantError};
 use super::{VariantRequest, Variants};
 use crate::cache::{self, EncodedImage, Name};
 use crate::edge::renderer::RenderError;
+use crate::phases::Phases;
 
 /// Maximum wait for a revalidation when a stale variant can be served instead.
 const REVALIDATION_TIMEOUT: Duration = Duration::from_secs(1);
@@ -22,10 +23,17 @@ impl Variants {
         self: &Arc<Variants>,
         request: VariantRequest,
         not_before: u64,
+        phases: &mut Phases,
     ) -> Result<Variant<Arc<EncodedImage>>, VariantError> {
         let begun = SystemTime::now();
         let result = match self.start_revalidation(request, not_before) {
-            Some(revalidation) => revalidation.recv_timeout(REVALIDATION_TIMEOUT).ok(),
+            Some(revalidation) => {
+                let received = revalidation.recv_timeout(REVALIDATION_TIMEOUT).ok();
+                received.map(|(result, of_revalidation)| {
+                    *phases = of_revalidation;
+                    result
+                })
+            }
             None => {
                 let call = (request.name.clone(), request.handler.epoch(not_before));
                 self.singleflight.join(&call, REVALIDATION_TIMEOUT)
@@ -33,7 +41,7 @@ impl Variants {
         };
         if self.not_before(request.name) > not_before {
             // Purged meanwhile: neither the stale variant nor the result may be served.
-            return self.make_missing(request);
+            return self.make_missing(request, phases);
         }
         let error = match result {
             Some(Ok(made)) => return Ok(made.into_variant(begun)),
@@ -67,7 +75,7 @@ impl Variants {
         self: &Arc<Variants>,
         request: VariantRequest,
         not_before: u64,
-    ) -> Option<Receiver<MakeResult>> {
+    ) -> Option<Receiver<(MakeResult, Phases)>> {
         if self.renderer.is_full() {
             return None;
         }
@@ -81,12 +89,13 @@ impl Variants {
         let (sender, receiver) = channel();
         let revalidate = move || {
             let _guard = guard;
-            let result = variants.make_once(&handler, &name, not_before);
+            let mut phases = Phases::default();
+            let result = variants.make_once(&handler, &name, not_before, &mut phases);
             if let Err(error) = &result {
                 handler.warn_stale(&name, &error.error);
             }
             // The receiver is usually gone.
-            let _ = sender.send(result);
+            let _ = sender.send((result, phases));
         };
         // If no thread can be started, the next request tries again.
         thread::Builder::new()

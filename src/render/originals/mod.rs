@@ -19,6 +19,7 @@ use crate::cache::{
 use crate::config::{Handler, Limits};
 use crate::error::{Code, Failure};
 use crate::format::Format;
+use crate::phases::{Fetch, FetchOutcome, Phases};
 use crate::singleflight::SingleFlight;
 use crate::sync::Mutex;
 use crate::time::unix_milliseconds;
@@ -89,9 +90,16 @@ impl Originals {
     }
 
     /// The original of a key, from an origin request after `not_before` in milliseconds since 1970.
-    pub fn get(&self, key: &str, not_before: u64) -> Result<Arc<SharedOriginal>, Failure> {
+    ///
+    /// `phases` gets the fetch, if this request makes one.
+    pub fn get(
+        &self,
+        key: &str,
+        not_before: u64,
+        phases: &mut Phases,
+    ) -> Result<Arc<SharedOriginal>, Failure> {
         let request = OriginalRequest { key: key.to_owned(), if_none_match: None, not_before };
-        match self.find(request)? {
+        match self.find(request, phases)? {
             OriginalResponse::Original(original) => Ok(original),
             OriginalResponse::NotModified { .. } => {
                 let problem =
@@ -107,12 +115,18 @@ impl Originals {
         key: &str,
         etag: &str,
         not_before: u64,
+        phases: &mut Phases,
     ) -> Result<OriginalResponse, Failure> {
         let if_none_match = Some(etag.to_owned());
-        self.find(OriginalRequest { key: key.to_owned(), if_none_match, not_before })
+        let request = OriginalRequest { key: key.to_owned(), if_none_match, not_before };
+        self.find(request, phases)
     }
 
-    fn find(&self, request: OriginalRequest) -> Result<OriginalResponse, Failure> {
+    fn find(
+        &self,
+        request: OriginalRequest,
+        phases: &mut Phases,
+    ) -> Result<OriginalResponse, Failure> {
         if let Some(response) = self.find_shared(&request) {
             return Ok(response);
         }
@@ -124,7 +138,7 @@ impl Originals {
         );
         let response = self.singleflight.run(&request, self.timeout, Err(failed), || {
             // Another request may have fetched it since the lookup above.
-            self.find_shared(&request).map_or_else(|| self.find_cached(&request), Ok)
+            self.find_shared(&request).map_or_else(|| self.find_cached(&request, phases), Ok)
         });
         response.unwrap_or_else(|| {
             let problem =
@@ -145,16 +159,20 @@ impl Originals {
     }
 
     /// Looks in the cache, and then asks the origin.
-    fn find_cached(&self, request: &OriginalRequest) -> Result<OriginalResponse, Failure> {
+    fn find_cached(
+        &self,
+        request: &OriginalRequest,
+        phases: &mut Phases,
+    ) -> Result<OriginalResponse, Failure> {
         let key = request.key.clone();
         let name =
             Name { handler: self.identity.clone(), key, options: cache::ORIGINAL.to_owned() };
         let entry = self.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
         let response = match entry.filter(|entry| entry.validated_at() > request.not_before) {
-            None => self.fetch(request, &name),
-            Some(entry) => match self.use_entry(entry, request, &name) {
+            None => self.fetch(request, &name, phases),
+            Some(entry) => match self.use_entry(entry, request, &name, phases) {
                 Ok(Some(response)) => Ok(response),
-                Ok(None) => self.fetch(request, &name),
+                Ok(None) => self.fetch(request, &name, phases),
                 Err(failure) => Err(failure),
             },
         };
@@ -172,6 +190,7 @@ impl Originals {
         entry: Entry,
         request: &OriginalRequest,
         name: &Name,
+        phases: &mut Phases,
     ) -> Result<Option<OriginalResponse>, Failure> {
         let etag = entry.original_etag().map(str::to_owned);
         let is_not_modified = etag.is_some() && etag == request.if_none_match;
@@ -188,7 +207,7 @@ impl Originals {
         }
         let Some(etag) = etag else { return Ok(None) };
         let now = now_after(request.not_before);
-        match self.origin()?.fetch(&request.key, Some(&etag))? {
+        match self.ask_origin(&request.key, Some(&etag), phases)? {
             Fetched::Original(original) => {
                 Ok(Some(respond(request, self.store(name, original, now))))
             }
@@ -207,9 +226,14 @@ impl Originals {
         }
     }
 
-    fn fetch(&self, request: &OriginalRequest, name: &Name) -> Result<OriginalResponse, Failure> {
+    fn fetch(
+        &self,
+        request: &OriginalRequest,
+        name: &Name,
+        phases: &mut Phases,
+    ) -> Result<OriginalResponse, Failure> {
         let now = now_after(request.not_before);
-        match self.origin()?.fetch(&request.key, request.if_none_match.as_deref())? {
+        match self.ask_origin(&request.key, request.if_none_match.as_deref(), phases)? {
             Fetched::Original(original) => Ok(respond(request, self.store(name, original, now))),
             Fetched::Unchanged => {
                 let entry = OriginalEntry::None;
@@ -263,8 +287,23 @@ impl Originals {
         self.cache_writes.check(written).map_or(OriginalEntry::None, OriginalEntry::Stored)
     }
 
-    fn origin(&self) -> Result<&OriginClient, Failure> {
-        self.origin.as_ref().map_err(Failure::clone)
+    fn ask_origin(
+        &self,
+        key: &str,
+        if_none_match: Option<&str>,
+        phases: &mut Phases,
+    ) -> Result<Fetched, Failure> {
+        let origin = self.origin.as_ref().map_err(Failure::clone)?;
+        let started = Instant::now();
+        let fetched = origin.fetch(key, if_none_match);
+        let took = started.elapsed();
+        let (bytes, outcome) = match &fetched {
+            Ok(Fetched::Original(original)) => (original.bytes.len(), FetchOutcome::Fetched),
+            Ok(Fetched::Unchanged) => (0, FetchOutcome::NotModified),
+            Err(failure) => (0, FetchOutcome::of_failure(failure.code)),
+        };
+        phases.add_fetch(Fetch { took, bytes: bytes as u64, outcome });
+        fetched
     }
 }
 

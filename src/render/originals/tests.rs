@@ -43,6 +43,19 @@ fn cached(server: &Server, directory: &testing::TempDirectory, cache_time: u64) 
     ))
 }
 
+fn get(originals: &Originals, key: &str, not_before: u64) -> Result<Arc<SharedOriginal>, Failure> {
+    originals.get(key, not_before, &mut Phases::default())
+}
+
+fn get_if_changed(
+    originals: &Originals,
+    key: &str,
+    etag: &str,
+    not_before: u64,
+) -> Result<OriginalResponse, Failure> {
+    originals.get_if_changed(key, etag, not_before, &mut Phases::default())
+}
+
 /// Stores an entry that was validated some seconds ago.
 fn store(originals: &Originals, key: &str, bytes: &[u8], etag: Option<&str>, seconds_ago: u64) {
     let validated_at = SystemTime::now() - Duration::from_secs(seconds_ago);
@@ -111,7 +124,7 @@ fn get_concurrently<T: Send>(
 fn concurrent_gets_send_one_origin_request() {
     let (server, release) = gated_server(|_| png("1"));
     let originals = originals(&server);
-    let all = get_concurrently(&originals, &release, || originals.get("a", 0).unwrap());
+    let all = get_concurrently(&originals, &release, || get(&originals, "a", 0).unwrap());
     assert!(all.iter().all(|shared| Arc::ptr_eq(shared, &all[0]) && shared.original.bytes == PNG));
     assert_eq!(server.requests().len(), 1);
 }
@@ -122,7 +135,7 @@ fn concurrent_conditional_gets_send_one_origin_request() {
     let originals = originals(&server);
     let before = SystemTime::now();
     for response in
-        get_concurrently(&originals, &release, || originals.get_if_changed("a", "\"1\"", 0))
+        get_concurrently(&originals, &release, || get_if_changed(&originals, "a", "\"1\"", 0))
     {
         let Ok(OriginalResponse::NotModified { validated_at, entry: OriginalEntry::None }) =
             response
@@ -139,12 +152,12 @@ fn concurrent_gets_share_a_failure_that_is_not_cached() {
     let (server, release) =
         gated_server(|_| response("404 Not Found", "", b"<Code>NoSuchKey</Code>"));
     let originals = originals(&server);
-    for response in get_concurrently(&originals, &release, || originals.get("a", 0)) {
+    for response in get_concurrently(&originals, &release, || get(&originals, "a", 0)) {
         assert_eq!(response.unwrap_err().code, Code::NotFound);
     }
     assert_eq!(server.requests().len(), 1);
     release.send(()).unwrap();
-    originals.get("a", 0).unwrap_err();
+    get(&originals, "a", 0).unwrap_err();
     assert_eq!(server.requests().len(), 2, "the failure is not cached");
 }
 
@@ -155,11 +168,11 @@ fn singleflight_waiter_times_out() {
     let mut originals = open(&config);
     originals.timeout = Duration::from_millis(10);
     thread::scope(|scope| {
-        let leader = scope.spawn(|| originals.get("a", 0).map(drop));
+        let leader = scope.spawn(|| get(&originals, "a", 0).map(drop));
         while server.requests().is_empty() {
             thread::yield_now();
         }
-        let failure = originals.get("a", 0).unwrap_err();
+        let failure = get(&originals, "a", 0).unwrap_err();
         assert_eq!(failure.code, Code::OriginTimeout);
         release.send(()).unwrap();
         assert_eq!(leader.join().unwrap(), Ok(()));
@@ -170,23 +183,24 @@ fn singleflight_waiter_times_out() {
 fn original_is_shared_while_a_request_holds_it() {
     let server = Server::answering(|number| png(&number.to_string()));
     let originals = originals(&server);
-    let first = originals.get("a", 0).unwrap();
-    assert!(Arc::ptr_eq(&first, &originals.get("a", 0).unwrap()));
+    let first = get(&originals, "a", 0).unwrap();
+    assert!(Arc::ptr_eq(&first, &get(&originals, "a", 0).unwrap()));
     let Ok(OriginalResponse::NotModified { validated_at, .. }) =
-        originals.get_if_changed("a", "\"0\"", 0)
+        get_if_changed(&originals, "a", "\"0\"", 0)
     else {
         panic!("the entity tag is the same")
     };
     assert_eq!(validated_at, first.validated_at);
-    let Ok(OriginalResponse::Original(other)) = originals.get_if_changed("a", "\"old\"", 0) else {
+    let Ok(OriginalResponse::Original(other)) = get_if_changed(&originals, "a", "\"old\"", 0)
+    else {
         panic!("the entity tag is another")
     };
     assert!(Arc::ptr_eq(&first, &other));
     assert_eq!(server.requests().len(), 1);
-    originals.get("b", 0).unwrap();
+    get(&originals, "b", 0).unwrap();
     assert_eq!(server.requests().len(), 2, "a key has an original of its own");
     drop((first, other));
-    assert_eq!(originals.get("a", 0).unwrap().original.etag.as_deref(), Some("\"2\""));
+    assert_eq!(get(&originals, "a", 0).unwrap().original.etag.as_deref(), Some("\"2\""));
     assert!(originals.shared.lock().len() <= 2, "originals without a holder are removed");
 }
 
@@ -201,7 +215,7 @@ fn original_is_not_shared_after_max_shared() {
     );
     old.shared_at = Instant::now().checked_sub(MAX_SHARED).unwrap();
     let old = originals.share(&name(&originals, "a"), old);
-    assert!(!Arc::ptr_eq(&old, &originals.get("a", 0).unwrap()));
+    assert!(!Arc::ptr_eq(&old, &get(&originals, "a", 0).unwrap()));
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -210,17 +224,17 @@ fn not_before_excludes_older_originals_in_memory_and_cache() {
     let server = Server::answering(|number| png(&number.to_string()));
     let directory = testing::TempDirectory::new();
     let originals = cached(&server, &directory, 0);
-    let first = originals.get("a", 0).unwrap();
+    let first = get(&originals, "a", 0).unwrap();
     let first_time = unix_milliseconds(first.validated_at);
-    assert!(Arc::ptr_eq(&first, &originals.get("a", first_time - 1).unwrap()));
-    let second = originals.get("a", first_time).unwrap();
+    assert!(Arc::ptr_eq(&first, &get(&originals, "a", first_time - 1).unwrap()));
+    let second = get(&originals, "a", first_time).unwrap();
     assert_eq!(second.original.etag.as_deref(), Some("\"1\""));
     assert!(unix_milliseconds(second.validated_at) > first_time);
     assert_eq!(validated_at(&originals, "a"), Some(unix_milliseconds(second.validated_at)));
     drop((first, second));
     // The origin request has the condition of the client, not that of the entry.
     let later = now_milliseconds() + 5;
-    let Ok(OriginalResponse::Original(third)) = originals.get_if_changed("a", "\"old\"", later)
+    let Ok(OriginalResponse::Original(third)) = get_if_changed(&originals, "a", "\"old\"", later)
     else {
         panic!("the entity tag is another")
     };
@@ -231,7 +245,7 @@ fn not_before_excludes_older_originals_in_memory_and_cache() {
         .map(|request| request.to_ascii_lowercase().contains("if-none-match"))
         .collect();
     assert_eq!(conditions, [false, false, true]);
-    assert!(originals.get("a", u64::MAX).is_ok(), "the largest time is accepted");
+    assert!(get(&originals, "a", u64::MAX).is_ok(), "the largest time is accepted");
 }
 
 #[test]
@@ -240,11 +254,11 @@ fn not_before_requests_do_not_join_an_older_fetch() {
     let originals = originals(&server);
     let now = now_milliseconds();
     thread::scope(|scope| {
-        let old = scope.spawn(|| originals.get("a", 0).unwrap());
+        let old = scope.spawn(|| get(&originals, "a", 0).unwrap());
         while server.requests().is_empty() {
             thread::yield_now();
         }
-        let new = scope.spawn(|| originals.get("a", now).unwrap());
+        let new = scope.spawn(|| get(&originals, "a", now).unwrap());
         while server.requests().len() < 2 {
             thread::yield_now();
         }
@@ -262,20 +276,20 @@ fn originals_cache_serves_a_fresh_original_without_its_origin() {
     let originals = cached(&server, &directory, 1000);
     store(&originals, "a", b"stored", Some("\"1\""), 890);
     let stored = validated_at(&originals, "a");
-    let shared = originals.get("a", 0).unwrap();
+    let shared = get(&originals, "a", 0).unwrap();
     assert_eq!(shared.original.bytes, b"stored");
     assert_eq!(shared.entry, OriginalEntry::Used);
     assert_eq!(Some(unix_milliseconds(shared.validated_at)), stored);
     drop(shared);
     let Ok(OriginalResponse::NotModified { validated_at, entry: OriginalEntry::Used }) =
-        originals.get_if_changed("a", "\"1\"", 0)
+        get_if_changed(&originals, "a", "\"1\"", 0)
     else {
         panic!("the entity tag is the same")
     };
     assert_eq!(Some(unix_milliseconds(validated_at)), stored);
     assert!(server.requests().is_empty());
     store(&originals, "a", b"stored", Some("\"1\""), 901);
-    let shared = originals.get("a", 0).unwrap();
+    let shared = get(&originals, "a", 0).unwrap();
     assert_eq!(shared.original.bytes, PNG);
     assert!(
         matches!(shared.entry, OriginalEntry::Stored(bytes) if bytes > 0),
@@ -294,11 +308,12 @@ fn originals_cache_revalidates_a_stale_original() {
     {
         store(&originals, "a", b"stored", Some("\"1\""), 5000);
         let before = now_milliseconds();
-        let response = originals.find(OriginalRequest {
+        let request = OriginalRequest {
             key: "a".into(),
             if_none_match: if_none_match.map(str::to_owned),
             not_before: 0,
-        });
+        };
+        let response = originals.find(request, &mut Phases::default());
         let time = match response.unwrap() {
             OriginalResponse::NotModified { validated_at, entry: OriginalEntry::Stored(_) }
                 if is_not_modified =>
@@ -332,7 +347,7 @@ fn originals_cache_fetches_a_damaged_original_unconditionally() {
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    assert_eq!(originals.get("a", 0).unwrap().original.bytes, PNG);
+    assert_eq!(get(&originals, "a", 0).unwrap().original.bytes, PNG);
     assert!(!server.requests()[1].to_ascii_lowercase().contains("if-none-match"));
     assert_eq!(server.requests().len(), 2);
 }
@@ -346,11 +361,11 @@ fn originals_cache_does_not_keep_non_images_or_deleted_originals() {
     });
     let directory = testing::TempDirectory::new();
     let originals = cached(&server, &directory, 1000);
-    assert_eq!(originals.get("a", 0).unwrap().entry, OriginalEntry::None);
+    assert_eq!(get(&originals, "a", 0).unwrap().entry, OriginalEntry::None);
     assert_eq!(validated_at(&originals, "a"), None);
-    assert!(matches!(originals.get("a", 0).unwrap().entry, OriginalEntry::Stored(_)));
+    assert!(matches!(get(&originals, "a", 0).unwrap().entry, OriginalEntry::Stored(_)));
     let now = validated_at(&originals, "a").unwrap();
-    assert_eq!(originals.get("a", now).unwrap_err().code, Code::NotFound);
+    assert_eq!(get(&originals, "a", now).unwrap_err().code, Code::NotFound);
     assert_eq!(validated_at(&originals, "a"), None);
 }
 
@@ -359,11 +374,14 @@ fn origin_that_ignores_if_none_match_can_answer_not_modified() {
     let server = Server::answering(|_| png("1"));
     let originals = originals(&server);
     assert!(matches!(
-        originals.get_if_changed("a", "\"1\"", 0),
+        get_if_changed(&originals, "a", "\"1\"", 0),
         Ok(OriginalResponse::NotModified { .. })
     ));
-    assert!(matches!(originals.get_if_changed("a", "\"2\"", 0), Ok(OriginalResponse::Original(_))));
+    assert!(matches!(
+        get_if_changed(&originals, "a", "\"2\"", 0),
+        Ok(OriginalResponse::Original(_))
+    ));
     // A value that is not an entity tag is not sent.
-    assert!(matches!(originals.get_if_changed("a", "*", 0), Ok(OriginalResponse::Original(_))));
+    assert!(matches!(get_if_changed(&originals, "a", "*", 0), Ok(OriginalResponse::Original(_))));
     assert!(!server.requests()[2].to_ascii_lowercase().contains("if-none-match"));
 }

@@ -41,6 +41,7 @@ mod steps;
 mod trim;
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 pub use choice::Examined;
 pub use limits::Bounds;
@@ -51,6 +52,7 @@ use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::{Format, formats_that, or_list};
 use crate::options::{Needs, Options, Size};
+use crate::phases::{Phases, Side};
 use frames::Frames;
 use header::Header;
 use job::RenderJob;
@@ -94,7 +96,7 @@ pub fn examine(
 }
 
 /// Renders an original that [`examine`] has accepted. `None` if it turns out to be damaged, and takes
-/// `memory_if_damaged`.
+/// `memory_if_damaged`. Adds to the times of `phases`, also if it fails.
 pub fn render(
     vips: Vips,
     original: &[u8],
@@ -102,6 +104,23 @@ pub fn render(
     fail_on: FailOn,
     bounds: Bounds,
     examined: &Examined,
+    phases: &mut Phases,
+) -> Result<Option<(Vec<u8>, Format)>, Failure> {
+    let started = Instant::now();
+    let encode = phases.encode;
+    let rendered = decode_and_encode(vips, original, options, fail_on, bounds, examined, phases);
+    phases.decode += started.elapsed().saturating_sub(phases.encode - encode);
+    rendered
+}
+
+fn decode_and_encode(
+    vips: Vips,
+    original: &[u8],
+    options: &Options,
+    fail_on: FailOn,
+    bounds: Bounds,
+    examined: &Examined,
+    phases: &mut Phases,
 ) -> Result<Option<(Vec<u8>, Format)>, Failure> {
     let original_format = format_of(original)?;
     let completed = match original_format {
@@ -144,6 +163,12 @@ pub fn render(
         check_sizes(&job, &bounds)?;
         Ok(job)
     })?;
+    let side = |format, (width, height)| {
+        let frame = u64::from(width) * u64::from(height);
+        Some(Side { format, pixels: frame * u64::from(job.frames.count) })
+    };
+    phases.input = side(original_format, (header.width, header.height));
+    phases.output = side(job.format, job.result());
 
     let format = job.format;
     let (width, height) = job.resized();
@@ -156,7 +181,12 @@ pub fn render(
     }
     let mut bytes = resized
         .and_then(|image| steps::apply(image, &job))
-        .and_then(|image| encode::encode(&image, format, options))
+        .and_then(|image| {
+            let started = Instant::now();
+            let encoded = encode::encode(&image, format, options);
+            phases.encode += started.elapsed();
+            encoded
+        })
         .map_err(|error| conversion_failed(&job, error))?;
     if keep::is_enabled(options, format)
         && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::parse)

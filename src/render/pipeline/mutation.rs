@@ -10,6 +10,7 @@ use crate::config::{Config, FailOn, parse};
 use crate::error::Code;
 use crate::format::Format;
 use crate::options::{Options, Query};
+use crate::phases::Phases;
 use crate::render::vips::Vips;
 use crate::render::watchdog::Watchdog;
 
@@ -113,7 +114,10 @@ fn render_bytes(
         Options::resolve(&Query::parse(query).unwrap(), MODERN, config.handlers[0].defaults())
             .unwrap();
     let bounds = Bounds::from_limits(&config.limits);
-    let render = |examined: &Examined| render(vips, original, &options, fail_on, bounds, examined);
+    let render = |examined: &Examined| {
+        let phases = &mut Phases::default();
+        render(vips, original, &options, fail_on, bounds, examined, phases)
+    };
     let result = examine(original, &options, fail_on, &bounds).and_then(|examined| {
         match render(&examined)? {
             Some(rendered) => Ok(Some(rendered)),

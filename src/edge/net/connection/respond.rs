@@ -14,6 +14,7 @@ use crate::edge::serve::access_log::{self, Line};
 use crate::edge::serve::answer::{Answer, Reply};
 use crate::edge::serve::responder::{Job, Responder};
 use crate::edge::serve::running_config::RunningConfig;
+use crate::metrics::{METRICS, ResponseCount};
 
 /// A request whose answer waits for a renderer or for disks. It moves to a thread with its connection.
 #[derive(Debug)]
@@ -162,9 +163,7 @@ impl Connection {
                 Some(Box::new(PartialResponse { answer, head, sent, keep_alive, request }));
             return Ok(());
         }
-        if is_logged {
-            self.log(&answer, &request, &result, now);
-        }
+        self.account(&answer, Some(&request), &result, sent, is_logged.then_some(now));
         self.end_write(result, keep_alive)
     }
 
@@ -176,10 +175,10 @@ impl Connection {
     ) -> io::Result<()> {
         let body = unsent.request.body(&unsent.answer);
         let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
-        if responder.running.get().access_log {
-            self.log(&unsent.answer, &unsent.request, &result, SystemTime::now());
-        }
-        self.end_write(result, unsent.keep_alive)
+        let logged = responder.running.get().access_log.then(SystemTime::now);
+        let PartialResponse { answer, request, sent, keep_alive, .. } = *unsent;
+        self.account(&answer, Some(&request), &result, sent, logged);
+        self.end_write(result, keep_alive)
     }
 
     /// Answers bytes that are not a valid request, and closes.
@@ -199,11 +198,9 @@ impl Connection {
         let body = answer.response.body.bytes();
         self.start_write(scratch.head.len() + body.len(), &running);
         // It is short: if the socket does not take it at once, the client is not reading, and the rest is dropped.
-        let result = self.stream.send(scratch.head.as_bytes(), body, &mut 0);
-        if running.access_log {
-            let line = Line { client: self.peer, ..self.log_line(&answer, body.len(), &result) };
-            access_log::add(&line, now);
-        }
+        let mut sent = 0;
+        let result = self.stream.send(scratch.head.as_bytes(), body, &mut sent);
+        self.account(&answer, None, &result, sent, running.access_log.then_some(now));
         self.start_lingering_close();
     }
 
@@ -226,26 +223,41 @@ impl Connection {
         Ok(())
     }
 
-    fn log(&self, answer: &Answer, request: &Summary, result: &io::Result<()>, now: SystemTime) {
+    /// Counts a response of which `sent` bytes were sent, and adds its line to the access log if a time is given. The
+    /// bytes of an invalid request have no `request`.
+    fn account(
+        &self,
+        answer: &Answer,
+        request: Option<&Summary>,
+        result: &io::Result<()>,
+        sent: usize,
+        logged: Option<SystemTime>,
+    ) {
+        let took = self.active.as_ref().map_or(Duration::ZERO, |(started, _)| started.elapsed());
+        let status = answer.response.status;
+        let error = if result.is_err() { Some("client_gone") } else { answer.error };
+        let metrics = match &answer.handler {
+            _ if self.kind == ListenerKind::Admin => &METRICS.admin,
+            Some(handler) => handler,
+            None => &METRICS.without_handler,
+        };
+        let (cache, bytes) = (answer.cache, sent as u64);
+        metrics.count_response(ResponseCount { status, cache, error, bytes, took });
+        let Some(now) = logged else { return };
+        let body = match request {
+            Some(request) => request.body(answer),
+            None => answer.response.body.bytes(),
+        };
         let line = Line {
-            client: request.client.address,
-            method: &request.method,
-            target: &request.target,
-            ..self.log_line(answer, request.body(answer).len(), result)
+            client: request.map_or(self.peer, |request| request.client.address),
+            method: request.map_or("", |request| &request.method),
+            target: request.map_or("", |request| &request.target),
+            status,
+            bytes: if result.is_ok() { body.len() } else { 0 },
+            took,
+            cache,
+            error,
         };
         access_log::add(&line, now);
-    }
-
-    fn log_line<'a>(&self, answer: &Answer, length: usize, result: &io::Result<()>) -> Line<'a> {
-        Line {
-            client: None,
-            method: "",
-            target: "",
-            status: answer.response.status,
-            bytes: if result.is_ok() { length } else { 0 },
-            took: self.active.as_ref().map_or(Duration::ZERO, |(started, _)| started.elapsed()),
-            cache: answer.cache,
-            error: if result.is_err() { Some("client_gone") } else { answer.error },
-        }
     }
 }

@@ -9,6 +9,7 @@ const PURGE: &str = "/-/purge/";
 /// The deprecated name of [`PURGE`], still accepted.
 const REFRESH: &str = "/-/refresh/";
 const STATS: &str = "/-/stats";
+const METRICS: &str = "/-/metrics";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -16,6 +17,8 @@ pub enum Command {
     Health,
     /// `GET /-/stats`
     Stats,
+    /// `GET /-/metrics`
+    Metrics,
     Purge(PurgeTarget),
 }
 
@@ -65,9 +68,10 @@ impl Command {
                 }
             };
         }
-        if path == STATS {
+        if path == STATS || path == METRICS {
+            let command = if path == STATS { Command::Stats } else { Command::Metrics };
             return match request.method {
-                Method::Get | Method::Head => Ok(Command::Stats),
+                Method::Get | Method::Head => Ok(command),
                 _ => Err(method_not_allowed("GET, HEAD", "only GET and HEAD are supported")),
             };
         }
@@ -171,6 +175,7 @@ mod tests {
             ("HEAD /-/health", Ok(Command::Health)),
             ("OPTIONS /-/health", Ok(Command::Health)),
             ("GET /-/stats", Ok(Command::Stats)),
+            ("HEAD /-/metrics?name[]=x", Ok(Command::Metrics)),
         ] {
             assert_eq!(command(line), expected, "{line}");
         }
@@ -203,6 +208,8 @@ mod tests {
             ("post /-/purge/h/a", 405, Some("POST")),
             ("POST /-/health", 405, Some("GET, HEAD, OPTIONS")),
             ("OPTIONS /-/stats", 405, Some("GET, HEAD")),
+            ("POST /-/metrics", 405, Some("GET, HEAD")),
+            ("GET /-/metrics/", 404, None),
             ("POST /-/purge/h", 404, None),
             ("POST /-/purge/", 404, None),
             ("POST /-/purge", 404, None),

@@ -1,0 +1,127 @@
+//! The table of metric families: name, type, labels and help, one row each.
+//!
+//! Names follow the conventions of Prometheus: base units, and the unit as a suffix.
+
+use std::fmt;
+
+/// A metric family.
+#[derive(Debug)]
+pub struct Family {
+    /// Without the suffix `_total` of a counter.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [&'static str],
+    /// A sentence.
+    pub help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Family {
+    /// The unit, which OpenMetrics requires as a suffix of the name.
+    pub fn unit(&self) -> Option<&'static str> {
+        let (_, suffix) = self.name.rsplit_once('_')?;
+        ["seconds", "bytes", "pixels"].into_iter().find(|unit| *unit == suffix)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        })
+    }
+}
+
+macro_rules! families {
+    ($($family:ident: $kind:ident $name:literal [$($label:ident),*] $help:literal;)*) => {
+        $(
+            pub const $family: &Family = &Family {
+                name: concat!("s3imageserver_", $name),
+                kind: Kind::$kind,
+                labels: &[$(stringify!($label)),*],
+                help: $help,
+            };
+        )*
+
+        /// Every family, in the order of the documentation.
+        #[cfg(test)]
+        pub const ALL: &[&Family] = &[$($family),*];
+    };
+}
+
+families! {
+    HTTP_REQUESTS: Counter "http_requests" [handler, status, cache]
+        "Responses on the public listeners. The handler is empty without one: health checks, redirects, unknown handlers, \
+         malformed requests, refused connections. cache is X-Cache, or none.";
+    HTTP_REQUEST_DURATION: Histogram "http_request_duration_seconds" [handler, cache]
+        "Time from the end of a request's head to the end of its response.";
+    HTTP_RESPONSE_BYTES: Counter "http_response_bytes" [handler]
+        "Bytes of responses that sockets took, heads included, before TLS.";
+    HTTP_ERRORS: Counter "http_errors" [handler, code]
+        "Responses with an error, by X-Error or, as in the access log, client_gone and bad_request.";
+    ADMIN_REQUESTS: Counter "admin_requests" [status]
+        "Responses on the admin listener.";
+    QUEUE_WAIT: Histogram "renderer_queue_wait_seconds" []
+        "Wait of a request for a connection to the renderer.";
+    PERMIT_WAIT: Histogram "renderer_permit_wait_seconds" []
+        "Wait of a render for its permit (limits.renders_at_once and limits.memory_budget).";
+    FETCH_DURATION: Histogram "origin_fetch_duration_seconds" [handler, outcome]
+        "Time of fetching or revalidating an original at its origin, retries included.";
+    FETCHED_BYTES: Counter "origin_fetched_bytes" [handler]
+        "Bytes of fetched originals, without their Content-Encoding.";
+    DECODE_DURATION: Histogram "decode_duration_seconds" [input, output]
+        "Time of a render before its encoder: inspection, decoding and steps that are computed at once. A format is none \
+         if the render failed before it was known.";
+    ENCODE_DURATION: Histogram "encode_duration_seconds" [input, output]
+        "Time of the encoder, with the pixels that it asks for.";
+    DECODED_PIXELS: Counter "decoded_pixels" [input, output]
+        "Pixels of originals that were decoded, of all frames.";
+    ENCODED_PIXELS: Counter "encoded_pixels" [input, output]
+        "Pixels of results that were encoded, of all frames.";
+    BUILD_INFO: Gauge "build_info" [version]
+        "1, with the version of the server as a label.";
+}
+
+/// The table of families, in Markdown.
+#[cfg(test)]
+pub fn markdown() -> String {
+    let mut table = "| name | type | labels | meaning |\n| --- | --- | --- | --- |\n".to_owned();
+    for family in ALL {
+        let total = if family.kind == Kind::Counter { "_total" } else { "" };
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, labels) = (family.name, family.kind, labels.join(", "));
+        table += &format!("| `{name}{total}` | {kind} | {labels} | {} |\n", family.help);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_differ_and_follow_the_conventions() {
+        let mut names: Vec<&str> = ALL.iter().map(|family| family.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        for Family { name, kind, labels, help } in ALL {
+            let is_word = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            assert!(is_word(name.trim_start_matches("s3")), "{name}");
+            for suffix in ["_total", "_created", "_count", "_sum", "_bucket"] {
+                assert!(!name.ends_with(suffix), "{name}");
+            }
+            assert!(labels.iter().all(|label| is_word(label) && *label != "le"), "{name}");
+            assert!(help.ends_with('.') && !help.contains(['\n', '\\', '"', '|']), "{name}");
+            assert_eq!(*kind == Kind::Histogram, name.ends_with("_seconds"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The metrics of each handler.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::family::{
+    FETCH_DURATION, FETCHED_BYTES, HTTP_ERRORS, HTTP_REQUEST_DURATION, HTTP_REQUESTS,
+    HTTP_RESPONSE_BYTES,
+};
+use super::text::Writer;
+use super::values::{Counter, Histogram};
+use crate::error::Code;
+use crate::phases::{Fetch, FetchOutcome};
+use crate::sync::Mutex;
+
+/// Handlers with series of their own, over all reloads. Further ones share those of [`OTHER`].
+const MAX_HANDLERS: usize = 1000;
+/// A value of a label in place of those that are not known.
+const OTHER: &str = "other";
+
+/// The statuses of responses; any other is counted as [`OTHER`].
+pub const STATUSES: [u16; 22] = [
+    200, 304, 206, 404, 204, 301, 400, 401, 403, 405, 408, 412, 413, 414, 415, 416, 431, 500, 502,
+    503, 504, 505,
+];
+
+/// The values of `X-Cache`, and that of responses without it.
+const CACHE_RESULTS: [&str; 5] = ["hit", "miss", "stale", "revalidated", "none"];
+const NO_CACHE_RESULT: usize = CACHE_RESULTS.len() - 1;
+
+/// The errors of the access log that are no [`Code`].
+const OTHER_ERRORS: [&str; 7] = [
+    "bad_request",
+    "no_such_handler",
+    "overloaded",
+    "unauthorized",
+    "refresh_failed",
+    "client_gone",
+    OTHER,
+];
+const ERRORS: usize = Code::ALL.len() + OTHER_ERRORS.len();
+
+/// A response that has been sent.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseCount {
+    pub status: u16,
+    /// The value of `X-Cache`.
+    pub cache: Option<&'static str>,
+    /// As in the access log.
+    pub error: Option<&'static str>,
+    /// Bytes that the socket took.
+    pub bytes: u64,
+    pub took: Duration,
+}
+
+/// The metrics of one handler, or of the requests without a handler.
+#[derive(Debug)]
+pub struct HandlerMetrics {
+    /// The route.
+    pub name: String,
+    /// By status and cache result.
+    requests: [[Counter; CACHE_RESULTS.len()]; STATUSES.len() + 1],
+    /// By cache result.
+    durations: [Histogram; CACHE_RESULTS.len()],
+    response_bytes: Counter,
+    errors: [Counter; ERRORS],
+    /// By outcome.
+    fetches: [Histogram; FetchOutcome::ALL.len()],
+    fetched_bytes: Counter,
+}
+
+impl HandlerMetrics {
+    pub fn new(name: &str) -> HandlerMetrics {
+        HandlerMetrics {
+            name: name.to_owned(),
+            requests: Default::default(),
+            durations: Default::default(),
+            response_bytes: Counter::default(),
+            errors: std::array::from_fn(|_| Counter::default()),
+            fetches: Default::default(),
+            fetched_bytes: Counter::default(),
+        }
+    }
+
+    pub fn count_response(&self, response: ResponseCount) {
+        let ResponseCount { status, cache, error, bytes, took } = response;
+        let status = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len());
+        let cache = cache.and_then(|cache| CACHE_RESULTS.iter().position(|known| *known == cache));
+        let cache = cache.unwrap_or(NO_CACHE_RESULT);
+        if let Some(counter) = self.requests.get(status).and_then(|counters| counters.get(cache)) {
+            counter.add(1);
+        }
+        if let Some(histogram) = self.durations.get(cache) {
+            histogram.observe(took);
+        }
+        self.response_bytes.add(bytes);
+        if let Some(error) = error {
+            let index = (0..ERRORS).find(|index| error_name(*index) == error);
+            if let Some(counter) = self.errors.get(index.unwrap_or(ERRORS - 1)) {
+                counter.add(1);
+            }
+        }
+    }
+
+    pub fn count_fetch(&self, fetch: &Fetch) {
+        let index = FetchOutcome::ALL.iter().position(|outcome| *outcome == fetch.outcome);
+        if let Some(histogram) = index.and_then(|index| self.fetches.get(index)) {
+            histogram.observe(fetch.took);
+        }
+        self.fetched_bytes.add(fetch.bytes);
+    }
+
+    /// The number of responses with each status, if there are any.
+    pub fn by_status(&self) -> impl Iterator<Item = (String, u64)> {
+        self.requests.iter().enumerate().filter_map(|(index, counters)| {
+            let count = counters.iter().map(Counter::get).fold(0, u64::saturating_add);
+            (count > 0).then(|| (status_name(index), count))
+        })
+    }
+}
+
+fn status_name(index: usize) -> String {
+    STATUSES.get(index).map_or_else(|| OTHER.to_owned(), u16::to_string)
+}
+
+fn error_name(index: usize) -> &'static str {
+    match Code::ALL.get(index) {
+        Some(code) => code.public_name(),
+        None => OTHER_ERRORS.get(index - Code::ALL.len()).copied().unwrap_or(OTHER),
+    }
+}
+
+/// The metrics of all handlers.
+#[derive(Debug, Default)]
+pub struct Handlers(Mutex<BTreeMap<String, Arc<HandlerMetrics>>>);
+
+impl Handlers {
+    /// The metrics of the handler with this route. They outlive the handler, which may come back with a reload.
+    pub fn find(&self, route: &str) -> Arc<HandlerMetrics> {
+        let mut handlers = self.0.lock();
+        let has_room = handlers.len() < MAX_HANDLERS || handlers.contains_key(route);
+        let name = if has_room { route } else { OTHER };
+        let metrics =
+            handlers.entry(name.to_owned()).or_insert_with(|| Arc::new(HandlerMetrics::new(name)));
+        Arc::clone(metrics)
+    }
+
+    /// Writes the families with a handler. Values that are still 0 are left out.
+    pub fn write(&self, without: &Arc<HandlerMetrics>, writer: &mut Writer) {
+        let mut handlers = vec![Arc::clone(without)];
+        handlers.extend(self.0.lock().values().map(Arc::clone));
+        let mut samples = writer.family(HTTP_REQUESTS);
+        for handler in &handlers {
+            for (status, counters) in handler.requests.iter().enumerate() {
+                let status = status_name(status);
+                for (cache, counter) in CACHE_RESULTS.iter().zip(counters) {
+                    if counter.get() > 0 {
+                        samples.add(&[&handler.name, &status, cache], counter.get());
+                    }
+                }
+            }
+        }
+        let mut samples = writer.family(HTTP_REQUEST_DURATION);
+        for handler in &handlers {
+            for (cache, histogram) in CACHE_RESULTS.iter().zip(&handler.durations) {
+                if !histogram.is_empty() {
+                    samples.histogram(&[&handler.name, cache], histogram);
+                }
+            }
+        }
+        let mut samples = writer.family(HTTP_RESPONSE_BYTES);
+        for handler in &handlers {
+            samples.add(&[&handler.name], handler.response_bytes.get());
+        }
+        let mut samples = writer.family(HTTP_ERRORS);
+        for handler in &handlers {
+            for (index, counter) in handler.errors.iter().enumerate() {
+                if counter.get() > 0 {
+                    samples.add(&[&handler.name, error_name(index)], counter.get());
+                }
+            }
+        }
+        let mut samples = writer.family(FETCH_DURATION);
+        for handler in &handlers {
+            for (outcome, histogram) in FetchOutcome::ALL.iter().zip(&handler.fetches) {
+                if !histogram.is_empty() {
+                    samples.histogram(&[&handler.name, outcome.name()], histogram);
+                }
+            }
+        }
+        let mut samples = writer.family(FETCHED_BYTES);
+        for handler in handlers.iter().skip(1) {
+            samples.add(&[&handler.name], handler.fetched_bytes.get());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::Exposition;
+    use super::*;
+
+    fn response(status: u16) -> ResponseCount {
+        let took = Duration::from_micros(60);
+        ResponseCount { status, cache: Some("hit"), error: None, bytes: 9, took }
+    }
+
+    fn text(handlers: &Handlers) -> String {
+        let mut writer = Writer::new(Exposition::Prometheus);
+        handlers.write(&Arc::new(HandlerMetrics::new("")), &mut writer);
+        writer.finish()
+    }
+
+    #[track_caller]
+    fn assert_has(text: &str, line: &str) {
+        assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+    }
+
+    #[test]
+    fn a_response_is_counted_by_status_cache_result_and_error() {
+        let handlers = Handlers::default();
+        let handler = handlers.find("h");
+        handler.count_response(response(200));
+        handler.count_response(response(200));
+        let error = Some(Code::NotShown.public_name());
+        handler.count_response(ResponseCount { cache: Some("miss"), error, ..response(404) });
+        let unknown = ResponseCount { cache: None, error: Some("?"), ..response(299) };
+        handler.count_response(unknown);
+        let text = text(&handlers);
+        for line in [
+            "http_requests_total{handler=\"h\",status=\"200\",cache=\"hit\"} 2",
+            "http_requests_total{handler=\"h\",status=\"404\",cache=\"miss\"} 1",
+            "http_requests_total{handler=\"h\",status=\"other\",cache=\"none\"} 1",
+            "http_request_duration_seconds_bucket{handler=\"h\",cache=\"hit\",le=\"0.00005\"} 0",
+            "http_request_duration_seconds_bucket{handler=\"h\",cache=\"hit\",le=\"0.0001\"} 2",
+            "http_request_duration_seconds_count{handler=\"h\",cache=\"miss\"} 1",
+            "http_response_bytes_total{handler=\"h\"} 36",
+            "http_errors_total{handler=\"h\",code=\"not_found\"} 1",
+            "http_errors_total{handler=\"h\",code=\"other\"} 1",
+        ] {
+            assert_has(&text, &format!("s3imageserver_{line}"));
+        }
+        assert_eq!(
+            handler.by_status().collect::<Vec<_>>(),
+            [("200".into(), 2), ("404".into(), 1), ("other".into(), 1)]
+        );
+    }
+
+    #[test]
+    fn each_error_has_a_counter_of_its_own() {
+        let handlers = Handlers::default();
+        for index in 0..ERRORS {
+            let error = Some(error_name(index));
+            handlers.find("h").count_response(ResponseCount { error, ..response(404) });
+        }
+        let text = text(&handlers);
+        for index in 0..ERRORS {
+            let name = error_name(index);
+            let count = if name == "not_found" { 2 } else { 1 };
+            let line = format!("{{handler=\"h\",code=\"{name}\"}} {count}");
+            assert_has(&text, &format!("s3imageserver_http_errors_total{line}"));
+        }
+    }
+
+    #[test]
+    fn a_fetch_is_counted_by_outcome() {
+        let handlers = Handlers::default();
+        let took = Duration::from_millis(3);
+        for outcome in FetchOutcome::ALL {
+            handlers.find("h").count_fetch(&Fetch { took, bytes: 5, outcome: *outcome });
+        }
+        let text = text(&handlers);
+        for outcome in FetchOutcome::ALL {
+            let line = format!("_count{{handler=\"h\",outcome=\"{}\"}} 1", outcome.name());
+            assert_has(&text, &format!("s3imageserver_origin_fetch_duration_seconds{line}"));
+        }
+        assert_has(&text, "s3imageserver_origin_fetched_bytes_total{handler=\"h\"} 20");
+    }
+
+    #[test]
+    fn the_number_of_handlers_is_bounded_and_their_metrics_stay() {
+        let handlers = Handlers::default();
+        for number in 0..MAX_HANDLERS + 5 {
+            handlers.find(&number.to_string()).count_response(response(200));
+        }
+        handlers.find("7").count_response(response(200));
+        assert_eq!(handlers.find("1000").name, OTHER);
+        assert_eq!(handlers.find("999").name, "999");
+        let text = text(&handlers);
+        let line = |name: &str, count: u32| {
+            format!(
+                "s3imageserver_http_requests_total{{handler=\"{name}\",status=\"200\",cache=\"hit\"}} {count}"
+            )
+        };
+        assert_has(&text, &line("7", 2));
+        assert_has(&text, &line("other", 5));
+        assert_eq!(text.matches("status=\"200\"").count(), MAX_HANDLERS + 1);
+    }
+}

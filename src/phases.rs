@@ -1,0 +1,252 @@
+//! What a request to the renderer took, phase by phase, and how much it fetched and computed.
+//!
+//! The renderer measures it and sends it in a header of its response ([`crate::wire::PHASES_HEADER`]), also with a
+//! failure, as far as the request got:
+//!
+//! ```text
+//! fetch=48213:2345678:fetched permit=0 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000
+//! ```
+//!
+//! `fetch` has the time, the bytes of the body and the outcome; `in` and `out` have format and pixels of all frames.
+//! Times are in microseconds. Parts of 0 and unknown parts are left out.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Code;
+use crate::format::Format;
+use crate::time::microseconds;
+
+/// The phases of one request to the renderer. A variant of the cache, and a request that shared the work of another
+/// one, has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// The wait for a connection to the renderer. The edge measures it, so it is not in the header.
+    pub queue: Duration,
+    /// `None` if the origin was not asked: the original was cached, or another request fetched it.
+    pub fetch: Option<Fetch>,
+    /// The wait for a permit to render.
+    pub permit: Duration,
+    /// From the permit to the start of the encoder, and the examination of the container before it.
+    pub decode: Duration,
+    /// The encoder. libvips computes pixels when they are asked for: what a step or a decoder does not compute at once
+    /// is computed here.
+    pub encode: Duration,
+    /// Of the original.
+    pub input: Option<Side>,
+    /// Of the result.
+    pub output: Option<Side>,
+}
+
+/// The image at one end of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Side {
+    pub format: Format,
+    /// Of all frames that are read or written.
+    pub pixels: u64,
+}
+
+/// The requests to an origin for one original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    pub took: Duration,
+    /// Bytes of the original, without its `Content-Encoding`.
+    pub bytes: u64,
+    pub outcome: FetchOutcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchOutcome {
+    Fetched,
+    NotModified,
+    NotFound,
+    Failed,
+}
+
+impl FetchOutcome {
+    pub const ALL: &[FetchOutcome] = &[
+        FetchOutcome::Fetched,
+        FetchOutcome::NotModified,
+        FetchOutcome::NotFound,
+        FetchOutcome::Failed,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            FetchOutcome::Fetched => "fetched",
+            FetchOutcome::NotModified => "not_modified",
+            FetchOutcome::NotFound => "not_found",
+            FetchOutcome::Failed => "failed",
+        }
+    }
+
+    pub fn of_failure(code: Code) -> FetchOutcome {
+        match code {
+            Code::NotFound | Code::NotShown => FetchOutcome::NotFound,
+            _ => FetchOutcome::Failed,
+        }
+    }
+
+    fn parse(name: &str) -> Option<FetchOutcome> {
+        FetchOutcome::ALL.iter().copied().find(|outcome| outcome.name() == name)
+    }
+}
+
+impl Phases {
+    /// Adds a fetch. A request has two if the entry that the first one revalidated can't be read.
+    pub fn add_fetch(&mut self, fetch: Fetch) {
+        let (took, bytes) = self.fetch.map_or_else(Default::default, |one| (one.took, one.bytes));
+        let bytes = bytes.saturating_add(fetch.bytes);
+        self.fetch = Some(Fetch { took: took.saturating_add(fetch.took), bytes, ..fetch });
+    }
+
+    /// In a box, for an answer; `None` if nothing was measured.
+    pub fn boxed(self) -> Option<Box<Phases>> {
+        (self != Phases::default()).then(|| Box::new(self))
+    }
+
+    /// Parses the header of a response. `None` if it is malformed.
+    pub fn parse(text: &str) -> Option<Phases> {
+        let mut phases = Phases::default();
+        for part in text.split_ascii_whitespace() {
+            let (name, value) = part.split_once('=')?;
+            match name {
+                "fetch" => phases.fetch = Some(parse_fetch(value)?),
+                "permit" => phases.permit = parse_time(value)?,
+                "decode" => phases.decode = parse_time(value)?,
+                "encode" => phases.encode = parse_time(value)?,
+                "in" => phases.input = Some(parse_side(value)?),
+                "out" => phases.output = Some(parse_side(value)?),
+                _ => return None,
+            }
+        }
+        Some(phases)
+    }
+}
+
+fn parse_time(value: &str) -> Option<Duration> {
+    value.parse().ok().map(Duration::from_micros)
+}
+
+fn parse_fetch(value: &str) -> Option<Fetch> {
+    let mut values = value.split(':');
+    let took = parse_time(values.next()?)?;
+    let bytes = values.next()?.parse().ok()?;
+    let outcome = FetchOutcome::parse(values.next()?)?;
+    values.next().is_none().then_some(Fetch { took, bytes, outcome })
+}
+
+fn parse_side(value: &str) -> Option<Side> {
+    let (format, pixels) = value.split_once(':')?;
+    Some(Side { format: Format::parse(format)?, pixels: pixels.parse().ok()? })
+}
+
+/// The value of the header, without the wait in the queue.
+impl fmt::Display for Phases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        if let Some(Fetch { took, bytes, outcome }) = self.fetch {
+            write!(f, "fetch={}:{bytes}:{}", microseconds(took), outcome.name())?;
+            separator = " ";
+        }
+        for (name, time) in
+            [("permit", self.permit), ("decode", self.decode), ("encode", self.encode)]
+        {
+            if !time.is_zero() {
+                write!(f, "{separator}{name}={}", microseconds(time))?;
+                separator = " ";
+            }
+        }
+        for (name, side) in [("in", self.input), ("out", self.output)] {
+            if let Some(Side { format, pixels }) = side {
+                write!(f, "{separator}{name}={}:{pixels}", format.name())?;
+                separator = " ";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phases() -> Phases {
+        Phases {
+            queue: Duration::ZERO,
+            fetch: Some(Fetch {
+                took: Duration::from_micros(48_213),
+                bytes: 2_345_678,
+                outcome: FetchOutcome::Fetched,
+            }),
+            permit: Duration::from_micros(7),
+            decode: Duration::from_micros(1290),
+            encode: Duration::from_micros(90_313),
+            input: Some(Side { format: Format::Jpeg, pixels: 12_000_000 }),
+            output: Some(Side { format: Format::Webp, pixels: 90_000 }),
+        }
+    }
+
+    #[test]
+    fn phases_round_trip_with_any_part_missing() {
+        let text = phases().to_string();
+        assert_eq!(
+            text,
+            "fetch=48213:2345678:fetched permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000"
+        );
+        for missing in 0..1 << 6 {
+            let mut some = phases();
+            let is_missing = |bit: u32| missing & (1 << bit) != 0;
+            some.fetch = some.fetch.filter(|_| !is_missing(0));
+            some.input = some.input.filter(|_| !is_missing(1));
+            some.output = some.output.filter(|_| !is_missing(2));
+            for (bit, time) in [(3, &mut some.permit), (4, &mut some.decode), (5, &mut some.encode)]
+            {
+                if is_missing(bit) {
+                    *time = Duration::ZERO;
+                }
+            }
+            assert_eq!(Phases::parse(&some.to_string()), Some(some));
+        }
+        assert_eq!(Phases::default().to_string(), "");
+        for outcome in FetchOutcome::ALL {
+            assert_eq!(FetchOutcome::parse(outcome.name()), Some(*outcome));
+        }
+    }
+
+    #[test]
+    fn malformed_phases_are_refused() {
+        for text in [
+            "decode",
+            "decode=",
+            "decode=-1",
+            "decode=1.5",
+            "decode=18446744073709551616",
+            "other=1",
+            "fetch=1",
+            "fetch=1:2",
+            "fetch=1:2:eaten",
+            "fetch=1:2:fetched:3",
+            "in=jpg",
+            "in=bmp:1",
+            "out=jpg:x",
+        ] {
+            assert_eq!(Phases::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn two_fetches_are_added_up_and_the_last_outcome_counts() {
+        let mut phases = Phases::default();
+        let took = Duration::from_micros(5);
+        phases.add_fetch(Fetch { took, bytes: 0, outcome: FetchOutcome::NotModified });
+        phases.add_fetch(Fetch { took, bytes: 3, outcome: FetchOutcome::Fetched });
+        assert_eq!(phases.to_string(), "fetch=10:3:fetched");
+    }
+
+    #[test]
+    fn phases_without_a_measurement_are_left_out_of_an_answer() {
+        assert_eq!(Phases::default().boxed(), None);
+        assert!(phases().boxed().is_some());
+    }
+}
