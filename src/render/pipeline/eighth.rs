@@ -158,18 +158,22 @@ mod tests {
             "test",
         );
         let defaults = config.unwrap().handlers[0].defaults();
-        let buffered = |query: &str, fail_on: FailOn| {
+        let buffered_of = |bytes: &[u8], query: &str, fail_on: FailOn| {
             let query = crate::options::Query::parse(query).unwrap();
             let options = Options::resolve(&query, "", defaults).unwrap();
-            let info = inspect(&bytes, Format::Jpeg).unwrap();
-            super::buffered_bytes(&info, &bytes, &options, fail_on)
+            let info = inspect(bytes, Format::Jpeg).unwrap();
+            super::buffered_bytes(&info, bytes, &options, fail_on)
         };
+        let buffered = |query: &str, fail_on: FailOn| buffered_of(&bytes, query, fail_on);
         let full = inspect(&bytes, Format::Jpeg).unwrap().buffered_bytes;
         assert!(buffered("w=100", FailOn::Error).unwrap() < full / 3);
         for query in ["w=1000", "w=100&trim=1", "h=3000"] {
             assert_eq!(buffered(query, FailOn::Error), None, "{query}");
         }
         assert_eq!(buffered("w=100", FailOn::Warning), None);
+        // The search for what is missing keeps AC coefficients of luma, 64 bytes per block.
+        let without_end = &bytes[..bytes.len() - 2];
+        assert!(buffered_of(without_end, "w=100", FailOn::Error).unwrap() > 16_000_000);
     }
 
     /// Whatever is taken has the pixels of libjpeg. `MUTATE_SECONDS=600 cargo test --lib eighth` tries others for that

@@ -67,7 +67,9 @@ pub fn examine(
     bounds: &Bounds,
 ) -> Result<Examined, Failure> {
     let original_format = format_of(original)?;
-    let copies = if needs_repair(original, original_format)? { 2 } else { 1 };
+    let is_copied = needs_repair(original, original_format)?
+        || needs_completion(original, original_format, fail_on);
+    let copies = if is_copied { 2 } else { 1 };
     let info = inspect(original, original_format)?;
     let animation = Frames::select_all(info.frames, options)?.are_several();
     // Whether the original has transparency is not known yet. It makes no other limit or memory.
@@ -123,9 +125,10 @@ fn decode_and_encode(
     phases: &mut Phases,
 ) -> Result<Option<(Vec<u8>, Format)>, Failure> {
     let original_format = format_of(original)?;
-    let completed = match original_format {
-        Format::Jpeg if fail_on != FailOn::None => jpeg::complete(original, &Work::is_stopped),
-        _ => None,
+    let completed = if needs_completion(original, original_format, fail_on) {
+        jpeg::complete(original, &Work::is_stopped)
+    } else {
+        None
     };
     let original = completed.as_deref().unwrap_or(original);
     let readable = if needs_repair(original, original_format)? {
@@ -233,6 +236,11 @@ fn needs_repair(original: &[u8], original_format: Format) -> Result<bool, Failur
     png_repair::needs_repair(original).map_err(|reason| {
         corrupt(format!("the original can't be decoded as {}: {reason}", original_format.name()))
     })
+}
+
+/// Whether the original may lack no more than its end.
+fn needs_completion(original: &[u8], original_format: Format, fail_on: FailOn) -> bool {
+    original_format == Format::Jpeg && fail_on != FailOn::None && jpeg::may_be_completed(original)
 }
 
 fn format_of(original: &[u8]) -> Result<Format, Failure> {

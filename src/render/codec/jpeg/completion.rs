@@ -3,6 +3,7 @@
 //! Browsers show such a file. libjpeg reads ahead, and libvips takes the end of the file for missing data.
 
 use super::coefficients::Coefficients;
+use super::frame::Frame;
 use super::header::Header;
 use super::refusal::{Outcome, Refusal};
 use super::scan::Scan;
@@ -13,11 +14,27 @@ use crate::render::codec::cursor::Cursor;
 /// The image with an EOI marker, if that is all that is missing: the file ends within a scan of Huffman codes, every
 /// block of the scan is there, and the scans before it leave nothing unknown.
 pub fn complete(jpeg: &[u8], is_stopped: &dyn Fn() -> bool) -> Option<Vec<u8>> {
-    if !jpeg.starts_with(&[0xff, SOI]) || jpeg.ends_with(&[0xff, EOI]) {
+    if !may_be_completed(jpeg) {
         return None;
     }
     let is_complete = lacks_only_its_end(jpeg, is_stopped).is_ok_and(|lacks| lacks);
     is_complete.then(|| [jpeg, &[0xff, EOI]].concat())
+}
+
+/// Whether [`complete`] looks for what is missing.
+pub fn may_be_completed(jpeg: &[u8]) -> bool {
+    jpeg.starts_with(&[0xff, SOI]) && !jpeg.ends_with(&[0xff, EOI])
+}
+
+/// The most bytes that [`complete`] takes for coefficients: DC of all components, AC of one.
+pub(super) fn coefficient_bytes(jpeg: &[u8], frame: &Frame) -> u64 {
+    if !may_be_completed(jpeg) || !frame.is_progressive {
+        return 0;
+    }
+    let bytes = |has_ac| {
+        frame.components.iter().map(move |component| Coefficients::bytes(frame, component, has_ac))
+    };
+    bytes(false).sum::<u64>() + bytes(true).max().unwrap_or(0)
 }
 
 fn lacks_only_its_end(jpeg: &[u8], is_stopped: &dyn Fn() -> bool) -> Outcome<bool> {

@@ -8,6 +8,7 @@
 //! What libjpeg would warn about, and what is rare, is refused: libjpeg then decodes the image.
 
 use super::coefficients::Coefficients;
+use super::completion;
 use super::header::Header;
 pub use super::planes::Pixels;
 use super::planes::{interleave, planes};
@@ -59,21 +60,26 @@ pub fn decode(jpeg: &[u8], must_examine: bool, is_stopped: &dyn Fn() -> bool) ->
     Ok(interleave(frame, header.colour, &planes))
 }
 
-/// The bytes that [`decode`] takes for coefficients and samples. `None` if it refuses the headers.
+/// The bytes that [`decode`], or before it the completion of the file, takes for coefficients and samples. `None` if it
+/// refuses the headers.
 pub fn buffered_bytes(jpeg: &[u8], must_examine: bool) -> Option<u64> {
     let header = Header::read(&mut Cursor::new(jpeg)).ok()?;
     check(&header, must_examine).ok()?;
     let frame = &header.frame;
-    let kept = frame.components.iter().map(|component| {
-        // Samples of the component and of the image, and of libvips' copy.
-        let (blocks_x, blocks_y) = frame.padded_blocks(component);
-        let side = component.side as u64;
-        let samples = blocks_x as u64 * blocks_y as u64 * side * side;
-        let pixels = frame.width as u64 / 8 * (frame.height as u64 / 8);
-        let has_ac = frame.is_progressive && side > 1;
-        samples + 2 * pixels + Coefficients::bytes(frame, component, has_ac)
-    });
-    Some(kept.sum())
+    let kept: u64 = frame
+        .components
+        .iter()
+        .map(|component| {
+            // Samples of the component and of the image, and of libvips' copy.
+            let (blocks_x, blocks_y) = frame.padded_blocks(component);
+            let side = component.side as u64;
+            let samples = blocks_x as u64 * blocks_y as u64 * side * side;
+            let pixels = frame.width as u64 / 8 * (frame.height as u64 / 8);
+            let has_ac = frame.is_progressive && side > 1;
+            samples + 2 * pixels + Coefficients::bytes(frame, component, has_ac)
+        })
+        .sum();
+    Some(kept.max(completion::coefficient_bytes(jpeg, frame)))
 }
 
 fn check(header: &Header, must_examine: bool) -> Outcome<()> {

@@ -16,7 +16,7 @@ mod scan;
 mod scans;
 mod sequential;
 
-pub use completion::complete;
+pub use completion::{complete, may_be_completed};
 
 use super::cursor::Cursor;
 use super::{ImageInfo, check};
