@@ -1,4 +1,5 @@
-//! The JPEG decoder at scale 1/8: no panic, and no change by a missing EOI marker that is added.
+//! The JPEG decoder at scale 1/8: no panic, the pixels of libjpeg if that decodes the image as well, and no change by a
+//! missing EOI marker that is added.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -24,6 +25,9 @@ fuzz_target!(|jpeg: &[u8]| {
     if let Some(image) = bench::decode_jpeg_eighth(jpeg) {
         let samples = image.width as usize * image.height as usize * image.bands;
         assert_eq!(image.samples.len(), samples);
+        if samples > 0 && let Some(expected) = bench::decode_jpeg_with_libjpeg(jpeg) {
+            assert!(image.samples == expected.samples, "other pixels than libjpeg");
+        }
     }
     if let Some(complete) = bench::complete_jpeg(jpeg) {
         assert!(bench::complete_jpeg(&complete).is_none());

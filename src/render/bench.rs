@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 
 use super::codec::avif::{self, Encoding};
 use super::codec::jpeg::{self, eighth};
+use super::vips;
 
 /// Interleaved samples of 8 bits.
 #[derive(Debug)]
@@ -47,6 +48,15 @@ pub fn decode_jpeg_eighth(file: &[u8]) -> Option<Samples> {
     let pixels = eighth::decode(file, false, &|| false).ok()?;
     let (width, height) = (pixels.width.try_into().ok()?, pixels.height.try_into().ok()?);
     Some(Samples { width, height, bands: pixels.bands, samples: pixels.samples })
+}
+
+/// Decodes a JPEG at scale 1/8 with libjpeg.
+pub fn decode_jpeg_with_libjpeg(file: &[u8]) -> Option<Samples> {
+    let arguments = [(c"shrink", vips::pixels(8))];
+    let image = vips::Vips::start().ok()?.load(file, c"jpegload_buffer", &arguments).ok()?;
+    let image = image.copy_memory().ok()?;
+    let (width, height, bands) = (image.width(), image.height(), image.bands() as usize);
+    Some(Samples { width, height, bands, samples: image.samples().ok()?.to_vec() })
 }
 
 /// Adds the EOI marker that a JPEG lacks, if all of its data is there.
