@@ -244,9 +244,8 @@ fn unpremultiply<S: Sample>(samples: &mut [S], bands: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
-    use super::super::{Nclx, Sequence};
+    use super::super::Nclx;
+    use super::super::tests::coded::{grid, still};
     use super::*;
     use crate::render::codec::av1::{Planes, Settings};
 
@@ -258,42 +257,6 @@ mod tests {
 
     fn gray(width: u32, height: u32, samples: &[u8]) -> Vec<u8> {
         lossless(width, height, Chroma::Monochrome, [samples, &[], &[]])
-    }
-
-    /// A grid of tiles of this size.
-    fn grid(
-        size: (u32, u32),
-        tile: (u32, u32),
-        chroma: Chroma,
-        tiles: Vec<Vec<u8>>,
-    ) -> Coded<'static> {
-        let nclx = Nclx { primaries: 1, transfer: 13, matrix: 6, is_full_range: true };
-        Coded {
-            width: size.0,
-            height: size.1,
-            tile_width: tile.0,
-            tile_height: tile.1,
-            columns: size.0.div_ceil(tile.0),
-            rows: size.1.div_ceil(tile.1),
-            max_frame_size: tile,
-            frames: 1,
-            tiles: tiles.into_iter().map(Cow::Owned).collect(),
-            sequence: Sequence { depth: 8, chroma, nclx },
-        }
-    }
-
-    fn still(colour: Coded<'static>, alpha: Option<Coded<'static>>) -> Avif<'static> {
-        Avif {
-            colour,
-            alpha,
-            is_premultiplied: false,
-            crop: None,
-            orientation: Vec::new(),
-            nclx: None,
-            icc: None,
-            exif: None,
-            metadata_bytes: 0,
-        }
     }
 
     fn decode_to_vec(avif: &Avif<'_>) -> Result<Vec<u8>, DecodeError> {

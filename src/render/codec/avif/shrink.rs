@@ -156,45 +156,10 @@ fn write_means<const COLUMNS: usize, S: Copy + Into<u32>, T>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Coded, Crop, Nclx, Sequence, decode, decode_shrunk};
+    use super::super::tests::coded::{grid, still};
+    use super::super::{Crop, decode, decode_shrunk};
     use super::*;
     use crate::render::codec::av1::{self, Planes, Settings};
-
-    const NCLX: Nclx = Nclx { primaries: 1, transfer: 13, matrix: 6, is_full_range: true };
-
-    fn coded(
-        size: (u32, u32),
-        tile: (u32, u32),
-        chroma: Chroma,
-        tiles: Vec<Vec<u8>>,
-    ) -> Coded<'static> {
-        Coded {
-            width: size.0,
-            height: size.1,
-            tile_width: tile.0,
-            tile_height: tile.1,
-            columns: size.0.div_ceil(tile.0),
-            rows: size.1.div_ceil(tile.1),
-            max_frame_size: tile,
-            frames: 1,
-            tiles: tiles.into_iter().map(Into::into).collect(),
-            sequence: Sequence { depth: 8, chroma, nclx: NCLX },
-        }
-    }
-
-    fn still(colour: Coded<'static>) -> Avif<'static> {
-        Avif {
-            colour,
-            alpha: None,
-            is_premultiplied: false,
-            crop: None,
-            orientation: Vec::new(),
-            nclx: None,
-            icc: None,
-            exif: None,
-            metadata_bytes: 0,
-        }
-    }
 
     /// Luma is noise, chroma a slope, and no colour is out of range.
     fn stream((width, height): (u32, u32), chroma: Chroma) -> Vec<u8> {
@@ -250,7 +215,7 @@ mod tests {
     fn avif_shrinks_to_the_means_of_blocks() {
         for chroma in [Chroma::Monochrome, Chroma::Yuv420, Chroma::Yuv444] {
             for size in [(64, 48), (61, 43), (9, 70), (8, 8)] {
-                let avif = still(coded(size, size, chroma, vec![stream(size, chroma)]));
+                let avif = still(grid(size, size, chroma, vec![stream(size, chroma)]), None);
                 for shrink in [2, 4, 8] {
                     assert_means(&avif, Shrink(shrink));
                 }
@@ -262,7 +227,7 @@ mod tests {
     fn avif_shrinks_tiles_to_the_means_of_blocks() {
         let tile = (16, 24);
         let tiles = vec![stream(tile, Chroma::Yuv420); 6];
-        let avif = still(coded((45, 41), tile, Chroma::Yuv420, tiles));
+        let avif = still(grid((45, 41), tile, Chroma::Yuv420, tiles), None);
         for shrink in [2, 4, 8] {
             let strongest = Shrink::to_at_least(&avif, (45 / shrink, 41 / shrink));
             assert_eq!(strongest, Shrink(shrink));
@@ -272,7 +237,7 @@ mod tests {
 
     #[test]
     fn avif_shrink_leaves_the_requested_size() {
-        let plain = |size| still(coded(size, size, Chroma::Yuv420, Vec::new()));
+        let plain = |size| still(grid(size, size, Chroma::Yuv420, Vec::new()), None);
         for (from, to, shrink) in [
             ((1664, 1248), (600, 450), 2),
             ((1664, 1248), (416, 312), 4),
@@ -286,7 +251,7 @@ mod tests {
             assert_eq!(Shrink::to_at_least(&plain(from), to), Shrink(shrink), "{from:?} {to:?}");
         }
         // A block must not be in two tiles.
-        let grid = |tile| still(coded((256, 256), tile, Chroma::Yuv420, Vec::new()));
+        let tiled = |tile| still(grid((256, 256), tile, Chroma::Yuv420, Vec::new()), None);
         for (tile, shrink) in [
             ((64, 64), 8),
             ((68, 64), 4),
@@ -295,13 +260,13 @@ mod tests {
             ((256, 66), 2),
             ((65, 256), 1),
         ] {
-            assert_eq!(Shrink::to_at_least(&grid(tile), (8, 8)), Shrink(shrink), "{tile:?}");
+            assert_eq!(Shrink::to_at_least(&tiled(tile), (8, 8)), Shrink(shrink), "{tile:?}");
         }
         let mut avif = plain((64, 64));
         avif.crop = Some(Crop { left: 1, top: 1, width: 62, height: 62 });
         assert_eq!(Shrink::to_at_least(&avif, (8, 8)), Shrink::NONE);
         let mut avif = plain((64, 64));
-        avif.alpha = Some(coded((64, 64), (64, 64), Chroma::Monochrome, Vec::new()));
+        avif.alpha = Some(grid((64, 64), (64, 64), Chroma::Monochrome, Vec::new()));
         assert_eq!(Shrink::to_at_least(&avif, (8, 8)), Shrink::NONE);
     }
 }

@@ -2,6 +2,7 @@
 
 mod alpha;
 mod av1;
+pub mod coded;
 mod file;
 mod grids;
 mod items;
