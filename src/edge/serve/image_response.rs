@@ -18,14 +18,21 @@ use crate::token::Grant;
 /// The `max-age` of an image that never expires: RFC 9111 has no value for that, so a year.
 const MAX_AGE_FOREVER: u64 = 31_536_000;
 
+/// The age of a variant, and the time of this age.
+#[derive(Clone, Copy)]
+struct Clock {
+    age: u64,
+    now: SystemTime,
+}
+
 /// The response for a variant from the renderer.
 pub fn respond(
     handler: &Handler,
     request: &ImageRequest,
     variant: Variant<Arc<EncodedImage>>,
 ) -> Response {
-    let Variant { content, cache_status, age } = variant;
-    let response = from_image(handler, request, age, content);
+    let Variant { content, cache_status, age, now } = variant;
+    let response = from_image(handler, request, Clock { age, now }, content);
     with_cache_fields(response, handler, request, cache_status, age)
 }
 
@@ -35,10 +42,11 @@ pub fn respond_from_cache(
     request: &ImageRequest,
     variant: Variant<Content>,
 ) -> Option<Response> {
-    let Variant { content, cache_status, age } = variant;
+    let Variant { content, cache_status, age, now } = variant;
+    let clock = Clock { age, now };
     let response = match content {
-        Content::Memory(cached) => from_memory(handler, request, age, &cached),
-        Content::Disk(entry) => from_disk(handler, request, age, *entry)?,
+        Content::Memory(cached) => from_memory(handler, request, clock, &cached),
+        Content::Disk(entry) => from_disk(handler, request, clock, *entry)?,
     };
     Some(with_cache_fields(response, handler, request, cache_status, age))
 }
@@ -87,10 +95,10 @@ fn has_default_cache_control(grant: &Grant) -> bool {
     grant.expires.is_none() && !grant.is_private
 }
 
-/// The value of `Cache-Control` for an image of this age.
-fn granted_cache_control(handler: &Handler, grant: &Grant, age: u64) -> String {
+/// The value of `Cache-Control` for an image.
+fn granted_cache_control(handler: &Handler, grant: &Grant, Clock { age, now }: Clock) -> String {
     let default = max_age(handler.cache_time);
-    let left = grant.expires.map(|expires| expires.saturating_sub(next_second(SystemTime::now())));
+    let left = grant.expires.map(|expires| expires.saturating_sub(next_second(now)));
     let max_age = match (default, left) {
         // A cache subtracts `Age` from `max-age` (RFC 9111 §4.2.3).
         (Some(default), Some(left)) => Some(default.min(left.saturating_add(age))),
@@ -104,8 +112,7 @@ fn header_templates(handler: &Handler, image: &EncodedImage) -> HeaderTemplates 
     let etag = quote(&image.sha256);
     // `Vary` depends on the options and `Cache-Control` on the token, so they are in neither template.
     let template = |outcome| {
-        let last_modified = image.last_modified;
-        let representation = Representation { last_modified, ..Representation::of(image, &etag) };
+        let representation = Representation::stored(image, &etag);
         build(handler, false, None, outcome, None, representation).into_template()
     };
     HeaderTemplates {
@@ -119,12 +126,12 @@ fn header_templates(handler: &Handler, image: &EncodedImage) -> HeaderTemplates 
 fn from_memory(
     handler: &Handler,
     request: &ImageRequest,
-    age: u64,
+    clock: Clock,
     cached: &CachedResponse,
 ) -> Response {
     let image = &cached.image;
     let headers = cached.headers.get_or_init(|| header_templates(handler, image));
-    let representation = Representation::of(image, &headers.etag);
+    let representation = Representation::of(image, &headers.etag, clock.now);
     // The templates have the stored date.
     let is_template_valid = representation.last_modified == image.last_modified;
     let mut response = match request.conditions.evaluate(representation.validators()) {
@@ -138,7 +145,7 @@ fn from_memory(
             return build(
                 handler,
                 request.varies,
-                Some(&granted_cache_control(handler, &request.grant, age)),
+                Some(&granted_cache_control(handler, &request.grant, clock)),
                 outcome,
                 Some(whole(image)),
                 representation,
@@ -151,7 +158,7 @@ fn from_memory(
     if has_default_cache_control(&request.grant) {
         response.with("Cache-Control", &headers.cache_control)
     } else {
-        let value = granted_cache_control(handler, &request.grant, age);
+        let value = granted_cache_control(handler, &request.grant, clock);
         response.with("Cache-Control", &value)
     }
 }
@@ -160,14 +167,14 @@ fn from_memory(
 fn from_disk(
     handler: &Handler,
     request: &ImageRequest,
-    age: u64,
+    clock: Clock,
     entry: Entry,
 ) -> Option<Response> {
     let etag = quote(entry.sha256());
     let representation = Representation {
         etag: &etag,
         format: entry.format(),
-        last_modified: entry.last_modified().map(not_in_the_future),
+        last_modified: not_after(clock.now, entry.last_modified()),
         length: entry.length(),
     };
     let outcome = request.conditions.evaluate(representation.validators());
@@ -179,7 +186,7 @@ fn from_disk(
     Some(build(
         handler,
         request.varies,
-        Some(&granted_cache_control(handler, &request.grant, age)),
+        Some(&granted_cache_control(handler, &request.grant, clock)),
         outcome,
         body,
         representation,
@@ -189,15 +196,15 @@ fn from_disk(
 fn from_image(
     handler: &Handler,
     request: &ImageRequest,
-    age: u64,
+    clock: Clock,
     image: Arc<EncodedImage>,
 ) -> Response {
     let etag = quote(&image.sha256);
-    let representation = Representation::of(&image, &etag);
+    let representation = Representation::of(&image, &etag, clock.now);
     build(
         handler,
         request.varies,
-        Some(&granted_cache_control(handler, &request.grant, age)),
+        Some(&granted_cache_control(handler, &request.grant, clock)),
         request.conditions.evaluate(representation.validators()),
         Some(whole(&image)),
         representation,
@@ -219,13 +226,15 @@ struct Representation<'i> {
 }
 
 impl<'i> Representation<'i> {
-    fn of(image: &EncodedImage, etag: &'i str) -> Representation<'i> {
-        Representation {
-            etag,
-            format: image.format,
-            last_modified: image.last_modified.map(not_in_the_future),
-            length: image.bytes.len() as u64,
-        }
+    /// With the stored date.
+    fn stored(image: &EncodedImage, etag: &'i str) -> Representation<'i> {
+        let EncodedImage { format, last_modified, .. } = *image;
+        Representation { etag, format, last_modified, length: image.bytes.len() as u64 }
+    }
+
+    fn of(image: &EncodedImage, etag: &'i str, now: SystemTime) -> Representation<'i> {
+        let last_modified = not_after(now, image.last_modified);
+        Representation { last_modified, ..Representation::stored(image, etag) }
     }
 
     fn validators(&self) -> Validators<'i> {
@@ -316,8 +325,8 @@ fn quote(sha256: &str) -> String {
 }
 
 /// RFC 9110 §8.8.2.1: `Last-Modified` is never later than `Date`, which is the time when the head is written.
-fn not_in_the_future(last_modified: u64) -> u64 {
-    last_modified.min(unix_seconds(SystemTime::now()))
+fn not_after(now: SystemTime, last_modified: Option<u64>) -> Option<u64> {
+    last_modified.map(|time| time.min(unix_seconds(now)))
 }
 
 fn http_date(seconds: u64) -> String {

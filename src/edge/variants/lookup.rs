@@ -41,7 +41,7 @@ pub(super) struct Cached<'h> {
 impl<'h> Cached<'h> {
     fn into_variant(self, cache_status: CacheStatus, now: SystemTime) -> Variant<Content<'h>> {
         let age = cache::age(self.validated_at, now);
-        Variant { content: self.content, cache_status, age }
+        Variant { content: self.content, cache_status, age, now }
     }
 }
 

@@ -39,8 +39,9 @@ impl Made {
             // Revalidated for an earlier request.
             CacheStatus::Hit
         };
-        let age = cache::age(self.validated_at, SystemTime::now());
-        Variant { content: self.image, cache_status, age }
+        let now = SystemTime::now();
+        let age = cache::age(self.validated_at, now);
+        Variant { content: self.image, cache_status, age, now }
     }
 }
 

@@ -67,7 +67,8 @@ impl Variants {
         let now = SystemTime::now();
         let cached = self.find(request, not_before, now)?;
         let age = cache::age(cached.validated_at, now);
-        Some(Variant { content: cached.content.read()?, cache_status: CacheStatus::Stale, age })
+        let content = cached.content.read()?;
+        Some(Variant { content, cache_status: CacheStatus::Stale, age, now })
     }
 
     /// Revalidates a variant on a thread of its own; the result may be received. `None` if that is not possible now.

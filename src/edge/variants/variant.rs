@@ -1,6 +1,7 @@
 //! A variant that was found or made, and the error in place of one.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::memory_cache::CachedResponse;
 use crate::cache::{EncodedImage, Entry};
@@ -37,6 +38,8 @@ pub struct Variant<C> {
     pub cache_status: CacheStatus,
     /// The value of `Age`: seconds since the origin last validated it.
     pub age: u64,
+    /// The time of this age.
+    pub now: SystemTime,
 }
 
 /// The content of a cached variant.
