@@ -35,6 +35,7 @@ mod metrics;
 mod network;
 mod options;
 mod phases;
+mod renderer_status;
 mod singleflight;
 mod sync;
 #[cfg(test)]

@@ -20,7 +20,8 @@ pub const SOCKET_VARIABLE: &str = "S3IMAGESERVER_RENDERER_SOCKET";
 pub const EDGE_VARIABLE: &str = "S3IMAGESERVER_EDGE_PROCESS";
 /// A line on the renderer's standard output: it accepts connections.
 pub const READY: &str = "ready";
-/// Answered by the accept loop without a worker thread; proves that the connection is being read.
+/// Answered by the accept loop without a worker thread; proves that the connection is being read. The body is a
+/// [`crate::renderer_status::RendererStatus`].
 pub const PING_PATH: &str = "/-/ping";
 /// Followed by a handler's route and a canonical query: the error image of the handler, resized.
 pub const ERROR_IMAGE_PATH: &str = "/-/error/";

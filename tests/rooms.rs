@@ -67,6 +67,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wire", &["config"]),
     ("metrics", &["accept", "error", "format", "phases", "sync", "time"]),
     ("phases", &["error", "format", "time"]),
+    ("renderer_status", &["key"]),
     ("token", &["config", "key", "options"]),
     ("config", &["cache", "options", "format", "network", "log"]),
     ("options", &["accept", "format", "key"]),

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Condvar;
 use std::time::Duration;
 
+use crate::renderer_status::RendererStatus;
 use crate::sync::{self, Mutex};
 
 const MAX_OVERTAKEN: u32 = 8;
@@ -83,6 +84,21 @@ impl Admission {
         }
         drop(state);
         Some(Permit { admission: self, bytes })
+    }
+
+    /// What is in use, without the fields of other modules.
+    pub fn status(&self) -> RendererStatus {
+        let state = self.state.lock();
+        let waiting = state.waiting.iter();
+        RendererStatus {
+            permits: self.permits as u64,
+            permits_used: self.permits.saturating_sub(state.free_permits) as u64,
+            renders_waiting: state.waiting.len() as u64,
+            memory_budget: self.budget,
+            memory_used: state.bytes,
+            memory_waiting: waiting.map(|waiter| waiter.bytes).fold(0, u64::saturating_add),
+            ..RendererStatus::default()
+        }
     }
 
     /// Hands out free permits.

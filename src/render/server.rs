@@ -6,6 +6,7 @@
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use tiny_http::{Request, Server};
 
@@ -24,12 +25,15 @@ pub fn serve(
     ready: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
     let server = Server::http_unix(socket).map_err(|error| io::Error::other(error.to_string()))?;
-    let pool = Pool::start(threads, move |request: Request| respond(request, &service))?;
+    let service = Arc::new(service);
+    let for_pool = Arc::clone(&service);
+    let pool = Pool::start(threads, move |request: Request| respond(request, &for_pool))?;
     ready()?;
     loop {
         let request = server.recv()?;
         if request.url() == wire::PING_PATH {
-            send(request, Head::new(200, "text/plain", false), b"");
+            let status = service.status().to_string();
+            send(request, Head::new(200, "text/plain", false), status.as_bytes());
         } else if let Err(request) = pool.submit(request) {
             // Not from the edge, which has as many connections as the pool has threads.
             send(request, Head::new(503, "text/plain", false), b"every thread is busy\n");

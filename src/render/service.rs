@@ -23,6 +23,7 @@ use crate::format::Format;
 use crate::key;
 use crate::options::{Options, Query};
 use crate::phases::{Phases, Side};
+use crate::renderer_status::RendererStatus;
 use crate::time::unix_milliseconds;
 use crate::wire;
 
@@ -84,6 +85,18 @@ impl Service {
     /// See [`Sandbox::is_outdated`].
     pub fn is_outdated(&self) -> bool {
         self.cache_writes.is_outdated()
+    }
+
+    /// For the answer to a ping, so it waits for no request.
+    pub fn status(&self) -> RendererStatus {
+        let mut status = self.admission.status();
+        for (route, handler) in &self.handlers {
+            status.fetches += handler.originals.fetches();
+            if let Some(credentials) = handler.originals.credentials() {
+                status.credentials.insert(route.clone(), credentials);
+            }
+        }
+        status
     }
 
     /// Serves a path and canonical query. The image comes from an origin request after `not_before`, in milliseconds

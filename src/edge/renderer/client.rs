@@ -19,6 +19,7 @@ use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::metrics::METRICS;
 use crate::phases::Phases;
+use crate::renderer_status::RendererStatus;
 use crate::wire::Setup;
 
 /// How long a request waits for the crash report of its worker. Without a report, the request does not count as the
@@ -88,6 +89,13 @@ impl Renderer {
     /// Whether a new request would be [`RenderError::Overloaded`] at once.
     pub fn is_full(&self) -> bool {
         self.shared.queue.is_full()
+    }
+
+    /// What the renderer told of itself in its latest answer to a ping, a few seconds ago. `None` before the first
+    /// answer, and after a renderer has exited until the next one answers.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the metrics and /-/ready"))]
+    pub fn status(&self) -> Option<Arc<RendererStatus>> {
+        self.shared.status.lock().clone()
     }
 
     /// Renders an image; waits at most `queue_timeout` for a free connection. `phases` gets the times of the phases that
@@ -335,6 +343,7 @@ mod tests {
         second.render(RenderRequest::new(TARGET), &mut phases).unwrap();
         assert!(phases.fetch.is_some() && !phases.decode.is_zero(), "{phases:?}");
         assert!(!phases.encode.is_zero() && phases.output.is_some(), "{phases:?}");
+        eventually(|| second.status().is_some_and(|status| status.permits > 0));
     }
 
     #[test]

@@ -220,16 +220,16 @@ impl Connection {
 }
 
 /// A response head, and the response that it begins.
-struct Head {
+pub(super) struct Head {
     response: Response,
-    content_length: usize,
+    pub(super) content_length: usize,
     /// The length of the head itself.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 impl Head {
     /// `None` while the head is incomplete.
-    fn parse(buffer: &[u8]) -> io::Result<Option<Head>> {
+    pub(super) fn parse(buffer: &[u8]) -> io::Result<Option<Head>> {
         let mut headers = [httparse::EMPTY_HEADER; 16];
         let mut parser = httparse::Response::new(&mut headers);
         let status = parser.parse(buffer).map_err(|error| invalid(&error.to_string()))?;

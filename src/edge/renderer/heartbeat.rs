@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::{fs, io};
 
+use super::connection::Head;
+use crate::renderer_status::{self, RendererStatus};
 use crate::wire;
 
 /// Checks between a response and the next ping.
@@ -11,8 +13,8 @@ const PING_INTERVAL: u32 = 3;
 /// Checks without a response after which the renderer counts as hung. Checks are counted, not seconds, so that a
 /// renderer does not count as hung after the machine was suspended.
 const MAX_MISSED: u32 = 10;
-/// Maximum bytes of a response; a typical one has about 100.
-const MAX_RESPONSE: usize = 1024;
+/// Maximum bytes of a response; a typical one has about 300.
+const MAX_RESPONSE: usize = renderer_status::MAX_BYTES + (1 << 10);
 
 #[derive(Debug)]
 pub struct Heartbeat {
@@ -28,9 +30,12 @@ enum State {
     Waiting(u32, Vec<u8>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
+    /// No response is due.
     Ok,
+    /// The response to a ping.
+    Answered(RendererStatus),
     /// The process runs and does not answer.
     TimedOut,
     /// The connection is closed, or the response malformed.
@@ -38,10 +43,10 @@ pub enum Health {
 }
 
 impl Heartbeat {
-    /// `stream` is a connection that has answered a ping.
+    /// `stream` is a connection that has answered a ping. The first check sends the next one.
     pub fn new(stream: UnixStream) -> io::Result<Heartbeat> {
         stream.set_nonblocking(true)?;
-        Ok(Heartbeat { stream, state: State::Idle(PING_INTERVAL) })
+        Ok(Heartbeat { stream, state: State::Idle(0) })
     }
 
     /// Must be called once per check interval.
@@ -61,15 +66,17 @@ impl Heartbeat {
     }
 
     fn receive(&mut self, missed: u32, mut response: Vec<u8>) -> (State, Health) {
-        let mut bytes = [0; MAX_RESPONSE];
+        let mut bytes = vec![0; MAX_RESPONSE];
         let health = match self.stream.read(&mut bytes) {
             Ok(length @ 1..) => {
                 response.extend(bytes.iter().take(length));
-                // The response has no body.
-                if response.ends_with(b"\r\n\r\n") {
-                    return (State::Idle(PING_INTERVAL), Health::Ok);
+                match parse(&response) {
+                    Ok(Some(status)) => {
+                        return (State::Idle(PING_INTERVAL), Health::Answered(status));
+                    }
+                    Ok(None) if response.len() <= MAX_RESPONSE => Health::Ok,
+                    Ok(None) | Err(_) => Health::Closed,
                 }
-                if response.len() > MAX_RESPONSE { Health::Closed } else { Health::Ok }
             }
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
@@ -86,6 +93,17 @@ impl Heartbeat {
     }
 }
 
+/// `None` while the response is incomplete.
+fn parse(response: &[u8]) -> io::Result<Option<RendererStatus>> {
+    let Some(Head { content_length, bytes, .. }) = Head::parse(response)? else { return Ok(None) };
+    let body = response.get(bytes..).unwrap_or_default();
+    if body.len() < content_length {
+        return Ok(None);
+    }
+    let status = str::from_utf8(body).ok().and_then(RendererStatus::parse);
+    status.map(Some).ok_or_else(|| ErrorKind::InvalidData.into())
+}
+
 /// Resident memory in bytes (proc(5), statm).
 pub fn resident_bytes(process: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
@@ -98,7 +116,11 @@ mod tests {
     use super::*;
     use crate::documents::assert_says;
 
-    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\npermits 3\n";
+
+    fn answered() -> Health {
+        Health::Answered(RendererStatus { permits: 3, ..RendererStatus::default() })
+    }
 
     fn pair() -> (Heartbeat, UnixStream) {
         let (edge, renderer) = UnixStream::pair().unwrap();
@@ -114,9 +136,12 @@ mod tests {
     fn heartbeat_is_ok_while_pings_are_answered() {
         let (mut heartbeat, mut renderer) = pair();
         let mut pings = 0;
+        let mut is_answered = false;
         for _ in 0..100 {
-            assert_eq!(heartbeat.check(), Health::Ok);
-            if receives_ping(&mut renderer) {
+            let expected = if is_answered { answered() } else { Health::Ok };
+            assert_eq!(heartbeat.check(), expected);
+            is_answered = receives_ping(&mut renderer);
+            if is_answered {
                 renderer.write_all(RESPONSE).unwrap();
                 pings += 1;
             }
@@ -130,13 +155,13 @@ mod tests {
         while !receives_ping(&mut renderer) {
             assert_eq!(heartbeat.check(), Health::Ok);
         }
-        for piece in [&RESPONSE[..9], &RESPONSE[9..]] {
-            for _ in 0..4 {
+        for piece in [&RESPONSE[..9], &RESPONSE[9..41], &RESPONSE[41..]] {
+            for _ in 0..3 {
                 assert_eq!(heartbeat.check(), Health::Ok);
             }
             renderer.write_all(piece).unwrap();
         }
-        assert_eq!(heartbeat.check(), Health::Ok);
+        assert_eq!(heartbeat.check(), answered());
         while !receives_ping(&mut renderer) {
             assert_eq!(heartbeat.check(), Health::Ok);
         }
@@ -147,6 +172,21 @@ mod tests {
     }
 
     #[test]
+    fn heartbeat_is_closed_after_a_malformed_response() {
+        for response in [
+            "hello\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npermits x",
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npermits 1\nx",
+        ] {
+            let (mut heartbeat, mut renderer) = pair();
+            assert_eq!(heartbeat.check(), Health::Ok);
+            renderer.write_all(response.as_bytes()).unwrap();
+            assert_eq!(heartbeat.check(), Health::Closed, "{response}");
+        }
+    }
+
+    #[test]
     fn heartbeat_is_closed_after_a_hang_up_or_an_endless_response() {
         let (mut heartbeat, renderer) = pair();
         drop(renderer);
@@ -154,7 +194,7 @@ mod tests {
 
         let (mut heartbeat, mut renderer) = pair();
         let is_closed = (0..100).any(|_| {
-            let _ = renderer.write_all(&[b'x'; 700]);
+            let _ = renderer.write_all(&[b'x'; 7000]);
             heartbeat.check() == Health::Closed
         });
         assert!(is_closed);

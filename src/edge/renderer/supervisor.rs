@@ -206,6 +206,7 @@ impl Supervisor {
     /// Drains the current worker before there is another one, and schedules the start of that one.
     fn drain_current(&mut self, is_done: bool) {
         let Some(running) = self.current.take() else { return };
+        *self.shared.status.lock() = None;
         let was_stable = running.worker.answers() > 0 || running.started.elapsed() > STABLE_AFTER;
         self.backoff = if was_stable { Duration::ZERO } else { next_backoff(self.backoff) };
         self.start_at = Instant::now() + self.backoff;
@@ -277,6 +278,7 @@ impl Supervisor {
         let number = running.worker.number;
         match running.heartbeat.check() {
             Health::Ok => {}
+            Health::Answered(status) => *self.shared.status.lock() = Some(Arc::new(status)),
             Health::TimedOut => {
                 kill_hung(&running.worker);
                 self.drain_current(true);

@@ -16,6 +16,7 @@ use std::time::SystemTime;
 
 use crate::config::{ConfigError, Limits, Origin};
 use crate::error::{Code, Failure};
+use crate::renderer_status::CredentialsStatus;
 
 /// The bytes of an original and their metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +105,11 @@ pub fn read_paths(origin: &Origin, variable: Variable) -> Vec<ReadPath> {
 trait Fetch: Send + Sync {
     /// See [`OriginClient::fetch`]. The condition is one entity tag.
     fn fetch(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure>;
+
+    /// See [`OriginClient::credentials`].
+    fn credentials(&self) -> Option<CredentialsStatus> {
+        None
+    }
 }
 
 /// The originals of one handler.
@@ -139,6 +145,11 @@ impl OriginClient {
             }
             Fetched::Unchanged => Ok(Fetched::Unchanged),
         }
+    }
+
+    /// The state of the credentials, if this origin needs any. Does not wait for their lookup.
+    pub fn credentials(&self) -> Option<CredentialsStatus> {
+        self.0.credentials()
     }
 }
 

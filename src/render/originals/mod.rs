@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +21,7 @@ use crate::config::{Handler, Limits};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::phases::{Fetch, FetchOutcome, Phases};
+use crate::renderer_status::CredentialsStatus;
 use crate::singleflight::SingleFlight;
 use crate::sync::Mutex;
 use crate::time::unix_milliseconds;
@@ -40,6 +42,7 @@ pub struct Originals {
     /// By key, the originals that a request holds.
     shared: Mutex<HashMap<String, Weak<SharedOriginal>>>,
     timeout: Duration,
+    fetches: AtomicU64,
 }
 
 /// Equal requests wait for each other.
@@ -86,6 +89,21 @@ impl Originals {
             singleflight: SingleFlight::new(),
             shared: Mutex::default(),
             timeout: limits.origin_timeout + WRITE_TIMEOUT,
+            fetches: AtomicU64::new(0),
+        }
+    }
+
+    /// The number of requests to the origin in flight.
+    pub fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Relaxed)
+    }
+
+    /// The state of the origin's credentials, if it needs any.
+    pub fn credentials(&self) -> Option<CredentialsStatus> {
+        match &self.origin {
+            Ok(origin) => origin.credentials(),
+            Err(Failure { code: Code::NoCredentials, .. }) => Some(CredentialsStatus::Missing),
+            Err(_) => None,
         }
     }
 
@@ -295,7 +313,10 @@ impl Originals {
     ) -> Result<Fetched, Failure> {
         let origin = self.origin.as_ref().map_err(Failure::clone)?;
         let started = Instant::now();
-        let fetched = origin.fetch(key, if_none_match);
+        let fetched = {
+            let _in_flight = InFlight::start(&self.fetches);
+            origin.fetch(key, if_none_match)
+        };
         let took = started.elapsed();
         let (bytes, outcome) = match &fetched {
             Ok(Fetched::Original(original)) => (original.bytes.len(), FetchOutcome::Fetched),
@@ -304,6 +325,22 @@ impl Originals {
         };
         phases.add_fetch(Fetch { took, bytes: bytes as u64, outcome });
         fetched
+    }
+}
+
+/// Counts one request to an origin while it is in flight, also if it panics.
+struct InFlight<'o>(&'o AtomicU64);
+
+impl InFlight<'_> {
+    fn start(count: &AtomicU64) -> InFlight<'_> {
+        count.fetch_add(1, Ordering::Relaxed);
+        InFlight(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -15,7 +15,9 @@ use super::sts::{self, WebIdentity};
 use crate::config::{Limits, WHITE_SPACE_AROUND, has_white_space_around};
 use crate::error::{Code, Failure};
 use crate::render::origin::http::agent;
+use crate::renderer_status::CredentialsStatus;
 use crate::sync::{self, Mutex};
+use crate::time::unix_seconds;
 
 /// How long before their expiry credentials are refreshed. AWS issues new ones at least that early:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html>
@@ -113,6 +115,15 @@ impl Provider {
                 return Err(Failure::new(Code::NoCredentials, problem));
             }
             state = sync::wait_timeout(&self.shared.changed, state, left);
+        }
+    }
+
+    pub(super) fn status(&self) -> CredentialsStatus {
+        let state = self.shared.state.lock();
+        match &state.keys {
+            Some(keys) => CredentialsStatus::Found { expires: keys.expires.map(unix_seconds) },
+            None if state.looked => CredentialsStatus::Missing,
+            None => CredentialsStatus::Pending,
         }
     }
 }
@@ -394,6 +405,7 @@ mod tests {
         })
         .unwrap();
         assert!(now(&provider).unwrap_err().contains("still being looked for"));
+        assert_eq!(provider.status(), CredentialsStatus::Pending);
         let waiting = thread::scope(|scope| {
             let waiting = scope.spawn(|| provider.keys(soon()).map(|keys| keys.access.clone()));
             thread::sleep(Duration::from_millis(50));
@@ -401,6 +413,7 @@ mod tests {
             waiting.join().unwrap()
         });
         assert_eq!(waiting, Ok("one".to_owned()));
+        assert_eq!(provider.status(), CredentialsStatus::Found { expires: None });
         assert_eq!(now(&provider), Ok("one".to_owned()));
     }
 
@@ -413,6 +426,7 @@ mod tests {
         assert_eq!(failure.code, Code::NoCredentials);
         assert_eq!(failure.detail, "no credentials found: environment: nothing; profile: nothing");
         assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(provider.status(), CredentialsStatus::Missing);
     }
 
     #[test]
@@ -454,7 +468,10 @@ mod tests {
     fn a_failed_credential_refresh_keeps_the_old_ones_until_they_expire() {
         assert_eq!(now(&failing_after(Duration::from_secs(3600))), Ok("old".to_owned()));
         let expired = Err("the credentials have expired: STS is down".to_owned());
-        assert_eq!(now(&failing_after(Duration::ZERO)), expired);
+        let provider = failing_after(Duration::ZERO);
+        assert_eq!(now(&provider), expired);
+        let seconds = unix_seconds(SystemTime::now());
+        assert!(!provider.status().is_usable(seconds), "{:?}", provider.status());
     }
 
     #[test]

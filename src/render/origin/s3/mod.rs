@@ -32,6 +32,7 @@ use super::{Fetch, Fetched, Kind, Original, ReadPath, Variable, refuse_unsafe};
 use crate::config::{ConfigError, Credentials, Limits, S3};
 use crate::error::{Code, Failure};
 use crate::log::RateLimited;
+use crate::renderer_status::CredentialsStatus;
 
 /// How long a signed URL is valid. Only this process and the origin see it; the time allows for clocks that differ, as
 /// much as S3 allows for signatures in a header.
@@ -110,6 +111,14 @@ impl Fetch for Bucket {
             // It has no body, even with a Content-Length, so its connection is free already.
             StatusCode::NOT_MODIFIED if if_none_match.is_some() => Ok(Fetched::Unchanged),
             _ => Err(self.refused(object, response)),
+        }
+    }
+
+    fn credentials(&self) -> Option<CredentialsStatus> {
+        match &self.keys {
+            Keys::Fixed(_) => Some(CredentialsStatus::Found { expires: None }),
+            Keys::Chain(provider) => Some(provider.status()),
+            Keys::None => None,
         }
     }
 }
