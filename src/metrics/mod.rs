@@ -5,17 +5,21 @@
 //! configuration is loaded. The values of a label come from the code and the configuration, never from a client, so
 //! that no client can add a series.
 
+mod connections;
 pub mod family;
 mod handlers;
+mod labels;
 mod registry;
 mod text;
 mod values;
 
 use std::sync::LazyLock;
 
+pub use self::connections::OpenConnection;
 #[cfg(test)]
 pub use self::handlers::STATUSES;
 pub use self::handlers::{HandlerMetrics, ResponseCount};
+pub use self::labels::{Handshake, ListenerLabel, RefusedConnection};
 pub use self::registry::Metrics;
 pub use self::text::{Exposition, Writer};
 

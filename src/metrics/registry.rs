@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::connections::Connections;
 use super::family::{
     ADMIN_REQUESTS, BUILD_INFO, DECODE_DURATION, DECODED_PIXELS, ENCODE_DURATION, ENCODED_PIXELS,
     PERMIT_WAIT, QUEUE_WAIT,
@@ -22,6 +23,7 @@ pub struct Metrics {
     pub without_handler: Arc<HandlerMetrics>,
     /// Of requests on the admin listener.
     pub admin: Arc<HandlerMetrics>,
+    pub connections: Connections,
     pub queue_wait: Histogram,
     permit_wait: Histogram,
     /// By the formats of the original and of the result.
@@ -43,6 +45,7 @@ impl Default for Metrics {
             handlers: Handlers::default(),
             without_handler: Arc::new(HandlerMetrics::new("")),
             admin: Arc::new(HandlerMetrics::new("")),
+            connections: Connections::default(),
             queue_wait: Histogram::default(),
             permit_wait: Histogram::default(),
             renders: Default::default(),
@@ -75,6 +78,7 @@ impl Metrics {
         for (status, count) in self.admin.by_status() {
             samples.add(&[&status], count);
         }
+        self.connections.write(writer);
         writer.family(QUEUE_WAIT).histogram(&[], &self.queue_wait);
         writer.family(PERMIT_WAIT).histogram(&[], &self.permit_wait);
         let name = |index: usize| Format::ALL.get(index).map_or("none", |format| format.name());

@@ -1,4 +1,4 @@
-//! Counters and histograms. Each is exact; values that are read together may differ by what is counted meanwhile.
+//! Counters, gauges and histograms. Each is exact; values that are read together may differ by what is counted meanwhile.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +19,25 @@ pub struct Counter(AtomicU64);
 impl Counter {
     pub fn add(&self, number: u64) {
         self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that grows and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Undoes an [`Gauge::increment`].
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub fn get(&self) -> u64 {

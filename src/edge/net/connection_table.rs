@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{Shutdown, shutdown};
 
 use crate::config::Limits;
+use crate::metrics::{OpenConnection, RefusedConnection};
 use crate::sync::Mutex;
 
 /// A connection that has been reading a head or shaking hands for this long may be closed for a new one, if none is
@@ -81,9 +82,20 @@ pub enum Full {
     Address,
 }
 
+impl Full {
+    pub fn label(self) -> RefusedConnection {
+        match self {
+            Full::Total => RefusedConnection::Connections,
+            Full::Address => RefusedConnection::ConnectionsPerAddress,
+        }
+    }
+}
+
 /// The entry of one connection, removed when this is dropped.
 #[derive(Debug)]
 pub struct Registration {
+    /// `None` for a refused connection.
+    pub open: Option<OpenConnection>,
     table: Arc<ConnectionTable>,
     id: u64,
     entry: Arc<Entry>,
@@ -148,7 +160,7 @@ impl ConnectionTable {
         let id = entries.next_id;
         entries.next_id += 1;
         entries.by_id.insert(id, Arc::clone(&entry));
-        Registration { table: Arc::clone(self), id, entry }
+        Registration { open: None, table: Arc::clone(self), id, entry }
     }
 
     /// Closes the longest idle connection, which frees its descriptor. `false` if there is none.

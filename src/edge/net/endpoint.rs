@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::config::Config;
+use crate::metrics::ListenerLabel;
 
 /// The service of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,16 @@ pub enum ListenerKind {
     Https,
     /// The admin listener, which no proxy stands in front of.
     Admin,
+}
+
+impl ListenerKind {
+    pub fn label(self) -> ListenerLabel {
+        match self {
+            ListenerKind::Http => ListenerLabel::Http,
+            ListenerKind::Https => ListenerLabel::Https,
+            ListenerKind::Admin => ListenerLabel::Admin,
+        }
+    }
 }
 
 /// Where the configuration asks to listen.

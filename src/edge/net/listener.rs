@@ -260,8 +260,11 @@ impl Acceptor {
         let running = self.shared.responder.running.get();
         let is_admin = self.kind == ListenerKind::Admin;
         let counted = peer.filter(|_| is_admin || !running.trusted_proxies.contains(peer));
-        let registration = match self.shared.connections.register(&socket, counted, &running.limits)
-        {
+        let mut registration = match self.shared.connections.register(
+            &socket,
+            counted,
+            &running.limits,
+        ) {
             Ok(registration) => registration,
             Err(full) => {
                 if let (Full::Address, Some(peer)) = (full, peer) {
@@ -275,6 +278,7 @@ impl Acceptor {
                 return self.refuse(socket, peer, full, &running);
             }
         };
+        registration.open = Some(METRICS.connections.accept(self.kind.label()));
         let socket = Socket::new(socket);
         let has_preface = match self.kind {
             ListenerKind::Http => running.expects_proxy_header(peer),
@@ -303,6 +307,7 @@ impl Acceptor {
         full: Full,
         running: &RunningConfig,
     ) {
+        METRICS.connections.refused.get(full.label()).add(1);
         if self.kind == ListenerKind::Https {
             return;
         }

@@ -7,6 +7,7 @@ use super::proxy_protocol::{self, Header};
 use super::socket::Socket;
 use crate::edge::http::response::Response;
 use crate::log::warn_ratelimited;
+use crate::metrics::{METRICS, RefusedConnection};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Preface {
@@ -64,9 +65,10 @@ fn read_more(socket: &mut Socket, buffer: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Warns of a trusted proxy that sends no valid PROXY header: its operator would only see closed connections.
+/// Counts and warns of a trusted proxy that sends no valid PROXY header: its operator would only see closed connections.
 pub fn log(peer: Option<IpAddr>, error: &io::Error) {
     if error.kind() == ErrorKind::InvalidData {
+        METRICS.connections.refused.get(RefusedConnection::ProxyHeader).add(1);
         let peer = peer.map_or("http_socket".to_owned(), |address| address.to_string());
         warn_ratelimited!(
             "proxy_header_invalid",

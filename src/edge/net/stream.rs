@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::net::Shutdown;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 
 use super::socket::Socket;
+use crate::metrics::{Handshake, METRICS};
 
 /// Maximum plaintext of a TLS record (RFC 8446 §5.1).
 const MAX_RECORD_BYTES: usize = 16 << 10;
@@ -19,17 +20,18 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Shakes hands as the server.
-    pub fn accept_tls(config: &Arc<ServerConfig>, mut socket: Socket) -> io::Result<Stream> {
-        let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-        while session.is_handshaking() {
-            if let Err(error) = session.complete_io(&mut socket) {
-                // Sends the alert, if rustls has one for the client.
-                let _ = session.write_tls(&mut socket);
-                return Err(error);
+    /// Shakes hands as the server, and counts the result.
+    pub fn accept_tls(config: &Arc<ServerConfig>, socket: Socket) -> io::Result<Stream> {
+        let result = shake_hands(config, socket);
+        let handshake = match &result {
+            Ok(tls) if tls.conn.handshake_kind() == Some(HandshakeKind::Resumed) => {
+                Handshake::Resumed
             }
-        }
-        Ok(Stream::Tls(Box::new(StreamOwned::new(session, socket))))
+            Ok(_) => Handshake::Full,
+            Err(_) => Handshake::Failed,
+        };
+        METRICS.connections.handshakes.get(handshake).add(1);
+        result.map(|tls| Stream::Tls(Box::new(tls)))
     }
 
     /// For its deadlines and its mode.
@@ -102,6 +104,21 @@ impl Stream {
     pub fn discard(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket().read(buffer)
     }
+}
+
+fn shake_hands(
+    config: &Arc<ServerConfig>,
+    mut socket: Socket,
+) -> io::Result<StreamOwned<ServerConnection, Socket>> {
+    let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+    while session.is_handshaking() {
+        if let Err(error) = session.complete_io(&mut socket) {
+            // Sends the alert, if rustls has one for the client.
+            let _ = session.write_tls(&mut socket);
+            return Err(error);
+        }
+    }
+    Ok(StreamOwned::new(session, socket))
 }
 
 /// Passes `bytes` from `sent` on to rustls; `offset` is their position in head and body together.

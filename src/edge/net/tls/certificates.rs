@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, SignatureScheme};
 use webpki::EndEntityCert;
 
+use super::expiry::expiry;
 use crate::config::{Certificate, ConfigError, Https};
 use crate::log::warn;
 
@@ -26,21 +27,28 @@ pub struct Certificates {
     default: Arc<CertifiedKey>,
     /// By the DNS names of the leaves in lower case, including wildcards, in the order of the configuration.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    /// The files, each with the Unix time at which the first of its certificates expires.
+    pub expiries: Vec<(String, u64)>,
 }
 
 impl Certificates {
     pub fn load(https: &Https) -> Result<Certificates, ConfigError> {
         let mut default = None;
         let mut by_name: HashMap<String, Vec<Arc<CertifiedKey>>> = HashMap::new();
+        let mut expiries = Vec::new();
         for certificate in &https.certificates {
             let (names, key) = load(certificate)?;
+            // An expired intermediate certificate fails like an expired leaf.
+            if let Some(first) = key.cert.iter().filter_map(expiry).min() {
+                expiries.push((certificate.cert.display().to_string(), first));
+            }
             for name in names {
                 by_name.entry(name).or_default().push(Arc::clone(&key));
             }
             default.get_or_insert(key);
         }
         let required = || ConfigError::new("https_cert", "required");
-        Ok(Certificates { default: default.ok_or_else(required)?, by_name })
+        Ok(Certificates { default: default.ok_or_else(required)?, by_name, expiries })
     }
 
     /// The first certificate for this name whose key has a signature scheme that the client supports.

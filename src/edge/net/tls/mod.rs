@@ -2,6 +2,7 @@
 //! renewed certificate loses no connection and no session.
 
 mod certificates;
+mod expiry;
 mod sessions;
 mod watch;
 
@@ -14,6 +15,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::config::{ConfigError, Https};
 use crate::log::{error, info};
+use crate::metrics::METRICS;
 use crate::sync::{Mutex, RwLock};
 use certificates::{Certificates, warn_world_readable_keys};
 use sessions::Sessions;
@@ -46,7 +48,7 @@ impl Tls {
     pub fn new(https: &Https) -> Result<Tls, ConfigError> {
         // Before reading the files, so that a change while they are read is noticed.
         let stamps = FileStamps::read(https);
-        let resolver = Arc::new(CertResolver(RwLock::new(Arc::new(Certificates::load(https)?))));
+        let resolver = Arc::new(CertResolver::new(Certificates::load(https)?));
         warn_world_readable_keys(https);
         let config = server_config(Arc::clone(&resolver)).map_err(|reason| {
             ConfigError::new("https_enabled", format!("TLS can't be set up: {reason}"))
@@ -116,8 +118,29 @@ fn server_config(resolver: Arc<CertResolver>) -> Result<ServerConfig, rustls::Er
 struct CertResolver(RwLock<Arc<Certificates>>);
 
 impl CertResolver {
+    fn new(certificates: Certificates) -> CertResolver {
+        report_expiries(&certificates.expiries);
+        CertResolver(RwLock::new(Arc::new(certificates)))
+    }
+
     fn replace(&self, certificates: Certificates) {
+        report_expiries(&certificates.expiries);
         *self.0.write() = Arc::new(certificates);
+    }
+}
+
+fn report_expiries(expiries: &[(String, u64)]) {
+    // Two entries may name one file, which is one series.
+    let mut expiries = expiries.to_vec();
+    expiries.sort();
+    expiries.dedup_by(|one, first| one.0 == first.0);
+    *METRICS.connections.certificates.lock() = expiries;
+}
+
+/// A reload has turned HTTPS off.
+impl Drop for Tls {
+    fn drop(&mut self) {
+        report_expiries(&[]);
     }
 }
 

@@ -1,0 +1,106 @@
+//! Labels whose values are names of the code, and values by such a label.
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+/// A label with a fixed set of values.
+pub trait Label: Copy + Debug + 'static {
+    /// In the order of [`Label::index`].
+    const ALL: &'static [Self];
+
+    fn name(self) -> &'static str;
+
+    fn index(self) -> usize;
+}
+
+macro_rules! labels {
+    ($($(#[$about:meta])* $label:ident { $($(#[$meaning:meta])* $value:ident $name:literal,)* })*) => {
+        $(
+            $(#[$about])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub enum $label { $($(#[$meaning])* $value,)* }
+
+            impl Label for $label {
+                const ALL: &'static [$label] = &[$($label::$value,)*];
+
+                fn name(self) -> &'static str {
+                    match self { $($label::$value => $name,)* }
+                }
+
+                fn index(self) -> usize {
+                    self as usize
+                }
+            }
+        )*
+    };
+}
+
+labels! {
+    /// The service of a listener.
+    ListenerLabel {
+        Http "http",
+        Https "https",
+        Admin "admin",
+    }
+
+    /// Why a connection is closed before its first request.
+    RefusedConnection {
+        Connections "connections",
+        ConnectionsPerAddress "connections_per_address",
+        ProxyHeader "proxy_header",
+    }
+
+    Handshake {
+        Full "full",
+        Resumed "resumed",
+        Failed "failed",
+    }
+}
+
+/// Values by a label.
+#[derive(Debug)]
+pub struct By<L, V> {
+    values: Vec<V>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label, V: Default> Default for By<L, V> {
+    fn default() -> By<L, V> {
+        By { values: L::ALL.iter().map(|_| V::default()).collect(), label: PhantomData }
+    }
+}
+
+impl<L: Label, V> By<L, V> {
+    pub fn get(&self, label: L) -> &V {
+        // There is a value for each label.
+        &self.values[label.index()]
+    }
+
+    /// The values with the names of their labels.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &V)> {
+        L::ALL.iter().zip(&self.values).map(|(label, value)| (label.name(), value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::values::Counter;
+    use super::*;
+
+    fn assert_consistent<L: Label + PartialEq>() {
+        let values = By::<L, Counter>::default();
+        for (index, label) in L::ALL.iter().enumerate() {
+            assert_eq!(label.index(), index);
+            assert!(L::ALL[..index].iter().all(|other| other.name() != label.name()));
+            values.get(*label).add(index as u64 + 1);
+        }
+        assert!(values.iter().map(|(_, counter)| counter.get()).eq(1..=L::ALL.len() as u64));
+    }
+
+    #[test]
+    fn each_value_of_a_label_has_a_name_and_a_place() {
+        assert_consistent::<ListenerLabel>();
+        assert_consistent::<RefusedConnection>();
+        assert_consistent::<Handshake>();
+    }
+}
