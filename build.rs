@@ -5,7 +5,7 @@ use std::process::{Command, exit};
 use std::{env, fs};
 
 /// In link order: each library precedes its dependencies.
-const LIBRARIES: &str = "vips cgif lcms2 spng hwy dav1d aom webpmux webpdemux webp sharpyuv jpeg expat \
+const LIBRARIES: &str = "vips lcms2 spng hwy dav1d aom webpmux webpdemux webp sharpyuv jpeg expat \
                          gobject-2.0 glib-2.0 sysprof-capture-4 pcre2-8 ffi z stdc++";
 
 fn main() {

@@ -38,33 +38,13 @@ start_edge edge http
 server=$started
 base="http://127.0.0.1:$PORT/s"
 
-# served QUERY COUNT: CPU ms per request.
-served() {
-    local before i
-    before=$(ticks "$server")
-    for ((i = 0; i < $2; i++)); do printf 'url=%s/%s\noutput=/dev/null\n' "$base" "$1"; done >"$work/urls"
-    curl -sf -K "$work/urls"
-    awk -v t=$(($(ticks "$server") - before)) -v n="$2" 'BEGIN {printf "%.1f\n", t * 10 / n}'
-}
-
-# thumbnail COUNT ARGUMENT…: CPU ms per run of vipsthumbnail with one thread.
-thumbnail() {
-    local count=$1 i
-    shift
-    TIMEFORMAT='%U %S'
-    { time for ((i = 0; i < count; i++)); do VIPS_CONCURRENCY=1 vipsthumbnail "$@" 2>/dev/null; done; } 2>&1 |
-        awk -v n="$count" '{printf "%.1f\n", ($1 + $2) * 1000 / n}'
-}
-
 # measure NAME COUNT QUERY ORIGINAL OUTPUT SIZE…: appends "server peer ratio" to $work/NAME.
 measure() {
     local name=$1 count=$2 query=$3 original=$4 output=$5
     shift 5
     local ours peer
     ours=$(served "$original?$query" "$count")
-    # Subtract the start of the program and its libraries.
-    peer=$(awk -v all="$(thumbnail "$count" "$originals/$original" -o "$output" "$@")" \
-        -v start="$(thumbnail "$count" "$originals/tiny.avif" -s 1x1 -o "$work/tiny.jpg")" 'BEGIN {printf "%.1f\n", all - start}')
+    peer=$(thumbnail "$count" "$originals/tiny.avif" "$originals/$original" -o "$output" "$@")
     echo "$ours $peer $(ratio "$ours" "$peer")" >>"$work/$name"
 }
 
@@ -85,8 +65,7 @@ for ((round = 0; round < ROUNDS; round++)); do
 done
 end "$server"
 
-verdict() { awk -v a="$1" -v most="$2" 'BEGIN {print (a + 0 <= most + 0) ? "yes" : "**no**"}'; }
-row() { echo "| $1 | $(column "$2" 1) | $(column "$2" 2) | $(column "$2" 3) | ≤ $3 | $(verdict "$(column "$2" 3)" "$3") |"; }
+row() { echo "| $1 | $(printf '%.1f | %.1f' "$(column "$2" 1)" "$(column "$2" 2)") | $(column "$2" 3) | ≤ $3 | $(verdict "$(column "$2" 3)" "$3") |"; }
 mkdir -p "$RESULTS"
 {
     echo "# AVIF"

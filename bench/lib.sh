@@ -153,3 +153,31 @@ load() {
     awk -v t=$(($(ticks "$1") - before)) -v n="$requests" 'BEGIN {printf "%.2f ", t * 10000 / n}'
     awk '/Requests\/sec/ {printf "%.0f\n", $2}' <<<"$report"
 }
+
+# served QUERY COUNT: CPU ms per request of the server $server at $base.
+served() {
+    local before i
+    before=$(ticks "$server")
+    for ((i = 0; i < $2; i++)); do printf 'url=%s/%s\noutput=/dev/null\n' "$base" "$1"; done >"$work/urls"
+    curl -sf -K "$work/urls"
+    awk -v t=$(($(ticks "$server") - before)) -v n="$2" 'BEGIN {printf "%.3f\n", t * 10 / n}'
+}
+
+# vipsthumbnail_ms COUNT ARGUMENT…: CPU ms per run of Debian's vipsthumbnail with one thread.
+vipsthumbnail_ms() {
+    local count=$1 i
+    shift
+    TIMEFORMAT='%U %S'
+    { time for ((i = 0; i < count; i++)); do VIPS_CONCURRENCY=1 vipsthumbnail "$@" 2>/dev/null; done; } 2>&1 |
+        awk -v n="$count" '{printf "%.3f\n", ($1 + $2) * 1000 / n}'
+}
+
+# thumbnail COUNT TINY ARGUMENT…: the same without the start of the program and its libraries, which a tiny original of
+# the format shows.
+thumbnail() {
+    awk -v all="$(vipsthumbnail_ms "$1" "${@:3}")" \
+        -v start="$(vipsthumbnail_ms "$1" "$2" -s 1x1 -o "$work/tiny.jpg")" 'BEGIN {printf "%.3f\n", all - start}'
+}
+
+# verdict MEASURED MOST
+verdict() { awk -v a="$1" -v most="$2" 'BEGIN {print (a + 0 <= most + 0) ? "yes" : "**no**"}'; }

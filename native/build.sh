@@ -64,7 +64,7 @@ choose_target() {
 recipe_hash() {
     {
         cd "$RECIPE"
-        sha256sum compile.sh sources.tsv archives.tsv quantizr.h steps/*.sh patches/*.patch
+        sha256sum compile.sh sources.tsv archives.tsv steps/*.sh patches/*.patch
         printf '%s\n' "$MACHINE"
         debian_versions
     } | sha256sum | cut -c 1-16

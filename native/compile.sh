@@ -99,7 +99,7 @@ assemble() {
     mkdir -p "$out/lib"
     cp -R "$WORK/licences" "$out/"
     cp "$STAGE$FIXED_PREFIX"/lib/*.a "$out/lib/"
-    # build.rs compiles src/render/av1/shim.c against these.
+    # build.rs compiles src/render/codec/av1/shim.c against these.
     mkdir "$out/include"
     cp -R "$STAGE$FIXED_PREFIX/include/aom" "$STAGE$FIXED_PREFIX/include/dav1d" "$out/include/"
     table sources.tsv | awk -F '\t' '{ print $1, $2 }' | tac >"$out/versions.txt"

@@ -22,7 +22,7 @@ from inputs import NATIVE, build, crates, fail, host, linked, output, table, tom
 
 # Which library calls which: no table has that. All of them call glibc.
 CALLS = {
-    "libvips": ["cgif", "expat", "glib", "highway", "lcms2", "libjpeg-turbo", "libspng", "libstdc++", "libwebp", "zlib"],
+    "libvips": ["expat", "glib", "highway", "lcms2", "libjpeg-turbo", "libspng", "libstdc++", "libwebp", "zlib"],
     "glib": ["libffi", "pcre2"],
     "libspng": ["zlib"],
     "highway": ["libstdc++"],

@@ -38,7 +38,7 @@ pub fn load(images: &[&str]) -> Fallible<Vec<Case>> {
     for path in images {
         let bytes = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
         for width in WIDTHS {
-            let image = Image::thumbnail(&bytes, width, false)?;
+            let image = Image::thumbnail(&bytes, width)?;
             if image.size().0 != width as usize {
                 break;
             }
@@ -63,7 +63,7 @@ impl Case {
         let decoded = if suffix.starts_with(".avif") {
             bench::decode_avif(&encoded)?.samples.as_chunks::<3>().0.to_vec()
         } else {
-            Image::decoded(&encoded, false)?.rgb()?
+            Image::decoded(&encoded)?.rgb()?
         };
         Ok(Outcome {
             bytes: encoded.len(),

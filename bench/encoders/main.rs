@@ -3,7 +3,6 @@
 //! ```text
 //! encoders settings FORMAT ROUNDS SETTING… -- IMAGE…   bytes, CPU time and similarity of each setting of an encoder
 //! encoders quality JPEG WEBP AVIF -- IMAGE…            the q of WebP and AVIF that look like each q of JPEG
-//! encoders gif ROUNDS WIDTH SETTING… -- IMAGE…         an animated GIF resized, decoding included
 //! encoders dump DIRECTORY -- IMAGE…                       writes the references as PPM, for encoders that are not linked here
 //! ```
 //!
@@ -16,7 +15,6 @@ mod cases;
 #[allow(dead_code, unused_imports)]
 #[path = "../../src/format.rs"]
 mod format;
-mod gif;
 // Its unit tests are not compiled without the harness, but their imports are.
 #[allow(unused_imports)]
 #[path = "../../src/render/pipeline/quality.rs"]
@@ -47,11 +45,8 @@ fn main() -> ExitCode {
         ["quality", jpeg, webp, avif] => {
             quality::run(jpeg, [("webp", webp), ("avif", avif)], images)
         }
-        ["gif", rounds, width, settings @ ..] => {
-            gif::run(rounds.parse()?, width.parse()?, settings, images)
-        }
         ["dump", directory] => cases::dump(directory, images),
-        _ => Err("usage: encoders settings|quality|gif|dump … -- IMAGE…".into()),
+        _ => Err("usage: encoders settings|quality|dump … -- IMAGE…".into()),
     });
     match result {
         Ok(table) => {

@@ -8,8 +8,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::ptr::{self, NonNull};
 
 use libvips::bindings as ffi;
-// It provides palettes to libvips, and the server's crate links the static libraries.
-use quantizr as _;
+// The server's crate links the static libraries.
 use s3imageserver as _;
 
 use crate::Fallible;
@@ -45,9 +44,8 @@ pub fn cpu() -> f64 {
 
 impl Image {
     /// The image with at most this width, upright and in sRGB, with its pixels computed.
-    pub fn thumbnail(bytes: &[u8], width: u32, all_frames: bool) -> Fallible<Image> {
+    pub fn thumbnail(bytes: &[u8], width: u32) -> Fallible<Image> {
         let mut out = ptr::null_mut();
-        let options = if all_frames { c"[n=-1]" } else { c"" };
         // SAFETY: `bytes` is only read, and outlives the lazy image, which is decoded before this returns. The names
         // are options of vips_thumbnail_buffer with the types it reads.
         let lazy = unsafe {
@@ -60,8 +58,6 @@ impl Image {
                 10_000_000 as c_int,
                 c"size".as_ptr(),
                 ffi::VipsSize_VIPS_SIZE_DOWN as c_int,
-                c"option_string".as_ptr(),
-                options.as_ptr(),
                 END,
             );
             if status == 0 { Image::owned(out) } else { Err(reason()) }
@@ -71,14 +67,13 @@ impl Image {
     }
 
     /// Decodes the result of an encoder and flattens it on white.
-    pub fn decoded(bytes: &[u8], all_frames: bool) -> Fallible<Image> {
-        let options = if all_frames { c"[n=-1]" } else { c"" };
+    pub fn decoded(bytes: &[u8]) -> Fallible<Image> {
         // SAFETY: as in `thumbnail`.
         let lazy = Image::owned(unsafe {
             ffi::vips_image_new_from_buffer(
                 bytes.as_ptr().cast(),
                 bytes.len() as ffi::size_t,
-                options.as_ptr(),
+                c"".as_ptr(),
                 END,
             )
         })?;

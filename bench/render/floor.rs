@@ -46,7 +46,7 @@ pub fn thumbnail(job: &Job, original: &[u8]) -> Fallible<Vec<u8>> {
             c"crop".as_ptr(),
             crop as c_int,
             c"option_string".as_ptr(),
-            job.load.as_ptr(),
+            c"[fail_on=truncated]".as_ptr(),
             end,
         )
     };

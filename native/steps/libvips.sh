@@ -1,16 +1,10 @@
 # shellcheck shell=bash
-# libvips, with the loaders and savers of JPEG, PNG, WebP and GIF and nothing else.
-
-# The Rust crate quantizr supplies its symbols at the final link; its header and a .pc file suffice here.
-prefix=$STAGE$FIXED_PREFIX
-install -D -m 644 "$RECIPE/quantizr.h" "$prefix/include/quantizr.h"
-write_pkgconfig quantizr 1.4 "palette quantizer, linked as a Rust crate" ""
-
+# libvips, with the loaders and savers of JPEG, PNG and WebP and nothing else.
 setup_meson -Dauto_features=disabled -Dprefer_static=true \
     -Dmodules=disabled -Dintrospection=disabled -Dcplusplus=false -Ddeprecated=false -Dexamples=false \
-    -Djpeg=enabled -Dspng=enabled -Dwebp=enabled -Dcgif=enabled -Dquantizr=enabled \
+    -Djpeg=enabled -Dspng=enabled -Dwebp=enabled \
     -Dexif=disabled -Dheif=disabled -Dlcms=enabled -Dzlib=enabled -Dhighway=enabled \
-    -Dnsgif=true -Dppm=false -Danalyze=false -Dradiance=false
-# The command-line tools would need the symbols of quantizr: build the archive alone.
+    -Dnsgif=false -Dppm=false -Danalyze=false -Dradiance=false
+# The archive alone, without the command-line tools.
 ninja -C _build -j "$JOBS" libvips/libvips.a
-install -D -m 644 _build/libvips/libvips.a "$prefix/lib/libvips.a"
+install -D -m 644 _build/libvips/libvips.a "$STAGE$FIXED_PREFIX/lib/libvips.a"

@@ -134,20 +134,16 @@ impl Drop for Computing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::GIF;
-    use super::super::{Value, Vips};
+    use super::super::Value;
+    use super::super::testing::two_pixels;
     use super::*;
     use std::sync::mpsc::{TryRecvError, channel};
     use std::thread;
     use std::time::{Duration, Instant};
 
-    fn gif<'b>() -> Image<'b> {
-        Vips::start().unwrap().load(GIF, c"gifload_buffer", &[]).unwrap()
-    }
-
     /// An image whose pixels take half a minute to compute.
     fn slow<'b>() -> Image<'b> {
-        let small = gif().copy_memory().unwrap();
+        let small = two_pixels().copy_memory().unwrap();
         let times = [(c"across", Value::Int(4000)), (c"down", Value::Int(8000))];
         let large = small.apply(c"replicate", &times).unwrap();
         large.apply(c"gaussblur", &[(c"sigma", Value::Double(40.0))]).unwrap()
@@ -156,7 +152,7 @@ mod tests {
     #[test]
     fn a_render_that_is_not_stopped_completes() {
         let work = Work::begin();
-        assert!(gif().encode(".png").is_ok());
+        assert!(two_pixels().encode(".png").is_ok());
         assert!(!work.was_stopped());
         assert!(work.shared.computed.lock().is_empty(), "no image stays registered");
     }
@@ -184,7 +180,7 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         drop(work);
         // The next render of the same thread is not stopped.
-        assert!(gif().encode(".png").is_ok());
+        assert!(two_pixels().encode(".png").is_ok());
     }
 
     #[test]

@@ -190,16 +190,25 @@ impl<'b> Image<'b> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Vips;
-    use super::super::testing::GIF;
+    use super::super::testing::two_pixels;
+    use super::*;
 
     #[test]
     fn missing_metadata_is_none() {
-        let image = Vips::start().unwrap().load(GIF, c"gifload_buffer", &[]).unwrap();
+        let image = two_pixels();
         assert_eq!(image.blob(c"exif-data"), None);
         assert_eq!(image.blob(c"delay"), None, "an array of numbers");
         for frames in [0, 1, u32::MAX] {
             assert_eq!(image.without_delays(frames).unwrap().width(), 2);
         }
+    }
+
+    #[test]
+    fn more_than_ten_thousand_frames_are_counted() {
+        let image = two_pixels();
+        assert_eq!(image.frames_in_file(), 1);
+        // SAFETY: as in `with_frame_height`; the image is new.
+        unsafe { ffi::vips_image_set_int(image.raw(), PAGES.as_ptr(), 12_000) };
+        assert_eq!(image.frames_in_file(), 12_000);
     }
 }

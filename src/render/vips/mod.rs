@@ -30,8 +30,6 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use libvips::bindings as ffi;
-// libvips calls its C functions to quantise; naming the crate here links it.
-use quantizr as _;
 
 use error::take_error;
 
@@ -64,12 +62,7 @@ impl Vips {
             ffi::vips_cache_set_max(0);
             ffi::vips_block_untrusted_set(1);
             ffi::vips_operation_block_set(c"VipsForeignLoad".as_ptr(), 1);
-            for loader in [
-                c"VipsForeignLoadJpeg",
-                c"VipsForeignLoadPng",
-                c"VipsForeignLoadWebp",
-                c"VipsForeignLoadNsgif",
-            ] {
+            for loader in [c"VipsForeignLoadJpeg", c"VipsForeignLoadPng", c"VipsForeignLoadWebp"] {
                 ffi::vips_operation_block_set(loader.as_ptr(), 0);
             }
         }
@@ -119,41 +112,37 @@ impl Vips {
 
 #[cfg(test)]
 mod testing {
-    /// A 2×1 GIF: one red pixel, one blue.
-    pub const GIF: &[u8] =
-        b"GIF89a\x02\0\x01\0\x80\0\0\xff\0\0\0\0\xff,\0\0\0\0\x02\0\x01\0\0\x02\x02D\n\0;";
+    use super::{Image, Vips};
+
+    /// A 2×1 PNG: one red pixel, one blue.
+    pub const PNG: &[u8] =
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x02\0\0\0\x01\x08\x02\0\0\0\x7b\x40\xe8\xdd\
+          \0\0\0\x12IDATx\x01\x01\x07\0\xf8\xff\0\xff\0\0\0\0\xff\x07\0\x01\xff\x55\x36\xba\xc7\
+          \0\0\0\0IEND\xae\x42\x60\x82";
+
+    /// Its pixels, which are not decoded yet.
+    pub fn two_pixels<'b>() -> Image<'b> {
+        Vips::start().unwrap().load(PNG, c"pngload_buffer", &[]).unwrap()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::testing::GIF;
+    use super::testing::{PNG, two_pixels};
     use super::*;
-
-    fn gif<'b>() -> Image<'b> {
-        Vips::start().unwrap().load(GIF, c"gifload_buffer", &[]).unwrap()
-    }
 
     #[test]
     fn images_are_loaded_and_encoded() {
         let vips = Vips::start().unwrap();
-        let header = vips.read_header(GIF).unwrap();
+        let header = vips.read_header(PNG).unwrap();
         assert_eq!((header.width(), header.height(), header.frames_in_file()), (2, 1, 1));
-        let image = gif();
-        for (suffix, magic) in [
-            (".png", &b"\x89PNG"[..]),
-            (".jpg[Q=75]", b"\xff\xd8\xff"),
-            (".gif", b"GIF89a"),
-            (".webp", b"RIFF"),
-        ] {
+        let image = two_pixels();
+        for (suffix, magic) in
+            [(".png", &b"\x89PNG"[..]), (".jpg[Q=75]", b"\xff\xd8\xff"), (".webp", b"RIFF")]
+        {
             let image = image.copy_memory().unwrap();
             assert!(image.encode(suffix).unwrap().starts_with(magic), "{suffix}");
         }
-    }
-
-    #[test]
-    fn more_than_ten_thousand_frames_are_counted() {
-        let many = include_bytes!("../../../tests/data/hostile/frames-12000.gif");
-        assert_eq!(Vips::start().unwrap().read_header(many).unwrap().frames_in_file(), 12_000);
     }
 
     #[test]
@@ -164,10 +153,11 @@ mod tests {
             // SAFETY: both names end with NUL; the result is a number.
             unsafe { ffi::vips_type_find(c"VipsForeignLoad".as_ptr(), name.as_ptr()) != 0 }
         };
-        for name in ["jpegload", "pngload", "webpload", "gifload"] {
+        for name in ["jpegload", "pngload", "webpload"] {
             assert!(is_linked(&format!("{name}_buffer")), "{name}");
         }
         for name in [
+            "gifload",
             "heifload",
             "svgload",
             "pdfload",
@@ -216,20 +206,20 @@ mod tests {
             &b""[..],
             b"x",
             b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
-            &GIF[..9],
+            &PNG[..9],
         ] {
             assert!(vips.read_header(bytes).is_err(), "{bytes:?}");
         }
-        let image = gif();
+        let image = two_pixels();
         assert!(image.crop(1, 0, 2, 1).is_err());
-        assert!(image.encode(".nonsense").is_err());
+        assert!(image.encode(".gif").is_err());
         assert!(image.encode("\0").is_err());
         assert!(Image::join_frames(&[]).is_err());
     }
 
     #[test]
     fn flatten_replaces_transparency_by_a_colour() {
-        let image = gif().copy_memory().unwrap();
+        let image = two_pixels().copy_memory().unwrap();
         assert!(!image.has_transparency());
         // A third pixel, white and transparent.
         let with_transparent_pixel = |image: Image<'static>, white: &[f64]| {
@@ -244,7 +234,7 @@ mod tests {
             ];
             image.apply(c"addalpha", &[]).unwrap().apply(c"embed", &arguments).unwrap()
         };
-        let colours = with_transparent_pixel(gif(), &[255.0; 3]);
+        let colours = with_transparent_pixel(two_pixels(), &[255.0; 3]);
         assert!(colours.has_transparency());
         let flat = colours.flatten([1, 2, 3]).unwrap();
         assert!(!flat.has_transparency());
@@ -253,7 +243,7 @@ mod tests {
         // 1 is `VIPS_INTERPRETATION_B_W`.
         let gray = || {
             with_transparent_pixel(
-                gif().apply(c"colourspace", &[(c"space", Value::Int(1))]).unwrap(),
+                two_pixels().apply(c"colourspace", &[(c"space", Value::Int(1))]).unwrap(),
                 &[255.0],
             )
         };
@@ -265,7 +255,7 @@ mod tests {
 
     #[test]
     fn samples_are_read_and_replaced_by_whole_lines() {
-        let image = gif().copy_memory().unwrap();
+        let image = two_pixels().copy_memory().unwrap();
         let samples = image.samples().unwrap();
         assert_eq!(samples.len(), 2 * image.bands() as usize);
         let upright = image.with_samples(1, samples).unwrap();
@@ -282,7 +272,7 @@ mod tests {
 
     #[test]
     fn frames_are_cropped_and_joined() {
-        let image = gif().copy_memory().unwrap();
+        let image = two_pixels().copy_memory().unwrap();
         let left = image.crop(0, 0, 1, 1).unwrap();
         let right = image.crop(1, 0, 1, 1).unwrap();
         let both = Image::join_frames(&[left, right]).unwrap();

@@ -278,13 +278,13 @@ fn unset() -> ffi::GValue {
 #[cfg(test)]
 mod tests {
     use super::super::Vips;
-    use super::super::testing::GIF;
+    use super::super::testing::PNG;
     use super::*;
 
     #[test]
     fn argument_names_types_and_ranges_are_checked() {
         let vips = Vips::start().unwrap();
-        let image = vips.read_header(GIF).unwrap();
+        let image = vips.read_header(PNG).unwrap();
         let copy = |arguments: &[(&CStr, Value)]| {
             let mut all = vec![(c"in", Value::Image(&image))];
             all.extend_from_slice(arguments);
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn output_names_and_types_are_checked() {
         let vips = Vips::start().unwrap();
-        let image = vips.read_header(GIF).unwrap();
+        let image = vips.read_header(PNG).unwrap();
         let outputs = call(c"copy", &[(c"in", Value::Image(&image))]).unwrap();
         assert!(outputs.image(c"nonsense").is_err());
         assert!(outputs.int(c"out").is_err());

@@ -1,3 +1,0 @@
-# shellcheck shell=bash
-# Writes GIF.
-build_meson -Dexamples=false -Dtests=false
