@@ -88,7 +88,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
         },
         Ok(Command::Cache(subcommand, path)) => {
             // Without `load`, which fails if a cache directory can't be written or its disk is full.
-            let outcome = read(&path).map_err(|error| error.to_string()).and_then(|(config, _)| {
+            let outcome = read(&path).map_err(|error| error.to_string()).and_then(|config| {
                 cache_cli::run(&subcommand, &config, &mut BufWriter::new(std::io::stdout()))
             });
             match outcome {
@@ -98,7 +98,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
         }
         Ok(Command::Sign(target, lifetime, path)) => {
             let now = time::unix_seconds(SystemTime::now());
-            match read(&path).map(|(config, _)| token::sign(&config, &target, lifetime, now)) {
+            match read(&path).map(|config| token::sign(&config, &target, lifetime, now)) {
                 Ok(Ok(signed)) => print_and_exit(&signed),
                 Ok(Err(sentence)) => exit_with_usage_error(&sentence),
                 Err(error) => exit_with_usage_error(&error.to_string()),
@@ -109,7 +109,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
                 Some(url) => health::Target::from_url(&url),
                 None => read(&path)
                     .map_err(|error| error.to_string())
-                    .and_then(|(config, _)| health::Target::from_config(&config)),
+                    .and_then(|config| health::Target::from_config(&config)),
             };
             match target.map(health::check) {
                 Ok(Ok(())) => exit(0),
@@ -139,20 +139,18 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
 }
 
 /// Reads the configuration without touching the directories in it.
-fn read(path: &Path) -> Result<(config::Config, String), ConfigError> {
-    let text = config::read_file(path)?;
-    let config = config::parse(&text, &path.display().to_string())?;
-    Ok((config, text))
+fn read(path: &Path) -> Result<config::Config, ConfigError> {
+    config::parse(&config::read_file(path)?, &path.display().to_string())
 }
 
 /// Reads the configuration and checks everything that can be checked before a port is opened.
-fn load(path: &Path) -> Result<(config::Config, String), ConfigError> {
-    let (config, text) = read(path)?;
+fn load(path: &Path) -> Result<config::Config, ConfigError> {
+    let config = read(path)?;
     config::check_directories(&config)
         .and_then(|()| edge::check(&config))
         .and_then(|()| render::check(&config))
         .map_err(|error| config.locate(error))?;
-    Ok((config, text))
+    Ok(config)
 }
 
 /// Prints the output of a command and exits. Errors of standard output are ignored.

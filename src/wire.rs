@@ -12,7 +12,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use crate::config::Resolved;
+use crate::config::{Environment, Resolved};
 
 /// The environment variable with the socket's path. A process that has it is a renderer.
 pub const SOCKET_VARIABLE: &str = "S3IMAGESERVER_RENDERER_SOCKET";
@@ -98,14 +98,22 @@ impl fmt::Display for DecodeEvent {
 pub struct Setup {
     /// The text of the configuration file.
     pub text: String,
+    /// The values of the environment variables that the text refers to, as the edge has read them.
+    pub environment: Environment,
     /// For each handler, the data that the edge has read from the file system.
     pub resolved: Vec<Resolved>,
 }
 
-/// Writes the text, then the directory and the error image of each handler. Each part follows a line with its length in
-/// bytes.
+/// Writes the text, then each reference to an environment variable with its value, then the directory and the error
+/// image of each handler. Each part follows a line with its length in bytes.
 pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
     send_part(out, setup.text.as_bytes())?;
+    for (written, value) in setup.environment.iter() {
+        send_part(out, written.as_bytes())?;
+        send_part(out, value.as_bytes())?;
+    }
+    // An empty reference ends the list.
+    send_part(out, &[])?;
     for handler in &setup.resolved {
         let directory = handler.directory.as_ref();
         send_part(out, directory.map_or(&[][..], |directory| directory.as_os_str().as_bytes()))?;
@@ -119,14 +127,21 @@ pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
 
 /// Reads the setup that [`send_setup`] writes.
 pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
-    let text = String::from_utf8(receive_part(input)?)
-        .map_err(|_| invalid("the configuration is not UTF-8"))?;
+    let text = receive_text(input)?;
+    let mut environment = Environment::default();
+    loop {
+        let written = receive_text(input)?;
+        if written.is_empty() {
+            break;
+        }
+        environment.insert(written, receive_text(input)?);
+    }
     let mut resolved = Vec::new();
     loop {
         let directory = receive_part(input)?;
         let error_image = receive_part(input)?;
         if error_image.is_empty() {
-            return Ok(Setup { text, resolved });
+            return Ok(Setup { text, environment, resolved });
         }
         let directory =
             (!directory.is_empty()).then(|| PathBuf::from(OsString::from_vec(directory)));
@@ -137,6 +152,10 @@ pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
 fn send_part(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     writeln!(out, "{}", bytes.len())?;
     out.write_all(bytes)
+}
+
+fn receive_text(input: &mut impl BufRead) -> io::Result<String> {
+    String::from_utf8(receive_part(input)?).map_err(|_| invalid("the configuration is not UTF-8"))
 }
 
 fn receive_part(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
@@ -166,7 +185,10 @@ mod tests {
             error_image: image.into(),
         };
         let resolved = vec![handler(Some("/a b/\u{fc}"), b"\xff\xd8\n"), handler(None, b"x")];
-        Setup { text: text.to_owned(), resolved }
+        let mut environment = Environment::default();
+        environment.insert("$A".into(), "1\n\u{fc}".into());
+        environment.insert("${B:-}".into(), String::new());
+        Setup { text: text.to_owned(), environment, resolved }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::json;
+use super::variable::Reference;
 
 /// How many characters of a long path or message are shown at each end: it may repeat a value of any length.
 const MAX_END: usize = 150;
@@ -15,6 +16,8 @@ pub struct ConfigError {
     pub location: Option<Location>,
     /// The JSON path, such as `handlers[1].aws.bucket_name`, or the file's name for an error that concerns no field.
     pub path: String,
+    /// The environment variable that the field refers to, once [`ConfigError::locate`] has found it.
+    pub variable: Option<String>,
     /// The rest of the sentence.
     pub message: String,
 }
@@ -33,18 +36,20 @@ pub type Result<T> = std::result::Result<T, ConfigError>;
 
 impl ConfigError {
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> ConfigError {
-        ConfigError { location: None, path: path.into(), message: message.into() }
+        ConfigError { location: None, path: path.into(), variable: None, message: message.into() }
     }
 
-    /// Adds the position of the field that the path names, or of the object that lacks it.
+    /// Adds the position of the field that the path names, or of the object that lacks it, and the field's variable.
     pub(super) fn locate(self, file: &str, text: &str) -> ConfigError {
         if self.location.is_some() || self.path == file {
             return self;
         }
         match json::parse(text) {
             Ok(value) => {
-                let offset = json::offset(&value, &self.path);
-                self.at(file, text, offset)
+                let (offset, found) = json::find(&value, &self.path);
+                let written = found.as_string_lit().and_then(|text| Reference::parse(&text.value));
+                let variable = written.map(|reference| reference.name.to_owned());
+                ConfigError { variable, ..self }.at(file, text, offset)
             }
             Err(_) => self,
         }
@@ -63,6 +68,9 @@ impl fmt::Display for ConfigError {
         }
         if !self.path.is_empty() {
             write!(f, "{}: ", shortened(&self.path))?;
+        }
+        if let Some(variable) = &self.variable {
+            write!(f, "environment variable {}: ", shortened(variable))?;
         }
         f.write_str(&shortened(&self.message))
     }

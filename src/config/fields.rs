@@ -120,9 +120,11 @@ impl<'v> Fields<'v> {
         self.optional(field)?.ok_or_else(|| self.error(field.name(), "required"))
     }
 
-    fn resolve_secret(&self, name: &str, written: &str) -> Result<String> {
-        secret::resolve(written, |variable| std::env::var(variable))
-            .map_err(|problem| self.error(name, problem))
+    fn secret(&self, name: &str, written: &str) -> Result<String> {
+        match secret::problem(written) {
+            None => Ok(written.to_owned()),
+            Some(problem) => Err(self.error(name, problem)),
+        }
     }
 }
 
@@ -214,7 +216,7 @@ impl<'v> FromValue<'v> for &'v str {
 impl<'v> FromValue<'v> for String {
     fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<String> {
         let written = <&str>::from_value(fields, row, value)?;
-        fields.resolve_secret(row.name, written)
+        fields.secret(row.name, written)
     }
 }
 
@@ -225,7 +227,7 @@ impl<'v> FromValue<'v> for Vec<String> {
         let read = |(index, item): (usize, &Value)| {
             let name = format!("{}[{index}]", row.name);
             match item {
-                Value::StringLit(written) => fields.resolve_secret(&name, &written.value),
+                Value::StringLit(written) => fields.secret(&name, &written.value),
                 other => Err(fields.wrong_type(&name, "a string", other)),
             }
         };
@@ -305,8 +307,6 @@ mod tests {
         SECONDS: Optional<Duration> = seconds("seconds").absent("none");
         /// A.
         BUCKET_NAME: Optional<&'static str> = text("bucket_name");
-        /// A.
-        SECRET: Optional<String> = secret("secret");
     }
 
     fn with<T>(
@@ -357,14 +357,5 @@ mod tests {
             "top.bucket_nam: unknown field, did you mean bucket_name?"
         );
         assert_eq!(error(r#"{"zzz": ""}"#, |_| Ok(())), "top.zzz: unknown field");
-    }
-
-    #[test]
-    fn a_secret_may_be_an_environment_variable() {
-        let error = |text| with(text, |f| f.optional(&SECRET)).unwrap_err();
-        assert_eq!(
-            error(r#"{"secret": "$S3IS_SURELY_NOT_SET"}"#),
-            "top.secret: the environment variable S3IS_SURELY_NOT_SET is not set"
-        );
     }
 }

@@ -13,7 +13,8 @@ use super::fields::Fields;
 use super::json::type_name;
 use super::origin::{self, Origin};
 use super::schema::{
-    Choice, Defaulted, Optional, Table, array, choice, concat, integer, object, string, table, text,
+    Choice, Defaulted, Kind, Optional, Table, array, choice, concat, integer, object, string,
+    table, text,
 };
 use super::size_policy::{self, SizePolicy};
 use super::token::{self, Token};
@@ -43,7 +44,7 @@ table! {
         string("output_format").absent("the original's format");
     /// The extensions that a key may have, in any case. A key without an extension is allowed.
     ALLOWED_FORMATS: Optional<&'static [Value<'static>]> =
-        array("allowed_formats", "strings").absent("all");
+        array("allowed_formats", "strings", &Kind::Text).absent("all");
     /// `w` and `h` are clamped to it, after `dpr`.
     MAX_DIMENSION: Defaulted<u32> =
         integer::<u32>("max_dimension", 1, MAX_MAX_DIMENSION).unit("pixels").default(3064);

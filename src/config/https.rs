@@ -6,10 +6,13 @@ use jsonc_parser::ast::Value;
 
 use super::error::Result;
 use super::fields::Fields;
-use super::schema::{Defaulted, Optional, array, boolean, integer, table, text};
+use super::schema::{Defaulted, Kind, Optional, array, boolean, integer, table, text};
 
 /// Ten years. Browsers' preload lists ask for one.
 const MAX_HSTS: i64 = 315_360_000;
+
+/// An element of `https_certificates`.
+const CERTIFICATE: Kind = Kind::Object(CERTIFICATE_TABLE);
 
 table! {
     pub TABLE;
@@ -25,7 +28,8 @@ table! {
     HTTPS_KEY: Optional<&'static str> = text("https_key").absent("required with `https_enabled`");
     /// More certificates, selected by SNI; `https_cert` is the default certificate.
     HTTPS_CERTIFICATES: Optional<&'static [Value<'static>]> =
-        array("https_certificates", "`{\"cert\": …, \"key\": …}`, PEM files").absent("none");
+        array("https_certificates", "`{\"cert\": …, \"key\": …}`, PEM files", &CERTIFICATE)
+            .absent("none");
     /// Send `Strict-Transport-Security: max-age=…` over HTTPS, also when a trusted proxy says that the client used
     /// HTTPS.
     HTTPS_HSTS: Optional<u64> =

@@ -109,9 +109,9 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// The byte at which the value at a JSON path starts: a field at its name. Where the path leads nowhere, its longest
-/// part that exists counts, so that a missing field is reported at its object.
-pub fn offset(root: &Value, path: &str) -> usize {
+/// The value at a JSON path, and the byte at which it starts: a field at its name. Where the path leads nowhere, its
+/// longest part that exists counts, so that a missing field is reported at its object.
+pub fn find<'v, 't>(root: &'v Value<'t>, path: &str) -> (usize, &'v Value<'t>) {
     let mut value = root;
     let mut rest = path;
     let mut offset = root.range().start;
@@ -130,14 +130,17 @@ pub fn offset(root: &Value, path: &str) -> usize {
             None => break,
         }
     }
-    offset
+    (offset, value)
 }
 
 /// The property that a path starts with, and the rest of the path. A name may contain dots and brackets, so the longest
 /// one that fits is taken.
-fn property<'v, 'p>(object: &'v Object, path: &'p str) -> Option<(&'v ObjectProp<'v>, &'p str)> {
+fn property<'v, 't, 'p>(
+    object: &'v Object<'t>,
+    path: &'p str,
+) -> Option<(&'v ObjectProp<'t>, &'p str)> {
     let path = path.strip_prefix('.').unwrap_or(path);
-    let fits = |property: &'v ObjectProp<'v>| {
+    let fits = |property: &'v ObjectProp<'t>| {
         let rest = path.strip_prefix(property.name.as_str())?;
         (rest.is_empty() || rest.starts_with(['.', '['])).then_some((property, rest))
     };
@@ -283,7 +286,7 @@ mod tests {
             ("a[1].x", (4, 5)),
             ("a[2]", (2, 3)),
         ] {
-            assert_eq!(position(text, offset(&value, path)), expected, "{path}");
+            assert_eq!(position(text, find(&value, path).0), expected, "{path}");
         }
     }
 }

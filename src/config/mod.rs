@@ -7,6 +7,7 @@
 mod admin;
 mod cache;
 mod directories;
+mod environment;
 mod error;
 mod error_image;
 mod fields;
@@ -23,6 +24,7 @@ mod size_policy;
 mod token;
 mod trusted_proxies;
 mod url;
+mod variable;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,6 +39,7 @@ use jsonc_parser::ast::Value;
 pub use admin::Admin;
 pub use cache::Store;
 pub use directories::{check as check_directories, place, prove_writable};
+pub use environment::Environment;
 pub use error::ConfigError;
 pub use handler::{FailOn, Handler, Resolved};
 pub use https::{Certificate, Https};
@@ -50,8 +53,8 @@ use crate::log::Level;
 use error::Result;
 use fields::Fields;
 use schema::{
-    Choice, Defaulted, Optional, Table, array, boolean, choice, concat, integer, object, table,
-    text,
+    Choice, Defaulted, Kind, Optional, Table, array, boolean, choice, concat, integer, object,
+    table, text,
 };
 
 /// The port of `http_port` when it is missing.
@@ -62,7 +65,7 @@ const MAX_TEXT: usize = 16 << 20;
 table! {
     LISTEN_TABLE;
     /// The handlers, at least one.
-    HANDLERS: Optional<&'static [Value<'static>]> = array("handlers", "objects");
+    HANDLERS: Optional<&'static [Value<'static>]> = array("handlers", "objects", &Kind::Object(handler::TABLE));
     /// The IPv4 or IPv6 address to listen on.
     ADDRESS: Optional<&'static str> = text("address").absent("every address");
     /// The port for HTTP; 0 takes a free one.
@@ -138,11 +141,12 @@ pub struct Config {
     source: Source,
 }
 
-/// The text of a configuration and its name, to find the position of a field.
+/// The text of a configuration and its name, to find the position of a field, and the values of its variables.
 #[derive(Clone)]
 struct Source {
     name: Arc<str>,
     text: Arc<str>,
+    environment: Arc<Environment>,
 }
 
 // The text has secrets, which must not reach a log by way of `{:?}`.
@@ -171,27 +175,49 @@ pub fn read_file(path: &Path) -> Result<String> {
 
 /// Checks a configuration text. `name` is the file's, for errors.
 pub fn parse(text: &str, name: &str) -> Result<Config> {
-    read(text, name, None)
+    read(text, name, None, |value| Environment::read(value, &|name| std::env::var_os(name)))
 }
 
-/// Reads a text that [`parse`] has accepted, with the files that it read at that time.
-pub fn parse_resolved(text: &str, resolved: &[Resolved]) -> Result<Config> {
-    read(text, "the configuration", Some(resolved))
+/// Reads a text that [`parse`] has accepted, with the variables and files that it read at that time.
+pub fn parse_resolved(
+    text: &str,
+    environment: &Environment,
+    resolved: &[Resolved],
+) -> Result<Config> {
+    read(text, "the configuration", Some(resolved), |_| environment.clone())
 }
 
-fn read(text: &str, name: &str, resolved: Option<&[Resolved]>) -> Result<Config> {
+fn read(
+    text: &str,
+    name: &str,
+    resolved: Option<&[Resolved]>,
+    environment: impl FnOnce(&Value) -> Environment,
+) -> Result<Config> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let value = json::parse(text).map_err(|error| {
+    let mut value = json::parse(text).map_err(|error| {
         let message = format!("not valid JSON: {}", error.message);
         ConfigError::new("", message).at(name, text, error.offset)
     })?;
-    let source = Source { name: name.into(), text: text.into() };
-    Fields::of(&value, "", TABLE)
+    let environment = Arc::new(environment(&value));
+    let source =
+        Source { name: name.into(), text: text.into(), environment: Arc::clone(&environment) };
+    environment::expand(&mut value, "", &Kind::Object(TABLE), &environment)
+        .and_then(|()| Fields::of(&value, "", TABLE))
         .and_then(|top| Config::read(&top, source, resolved))
         .map_err(|error| error.locate(name, text))
 }
 
 impl Config {
+    /// The text that it was read from.
+    pub fn text(&self) -> &str {
+        &self.source.text
+    }
+
+    /// The values of the variables that the text refers to.
+    pub fn environment(&self) -> &Environment {
+        &self.source.environment
+    }
+
     /// Adds the position in the file to an error that was found after the text was read.
     pub fn locate(&self, error: ConfigError) -> ConfigError {
         let field = error.path.split(['.', '[']).next();

@@ -48,10 +48,9 @@ fn type_name(kind: &Kind) -> String {
         Kind::Boolean => "boolean".to_owned(),
         Kind::Integer { .. } => "whole number".to_owned(),
         Kind::Seconds { .. } => "seconds".to_owned(),
-        Kind::String | Kind::Text | Kind::Choice(_) => "string".to_owned(),
-        Kind::Secret => "string or `\"$NAME\"`".to_owned(),
-        Kind::Secrets => "list of strings or `\"$NAME\"`".to_owned(),
-        Kind::Array(items) => format!("list of {items}"),
+        Kind::String | Kind::Text | Kind::Secret | Kind::Choice(_) => "string".to_owned(),
+        Kind::Secrets => "list of strings".to_owned(),
+        Kind::Array { items, .. } => format!("list of {items}"),
         Kind::Object(_) => "object".to_owned(),
         Kind::Map(values) => format!("object of {values}"),
     }

@@ -40,14 +40,17 @@ pub enum Kind {
     String,
     /// A string that must not be empty.
     Text,
-    /// A string, or `"$NAME"` for an environment variable.
+    /// A string that errors don't repeat.
     Secret,
     /// A list of secrets.
     Secrets,
     /// One of several strings.
     Choice(fn() -> Vec<&'static str>),
-    /// A list; the text names its elements.
-    Array(&'static str),
+    /// A list of elements of this kind; the text names them.
+    Array {
+        items: &'static str,
+        kind: &'static Kind,
+    },
     /// An object with fields of its own.
     Object(Table),
     /// An object whose names the operator chooses; the text names its values.
@@ -160,8 +163,8 @@ pub const fn choice<T: Choice>(name: &'static str) -> Optional<T> {
     field(name, Kind::Choice(|| T::CHOICES.iter().map(|(name, _)| *name).collect()))
 }
 
-pub const fn array<T>(name: &'static str, items: &'static str) -> Optional<T> {
-    field(name, Kind::Array(items))
+pub const fn array<T>(name: &'static str, items: &'static str, kind: &'static Kind) -> Optional<T> {
+    field(name, Kind::Array { items, kind })
 }
 
 pub const fn object<T>(name: &'static str, table: Table) -> Optional<T> {

@@ -7,7 +7,7 @@ use jsonc_parser::ast::Value;
 use super::error::Result;
 use super::fields::Fields;
 use super::json::type_name;
-use super::schema::{Defaulted, Optional, array, boolean, table};
+use super::schema::{Defaulted, Kind, Optional, array, boolean, table};
 use crate::network::Network;
 
 /// The peers on `http_socket`.
@@ -19,7 +19,7 @@ table! {
     /// addresses](deployment.md#client-addresses)): addresses, networks such as `10.0.0.0/8`, and `unix:` for clients
     /// of `http_socket`.
     TRUSTED_PROXIES: Optional<&'static [Value<'static>]> =
-        array("trusted_proxies", "strings").absent("none");
+        array("trusted_proxies", "strings", &Kind::Text).absent("none");
     /// Trusted proxies start each connection with a PROXY header, version 1 or 2; needs `trusted_proxies`.
     PROXY_PROTOCOL: Defaulted<bool> = boolean("proxy_protocol").default(false);
 }

@@ -48,7 +48,8 @@ fn start(socket: &Path) -> io::Result<()> {
     ignore_signals()?;
     let mut stdin = BufReader::new(io::stdin());
     let setup = wire::receive_setup(&mut stdin)?;
-    let config = config::parse_resolved(&setup.text, &setup.resolved).map_err(io::Error::other)?;
+    let config = config::parse_resolved(&setup.text, &setup.environment, &setup.resolved)
+        .map_err(io::Error::other)?;
     log::set_level(config.log_level);
     // Before the first thread: threads inherit the restrictions of the one that starts them.
     let sandbox = sandbox::enter(&config, socket);

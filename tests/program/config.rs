@@ -256,6 +256,44 @@ fn a_secret_may_be_the_name_of_an_environment_variable() {
 }
 
 #[test]
+fn edge_and_renderer_read_values_from_the_environment_of_the_start() {
+    let directory = Directory::new().with("a.png", &images::png(images::solid(40, 30, RED)));
+    let text = r#"{
+  "handlers": [{
+    "name": "${NAME:-h}",
+    "directory": "$ORIGINALS",
+    "output_format": "$FORMAT",
+    "allowed_formats": "$FORMATS",
+    "max_dimension": "${MAX:-20}"
+  }],
+  "address": "127.0.0.1",
+  "http_port": "${PORT:-0}",
+  "limits": {"source_max_pixels": "$PIXELS"}
+}"#;
+    let setup = || {
+        Setup::verbatim(text, false)
+            .env("ORIGINALS", directory.path().to_str().unwrap())
+            .env("FORMAT", "webp")
+            .env("FORMATS", "png, jpg")
+            .env("MAX", "")
+    };
+    let server = setup().env("PIXELS", "1200").start();
+    let answer = server.get("/h/a.png?w=1000").ok();
+    assert_eq!(
+        (answer.expect("Content-Type"), images::size_of(&answer.body)),
+        ("image/webp", (20, 15))
+    );
+    server.get("/h/a.gif").failed("format_not_allowed");
+    // The renderer enforces it.
+    let server = setup().env("PIXELS", "1199").start();
+    server.get("/h/a.png").failed("too_many_pixels");
+
+    let said = expect_refused(&setup().env("PIXELS", "many").run(), "limits.source_max_pixels");
+    assert!(said.contains("config.json:11:14: ") && said.contains("variable PIXELS: "), "{said}");
+    expect_refused(&setup().run(), "limits.source_max_pixels: environment variable PIXELS");
+}
+
+#[test]
 fn white_space_around_a_secret_is_refused_with_its_position() {
     let text = r#"{
   "handlers": [{

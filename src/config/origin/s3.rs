@@ -201,7 +201,7 @@ mod tests {
             (r#"{"bucket_name": "b", "session_token": "a"}"#, "session_token: needs"),
             (
                 r#"{"bucket_name": "b", "aws_access": "$S3IS_NOT_SET", "aws_secret": "x"}"#,
-                "aws_access: the environment variable S3IS_NOT_SET is not set",
+                "aws_access: environment variable S3IS_NOT_SET: is not set",
             ),
             (
                 r#"{"bucket_name": "b", "aws_access": "a", "aws_secret": "x\n"}"#,

@@ -11,7 +11,7 @@ use jsonc_parser::ast::{ObjectProp, Value};
 use super::error::Result;
 use super::fields::{Fields, number};
 use super::json::type_name;
-use super::schema::{Defaulted, Optional, array, boolean, integer, map, table};
+use super::schema::{Defaulted, Kind, Optional, array, boolean, integer, map, table};
 use super::token::Token;
 use crate::options::{BadQuery, Defaults, Options, Query};
 
@@ -26,6 +26,9 @@ const DEFAULT_MAX_VARIANTS: usize = 64;
 /// The largest `max_variants`: storing a variant reads up to this many directory entries.
 const MAX_VARIANTS_LIMIT: u16 = 10_000;
 
+/// An element of `allowed_sizes`.
+const SIZE: Kind = Kind::Array { items: "numbers", kind: &Kind::Integer { min: 0, max: i64::MAX } };
+
 table! {
     pub TABLE;
     /// Named queries ([presets](tokens.md#presets-and-allowed-sizes)): names of 1 to 32 letters, digits, `-` and `_`;
@@ -36,7 +39,7 @@ table! {
     /// The sizes that may be requested, each side from 0 to `max_dimension`; 0 stands for a missing side. Not with
     /// `presets_only`.
     ALLOWED_SIZES: Optional<&'static [Value<'static>]> =
-        array("allowed_sizes", "`[width, height]`").absent("all");
+        array("allowed_sizes", "`[width, height]`", &SIZE).absent("all");
     /// The approximate number of variants of a key in `cache_path`; 0 is unlimited.
     MAX_VARIANTS: Optional<usize> = integer::<usize>("max_variants", 0, MAX_VARIANTS_LIMIT as i64)
         .absent(

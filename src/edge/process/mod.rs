@@ -33,8 +33,8 @@ const EXIT_FAILURE: i32 = 1;
 /// Interval at which a drain checks for another signal.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Reads the configuration and checks it, without opening a port. Returns its text too.
-pub type Load<'l> = dyn Fn() -> Result<(Config, String), ConfigError> + 'l;
+/// Reads the configuration and checks it, without opening a port.
+pub type Load<'l> = dyn Fn() -> Result<Config, ConfigError> + 'l;
 
 struct Server<'l> {
     load: &'l Load<'l>,
@@ -52,9 +52,9 @@ struct Server<'l> {
 
 /// Serves until SIGTERM or SIGINT, and returns the exit status.
 pub fn run(load: &Load, validator: Option<TokenValidator>) -> Result<i32, ConfigError> {
-    let (config, text) = load()?;
+    let config = load()?;
     let (listeners, tls) = prepare(&config).map_err(|error| config.locate(error))?;
-    match Server::start(load, validator, &config, text, listeners, tls) {
+    match Server::start(load, validator, &config, listeners, tls) {
         Ok((server, signals)) => {
             server.serve(&signals);
             Ok(0)
@@ -81,7 +81,6 @@ impl<'l> Server<'l> {
         load: &'l Load<'l>,
         validator: Option<TokenValidator>,
         config: &Config,
-        text: String,
         listeners: Vec<Listener>,
         tls: Option<Arc<Tls>>,
     ) -> io::Result<(Server<'l>, Receiver<i32>)> {
@@ -95,7 +94,7 @@ impl<'l> Server<'l> {
         let running = RunningConfig::new(
             config,
             validator,
-            start_renderer(config, text)?,
+            start_renderer(config)?,
             https_port,
             &managers,
             &purge_log,
@@ -146,11 +145,11 @@ impl<'l> Server<'l> {
     /// Everything that can fail comes first; then the running config is replaced at once. Active requests finish under
     /// the previous one, with its renderer.
     fn reload(&mut self) -> Result<(), ConfigError> {
-        let (config, text) = (self.load)()?;
-        self.apply(&config, text).map_err(|error| config.locate(error))
+        let config = (self.load)()?;
+        self.apply(&config).map_err(|error| config.locate(error))
     }
 
-    fn apply(&mut self, config: &Config, text: String) -> Result<(), ConfigError> {
+    fn apply(&mut self, config: &Config) -> Result<(), ConfigError> {
         if config.user != self.user {
             let message = "can't be changed by a reload; restart the server";
             return Err(ConfigError::new("user", message));
@@ -159,7 +158,7 @@ impl<'l> Server<'l> {
         let endpoints = Endpoint::from_config(config);
         let added = endpoints.iter().filter(|endpoint| !self.is_open(endpoint)).cloned();
         let added = added.map(|endpoint| self.bind(endpoint)).collect::<Result<Vec<_>, _>>()?;
-        let renderer = start_renderer(config, text).map_err(failed)?;
+        let renderer = start_renderer(config).map_err(failed)?;
         match (&config.https, &self.tls) {
             (Some(https), Some(tls)) => tls.reload(https)?,
             (Some(https), None) => {
@@ -253,9 +252,13 @@ fn socket_directory(responder: &Responder) -> Arc<SocketDirectory> {
     Arc::clone(&responder.running.get().images.variants().renderer().directory)
 }
 
-fn start_renderer(config: &Config, text: String) -> io::Result<Renderer> {
-    let resolved = config.handlers.iter().map(Handler::resolved).collect();
-    Renderer::start(Setup { text, resolved }, &config.limits)
+fn start_renderer(config: &Config) -> io::Result<Renderer> {
+    let setup = Setup {
+        text: config.text().to_owned(),
+        environment: config.environment().clone(),
+        resolved: config.handlers.iter().map(Handler::resolved).collect(),
+    };
+    Renderer::start(setup, &config.limits)
         .map_err(|error| io::Error::new(error.kind(), format!("can't start the renderer: {error}")))
 }
 

@@ -286,7 +286,7 @@ fn failure(code: Code, detail: impl Into<String>) -> RenderError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Handler};
+    use crate::config::{self, Environment, Handler};
     use std::path::Path;
 
     const TARGET: &str = "/h/error_image.jpg?w=20";
@@ -298,7 +298,8 @@ mod tests {
         );
         let config = config::parse(&text, "test").unwrap();
         let resolved = config.handlers.iter().map(Handler::resolved).collect();
-        Renderer::start(Setup { text, resolved }, &config.limits).unwrap()
+        let setup = Setup { text, environment: Environment::default(), resolved };
+        Renderer::start(setup, &config.limits).unwrap()
     }
 
     fn process_id(renderer: &Renderer) -> u32 {
