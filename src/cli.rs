@@ -7,6 +7,7 @@ use std::time::Duration;
 use getopts::{Fail, Matches, Options};
 
 use crate::cache_cli::{Scope, Subcommand};
+use crate::init::Bucket;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
@@ -14,6 +15,10 @@ pub enum Command {
     Serve(PathBuf),
     /// `--check`: checks this configuration.
     Check(PathBuf),
+    /// `--check --online …`: also asks each origin of this configuration, or asks for these `/HANDLER/KEY`.
+    CheckOnline(Vec<String>, PathBuf),
+    /// `init …`: prints a configuration for a bucket.
+    Init(Bucket),
     /// `cache …`: works on the cache directories of this configuration.
     Cache(Subcommand, PathBuf),
     /// `sign …`: prints this path and query with a token that is valid for this time, or without expiry.
@@ -28,10 +33,12 @@ pub enum Command {
 
 /// The exit status for an invalid command line or configuration.
 pub const EXIT_USAGE: i32 = 2;
-/// The exit status of `health` for an unhealthy server.
+/// The exit status of `health` for an unhealthy server, and of `--check --online` for an origin that does not work.
 pub const EXIT_UNHEALTHY: i32 = 1;
 
 const DEFAULT_CONFIG: &str = "config.json";
+/// The options of `init`.
+const INIT: [&str; 3] = ["bucket", "region", "endpoint"];
 /// Examples of the times that [`duration`] parses.
 const DURATION_EXAMPLES: &str = "3600, 30m, 12h or 7d";
 
@@ -41,6 +48,15 @@ fn options() -> Options {
     options.optopt("c", "config", &config, "FILE");
     let check = format!("check the configuration and exit: 0 if it is valid, {EXIT_USAGE} if not");
     options.optflag("", "check", &check);
+    options.optflag("", "online", "with --check: also send a request to each bucket");
+    options.optopt("", "bucket", "with init: the name of the bucket", "NAME");
+    options.optopt(
+        "",
+        "region",
+        "with init: the region of the bucket (default: us-east-1)",
+        "NAME",
+    );
+    options.optopt("", "endpoint", "with init: an S3 server other than AWS", "URL");
     options.optflag("", "json", "with cache stats: print JSON");
     options.optflag("", "remove", "with cache verify: remove damaged entries");
     options.optflag("", "all", "with cache purge: remove every entry");
@@ -58,6 +74,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
             Fail::UnrecognizedOption(name) => format!("unknown option {}", dashed(&name)),
             Fail::ArgumentMissing(name) if name == "expires" => {
                 "the option --expires needs a time".to_owned()
+            }
+            Fail::ArgumentMissing(name) if INIT.contains(&name.as_str()) => {
+                format!("the option --{name} needs a value")
             }
             Fail::ArgumentMissing(name) => format!("the option {} needs a file", dashed(&name)),
             Fail::OptionDuplicated(name) => format!("the option {} is given twice", dashed(&name)),
@@ -82,12 +101,26 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     if let ["health", rest @ ..] = free.as_slice() {
         return Ok(Command::Health(parse_health(rest, &matches)?, config));
     }
+    if let ["init", rest @ ..] = free.as_slice() {
+        return parse_init(rest, &matches).map(Command::Init);
+    }
+    if matches.opt_present("online") {
+        allow_only(&matches, &["check", "online"], "is not for --check --online")?;
+        if !matches.opt_present("check") {
+            return Err("the option --online is for --check".to_owned());
+        }
+        return Ok(Command::CheckOnline(matches.free, config));
+    }
     if let Some(extra) = free.first() {
         return Err(format!(
             "unexpected argument {extra:?}; the configuration is given with -c FILE"
         ));
     }
-    allow_only(&matches, &["check"], "is for cache stats, cache verify, cache purge or sign")?;
+    allow_only(
+        &matches,
+        &["check"],
+        "is for cache stats, cache verify, cache purge, sign or init",
+    )?;
     Ok(if matches.opt_present("check") { Command::Check(config) } else { Command::Serve(config) })
 }
 
@@ -137,6 +170,20 @@ fn parse_health(arguments: &[&str], matches: &Matches) -> Result<Option<String>,
     }
 }
 
+fn parse_init(arguments: &[&str], matches: &Matches) -> Result<Bucket, String> {
+    allow_only(matches, &INIT, "is not for init")?;
+    if let Some(extra) = arguments.first() {
+        return Err(format!(
+            "unexpected argument {extra:?}; the bucket is given with --bucket NAME"
+        ));
+    }
+    Ok(Bucket {
+        name: matches.opt_str("bucket").ok_or("init needs --bucket NAME")?,
+        region: matches.opt_str("region"),
+        endpoint: matches.opt_str("endpoint"),
+    })
+}
+
 /// Parses a number of seconds, minutes, hours or days above 0.
 fn duration(text: &str) -> Option<Duration> {
     let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
@@ -152,9 +199,10 @@ fn duration(text: &str) -> Option<Duration> {
 
 /// Rejects options that belong to another command.
 fn allow_only(matches: &Matches, allowed: &[&str], why: &str) -> Result<(), String> {
-    let others = ["check", "json", "remove", "all", "expires"]
-        .into_iter()
-        .filter(|name| !allowed.contains(name));
+    let others =
+        ["check", "online", "bucket", "region", "endpoint", "json", "remove", "all", "expires"]
+            .into_iter()
+            .filter(|name| !allowed.contains(name));
     match others.into_iter().find(|name| matches.opt_present(name)) {
         Some(name) => Err(format!("the option --{name} {why}")),
         None => Ok(()),
@@ -177,18 +225,22 @@ fn dashed(name: &str) -> String {
 pub fn help() -> String {
     options().usage(&format!(
         "Usage: s3imageserver [-c FILE]
+       s3imageserver init --bucket NAME [--region NAME] [--endpoint URL]
+       s3imageserver [-c FILE] --check [--online [/HANDLER/KEY]...]
        s3imageserver [-c FILE] cache stats [--json]
        s3imageserver [-c FILE] cache verify [--remove]
        s3imageserver [-c FILE] cache purge --all | /HANDLER/KEY | /HANDLER/PREFIX/
        s3imageserver [-c FILE] sign [--expires TIME] '/HANDLER/KEY?PARAMETERS'
        s3imageserver [-c FILE] health [URL]
 
-Serves resized images out of S3. `cache` counts, verifies or removes the entries in
-the cache directories of the configuration, whether or not a server uses them. `sign`
-prints a path and query with a token for a handler whose token is of type hmac.
-`health` checks the server of the configuration, or the one at URL; it exits with 0
-if the server is healthy, {EXIT_UNHEALTHY} if it is not, and {EXIT_USAGE} if the URL or the configuration is
-invalid.",
+Serves resized images out of S3. `init` prints a configuration for a bucket. `--check`
+checks the configuration; with `--online` it also finds the credentials and asks each
+bucket for a key that need not exist, or for the given ones, and exits with {EXIT_UNHEALTHY} if
+something is wrong. `cache` counts, verifies or removes the entries in the cache
+directories of the configuration, whether or not a server uses them. `sign` prints a
+path and query with a token for a handler whose token is of type hmac. `health`
+checks the server of the configuration, or the one at URL; it exits with 0 if the
+server is healthy, {EXIT_UNHEALTHY} if it is not, and {EXIT_USAGE} if the URL or the configuration is invalid.",
     ))
 }
 
@@ -321,6 +373,51 @@ mod tests {
             (&["health", "http://a", "http://b"][..], "unexpected argument \"http://b\""),
             (&["health", "--check"], "--check is not for health"),
             (&["health", "--json"], "--json is not for health"),
+        ] {
+            let sentence = parse_all(arguments).unwrap_err();
+            assert!(sentence.contains(part), "{arguments:?}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn init_takes_a_bucket() {
+        let bucket = |region: Option<&str>, endpoint: Option<&str>| {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            Ok(Command::Init(Bucket {
+                name: "b".into(),
+                region: owned(region),
+                endpoint: owned(endpoint),
+            }))
+        };
+        assert_eq!(parse_all(&["init", "--bucket", "b"]), bucket(None, None));
+        let all = ["init", "--bucket=b", "--region", "r", "--endpoint", "http://e"];
+        assert_eq!(parse_all(&all), bucket(Some("r"), Some("http://e")));
+        for (arguments, part) in [
+            (&["init"][..], "needs --bucket"),
+            (&["init", "b"], "--bucket NAME"),
+            (&["init", "--bucket"], "--bucket needs a value"),
+            (&["init", "--bucket", "b", "--check"], "--check is not for init"),
+            (&["--bucket", "b"], "--bucket is for"),
+            (&["sign", "/h/a", "--region", "r"], "--region is not for sign"),
+        ] {
+            let sentence = parse_all(arguments).unwrap_err();
+            assert!(sentence.contains(part), "{arguments:?}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn check_online_takes_keys() {
+        let check = |keys: &[&str]| {
+            let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            Ok(Command::CheckOnline(keys, "config.json".into()))
+        };
+        assert_eq!(parse_all(&["--check", "--online"]), check(&[]));
+        assert_eq!(parse_all(&["--check", "--online", "/h/a", "/h/b"]), check(&["/h/a", "/h/b"]));
+        for (arguments, part) in [
+            (&["--online"][..], "--online is for --check"),
+            (&["--check", "/h/a"], "unexpected argument"),
+            (&["--check", "--online", "--json"], "--json is not for --check --online"),
+            (&["health", "--online"], "--online is not for health"),
         ] {
             let sentence = parse_all(arguments).unwrap_err();
             assert!(sentence.contains(part), "{arguments:?}: {sentence}");

@@ -29,6 +29,7 @@ mod error;
 mod file_stamp;
 mod format;
 mod health;
+mod init;
 mod key;
 mod log;
 mod metrics;
@@ -74,7 +75,8 @@ pub type TokenValidator = fn(&str) -> bool;
 /// Call it at the start of `main`, before any thread is started: the edge starts the renderer from the same executable,
 /// and `run` recognises that by its environment. The exit status is 0 after SIGTERM or SIGINT, 2 if the command line or
 /// the configuration is invalid (an error on standard error names the field), and 1 if the renderer can't be started,
-/// `cache` finds damage or an error, or `health` finds an unhealthy server.
+/// `cache` finds damage or an error, `health` finds an unhealthy server, or `--check --online` an origin that does not
+/// work.
 pub fn run(validator: Option<TokenValidator>) -> ! {
     if let Some(socket) = std::env::var_os(wire::SOCKET_VARIABLE) {
         exit(render::run(Path::new(&socket)));
@@ -85,6 +87,21 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
         Ok(Command::Check(path)) => match load(&path) {
             Ok(_) => print_and_exit(&format!("{}: ok", path.display())),
             Err(error) => exit_with_usage_error(&error.to_string()),
+        },
+        Ok(Command::CheckOnline(targets, path)) => {
+            let outcome = load(&path).map_err(|error| error.to_string()).and_then(|config| {
+                render::check_online(&config, &targets, &mut std::io::stdout(), |error| {
+                    print_error!("s3imageserver: {error}");
+                })
+            });
+            match outcome {
+                Ok(is_ok) => exit(if is_ok { 0 } else { EXIT_UNHEALTHY }),
+                Err(sentence) => exit_with_usage_error(&sentence),
+            }
+        }
+        Ok(Command::Init(bucket)) => match init::configuration(&bucket) {
+            Ok(text) => print_and_exit(&text),
+            Err(sentence) => exit_with_usage_error(&sentence),
         },
         Ok(Command::Cache(subcommand, path)) => {
             // Without `load`, which fails if a cache directory can't be written or its disk is full.

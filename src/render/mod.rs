@@ -4,6 +4,7 @@
 //! * `startup` reads the configuration from the edge, enters the `sandbox` and starts the server; `process` sets its
 //!   death signal and its priority.
 //! * `server` is the HTTP loop on the private socket, with a `pool` of worker threads; `service` serves one request.
+//! * `online` asks the origins for `--check --online`.
 //! * `originals` gets originals: from memory, from their cache, or from an `origin`.
 //! * `admission` hands out permits to decode within `memory_budget`; `watchdog` stops work that exceeds
 //!   `decode_timeout`; `decode_events` tells the edge which requests are decoding.
@@ -15,6 +16,7 @@ pub mod bench;
 mod cache_write;
 mod codec;
 mod decode_events;
+mod online;
 mod origin;
 mod originals;
 mod pipeline;
@@ -27,4 +29,5 @@ mod startup;
 mod vips;
 mod watchdog;
 
+pub use online::check_online;
 pub use startup::{check, run, warn_if_not_sandboxed};

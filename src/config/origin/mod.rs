@@ -58,6 +58,15 @@ macro_rules! origins {
             Ok(None)
         }
 
+        impl Origin {
+            /// The field of a handler that gives it.
+            pub fn field(&self) -> &'static str {
+                match self {
+                    $(Origin::$kind(_) => $module::FIELD.name(),)+
+                }
+            }
+        }
+
         impl Deref for Origin {
             type Target = dyn OriginConfig;
 

@@ -63,6 +63,14 @@ impl Fetch for Directory {
         let file = self.open(directory, key).map_err(|error| self.not_opened(key, error))?;
         self.read(key, file, if_none_match)
     }
+
+    fn probe(&self, key: Option<&str>) -> Result<String, Failure> {
+        if let Some(key) = key {
+            self.fetch(key, None)?;
+            return Ok(format!("key {key:?} in {} can be read", self.path.display()));
+        }
+        Ok(format!("{} is a directory", self.path.display()))
+    }
 }
 
 impl Directory {

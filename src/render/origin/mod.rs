@@ -110,6 +110,9 @@ trait Fetch: Send + Sync {
     fn credentials(&self) -> Option<CredentialsStatus> {
         None
     }
+
+    /// See [`OriginClient::probe`].
+    fn probe(&self, key: Option<&str>) -> Result<String, Failure>;
 }
 
 /// The originals of one handler.
@@ -150,6 +153,16 @@ impl OriginClient {
     /// The state of the credentials, if this origin needs any. Does not wait for their lookup.
     pub fn credentials(&self) -> Option<CredentialsStatus> {
         self.0.credentials()
+    }
+
+    /// Asks the origin, as an operator does: for this key, or for one that need not exist. Returns a phrase about an
+    /// origin that works.
+    ///
+    /// # Errors
+    ///
+    /// A sentence about what is wrong with the configuration, the credentials or the origin.
+    pub fn probe(&self, key: Option<&str>) -> Result<String, Failure> {
+        self.0.probe(key)
     }
 }
 

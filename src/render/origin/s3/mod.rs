@@ -9,6 +9,7 @@ mod credentials;
 mod endpoint;
 mod failure;
 mod keys;
+mod probe;
 mod refusal;
 mod sts;
 mod xml;
@@ -120,6 +121,10 @@ impl Fetch for Bucket {
             Keys::Chain(provider) => Some(provider.status()),
             Keys::None => None,
         }
+    }
+
+    fn probe(&self, key: Option<&str>) -> Result<String, Failure> {
+        self.ask(key)
     }
 }
 

@@ -17,10 +17,13 @@ pub(super) fn failure(
     body: &[u8],
 ) -> Failure {
     let is_certain = !may_hide_misconfiguration(status, body);
+    let code = error_code(body).unwrap_or_else(|| "no error code".to_owned());
     let body = String::from_utf8_lossy(body);
-    let code = xml::word(&body, "Code").unwrap_or_else(|| "no error code".to_owned());
     let status = status.as_u16();
-    let answered = format!("{object}: the origin answered {status} ({code})");
+    let mut answered = format!("{object}: the origin answered {status} ({code})");
+    if let Some(meaning) = meaning(&code) {
+        answered = format!("{answered}: {meaning}");
+    }
     match status {
         // Without the permission to list, S3 sends 403 for a missing key; and an object that may not be read is, to a
         // client, missing as well.
@@ -52,13 +55,34 @@ pub(super) fn failure(
     }
 }
 
+/// The error code in a response.
+pub(super) fn error_code(body: &[u8]) -> Option<String> {
+    xml::word(&String::from_utf8_lossy(body), "Code")
+}
+
+/// What an operator has to know about an error code that names no cause.
+fn meaning(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "AccessDenied" => {
+            "the credentials may not read it (s3:GetObject), or it does not exist and they may not list \
+             the bucket"
+        }
+        "SignatureDoesNotMatch" => "the secret does not belong to the access key",
+        "InvalidAccessKeyId" => "the access key does not exist",
+        "ExpiredToken" => "the session token has expired",
+        "InvalidToken" => "the session token is not valid",
+        "RequestTimeTooSkewed" => "the clocks of the origin and of this machine differ too much",
+        "NoSuchBucket" => "the bucket does not exist",
+        _ => return None,
+    })
+}
+
 /// Whether a response that means "not found" to a client may come from a wrong configuration: S3 sends 403 for a missing
 /// key in a bucket that may not be listed, but also for wrong credentials.
 pub(super) fn may_hide_misconfiguration(status: StatusCode, body: &[u8]) -> bool {
     match status {
         StatusCode::FORBIDDEN => true,
-        StatusCode::NOT_FOUND => xml::word(&String::from_utf8_lossy(body), "Code")
-            .is_some_and(|code| code == "NoSuchBucket"),
+        StatusCode::NOT_FOUND => error_code(body).is_some_and(|code| code == "NoSuchBucket"),
         _ => false,
     }
 }
@@ -125,9 +149,9 @@ mod tests {
         ] {
             let failure = refused(status, None, &format!("<Error><Code>{code}</Code></Error>"));
             assert_eq!(failure.code, expected);
-            let expected =
+            let start =
                 format!("key \"k\" in bucket images: the origin answered {status} ({code})");
-            assert_eq!(failure.detail, expected);
+            assert!(failure.detail.starts_with(&start), "{}", failure.detail);
         }
         assert!(refused(404, None, "").detail.ends_with("answered 404 (no error code)"));
     }
