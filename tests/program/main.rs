@@ -1,6 +1,7 @@
 //! The server as its clients see it: each test starts the real binary with its own configuration and sends requests. The
 //! origins are servers in the test process.
 
+mod activation;
 mod admin;
 mod animations;
 mod answers;
@@ -41,6 +42,7 @@ mod log;
 mod memory;
 mod metrics;
 mod negotiation;
+mod notify;
 mod options;
 mod originals;
 mod png_damage;

@@ -17,6 +17,9 @@ use crate::sync::Mutex;
 /// A connection that has been reading a head or shaking hands for this long may be closed for a new one, if none is
 /// idle.
 const SLOW_HEAD: Duration = Duration::from_secs(1);
+/// An idle connection that a stop does not wait for any more: a client sends its first request at once, and one that has
+/// just got a response often sends another.
+const QUIET: Duration = Duration::from_secs(1);
 /// Maximum connections in [`Phase::Closing`], besides `limits.connections`, at which a refused one may linger.
 const MAX_CLOSING: usize = 256;
 
@@ -199,6 +202,25 @@ impl ConnectionTable {
         false
     }
 
+    /// The number of open connections.
+    pub fn open(&self) -> usize {
+        self.entries.lock().by_id.len()
+    }
+
+    /// The number of connections on which a request may be under way: it is being read or answered, or the connection
+    /// was opened or got a response a moment ago.
+    pub fn unfinished(&self) -> usize {
+        let now = self.now();
+        let entries = self.entries.lock();
+        let is_unfinished = |entry: &&Arc<Entry>| match unpack(entry.state.load(Ordering::Relaxed))
+        {
+            (Phase::Reading | Phase::Busy, _) => true,
+            (Phase::Idle, since) => now.saturating_sub(since) < milliseconds(QUIET),
+            (Phase::Closing, _) => false,
+        };
+        entries.by_id.values().filter(is_unfinished).count()
+    }
+
     /// Milliseconds since the start.
     fn now(&self) -> u64 {
         milliseconds(self.started.elapsed())
@@ -346,6 +368,21 @@ mod tests {
         registration.entry.state.store(pack(Phase::Reading, 0), Ordering::Relaxed);
         std::thread::sleep(SLOW_HEAD + Duration::from_millis(20));
         assert!(table.register(&peer().socket, None, &limits).is_ok());
+    }
+
+    #[test]
+    fn connections_are_unfinished_until_they_have_been_idle_for_a_moment() {
+        let table = Arc::new(ConnectionTable::new());
+        let registration = table.register(&peer().socket, None, &limits(9, 9)).unwrap();
+        assert_eq!((table.open(), table.unfinished()), (1, 1), "a preface or a handshake");
+        registration.set_idle(Instant::now());
+        assert_eq!(table.unfinished(), 1, "no request yet");
+        let state = |phase| registration.entry.state.store(pack(phase, 0), Ordering::Relaxed);
+        std::thread::sleep(QUIET);
+        state(Phase::Idle);
+        assert_eq!((table.open(), table.unfinished()), (1, 0));
+        state(Phase::Busy);
+        assert_eq!(table.unfinished(), 1);
     }
 
     #[test]

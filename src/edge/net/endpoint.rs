@@ -40,15 +40,26 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// `admin.address`
     Admin(SocketAddr),
+    /// The socket with this number that the service manager has passed.
+    Passed(ListenerKind, usize),
 }
 
 impl Endpoint {
-    pub fn from_config(config: &Config) -> Vec<Endpoint> {
+    /// The endpoints of a configuration. `passed` sockets replace the endpoints of their kind.
+    pub fn from_config(config: &Config, passed: &[Endpoint]) -> Vec<Endpoint> {
         let http = config.http_port.map(|port| Endpoint::Http(config.address, port));
         let https = config.https.as_ref().map(|https| Endpoint::Https(config.address, https.port));
         let unix = config.http_socket.clone().map(Endpoint::Unix);
         let admin = config.admin.as_ref().map(|admin| Endpoint::Admin(admin.address));
-        http.into_iter().chain(https).chain(unix).chain(admin).collect()
+        let configured = http.into_iter().chain(https).chain(unix).chain(admin);
+        let is_replaced =
+            |endpoint: &Endpoint| passed.iter().any(|passed| passed.kind() == endpoint.kind());
+        let opened = configured.filter(|endpoint| !is_replaced(endpoint));
+        passed.iter().cloned().chain(opened).collect()
+    }
+
+    pub fn is_passed(&self) -> bool {
+        matches!(self, Endpoint::Passed(..))
     }
 
     pub fn kind(&self) -> ListenerKind {
@@ -56,6 +67,7 @@ impl Endpoint {
             Endpoint::Http(..) | Endpoint::Unix(_) => ListenerKind::Http,
             Endpoint::Https(..) => ListenerKind::Https,
             Endpoint::Admin(_) => ListenerKind::Admin,
+            Endpoint::Passed(kind, _) => *kind,
         }
     }
 
@@ -72,6 +84,7 @@ impl Endpoint {
             Endpoint::Https(..) => "https_port",
             Endpoint::Unix(_) => "http_socket",
             Endpoint::Admin(_) => "admin.address",
+            Endpoint::Passed(..) => "LISTEN_FDS",
         }
     }
 }

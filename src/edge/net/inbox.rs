@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -29,6 +29,7 @@ pub struct Inbox {
     wake: OwnedFd,
     #[expect(clippy::vec_box, reason = "a connection is large and is moved between threads")]
     arrived: Mutex<Vec<Box<Connection>>>,
+    turns: AtomicU64,
 }
 
 impl Inboxes {
@@ -57,7 +58,17 @@ impl Inbox {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &wake, epoll::EventData::new_u64(WAKE_ID), epoll::EventFlags::IN)?;
-        Ok(Inbox { epoll, wake, arrived: Mutex::default() })
+        Ok(Inbox { epoll, wake, arrived: Mutex::default(), turns: AtomicU64::new(0) })
+    }
+
+    /// The poller begins a turn.
+    pub fn count_turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The turns of the poller so far.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 
     fn push(&self, connection: Box<Connection>) {

@@ -9,11 +9,12 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
+use rustix::net::sockopt::Timeout;
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, getsockname,
     shutdown, sockopt,
@@ -32,7 +33,10 @@ use crate::edge::http::response::{Date, HeadOptions, Response};
 use crate::edge::serve::running_config::RunningConfig;
 use crate::log::{RateLimited, warn, warn_ratelimited};
 use crate::metrics::{METRICS, ResponseCount};
+use crate::sync::Mutex;
 
+/// How long `accept` waits: the accept loop then counts a turn, and sees that the listener is closed.
+const ACCEPT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause after an error of `accept` that will not go away at once (EMFILE, ENFILE, ENOBUFS, ENOMEM).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Pause after such an error when an idle connection has been closed.
@@ -45,12 +49,16 @@ pub struct Listener {
     bound: Arc<Bound>,
     /// Device and inode of a Unix socket's file.
     file: Option<(u64, u64)>,
+    /// The accept loop, once it is started.
+    acceptor: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
 struct Bound {
     socket: OwnedFd,
     is_closed: AtomicBool,
+    /// The turns of the accept loop.
+    turns: AtomicU64,
 }
 
 impl Listener {
@@ -62,15 +70,31 @@ impl Listener {
             }
             Endpoint::Unix(path) => bind_unix(path).map(OwnedFd::from),
             Endpoint::Admin(address) => TcpListener::bind(address).and_then(without_delay),
+            Endpoint::Passed(..) => Err(io::Error::other("is not passed any more")),
         };
-        match socket {
-            Ok(socket) => {
-                let file = endpoint.file();
-                let bound = Arc::new(Bound { socket, is_closed: AtomicBool::new(false) });
-                Ok(Listener { endpoint, bound, file })
-            }
-            Err(error) => Err(bind_error(&endpoint, &error)),
-        }
+        let listener = socket.and_then(|socket| Listener::new(endpoint.clone(), socket));
+        listener.map_err(|error| bind_error(&endpoint, &error))
+    }
+
+    /// A socket that the service manager has passed. Dropping the listener leaves it open for the next process.
+    pub fn passed(endpoint: Endpoint, socket: OwnedFd) -> Result<Listener, ConfigError> {
+        // Fails for a Unix socket, which has no such delay.
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
+        Listener::new(endpoint.clone(), socket).map_err(|error| bind_error(&endpoint, &error))
+    }
+
+    fn new(endpoint: Endpoint, socket: OwnedFd) -> io::Result<Listener> {
+        sockopt::set_socket_timeout(&socket, Timeout::Recv, Some(ACCEPT_TIMEOUT))?;
+        let file = endpoint.file();
+        let is_closed = AtomicBool::new(false);
+        let bound = Arc::new(Bound { socket, is_closed, turns: AtomicU64::new(0) });
+        Ok(Listener { endpoint, bound, file, acceptor: Mutex::default() })
+    }
+
+    /// The turns of its accept loop so far; `None` without one.
+    pub fn turns(&self) -> Option<u64> {
+        self.acceptor.lock().as_ref()?;
+        Some(self.bound.turns.load(Ordering::Relaxed))
     }
 
     /// Whether this listener holds the port or socket file that `other` needs.
@@ -79,6 +103,7 @@ impl Listener {
             Endpoint::Http(_, port) | Endpoint::Https(_, port) => self.port() == Some(*port),
             Endpoint::Admin(address) => self.port() == Some(address.port()),
             Endpoint::Unix(_) => self.file.is_some() && self.file == other.file(),
+            Endpoint::Passed(..) => false,
         }
     }
 
@@ -106,7 +131,8 @@ impl Listener {
         }
         let acceptor =
             Acceptor { bound: Arc::clone(&self.bound), kind, tls, shared: Arc::clone(shared) };
-        thread::Builder::new().name("accept".into()).spawn(move || acceptor.run())?;
+        let thread = thread::Builder::new().name("accept".into()).spawn(move || acceptor.run())?;
+        *self.acceptor.lock() = Some(thread);
         Ok(())
     }
 }
@@ -114,6 +140,13 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.bound.is_closed.store(true, Ordering::SeqCst);
+        if self.endpoint.is_passed() {
+            // The connections that it has not accepted are for the next process, so none may be accepted later.
+            if let Some(thread) = self.acceptor.lock().take() {
+                let _ = thread.join();
+            }
+            return;
+        }
         // Before closing: afterwards another server may have bound its own socket at this path. It may have already.
         if let Endpoint::Unix(path) = &self.endpoint
             && !self.is_lost()
@@ -140,7 +173,7 @@ impl fmt::Display for Listener {
                 write!(f, "{scheme}://*:{}", address.port())
             }
             (_, Some(address)) => write!(f, "{scheme}://{address}"),
-            (_, None) => write!(f, "{scheme}://?"),
+            (_, None) => write!(f, "{scheme}, a Unix socket of the service manager"),
         }
     }
 }
@@ -199,6 +232,7 @@ fn bind_error(endpoint: &Endpoint, error: &io::Error) -> ConfigError {
         Endpoint::Http(_, port) | Endpoint::Https(_, port) => port.to_string(),
         Endpoint::Unix(path) => path.display().to_string(),
         Endpoint::Admin(address) => address.to_string(),
+        Endpoint::Passed(_, index) => format!("socket {index}"),
     };
     let message = match (error.kind(), endpoint) {
         (ErrorKind::AddrInUse, Endpoint::Unix(path)) if !is_socket(path) => {
@@ -237,11 +271,14 @@ struct Acceptor {
 impl Acceptor {
     fn run(&self) {
         let warning = RateLimited::default();
-        loop {
-            match self.bound.accept() {
+        while !self.bound.is_closed.load(Ordering::SeqCst) {
+            let accepted = self.bound.accept();
+            self.bound.turns.fetch_add(1, Ordering::Relaxed);
+            match accepted {
                 // An accepted connection is served to its end; the kernel resets those not accepted at the close.
                 Ok((socket, peer)) => self.start(Arc::new(socket), peer),
                 Err(_) if self.bound.is_closed.load(Ordering::SeqCst) => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     warning.warn(

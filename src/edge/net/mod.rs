@@ -1,5 +1,6 @@
 //! Listeners, connections and TLS: everything that touches a client socket.
 
+pub mod activation;
 mod connection;
 mod connection_table;
 mod connection_thread;

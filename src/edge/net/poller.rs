@@ -68,6 +68,7 @@ impl Poller<'_> {
         let until_sweep = Timespec { tv_sec: SWEEP_INTERVAL.as_secs().cast_signed(), tv_nsec: 0 };
         let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
+            self.inbox.count_turn();
             let timeout = if self.yielded.is_empty() { &until_sweep } else { &no_wait };
             match epoll::wait(&self.inbox.epoll, spare_capacity(&mut events), Some(timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -1,11 +1,14 @@
 //! The life of the edge process: start, reload and shutdown.
 
 mod link_watch;
+mod liveness;
 pub mod privileges;
+mod service_manager;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::net::activation;
 use super::net::endpoint::{Endpoint, ListenerKind};
 use super::net::listener::Listener;
 use super::net::poller;
@@ -21,17 +25,20 @@ use super::net::tls::{self, Tls};
 use super::renderer::{Renderer, SocketDirectory};
 use super::serve::responder::Responder;
 use super::serve::running_config::{CurrentConfig, RunningConfig};
+use super::variants::Counts;
 use super::variants::cache_manager::CacheManagers;
 use super::variants::purge_log::PurgeLog;
 use crate::TokenValidator;
 use crate::config::{Config, ConfigError, Handler};
 use crate::log::{self, error, info, sink, warn};
 use crate::wire::Setup;
+use liveness::Liveness;
+use service_manager::ServiceManager;
 
 /// Exit status if the server can't start although its configuration is valid.
 const EXIT_FAILURE: i32 = 1;
 /// Interval at which a drain checks for another signal.
-const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Reads the configuration and checks it, without opening a port.
 pub type Load<'l> = dyn Fn() -> Result<Config, ConfigError> + 'l;
@@ -48,6 +55,9 @@ struct Server<'l> {
     managers: CacheManagers,
     /// Kept across reloads, so that a purge stays in force.
     purge_log: Arc<PurgeLog>,
+    manager: ServiceManager,
+    /// For the manager's watchdog.
+    liveness: Option<Liveness>,
 }
 
 /// Serves until SIGTERM or SIGINT, and returns the exit status.
@@ -69,8 +79,15 @@ pub fn run(load: &Load, validator: Option<TokenValidator>) -> Result<i32, Config
 /// Binds the ports and loads the certificates, which may need root, and becomes the configured user. No thread may run
 /// before.
 fn prepare(config: &Config) -> Result<(Vec<Listener>, Option<Arc<Tls>>), ConfigError> {
-    let endpoints = Endpoint::from_config(config);
-    let listeners = endpoints.into_iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+    let passed = activation::receive(config)?.into_iter().enumerate();
+    let mut listeners = passed
+        .map(|(index, (kind, socket))| Listener::passed(Endpoint::Passed(kind, index), socket))
+        .collect::<Result<Vec<_>, _>>()?;
+    for endpoint in Endpoint::from_config(config, &passed_endpoints(&listeners)) {
+        if !endpoint.is_passed() {
+            listeners.push(Listener::bind(endpoint)?);
+        }
+    }
     let tls = config.https.as_ref().map(Tls::new).transpose()?.map(Arc::new);
     privileges::drop_root(config)?;
     Ok((listeners, tls))
@@ -88,6 +105,7 @@ impl<'l> Server<'l> {
         sink::start()?;
         let signals = signals()?;
         raise_file_limit();
+        let manager = ServiceManager::from_environment();
         let managers = CacheManagers::default();
         let purge_log = Arc::default();
         let https_port = https_port(&listeners);
@@ -117,6 +135,8 @@ impl<'l> Server<'l> {
             directories,
             managers,
             purge_log,
+            liveness: manager.patience().map(Liveness::new),
+            manager,
         };
         for listener in &server.listeners {
             server.open(listener)?;
@@ -131,15 +151,50 @@ impl<'l> Server<'l> {
     }
 
     fn serve(mut self, signals: &Receiver<i32>) {
-        while signals.recv() == Ok(SIGHUP) {
-            match self.reload() {
-                Ok(()) => info!("reload_ok", "configuration reloaded"),
-                Err(error) => {
-                    error!("reload_failed", "keeping the previous configuration: {error}");
+        self.manager.ready(&self.status());
+        loop {
+            match receive(signals, self.manager.interval()) {
+                Ok(SIGHUP) => {
+                    self.manager.reloading();
+                    match self.reload() {
+                        Ok(()) => info!("reload_ok", "configuration reloaded"),
+                        Err(error) => {
+                            error!("reload_failed", "keeping the previous configuration: {error}");
+                        }
+                    }
+                    self.manager.ready(&self.status());
                 }
+                Err(RecvTimeoutError::Timeout) => {
+                    let is_alive = self.is_alive();
+                    self.manager.report(&self.status(), is_alive);
+                }
+                _ => break,
             }
         }
+        self.manager.stopping();
         self.shut_down(signals);
+    }
+
+    /// A line for the operator.
+    fn status(&self) -> String {
+        let connections = self.shared.connections.open();
+        let running = self.shared.responder.running.get();
+        let Counts { rendered, revalidated, failed } = running.images.variants().counts();
+        let [rendered, revalidated, failed] =
+            [rendered, revalidated, failed].map(|count| count.load(Ordering::Relaxed));
+        format!(
+            "serving {connections} connections; {rendered} images rendered, {revalidated} revalidated, {failed} failed"
+        )
+    }
+
+    /// Whether the pollers, the accept loops and the renderer make progress.
+    fn is_alive(&mut self) -> bool {
+        let Some(liveness) = &mut self.liveness else { return true };
+        let running = self.shared.responder.running.get();
+        let pollers = self.shared.inboxes.iter().map(|inbox| inbox.turns());
+        let acceptors = self.listeners.iter().filter_map(Listener::turns);
+        let renderer = running.images.variants().renderer().heartbeats();
+        liveness.check(pollers.chain(acceptors).chain([renderer]), Instant::now())
     }
 
     /// Everything that can fail comes first; then the running config is replaced at once. Active requests finish under
@@ -155,7 +210,9 @@ impl<'l> Server<'l> {
             return Err(ConfigError::new("user", message));
         }
         let failed = |error: io::Error| ConfigError::new("s3imageserver", error.to_string());
-        let endpoints = Endpoint::from_config(config);
+        let passed = passed_endpoints(&self.listeners);
+        activation::check(config, passed.iter().map(Endpoint::kind))?;
+        let endpoints = Endpoint::from_config(config, &passed);
         let added = endpoints.iter().filter(|endpoint| !self.is_open(endpoint)).cloned();
         let added = added.map(|endpoint| self.bind(endpoint)).collect::<Result<Vec<_>, _>>()?;
         let renderer = start_renderer(config).map_err(failed)?;
@@ -223,8 +280,12 @@ impl<'l> Server<'l> {
         let timeout = if is_hurried { Duration::ZERO } else { limits.stop_timeout };
         let mut waited = Duration::ZERO;
         let mut active = shutdown.wait_until_idle(timeout.min(DRAIN_INTERVAL));
-        while active > 0 && waited < timeout && !receives_stop(signals, Duration::ZERO) {
-            active = shutdown.wait_until_idle(DRAIN_INTERVAL);
+        // A connection that was accepted just before has not sent its request yet.
+        while (active > 0 || self.shared.connections.unfinished() > 0)
+            && waited < timeout
+            && !receives_stop(signals, DRAIN_INTERVAL)
+        {
+            active = shutdown.wait_until_idle(Duration::ZERO);
             waited += DRAIN_INTERVAL;
         }
         self.directories.iter().for_each(|directory| directory.remove());
@@ -233,6 +294,19 @@ impl<'l> Server<'l> {
         } else {
             warn!("stopped", "stopped with {active} unfinished requests");
         }
+    }
+}
+
+fn passed_endpoints(listeners: &[Listener]) -> Vec<Endpoint> {
+    let endpoints = listeners.iter().map(|listener| &listener.endpoint);
+    endpoints.filter(|endpoint| endpoint.is_passed()).cloned().collect()
+}
+
+/// The next signal, within `timeout` if there is one.
+fn receive(signals: &Receiver<i32>, timeout: Option<Duration>) -> Result<i32, RecvTimeoutError> {
+    match timeout {
+        Some(timeout) => signals.recv_timeout(timeout),
+        None => signals.recv().map_err(RecvTimeoutError::from),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -84,6 +85,11 @@ impl Renderer {
     /// The longest time that [`Renderer::render`] can take.
     pub fn max_render_time(&self) -> Duration {
         (self.limits.queue_timeout + self.limits.render_timeout) * 2 + REPORT_TIMEOUT
+    }
+
+    /// The checks so far that found the current worker healthy: one a second, unless it does not answer.
+    pub fn heartbeats(&self) -> u64 {
+        self.shared.heartbeats.load(Ordering::Relaxed)
     }
 
     /// Whether a new request would be [`RenderError::Overloaded`] at once.

@@ -1,6 +1,7 @@
 //! State shared by request threads and the supervisor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::crash_tracker::CrashTracker;
 use super::quarantine::Quarantine;
@@ -16,6 +17,8 @@ pub struct Shared {
     /// The current worker's latest answer to a ping, or its predecessor's until there is one. `None` before the first,
     /// and while there is no worker.
     pub status: Mutex<Option<Arc<RendererStatus>>>,
+    /// The checks that found the current worker healthy.
+    pub heartbeats: AtomicU64,
 }
 
 impl Shared {
@@ -25,6 +28,11 @@ impl Shared {
             crash_tracker: Arc::default(),
             quarantine: Quarantine::new(queue_length),
             status: Mutex::default(),
+            heartbeats: AtomicU64::new(0),
         }
+    }
+
+    pub fn count_heartbeat(&self) {
+        self.heartbeats.fetch_add(1, Ordering::Relaxed);
     }
 }

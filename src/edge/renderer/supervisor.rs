@@ -277,8 +277,11 @@ impl Supervisor {
         running.resident_bytes = resident_bytes(running.worker.process.id()).unwrap_or(0);
         let number = running.worker.number;
         match running.heartbeat.check() {
-            Health::Ok => {}
-            Health::Answered(status) => *self.shared.status.lock() = Some(Arc::new(status)),
+            Health::Ok => self.shared.count_heartbeat(),
+            Health::Answered(status) => {
+                self.shared.count_heartbeat();
+                *self.shared.status.lock() = Some(Arc::new(status));
+            }
             Health::TimedOut => {
                 kill_hung(&running.worker);
                 self.drain_current(true);

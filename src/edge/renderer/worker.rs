@@ -17,6 +17,16 @@ use crate::wire::{self, Setup};
 /// The name that `ps` shows.
 const PROCESS_NAME: &str = "s3imageserver-renderer";
 
+/// The variables with which a service manager talks to the edge alone (sd_notify(3), sd_listen_fds(3)).
+const EDGE_ONLY: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
+
 /// A renderer is ready within milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,7 +49,11 @@ impl Worker {
     ///
     /// The process is killed when the calling thread ends (PR_SET_PDEATHSIG).
     pub fn start(number: u64, socket: PathBuf, setup: &Setup) -> io::Result<(Worker, ChildStdout)> {
-        let mut child = Command::new(executable())
+        let mut command = Command::new(executable());
+        for name in EDGE_ONLY {
+            command.env_remove(name);
+        }
+        let mut child = command
             .arg0(PROCESS_NAME)
             .env(wire::SOCKET_VARIABLE, &socket)
             .env(wire::EDGE_VARIABLE, std::process::id().to_string())

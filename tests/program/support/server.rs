@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -70,6 +71,8 @@ pub struct Setup {
     directory: Directory,
     /// A shell script to run in a new mount namespace before the program is started there.
     mounts: Option<String>,
+    /// Sockets to pass as descriptors 3 and 4, and their names.
+    sockets: Option<(String, Vec<OwnedFd>)>,
 }
 
 impl Setup {
@@ -90,6 +93,7 @@ impl Setup {
             environment: Vec::new(),
             directory: Directory::new(),
             mounts: None,
+            sockets: None,
         }
     }
 
@@ -115,6 +119,13 @@ impl Setup {
         self
     }
 
+    /// Passes one or two sockets as a service manager does, with names between colons (sd_listen_fds(3)).
+    pub fn sockets(mut self, names: &str, sockets: Vec<OwnedFd>) -> Setup {
+        assert!((1..=2).contains(&sockets.len()));
+        self.sockets = Some((names.to_owned(), sockets));
+        self
+    }
+
     /// Adds a file to the working directory.
     pub fn file(self, name: &str, bytes: &[u8]) -> Setup {
         self.directory.put(name, bytes);
@@ -129,9 +140,25 @@ impl Setup {
     /// The command that starts it, for a test that changes it.
     pub fn command(&self) -> Command {
         let path = self.directory.put("config.json", self.config.as_bytes());
-        let mut command = match &self.mounts {
-            None => command(&self.program, self.directory.path()),
-            Some(script) => {
+        let mut command = match (&self.mounts, &self.sockets) {
+            (None, None) => command(&self.program, self.directory.path()),
+            (None, Some((names, sockets))) => {
+                let mut command = command(Path::new("sh"), self.directory.path());
+                // The shell gets them as standard input and output.
+                let mut script = "exec 3<&0 </dev/null".to_owned();
+                command.stdin(sockets[0].try_clone().unwrap());
+                if let Some(second) = sockets.get(1) {
+                    script += " 4<&1 >/dev/null";
+                    command.stdout(second.try_clone().unwrap());
+                }
+                let count = sockets.len();
+                script += &format!(
+                    "\nexport LISTEN_PID=$$ LISTEN_FDS=${{LISTEN_FDS:-{count}}} LISTEN_FDNAMES={names}\nexec \"$@\""
+                );
+                command.args(["-ec", &script, "sh"]).arg(&self.program);
+                command
+            }
+            (Some(script), _) => {
                 let mut command = command(Path::new("unshare"), self.directory.path());
                 command.args(namespace()).args([
                     "sh",
@@ -160,7 +187,10 @@ impl Setup {
     #[track_caller]
     pub fn start(self) -> Server {
         let mut command = self.command();
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        if self.sockets.is_none() {
+            command.stdout(Stdio::null());
+        }
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::of(child.stderr.take().unwrap());
         let mut server = Server {
             child,
