@@ -32,6 +32,7 @@ mod health;
 mod init;
 mod key;
 mod log;
+mod machine;
 mod metrics;
 mod network;
 mod options;

@@ -13,6 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use crate::config::{Environment, Resolved};
+use crate::machine::Machine;
 
 /// The environment variable with the socket's path. A process that has it is a renderer.
 pub const SOCKET_VARIABLE: &str = "S3IMAGESERVER_RENDERER_SOCKET";
@@ -100,12 +101,14 @@ pub struct Setup {
     pub text: String,
     /// The values of the environment variables that the text refers to, as the edge has read them.
     pub environment: Environment,
+    /// The processors and the memory at the start of the edge.
+    pub machine: Machine,
     /// For each handler, the data that the edge has read from the file system.
     pub resolved: Vec<Resolved>,
 }
 
-/// Writes the text, then each reference to an environment variable with its value, then the directory and the error
-/// image of each handler. Each part follows a line with its length in bytes.
+/// Writes the text, each reference to an environment variable with its value, processors and memory, then the directory
+/// and the error image of each handler. Each part follows a line with its length in bytes.
 pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
     send_part(out, setup.text.as_bytes())?;
     for (written, value) in setup.environment.iter() {
@@ -114,6 +117,9 @@ pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
     }
     // An empty reference ends the list.
     send_part(out, &[])?;
+    let Machine { processors, is_cpu_limited, memory } = setup.machine;
+    let memory = memory.unwrap_or_default();
+    send_part(out, format!("{processors} {is_cpu_limited} {memory}").as_bytes())?;
     for handler in &setup.resolved {
         let directory = handler.directory.as_ref();
         send_part(out, directory.map_or(&[][..], |directory| directory.as_os_str().as_bytes()))?;
@@ -136,12 +142,14 @@ pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
         }
         environment.insert(written, receive_text(input)?);
     }
+    let machine = parse_machine(&receive_text(input)?)
+        .ok_or_else(|| invalid("processors and memory are missing"))?;
     let mut resolved = Vec::new();
     loop {
         let directory = receive_part(input)?;
         let error_image = receive_part(input)?;
         if error_image.is_empty() {
-            return Ok(Setup { text, environment, resolved });
+            return Ok(Setup { text, environment, machine, resolved });
         }
         let directory =
             (!directory.is_empty()).then(|| PathBuf::from(OsString::from_vec(directory)));
@@ -152,6 +160,16 @@ pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
 fn send_part(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     writeln!(out, "{}", bytes.len())?;
     out.write_all(bytes)
+}
+
+fn parse_machine(text: &str) -> Option<Machine> {
+    let mut words = text.split(' ');
+    Some(Machine {
+        processors: words.next()?.parse().ok()?,
+        is_cpu_limited: words.next()?.parse().ok()?,
+        // No limit is 0.
+        memory: Some(words.next()?.parse().ok()?).filter(|bytes| *bytes > 0),
+    })
 }
 
 fn receive_text(input: &mut impl BufRead) -> io::Result<String> {
@@ -188,7 +206,8 @@ mod tests {
         let mut environment = Environment::default();
         environment.insert("$A".into(), "1\n\u{fc}".into());
         environment.insert("${B:-}".into(), String::new());
-        Setup { text: text.to_owned(), environment, resolved }
+        let machine = Machine { processors: 3, is_cpu_limited: true, memory: None };
+        Setup { text: text.to_owned(), environment, machine, resolved }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `"limits"`: the timeouts and sizes that keep one request from hurting the others.
 
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::error::Result;
 use super::fields::Fields;
 use super::schema::{Table, integer, seconds, seconds_or_zero};
+use crate::machine;
 
 /// Defines [`Limits`] and the table of its fields: a limit is one row.
 macro_rules! limits {
@@ -42,6 +42,7 @@ macro_rules! limits {
 }
 
 const MAX_PIXELS: i64 = 10_000_000_000;
+const MIN_MEMORY_BUDGET: u64 = 1 << 20;
 /// For the default of `fetches_at_once`.
 const FETCHES_PER_PROCESSOR: usize = 8;
 const MIN_DEFAULT_FETCHES: usize = 16;
@@ -71,15 +72,21 @@ limits! {
     /// From sending a request to the renderer to its response.
     render_timeout: Duration = seconds().default(60);
     /// A renderer with more resident memory is replaced, at most every 5 seconds; 0: never.
-    renderer_max_rss: u64 = integer(0, 1 << 40).unit("bytes").default(512 << 20);
+    renderer_max_rss: u64 = integer(0, 1 << 40).unit("bytes").computed(
+        default_renderer_max_rss,
+        "536870912 (512 MiB), or half of the memory limit"
+    );
     /// A renderer is replaced after this many responses; 0: never.
     renderer_max_renders: u64 = integer(0, 1 << 40).default(0);
     /// Images that are decoded and encoded concurrently.
-    renders_at_once: usize = integer(1, 1024).computed(processors, "the number of processors");
+    renders_at_once: usize = integer(1, 1024).computed(processors, "the number of processors, at most the CPU limit");
     /// The memory of all images being rendered, estimated from their headers; further images wait. A quarter of it, and
     /// one of `renders_at_once`, are reserved for images that need at most that quarter, so that large images don't
     /// delay small ones. An image that needs more than the rest runs when no other large one does.
-    memory_budget: u64 = integer(1 << 20, 1 << 50).unit("bytes").default(256 << 20);
+    memory_budget: u64 = integer(MIN_MEMORY_BUDGET as i64, 1 << 50).unit("bytes").computed(
+        default_memory_budget,
+        "268435456 (256 MiB), or a quarter of the memory limit"
+    );
     /// For decoding, resizing and encoding one image, without waiting; then the work is stopped.
     decode_timeout: Duration = seconds().default(20);
     /// Requests in the renderer, including those that wait for the origin.
@@ -114,7 +121,21 @@ limits! {
 }
 
 fn processors() -> usize {
-    available_parallelism().map_or(1, |count| count.get())
+    machine::current().processors
+}
+
+// With a memory limit of 1 GiB, the defaults are those without a limit.
+
+fn default_renderer_max_rss() -> u64 {
+    machine::current().memory_part(2, 512 << 20)
+}
+
+fn default_memory_budget() -> u64 {
+    machine::current().memory_part(4, 256 << 20).max(MIN_MEMORY_BUDGET)
+}
+
+pub(super) fn default_memory_cache() -> u64 {
+    machine::current().memory_part(16, 64 << 20)
 }
 
 fn default_fetches() -> usize {

@@ -53,8 +53,8 @@ use crate::log::Level;
 use error::Result;
 use fields::Fields;
 use schema::{
-    Choice, Defaulted, Kind, Optional, Table, array, boolean, choice, concat, integer, object,
-    table, text,
+    Choice, Computed, Defaulted, Field, Kind, Optional, Table, array, boolean, choice, concat,
+    integer, object, table, text,
 };
 
 /// The port of `http_port` when it is missing.
@@ -79,8 +79,11 @@ table! {
 table! {
     SERVER_TABLE;
     /// The size of the memory cache for handlers with a `cache_path`; 0 turns it off.
-    MEMORY_CACHE: Defaulted<u64> =
-        integer::<u64>("memory_cache", 0, 1 << 40).unit("bytes").default(64 << 20);
+    MEMORY_CACHE: Field<u64, Computed<u64>> =
+        integer::<u64>("memory_cache", 0, 1 << 40).unit("bytes").computed(
+            limits::default_memory_cache,
+            "67108864 (64 MiB), or a sixteenth of the memory limit",
+        );
     /// The user to become after the ports are open: `name`, `name:group`, `uid` or `uid:gid`.
     USER: Optional<&'static str> = text("user").absent("none");
     /// Log one line per request ([access log](http.md#access-log)).

@@ -13,6 +13,7 @@ use super::vips::Vips;
 use super::{origin, process, sandbox, server};
 use crate::config::{self, Config, ConfigError};
 use crate::log::{self, error, warn};
+use crate::machine;
 use crate::wire;
 
 /// Checks the origins of a configuration.
@@ -48,6 +49,7 @@ fn start(socket: &Path) -> io::Result<()> {
     ignore_signals()?;
     let mut stdin = BufReader::new(io::stdin());
     let setup = wire::receive_setup(&mut stdin)?;
+    machine::set(setup.machine);
     let config = config::parse_resolved(&setup.text, &setup.environment, &setup.resolved)
         .map_err(io::Error::other)?;
     log::set_level(config.log_level);

@@ -11,6 +11,7 @@ mod browser;
 mod cache;
 mod cache_command;
 mod certificates;
+mod cgroup;
 mod check_online;
 mod coalescing;
 mod colours;

@@ -29,8 +29,9 @@ use super::variants::Counts;
 use super::variants::cache_manager::CacheManagers;
 use super::variants::purge_log::PurgeLog;
 use crate::TokenValidator;
-use crate::config::{Config, ConfigError, Handler};
+use crate::config::{Config, ConfigError, Handler, Limits};
 use crate::log::{self, error, info, sink, warn};
+use crate::machine::{self, Machine};
 use crate::wire::Setup;
 use liveness::Liveness;
 use service_manager::ServiceManager;
@@ -105,6 +106,7 @@ impl<'l> Server<'l> {
         sink::start()?;
         let signals = signals()?;
         raise_file_limit();
+        log_machine(machine::current(), config);
         let manager = ServiceManager::from_environment();
         let managers = CacheManagers::default();
         let purge_log = Arc::default();
@@ -330,6 +332,7 @@ fn start_renderer(config: &Config) -> io::Result<Renderer> {
     let setup = Setup {
         text: config.text().to_owned(),
         environment: config.environment().clone(),
+        machine: machine::current(),
         resolved: config.handlers.iter().map(Handler::resolved).collect(),
     };
     Renderer::start(setup, &config.limits)
@@ -339,6 +342,22 @@ fn start_renderer(config: &Config) -> io::Result<Renderer> {
 fn https_port<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> Option<u16> {
     let is_https = |listener: &&Listener| listener.endpoint.kind() == ListenerKind::Https;
     listeners.into_iter().find(is_https).and_then(Listener::port)
+}
+
+/// Says which limits of the control group apply, and what follows from them or from the configuration.
+fn log_machine(machine: Machine, config: &Config) {
+    if !machine.is_cpu_limited && machine.memory.is_none() {
+        return;
+    }
+    let Machine { processors, memory, .. } = machine;
+    let memory = memory.map_or_else(|| "no".to_owned(), |bytes| bytes.to_string());
+    let Limits { renders_at_once, memory_budget, renderer_max_rss, .. } = config.limits;
+    info!(
+        "cgroup_limits",
+        "processors {processors}, memory limit {memory}: renders_at_once {renders_at_once}, memory_budget {memory_budget}, \
+         renderer_max_rss {renderer_max_rss}, memory_cache {}",
+        config.memory_cache
+    );
 }
 
 /// Forwards SIGTERM, SIGINT and SIGHUP to a channel.

@@ -293,6 +293,7 @@ fn failure(code: Code, detail: impl Into<String>) -> RenderError {
 mod tests {
     use super::*;
     use crate::config::{self, Environment, Handler};
+    use crate::machine;
     use std::path::Path;
 
     const TARGET: &str = "/h/error_image.jpg?w=20";
@@ -304,7 +305,8 @@ mod tests {
         );
         let config = config::parse(&text, "test").unwrap();
         let resolved = config.handlers.iter().map(Handler::resolved).collect();
-        let setup = Setup { text, environment: Environment::default(), resolved };
+        let environment = Environment::default();
+        let setup = Setup { text, environment, machine: machine::current(), resolved };
         Renderer::start(setup, &config.limits).unwrap()
     }
 
