@@ -75,7 +75,7 @@ put_documents() {
 put_pages() {
     local file
     for file in README.md SECURITY.md docs/*.md docs/images/*; do put 644 "$file" "$1/$file"; done
-    for file in contrib/*/*; do
+    for file in contrib/*.yaml contrib/*/*; do
         if [ -x "$file" ]; then put 755 "$file" "$1/$file"; else put 644 "$file" "$1/$file"; fi
     done
 }

@@ -173,8 +173,8 @@ fn pages(directory: &str) -> Vec<(String, &'static str)> {
         files
             .extend(fs::read_dir(root.join(directory)).unwrap().map(|entry| entry.unwrap().path()));
     }
-    let tools: Vec<PathBuf> =
-        files.iter().filter(|path| path.parent().unwrap().ends_with("contrib")).cloned().collect();
+    let is_tool = |path: &&PathBuf| path.parent().unwrap().ends_with("contrib") && path.is_dir();
+    let tools: Vec<PathBuf> = files.iter().filter(is_tool).cloned().collect();
     for directory in tools {
         files.extend(fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()));
     }

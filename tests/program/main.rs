@@ -18,6 +18,7 @@ mod colours;
 mod config;
 mod confine;
 mod content_codings;
+mod contrib;
 mod crashes;
 mod directory;
 mod documentation;
