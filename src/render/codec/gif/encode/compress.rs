@@ -82,64 +82,108 @@ pub fn code_size(table_bits: u8) -> u8 {
     table_bits.max(2)
 }
 
-/// Compresses pixels to data sub-blocks. Each may have either of two indices, which must be less than
-/// 1 << `code_size`.
+/// Compresses pixels to data sub-blocks, as [`Compressor`] does.
 pub fn compress<E>(
     pixels: impl IntoIterator<Item = (u8, u8)>,
     code_size: u8,
-    mut check: impl FnMut() -> Result<(), E>,
+    check: impl FnMut() -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
-    let clear = 1_u32 << code_size;
-    let first_width = u32::from(code_size) + 1;
-    let mut bits = Bits { bytes: Vec::new(), buffer: 0, count: 0 };
-    let mut strings = Strings(vec![EMPTY; SLOTS]);
-    let mut width = first_width;
-    let mut next = clear + 2;
-    let mut until_check = PIXELS_PER_CHECK;
-    bits.put(clear, width);
-    let mut current: Option<u32> = None;
-    for (pixel, other) in pixels {
-        until_check -= 1;
-        if until_check == 0 {
-            until_check = PIXELS_PER_CHECK;
-            check()?;
+    let mut compressor = Compressor::new(code_size);
+    compressor.add(pixels, check)?;
+    Ok(compressor.end())
+}
+
+/// Compresses the pixels of a frame, which may be given in several parts.
+pub struct Compressor {
+    bits: Bits,
+    strings: Strings,
+    /// The code that clears the table.
+    clear: u32,
+    /// The bits of a code.
+    width: u32,
+    /// The next code of the table.
+    next: u32,
+    /// The string that has been found so far.
+    current: Option<u32>,
+    until_check: usize,
+}
+
+impl Compressor {
+    pub fn new(code_size: u8) -> Compressor {
+        let clear = 1_u32 << code_size;
+        let width = u32::from(code_size) + 1;
+        let mut bits = Bits { bytes: Vec::new(), buffer: 0, count: 0 };
+        bits.put(clear, width);
+        Compressor {
+            bits,
+            strings: Strings(vec![EMPTY; SLOTS]),
+            clear,
+            width,
+            next: clear + 2,
+            current: None,
+            until_check: PIXELS_PER_CHECK,
         }
-        let Some(prefix) = current else {
-            current = Some(pixel.into());
-            continue;
-        };
-        let mut found = strings.find(prefix, pixel);
-        if found.is_none() && other != pixel {
-            found = strings.find(prefix, other);
-        }
-        if found.is_some() {
-            current = found;
-            continue;
-        }
-        bits.put(prefix, width);
-        current = Some(pixel.into());
-        if next < MAX_CODES {
-            strings.add(prefix, pixel, next);
-            if next == 1 << width {
-                width += 1;
+    }
+
+    /// Adds pixels. Each may have either of two indices, which must be less than 1 << `code_size`.
+    pub fn add<E>(
+        &mut self,
+        pixels: impl IntoIterator<Item = (u8, u8)>,
+        mut check: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (pixel, other) in pixels {
+            self.until_check -= 1;
+            if self.until_check == 0 {
+                self.until_check = PIXELS_PER_CHECK;
+                check()?;
             }
-            next += 1;
-        } else {
-            bits.put(clear, width);
-            strings.0.fill(EMPTY);
-            width = first_width;
-            next = clear + 2;
+            let Some(prefix) = self.current else {
+                self.current = Some(pixel.into());
+                continue;
+            };
+            let mut found = self.strings.find(prefix, pixel);
+            if found.is_none() && other != pixel {
+                found = self.strings.find(prefix, other);
+            }
+            if found.is_some() {
+                self.current = found;
+                continue;
+            }
+            self.bits.put(prefix, self.width);
+            self.current = Some(pixel.into());
+            if self.next < MAX_CODES {
+                self.strings.add(prefix, pixel, self.next);
+                if self.next == 1 << self.width {
+                    self.width += 1;
+                }
+                self.next += 1;
+            } else {
+                self.bits.put(self.clear, self.width);
+                self.strings.0.fill(EMPTY);
+                self.width = self.clear.ilog2() + 1;
+                self.next = self.clear + 2;
+            }
         }
+        Ok(())
     }
-    if let Some(last) = current {
-        bits.put(last, width);
+
+    /// The bytes so far.
+    pub fn len(&self) -> usize {
+        self.bits.bytes.len()
     }
-    // A decoder has added a string for the last code.
-    if next == 1 << width && next < MAX_CODES {
-        width += 1;
+
+    /// Data sub-blocks and their terminator (§15).
+    pub fn end(mut self) -> Vec<u8> {
+        if let Some(last) = self.current {
+            self.bits.put(last, self.width);
+        }
+        // A decoder has added a string for the last code.
+        if self.next == 1 << self.width && self.next < MAX_CODES {
+            self.width += 1;
+        }
+        self.bits.put(self.clear + 1, self.width);
+        self.bits.into_blocks()
     }
-    bits.put(clear + 1, width);
-    Ok(bits.into_blocks())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Encodes GIFs.
 //!
-//! Frames of an animation share a palette if one is good enough for all of them; otherwise each gets its own, and is
-//! dithered. Only what changes is written.
+//! Frames of an animation share a palette if one is good enough for all of them. Otherwise a frame for which that of the
+//! first frame is not good enough gets its own, and is dithered. Only what changes is written.
 
 mod compress;
 mod delays;
@@ -12,8 +12,8 @@ mod parts;
 mod write;
 
 use super::canvas::{Pixel, TRANSPARENT};
-use compress::{code_size, compress};
-use nearest::Colour;
+use compress::{Compressor, code_size, compress};
+use nearest::{Colour, Nearest};
 use palette::{CLEAR, MAX_COLOURS, Shared};
 use parts::{Frames, Part};
 use write::{Control, Writer, table_bits};
@@ -36,10 +36,10 @@ pub fn to_pixel([red, green, blue, alpha]: [u8; 4]) -> Pixel {
     if alpha < 128 { TRANSPARENT } else { [red, green, blue, 255] }
 }
 
-/// A frame, or a part of it, with its indices.
+/// A frame, or a part of it, as it is written.
 struct Painted {
-    /// Each pixel may have either of two indices.
-    indices: Vec<(u8, u8)>,
+    /// The compressed indices.
+    data: Vec<u8>,
     table: Option<Vec<Colour>>,
     bits: u8,
     /// The index of transparent pixels, if there are any. A part that is cleared always has one: without it, many
@@ -68,8 +68,8 @@ pub fn encode<E>(
             let delays = delays::to_hundredths(parts.iter().map(|part| part.delay));
             let mut last = None;
             for (part, delay) in parts.iter().zip(delays) {
-                let painted = paint_shared(&frames, *part, last, colours.len());
-                animation.write(&mut writer, *part, delay, &painted, &mut check)?;
+                let painted = paint_shared(&frames, *part, last, colours.len(), &mut check)?;
+                animation.write(&mut writer, *part, delay, &painted);
                 last = Some(*part);
             }
             Ok(writer.end())
@@ -77,19 +77,34 @@ pub fn encode<E>(
         None => {
             let frames = Frames { pixels, width, length, clear: TRANSPARENT };
             let parts = frames.parts(animation.delays, &mut check)?;
-            let mut writer: Option<Writer> = None;
-            let delays = delays::to_hundredths(parts.iter().map(|part| part.delay));
-            let mut last = None;
-            for (part, delay) in parts.iter().zip(delays) {
-                let mut painted = paint(&frames, *part, last, &mut check)?;
-                let writer = writer.get_or_insert_with(|| {
-                    let table = painted.table.take().unwrap_or_default();
-                    animation.writer(&parts, &table, 1 << painted.bits)
-                });
-                animation.write(writer, *part, delay, &painted, &mut check)?;
-                last = Some(*part);
+            let mut delays = delays::to_hundredths(parts.iter().map(|part| part.delay)).into_iter();
+            let (Some((first, rest)), Some(delay)) = (parts.split_first(), delays.next()) else {
+                return Ok(Vec::new());
+            };
+            let pixels = frames.frame(0);
+            let has_transparent = first.clears || pixels.contains(&TRANSPARENT);
+            // Other frames may use its palette, and leave out what is shown.
+            let mut painted =
+                paint(pixels, width, has_transparent || !rest.is_empty(), &mut check)?;
+            painted.transparent = painted.transparent.filter(|_| has_transparent);
+            let table = painted.table.take().unwrap_or_default();
+            let mut writer = animation.writer(&parts, &table, 1 << painted.bits);
+            animation.write(&mut writer, *first, delay, &painted);
+            let mut global = Nearest::new(&table);
+            let mut last = *first;
+            for (part, delay) in rest.iter().zip(delays) {
+                let pixels = left_out(&frames, *part, last);
+                let width = part.area.width();
+                let has_transparent = part.clears || pixels.contains(&TRANSPARENT);
+                let painted = match paint_global(&pixels, &mut global, has_transparent, &mut check)?
+                {
+                    Some(painted) => painted,
+                    None => paint(&pixels, width, has_transparent, &mut check)?,
+                };
+                animation.write(&mut writer, *part, delay, &painted);
+                last = *part;
             }
-            Ok(writer.map(Writer::end).unwrap_or_default())
+            Ok(writer.end())
         }
     }
 }
@@ -103,30 +118,24 @@ impl Animation<'_> {
         writer
     }
 
-    fn write<E>(
-        &self,
-        writer: &mut Writer,
-        part: Part,
-        delay: u16,
-        painted: &Painted,
-        check: &mut impl FnMut() -> Result<(), E>,
-    ) -> Result<(), E> {
-        let Painted { indices, table, bits, transparent } = painted;
+    fn write(&self, writer: &mut Writer, part: Part, delay: u16, painted: &Painted) {
+        let Painted { data, table, bits, transparent } = painted;
         if self.delays.len() > 1 || transparent.is_some() {
             writer.control(Control { delay, transparent: *transparent, clears: part.clears });
         }
-        let data = compress(indices.iter().copied(), code_size(*bits), check)?;
-        writer.frame(part.area, table.as_deref(), *bits, &data);
-        Ok(())
+        writer.frame(part.area, table.as_deref(), *bits, data);
     }
 }
 
-/// If at least one pixel in this many of a part is shown already, all of those are transparent. Otherwise transparent
-/// pixels would end strings of the compression more often than they make them longer.
+/// With a palette of their own: if at least one pixel in this many of a part is shown already, all of those are
+/// transparent. Otherwise transparent pixels would end strings of the compression more often than they make them longer.
 const STILL_SHARE: usize = 4;
 /// With a palette of their own, as many shown pixels in a row are transparent in any case: drawn again with other
 /// colours, they would flicker.
 const MIN_RUN: usize = 8;
+
+/// With a shared palette: how many pixels of a part are compressed both ways, drawn and transparent.
+const TRIED: usize = 1 << 14;
 
 /// How the canvas shows a pixel of a part before the part is drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -178,54 +187,108 @@ fn is_still<T>(pixels: &[(T, Shown)]) -> bool {
     still * STILL_SHARE >= pixels.len()
 }
 
-fn paint_shared(frames: &Frames<u8>, part: Part, last: Option<Part>, colours: usize) -> Painted {
-    let transparent = u8::try_from(colours).unwrap_or(CLEAR);
-    let pixels = each_pixel(frames, part, last, |index, shown| (index, shown));
-    let is_still = is_still(&pixels);
-    let choose = |pixel: &(u8, Shown)| match *pixel {
-        (CLEAR, _) => (transparent, transparent),
-        (index, Shown::Alone | Shown::InRun) if is_still => (transparent, index),
-        (index, _) => (index, index),
-    };
-    let indices: Vec<(u8, u8)> = pixels.iter().map(choose).collect();
-    let is_used = indices.iter().any(|(one, other)| *one == transparent || *other == transparent);
-    let transparent = (is_used || part.clears).then_some(transparent);
-    Painted { indices, table: None, bits: table_bits(colours + 1), transparent }
-}
-
-/// Paints a part with a palette of its own.
-fn paint<E>(
-    frames: &Frames<Pixel>,
+/// Paints a part with the shared palette.
+///
+/// A pixel that is shown already may be transparent. That is smaller where it makes many colours one, and larger where it
+/// breaks what repeats, such as a ground over which text scrolls. The number of neighbours that differ tells which; if it
+/// is about the same, the first pixels are compressed both ways.
+fn paint_shared<E>(
+    frames: &Frames<u8>,
     part: Part,
     last: Option<Part>,
+    colours: usize,
     check: &mut impl FnMut() -> Result<(), E>,
 ) -> Result<Painted, E> {
-    // What is shown already is left transparent.
-    let shown = each_pixel(frames, part, last, |pixel, shown| (pixel, shown));
+    let transparent = u8::try_from(colours).unwrap_or(CLEAR);
+    let indices: Vec<(u8, u8)> =
+        each_pixel(frames, part, last, |index, shown| match (index, shown) {
+            (CLEAR, _) => (transparent, transparent),
+            (_, Shown::Differently) => (index, index),
+            (_, Shown::Alone | Shown::InRun) => (transparent, index),
+        });
+    let differing = |of: fn(&(u8, u8)) -> u8| {
+        let neighbours = indices.iter().zip(indices.iter().skip(1));
+        neighbours.filter(|(one, other)| of(one) != of(other)).count()
+    };
+    let (still, drawn) = (differing(|pair| pair.0), differing(|pair| pair.1));
+    let is_any_shown = indices.iter().any(|(one, other)| one != other);
+    let is_close = is_any_shown && (drawn * 9..=drawn * 12).contains(&(still * 10));
+    let mut is_still = is_any_shown && still < drawn;
+    let (first, rest) = indices.split_at(if is_close { indices.len().min(TRIED) } else { 0 });
+    let own = |(_, index): &(u8, u8)| (*index, *index);
+    let bits = table_bits(colours + 1);
+    let mut data = Compressor::new(code_size(bits));
+    if is_close {
+        data.add(first.iter().map(own), &mut *check)?;
+        let mut other = Compressor::new(code_size(bits));
+        other.add(first.iter().copied(), &mut *check)?;
+        is_still = other.len() < data.len();
+        if is_still {
+            data = other;
+        }
+    }
+    if is_still {
+        data.add(rest.iter().copied(), check)?;
+    } else {
+        data.add(rest.iter().map(own), check)?;
+    }
+    let is_used = is_still || part.clears || indices.iter().any(|(_, index)| *index == transparent);
+    let transparent = is_used.then_some(transparent);
+    Ok(Painted { data: data.end(), table: None, bits, transparent })
+}
+
+/// The pixels of a part, of which those that are shown already are transparent.
+fn left_out(frames: &Frames<Pixel>, part: Part, last: Part) -> Vec<Pixel> {
+    let shown = each_pixel(frames, part, Some(last), |pixel, shown| (pixel, shown));
     let is_still = is_still(&shown);
     let draw = |(pixel, shown): &(Pixel, Shown)| match shown {
         Shown::Differently => *pixel,
         Shown::Alone if !is_still => *pixel,
         Shown::Alone | Shown::InRun => TRANSPARENT,
     };
-    let pixels: Vec<Pixel> = shown.iter().map(draw).collect();
-    drop(shown);
-    let has_transparent = part.clears || pixels.contains(&TRANSPARENT);
+    shown.iter().map(draw).collect()
+}
+
+/// Paints a part with the palette of the first frame, if that is good enough.
+fn paint_global<E>(
+    pixels: &[Pixel],
+    global: &mut Nearest,
+    has_transparent: bool,
+    check: &mut impl FnMut() -> Result<(), E>,
+) -> Result<Option<Painted>, E> {
+    let transparent = u8::try_from(global.len()).unwrap_or(CLEAR);
+    let Some(indices) = palette::indices_if_close(global, pixels, transparent, &mut *check)? else {
+        return Ok(None);
+    };
+    let bits = table_bits(global.len() + 1);
+    let data = compress(indices.into_iter().map(|index| (index, index)), code_size(bits), check)?;
+    let transparent = has_transparent.then_some(transparent);
+    Ok(Some(Painted { data, table: None, bits, transparent }))
+}
+
+/// Paints pixels with a palette of their own.
+fn paint<E>(
+    pixels: &[Pixel],
+    width: usize,
+    has_transparent: bool,
+    check: &mut impl FnMut() -> Result<(), E>,
+) -> Result<Painted, E> {
     let max = if has_transparent { MAX_COLOURS } else { MAX_COLOURS + 1 };
-    let colours = match palette::exact(&pixels, max) {
+    let colours = match palette::exact(pixels, max) {
         Some(colours) => colours,
         None => {
             check()?;
-            palette::of_pixels(&pixels, max)
+            palette::of_pixels(pixels, max)
         }
     };
     check()?;
     let transparent = u8::try_from(colours.len()).ok().filter(|_| has_transparent);
     let skipped = transparent.unwrap_or(0);
-    let indices = dither::dither(&pixels, part.area.width(), &colours, skipped, &mut *check)?;
+    let indices = dither::dither(pixels, width, &colours, skipped, &mut *check)?;
     let bits = table_bits(colours.len() + usize::from(has_transparent));
-    let indices = indices.into_iter().map(|index| (index, index)).collect();
-    Ok(Painted { indices, table: Some(colours), bits, transparent })
+    let indices = indices.into_iter().map(|index| (index, index));
+    let data = compress(indices, code_size(bits), check)?;
+    Ok(Painted { data, table: Some(colours), bits, transparent })
 }
 
 #[cfg(test)]
@@ -233,6 +296,7 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
+    use crate::render::codec::gif::blocks::{Block, Blocks, Frame};
     use crate::render::codec::gif::{Canvas, End, check_only_pixels, summarize};
 
     fn unstopped() -> Result<(), Infallible> {
@@ -362,6 +426,70 @@ mod tests {
             let mean = sum / (64 * 64 * 3);
             assert!(mean < 400, "frame {number}: {mean}");
         }
+    }
+
+    /// Of each frame, whether it has a transparent index, and a table of its own.
+    fn tables(bytes: &[u8]) -> Vec<(bool, bool)> {
+        let frames: Vec<Frame> = Blocks::new(bytes)
+            .unwrap()
+            .filter_map(|block| match block {
+                Block::Frame(frame) => Some(frame),
+                Block::Extension(..) => None,
+            })
+            .collect();
+        let is_global = |frame: &Frame| frame.table.as_ptr() == frames[0].table.as_ptr();
+        let tables = frames.iter();
+        tables.map(|frame| (frame.control.transparent.is_some(), !is_global(frame))).collect()
+    }
+
+    #[test]
+    fn what_is_shown_is_transparent_only_if_that_is_smaller() {
+        let mut random = random(11);
+        // A few pixels of noise change.
+        let noise: Vec<Pixel> = (0..64 * 64).map(|_| [random() % 4 * 60, 9, 99, 255]).collect();
+        let mut pixels = noise.clone();
+        pixels.extend(noise.iter().enumerate().map(|(n, pixel)| match n % 97 {
+            0 => [0, 255, 0, 255],
+            _ => *pixel,
+        }));
+        let bytes = encoded(&pixels, 64, 64, &[10, 10]);
+        assert_eq!(tables(&bytes), [(false, false), (true, false)]);
+        assert!(decoded(&bytes) == pixels);
+        // Columns move over a ground.
+        let column = |n: usize, at: usize| match (n + at) % 64 % 7 {
+            0 | 2 => [0, 0, 0, 255],
+            _ => [250, 250, 250, 255],
+        };
+        let pixels: Vec<Pixel> =
+            [0, 3].into_iter().flat_map(|at| (0..64 * 64).map(move |n| column(n, at))).collect();
+        let bytes = encoded(&pixels, 64, 64, &[10, 10]);
+        assert_eq!(tables(&bytes), [(false, false), (false, false)]);
+        assert!(decoded(&bytes) == pixels);
+    }
+
+    #[test]
+    fn the_palette_of_the_first_frame_is_used_again_if_it_is_good_enough() {
+        let mut random = random(13);
+        let (flat, new) = ([40, 80, 120, 255], [255, 0, 255, 255]);
+        let first: Vec<Pixel> = (0..64 * 64)
+            .map(|n| match n % 64 {
+                48.. => flat,
+                x => [x as u8 * 4, (n / 16) as u8, random(), 255],
+            })
+            .collect();
+        // A part gets a colour of the first frame, and then one that is far from all of those.
+        let with = |colour| {
+            let mut pixels = first.clone();
+            (8..16).for_each(|y| pixels[y * 64 + 8..y * 64 + 16].fill(colour));
+            pixels
+        };
+        let bytes = encoded(&[first.clone(), with(flat), with(new)].concat(), 64, 64, &[10; 3]);
+        let tables: Vec<bool> = tables(&bytes).into_iter().map(|(_, is_own)| is_own).collect();
+        assert_eq!(tables, [false, false, true]);
+        let shown = decoded(&bytes);
+        let at = |frame: usize| shown[frame * 64 * 64 + 10 * 64 + 10];
+        assert!(at(1).iter().zip(flat).all(|(one, other)| one.abs_diff(other) < 12), "{:?}", at(1));
+        assert_eq!(at(2), new);
     }
 
     #[test]

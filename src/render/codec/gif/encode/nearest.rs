@@ -25,6 +25,11 @@ impl<'p> Nearest<'p> {
         Nearest { palette, cells: vec![(0, 0); CELLS * CELLS * CELLS], lists: Vec::new() }
     }
 
+    /// The number of colours.
+    pub fn len(&self) -> usize {
+        self.palette.len()
+    }
+
     /// The index of the nearest colour, and its squared distance. In an empty palette it is 0.
     pub fn find(&mut self, colour: Colour) -> (u8, u32) {
         let [red, green, blue] = colour.map(|value| usize::from(value >> SIDE));

@@ -184,6 +184,35 @@ fn map<E>(
     Ok((far <= pixels.len() / PIXELS_PER_FAR_PIXEL).then_some(indices))
 }
 
+/// The index of the nearest colour of each pixel of a part; `None` if the palette of these colours is not good enough.
+pub fn indices_if_close<E>(
+    nearest: &mut Nearest,
+    pixels: &[Pixel],
+    transparent: u8,
+    mut check: impl FnMut() -> Result<(), E>,
+) -> Result<Option<Vec<u8>>, E> {
+    check()?;
+    let mut indices = Vec::with_capacity(pixels.len());
+    let (mut far, mut error) = (0_usize, 0_u64);
+    for pixel in pixels {
+        if *pixel == TRANSPARENT {
+            indices.push(transparent);
+            continue;
+        }
+        let [red, green, blue, _] = *pixel;
+        let (index, distance) = nearest.find([red, green, blue]);
+        error += u64::from(distance);
+        far += usize::from(distance > MAX_DISTANCE);
+        if far > pixels.len() / PIXELS_PER_FAR_PIXEL {
+            return Ok(None);
+        }
+        indices.push(index);
+    }
+    // Four samples each.
+    let is_close = error as f32 <= MAX_ERROR * 4.0 * pixels.len() as f32;
+    Ok(is_close.then_some(indices))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
