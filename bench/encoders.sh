@@ -208,6 +208,20 @@ zlib-ng 2.3.3 instead of Debian's zlib 1.2.13, measured once, on 2026-11-29: the
 | inflating photo.png | 12.0 ms | 8.9 ms |
 | CRC-32 and Adler-32 of alpha.png | 1.9 ms | 0.7 ms |
 
+With the server's settings, from the bytes of an original to those of a PNG (libvips with either library in one loop, lowest
+CPU time of 5 to 25 images): zlib-ng takes 0.70 to 0.88 of the time, and 0.2 % fewer bytes in all.
+
+| | zlib | zlib-ng |
+| --- | --- | --- |
+| alpha.png, 300 pixels | 40.4 ms, 176,645 bytes | 34.0 ms, 171,652 bytes |
+| transparent.png, 300 pixels | 15.2 ms, 179,671 bytes | 13.0 ms, 174,675 bytes |
+| a PNG of photo.jpg, 300 pixels | 23.2 ms, 129,334 bytes | 20.5 ms, 129,302 bytes |
+| photo.jpg, 800 pixels | 65.4 ms, 834,100 bytes | 52.4 ms, 857,477 bytes |
+| portrait.jpg, 800 pixels | 37.2 ms, 445,431 bytes | 26.0 ms, 440,742 bytes |
+| seedling.webp, 800 pixels | 46.1 ms, 388,530 bytes | 35.4 ms, 375,390 bytes |
+
+So libspng and libvips are linked with zlib-ng. At level 4 it takes 0.9 % fewer bytes than at 3, for up to a fifth more time.
+
 libwebp and libjpeg-turbo are Debian's archives: a new build picks up their security updates (native/build.sh upgrades the
 packages).
 MARKDOWN

@@ -22,7 +22,7 @@ keep_licences() {
     mkdir -p "$WORK/licences"
     (
         cd "$WORK/source/$1" || exit
-        find -L . -maxdepth 4 \( -name plugins -o -name utils -o -name examples -o -name docs -o -name 'test*' \
+        find -L . -maxdepth 4 \( -name plugins -o -name utils -o -name examples -o -name docs -o -name 'test*' -o -name libnsgif \
             -o -name googletest -o -name libwebm -o -name libyuv \) -prune -o \
             -type f \( -iname 'copying*' -o -iname 'licen[sc]e*' -o -name PATENTS \) -print
     ) |

@@ -22,9 +22,9 @@ from inputs import NATIVE, build, crates, fail, host, linked, output, table, tom
 
 # Which library calls which: no table has that. All of them call glibc.
 CALLS = {
-    "libvips": ["expat", "glib", "highway", "lcms2", "libjpeg-turbo", "libspng", "libstdc++", "libwebp", "zlib"],
+    "libvips": ["expat", "glib", "highway", "lcms2", "libjpeg-turbo", "libspng", "libstdc++", "libwebp", "zlib-ng"],
     "glib": ["libffi", "pcre2"],
-    "libspng": ["zlib"],
+    "libspng": ["zlib-ng"],
     "highway": ["libstdc++"],
 }
 # Architecture names of Rust's targets where Debian's differ.
