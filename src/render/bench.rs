@@ -43,16 +43,18 @@ pub fn decode_avif(file: &[u8]) -> Result<Samples, String> {
     Ok(Samples { width, height, bands, samples })
 }
 
-/// Decodes a JPEG at scale 1/8, where libjpeg need not.
-pub fn decode_jpeg_eighth(file: &[u8]) -> Option<Samples> {
-    let pixels = eighth::decode(file, false, &|| false).ok()?;
+/// Decodes a JPEG at scale 1/8, where libjpeg need not. `must_examine`: all of it.
+pub fn decode_jpeg_eighth(file: &[u8], must_examine: bool) -> Option<Samples> {
+    let pixels = eighth::decode(file, must_examine, &|| false).ok()?;
     let (width, height) = (pixels.width.try_into().ok()?, pixels.height.try_into().ok()?);
     Some(Samples { width, height, bands: pixels.bands, samples: pixels.samples })
 }
 
-/// Decodes a JPEG at scale 1/8 with libjpeg.
-pub fn decode_jpeg_with_libjpeg(file: &[u8]) -> Option<Samples> {
-    let arguments = [(c"shrink", vips::pixels(8))];
+/// Decodes a JPEG at scale 1/8 with libjpeg, which refuses any damage if `must_examine`.
+pub fn decode_jpeg_with_libjpeg(file: &[u8], must_examine: bool) -> Option<Samples> {
+    // `VIPS_FAIL_ON_WARNING`
+    let fail_on = vips::Value::Int(if must_examine { 3 } else { 0 });
+    let arguments = [(c"shrink", vips::pixels(8)), (c"fail_on", fail_on)];
     let image = vips::Vips::start().ok()?.load(file, c"jpegload_buffer", &arguments).ok()?;
     let image = image.copy_memory().ok()?;
     let (width, height, bands) = (image.width(), image.height(), image.bands() as usize);
