@@ -153,8 +153,8 @@ fn kubernetes_configuration_is_accepted_and_answers_the_probes() {
     }
     // The liveness probe must not end a pod that is stopping.
     let liveness = &container["livenessProbe"];
-    let patience = |name: &str| liveness[name].as_u64().unwrap();
-    assert!(patience("periodSeconds") * patience("failureThreshold") > grace);
+    let number = |name: &str| liveness[name].as_u64().unwrap();
+    assert!(number("periodSeconds") * number("failureThreshold") > grace);
 }
 
 #[test]

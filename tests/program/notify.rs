@@ -75,7 +75,7 @@ fn the_manager_hears_of_start_reload_and_stop() {
 }
 
 #[test]
-fn the_watchdog_is_petted_while_the_server_runs() {
+fn the_watchdog_gets_messages_while_the_server_runs() {
     let manager = Manager::new();
     let server = manager.start("2000000");
     manager.message_with("READY=1");

@@ -6,19 +6,19 @@
 use std::time::{Duration, Instant};
 
 /// Parts take a turn once a second; a disk or the scheduler may delay it.
-const MIN_PATIENCE: Duration = Duration::from_secs(3);
+const MIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The counts that were seen last, and when each has changed.
 #[derive(Debug)]
 pub struct Liveness {
-    patience: Duration,
+    timeout: Duration,
     seen: Vec<(u64, Instant)>,
 }
 
 impl Liveness {
-    /// `patience` is how long a count may stay the same.
-    pub fn new(patience: Duration) -> Liveness {
-        Liveness { patience: patience.max(MIN_PATIENCE), seen: Vec::new() }
+    /// `timeout` is how long a count may stay the same.
+    pub fn new(timeout: Duration) -> Liveness {
+        Liveness { timeout: timeout.max(MIN_TIMEOUT), seen: Vec::new() }
     }
 
     /// Whether no part has stood still for too long. A reload may change their number.
@@ -29,7 +29,7 @@ impl Liveness {
             parts += 1;
             match self.seen.get_mut(index) {
                 Some((seen, since)) if *seen == count => {
-                    is_alive &= now.saturating_duration_since(*since) < self.patience;
+                    is_alive &= now.saturating_duration_since(*since) < self.timeout;
                 }
                 Some(changed) => *changed = (count, now),
                 None => self.seen.push((count, now)),

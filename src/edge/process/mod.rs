@@ -56,8 +56,8 @@ struct Server<'l> {
     managers: CacheManagers,
     /// Kept across reloads, so that a purge stays in force.
     purge_log: Arc<PurgeLog>,
-    manager: ServiceManager,
-    /// For the manager's watchdog.
+    service_manager: ServiceManager,
+    /// For the watchdog of the service manager.
     liveness: Option<Liveness>,
 }
 
@@ -107,7 +107,7 @@ impl<'l> Server<'l> {
         let signals = signals()?;
         raise_file_limit();
         log_machine(machine::current(), config);
-        let manager = ServiceManager::from_environment();
+        let service_manager = ServiceManager::from_environment();
         let managers = CacheManagers::default();
         let purge_log = Arc::default();
         let https_port = https_port(&listeners);
@@ -137,8 +137,8 @@ impl<'l> Server<'l> {
             directories,
             managers,
             purge_log,
-            liveness: manager.patience().map(Liveness::new),
-            manager,
+            liveness: service_manager.stall_timeout().map(Liveness::new),
+            service_manager,
         };
         for listener in &server.listeners {
             server.open(listener)?;
@@ -153,27 +153,27 @@ impl<'l> Server<'l> {
     }
 
     fn serve(mut self, signals: &Receiver<i32>) {
-        self.manager.ready(&self.status());
+        self.service_manager.ready(&self.status());
         loop {
-            match receive(signals, self.manager.interval()) {
+            match receive(signals, self.service_manager.interval()) {
                 Ok(SIGHUP) => {
-                    self.manager.reloading();
+                    self.service_manager.reloading();
                     match self.reload() {
                         Ok(()) => info!("reload_ok", "configuration reloaded"),
                         Err(error) => {
                             error!("reload_failed", "keeping the previous configuration: {error}");
                         }
                     }
-                    self.manager.ready(&self.status());
+                    self.service_manager.ready(&self.status());
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let is_alive = self.is_alive();
-                    self.manager.report(&self.status(), is_alive);
+                    self.service_manager.report(&self.status(), is_alive);
                 }
                 _ => break,
             }
         }
-        self.manager.stopping();
+        self.service_manager.stopping();
         self.shut_down(signals);
     }
 

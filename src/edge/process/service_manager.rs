@@ -57,7 +57,7 @@ impl ServiceManager {
     }
 
     /// How long a part of the server may stand still before the manager should kill it.
-    pub fn patience(&self) -> Option<Duration> {
+    pub fn stall_timeout(&self) -> Option<Duration> {
         self.watchdog.map(|time| time / 2)
     }
 
