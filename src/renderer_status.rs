@@ -62,7 +62,6 @@ pub enum CredentialsStatus {
 
 impl CredentialsStatus {
     /// Whether a request can be signed with them at this time, in Unix seconds.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for /-/ready"))]
     pub fn is_usable(self, now: u64) -> bool {
         match self {
             CredentialsStatus::Pending | CredentialsStatus::Missing => false,

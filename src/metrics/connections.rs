@@ -5,7 +5,7 @@ use super::family::{
 };
 use super::labels::{By, Handshake, ListenerLabel, RefusedConnection};
 use super::text::Writer;
-use super::values::{Counter, Gauge};
+use super::values::{Counter, Gauge, Held};
 use crate::sync::Mutex;
 
 #[derive(Debug, Default)]
@@ -18,17 +18,11 @@ pub struct Connections {
     pub certificates: Mutex<Vec<(String, u64)>>,
 }
 
-/// An open connection, until it is dropped.
-#[derive(Debug)]
-pub struct OpenConnection(&'static Gauge);
-
 impl Connections {
-    /// Counts an accepted connection.
-    pub fn accept(&'static self, listener: ListenerLabel) -> OpenConnection {
+    /// Counts an accepted connection, which is open until the result is dropped.
+    pub fn accept(&'static self, listener: ListenerLabel) -> Held {
         self.accepted.get(listener).add(1);
-        let open = self.open.get(listener);
-        open.increment();
-        OpenConnection(open)
+        self.open.get(listener).hold()
     }
 
     pub fn write(&self, writer: &mut Writer) {
@@ -44,11 +38,5 @@ impl Connections {
         for (file, expiry) in self.certificates.lock().iter() {
             samples.add(&[file], expiry);
         }
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.decrement();
     }
 }

@@ -80,10 +80,41 @@ families! {
         "TLS handshakes: full, resumed, or failed.";
     CERTIFICATE_EXPIRY: Gauge "certificate_expiry_timestamp_seconds" [file]
         "When the first certificate of a file in use expires, in Unix time.";
+    RENDERER_UP: Gauge "renderer_up" []
+        "1 if a renderer runs and has answered its latest ping, else 0.";
+    RENDERER_RESTARTS: Counter "renderer_restarts" [cause]
+        "Renderers that were started in place of another one: crash (a signal, an abort, an exit), killed (SIGKILL or SIGTERM \
+         from elsewhere, as from the OOM killer), hung (no answer to pings), unresponsive (no answer to a request), outdated \
+         (a configured file or directory was replaced), max_renders and max_rss (the limits of these names).";
+    RENDERER_REQUESTS: Gauge "renderer_requests_in_flight" []
+        "Requests that renderers work on.";
+    CRASH_TRACKED_KEYS: Gauge "crash_tracked_keys" [state]
+        "Keys that crashed the renderer or hung in the last minutes: suspect after the first time, blocked after the second.";
+    QUEUE_LENGTH: Gauge "renderer_queue_length" []
+        "Requests that wait for a connection to the renderer.";
     QUEUE_WAIT: Histogram "renderer_queue_wait_seconds" []
         "Wait of a request for a connection to the renderer.";
     PERMIT_WAIT: Histogram "renderer_permit_wait_seconds" []
         "Wait of a render for its permit (limits.renders_at_once and limits.memory_budget).";
+    RENDERS_IN_FLIGHT: Gauge "renders_in_flight" []
+        "Renders that have a permit. Like the next seven, as of the latest ping, at most a few seconds ago.";
+    RENDERS_WAITING: Gauge "renders_waiting" []
+        "Renders that wait for a permit.";
+    RENDER_PERMITS: Gauge "render_permits" []
+        "The maximum of renders in flight (limits.renders_at_once).";
+    MEMORY_BUDGET: Gauge "memory_budget_bytes" []
+        "The memory that renders in flight may take together (limits.memory_budget).";
+    MEMORY_BUDGET_USED: Gauge "memory_budget_used_bytes" []
+        "The estimated memory of the renders in flight.";
+    MEMORY_BUDGET_WAITED: Gauge "memory_budget_waited_bytes" []
+        "The estimated memory of the renders that wait for a permit.";
+    FETCHES_IN_FLIGHT: Gauge "origin_fetches_in_flight" []
+        "Requests to origins in flight.";
+    CREDENTIALS_FOUND: Gauge "credentials_found" [handler]
+        "1 if the credentials of a handler's origin are known and have not expired, else 0. A handler that needs none has no \
+         series.";
+    CREDENTIALS_EXPIRY: Gauge "credentials_expiry_timestamp_seconds" [handler]
+        "When the credentials of a handler's origin expire, in Unix time. Credentials that never expire have no series.";
     FETCH_DURATION: Histogram "origin_fetch_duration_seconds" [handler, outcome]
         "Time of fetching or revalidating an original at its origin, retries included.";
     FETCHED_BYTES: Counter "origin_fetched_bytes" [handler]
@@ -97,6 +128,16 @@ families! {
         "Pixels of originals that were decoded, of all frames.";
     ENCODED_PIXELS: Counter "encoded_pixels" [input, output]
         "Pixels of results that were encoded, of all frames.";
+    CONFIG_LOADED: Gauge "config_load_timestamp_seconds" []
+        "When the configuration in force was loaded, in Unix time.";
+    CONFIG_RELOADS: Counter "config_reloads" [result]
+        "Reloads: ok, or failed, after which the previous configuration stays in force.";
+    START_TIME: Gauge "start_time_seconds" []
+        "When the edge was started, in Unix time.";
+    PROCESS_CPU: Counter "process_cpu_seconds" [process]
+        "Processor time of the edge, and of all renderers since the edge was started.";
+    PROCESS_MEMORY: Gauge "process_resident_memory_bytes" [process]
+        "Resident memory of the edge, and of all renderers that run.";
     BUILD_INFO: Gauge "build_info" [version]
         "1, with the version of the server as a label.";
 }

@@ -50,6 +50,28 @@ labels! {
         ProxyHeader "proxy_header",
     }
 
+    /// Why a renderer is started in place of another one.
+    Restart {
+        /// A signal like SIGSEGV, an abort, an exit status.
+        Crash "crash",
+        /// SIGKILL or SIGTERM from elsewhere, as from the kernel's OOM killer.
+        Killed "killed",
+        /// It has not answered pings.
+        Hung "hung",
+        /// It has not answered a request.
+        Unresponsive "unresponsive",
+        /// A configured file or directory was replaced.
+        Outdated "outdated",
+        MaxRenders "max_renders",
+        MaxRss "max_rss",
+    }
+
+    /// The result of a reload.
+    Reload {
+        Ok "ok",
+        Failed "failed",
+    }
+
     Handshake {
         Full "full",
         Resumed "resumed",
@@ -102,5 +124,7 @@ mod tests {
         assert_consistent::<ListenerLabel>();
         assert_consistent::<RefusedConnection>();
         assert_consistent::<Handshake>();
+        assert_consistent::<Restart>();
+        assert_consistent::<Reload>();
     }
 }

@@ -10,18 +10,19 @@ pub mod family;
 mod handlers;
 mod labels;
 mod registry;
+mod renderer;
 mod text;
 mod values;
 
 use std::sync::LazyLock;
 
-pub use self::connections::OpenConnection;
 #[cfg(test)]
 pub use self::handlers::STATUSES;
 pub use self::handlers::{HandlerMetrics, ResponseCount};
-pub use self::labels::{Handshake, ListenerLabel, RefusedConnection};
+pub use self::labels::{Handshake, ListenerLabel, RefusedConnection, Reload, Restart};
 pub use self::registry::Metrics;
 pub use self::text::{Exposition, Writer};
+pub use self::values::Held;
 
 /// The metrics of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::default);

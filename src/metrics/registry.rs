@@ -3,18 +3,12 @@
 use std::sync::Arc;
 
 use super::connections::Connections;
-use super::family::{
-    ADMIN_REQUESTS, BUILD_INFO, DECODE_DURATION, DECODED_PIXELS, ENCODE_DURATION, ENCODED_PIXELS,
-    PERMIT_WAIT, QUEUE_WAIT,
-};
+use super::family::{ADMIN_REQUESTS, BUILD_INFO, CONFIG_LOADED, CONFIG_RELOADS, START_TIME};
 use super::handlers::{HandlerMetrics, Handlers};
+use super::labels::{By, Reload};
+use super::renderer::RendererMetrics;
 use super::text::Writer;
-use super::values::{Counter, Histogram};
-use crate::format::Format;
-use crate::phases::{Phases, Side};
-
-/// The formats, and an unknown one.
-const FORMATS: usize = Format::ALL.len() + 1;
+use super::values::{Counter, Gauge};
 
 #[derive(Debug)]
 pub struct Metrics {
@@ -24,19 +18,11 @@ pub struct Metrics {
     /// Of requests on the admin listener.
     pub admin: Arc<HandlerMetrics>,
     pub connections: Connections,
-    pub queue_wait: Histogram,
-    permit_wait: Histogram,
-    /// By the formats of the original and of the result.
-    renders: [[Renders; FORMATS]; FORMATS],
-}
-
-/// Renders from one format to another.
-#[derive(Debug, Default)]
-struct Renders {
-    decode: Histogram,
-    encode: Histogram,
-    decoded_pixels: Counter,
-    encoded_pixels: Counter,
+    pub renderer: RendererMetrics,
+    pub started: Gauge,
+    /// When the configuration in force was loaded.
+    pub config_loaded: Gauge,
+    pub reloads: By<Reload, Counter>,
 }
 
 impl Default for Metrics {
@@ -46,32 +32,16 @@ impl Default for Metrics {
             without_handler: Arc::new(HandlerMetrics::new("")),
             admin: Arc::new(HandlerMetrics::new("")),
             connections: Connections::default(),
-            queue_wait: Histogram::default(),
-            permit_wait: Histogram::default(),
-            renders: Default::default(),
+            renderer: RendererMetrics::default(),
+            started: Gauge::default(),
+            config_loaded: Gauge::default(),
+            reloads: By::default(),
         }
     }
 }
 
 impl Metrics {
-    /// Counts what a renderer has done for one request. A request that needed no render adds nothing.
-    pub fn count_render(&self, phases: &Phases) {
-        let index = |side: Option<Side>| {
-            let format = side.and_then(|side| Format::ALL.iter().position(|f| *f == side.format));
-            format.unwrap_or(Format::ALL.len())
-        };
-        let by_output = self.renders.get(index(phases.input));
-        let renders = by_output.and_then(|renders| renders.get(index(phases.output)));
-        let Some(renders) = renders.filter(|_| !phases.decode.is_zero()) else { return };
-        self.permit_wait.observe(phases.permit);
-        renders.decode.observe(phases.decode);
-        if !phases.encode.is_zero() {
-            renders.encode.observe(phases.encode);
-        }
-        renders.decoded_pixels.add(phases.input.map_or(0, |side| side.pixels));
-        renders.encoded_pixels.add(phases.output.map_or(0, |side| side.pixels));
-    }
-
+    /// Writes the families whose values are counted, not those that are read when they are asked for.
     pub fn write(&self, writer: &mut Writer) {
         self.handlers.write(&self.without_handler, writer);
         let mut samples = writer.family(ADMIN_REQUESTS);
@@ -79,80 +49,11 @@ impl Metrics {
             samples.add(&[&status], count);
         }
         self.connections.write(writer);
-        writer.family(QUEUE_WAIT).histogram(&[], &self.queue_wait);
-        writer.family(PERMIT_WAIT).histogram(&[], &self.permit_wait);
-        let name = |index: usize| Format::ALL.get(index).map_or("none", |format| format.name());
-        let renders = || {
-            let all = self.renders.iter().enumerate().flat_map(move |(input, by_output)| {
-                let by_output = by_output.iter().enumerate();
-                by_output.map(move |(output, renders)| ([name(input), name(output)], renders))
-            });
-            all.filter(|(_, renders)| !renders.decode.is_empty())
-        };
-        let mut samples = writer.family(DECODE_DURATION);
-        renders().for_each(|(labels, renders)| samples.histogram(&labels, &renders.decode));
-        let mut samples = writer.family(ENCODE_DURATION);
-        renders().for_each(|(labels, renders)| samples.histogram(&labels, &renders.encode));
-        let mut samples = writer.family(DECODED_PIXELS);
-        renders().for_each(|(labels, renders)| samples.add(&labels, renders.decoded_pixels.get()));
-        let mut samples = writer.family(ENCODED_PIXELS);
-        renders().for_each(|(labels, renders)| samples.add(&labels, renders.encoded_pixels.get()));
+        self.renderer.write(writer);
+        writer.family(CONFIG_LOADED).add(&[], self.config_loaded.get());
+        let mut samples = writer.family(CONFIG_RELOADS);
+        self.reloads.iter().for_each(|(name, counter)| samples.add(&[name], counter.get()));
+        writer.family(START_TIME).add(&[], self.started.get());
         writer.family(BUILD_INFO).add(&[env!("CARGO_PKG_VERSION")], 1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::family::ALL;
-    use super::super::text::Exposition;
-    use super::*;
-
-    fn text(metrics: &Metrics) -> String {
-        let mut writer = Writer::new(Exposition::OpenMetrics);
-        metrics.write(&mut writer);
-        writer.finish()
-    }
-
-    #[test]
-    fn renders_are_counted_by_their_formats_as_far_as_they_got() {
-        let metrics = Metrics::default();
-        let time = Duration::from_millis(30);
-        let side = |format, pixels| Some(Side { format, pixels });
-        let failed = Phases { decode: time, input: side(Format::Avif, 1000), ..Phases::default() };
-        let complete = Phases {
-            encode: time,
-            input: side(Format::Jpeg, 4000),
-            output: side(Format::Webp, 100),
-            ..failed.clone()
-        };
-        metrics.count_render(&complete);
-        metrics.count_render(&complete);
-        metrics.count_render(&failed);
-        metrics.count_render(&Phases::default());
-        let text = text(&metrics);
-        for line in [
-            "decode_duration_seconds_count{input=\"jpg\",output=\"webp\"} 2",
-            "encode_duration_seconds_count{input=\"jpg\",output=\"webp\"} 2",
-            "decoded_pixels_total{input=\"jpg\",output=\"webp\"} 8000",
-            "encoded_pixels_total{input=\"jpg\",output=\"webp\"} 200",
-            "decode_duration_seconds_count{input=\"avif\",output=\"none\"} 1",
-            "encode_duration_seconds_count{input=\"avif\",output=\"none\"} 0",
-            "renderer_permit_wait_seconds_count 3",
-        ] {
-            let line = format!("s3imageserver_{line}");
-            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
-        }
-        assert_eq!(text.matches("decode_duration_seconds_count").count(), 2);
-    }
-
-    #[test]
-    fn each_family_is_written_once() {
-        let text = text(&Metrics::default());
-        for family in ALL {
-            let line = format!("\n# TYPE {} {}\n", family.name, family.kind);
-            assert_eq!(text.matches(&line).count(), 1, "{line}");
-        }
     }
 }

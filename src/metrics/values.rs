@@ -31,17 +31,28 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    pub fn increment(&self) {
+    /// Adds 1 until the result is dropped.
+    pub fn hold(&'static self) -> Held {
         self.0.fetch_add(1, Ordering::Relaxed);
+        Held(self)
     }
 
-    /// Undoes an [`Gauge::increment`].
-    pub fn decrement(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    pub fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
     }
 
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One of the things that a gauge counts.
+#[derive(Debug)]
+pub struct Held(&'static Gauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{Shutdown, shutdown};
 
 use crate::config::Limits;
-use crate::metrics::{OpenConnection, RefusedConnection};
+use crate::metrics::{Held, RefusedConnection};
 use crate::sync::Mutex;
 
 /// A connection that has been reading a head or shaking hands for this long may be closed for a new one, if none is
@@ -98,7 +98,7 @@ impl Full {
 #[derive(Debug)]
 pub struct Registration {
     /// `None` for a refused connection.
-    pub open: Option<OpenConnection>,
+    pub open: Option<Held>,
     table: Arc<ConnectionTable>,
     id: u64,
     entry: Arc<Entry>,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -32,6 +32,8 @@ use crate::TokenValidator;
 use crate::config::{Config, ConfigError, Handler, Limits};
 use crate::log::{self, error, info, sink, warn};
 use crate::machine::{self, Machine};
+use crate::metrics::{METRICS, Reload};
+use crate::time::unix_seconds;
 use crate::wire::Setup;
 use liveness::Liveness;
 use service_manager::ServiceManager;
@@ -120,6 +122,9 @@ impl<'l> Server<'l> {
             &purge_log,
         );
         running.purger.restore();
+        let now = unix_seconds(SystemTime::now());
+        METRICS.started.set(now);
+        METRICS.config_loaded.set(now);
         let responder =
             Responder { running: CurrentConfig::new(running), shutdown: Arc::default() };
         let shared = Shared::new(responder)?;
@@ -159,8 +164,12 @@ impl<'l> Server<'l> {
                 Ok(SIGHUP) => {
                     self.service_manager.reloading();
                     match self.reload() {
-                        Ok(()) => info!("reload_ok", "configuration reloaded"),
+                        Ok(()) => {
+                            METRICS.reloads.get(Reload::Ok).add(1);
+                            info!("reload_ok", "configuration reloaded");
+                        }
                         Err(error) => {
+                            METRICS.reloads.get(Reload::Failed).add(1);
                             error!("reload_failed", "keeping the previous configuration: {error}");
                         }
                     }
@@ -239,6 +248,7 @@ impl<'l> Server<'l> {
         );
         log::set_level(config.log_level);
         drop(self.shared.responder.running.replace(running));
+        METRICS.config_loaded.set(unix_seconds(SystemTime::now()));
         // The last renderer to use a directory removes it.
         self.directories.retain(|directory| Arc::strong_count(directory) > 1);
         self.directories.push(socket_directory(&self.shared.responder));

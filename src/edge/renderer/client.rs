@@ -99,9 +99,18 @@ impl Renderer {
 
     /// What the renderer told of itself in its latest answer to a ping, a few seconds ago. `None` before the first
     /// answer, and after a renderer has exited until the next one answers.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the metrics and /-/ready"))]
     pub fn status(&self) -> Option<Arc<RendererStatus>> {
         self.shared.status.lock().clone()
+    }
+
+    /// The number of requests that wait for a connection.
+    pub fn queue_length(&self) -> usize {
+        self.shared.queue.length()
+    }
+
+    /// The number of paths that crashed the renderer or hung once, and that of blocked paths.
+    pub fn crash_tracked(&self) -> (usize, usize) {
+        self.shared.crash_tracker.count(Instant::now())
     }
 
     /// Renders an image; waits at most `queue_timeout` for a free connection. `phases` gets the times of the phases that
@@ -161,15 +170,16 @@ impl Renderer {
         let _pass = self.check_path(path, deadline)?;
         let connection = self.shared.queue.take(deadline);
         let waited = started.elapsed();
-        METRICS.queue_wait.observe(waited);
+        METRICS.renderer.queue_wait.observe(waited);
         phases.queue += waited;
         let mut connection = connection.ok_or(RenderError::Overloaded)?;
         let worker = Arc::clone(&connection.worker);
+        let _in_flight = METRICS.renderer.requests.hold();
         let id = worker.in_flight.insert(path);
         match connection.render(request, id, self.limits.render_timeout) {
             Ok(response) => {
                 worker.in_flight.remove(id);
-                METRICS.count_render(&response.phases);
+                METRICS.renderer.count_render(&response.phases);
                 *phases = Phases { queue: phases.queue, ..response.phases.clone() };
                 self.track_result(path, &response.result);
                 self.shared.queue.give_back(connection);

@@ -101,6 +101,18 @@ impl CrashTracker {
         record(&mut self.paths.lock(), path, now)
     }
 
+    /// The number of suspects and that of blocked paths.
+    pub fn count(&self, now: Instant) -> (usize, usize) {
+        let paths = self.paths.lock();
+        let count = |is_counted: fn(u8) -> bool| {
+            paths.values().filter(|crashes| is_counted(crashes.count_at(now))).count()
+        };
+        (
+            count(|crashes| (1..MAX_CRASHES).contains(&crashes)),
+            count(|crashes| crashes >= MAX_CRASHES),
+        )
+    }
+
     /// Clears a suspect from which an image was made. A blocked path stays blocked: the request was sent before that.
     pub fn clear(&self, path: &str) {
         let mut paths = self.paths.lock();

@@ -1,8 +1,7 @@
-//! The health check of a renderer: a ping every few seconds on a connection of its own. Also its resident memory.
+//! The health check of a renderer: a ping every few seconds on a connection of its own.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::{fs, io};
 
 use super::connection::Head;
 use crate::renderer_status::{self, RendererStatus};
@@ -104,13 +103,6 @@ fn parse(response: &[u8]) -> io::Result<Option<RendererStatus>> {
     status.map(Some).ok_or_else(|| ErrorKind::InvalidData.into())
 }
 
-/// Resident memory in bytes (proc(5), statm).
-pub fn resident_bytes(process: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
-    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-    pages.checked_mul(rustix::param::page_size() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,13 +190,6 @@ mod tests {
             heartbeat.check() == Health::Closed
         });
         assert!(is_closed);
-    }
-
-    #[test]
-    fn resident_bytes_are_read_from_proc() {
-        let bytes = resident_bytes(std::process::id()).unwrap();
-        assert!((1 << 18..1 << 40).contains(&bytes), "{bytes}");
-        assert_eq!(resident_bytes(u32::MAX), None);
     }
 
     #[test]

@@ -21,9 +21,11 @@ mod in_flight;
 mod process;
 mod quarantine;
 mod queue;
+mod replacement;
 mod shared;
 mod socket_directory;
 mod supervisor;
+pub mod usage;
 mod worker;
 
 pub use client::{RenderError, Renderer};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::crash_tracker::ExitCause;
+use super::{crash_tracker::ExitCause, usage};
 use crate::sync::Mutex;
 
 /// A killed process exits within milliseconds, unless it is in an uninterruptible sleep.
@@ -26,6 +26,7 @@ pub struct Process {
 
 impl Process {
     pub fn new(child: Child) -> Process {
+        usage::add(child.id());
         Process { id: child.id(), child: Mutex::new(child), killed: AtomicBool::new(false) }
     }
 
@@ -34,7 +35,15 @@ impl Process {
     }
 
     pub fn has_exited(&self) -> bool {
-        !matches!(self.child.lock().try_wait(), Ok(None))
+        self.check_exited(&mut self.child.lock())
+    }
+
+    fn check_exited(&self, child: &mut Child) -> bool {
+        let has_exited = !matches!(child.try_wait(), Ok(None));
+        if has_exited {
+            usage::remove(self.id);
+        }
+        has_exited
     }
 
     /// Waits for the process to exit by itself.
@@ -54,7 +63,7 @@ impl Process {
     /// Sends SIGKILL without waiting for the exit.
     pub fn kill(&self) {
         let mut child = self.child.lock();
-        if matches!(child.try_wait(), Ok(None)) {
+        if !self.check_exited(&mut child) {
             self.killed.store(true, Ordering::Relaxed);
             let _ = child.kill();
         }

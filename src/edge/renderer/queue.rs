@@ -82,6 +82,11 @@ impl Queue {
         None
     }
 
+    /// The number of requests that wait.
+    pub fn length(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
     /// Whether a new request would be refused at once.
     pub fn is_full(&self) -> bool {
         let state = self.state.lock();

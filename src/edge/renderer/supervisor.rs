@@ -7,14 +7,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
+use super::crash_tracker::ExitCause;
 use super::exit_watch::ExitWatch;
-use super::heartbeat::{Health, Heartbeat, resident_bytes};
+use super::heartbeat::{Health, Heartbeat};
+use super::replacement::Replacement;
 use super::shared::Shared;
 use super::socket_directory::SocketDirectory;
+use super::usage::resident_bytes;
 use super::worker::Worker;
 use crate::check_interval::check_interval;
 use crate::config::Limits;
 use crate::log::{error, info, warn};
+use crate::metrics::{METRICS, Restart};
 use crate::wire::Setup;
 
 /// A worker that ran for this long, or that has answered a request, is replaced at once when it exits.
@@ -70,14 +74,6 @@ pub struct Supervisor {
     replace_after: Instant,
     /// No replacement because of memory before this time.
     replace_for_memory_after: Instant,
-}
-
-/// Why a healthy worker is replaced.
-#[derive(Clone, Copy, Debug)]
-enum Reason {
-    Outdated,
-    Answers(u64),
-    Memory(u64),
 }
 
 #[derive(Debug)]
@@ -204,8 +200,9 @@ impl Supervisor {
     }
 
     /// Drains the current worker before there is another one, and schedules the start of that one.
-    fn drain_current(&mut self, is_done: bool) {
+    fn drain_current(&mut self, is_done: bool, cause: Restart) {
         let Some(running) = self.current.take() else { return };
+        METRICS.renderer.restarts.get(cause).add(1);
         *self.shared.status.lock() = None;
         let was_stable = running.worker.answers() > 0 || running.started.elapsed() > STABLE_AFTER;
         self.backoff = if was_stable { Duration::ZERO } else { next_backoff(self.backoff) };
@@ -221,12 +218,9 @@ impl Supervisor {
         if let Some(running) = &self.current
             && running.worker.number == number
         {
-            warn!(
-                "renderer_exited",
-                "renderer process {}; starting another",
-                describe_exit(&running.worker)
-            );
-            self.drain_current(true);
+            let (how, cause) = exit_of(&running.worker);
+            warn!("renderer_exited", "renderer process {how}; starting another");
+            self.drain_current(true, cause);
         }
     }
 
@@ -244,7 +238,7 @@ impl Supervisor {
                 "renderer_unresponsive",
                 "renderer process {id} does not answer; starting another and draining it"
             );
-            self.drain_current(false);
+            self.drain_current(false, Restart::Unresponsive);
         }
     }
 
@@ -284,7 +278,7 @@ impl Supervisor {
             }
             Health::TimedOut => {
                 kill_hung(&running.worker);
-                self.drain_current(true);
+                self.drain_current(true, Restart::Hung);
             }
             Health::Closed => self.handle_lost_connection(number),
         }
@@ -299,7 +293,7 @@ impl Supervisor {
                 warn!(
                     "renderer_exited",
                     "draining renderer process {} before its last answer",
-                    describe_exit(&draining.worker)
+                    exit_of(&draining.worker).0
                 );
             }
             // Each connection in use holds a reference.
@@ -322,7 +316,7 @@ impl Supervisor {
         });
     }
 
-    fn reason_to_replace(&self) -> Option<Reason> {
+    fn reason_to_replace(&self) -> Option<Replacement> {
         let running = self.current.as_ref()?;
         let now = Instant::now();
         if now < self.replace_after {
@@ -330,7 +324,7 @@ impl Supervisor {
         }
         if self.is_outdated {
             // It may have been uninstalled from the queue, so this can't wait for draining workers.
-            return Some(Reason::Outdated);
+            return Some(Replacement::Outdated);
         }
         if self.draining.len() >= MAX_DRAINING {
             return None;
@@ -339,51 +333,52 @@ impl Supervisor {
         let resident_bytes = running.resident_bytes;
         let is_reached = |value: u64, limit: u64| limit > 0 && value >= limit;
         if is_reached(answers, self.limits.renderer_max_renders) {
-            Some(Reason::Answers(answers))
+            Some(Replacement::Answers(answers))
         } else if is_reached(resident_bytes, self.limits.renderer_max_rss)
             // A worker that has answered nothing would be replaced by one of the same size.
             && answers > 0
             && now >= self.replace_for_memory_after
         {
-            Some(Reason::Memory(resident_bytes))
+            Some(Replacement::Memory(resident_bytes))
         } else {
             None
         }
     }
 
     /// Starts the next worker; if this fails, the current one stays.
-    fn replace(&mut self, reason: Reason) {
+    fn replace(&mut self, reason: Replacement) {
         let Some(running) = &self.current else { return };
         let id = running.worker.process.id();
-        let why = match reason {
-            Reason::Outdated => ": a configured file or directory was replaced".to_owned(),
-            Reason::Answers(answers) => {
-                let limit = self.limits.renderer_max_renders;
-                format!(" after {answers} answers: limits.renderer_max_renders is {limit}")
-            }
-            Reason::Memory(bytes) => {
-                self.replace_for_memory_after = Instant::now() + check_interval() * REPLACE_CHECKS;
-                let limit = self.limits.renderer_max_rss;
-                format!(" with {bytes} bytes resident: limits.renderer_max_rss is {limit}")
-            }
-        };
+        let pause_end = Instant::now() + check_interval() * REPLACE_CHECKS;
+        if let Replacement::Memory(_) = reason {
+            self.replace_for_memory_after = pause_end;
+        }
+        let why = reason.describe(&self.limits);
         info!("renderer_replaced", "restarting renderer process {id}{why}");
-        if let Err(error) = self.start_worker() {
-            error!(
-                "renderer_start_failed",
-                "keeping renderer process {id}: can't start another: {error}"
-            );
-            self.replace_after = Instant::now() + check_interval() * REPLACE_CHECKS;
+        match self.start_worker() {
+            Ok(()) => METRICS.renderer.restarts.get(reason.label()).add(1),
+            Err(error) => {
+                error!(
+                    "renderer_start_failed",
+                    "keeping renderer process {id}: can't start another: {error}"
+                );
+                self.replace_after = Instant::now() + check_interval() * REPLACE_CHECKS;
+            }
         }
     }
 }
 
-/// `{process id} ended ({exit status})`
-fn describe_exit(worker: &Worker) -> String {
+/// `{process id} ended ({exit status})`, and the cause of the next start.
+fn exit_of(worker: &Worker) -> (String, Restart) {
     let process = &worker.process;
-    let how =
-        process.kill_and_wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-    format!("{} ended ({how})", process.id())
+    let (how, cause) = match process.kill_and_wait() {
+        Ok(status) if process.exit_cause(status) == ExitCause::Crash => {
+            (status.to_string(), Restart::Crash)
+        }
+        Ok(status) => (status.to_string(), Restart::Killed),
+        Err(error) => (error.to_string(), Restart::Killed),
+    };
+    (format!("{} ended ({how})", process.id()), cause)
 }
 
 fn kill_hung(worker: &Worker) {

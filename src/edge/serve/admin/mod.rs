@@ -4,6 +4,7 @@
 //! twice) exposes it.
 
 mod command;
+mod metrics;
 
 use std::io;
 use std::net::IpAddr;
@@ -22,7 +23,6 @@ use crate::edge::http::response::{Body, Response};
 use crate::edge::variants::Counts;
 use crate::edge::variants::purge::{Removed, Rerendered};
 use crate::log::{error, warn_ratelimited};
-use crate::metrics::{Exposition, METRICS, Writer};
 
 /// Answers a request. A purge may wait for disks and renderers.
 pub fn answer(
@@ -41,7 +41,7 @@ pub fn answer(
             Reply::Ready(Answer::plain(router::health(request.method, shutdown)))
         }
         Ok(Command::Stats) => Reply::Ready(Answer::plain(json(200, &stats(running)))),
-        Ok(Command::Metrics) => Reply::Ready(Answer::plain(metrics(request))),
+        Ok(Command::Metrics) => Reply::Ready(Answer::plain(metrics::metrics(request, running))),
         Ok(Command::Purge(target)) => Reply::Pending(target),
     }
 }
@@ -61,17 +61,6 @@ fn stats(running: &RunningConfig) -> Value {
         "failed": count(failed),
         "caches": caches.collect::<Vec<_>>(),
     })
-}
-
-/// The metrics of the process, in the format that the request accepts.
-fn metrics(request: &Request) -> Response {
-    let exposition = Exposition::negotiate(&request.list("accept").unwrap_or_default());
-    let mut writer = Writer::new(exposition);
-    METRICS.write(&mut writer);
-    Response::new(200, Body::Text(writer.finish()))
-        .with("Content-Type", exposition.content_type())
-        .with("Vary", "Accept")
-        .with("Cache-Control", "no-store")
 }
 
 pub fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {

@@ -1,0 +1,80 @@
+//! `GET /-/metrics`: the counted values, and those that are read when they are asked for.
+
+use std::time::SystemTime;
+
+use crate::edge::http::request::Request;
+use crate::edge::http::response::{Body, Response};
+use crate::edge::renderer::{Renderer, usage};
+use crate::edge::serve::running_config::RunningConfig;
+use crate::metrics::family::{
+    CRASH_TRACKED_KEYS, CREDENTIALS_EXPIRY, CREDENTIALS_FOUND, FETCHES_IN_FLIGHT, MEMORY_BUDGET,
+    MEMORY_BUDGET_USED, MEMORY_BUDGET_WAITED, PROCESS_CPU, PROCESS_MEMORY, QUEUE_LENGTH,
+    RENDER_PERMITS, RENDERER_UP, RENDERS_IN_FLIGHT, RENDERS_WAITING,
+};
+use crate::metrics::{Exposition, METRICS, Writer};
+use crate::renderer_status::{CredentialsStatus, RendererStatus};
+use crate::time::unix_seconds;
+
+/// The metrics of the process, in the format that the request accepts.
+pub fn metrics(request: &Request, running: &RunningConfig) -> Response {
+    let exposition = Exposition::negotiate(&request.list("accept").unwrap_or_default());
+    let mut writer = Writer::new(exposition);
+    METRICS.write(&mut writer);
+    write_renderer(running.images.variants().renderer(), &mut writer);
+    write_usage(&mut writer);
+    Response::new(200, Body::Text(writer.finish()))
+        .with("Content-Type", exposition.content_type())
+        .with("Vary", "Accept")
+        .with("Cache-Control", "no-store")
+}
+
+fn write_renderer(renderer: &Renderer, writer: &mut Writer) {
+    writer.family(QUEUE_LENGTH).add(&[], renderer.queue_length());
+    let (suspects, blocked) = renderer.crash_tracked();
+    let mut samples = writer.family(CRASH_TRACKED_KEYS);
+    samples.add(&["suspect"], suspects);
+    samples.add(&["blocked"], blocked);
+    let status = renderer.status();
+    writer.family(RENDERER_UP).add(&[], u8::from(status.is_some()));
+    let status = status.as_deref();
+    for (family, value) in [
+        (RENDERS_IN_FLIGHT, (|status| status.permits_used) as fn(&RendererStatus) -> u64),
+        (RENDERS_WAITING, |status| status.renders_waiting),
+        (RENDER_PERMITS, |status| status.permits),
+        (MEMORY_BUDGET, |status| status.memory_budget),
+        (MEMORY_BUDGET_USED, |status| status.memory_used),
+        (MEMORY_BUDGET_WAITED, |status| status.memory_waiting),
+        (FETCHES_IN_FLIGHT, |status| status.fetches),
+    ] {
+        let mut samples = writer.family(family);
+        status.map(value).into_iter().for_each(|value| samples.add(&[], value));
+    }
+    write_credentials(status, writer);
+}
+
+fn write_credentials(status: Option<&RendererStatus>, writer: &mut Writer) {
+    let all = || status.into_iter().flat_map(|status| &status.credentials);
+    let now = unix_seconds(SystemTime::now());
+    let mut samples = writer.family(CREDENTIALS_FOUND);
+    for (route, credentials) in all() {
+        samples.add(&[route], u8::from(credentials.is_usable(now)));
+    }
+    let mut samples = writer.family(CREDENTIALS_EXPIRY);
+    for (route, credentials) in all() {
+        if let CredentialsStatus::Found { expires: Some(expires) } = credentials {
+            samples.add(&[route], expires);
+        }
+    }
+}
+
+fn write_usage(writer: &mut Writer) {
+    let usage = usage::read();
+    let processes = || {
+        let both = usage.map(|(edge, renderers)| [("edge", edge), ("renderer", renderers)]);
+        both.into_iter().flatten()
+    };
+    let mut samples = writer.family(PROCESS_CPU);
+    processes().for_each(|(name, usage)| samples.add(&[name], usage.cpu_seconds));
+    let mut samples = writer.family(PROCESS_MEMORY);
+    processes().for_each(|(name, usage)| samples.add(&[name], usage.resident_bytes));
+}
