@@ -4,10 +4,10 @@
 //! failure, as far as the request got:
 //!
 //! ```text
-//! fetch=48213:2345678:fetched permit=0 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000
+//! fetch=48213:2345678:fetched:0 permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000
 //! ```
 //!
-//! `fetch` has the time, the bytes of the body and the outcome; `in` and `out` have format and pixels of all frames.
+//! `fetch` has the time, the bytes of the body, the outcome and the retries; `in` and `out` have format and pixels of all frames.
 //! Times are in microseconds. Parts of 0 and unknown parts are left out.
 
 use std::fmt;
@@ -53,6 +53,8 @@ pub struct Fetch {
     /// Bytes of the original, without its `Content-Encoding`.
     pub bytes: u64,
     pub outcome: FetchOutcome,
+    /// Requests that were sent again after a closed connection or a 5xx.
+    pub retries: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +97,15 @@ impl FetchOutcome {
 impl Phases {
     /// Adds a fetch. A request has two if the entry that the first one revalidated can't be read.
     pub fn add_fetch(&mut self, fetch: Fetch) {
-        let (took, bytes) = self.fetch.map_or_else(Default::default, |one| (one.took, one.bytes));
-        let bytes = bytes.saturating_add(fetch.bytes);
-        self.fetch = Some(Fetch { took: took.saturating_add(fetch.took), bytes, ..fetch });
+        self.fetch = Some(match self.fetch {
+            None => fetch,
+            Some(one) => Fetch {
+                took: one.took.saturating_add(fetch.took),
+                bytes: one.bytes.saturating_add(fetch.bytes),
+                retries: one.retries.saturating_add(fetch.retries),
+                outcome: fetch.outcome,
+            },
+        });
     }
 
     /// In a box, for an answer; `None` if nothing was measured.
@@ -133,7 +141,8 @@ fn parse_fetch(value: &str) -> Option<Fetch> {
     let took = parse_time(values.next()?)?;
     let bytes = values.next()?.parse().ok()?;
     let outcome = FetchOutcome::parse(values.next()?)?;
-    values.next().is_none().then_some(Fetch { took, bytes, outcome })
+    let retries = values.next()?.parse().ok()?;
+    values.next().is_none().then_some(Fetch { took, bytes, outcome, retries })
 }
 
 fn parse_side(value: &str) -> Option<Side> {
@@ -145,8 +154,8 @@ fn parse_side(value: &str) -> Option<Side> {
 impl fmt::Display for Phases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        if let Some(Fetch { took, bytes, outcome }) = self.fetch {
-            write!(f, "fetch={}:{bytes}:{}", microseconds(took), outcome.name())?;
+        if let Some(Fetch { took, bytes, outcome, retries }) = self.fetch {
+            write!(f, "fetch={}:{bytes}:{}:{retries}", microseconds(took), outcome.name())?;
             separator = " ";
         }
         for (name, time) in
@@ -178,6 +187,7 @@ mod tests {
                 took: Duration::from_micros(48_213),
                 bytes: 2_345_678,
                 outcome: FetchOutcome::Fetched,
+                retries: 1,
             }),
             permit: Duration::from_micros(7),
             decode: Duration::from_micros(1290),
@@ -192,7 +202,7 @@ mod tests {
         let text = phases().to_string();
         assert_eq!(
             text,
-            "fetch=48213:2345678:fetched permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000"
+            "fetch=48213:2345678:fetched:1 permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000"
         );
         for missing in 0..1 << 6 {
             let mut some = phases();
@@ -225,8 +235,10 @@ mod tests {
             "other=1",
             "fetch=1",
             "fetch=1:2",
-            "fetch=1:2:eaten",
-            "fetch=1:2:fetched:3",
+            "fetch=1:2:fetched",
+            "fetch=1:2:eaten:0",
+            "fetch=1:2:fetched:-1",
+            "fetch=1:2:fetched:3:4",
             "in=jpg",
             "in=bmp:1",
             "out=jpg:x",
@@ -239,9 +251,10 @@ mod tests {
     fn two_fetches_are_added_up_and_the_last_outcome_counts() {
         let mut phases = Phases::default();
         let took = Duration::from_micros(5);
-        phases.add_fetch(Fetch { took, bytes: 0, outcome: FetchOutcome::NotModified });
-        phases.add_fetch(Fetch { took, bytes: 3, outcome: FetchOutcome::Fetched });
-        assert_eq!(phases.to_string(), "fetch=10:3:fetched");
+        let fetch = |bytes, outcome| Fetch { took, bytes, outcome, retries: 1 };
+        phases.add_fetch(fetch(0, FetchOutcome::NotModified));
+        phases.add_fetch(fetch(3, FetchOutcome::Fetched));
+        assert_eq!(phases.to_string(), "fetch=10:3:fetched:2");
     }
 
     #[test]

@@ -67,7 +67,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("health", &["config"]),
     ("init", &["config"]),
     ("wire", &["config", "machine"]),
-    ("metrics", &["accept", "error", "format", "phases", "sync", "time"]),
+    ("metrics", &["accept", "error", "format", "phases", "sync", "time", "token"]),
     ("phases", &["error", "format", "time"]),
     ("renderer_status", &["key"]),
     ("token", &["config", "key", "options"]),

@@ -67,6 +67,32 @@ families! {
         "Bytes of responses that sockets took, heads included, before TLS.";
     HTTP_ERRORS: Counter "http_errors" [handler, code]
         "Responses with an error, by X-Error or, as in the access log, client_gone and bad_request.";
+    TOKENS_REFUSED: Counter "tokens_refused" [handler, reason]
+        "Requests that were refused because of their token, or of its lack.";
+    COALESCED_REQUESTS: Counter "coalesced_requests" [handler]
+        "Requests that got the result of another one for the same variant, instead of asking a renderer themselves.";
+    VARIANTS: Counter "variants" [handler, result]
+        "Answers of renderers: rendered, revalidated (the cached variant, whose original has not changed), failed.";
+    REVALIDATIONS: Counter "stale_revalidations" [handler, result]
+        "Revalidations of stale variants that may be served meanwhile, or if they fail. Results as above.";
+    CIRCUIT_BREAKER_OPEN: Gauge "circuit_breaker_open" [handler]
+        "1 while stale variants are served without waiting for the origin, because it has failed, else 0.";
+    MEMORY_CACHE_HITS: Counter "memory_cache_hits" [handler]
+        "Variants that were found in memory.";
+    MEMORY_CACHE_EVICTIONS: Counter "memory_cache_evictions" []
+        "Variants that were evicted from memory (memory_cache).";
+    MEMORY_CACHE_ENTRIES: Gauge "memory_cache_entries" []
+        "Variants in memory. A reload begins with none.";
+    MEMORY_CACHE_BYTES: Gauge "memory_cache_bytes" []
+        "Bytes that they take.";
+    CACHE_ENTRIES: Gauge "cache_entries" [directory]
+        "Entries of a cache directory, of variants or of originals. Complete once the directory has been scanned.";
+    CACHE_BYTES: Gauge "cache_bytes" [directory]
+        "Bytes that they take on disk.";
+    CACHE_REMOVED_ENTRIES: Counter "cache_removed_entries" [directory, cause]
+        "Entries that were evicted (cache_max_bytes, cache_min_free), have expired, or were purged.";
+    PURGES: Counter "purges" [kind]
+        "Purges of a key or of a prefix.";
     ADMIN_REQUESTS: Counter "admin_requests" [status]
         "Responses on the admin listener.";
     CONNECTIONS_ACCEPTED: Counter "connections_accepted" [listener]
@@ -110,6 +136,8 @@ families! {
         "The estimated memory of the renders that wait for a permit.";
     FETCHES_IN_FLIGHT: Gauge "origin_fetches_in_flight" []
         "Requests to origins in flight.";
+    ORIGIN_RETRIES: Counter "origin_retries" [handler]
+        "Requests to origins that were sent again, after a closed connection or a 5xx.";
     CREDENTIALS_FOUND: Gauge "credentials_found" [handler]
         "1 if the credentials of a handler's origin are known and have not expired, else 0. A handler that needs none has no \
          series.";

@@ -1,23 +1,20 @@
 //! The metrics of each handler.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::by_name::{ByName, OTHER};
 use super::family::{
-    FETCH_DURATION, FETCHED_BYTES, HTTP_ERRORS, HTTP_REQUEST_DURATION, HTTP_REQUESTS,
-    HTTP_RESPONSE_BYTES,
+    COALESCED_REQUESTS, FETCH_DURATION, FETCHED_BYTES, Family, HTTP_ERRORS, HTTP_REQUEST_DURATION,
+    HTTP_REQUESTS, HTTP_RESPONSE_BYTES, MEMORY_CACHE_HITS, ORIGIN_RETRIES, REVALIDATIONS,
+    TOKENS_REFUSED, VARIANTS,
 };
+use super::labels::{By, Label, VariantResult};
 use super::text::Writer;
 use super::values::{Counter, Histogram};
 use crate::error::Code;
 use crate::phases::{Fetch, FetchOutcome};
-use crate::sync::Mutex;
-
-/// Handlers with series of their own, over all reloads. Further ones share those of [`OTHER`].
-const MAX_HANDLERS: usize = 1000;
-/// A value of a label in place of those that are not known.
-const OTHER: &str = "other";
+use crate::token::Refusal;
 
 /// The statuses of responses; any other is counted as [`OTHER`].
 pub const STATUSES: [u16; 22] = [
@@ -68,6 +65,15 @@ pub struct HandlerMetrics {
     /// By outcome.
     fetches: [Histogram; FetchOutcome::ALL.len()],
     fetched_bytes: Counter,
+    retries: Counter,
+    /// Answers of renderers.
+    pub variants: By<VariantResult, Counter>,
+    /// Revalidations of stale variants.
+    pub revalidations: By<VariantResult, Counter>,
+    /// Requests that got the result of another one.
+    pub coalesced: Counter,
+    pub memory_hits: Counter,
+    pub refusals: By<Refusal, Counter>,
 }
 
 impl HandlerMetrics {
@@ -80,6 +86,12 @@ impl HandlerMetrics {
             errors: std::array::from_fn(|_| Counter::default()),
             fetches: Default::default(),
             fetched_bytes: Counter::default(),
+            retries: Counter::default(),
+            variants: By::default(),
+            revalidations: By::default(),
+            coalesced: Counter::default(),
+            memory_hits: Counter::default(),
+            refusals: By::default(),
         }
     }
 
@@ -109,6 +121,7 @@ impl HandlerMetrics {
             histogram.observe(fetch.took);
         }
         self.fetched_bytes.add(fetch.bytes);
+        self.retries.add(u64::from(fetch.retries));
     }
 
     /// The number of responses with each status, if there are any.
@@ -131,25 +144,23 @@ fn error_name(index: usize) -> &'static str {
     }
 }
 
+/// One of a handler's counters.
+type CounterOf = fn(&HandlerMetrics) -> &Counter;
+
 /// The metrics of all handlers.
 #[derive(Debug, Default)]
-pub struct Handlers(Mutex<BTreeMap<String, Arc<HandlerMetrics>>>);
+pub struct Handlers(ByName<HandlerMetrics>);
 
 impl Handlers {
     /// The metrics of the handler with this route. They outlive the handler, which may come back with a reload.
     pub fn find(&self, route: &str) -> Arc<HandlerMetrics> {
-        let mut handlers = self.0.lock();
-        let has_room = handlers.len() < MAX_HANDLERS || handlers.contains_key(route);
-        let name = if has_room { route } else { OTHER };
-        let metrics =
-            handlers.entry(name.to_owned()).or_insert_with(|| Arc::new(HandlerMetrics::new(name)));
-        Arc::clone(metrics)
+        self.0.find(route, HandlerMetrics::new)
     }
 
-    /// Writes the families with a handler. Values that are still 0 are left out.
+    /// Writes the families with a handler. Labels of more than a few values leave out those that are still 0.
     pub fn write(&self, without: &Arc<HandlerMetrics>, writer: &mut Writer) {
         let mut handlers = vec![Arc::clone(without)];
-        handlers.extend(self.0.lock().values().map(Arc::clone));
+        handlers.extend(self.0.all().into_iter().map(|(_, metrics)| metrics));
         let mut samples = writer.family(HTTP_REQUESTS);
         for handler in &handlers {
             for (status, counters) in handler.requests.iter().enumerate() {
@@ -189,9 +200,41 @@ impl Handlers {
                 }
             }
         }
-        let mut samples = writer.family(FETCHED_BYTES);
-        for handler in handlers.iter().skip(1) {
-            samples.add(&[&handler.name], handler.fetched_bytes.get());
+        let handlers = handlers.get(1..).unwrap_or_default();
+        let counters: [(_, CounterOf); 4] = [
+            (FETCHED_BYTES, |handler| &handler.fetched_bytes),
+            (ORIGIN_RETRIES, |handler| &handler.retries),
+            (COALESCED_REQUESTS, |handler| &handler.coalesced),
+            (MEMORY_CACHE_HITS, |handler| &handler.memory_hits),
+        ];
+        for (family, counter) in counters {
+            let mut samples = writer.family(family);
+            for handler in handlers {
+                samples.add(&[&handler.name], counter(handler).get());
+            }
+        }
+        write_by(VARIANTS, handlers, |handler| &handler.variants, writer);
+        write_by(REVALIDATIONS, handlers, |handler| &handler.revalidations, writer);
+        let mut samples = writer.family(TOKENS_REFUSED);
+        for handler in handlers {
+            for (reason, counter) in handler.refusals.iter().filter(|(_, count)| count.get() > 0) {
+                samples.add(&[&handler.name, reason], counter.get());
+            }
+        }
+    }
+}
+
+/// Writes a family whose second label has these values.
+fn write_by<L: Label>(
+    family: &'static Family,
+    handlers: &[Arc<HandlerMetrics>],
+    counters: fn(&HandlerMetrics) -> &By<L, Counter>,
+    writer: &mut Writer,
+) {
+    let mut samples = writer.family(family);
+    for handler in handlers {
+        for (name, counter) in counters(handler).iter() {
+            samples.add(&[&handler.name, name], counter.get());
         }
     }
 }
@@ -268,7 +311,12 @@ mod tests {
         let handlers = Handlers::default();
         let took = Duration::from_millis(3);
         for outcome in FetchOutcome::ALL {
-            handlers.find("h").count_fetch(&Fetch { took, bytes: 5, outcome: *outcome });
+            handlers.find("h").count_fetch(&Fetch {
+                took,
+                bytes: 5,
+                outcome: *outcome,
+                retries: 2,
+            });
         }
         let text = text(&handlers);
         for outcome in FetchOutcome::ALL {
@@ -276,25 +324,6 @@ mod tests {
             assert_has(&text, &format!("s3imageserver_origin_fetch_duration_seconds{line}"));
         }
         assert_has(&text, "s3imageserver_origin_fetched_bytes_total{handler=\"h\"} 20");
-    }
-
-    #[test]
-    fn the_number_of_handlers_is_bounded_and_their_metrics_stay() {
-        let handlers = Handlers::default();
-        for number in 0..MAX_HANDLERS + 5 {
-            handlers.find(&number.to_string()).count_response(response(200));
-        }
-        handlers.find("7").count_response(response(200));
-        assert_eq!(handlers.find("1000").name, OTHER);
-        assert_eq!(handlers.find("999").name, "999");
-        let text = text(&handlers);
-        let line = |name: &str, count: u32| {
-            format!(
-                "s3imageserver_http_requests_total{{handler=\"{name}\",status=\"200\",cache=\"hit\"}} {count}"
-            )
-        };
-        assert_has(&text, &line("7", 2));
-        assert_has(&text, &line("other", 5));
-        assert_eq!(text.matches("status=\"200\"").count(), MAX_HANDLERS + 1);
+        assert_has(&text, "s3imageserver_origin_retries_total{handler=\"h\"} 8");
     }
 }

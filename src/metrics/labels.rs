@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
+use crate::token::Refusal;
+
 /// A label with a fixed set of values.
 pub trait Label: Copy + Debug + 'static {
     /// In the order of [`Label::index`].
@@ -66,6 +68,28 @@ labels! {
         MaxRss "max_rss",
     }
 
+    /// How a renderer answered.
+    VariantResult {
+        /// With a new variant.
+        Rendered "rendered",
+        /// With the cached variant, after its original was found unchanged.
+        Revalidated "revalidated",
+        Failed "failed",
+    }
+
+    /// Why an entry of a cache directory is removed.
+    Removal {
+        Evicted "evicted",
+        Expired "expired",
+        Purged "purged",
+    }
+
+    /// What is purged.
+    Purge {
+        Key "key",
+        Prefix "prefix",
+    }
+
     /// The result of a reload.
     Reload {
         Ok "ok",
@@ -76,6 +100,18 @@ labels! {
         Full "full",
         Resumed "resumed",
         Failed "failed",
+    }
+}
+
+impl Label for Refusal {
+    const ALL: &'static [Refusal] = Refusal::ALL;
+
+    fn name(self) -> &'static str {
+        self.name()
+    }
+
+    fn index(self) -> usize {
+        self as usize
     }
 }
 
@@ -126,5 +162,9 @@ mod tests {
         assert_consistent::<Handshake>();
         assert_consistent::<Restart>();
         assert_consistent::<Reload>();
+        assert_consistent::<VariantResult>();
+        assert_consistent::<Removal>();
+        assert_consistent::<Purge>();
+        assert_consistent::<Refusal>();
     }
 }

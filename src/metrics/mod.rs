@@ -5,6 +5,8 @@
 //! configuration is loaded. The values of a label come from the code and the configuration, never from a client, so
 //! that no client can add a series.
 
+mod by_name;
+mod caches;
 mod connections;
 pub mod family;
 mod handlers;
@@ -16,10 +18,13 @@ mod values;
 
 use std::sync::LazyLock;
 
+pub use self::caches::RemovedEntries;
 #[cfg(test)]
 pub use self::handlers::STATUSES;
 pub use self::handlers::{HandlerMetrics, ResponseCount};
-pub use self::labels::{Handshake, ListenerLabel, RefusedConnection, Reload, Restart};
+pub use self::labels::{
+    Handshake, ListenerLabel, Purge, RefusedConnection, Reload, Removal, Restart, VariantResult,
+};
 pub use self::registry::Metrics;
 pub use self::text::{Exposition, Writer};
 pub use self::values::Held;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::caches::Caches;
 use super::connections::Connections;
 use super::family::{ADMIN_REQUESTS, BUILD_INFO, CONFIG_LOADED, CONFIG_RELOADS, START_TIME};
 use super::handlers::{HandlerMetrics, Handlers};
@@ -18,6 +19,7 @@ pub struct Metrics {
     /// Of requests on the admin listener.
     pub admin: Arc<HandlerMetrics>,
     pub connections: Connections,
+    pub caches: Caches,
     pub renderer: RendererMetrics,
     pub started: Gauge,
     /// When the configuration in force was loaded.
@@ -32,6 +34,7 @@ impl Default for Metrics {
             without_handler: Arc::new(HandlerMetrics::new("")),
             admin: Arc::new(HandlerMetrics::new("")),
             connections: Connections::default(),
+            caches: Caches::default(),
             renderer: RendererMetrics::default(),
             started: Gauge::default(),
             config_loaded: Gauge::default(),
@@ -49,6 +52,7 @@ impl Metrics {
             samples.add(&[&status], count);
         }
         self.connections.write(writer);
+        self.caches.write(writer);
         self.renderer.write(writer);
         writer.family(CONFIG_LOADED).add(&[], self.config_loaded.get());
         let mut samples = writer.family(CONFIG_RELOADS);

@@ -96,7 +96,45 @@ pub enum Refusal {
 
 impl Refusal {
     /// The number of variants.
-    pub const COUNT: usize = Refusal::Validator as usize + 1;
+    pub const COUNT: usize = Refusal::ALL.len();
+
+    pub const ALL: &[Refusal] = &[
+        Refusal::Absent,
+        Refusal::Malformed,
+        Refusal::Signature,
+        Refusal::Expired,
+        Refusal::NotYet,
+        Refusal::NoExpiry,
+        Refusal::Algorithm,
+        Refusal::Critical,
+        Refusal::Issuer,
+        Refusal::Audience,
+        Refusal::Claim,
+        Refusal::Path,
+        Refusal::Size,
+        Refusal::Ambiguous,
+        Refusal::Validator,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Refusal::Absent => "absent",
+            Refusal::Malformed => "malformed",
+            Refusal::Signature => "signature",
+            Refusal::Expired => "expired",
+            Refusal::NotYet => "not_yet",
+            Refusal::NoExpiry => "no_expiry",
+            Refusal::Algorithm => "algorithm",
+            Refusal::Critical => "critical",
+            Refusal::Issuer => "issuer",
+            Refusal::Audience => "audience",
+            Refusal::Claim => "claim",
+            Refusal::Path => "path",
+            Refusal::Size => "size",
+            Refusal::Ambiguous => "ambiguous",
+            Refusal::Validator => "validator",
+        }
+    }
 }
 
 impl fmt::Display for Refusal {

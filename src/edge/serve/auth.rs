@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::TokenValidator;
@@ -9,6 +10,7 @@ use crate::config::Handler;
 use crate::edge::http::bearer::bearer_token;
 use crate::edge::http::request::Request;
 use crate::log::RateLimited;
+use crate::metrics::{HandlerMetrics, METRICS};
 use crate::options::Query;
 use crate::time::unix_seconds;
 use crate::token::{Bearer, Grant, Refusal, TokenRequest, Tokens};
@@ -21,6 +23,7 @@ pub struct Authorizer {
     tokens: Option<Tokens>,
     /// One per reason, so that a frequent reason does not hide the others.
     warnings: [RateLimited; Refusal::COUNT],
+    metrics: Arc<HandlerMetrics>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +41,7 @@ impl Authorizer {
             validator,
             tokens: handler.token.as_ref().map(Tokens::new),
             warnings: std::array::from_fn(|_| RateLimited::new()),
+            metrics: METRICS.handlers.find(&handler.route),
         }
     }
 
@@ -61,8 +65,9 @@ impl Authorizer {
         tokens.check(&asked, unix_seconds(SystemTime::now()))
     }
 
-    /// Logs why a request was refused, rate-limited per reason and without the token.
+    /// Counts a refused request, and logs the reason, rate-limited per reason and without the token.
     pub fn log_refusal(&self, route: &str, client: Option<IpAddr>, refusal: Refusal) {
+        self.metrics.refusals.get(refusal).add(1);
         let Some(warning) = self.warnings.get(refusal as usize) else { return };
         match client {
             Some(client) => {

@@ -125,6 +125,7 @@ impl Variants {
         if let Some((response, freshness)) = self.memory.find(name, disk, manager, now) {
             let validated_at = response.stamp.validated_at();
             if validated_at > not_before {
+                handler.metrics.memory_hits.add(1);
                 let content = Content::Memory(response);
                 let freshness = handler.freshness_after_switch(freshness, validated_at);
                 return Some(Cached { content, freshness, validated_at });

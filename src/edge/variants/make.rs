@@ -10,6 +10,7 @@ use super::{HandlerState, VariantRequest, Variants};
 use crate::cache::{self, EncodedImage, EntryId, Freshness, Name, Need};
 use crate::edge::renderer::{RenderError, RenderRequest};
 use crate::error::{Code, Failure};
+use crate::metrics::VariantResult;
 use crate::phases::Phases;
 use crate::time::unix_milliseconds;
 
@@ -23,7 +24,7 @@ pub(super) type MakeResult = Result<Made, VariantError>;
 pub(super) struct Made {
     image: Arc<EncodedImage>,
     /// The image was in the cache and is still valid.
-    was_cached: bool,
+    pub(super) was_cached: bool,
     /// When the origin was asked, in milliseconds since 1970.
     validated_at: u64,
 }
@@ -115,12 +116,17 @@ impl Variants {
         const PANICKED: &str = "the request that made this image for all waiters failed";
         let on_panic = RenderError::Failure(Failure::new(Code::RendererFailed, PANICKED));
         let call = (name.clone(), handler.epoch(not_before));
+        let mut is_leader = false;
         let result = self.singleflight.run(&call, self.make_timeout, Err(on_panic.into()), || {
+            is_leader = true;
             match self.find_made(handler, name, not_before) {
                 Some(result) => result,
                 None => self.render(handler, name, not_before, phases).map_err(VariantError::from),
             }
         });
+        if !is_leader {
+            handler.metrics.coalesced.add(1);
+        }
         result.unwrap_or_else(|| Err(RenderError::Overloaded.into()))
     }
 
@@ -178,8 +184,10 @@ impl Variants {
         }
         if !rendered.revalidated {
             self.counts.rendered.fetch_add(1, Ordering::Relaxed);
+            handler.metrics.variants.get(VariantResult::Rendered).add(1);
         } else if was_origin_asked {
             self.counts.revalidated.fetch_add(1, Ordering::Relaxed);
+            handler.metrics.variants.get(VariantResult::Revalidated).add(1);
         }
         handler.caches.record_original(&name.key, rendered.original);
         if let Some(directory) = &handler.caches.variants
@@ -208,6 +216,7 @@ impl Variants {
         failure: &Failure,
     ) {
         self.counts.failed.fetch_add(1, Ordering::Relaxed);
+        handler.metrics.variants.get(VariantResult::Failed).add(1);
         handler.circuit_breaker.record(Some(failure.code), Instant::now());
         // After a purge meanwhile, the origin must be asked again.
         if self.not_before(name) == not_before {

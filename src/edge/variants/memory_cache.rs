@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_manager::CacheManager;
 use crate::cache::{DiskCache, EncodedImage, EntryStamp, Freshness, Name};
+use crate::metrics::METRICS;
 use crate::sync::RwLock;
 
 /// Minimum time between two checks of an entry's file.
@@ -165,7 +166,15 @@ impl MemoryCache {
             entries.ring.push_back((number, Arc::clone(&name)));
             entries.by_name.insert(name, Slot { number, response });
         }
-        while entries.bytes > self.max_bytes && entries.evict_one() {}
+        while entries.bytes > self.max_bytes && entries.evict_one() {
+            METRICS.caches.memory_evictions.add(1);
+        }
+    }
+
+    /// The number of entries and the bytes that they take.
+    pub fn totals(&self) -> (usize, usize) {
+        let entries = self.entries.read();
+        (entries.by_name.len(), entries.bytes)
     }
 
     pub fn remove(&self, name: &Name) {

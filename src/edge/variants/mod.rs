@@ -82,6 +82,10 @@ impl Variants {
         &self.counts
     }
 
+    pub fn memory(&self) -> &MemoryCache {
+        &self.memory
+    }
+
     pub fn renderer(&self) -> &Renderer {
         &self.renderer
     }

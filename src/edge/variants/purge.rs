@@ -13,6 +13,7 @@ use super::purge_log::{PurgeLog, TargetKind};
 use super::{HandlerState, Variants};
 use crate::cache::{self, EntryId, Found, Name};
 use crate::log::warn_ratelimited;
+use crate::metrics::{METRICS, Purge, Removal};
 
 /// Maximum number of variants that `render=1` makes again.
 const MAX_RERENDERED: usize = 16;
@@ -67,6 +68,7 @@ impl Purger {
     /// Purges a key: its variants and its original. `None` if there is no such handler.
     pub fn purge_key(&self, route: &str, key: &str) -> Option<io::Result<Removed>> {
         let HandlerState { caches, .. } = self.handlers.get(route)?.as_ref();
+        METRICS.caches.purges.get(Purge::Key).add(1);
         let time = self.log.record_key(&caches.identity, key);
         caches.append_to_journals(time, key, TargetKind::Key);
         self.variants.remove_matching(&|name| name.handler == caches.identity && name.key == key);
@@ -100,6 +102,7 @@ impl Purger {
     /// directory. `None` if there is no such handler.
     pub fn purge_prefix(&self, route: &str, prefix: &str) -> Option<io::Result<Removed>> {
         let HandlerState { caches, .. } = self.handlers.get(route)?.as_ref();
+        METRICS.caches.purges.get(Purge::Prefix).add(1);
         let purge = self.log.record_prefix(&caches.identity, prefix);
         caches.append_to_journals(purge.time(), prefix, TargetKind::Prefix);
         self.variants.remove_matching(&|name| caches.has_prefix(name, prefix));
@@ -133,7 +136,7 @@ impl HandlerCaches {
             .as_ref()
             .map_or(Ok(0), |directory| directory.remove_key(original.key_hash));
         let originals =
-            self.originals.as_ref().map_or(Ok(0), |directory| directory.remove(original));
+            self.originals.as_ref().map_or(Ok(0), |directory| directory.purge(original));
         Ok(Removed { variants: variants?, originals: originals? })
     }
 
@@ -166,11 +169,22 @@ impl HandlerCaches {
 }
 
 impl CacheDirectory {
+    /// Removes an entry, and returns the number of removed entries.
+    fn purge(&self, id: EntryId) -> io::Result<u64> {
+        let removed = self.remove(id)?;
+        if removed > 0
+            && let Some(manager) = &self.manager
+        {
+            manager.count_removed(Removal::Purged);
+        }
+        Ok(removed)
+    }
+
     /// Removes every entry of one key and returns their number.
     fn remove_key(&self, key_hash: [u8; 16]) -> io::Result<u64> {
         let mut removed = RemovedCount::default();
         for entry in cache::entries_of(&self.path, key_hash)? {
-            removed.add(self.remove(entry.id));
+            removed.add(self.purge(entry.id));
         }
         removed.into_result()
     }
@@ -203,7 +217,7 @@ impl CacheDirectory {
                 },
             };
             if is_match {
-                removed.add(self.remove(entry.id));
+                removed.add(self.purge(entry.id));
             }
             true
         })?;

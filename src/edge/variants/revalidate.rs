@@ -10,6 +10,7 @@ use super::variant::{CacheStatus, Variant, VariantError};
 use super::{VariantRequest, Variants};
 use crate::cache::{self, EncodedImage, Name};
 use crate::edge::renderer::RenderError;
+use crate::metrics::VariantResult;
 use crate::phases::Phases;
 
 /// Maximum wait for a revalidation when a stale variant can be served instead.
@@ -36,7 +37,9 @@ impl Variants {
             }
             None => {
                 let call = (request.name.clone(), request.handler.epoch(not_before));
-                self.singleflight.join(&call, REVALIDATION_TIMEOUT)
+                let result = self.singleflight.join(&call, REVALIDATION_TIMEOUT);
+                request.handler.metrics.coalesced.add(u64::from(result.is_some()));
+                result
             }
         };
         if self.not_before(request.name) > not_before {
@@ -92,9 +95,15 @@ impl Variants {
             let _guard = guard;
             let mut phases = Phases::default();
             let result = variants.make_once(&handler, &name, not_before, &mut phases);
-            if let Err(error) = &result {
-                handler.warn_stale(&name, &error.error);
-            }
+            let counted = match &result {
+                Ok(made) if made.was_cached => VariantResult::Revalidated,
+                Ok(_) => VariantResult::Rendered,
+                Err(error) => {
+                    handler.warn_stale(&name, &error.error);
+                    VariantResult::Failed
+                }
+            };
+            handler.metrics.revalidations.get(counted).add(1);
             // The receiver is usually gone.
             let _ = sender.send((result, phases));
         };

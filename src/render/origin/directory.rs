@@ -48,7 +48,12 @@ impl Kind for config::Directory {
 }
 
 impl Fetch for Directory {
-    fn fetch(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure> {
+    fn fetch(
+        &self,
+        key: &str,
+        if_none_match: Option<&str>,
+        _retries: &mut u32,
+    ) -> Result<Fetched, Failure> {
         refuse_unsafe(key)?;
         // No file has an empty segment in its path: not "", "/etc/passwd", "a//b" or "a/".
         if key.split('/').any(str::is_empty) {
@@ -205,7 +210,7 @@ mod tests {
 
     impl Directory {
         fn fetch_original(&self, key: &str) -> Result<Original, Failure> {
-            match self.fetch(key, None)? {
+            match self.fetch(key, None, &mut 0)? {
                 Fetched::Original(original) => Ok(original),
                 Fetched::Unchanged => panic!("unchanged without a condition"),
             }
@@ -262,16 +267,17 @@ mod tests {
     fn a_file_with_the_same_etag_is_not_read() {
         let (temp, directory) = directory();
         let etag = directory.fetch_original("a.jpg").unwrap().etag;
-        assert_eq!(directory.fetch("a.jpg", etag.as_deref()), Ok(Fetched::Unchanged));
+        assert_eq!(directory.fetch("a.jpg", etag.as_deref(), &mut 0), Ok(Fetched::Unchanged));
         let path = temp.path().join("inside/a.jpg");
         fs::write(&path, b"IMAGE").unwrap();
         set_modified(&path, 30);
-        let Ok(Fetched::Original(original)) = directory.fetch("a.jpg", etag.as_deref()) else {
+        let Ok(Fetched::Original(original)) = directory.fetch("a.jpg", etag.as_deref(), &mut 0)
+        else {
             panic!("it has changed");
         };
         assert_eq!(original.bytes, b"IMAGE");
         fs::remove_file(&path).unwrap();
-        let missing = directory.fetch("a.jpg", original.etag.as_deref()).unwrap_err();
+        let missing = directory.fetch("a.jpg", original.etag.as_deref(), &mut 0).unwrap_err();
         assert_eq!(missing.code, Code::NotFound);
     }
 

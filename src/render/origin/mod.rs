@@ -104,7 +104,12 @@ pub fn read_paths(origin: &Origin, variable: Variable) -> Vec<ReadPath> {
 
 trait Fetch: Send + Sync {
     /// See [`OriginClient::fetch`]. The condition is one entity tag.
-    fn fetch(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure>;
+    fn fetch(
+        &self,
+        key: &str,
+        if_none_match: Option<&str>,
+        retries: &mut u32,
+    ) -> Result<Fetched, Failure>;
 
     /// See [`OriginClient::credentials`].
     fn credentials(&self) -> Option<CredentialsStatus> {
@@ -136,13 +141,20 @@ impl OriginClient {
     /// With an entity tag that the origin gave before, the original is fetched only if the origin's has changed (RFC
     /// 9110 §13.1.2). Anything but an entity tag is ignored.
     ///
+    /// `retries` counts the requests that are sent again.
+    ///
     /// Blocks, at most as long as the limits allow (`origin_timeout` for a bucket).
     ///
     /// # Errors
     ///
     /// The failure's code is for the client. Its sentence names bucket and key, never a secret.
-    pub fn fetch(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure> {
-        match self.0.fetch(key, if_none_match.filter(|etag| is_entity_tag(etag)))? {
+    pub fn fetch(
+        &self,
+        key: &str,
+        if_none_match: Option<&str>,
+        retries: &mut u32,
+    ) -> Result<Fetched, Failure> {
+        match self.0.fetch(key, if_none_match.filter(|etag| is_entity_tag(etag)), retries)? {
             Fetched::Original(original) => {
                 Ok(Fetched::Original(original.not_in_the_future(SystemTime::now())))
             }

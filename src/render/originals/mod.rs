@@ -313,9 +313,10 @@ impl Originals {
     ) -> Result<Fetched, Failure> {
         let origin = self.origin.as_ref().map_err(Failure::clone)?;
         let started = Instant::now();
+        let mut retries = 0;
         let fetched = {
             let _in_flight = InFlight::start(&self.fetches);
-            origin.fetch(key, if_none_match)
+            origin.fetch(key, if_none_match, &mut retries)
         };
         let took = started.elapsed();
         let (bytes, outcome) = match &fetched {
@@ -323,7 +324,7 @@ impl Originals {
             Ok(Fetched::Unchanged) => (0, FetchOutcome::NotModified),
             Err(failure) => (0, FetchOutcome::of_failure(failure.code)),
         };
-        phases.add_fetch(Fetch { took, bytes: bytes as u64, outcome });
+        phases.add_fetch(Fetch { took, bytes: bytes as u64, outcome, retries });
         fetched
     }
 }

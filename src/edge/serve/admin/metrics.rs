@@ -1,14 +1,16 @@
 //! `GET /-/metrics`: the counted values, and those that are read when they are asked for.
 
-use std::time::SystemTime;
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime};
 
 use crate::edge::http::request::Request;
 use crate::edge::http::response::{Body, Response};
 use crate::edge::renderer::{Renderer, usage};
 use crate::edge::serve::running_config::RunningConfig;
 use crate::metrics::family::{
-    CRASH_TRACKED_KEYS, CREDENTIALS_EXPIRY, CREDENTIALS_FOUND, FETCHES_IN_FLIGHT, MEMORY_BUDGET,
-    MEMORY_BUDGET_USED, MEMORY_BUDGET_WAITED, PROCESS_CPU, PROCESS_MEMORY, QUEUE_LENGTH,
+    CACHE_BYTES, CACHE_ENTRIES, CIRCUIT_BREAKER_OPEN, CRASH_TRACKED_KEYS, CREDENTIALS_EXPIRY,
+    CREDENTIALS_FOUND, FETCHES_IN_FLIGHT, MEMORY_BUDGET, MEMORY_BUDGET_USED, MEMORY_BUDGET_WAITED,
+    MEMORY_CACHE_BYTES, MEMORY_CACHE_ENTRIES, PROCESS_CPU, PROCESS_MEMORY, QUEUE_LENGTH,
     RENDER_PERMITS, RENDERER_UP, RENDERS_IN_FLIGHT, RENDERS_WAITING,
 };
 use crate::metrics::{Exposition, METRICS, Writer};
@@ -20,12 +22,37 @@ pub fn metrics(request: &Request, running: &RunningConfig) -> Response {
     let exposition = Exposition::negotiate(&request.list("accept").unwrap_or_default());
     let mut writer = Writer::new(exposition);
     METRICS.write(&mut writer);
+    write_caches(running, &mut writer);
     write_renderer(running.images.variants().renderer(), &mut writer);
     write_usage(&mut writer);
     Response::new(200, Body::Text(writer.finish()))
         .with("Content-Type", exposition.content_type())
         .with("Vary", "Accept")
         .with("Cache-Control", "no-store")
+}
+
+fn write_caches(running: &RunningConfig, writer: &mut Writer) {
+    let now = Instant::now();
+    let handlers: BTreeMap<&str, bool> = running
+        .images
+        .handlers()
+        .map(|handler| (handler.metrics.name.as_str(), handler.circuit_breaker.is_open(now)))
+        .collect();
+    let mut samples = writer.family(CIRCUIT_BREAKER_OPEN);
+    handlers.iter().for_each(|(name, is_open)| samples.add(&[name], u8::from(*is_open)));
+    let (entries, bytes) = running.images.variants().memory().totals();
+    writer.family(MEMORY_CACHE_ENTRIES).add(&[], entries);
+    writer.family(MEMORY_CACHE_BYTES).add(&[], bytes);
+    // Different spellings of one directory share a manager, but each would be a series.
+    let directories: BTreeMap<_, _> = running
+        .managers
+        .values()
+        .map(|manager| (manager.path().to_string_lossy(), manager.totals()))
+        .collect();
+    let mut samples = writer.family(CACHE_ENTRIES);
+    directories.iter().for_each(|(path, (entries, _))| samples.add(&[path], entries));
+    let mut samples = writer.family(CACHE_BYTES);
+    directories.iter().for_each(|(path, (_, bytes))| samples.add(&[path], bytes));
 }
 
 fn write_renderer(renderer: &Renderer, writer: &mut Writer) {

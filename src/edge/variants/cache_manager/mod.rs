@@ -27,6 +27,7 @@ pub use self::registry::CacheManagers;
 use crate::cache::{self, EntryId, PurgeMark};
 use crate::check_interval::check_interval;
 use crate::log::RateLimited;
+use crate::metrics::{METRICS, Removal, RemovedEntries};
 use crate::sync::{self, Mutex};
 
 /// How often the directory is read for entries that the index does not know.
@@ -56,6 +57,7 @@ pub struct CacheManager {
     is_woken: Mutex<bool>,
     wake: Condvar,
     warning: RateLimited,
+    removed: Arc<RemovedEntries>,
 }
 
 impl CacheManager {
@@ -68,6 +70,7 @@ impl CacheManager {
             is_woken: Mutex::new(false),
             wake: Condvar::new(),
             warning: RateLimited::default(),
+            removed: METRICS.caches.directory(path),
         }
     }
 
@@ -82,6 +85,10 @@ impl CacheManager {
     pub fn set_limits(&self, limits: CacheLimits) {
         *self.limits.lock() = limits;
         self.wake();
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     fn limits(&self) -> CacheLimits {
@@ -104,6 +111,10 @@ impl CacheManager {
     /// Records that another thread has removed the entry.
     pub fn remove(&self, id: EntryId) {
         self.index.remove(id);
+    }
+
+    pub fn count_removed(&self, cause: Removal) {
+        self.removed.get(cause).add(1);
     }
 
     /// The number of entries in the index and the bytes that they take on disk.
@@ -178,6 +189,7 @@ impl CacheManager {
                 continue;
             }
             self.index.remove(id);
+            self.count_removed(Removal::Evicted);
         }
     }
 }

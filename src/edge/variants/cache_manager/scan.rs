@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::CacheManager;
 use crate::cache::{self, Found};
 use crate::log::{info, warn};
+use crate::metrics::Removal;
 
 /// A scan pauses after each batch: 20,000 entries a second at most.
 const BATCH: u32 = 200;
@@ -52,6 +53,7 @@ fn process(manager: &CacheManager, found: Found, now: SystemTime) {
                 age.zip(manager.limits().max_age).is_some_and(|(age, max_age)| age > max_age);
             if is_expired && fs::remove_file(&entry.path).is_ok() {
                 manager.index.remove(entry.id);
+                manager.count_removed(Removal::Expired);
             } else {
                 let written = manager.clock.ago(age.unwrap_or_default());
                 manager.index.insert(entry.id, entry.disk_bytes, written);

@@ -102,11 +102,16 @@ impl Kind for S3 {
 }
 
 impl Fetch for Bucket {
-    fn fetch(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure> {
+    fn fetch(
+        &self,
+        key: &str,
+        if_none_match: Option<&str>,
+        retries: &mut u32,
+    ) -> Result<Fetched, Failure> {
         let deadline = Instant::now() + self.limits.origin_timeout;
         let object = &self.object(key)?;
         let url = &self.url(object, deadline)?;
-        let response = self.get(object, &Request { url, if_none_match }, deadline)?;
+        let response = self.get(object, &Request { url, if_none_match }, deadline, retries)?;
         match response.status() {
             StatusCode::OK => self.read(object, response, deadline).map(Fetched::Original),
             // It has no body, even with a Content-Length, so its connection is free already.
@@ -230,13 +235,18 @@ impl Bucket {
         object: &Object,
         request: &Request,
         deadline: Instant,
+        retries: &mut u32,
     ) -> Result<Response<Body>, Failure> {
         let outcome = match self.attempt(request, deadline, Connection::Any) {
             Ok(response) if response.status().is_server_error() => {
                 drain(response);
+                *retries += 1;
                 self.attempt(request, deadline, Connection::Any)
             }
-            Err(error) if is_closed(&error) => self.attempt(request, deadline, Connection::New),
+            Err(error) if is_closed(&error) => {
+                *retries += 1;
+                self.attempt(request, deadline, Connection::New)
+            }
             outcome => outcome,
         };
         outcome.map_err(|error| self.no_response(object, &error))

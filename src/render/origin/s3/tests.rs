@@ -10,7 +10,7 @@ use std::io;
 
 impl Bucket {
     fn fetch_original(&self, key: &str) -> Result<Original, Failure> {
-        match self.fetch(key, None)? {
+        match self.fetch(key, None, &mut 0)? {
             Fetched::Original(original) => Ok(original),
             Fetched::Unchanged => panic!("unchanged without a condition"),
         }
@@ -184,9 +184,9 @@ fn a_condition_is_sent_and_not_modified_is_its_answer_alone() {
     // With an agent that no other test uses.
     let limits = Limits { fetches_at_once: 3, ..testing::limits() };
     let bucket = open(&testing::s3(&server.url()), &limits);
-    assert_eq!(bucket.fetch("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
-    assert_eq!(bucket.fetch("a", Some("W/\"abc\"")), Ok(Fetched::Unchanged));
-    let Ok(Fetched::Original(original)) = bucket.fetch("a", Some("\"old\"")) else {
+    assert_eq!(bucket.fetch("a", Some("\"abc\""), &mut 0), Ok(Fetched::Unchanged));
+    assert_eq!(bucket.fetch("a", Some("W/\"abc\""), &mut 0), Ok(Fetched::Unchanged));
+    let Ok(Fetched::Original(original)) = bucket.fetch("a", Some("\"old\""), &mut 0) else {
         panic!("changed")
     };
     assert_eq!(original.bytes, b"another");
@@ -213,7 +213,7 @@ fn a_condition_is_tried_once_more_as_well() {
         0 => false,
         _ => stream.write_all(&response("304 Not Modified", "", b"")).is_ok(),
     });
-    assert_eq!(bucket(&server).fetch("a", Some("\"abc\"")), Ok(Fetched::Unchanged));
+    assert_eq!(bucket(&server).fetch("a", Some("\"abc\""), &mut 0), Ok(Fetched::Unchanged));
     assert!(server.requests()[1].to_ascii_lowercase().contains("if-none-match: \"abc\""));
 }
 

@@ -1,5 +1,7 @@
 //! `GET /-/metrics`: what is counted, the two formats, and who may ask.
 
+mod families;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 
