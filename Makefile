@@ -26,10 +26,10 @@ REMAPPED = --config "target.'cfg(target_os = \"linux\")'.rustflags = [$(foreach 
 	,'--remap-path-prefix=$(pair)',)]"
 
 .DEFAULT_GOAL := build
-.PHONY: build run test bench docs audit sbom dist pack native install clean help cargo
+.PHONY: build run watch test bench docs audit sbom dist pack native install clean help cargo
 
 ifneq ($(filter-out $(HOST),$(TARGET)),)
-ifneq ($(filter run test bench docs install,$(MAKECMDGOALS)),)
+ifneq ($(filter run watch test bench docs install,$(MAKECMDGOALS)),)
 $(error TARGET=$(TARGET) only works with build, native, sbom, pack and audit: the other targets run the program on this machine)
 endif
 endif
@@ -54,6 +54,9 @@ build: native ## build ./s3imageserver, one static binary (the default)
 
 run: build ## build, then serve config.example.json
 	./$(BINARY) -c config.example.json
+
+watch: build ## serve config.example.json under a small load, with Prometheus on 127.0.0.1:9090, for two minutes
+	contrib/prometheus/watch.sh ./$(BINARY)
 
 test: native ## check the formatting, lint, run all tests
 	cargo fmt --check

@@ -28,7 +28,7 @@ fn image() -> Vec<u8> {
 }
 
 /// The names of docs/metrics.md, whose table equals the one in the code.
-fn documented() -> Vec<String> {
+pub fn documented() -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     let page = fs::read_to_string(page).unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `s3imageserver_"));
