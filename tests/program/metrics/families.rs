@@ -332,6 +332,7 @@ fn refused_tokens_are_counted_by_reason() {
         |reason: &str| format!("tokens_refused_total{{handler=\"h\",reason=\"{reason}\"}}");
     expect(&server, &refused("absent"), 1.0);
     expect(&server, &refused("malformed"), 1.0);
+    assert!(!scrape(&server).contains("a-secret"), "no secret is a label");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `GET /-/metrics`: what is counted, the two formats, and who may ask.
 
 mod families;
+mod hostile;
 mod prometheus;
 
 use std::io::Write;

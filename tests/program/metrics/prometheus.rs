@@ -85,6 +85,8 @@ fn rules_and_dashboard_name_only_metrics_that_exist() {
             assert!(!metrics_of(expression).is_empty(), "{title}: {expression}");
         }
     }
+    let page = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    assert_eq!(metrics_of(&page), documented.iter().map(String::to_owned).collect());
     let shown = metrics_of(&read("grafana.json"));
     let not_shown: Vec<&String> = documented.difference(&shown).collect();
     assert!(not_shown.is_empty(), "not on the dashboard: {not_shown:?}");
