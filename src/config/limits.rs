@@ -69,7 +69,8 @@ limits! {
     queue_length: usize = integer(0, 1_000_000).default(256);
     /// How long a request may wait for the renderer before it gets 503.
     queue_timeout: Duration = seconds().default(10);
-    /// From sending a request to the renderer to its response.
+    /// From sending a request to the renderer to its response. A renderer that exceeds it is replaced; its other requests
+    /// still get their responses.
     render_timeout: Duration = seconds().default(60);
     /// A renderer with more resident memory is replaced, at most every 5 seconds; 0: never.
     renderer_max_rss: u64 = integer(0, 1 << 40).unit("bytes").computed(
@@ -87,7 +88,9 @@ limits! {
         default_memory_budget,
         "268435456 (256 MiB), or a quarter of the memory limit"
     );
-    /// For decoding, resizing and encoding one image, without waiting; then the work is stopped.
+    /// For decoding, resizing and encoding one image, without waiting; then the work is stopped. libaom can't be stopped
+    /// within an image: encoding an AVIF, which takes longest with `lossless` and for large images, may exceed this, up to
+    /// `render_timeout`.
     decode_timeout: Duration = seconds().default(20);
     /// Requests in the renderer, including those that wait for the origin.
     fetches_at_once: usize =
