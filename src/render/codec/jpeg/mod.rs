@@ -25,7 +25,6 @@ const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
 const SOS: u8 = 0xda;
 const COM: u8 = 0xfe;
-const TEM: u8 = 0x01;
 const APP0: u8 = 0xe0;
 const APP1: u8 = 0xe1;
 const APP2: u8 = 0xe2;
@@ -55,7 +54,10 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     let mut is_buffered = false;
     while let Some(marker) = next_marker(&mut cursor) {
         match marker {
-            SOI | TEM | 0xd0..=0xd7 => continue,
+            SOI | 0xd0..=0xd7 => continue,
+            // TEM and reserved markers. Where a restart should be, libjpeg passes over the marker, not over a segment
+            // (`jpeg_resync_to_restart` of jdmarker.c), which would hide scans from this count.
+            ..0xc0 => continue,
             // Bytes after the end, a second image included, are not decoded.
             EOI => break,
             _ => {}
@@ -288,6 +290,16 @@ pub(super) mod tests {
             (0..3).for_each(|_| bytes.extend(scan(components)));
             let info = inspect(&bytes).unwrap();
             assert_eq!((info.buffered_bytes, info.scans), (buffered_bytes, scans));
+        }
+    }
+
+    #[test]
+    fn jpeg_scans_behind_a_reserved_marker_are_counted() {
+        let bytes = progressive(100, 80, 4);
+        let end = bytes.len() - 2;
+        for marker in [0x02, 0x4f, 0xbf] {
+            let hidden = [&bytes[..end], &[0xff, marker, 0xff, 0xff], &scan(1), &scan(1)].concat();
+            assert_eq!(inspect(&hidden).unwrap().scans, 6, "{marker:x}");
         }
     }
 
