@@ -124,6 +124,30 @@ fn jpeg_at_an_eighth_is_the_same_as_through_libjpeg() {
 }
 
 #[test]
+fn jpeg_with_any_number_of_faults_is_shown() {
+    let whole = data("hostile/restarts.jpg");
+    let mut faulty = whole.clone();
+    let mut faults = 0;
+    for at in 0..whole.len() - 1 {
+        // A restart marker far from the expected one is taken for it, with a warning.
+        if let [0xff, marker @ 0xd0..=0xd7] = whole[at..at + 2] {
+            faulty[at + 1] = 0xd0 | ((marker + 3) & 7);
+            faults += 1;
+        }
+    }
+    assert!(faults > 4000);
+    let directory = Directory::new().with("whole.jpg", &whole).with("faulty.jpg", &faulty);
+    let server = serve(&directory);
+    for query in ["w=128", "w=256", "w=512", "w=1024&f=png"] {
+        for handler in ["h", "lenient"] {
+            let target = |name: &str| format!("/{handler}/{name}.jpg?{query}");
+            expect_same(&server, [target("faulty"), target("whole")]);
+        }
+        server.get(&format!("/strict/faulty.jpg?{query}")).failed("corrupt_image");
+    }
+}
+
+#[test]
 fn damaged_jpeg_is_left_to_libjpeg() {
     let directory = Directory::new();
     // Without half of the data of a scan.

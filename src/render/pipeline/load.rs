@@ -73,6 +73,8 @@ fn decode<'b>(
         Format::Jpeg => {
             let shrink = jpeg_shrink::jpeg_shrink((header.width, header.height), (width, height));
             arguments.push((c"shrink", pixels(shrink)));
+            // Without it, the hundredth warning of libjpeg is an error at any `fail_on`.
+            arguments.push((c"unlimited", Value::Bool(true)));
             is_eighth = shrink == 8;
         }
         // libwebp scales by any factor, with the mean of the pixels that fall together.
