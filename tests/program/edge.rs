@@ -428,8 +428,10 @@ fn connections_per_address_does_not_apply_to_trusted_proxies() {
         }
         let mut over = server.client();
         let _ = over.try_send(&request("GET", "/h/a.png", &[]));
-        assert_eq!(over.read().status, expected);
+        let answer = over.read();
+        assert_eq!(answer.status, expected);
         if expected == 503 {
+            assert!(answer.text().contains("from your address"), "{}", answer.text());
             server.log.event_with("connection_refused", "limits.connections_per_address");
         }
         for client in &mut within {

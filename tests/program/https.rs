@@ -111,6 +111,21 @@ fn https_port_closes_connections_that_are_not_tls() {
 }
 
 #[test]
+fn https_port_closes_refused_connections_without_a_plain_response() {
+    let certificates = Certificates::new();
+    let directory = directory();
+    let limits = json!({"limits": {"connections_per_address": 1}});
+    let server = start(&certificates, &directory, limits);
+    let client = certificates.client(&[&TLS13]);
+    let mut within = Client::connect_tls(server.https(), "localhost", client).unwrap();
+    within.get("/h/a.png").ok();
+    let mut over = Client::connect(server.https());
+    assert!(!matches!(over.try_read(false), Ok(Some(_))));
+    assert!(over.ended());
+    within.get("/h/a.png").ok();
+}
+
+#[test]
 fn tls_sessions_are_resumed_with_and_without_tickets() {
     let certificates = Certificates::new();
     let directory = directory();

@@ -180,6 +180,43 @@ mod tests {
     }
 
     #[test]
+    fn avif_effort_and_tune_are_those_of_the_content() {
+        let texture = samples(64, 64, 1);
+        let drawing: Vec<u8> = (0..64 * 64)
+            .map(|at| if (at % 64 / 9 + at / 64 / 7) % 2 == 0 { 20 } else { 230 })
+            .collect();
+        let lossless = Encoding { is_lossless: true, ..PLAIN };
+        for (samples, encoding, effort, other) in [
+            (&drawing, PLAIN, "8", "9"),
+            (&texture, PLAIN, "9", "8"),
+            (&texture, lossless, "8", "9"),
+        ] {
+            let encoded = |cpu_used: Option<&'static str>| {
+                let options: Vec<_> =
+                    cpu_used.map(|value| (c"cpu-used", value)).into_iter().collect();
+                encode(samples, 64, 64, 1, &Encoding { options: &options, ..encoding }, None)
+                    .unwrap()
+            };
+            let default = encoded(None);
+            assert!(default == encoded(Some(effort)), "{encoding:?} {effort}");
+            assert!(default != encoded(Some(other)), "{encoding:?} {effort}");
+        }
+        let gray_and_alpha: Vec<u8> =
+            texture.iter().zip(&texture).flat_map(|(gray, alpha)| [*gray, *alpha]).collect();
+        let decoded = |options| {
+            let encoding = Encoding { quality: 50, options, ..PLAIN };
+            let file = encode(&gray_and_alpha, 64, 64, 2, &encoding, None).unwrap();
+            let band = |first: usize| -> Vec<u8> {
+                decode_file(&file).0.into_iter().skip(first).step_by(2).collect()
+            };
+            (band(0), band(1))
+        };
+        let [default, iq, ssim] = [&[][..], &[(c"tune", "iq")], &[(c"tune", "ssim")]].map(decoded);
+        assert!(iq.0 != ssim.0 && iq.1 != ssim.1);
+        assert!(default == (iq.0, ssim.1), "colour iq, alpha ssim");
+    }
+
+    #[test]
     fn avif_encoding_has_the_requested_subsampling_and_nclx() {
         let samples = samples(16, 16, 4);
         let full = Encoding { is_full_chroma: true, ..PLAIN };

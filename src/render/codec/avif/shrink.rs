@@ -197,7 +197,8 @@ mod tests {
         means
     }
 
-    fn assert_means(avif: &Avif<'_>, shrink: Shrink) {
+    /// Returns the mean difference.
+    fn assert_means(avif: &Avif<'_>, shrink: Shrink) -> f64 {
         let (width, height, bands) =
             (avif.colour.width as usize, avif.colour.height as usize, avif.bands());
         let mut whole = vec![0_u8; width * height * bands];
@@ -205,10 +206,13 @@ mod tests {
         let expected = means(&whole, bands, (width, height), shrink.0 as usize);
         let mut out = vec![0_u8; expected.len()];
         decode_shrunk(avif, shrink, &mut out, || Ok(())).unwrap();
+        let mut sum = 0.0;
         for (at, (code, mean)) in out.iter().zip(&expected).enumerate() {
-            let difference = (f64::from(*code) - mean).abs();
-            assert!(difference <= 2.0, "{shrink:?} {width}x{height} at {at}: {code} {mean}");
+            let difference = f64::from(*code) - mean;
+            assert!(difference.abs() <= 2.0, "{shrink:?} {width}x{height} at {at}: {code} {mean}");
+            sum += difference;
         }
+        sum / expected.len() as f64
     }
 
     #[test]
@@ -217,7 +221,9 @@ mod tests {
             for size in [(64, 48), (61, 43), (9, 70), (8, 8)] {
                 let avif = still(grid(size, size, chroma, vec![stream(size, chroma)]), None);
                 for shrink in [2, 4, 8] {
-                    assert_means(&avif, Shrink(shrink));
+                    let bias = assert_means(&avif, Shrink(shrink));
+                    // Rounded to nearest. In a smaller image, the sum is a matter of luck.
+                    assert!(size != (64, 48) || bias.abs() < 0.25, "{chroma:?} {shrink}: {bias}");
                 }
             }
         }
