@@ -1,5 +1,5 @@
 //! The JPEG decoder at scale 1/8: no panic, the pixels of libjpeg, which refuses nothing that is examined, and no change
-//! by a missing EOI marker that is added.
+//! by a missing EOI marker that is added. A JPEG that is transcoded to a single scan keeps its pixels.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -30,7 +30,7 @@ fuzz_target!(|jpeg: &[u8]| {
         if samples == 0 {
             break;
         }
-        match bench::decode_jpeg_with_libjpeg(jpeg, must_examine) {
+        match bench::decode_jpeg_with_libjpeg(jpeg, 8, must_examine) {
             Some(expected) => {
                 assert!(image.samples == expected.samples, "other pixels than libjpeg")
             }
@@ -39,6 +39,13 @@ fuzz_target!(|jpeg: &[u8]| {
         if must_examine {
             break;
         }
+    }
+    if let Some(transcoded) = bench::transcode_jpeg(jpeg) {
+        assert!(bench::transcode_jpeg(&transcoded).is_none());
+        let [original, transcoded] = [jpeg, &transcoded].map(|file| {
+            bench::decode_jpeg_with_libjpeg(file, 1, true).expect("libjpeg refuses it").samples
+        });
+        assert!(original == transcoded, "other pixels than the original");
     }
     if let Some(complete) = bench::complete_jpeg(jpeg) {
         assert!(bench::complete_jpeg(&complete).is_none());

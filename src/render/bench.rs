@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 
 use super::codec::avif::{self, Encoding};
-use super::codec::jpeg::{self, eighth};
+use super::codec::jpeg::{self, eighth, transcode};
 use super::vips;
 
 /// Interleaved samples of 8 bits.
@@ -50,11 +50,11 @@ pub fn decode_jpeg_eighth(file: &[u8], must_examine: bool) -> Option<Samples> {
     Some(Samples { width, height, bands: pixels.bands, samples: pixels.samples })
 }
 
-/// Decodes a JPEG at scale 1/8 with libjpeg, which refuses any damage if `must_examine`.
-pub fn decode_jpeg_with_libjpeg(file: &[u8], must_examine: bool) -> Option<Samples> {
+/// Decodes a JPEG at scale 1/`shrink` with libjpeg, which refuses any damage if `must_examine`.
+pub fn decode_jpeg_with_libjpeg(file: &[u8], shrink: u32, must_examine: bool) -> Option<Samples> {
     // `VIPS_FAIL_ON_WARNING`
     let fail_on = vips::Value::Int(if must_examine { 3 } else { 0 });
-    let arguments = [(c"shrink", vips::pixels(8)), (c"fail_on", fail_on)];
+    let arguments = [(c"shrink", vips::pixels(shrink)), (c"fail_on", fail_on)];
     let image = vips::Vips::start().ok()?.load(file, c"jpegload_buffer", &arguments).ok()?;
     let image = image.copy_memory().ok()?;
     let (width, height, bands) = (image.width(), image.height(), image.bands() as usize);
@@ -64,4 +64,9 @@ pub fn decode_jpeg_with_libjpeg(file: &[u8], must_examine: bool) -> Option<Sampl
 /// Adds the EOI marker that a JPEG lacks, if all of its data is there.
 pub fn complete_jpeg(file: &[u8]) -> Option<Vec<u8>> {
     jpeg::complete(file, &|| false)
+}
+
+/// Transcodes a JPEG of several scans into one of a single scan, where libjpeg need not buffer it.
+pub fn transcode_jpeg(file: &[u8]) -> Option<Vec<u8>> {
+    transcode::transcode(file, &|| false).ok()
 }

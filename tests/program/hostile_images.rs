@@ -209,7 +209,8 @@ fn solid_frame(width: u32, height: u32, shade: u8) -> image::RgbaImage {
 fn large_images_wait_for_memory_budget_and_are_all_served() {
     const BUDGET: u64 = 160 << 20;
     const BASE: u64 = 100 << 20;
-    // Each decoder buffers a whole image: 48 MB of coefficients or 16 MB of pixels.
+    // Each decoder buffers a whole image: 48 MB of coefficients or 16 MB of pixels. The JPEG is left to libjpeg, since
+    // its scans are incomplete: it waits for little memory, and then for all.
     let directory = Directory::new()
         .with("a.jpg", &data("hostile/progressive-16mpx.jpg"))
         .with("b.png", &data("hostile/interlaced-16mpx.png"));
@@ -239,6 +240,22 @@ fn large_images_wait_for_memory_budget_and_are_all_served() {
     assert!(peak < BUDGET + BASE, "{} MiB", peak >> 20);
     // Several run at the same time.
     assert!(peak > 100 << 20, "{} MiB", peak >> 20);
+}
+
+#[test]
+fn progressive_jpeg_is_not_buffered() {
+    let directory = Directory::new().with("a.jpg", &data("hostile/run-of-ends.jpg"));
+    let server = Server::with_limits(directory.handler(), json!({"memory_budget": 64 << 20}));
+    let renderer = server.renderer();
+    // Each of the scales 1/8, 1/4, 1/2 and 1.
+    for width in [400, 900, 1800, 3000] {
+        let answer = server.get(&format!("/h/a.jpg?w={width}&h=200")).ok();
+        assert_eq!(size_of(&answer.body), (width, 200));
+    }
+    assert_eq!(server.renderer(), renderer);
+    let peak = renderer.peak();
+    // libjpeg would buffer 48 MB of coefficients.
+    assert!(peak < 64 << 20, "{} MiB", peak >> 20);
 }
 
 #[test]

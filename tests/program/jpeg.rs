@@ -1,5 +1,5 @@
-//! JPEG originals at every scale of libjpeg: those that lack only their end, and those at 1/8, which the server decodes
-//! itself, with the same results as through libjpeg.
+//! JPEG originals at every scale of libjpeg: those that lack only their end, those at 1/8, which the server decodes
+//! itself, and those of several scans, which it transcodes, with the same results as through libjpeg.
 
 use serde_json::json;
 
@@ -91,7 +91,7 @@ fn progressive_jpeg_without_its_last_scans_is_refused() {
 }
 
 #[test]
-fn jpeg_at_an_eighth_is_the_same_as_through_libjpeg() {
+fn jpeg_is_the_same_as_through_libjpeg() {
     let [baseline, progressive] = photos();
     let others = ["orient-6.jpg", "orient-8.jpg", "p3-primaries.jpg"];
     let files = others.map(|name| (name, data(name)));
@@ -114,6 +114,11 @@ fn jpeg_at_an_eighth_is_the_same_as_through_libjpeg() {
             "w=40&h=20&g=smart&f=png",
             "w=20&h=30&pad=true&rot=90&flip=h",
             "w=24&h=24&blur=1&f=png&strip=false",
+            "w=100&f=png&strip=false",
+            "w=200&f=jpg",
+            "w=320&h=200&g=smart&f=webp&strip=false",
+            "w=300&trim=1&f=png",
+            "f=png&strip=false",
         ] {
             expect_same(
                 &server,
@@ -169,15 +174,19 @@ fn damaged_jpeg_is_left_to_libjpeg() {
     }
     let server = serve(&directory);
     for kind in ["baseline", "progressive"] {
-        let whole = Image::decode(&server.get(&format!("/h/{kind}.jpg?w=75")).ok().body);
-        for handler in ["h", "lenient"] {
-            let damaged = server.get(&format!("/{handler}/{kind}-damaged.jpg?w=75")).ok().body;
-            let damaged = Image::decode(&damaged);
-            assert_eq!(damaged.size(), whole.size());
-            assert!(damaged.pixels != whole.pixels);
+        for query in QUERIES.into_iter().chain(["w=500&trim=1"]) {
+            let whole = Image::decode(&server.get(&format!("/h/{kind}.jpg?{query}")).ok().body);
+            for handler in ["h", "lenient"] {
+                let target = format!("/{handler}/{kind}-damaged.jpg?{query}");
+                let damaged = Image::decode(&server.get(&target).ok().body);
+                assert_eq!(damaged.size(), whole.size());
+                assert!(damaged.pixels != whole.pixels);
+            }
+            for damage in ["damaged", "later"] {
+                let target = format!("/strict/{kind}-{damage}.jpg?{query}");
+                server.get(&target).failed("corrupt_image");
+            }
         }
-        server.get(&format!("/strict/{kind}-damaged.jpg?w=75")).failed("corrupt_image");
-        server.get(&format!("/strict/{kind}-later.jpg?w=75")).failed("corrupt_image");
     }
     expect_same(&server, ["", "-later"].map(|name| format!("/h/progressive{name}.jpg?w=75")));
 }

@@ -6,7 +6,7 @@ use super::jpeg_shrink::jpeg_shrink;
 use crate::config::FailOn;
 use crate::options::Options;
 use crate::render::codec::ImageInfo;
-use crate::render::codec::jpeg::eighth::{self, Refusal};
+use crate::render::codec::jpeg::{Refusal, eighth};
 use crate::render::vips::{Error, Image, Work};
 
 /// Decodes the pixels of an image that libvips has loaded with `shrink` 8, and not decoded. The result has its metadata.
@@ -25,37 +25,29 @@ pub fn decode<'b>(
             image.with_samples(image.width(), &pixels.samples).map(Some)
         }
         Err(Refusal::Stopped) => Err(Error("JPEG: stopped".into())),
-        Err(_) if job.memory_is_reduced => {
-            job.needs_full_memory.set(true);
-            Err(Error("JPEG: damaged, which takes more memory to decode".into()))
-        }
         Err(_) => Ok(None),
     }
 }
 
-/// The bytes that are buffered for an image of which libjpeg would buffer all coefficients. `None` if libjpeg may be
-/// asked for another size, or if the headers are refused.
-pub fn buffered_bytes(
-    info: &ImageInfo,
-    bytes: &[u8],
-    options: &Options,
-    fail_on: FailOn,
-) -> Option<u64> {
-    if info.buffered_bytes == 0 || options.trim.is_some() {
-        return None;
+/// Whether an image may be asked for at scale 1/8, and whether it is in any case: the orientation is not known yet.
+pub fn is_asked_for(info: &ImageInfo, options: &Options) -> (bool, bool) {
+    if options.trim.is_some() {
+        return (false, false);
     }
     let (width, height) = (info.width, info.height);
     let resized = |width, height| {
         let Plan { width, height, .. } = plan(options.size, options.enlarge, width, height);
         (width, height)
     };
-    // The orientation is not known yet.
     let upright = resized(width, height);
     let (turned_height, turned_width) = resized(height, width);
-    let is_eighth = |to| jpeg_shrink((width, height), to) == 8;
-    if !is_eighth(upright) || !is_eighth((turned_width, turned_height)) {
-        return None;
-    }
+    let [one, other] = [upright, (turned_width, turned_height)]
+        .map(|size| jpeg_shrink((width, height), size) == 8);
+    (one || other, one && other)
+}
+
+/// The bytes that are buffered. `None` if the headers are refused.
+pub fn buffered_bytes(bytes: &[u8], fail_on: FailOn) -> Option<u64> {
     eighth::buffered_bytes(bytes, must_examine(fail_on))
 }
 
@@ -65,7 +57,7 @@ fn must_examine(fail_on: FailOn) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::{Path, PathBuf};
     use std::time::{Duration, Instant};
 
@@ -79,12 +71,12 @@ mod tests {
     /// About two seconds.
     const ROUNDS: u64 = 1500;
 
-    fn data(name: &str) -> Vec<u8> {
+    pub fn data(name: &str) -> Vec<u8> {
         std::fs::read(format!("{}/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
     }
 
     /// The files of tests/data/jpeg, and those of the directory `JPEG_CORPUS`.
-    fn corpus() -> Vec<PathBuf> {
+    pub fn corpus() -> Vec<PathBuf> {
         let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/jpeg");
         let directories = [Some(kept), std::env::var_os("JPEG_CORPUS").map(PathBuf::from)];
         let files = directories.into_iter().flatten().flat_map(|directory| {
@@ -147,39 +139,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn less_memory_is_estimated_only_if_libjpeg_would_be_asked_for_an_eighth() {
-        let bytes = data("hostile/progressive-16mpx.jpg");
-        let config = crate::config::parse(
-            &format!(
-                r#"{{"handlers": [{{"name": "h", "directory": {:?}}}]}}"#,
-                env!("CARGO_MANIFEST_DIR")
-            ),
-            "test",
-        );
-        let defaults = config.unwrap().handlers[0].defaults();
-        let buffered_of = |bytes: &[u8], query: &str, fail_on: FailOn| {
-            let query = crate::options::Query::parse(query).unwrap();
-            let options = Options::resolve(&query, "", defaults).unwrap();
-            let info = inspect(bytes, Format::Jpeg).unwrap();
-            super::buffered_bytes(&info, bytes, &options, fail_on)
-        };
-        let buffered = |query: &str, fail_on: FailOn| buffered_of(&bytes, query, fail_on);
-        let full = inspect(&bytes, Format::Jpeg).unwrap().buffered_bytes;
-        assert!(buffered("w=100", FailOn::Error).unwrap() < full / 3);
-        for query in ["w=1000", "w=100&trim=1", "h=3000"] {
-            assert_eq!(buffered(query, FailOn::Error), None, "{query}");
-        }
-        assert_eq!(buffered("w=100", FailOn::Warning), None);
-        // The search for what is missing keeps AC coefficients of luma, 64 bytes per block.
-        let without_end = &bytes[..bytes.len() - 2];
-        assert!(buffered_of(without_end, "w=100", FailOn::Error).unwrap() > 16_000_000);
-    }
-
-    /// Whatever is taken has the pixels of libjpeg. `MUTATE_SECONDS=600 cargo test --lib eighth` tries others for that
-    /// long.
-    #[test]
-    fn mutations_have_the_pixels_of_libjpeg_or_are_refused() {
+    /// Calls `check` with mutated files of the corpus: with a fixed set, or with others for `MUTATE_SECONDS`. Returns
+    /// how many there were.
+    pub fn mutations(mut check: impl FnMut(&[u8])) -> u64 {
         let timeout = std::env::var("MUTATE_SECONDS").ok();
         let timeout = timeout.map(|seconds| Duration::from_secs(seconds.parse().unwrap()));
         let start = match timeout {
@@ -188,8 +150,7 @@ mod tests {
         };
         let seeds: Vec<Vec<u8>> =
             corpus().iter().map(|file| std::fs::read(file).unwrap()).collect();
-        let (mut rounds, mut taken, mut failed, mut completed) = (0_u64, 0_u64, 0_u64, 0_u64);
-        let mut slowest = Duration::ZERO;
+        let mut rounds = 0;
         let begun = Instant::now();
         while timeout.map_or(rounds < ROUNDS, |timeout| begun.elapsed() < timeout) {
             let mut random = Random((start + rounds) | 1 << 63);
@@ -198,30 +159,44 @@ mod tests {
             let bytes = mutate(seed, &seeds[random.below(seeds.len())], &mut random);
             rounds += 1;
             let too_large = |info: &ImageInfo| info.frame_pixels > 1_000_000;
-            if inspect(&bytes, Format::Jpeg).is_ok_and(|info| too_large(&info)) {
-                continue;
+            if !inspect(&bytes, Format::Jpeg).is_ok_and(|info| too_large(&info)) {
+                check(&bytes);
             }
+        }
+        rounds
+    }
+
+    /// Keeps a file for which a test fails.
+    pub fn keep(bytes: &[u8]) -> PathBuf {
+        let file = std::env::temp_dir().join("s3imageserver-mutation.jpg");
+        std::fs::write(&file, bytes).unwrap();
+        file
+    }
+
+    /// Whatever is taken has the pixels of libjpeg. `MUTATE_SECONDS=600 cargo test --lib eighth` tries others for that
+    /// long.
+    #[test]
+    fn mutations_have_the_pixels_of_libjpeg_or_are_refused() {
+        let (mut taken, mut failed, mut completed) = (0_u64, 0_u64, 0_u64);
+        let mut slowest = Duration::ZERO;
+        let rounds = mutations(|bytes| {
             let round = Instant::now();
-            completed += u64::from(complete(&bytes, &|| false).is_some());
-            let found = eighth::decode(&bytes, false, &|| false);
+            completed += u64::from(complete(bytes, &|| false).is_some());
+            let found = eighth::decode(bytes, false, &|| false);
             slowest = slowest.max(round.elapsed());
-            let Ok(found) = found else { continue };
+            let Ok(found) = found else { return };
             // An image without pixels, which libvips is not asked for.
             if found.samples.is_empty() {
-                continue;
+                return;
             }
             taken += 1;
-            match pixels_of_libjpeg(&bytes) {
+            match pixels_of_libjpeg(bytes) {
                 Some(expected) if expected == (found.width, found.samples) => {}
-                Some(_) => {
-                    let file = std::env::temp_dir().join("s3imageserver-eighth.jpg");
-                    std::fs::write(&file, &bytes).unwrap();
-                    panic!("other pixels than libjpeg: {}", file.display());
-                }
+                Some(_) => panic!("other pixels than libjpeg: {}", keep(bytes).display()),
                 // Damage in scans that are not read.
                 None => failed += 1,
             }
-        }
+        });
         eprintln!(
             "{rounds} mutations, {taken} decoded, {failed} of them not by libjpeg, {completed} \
              completed, the slowest took {slowest:?}"

@@ -1,6 +1,6 @@
 //! Reads the header of an original; no pixel is decoded.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use super::orientation;
 use crate::format::Format;
@@ -27,6 +27,10 @@ pub struct Header<'b> {
     pub avif: Option<Decoded<'b>>,
     /// Only of a GIF, which libvips does not load.
     pub gif: Option<GifFrames>,
+    /// Of a progressive JPEG, once it has been transcoded.
+    pub transcoded: OnceCell<Vec<u8>>,
+    /// Set if libjpeg has to decode an image for which `memory_is_reduced`.
+    pub needs_full_memory: Cell<bool>,
 }
 
 /// What is decoded of a GIF, and how often it is shown.
@@ -70,6 +74,8 @@ impl<'b> Header<'b> {
             exif: image.blob(c"exif-data"),
             avif: None,
             gif: None,
+            transcoded: OnceCell::new(),
+            needs_full_memory: Cell::new(false),
         })
     }
 
@@ -85,6 +91,8 @@ impl<'b> Header<'b> {
             exif: None,
             avif: None,
             gif: Some(GifFrames { plays: summary.plays, samples: OnceCell::new() }),
+            transcoded: OnceCell::new(),
+            needs_full_memory: Cell::new(false),
         })
     }
 
@@ -100,6 +108,8 @@ impl<'b> Header<'b> {
             exif: avif.exif.as_deref().map(<[u8]>::to_vec),
             avif: Some(Decoded { avif, samples: OnceCell::new() }),
             gif: None,
+            transcoded: OnceCell::new(),
+            needs_full_memory: Cell::new(false),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The parameters of one render that are known before pixels are decoded.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 
 use super::frames::Frames;
 use super::geometry::{Plan, plan, swap_sides};
@@ -30,8 +30,6 @@ pub struct RenderJob<'b> {
     pub crop_corner: OnceCell<(u32, u32)>,
     /// The estimate counts on a decoder that takes less memory than libjpeg.
     pub memory_is_reduced: bool,
-    /// Set if that decoder refuses the original.
-    pub needs_full_memory: Cell<bool>,
 }
 
 impl<'b> RenderJob<'b> {
@@ -56,7 +54,6 @@ impl<'b> RenderJob<'b> {
             plan: plan_for(options, size),
             crop_corner: OnceCell::new(),
             memory_is_reduced: false,
-            needs_full_memory: Cell::new(false),
         }
     }
 

@@ -9,7 +9,7 @@ use super::job::RenderJob;
 use super::profile::FromPng;
 use super::resize_frames::resize_frames;
 use super::step::{Stage, Step};
-use super::{auto_orient, colour, eighth, gif_frames, jpeg_shrink, keep, profile};
+use super::{auto_orient, colour, eighth, gif_frames, jpeg_shrink, keep, profile, transcoded};
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::render::codec::avif::Shrink;
@@ -92,6 +92,11 @@ fn decode<'b>(
     let mut image = vips.load(bytes, loader(job.original_format)?, &arguments)?;
     if is_eighth && let Some(decoded) = eighth::decode(&image, bytes, job)? {
         return Ok(decoded);
+    }
+    if job.original_format == Format::Jpeg
+        && let Some(transcoded) = transcoded::transcoded(bytes, job)?
+    {
+        image = vips.load(transcoded, loader(job.original_format)?, &arguments)?;
     }
     if first > 0 {
         // Loaders give the delays of all frames of the file, and savers take them from the start.

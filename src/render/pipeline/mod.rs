@@ -38,6 +38,7 @@ mod rotate;
 mod sharpen;
 mod step;
 mod steps;
+mod transcoded;
 mod trim;
 
 use std::borrow::Cow;
@@ -84,7 +85,7 @@ pub fn examine(
     };
     let full = examined(&info)?;
     let buffered_bytes = match original_format {
-        Format::Jpeg => eighth::buffered_bytes(&info, original, options, fail_on),
+        Format::Jpeg => transcoded::buffered_bytes(&info, original, options, fail_on),
         _ => None,
     };
     match buffered_bytes {
@@ -165,7 +166,11 @@ fn decode_and_encode(
         }
         check_sizes(&job, &bounds)?;
         Ok(job)
-    })?;
+    });
+    if header.needs_full_memory.get() {
+        return Ok(None);
+    }
+    let job = job?;
     let side = |format, (width, height)| {
         let frame = u64::from(width) * u64::from(height);
         Some(Side { format, pixels: frame * u64::from(job.frames.count) })
@@ -179,7 +184,7 @@ fn decode_and_encode(
         Some(trimmed) => trimmed.resize(width, height),
         None => load::load(vips, &readable, &job, (width, height)),
     };
-    if job.needs_full_memory.get() {
+    if header.needs_full_memory.get() {
         return Ok(None);
     }
     let mut bytes = resized

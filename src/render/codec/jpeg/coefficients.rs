@@ -5,41 +5,64 @@ use super::idct::{Columns, MAX_COEFFICIENT};
 use super::planes::Plane;
 use super::refusal::{Outcome, Refusal};
 
-/// The coefficients of a component.
+/// The coefficients of a component, or of some of its rows of blocks.
 #[derive(Debug)]
-pub struct Coefficients {
+pub struct Coefficients<B> {
     /// Blocks of a row, with those that fill the last MCU.
     pub stride: usize,
     pub dc: Vec<i16>,
     /// Empty if the AC coefficients are not needed.
-    pub ac: Vec<Block>,
+    pub ac: Vec<B>,
 }
 
-/// The AC coefficients of a block: which are not 0, their signs, and what they add to the columns of the inverse DCT. As
-/// that is linear, refinements are added to it, and the values themselves need not be kept.
+/// The AC coefficients of a block, to which scans add. `step` is the value of the lowest bit that a scan adds.
+pub trait AcBlock: Clone + Default {
+    /// Those that are not 0: a bit for each coefficient in zigzag order.
+    fn nonzero(&self) -> u64;
+
+    /// Sets a coefficient that was 0.
+    fn set(&mut self, k: usize, value: i32, step: i32) -> Outcome<()>;
+
+    /// Adds a bit to the magnitude of a coefficient that is not 0.
+    fn refine(&mut self, k: usize, step: i32, bit: bool);
+}
+
+/// Signs of the AC coefficients of a block, and what they add to the columns of the inverse DCT. As that is linear,
+/// refinements are added to it, and the values themselves need not be kept.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Block {
-    /// A bit for each coefficient in zigzag order.
-    pub nonzero: u64,
-    pub negative: u64,
-    pub columns: Columns,
+pub struct Transformed {
+    nonzero: u64,
+    negative: u64,
+    columns: Columns,
 }
 
-impl Coefficients {
-    pub fn new(frame: &Frame, component: &Component, has_ac: bool) -> Coefficients {
+impl<B: AcBlock> Coefficients<B> {
+    pub fn new(frame: &Frame, component: &Component, has_ac: bool) -> Coefficients<B> {
         let (stride, rows) = frame.padded_blocks(component);
+        Self::with_rows(stride, rows, has_ac)
+    }
+
+    /// The blocks of one row of MCUs.
+    pub fn of_mcu_row(frame: &Frame, component: &Component) -> Coefficients<B> {
+        let (stride, _) = frame.padded_blocks(component);
+        Self::with_rows(stride, component.v, true)
+    }
+
+    fn with_rows(stride: usize, rows: usize, has_ac: bool) -> Coefficients<B> {
         let blocks = stride * rows;
-        let ac = if has_ac { vec![Block::default(); blocks] } else { Vec::new() };
+        let ac = if has_ac { vec![B::default(); blocks] } else { Vec::new() };
         Coefficients { stride, dc: vec![0; blocks], ac }
     }
 
     /// Bytes that they take for a component.
     pub fn bytes(frame: &Frame, component: &Component, has_ac: bool) -> u64 {
         let (stride, rows) = frame.padded_blocks(component);
-        let block = if has_ac { size_of::<Block>() + size_of::<i16>() } else { size_of::<i16>() };
+        let block = if has_ac { size_of::<B>() + size_of::<i16>() } else { size_of::<i16>() };
         stride as u64 * rows as u64 * block as u64
     }
+}
 
+impl Coefficients<Transformed> {
     /// Turns them into samples.
     pub fn transform(&self, component: &Component, plane: &mut Plane) -> Outcome<()> {
         let rows = self.dc.chunks_exact(self.stride.max(1)).take(component.blocks_y);
@@ -68,10 +91,14 @@ impl Coefficients {
     }
 }
 
-impl Block {
-    /// Sets a coefficient that was 0.
+impl AcBlock for Transformed {
     #[inline(always)]
-    pub fn set(&mut self, k: usize, value: i32, step: i32) -> Outcome<()> {
+    fn nonzero(&self) -> u64 {
+        self.nonzero
+    }
+
+    #[inline(always)]
+    fn set(&mut self, k: usize, value: i32, step: i32) -> Outcome<()> {
         let value = value.saturating_mul(step);
         if value.unsigned_abs() > MAX_COEFFICIENT {
             return Err(Refusal::Unsupported("coefficients"));
@@ -82,10 +109,11 @@ impl Block {
         Ok(())
     }
 
-    /// Adds a bit to the magnitude of a coefficient that is not 0.
     #[inline(always)]
-    pub fn refine(&mut self, k: usize, step: i32) {
-        let is_negative = (self.negative >> (k & 63)) & 1 == 1;
-        self.columns.add(k, if is_negative { -step } else { step });
+    fn refine(&mut self, k: usize, step: i32, bit: bool) {
+        if bit {
+            let is_negative = (self.negative >> (k & 63)) & 1 == 1;
+            self.columns.add(k, if is_negative { -step } else { step });
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Browsers show such a file. libjpeg reads ahead, and libvips takes the end of the file for missing data.
 
-use super::coefficients::Coefficients;
+use super::coefficients::{Coefficients, Transformed};
 use super::frame::Frame;
 use super::header::Header;
 use super::refusal::{Outcome, Refusal};
@@ -32,7 +32,10 @@ pub(super) fn coefficient_bytes(jpeg: &[u8], frame: &Frame) -> u64 {
         return 0;
     }
     let bytes = |has_ac| {
-        frame.components.iter().map(move |component| Coefficients::bytes(frame, component, has_ac))
+        frame
+            .components
+            .iter()
+            .map(move |component| Coefficients::<Transformed>::bytes(frame, component, has_ac))
     };
     bytes(false).sum::<u64>() + bytes(true).max().unwrap_or(0)
 }
@@ -67,7 +70,7 @@ fn lacks_only_its_end(jpeg: &[u8], is_stopped: &dyn Fn() -> bool) -> Outcome<boo
 fn check_progressive(mut scans: Scans, number: usize, last: &Scan, header: &Header) -> Outcome<()> {
     let first = |scan: &Scan| scan.components.first().map(|component| component.index);
     let frame = &header.frame;
-    let mut coefficients = Vec::new();
+    let mut coefficients: Vec<Coefficients<Transformed>> = Vec::new();
     for (index, component) in frame.components.iter().enumerate() {
         let has_ac = last.first > 0 && first(last) == Some(index);
         coefficients.push(Coefficients::new(frame, component, has_ac));

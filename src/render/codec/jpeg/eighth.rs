@@ -7,18 +7,15 @@
 //!
 //! What libjpeg would warn about, and what is rare, is refused: libjpeg then decodes the image.
 
-use super::coefficients::Coefficients;
+use super::coefficients::{Coefficients, Transformed};
 use super::completion;
 use super::header::Header;
 pub use super::planes::Pixels;
 use super::planes::{interleave, planes};
-use super::refusal::Outcome;
-pub use super::refusal::Refusal;
+use super::refusal::{Outcome, Refusal};
+use super::scan::SMOOTHED;
 use super::scans::Scans;
 use crate::render::codec::cursor::Cursor;
-
-/// The coefficients by whose precision libjpeg decides whether to smooth (`SAVED_COEFS` in jdcoefct.h).
-const SMOOTHED: usize = 10;
 
 /// Decodes an image whose sides are divided by 8, and rounded down. What skipped scans hold is not examined: they are
 /// refused if `must_examine`.
@@ -36,7 +33,7 @@ pub fn decode(jpeg: &[u8], must_examine: bool, is_stopped: &dyn Fn() -> bool) ->
         }
     } else {
         let components = frame.components.iter();
-        let mut kept: Vec<Coefficients> =
+        let mut kept: Vec<Coefficients<Transformed>> =
             components.map(|c| Coefficients::new(frame, c, c.side > 1)).collect();
         while let Some(scan) = scans.next()? {
             let plane = scan.components.first().and_then(|first| planes.get(first.index));
@@ -76,7 +73,7 @@ pub fn buffered_bytes(jpeg: &[u8], must_examine: bool) -> Option<u64> {
             let samples = blocks_x as u64 * blocks_y as u64 * side * side;
             let pixels = frame.width as u64 / 8 * (frame.height as u64 / 8);
             let has_ac = frame.is_progressive && side > 1;
-            samples + 2 * pixels + Coefficients::bytes(frame, component, has_ac)
+            samples + 2 * pixels + Coefficients::<Transformed>::bytes(frame, component, has_ac)
         })
         .sum();
     Some(kept.max(completion::coefficient_bytes(jpeg, frame)))

@@ -3,8 +3,11 @@
 use super::refusal::{Outcome, Refusal};
 use super::scan::Layout;
 
-/// Bytes of the window.
+/// Bytes of the window, where one scan is decoded at a time.
 const WINDOW: usize = 128 << 10;
+/// A window holds more than a batch.
+pub const MIN_WINDOW: usize = 32 << 10;
+const _: () = assert!(MIN_WINDOW > BATCH * MAX_BLOCK_BYTES);
 /// Zeros behind the data, so that reading a word rarely has to look where it ends.
 const PADDING: usize = 16;
 /// Blocks of a batch.
@@ -96,39 +99,70 @@ pub fn decode_scan<'b>(
     decoder: &mut impl Decoder,
     is_stopped: &dyn Fn() -> bool,
 ) -> Outcome<End<'b>> {
-    let interval = if restart_interval == 0 { usize::MAX } else { restart_interval };
-    let blocks = layout.places.len().max(1);
-    let batch = (BATCH / blocks).max(1);
-    let mut window = Window::new(source);
-    window.fill();
-    let mut left = interval;
-    let mut restarts = 0;
-    let mut is_first = true;
+    let mut data = ScanData::new(source, restart_interval, WINDOW);
     for y in 0..layout.mcus_y {
         if is_stopped() {
             return Err(Refusal::Stopped);
         }
+        data.decode_row(layout, y, decoder)?;
+    }
+    Ok(data.end())
+}
+
+/// The data of a scan, of which a part has been decoded.
+pub struct ScanData<'b> {
+    window: Window<'b>,
+    /// MCUs between restarts, and how many of them are left.
+    interval: usize,
+    left: usize,
+    restarts: usize,
+    is_first: bool,
+}
+
+impl<'b> ScanData<'b> {
+    /// `window` bytes of the data are held without stuffed bytes at a time, at least [`MIN_WINDOW`].
+    pub fn new(source: &'b [u8], restart_interval: usize, window: usize) -> ScanData<'b> {
+        let interval = if restart_interval == 0 { usize::MAX } else { restart_interval };
+        let mut window = Window::new(source, window);
+        window.fill();
+        ScanData { window, interval, left: interval, restarts: 0, is_first: true }
+    }
+
+    /// Decodes the next row of MCUs, which `decoder` knows as row `y`.
+    pub fn decode_row(
+        &mut self,
+        layout: &Layout,
+        y: usize,
+        decoder: &mut impl Decoder,
+    ) -> Outcome<()> {
+        let blocks = layout.places.len().max(1);
+        let batch = (BATCH / blocks).max(1);
+        let window = &mut self.window;
         let mut x = 0;
         while x < layout.mcus_x {
-            if left == 0 {
-                window.restart(restarts)?;
-                restarts += 1;
-                left = interval;
-                is_first = true;
+            if self.left == 0 {
+                window.restart(self.restarts)?;
+                self.restarts += 1;
+                self.left = self.interval;
+                self.is_first = true;
             }
             window.ensure(batch * blocks * MAX_BLOCK_BYTES);
-            let count = batch.min(left).min(layout.mcus_x - x);
-            window.at = decoder.decode(window.bits(), Batch { x, y, count, is_first })?;
+            let count = batch.min(self.left).min(layout.mcus_x - x);
+            window.at =
+                decoder.decode(window.bits(), Batch { x, y, count, is_first: self.is_first })?;
             if window.at > 8 * window.length {
                 return Err(Refusal::Truncated);
             }
-            is_first = false;
+            self.is_first = false;
             x += count;
-            left -= count;
+            self.left -= count;
         }
-        decoder.end_row(y)?;
+        decoder.end_row(y)
     }
-    Ok(End { rest: window.source, unused_bytes: window.unused_bytes() })
+
+    pub fn end(&self) -> End<'b> {
+        End { rest: self.window.source, unused_bytes: self.window.unused_bytes() }
+    }
 }
 
 /// A part of the data between two markers, without stuffed bytes.
@@ -145,8 +179,8 @@ struct Window<'b> {
 }
 
 impl<'b> Window<'b> {
-    fn new(source: &'b [u8]) -> Window<'b> {
-        let capacity = source.len().min(WINDOW);
+    fn new(source: &'b [u8], capacity: usize) -> Window<'b> {
+        let capacity = capacity.min(source.len());
         let bytes = vec![0; capacity + PADDING];
         Window { source, bytes, length: 0, at: 0, is_last: false }
     }

@@ -6,9 +6,9 @@ use super::refusal::{Outcome, Refusal};
 use super::{APP0, EOI, SOS};
 use crate::render::codec::cursor::Cursor;
 
-const DHT: u8 = 0xc4;
+pub const DHT: u8 = 0xc4;
 const DQT: u8 = 0xdb;
-const DRI: u8 = 0xdd;
+pub const DRI: u8 = 0xdd;
 const APP14: u8 = 0xee;
 
 /// A marker and what belongs to it.

@@ -1,5 +1,6 @@
 //! Tables that decode one or several Huffman codes by the next bits.
 
+use super::entropy::Bits;
 use super::huffman::Code;
 
 /// Bits that index a table of AC coefficients that are passed over.
@@ -76,6 +77,28 @@ impl Fetch {
             }
         }
         Fetch(table)
+    }
+}
+
+/// Decodes one code.
+pub struct Symbols {
+    /// For the next bits, the length and the symbol of their code; 0 if that is longer.
+    table: Vec<(u8, u8)>,
+    code: Code,
+}
+
+impl Symbols {
+    pub fn new(code: Code) -> Symbols {
+        Symbols { table: code.table::<BITS>(), code }
+    }
+
+    /// Length and symbol of the code that the next bits begin with.
+    #[inline(always)]
+    pub fn decode(&self, bits: &Bits) -> Option<(u32, u8)> {
+        match self.table.get(bits.peek(BITS)) {
+            Some((length @ 1.., symbol)) => Some(((*length).into(), *symbol)),
+            _ => self.code.decode(bits.peek(16) as u32),
+        }
     }
 }
 

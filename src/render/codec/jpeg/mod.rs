@@ -15,8 +15,10 @@ mod refusal;
 mod scan;
 mod scans;
 mod sequential;
+pub mod transcode;
 
 pub use completion::{complete, may_be_completed};
+pub use refusal::Refusal;
 
 use super::cursor::Cursor;
 use super::{ImageInfo, check};

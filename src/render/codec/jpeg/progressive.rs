@@ -1,57 +1,112 @@
 //! Scans of progressive JPEG (T.81 Annex G).
 
-use super::coefficients::{Block, Coefficients};
+use super::coefficients::{AcBlock, Coefficients};
 use super::entropy::{Batch, Bits, Decoder, extend};
 use super::header::Tables;
 use super::huffman::Code;
-use super::lookup::{BITS, Difference, Fetch};
+use super::lookup::{BITS, Difference, Fetch, Symbols};
 use super::refusal::{Outcome, Refusal};
 use super::scan::{Layout, Scan};
-use super::sequential::decode_long_difference;
+use super::sequential::{decode_long_difference, fetch_coefficients};
 
 const CODE: Refusal = Refusal::Damaged("Huffman code");
 
-/// The first scan of DC coefficients.
-pub struct FirstDc<'t> {
-    scan: &'t Scan,
-    layout: &'t Layout,
-    codes: Vec<(Difference, Code)>,
-    coefficients: &'t mut [Coefficients],
-    predictions: [i32; 4],
+/// The tables of a scan, and what one batch leaves to the next.
+pub enum State {
+    First(First),
+    /// A bit for each block.
+    RefineDc,
+    Ac(Box<Ac>),
 }
 
-impl<'t> FirstDc<'t> {
-    pub fn new(
-        scan: &'t Scan,
-        layout: &'t Layout,
-        tables: &Tables,
-        coefficients: &'t mut [Coefficients],
-    ) -> Outcome<FirstDc<'t>> {
-        let codes = scan.components.iter().map(|component| {
-            let code = tables.dc(component.dc)?;
-            Ok((Difference::new(&code), code))
-        });
-        let codes = codes.collect::<Outcome<_>>()?;
-        Ok(FirstDc { scan, layout, codes, coefficients, predictions: [0; 4] })
+impl State {
+    /// The quantiser is that of the component of AC coefficients.
+    pub fn new(scan: &Scan, tables: &Tables, quantiser: &[i32; 64]) -> Outcome<State> {
+        Ok(match (scan.first, scan.high) {
+            (0, 0) => State::First(First::new(scan, tables)?),
+            (0, _) => State::RefineDc,
+            _ => State::Ac(Box::new(Ac::new(scan, tables, quantiser)?)),
+        })
     }
 }
 
-impl Decoder for FirstDc<'_> {
-    fn decode(&mut self, mut bits: Bits, batch: Batch) -> Outcome<usize> {
+/// Decodes a scan into coefficients.
+pub struct Progressive<'t, B> {
+    pub scan: &'t Scan,
+    pub layout: &'t Layout,
+    pub state: &'t mut State,
+    /// Of all components of the frame.
+    pub coefficients: &'t mut [Coefficients<B>],
+}
+
+impl<B: AcBlock> Decoder for Progressive<'_, B> {
+    fn decode(&mut self, bits: Bits, batch: Batch) -> Outcome<usize> {
+        let Progressive { scan, layout, state, coefficients } = self;
+        match state {
+            State::First(first) => first.decode(scan, layout, coefficients, bits, batch),
+            State::RefineDc => Ok(refine_dc(scan, layout, coefficients, bits, batch)),
+            State::Ac(ac) => {
+                let index = scan.components.first().map_or(0, |component| component.index);
+                ac.decode(coefficients.get_mut(index).ok_or(CODE)?, bits, batch)
+            }
+        }
+    }
+
+    fn end_row(&mut self, _y: usize) -> Outcome<()> {
+        match &self.state {
+            State::First(first) => first.check(),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first scan of DC coefficients, or a scan of a sequential image, which has all coefficients.
+pub struct First {
+    codes: Vec<Codes>,
+    predictions: [i32; 4],
+}
+
+/// The codes of a component.
+struct Codes {
+    difference: Difference,
+    dc: Code,
+    /// Only of a sequential image.
+    ac: Option<(Fetch, Code)>,
+}
+
+impl First {
+    fn new(scan: &Scan, tables: &Tables) -> Outcome<First> {
+        let codes = scan.components.iter().map(|component| {
+            let dc = tables.dc(component.dc)?;
+            let ac = if scan.last > 0 { Some(tables.ac(component.ac)?) } else { None };
+            let ac = ac.map(|code| (Fetch::new(&code), code));
+            Ok(Codes { difference: Difference::new(&dc), dc, ac })
+        });
+        Ok(First { codes: codes.collect::<Outcome<_>>()?, predictions: [0; 4] })
+    }
+
+    fn decode<B: AcBlock>(
+        &mut self,
+        scan: &Scan,
+        layout: &Layout,
+        coefficients: &mut [Coefficients<B>],
+        mut bits: Bits,
+        batch: Batch,
+    ) -> Outcome<usize> {
         if batch.is_first {
             self.predictions = [0; 4];
         }
         for x in batch.x..batch.x + batch.count {
-            for place in &self.layout.places {
-                let (Some(component), Some((table, code))) =
-                    (self.scan.components.get(place.slot), self.codes.get(place.slot))
+            for place in &layout.places {
+                let (Some(component), Some(codes)) =
+                    (scan.components.get(place.slot), self.codes.get(place.slot))
                 else {
                     return Err(CODE);
                 };
                 bits.refill();
-                let entry = u32::from(table.0[bits.peek(BITS)]);
+                let entry = u32::from(codes.difference.0[bits.peek(BITS)]);
                 let difference = if entry == 0 {
-                    decode_long_difference(&mut bits, code).ok_or(CODE)?
+                    decode_long_difference(&mut bits, &codes.dc).ok_or(CODE)?
                 } else {
                     let value = extend(bits.buffer << ((entry >> 6) & 15), entry >> 10);
                     bits.consume(entry & 63);
@@ -59,18 +114,25 @@ impl Decoder for FirstDc<'_> {
                 };
                 let prediction = &mut self.predictions[place.slot & 3];
                 *prediction = prediction.wrapping_add(difference);
-                if let Some(to) = self.coefficients.get_mut(component.index) {
-                    let at = (batch.y * place.v + place.y) * to.stride + x * place.h + place.x;
-                    let dc = prediction.wrapping_shl(self.scan.low) as i16;
-                    to.dc.get_mut(at).into_iter().for_each(|to| *to = dc);
+                let to = coefficients.get_mut(component.index).ok_or(CODE)?;
+                let at = (batch.y * place.v + place.y) * to.stride + x * place.h + place.x;
+                let dc = prediction.wrapping_shl(scan.low) as i16;
+                to.dc.get_mut(at).into_iter().for_each(|to| *to = dc);
+                if let Some((table, code)) = &codes.ac {
+                    let block = to.ac.get_mut(at).ok_or(CODE)?;
+                    let mut outcome = Ok(());
+                    fetch_coefficients(&mut bits, &table.0, code, |k, value| {
+                        outcome = outcome.and(block.set(k, value, 1));
+                    })?;
+                    outcome?;
                 }
             }
         }
         Ok(bits.at)
     }
 
-    fn end_row(&mut self, _y: usize) -> Outcome<()> {
-        // As in a sequential scan.
+    /// As in a sequential scan.
+    fn check(&self) -> Outcome<()> {
         if self.predictions.iter().any(|prediction| prediction.unsigned_abs() > 1 << 30) {
             return Err(Refusal::Damaged("DC coefficients"));
         }
@@ -78,71 +140,57 @@ impl Decoder for FirstDc<'_> {
     }
 }
 
-/// A refinement of DC coefficients: a bit for each block.
-pub struct RefineDc<'t> {
-    pub scan: &'t Scan,
-    pub layout: &'t Layout,
-    pub coefficients: &'t mut [Coefficients],
-}
-
-impl Decoder for RefineDc<'_> {
-    fn decode(&mut self, mut bits: Bits, batch: Batch) -> Outcome<usize> {
-        let bit = 1 << self.scan.low;
-        for x in batch.x..batch.x + batch.count {
-            bits.refill();
-            for place in &self.layout.places {
-                let component = self.scan.components.get(place.slot);
-                let to = component.and_then(|found| self.coefficients.get_mut(found.index));
-                if let Some(to) = to.filter(|_| bits.peek(1) == 1) {
-                    let at = (batch.y * place.v + place.y) * to.stride + x * place.h + place.x;
-                    to.dc.get_mut(at).into_iter().for_each(|to| *to |= bit);
-                }
-                bits.consume(1);
+/// A refinement of DC coefficients.
+fn refine_dc<B>(
+    scan: &Scan,
+    layout: &Layout,
+    coefficients: &mut [Coefficients<B>],
+    mut bits: Bits,
+    batch: Batch,
+) -> usize {
+    let bit = 1 << scan.low;
+    for x in batch.x..batch.x + batch.count {
+        bits.refill();
+        for place in &layout.places {
+            let component = scan.components.get(place.slot);
+            let to = component.and_then(|found| coefficients.get_mut(found.index));
+            if let Some(to) = to.filter(|_| bits.peek(1) == 1) {
+                let at = (batch.y * place.v + place.y) * to.stride + x * place.h + place.x;
+                to.dc.get_mut(at).into_iter().for_each(|to| *to |= bit);
             }
+            bits.consume(1);
         }
-        Ok(bits.at)
     }
+    bits.at
 }
 
 /// A scan of AC coefficients.
-pub struct Ac<'t> {
+pub struct Ac {
     band: Band,
-    coefficients: &'t mut Coefficients,
-    code: Code,
     table: Fetch,
+    symbols: Symbols,
     /// Blocks that have no more coefficients (`EOBRUN`).
     run: u32,
 }
 
-/// The coefficients of a scan.
-#[derive(Clone, Copy)]
-struct Band {
-    first: usize,
-    last: usize,
-    is_refinement: bool,
-    /// For each coefficient, the quantisation step times the value of the bit that the scan adds.
-    steps: [i32; 64],
-}
-
-impl<'t> Ac<'t> {
-    pub fn new(
-        scan: &Scan,
-        tables: &Tables,
-        coefficients: &'t mut Coefficients,
-        quantiser: &[i32; 64],
-    ) -> Outcome<Ac<'t>> {
+impl Ac {
+    fn new(scan: &Scan, tables: &Tables, quantiser: &[i32; 64]) -> Outcome<Ac> {
         let component = scan.components.first().ok_or(CODE)?;
         let code = tables.ac(component.ac)?;
         let steps = quantiser.map(|step| step << scan.low);
         let is_refinement = scan.high > 0;
-        let band = Band { first: scan.first, last: scan.last, is_refinement, steps };
-        Ok(Ac { band, coefficients, table: Fetch::new(&code), code, run: 0 })
+        let mask = u64::MAX >> (63 - (scan.last & 63)) & u64::MAX << (scan.first & 63);
+        let band = Band { first: scan.first, last: scan.last, mask, is_refinement, steps };
+        Ok(Ac { band, table: Fetch::new(&code), symbols: Symbols::new(code), run: 0 })
     }
-}
 
-impl Decoder for Ac<'_> {
-    fn decode(&mut self, mut bits: Bits, batch: Batch) -> Outcome<usize> {
-        let Ac { band, coefficients, code, table, run } = self;
+    fn decode<B: AcBlock>(
+        &mut self,
+        coefficients: &mut Coefficients<B>,
+        mut bits: Bits,
+        batch: Batch,
+    ) -> Outcome<usize> {
+        let Ac { band, table, symbols, run } = self;
         if batch.is_first {
             *run = 0;
         }
@@ -150,14 +198,14 @@ impl Decoder for Ac<'_> {
         let blocks = coefficients.ac.get_mut(at..at + batch.count).ok_or(CODE)?;
         if band.is_refinement {
             for block in blocks {
-                band.refine(&mut bits, code, block, run)?;
+                band.refine(&mut bits, symbols, block, run)?;
             }
             return Ok(bits.at);
         }
         let mut at = 0;
         while let Some(block) = blocks.get_mut(at) {
             if *run == 0 {
-                *run = band.decode(&mut bits, table, code, block)?;
+                *run = band.decode(&mut bits, table, symbols, block)?;
                 at += 1;
             }
             let passed = (blocks.len() - at).min(*run as usize);
@@ -168,6 +216,21 @@ impl Decoder for Ac<'_> {
     }
 }
 
+/// The upper half of a mask of coefficients.
+const HIGH: u64 = u64::MAX << 32;
+
+/// The coefficients of a scan.
+#[derive(Clone, Copy)]
+struct Band {
+    first: usize,
+    last: usize,
+    /// A bit for each of them.
+    mask: u64,
+    is_refinement: bool,
+    /// For each coefficient, the quantisation step times the value of the bit that the scan adds.
+    steps: [i32; 64],
+}
+
 impl Band {
     /// Decodes a block of the first scan of its coefficients. Returns how many blocks after it have none.
     #[inline(always)]
@@ -175,8 +238,8 @@ impl Band {
         &self,
         bits: &mut Bits,
         table: &Fetch,
-        code: &Code,
-        block: &mut Block,
+        symbols: &Symbols,
+        block: &mut impl AcBlock,
     ) -> Outcome<u32> {
         let mut k = self.first;
         while k <= self.last {
@@ -189,7 +252,7 @@ impl Band {
                 k += (entry >> 10) as usize;
                 value
             } else {
-                let (length, symbol) = code.decode(bits.peek(16) as u32).ok_or(CODE)?;
+                let (length, symbol) = symbols.decode(bits).ok_or(CODE)?;
                 let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
                 bits.consume(length);
                 match (run, size) {
@@ -219,15 +282,15 @@ impl Band {
     fn refine(
         &self,
         bits: &mut Bits,
-        code: &Code,
-        block: &mut Block,
+        symbols: &Symbols,
+        block: &mut impl AcBlock,
         end_of_blocks: &mut u32,
     ) -> Outcome<()> {
         let mut k = self.first;
         if *end_of_blocks == 0 {
             while k <= self.last {
                 bits.refill();
-                let (length, symbol) = code.decode(bits.peek(16) as u32).ok_or(CODE)?;
+                let (length, symbol) = symbols.decode(bits).ok_or(CODE)?;
                 bits.consume(length);
                 let (run, size) = (u32::from(symbol >> 4), symbol & 15);
                 let value = match (run, size) {
@@ -237,9 +300,9 @@ impl Band {
                         break;
                     }
                     (_, 1) => {
-                        let is_positive = bits.peek(1) == 1;
+                        let value = 2 * bits.peek(1) as i32 - 1;
                         bits.consume(1);
-                        if is_positive { 1 } else { -1 }
+                        value
                     }
                     _ => return Err(CODE),
                 };
@@ -247,10 +310,17 @@ impl Band {
             }
         }
         if *end_of_blocks > 0 {
-            self.refine_rest(bits, block, k);
+            bits.refill();
+            self.refine_those(bits, block, self.from(k));
             *end_of_blocks -= 1;
         }
         Ok(())
+    }
+
+    /// The coefficients of the band from `k` on.
+    #[inline(always)]
+    fn from(&self, k: usize) -> u64 {
+        self.mask & (u64::MAX << (k & 63))
     }
 
     /// Passes over `run` coefficients that are 0, refines the others, and sets the next one that is 0. Returns the
@@ -259,47 +329,51 @@ impl Band {
     fn place(
         &self,
         bits: &mut Bits,
-        block: &mut Block,
-        mut k: usize,
-        mut run: u32,
+        block: &mut impl AcBlock,
+        k: usize,
+        run: u32,
         value: i32,
     ) -> Outcome<usize> {
-        while k <= self.last {
-            if (block.nonzero >> (k & 63)) & 1 == 1 {
-                self.refine_one(bits, block, k);
-            } else if run == 0 {
-                if value != 0 {
-                    block.set(k, value, self.steps[k & 63])?;
-                }
-                return Ok(k + 1);
-            } else {
-                run -= 1;
-            }
-            k += 1;
+        let band = self.from(k);
+        let mut zeros = band & !block.nonzero();
+        for _ in 0..run {
+            zeros &= zeros.wrapping_sub(1);
         }
-        if value == 0 { Ok(k) } else { Err(CODE) }
+        if zeros == 0 {
+            self.refine_those(bits, block, band);
+            return if value == 0 { Ok(self.last + 1) } else { Err(CODE) };
+        }
+        let at = zeros.trailing_zeros() as usize;
+        self.refine_those(bits, block, band & ((1 << at) - 1));
+        if value != 0 {
+            block.set(at, value, self.steps[at & 63])?;
+        }
+        Ok(at + 1)
     }
 
-    /// Refines the coefficients of the band from `k` on.
+    /// Refines those of the coefficients `band` that are not 0. At least 32 bits must be available.
     #[inline(always)]
-    fn refine_rest(&self, bits: &mut Bits, block: &mut Block, k: usize) {
-        if k > self.last {
-            return;
-        }
-        let mut rest = block.nonzero & (u64::MAX >> (63 - self.last)) & (u64::MAX << k);
+    fn refine_those(&self, bits: &mut Bits, block: &mut impl AcBlock, band: u64) {
+        let mut rest = block.nonzero() & band;
+        let mut high = rest & HIGH;
+        rest &= !HIGH;
         while rest != 0 {
-            self.refine_one(bits, block, rest.trailing_zeros() as usize);
-            rest &= rest - 1;
+            self.refine_first(bits, block, &mut rest);
+        }
+        if high != 0 {
+            bits.refill();
+            while high != 0 {
+                self.refine_first(bits, block, &mut high);
+            }
         }
     }
 
     #[inline(always)]
-    fn refine_one(&self, bits: &mut Bits, block: &mut Block, k: usize) {
-        bits.refill();
-        if bits.peek(1) == 1 {
-            block.refine(k, self.steps[k & 63]);
-        }
+    fn refine_first(&self, bits: &mut Bits, block: &mut impl AcBlock, rest: &mut u64) {
+        let k = rest.trailing_zeros() as usize;
+        block.refine(k, self.steps[k & 63], bits.peek(1) == 1);
         bits.consume(1);
+        *rest &= *rest - 1;
     }
 }
 

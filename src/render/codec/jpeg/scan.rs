@@ -5,6 +5,8 @@ use super::refusal::{Outcome, Refusal};
 
 /// `D_MAX_BLOCKS_IN_MCU` of libjpeg (T.81 B.2.3).
 const MAX_MCU_BLOCKS: usize = 10;
+/// The coefficients by whose precision libjpeg decides whether to smooth (`SAVED_COEFS` in jdcoefct.h).
+pub const SMOOTHED: usize = 10;
 
 #[derive(Clone, Debug)]
 pub struct Scan {

@@ -1,10 +1,10 @@
 //! Reads the scans of an image one after the other.
 
-use super::coefficients::Coefficients;
-use super::entropy::{End, decode_scan};
+use super::coefficients::{AcBlock, Coefficients};
+use super::entropy::{End, ScanData, decode_scan};
 use super::header::{Header, Segment, Tables};
 use super::planes::Plane;
-use super::progressive::{Ac, FirstDc, RefineDc};
+use super::progressive::{Progressive, State};
 use super::refusal::{Outcome, Refusal};
 use super::scan::{Layout, Progress, Scan};
 use super::sequential::{ScanTables, Sequential};
@@ -49,12 +49,27 @@ impl<'b, 's> Scans<'b, 's> {
 
     /// Passes over the data of a scan.
     pub fn skip(&mut self) -> Outcome<()> {
+        self.take().map(drop)
+    }
+
+    fn take(&mut self) -> Outcome<&'b [u8]> {
         if (self.is_stopped)() {
             return Err(Refusal::Stopped);
         }
         let length = entropy_coded(self.cursor.rest()).ok_or(Refusal::Truncated)?;
-        self.cursor.skip(length);
-        Ok(())
+        self.cursor.take(length).ok_or(Refusal::Truncated)
+    }
+
+    /// Passes over the data of a scan, which is to be decoded row by row.
+    pub fn open(
+        &mut self,
+        scan: &Scan,
+        quantiser: &[i32; 64],
+        window: usize,
+    ) -> Outcome<(State, ScanData<'b>)> {
+        let state = State::new(scan, &self.tables, quantiser)?;
+        let interval = self.tables.restart_interval;
+        Ok((state, ScanData::new(self.take()?, interval, window)))
     }
 
     /// Refuses a scan of AC coefficients without a valid table.
@@ -82,26 +97,16 @@ impl<'b, 's> Scans<'b, 's> {
     }
 
     /// Decodes a scan of a progressive image. The quantiser is that of the component of AC coefficients.
-    pub fn decode_progressive(
+    pub fn decode_progressive<B: AcBlock>(
         &self,
         scan: &Scan,
-        coefficients: &mut [Coefficients],
+        coefficients: &mut [Coefficients<B>],
         quantiser: &[i32; 64],
     ) -> Outcome<End<'b>> {
         let layout = &Layout::new(&self.header.frame, scan)?;
-        let (tables, interval) = (&self.tables, self.tables.restart_interval);
-        let (source, is_stopped) = (self.cursor.rest(), self.is_stopped);
-        if scan.first > 0 {
-            let index = scan.components.first().map_or(0, |component| component.index);
-            let coefficients = coefficients.get_mut(index).ok_or(Refusal::Damaged("scan"))?;
-            let mut decoder = Ac::new(scan, tables, coefficients, quantiser)?;
-            return decode_scan(source, layout, interval, &mut decoder, is_stopped);
-        }
-        if scan.high > 0 {
-            let mut decoder = RefineDc { scan, layout, coefficients };
-            return decode_scan(source, layout, interval, &mut decoder, is_stopped);
-        }
-        let mut decoder = FirstDc::new(scan, layout, tables, coefficients)?;
-        decode_scan(source, layout, interval, &mut decoder, is_stopped)
+        let state = &mut State::new(scan, &self.tables, quantiser)?;
+        let mut decoder = Progressive { scan, layout, state, coefficients };
+        let interval = self.tables.restart_interval;
+        decode_scan(self.cursor.rest(), layout, interval, &mut decoder, self.is_stopped)
     }
 }

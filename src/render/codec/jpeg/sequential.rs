@@ -307,7 +307,7 @@ fn next_coefficient(run: usize, size: u8, k: usize) -> Option<(usize, bool)> {
 
 /// Decodes the AC coefficients of a block. At least 43 bits of the buffer must be valid.
 #[inline(always)]
-fn fetch_coefficients(
+pub fn fetch_coefficients(
     bits: &mut Bits,
     table: &[u16; 1 << BITS],
     code: &Code,
