@@ -30,6 +30,10 @@ const EDGE_ONLY: [&str; 6] = [
 /// A renderer is ready within milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Memory blocks of this many bytes, such as an original, are returned to the system when they are freed. By default,
+/// glibc raises this to the size of the largest block that was freed, and keeps such blocks (mallopt(3)).
+const MMAP_THRESHOLD: usize = 1 << 20;
+
 /// A renderer process with its pipes and requests. Dropping the last reference kills it.
 #[derive(Debug)]
 pub struct Worker {
@@ -63,6 +67,7 @@ impl Worker {
             // limited by other means.
             .env("VIPS_DISC_THRESHOLD", "1000g")
             .env("MALLOC_ARENA_MAX", malloc_arenas().to_string())
+            .env("MALLOC_MMAP_THRESHOLD_", MMAP_THRESHOLD.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // A Ctrl-C at the terminal must reach only the edge, which lets the renderer finish its requests.
