@@ -71,7 +71,7 @@ impl Fetch for Directory {
 
     fn probe(&self, key: Option<&str>) -> Result<String, Failure> {
         if let Some(key) = key {
-            self.fetch(key, None)?;
+            self.fetch(key, None, &mut 0)?;
             return Ok(format!("key {key:?} in {} can be read", self.path.display()));
         }
         Ok(format!("{} is a directory", self.path.display()))

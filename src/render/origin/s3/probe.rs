@@ -16,7 +16,7 @@ impl Bucket {
     pub(super) fn ask(&self, key: Option<&str>) -> Result<String, Failure> {
         let object = self.object(key.unwrap_or(PROBE))?;
         if let Some(key) = key {
-            return match super::Fetch::fetch(self, key, None)? {
+            return match super::Fetch::fetch(self, key, None, &mut 0)? {
                 Fetched::Original(original) => {
                     Ok(format!("{object} has {} bytes", original.bytes.len()))
                 }
@@ -25,7 +25,8 @@ impl Bucket {
         }
         let deadline = Instant::now() + self.limits.origin_timeout;
         let url = &self.url(&object, deadline)?;
-        let response = self.get(&object, &Request { url, if_none_match: None }, deadline)?;
+        let response =
+            self.get(&object, &Request { url, if_none_match: None }, deadline, &mut 0)?;
         let status = response.status();
         let headers = response.headers().clone();
         let body = drain(response);
