@@ -129,8 +129,8 @@ An image with soft transparency:
 $("$TOOL" settings png "$ROUNDS" compression=6 compression=3 compression=1,filter=all compression=3,filter=all compression=6,filter=all -- examples/images/transparent.png)
 
 libvips' own choice is \`compression=6\` and no filter. \`compression=3,filter=all\` is 19 to 28 % smaller on photographs, for
-1.1 to 1.3 × the time; a drawing with text, measured once, got 4 % larger. More compression on filtered rows makes
-photographs larger (zlib's lazy matching looks for what filters have taken out). The server never quantises a PNG: the result
+1.1 to 1.3 × the time; a drawing with text, measured once, got 4 % larger. With zlib, more compression on filtered rows made
+photographs larger (its lazy matching looks for what filters have taken out). The server never quantises a PNG: the result
 would lose colours. An original with a palette whose size is kept is served unchanged.
 
 ## GIF
