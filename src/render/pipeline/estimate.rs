@@ -58,6 +58,10 @@ pub fn bytes(
                 if is_full_size { info.frame_pixels } else { resized.min(info.frame_pixels) };
             decoded.saturating_mul(2 * CANVAS)
         }
+        // At scale 1/8, the samples of all planes beside their pixels. `buffered_bytes` counts them otherwise.
+        Format::Jpeg if info.buffered_bytes == 0 => {
+            (info.frame_pixels / 64).saturating_mul(2 * bytes_per_pixel)
+        }
         _ => 0,
     };
     let encoder = canvas.saturating_mul(format.encoder_bytes_per_pixel(*lossless));
@@ -133,15 +137,21 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn estimated(file: &str, query: &str) -> u64 {
+    fn data(file: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    fn options(query: &str) -> Options {
         let root = env!("CARGO_MANIFEST_DIR");
-        let original = std::fs::read(format!("{root}/tests/data/{file}")).unwrap();
         let config =
             parse(&format!(r#"{{"handlers": [{{"name": "h", "directory": {root:?}}}]}}"#), "test")
                 .unwrap();
-        let options =
-            Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults())
-                .unwrap();
+        Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults()).unwrap()
+    }
+
+    fn estimated(file: &str, query: &str) -> u64 {
+        let original = data(file);
+        let options = options(query);
         let original_format = Format::of_bytes(&original).unwrap();
         let info = inspect(&original, original_format).unwrap();
         let needs = Needs { animation: info.frames > 1, transparency: false };
@@ -154,6 +164,17 @@ mod tests {
     fn streamed_images_take_a_few_lines() {
         assert!(estimated("photo-2mp.jpg", "w=300") < 12 * MIB);
         assert!(estimated("bomb-15000x15000-rgb.png", "w=300") < 24 * MIB);
+    }
+
+    #[test]
+    fn a_baseline_jpeg_takes_its_pixels_at_an_eighth() {
+        let original = data("photo-2mp.jpg");
+        let info = inspect(&original, Format::Jpeg).unwrap();
+        let tall = ImageInfo { width: 10_000, height: 65_000, frame_pixels: 650_000_000, ..info };
+        let options = options("w=100");
+        let bytes = bytes(&tall, Format::Jpeg, 1, &options, Format::Jpeg);
+        // 3 bands, twice.
+        assert!(bytes > BASE + 60_000_000);
     }
 
     #[test]
