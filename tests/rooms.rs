@@ -51,7 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("render::sandbox", &["render::origin", "ground"]),
     ("render::origin", &["ground"]),
     ("render::online", &["render::origin", "ground"]),
-    ("render::bench", &["render::codec"]),
+    ("render::bench", &["render::codec", "render::vips"]),
     ("render::pipeline", &["render::codec", "render::vips", "ground"]),
     ("render::watchdog", &["render::vips", "ground"]),
     ("render::codec", &["ground"]),
