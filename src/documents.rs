@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use crate::config::reference;
-use crate::{cli, error, format, metrics, options};
+use crate::{cli, error, format, log, metrics, options};
 
 const END: &str = "<!-- /generated -->";
 
@@ -22,6 +22,7 @@ fn blocks() -> BTreeMap<&'static str, String> {
         ("errors", error::Code::markdown()),
         ("formats", format::markdown()),
         ("help", format!("```console\n$ s3imageserver --help\n{}\n```\n", cli::help().trim_end())),
+        ("log_fields", log::fields::markdown()),
         ("metrics", metrics::family::markdown()),
         ("parameters", options::markdown()),
     ]);

@@ -139,11 +139,21 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
             }
         }
         Ok(Command::Serve(path)) => {
-            render::warn_if_not_sandboxed();
-            match edge::run(&|| load(&path), validator) {
+            let served = load(&path).and_then(|config| {
+                log::configure(config.log_level, config.log_format);
+                log::log_panics();
+                render::warn_if_not_sandboxed();
+                edge::run(config, &|| load(&path), validator)
+            });
+            match served {
                 Ok(status) => {
                     sink::flush();
                     exit(status)
+                }
+                // The configuration is valid, and an address can't be served, for example.
+                Err(error) if log::format() == log::Format::Json => {
+                    log::error!("start_failed", "{error}");
+                    exit(EXIT_USAGE)
                 }
                 Err(error) => exit_with_usage_error(&error.to_string()),
             }

@@ -28,6 +28,8 @@ pub const PING_PATH: &str = "/-/ping";
 pub const ERROR_IMAGE_PATH: &str = "/-/error/";
 /// In a request: the id in its decode events. Without it there are none.
 pub const REQUEST_ID_HEADER: &str = "X-Request-Id";
+/// In a request: the id that the client gets, for the renderer's log. Without it its lines have none.
+pub const CLIENT_REQUEST_ID_HEADER: &str = "X-Client-Request-Id";
 /// SHA-256 of the body in hexadecimal.
 pub const SHA256_HEADER: &str = "X-Sha256";
 /// When the original was last modified, in Unix seconds.

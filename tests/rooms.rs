@@ -61,7 +61,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("render::pool", &["ground"]),
     ("render::process", &["ground"]),
     ("render", &["render::startup", "render::online", "ground"]),
-    ("documents", &["cli", "config", "error", "format", "metrics", "options"]),
+    ("documents", &["cli", "config", "error", "format", "log", "metrics", "options"]),
     ("cli", &["cache_cli", "init"]),
     ("cache_cli", &["cache", "config", "key", "log", "time"]),
     ("health", &["config"]),

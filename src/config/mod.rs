@@ -49,7 +49,7 @@ pub use secret::{WHITE_SPACE_AROUND, has_white_space_around};
 pub use token::{Rules, Token, TokenKind};
 pub use trusted_proxies::TrustedProxies;
 
-use crate::log::Level;
+use crate::log::{self, Level};
 use error::Result;
 use fields::Fields;
 use schema::{
@@ -90,6 +90,8 @@ table! {
     ACCESS_LOG: Defaulted<bool> = boolean("access_log").default(true);
     /// The least serious events that are logged ([events](http.md#events)).
     LOG_LEVEL: Defaulted<Level> = choice::<Level>("log_level").default_choice(2);
+    /// How every line of the log is written ([log](http.md#log)).
+    LOG_FORMAT: Defaulted<log::Format> = choice::<log::Format>("log_format").default_choice(0);
     /// The admin listener.
     ADMIN: Optional<Fields<'static>> = object("admin", admin::TABLE).absent("none");
     /// Timeouts and size limits.
@@ -112,6 +114,11 @@ impl Choice for Level {
         (Level::Info.name(), Level::Info),
         (Level::Debug.name(), Level::Debug),
     ];
+}
+
+impl Choice for log::Format {
+    const CHOICES: &'static [(&'static str, log::Format)] =
+        &[("text", log::Format::Text), ("json", log::Format::Json)];
 }
 
 /// A configuration whose every field has been checked.
@@ -139,6 +146,7 @@ pub struct Config {
     pub access_log: bool,
     /// The least serious events that are logged.
     pub log_level: Level,
+    pub log_format: log::Format,
     /// `None` without an admin listener.
     pub admin: Option<Admin>,
     source: Source,
@@ -251,6 +259,7 @@ impl Config {
             limits: Limits::read(&limits.unwrap_or_else(|| Fields::empty(limits::TABLE)))?,
             access_log: top.get(&ACCESS_LOG)?,
             log_level: top.get(&LOG_LEVEL)?,
+            log_format: top.get(&LOG_FORMAT)?,
             admin: admin.map(|fields| Admin::read(&fields)).transpose()?,
             handlers: handlers(top, resolved)?,
             source,

@@ -1,4 +1,5 @@
-//! `"trusted_proxies"`: the peers whose `X-Forwarded-*`, `Forwarded` and PROXY headers are trusted.
+//! `"trusted_proxies"`: the peers whose `X-Forwarded-*`, `Forwarded`, `X-Request-Id`, `traceparent` and PROXY headers are
+//! trusted.
 
 use std::net::IpAddr;
 
@@ -16,7 +17,7 @@ const UNIX: &str = "unix:";
 table! {
     pub TABLE;
     /// The proxies whose `X-Forwarded-*`, `Forwarded` and PROXY headers are trusted ([client
-    /// addresses](deployment.md#client-addresses)): addresses, networks such as `10.0.0.0/8`, and `unix:` for clients
+    /// addresses](deployment.md#client-addresses)), and whose [request ids](http.md#request-ids) are kept: addresses, networks such as `10.0.0.0/8`, and `unix:` for clients
     /// of `http_socket`.
     TRUSTED_PROXIES: Optional<&'static [Value<'static>]> =
         array("trusted_proxies", "strings", &Kind::Text).absent("none");

@@ -4,16 +4,22 @@
 //! 2026-11-29T12:42:34.123Z error event=reload_failed keeping the previous configuration: …
 //! ```
 //!
-//! Time (RFC 3339, UTC), level, a stable event name, and a sentence, which may change. Requests are logged by the
-//! access log. Commands that run at a terminal (`--check`, `cache`, `sign`, `health`) print plain sentences with
-//! [`print_error!`].
+//! Time (RFC 3339, UTC), level, a stable event name, and a sentence, which may change. With `"log_format": "json"` each
+//! line is an object with the same values in [`fields`]. Requests are logged by the access log. Commands that run at a
+//! terminal (`--check`, `cache`, `sign`, `health`) print plain sentences with [`print_error!`].
 
+pub mod context;
 pub mod escape;
+pub mod fields;
+pub mod json;
+pub mod request_id;
 pub mod sink;
 pub mod timestamp;
+pub mod trace_context;
 
 use std::fmt::{Arguments, Write as _};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::panic;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::sync::Mutex;
@@ -44,11 +50,37 @@ impl Level {
     }
 }
 
-static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+/// How lines are written; `"log_format"` in the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Columns and sentences.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
 
-/// Drops events less serious than this from now on.
-pub fn set_level(level: Level) {
+static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on drops events less serious than `level`, and writes every line in this format.
+pub fn configure(level: Level, format: Format) {
     LEVEL.store(level as u8, Ordering::Relaxed);
+    IS_JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
+pub fn format() -> Format {
+    if IS_JSON.load(Ordering::Relaxed) { Format::Json } else { Format::Text }
+}
+
+/// Logs a panic as an event while lines are JSON. In text it stays as the standard library, or a hook of the program,
+/// writes it.
+pub fn log_panics() {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| match format() {
+        Format::Text => hook(panic),
+        Format::Json => event(Level::Error, "thread_panicked", format_args!("{panic}")),
+    }));
 }
 
 /// Logs one event. The macros [`error!`], [`warn!`], [`info!`] and `debug` call this.
@@ -56,13 +88,32 @@ pub fn event(level: Level, event: &str, sentence: Arguments) {
     if level as u8 > LEVEL.load(Ordering::Relaxed) {
         return;
     }
-    let mut line = String::with_capacity(128);
-    timestamp::push(&mut line, SystemTime::now());
-    // Writing to a String can't fail.
-    let _ = write!(line, " {} event={event} ", level.name());
-    escape::push(&mut line, &sentence.to_string());
-    line.push('\n');
+    let mut line = String::with_capacity(256);
+    push_event(&mut line, format(), level, event, &sentence.to_string());
     sink::priority_line(line.as_bytes());
+}
+
+/// Appends the line of an event.
+fn push_event(line: &mut String, format: Format, level: Level, event: &str, sentence: &str) {
+    let now = SystemTime::now();
+    match format {
+        Format::Text => {
+            timestamp::push(line, now);
+            // Writing to a String can't fail.
+            let _ = write!(line, " {} event={event} ", level.name());
+            context::with(|ids| {
+                let _ = write!(line, "request={} ", ids.id.as_str());
+            });
+            escape::push(line, sentence);
+            line.push('\n');
+        }
+        Format::Json => {
+            let mut object = json::Object::start(line, now, level, event);
+            object.current_ids();
+            object.text(&fields::MESSAGE, sentence);
+            object.end();
+        }
+    }
 }
 
 /// Prints one line without time and level, for a command at a terminal. Unlike `eprintln!` it neither panics nor waits
@@ -127,10 +178,38 @@ impl RateLimited {
 
 #[cfg(test)]
 mod tests {
+    use super::context::RequestIds;
+    use super::request_id::RequestId;
+    use super::trace_context::TraceContext;
     use super::*;
 
     #[test]
     fn levels_are_ordered_by_seriousness() {
         assert!(Level::Error < Level::Warn && Level::Info < Level::Debug);
+    }
+
+    #[test]
+    fn events_have_the_id_of_the_request_of_their_thread() {
+        let line = |format| {
+            let mut line = String::new();
+            push_event(&mut line, format, Level::Warn, "image_failed", "a \"b\"\n\u{1b}");
+            // Without the time.
+            line.split_off(line.find("Z").unwrap() + 1)
+        };
+        assert_eq!(line(Format::Text), " warn event=image_failed a \"b\"\\u{a}\\u{1b}\n");
+        let _scope = context::enter(RequestIds {
+            id: RequestId::parse(b"one").unwrap(),
+            trace: TraceContext::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        });
+        assert_eq!(
+            line(Format::Text),
+            " warn event=image_failed request=one a \"b\"\\u{a}\\u{1b}\n"
+        );
+        assert_eq!(
+            line(Format::Json),
+            "\",\"log.level\":\"warn\",\"event.action\":\"image_failed\",\"http.request.id\":\"one\",\
+             \"trace.id\":\"4bf92f3577b34da6a3ce929d0e0e4736\",\"span.id\":\"00f067aa0ba902b7\",\
+             \"message\":\"a \\\"b\\\"\\u000a\\u001b\"}\n"
+        );
     }
 }

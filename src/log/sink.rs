@@ -8,11 +8,11 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::Condvar;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::timestamp;
+use super::{Level, push_event};
 use crate::sync::{self, Mutex};
 
 /// How long lines are buffered before they are written.
@@ -23,6 +23,8 @@ const BUFFER_BYTES: usize = 1 << 20;
 const PRIORITY_BYTES: usize = 64 << 10;
 /// How long an exiting process waits for its last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The largest write to a pipe that is atomic, on Linux.
+const PIPE_BUF: usize = 4096;
 /// How long a line waits for standard error before [`start`], in nanoseconds.
 const DIRECT_TIMEOUT: i64 = 100_000_000;
 
@@ -120,10 +122,8 @@ impl Sink {
         let dropped = std::mem::take(&mut buffer.dropped);
         if dropped > 0 {
             let mut line = String::new();
-            timestamp::push(&mut line, SystemTime::now());
-            line.push_str(&format!(
-                " warn event=log_lines_dropped dropped {dropped} log lines: stderr is not read fast enough\n"
-            ));
+            let sentence = format!("dropped {dropped} log lines: stderr is not read fast enough");
+            push_event(&mut line, super::format(), Level::Warn, "log_lines_dropped", &sentence);
             batch.extend_from_slice(line.as_bytes());
         }
     }
@@ -137,16 +137,32 @@ impl Sink {
 /// Writes as much as possible. An error (a closed pipe, a full disk) loses lines, never a request.
 fn write_all(mut bytes: &[u8]) {
     let mut stderr = io::stderr();
+    let mut piece = 0;
     while !bytes.is_empty() {
-        match stderr.write(bytes) {
+        if piece == 0 {
+            piece = whole_lines(bytes);
+        }
+        match stderr.write(bytes.get(..piece).unwrap_or(bytes)) {
             Ok(0) => return,
-            Ok(length) => bytes = bytes.get(length..).unwrap_or_default(),
+            Ok(length) => {
+                bytes = bytes.get(length..).unwrap_or_default();
+                piece = piece.saturating_sub(length);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // Another process that shares the file description has made it non-blocking.
             Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(BATCH_DELAY),
             Err(_) => return,
         }
     }
+}
+
+/// The length of as many whole lines as a pipe takes in one piece, or of one longer line. The renderers write to the same
+/// pipe, and a larger write could be interleaved with theirs (pipe(7), `PIPE_BUF`).
+fn whole_lines(bytes: &[u8]) -> usize {
+    let end_of_line = |byte: &u8| *byte == b'\n';
+    let first = bytes.get(..PIPE_BUF).unwrap_or(bytes);
+    let last_end = first.iter().rposition(end_of_line);
+    last_end.or_else(|| bytes.iter().position(end_of_line)).map_or(bytes.len(), |end| end + 1)
 }
 
 /// Writes without the thread. A pipe that polls writable takes a line of the usual length whole (pipe(7), `PIPE_BUF`).
@@ -180,6 +196,23 @@ mod tests {
         assert!(end.starts_with("an event\n") && end.contains(&report), "{end}");
         let buffer = sink.buffer.lock();
         assert_eq!((buffer.lines.len(), buffer.dropped), (0, 0));
+    }
+
+    #[test]
+    fn batches_are_written_in_whole_lines() {
+        let line = |length: usize| [vec![b'x'; length - 1], vec![b'\n']].concat();
+        for (lengths, first) in [
+            (&[10][..], 10),
+            (&[10, 20], 30),
+            (&[4000, 96], 4096),
+            (&[4000, 97], 4000),
+            (&[4096, 1], 4096),
+            (&[5000, 10], 5000),
+        ] {
+            let bytes: Vec<u8> = lengths.iter().flat_map(|length| line(*length)).collect();
+            assert_eq!(whole_lines(&bytes), first, "{lengths:?}");
+        }
+        assert_eq!(whole_lines(&[b'x'; 5000]), 5000);
     }
 
     #[test]

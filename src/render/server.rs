@@ -14,6 +14,8 @@ use super::pool::Pool;
 use super::service::Service;
 use crate::cache::{OriginalEntry, Rendered};
 use crate::error::Failure;
+use crate::log::context::{self, RequestIds};
+use crate::log::request_id::RequestId;
 use crate::phases::Phases;
 use crate::wire;
 
@@ -45,6 +47,9 @@ fn respond(request: Request, service: &Service) {
     let target = request.url().to_owned();
     let not_before = number(&request, wire::NOT_BEFORE_HEADER).unwrap_or_default();
     let id = number(&request, wire::REQUEST_ID_HEADER);
+    let client_id = header(&request, wire::CLIENT_REQUEST_ID_HEADER);
+    let client_id = client_id.and_then(|id| RequestId::parse(id.as_bytes()));
+    let _scope = client_id.map(|id| context::enter(RequestIds { id, trace: None }));
     let mut phases = Phases::default();
     let result = service.serve(&target, not_before, id, &mut phases);
     // Checked after the work, so that a failure that it may have caused is marked.
@@ -55,12 +60,15 @@ fn respond(request: Request, service: &Service) {
     }
 }
 
+fn header<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
+    let mut headers = request.headers().iter();
+    let header =
+        headers.find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name))?;
+    Some(header.value.as_str())
+}
+
 fn number(request: &Request, name: &str) -> Option<u64> {
-    let header = request
-        .headers()
-        .iter()
-        .find(|header| header.field.as_str().as_str().eq_ignore_ascii_case(name))?;
-    header.value.as_str().parse().ok()
+    header(request, name)?.parse().ok()
 }
 
 fn send_image(request: Request, rendered: Rendered, outdated: bool, phases: &Phases) {

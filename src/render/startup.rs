@@ -52,7 +52,8 @@ fn start(socket: &Path) -> io::Result<()> {
     machine::set(setup.machine);
     let config = config::parse_resolved(&setup.text, &setup.environment, &setup.resolved)
         .map_err(io::Error::other)?;
-    log::set_level(config.log_level);
+    log::configure(config.log_level, config.log_format);
+    log::log_panics();
     // Before the first thread: threads inherit the restrictions of the one that starts them.
     let sandbox = sandbox::enter(&config, socket);
     thread::Builder::new().name("edge-watch".into()).spawn(move || exit_at_end_of(stdin))?;

@@ -270,14 +270,12 @@ fn events() -> BTreeMap<String, BTreeSet<&'static str>> {
             (".warn(", "warn"),
             ("info!(", "info"),
             ("debug!(", "debug"),
-            ("\" warn event=", "warn"),
+            ("Level::Error, ", "error"),
+            ("Level::Warn, ", "warn"),
         ] {
             for rest in source.split(call).skip(1) {
-                let is_literal = call.ends_with('=');
-                let name = rest.trim_start();
-                let name = if is_literal { Some(name) } else { name.strip_prefix('"') };
-                let end = if is_literal { ' ' } else { '"' };
-                let Some((name, _)) = name.and_then(|name| name.split_once(end)) else { continue };
+                let name = rest.trim_start().strip_prefix('"');
+                let Some((name, _)) = name.and_then(|name| name.split_once('"')) else { continue };
                 let is_name =
                     |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
                 if name.contains('_') && is_name(name) || is_word(name) {

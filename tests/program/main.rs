@@ -41,6 +41,7 @@ mod keep;
 mod keys;
 mod last_modified;
 mod log;
+mod log_json;
 mod memory;
 mod metrics;
 mod negotiation;

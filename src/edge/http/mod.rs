@@ -4,4 +4,5 @@ pub mod bearer;
 pub mod conditional;
 pub mod forwarded;
 pub mod request;
+pub mod request_ids;
 pub mod response;

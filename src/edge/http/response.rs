@@ -47,9 +47,11 @@ impl Body {
     }
 }
 
-/// The parts of a head that depend on the connection.
+/// The parts of a head that depend on the request and its connection.
 #[derive(Clone, Copy, Debug)]
-pub struct HeadOptions {
+pub struct HeadOptions<'r> {
+    /// The value of `X-Request-Id`; `None` if no request was read.
+    pub request_id: Option<&'r str>,
     /// Whether the request is HTTP/1.0.
     pub is_http_10: bool,
     pub keep_alive: bool,
@@ -118,6 +120,11 @@ impl Response {
             head.push_str(part);
         }
         head.push_str(SECURITY_FIELDS);
+        if let Some(id) = options.request_id {
+            for part in ["X-Request-Id: ", id, "\r\n"] {
+                head.push_str(part);
+            }
+        }
         if let Some(seconds) = options.hsts {
             let _ = write!(head, "Strict-Transport-Security: max-age={seconds}\r\n");
         }
@@ -191,7 +198,7 @@ mod tests {
 
     fn head(response: &Response, is_http_10: bool, keep_alive: bool, hsts: Option<u64>) -> String {
         let mut head = String::new();
-        let options = HeadOptions { is_http_10, keep_alive, hsts };
+        let options = HeadOptions { request_id: Some("one"), is_http_10, keep_alive, hsts };
         response.write_head(&mut head, &mut Date::default(), SystemTime::now(), options);
         head
     }
@@ -216,6 +223,7 @@ mod tests {
             "{head}"
         );
         assert!(!head.contains("Connection") && !head.contains("Strict"), "{head}");
+        assert!(head.contains("\r\nX-Request-Id: one\r\n"), "{head}");
         assert!(head.contains(SECURITY_FIELDS), "{head}");
     }
 

@@ -356,7 +356,8 @@ impl Acceptor {
             Full::Address => "too many connections from your address",
         };
         let response = Response::text(503, message).with("Retry-After", "1");
-        let options = HeadOptions { is_http_10: false, keep_alive: false, hsts: None };
+        let options =
+            HeadOptions { request_id: None, is_http_10: false, keep_alive: false, hsts: None };
         let mut head = String::new();
         response.write_head(&mut head, &mut Date::default(), SystemTime::now(), options);
         let mut sent = 0;

@@ -63,9 +63,13 @@ struct Server<'l> {
     liveness: Option<Liveness>,
 }
 
-/// Serves until SIGTERM or SIGINT, and returns the exit status.
-pub fn run(load: &Load, validator: Option<TokenValidator>) -> Result<i32, ConfigError> {
-    let config = load()?;
+/// Serves a configuration, later the one that `load` returns at a reload, until SIGTERM or SIGINT. Returns the exit
+/// status.
+pub fn run(
+    config: Config,
+    load: &Load,
+    validator: Option<TokenValidator>,
+) -> Result<i32, ConfigError> {
     let (listeners, tls) = prepare(&config).map_err(|error| config.locate(error))?;
     match Server::start(load, validator, &config, listeners, tls) {
         Ok((server, signals)) => {
@@ -104,7 +108,6 @@ impl<'l> Server<'l> {
         listeners: Vec<Listener>,
         tls: Option<Arc<Tls>>,
     ) -> io::Result<(Server<'l>, Receiver<i32>)> {
-        log::set_level(config.log_level);
         sink::start()?;
         let signals = signals()?;
         raise_file_limit();
@@ -246,7 +249,7 @@ impl<'l> Server<'l> {
             &self.managers,
             &self.purge_log,
         );
-        log::set_level(config.log_level);
+        log::configure(config.log_level, config.log_format);
         drop(self.shared.responder.running.replace(running));
         METRICS.config_loaded.set(unix_seconds(SystemTime::now()));
         // The last renderer to use a directory removes it.

@@ -10,6 +10,7 @@ use super::worker::Worker;
 use crate::cache::{EncodedImage, OriginalEntry, Rendered};
 use crate::error::{Code, Failure};
 use crate::format::Format;
+use crate::log::context;
 use crate::phases::Phases;
 use crate::wire;
 
@@ -155,7 +156,11 @@ impl Connection {
             0 => String::new(),
             time => field(wire::NOT_BEFORE_HEADER, time),
         };
-        let head = format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{id}{not_before}\r\n");
+        let client_id = context::current()
+            .map(|ids| format!("{}: {}\r\n", wire::CLIENT_REQUEST_ID_HEADER, ids.id.as_str()));
+        let client_id = client_id.unwrap_or_default();
+        let head =
+            format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{id}{client_id}{not_before}\r\n");
         self.stream
             .write_all(head.as_bytes())
             .map_err(|error| ConnectionLost::NotSent(timed_out(error)))?;

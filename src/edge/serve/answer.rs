@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cache::Name;
 use crate::edge::http::response::Response;
 use crate::edge::variants::{CacheStatus, HandlerState};
 use crate::metrics::HandlerMetrics;
@@ -17,8 +18,9 @@ pub struct Answer {
     pub error: Option<&'static str>,
     /// The metrics of the request's handler, which also have its name; `None` without a handler.
     pub handler: Option<Arc<HandlerMetrics>>,
+    /// The variant that was asked for; `None` if the request was refused before its options were known.
+    pub name: Option<Name>,
     /// The work of the renderer for this request.
-    #[expect(dead_code, reason = "the metrics count phases where the renderer answers")]
     pub phases: Option<Box<Phases>>,
 }
 
@@ -41,7 +43,7 @@ impl<J> Reply<J> {
 impl Answer {
     /// A response that is not for an image.
     pub fn plain(response: Response) -> Answer {
-        Answer { response, cache: None, error: None, handler: None, phases: None }
+        Answer { response, cache: None, error: None, handler: None, name: None, phases: None }
     }
 
     /// The answer as one of this handler.
@@ -52,6 +54,11 @@ impl Answer {
     /// With the value of `X-Cache` in its response.
     pub fn with_cache(self, status: CacheStatus) -> Answer {
         Answer { cache: Some(status.as_str()), ..self }
+    }
+
+    /// The answer to a request for this variant.
+    pub fn about(self, name: Name) -> Answer {
+        Answer { name: Some(name), ..self }
     }
 
     pub fn no_such_handler() -> Answer {

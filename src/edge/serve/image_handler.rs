@@ -53,6 +53,7 @@ pub enum ImageJob {
 /// A request that is answered with an error image.
 #[derive(Debug)]
 pub struct ImageError {
+    name: Name,
     options: Options,
     varies: bool,
     code: Code,
@@ -65,7 +66,7 @@ enum Rejection<'h> {
     NoSuchHandler,
     BadRequest(Option<&'h Arc<HandlerState>>, String),
     Token(&'h Arc<HandlerState>),
-    Image(&'h Arc<HandlerState>, ImageError),
+    Image(&'h Arc<HandlerState>, Box<ImageError>),
 }
 
 impl ImageHandler {
@@ -111,7 +112,7 @@ impl ImageHandler {
                 })
             }
             Err(Rejection::Token(handler)) => Reply::Ready(self.token_refused(handler)),
-            Err(Rejection::Image(handler, error)) => self.lookup_error(handler, error),
+            Err(Rejection::Image(handler, error)) => self.lookup_error(handler, *error),
         }
     }
 
@@ -127,12 +128,12 @@ impl ImageHandler {
                         let status = variant.cache_status;
                         let response = image_response::respond(&handler.config, &request, variant);
                         let answer = Answer::plain(response).with_cache(status).of(&handler);
-                        return Answer { phases: phases.boxed(), ..answer };
+                        return Answer { phases: phases.boxed(), ..answer.about(request.name) };
                     }
                     Err(error) => match ImageError::new(&request, &error) {
                         Some(error) => (handler, error),
                         None => {
-                            let answer = Answer::overloaded().of(&handler);
+                            let answer = Answer::overloaded().of(&handler).about(request.name);
                             return Answer { phases: phases.boxed(), ..answer };
                         }
                     },
@@ -174,12 +175,13 @@ impl ImageHandler {
             authorizer.log_refusal(&config.route, client, Refusal::Size);
             return Err(Rejection::Token(state));
         }
-        if let Err(failure) = image_request::check_key(&key, config) {
-            let error = ImageError { options, varies, code: failure.code, cache_status: None };
-            return Err(Rejection::Image(state, error));
-        }
         let name =
             Name { handler: state.caches.identity.clone(), key, options: options.canonical() };
+        if let Err(failure) = image_request::check_key(&name.key, config) {
+            let code = failure.code;
+            let error = ImageError { name, options, varies, code, cache_status: None };
+            return Err(Rejection::Image(state, Box::new(error)));
+        }
         let is_head = request.method == Method::Head;
         let conditions = Conditions::from_request(request);
         Ok((state, ImageRequest { name, options, varies, grant, is_head, conditions }))
@@ -193,7 +195,7 @@ impl ImageHandler {
                 match image_response::respond_from_cache(&handler.config, &request, variant) {
                     Some(response) => {
                         let answer = Answer::plain(response).with_cache(status).of(handler);
-                        return Reply::Ready(answer);
+                        return Reply::Ready(answer.about(request.name));
                     }
                     // The entry on disk is damaged.
                     None => self.variants.lookup_uncached(asked),
@@ -210,7 +212,7 @@ impl ImageHandler {
             }
             Err(error) => match ImageError::new(&request, &error) {
                 Some(error) => self.lookup_error(handler, error),
-                None => Reply::Ready(Answer::overloaded().of(handler)),
+                None => Reply::Ready(Answer::overloaded().of(handler).about(request.name)),
             },
         }
     }
@@ -242,6 +244,7 @@ impl ImageError {
         let RenderError::Failure(failure) = &error.error else { return None };
         let cache_status = if error.is_cached { CacheStatus::Hit } else { CacheStatus::Miss };
         Some(ImageError {
+            name: request.name.clone(),
             options: request.options.clone(),
             varies: request.varies,
             code: failure.code,
@@ -256,7 +259,7 @@ impl ImageError {
             response = response.with("X-Cache", cache);
         }
         let error = Some(self.code.public_name());
-        Answer { cache, error, ..Answer::plain(response).of(handler) }
+        Answer { cache, error, ..Answer::plain(response).of(handler).about(self.name) }
     }
 }
 

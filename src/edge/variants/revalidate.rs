@@ -10,6 +10,7 @@ use super::variant::{CacheStatus, Variant, VariantError};
 use super::{VariantRequest, Variants};
 use crate::cache::{self, EncodedImage, Name};
 use crate::edge::renderer::RenderError;
+use crate::log::context;
 use crate::metrics::VariantResult;
 use crate::phases::Phases;
 
@@ -91,8 +92,10 @@ impl Variants {
         let handler = Arc::clone(request.handler);
         let name: Name = request.name.clone();
         let (sender, receiver) = channel();
+        let ids = context::current();
         let revalidate = move || {
             let _guard = guard;
+            let _scope = ids.map(context::enter);
             let mut phases = Phases::default();
             let result = variants.make_once(&handler, &name, not_before, &mut phases);
             let counted = match &result {

@@ -332,7 +332,9 @@ impl Server {
     /// Like `reload`, with the text of a configuration, as it is.
     #[track_caller]
     pub fn reload_text(&self, text: &str) -> String {
-        let said = || self.log.lines().into_iter().filter(|line| line.contains(" event=reload_"));
+        let is_report =
+            |line: &String| event(line).is_some_and(|(name, _)| name.starts_with("reload_"));
+        let said = || self.log.lines().into_iter().filter(is_report);
         let before = said().count();
         self.directory.put("config.json", text.as_bytes());
         self.hang_up();
@@ -348,7 +350,7 @@ impl Server {
     #[track_caller]
     pub fn reload_well(&self, config: Value) {
         let said = self.reload(config);
-        assert!(said.contains("event=reload_ok"), "{said}");
+        assert!(event(&said).is_some_and(|(name, _)| name == "reload_ok"), "{said}");
     }
 
     /// Replaces the configuration file, to be read at the next SIGHUP.
@@ -368,9 +370,11 @@ impl Server {
         let mut address = None;
         eventually("it is listening there", || {
             let lines = self.log.lines();
-            let line = lines.iter().rev().find(|line| line.contains(&begins));
-            let authority =
-                line.and_then(|line| line.split_once("://")?.1.split_whitespace().next());
+            let mut sentences = lines.iter().rev().filter_map(|line| Some(event(line)?.1));
+            let sentence = sentences.find(|sentence| sentence.contains(&begins));
+            let authority = sentence.as_ref();
+            let authority = authority
+                .and_then(|sentence| sentence.split_once("://")?.1.split_whitespace().next());
             address =
                 authority.and_then(|authority| authority.replace('*', "127.0.0.1").parse().ok());
             address.is_some()
@@ -482,18 +486,16 @@ impl Log {
     /// Waits for an event with this name whose line contains a name or a value. Sentences may change; do not match them.
     #[track_caller]
     pub fn event_with(&self, name: &str, part: &str) -> String {
-        let event = format!(" event={name} ");
-        let wanted = format!("{event}…{part}");
-        self.find(&wanted, |line| {
-            let (_, sentence) = line.split_once(&event)?;
-            sentence.contains(part).then(|| line.to_owned())
+        self.find(&format!("{name} …{part}"), |line| {
+            let (event, sentence) = event(line)?;
+            (event == name && sentence.contains(part)).then(|| line.to_owned())
         })
     }
 
     /// The number of events with this name so far.
     pub fn count(&self, name: &str) -> usize {
-        let event = format!(" event={name} ");
-        self.lines().iter().filter(|line| line.contains(&event)).count()
+        let is_event = |line: &&String| event(line).is_some_and(|(event, _)| event == name);
+        self.lines().iter().filter(is_event).count()
     }
 
     /// Waits for the access log line with this target and returns its fields.
@@ -528,11 +530,22 @@ impl Log {
         let start = format!(" {scheme}://");
         // `*` is every address of the machine.
         self.find(&format!("listening{start}"), |line| {
-            let (_, listener) = line.split_once(" event=listening ")?;
+            let (_, listener) = event(line).filter(|(name, _)| name == "listening")?;
             let authority = listener.split_once(&start)?.1.split_whitespace().next()?;
             authority.replace('*', "127.0.0.1").parse().ok()
         })
     }
+}
+
+/// The name and the sentence of an event, in text or in JSON.
+fn event(line: &str) -> Option<(String, String)> {
+    if line.starts_with('{') {
+        let fields: Value = serde_json::from_str(line).ok()?;
+        let field = |name: &str| fields[name].as_str().map(str::to_owned);
+        return Some((field("event.action")?, field("message")?));
+    }
+    let (name, sentence) = line.split_once(" event=")?.1.split_once(' ')?;
+    Some((name.to_owned(), sentence.to_owned()))
 }
 
 /// The bytes of a file in tests/data.

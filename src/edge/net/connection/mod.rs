@@ -69,7 +69,8 @@ pub struct Connection {
     /// Time that the client may still delay its responses, besides the time that each gets for its length. It is not
     /// restored for the next request.
     write_grace: Duration,
-    /// When the response being written times out.
+    /// When the response being written was begun, and when it times out.
+    write_started: Instant,
     write_deadline: Instant,
     /// The request being answered, and when it began.
     active: Option<(Instant, ActiveRequest)>,
@@ -103,6 +104,7 @@ impl Connection {
             deadline: now + running.limits.idle_timeout,
             unanswered: Vec::new(),
             write_grace: running.limits.write_timeout,
+            write_started: now,
             write_deadline: now,
             active: None,
             pending: None,

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{Connection, Scratch, Turn};
 use crate::edge::http::forwarded::{self, Client};
 use crate::edge::http::request::{Method, Request};
+use crate::edge::http::request_ids::request_ids;
 use crate::edge::http::response::{HeadOptions, Response};
 use crate::edge::net::endpoint::ListenerKind;
 use crate::edge::serve::access_log::{self, Line};
 use crate::edge::serve::answer::{Answer, Reply};
 use crate::edge::serve::responder::{Job, Responder};
 use crate::edge::serve::running_config::RunningConfig;
+use crate::log::context::{self, RequestIds};
 use crate::metrics::{METRICS, ResponseCount};
 
 /// A request whose answer waits for a renderer or for disks. It moves to a thread with its connection.
@@ -38,7 +40,9 @@ pub(super) struct PartialResponse {
 /// The parts of a request that the response head and the access log need.
 #[derive(Debug)]
 struct Summary<'r> {
+    ids: RequestIds,
     client: Client,
+    /// Empty for a request that could not be parsed, as the target.
     method: Cow<'r, str>,
     target: Cow<'r, str>,
     is_head: bool,
@@ -47,14 +51,28 @@ struct Summary<'r> {
 }
 
 impl<'r> Summary<'r> {
-    fn new(request: &Request<'r>, client: Client) -> Summary<'r> {
+    fn new(request: &Request<'r>, ids: RequestIds, client: Client) -> Summary<'r> {
         Summary {
+            ids,
             client,
             method: request.method_name.into(),
             target: request.target.into(),
             is_head: request.method == Method::Head,
             is_http_10: request.is_http_10,
             keep_alive: request.keep_alive,
+        }
+    }
+
+    /// Of a request that could not be parsed.
+    fn of_invalid(client: Client) -> Summary<'r> {
+        Summary {
+            ids: RequestIds::random(),
+            client,
+            method: Cow::Borrowed(""),
+            target: Cow::Borrowed(""),
+            is_head: false,
+            is_http_10: false,
+            keep_alive: false,
         }
     }
 
@@ -86,8 +104,10 @@ impl Connection {
         let running = responder.running.get();
         self.head_timeout = running.limits.head_timeout;
         self.idle_timeout = running.limits.idle_timeout;
+        let ids = request_ids(request, running.trusted_proxies.contains(self.peer));
+        let _scope = context::enter(ids.clone());
         let (client, reply) = self.answer(request, &running, responder);
-        let summary = Summary::new(request, client);
+        let summary = Summary::new(request, ids, client);
         match reply {
             Reply::Ready(answer) => self.send(answer, summary, running, turn, scratch, responder),
             Reply::Pending(job) => {
@@ -107,6 +127,7 @@ impl Connection {
         responder: &Responder,
     ) -> io::Result<()> {
         let PendingRequest { job, request, running } = pending;
+        let _scope = context::enter(request.ids.clone());
         let answer = job.run(&running);
         self.send(answer, request, running, turn, scratch, responder)
     }
@@ -139,6 +160,7 @@ impl Connection {
         let is_last = responder.shutdown.is_stopping() || self.registration.is_closing();
         let keep_alive = request.keep_alive && !is_last;
         let options = HeadOptions {
+            request_id: Some(request.ids.id.as_str()),
             is_http_10: request.is_http_10,
             keep_alive,
             hsts: running.hsts.filter(|_| request.client.secure),
@@ -163,7 +185,7 @@ impl Connection {
                 Some(Box::new(PartialResponse { answer, head, sent, keep_alive, request }));
             return Ok(());
         }
-        self.account(&answer, Some(&request), &result, sent, is_logged.then_some(now));
+        self.account(&answer, &request, &result, sent, is_logged.then_some(now));
         self.end_write(result, keep_alive)
     }
 
@@ -177,7 +199,7 @@ impl Connection {
         let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
         let logged = responder.running.get().access_log.then(SystemTime::now);
         let PartialResponse { answer, request, sent, keep_alive, .. } = *unsent;
-        self.account(&answer, Some(&request), &result, sent, logged);
+        self.account(&answer, &request, &result, sent, logged);
         self.end_write(result, keep_alive)
     }
 
@@ -187,10 +209,13 @@ impl Connection {
         self.registration.set_busy(Instant::now());
         let running = responder.running.get();
         let answer = Answer { error: Some("bad_request"), ..Answer::plain(response) };
+        let client = Client { address: self.peer, secure: self.stream.is_tls() };
+        let request = Summary::of_invalid(client);
         let options = HeadOptions {
+            request_id: Some(request.ids.id.as_str()),
             is_http_10: false,
             keep_alive: false,
-            hsts: running.hsts.filter(|_| self.stream.is_tls()),
+            hsts: running.hsts.filter(|_| client.secure),
         };
         scratch.head.clear();
         let now = SystemTime::now();
@@ -200,7 +225,7 @@ impl Connection {
         // It is short: if the socket does not take it at once, the client is not reading, and the rest is dropped.
         let mut sent = 0;
         let result = self.stream.send(scratch.head.as_bytes(), body, &mut sent);
-        self.account(&answer, None, &result, sent, running.access_log.then_some(now));
+        self.account(&answer, &request, &result, sent, running.access_log.then_some(now));
         self.start_lingering_close();
     }
 
@@ -209,7 +234,8 @@ impl Connection {
         let timeout = running.limits.write_timeout;
         let rate = running.limits.min_write_rate.max(1);
         let for_length = Duration::from_micros((length as u64).saturating_mul(1_000_000) / rate);
-        self.write_deadline = Instant::now() + self.write_grace.min(timeout) + for_length;
+        self.write_started = Instant::now();
+        self.write_deadline = self.write_started + self.write_grace.min(timeout) + for_length;
         self.stream.socket().set_write_deadline(self.write_deadline, timeout);
     }
 
@@ -223,17 +249,18 @@ impl Connection {
         Ok(())
     }
 
-    /// Counts a response of which `sent` bytes were sent, and adds its line to the access log if a time is given. The
-    /// bytes of an invalid request have no `request`.
+    /// Counts a response of which `sent` bytes were sent, and adds its line to the access log if a time is given.
     fn account(
         &self,
         answer: &Answer,
-        request: Option<&Summary>,
+        request: &Summary,
         result: &io::Result<()>,
         sent: usize,
         logged: Option<SystemTime>,
     ) {
-        let took = self.active.as_ref().map_or(Duration::ZERO, |(started, _)| started.elapsed());
+        let ended = Instant::now();
+        let since = |started| ended.saturating_duration_since(started);
+        let took = self.active.as_ref().map_or(Duration::ZERO, |(started, _)| since(*started));
         let status = answer.response.status;
         let error = if result.is_err() { Some("client_gone") } else { answer.error };
         let metrics = match &answer.handler {
@@ -244,19 +271,16 @@ impl Connection {
         let (cache, bytes) = (answer.cache, sent as u64);
         metrics.count_response(ResponseCount { status, cache, error, bytes, took });
         let Some(now) = logged else { return };
-        let body = match request {
-            Some(request) => request.body(answer),
-            None => answer.response.body.bytes(),
-        };
         let line = Line {
-            client: request.map_or(self.peer, |request| request.client.address),
-            method: request.map_or("", |request| &request.method),
-            target: request.map_or("", |request| &request.target),
-            status,
-            bytes: if result.is_ok() { body.len() } else { 0 },
+            ids: &request.ids,
+            client: request.client.address,
+            method: &request.method,
+            target: &request.target,
+            bytes: if result.is_ok() { request.body(answer).len() } else { 0 },
             took,
-            cache,
+            write_took: since(self.write_started),
             error,
+            answer,
         };
         access_log::add(&line, now);
     }
