@@ -13,7 +13,7 @@ use super::fields::Fields;
 use super::json::type_name;
 use super::origin::{self, Origin};
 use super::schema::{
-    Choice, Defaulted, Kind, Optional, Table, array, choice, concat, integer, object, string,
+    Choice, Defaulted, Kind, Optional, Table, array, boolean, choice, concat, integer, object, string,
     table, text,
 };
 use super::size_policy::{self, SizePolicy};
@@ -52,6 +52,9 @@ table! {
     TOKEN: Optional<Fields<'static>> = object("token", token::TABLE).absent("none");
     /// The value of `Access-Control-Allow-Origin`: `*` or one origin.
     CORS_ORIGIN: Optional<&'static str> = text("cors_origin").absent("none");
+    /// Tell the time of each phase in `Server-Timing`, for a browser's developer tools
+    /// ([Server-Timing](http.md#server-timing)).
+    SERVER_TIMING: Defaulted<bool> = boolean("server_timing").default(false);
     /// How damaged an original may be: libvips' option of that name.
     FAIL_ON: Defaulted<FailOn> = choice::<FailOn>("fail_on").default_choice(1);
 }
@@ -96,6 +99,8 @@ pub struct Handler {
     pub precise_errors: bool,
     /// The value of `Access-Control-Allow-Origin`.
     pub cors_origin: Option<String>,
+    /// Responses have `Server-Timing`.
+    pub server_timing: bool,
     pub fail_on: FailOn,
     /// `presets`, `presets_only`, `allowed_sizes`.
     pub size_policy: SizePolicy,
@@ -206,6 +211,7 @@ impl Handler {
             max_dimension,
             precise_errors: fields.get(&ERROR_STATUS)? == ErrorStatus::Precise,
             cors_origin: cors_origin(fields)?,
+            server_timing: fields.get(&SERVER_TIMING)?,
             fail_on: fields.get(&FAIL_ON)?,
             max_variants: size_policy.max_variants(fields, token.as_ref())?,
             size_policy,

@@ -59,6 +59,7 @@ mod renderer;
 mod replacement;
 mod resize;
 mod s3;
+mod server_timing;
 mod signing;
 mod sockets;
 mod stderr;

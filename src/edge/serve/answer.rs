@@ -1,6 +1,7 @@
 //! Answers: responses with their columns of the access log and their labels in the metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cache::Name;
 use crate::edge::http::response::Response;
@@ -61,6 +62,17 @@ impl Answer {
         Answer { name: Some(name), ..self }
     }
 
+    /// The answer after work of the renderer, which clients may learn about or not.
+    pub fn after(self, phases: Phases, has_server_timing: bool) -> Answer {
+        let value = server_timing(&phases);
+        let response = if has_server_timing && !value.is_empty() {
+            self.response.with("Server-Timing", &value)
+        } else {
+            self.response
+        };
+        Answer { response, phases: phases.boxed(), ..self }
+    }
+
     pub fn no_such_handler() -> Answer {
         const CODE: &str = "no_such_handler";
         let response = Response::text(404, "no handler at this path").with("X-Error", CODE);
@@ -77,5 +89,37 @@ impl Answer {
             .with("Retry-After", "1")
             .with("X-Error", CODE);
         Answer { error: Some(CODE), ..Answer::plain(response) }.with_cache(CacheStatus::Miss)
+    }
+}
+
+/// The value of `Server-Timing` (W3C Server Timing), with durations in milliseconds.
+fn server_timing(phases: &Phases) -> String {
+    let Phases { queue, fetch, permit, decode, encode, .. } = phases;
+    let times = [
+        ("queue", *queue),
+        ("fetch", fetch.map_or(Duration::ZERO, |fetch| fetch.took)),
+        ("permit", *permit),
+        ("decode", *decode),
+        ("encode", *encode),
+    ];
+    let measured = times.into_iter().filter(|(_, took)| !took.is_zero());
+    let metric = |(name, took): (&str, Duration)| {
+        let microseconds = took.as_micros();
+        format!("{name};dur={}.{:03}", microseconds / 1000, microseconds % 1000)
+    };
+    measured.map(metric).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_timing_has_the_measured_phases_in_milliseconds() {
+        let text = "fetch=48213:2345678:fetched decode=1290 encode=90 in=jpg:1 out=webp:1";
+        let phases = Phases { queue: Duration::from_secs(2), ..Phases::parse(text).unwrap() };
+        let expected = "queue;dur=2000.000, fetch;dur=48.213, decode;dur=1.290, encode;dur=0.090";
+        assert_eq!(server_timing(&phases), expected);
+        assert_eq!(server_timing(&Phases::default()), "");
     }
 }

@@ -118,31 +118,35 @@ impl ImageHandler {
 
     /// Runs a job of [`ImageHandler::lookup`]. Waits for the renderer.
     pub fn make(&self, job: ImageJob) -> Answer {
+        let (ImageJob::Variant { handler, .. } | ImageJob::Error { handler, .. }) = &job;
+        let has_server_timing = handler.config.server_timing;
         let mut phases = Phases::default();
+        let answer = self.make_answer(job, &mut phases);
+        answer.after(phases, has_server_timing)
+    }
+
+    fn make_answer(&self, job: ImageJob, phases: &mut Phases) -> Answer {
         let (handler, error) = match job {
             ImageJob::Error { handler, error } => (handler, error),
             ImageJob::Variant { handler, request, miss } => {
                 let asked = variant_request(&handler, &request);
-                match self.variants.make(asked, miss, &mut phases) {
+                match self.variants.make(asked, miss, phases) {
                     Ok(variant) => {
                         let status = variant.cache_status;
                         let response = image_response::respond(&handler.config, &request, variant);
                         let answer = Answer::plain(response).with_cache(status).of(&handler);
-                        return Answer { phases: phases.boxed(), ..answer.about(request.name) };
+                        return answer.about(request.name);
                     }
                     Err(error) => match ImageError::new(&request, &error) {
                         Some(error) => (handler, error),
-                        None => {
-                            let answer = Answer::overloaded().of(&handler).about(request.name);
-                            return Answer { phases: phases.boxed(), ..answer };
-                        }
+                        None => return Answer::overloaded().of(&handler).about(request.name),
                     },
                 }
             }
         };
         let config = &handler.config;
         let image = self.error_images.make(&config.route, &error.options, self.variants.renderer());
-        Answer { phases: phases.boxed(), ..error.into_answer(&handler, image) }
+        error.into_answer(&handler, image)
     }
 
     /// Finds the handler of a request, authorizes it and resolves its options.
