@@ -53,6 +53,7 @@ mod presets;
 mod profiles;
 mod proxies;
 mod purge;
+mod ready;
 mod recipes;
 mod reload;
 mod renderer;

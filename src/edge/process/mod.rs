@@ -3,6 +3,7 @@
 mod link_watch;
 mod liveness;
 pub mod privileges;
+mod readiness_watch;
 mod service_manager;
 
 use std::io;
@@ -128,12 +129,16 @@ impl<'l> Server<'l> {
         let now = unix_seconds(SystemTime::now());
         METRICS.started.set(now);
         METRICS.config_loaded.set(now);
-        let responder =
-            Responder { running: CurrentConfig::new(running), shutdown: Arc::default() };
+        let responder = Responder {
+            running: CurrentConfig::new(running),
+            shutdown: Arc::default(),
+            readiness: Arc::default(),
+        };
         let shared = Shared::new(responder)?;
         poller::start(&shared)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
         link_watch::start(&shared)?;
+        readiness_watch::start(&shared)?;
         let directories = vec![socket_directory(&shared.responder)];
         let server = Server {
             load,

@@ -97,8 +97,8 @@ impl Renderer {
         self.shared.queue.is_full()
     }
 
-    /// What the renderer told of itself in its latest answer to a ping, a few seconds ago. `None` before the first
-    /// answer, and after a renderer has exited until the next one answers.
+    /// What the renderer told of itself in its latest answer to a ping, a few seconds ago. `None` while there is no
+    /// renderer or it does not answer.
     pub fn status(&self) -> Option<Arc<RendererStatus>> {
         self.shared.status.lock().clone()
     }

@@ -12,6 +12,7 @@ use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::log::context;
 use crate::phases::Phases;
+use crate::renderer_status::RendererStatus;
 use crate::wire;
 
 /// Maximum bytes of a response head; a typical one has a few hundred.
@@ -95,13 +96,19 @@ struct Response {
 }
 
 impl Connection {
-    /// Connects and pings. tiny_http may queue a connection on the thread of another one; its ping is never answered.
-    pub fn open(socket: &Path, worker: &Arc<Worker>, timeout: Duration) -> io::Result<Connection> {
+    /// Connects and pings; returns also the answer to the ping. tiny_http may queue a connection on the thread of another one; its ping is never answered.
+    pub fn open(
+        socket: &Path,
+        worker: &Arc<Worker>,
+        timeout: Duration,
+    ) -> io::Result<(Connection, RendererStatus)> {
         let stream = UnixStream::connect(socket)?;
         let mut connection = Connection { stream, worker: Arc::clone(worker) };
         let request = RenderRequest::new(wire::PING_PATH);
         let response = connection.exchange(request, None, timeout)?;
-        if response.status == 200 { Ok(connection) } else { Err(invalid("the ping failed")) }
+        let status = str::from_utf8(&response.body).ok().and_then(RendererStatus::parse);
+        let status = status.filter(|_| response.status == 200);
+        status.map(|status| (connection, status)).ok_or_else(|| invalid("the ping failed"))
     }
 
     /// The socket without its reference to the worker.

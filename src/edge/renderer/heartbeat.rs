@@ -12,6 +12,8 @@ const PING_INTERVAL: u32 = 3;
 /// Checks without a response after which the renderer counts as hung. Checks are counted, not seconds, so that a
 /// renderer does not count as hung after the machine was suspended.
 const MAX_MISSED: u32 = 10;
+/// Checks without a response after which the renderer counts as not answering.
+const LATE: u32 = 3;
 /// Maximum bytes of a response; a typical one has about 300.
 const MAX_RESPONSE: usize = renderer_status::MAX_BYTES + (1 << 10);
 
@@ -57,6 +59,11 @@ impl Heartbeat {
         };
         self.state = next;
         health
+    }
+
+    /// Whether a response is overdue, and the renderer not yet hung.
+    pub fn is_late(&self) -> bool {
+        matches!(self.state, State::Waiting(missed, _) if missed >= LATE)
     }
 
     fn ping(&mut self) -> Health {
@@ -157,8 +164,9 @@ mod tests {
         while !receives_ping(&mut renderer) {
             assert_eq!(heartbeat.check(), Health::Ok);
         }
-        for _ in 1..MAX_MISSED {
+        for missed in 1..MAX_MISSED {
             assert_eq!(heartbeat.check(), Health::Ok);
+            assert_eq!(heartbeat.is_late(), missed >= LATE);
         }
         assert_eq!(heartbeat.check(), Health::TimedOut);
     }

@@ -14,8 +14,7 @@ pub struct Shared {
     pub queue: Queue,
     pub crash_tracker: Arc<CrashTracker>,
     pub quarantine: Quarantine,
-    /// The current worker's latest answer to a ping, or its predecessor's until there is one. `None` before the first,
-    /// and while there is no worker.
+    /// The current worker's latest answer to a ping. `None` while there is no worker or it does not answer.
     pub status: Mutex<Option<Arc<RendererStatus>>>,
     /// The checks that found the current worker healthy.
     pub heartbeats: AtomicU64,

@@ -174,15 +174,18 @@ impl Supervisor {
         watch.start(stdout, move || drop(events.send(Event::Exited(number))))?;
         // One at a time: see `Connection::open`.
         let open = || Connection::open(&worker.socket, &worker, PING_TIMEOUT);
-        let heartbeat = Heartbeat::new(open()?.into_stream())?;
-        let connections =
-            (0..self.limits.fetches_at_once).map(|_| open()).collect::<io::Result<Vec<_>>>()?;
+        let (connection, status) = open()?;
+        let heartbeat = Heartbeat::new(connection.into_stream())?;
+        let connections = (0..self.limits.fetches_at_once)
+            .map(|_| open().map(|(connection, _)| connection))
+            .collect::<io::Result<Vec<_>>>()?;
         info!(
             "renderer_ready",
             "renderer process {} is ready with {} connections",
             worker.process.id(),
             connections.len()
         );
+        *self.shared.status.lock() = Some(Arc::new(status));
         self.shared.queue.install(&worker, connections);
         self.is_outdated = false;
         let running = Running { worker, heartbeat, started: Instant::now(), resident_bytes: 0 };
@@ -271,7 +274,12 @@ impl Supervisor {
         running.resident_bytes = resident_bytes(running.worker.process.id()).unwrap_or(0);
         let number = running.worker.number;
         match running.heartbeat.check() {
-            Health::Ok => self.shared.count_heartbeat(),
+            Health::Ok => {
+                self.shared.count_heartbeat();
+                if running.heartbeat.is_late() {
+                    *self.shared.status.lock() = None;
+                }
+            }
             Health::Answered(status) => {
                 self.shared.count_heartbeat();
                 *self.shared.status.lock() = Some(Arc::new(status));

@@ -8,6 +8,7 @@ mod error_image;
 mod image_handler;
 mod image_request;
 mod image_response;
+pub mod readiness;
 pub mod responder;
 mod router;
 pub mod running_config;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::admin::{self, PurgeTarget};
 use super::answer::{Answer, Reply};
 use super::image_handler::ImageJob;
+use super::readiness::Readiness;
 use super::router;
 use super::running_config::{CurrentConfig, RunningConfig};
 use super::shutdown::Shutdown;
@@ -17,6 +18,7 @@ use crate::edge::http::request::Request;
 pub struct Responder {
     pub running: CurrentConfig,
     pub shutdown: Arc<Shutdown>,
+    pub readiness: Arc<Readiness>,
 }
 
 /// The part of a request that waits, for a thread that may. It owns its data and is run under the configuration that
@@ -30,7 +32,7 @@ pub enum Job {
 impl Responder {
     /// Answers a request of a public listener, or returns the job that does. Never waits for a renderer.
     pub fn answer(&self, request: &Request, client: Client, running: &RunningConfig) -> Reply<Job> {
-        router::answer(request, client, running, &self.shutdown).map(Job::Image)
+        router::answer(request, client, running, &self.shutdown, &self.readiness).map(Job::Image)
     }
 
     /// Answers a request of the admin listener, or returns the job that does. Never waits for a renderer.
@@ -40,7 +42,7 @@ impl Responder {
         peer: Option<IpAddr>,
         running: &RunningConfig,
     ) -> Reply<Job> {
-        admin::answer(request, peer, running, &self.shutdown).map(Job::Purge)
+        admin::answer(request, peer, running, &self.shutdown, &self.readiness).map(Job::Purge)
     }
 }
 

@@ -1,7 +1,8 @@
-//! The router of the public listeners: health, the redirect to HTTPS, images.
+//! The router of the public listeners: health and readiness, the redirect to HTTPS, images.
 
 use super::answer::{Answer, Reply};
 use super::image_handler::ImageJob;
+use super::readiness::{self, Audience, Readiness};
 use super::running_config::RunningConfig;
 use super::shutdown::Shutdown;
 use crate::edge::http::forwarded::Client;
@@ -15,9 +16,14 @@ pub fn answer(
     client: Client,
     running: &RunningConfig,
     shutdown: &Shutdown,
+    readiness: &Readiness,
 ) -> Reply<ImageJob> {
     if request.path() == health::PATH {
         return Reply::Ready(Answer::plain(health(request.method, shutdown)));
+    }
+    if request.path() == readiness::PATH {
+        let response = ready(request.method, shutdown, readiness, Audience::Public);
+        return Reply::Ready(Answer::plain(response));
     }
     if !matches!(request.method, Method::Get | Method::Head) {
         let response =
@@ -32,18 +38,37 @@ pub fn answer(
     running.images.lookup(request, client.address)
 }
 
-/// The methods of the health check. OPTIONS is the method of HAProxy's `option httpchk` (RFC 9110 §9.3.7).
+/// The methods of the checks of health and readiness. OPTIONS is the method of HAProxy's `option httpchk` (RFC 9110 §9.3.7).
 pub const HEALTH_METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// 503 while the server drains, so that a load balancer sends no more requests.
 pub fn health(method: Method, shutdown: &Shutdown) -> Response {
-    match method {
-        Method::Get | Method::Head | Method::Options if shutdown.is_stopping() => {
-            Response::text(503, "stopping")
+    check(method, "ok", stopping(shutdown))
+}
+
+/// 503 while the server drains, or can't make images or store them.
+pub fn ready(
+    method: Method,
+    shutdown: &Shutdown,
+    readiness: &Readiness,
+    audience: Audience,
+) -> Response {
+    check(method, "ready", stopping(shutdown).or_else(|| readiness.failure(audience)))
+}
+
+fn stopping(shutdown: &Shutdown) -> Option<String> {
+    shutdown.is_stopping().then(|| "stopping".to_owned())
+}
+
+/// The response of a check that has this failure, if any.
+fn check(method: Method, good: &str, failure: Option<String>) -> Response {
+    match (method, failure) {
+        (Method::Get | Method::Head | Method::Options, Some(failure)) => {
+            Response::text(503, &failure)
         }
-        Method::Get | Method::Head => Response::text(200, "ok"),
-        Method::Options => Response::new(204, Body::None).with("Allow", HEALTH_METHODS),
-        Method::Post | Method::Delete | Method::Other => {
+        (Method::Get | Method::Head, None) => Response::text(200, good),
+        (Method::Options, None) => Response::new(204, Body::None).with("Allow", HEALTH_METHODS),
+        (Method::Post | Method::Delete | Method::Other, _) => {
             Response::text(405, "only GET, HEAD and OPTIONS are supported")
                 .with("Allow", HEALTH_METHODS)
         }

@@ -1,7 +1,7 @@
 //! The commands of the admin listener.
 
 use crate::edge::http::request::{Method, Request};
-use crate::edge::serve::router;
+use crate::edge::serve::{readiness, router};
 use crate::health;
 use crate::key;
 
@@ -15,6 +15,8 @@ const METRICS: &str = "/-/metrics";
 pub enum Command {
     /// `GET /-/health`, or `OPTIONS`
     Health,
+    /// `GET /-/ready`, or `OPTIONS`
+    Ready,
     /// `GET /-/stats`
     Stats,
     /// `GET /-/metrics`
@@ -59,9 +61,10 @@ fn method_not_allowed(allow: &'static str, sentence: &'static str) -> CommandErr
 impl Command {
     pub fn parse(request: &Request) -> Result<Command, CommandError> {
         let path = request.path();
-        if path == health::PATH {
+        if path == health::PATH || path == readiness::PATH {
+            let command = if path == health::PATH { Command::Health } else { Command::Ready };
             return match request.method {
-                Method::Get | Method::Head | Method::Options => Ok(Command::Health),
+                Method::Get | Method::Head | Method::Options => Ok(command),
                 _ => {
                     let sentence = "only GET, HEAD and OPTIONS are supported";
                     Err(method_not_allowed(router::HEALTH_METHODS, sentence))
@@ -174,6 +177,8 @@ mod tests {
             ("GET /-/health", Ok(Command::Health)),
             ("HEAD /-/health", Ok(Command::Health)),
             ("OPTIONS /-/health", Ok(Command::Health)),
+            ("GET /-/ready?x", Ok(Command::Ready)),
+            ("OPTIONS /-/ready", Ok(Command::Ready)),
             ("GET /-/stats", Ok(Command::Stats)),
             ("HEAD /-/metrics?name[]=x", Ok(Command::Metrics)),
         ] {
@@ -207,6 +212,7 @@ mod tests {
             ("PUT /-/purge/h/a", 405, Some("POST")),
             ("post /-/purge/h/a", 405, Some("POST")),
             ("POST /-/health", 405, Some("GET, HEAD, OPTIONS")),
+            ("POST /-/ready", 405, Some("GET, HEAD, OPTIONS")),
             ("OPTIONS /-/stats", 405, Some("GET, HEAD")),
             ("POST /-/metrics", 405, Some("GET, HEAD")),
             ("GET /-/metrics/", 404, None),

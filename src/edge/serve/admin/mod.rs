@@ -1,4 +1,4 @@
-//! The admin listener: purges, statistics, metrics and health, for clients that send its secret.
+//! The admin listener: purges, statistics, metrics, health and readiness, for clients that send its secret.
 //!
 //! It is a separate listener, so that no mistake in front of the public ports (a proxy's rule, a path that is decoded
 //! twice) exposes it.
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub use self::command::PurgeTarget;
 use self::command::{Command, CommandError};
 use super::answer::{Answer, Reply};
+use super::readiness::{Audience, Readiness};
 use super::router;
 use super::running_config::RunningConfig;
 use super::shutdown::Shutdown;
@@ -30,6 +31,7 @@ pub fn answer(
     peer: Option<IpAddr>,
     running: &RunningConfig,
     shutdown: &Shutdown,
+    readiness: &Readiness,
 ) -> Reply<PurgeTarget> {
     // There may be no secret any more: a connection can outlive the configuration with its listener.
     if !running.admin.as_ref().is_some_and(|secret| secret.authorizes(request)) {
@@ -39,6 +41,11 @@ pub fn answer(
         Err(error) => Reply::Ready(bad_request(&error)),
         Ok(Command::Health) => {
             Reply::Ready(Answer::plain(router::health(request.method, shutdown)))
+        }
+        Ok(Command::Ready) => {
+            let audience = Audience::Operators;
+            let response = router::ready(request.method, shutdown, readiness, audience);
+            Reply::Ready(Answer::plain(response))
         }
         Ok(Command::Stats) => Reply::Ready(Answer::plain(json(200, &stats(running)))),
         Ok(Command::Metrics) => Reply::Ready(Answer::plain(metrics::metrics(request, running))),
