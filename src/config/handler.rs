@@ -13,8 +13,8 @@ use super::fields::Fields;
 use super::json::type_name;
 use super::origin::{self, Origin};
 use super::schema::{
-    Choice, Defaulted, Kind, Optional, Table, array, boolean, choice, concat, integer, object, string,
-    table, text,
+    Choice, Defaulted, Kind, Optional, Table, array, boolean, choice, concat, integer, object,
+    string, table, text,
 };
 use super::size_policy::{self, SizePolicy};
 use super::token::{self, Token};
