@@ -55,7 +55,7 @@ build: native ## build ./s3imageserver, one static binary (the default)
 run: build ## build, then serve config.example.json
 	./$(BINARY) -c config.example.json
 
-watch: build ## serve config.example.json under a small load, with Prometheus on 127.0.0.1:9090, for two minutes
+watch: build ## serve config.example.json under a small load, with Prometheus on 127.0.0.1:9095, for two minutes
 	contrib/prometheus/watch.sh ./$(BINARY)
 
 test: native ## check the formatting, lint, run all tests

@@ -4,18 +4,23 @@
 #
 #   contrib/prometheus/watch.sh BINARY [SECONDS]      (make watch)
 #
-# PORT is that of Prometheus, 9090 by default. Ctrl-C stops it earlier.
+# PORT is that of Prometheus, 9095 by default: Debian starts one on 9090. Ctrl-C stops it earlier.
 set -euo pipefail
 
 binary=$(realpath "${1:?the binary of the server}")
 seconds=${2:-120}
-port=${PORT:-9090}
+port=${PORT:-9095}
 url=http://127.0.0.1:$port
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 for tool in prometheus promtool curl; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: apt install prometheus curl" >&2; exit 1; }
 done
+
+if curl -s -o /dev/null "$url"; then
+    echo "port $port is in use: choose another with PORT" >&2
+    exit 1
+fi
 
 work=$(mktemp -d)
 processes=()
@@ -87,7 +92,10 @@ echo "images:     $server/samples/photo.jpg?w=300"
 echo "metrics:    curl -H \"Authorization: Bearer $secret\" $admin/-/metrics"
 echo "prometheus: $url/graph (stops in $seconds seconds)"
 echo "dashboard:  import contrib/prometheus/grafana.json into Grafana"
-sleep "$seconds"
+# In the background, so that a signal ends the wait.
+sleep "$seconds" &
+processes+=($!)
+wait $!
 
 query() {
     printf '\n%s\n' "$1"
