@@ -242,7 +242,7 @@ mod tests {
     fn access_log_in_json_has_every_documented_field() {
         let image = EncodedImage::new(vec![0; 99], format::Format::Webp, None);
         let body = Body::EncodedImage(Arc::new(image), 0..12);
-        let phases = "fetch=48213:2345678:fetched permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000";
+        let phases = "fetch=48213:2345678:fetched:0 permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000";
         let phases = Phases { queue: Duration::from_nanos(5), ..Phases::parse(phases).unwrap() };
         let key = "a \"b\"\\\n\u{2028}.jpg".to_owned();
         let name = Name { handler: "h\0identity".into(), key: key.clone(), options: "w=1".into() };

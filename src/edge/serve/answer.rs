@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn server_timing_has_the_measured_phases_in_milliseconds() {
-        let text = "fetch=48213:2345678:fetched decode=1290 encode=90 in=jpg:1 out=webp:1";
+        let text = "fetch=48213:2345678:fetched:0 decode=1290 encode=90 in=jpg:1 out=webp:1";
         let phases = Phases { queue: Duration::from_secs(2), ..Phases::parse(text).unwrap() };
         let expected = "queue;dur=2000.000, fetch;dur=48.213, decode;dur=1.290, encode;dur=0.090";
         assert_eq!(server_timing(&phases), expected);
