@@ -83,7 +83,9 @@ fields! {
     FETCH_BYTES: "image.fetch.bytes", "integer", "requests";
     /// The result of the fetch: `fetched`, `not_modified`, `not_found` or `failed`.
     FETCH_OUTCOME: "image.fetch.outcome", "string", "requests";
-    /// The fetch of the original from its origin.
+    /// The requests to the origin that were sent again, after a closed connection or a 5xx.
+    FETCH_RETRIES: "image.fetch.retries", "integer", "requests";
+    /// The fetch of the original from its origin, with its retries.
     FETCH_DURATION: "image.fetch.duration", "nanoseconds", "requests";
     /// The wait for a connection to the renderer.
     QUEUE_DURATION: "image.queue.duration", "nanoseconds", "requests";

@@ -118,6 +118,7 @@ fn add_phases(object: &mut Object, phases: &Phases) {
     if let Some(fetch) = fetch {
         object.text(&fields::FETCH_OUTCOME, fetch.outcome.name());
         object.number(&fields::FETCH_BYTES, fetch.bytes);
+        object.number(&fields::FETCH_RETRIES, fetch.retries.into());
     }
     for (field, took) in [
         (&fields::QUEUE_DURATION, *queue),
@@ -242,7 +243,7 @@ mod tests {
     fn access_log_in_json_has_every_documented_field() {
         let image = EncodedImage::new(vec![0; 99], format::Format::Webp, None);
         let body = Body::EncodedImage(Arc::new(image), 0..12);
-        let phases = "fetch=48213:2345678:fetched:0 permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000";
+        let phases = "fetch=48213:2345678:fetched:1 permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000";
         let phases = Phases { queue: Duration::from_nanos(5), ..Phases::parse(phases).unwrap() };
         let key = "a \"b\"\\\n\u{2028}.jpg".to_owned();
         let name = Name { handler: "h\0identity".into(), key: key.clone(), options: "w=1".into() };
@@ -284,6 +285,7 @@ mod tests {
             "image.input.pixels": 12_000_000,
             "image.fetch.bytes": 2_345_678,
             "image.fetch.outcome": "fetched",
+            "image.fetch.retries": 1,
             "image.fetch.duration": 48_213_000,
             "image.queue.duration": 5,
             "image.permit.duration": 7_000,
