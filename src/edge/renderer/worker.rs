@@ -30,9 +30,10 @@ const EDGE_ONLY: [&str; 6] = [
 /// A renderer is ready within milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Memory blocks of this many bytes, such as an original, are returned to the system when they are freed. By default,
-/// glibc raises this to the size of the largest block that was freed, and keeps such blocks (mallopt(3)).
-const MMAP_THRESHOLD: usize = 1 << 20;
+/// Memory blocks of this many bytes, such as an original, are returned to the system when they are freed. It is glibc's
+/// default, which glibc would raise to the size of the largest block that was freed, and so keep such blocks
+/// (mallopt(3)). An image takes some hundred page faults more, below a millisecond.
+const MMAP_THRESHOLD: usize = 128 << 10;
 
 /// A renderer process with its pipes and requests. Dropping the last reference kills it.
 #[derive(Debug)]
