@@ -116,7 +116,7 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
         }
         Ok(Command::Sign(target, lifetime, path)) => {
             let now = time::unix_seconds(SystemTime::now());
-            match read(&path).map(|config| token::sign(&config, &target, lifetime, now)) {
+            match read(&path).map(|config| token::sign(&config.handlers, &target, lifetime, now)) {
                 Ok(Ok(signed)) => print_and_exit(&signed),
                 Ok(Err(sentence)) => exit_with_usage_error(&sentence),
                 Err(error) => exit_with_usage_error(&error.to_string()),

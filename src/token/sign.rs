@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::hmac;
 use super::keys::Keys;
-use crate::config::{Config, TokenKind};
+use crate::config::{Handler, TokenKind};
 use crate::key;
 use crate::options::{Options, Query};
 
@@ -14,10 +14,10 @@ use crate::options::{Options, Query};
 const VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
-/// The path and query of a target with its token, valid for `lifetime` from this Unix time on, or without expiry. An
+/// The path and query of a target of one of these handlers with its token, valid for `lifetime` from this Unix time on, or without expiry. An
 /// error is a sentence.
-pub fn sign(
-    config: &Config,
+pub fn sign<'h>(
+    handlers: impl IntoIterator<Item = &'h Handler>,
     target: &str,
     lifetime: Option<Duration>,
     now: u64,
@@ -28,7 +28,7 @@ pub fn sign(
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let (route, key) = key::split_path(path)
         .ok_or("the path must be /HANDLER/KEY, percent-encoded as in a URL")?;
-    let handler = config.handlers.iter().find(|handler| handler.route == route);
+    let handler = handlers.into_iter().find(|handler| handler.route == route);
     let handler = handler.ok_or_else(|| format!("no handler has the prefix /{route}/"))?;
     let keys = match &handler.token {
         Some(token) if token.kind == TokenKind::Hmac => Keys::new(&token.secrets),
@@ -82,7 +82,7 @@ pub fn sign(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::config::{self, Config};
     use crate::token::{Bearer, TokenRequest, Tokens};
 
     fn config() -> Config {
@@ -117,7 +117,8 @@ mod tests {
             ),
             ("/h/%2B+%253F?exp=1001", None, "/h/++%253F?exp=1001&t=", Some(1001)),
         ] {
-            let signed = sign(&config, target, lifetime.map(Duration::from_secs), 1000).unwrap();
+            let signed =
+                sign(&config.handlers, target, lifetime.map(Duration::from_secs), 1000).unwrap();
             assert!(signed.starts_with(start), "{signed}");
             let (path, query) = signed.split_once('?').unwrap();
             let (route, key) = key::split_path(path).unwrap();
@@ -162,8 +163,8 @@ mod tests {
             ("/h/a?exp=1000", None, "exp: is in the past"),
             ("/h/a?exp=2000", Some(60), "exp: can't be combined"),
         ] {
-            let error =
-                sign(&config, target, lifetime.map(Duration::from_secs), 1000).expect_err(target);
+            let error = sign(&config.handlers, target, lifetime.map(Duration::from_secs), 1000)
+                .expect_err(target);
             assert!(error.contains(part), "{target}: {error}");
         }
     }
