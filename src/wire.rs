@@ -26,6 +26,9 @@ pub const READY: &str = "ready";
 pub const PING_PATH: &str = "/-/ping";
 /// Followed by a handler's route and a canonical query: the error image of the handler, resized.
 pub const ERROR_IMAGE_PATH: &str = "/-/error/";
+/// Followed by a handler's route: a JSON array of up to [`MAX_KEYS`] of its keys, and one more if there are more.
+pub const KEYS_PATH: &str = "/-/keys/";
+pub const MAX_KEYS: usize = 500;
 /// In a request: the id in its decode events. Without it there are none.
 pub const REQUEST_ID_HEADER: &str = "X-Request-Id";
 /// In a request: the id that the client gets, for the renderer's log. Without it its lines have none.

@@ -45,6 +45,10 @@ pub fn serve(
 
 fn respond(request: Request, service: &Service) {
     let target = request.url().to_owned();
+    if let Some(route) = target.strip_prefix(wire::KEYS_PATH) {
+        let keys = serde_json::Value::from(service.keys(route)).to_string();
+        return send(request, Head::new(200, "application/json", false), keys.as_bytes());
+    }
     let not_before = number(&request, wire::NOT_BEFORE_HEADER).unwrap_or_default();
     let id = number(&request, wire::REQUEST_ID_HEADER);
     let client_id = header(&request, wire::CLIENT_REQUEST_ID_HEADER);

@@ -115,6 +115,19 @@ impl Service {
         }
     }
 
+    /// The first keys of a handler, for its playground.
+    pub fn keys(&self, route: &str) -> Vec<String> {
+        let route = key::split_path(&format!("/{route}/")).map(|(route, _)| route);
+        let Some(handler) = route.and_then(|route| self.handlers.get(&route)) else {
+            return Vec::new();
+        };
+        let mut keys = handler.originals.keys(wire::MAX_KEYS + 1);
+        if let Some(allowed) = &handler.config.allowed_formats {
+            keys.retain(|key| key::extension(key).is_some_and(|found| allowed.contains(&found)));
+        }
+        keys
+    }
+
     fn serve_image(
         &self,
         path: &str,

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{ConnectionLost, RenderRequest, RendererResponse};
-use super::crash_tracker::Suspicion;
+use super::crash_tracker::{Suspicion, TrackedPath};
 use super::exit_watch::log_blocked;
 use super::quarantine::Pass;
 use super::shared::Shared;
@@ -18,10 +18,11 @@ use super::worker::Worker;
 use crate::cache::Rendered;
 use crate::config::Limits;
 use crate::error::{Code, Failure};
+use crate::key;
 use crate::metrics::METRICS;
 use crate::phases::Phases;
 use crate::renderer_status::RendererStatus;
-use crate::wire::Setup;
+use crate::wire::{self, Setup};
 
 /// How long a request waits for the crash report of its worker. Without a report, the request does not count as the
 /// cause.
@@ -158,6 +159,41 @@ impl Renderer {
         }
     }
 
+    /// The first keys of a handler, and whether these are all. `None` if the renderer is too busy or fails.
+    #[expect(dead_code, reason = "for the pages")]
+    pub fn keys(&self, route: &str) -> Option<(Vec<String>, bool)> {
+        let target = key::to_path("-", route).replacen("/-/", wire::KEYS_PATH, 1);
+        let deadline = Instant::now() + self.limits.queue_timeout;
+        let mut connection = self.shared.queue.take(deadline)?;
+        let worker = Arc::clone(&connection.worker);
+        match connection.keys(&target, self.limits.render_timeout) {
+            Ok(mut keys) => {
+                self.shared.queue.give_back(connection);
+                let is_complete = keys.len() <= wire::MAX_KEYS;
+                keys.truncate(wire::MAX_KEYS);
+                Some((keys, is_complete))
+            }
+            Err(_) => {
+                drop(connection);
+                self.abandon(&worker);
+                None
+            }
+        }
+    }
+
+    /// The paths that crashed a renderer recently.
+    #[expect(dead_code, reason = "for the pages")]
+    pub fn crashes(&self) -> Vec<TrackedPath> {
+        self.shared.crash_tracker.paths(Instant::now())
+    }
+
+    /// A worker needs all of its connections, and one that failed to answer gets no further request. Its other requests
+    /// may still be answered.
+    fn abandon(&self, worker: &Worker) {
+        self.shared.queue.uninstall(worker.number);
+        let _ = self.events.send(Event::ConnectionLost(worker.number));
+    }
+
     /// Sends the request to the current worker.
     fn attempt(
         &self,
@@ -187,10 +223,7 @@ impl Renderer {
             }
             Err(lost) => {
                 drop(connection);
-                // A worker needs all of its connections, and one that failed to answer gets no further request.
-                // Its other requests may still be answered.
-                self.shared.queue.uninstall(worker.number);
-                let _ = self.events.send(Event::ConnectionLost(worker.number));
+                self.abandon(&worker);
                 Ok(self.explain(lost, &worker, path, id))
             }
         }

@@ -148,6 +148,13 @@ impl Connection {
         })
     }
 
+    /// Requests the keys of a handler ([`wire::KEYS_PATH`]).
+    pub fn keys(&mut self, target: &str, timeout: Duration) -> Result<Vec<String>, ConnectionLost> {
+        let response = self.exchange(RenderRequest::new(target), None, timeout)?;
+        let keys = serde_json::from_slice(&response.body);
+        keys.map_err(|_| invalid("the keys are not a list of strings").into())
+    }
+
     fn exchange(
         &mut self,
         request: RenderRequest,

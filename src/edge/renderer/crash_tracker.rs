@@ -52,6 +52,15 @@ pub struct CrashTracker {
     paths: Mutex<HashMap<String, Crashes>>,
 }
 
+/// A path that crashed a renderer recently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackedPath {
+    pub path: String,
+    pub is_blocked: bool,
+    /// Until it is forgotten.
+    pub left: Duration,
+}
+
 #[derive(Debug)]
 struct Crashes {
     count: u8,
@@ -71,6 +80,22 @@ impl CrashTracker {
             MAX_CRASHES.. => Suspicion::Blocked,
             _ => Suspicion::Suspect,
         }
+    }
+
+    /// The paths that are not forgotten, the newest first.
+    pub fn paths(&self, now: Instant) -> Vec<TrackedPath> {
+        let paths = self.paths.lock();
+        let tracked = paths.iter().filter(|(_, crashes)| crashes.count_at(now) > 0);
+        let mut tracked: Vec<_> = tracked
+            .map(|(path, crashes)| TrackedPath {
+                path: path.clone(),
+                is_blocked: crashes.count >= MAX_CRASHES,
+                left: CRASH_MEMORY.saturating_sub(now.saturating_duration_since(crashes.last)),
+            })
+            .collect();
+        drop(paths);
+        tracked.sort_unstable_by(|a, b| b.left.cmp(&a.left).then_with(|| a.path.cmp(&b.path)));
+        tracked
     }
 
     /// Records the exit of a renderer that was decoding these paths.
@@ -237,6 +262,10 @@ mod tests {
         tracker.record_exit(&[B].into(), ExitCause::Crash, now);
         let almost = now + CRASH_MEMORY - Duration::from_millis(1);
         assert_eq!(suspicions(&tracker, almost), [Suspect, Blocked, Clear]);
+        let left = Duration::from_millis(1);
+        let tracked = |path: &str, is_blocked| TrackedPath { path: path.into(), is_blocked, left };
+        assert_eq!(tracker.paths(almost), [tracked(A, false), tracked(B, true)]);
+        assert_eq!(tracker.paths(now + CRASH_MEMORY), []);
         assert_eq!(suspicions(&tracker, now + CRASH_MEMORY), [Clear; 3]);
         assert!(!tracker.record_timeout(A, now + CRASH_MEMORY), "an old crash does not count");
     }
@@ -253,6 +282,8 @@ mod tests {
         let now = at(MAX_PATHS + 10);
         assert_eq!(tracker.suspicion("/h/9", now), Clear);
         assert_eq!(tracker.suspicion("/h/10", now), Suspect);
+        let paths = tracker.paths(now);
+        assert_eq!((paths.len(), paths[0].path.as_str()), (MAX_PATHS, "/h/1033"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Fetch, Fetched, Kind, Original, ReadPath, Variable, refuse_unsafe};
+use super::{Fetch, Fetched, Kind, Original, ReadPath, Variable, listing, refuse_unsafe};
 use crate::config::{self, ConfigError, Limits};
 use crate::error::{Code, Failure};
 
@@ -75,6 +75,10 @@ impl Fetch for Directory {
             return Ok(format!("key {key:?} in {} can be read", self.path.display()));
         }
         Ok(format!("{} is a directory", self.path.display()))
+    }
+
+    fn keys(&self, max: usize) -> Vec<String> {
+        listing::keys(&self.path, max)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod directory;
 mod http;
+mod listing;
 mod s3;
 
 #[cfg(test)]
@@ -118,6 +119,11 @@ trait Fetch: Send + Sync {
 
     /// See [`OriginClient::probe`].
     fn probe(&self, key: Option<&str>) -> Result<String, Failure>;
+
+    /// See [`OriginClient::keys`].
+    fn keys(&self, _max: usize) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The originals of one handler.
@@ -175,6 +181,11 @@ impl OriginClient {
     /// A sentence about what is wrong with the configuration, the credentials or the origin.
     pub fn probe(&self, key: Option<&str>) -> Result<String, Failure> {
         self.0.probe(key)
+    }
+
+    /// The first keys of a directory, for a playground; none of a bucket, whose credentials may not list it.
+    pub fn keys(&self, max: usize) -> Vec<String> {
+        self.0.keys(max)
     }
 }
 

@@ -140,6 +140,11 @@ impl Originals {
         self.find(request, phases)
     }
 
+    /// See [`OriginClient::keys`].
+    pub fn keys(&self, max: usize) -> Vec<String> {
+        self.origin.as_ref().map_or_else(|_| Vec::new(), |origin| origin.keys(max))
+    }
+
     fn find(
         &self,
         request: OriginalRequest,
