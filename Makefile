@@ -72,9 +72,10 @@ bench: build ## measure against nginx and libvips; writes bench/results and the 
 	bench/encoders.sh
 	bench/publish.sh
 
-docs: build ## write the tables of the documents and the images of docs/options.md (needs curl)
+docs: build ## write the tables of the documents, the images of docs/options.md (curl), the screenshots (chromium)
 	UPDATE_DOCS=1 cargo test --quiet --locked --lib documents::generated
 	docs/options.sh ./$(BINARY)
+	UPDATE_DOCS=1 SCREENSHOT_OF=./$(BINARY) cargo test --quiet --locked --test program screenshots_
 
 audit: native ## check crates and C libraries for known advisories (offline with ADVISORY_DB=directory)
 	@supply/audit.py

@@ -55,6 +55,7 @@ done <"$work/examples"
 
 total=$(cat "$work/images"/* | wc -c)
 [ "$total" -le "$MAX_BYTES" ] || fail "the images have $total bytes, more than MAX_BYTES ($MAX_BYTES)"
-rm -rf "$IMAGES"
-mv "$work/images" "$IMAGES"
+# The screenshots of docs/page.md stay.
+find "$IMAGES" -type f ! -name 'screenshot-*' -delete
+mv "$work/images"/* "$IMAGES"
 printf '%s\n' "$IMAGES: $(wc -l <"$work/examples") images, $total bytes"

@@ -57,6 +57,9 @@ table! {
     SERVER_TIMING: Defaulted<bool> = boolean("server_timing").default(false);
     /// How damaged an original may be: libvips' option of that name.
     FAIL_ON: Defaulted<FailOn> = choice::<FailOn>("fail_on").default_choice(1);
+    /// Serve a page at `/{handler}/` that tries the options and lists keys of a `directory`
+    /// ([playground](page.md#playground)).
+    PLAYGROUND: Defaulted<bool> = boolean("playground").default(false);
 }
 
 const WHERE: Table =
@@ -102,6 +105,8 @@ pub struct Handler {
     /// Responses have `Server-Timing`.
     pub server_timing: bool,
     pub fail_on: FailOn,
+    /// A page that tries the options is served at `/{route}/`.
+    pub playground: bool,
     /// `presets`, `presets_only`, `allowed_sizes`.
     pub size_policy: SizePolicy,
     /// The approximate number of stored variants of a key; `None`: unlimited.
@@ -213,6 +218,7 @@ impl Handler {
             cors_origin: cors_origin(fields)?,
             server_timing: fields.get(&SERVER_TIMING)?,
             fail_on: fields.get(&FAIL_ON)?,
+            playground: fields.get(&PLAYGROUND)?,
             max_variants: size_policy.max_variants(fields, token.as_ref())?,
             size_policy,
             token,

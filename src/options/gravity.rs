@@ -36,6 +36,11 @@ impl Gravity {
     /// The default of `g`.
     pub const CENTRE: Gravity = Gravity::At(HALF, HALF);
 
+    /// The values other than `fp:x:y`.
+    pub fn names() -> Vec<&'static str> {
+        NAMED.iter().map(|(name, _)| *name).collect()
+    }
+
     /// A name, or `fp:x:y`.
     pub fn parse(text: &str) -> Option<Gravity> {
         if let Some((_, gravity)) = NAMED.iter().find(|(name, _)| *name == text) {

@@ -2,6 +2,7 @@
 //! canonical query, which the edge sends to the renderer and which is part of the cache key.
 
 mod bad_query;
+mod control;
 mod gravity;
 mod output;
 mod parameters;
@@ -13,11 +14,12 @@ mod values;
 use crate::format::Format;
 
 pub use bad_query::BadQuery;
+pub use control::Control;
 pub use gravity::Gravity;
 pub use output::{Needs, Output};
-pub use parameters::Options;
 #[cfg(test)]
 pub use parameters::markdown;
+pub use parameters::{Options, PARAMETERS, Parameter};
 pub use query::Query;
 pub use resolve::Defaults;
 pub use rotation::{Flip, Rotation};

@@ -9,7 +9,9 @@ use std::fmt::{Arguments, Write};
 
 use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
-use super::{BadQuery, Colour, DEFAULT_QUALITY, Flip, Gravity, Output, Rotation, Sigma, Size};
+use super::{
+    BadQuery, Colour, Control, DEFAULT_QUALITY, Flip, Gravity, Output, Rotation, Sigma, Size,
+};
 use crate::format::{Format, formats_that, or_list};
 
 /// Largest `page`, and one less than the largest `frames`: the range of the options `page` and `n` of libvips' loaders.
@@ -23,13 +25,13 @@ pub struct Parameter {
     pub is_image_option: bool,
     /// The rule for its values, as in an error: `must be …`.
     pub rule: fn() -> Cow<'static, str>,
+    /// How a form asks for it.
+    pub control: Control,
     /// The default in Markdown: the value, or a description of it.
-    #[cfg(test)]
     pub default: &'static str,
     #[cfg(test)]
     pub changes_pixels: bool,
-    /// A sentence in Markdown for docs/options.md.
-    #[cfg(test)]
+    /// A sentence in Markdown, for docs/options.md and the playground.
     pub documentation: &'static str,
 }
 
@@ -58,6 +60,7 @@ macro_rules! parameters {
                     $combined_name:literal $combined:ident: $combined_type:ty = $combined_default:expr,
                     $combined_shown:literal;
                     $combined_rule:expr, $combined_parse:expr;
+                    $combined_control:expr;
                     $combined_effect:ident;
                     $write:expr;
                 )*
@@ -67,6 +70,7 @@ macro_rules! parameters {
                     #[doc = $doc:literal]
                     $name:literal $field:ident: $type:ty = $default:expr, $shown:literal;
                     $rule:expr, $parse:expr;
+                    $control:expr;
                     $effect:ident, $on_error_images:ident;
                 )*
             }
@@ -82,12 +86,14 @@ macro_rules! parameters {
         pub const PARAMETERS: &[Parameter] = &[
             $(
                 $(parameters!(
-                    @row $combined_name, true, $combined_rule, $combined_shown, $combined_effect, $combined_doc
+                    @row $combined_name, true, $combined_rule, $combined_control, $combined_shown,
+                    $combined_effect, $combined_doc
                 ),)*
-                $(parameters!(@row $name, true, $rule, $shown, $effect, $doc),)*
+                $(parameters!(@row $name, true, $rule, $control, $shown, $effect, $doc),)*
             )*
             $(parameters!(
-                @row $request_name, false, $request_rule, $request_shown, keeps_pixels, $request_doc
+                @row $request_name, false, $request_rule, Control::Text, $request_shown,
+                keeps_pixels, $request_doc
             ),)*
         ];
 
@@ -166,16 +172,18 @@ macro_rules! parameters {
             }
         }
     };
-    (@row $name:expr, $is_image_option:expr, $rule:expr, $shown:expr, $effect:ident, $doc:expr) => {
+    (
+        @row $name:expr, $is_image_option:expr, $rule:expr, $control:expr, $shown:expr,
+        $effect:ident, $doc:expr
+    ) => {
         Parameter {
             name: $name,
             is_image_option: $is_image_option,
             rule: || $rule.into(),
-            #[cfg(test)]
+            control: $control,
             default: $shown,
             #[cfg(test)]
             changes_pixels: parameters!(@effect $effect),
-            #[cfg(test)]
             documentation: $doc,
         }
     };
@@ -186,37 +194,42 @@ macro_rules! parameters {
 }
 
 parameters! {
-    // A row: name, variable, type, default, documented default; rule, parser; whether it changes pixels; and:
+    // A row: name, variable, type, default, documented default; rule, parser; control; whether it changes pixels; and:
     // in `combined`, whose parameters are combined into a field of `Options`, its part of the canonical query;
     // in `fields`, whether an error image keeps the value.
     combined {
         #[doc = "Width of the result in pixels, clamped to the handler's `max_dimension`."]
         "w" width: Option<u32> = None, "the original's";
         "must be a whole number of pixels above 0", |text| positive(text).map(Some);
+        Control::whole(1, 16_383);
         changes_pixels;
         |options, put| if let (Some(width), _) = options.size.sides() { put(format_args!("{width}")) };
 
         #[doc = "Height of the result in pixels, clamped to the handler's `max_dimension`."]
         "h" height: Option<u32> = None, "the original's";
         "must be a whole number of pixels above 0", |text| positive(text).map(Some);
+        Control::whole(1, 16_383);
         changes_pixels;
         |options, put| if let (_, Some(height)) = options.size.sides() { put(format_args!("{height}")) };
 
         #[doc = "Whether the image fills the box of `w` and `h` and is cropped (`true`), or fits inside it (`false`)."]
         "c" crop: bool = true, "`true`";
         "must be true or false", boolean;
+        Control::Flag;
         changes_pixels;
         |options, put| if matches!(options.size, Size::Fit(..)) { put(format_args!("false")) };
 
         #[doc = "Whether the image fits inside the box of `w` and `h` and the rest is filled with `bg`."]
         "pad" pad: bool = false, "`false`";
         "must be true or false", boolean;
+        Control::Flag;
         changes_pixels;
         |options, put| if matches!(options.size, Size::Pad(..)) { put(format_args!("true")) };
 
         #[doc = "Gravity: the part of the image that a crop keeps, or its position in a padded box."]
         "g" gravity: Gravity = Gravity::CENTRE, "`ce`";
         "must be ce, n, s, e, w, ne, nw, se, sw, smart or fp:x:y with x and y from 0 to 1", Gravity::parse;
+        Control::Choice(Gravity::names);
         changes_pixels;
         |options, put| match options.size {
             Size::Fill(_, _, gravity) | Size::Pad(_, _, gravity) if gravity != Gravity::CENTRE => {
@@ -228,12 +241,14 @@ parameters! {
         #[doc = "Device pixel ratio: multiplies `w` and `h`."]
         "dpr" ratio: f64 = 1.0, "1";
         "must be a number from 0.1 to 8", |text| decimal(text).filter(|ratio| (0.1..=8.0).contains(ratio));
+        Control::number(0.1, 8.0, 0.1);
         changes_pixels;
         |_, _| {};
 
         #[doc = "Output format; `auto` negotiates AVIF and WebP by `Accept`."]
         "f" format: FormatChoice = FormatChoice::Default, "the handler's `output_format`, or the original's";
         format_rule(), FormatChoice::parse;
+        Control::Choice(format_names);
         keeps_pixels;
         |options, put| if options.format != Output::Original { put(format_args!("{}", options.format)) };
     }
@@ -242,16 +257,19 @@ parameters! {
         #[doc = "Quality of a lossy encoding."]
         "q" quality: u8 = DEFAULT_QUALITY, "75";
         "must be a whole number from 1 to 100", |text| u8::try_from(whole(text, 1..=100)?).ok();
+        Control::whole(1, 100);
         keeps_pixels, kept;
 
         #[doc = "Whether an image that is smaller than the box is enlarged."]
         "e" enlarge: bool = false, "`false`";
         "must be true or false", boolean;
+        Control::Flag;
         changes_pixels, kept;
 
         #[doc = "Background of a padded box, and of transparent pixels where the format has no transparency."]
         "bg" background: Colour = Colour::WHITE, "`ffffff`";
         "must be six hexadecimal digits, rrggbb, or eight, rrggbbaa", Colour::parse;
+        Control::Colour;
         changes_pixels, kept;
     }
 
@@ -259,12 +277,14 @@ parameters! {
         #[doc = "Clockwise rotation in degrees."]
         "rot" rotation: u8 = 0, "0";
         "must be 0, 90, 180 or 270", Rotation::parse_rotation;
+        Control::Choice(|| vec!["0", "90", "180", "270"]);
         changes_pixels;
         |options, put| if let Some(degrees) = options.rotation.canonical_degrees() { put(format_args!("{degrees}")) };
 
         #[doc = "Reflection after the rotation: horizontal, vertical or both."]
         "flip" flip: &'static [Flip] = NO_FLIP, "`none`";
         "must be h, v, hv or none", Rotation::parse_flip;
+        Control::Choice(|| vec!["none", "h", "v", "hv"]);
         changes_pixels;
         |options, put| if let Some(flip) = options.rotation.canonical_flip() { put(format_args!("{flip}")) };
     }
@@ -276,26 +296,31 @@ parameters! {
             "none" => Some(None),
             _ => Some(Some(u8::try_from(whole(text, 0..=255)?).ok()?)),
         };
+        Control::whole(0, 255);
         changes_pixels, reset;
 
         #[doc = "Gaussian blur: the standard deviation in pixels."]
         "blur" blur: Option<Sigma> = None, "0";
         "must be a number of pixels from 0.5 to 100, or 0", |text| Sigma::parse(text, 100.0);
+        Control::number(0.5, 100.0, 0.5);
         changes_pixels, reset;
 
         #[doc = "Sharpening: the standard deviation of the mask in pixels."]
         "sharp" sharp: Option<Sigma> = None, "0";
         "must be a number of pixels from 0.5 to 10, or 0", |text| Sigma::parse(text, 10.0);
+        Control::number(0.5, 10.0, 0.1);
         changes_pixels, reset;
 
         #[doc = "Lossless encoding: PNG, WebP or AVIF."]
         "lossless" lossless: bool = false, "`false`";
         "must be true or false", boolean;
+        Control::Flag;
         keeps_pixels, reset;
 
         #[doc = "The first frame of an animation to use, from 0."]
         "page" page: u32 = 0, "0";
         format!("must be a whole number from 0 to {MAX_PAGE}"), |text| whole(text, 0..=MAX_PAGE);
+        Control::whole(0, MAX_PAGE);
         changes_pixels, reset;
 
         #[doc = "The largest number of frames of an animation to write."]
@@ -303,11 +328,13 @@ parameters! {
         format!("must be a whole number from 1 to {}", MAX_PAGE + 1),
         // The largest number is all of them.
         |text| whole(text, 1..=MAX_PAGE + 1).map(|frames| (frames <= MAX_PAGE).then_some(frames));
+        Control::whole(1, MAX_PAGE + 1);
         keeps_pixels, reset;
 
         #[doc = "Whether the colour profile and the copyright are removed, as all other metadata always is."]
         "strip" strip: bool = true, "`true`";
         "must be true or false", boolean;
+        Control::Flag;
         keeps_pixels, reset;
     }
 
@@ -353,6 +380,10 @@ impl FormatChoice {
 fn format_rule() -> String {
     let names = formats_that(Format::is_written).flat_map(Format::names).copied();
     format!("must be {}", or_list(names.chain([AUTO])))
+}
+
+fn format_names() -> Vec<&'static str> {
+    formats_that(Format::is_written).map(Format::name).chain([AUTO]).collect()
 }
 
 /// The table in Markdown.

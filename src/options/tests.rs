@@ -274,6 +274,27 @@ fn parameter_names_are_unique_and_documented() {
 }
 
 #[test]
+fn controls_accept_their_whole_range_and_no_more() {
+    for row in PARAMETERS.iter().filter(|row| row.is_image_option) {
+        let is_accepted = |value: &str| canonical(&format!("{}={value}", row.name)).is_ok();
+        let (accepted, refused): (Vec<String>, Vec<String>) = match row.control {
+            Control::Flag => (vec!["true".into(), "false".into()], vec!["1".into()]),
+            Control::Choice(names) => (names().into_iter().map(str::to_owned).collect(), vec![]),
+            Control::Colour => (vec!["00ff7f".into()], vec!["red".into()]),
+            Control::Text => panic!("{row:?}"),
+            Control::Number { min, max, step } => {
+                // 0 and beyond a handler's limit are clamped or stand for the default.
+                let is_clamped = ["w", "h"].contains(&row.name);
+                let above = (!is_clamped).then(|| (max + step).to_string());
+                (vec![min.to_string(), max.to_string()], above.into_iter().collect())
+            }
+        };
+        assert!(accepted.iter().all(|value| is_accepted(value)), "{row:?}");
+        assert!(!refused.iter().any(|value| is_accepted(value)), "{row:?}");
+    }
+}
+
+#[test]
 fn documented_defaults_are_the_defaults() {
     for row in PARAMETERS.iter().filter(|row| row.is_image_option) {
         // Of the values that other parameters must accompany, the pair is given.

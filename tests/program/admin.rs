@@ -13,7 +13,7 @@ use crate::support::skip::skip;
 use crate::support::{eventually, merged};
 use crate::token::example;
 
-const SECRET: &str = "a-secret-that-is-hard-to-guess";
+pub const SECRET: &str = "a-secret-that-is-hard-to-guess";
 
 pub fn small_image() -> Vec<u8> {
     images::png(images::solid(10, 10, RED))
@@ -32,7 +32,7 @@ pub fn with_admin(config: Value) -> Value {
     merged(config, json!({"admin": {"address": "127.0.0.1:0", "secret": SECRET}}))
 }
 
-fn admin(server: &Server) -> SocketAddr {
+pub fn admin(server: &Server) -> SocketAddr {
     server.listening_on("admin ")
 }
 
@@ -210,7 +210,7 @@ fn admin_and_public_listeners_do_not_serve_each_others_paths() {
         }
     }
     assert_eq!(cache_status(&server.get("/h/a.png").ok()), "hit");
-    for target in ["/h/a.png", "/h/none.png", "/", "/-/", "/-/purge", "/-/purge/h"] {
+    for target in ["/h/a.png", "/h/none.png", "/", "/-//", "/-/purge", "/-/purge/h"] {
         for method in ["GET", "HEAD", "POST", "DELETE"] {
             let answer = send(&server, method, target);
             assert_eq!((answer.status, answer.header("X-Cache")), (404, None), "{method} {target}");

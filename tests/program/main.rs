@@ -48,6 +48,7 @@ mod negotiation;
 mod notify;
 mod options;
 mod originals;
+mod page;
 mod png_damage;
 mod presets;
 mod profiles;

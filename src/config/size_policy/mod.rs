@@ -82,6 +82,19 @@ impl SizePolicy {
         Ok(())
     }
 
+    pub fn presets(&self) -> impl Iterator<Item = (&str, &Query)> {
+        self.presets.iter().map(|(name, query)| (name.as_str(), query))
+    }
+
+    pub fn presets_only(&self) -> bool {
+        self.presets_only
+    }
+
+    /// `allowed_sizes`; `None` allows all.
+    pub fn sizes(&self) -> Option<&[[u32; 2]]> {
+        self.sizes.as_deref()
+    }
+
     /// `max_variants`; `None`: unlimited.
     pub(super) fn max_variants(
         &self,

@@ -25,7 +25,7 @@ use super::net::shared::Shared;
 use super::net::tls::{self, Tls};
 use super::renderer::{Renderer, SocketDirectory};
 use super::serve::responder::Responder;
-use super::serve::running_config::{CurrentConfig, RunningConfig};
+use super::serve::running_config::RunningConfig;
 use super::variants::Counts;
 use super::variants::cache_manager::CacheManagers;
 use super::variants::purge_log::PurgeLog;
@@ -129,12 +129,7 @@ impl<'l> Server<'l> {
         let now = unix_seconds(SystemTime::now());
         METRICS.started.set(now);
         METRICS.config_loaded.set(now);
-        let responder = Responder {
-            running: CurrentConfig::new(running),
-            shutdown: Arc::default(),
-            readiness: Arc::default(),
-        };
-        let shared = Shared::new(responder)?;
+        let shared = Shared::new(Responder::new(running))?;
         poller::start(&shared)?;
         tls.as_ref().map_or(Ok(()), tls::watch)?;
         link_watch::start(&shared)?;
@@ -156,6 +151,7 @@ impl<'l> Server<'l> {
         for listener in &server.listeners {
             server.open(listener)?;
         }
+        log_playgrounds(config);
         Ok((server, signals))
     }
 
@@ -269,6 +265,7 @@ impl<'l> Server<'l> {
         self.listeners
             .retain(|listener| endpoints.contains(&listener.endpoint) && !listener.is_lost());
         self.listeners.extend(added);
+        log_playgrounds(config);
         Ok(())
     }
 
@@ -355,6 +352,12 @@ fn start_renderer(config: &Config) -> io::Result<Renderer> {
     };
     Renderer::start(setup, &config.limits)
         .map_err(|error| io::Error::new(error.kind(), format!("can't start the renderer: {error}")))
+}
+
+fn log_playgrounds(config: &Config) {
+    for Handler { route, .. } in config.handlers.iter().filter(|handler| handler.playground) {
+        info!("playground_open", "{route}: everyone who reaches /{route}/ gets its playground");
+    }
 }
 
 fn https_port<'a>(listeners: impl IntoIterator<Item = &'a Listener>) -> Option<u16> {

@@ -160,7 +160,6 @@ impl Renderer {
     }
 
     /// The first keys of a handler, and whether these are all. `None` if the renderer is too busy or fails.
-    #[expect(dead_code, reason = "for the pages")]
     pub fn keys(&self, route: &str) -> Option<(Vec<String>, bool)> {
         let target = key::to_path("-", route).replacen("/-/", wire::KEYS_PATH, 1);
         let deadline = Instant::now() + self.limits.queue_timeout;
@@ -182,7 +181,6 @@ impl Renderer {
     }
 
     /// The paths that crashed a renderer recently.
-    #[expect(dead_code, reason = "for the pages")]
     pub fn crashes(&self) -> Vec<TrackedPath> {
         self.shared.crash_tracker.paths(Instant::now())
     }

@@ -30,4 +30,5 @@ mod worker;
 
 pub use client::{RenderError, Renderer};
 pub use connection::RenderRequest;
+pub use crash_tracker::TrackedPath;
 pub use socket_directory::SocketDirectory;

@@ -23,10 +23,13 @@ pub struct Answer {
     pub name: Option<Name>,
     /// The work of the renderer for this request.
     pub phases: Option<Box<Phases>>,
+    /// Why the image could not be made, for the list of the last failures.
+    pub reason: Option<String>,
 }
 
 /// The answer to a request, or a job that has to wait for it.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would cost each hit an allocation")]
 pub enum Reply<J> {
     Ready(Answer),
     Pending(J),
@@ -44,7 +47,15 @@ impl<J> Reply<J> {
 impl Answer {
     /// A response that is not for an image.
     pub fn plain(response: Response) -> Answer {
-        Answer { response, cache: None, error: None, handler: None, name: None, phases: None }
+        Answer {
+            response,
+            cache: None,
+            error: None,
+            handler: None,
+            name: None,
+            phases: None,
+            reason: None,
+        }
     }
 
     /// The answer as one of this handler.

@@ -9,7 +9,7 @@ use super::answer::{Answer, Reply};
 use super::auth::{AuthRequest, Authorizer};
 use super::error_image::ErrorImages;
 use super::image_request::{self, ImageRequest};
-use super::image_response;
+use super::{image_response, page};
 use crate::TokenValidator;
 use crate::cache::{EncodedImage, Name};
 use crate::config::{Config, Handler};
@@ -25,7 +25,7 @@ use crate::error::Code;
 use crate::key;
 use crate::options::{Options, Query};
 use crate::phases::Phases;
-use crate::token::Refusal;
+use crate::token::{Grant, Refusal};
 
 /// The handlers of a configuration, with their variants and error images.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ struct AuthorizedHandler {
 pub enum ImageJob {
     Variant { handler: Arc<HandlerState>, request: Box<ImageRequest<'static>>, miss: Miss },
     Error { handler: Arc<HandlerState>, error: ImageError },
+    Playground { handler: Arc<HandlerState>, conditions: Conditions<'static> },
 }
 
 /// A request that is answered with an error image.
@@ -59,6 +60,16 @@ pub struct ImageError {
     code: Code,
     /// `None` if the request failed before the cache lookup.
     cache_status: Option<CacheStatus>,
+    /// For the list of the last failures.
+    reason: Option<String>,
+}
+
+/// Who asks for an image.
+#[derive(Clone, Copy)]
+enum Access {
+    Client(Option<IpAddr>),
+    /// The operator, whose secret stands for a token.
+    Admin,
 }
 
 /// Why a request is rejected before the cache lookup.
@@ -67,6 +78,8 @@ enum Rejection<'h> {
     BadRequest(Option<&'h Arc<HandlerState>>, String),
     Token(&'h Arc<HandlerState>),
     Image(&'h Arc<HandlerState>, Box<ImageError>),
+    /// It asks for the handler's playground.
+    Playground(&'h Arc<HandlerState>),
 }
 
 impl ImageHandler {
@@ -101,7 +114,16 @@ impl ImageHandler {
 
     /// Answers a GET or HEAD as far as that needs no waiting for the renderer.
     pub fn lookup(&self, request: &Request, client: Option<IpAddr>) -> Reply<ImageJob> {
-        match self.resolve(request, client) {
+        self.lookup_at(request, request.path(), Access::Client(client))
+    }
+
+    /// [`ImageHandler::lookup`] of the image at `path` for the operator.
+    pub fn lookup_for_admin(&self, request: &Request, path: &str) -> Reply<ImageJob> {
+        self.lookup_at(request, path, Access::Admin)
+    }
+
+    fn lookup_at(&self, request: &Request, path: &str, access: Access) -> Reply<ImageJob> {
+        match self.resolve(request, path, access) {
             Ok((handler, image_request)) => self.lookup_image(handler, image_request),
             Err(Rejection::NoSuchHandler) => Reply::Ready(Answer::no_such_handler()),
             Err(Rejection::BadRequest(handler, sentence)) => {
@@ -113,13 +135,28 @@ impl ImageHandler {
             }
             Err(Rejection::Token(handler)) => Reply::Ready(self.token_refused(handler)),
             Err(Rejection::Image(handler, error)) => self.lookup_error(handler, *error),
+            Err(Rejection::Playground(handler)) => Reply::Pending(ImageJob::Playground {
+                handler: Arc::clone(handler),
+                conditions: Conditions::from_request(request).into_owned(),
+            }),
         }
     }
 
     /// Runs a job of [`ImageHandler::lookup`]. Waits for the renderer.
     pub fn make(&self, job: ImageJob) -> Answer {
-        let (ImageJob::Variant { handler, .. } | ImageJob::Error { handler, .. }) = &job;
+        let (ImageJob::Variant { handler, .. }
+        | ImageJob::Error { handler, .. }
+        | ImageJob::Playground { handler, .. }) = &job;
         let has_server_timing = handler.config.server_timing;
+        self.make_timed(job, has_server_timing)
+    }
+
+    /// [`ImageHandler::make`] for the operator, who may know where the time went.
+    pub fn make_for_admin(&self, job: ImageJob) -> Answer {
+        self.make_timed(job, true)
+    }
+
+    fn make_timed(&self, job: ImageJob, has_server_timing: bool) -> Answer {
         let mut phases = Phases::default();
         let answer = self.make_answer(job, &mut phases);
         answer.after(phases, has_server_timing)
@@ -128,6 +165,11 @@ impl ImageHandler {
     fn make_answer(&self, job: ImageJob, phases: &mut Phases) -> Answer {
         let (handler, error) = match job {
             ImageJob::Error { handler, error } => (handler, error),
+            ImageJob::Playground { handler, conditions } => {
+                let keys = self.variants.renderer().keys(&handler.config.route);
+                let page = page::playground(&handler.config, keys, &conditions);
+                return Answer::plain(page).of(&handler);
+            }
             ImageJob::Variant { handler, request, miss } => {
                 let asked = variant_request(&handler, &request);
                 match self.variants.make(asked, miss, phases) {
@@ -153,12 +195,13 @@ impl ImageHandler {
     fn resolve<'r>(
         &self,
         request: &Request<'r>,
-        client: Option<IpAddr>,
+        path: &str,
+        access: Access,
     ) -> Result<(&Arc<HandlerState>, ImageRequest<'r>), Rejection<'_>> {
-        if !request.path()[1..].contains('/') {
+        if !path[1..].contains('/') {
             return Err(Rejection::NoSuchHandler);
         }
-        let Some((route, key)) = key::split_path(request.path()) else {
+        let Some((route, key)) = key::split_path(path) else {
             let sentence = "the path must be /{handler}/{key}, percent-encoded UTF-8";
             return Err(Rejection::BadRequest(None, sentence.to_owned()));
         };
@@ -166,24 +209,35 @@ impl ImageHandler {
             return Err(Rejection::NoSuchHandler);
         };
         let config = &state.config;
+        if key.is_empty() && config.playground && matches!(access, Access::Client(_)) {
+            return Err(Rejection::Playground(state));
+        }
         let query = Query::parse(request.query())
             .map_err(|error| Rejection::BadRequest(Some(state), error.0))?;
         // Before the options are checked: a client without a token must not learn whether they are valid.
-        let auth_request = AuthRequest { request, key: &key, query: &query, client };
-        let Ok(grant) = authorizer.authorize(&config.route, auth_request) else {
-            return Err(Rejection::Token(state));
+        let grant = match access {
+            Access::Client(client) => {
+                let auth_request = AuthRequest { request, key: &key, query: &query, client };
+                authorizer
+                    .authorize(&config.route, auth_request)
+                    .map_err(|_| Rejection::Token(state))?
+            }
+            Access::Admin => Grant { is_private: true, ..Grant::default() },
         };
         let (options, varies) = image_request::resolve_options(&query, request, config)
             .map_err(|error| Rejection::BadRequest(Some(state), error.0))?;
         if !grant.max_size.allows(options.size) {
-            authorizer.log_refusal(&config.route, client, Refusal::Size);
+            if let Access::Client(client) = access {
+                authorizer.log_refusal(&config.route, client, Refusal::Size);
+            }
             return Err(Rejection::Token(state));
         }
         let name =
             Name { handler: state.caches.identity.clone(), key, options: options.canonical() };
         if let Err(failure) = image_request::check_key(&name.key, config) {
             let code = failure.code;
-            let error = ImageError { name, options, varies, code, cache_status: None };
+            let error =
+                ImageError { name, options, varies, code, cache_status: None, reason: None };
             return Err(Rejection::Image(state, Box::new(error)));
         }
         let is_head = request.method == Method::Head;
@@ -253,6 +307,8 @@ impl ImageError {
             varies: request.varies,
             code: failure.code,
             cache_status: Some(cache_status),
+            reason: (!matches!(failure.code, Code::NotFound | Code::NotShown))
+                .then(|| failure.detail.clone()),
         })
     }
 
@@ -263,7 +319,8 @@ impl ImageError {
             response = response.with("X-Cache", cache);
         }
         let error = Some(self.code.public_name());
-        Answer { cache, error, ..Answer::plain(response).of(handler).about(self.name) }
+        let reason = self.reason;
+        Answer { cache, error, reason, ..Answer::plain(response).of(handler).about(self.name) }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::admin::{self, PurgeTarget};
+use super::admin::{self, AdminJob};
 use super::answer::{Answer, Reply};
+use super::failures::{Failure, Failures};
 use super::image_handler::ImageJob;
 use super::readiness::Readiness;
 use super::router;
@@ -19,6 +21,7 @@ pub struct Responder {
     pub running: CurrentConfig,
     pub shutdown: Arc<Shutdown>,
     pub readiness: Arc<Readiness>,
+    pub failures: Failures,
 }
 
 /// The part of a request that waits, for a thread that may. It owns its data and is run under the configuration that
@@ -26,10 +29,32 @@ pub struct Responder {
 #[derive(Debug)]
 pub enum Job {
     Image(ImageJob),
-    Purge(PurgeTarget),
+    Admin(AdminJob),
 }
 
 impl Responder {
+    pub fn new(running: RunningConfig) -> Responder {
+        let running = CurrentConfig::new(running);
+        Responder {
+            running,
+            shutdown: Arc::default(),
+            readiness: Arc::default(),
+            failures: Failures::default(),
+        }
+    }
+
+    /// Keeps the reason of a failed image.
+    pub fn record_failure(&self, answer: &Answer, request_id: &str, time: SystemTime) {
+        let (Some(reason), Some(code)) = (&answer.reason, answer.error) else { return };
+        let failure = Failure {
+            route: answer.handler.as_ref().map_or_else(String::new, |handler| handler.name.clone()),
+            key: answer.name.as_ref().map_or_else(String::new, |name| name.key.clone()),
+            code,
+            reason: reason.clone(),
+        };
+        self.failures.add(failure, Some(request_id.to_owned()), time);
+    }
+
     /// Answers a request of a public listener, or returns the job that does. Never waits for a renderer.
     pub fn answer(&self, request: &Request, client: Client, running: &RunningConfig) -> Reply<Job> {
         router::answer(request, client, running, &self.shutdown, &self.readiness).map(Job::Image)
@@ -42,7 +67,8 @@ impl Responder {
         peer: Option<IpAddr>,
         running: &RunningConfig,
     ) -> Reply<Job> {
-        admin::answer(request, peer, running, &self.shutdown, &self.readiness).map(Job::Purge)
+        let Responder { shutdown, readiness, failures, .. } = self;
+        admin::answer(request, peer, running, shutdown, readiness, failures).map(Job::Admin)
     }
 }
 
@@ -50,7 +76,7 @@ impl Job {
     pub fn run(self, running: &RunningConfig) -> Answer {
         match self {
             Job::Image(job) => running.images.make(job),
-            Job::Purge(target) => admin::purge(&target, running),
+            Job::Admin(job) => job.run(running),
         }
     }
 }

@@ -177,6 +177,10 @@ impl MemoryCache {
         (entries.by_name.len(), entries.bytes)
     }
 
+    pub fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
     pub fn remove(&self, name: &Name) {
         let known = self.entries.read().by_name.get(name).map(|slot| Arc::clone(&slot.response));
         if let Some(response) = known {

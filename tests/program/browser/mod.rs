@@ -12,6 +12,8 @@ mod exif;
 mod gif;
 mod jpeg;
 mod outputs;
+mod page;
+mod playground;
 mod png;
 mod profiles;
 mod stills;

@@ -18,7 +18,7 @@ use super::origin::{RawOrigin, Request, Then, answer};
 use super::server::{Log, run};
 use super::skip::skip;
 
-const PROGRAM: &str = "chromium";
+pub(super) const PROGRAM: &str = "chromium";
 const PAGE: &str = include_str!("chromium.html");
 /// How long Chromium may show no image before a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,7 +76,7 @@ pub fn is_installed() -> bool {
 }
 
 /// Chromium with a profile in this directory. As root it needs `--no-sandbox`.
-fn command(profile: &Directory) -> Command {
+pub(super) fn command(profile: &Directory) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args([
         "--headless",

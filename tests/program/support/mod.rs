@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod chromium;
 pub mod client;
+pub mod devtools;
 pub mod directory;
 pub mod gate;
 pub mod handshake;

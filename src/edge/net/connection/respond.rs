@@ -167,6 +167,7 @@ impl Connection {
         };
         scratch.head.clear();
         let now = SystemTime::now();
+        responder.record_failure(&answer, request.ids.id.as_str(), now);
         answer.response.write_head(&mut scratch.head, &mut scratch.date, now, options);
         let body = request.body(&answer);
         self.start_write(scratch.head.len() + body.len(), &running);

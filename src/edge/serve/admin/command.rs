@@ -10,6 +10,13 @@ const PURGE: &str = "/-/purge/";
 const REFRESH: &str = "/-/refresh/";
 const STATS: &str = "/-/stats";
 const METRICS: &str = "/-/metrics";
+const PAGE: &str = "/-/";
+const STATUS: &str = "/-/status";
+const KEYS: &str = "/-/keys/";
+/// Followed by the path of an image.
+const IMAGE: &str = "/-/image";
+/// Followed by the path and query of an image.
+const SIGN: &str = "/-/sign";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -21,6 +28,16 @@ pub enum Command {
     Stats,
     /// `GET /-/metrics`
     Metrics,
+    /// `GET /-/`
+    Page,
+    /// `GET /-/status`
+    Status,
+    /// `GET /-/keys/{handler}`
+    Keys(String),
+    /// `GET /-/image/{handler}/{key}?{options}`, with the path after `/-/image`.
+    Image(String),
+    /// `POST /-/sign/{handler}/{key}?{options}`, with the target after `/-/sign`.
+    Sign(String),
     Purge(PurgeTarget),
 }
 
@@ -71,11 +88,31 @@ impl Command {
                 }
             };
         }
-        if path == STATS || path == METRICS {
-            let command = if path == STATS { Command::Stats } else { Command::Metrics };
+        let get = |command| match request.method {
+            Method::Get | Method::Head => Ok(command),
+            _ => Err(method_not_allowed("GET, HEAD", "only GET and HEAD are supported")),
+        };
+        match path {
+            PAGE => return get(Command::Page),
+            STATS => return get(Command::Stats),
+            METRICS => return get(Command::Metrics),
+            STATUS => return get(Command::Status),
+            _ => {}
+        }
+        if let Some(route) = path.strip_prefix(KEYS) {
+            return match key::split_path(&format!("/{route}/")) {
+                Some((route, key)) if key.is_empty() => get(Command::Keys(route)),
+                _ => Err(error(400, "the path must be /-/keys/{handler}")),
+            };
+        }
+        let image = |prefix| path.strip_prefix(prefix).filter(|rest| rest.starts_with('/'));
+        if let Some(path) = image(IMAGE) {
+            return get(Command::Image(path.to_owned()));
+        }
+        if image(SIGN).is_some() {
             return match request.method {
-                Method::Get | Method::Head => Ok(command),
-                _ => Err(method_not_allowed("GET, HEAD", "only GET and HEAD are supported")),
+                Method::Post => Ok(Command::Sign(request.target[SIGN.len()..].to_owned())),
+                _ => Err(method_not_allowed("POST", "only POST is supported")),
             };
         }
         let Some(rest) = path
@@ -181,6 +218,12 @@ mod tests {
             ("OPTIONS /-/ready", Ok(Command::Ready)),
             ("GET /-/stats", Ok(Command::Stats)),
             ("HEAD /-/metrics?name[]=x", Ok(Command::Metrics)),
+            ("GET /-/", Ok(Command::Page)),
+            ("HEAD /-/?a", Ok(Command::Page)),
+            ("GET /-/status", Ok(Command::Status)),
+            ("GET /-/keys/%68", Ok(Command::Keys("h".into()))),
+            ("GET /-/image/h/a%20b.jpg?w=3", Ok(Command::Image("/h/a%20b.jpg".into()))),
+            ("POST /-/sign/h/a.jpg?w=3", Ok(Command::Sign("/h/a.jpg?w=3".into()))),
         ] {
             assert_eq!(command(line), expected, "{line}");
         }
@@ -205,6 +248,14 @@ mod tests {
             (&long, 400, None),
             (&long_prefix, 400, None),
             ("POST /-/stats", 405, Some("GET, HEAD")),
+            ("POST /-/", 405, Some("GET, HEAD")),
+            ("OPTIONS /-/status", 405, Some("GET, HEAD")),
+            ("POST /-/image/h/a.jpg", 405, Some("GET, HEAD")),
+            ("GET /-/sign/h/a.jpg", 405, Some("POST")),
+            ("GET /-/keys/h/", 400, None),
+            ("GET /-/keys/%zz", 400, None),
+            ("GET /-/imageh/a.jpg", 404, None),
+            ("GET /-/page.js", 404, None),
             ("POST /-/purge/h/", 405, Some("DELETE")),
             ("DELETE /-/purge/h/a", 405, Some("POST")),
             ("GET /-/purge/h/a", 405, Some("POST")),

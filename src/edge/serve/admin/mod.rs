@@ -1,55 +1,116 @@
-//! The admin listener: purges, statistics, metrics, health and readiness, for clients that send its secret.
+//! The admin listener: purges, status, statistics, metrics, images, health and readiness, for clients that send its
+//! secret; and a page, which asks for it.
 //!
 //! It is a separate listener, so that no mistake in front of the public ports (a proxy's rule, a path that is decoded
 //! twice) exposes it.
 
 mod command;
 mod metrics;
+mod status;
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-pub use self::command::PurgeTarget;
-use self::command::{Command, CommandError};
+use self::command::{Command, CommandError, PurgeTarget};
 use super::answer::{Answer, Reply};
+use super::failures::Failures;
+use super::image_handler::ImageJob;
 use super::readiness::{Audience, Readiness};
-use super::router;
 use super::running_config::RunningConfig;
 use super::shutdown::Shutdown;
+use super::{page, router};
+use crate::edge::http::conditional::Conditions;
 use crate::edge::http::request::Request;
 use crate::edge::http::response::{Body, Response};
 use crate::edge::variants::Counts;
 use crate::edge::variants::purge::{Removed, Rerendered};
 use crate::log::{error, warn_ratelimited};
+use crate::time::unix_seconds;
+use crate::token;
 
-/// Answers a request. A purge may wait for disks and renderers.
+/// The part of a request that waits for disks or a renderer.
+#[derive(Debug)]
+pub enum AdminJob {
+    Purge(PurgeTarget),
+    Keys(String),
+    Image(ImageJob),
+}
+
+/// Answers a request, or returns the job that does.
 pub fn answer(
     request: &Request,
     peer: Option<IpAddr>,
     running: &RunningConfig,
     shutdown: &Shutdown,
     readiness: &Readiness,
-) -> Reply<PurgeTarget> {
+    failures: &Failures,
+) -> Reply<AdminJob> {
     // There may be no secret any more: a connection can outlive the configuration with its listener.
-    if !running.admin.as_ref().is_some_and(|secret| secret.authorizes(request)) {
+    let Some(secret) = &running.admin else { return Reply::Ready(unauthorized(peer)) };
+    let command = Command::parse(request);
+    // The page tells nothing, and a browser sends no secret before it is loaded.
+    if command == Ok(Command::Page) {
+        return Reply::Ready(Answer::plain(page::admin(&Conditions::from_request(request))));
+    }
+    if !secret.authorizes(request) {
         return Reply::Ready(unauthorized(peer));
     }
-    match Command::parse(request) {
+    let ready = |response| Reply::Ready(Answer::plain(response));
+    match command {
         Err(error) => Reply::Ready(bad_request(&error)),
-        Ok(Command::Health) => {
-            Reply::Ready(Answer::plain(router::health(request.method, shutdown)))
-        }
+        Ok(Command::Page) => ready(page::admin(&Conditions::from_request(request))),
+        Ok(Command::Health) => ready(router::health(request.method, shutdown)),
         Ok(Command::Ready) => {
-            let audience = Audience::Operators;
-            let response = router::ready(request.method, shutdown, readiness, audience);
-            Reply::Ready(Answer::plain(response))
+            ready(router::ready(request.method, shutdown, readiness, Audience::Operators))
         }
-        Ok(Command::Stats) => Reply::Ready(Answer::plain(json(200, &stats(running)))),
-        Ok(Command::Metrics) => Reply::Ready(Answer::plain(metrics::metrics(request, running))),
-        Ok(Command::Purge(target)) => Reply::Pending(target),
+        Ok(Command::Stats) => ready(json(200, &stats(running))),
+        Ok(Command::Metrics) => ready(metrics::metrics(request, running)),
+        Ok(Command::Status) => ready(json(200, &status::status(running, readiness, failures))),
+        Ok(Command::Sign(target)) => Reply::Ready(sign(&target, running)),
+        Ok(Command::Keys(route)) => Reply::Pending(AdminJob::Keys(route)),
+        Ok(Command::Image(path)) => {
+            running.images.lookup_for_admin(request, &path).map(AdminJob::Image)
+        }
+        Ok(Command::Purge(target)) => Reply::Pending(AdminJob::Purge(target)),
+    }
+}
+
+impl AdminJob {
+    pub fn run(self, running: &RunningConfig) -> Answer {
+        match self {
+            AdminJob::Purge(target) => purge(&target, running),
+            AdminJob::Keys(route) => keys(&route, running),
+            AdminJob::Image(job) => running.images.make_for_admin(job),
+        }
+    }
+}
+
+/// The first keys of a handler with a directory.
+fn keys(route: &str, running: &RunningConfig) -> Answer {
+    if !running.images.handlers().any(|handler| handler.config.route == route) {
+        return no_such_handler();
+    }
+    match running.images.variants().renderer().keys(route) {
+        Some((keys, complete)) => {
+            Answer::plain(json(200, &json!({"keys": keys, "complete": complete})))
+        }
+        None => Answer::overloaded(),
+    }
+}
+
+fn sign(target: &str, running: &RunningConfig) -> Answer {
+    let now = unix_seconds(SystemTime::now());
+    let handlers = running.images.handlers().map(|handler| &handler.config);
+    match token::sign(handlers, target, None, now) {
+        Ok(url) => Answer::plain(json(200, &json!({"url": url}))),
+        Err(sentence) => {
+            let response = json(400, &json!({"error": sentence}));
+            Answer { error: Some("bad_request"), ..Answer::plain(response) }
+        }
     }
 }
 
@@ -70,7 +131,7 @@ fn stats(running: &RunningConfig) -> Value {
     })
 }
 
-pub fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {
+fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {
     let RunningConfig { purger, .. } = running;
     let result = match target {
         PurgeTarget::Key { route, key, render: false } => {
@@ -94,12 +155,14 @@ pub fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {
     match result {
         Some(Ok(value)) => Answer::plain(json(200, &value)),
         Some(Err(error)) => purge_incomplete(&error),
-        None => {
-            const CODE: &str = "no_such_handler";
-            let response = json(404, &json!({"error": "no handler has this name"}));
-            Answer { error: Some(CODE), ..Answer::plain(response.with("X-Error", CODE)) }
-        }
+        None => no_such_handler(),
     }
+}
+
+fn no_such_handler() -> Answer {
+    const CODE: &str = "no_such_handler";
+    let response = json(404, &json!({"error": "no handler has this name"}));
+    Answer { error: Some(CODE), ..Answer::plain(response.with("X-Error", CODE)) }
 }
 
 /// Names in responses are older than the terms of the code and stay: `renditions` are variants.

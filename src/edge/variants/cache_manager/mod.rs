@@ -91,7 +91,7 @@ impl CacheManager {
         &self.path
     }
 
-    fn limits(&self) -> CacheLimits {
+    pub fn limits(&self) -> CacheLimits {
         *self.limits.lock()
     }
 
