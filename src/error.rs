@@ -91,7 +91,8 @@ codes! {
     OriginUnreachable "origin_unreachable" 502 stale
         "The origin could not be reached, or the connection broke twice.";
     OriginError "origin_error" 502 stale
-        "The origin answered with a status that means neither success nor \"not found\".";
+        "The origin answered with a status that means neither success nor \"not found\", or does not accept the \
+         credentials.";
     OriginTruncated "origin_truncated" 502 stale
         "The origin's response ended before its announced length.";
     WrongRegion "wrong_region" 502 stale

@@ -38,7 +38,7 @@ table! {
         whole_seconds("stale_while_revalidate").default(0);
     /// How long after `cache_time` a variant is served if the origin can't be asked (RFC 5861 §4).
     STALE_IF_ERROR: Defaulted<Duration> = whole_seconds("stale_if_error").default(86_400);
-    /// How long a 404 or 403 of the origin is remembered; other errors are not.
+    /// How long a `not_found` of the origin is remembered; other errors are not.
     NEGATIVE_CACHE_TIME: Defaulted<Duration> = whole_seconds("negative_cache_time").default(5);
     /// Cache the bucket's originals, so that another size takes no GET; only with
     /// `aws`.

@@ -493,7 +493,7 @@ fn forbidden_and_missing_objects_are_not_found_and_not_retried() {
 }
 
 #[test]
-fn wrong_credentials_answer_not_found() {
+fn wrong_credentials_are_an_origin_error_and_those_of_another_account_not_found() {
     let s3 = S3::start();
     s3.put(&IMAGES, "a.png", &image());
     let wrong_secret = merged(s3.aws(&IMAGES), json!({"aws_secret": "not-the-secret-of-this-key"}));
@@ -502,9 +502,14 @@ fn wrong_credentials_answer_not_found() {
         s3.aws(&IMAGES),
         json!({"aws_access": ARCHIVE.access, "aws_secret": ARCHIVE.secret}),
     );
-    for aws in [wrong_secret, unknown, foreign] {
+    for (aws, code, event) in [
+        (wrong_secret, "origin_error", "image_failed"),
+        (unknown, "not_found", "origin_access_denied"),
+        (foreign, "not_found", "origin_access_denied"),
+    ] {
         let server = Server::with_handler(json!({"name": "h", "aws": aws}));
-        server.get("/h/a.png").failed("not_found");
+        server.get("/h/a.png").failed(code);
+        server.log.event(event);
         server.log.access("/h/a.png");
         let log = server.log.lines().join("\n");
         for secret in

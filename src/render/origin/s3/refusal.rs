@@ -25,6 +25,8 @@ pub(super) fn failure(
         answered = format!("{answered}: {meaning}");
     }
     match status {
+        // No key is looked for with them: the operator has to act, and clients may ask again.
+        403 if is_about_credentials(&code) => Failure::new(Code::OriginError, answered),
         // Without the permission to list, S3 sends 403 for a missing key; and an object that may not be read is, to a
         // client, missing as well.
         404 if is_certain => Failure::new(Code::NotFound, answered),
@@ -77,11 +79,23 @@ fn meaning(code: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether an error code says that S3 does not accept the credentials, whatever the key.
+fn is_about_credentials(code: &str) -> bool {
+    matches!(
+        code,
+        "SignatureDoesNotMatch"
+            | "InvalidAccessKeyId"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "RequestTimeTooSkewed"
+    )
+}
+
 /// Whether a response that means "not found" to a client may come from a wrong configuration: S3 sends 403 for a missing
-/// key in a bucket that may not be listed, but also for wrong credentials.
+/// key in a bucket that may not be listed, but also for one that the credentials may not read.
 pub(super) fn may_hide_misconfiguration(status: StatusCode, body: &[u8]) -> bool {
     match status {
-        StatusCode::FORBIDDEN => true,
+        StatusCode::FORBIDDEN => !error_code(body).is_some_and(|code| is_about_credentials(&code)),
         StatusCode::NOT_FOUND => error_code(body).is_some_and(|code| code == "NoSuchBucket"),
         _ => false,
     }
@@ -144,7 +158,7 @@ mod tests {
     fn a_forbidden_or_missing_object_is_not_found() {
         for (status, code, expected) in [
             (404, "NoSuchKey", Code::NotFound),
-            (403, "SignatureDoesNotMatch", Code::NotShown),
+            (403, "AccessDenied", Code::NotShown),
             (404, "NoSuchBucket", Code::NotShown),
         ] {
             let failure = refused(status, None, &format!("<Error><Code>{code}</Code></Error>"));
@@ -154,6 +168,27 @@ mod tests {
             assert!(failure.detail.starts_with(&start), "{}", failure.detail);
         }
         assert!(refused(404, None, "").detail.ends_with("answered 404 (no error code)"));
+    }
+
+    #[test]
+    fn refused_credentials_are_an_origin_error_at_every_status() {
+        for code in [
+            "SignatureDoesNotMatch",
+            "InvalidAccessKeyId",
+            "ExpiredToken",
+            "InvalidToken",
+            "RequestTimeTooSkewed",
+        ] {
+            let body = format!("<Error><Code>{code}</Code></Error>");
+            for status in [400, 403] {
+                let failure = refused(status, None, &body);
+                assert_eq!(failure.code, Code::OriginError, "{status} {code}");
+                let meaning = meaning(code).unwrap();
+                assert!(failure.detail.ends_with(meaning), "{}", failure.detail);
+            }
+            assert!(!may_hide_misconfiguration(StatusCode::FORBIDDEN, body.as_bytes()));
+        }
+        assert!(may_hide_misconfiguration(StatusCode::FORBIDDEN, b""));
     }
 
     #[test]
