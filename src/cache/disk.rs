@@ -58,7 +58,10 @@ impl MinFree {
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let min_free = min_free_bytes(self.0, &disk);
         if free < min_free {
-            let sentence = format!("the disk has {free} bytes left, cache_min_free is {min_free}");
+            let directory = directory.display();
+            let sentence = format!(
+                "the disk of {directory} has {free} bytes left, cache_min_free is {min_free}"
+            );
             return Err(io::Error::new(io::ErrorKind::StorageFull, sentence));
         }
         Ok(())

@@ -138,6 +138,8 @@ fn cache_min_free_stops_storing_and_images_are_still_served() {
     for number in 0..3 {
         server.get(&target(number)).ok();
     }
+    let path = cache.path().display();
+    server.log.event_with("cache_write_failed", &format!("the disk of {path}/"));
     server.log.event_with("cache_write_failed", "cache_min_free");
     assert!(!is_hit(&server, &target(2)));
     eventually("all entries are evicted", || cache.files().is_empty());
