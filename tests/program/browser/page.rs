@@ -17,7 +17,7 @@ struct Fixture {
     page: Page,
     origin: String,
     _cache: Directory,
-    _originals: Directory,
+    originals: Directory,
 }
 
 /// A server with two handlers, and its page in a browser. `None` without Chromium.
@@ -36,7 +36,7 @@ fn fixture() -> Option<Fixture> {
     ]})));
     let origin = format!("http://{}", admin(&server));
     let page = Page::open(&format!("{origin}/-/"), WINDOW)?;
-    Some(Fixture { server, page, origin, _cache: cache, _originals: originals })
+    Some(Fixture { server, page, origin, _cache: cache, originals })
 }
 
 impl Fixture {
@@ -106,6 +106,10 @@ fn status_shows_handlers_failures_and_a_purge() {
     server.get("/h/%3Cimg%20src=x%20onerror=throw(1)%3E.png?w=5");
     page.until("document.querySelector('#failures').textContent.includes('h/<img src=x onerror=')");
     assert!(page.eval("document.querySelector('#failures img')").is_null());
+    fixture.originals.put("a\u{202e}gpj\n.png", &small_image()[..40]);
+    server.get("/h/a%E2%80%AEgpj%0A.png").failed("corrupt_image");
+    let escaped = r"h/a\\u{202e}gpj\\u{a}.png";
+    page.until(&format!("document.querySelector('#failures').textContent.includes('{escaped}')"));
     let handlers = page.text("document.querySelector('#handlers').innerText");
     assert!(handlers.contains("signed") && handlers.contains("hmac"), "{handlers}");
     page.until("document.querySelector('#caches').textContent.includes(' entries')");

@@ -27,6 +27,12 @@ function labelled(text, control, className) {
   return h('label', { className: className || '' }, h('span', {}, text), control);
 }
 
+/** A key or path, whose control and format characters could look like another one, written as in the log. */
+function keyCode(text) {
+  const code = (character) => '\\u{' + character.codePointAt(0).toString(16) + '}';
+  return h('code', {}, text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, code));
+}
+
 /** A line that screen readers announce when it changes. */
 function statusLine() {
   return h('p', { role: 'status', className: 'muted' });

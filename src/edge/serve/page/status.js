@@ -98,11 +98,11 @@ function handler(one) {
 
 function failure({ time, handler, key, code, reason, request_id: id, count }) {
   return h('li', {}, h('span', { className: 'muted' }, time + (count > 1 ? ', ' + count + ' times' : '')), ' ',
-    h('strong', {}, code), ' ', h('code', {}, handler + '/' + key), h('br'), reason, id && h('span', { className: 'muted' }, ' request ' + id));
+    h('strong', {}, code), ' ', keyCode(handler + '/' + key), h('br'), reason, id && h('span', { className: 'muted' }, ' request ' + id));
 }
 
 function crash({ path, blocked, seconds }) {
-  return h('li', {}, h('code', {}, path), blocked ? h('strong', { className: 'bad' }, ' refused') : ' decoded alone',
+  return h('li', {}, keyCode(path), blocked ? h('strong', { className: 'bad' }, ' refused') : ' decoded alone',
     ' for ' + Math.ceil(seconds / 60) + ' more minutes');
 }
 
