@@ -239,11 +239,16 @@ fn admin_rejects_invalid_commands() {
         ("PUT", "/-/purge/h/a/", 405, Some("POST, DELETE")),
         ("POST", "/-/purge/h/", 405, Some("DELETE")),
         ("POST", "/-/health", 405, Some("GET, HEAD, OPTIONS")),
+        ("GET", "/-/image", 404, None),
+        ("POST", "/-/sign", 404, None),
+        ("GET", "/-/nothing", 404, None),
     ] {
         let answer = send(&server, method, target);
         assert_eq!((answer.status, answer.header("Allow")), (status, allow), "{method} {target}");
         assert!(json_of(&answer)["error"].is_string(), "{method} {target}");
     }
+    let unknown = json_of(&send(&server, "GET", "/-/image"));
+    assert_eq!(unknown["error"], "unknown path: docs/cache.md and docs/page.md list the paths");
     // An empty body is allowed, any other is rejected. All requests use one connection.
     let authorization = ("Authorization", &*format!("Bearer {SECRET}"));
     let mut client = Client::connect(admin(&server));

@@ -120,7 +120,7 @@ impl Command {
             .or_else(|| path.strip_prefix(REFRESH))
             .filter(|rest| rest.contains('/'))
         else {
-            return Err(error(404, "unknown path, expected /-/purge/{handler}/{key}"));
+            return Err(error(404, "unknown path: docs/cache.md and docs/page.md list the paths"));
         };
         let split = key::split_path(&path[path.len() - rest.len() - 1..]);
         let (route, key) = split.ok_or(error(400, "the path must be percent-encoded UTF-8"))?;
