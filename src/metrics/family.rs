@@ -106,6 +106,8 @@ families! {
         "TLS handshakes: full, resumed, or failed.";
     CERTIFICATE_EXPIRY: Gauge "certificate_expiry_timestamp_seconds" [file]
         "When the first certificate of a file in use expires, in Unix time.";
+    READY: Gauge "ready" []
+        "1 if the server can make images and store them (/-/ready), else 0.";
     RENDERER_UP: Gauge "renderer_up" []
         "1 if a renderer runs and has answered its latest ping, else 0.";
     RENDERER_RESTARTS: Counter "renderer_restarts" [cause]

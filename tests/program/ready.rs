@@ -29,10 +29,27 @@ fn config(handler: &Value) -> Value {
 /// Status and body, as operators get them.
 #[track_caller]
 fn admin(server: &Server) -> (u16, String) {
+    ask_admin(server, "/-/ready")
+}
+
+#[track_caller]
+fn ask_admin(server: &Server, path: &str) -> (u16, String) {
     let mut client = Client::connect(server.listening_on("admin http://"));
     let bearer = format!("Bearer {SECRET}");
-    let answer = client.get_with("/-/ready", &[("Authorization", &bearer)]);
+    let answer = client.get_with(path, &[("Authorization", &bearer)]);
     (answer.status, answer.text().to_owned())
+}
+
+/// The metric, and what the page of the operator says about the only handler.
+#[track_caller]
+fn expect_shown(server: &Server, is_ready: bool, problem: &str) {
+    let metrics = ask_admin(server, "/-/metrics").1;
+    let sample = format!("s3imageserver_ready {}", u8::from(is_ready));
+    assert!(metrics.lines().any(|line| line == sample), "{metrics}");
+    let status: Value = serde_json::from_str(&ask_admin(server, "/-/status").1).unwrap();
+    let problems = status["handlers"][0]["problems"].as_array().unwrap();
+    assert_eq!(problems.is_empty(), is_ready, "{status}");
+    assert!(problems.iter().all(|text| text.as_str().unwrap().contains(problem)), "{status}");
 }
 
 /// Waits until the server is ready, or not for this reason only.
@@ -106,9 +123,11 @@ fn a_cache_that_can_not_be_written_is_a_reason() {
             reasons.starts_with(&format!("{}: can't be written: ", path.display())),
             "{reasons}"
         );
+        expect_shown(&server, false, "can't be written: ");
         fs::remove_file(&path).unwrap();
         // A deleted directory is created again when it is needed.
         expect(&server, None);
+        expect_shown(&server, true, "");
         server.get("/h/a.png").ok();
         eventually("it is created again", || {
             server.get("/h/a.png?w=9").status == 200 && path.is_dir()

@@ -2,7 +2,7 @@
 //! interval; a request reads the latest result from memory.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
@@ -89,6 +89,17 @@ impl Readiness {
         std::mem::replace(&mut *checked, Checked { at: Instant::now(), reasons }).reasons
     }
 
+    /// The sentences about the handler with this route and these directories of caches.
+    pub fn problems(&self, route: &str, caches: &[&Path]) -> Vec<String> {
+        let checked = self.0.lock();
+        let is_own = |reason: &&Reason| match reason {
+            Reason::Unchecked | Reason::Renderer => false,
+            Reason::CredentialsPending(name) | Reason::CredentialsMissing(name) => name == route,
+            Reason::Cache(path, _) => caches.contains(&path.as_path()),
+        };
+        checked.reasons.iter().filter(is_own).map(Reason::to_string).collect()
+    }
+
     /// One line for each reason why the server is not ready; `None` if it is.
     pub fn failure(&self, audience: Audience) -> Option<String> {
         self.failure_at(audience, Instant::now())
@@ -131,6 +142,22 @@ mod tests {
         let later = Instant::now() + MAX_AGE + Duration::from_secs(1);
         let failure = readiness.failure_at(Audience::Operators, later);
         assert_eq!(failure.as_deref(), Some("not checked yet"));
+    }
+
+    #[test]
+    fn a_handler_has_the_reasons_of_its_credentials_and_caches() {
+        let readiness = Readiness::default();
+        readiness.replace(reasons());
+        let of = |route, cache| readiness.problems(route, &[Path::new(cache)]);
+        assert_eq!(
+            of("secret-route", "/other/path"),
+            ["secret-route: no credentials were found, or they have expired"]
+        );
+        assert_eq!(
+            of("route", "/secret/path"),
+            ["/secret/path: can't be written: No space left on device"]
+        );
+        assert_eq!(of("route", "/secret"), [""; 0]);
     }
 
     #[test]

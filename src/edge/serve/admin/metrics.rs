@@ -6,11 +6,12 @@ use std::time::{Instant, SystemTime};
 use crate::edge::http::request::Request;
 use crate::edge::http::response::{Body, Response};
 use crate::edge::renderer::{Renderer, usage};
+use crate::edge::serve::readiness::{Audience, Readiness};
 use crate::edge::serve::running_config::RunningConfig;
 use crate::metrics::family::{
     CACHE_BYTES, CACHE_ENTRIES, CIRCUIT_BREAKER_OPEN, CRASH_TRACKED_KEYS, CREDENTIALS_EXPIRY,
     CREDENTIALS_FOUND, FETCHES_IN_FLIGHT, MEMORY_BUDGET, MEMORY_BUDGET_USED, MEMORY_BUDGET_WAITED,
-    MEMORY_CACHE_BYTES, MEMORY_CACHE_ENTRIES, PROCESS_CPU, PROCESS_MEMORY, QUEUE_LENGTH,
+    MEMORY_CACHE_BYTES, MEMORY_CACHE_ENTRIES, PROCESS_CPU, PROCESS_MEMORY, QUEUE_LENGTH, READY,
     RENDER_PERMITS, RENDERER_UP, RENDERS_IN_FLIGHT, RENDERS_WAITING,
 };
 use crate::metrics::{Exposition, METRICS, Writer};
@@ -18,11 +19,13 @@ use crate::renderer_status::{CredentialsStatus, RendererStatus};
 use crate::time::unix_seconds;
 
 /// The metrics of the process, in the format that the request accepts.
-pub fn metrics(request: &Request, running: &RunningConfig) -> Response {
+pub fn metrics(request: &Request, running: &RunningConfig, readiness: &Readiness) -> Response {
     let exposition = Exposition::negotiate(&request.list("accept").unwrap_or_default());
     let mut writer = Writer::new(exposition);
     METRICS.write(&mut writer);
     write_caches(running, &mut writer);
+    let is_ready = readiness.failure(Audience::Operators).is_none();
+    writer.family(READY).add(&[], u8::from(is_ready));
     write_renderer(running.images.variants().renderer(), &mut writer);
     write_usage(&mut writer);
     Response::new(200, Body::Text(writer.finish()))

@@ -68,7 +68,7 @@ pub fn answer(
             ready(router::ready(request.method, shutdown, readiness, Audience::Operators))
         }
         Ok(Command::Stats) => ready(json(200, &stats(running))),
-        Ok(Command::Metrics) => ready(metrics::metrics(request, running)),
+        Ok(Command::Metrics) => ready(metrics::metrics(request, running, readiness)),
         Ok(Command::Status) => ready(json(200, &status::status(running, readiness, failures))),
         Ok(Command::Sign(target)) => Reply::Ready(sign(&target, running)),
         Ok(Command::Keys(route)) => Reply::Pending(AdminJob::Keys(route)),

@@ -1,5 +1,6 @@
 //! `GET /-/status`: the handlers and what is wrong with them, the last failures, the keys that crashed a renderer.
 
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ pub fn status(running: &RunningConfig, readiness: &Readiness, failures: &Failure
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "not_ready": reasons.lines().collect::<Vec<_>>(),
-        "handlers": handlers.into_iter().map(|state| handler(state, &reasons)).collect::<Vec<_>>(),
+        "handlers": handlers.into_iter().map(|state| handler(state, readiness)).collect::<Vec<_>>(),
         "caches": caches(running),
         "failures": failures.to_json(),
         "crashes": crashes.into_iter().map(crash).collect::<Vec<_>>(),
@@ -49,7 +50,7 @@ fn caches(running: &RunningConfig) -> Vec<Value> {
     std::iter::once(memory).chain(directories).collect()
 }
 
-fn handler(state: &HandlerState, reasons: &str) -> Value {
+fn handler(state: &HandlerState, readiness: &Readiness) -> Value {
     let HandlerState { config, circuit_breaker, .. } = state;
     let mut value = handler_data(config);
     value["origin"] = match &config.origin {
@@ -67,12 +68,10 @@ fn handler(state: &HandlerState, reasons: &str) -> Value {
     value["cache_path"] =
         config.cache.as_ref().map(|cache| cache.path.to_string_lossy().into_owned()).into();
     value["playground"] = config.playground.into();
-    let mut problems = Vec::new();
-    let own =
-        |line: &&str| line.strip_prefix(&config.route).is_some_and(|rest| rest.starts_with(": "));
-    problems.extend(reasons.lines().filter(own));
+    let caches: Vec<&Path> = config.stores().map(|store| store.path.as_path()).collect();
+    let mut problems = readiness.problems(&config.route, &caches);
     if circuit_breaker.is_open(Instant::now()) {
-        problems.push("the origin failed in the last seconds: stale images are served");
+        problems.push("the origin failed in the last seconds: stale images are served".into());
     }
     value["problems"] = problems.into();
     value
