@@ -15,6 +15,7 @@ use crate::support::client::{Client, request};
 use crate::support::directory::Directory;
 use crate::support::images::{self, size_of};
 use crate::support::server::{Server, Setup};
+use crate::support::set_on_drop::SetOnDrop;
 use crate::support::{eventually, merged};
 
 const SECRET: &str = "0123456789abcdef";
@@ -31,15 +32,6 @@ fn listener() -> (OwnedFd, SocketAddr) {
 
 fn copy(socket: &OwnedFd) -> OwnedFd {
     socket.try_clone().unwrap()
-}
-
-/// Stops the other threads of a scope, even if the test fails.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Sends requests until `enough` is set, on one connection each or, with `keeps`, on connections that the server closes.

@@ -19,6 +19,7 @@ use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::handshake::{Handshake, accept_any};
 use crate::support::server::{self, Server, Setup};
+use crate::support::set_on_drop::SetOnDrop;
 
 /// A handler, and HTTPS with `0.crt` and `0.key`, `1.crt` and `1.key`, and so on.
 fn setup(issued: &[&Issued]) -> Setup {
@@ -169,15 +170,6 @@ fn invalid_certificate_or_key_fails_the_start_and_names_its_field() {
             assert!(said.contains(&format!("{field}: {file}: ")), "no {field:?} in {said:?}");
             assert!(!said.contains("listening on"), "{said}");
         }
-    }
-}
-
-/// Stops the other threads of a scope, even if the test fails.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -19,6 +19,7 @@ use crate::support::directory::Directory;
 use crate::support::images;
 use crate::support::s3::{IMAGES, S3};
 use crate::support::server::{Server, Setup, can_mount};
+use crate::support::set_on_drop::SetOnDrop;
 use crate::support::{eventually, merged};
 
 /// Number of variants.
@@ -96,15 +97,6 @@ fn load<'s>(
         });
     }
     asked
-}
-
-/// Ends the load when dropped, so that a failing thread stops the others.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Fails unless `cache verify` finds no damage.

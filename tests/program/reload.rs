@@ -19,6 +19,7 @@ use crate::support::images::{self, BLUE, GREEN, RED, size_of};
 use crate::support::origin::{RawOrigin, object};
 use crate::support::process::Process;
 use crate::support::server::{Server, Setup};
+use crate::support::set_on_drop::SetOnDrop;
 use crate::support::{eventually, merged, settled};
 
 fn image() -> Vec<u8> {
@@ -48,15 +49,6 @@ fn socket_directories(server: &Server) -> usize {
     entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("s3imageserver-"))
         .count()
-}
-
-/// Stops the other threads of a scope, even if the test fails.
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Sends requests, on one connection or on many, until `enough` is set. Every response must be an image.

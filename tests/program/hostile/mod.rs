@@ -11,7 +11,6 @@ mod tls_records;
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
@@ -76,13 +75,4 @@ fn raise_file_limit() {
 /// Opens `count` connections.
 fn crowd(server: &Server, count: usize) -> Vec<Client> {
     (0..count).map(|_| server.client()).collect()
-}
-
-/// Sets a flag when it is dropped, even if the test fails.
-struct SetOnDrop<'b>(&'b AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{HIT, LONG, SetOnDrop, narrow, start};
+use super::{HIT, LONG, narrow, start};
 use crate::support::client::request;
+use crate::support::set_on_drop::SetOnDrop;
 use crate::support::vitals::Vitals;
 use crate::support::{TIMEOUT, eventually};
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{HIT, LONG, SetOnDrop, setup};
+use super::{HIT, LONG, setup};
 use crate::support::eventually;
 use crate::support::images::{self, size_of};
 use crate::support::server::Server;
+use crate::support::set_on_drop::SetOnDrop;
 use crate::support::vitals::Vitals;
 
 const CLIENTS: usize = 8;

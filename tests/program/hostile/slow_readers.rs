@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{HIT, LARGE, LONG, SetOnDrop, narrow, start_with_large};
+use super::{HIT, LARGE, LONG, narrow, start_with_large};
 use crate::support::client::request;
 use crate::support::eventually;
+use crate::support::set_on_drop::SetOnDrop;
 use crate::support::vitals::Vitals;
 
 /// Reads pieces with a pause after each, and returns the number of bytes read until the server closes.

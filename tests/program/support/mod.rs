@@ -15,6 +15,7 @@ pub mod png_chunks;
 pub mod process;
 pub mod s3;
 pub mod server;
+pub mod set_on_drop;
 #[path = "../../../src/testing.rs"]
 pub mod skip;
 pub mod tokens;
