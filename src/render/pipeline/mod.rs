@@ -112,7 +112,7 @@ pub fn render(
     let started = Instant::now();
     let encode = phases.encode;
     let rendered = decode_and_encode(vips, original, options, fail_on, bounds, examined, phases);
-    phases.decode += started.elapsed().saturating_sub(phases.encode - encode);
+    phases.decode += started.elapsed().saturating_sub(phases.encode.saturating_sub(encode));
     rendered
 }
 
