@@ -6,6 +6,7 @@
 //! * `server` is the HTTP loop on the private socket, with a `pool` of worker threads; `service` serves one request.
 //! * `online` asks the origins for `--check --online`.
 //! * `originals` gets originals: from memory, from their cache, or from an `origin`.
+//! * `s3` is the client of a bucket, `http` the client below it.
 //! * `admission` hands out permits to decode within `memory_budget`; `watchdog` stops work that exceeds
 //!   `decode_timeout`; `decode_events` tells the edge which requests are decoding.
 //! * `codec` reads the container before anything is decoded, which is when the limits are checked; `pipeline` makes the
@@ -16,16 +17,28 @@ pub mod bench;
 mod cache_write;
 mod codec;
 mod decode_events;
+mod http;
 mod online;
 mod origin;
 mod originals;
 mod pipeline;
 mod pool;
 mod process;
+mod read_path;
+#[cfg_attr(
+    not(test),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "PUT, DELETE and LIST are for the shared results that follow"
+    )
+)]
+mod s3;
 mod sandbox;
 mod server;
 mod service;
 mod startup;
+mod unsafe_key;
 mod vips;
 mod watchdog;
 

@@ -10,9 +10,11 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Fetch, Fetched, Kind, Original, ReadPath, Variable, listing, refuse_unsafe};
+use super::{Fetch, Fetched, Kind, Original, listing};
 use crate::config::{self, ConfigError, Limits};
 use crate::error::{Code, Failure};
+use crate::render::read_path::{ReadPath, Variable};
+use crate::render::unsafe_key::refuse_unsafe;
 
 /// Without `NONBLOCK`, opening a FIFO would wait for its writer.
 const FILE: OFlags =

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::render::origin::{self, ReadPath};
+use crate::render::origin;
+use crate::render::read_path::ReadPath;
 
 /// Access to a path and everything beneath it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

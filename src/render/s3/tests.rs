@@ -4,15 +4,24 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 
 use super::endpoint::canonical_endpoint;
+use super::signing::Action;
 use super::*;
 use crate::render::origin::testing::{self, Server, response};
 use std::io;
 
 impl Bucket {
-    fn fetch_original(&self, key: &str) -> Result<Original, Failure> {
-        match self.fetch(key, None, &mut 0)? {
-            Fetched::Original(original) => Ok(original),
-            Fetched::Unchanged => panic!("unchanged without a condition"),
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.limits.origin_timeout, "limits.origin_timeout")
+    }
+
+    fn get_if(&self, key: &str, if_none_match: Option<&str>) -> Result<Got, Failure> {
+        self.get(key, if_none_match, self.deadline(), &mut 0)
+    }
+
+    fn get_object(&self, key: &str) -> Result<Object, Failure> {
+        match self.get_if(key, None)? {
+            Got::Object(object) => Ok(object),
+            Got::NotModified => panic!("not modified without a condition"),
         }
     }
 }
@@ -22,7 +31,7 @@ fn bucket(server: &Server) -> Bucket {
 }
 
 fn open(config: &S3, limits: &Limits) -> Bucket {
-    Bucket::open(config, limits).unwrap_or_else(|failure| panic!("{failure}"))
+    Bucket::open(config, Role::Origin, limits).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
 fn with_directory(server: &Server, directory: &str) -> Bucket {
@@ -38,7 +47,7 @@ fn ok(body: &[u8]) -> Vec<u8> {
 }
 
 fn refused(bucket: &Bucket, key: &str) -> Failure {
-    let failure = bucket.fetch_original(key).unwrap_err();
+    let failure = bucket.get_object(key).unwrap_err();
     let detail = &failure.detail;
     assert!(detail.contains(&format!("{key:?} in bucket images: ")), "{detail}");
     for secret in ["AKID", "SECRET", "X-Amz", "Signature="] {
@@ -50,7 +59,7 @@ fn refused(bucket: &Bucket, key: &str) -> Failure {
 #[test]
 fn an_object_is_fetched_with_its_metadata() {
     let server = Server::answering(|_| ok(b"image"));
-    let original = bucket(&server).fetch_original("a.jpg").unwrap();
+    let original = bucket(&server).get_object("a.jpg").unwrap();
     assert_eq!(original.bytes, b"image");
     assert_eq!(original.etag.as_deref(), Some("\"abc\""));
     let date = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").unwrap();
@@ -73,8 +82,8 @@ fn an_object_is_fetched_with_its_metadata() {
 #[test]
 fn an_object_may_be_empty_and_without_metadata() {
     let server = Server::answering(|_| response("200 OK", "", b""));
-    let original = bucket(&server).fetch_original("a").unwrap();
-    assert_eq!(original, Original { bytes: vec![], etag: None, last_modified: None });
+    let original = bucket(&server).get_object("a").unwrap();
+    assert_eq!(original, Object { bytes: vec![], etag: None, last_modified: None });
 }
 
 /// RFC 3986 §2.3 unreserved characters and `/` stay, every other byte of the UTF-8 is escaped:
@@ -123,7 +132,7 @@ fn keys_are_sent_byte_for_byte() {
     let mut expected = Vec::new();
     for bucket in [&signed, &anonymous] {
         for key in ODD_KEYS {
-            bucket.fetch_original(key).unwrap_or_else(|failure| panic!("{failure}"));
+            bucket.get_object(key).unwrap_or_else(|failure| panic!("{failure}"));
             expected.push(format!("/images/{}", by_the_rule(key)));
         }
     }
@@ -145,7 +154,7 @@ fn directory_and_key_are_joined_with_one_slash() {
     let server = Server::answering(|_| ok(b""));
     let bucket = with_directory(&server, "/images large/x/");
     for key in ["a.jpg", "/a.jpg", ""] {
-        bucket.fetch_original(key).unwrap();
+        bucket.get_object(key).unwrap();
     }
     let directory = "/images/images%20large/x";
     assert_eq!(server.paths(), ["/a.jpg", "//a.jpg", "/"].map(|rest| format!("{directory}{rest}")));
@@ -156,15 +165,11 @@ fn keys_that_could_mean_another_object_are_not_sent() {
     let server = Server::answering(|_| ok(b""));
     let long = "x".repeat(1025);
     for key in ["", ".", "..", "a/../b", "../b", "a/.", "a\0", &long] {
-        assert_eq!(
-            bucket(&server).fetch_original(key).unwrap_err().code,
-            Code::InvalidKey,
-            "{key:?}"
-        );
+        assert_eq!(bucket(&server).get_object(key).unwrap_err().code, Code::InvalidKey, "{key:?}");
     }
     let at_the_limit = "x".repeat(1020);
     assert_eq!(
-        with_directory(&server, "directory").fetch_original(&at_the_limit).unwrap_err().code,
+        with_directory(&server, "directory").get_object(&at_the_limit).unwrap_err().code,
         Code::InvalidKey
     );
     assert_eq!(server.connections(), 0);
@@ -184,11 +189,9 @@ fn a_condition_is_sent_and_not_modified_is_its_answer_alone() {
     // With an agent that no other test uses.
     let limits = Limits { fetches_at_once: 3, ..testing::limits() };
     let bucket = open(&testing::s3(&server.url()), &limits);
-    assert_eq!(bucket.fetch("a", Some("\"abc\""), &mut 0), Ok(Fetched::Unchanged));
-    assert_eq!(bucket.fetch("a", Some("W/\"abc\""), &mut 0), Ok(Fetched::Unchanged));
-    let Ok(Fetched::Original(original)) = bucket.fetch("a", Some("\"old\""), &mut 0) else {
-        panic!("changed")
-    };
+    assert_eq!(bucket.get_if("a", Some("\"abc\"")), Ok(Got::NotModified));
+    assert_eq!(bucket.get_if("a", Some("W/\"abc\"")), Ok(Got::NotModified));
+    let Ok(Got::Object(original)) = bucket.get_if("a", Some("\"old\"")) else { panic!("changed") };
     assert_eq!(original.bytes, b"another");
     let failure = refused(&bucket, "a");
     assert_eq!(failure.code, Code::OriginError);
@@ -213,7 +216,7 @@ fn a_condition_is_tried_once_more_as_well() {
         0 => false,
         _ => stream.write_all(&response("304 Not Modified", "", b"")).is_ok(),
     });
-    assert_eq!(bucket(&server).fetch("a", Some("\"abc\""), &mut 0), Ok(Fetched::Unchanged));
+    assert_eq!(bucket(&server).get_if("a", Some("\"abc\"")), Ok(Got::NotModified));
     assert!(server.requests()[1].to_ascii_lowercase().contains("if-none-match: \"abc\""));
 }
 
@@ -227,10 +230,10 @@ fn connections_are_reused() {
     });
     let bucket = bucket(&server);
     for _ in 0..50 {
-        assert_eq!(bucket.fetch_original("a").unwrap_err().code, Code::NotFound);
-        assert_eq!(bucket.fetch_original("a").unwrap().bytes, b"abc");
-        assert_eq!(bucket.fetch_original("a").unwrap_err().code, Code::NotFound);
-        assert_eq!(bucket.fetch_original("a").unwrap().bytes.len(), 100_000);
+        assert_eq!(bucket.get_object("a").unwrap_err().code, Code::NotFound);
+        assert_eq!(bucket.get_object("a").unwrap().bytes, b"abc");
+        assert_eq!(bucket.get_object("a").unwrap_err().code, Code::NotFound);
+        assert_eq!(bucket.get_object("a").unwrap().bytes.len(), 100_000);
     }
     assert_eq!(server.connections(), 1);
 }
@@ -242,8 +245,7 @@ fn many_threads_share_a_few_connections() {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                (0..250)
-                    .for_each(|_| assert_eq!(bucket.fetch_original("a").unwrap().bytes, b"image"))
+                (0..250).for_each(|_| assert_eq!(bucket.get_object("a").unwrap().bytes, b"image"))
             });
         }
     });
@@ -257,8 +259,8 @@ fn two_buckets_share_connections() {
     let one = bucket(&server);
     let other = with_directory(&server, "directory");
     for _ in 0..3 {
-        one.fetch_original("a").unwrap();
-        other.fetch_original("a").unwrap();
+        one.get_object("a").unwrap();
+        other.get_object("a").unwrap();
     }
     assert_eq!(server.connections(), 1);
 }
@@ -275,11 +277,7 @@ fn a_closed_connection_is_retried_once() {
             }
             false
         });
-        assert_eq!(
-            bucket(&server).fetch_original("a").unwrap().bytes,
-            b"image",
-            "reset: {by_reset}"
-        );
+        assert_eq!(bucket(&server).get_object("a").unwrap().bytes, b"image", "reset: {by_reset}");
         assert_eq!((server.connections(), server.requests().len()), (2, 2));
     }
 }
@@ -301,11 +299,11 @@ fn stale_connections_of_the_pool_are_replaced() {
     let bucket = bucket(&server);
     thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| assert_eq!(bucket.fetch_original("a").unwrap().bytes, b"image"));
+            scope.spawn(|| assert_eq!(bucket.get_object("a").unwrap().bytes, b"image"));
         }
     });
     // Two stale ones are kept now. The second try must not take the other one.
-    assert_eq!(bucket.fetch_original("a").unwrap().bytes, b"image");
+    assert_eq!(bucket.get_object("a").unwrap().bytes, b"image");
     assert_eq!((server.connections(), server.requests().len()), (3, 4));
 }
 
@@ -324,7 +322,7 @@ fn a_truncated_response_head_is_retried_once() {
         0 => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-").is_err(),
         _ => stream.write_all(&ok(b"image")).is_ok(),
     });
-    assert_eq!(bucket(&server).fetch_original("a").unwrap().bytes, b"image");
+    assert_eq!(bucket(&server).get_object("a").unwrap().bytes, b"image");
 }
 
 #[test]
@@ -335,7 +333,7 @@ fn a_5xx_is_retried_once() {
         }
         _ => ok(b"image"),
     });
-    assert_eq!(bucket(&server).fetch_original("a").unwrap().bytes, b"image");
+    assert_eq!(bucket(&server).get_object("a").unwrap().bytes, b"image");
     assert_eq!((server.connections(), server.requests().len()), (1, 2));
 }
 
@@ -463,10 +461,7 @@ fn an_object_over_the_limit_is_not_read() {
         );
     }
     let server = Server::answering(|_| ok(b"0123456789"));
-    assert_eq!(
-        open(&testing::s3(&server.url()), &limits).fetch_original("a").unwrap().bytes.len(),
-        10
-    );
+    assert_eq!(open(&testing::s3(&server.url()), &limits).get_object("a").unwrap().bytes.len(), 10);
 }
 
 #[test]
@@ -548,7 +543,7 @@ fn the_host_is_that_of_the_region() {
         let keys = r#", "aws_access": "a", "aws_secret": "s""#;
         let bucket = open(&testing::s3_with(&format!("{fields}{keys}")), &testing::limits());
         let object = bucket.object("k").unwrap();
-        let url = bucket.url(&object, Instant::now()).unwrap();
+        let url = bucket.url(&object, &Action::Get, bucket.deadline()).unwrap();
         url.split('?').next().unwrap().to_owned()
     };
     assert_eq!(host(r#""region": "us-east-1""#), "https://images.s3.us-east-1.amazonaws.com/k");
@@ -599,12 +594,182 @@ fn an_unusable_ca_file_is_an_error() {
         std::fs::write(&file, content).unwrap();
         let config =
             testing::s3_with(&format!(r#""anonymous": true, "ca_file": "{}""#, file.display()));
-        let problem = config.check().unwrap_err().to_string();
+        let problem = check(&config).unwrap_err().to_string();
         assert!(
             problem.starts_with(&format!("handlers[0].aws.ca_file: {}: ", file.display())),
             "{problem}"
         );
-        let failure = Bucket::open(&config, &testing::limits()).err().unwrap();
+        let failure = Bucket::open(&config, Role::Origin, &testing::limits()).err().unwrap();
         assert_eq!(failure.detail, problem);
     }
+}
+
+#[test]
+fn put_sends_the_body_with_its_checksum_and_signs_every_field() {
+    let server = Server::answering(|_| response("200 OK", "ETag: \"abc\"\r\n", b""));
+    let bucket = with_directory(&server, "results");
+    let fields = [("cache-control", "max-age=60"), ("x-amz-meta-about", "a%20b")];
+    bucket.put("v1/a", "image/png", &fields, b"image", bucket.deadline()).unwrap();
+    let request = server.requests().remove(0);
+    assert!(request.starts_with("PUT /images/results/v1/a?X-Amz-Algorithm="), "{request}");
+    let signed = "X-Amz-SignedHeaders=cache-control%3Bcontent-type%3Bhost%3Bx-amz-checksum-sha256%3B\
+                  x-amz-meta-about&";
+    assert!(request.contains(signed), "{request}");
+    let lower = request.to_ascii_lowercase();
+    for line in [
+        "content-length: 5",
+        "content-type: image/png",
+        "cache-control: max-age=60",
+        "x-amz-meta-about: a%20b",
+        // The SHA-256 of "image" in base64.
+        "x-amz-checksum-sha256: yqxwzhavqaml6u1yjourvlv9u3o0n9xr7kq5f9ekpj0=",
+    ] {
+        assert!(lower.lines().any(|other| other == line), "{line}\n{request}");
+    }
+    assert!(request.ends_with("\r\n\r\nimage"), "{request}");
+}
+
+#[test]
+fn writes_are_tried_once_more_and_then_fail() {
+    let server = Server::answering(|number| match number {
+        0 | 2 => response("503 Slow Down", "", b"<Error><Code>SlowDown</Code></Error>"),
+        1 => response("200 OK", "", b""),
+        3 => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+        _ => response("403 Forbidden", "", b"<Error><Code>AccessDenied</Code></Error>"),
+    });
+    let config = testing::s3(&server.url());
+    let bucket = Bucket::open(&config, Role::Results, &testing::limits()).unwrap();
+    let put = || bucket.put("a", "image/png", &[], b"image", bucket.deadline());
+    put().unwrap();
+    bucket.delete("a", bucket.deadline()).unwrap();
+    let bodies: Vec<_> = server.requests().iter().map(|sent| sent.ends_with("image")).collect();
+    assert_eq!(bodies, [true, true, false, false]);
+    let lacks = |result: Result<(), Failure>, permission: &str| {
+        let detail = result.unwrap_err().detail;
+        let expected = format!(
+            "key \"a\" in bucket images: the results bucket answered 403 (AccessDenied): the credentials lack \
+             the permission {permission}"
+        );
+        assert_eq!(detail, expected);
+    };
+    lacks(put(), "s3:PutObject");
+    lacks(bucket.delete("a", bucket.deadline()), "s3:DeleteObject");
+    lacks(bucket.list("a", None, 1, bucket.deadline()).map(drop), "s3:ListBucket");
+    assert_eq!(server.requests().len(), 7);
+}
+
+#[test]
+fn deleting_a_missing_object_is_no_error() {
+    let server = Server::answering(|_| {
+        response("404 Not Found", "", b"<Error><Code>NoSuchKey</Code></Error>")
+    });
+    let bucket = bucket(&server);
+    bucket.delete("a", bucket.deadline()).unwrap();
+    assert!(server.requests()[0].starts_with("DELETE /images/a?"), "{:?}", server.requests());
+}
+
+#[test]
+fn a_field_that_could_end_its_line_is_not_sent() {
+    let server = Server::answering(|_| response("200 OK", "", b""));
+    let bucket = bucket(&server);
+    for value in ["a\r\nX: y", "a\nb", "a\0"] {
+        let put = |content_type: &str, fields: &[Field]| {
+            bucket.put("a", content_type, fields, b"", bucket.deadline()).unwrap_err().detail
+        };
+        assert!(put("image/png", &[("x-amz-meta-a", value)]).contains("x-amz-meta-a: is no valid"));
+        assert!(put(value, &[]).contains("content-type: is no valid"));
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn list_returns_the_keys_below_the_directory() {
+    let server = Server::answering(|number| {
+        let list = |truncated: bool, contents: &str| {
+            format!(
+                "<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                 <Name>images</Name><Prefix>x/v1/</Prefix><IsTruncated>{truncated}</IsTruncated>{contents}\
+                 </ListBucketResult>\n"
+            )
+        };
+        let text = match number {
+            0 => list(
+                true,
+                "<Contents><Key>x/v1/a</Key><Size>1</Size></Contents>\
+                 <Contents><Key>x/v1/b&amp;</Key></Contents><Contents><Key>y</Key></Contents>",
+            ),
+            _ => list(false, ""),
+        };
+        response("200 OK", "", text.as_bytes())
+    });
+    let bucket = with_directory(&server, "x");
+    let listing = bucket.list("v1/", Some("v1/\u{fc} +"), 9999, bucket.deadline()).unwrap();
+    let keys = vec!["v1/a".to_owned(), "v1/b&".to_owned()];
+    assert_eq!(listing, Listing { keys, is_truncated: true });
+    assert_eq!(bucket.list("v1/", None, 1, bucket.deadline()).unwrap(), Listing::default());
+    let request = server.requests().remove(0);
+    let target = request.split(' ').nth(1).unwrap();
+    let (path, query) = target.split_once('?').unwrap();
+    assert_eq!(path, "/images/");
+    for parameter in
+        ["list-type=2", "max-keys=1000", "prefix=x%2Fv1%2F", "start-after=x%2Fv1%2F%C3%BC%20%2B"]
+    {
+        assert!(query.split('&').any(|other| other == parameter), "{parameter}: {query}");
+    }
+}
+
+#[test]
+fn an_incomplete_list_is_a_failure() {
+    for text in [
+        "",
+        "not XML",
+        "<html></html>",
+        "<ListBucketResult><Key>a</Key></ListBucketResult>",
+        "<ListBucketResult><IsTruncated>maybe</IsTruncated></ListBucketResult>",
+        "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key></Contents>",
+    ] {
+        let server = Server::answering(move |_| response("200 OK", "", text.as_bytes()));
+        let bucket = bucket(&server);
+        let failure = bucket.list("", None, 1, bucket.deadline()).unwrap_err();
+        assert!(failure.detail.contains("is no list of keys"), "{text}: {}", failure.detail);
+    }
+    let server = Server::scripted(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n<").unwrap();
+        false
+    });
+    let bucket = bucket(&server);
+    let failure = bucket.list("", None, 1, bucket.deadline()).unwrap_err();
+    assert!(failure.detail.contains("the list of keys is too long"), "{}", failure.detail);
+}
+
+#[test]
+fn a_stored_object_is_not_decoded_and_comes_with_its_fields() {
+    let server = Server::answering(|_| {
+        response("200 OK", "x-amz-meta-entry: e\r\nContent-Encoding: gzip\r\n", b"image")
+    });
+    let bucket = bucket(&server);
+    let object = bucket.get_stored("a", 5, bucket.deadline()).unwrap();
+    assert_eq!(
+        (object.bytes.as_slice(), object.field("x-amz-meta-entry")),
+        (&b"image"[..], Some("e"))
+    );
+    assert_eq!(object.field("x-amz-meta-other"), None);
+    let failure = bucket.get_stored("a", 4, bucket.deadline()).unwrap_err();
+    assert_eq!(failure.code, Code::TooLarge);
+    assert!(!server.requests()[0].to_ascii_lowercase().contains("content-length"));
+}
+
+#[test]
+fn a_deadline_shorter_than_the_limits_is_kept_and_named() {
+    let server = Server::scripted(|_, stream| {
+        let _ = stream.set_read_timeout(None).and_then(|()| io::Read::read(stream, &mut [0]));
+        false
+    });
+    let bucket = bucket(&server);
+    let start = Instant::now();
+    let deadline = Deadline::after(Duration::from_millis(100), "results_timeout");
+    let failure = bucket.get_stored("a", 5, deadline).unwrap_err();
+    assert_eq!(failure.code, Code::OriginTimeout);
+    assert!(failure.detail.ends_with("within 100ms (results_timeout)"), "{}", failure.detail);
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }

@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn ask(server: &Server) -> Result<Keys, String> {
-        let agent = crate::render::origin::http::agent::shared(None, &testing::limits()).unwrap();
+        let agent = crate::render::http::agent::shared(None, &testing::limits()).unwrap();
         assume_role(&agent, &server.url(), &identity())
     }
 

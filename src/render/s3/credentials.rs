@@ -14,7 +14,7 @@ use super::keys::{Keys, METADATA, Names};
 use super::sts::{self, WebIdentity};
 use crate::config::{Limits, WHITE_SPACE_AROUND, has_white_space_around};
 use crate::error::{Code, Failure};
-use crate::render::origin::http::agent;
+use crate::render::http::agent;
 use crate::renderer_status::CredentialsStatus;
 use crate::sync::{self, Mutex};
 use crate::time::unix_seconds;

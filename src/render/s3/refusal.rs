@@ -2,26 +2,38 @@
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 
+use std::borrow::Cow;
+
 use ureq::http::{HeaderMap, StatusCode};
 
-use super::xml;
+use super::signing::Action;
+use super::{ObjectName, Role, xml};
 use crate::config::S3;
 use crate::error::{Code, Failure};
 
-/// The failure for a response. `object` names the key and the bucket.
+/// A response that refuses a request.
+pub(super) struct Answer<'r> {
+    pub status: StatusCode,
+    pub headers: &'r HeaderMap,
+    /// Its start.
+    pub body: &'r [u8],
+}
+
+/// The failure for a response to a request that needs this permission.
 pub(super) fn failure(
     config: &S3,
-    object: &str,
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: &[u8],
+    role: Role,
+    object: &ObjectName,
+    permission: &str,
+    answer: &Answer,
 ) -> Failure {
+    let Answer { status, headers, body } = *answer;
     let is_certain = !may_hide_misconfiguration(status, body);
     let code = error_code(body).unwrap_or_else(|| "no error code".to_owned());
     let body = String::from_utf8_lossy(body);
     let status = status.as_u16();
-    let mut answered = format!("{object}: the origin answered {status} ({code})");
-    if let Some(meaning) = meaning(&code) {
+    let mut answered = format!("{object}: {} answered {status} ({code})", role.subject());
+    if let Some(meaning) = meaning(&code, permission) {
         answered = format!("{answered}: {meaning}");
     }
     match status {
@@ -63,11 +75,14 @@ pub(super) fn error_code(body: &[u8]) -> Option<String> {
 }
 
 /// What an operator has to know about an error code that names no cause.
-fn meaning(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "AccessDenied" => {
+fn meaning(code: &str, permission: &str) -> Option<Cow<'static, str>> {
+    let fixed = match code {
+        "AccessDenied" if permission == Action::Get.permission() => {
             "the credentials may not read it (s3:GetObject), or it does not exist and they may not list \
              the bucket"
+        }
+        "AccessDenied" => {
+            return Some(Cow::Owned(format!("the credentials lack the permission {permission}")));
         }
         "SignatureDoesNotMatch" => "the secret does not belong to the access key",
         "InvalidAccessKeyId" => "the access key does not exist",
@@ -76,7 +91,8 @@ fn meaning(code: &str) -> Option<&'static str> {
         "RequestTimeTooSkewed" => "the clocks of the origin and of this machine differ too much",
         "NoSuchBucket" => "the bucket does not exist",
         _ => return None,
-    })
+    };
+    Some(Cow::Borrowed(fixed))
 }
 
 /// Whether an error code says that S3 does not accept the credentials, whatever the key.
@@ -151,7 +167,9 @@ mod tests {
             headers.insert("x-amz-bucket-region", region.parse().unwrap());
         }
         let status = StatusCode::from_u16(status).unwrap();
-        failure(&config, "key \"k\" in bucket images", status, &headers, body.as_bytes())
+        let object = ObjectName { bucket: "images", key: "k".to_owned() };
+        let answer = Answer { status, headers: &headers, body: body.as_bytes() };
+        failure(&config, Role::Origin, &object, Action::Get.permission(), &answer)
     }
 
     #[test]
@@ -183,12 +201,27 @@ mod tests {
             for status in [400, 403] {
                 let failure = refused(status, None, &body);
                 assert_eq!(failure.code, Code::OriginError, "{status} {code}");
-                let meaning = meaning(code).unwrap();
-                assert!(failure.detail.ends_with(meaning), "{}", failure.detail);
+                let meaning = meaning(code, "s3:GetObject").unwrap();
+                assert!(failure.detail.ends_with(&*meaning), "{}", failure.detail);
             }
             assert!(!may_hide_misconfiguration(StatusCode::FORBIDDEN, body.as_bytes()));
         }
         assert!(may_hide_misconfiguration(StatusCode::FORBIDDEN, b""));
+    }
+
+    #[test]
+    fn a_refused_write_names_bucket_and_permission() {
+        let config = testing::s3("http://127.0.0.1:1");
+        let object = ObjectName { bucket: "images", key: "k".to_owned() };
+        let answer = Answer {
+            status: StatusCode::FORBIDDEN,
+            headers: &HeaderMap::new(),
+            body: b"<Error><Code>AccessDenied</Code></Error>",
+        };
+        let failure = failure(&config, Role::Results, &object, "s3:PutObject", &answer);
+        let expected = "key \"k\" in bucket images: the results bucket answered 403 (AccessDenied): the \
+                        credentials lack the permission s3:PutObject";
+        assert_eq!(failure.detail, expected);
     }
 
     #[test]

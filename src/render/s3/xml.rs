@@ -14,11 +14,26 @@ pub(super) fn element(document: &str, name: &str) -> Option<String> {
 /// The text of the first element of this local name, with its entities resolved. `None` without such an element, for one
 /// that has child elements, and for a document that ends inside it.
 pub(super) fn text(document: &str, name: &str) -> Option<String> {
+    next_text(&mut Reader::from_str(document), name)?
+}
+
+/// The texts of all elements of this local name, as [`text`] returns one. `None` if the text of one of them can't be
+/// read, or the document is not well formed up to there.
+pub(super) fn texts(document: &str, name: &str) -> Option<Vec<String>> {
     let mut reader = Reader::from_str(document);
+    let mut texts = Vec::new();
+    while let Some(text) = next_text(&mut reader, name)? {
+        texts.push(text);
+    }
+    Some(texts)
+}
+
+/// The text of the next element of this name; `Some(None)` at the end of the document.
+fn next_text(reader: &mut Reader<&[u8]>, name: &str) -> Option<Option<String>> {
     loop {
         match reader.read_event().ok()? {
             Event::Start(start) if start.local_name().as_ref() == name.as_bytes() => break,
-            Event::Eof => return None,
+            Event::Eof => return Some(None),
             _ => {}
         }
     }
@@ -32,7 +47,7 @@ pub(super) fn text(document: &str, name: &str) -> Option<String> {
                 None => text.push_str(escape::resolve_xml_entity(&reference.decode().ok()?)?),
             },
             Event::Comment(_) | Event::PI(_) => {}
-            Event::End(_) => return Some(text),
+            Event::End(_) => return Some(Some(text)),
             _ => return None,
         }
     }
@@ -56,6 +71,21 @@ mod tests {
         assert_eq!(element(document, "A").as_deref(), Some("x &lt; y"));
         for name in ["Region", "cod", "B"] {
             assert_eq!(element(document, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn all_elements_of_a_name_are_found_in_order() {
+        let keys = |document: &str| texts(document, "Key");
+        let some = |keys: &[&str]| Some(keys.iter().map(|key| (*key).to_owned()).collect());
+        assert_eq!(
+            keys("<L><C><Key>a</Key></C><C><x:Key> b&amp;</x:Key></C></L>"),
+            some(&["a", " b&"])
+        );
+        assert_eq!(keys("<L><Other>a</Other></L>"), some(&[]));
+        assert_eq!(keys("<L><Key></Key><Key>b</Key></L>"), some(&["", "b"]));
+        for document in ["<L><Key>a</Key><Key>b", "<L><Key>a</L>", "<L><Key><x/></Key></L>"] {
+            assert_eq!(keys(document), None, "{document}");
         }
     }
 

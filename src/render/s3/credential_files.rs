@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::render::origin::{ReadPath, Variable};
+use crate::render::read_path::{ReadPath, Variable};
 
 /// The files by which aws-creds recognizes an EC2 instance.
 const EC2: [&str; 2] = ["/sys/hypervisor/uuid", "/sys/class/dmi/id/board_vendor"];

@@ -1,32 +1,32 @@
 //! The request of `--check --online`, and what its response means to an operator.
 
-use std::time::Instant;
-
 use ureq::http::StatusCode;
 
-use super::{Bucket, Request, drain, refusal};
+use super::refusal::{self, Answer};
+use super::send::{Request, drain};
+use super::signing::Action;
+use super::{Bucket, Deadline, Got, Role};
 use crate::error::{Code, Failure};
-use crate::render::origin::Fetched;
 
 /// A key that nobody stores.
 const PROBE: &str = ".s3imageserver-check";
 
 impl Bucket {
-    /// Asks for a key that exists, or for one that need not. Returns the sentence about a bucket that works.
-    pub(super) fn ask(&self, key: Option<&str>) -> Result<String, Failure> {
+    /// Asks for a key that exists, or for one that need not. Returns a phrase about a bucket that works.
+    ///
+    /// # Errors
+    ///
+    /// A sentence about what is wrong with the configuration, the credentials or the bucket.
+    pub fn probe(&self, key: Option<&str>, deadline: Deadline) -> Result<String, Failure> {
         let object = self.object(key.unwrap_or(PROBE))?;
         if let Some(key) = key {
-            return match super::Fetch::fetch(self, key, None, &mut 0)? {
-                Fetched::Original(original) => {
-                    Ok(format!("{object} has {} bytes", original.bytes.len()))
-                }
-                Fetched::Unchanged => Ok(object.to_string()),
+            return match self.get(key, None, deadline, &mut 0)? {
+                Got::Object(found) => Ok(format!("{object} has {} bytes", found.bytes.len())),
+                Got::NotModified => Ok(object.to_string()),
             };
         }
-        let deadline = Instant::now() + self.limits.origin_timeout;
-        let url = &self.url(&object, deadline)?;
-        let response =
-            self.get(&object, &Request { url, if_none_match: None }, deadline, &mut 0)?;
+        let request = Request::new(Action::Get, deadline);
+        let response = self.send(&object, &request, &mut 0)?;
         let status = response.status();
         let headers = response.headers().clone();
         let body = drain(response);
@@ -44,10 +44,12 @@ impl Bucket {
                 Err(object.failure(Code::OriginError, problem))
             }
             (_, code) => {
-                let object = object.to_string();
-                let failure = refusal::failure(&self.config, &object, status, &headers, &body);
+                let answer = Answer { status, headers: &headers, body: &body };
+                let permission = Action::Get.permission();
+                let failure =
+                    refusal::failure(&self.config, self.role, &object, permission, &answer);
                 let hint = match code {
-                    Some("AccessDenied") => {
+                    Some("AccessDenied") if self.role == Role::Origin => {
                         "; to tell these apart, name a key that exists: --check --online /HANDLER/KEY"
                     }
                     _ => "",

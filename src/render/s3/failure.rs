@@ -6,22 +6,24 @@ use std::time::Duration;
 
 use ureq::{Error, Timeout};
 
-use super::{Bucket, Object};
+use super::{Bucket, Deadline, ObjectName};
 use crate::error::{Code, Failure};
+
+const CONNECT_TIMEOUT: &str = "limits.origin_connect_timeout";
 
 impl Bucket {
     pub(super) fn truncated(
         &self,
-        object: &Object,
+        object: &ObjectName,
         error: io::Error,
         read: usize,
         length: Option<u64>,
+        deadline: Deadline,
     ) -> Failure {
         match Error::from(error) {
             Error::Timeout(_) => {
-                let whole = self.limits.origin_timeout;
-                let problem =
-                    format!("only {read} bytes were read within {whole:?} (limits.origin_timeout)");
+                let Deadline { whole, field, .. } = deadline;
+                let problem = format!("only {read} bytes were read within {whole:?} ({field})");
                 object.failure(Code::OriginTimeout, problem)
             }
             error => {
@@ -33,26 +35,33 @@ impl Bucket {
     }
 
     /// The failure for a request without a response.
-    pub(super) fn no_response(&self, object: &Object, error: &Error) -> Failure {
+    pub(super) fn no_response(
+        &self,
+        object: &ObjectName,
+        deadline: Deadline,
+        error: &Error,
+    ) -> Failure {
         let host = self.region.endpoint();
         let limits = &self.limits;
-        let late = |what: &str, limit: Duration, name: &str| {
-            let problem = format_args!("{host} {what} within {limit:?} (limits.{name})");
+        let late = |what: &str, limit: Duration, field: &str| {
+            let problem = format_args!("{host} {what} within {limit:?} ({field})");
             object.failure(Code::OriginTimeout, problem)
         };
         match error {
             Error::Timeout(Timeout::Resolve) => {
-                late("was not resolved", limits.origin_connect_timeout, "origin_connect_timeout")
+                late("was not resolved", limits.origin_connect_timeout, CONNECT_TIMEOUT)
             }
             Error::Timeout(Timeout::Connect) => {
-                late("did not connect", limits.origin_connect_timeout, "origin_connect_timeout")
+                late("did not connect", limits.origin_connect_timeout, CONNECT_TIMEOUT)
             }
-            Error::Timeout(Timeout::SendRequest | Timeout::RecvResponse) => late(
-                "did not begin to answer",
-                limits.origin_first_byte_timeout,
-                "origin_first_byte_timeout",
-            ),
-            Error::Timeout(_) => late("did not answer", limits.origin_timeout, "origin_timeout"),
+            Error::Timeout(Timeout::SendRequest | Timeout::SendBody | Timeout::RecvResponse) => {
+                late(
+                    "did not begin to answer",
+                    limits.origin_first_byte_timeout,
+                    "limits.origin_first_byte_timeout",
+                )
+            }
+            Error::Timeout(_) => late("did not answer", deadline.whole, deadline.field),
             Error::Io(error) => self.unreachable(object, &self.io_problem(error)),
             Error::HostNotFound | Error::ConnectionFailed | Error::Tls(_) | Error::Other(_) => {
                 self.unreachable(object, error)
@@ -64,7 +73,7 @@ impl Bucket {
         }
     }
 
-    fn unreachable(&self, object: &Object, problem: &dyn fmt::Display) -> Failure {
+    fn unreachable(&self, object: &ObjectName, problem: &dyn fmt::Display) -> Failure {
         let host = self.region.endpoint();
         let problem = format_args!("{host} can't be reached: {problem}");
         object.failure(Code::OriginUnreachable, problem)
