@@ -4,10 +4,10 @@
 //! failure, as far as the request got:
 //!
 //! ```text
-//! fetch=48213:2345678:fetched:0 permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000
+//! shared=1200:0:miss fetch=48213:2345678:fetched:0 permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000
 //! ```
 //!
-//! `fetch` has the time, the bytes of the body, the outcome and the retries; `in` and `out` have format and pixels of all frames.
+//! `shared` has the time, the bytes of the image and the outcome of a lookup in the results bucket. `fetch` has the time, the bytes of the body, the outcome and the retries; `in` and `out` have format and pixels of all frames.
 //! Times are in microseconds. Parts of 0 and unknown parts are left out.
 
 use std::fmt;
@@ -23,6 +23,8 @@ use crate::time::microseconds;
 pub struct Phases {
     /// The wait for a connection to the renderer. The edge measures it, so it is not in the header.
     pub queue: Duration,
+    /// `None` if the results bucket was not asked.
+    pub shared: Option<SharedLookup>,
     /// `None` if the origin was not asked: the original was cached, or another request fetched it.
     pub fetch: Option<Fetch>,
     /// The wait for a permit to render.
@@ -36,6 +38,44 @@ pub struct Phases {
     pub input: Option<Side>,
     /// Of the result.
     pub output: Option<Side>,
+}
+
+/// A lookup in the results bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedLookup {
+    pub took: Duration,
+    /// Bytes of the image that was found.
+    pub bytes: u64,
+    pub outcome: SharedOutcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedOutcome {
+    /// It was found, fresh or stale.
+    Hit,
+    Miss,
+    /// What was found is not what it claims to be.
+    Damaged,
+    /// The bucket did not answer in time, or refused.
+    Failed,
+}
+
+impl SharedOutcome {
+    pub const ALL: &[SharedOutcome] =
+        &[SharedOutcome::Hit, SharedOutcome::Miss, SharedOutcome::Damaged, SharedOutcome::Failed];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            SharedOutcome::Hit => "hit",
+            SharedOutcome::Miss => "miss",
+            SharedOutcome::Damaged => "damaged",
+            SharedOutcome::Failed => "failed",
+        }
+    }
+
+    fn parse(name: &str) -> Option<SharedOutcome> {
+        SharedOutcome::ALL.iter().copied().find(|outcome| outcome.name() == name)
+    }
 }
 
 /// The image at one end of the pipeline.
@@ -119,6 +159,7 @@ impl Phases {
         for part in text.split_ascii_whitespace() {
             let (name, value) = part.split_once('=')?;
             match name {
+                "shared" => phases.shared = Some(parse_shared(value)?),
                 "fetch" => phases.fetch = Some(parse_fetch(value)?),
                 "permit" => phases.permit = parse_time(value)?,
                 "decode" => phases.decode = parse_time(value)?,
@@ -134,6 +175,14 @@ impl Phases {
 
 fn parse_time(value: &str) -> Option<Duration> {
     value.parse().ok().map(Duration::from_micros)
+}
+
+fn parse_shared(value: &str) -> Option<SharedLookup> {
+    let mut values = value.split(':');
+    let took = parse_time(values.next()?)?;
+    let bytes = values.next()?.parse().ok()?;
+    let outcome = SharedOutcome::parse(values.next()?)?;
+    values.next().is_none().then_some(SharedLookup { took, bytes, outcome })
 }
 
 fn parse_fetch(value: &str) -> Option<Fetch> {
@@ -154,8 +203,13 @@ fn parse_side(value: &str) -> Option<Side> {
 impl fmt::Display for Phases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
+        if let Some(SharedLookup { took, bytes, outcome }) = self.shared {
+            write!(f, "shared={}:{bytes}:{}", microseconds(took), outcome.name())?;
+            separator = " ";
+        }
         if let Some(Fetch { took, bytes, outcome, retries }) = self.fetch {
-            write!(f, "fetch={}:{bytes}:{}:{retries}", microseconds(took), outcome.name())?;
+            let (took, outcome) = (microseconds(took), outcome.name());
+            write!(f, "{separator}fetch={took}:{bytes}:{outcome}:{retries}")?;
             separator = " ";
         }
         for (name, time) in
@@ -183,6 +237,11 @@ mod tests {
     fn phases() -> Phases {
         Phases {
             queue: Duration::ZERO,
+            shared: Some(SharedLookup {
+                took: Duration::from_micros(1200),
+                bytes: 0,
+                outcome: SharedOutcome::Miss,
+            }),
             fetch: Some(Fetch {
                 took: Duration::from_micros(48_213),
                 bytes: 2_345_678,
@@ -202,12 +261,14 @@ mod tests {
         let text = phases().to_string();
         assert_eq!(
             text,
-            "fetch=48213:2345678:fetched:1 permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000"
+            "shared=1200:0:miss fetch=48213:2345678:fetched:1 permit=7 decode=1290 encode=90313 \
+             in=jpg:12000000 out=webp:90000"
         );
-        for missing in 0..1 << 6 {
+        for missing in 0..1 << 7 {
             let mut some = phases();
             let is_missing = |bit: u32| missing & (1 << bit) != 0;
             some.fetch = some.fetch.filter(|_| !is_missing(0));
+            some.shared = some.shared.filter(|_| !is_missing(6));
             some.input = some.input.filter(|_| !is_missing(1));
             some.output = some.output.filter(|_| !is_missing(2));
             for (bit, time) in [(3, &mut some.permit), (4, &mut some.decode), (5, &mut some.encode)]
@@ -222,6 +283,9 @@ mod tests {
         for outcome in FetchOutcome::ALL {
             assert_eq!(FetchOutcome::parse(outcome.name()), Some(*outcome));
         }
+        for outcome in SharedOutcome::ALL {
+            assert_eq!(SharedOutcome::parse(outcome.name()), Some(*outcome));
+        }
     }
 
     #[test]
@@ -233,6 +297,11 @@ mod tests {
             "decode=1.5",
             "decode=18446744073709551616",
             "other=1",
+            "shared=1",
+            "shared=1:2",
+            "shared=1:2:found",
+            "shared=1:-2:hit",
+            "shared=1:2:hit:3",
             "fetch=1",
             "fetch=1:2",
             "fetch=1:2:fetched",

@@ -1,6 +1,7 @@
 //! What a renderer tells of itself in the body of its answer to a ping.
 //!
-//! A line for each value, and one for each handler whose origin needs credentials:
+//! A line for each value, one for each handler whose origin needs credentials, and one for each handler that shares its
+//! results:
 //!
 //! ```text
 //! permits 4
@@ -13,10 +14,12 @@
 //! credentials found 1795361381 /photos/
 //! credentials found never /plans%20b/
 //! credentials missing - /other/
+//! results found never closed 17 1 2 /photos/
 //! ```
 //!
-//! The third word of `credentials` is the time of their expiry in Unix seconds; the fourth is the handler's route, as in
-//! a URL. Values of 0 are left out.
+//! The third word of `credentials` and of `results` is the time of their expiry in Unix seconds. In `results` follow the
+//! state of the circuit breaker and the uploads that succeeded, failed and were dropped. The last word is the handler's
+//! route, as in a URL. Values of 0 are left out.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,9 +28,9 @@ use crate::key;
 
 /// Maximum bytes of handlers' lines, so that the answer fits into the buffer of a socket and the renderer never waits
 /// for the edge to read it. The handlers beyond have no line.
-const MAX_CREDENTIALS: usize = 48 << 10;
+const MAX_HANDLERS: usize = 48 << 10;
 /// Maximum bytes of all lines.
-pub const MAX_BYTES: usize = MAX_CREDENTIALS + (1 << 10);
+pub const MAX_BYTES: usize = MAX_HANDLERS + (1 << 10);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RendererStatus {
@@ -45,8 +48,27 @@ pub struct RendererStatus {
     pub memory_waiting: u64,
     /// Requests to origins in flight.
     pub fetches: u64,
+    /// Uploads of results that wait or are in flight.
+    pub uploads: u64,
+    /// The bytes of their images.
+    pub upload_bytes: u64,
     /// By route; a handler that needs none has no entry.
     pub credentials: BTreeMap<String, CredentialsStatus>,
+    /// By route; a handler that does not share its results has no entry.
+    pub results: BTreeMap<String, ResultsStatus>,
+}
+
+/// The results bucket of one handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResultsStatus {
+    pub credentials: CredentialsStatus,
+    /// Whether lookups or uploads are left out because they have failed.
+    pub is_breaker_open: bool,
+    /// Results that were uploaded since the renderer was started.
+    pub uploaded: u64,
+    pub failed: u64,
+    /// Results that were not uploaded: the queue was full, or earlier uploads had failed.
+    pub dropped: u64,
 }
 
 /// The credentials of one handler.
@@ -74,7 +96,7 @@ impl CredentialsStatus {
 type Field = fn(&mut RendererStatus) -> &mut u64;
 
 /// The values with their names.
-const VALUES: [(&str, Field); 7] = [
+const VALUES: [(&str, Field); 9] = [
     ("permits", |status| &mut status.permits),
     ("permits_used", |status| &mut status.permits_used),
     ("renders_waiting", |status| &mut status.renders_waiting),
@@ -82,6 +104,8 @@ const VALUES: [(&str, Field); 7] = [
     ("memory_used", |status| &mut status.memory_used),
     ("memory_waiting", |status| &mut status.memory_waiting),
     ("fetches", |status| &mut status.fetches),
+    ("uploads", |status| &mut status.uploads),
+    ("upload_bytes", |status| &mut status.upload_bytes),
 ];
 
 impl RendererStatus {
@@ -90,30 +114,76 @@ impl RendererStatus {
         let mut status = RendererStatus::default();
         for line in text.lines() {
             let (name, value) = line.split_once(' ')?;
-            if name == "credentials" {
-                let (route, credentials) = parse_credentials(value)?;
-                status.credentials.insert(route, credentials);
-            } else {
-                let (_, field) = VALUES.iter().find(|(known, _)| *known == name)?;
-                *field(&mut status) = value.parse().ok()?;
+            match name {
+                "credentials" => {
+                    let mut words = value.split(' ');
+                    let credentials = parse_credentials(&mut words)?;
+                    status.credentials.insert(parse_route(words)?, credentials);
+                }
+                "results" => {
+                    let mut words = value.split(' ');
+                    let results = parse_results(&mut words)?;
+                    status.results.insert(parse_route(words)?, results);
+                }
+                _ => {
+                    let (_, field) = VALUES.iter().find(|(known, _)| *known == name)?;
+                    *field(&mut status) = value.parse().ok()?;
+                }
             }
         }
         Some(status)
     }
 }
 
-fn parse_credentials(value: &str) -> Option<(String, CredentialsStatus)> {
-    let mut words = value.split(' ');
-    let (state, expires, path) = (words.next()?, words.next()?, words.next()?);
-    let credentials = match (state, expires) {
+fn parse_credentials<'w>(words: &mut impl Iterator<Item = &'w str>) -> Option<CredentialsStatus> {
+    Some(match (words.next()?, words.next()?) {
         ("pending", "-") => CredentialsStatus::Pending,
         ("missing", "-") => CredentialsStatus::Missing,
         ("found", "never") => CredentialsStatus::Found { expires: None },
         ("found", seconds) => CredentialsStatus::Found { expires: Some(seconds.parse().ok()?) },
         _ => return None,
-    };
-    let (route, rest) = key::split_path(path)?;
-    (rest.is_empty() && words.next().is_none()).then_some((route, credentials))
+    })
+}
+
+fn parse_results<'w>(words: &mut impl Iterator<Item = &'w str>) -> Option<ResultsStatus> {
+    Some(ResultsStatus {
+        credentials: parse_credentials(words)?,
+        is_breaker_open: match words.next()? {
+            "open" => true,
+            "closed" => false,
+            _ => return None,
+        },
+        uploaded: words.next()?.parse().ok()?,
+        failed: words.next()?.parse().ok()?,
+        dropped: words.next()?.parse().ok()?,
+    })
+}
+
+/// The route in the last word of a line.
+fn parse_route<'w>(mut words: impl Iterator<Item = &'w str>) -> Option<String> {
+    let (route, rest) = key::split_path(words.next()?)?;
+    (rest.is_empty() && words.next().is_none()).then_some(route)
+}
+
+/// As in a line.
+impl fmt::Display for CredentialsStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CredentialsStatus::Pending => f.write_str("pending -"),
+            CredentialsStatus::Missing => f.write_str("missing -"),
+            CredentialsStatus::Found { expires: None } => f.write_str("found never"),
+            CredentialsStatus::Found { expires: Some(seconds) } => write!(f, "found {seconds}"),
+        }
+    }
+}
+
+/// As in a line.
+impl fmt::Display for ResultsStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ResultsStatus { credentials, is_breaker_open, uploaded, failed, dropped } = self;
+        let breaker = if *is_breaker_open { "open" } else { "closed" };
+        write!(f, "{credentials} {breaker} {uploaded} {failed} {dropped}")
+    }
 }
 
 impl fmt::Display for RendererStatus {
@@ -125,21 +195,16 @@ impl fmt::Display for RendererStatus {
                 writeln!(f, "{name} {value}")?;
             }
         }
+        let credentials = self.credentials.iter();
+        let credentials =
+            credentials.map(|(route, status)| (route, format!("credentials {status}")));
+        let results = self.results.iter();
+        let results = results.map(|(route, status)| (route, format!("results {status}")));
         let mut bytes = 0;
-        for (route, credentials) in &self.credentials {
-            let path = key::to_path(route, "");
-            let line = match credentials {
-                CredentialsStatus::Pending => format!("credentials pending - {path}\n"),
-                CredentialsStatus::Missing => format!("credentials missing - {path}\n"),
-                CredentialsStatus::Found { expires: None } => {
-                    format!("credentials found never {path}\n")
-                }
-                CredentialsStatus::Found { expires: Some(seconds) } => {
-                    format!("credentials found {seconds} {path}\n")
-                }
-            };
+        for (route, line) in credentials.chain(results) {
+            let line = format!("{line} {}\n", key::to_path(route, ""));
             bytes += line.len();
-            if bytes > MAX_CREDENTIALS {
+            if bytes > MAX_HANDLERS {
                 break;
             }
             f.write_str(&line)?;
@@ -168,7 +233,18 @@ mod tests {
             memory_used: 50 << 20,
             memory_waiting: u64::MAX,
             fetches: 2,
+            uploads: 3,
+            upload_bytes: 4 << 20,
             credentials: credentials.map(|(route, state)| (route.to_owned(), state)).into(),
+            results: [("b", false, 0), ("c d", true, u64::MAX)]
+                .map(|(route, is_breaker_open, dropped)| {
+                    let credentials = found(Some(1_795_361_381));
+                    let (uploaded, failed) = (17, 1);
+                    let status =
+                        ResultsStatus { credentials, is_breaker_open, uploaded, failed, dropped };
+                    (route.to_owned(), status)
+                })
+                .into(),
         }
     }
 
@@ -197,6 +273,11 @@ mod tests {
             "credentials lost - /b/",
             "credentials missing 1 /b/",
             "credentials missing - /%/",
+            "results found never closed 1 2 /b/",
+            "results found never ajar 1 2 3 /b/",
+            "results found never open 1 2 3 /b/ 4",
+            "results lost - open 1 2 3 /b/",
+            "results found never open 1 2 -3 /b/",
         ] {
             assert_eq!(RendererStatus::parse(text), None, "{text}");
         }

@@ -21,3 +21,8 @@ pub fn milliseconds(duration: Duration) -> u64 {
 pub fn microseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+/// The time at these milliseconds since 1970; 1970 if the system can't represent it.
+pub fn system_time(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)).unwrap_or(UNIX_EPOCH)
+}

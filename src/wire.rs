@@ -54,6 +54,8 @@ pub const NOT_BEFORE_HEADER: &str = "X-Not-Before";
 pub const VALIDATED_AT_HEADER: &str = "X-Validated-At";
 /// The original has not changed, so the image is the cached one.
 pub const REVALIDATED_HEADER: &str = "X-Revalidated";
+/// The image is a shared result.
+pub const SHARED_HEADER: &str = "X-Shared";
 /// The size of the original's cache entry on disk in bytes, if it was written, or [`ORIGINAL_USED`].
 pub const ORIGINAL_HEADER: &str = "X-Original";
 /// The original was read from its cache.

@@ -137,10 +137,7 @@ impl DiskCache {
         let first = if need == Need::Image { IMAGE_READ } else { HEADER_READ };
         let Some(opened) = Opened::open(path, first)? else { return Ok(None) };
         let Opened { file, metadata, header, format, start } = opened;
-        if header.handler != name.handler
-            || header.key != name.key
-            || header.options != name.options
-        {
+        if !header.is_of(name) {
             return Err(damaged("belongs to another image"));
         }
         Ok(Some(Entry {
@@ -177,17 +174,7 @@ impl DiskCache {
         validated_at: SystemTime,
     ) -> io::Result<u64> {
         self.min_free.map_or(Ok(()), |min_free| min_free.check(&self.root))?;
-        let header = Header {
-            handler: name.handler.clone(),
-            key: name.key.clone(),
-            options: name.options.clone(),
-            format: image.format.name().to_owned(),
-            sha256: image.sha256.clone(),
-            length: image.bytes.len() as u64,
-            last_modified: image.last_modified,
-            original_etag: original_etag.map(str::to_owned),
-            validated_at: unix_milliseconds(validated_at),
-        };
+        let header = Header::new(name, image, original_etag, validated_at);
         self.writer.write(&self.path(name), &header, &image.bytes)
     }
 

@@ -1,9 +1,13 @@
 //! The file format of an entry: a header with a checksum, then the image.
 
 use std::io;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::{EncodedImage, Name};
+use crate::time::unix_milliseconds;
 
 const MAGIC: &[u8; 8] = b"S3IS\0\0\0\x01";
 /// Length of magic, header length and header checksum, in bytes.
@@ -33,6 +37,32 @@ pub struct Header {
     /// When the origin was asked for the original, in milliseconds since 1970.
     #[serde(rename = "stored")]
     pub validated_at: u64,
+}
+
+impl Header {
+    /// `validated_at` is when the origin was asked for the original.
+    pub fn new(
+        name: &Name,
+        image: &EncodedImage,
+        original_etag: Option<&str>,
+        validated_at: SystemTime,
+    ) -> Header {
+        Header {
+            handler: name.handler.clone(),
+            key: name.key.clone(),
+            options: name.options.clone(),
+            format: image.format.name().to_owned(),
+            sha256: image.sha256.clone(),
+            length: image.bytes.len() as u64,
+            last_modified: image.last_modified,
+            original_etag: original_etag.map(str::to_owned),
+            validated_at: unix_milliseconds(validated_at),
+        }
+    }
+
+    pub fn is_of(&self, name: &Name) -> bool {
+        self.handler == name.handler && self.key == name.key && self.options == name.options
+    }
 }
 
 /// Everything before the image: magic, length, checksum and header.

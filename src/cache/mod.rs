@@ -20,6 +20,7 @@ mod hexadecimal;
 mod inspect;
 mod layout;
 mod purge_mark;
+mod shared;
 mod system;
 mod variants;
 mod walk;
@@ -34,6 +35,7 @@ pub use freshness::{CacheTime, Freshness, Lifetime, age};
 pub use inspect::{Inspected, inspect, is_damage};
 pub use layout::{EntryId, VERSION as LAYOUT, is_layout, key_directory, key_hash};
 pub use purge_mark::PurgeMark;
+pub use shared::SharedEntry;
 pub use system::remove_entry;
 pub use variants::{entries_of, has_room};
 #[cfg(test)]
@@ -83,6 +85,8 @@ pub struct Rendered {
     pub validated_at: u64,
     /// Whether it is an existing entry that the origin confirmed.
     pub revalidated: bool,
+    /// Whether it is a shared result, which the origin was not asked about.
+    pub shared: bool,
     pub original: OriginalEntry,
 }
 

@@ -103,10 +103,14 @@ pub fn expand<'t>(
                 }
             }
         }
-        (Value::Object(object), Kind::Map(_)) => {
+        (Value::Object(object), Kind::Map(_, table)) => {
             for property in &mut object.properties {
                 let path = format!("{path}.{}", property.name.as_str());
-                expand(&mut property.value, &path, &Kind::String, environment)?;
+                let kind = match property.value {
+                    Value::Object(_) => Kind::Object(table),
+                    _ => Kind::String,
+                };
+                expand(&mut property.value, &path, &kind, environment)?;
             }
         }
         (Value::Array(array), Kind::Array { .. } | Kind::Secrets) => {
@@ -114,7 +118,7 @@ pub fn expand<'t>(
                 expand(element, &format!("{path}[{index}]"), item_kind, environment)?;
             }
         }
-        (value, kind) if !matches!(kind, Kind::Object(_) | Kind::Map(_)) => {
+        (value, kind) if !matches!(kind, Kind::Object(_) | Kind::Map(..)) => {
             if let Value::StringLit(literal) = value
                 && literal.value.starts_with('$')
             {

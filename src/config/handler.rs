@@ -11,7 +11,8 @@ use super::error::Result;
 use super::error_image::{self, ErrorImage};
 use super::fields::Fields;
 use super::json::type_name;
-use super::origin::{self, Origin};
+use super::origin::{self, Origin, OriginConfig};
+use super::results::{self, Results};
 use super::schema::{
     Choice, Defaulted, Kind, Optional, Table, array, boolean, choice, concat, integer, object,
     string, table, text,
@@ -68,7 +69,8 @@ const FAILURES: Table =
     &concat::<{ WHERE.len() + error_image::TABLE.len() }>(WHERE, error_image::TABLE);
 const OWN: Table = &concat::<{ FAILURES.len() + OWN_TABLE.len() }>(FAILURES, OWN_TABLE);
 const WHAT: Table = &concat::<{ OWN.len() + size_policy::TABLE.len() }>(OWN, size_policy::TABLE);
-pub const TABLE: Table = &concat::<{ WHAT.len() + cache::TABLE.len() }>(WHAT, cache::TABLE);
+const CACHED: Table = &concat::<{ WHAT.len() + cache::TABLE.len() }>(WHAT, cache::TABLE);
+pub const TABLE: Table = &concat::<{ CACHED.len() + results::TABLE.len() }>(CACHED, results::TABLE);
 
 /// One handler, checked.
 #[derive(Clone, Debug)]
@@ -87,6 +89,8 @@ pub struct Handler {
     pub cache: Option<Store>,
     /// The cache of originals; `None` when they are fetched each time.
     pub originals: Option<Store>,
+    /// The bucket of results that servers share; `None` without one.
+    pub results: Option<Results>,
     pub cache_time: CacheTime,
     /// How long after `cache_time` a variant is served while it is revalidated.
     pub stale_while_revalidate: Duration,
@@ -182,6 +186,12 @@ impl Handler {
         self.cache.iter().chain(&self.originals)
     }
 
+    /// Checks that `user`, the current user of this process, can use the files of its origin and of its results bucket.
+    pub fn check_access(&self, user: &str) -> Result<()> {
+        self.origin.check_access(user)?;
+        self.results.as_ref().map_or(Ok(()), |results| results.bucket.check_access(user))
+    }
+
     /// What was read from the file system for this handler.
     pub fn resolved(&self) -> Resolved {
         let directory = self.origin.local_directory().map(Path::to_owned);
@@ -201,6 +211,8 @@ impl Handler {
         let max_dimension = fields.get(&MAX_DIMENSION)?;
         let token = fields.optional(&TOKEN)?.map(|token| Token::read(&token)).transpose()?;
         let size_policy = SizePolicy::read(fields, max_dimension)?;
+        let (has_cache, is_checked) = (cache.variants.is_some(), resolved.is_some());
+        let results = Results::read(fields, &origin, cache.time, has_cache, is_checked)?;
         let handler = Handler {
             route: route.to_owned(),
             route_field,
@@ -208,6 +220,7 @@ impl Handler {
             output_format: output_format(fields)?,
             cache: cache.variants,
             originals: cache.originals,
+            results,
             cache_time: cache.time,
             stale_while_revalidate: cache.stale_while_revalidate,
             stale_if_error: cache.stale_if_error,

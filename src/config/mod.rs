@@ -18,6 +18,7 @@ mod limits;
 mod origin;
 #[cfg(test)]
 pub mod reference;
+mod results;
 mod schema;
 mod secret;
 mod size_policy;
@@ -45,6 +46,7 @@ pub use handler::{FailOn, Handler, Resolved};
 pub use https::{Certificate, Https};
 pub use limits::Limits;
 pub use origin::{Credentials, Directory, Origin, S3};
+pub use results::Results;
 pub use secret::{WHITE_SPACE_AROUND, has_white_space_around};
 pub use token::{Rules, Token, TokenKind};
 pub use trusted_proxies::TrustedProxies;
@@ -289,6 +291,7 @@ fn handlers(top: &Fields, resolved: Option<&[Resolved]>) -> Result<Vec<Handler>>
     };
     let handlers = written.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
     check_routes(&handlers)?;
+    results::check(&handlers)?;
     Ok(handlers)
 }
 

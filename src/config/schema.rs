@@ -53,8 +53,9 @@ pub enum Kind {
     },
     /// An object with fields of its own.
     Object(Table),
-    /// An object whose names the operator chooses; the text names its values.
-    Map(&'static str),
+    /// An object whose names the operator chooses, of strings and of objects with these fields; the text names its
+    /// values.
+    Map(&'static str, Table),
 }
 
 /// The default as the reference shows it.
@@ -171,8 +172,8 @@ pub const fn object<T>(name: &'static str, table: Table) -> Optional<T> {
     field(name, Kind::Object(table))
 }
 
-pub const fn map<T>(name: &'static str, values: &'static str) -> Optional<T> {
-    field(name, Kind::Map(values))
+pub const fn map<T>(name: &'static str, values: &'static str, table: Table) -> Optional<T> {
+    field(name, Kind::Map(values, table))
 }
 
 impl<T, D: Copy> Field<T, D> {
@@ -231,6 +232,11 @@ impl Optional<&'static str> {
 impl Optional<Duration> {
     pub const fn default(self, seconds: u64) -> Defaulted<Duration> {
         let value = Duration::from_secs(seconds);
+        self.or(value, Shown::Seconds(value))
+    }
+
+    pub const fn default_milliseconds(self, milliseconds: u64) -> Defaulted<Duration> {
+        let value = Duration::from_millis(milliseconds);
         self.or(value, Shown::Seconds(value))
     }
 }

@@ -107,7 +107,7 @@ fn handler_errors_name_their_path() {
         ),
         (
             r#""presets": {"a": 1}"#,
-            "handlers[0].presets.a: must be a query, such as \"w=300&h=200\", not a number",
+            "handlers[0].presets.a: must be a query, such as \"w=300&h=200\", or an object with one, not a number",
         ),
         (r#""presets": {"a": "w=1&x=1"}"#, r#"handlers[0].presets.a: unknown parameter "x=1""#),
         (r#""presets": {"a": "p=a"}"#, "handlers[0].presets.a: p: can't be in a preset"),

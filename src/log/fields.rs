@@ -79,6 +79,10 @@ fields! {
     INPUT_FORMAT: "image.input.format", "string", "requests";
     /// The pixels of all frames of the original that are read.
     INPUT_PIXELS: "image.input.pixels", "integer", "requests";
+    /// The result of the lookup in the results bucket: `hit`, `miss`, `damaged` or `failed`. Absent if there was none.
+    SHARED_OUTCOME: "image.shared.outcome", "string", "requests";
+    /// The lookup in the results bucket.
+    SHARED_DURATION: "image.shared.duration", "nanoseconds", "requests";
     /// The bytes of the original, without its `Content-Encoding`; 0 if it has not changed.
     FETCH_BYTES: "image.fetch.bytes", "integer", "requests";
     /// The result of the fetch: `fetched`, `not_modified`, `not_found` or `failed`.

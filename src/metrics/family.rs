@@ -72,7 +72,8 @@ families! {
     COALESCED_REQUESTS: Counter "coalesced_requests" [handler]
         "Requests that got the result of another one for the same variant, instead of asking a renderer themselves.";
     VARIANTS: Counter "variants" [handler, result]
-        "Answers of renderers: rendered, revalidated (the cached variant, whose original has not changed), failed.";
+        "Answers of renderers: rendered, revalidated (the cached variant, whose original has not changed), shared (the \
+         result of another server), failed.";
     REVALIDATIONS: Counter "stale_revalidations" [handler, result]
         "Revalidations of stale variants that may be served meanwhile, or if they fail. Results as above.";
     CIRCUIT_BREAKER_OPEN: Gauge "circuit_breaker_open" [handler]
@@ -149,6 +150,22 @@ families! {
         "Time of fetching or revalidating an original at its origin, retries included.";
     FETCHED_BYTES: Counter "origin_fetched_bytes" [handler]
         "Bytes of fetched originals, without their Content-Encoding.";
+    SHARED_LOOKUP_DURATION: Histogram "shared_lookup_duration_seconds" [handler, outcome]
+        "Time of a lookup in the results bucket: hit (fresh or stale), miss, damaged (made again), failed (no answer within \
+         results_timeout, or a refusal).";
+    SHARED_LOOKUP_BYTES: Counter "shared_lookup_bytes" [handler]
+        "Bytes of the images that were found there.";
+    SHARED_UPLOADS: Counter "shared_uploads" [handler, result]
+        "Results for the results bucket: uploaded, failed, dropped (the queue is full, or earlier uploads have failed). Since \
+         the start of the renderer; this and the next four as of the latest ping.";
+    SHARED_UPLOADS_PENDING: Gauge "shared_uploads_pending" []
+        "Uploads that wait or are in flight.";
+    SHARED_UPLOADS_PENDING_BYTES: Gauge "shared_uploads_pending_bytes" []
+        "Bytes of their images.";
+    SHARED_BREAKER_OPEN: Gauge "shared_breaker_open" [handler]
+        "1 while the results bucket is not asked or not written to, because it has failed, else 0.";
+    SHARED_CREDENTIALS_FOUND: Gauge "shared_credentials_found" [handler]
+        "1 if the credentials of the results bucket are known and have not expired, else 0.";
     DECODE_DURATION: Histogram "decode_duration_seconds" [input, output]
         "Time of a render before its encoder: inspection, decoding and steps that are computed at once. A format is none \
          if the render failed before it was known.";

@@ -7,13 +7,13 @@ use super::by_name::{ByName, OTHER};
 use super::family::{
     COALESCED_REQUESTS, FETCH_DURATION, FETCHED_BYTES, Family, HTTP_ERRORS, HTTP_REQUEST_DURATION,
     HTTP_REQUESTS, HTTP_RESPONSE_BYTES, MEMORY_CACHE_HITS, ORIGIN_RETRIES, REVALIDATIONS,
-    TOKENS_REFUSED, VARIANTS,
+    SHARED_LOOKUP_BYTES, SHARED_LOOKUP_DURATION, TOKENS_REFUSED, VARIANTS,
 };
 use super::labels::{By, Label, VariantResult};
 use super::text::Writer;
 use super::values::{Counter, Histogram};
 use crate::error::Code;
-use crate::phases::{Fetch, FetchOutcome};
+use crate::phases::{Fetch, FetchOutcome, SharedLookup, SharedOutcome};
 use crate::token::Refusal;
 
 /// The statuses of responses; any other is counted as [`OTHER`].
@@ -23,7 +23,7 @@ pub const STATUSES: [u16; 22] = [
 ];
 
 /// The values of `X-Cache`, and that of responses without it.
-const CACHE_RESULTS: [&str; 5] = ["hit", "miss", "stale", "revalidated", "none"];
+const CACHE_RESULTS: [&str; 6] = ["hit", "miss", "stale", "revalidated", "shared", "none"];
 const NO_CACHE_RESULT: usize = CACHE_RESULTS.len() - 1;
 
 /// The errors of the access log that are no [`Code`].
@@ -66,6 +66,9 @@ pub struct HandlerMetrics {
     fetches: [Histogram; FetchOutcome::ALL.len()],
     fetched_bytes: Counter,
     retries: Counter,
+    /// By outcome.
+    shared_lookups: [Histogram; SharedOutcome::ALL.len()],
+    shared_bytes: Counter,
     /// Answers of renderers.
     pub variants: By<VariantResult, Counter>,
     /// Revalidations of stale variants.
@@ -87,6 +90,8 @@ impl HandlerMetrics {
             fetches: Default::default(),
             fetched_bytes: Counter::default(),
             retries: Counter::default(),
+            shared_lookups: Default::default(),
+            shared_bytes: Counter::default(),
             variants: By::default(),
             revalidations: By::default(),
             coalesced: Counter::default(),
@@ -122,6 +127,14 @@ impl HandlerMetrics {
         }
         self.fetched_bytes.add(fetch.bytes);
         self.retries.add(u64::from(fetch.retries));
+    }
+
+    pub fn count_shared_lookup(&self, lookup: &SharedLookup) {
+        let index = SharedOutcome::ALL.iter().position(|outcome| *outcome == lookup.outcome);
+        if let Some(histogram) = index.and_then(|index| self.shared_lookups.get(index)) {
+            histogram.observe(lookup.took);
+        }
+        self.shared_bytes.add(lookup.bytes);
     }
 
     /// The number of responses with each status, if there are any.
@@ -201,9 +214,18 @@ impl Handlers {
             }
         }
         let handlers = handlers.get(1..).unwrap_or_default();
-        let counters: [(_, CounterOf); 4] = [
+        let mut samples = writer.family(SHARED_LOOKUP_DURATION);
+        for handler in handlers {
+            for (outcome, histogram) in SharedOutcome::ALL.iter().zip(&handler.shared_lookups) {
+                if !histogram.is_empty() {
+                    samples.histogram(&[&handler.name, outcome.name()], histogram);
+                }
+            }
+        }
+        let counters: [(_, CounterOf); 5] = [
             (FETCHED_BYTES, |handler| &handler.fetched_bytes),
             (ORIGIN_RETRIES, |handler| &handler.retries),
+            (SHARED_LOOKUP_BYTES, |handler| &handler.shared_bytes),
             (COALESCED_REQUESTS, |handler| &handler.coalesced),
             (MEMORY_CACHE_HITS, |handler| &handler.memory_hits),
         ];
@@ -325,5 +347,20 @@ mod tests {
         }
         assert_has(&text, "s3imageserver_origin_fetched_bytes_total{handler=\"h\"} 20");
         assert_has(&text, "s3imageserver_origin_retries_total{handler=\"h\"} 8");
+    }
+
+    #[test]
+    fn a_shared_lookup_is_counted_by_outcome() {
+        let handlers = Handlers::default();
+        let took = Duration::from_millis(3);
+        for outcome in SharedOutcome::ALL.iter().copied() {
+            handlers.find("h").count_shared_lookup(&SharedLookup { took, bytes: 5, outcome });
+        }
+        let text = text(&handlers);
+        for outcome in SharedOutcome::ALL {
+            let line = format!("_count{{handler=\"h\",outcome=\"{}\"}} 1", outcome.name());
+            assert_has(&text, &format!("s3imageserver_shared_lookup_duration_seconds{line}"));
+        }
+        assert_has(&text, "s3imageserver_shared_lookup_bytes_total{handler=\"h\"} 20");
     }
 }

@@ -74,6 +74,8 @@ labels! {
         Rendered "rendered",
         /// With the cached variant, after its original was found unchanged.
         Revalidated "revalidated",
+        /// With a result of another server.
+        Shared "shared",
         Failed "failed",
     }
 

@@ -36,6 +36,16 @@ impl Options {
         Values::read(text)?.resolve(defaults, |_| accepted)
     }
 
+    /// Whether a query resolves to these options, with some `Accept`.
+    pub fn are_of(&self, query: &Query, defaults: Defaults) -> bool {
+        let Ok(values) = Values::read(|name| query.get(name)) else { return false };
+        let negotiate = |default| match self.format {
+            Output::Auto(accepted) => accepted,
+            _ => Accepted::negotiate("", default),
+        };
+        values.resolve(defaults, negotiate).is_ok_and(|options| options == *self)
+    }
+
     /// Resets options that can't change the bytes, so that they make no second cache entry.
     pub(super) fn normalize(mut self) -> Options {
         if self.size == Size::Original {

@@ -6,6 +6,7 @@
 //! * `server` is the HTTP loop on the private socket, with a `pool` of worker threads; `service` serves one request.
 //! * `online` asks the origins for `--check --online`.
 //! * `originals` gets originals: from memory, from their cache, or from an `origin`.
+//! * `results` shares results with other servers, in a bucket.
 //! * `s3` is the client of a bucket, `http` the client below it.
 //! * `admission` hands out permits to decode within `memory_budget`; `watchdog` stops work that exceeds
 //!   `decode_timeout`; `decode_events` tells the edge which requests are decoding.
@@ -25,14 +26,7 @@ mod pipeline;
 mod pool;
 mod process;
 mod read_path;
-#[cfg_attr(
-    not(test),
-    allow(
-        dead_code,
-        unused_imports,
-        reason = "PUT, DELETE and LIST are for the shared results that follow"
-    )
-)]
+mod results;
 mod s3;
 mod sandbox;
 mod server;

@@ -1,15 +1,18 @@
 //! `--check --online`: asks the origins of a configuration, as the renderer would.
 //!
 //! The request is a GET, because nothing else is needed to serve images: credentials that may do only that
-//! (`s3:GetObject`) pass, and a HEAD response has no error code. Its key need not exist.
+//! (`s3:GetObject`) pass, and a HEAD response has no error code. Its key need not exist. In a results bucket, an object is
+//! written and removed.
 
 use std::io::Write;
 
 use super::origin::OriginClient;
+use super::results;
 use crate::config::{Config, ConfigError, Handler};
+use crate::error::Failure;
 use crate::key;
 
-/// Asks each handler's origin, or asks for these `/HANDLER/KEY`. Writes a line for each that works to `out`, and gives
+/// Asks each handler's origin and results bucket, or the origin for these `/HANDLER/KEY`. Writes a line for each that works to `out`, and gives
 /// the errors of the others to `report`. Returns whether all of them work.
 ///
 /// # Errors
@@ -32,17 +35,21 @@ pub fn check_online(
         );
     }
     let mut is_ok = true;
+    let mut answered = |index: usize, field: &str, answer: Result<String, Failure>| match answer {
+        // An error of standard output is ignored.
+        Ok(sentence) => drop(writeln!(out, "handlers[{index}]: {sentence}: ok")),
+        Err(failure) => {
+            is_ok = false;
+            let path = format!("handlers[{index}].{field}");
+            report(&config.locate(ConfigError::new(path, failure.detail)));
+        }
+    };
     for (index, handler, key) in asked {
         let answer = OriginClient::open(&handler.origin, &config.limits)
             .and_then(|client| client.probe(key.as_deref()));
-        match answer {
-            // An error of standard output is ignored.
-            Ok(sentence) => drop(writeln!(out, "handlers[{index}]: {sentence}: ok")),
-            Err(failure) => {
-                is_ok = false;
-                let path = format!("handlers[{index}].{}", handler.origin.field());
-                report(&config.locate(ConfigError::new(path, failure.detail)));
-            }
+        answered(index, handler.origin.field(), answer);
+        if let (Some(results), None) = (&handler.results, key) {
+            answered(index, "results", results::probe(&results.bucket, &config.limits));
         }
     }
     Ok(is_ok)

@@ -13,15 +13,21 @@ pub struct Pool<J> {
 }
 
 impl<J: Send + 'static> Pool<J> {
-    /// Starts `threads` threads that call `work` for each job. A panic ends only its job.
-    pub fn start(threads: usize, work: impl Fn(J) + Send + Sync + 'static) -> io::Result<Pool<J>> {
-        let (jobs, queue) = sync_channel(threads);
+    /// Starts `threads` threads with this name that call `work` for each job; `length` jobs may wait. A panic ends only
+    /// its job.
+    pub fn start(
+        name: &str,
+        threads: usize,
+        length: usize,
+        work: impl Fn(J) + Send + Sync + 'static,
+    ) -> io::Result<Pool<J>> {
+        let (jobs, queue) = sync_channel(length);
         let queue = Arc::new(Mutex::new(queue));
         let work = Arc::new(work);
         for number in 0..threads {
             let queue = Arc::clone(&queue);
             let work = Arc::clone(&work);
-            thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            thread::Builder::new().name(format!("{name}-{number}")).spawn(move || {
                 while let Some(job) = next(&queue) {
                     // The panic hook has written the message, and unwinding has dropped the job, which closes its
                     // request.
@@ -52,7 +58,7 @@ mod tests {
     #[test]
     fn pool_runs_every_job_after_one_panics() {
         let (done, results) = channel();
-        let pool = Pool::start(1, move |job: u32| {
+        let pool = Pool::start("test", 1, 1, move |job: u32| {
             assert!(job != 1, "this job panics");
             done.send(job).unwrap();
         })
@@ -70,7 +76,8 @@ mod tests {
     fn pool_returns_a_job_when_its_queue_is_full() {
         let (hold, held) = channel::<()>();
         let held = Mutex::new(held);
-        let pool = Pool::start(1, move |_job: u32| assert!(held.lock().recv().is_err())).unwrap();
+        let pool = Pool::start("test", 1, 1, move |_job: u32| assert!(held.lock().recv().is_err()))
+            .unwrap();
         // At most one job is running and one queued.
         let returned = (0..3).filter(|job| pool.submit(*job).is_err()).count();
         assert!(returned >= 1);

@@ -29,7 +29,9 @@ pub fn serve(
     let server = Server::http_unix(socket).map_err(|error| io::Error::other(error.to_string()))?;
     let service = Arc::new(service);
     let for_pool = Arc::clone(&service);
-    let pool = Pool::start(threads, move |request: Request| respond(request, &for_pool))?;
+    let pool = Pool::start("worker", threads, threads, move |request: Request| {
+        respond(request, &for_pool);
+    })?;
     ready()?;
     loop {
         let request = server.recv()?;
@@ -84,6 +86,9 @@ fn send_image(request: Request, rendered: Rendered, outdated: bool, phases: &Pha
     head.add(wire::VALIDATED_AT_HEADER, rendered.validated_at);
     if rendered.revalidated {
         head.add(wire::REVALIDATED_HEADER, 1);
+    }
+    if rendered.shared {
+        head.add(wire::SHARED_HEADER, 1);
     }
     match rendered.original {
         OriginalEntry::None => {}

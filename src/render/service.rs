@@ -1,5 +1,7 @@
 //! Serves one request: gets the original, renders the image and stores it.
 
+mod sharing;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -10,12 +12,13 @@ use super::cache_write::CacheWrites;
 use super::decode_events::DecodeGuard;
 use super::originals::{OriginalResponse, Originals, SharedOriginal};
 use super::pipeline::{self, Bounds};
+use super::results::{Results, Uploads};
 use super::sandbox::Sandbox;
 use super::vips::Vips;
 use super::watchdog::Watchdog;
 use crate::cache::{
     DiskCache, EncodedImage, Entry, EntryId, Freshness, Name, Need, OriginalEntry, Rendered,
-    has_room,
+    SharedEntry, has_room,
 };
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
@@ -37,6 +40,8 @@ pub struct Service {
     bounds: Bounds,
     render_timeout: Duration,
     cache_writes: Arc<CacheWrites>,
+    /// `None` if no handler shares its results.
+    uploads: Option<Uploads>,
 }
 
 struct OpenHandler {
@@ -44,9 +49,10 @@ struct OpenHandler {
     identity: String,
     originals: Originals,
     cache: Option<DiskCache>,
+    results: Option<Arc<Results>>,
 }
 
-/// The outcome of revalidating a cached variant.
+/// The outcome of revalidating a variant that was cached or shared.
 enum Revalidation {
     Valid(Rendered),
     /// The origin has another original.
@@ -59,6 +65,7 @@ impl Service {
     pub fn new(config: &Config, vips: Vips, sandbox: Sandbox) -> io::Result<Service> {
         let cache_writes = Arc::new(CacheWrites::new(sandbox));
         let mut handlers = HashMap::new();
+        let shares = config.handlers.iter().any(|handler| handler.results.is_some());
         for handler in &config.handlers {
             let state = OpenHandler {
                 identity: handler.identity(),
@@ -66,6 +73,7 @@ impl Service {
                 cache: handler.cache.as_ref().map(|cache| {
                     DiskCache::new(&cache.path, handler.lifetime()).with_min_free(cache.min_free)
                 }),
+                results: sharing::open_results(handler, &config.limits),
                 config: handler.clone(),
             };
             handlers.insert(handler.route.clone(), state);
@@ -79,6 +87,7 @@ impl Service {
             bounds: Bounds::from_limits(limits),
             render_timeout: limits.render_timeout,
             cache_writes,
+            uploads: if shares { Some(Uploads::start()?) } else { None },
         })
     }
 
@@ -95,6 +104,12 @@ impl Service {
             if let Some(credentials) = handler.originals.credentials() {
                 status.credentials.insert(route.clone(), credentials);
             }
+            if let Some(results) = &handler.results {
+                status.results.insert(route.clone(), results.status());
+            }
+        }
+        if let Some(uploads) = &self.uploads {
+            (status.uploads, status.upload_bytes) = uploads.pending();
         }
         status
     }
@@ -146,13 +161,21 @@ impl Service {
         let name = Name { handler: handler.identity.clone(), key, options: options.canonical() };
         // Only the header is read: in most cases there is no entry, or the original has changed.
         let entry = handler.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
+        let shares = handler.shares(&options);
         let revalidation = match entry.filter(|entry| entry.validated_at() > not_before) {
-            None => Revalidation::Impossible,
             Some(entry) => self.revalidate(handler, &name.key, entry, not_before, phases)?,
+            None if shares => self.find_shared(handler, &name, not_before, phases)?,
+            None => Revalidation::Impossible,
         };
         let original = match revalidation {
             Revalidation::Valid(rendered) => return Ok(rendered),
-            Revalidation::Changed(original) => original,
+            Revalidation::Changed(original) => {
+                let found = shares.then(|| self.find_shared_of(handler, &name, &original, phases));
+                if let Some(rendered) = found.flatten() {
+                    return Ok(rendered);
+                }
+                original
+            }
             Revalidation::Impossible => handler.originals.get(&name.key, not_before, phases)?,
         };
         let bytes = &original.original.bytes;
@@ -160,13 +183,21 @@ impl Service {
         let image = EncodedImage::new(bytes, format, original.original.last_modified);
         // The edge has stopped waiting and would not learn of a new entry.
         let is_late = started.elapsed() >= self.render_timeout;
-        let disk_bytes = if is_late { None } else { self.store(handler, &name, &image, &original) };
-        let validated_at = unix_milliseconds(original.validated_at);
+        let original_etag = original.original.etag.clone();
+        let made = SharedEntry { image, original_etag, validated_at: original.validated_at };
+        let mut disk_bytes = None;
+        if !is_late && self.has_room(handler, &name) {
+            disk_bytes = self.store(handler, &name, &made);
+            if shares {
+                self.share(handler, &name, &made, phases);
+            }
+        }
         Ok(Rendered {
-            image,
+            image: made.image,
             disk_bytes,
-            validated_at,
+            validated_at: unix_milliseconds(made.validated_at),
             revalidated: false,
+            shared: false,
             original: original.entry,
         })
     }
@@ -230,6 +261,7 @@ impl Service {
                 disk_bytes,
                 validated_at,
                 revalidated: true,
+                shared: false,
                 original,
             })
         };
@@ -268,30 +300,25 @@ impl Service {
         })
     }
 
-    /// Stores an image unless its key has `max_variants`. Returns the bytes on disk.
-    fn store(
-        &self,
-        handler: &OpenHandler,
-        name: &Name,
-        image: &EncodedImage,
-        original: &SharedOriginal,
-    ) -> Option<u64> {
+    /// Whether a variant may be stored: not if its key has `max_variants`, or the cache can't be read.
+    fn has_room(&self, handler: &OpenHandler, name: &Name) -> bool {
+        let (Some(directory), Some(max_variants)) =
+            (&handler.config.cache, handler.config.max_variants)
+        else {
+            return true;
+        };
+        let retention = handler.config.lifetime().retention();
+        match has_room(&directory.path, EntryId::of(name), max_variants, retention) {
+            Ok(has_room) => has_room,
+            Err(error) => self.cache_writes.check(Err(error)).is_some(),
+        }
+    }
+
+    /// Stores an image. Returns the bytes on disk.
+    fn store(&self, handler: &OpenHandler, name: &Name, made: &SharedEntry) -> Option<u64> {
         let cache = handler.cache.as_ref()?;
-        let has_room = match (&handler.config.cache, handler.config.max_variants) {
-            (Some(directory), Some(max_variants)) => has_room(
-                &directory.path,
-                EntryId::of(name),
-                max_variants,
-                handler.config.lifetime().retention(),
-            ),
-            _ => Ok(true),
-        };
-        let etag = original.original.etag.as_deref();
-        let written = match has_room {
-            Ok(true) => cache.store(name, image, etag, original.validated_at),
-            Ok(false) => return None,
-            Err(error) => Err(error),
-        };
+        let SharedEntry { image, original_etag, validated_at } = made;
+        let written = cache.store(name, image, original_etag.as_deref(), *validated_at);
         self.cache_writes.check(written)
     }
 
@@ -314,6 +341,7 @@ impl Service {
             disk_bytes: None,
             validated_at: 0,
             revalidated: false,
+            shared: false,
             original: OriginalEntry::None,
         })
     }

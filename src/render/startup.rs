@@ -10,16 +10,17 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::service::Service;
 use super::vips::Vips;
-use super::{origin, process, sandbox, server};
+use super::{origin, process, s3, sandbox, server};
 use crate::config::{self, Config, ConfigError};
 use crate::log::{self, error, warn};
 use crate::machine;
 use crate::wire;
 
-/// Checks the origins of a configuration.
+/// Checks the origins and the results buckets of a configuration.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     for handler in &config.handlers {
         origin::check(&handler.origin)?;
+        handler.results.as_ref().map_or(Ok(()), |results| s3::check(&results.bucket))?;
     }
     Ok(())
 }

@@ -169,3 +169,46 @@ fn check_without_online_sends_no_request() {
     assert!(output.status.success());
     assert_eq!(s3.accepted(), 0);
 }
+
+#[test]
+fn check_online_tries_a_results_bucket_and_leaves_nothing() {
+    let (s3, results) = (S3::start(), S3::start());
+    let cache = Directory::new();
+    let with = |bucket: Value| {
+        let fields = json!({"cache_path": cache.path(), "results": bucket});
+        check_all(&json!([merged(s3.handler(), fields)]), &[], &[])
+    };
+    let checked = with(results.aws(&ARCHIVE));
+    assert_eq!(checked.status, Some(0), "{}", checked.said);
+    let said = "handlers[0]: bucket archive: results can be written, read, listed and removed: ok";
+    assert!(checked.out.lines().any(|line| line == said), "{}", checked.out);
+    for (method, status) in [("PUT", 200), ("DELETE", 204)] {
+        let answered = results.answered(&ARCHIVE, method);
+        assert!(
+            matches!(&answered[..], [(key, known)] if key.starts_with("v1/check/") && *known == status)
+        );
+    }
+    let [(key, _)] = &results.answered(&ARCHIVE, "PUT")[..] else { panic!("one object") };
+    assert!(!results.file(&ARCHIVE, key).exists(), "{key}");
+
+    let wrong = |bucket: Value, part: &str| {
+        let Checked { status, out, said } = with(bucket);
+        assert_eq!(status, Some(1), "{out}{said}");
+        assert!(said.contains(": handlers[0].results: ") && said.contains(part), "{said}");
+        assert!(out.starts_with("handlers[0]: bucket images"), "{out}");
+        assert!(!said.contains("secret/of"), "{said}");
+    };
+    let aws = |fields: Value| merged(results.aws(&ARCHIVE), fields);
+    wrong(aws(json!({"aws_secret": "another"})), "SignatureDoesNotMatch");
+    wrong(aws(json!({"bucket_name": IMAGES.name})), "AccessDenied");
+    let unused = UnusedPort::new();
+    wrong(aws(json!({"endpoint": format!("http://{}", unused.address())})), "can't be reached");
+    // A bucket that may only be read.
+    let read_only = RawOrigin::start(|request, peer| {
+        let (status, code) =
+            if request.method == "GET" { (404, "NoSuchKey") } else { (403, "AccessDenied") };
+        let body = format!("<Error><Code>{code}</Code></Error>");
+        peer.send(&answer(status, &[], body.as_bytes()))
+    });
+    wrong(read_only.aws(), "the credentials lack the permission s3:PutObject");
+}

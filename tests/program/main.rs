@@ -62,6 +62,7 @@ mod replacement;
 mod resize;
 mod s3;
 mod server_timing;
+mod shared_results;
 mod signing;
 mod sockets;
 mod stderr;

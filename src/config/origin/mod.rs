@@ -9,9 +9,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 pub use directory::Directory;
-#[cfg(test)]
-pub use s3::TABLE as AWS_TABLE;
-pub use s3::{Credentials, S3};
+pub use s3::{Credentials, S3, TABLE as AWS_TABLE, read_bucket as read_s3};
 
 use super::error::Result;
 use super::fields::Fields;

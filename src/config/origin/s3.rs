@@ -85,6 +85,11 @@ pub fn read(
     _local: Option<PathBuf>,
     is_checked: bool,
 ) -> Result<S3> {
+    read_bucket(aws, is_checked)
+}
+
+/// A bucket from an object with these fields.
+pub fn read_bucket(aws: Fields, is_checked: bool) -> Result<S3> {
     let bucket = aws.required(&BUCKET_NAME)?.to_owned();
     if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         let message = "may contain letters, digits, dots, hyphens and underscores only";

@@ -1,7 +1,8 @@
 //! `"presets"`, `"presets_only"`, `"allowed_sizes"` and `"max_variants"`: which variants of its images a handler allows,
 //! and how many.
 //!
-//! Only the edge uses it: the canonical query that it sends to the renderer has no presets.
+//! The edge applies it: the canonical query that it sends to the renderer has no presets. The renderer asks only which
+//! variants are not shared.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use jsonc_parser::ast::{ObjectProp, Value};
 use super::error::Result;
 use super::fields::{Fields, number};
 use super::json::type_name;
-use super::schema::{Defaulted, Kind, Optional, array, boolean, integer, map, table};
+use super::schema::{Defaulted, Kind, Optional, array, boolean, integer, map, string, table};
 use super::token::Token;
 use crate::options::{BadQuery, Defaults, Options, Query};
 
@@ -32,8 +33,9 @@ const SIZE: Kind = Kind::Array { items: "numbers", kind: &Kind::Integer { min: 0
 table! {
     pub TABLE;
     /// Named queries ([presets](tokens.md#presets-and-allowed-sizes)): names of 1 to 32 letters, digits, `-` and `_`;
-    /// queries without `p` and `t`.
-    PRESETS: Optional<&'static [ObjectProp<'static>]> = map("presets", "strings").absent("none");
+    /// queries without `p` and `t`, or objects with one.
+    PRESETS: Optional<&'static [ObjectProp<'static>]> =
+        map("presets", "strings or [objects](#presets)", PRESET_TABLE).absent("none");
     /// Refuse every query except presets; needs `presets`.
     PRESETS_ONLY: Defaulted<bool> = boolean("presets_only").default(false);
     /// The sizes that may be requested, each side from 0 to `max_dimension`; 0 stands for a missing side. Not with
@@ -48,10 +50,26 @@ table! {
         );
 }
 
+table! {
+    pub PRESET_TABLE;
+    /// The query that the preset stands for.
+    QUERY: Optional<&'static str> = string("query");
+    /// Whether its variants are shared with other servers, if the handler has `results`.
+    SHARE: Defaulted<bool> = boolean("share").default(true);
+}
+
+/// A query with a name.
+#[derive(Clone, Debug)]
+struct Preset {
+    query: Query,
+    /// Whether its variants are shared.
+    share: bool,
+}
+
 /// Which variants of a handler's images may be requested; by default all.
 #[derive(Clone, Debug, Default)]
 pub struct SizePolicy {
-    presets: BTreeMap<String, Query>,
+    presets: BTreeMap<String, Preset>,
     presets_only: bool,
     /// Width and height as a request has them, 0 for a side that it does not have.
     sizes: Option<Vec<[u32; 2]>>,
@@ -76,14 +94,20 @@ impl SizePolicy {
     /// Checks each preset as if it were requested.
     pub(super) fn check_presets(&self, fields: &Fields, defaults: Defaults) -> Result<()> {
         for (name, preset) in &self.presets {
-            Options::resolve(preset, "", defaults)
+            Options::resolve(&preset.query, "", defaults)
                 .map_err(|error| fields.error(&format!("presets.{name}"), error.0))?;
         }
         Ok(())
     }
 
     pub fn presets(&self) -> impl Iterator<Item = (&str, &Query)> {
-        self.presets.iter().map(|(name, query)| (name.as_str(), query))
+        self.presets.iter().map(|(name, preset)| (name.as_str(), &preset.query))
+    }
+
+    /// Whether the variant with these options is shared: not if a preset with `"share": false` stands for it.
+    pub fn shares(&self, options: &Options, defaults: Defaults) -> bool {
+        let mut local = self.presets.values().filter(|preset| !preset.share);
+        !local.any(|preset| options.are_of(&preset.query, defaults))
     }
 
     pub fn presets_only(&self) -> bool {
@@ -134,7 +158,7 @@ impl SizePolicy {
             None => return Err(BadQuery("p: required here, the name of a preset".to_owned())),
         };
         match self.presets.get(name) {
-            Some(preset) => Ok(Cow::Owned(query.over(preset))),
+            Some(preset) => Ok(Cow::Owned(query.over(&preset.query))),
             None => {
                 let shown: String = name.chars().take(MAX_NAME).collect();
                 Err(BadQuery(format!("p: there is no preset {shown:?} here")))
@@ -157,7 +181,7 @@ impl SizePolicy {
     }
 }
 
-fn presets(fields: &Fields) -> Result<BTreeMap<String, Query>> {
+fn presets(fields: &Fields) -> Result<BTreeMap<String, Preset>> {
     let mut presets = BTreeMap::new();
     for property in fields.optional(&PRESETS)?.unwrap_or_default() {
         let name = property.name.as_str();
@@ -166,12 +190,22 @@ fn presets(fields: &Fields) -> Result<BTreeMap<String, Query>> {
             let rule = "must have 1 to 32 letters, digits, hyphens and underscores";
             return Err(error(format!("a preset's name {rule}")));
         }
-        let Value::StringLit(written) = &property.value else {
-            let found = type_name(&property.value);
-            return Err(error(format!("must be a query, such as \"w=300&h=200\", not {found}")));
+        let (written, share) = match &property.value {
+            Value::StringLit(written) => (written.value.as_ref(), true),
+            value @ Value::Object(_) => {
+                let path = fields.path(&format!("{}.{name}", PRESETS.name()));
+                let preset = Fields::of(value, path, PRESET_TABLE)?;
+                (preset.required(&QUERY)?, preset.get(&SHARE)?)
+            }
+            other => {
+                let found = type_name(other);
+                return Err(error(format!(
+                    "must be a query, such as \"w=300&h=200\", or an object with one, not {found}"
+                )));
+            }
         };
-        let preset = Query::parse_preset(&written.value).map_err(|bad| error(bad.0))?;
-        presets.insert(name.to_owned(), preset);
+        let query = Query::parse_preset(written).map_err(|bad| error(bad.0))?;
+        presets.insert(name.to_owned(), Preset { query, share });
     }
     Ok(presets)
 }

@@ -201,3 +201,42 @@ fn numbers_of_the_size_policy_are_as_documented() {
     let sentence = format!("must be {}", or_list(ratios.iter().map(String::as_str)));
     assert_says("docs/tokens.md", &sentence);
 }
+
+#[test]
+fn a_preset_may_be_an_object_and_keep_its_variants_local() {
+    let handler = handler(
+        r#""presets": {"tiny": {"query": "w=16&f=auto", "share": false}, "one": {"query": "w=17"},
+            "own": {"query": "", "share": false}, "two": "w=18"}"#,
+    );
+    check(&handler, &[("p=tiny", Ok("w=16&f=auto:webp:original:-gif")), ("p=one", Ok("w=17"))]);
+    let shares = |query: &str| {
+        let query = Query::parse(query).unwrap();
+        let options = Options::from_canonical(&query, handler.defaults()).unwrap();
+        handler.size_policy.shares(&options, handler.defaults())
+    };
+    for query in ["", "w=16&f=auto:webp:original:-gif", "w=16&f=auto:avif:webp:original"] {
+        assert!(!shares(query), "{query}");
+    }
+    for query in ["w=16", "w=16&f=webp", "w=17&f=auto:webp:original", "w=17", "w=18", "f=png"] {
+        assert!(shares(query), "{query}");
+    }
+}
+
+#[test]
+fn a_preset_that_is_an_object_is_checked() {
+    for (preset, expected) in [
+        (r#"{}"#, ".query: required"),
+        (r#"{"query": 1}"#, ".query: must be a string, not a number"),
+        (r#"{"query": "w=x"}"#, ": w: must be"),
+        (r#"{"query": "w=1", "share": "no"}"#, ".share: must be true or false"),
+        (r#"{"query": "w=1", "shared": true}"#, ".shared: unknown field, did you mean share?"),
+        ("[]", ": must be a query, such as \"w=300&h=200\", or an object with one, not an array"),
+    ] {
+        let text = format!(
+            r#"{{"handlers": [{{"name": "h", "directory": "/", "presets": {{"a": {preset}}}}}]}}"#
+        );
+        let error = config::parse(&text, "test").unwrap_err();
+        let error = format!("{}: {}", error.path, error.message);
+        assert!(error.starts_with(&format!("handlers[0].presets.a{expected}")), "{error}");
+    }
+}

@@ -86,6 +86,7 @@ struct Response {
     disk_bytes: Option<u64>,
     validated_at: Option<u64>,
     revalidated: bool,
+    shared: bool,
     original: OriginalEntry,
     format: Option<Format>,
     sha256: Option<String>,
@@ -139,10 +140,10 @@ impl Connection {
             sha256,
             last_modified: response.last_modified,
         };
-        let Response { disk_bytes, revalidated, original, .. } = response;
+        let Response { disk_bytes, revalidated, shared, original, .. } = response;
         let validated_at = response.validated_at.unwrap_or_default();
         Ok(RendererResponse {
-            result: Ok(Rendered { image, disk_bytes, validated_at, revalidated, original }),
+            result: Ok(Rendered { image, disk_bytes, validated_at, revalidated, shared, original }),
             is_outdated,
             phases,
         })
@@ -267,6 +268,7 @@ impl Head {
             disk_bytes: number(wire::DISK_BYTES_HEADER),
             validated_at: number(wire::VALIDATED_AT_HEADER),
             revalidated: field(wire::REVALIDATED_HEADER).is_some(),
+            shared: field(wire::SHARED_HEADER).is_some(),
             original: match field(wire::ORIGINAL_HEADER) {
                 Some(wire::ORIGINAL_USED) => OriginalEntry::Used,
                 Some(bytes) => bytes.parse().map_or(OriginalEntry::None, OriginalEntry::Stored),

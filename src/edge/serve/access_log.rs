@@ -114,7 +114,10 @@ impl Line<'_> {
 }
 
 fn add_phases(object: &mut Object, phases: &Phases) {
-    let Phases { queue, fetch, permit, decode, encode, input, output } = phases;
+    let Phases { queue, shared, fetch, permit, decode, encode, input, output } = phases;
+    if let Some(lookup) = shared {
+        object.text(&fields::SHARED_OUTCOME, lookup.outcome.name());
+    }
     if let Some(fetch) = fetch {
         object.text(&fields::FETCH_OUTCOME, fetch.outcome.name());
         object.number(&fields::FETCH_BYTES, fetch.bytes);
@@ -122,6 +125,7 @@ fn add_phases(object: &mut Object, phases: &Phases) {
     }
     for (field, took) in [
         (&fields::QUEUE_DURATION, *queue),
+        (&fields::SHARED_DURATION, shared.map_or(Duration::ZERO, |lookup| lookup.took)),
         (&fields::FETCH_DURATION, fetch.map_or(Duration::ZERO, |fetch| fetch.took)),
         (&fields::PERMIT_DURATION, *permit),
         (&fields::DECODE_DURATION, *decode),
@@ -243,7 +247,8 @@ mod tests {
     fn access_log_in_json_has_every_documented_field() {
         let image = EncodedImage::new(vec![0; 99], format::Format::Webp, None);
         let body = Body::EncodedImage(Arc::new(image), 0..12);
-        let phases = "fetch=48213:2345678:fetched:1 permit=7 decode=1290 encode=90313 in=jpg:12000000 out=webp:90000";
+        let phases = "shared=1200:0:miss fetch=48213:2345678:fetched:1 permit=7 decode=1290 encode=90313 \
+                      in=jpg:12000000 out=webp:90000";
         let phases = Phases { queue: Duration::from_nanos(5), ..Phases::parse(phases).unwrap() };
         let key = "a \"b\"\\\n\u{2028}.jpg".to_owned();
         let name = Name { handler: "h\0identity".into(), key: key.clone(), options: "w=1".into() };
@@ -283,6 +288,8 @@ mod tests {
             "image.output.pixels": 90_000,
             "image.input.format": "jpg",
             "image.input.pixels": 12_000_000,
+            "image.shared.outcome": "miss",
+            "image.shared.duration": 1_200_000,
             "image.fetch.bytes": 2_345_678,
             "image.fetch.outcome": "fetched",
             "image.fetch.retries": 1,

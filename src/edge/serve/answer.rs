@@ -105,9 +105,10 @@ impl Answer {
 
 /// The value of `Server-Timing` (W3C Server Timing), with durations in milliseconds.
 fn server_timing(phases: &Phases) -> String {
-    let Phases { queue, fetch, permit, decode, encode, .. } = phases;
+    let Phases { queue, shared, fetch, permit, decode, encode, .. } = phases;
     let times = [
         ("queue", *queue),
+        ("shared", shared.map_or(Duration::ZERO, |lookup| lookup.took)),
         ("fetch", fetch.map_or(Duration::ZERO, |fetch| fetch.took)),
         ("permit", *permit),
         ("decode", *decode),
@@ -127,9 +128,10 @@ mod tests {
 
     #[test]
     fn server_timing_has_the_measured_phases_in_milliseconds() {
-        let text = "fetch=48213:2345678:fetched:0 decode=1290 encode=90 in=jpg:1 out=webp:1";
+        let text = "shared=1200:0:miss fetch=48213:2345678:fetched:0 decode=1290 encode=90 in=jpg:1 out=webp:1";
         let phases = Phases { queue: Duration::from_secs(2), ..Phases::parse(text).unwrap() };
-        let expected = "queue;dur=2000.000, fetch;dur=48.213, decode;dur=1.290, encode;dur=0.090";
+        let expected = "queue;dur=2000.000, shared;dur=1.200, fetch;dur=48.213, decode;dur=1.290, \
+                        encode;dur=0.090";
         assert_eq!(server_timing(&phases), expected);
         assert_eq!(server_timing(&Phases::default()), "");
     }

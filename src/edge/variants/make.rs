@@ -25,6 +25,8 @@ pub(super) struct Made {
     image: Arc<EncodedImage>,
     /// The image was in the cache and is still valid.
     pub(super) was_cached: bool,
+    /// It is a shared result.
+    pub(super) is_shared: bool,
     /// When the origin was asked, in milliseconds since 1970.
     validated_at: u64,
 }
@@ -32,7 +34,9 @@ pub(super) struct Made {
 impl Made {
     /// The variant for a request that began at `begun`.
     pub(super) fn into_variant(self, begun: SystemTime) -> Variant<Arc<EncodedImage>> {
-        let cache_status = if !self.was_cached {
+        let cache_status = if self.is_shared {
+            CacheStatus::Shared
+        } else if !self.was_cached {
             CacheStatus::Miss
         } else if self.validated_at >= unix_milliseconds(begun) {
             CacheStatus::Revalidated
@@ -140,7 +144,8 @@ impl Variants {
         let request = VariantRequest { handler, name, need: Need::Image };
         match self.find(request, not_before, SystemTime::now()) {
             Some(Cached { content, freshness: Freshness::Fresh, validated_at }) => {
-                Some(Ok(Made { image: content.read()?, was_cached: true, validated_at }))
+                let image = content.read()?;
+                Some(Ok(Made { image, was_cached: true, is_shared: false, validated_at }))
             }
             // To be revalidated, although another variant of the key may have failed.
             Some(_) => None,
@@ -169,6 +174,9 @@ impl Variants {
         if let Some(fetch) = &phases.fetch {
             handler.metrics.count_fetch(fetch);
         }
+        if let Some(lookup) = &phases.shared {
+            handler.metrics.count_shared_lookup(lookup);
+        }
         let rendered = match result {
             Ok(rendered) => rendered,
             Err(RenderError::Overloaded) => return Err(RenderError::Overloaded),
@@ -177,12 +185,15 @@ impl Variants {
                 return Err(RenderError::Failure(failure));
             }
         };
-        // An image that was cached, or fetched for another request, says nothing about the origin now.
-        let was_origin_asked = rendered.validated_at >= begun;
+        // An image that was cached, or fetched for another request, says nothing about the origin now. Nor does a shared
+        // one: its time is that of another server's clock.
+        let was_origin_asked = rendered.validated_at >= begun && !rendered.shared;
         if was_origin_asked {
             handler.circuit_breaker.record(None, Instant::now());
         }
-        if !rendered.revalidated {
+        if rendered.shared {
+            handler.metrics.variants.get(VariantResult::Shared).add(1);
+        } else if !rendered.revalidated {
             self.counts.rendered.fetch_add(1, Ordering::Relaxed);
             handler.metrics.variants.get(VariantResult::Rendered).add(1);
         } else if was_origin_asked {
@@ -203,6 +214,7 @@ impl Variants {
         Ok(Made {
             image: Arc::new(rendered.image),
             was_cached: rendered.revalidated,
+            is_shared: rendered.shared,
             validated_at: rendered.validated_at,
         })
     }

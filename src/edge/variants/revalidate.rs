@@ -99,6 +99,7 @@ impl Variants {
             let mut phases = Phases::default();
             let result = variants.make_once(&handler, &name, not_before, &mut phases);
             let counted = match &result {
+                Ok(made) if made.is_shared => VariantResult::Shared,
                 Ok(made) if made.was_cached => VariantResult::Revalidated,
                 Ok(_) => VariantResult::Rendered,
                 Err(error) => {

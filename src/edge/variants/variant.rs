@@ -16,6 +16,8 @@ pub enum CacheStatus {
     Stale,
     /// From the cache, after the origin has answered that it has not changed.
     Revalidated,
+    /// From the results bucket, where another server has put it.
+    Shared,
     /// Rendered for this request or for a concurrent one.
     Miss,
 }
@@ -26,6 +28,7 @@ impl CacheStatus {
             CacheStatus::Hit => "hit",
             CacheStatus::Stale => "stale",
             CacheStatus::Revalidated => "revalidated",
+            CacheStatus::Shared => "shared",
             CacheStatus::Miss => "miss",
         }
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_write::CacheWrites;
 use super::origin::Fetched;
@@ -24,7 +24,7 @@ use crate::phases::{Fetch, FetchOutcome, Phases};
 use crate::renderer_status::CredentialsStatus;
 use crate::singleflight::SingleFlight;
 use crate::sync::Mutex;
-use crate::time::unix_milliseconds;
+use crate::time::{system_time, unix_milliseconds};
 
 /// How long an original in memory is shared, however long requests hold it.
 const MAX_SHARED: Duration = Duration::from_secs(2);
@@ -370,10 +370,6 @@ fn respond(request: &OriginalRequest, original: Arc<SharedOriginal>) -> Original
 /// client set `not_before` earlier.
 fn now_after(not_before: u64) -> SystemTime {
     SystemTime::now().max(system_time(not_before.saturating_add(1)))
-}
-
-fn system_time(milliseconds: u64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)).unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]

@@ -30,8 +30,6 @@ use s3::creds::Credentials as SigningKeys;
 use ureq::Agent;
 
 pub use self::get::{Got, Object, StoredObject};
-pub use self::list::Listing;
-pub use self::write::Field;
 
 use self::credentials::Provider;
 use self::endpoint::region;

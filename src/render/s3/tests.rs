@@ -4,7 +4,9 @@ use std::sync::{Barrier, Mutex};
 use std::thread;
 
 use super::endpoint::canonical_endpoint;
+use super::list::Listing;
 use super::signing::Action;
+use super::write::Field;
 use super::*;
 use crate::render::origin::testing::{self, Server, response};
 use std::io;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::render::origin;
 use crate::render::read_path::ReadPath;
+use crate::render::s3;
 
 /// Access to a path and everything beneath it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +52,10 @@ pub fn allowed_paths(
     MALLOC.iter().for_each(|path| add(path.into(), PathAccess::Read, false));
     for handler in &config.handlers {
         handler.stores().for_each(|store| add(store.path.clone(), PathAccess::ReadWrite, true));
-        for ReadPath { path, may_be_replaced } in origin::read_paths(&handler.origin, variable) {
+        let results = handler.results.iter();
+        let results = results.flat_map(|results| s3::read_paths(&results.bucket, variable));
+        let read_paths = origin::read_paths(&handler.origin, variable).into_iter().chain(results);
+        for ReadPath { path, may_be_replaced } in read_paths {
             add(path, PathAccess::Read, may_be_replaced);
         }
     }
@@ -122,6 +126,26 @@ mod tests {
         let mut found = paths(serde_json::json!([handler]), &[]);
         found.retain(|(_, access)| *access == PathAccess::ReadWrite);
         assert_eq!(found, [(cache, PathAccess::ReadWrite), (originals, PathAccess::ReadWrite)]);
+    }
+
+    #[test]
+    fn allowed_paths_include_the_files_of_a_results_bucket() {
+        let temp = tempfile::tempdir().unwrap();
+        let ca_file = temp.path().join("ca.pem");
+        std::fs::write(&ca_file, "").unwrap();
+        let keys = serde_json::json!({"bucket_name": "b", "aws_access": "a", "aws_secret": "s"});
+        let handler = serde_json::json!({
+            "name": "h",
+            "aws": keys,
+            "cache_path": temp.path().join("cache"),
+            "results": {"bucket_name": "r", "ca_file": ca_file},
+        });
+        let variables = [("AWS_SHARED_CREDENTIALS_FILE", Path::new("/keys"))];
+        let found = paths(serde_json::json!([handler]), &variables);
+        for path in [ca_file.as_path(), Path::new("/keys")] {
+            let read = (path.to_owned(), PathAccess::Read);
+            assert!(found.contains(&read), "{}: {found:?}", path.display());
+        }
     }
 
     #[test]

@@ -97,7 +97,10 @@ fn restrict_paths(config: &Config, socket: &Path) -> Result<Sandbox, RulesetErro
         }
     }
     let paths = allowed_paths(config, socket, &|name| std::env::var_os(name));
-    let connects = config.handlers.iter().any(|handler| origin::connects(&handler.origin));
+    let connects = config
+        .handlers
+        .iter()
+        .any(|handler| origin::connects(&handler.origin) || handler.results.is_some());
     restrict(&paths, connects)
 }
 

@@ -54,8 +54,15 @@ struct Running {
 #[derive(Default)]
 struct Seen {
     accepted: AtomicUsize,
-    /// The decoded path and the status of each request.
-    requests: Mutex<Vec<(String, u16)>>,
+    requests: Mutex<Vec<Answered>>,
+}
+
+/// A request that was answered.
+struct Answered {
+    method: String,
+    /// Decoded.
+    path: String,
+    status: u16,
 }
 
 impl S3 {
@@ -163,7 +170,17 @@ impl S3 {
     pub fn statuses(&self, bucket: &Bucket, key: &str) -> Vec<u16> {
         let path = format!("/{}/{key}", bucket.name);
         let requests = self.seen.requests.lock().unwrap();
-        requests.iter().filter(|(asked, _)| *asked == path).map(|(_, status)| *status).collect()
+        requests.iter().filter(|asked| asked.path == path).map(|asked| asked.status).collect()
+    }
+
+    /// The key and the status of each request with this method in a bucket, in order.
+    pub fn answered(&self, bucket: &Bucket, method: &str) -> Vec<(String, u16)> {
+        let bucket = format!("/{}/", bucket.name);
+        let requests = self.seen.requests.lock().unwrap();
+        let asked = requests.iter().filter(|asked| asked.method == method);
+        asked
+            .filter_map(|asked| Some((asked.path.strip_prefix(&bucket)?.to_owned(), asked.status)))
+            .collect()
     }
 
     /// Removes an object.
@@ -181,8 +198,8 @@ impl S3 {
     /// The number of requests for each path.
     pub fn requests(&self) -> HashMap<String, usize> {
         let mut counts = HashMap::new();
-        for (path, _) in self.seen.requests.lock().unwrap().iter() {
-            *counts.entry(path.clone()).or_default() += 1;
+        for asked in self.seen.requests.lock().unwrap().iter() {
+            *counts.entry(asked.path.clone()).or_default() += 1;
         }
         counts
     }
@@ -218,12 +235,14 @@ async fn accept(listener: tokio::net::TcpListener, service: S3Service, seen: Arc
             let path = percent_encoding::percent_decode_str(request.uri().path())
                 .decode_utf8_lossy()
                 .into_owned();
+            let method = request.method().to_string();
             let condition = request.headers().get(header::IF_NONE_MATCH).cloned();
             let answer = Service::call(&service, request);
             let seen = seen.clone();
             async move {
                 let answer = not_modified(condition, answer.await.unwrap());
-                seen.requests.lock().unwrap().push((path, answer.status().as_u16()));
+                let status = answer.status().as_u16();
+                seen.requests.lock().unwrap().push(Answered { method, path, status });
                 Ok::<_, Infallible>(answer)
             }
         });

@@ -146,7 +146,7 @@ fn check_access(config: &Config, user: &str) -> Result<(), ConfigError> {
                 config_error(&format!("handlers[{index}].{}", store.field), message)
             })?;
         }
-        handler.origin.check_access(user)?;
+        handler.check_access(user)?;
     }
     Ok(())
 }

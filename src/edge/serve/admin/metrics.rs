@@ -12,7 +12,8 @@ use crate::metrics::family::{
     CACHE_BYTES, CACHE_ENTRIES, CIRCUIT_BREAKER_OPEN, CRASH_TRACKED_KEYS, CREDENTIALS_EXPIRY,
     CREDENTIALS_FOUND, FETCHES_IN_FLIGHT, MEMORY_BUDGET, MEMORY_BUDGET_USED, MEMORY_BUDGET_WAITED,
     MEMORY_CACHE_BYTES, MEMORY_CACHE_ENTRIES, PROCESS_CPU, PROCESS_MEMORY, QUEUE_LENGTH, READY,
-    RENDER_PERMITS, RENDERER_UP, RENDERS_IN_FLIGHT, RENDERS_WAITING,
+    RENDER_PERMITS, RENDERER_UP, RENDERS_IN_FLIGHT, RENDERS_WAITING, SHARED_BREAKER_OPEN,
+    SHARED_CREDENTIALS_FOUND, SHARED_UPLOADS, SHARED_UPLOADS_PENDING, SHARED_UPLOADS_PENDING_BYTES,
 };
 use crate::metrics::{Exposition, METRICS, Writer};
 use crate::renderer_status::{CredentialsStatus, RendererStatus};
@@ -75,11 +76,14 @@ fn write_renderer(renderer: &Renderer, writer: &mut Writer) {
         (MEMORY_BUDGET_USED, |status| status.memory_used),
         (MEMORY_BUDGET_WAITED, |status| status.memory_waiting),
         (FETCHES_IN_FLIGHT, |status| status.fetches),
+        (SHARED_UPLOADS_PENDING, |status| status.uploads),
+        (SHARED_UPLOADS_PENDING_BYTES, |status| status.upload_bytes),
     ] {
         let mut samples = writer.family(family);
         status.map(value).into_iter().for_each(|value| samples.add(&[], value));
     }
     write_credentials(status, writer);
+    write_results(status, writer);
 }
 
 fn write_credentials(status: Option<&RendererStatus>, writer: &mut Writer) {
@@ -94,6 +98,23 @@ fn write_credentials(status: Option<&RendererStatus>, writer: &mut Writer) {
         if let CredentialsStatus::Found { expires: Some(expires) } = credentials {
             samples.add(&[route], expires);
         }
+    }
+}
+
+fn write_results(status: Option<&RendererStatus>, writer: &mut Writer) {
+    let all = || status.into_iter().flat_map(|status| &status.results);
+    let now = unix_seconds(SystemTime::now());
+    let mut samples = writer.family(SHARED_UPLOADS);
+    for (route, results) in all() {
+        samples.add(&[route, "uploaded"], results.uploaded);
+        samples.add(&[route, "failed"], results.failed);
+        samples.add(&[route, "dropped"], results.dropped);
+    }
+    let mut samples = writer.family(SHARED_BREAKER_OPEN);
+    all().for_each(|(route, results)| samples.add(&[route], u8::from(results.is_breaker_open)));
+    let mut samples = writer.family(SHARED_CREDENTIALS_FOUND);
+    for (route, results) in all() {
+        samples.add(&[route], u8::from(results.credentials.is_usable(now)));
     }
 }
 

@@ -7,7 +7,7 @@ function statusView(api, onHandlers) {
   const perSecond = (value) => value.toFixed(value < 10 ? 1 : 0) + '/s';
   const seconds = (value) => milliseconds(value * 1000);
   const count = (value) => value.toFixed(0);
-  const results = ['hit', 'miss', 'stale', 'revalidated'];
+  const results = ['hit', 'miss', 'stale', 'revalidated', 'shared'];
   const requests = (name) => (before, now) => rate(before, now, 'http_requests_total', { cache: name });
   const charts = [
     [chart('Images a second', results, perSecond), results.map(requests)],
