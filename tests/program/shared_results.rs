@@ -528,6 +528,22 @@ fn concurrent_requests_share_one_lookup() {
 }
 
 #[test]
+fn a_ca_file_that_can_not_be_used_is_an_error() {
+    let directory = Directory::new().with("ca.pem", b"no PEM");
+    let ca_file = directory.path().join("ca.pem");
+    let handler = merged(
+        json!({"name": "h", "aws": {"bucket_name": "b", "anonymous": true}}),
+        json!({"cache_path": directory.path().join("cache"),
+            "results": {"bucket_name": "r", "ca_file": ca_file}}),
+    );
+    let output = Setup::new(json!({"handlers": [handler]})).run();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("handlers[0].results.ca_file: "), "{said}");
+    assert!(said.contains("has no certificate"), "{said}");
+}
+
+#[test]
 fn missing_credentials_of_the_results_bucket_are_a_metric_and_not_a_reason() {
     let s3 = originals();
     let memory = Memory::default();

@@ -453,7 +453,10 @@ fn an_object_over_the_limit_is_not_read() {
             true
         });
         let start = Instant::now();
-        let failure = refused(&open(&testing::s3(&server.url()), &limits), "a");
+        let bucket = open(&testing::s3(&server.url()), &limits);
+        let stored = bucket.get_stored("a", 10, bucket.deadline()).unwrap_err();
+        assert_eq!(stored.code, Code::TooLarge, "{}", stored.detail);
+        let failure = refused(&bucket, "a");
         assert_eq!(failure.code, Code::TooLarge);
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert!(
