@@ -20,6 +20,8 @@
 mod accept;
 mod cache;
 mod cache_cli;
+mod cache_control;
+mod cache_tag;
 mod check_interval;
 mod cli;
 mod config;

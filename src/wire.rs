@@ -37,6 +37,8 @@ pub const CLIENT_REQUEST_ID_HEADER: &str = "X-Client-Request-Id";
 pub const SHA256_HEADER: &str = "X-Sha256";
 /// When the original was last modified, in Unix seconds.
 pub const LAST_MODIFIED_HEADER: &str = "X-Last-Modified";
+/// `Cache-Control` of the original.
+pub const CACHE_CONTROL_HEADER: &str = "X-Cache-Control";
 /// The short name of the body's format.
 pub const FORMAT_HEADER: &str = "X-Format";
 /// What the request took, also if it failed: [`crate::phases::Phases`].

@@ -15,6 +15,7 @@ use super::layout::{EntryId, VERSION};
 use super::system::{self, EntryFile};
 use super::write::Writer;
 use super::{EncodedImage, Name, hexadecimal, min_free_bytes};
+use crate::cache_control::CacheControl;
 use crate::file_stamp::FileStamp;
 use crate::format::Format;
 use crate::log::{RateLimited, warn};
@@ -256,6 +257,11 @@ impl Entry<'_> {
         self.header.validated_at
     }
 
+    /// `Cache-Control` of the original.
+    pub fn cache_control(&self) -> Option<CacheControl> {
+        self.header.cache_control()
+    }
+
     /// `ETag` of the original at the origin.
     pub fn original_etag(&self) -> Option<&str> {
         self.header.original_etag.as_deref()
@@ -272,8 +278,11 @@ impl Entry<'_> {
                 let validated_at = unix_milliseconds(validated_at);
                 let header = Header { validated_at, ..self.header };
                 let written = self.cache.writer.write(&self.path, &header, &bytes);
+                let cache_control = header.cache_control();
                 let Header { sha256, last_modified, .. } = header;
-                Some((EncodedImage { bytes, format: self.format, sha256, last_modified }, written))
+                let format = self.format;
+                let image = EncodedImage { bytes, format, sha256, last_modified, cache_control };
+                Some((image, written))
             }
             Err(error) => {
                 self.cache.remove_damaged(&self.path, &error);
@@ -289,6 +298,7 @@ impl Entry<'_> {
             Ok(bytes) => Some(EncodedImage {
                 bytes,
                 format: self.format,
+                cache_control: self.header.cache_control(),
                 sha256: self.header.sha256,
                 last_modified: self.header.last_modified,
             }),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{EncodedImage, Name};
+use crate::cache_control::CacheControl;
 use crate::time::unix_milliseconds;
 
 const MAGIC: &[u8; 8] = b"S3IS\0\0\0\x01";
@@ -34,6 +35,9 @@ pub struct Header {
     /// `ETag` of the original at the origin.
     #[serde(rename = "source_etag")]
     pub original_etag: Option<String>,
+    /// `Cache-Control` of the original. Entries of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
     /// When the origin was asked for the original, in milliseconds since 1970.
     #[serde(rename = "stored")]
     pub validated_at: u64,
@@ -56,8 +60,14 @@ impl Header {
             length: image.bytes.len() as u64,
             last_modified: image.last_modified,
             original_etag: original_etag.map(str::to_owned),
+            cache_control: image.cache_control.map(|value| value.to_string()),
             validated_at: unix_milliseconds(validated_at),
         }
+    }
+
+    /// `Cache-Control` of the original.
+    pub fn cache_control(&self) -> Option<CacheControl> {
+        CacheControl::parse(self.cache_control.as_deref()?)
     }
 
     pub fn is_of(&self, name: &Name) -> bool {
@@ -101,4 +111,29 @@ pub fn parse(start: &[u8]) -> io::Result<(Header, usize)> {
 /// The error of an entry whose contents are wrong.
 pub fn damaged(how: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the entry {how}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+
+    #[test]
+    fn an_entry_of_an_earlier_version_has_no_cache_control() {
+        let name = Name { handler: "h".into(), key: "k".into(), options: String::new() };
+        let image = EncodedImage::new(vec![1], Format::Png, None);
+        let header = |cache_control| {
+            let image = image.clone().with_cache_control(cache_control);
+            Header::new(&name, &image, None, SystemTime::UNIX_EPOCH)
+        };
+        let without = encode(&header(None)).unwrap();
+        assert!(!String::from_utf8_lossy(&without).contains("cache_control"));
+        assert_eq!(parse(&without).unwrap().0.cache_control(), None);
+        let value = CacheControl::parse("max-age=60, immutable");
+        assert!(value.is_some());
+        let with = encode(&header(value)).unwrap();
+        assert_eq!(parse(&with).unwrap().0.cache_control(), value);
+        let hostile = Header { cache_control: Some("\r\nX: y".into()), ..header(None) };
+        assert_eq!(parse(&encode(&hostile).unwrap()).unwrap().0.cache_control(), None);
+    }
 }

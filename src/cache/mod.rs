@@ -43,6 +43,7 @@ pub use walk::disk_bytes;
 pub use walk::{Found, OnDisk, walk};
 pub use write::remove_abandoned;
 
+use crate::cache_control::CacheControl;
 use crate::format::Format;
 use crate::time::unix_seconds;
 
@@ -73,6 +74,8 @@ pub struct EncodedImage {
     pub sha256: String,
     /// `Last-Modified` of the original, if the origin sent it, in Unix seconds.
     pub last_modified: Option<u64>,
+    /// `Cache-Control` of the original, if the origin sent it.
+    pub cache_control: Option<CacheControl>,
 }
 
 /// The result of a render request.
@@ -104,7 +107,12 @@ pub enum OriginalEntry {
 impl EncodedImage {
     pub fn new(bytes: Vec<u8>, format: Format, last_modified: Option<SystemTime>) -> EncodedImage {
         let sha256 = hexadecimal::encode(&Sha256::digest(&bytes));
-        EncodedImage { bytes, format, sha256, last_modified: last_modified.map(unix_seconds) }
+        let last_modified = last_modified.map(unix_seconds);
+        EncodedImage { bytes, format, sha256, last_modified, cache_control: None }
+    }
+
+    pub fn with_cache_control(self, cache_control: Option<CacheControl>) -> EncodedImage {
+        EncodedImage { cache_control, ..self }
     }
 }
 

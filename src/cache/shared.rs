@@ -51,9 +51,10 @@ impl SharedEntry {
         if hexadecimal::encode(&Sha256::digest(&bytes)) != header.sha256 {
             return Err(damaged("does not match its SHA-256"));
         }
+        let cache_control = header.cache_control();
         let Header { sha256, last_modified, original_etag, .. } = header;
         Ok(SharedEntry {
-            image: EncodedImage { bytes, format, sha256, last_modified },
+            image: EncodedImage { bytes, format, sha256, last_modified, cache_control },
             original_etag,
             validated_at: system_time(header.validated_at),
         })

@@ -93,7 +93,7 @@ pub fn expand<'t>(
         _ => kind,
     };
     match (value, kind) {
-        (Value::Object(object), Kind::Object(table)) => {
+        (Value::Object(object), Kind::Object(table) | Kind::TextOrObject(table)) => {
             for property in &mut object.properties {
                 let name = property.name.as_str();
                 if let Some(row) = table.iter().find(|row| row.name == name) {

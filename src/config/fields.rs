@@ -264,6 +264,31 @@ impl<'v> FromValue<'v> for Fields<'v> {
     }
 }
 
+/// A string, or an object in its place.
+pub enum TextOrFields<'v> {
+    Text(&'v str),
+    Fields(Fields<'v>),
+}
+
+impl<'v> FromValue<'v> for TextOrFields<'v> {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Self> {
+        let table = match row.kind {
+            Kind::TextOrObject(table) => table,
+            _ => &[],
+        };
+        match value {
+            Value::StringLit(literal) if literal.value.is_empty() => {
+                Err(fields.error(row.name, "must not be empty"))
+            }
+            Value::StringLit(literal) => Ok(TextOrFields::Text(&literal.value)),
+            Value::Object(_) => {
+                Fields::of(value, fields.path(row.name), table).map(TextOrFields::Fields)
+            }
+            other => Err(fields.wrong_type(row.name, "a string or an object", other)),
+        }
+    }
+}
+
 impl<'v, T: Choice> FromValue<'v> for T {
     fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<T> {
         let written = <&str>::from_value(fields, row, value)?;

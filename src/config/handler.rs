@@ -7,6 +7,7 @@ use std::time::Duration;
 use jsonc_parser::ast::Value;
 
 use super::cache::{self, CacheSettings, Store};
+use super::cdn::{self, Cdn};
 use super::error::Result;
 use super::error_image::{self, ErrorImage};
 use super::fields::Fields;
@@ -70,7 +71,8 @@ const FAILURES: Table =
 const OWN: Table = &concat::<{ FAILURES.len() + OWN_TABLE.len() }>(FAILURES, OWN_TABLE);
 const WHAT: Table = &concat::<{ OWN.len() + size_policy::TABLE.len() }>(OWN, size_policy::TABLE);
 const CACHED: Table = &concat::<{ WHAT.len() + cache::TABLE.len() }>(WHAT, cache::TABLE);
-pub const TABLE: Table = &concat::<{ CACHED.len() + results::TABLE.len() }>(CACHED, results::TABLE);
+const SHARED: Table = &concat::<{ CACHED.len() + results::TABLE.len() }>(CACHED, results::TABLE);
+pub const TABLE: Table = &concat::<{ SHARED.len() + cdn::TABLE.len() }>(SHARED, cdn::TABLE);
 
 /// One handler, checked.
 #[derive(Clone, Debug)]
@@ -117,6 +119,8 @@ pub struct Handler {
     pub max_variants: Option<usize>,
     /// `None`: no token is checked.
     pub token: Option<Token>,
+    /// What it does for a CDN.
+    pub cdn: Cdn,
 }
 
 /// What a handler read from the file system. The edge sends it to each renderer with the text, so that a renderer that
@@ -218,6 +222,7 @@ impl Handler {
             route_field,
             error_image: ErrorImage::read(fields, resolved.map(|resolved| &resolved.error_image))?,
             output_format: output_format(fields)?,
+            cdn: Cdn::read(fields, cache.time)?,
             cache: cache.variants,
             originals: cache.originals,
             results,

@@ -6,6 +6,7 @@
 
 mod admin;
 mod cache;
+mod cdn;
 mod directories;
 mod environment;
 mod error;
@@ -39,6 +40,7 @@ use jsonc_parser::ast::Value;
 
 pub use admin::Admin;
 pub use cache::Store;
+pub use cdn::{CachePolicy, MAX_AGE_FOREVER};
 pub use directories::{check as check_directories, place, prove_writable};
 pub use environment::Environment;
 pub use error::ConfigError;

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use super::schema::{Kind, MAX_SECONDS, MIN_SECONDS, Row, Shown, Table};
-use super::{TABLE, admin, cache, handler, limits, origin, size_policy, token};
+use super::{TABLE, admin, cache, cdn, handler, limits, origin, size_policy, token};
 
 /// A section of the reference: the path of an object and the table of its fields.
-const SECTIONS: [(&str, Table); 8] = [
+const SECTIONS: [(&str, Table); 9] = [
     ("configuration", TABLE),
     ("admin", admin::TABLE),
     ("limits", limits::TABLE),
@@ -15,6 +15,7 @@ const SECTIONS: [(&str, Table); 8] = [
     ("originals_cache", cache::ORIGINALS_TABLE),
     ("presets", size_policy::PRESET_TABLE),
     ("token", token::TABLE),
+    ("cache_control", cdn::CACHE_CONTROL_TABLE),
 ];
 
 /// The names of the sections, in the order of the reference.
@@ -53,6 +54,7 @@ fn type_name(kind: &Kind) -> String {
         Kind::Secrets => "list of strings".to_owned(),
         Kind::Array { items, .. } => format!("list of {items}"),
         Kind::Object(_) => "object".to_owned(),
+        Kind::TextOrObject(_) => "string or object".to_owned(),
         Kind::Map(values, _) => format!("object of {values}"),
     }
 }
@@ -119,7 +121,10 @@ mod tests {
     fn every_object_with_fields_has_a_section() {
         for (_, table) in SECTIONS {
             for row in table {
-                if let Kind::Object(fields) | Kind::Map(_, fields) = row.kind {
+                if let Kind::Object(fields)
+                | Kind::TextOrObject(fields)
+                | Kind::Map(_, fields @ [_, ..]) = row.kind
+                {
                     // An object with the fields of another one refers to its section.
                     let names = |table: Table| table.iter().map(|row| row.name).collect::<Vec<_>>();
                     let has_section =

@@ -53,6 +53,8 @@ pub enum Kind {
     },
     /// An object with fields of its own.
     Object(Table),
+    /// A string that must not be empty, or such an object in its place.
+    TextOrObject(Table),
     /// An object whose names the operator chooses, of strings and of objects with these fields; the text names its
     /// values.
     Map(&'static str, Table),
@@ -170,6 +172,10 @@ pub const fn array<T>(name: &'static str, items: &'static str, kind: &'static Ki
 
 pub const fn object<T>(name: &'static str, table: Table) -> Optional<T> {
     field(name, Kind::Object(table))
+}
+
+pub const fn text_or_object<T>(name: &'static str, table: Table) -> Optional<T> {
+    field(name, Kind::TextOrObject(table))
 }
 
 pub const fn map<T>(name: &'static str, values: &'static str, table: Table) -> Optional<T> {

@@ -100,6 +100,9 @@ fn send_image(request: Request, rendered: Rendered, outdated: bool, phases: &Pha
     if let Some(seconds) = image.last_modified {
         head.add(wire::LAST_MODIFIED_HEADER, seconds);
     }
+    if let Some(value) = image.cache_control {
+        head.add(wire::CACHE_CONTROL_HEADER, value);
+    }
     head.add_phases(phases);
     send(request, head, &image.bytes);
 }

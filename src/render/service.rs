@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::admission::Admission;
 use super::cache_write::CacheWrites;
 use super::decode_events::DecodeGuard;
+use super::origin::Original;
 use super::originals::{OriginalResponse, Originals, SharedOriginal};
 use super::pipeline::{self, Bounds};
 use super::results::{Results, Uploads};
@@ -180,7 +181,9 @@ impl Service {
         };
         let bytes = &original.original.bytes;
         let (bytes, format) = self.render(bytes, &options, handler.config.fail_on, id, phases)?;
-        let image = EncodedImage::new(bytes, format, original.original.last_modified);
+        let Original { last_modified, cache_control, .. } = original.original;
+        let image =
+            EncodedImage::new(bytes, format, last_modified).with_cache_control(cache_control);
         // The edge has stopped waiting and would not learn of a new entry.
         let is_late = started.elapsed() >= self.render_timeout;
         let original_etag = original.original.etag.clone();

@@ -10,6 +10,7 @@ mod bounds;
 mod browser;
 mod cache;
 mod cache_command;
+mod cdn;
 mod certificates;
 mod cgroup;
 mod check_online;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::worker::Worker;
 use crate::cache::{EncodedImage, OriginalEntry, Rendered};
+use crate::cache_control::CacheControl;
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::log::context;
@@ -91,6 +92,7 @@ struct Response {
     format: Option<Format>,
     sha256: Option<String>,
     last_modified: Option<u64>,
+    cache_control: Option<CacheControl>,
     code: Option<Code>,
     phases: Phases,
     body: Vec<u8>,
@@ -139,6 +141,7 @@ impl Connection {
             format,
             sha256,
             last_modified: response.last_modified,
+            cache_control: response.cache_control,
         };
         let Response { disk_bytes, revalidated, shared, original, .. } = response;
         let validated_at = response.validated_at.unwrap_or_default();
@@ -277,6 +280,7 @@ impl Head {
             format: field(wire::FORMAT_HEADER).and_then(Format::parse),
             sha256: field(wire::SHA256_HEADER).map(str::to_owned),
             last_modified: number(wire::LAST_MODIFIED_HEADER),
+            cache_control: field(wire::CACHE_CONTROL_HEADER).and_then(CacheControl::parse),
             code: field(wire::ERROR_HEADER).and_then(Code::from_name),
             phases: field(wire::PHASES_HEADER).and_then(Phases::parse).unwrap_or_default(),
             body: Vec::new(),

@@ -290,7 +290,7 @@ impl ImageHandler {
     fn token_refused(&self, handler: &HandlerState) -> Answer {
         let config = &handler.config;
         let image = self.error_images.original(&config.route);
-        let response = image_response::error(config, false, Code::TokenRefused, image);
+        let response = image_response::error(config, None, false, Code::TokenRefused, image);
         let error = Some(Code::TokenRefused.public_name());
         Answer { error, ..Answer::plain(response).of(handler) }
     }
@@ -313,7 +313,9 @@ impl ImageError {
     }
 
     fn into_answer(self, handler: &HandlerState, image: Option<Arc<EncodedImage>>) -> Answer {
-        let mut response = image_response::error(&handler.config, self.varies, self.code, image);
+        let key = Some(self.name.key.as_str());
+        let mut response =
+            image_response::error(&handler.config, key, self.varies, self.code, image);
         let cache = self.cache_status.map(CacheStatus::as_str);
         if let Some(cache) = cache {
             response = response.with("X-Cache", cache);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::cache_policy::{self, Clock, Policy};
 use super::image_request::ImageRequest;
-use crate::cache::{CacheTime, EncodedImage, Entry};
+use crate::cache::{EncodedImage, Entry};
 use crate::config::Handler;
 use crate::edge::http::conditional::{Outcome, Validators};
 use crate::edge::http::response::{Body, Response};
@@ -13,16 +14,13 @@ use crate::edge::variants::{CacheStatus, Content, Variant};
 use crate::error::Code;
 use crate::format::Format;
 use crate::time::unix_seconds;
-use crate::token::Grant;
 
-/// The `max-age` of an image that never expires: RFC 9111 has no value for that, so a year.
-const MAX_AGE_FOREVER: u64 = 31_536_000;
-
-/// The age of a variant, and the time of this age.
+/// A request with the handler that answers it.
 #[derive(Clone, Copy)]
-struct Clock {
-    age: u64,
-    now: SystemTime,
+struct Context<'r, 'c> {
+    handler: &'r Handler,
+    request: &'r ImageRequest<'c>,
+    clock: Clock,
 }
 
 /// The response for a variant from the renderer.
@@ -32,8 +30,10 @@ pub fn respond(
     variant: Variant<Arc<EncodedImage>>,
 ) -> Response {
     let Variant { content, cache_status, age, now } = variant;
-    let response = from_image(handler, request, Clock { age, now }, content);
-    with_cache_fields(response, handler, request, cache_status, age)
+    let context = Context { handler, request, clock: Clock { age, now } };
+    let policy = Policy::of(handler, content.cache_control);
+    let response = from_image(context, policy, content);
+    with_cache_fields(response, context, policy, cache_status)
 }
 
 /// The response for a cached variant. `None` if its entry on disk turns out to be damaged.
@@ -43,36 +43,42 @@ pub fn respond_from_cache(
     variant: Variant<Content>,
 ) -> Option<Response> {
     let Variant { content, cache_status, age, now } = variant;
-    let clock = Clock { age, now };
-    let response = match content {
-        Content::Memory(cached) => from_memory(handler, request, clock, &cached),
-        Content::Disk(entry) => from_disk(handler, request, clock, *entry)?,
+    let context = Context { handler, request, clock: Clock { age, now } };
+    let (response, policy) = match content {
+        Content::Memory(cached) => {
+            let policy = Policy::of(handler, cached.image.cache_control);
+            (from_memory(context, policy, &cached), policy)
+        }
+        Content::Disk(entry) => {
+            let policy = Policy::of(handler, entry.cache_control());
+            (from_disk(context, policy, *entry)?, policy)
+        }
     };
-    Some(with_cache_fields(response, handler, request, cache_status, age))
+    Some(with_cache_fields(response, context, policy, cache_status))
 }
 
 fn with_cache_fields(
     mut response: Response,
-    handler: &Handler,
-    request: &ImageRequest,
+    context: Context,
+    policy: Policy,
     cache_status: CacheStatus,
-    age: u64,
 ) -> Response {
+    let grant = &context.request.grant;
     // A browser's cache must not serve a private image to a request with another token.
-    if request.grant.is_private {
+    if grant.is_private {
         response = response.with("Vary", "Authorization");
     }
-    // RFC 9111 §5.1. `Age` is left out where it changes nothing: the image never expires, and no token limits it.
-    let never_expires = handler.cache_time == CacheTime::Forever;
-    if !never_expires || !has_default_cache_control(&request.grant) {
-        response = response.with("Age", &age.to_string());
+    if policy.has_age(grant) {
+        response = response.with("Age", &context.clock.age.to_string());
     }
     response.with("X-Cache", cache_status.as_str())
 }
 
-/// The response for a failure, with the handler's error image.
+/// The response for a failure, with the handler's error image. It has the cache tags of `key`: a CDN may be configured to
+/// keep errors in spite of `no-store`, and CloudFront always does with most of them.
 pub fn error(
     handler: &Handler,
+    key: Option<&str>,
     varies: bool,
     code: Code,
     image: Option<Arc<EncodedImage>>,
@@ -85,52 +91,31 @@ pub fn error(
         }
         None => Response::new(status, Body::Text(String::new())),
     };
-    with_handler_fields(response, handler, varies)
+    with_handler_fields(response, handler, key, varies)
         .with("Cache-Control", "no-store")
         .with("X-Error", code.public_name())
 }
 
-/// Whether the token leaves `Cache-Control` as it is without a token.
-fn has_default_cache_control(grant: &Grant) -> bool {
-    grant.expires.is_none() && !grant.is_private
-}
-
-/// The value of `Cache-Control` for an image.
-fn granted_cache_control(handler: &Handler, grant: &Grant, Clock { age, now }: Clock) -> String {
-    let default = max_age(handler.cache_time);
-    let left = grant.expires.map(|expires| expires.saturating_sub(next_second(now)));
-    let max_age = match (default, left) {
-        // A cache subtracts `Age` from `max-age` (RFC 9111 §4.2.3).
-        (Some(default), Some(left)) => Some(default.min(left.saturating_add(age))),
-        (default, _) => default,
-    };
-    cache_control(max_age, grant.is_private)
-}
-
 /// Formats the header fields of an image's responses for the memory cache.
-fn header_templates(handler: &Handler, image: &EncodedImage) -> HeaderTemplates {
+fn header_templates(context: Context, policy: Policy, image: &EncodedImage) -> HeaderTemplates {
     let etag = quote(&image.sha256);
     // `Vary` depends on the options and `Cache-Control` on the token, so they are in neither template.
     let template = |outcome| {
         let representation = Representation::stored(image, &etag);
-        build(handler, false, None, outcome, None, representation).into_template()
+        build(context, false, None, outcome, None, representation).into_template()
     };
     HeaderTemplates {
         whole: template(Outcome::Full),
         not_modified: template(Outcome::NotModified),
-        cache_control: cache_control(max_age(handler.cache_time), false),
+        cache_control: policy.value.to_string(),
         etag,
     }
 }
 
-fn from_memory(
-    handler: &Handler,
-    request: &ImageRequest,
-    clock: Clock,
-    cached: &CachedResponse,
-) -> Response {
+fn from_memory(context: Context, policy: Policy, cached: &CachedResponse) -> Response {
+    let Context { request, clock, .. } = context;
     let image = &cached.image;
-    let headers = cached.headers.get_or_init(|| header_templates(handler, image));
+    let headers = cached.headers.get_or_init(|| header_templates(context, policy, image));
     let representation = Representation::of(image, &headers.etag, clock.now);
     // The templates have the stored date.
     let is_template_valid = representation.last_modified == image.last_modified;
@@ -143,9 +128,9 @@ fn from_memory(
         }
         outcome => {
             return build(
-                handler,
+                context,
                 request.varies,
-                Some(&granted_cache_control(handler, &request.grant, clock)),
+                Some(&policy.granted(&request.grant, clock).to_string()),
                 outcome,
                 Some(whole(image)),
                 representation,
@@ -155,21 +140,16 @@ fn from_memory(
     if request.varies {
         response = response.with("Vary", "Accept");
     }
-    if has_default_cache_control(&request.grant) {
+    if cache_policy::is_default(&request.grant) {
         response.with("Cache-Control", &headers.cache_control)
     } else {
-        let value = granted_cache_control(handler, &request.grant, clock);
-        response.with("Cache-Control", &value)
+        response.with("Cache-Control", &policy.granted(&request.grant, clock).to_string())
     }
 }
 
 /// From an entry that is too large for the memory cache. Its image is read only if it is sent.
-fn from_disk(
-    handler: &Handler,
-    request: &ImageRequest,
-    clock: Clock,
-    entry: Entry,
-) -> Option<Response> {
+fn from_disk(context: Context, policy: Policy, entry: Entry) -> Option<Response> {
+    let Context { request, clock, .. } = context;
     let etag = quote(entry.sha256());
     let representation = Representation {
         etag: &etag,
@@ -183,28 +163,18 @@ fn from_disk(
         Outcome::NotModified | Outcome::Unsatisfiable | Outcome::PreconditionFailed => None,
         Outcome::Full | Outcome::Partial(_) => Some(whole(&Arc::new(entry.read()?))),
     };
-    Some(build(
-        handler,
-        request.varies,
-        Some(&granted_cache_control(handler, &request.grant, clock)),
-        outcome,
-        body,
-        representation,
-    ))
+    let cache_control = policy.granted(&request.grant, clock).to_string();
+    Some(build(context, request.varies, Some(&cache_control), outcome, body, representation))
 }
 
-fn from_image(
-    handler: &Handler,
-    request: &ImageRequest,
-    clock: Clock,
-    image: Arc<EncodedImage>,
-) -> Response {
+fn from_image(context: Context, policy: Policy, image: Arc<EncodedImage>) -> Response {
+    let Context { request, clock, .. } = context;
     let etag = quote(&image.sha256);
     let representation = Representation::of(&image, &etag, clock.now);
     build(
-        handler,
+        context,
         request.varies,
-        Some(&granted_cache_control(handler, &request.grant, clock)),
+        Some(&policy.granted(&request.grant, clock).to_string()),
         request.conditions.evaluate(representation.validators()),
         Some(whole(&image)),
         representation,
@@ -244,7 +214,7 @@ impl<'i> Representation<'i> {
 
 /// Builds the response for an outcome. `body` is the whole image if the outcome needs it.
 fn build(
-    handler: &Handler,
+    context: Context,
     varies: bool,
     cache_control: Option<&str>,
     outcome: Outcome,
@@ -253,17 +223,20 @@ fn build(
 ) -> Response {
     let length = representation.length;
     let media_type = representation.format.media_type();
+    let finish = |response: Response| {
+        let key = &context.request.name.key;
+        with_handler_fields(response, context.handler, Some(key), varies)
+    };
     let mut response = match (outcome, body) {
         (Outcome::NotModified, _) => Response::new(304, Body::None),
         (Outcome::Unsatisfiable, _) => {
             let response =
                 Response::text(416, "range not satisfiable: it starts past the end of the image");
-            return with_handler_fields(response, handler, varies)
-                .with("Content-Range", &format!("bytes */{length}"));
+            return finish(response).with("Content-Range", &format!("bytes */{length}"));
         }
         (Outcome::PreconditionFailed, _) => {
             let response = Response::text(412, "precondition failed: the image has changed");
-            return with_handler_fields(response, handler, varies);
+            return finish(response);
         }
         (Outcome::Partial(range), Some(Body::EncodedImage(image, _))) => {
             let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
@@ -281,43 +254,31 @@ fn build(
     if let Some(seconds) = representation.last_modified {
         response = response.with("Last-Modified", &http_date(seconds));
     }
-    response = with_handler_fields(response, handler, varies);
+    response = finish(response);
     match cache_control {
         Some(cache_control) => response.with("Cache-Control", cache_control),
         None => response,
     }
 }
 
-/// Adds the header fields of every response of a handler.
-fn with_handler_fields(response: Response, handler: &Handler, varies: bool) -> Response {
-    let response = match &handler.cors_origin {
-        Some(origin) => response.with("Access-Control-Allow-Origin", origin),
-        None => response,
-    };
+/// Adds the header fields of every response of a handler, also of a 304, with which a cache updates what it has stored
+/// (RFC 9111 §4.3.4).
+fn with_handler_fields(
+    mut response: Response,
+    handler: &Handler,
+    key: Option<&str>,
+    varies: bool,
+) -> Response {
+    if let Some(origin) = &handler.cors_origin {
+        response = response.with("Access-Control-Allow-Origin", origin);
+    }
+    for (name, value) in &handler.cdn.headers {
+        response = response.with(name, value);
+    }
+    if let (Some(tags), Some(key)) = (&handler.cdn.cache_tags, key) {
+        response = response.with(&tags.name, &tags.value(&handler.route, key));
+    }
     if varies { response.with("Vary", "Accept") } else { response }
-}
-
-/// `now` in seconds since 1970, rounded up, so that no cached image outlives its token.
-fn next_second(now: SystemTime) -> u64 {
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_secs() + u64::from(since.subsec_nanos() > 0)
-}
-
-/// The `max-age` of an image in seconds; `None` if it must not be stored.
-fn max_age(time: CacheTime) -> Option<u64> {
-    match time {
-        CacheTime::Seconds(seconds) => Some(seconds),
-        CacheTime::Forever => Some(MAX_AGE_FOREVER),
-        CacheTime::Never => None,
-    }
-}
-
-fn cache_control(max_age: Option<u64>, is_private: bool) -> String {
-    match max_age {
-        Some(seconds) if is_private => format!("private, max-age={seconds}"),
-        Some(seconds) => format!("public, max-age={seconds}"),
-        None => "no-store".into(),
-    }
 }
 
 fn quote(sha256: &str) -> String {
@@ -334,25 +295,4 @@ fn http_date(seconds: u64) -> String {
     const LAST: u64 = 253_402_300_799;
     let time = UNIX_EPOCH + Duration::from_secs(seconds.min(LAST));
     httpdate::fmt_http_date(time)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::documents::assert_says;
-
-    #[test]
-    fn max_age_is_rounded_down_to_the_expiry_of_a_token() {
-        let at = |nanoseconds| next_second(UNIX_EPOCH + Duration::from_nanos(nanoseconds));
-        assert_eq!(
-            [at(0), at(1), at(999_999_999), at(1_000_000_000), at(1_000_000_001)],
-            [0, 1, 1, 1, 2]
-        );
-    }
-
-    #[test]
-    fn max_age_of_a_variant_that_never_expires_is_as_documented() {
-        assert_eq!(MAX_AGE_FOREVER, 365 * 86_400);
-        assert_says("docs/configuration.md", "it never expires (`max-age` is a year)");
-    }
 }

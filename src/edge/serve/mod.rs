@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod admin;
 pub mod answer;
 mod auth;
+mod cache_policy;
 mod error_image;
 mod failures;
 mod image_handler;

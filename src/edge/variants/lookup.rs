@@ -155,7 +155,9 @@ impl Variants {
     /// Reads an entry from disk into the memory cache. `None` if it is damaged.
     fn load(&self, request: VariantRequest, entry: Entry) -> Option<Arc<CachedResponse>> {
         let stamp = entry.stamp();
-        let response = Arc::new(CachedResponse::new(Arc::new(entry.read()?), stamp));
+        let field_bytes = request.handler.config.cdn.field_bytes();
+        let image = Arc::new(entry.read()?);
+        let response = Arc::new(CachedResponse::new(image, stamp, field_bytes));
         self.memory.insert(request.name.clone(), Arc::clone(&response));
         Some(response)
     }

@@ -41,6 +41,8 @@ pub struct CachedResponse {
     pub image: Arc<EncodedImage>,
     /// Set by the first response.
     pub headers: OnceLock<HeaderTemplates>,
+    /// The most bytes that the handler's own fields take in the header fields.
+    field_bytes: usize,
     /// The stamp of the file that the image was read from.
     pub stamp: EntryStamp,
     /// When the file was last checked, in milliseconds since [`MemoryCache::started`].
@@ -50,9 +52,12 @@ pub struct CachedResponse {
 }
 
 impl CachedResponse {
-    pub fn new(image: Arc<EncodedImage>, stamp: EntryStamp) -> CachedResponse {
+    /// `field_bytes` is the most that the handler's own fields take in a response.
+    pub fn new(image: Arc<EncodedImage>, stamp: EntryStamp, field_bytes: usize) -> CachedResponse {
         CachedResponse {
             image,
+            // In two templates.
+            field_bytes: 2 * field_bytes,
             headers: OnceLock::new(),
             stamp,
             checked: AtomicU64::new(0),
@@ -61,7 +66,7 @@ impl CachedResponse {
     }
 
     fn size(&self) -> usize {
-        self.image.bytes.len() + OVERHEAD
+        self.image.bytes.len() + OVERHEAD + self.field_bytes
     }
 }
 
@@ -283,7 +288,7 @@ mod tests {
             let entry = self.disk.find(&name(number), Need::Image).unwrap();
             let stamp = entry.stamp();
             let image = Arc::new(entry.read().unwrap());
-            self.memory.insert(name(number), Arc::new(CachedResponse::new(image, stamp)));
+            self.memory.insert(name(number), Arc::new(CachedResponse::new(image, stamp, 0)));
         }
 
         fn has(&self, number: usize) -> bool {

@@ -51,6 +51,11 @@ impl Purger {
         Purger { log: Arc::clone(log), variants: Arc::clone(variants), handlers }
     }
 
+    /// The handler with this route.
+    pub fn handler(&self, route: &str) -> Option<&HandlerState> {
+        self.handlers.get(route).map(Arc::as_ref)
+    }
+
     /// Restores the purge log from the journals of earlier servers, which may have been killed.
     pub fn restore(&self) {
         for HandlerState { caches, .. } in self.handlers.values().map(Arc::as_ref) {

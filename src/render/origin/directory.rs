@@ -165,7 +165,8 @@ impl Directory {
                 "changed length while it was being read",
             ));
         }
-        Ok(Fetched::Original(Original { bytes, etag, last_modified: metadata.modified().ok() }))
+        let last_modified = metadata.modified().ok();
+        Ok(Fetched::Original(Original { bytes, etag, last_modified, cache_control: None }))
     }
 
     fn not_opened(&self, key: &str, error: Errno) -> Failure {

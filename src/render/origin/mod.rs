@@ -13,6 +13,7 @@ pub(super) mod testing;
 use std::time::SystemTime;
 
 use super::read_path::{ReadPath, Variable};
+use crate::cache_control::CacheControl;
 use crate::config::{ConfigError, Limits, Origin};
 use crate::error::Failure;
 use crate::renderer_status::CredentialsStatus;
@@ -26,6 +27,7 @@ pub struct Original {
     pub etag: Option<String>,
     /// Not after the time of the fetch.
     pub last_modified: Option<SystemTime>,
+    pub cache_control: Option<CacheControl>,
 }
 
 impl Original {
@@ -204,7 +206,8 @@ mod tests {
         let now = SystemTime::now();
         let day = std::time::Duration::from_secs(86_400);
         let dated = |last_modified| {
-            let original = Original { bytes: vec![1], etag: None, last_modified };
+            let original =
+                Original { bytes: vec![1], etag: None, last_modified, cache_control: None };
             original.not_in_the_future(now).last_modified
         };
         assert_eq!(dated(Some(now + day)), Some(now));

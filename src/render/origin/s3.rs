@@ -68,8 +68,8 @@ impl Fetch for S3Origin {
         retries: &mut u32,
     ) -> Result<Fetched, Failure> {
         match self.bucket.get(key, if_none_match, self.deadline(), retries) {
-            Ok(Got::Object(Object { bytes, etag, last_modified })) => {
-                Ok(Fetched::Original(Original { bytes, etag, last_modified }))
+            Ok(Got::Object(Object { bytes, etag, last_modified, cache_control })) => {
+                Ok(Fetched::Original(Original { bytes, etag, last_modified, cache_control }))
             }
             Ok(Got::NotModified) => Ok(Fetched::Unchanged),
             Err(failure) => {

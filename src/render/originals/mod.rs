@@ -276,10 +276,11 @@ impl Originals {
             let entry = OriginalEntry::None;
             return self.share(name, SharedOriginal::new(original, validated_at, entry));
         };
-        let Original { bytes, etag, last_modified } = original;
-        let image = EncodedImage::new(bytes, format, last_modified);
+        let Original { bytes, etag, last_modified, cache_control } = original;
+        let image =
+            EncodedImage::new(bytes, format, last_modified).with_cache_control(cache_control);
         let entry = self.check_write(cache.store(name, &image, etag.as_deref(), validated_at));
-        let original = Original { bytes: image.bytes, etag, last_modified };
+        let original = Original { bytes: image.bytes, etag, last_modified, cache_control };
         self.share(name, SharedOriginal::new(original, validated_at, entry))
     }
 
@@ -294,7 +295,8 @@ impl Originals {
     ) -> Arc<SharedOriginal> {
         let seconds = image.last_modified;
         let last_modified = seconds.map(|seconds| system_time(seconds.saturating_mul(1000)));
-        let original = Original { bytes: image.bytes, etag, last_modified };
+        let EncodedImage { bytes, cache_control, .. } = image;
+        let original = Original { bytes, etag, last_modified, cache_control };
         self.share(name, SharedOriginal::new(original, validated_at, entry))
     }
 

@@ -209,7 +209,7 @@ fn original_is_not_shared_after_max_shared() {
     let server = Server::answering(|number| png(&number.to_string()));
     let originals = originals(&server);
     let mut old = SharedOriginal::new(
-        Original { bytes: PNG.to_vec(), etag: None, last_modified: None },
+        Original { bytes: PNG.to_vec(), etag: None, last_modified: None, cache_control: None },
         SystemTime::now(),
         OriginalEntry::None,
     );

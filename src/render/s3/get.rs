@@ -10,6 +10,7 @@ use super::content_coding::{self, Bounds};
 use super::send::{Request, content_length};
 use super::signing::Action;
 use super::{Bucket, Deadline, ObjectName};
+use crate::cache_control::CacheControl;
 use crate::error::{Code, Failure};
 
 /// An object without its `Content-Encoding`.
@@ -19,6 +20,7 @@ pub struct Object {
     /// Of the bytes as they were sent, before their codings are undone.
     pub etag: Option<String>,
     pub last_modified: Option<SystemTime>,
+    pub cache_control: Option<CacheControl>,
 }
 
 /// The answer to a GET, which may have had a condition.
@@ -114,13 +116,14 @@ impl Bucket {
         let etag = text(header::ETAG).map(str::to_owned);
         let last_modified =
             text(header::LAST_MODIFIED).and_then(|date| httpdate::parse_http_date(date).ok());
+        let cache_control = text(header::CACHE_CONTROL).and_then(CacheControl::parse);
         let max_bytes = self.limits.origin_max_bytes;
         let max = MaxBytes { bytes: max_bytes, field: " (limits.origin_max_bytes)" };
         let bytes = self.read_body(object, headers, body, max, deadline)?;
         let bounds = Bounds { max_bytes, deadline: deadline.at };
         let bytes = content_coding::decode(bytes, headers, bounds)
             .map_err(|(code, problem)| object.failure(code, problem))?;
-        Ok(Object { bytes, etag, last_modified })
+        Ok(Object { bytes, etag, last_modified, cache_control })
     }
 
     fn read_body(

@@ -85,7 +85,8 @@ fn an_object_is_fetched_with_its_metadata() {
 fn an_object_may_be_empty_and_without_metadata() {
     let server = Server::answering(|_| response("200 OK", "", b""));
     let original = bucket(&server).get_object("a").unwrap();
-    assert_eq!(original, Object { bytes: vec![], etag: None, last_modified: None });
+    let object = Object { bytes: vec![], etag: None, last_modified: None, cache_control: None };
+    assert_eq!(original, object);
 }
 
 /// RFC 3986 §2.3 unreserved characters and `/` stay, every other byte of the UTF-8 is escaped:

@@ -23,6 +23,7 @@ use super::readiness::{Audience, Readiness};
 use super::running_config::RunningConfig;
 use super::shutdown::Shutdown;
 use super::{page, router};
+use crate::cache_tag::PurgeScope;
 use crate::edge::http::conditional::Conditions;
 use crate::edge::http::request::Request;
 use crate::edge::http::response::{Body, Response};
@@ -153,10 +154,25 @@ fn purge(target: &PurgeTarget, running: &RunningConfig) -> Answer {
         }
     };
     match result {
-        Some(Ok(value)) => Answer::plain(json(200, &value)),
+        Some(Ok(mut value)) => {
+            if let Some(tag) = tag(target, running) {
+                value["tag"] = tag.into();
+            }
+            Answer::plain(json(200, &value))
+        }
         Some(Err(error)) => purge_incomplete(&error),
         None => no_such_handler(),
     }
+}
+
+/// The cache tag of what was purged, for a handler with tags.
+fn tag(target: &PurgeTarget, running: &RunningConfig) -> Option<String> {
+    let (route, scope) = match target {
+        PurgeTarget::Key { route, key, .. } => (route, PurgeScope::Key(key.clone())),
+        PurgeTarget::Prefix { route, prefix } => (route, PurgeScope::Prefix(prefix.clone())),
+    };
+    let handler = running.purger.handler(route)?;
+    handler.config.cdn.cache_tags.as_ref().map(|_| scope.tag(route))
 }
 
 fn no_such_handler() -> Answer {
