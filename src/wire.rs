@@ -12,6 +12,8 @@ use std::io::{self, BufRead, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Environment, Resolved};
 use crate::machine::Machine;
 
@@ -29,6 +31,11 @@ pub const ERROR_IMAGE_PATH: &str = "/-/error/";
 /// Followed by a handler's route: a JSON array of up to [`MAX_KEYS`] of its keys, and one more if there are more.
 pub const KEYS_PATH: &str = "/-/keys/";
 pub const MAX_KEYS: usize = 500;
+/// Followed by a handler's route: the renderer sends the handler's purge hook for the [`crate::cache_tag::PurgeScope`]s in
+/// the body, a JSON array. The answer is a [`HookAnswer`] in JSON.
+pub const HOOK_PATH: &str = "/-/hook/";
+/// Maximum bytes of the body: 256 keys of 1024 bytes, each of which JSON may escape with six.
+pub const MAX_HOOK_BODY: usize = 2 << 20;
 /// In a request: the id in its decode events. Without it there are none.
 pub const REQUEST_ID_HEADER: &str = "X-Request-Id";
 /// In a request: the id that the client gets, for the renderer's log. Without it its lines have none.
@@ -101,6 +108,17 @@ impl fmt::Display for DecodeEvent {
             DecodeEvent::End(id) => write!(f, "-{id}"),
         }
     }
+}
+
+/// What became of a purge hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookAnswer {
+    Done,
+    /// Another attempt may succeed. The sentence says why this one did not.
+    Retry(String),
+    /// Another attempt would fail, too.
+    Refused(String),
 }
 
 /// The configuration of a renderer.

@@ -103,17 +103,18 @@ pub fn expand<'t>(
                 }
             }
         }
-        (Value::Object(object), Kind::Map(_, table)) => {
+        (Value::Object(object), Kind::Map(..) | Kind::Json) => {
             for property in &mut object.properties {
                 let path = format!("{path}.{}", property.name.as_str());
-                let kind = match property.value {
-                    Value::Object(_) => Kind::Object(table),
+                let kind = match (&property.value, kind) {
+                    (_, Kind::Json) => Kind::Json,
+                    (Value::Object(_), Kind::Map(_, table)) => Kind::Object(table),
                     _ => Kind::String,
                 };
                 expand(&mut property.value, &path, &kind, environment)?;
             }
         }
-        (Value::Array(array), Kind::Array { .. } | Kind::Secrets) => {
+        (Value::Array(array), Kind::Array { .. } | Kind::Secrets | Kind::Json) => {
             for (index, element) in array.elements.iter_mut().enumerate() {
                 expand(element, &format!("{path}[{index}]"), item_kind, environment)?;
             }

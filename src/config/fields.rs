@@ -289,6 +289,13 @@ impl<'v> FromValue<'v> for TextOrFields<'v> {
     }
 }
 
+/// Any JSON.
+impl<'v> FromValue<'v> for &'v Value<'v> {
+    fn from_value(_: &Fields<'v>, _: &Row, value: &'v Value<'v>) -> Result<Self> {
+        Ok(value)
+    }
+}
+
 impl<'v, T: Choice> FromValue<'v> for T {
     fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<T> {
         let written = <&str>::from_value(fields, row, value)?;

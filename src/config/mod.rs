@@ -40,7 +40,7 @@ use jsonc_parser::ast::Value;
 
 pub use admin::Admin;
 pub use cache::Store;
-pub use cdn::{CachePolicy, MAX_AGE_FOREVER};
+pub use cdn::{CachePolicy, HookBody, MAX_AGE_FOREVER, PurgeHook, Purged};
 pub use directories::{check as check_directories, place, prove_writable};
 pub use environment::Environment;
 pub use error::ConfigError;

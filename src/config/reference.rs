@@ -6,7 +6,7 @@ use super::schema::{Kind, MAX_SECONDS, MIN_SECONDS, Row, Shown, Table};
 use super::{TABLE, admin, cache, cdn, handler, limits, origin, size_policy, token};
 
 /// A section of the reference: the path of an object and the table of its fields.
-const SECTIONS: [(&str, Table); 9] = [
+const SECTIONS: [(&str, Table); 10] = [
     ("configuration", TABLE),
     ("admin", admin::TABLE),
     ("limits", limits::TABLE),
@@ -16,6 +16,7 @@ const SECTIONS: [(&str, Table); 9] = [
     ("presets", size_policy::PRESET_TABLE),
     ("token", token::TABLE),
     ("cache_control", cdn::CACHE_CONTROL_TABLE),
+    ("purge_hook", cdn::PURGE_HOOK_TABLE),
 ];
 
 /// The names of the sections, in the order of the reference.
@@ -56,6 +57,7 @@ fn type_name(kind: &Kind) -> String {
         Kind::Object(_) => "object".to_owned(),
         Kind::TextOrObject(_) => "string or object".to_owned(),
         Kind::Map(values, _) => format!("object of {values}"),
+        Kind::Json => "JSON".to_owned(),
     }
 }
 

@@ -58,6 +58,8 @@ pub enum Kind {
     /// An object whose names the operator chooses, of strings and of objects with these fields; the text names its
     /// values.
     Map(&'static str, Table),
+    /// Any JSON, whose strings may be references.
+    Json,
 }
 
 /// The default as the reference shows it.
@@ -180,6 +182,10 @@ pub const fn text_or_object<T>(name: &'static str, table: Table) -> Optional<T> 
 
 pub const fn map<T>(name: &'static str, values: &'static str, table: Table) -> Optional<T> {
     field(name, Kind::Map(values, table))
+}
+
+pub const fn json<T>(name: &'static str) -> Optional<T> {
+    field(name, Kind::Json)
 }
 
 impl<T, D: Copy> Field<T, D> {

@@ -94,6 +94,10 @@ families! {
         "Entries that were evicted (cache_max_bytes, cache_min_free), have expired, or were purged.";
     PURGES: Counter "purges" [kind]
         "Purges of a key or of a prefix.";
+    PURGE_HOOK_REQUESTS: Counter "purge_hook_requests" [handler, result]
+        "Requests of a handler's purge hook: ok, retried (it failed and is sent again), failed (its purges are given up).";
+    PURGE_HOOK_WAITING: Gauge "purge_hook_waiting" [handler]
+        "Purges that wait for the handler's purge hook or are being sent. A handler without one has no series.";
     ADMIN_REQUESTS: Counter "admin_requests" [status]
         "Responses on the admin listener.";
     CONNECTIONS_ACCEPTED: Counter "connections_accepted" [listener]

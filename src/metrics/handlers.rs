@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::by_name::{ByName, OTHER};
 use super::family::{
     COALESCED_REQUESTS, FETCH_DURATION, FETCHED_BYTES, Family, HTTP_ERRORS, HTTP_REQUEST_DURATION,
-    HTTP_REQUESTS, HTTP_RESPONSE_BYTES, MEMORY_CACHE_HITS, ORIGIN_RETRIES, REVALIDATIONS,
-    SHARED_LOOKUP_BYTES, SHARED_LOOKUP_DURATION, TOKENS_REFUSED, VARIANTS,
+    HTTP_REQUESTS, HTTP_RESPONSE_BYTES, MEMORY_CACHE_HITS, ORIGIN_RETRIES, PURGE_HOOK_REQUESTS,
+    REVALIDATIONS, SHARED_LOOKUP_BYTES, SHARED_LOOKUP_DURATION, TOKENS_REFUSED, VARIANTS,
 };
-use super::labels::{By, Label, VariantResult};
+use super::labels::{By, HookResult, Label, VariantResult};
 use super::text::Writer;
 use super::values::{Counter, Histogram};
 use crate::error::Code;
@@ -77,6 +77,7 @@ pub struct HandlerMetrics {
     pub coalesced: Counter,
     pub memory_hits: Counter,
     pub refusals: By<Refusal, Counter>,
+    pub purge_hook: By<HookResult, Counter>,
 }
 
 impl HandlerMetrics {
@@ -97,6 +98,7 @@ impl HandlerMetrics {
             coalesced: Counter::default(),
             memory_hits: Counter::default(),
             refusals: By::default(),
+            purge_hook: By::default(),
         }
     }
 
@@ -237,6 +239,13 @@ impl Handlers {
         }
         write_by(VARIANTS, handlers, |handler| &handler.variants, writer);
         write_by(REVALIDATIONS, handlers, |handler| &handler.revalidations, writer);
+        let mut samples = writer.family(PURGE_HOOK_REQUESTS);
+        for handler in handlers {
+            for (result, counter) in handler.purge_hook.iter().filter(|(_, count)| count.get() > 0)
+            {
+                samples.add(&[&handler.name, result], counter.get());
+            }
+        }
         let mut samples = writer.family(TOKENS_REFUSED);
         for handler in handlers {
             for (reason, counter) in handler.refusals.iter().filter(|(_, count)| count.get() > 0) {

@@ -92,6 +92,15 @@ labels! {
         Prefix "prefix",
     }
 
+    /// The result of a request of a purge hook.
+    HookResult {
+        Ok "ok",
+        /// It failed, and another one follows.
+        Retried "retried",
+        /// It failed for the last time.
+        Failed "failed",
+    }
+
     /// The result of a reload.
     Reload {
         Ok "ok",
@@ -167,6 +176,7 @@ mod tests {
         assert_consistent::<VariantResult>();
         assert_consistent::<Removal>();
         assert_consistent::<Purge>();
+        assert_consistent::<HookResult>();
         assert_consistent::<Refusal>();
     }
 }

@@ -23,7 +23,8 @@ pub use self::caches::RemovedEntries;
 pub use self::handlers::STATUSES;
 pub use self::handlers::{HandlerMetrics, ResponseCount};
 pub use self::labels::{
-    Handshake, ListenerLabel, Purge, RefusedConnection, Reload, Removal, Restart, VariantResult,
+    Handshake, HookResult, ListenerLabel, Purge, RefusedConnection, Reload, Removal, Restart,
+    VariantResult,
 };
 pub use self::registry::Metrics;
 pub use self::text::{Exposition, Writer};

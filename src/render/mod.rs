@@ -5,6 +5,7 @@
 //!   death signal and its priority.
 //! * `server` is the HTTP loop on the private socket, with a `pool` of worker threads; `service` serves one request.
 //! * `online` asks the origins for `--check --online`.
+//! * `purge_hook` sends the purge hooks of handlers.
 //! * `originals` gets originals: from memory, from their cache, or from an `origin`.
 //! * `results` shares results with other servers, in a bucket.
 //! * `s3` is the client of a bucket, `http` the client below it.
@@ -25,6 +26,7 @@ mod originals;
 mod pipeline;
 mod pool;
 mod process;
+mod purge_hook;
 mod read_path;
 mod results;
 mod s3;

@@ -4,25 +4,28 @@
 //! it, because tiny_http may queue a connection on the idle thread of another one.
 
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use tiny_http::{Request, Server};
 
 use super::pool::Pool;
+use super::purge_hook::PurgeHooks;
 use super::service::Service;
 use crate::cache::{OriginalEntry, Rendered};
+use crate::cache_tag::PurgeScope;
 use crate::error::Failure;
 use crate::log::context::{self, RequestIds};
 use crate::log::request_id::RequestId;
 use crate::phases::Phases;
-use crate::wire;
+use crate::wire::{self, HookAnswer};
 
 /// Serves until the process exits. `ready` is called once connections are accepted.
 pub fn serve(
     socket: &Path,
     service: Service,
+    hooks: PurgeHooks,
     threads: usize,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
@@ -32,14 +35,22 @@ pub fn serve(
     let pool = Pool::start("worker", threads, threads, move |request: Request| {
         respond(request, &for_pool);
     })?;
+    // A thread of its own, so that a slow CDN delays no image.
+    let hook_threads = usize::from(!hooks.is_empty());
+    let hook_pool = Pool::start("hook", hook_threads, hook_threads, move |request: Request| {
+        respond_hook(request, &hooks);
+    })?;
     ready()?;
     loop {
         let request = server.recv()?;
         if request.url() == wire::PING_PATH {
             let status = service.status().to_string();
             send(request, Head::new(200, "text/plain", false), status.as_bytes());
-        } else if let Err(request) = pool.submit(request) {
-            // Not from the edge, which has as many connections as the pool has threads.
+            continue;
+        }
+        let pool = if request.url().starts_with(wire::HOOK_PATH) { &hook_pool } else { &pool };
+        if let Err(request) = pool.submit(request) {
+            // Not from the edge, which has as many connections as the pool has threads, and one for hooks.
             send(request, Head::new(503, "text/plain", false), b"every thread is busy\n");
         }
     }
@@ -64,6 +75,19 @@ fn respond(request: Request, service: &Service) {
         Ok(rendered) => send_image(request, rendered, outdated, &phases),
         Err(failure) => send_failure(request, &failure, outdated, &phases),
     }
+}
+
+fn respond_hook(mut request: Request, hooks: &PurgeHooks) {
+    let route = request.url().strip_prefix(wire::HOOK_PATH).unwrap_or_default().to_owned();
+    let mut body = Vec::new();
+    let read = request.as_reader().take(wire::MAX_HOOK_BODY as u64).read_to_end(&mut body);
+    let scopes = read.ok().and_then(|_| serde_json::from_slice::<Vec<PurgeScope>>(&body).ok());
+    let answer = match scopes {
+        Some(scopes) => hooks.send(&route, &scopes),
+        None => HookAnswer::Refused("malformed request from the edge".to_owned()),
+    };
+    let text = serde_json::to_vec(&answer).unwrap_or_default();
+    send(request, Head::new(200, "application/json", false), &text);
 }
 
 fn header<'r>(request: &'r Request, name: &str) -> Option<&'r str> {

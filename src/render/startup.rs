@@ -8,6 +8,7 @@ use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::purge_hook::PurgeHooks;
 use super::service::Service;
 use super::vips::Vips;
 use super::{origin, process, s3, sandbox, server};
@@ -60,7 +61,8 @@ fn start(socket: &Path) -> io::Result<()> {
     thread::Builder::new().name("edge-watch".into()).spawn(move || exit_at_end_of(stdin))?;
     let vips = Vips::start().map_err(|error| io::Error::other(error.0))?;
     let service = Service::new(&config, vips, sandbox)?;
-    server::serve(socket, service, config.limits.fetches_at_once, || {
+    let hooks = PurgeHooks::new(&config).map_err(io::Error::other)?;
+    server::serve(socket, service, hooks, config.limits.fetches_at_once, || {
         let mut stdout = io::stdout();
         writeln!(stdout, "{}", wire::READY)?;
         stdout.flush()

@@ -76,6 +76,22 @@ pub fn name_problem(name: &str) -> Option<&'static str> {
     REFUSED.iter().find(|(refused, _)| *refused == lower).map(|(_, why)| *why)
 }
 
+/// What is wrong with the name of a field of a request that the server sends.
+pub fn request_name_problem(name: &str) -> Option<&'static str> {
+    const OWN: [&str; 4] = ["host", "content-length", "expect", "accept-encoding"];
+    let lower = name.to_ascii_lowercase();
+    if !is_token(name) {
+        return name_problem(name);
+    }
+    if OWN.contains(&lower.as_str()) {
+        return Some(WRITTEN);
+    }
+    REFUSED
+        .iter()
+        .find(|(refused, why)| *refused == lower && *why == HOP_BY_HOP)
+        .map(|(_, why)| *why)
+}
+
 /// The names and values of an object, in its order. An error never repeats a value, which may be a secret.
 pub fn read_all(
     fields: &Fields,

@@ -1,17 +1,24 @@
-//! The fields of a handler for a CDN in front of the server: cache tags, `Cache-Control`, fixed response fields.
+//! The fields of a handler for a CDN in front of the server: cache tags, `Cache-Control`, fixed response fields, and the
+//! hook that is called after a purge.
 
 mod cache_control;
 mod field;
+mod purge_hook;
+mod template;
 
 #[cfg(test)]
 pub use cache_control::TABLE as CACHE_CONTROL_TABLE;
 pub use cache_control::{CachePolicy, MAX_AGE_FOREVER};
+#[cfg(test)]
+pub use purge_hook::TABLE as PURGE_HOOK_TABLE;
+pub use purge_hook::{HookBody, PurgeHook};
+pub use template::Purged;
 
 use jsonc_parser::ast::ObjectProp;
 
 use super::error::Result;
 use super::fields::{Fields, TextOrFields};
-use super::schema::{Optional, map, table, text, text_or_object};
+use super::schema::{Optional, map, object, table, text, text_or_object};
 use crate::cache::CacheTime;
 use crate::cache_tag;
 
@@ -33,6 +40,9 @@ table! {
         text_or_object("cache_control", cache_control::TABLE).absent("`max-age` is `cache_time`");
     /// Further fields of every response for an image, at most 32 with 4096 bytes. None that the server sends itself.
     HEADERS: Optional<&'static [ObjectProp<'static>]> = map("headers", "strings", &[]).absent("none");
+    /// A request that is sent after each [purge](cache.md#purge), to purge a CDN, too.
+    PURGE_HOOK: Optional<Fields<'static>> =
+        object("purge_hook", purge_hook::TABLE).absent("none");
 }
 
 /// What a handler does for a CDN.
@@ -42,6 +52,7 @@ pub struct Cdn {
     pub cache_policy: CachePolicy,
     /// Names and values of fixed response fields.
     pub headers: Vec<(String, String)>,
+    pub purge_hook: Option<PurgeHook>,
 }
 
 /// The response field with cache tags.
@@ -71,6 +82,10 @@ impl Cdn {
         Ok(Cdn {
             cache_policy: CachePolicy::read(fields, &CACHE_CONTROL, cache_time)?,
             headers: headers(fields, cache_tags.as_ref())?,
+            purge_hook: fields
+                .optional(&PURGE_HOOK)?
+                .map(|hook| PurgeHook::read(&hook))
+                .transpose()?,
             cache_tags,
         })
     }

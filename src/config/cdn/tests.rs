@@ -25,8 +25,8 @@ fn assert_error(fields: &str, expected: &str) {
 
 #[test]
 fn without_the_fields_nothing_is_sent() {
-    let Cdn { cache_tags, cache_policy, headers } = cdn(r#""cache_time": 5"#);
-    assert!(cache_tags.is_none() && headers.is_empty());
+    let Cdn { cache_tags, cache_policy, headers, purge_hook } = cdn(r#""cache_time": 5"#);
+    assert!(cache_tags.is_none() && headers.is_empty() && purge_hook.is_none());
     assert_eq!(cache_policy, CachePolicy::CacheTime);
 }
 
@@ -131,7 +131,9 @@ fn each_field_that_the_server_sends_is_refused() {
 
 #[test]
 fn an_error_never_repeats_the_value_of_a_variable() {
-    let text = text(r#""headers": {"X-A": "$SECRET"}"#);
+    let text = text(
+        r#""headers": {"X-A": "$SECRET"}, "purge_hook": {"url": "http://a/", "headers": {"B": "$SECRET"}}"#,
+    );
     let read = |secret: &'static str| {
         read(&text, "c", None, |value| Environment::read(value, &|_: &str| Some(secret.into())))
     };
@@ -139,8 +141,26 @@ fn an_error_never_repeats_the_value_of_a_variable() {
         let error = read(secret).unwrap_err().to_string();
         assert!(error.contains("X-A") && !error.contains("hush"), "{error}");
     }
+    // A brace of a variable is one of the template, too.
+    let error = read("{hush}").unwrap_err().to_string();
+    assert!(error.contains("purge_hook.headers.B: ") && !error.contains("hush"), "{error}");
     let config = read("hush-hush").unwrap();
-    assert_eq!(config.handlers[0].cdn.headers, [("X-A".to_owned(), "hush-hush".to_owned())]);
+    let cdn = &config.handlers[0].cdn;
+    assert_eq!(cdn.headers, [("X-A".to_owned(), "hush-hush".to_owned())]);
+    let shown = format!("{:?}", cdn.purge_hook);
+    assert!(!shown.contains("hush"), "{shown}");
+}
+
+#[test]
+fn strings_of_a_body_may_come_from_the_environment() {
+    let body = r#"{"a": ["$VALUE", 1, {"$VALUE": "$$x", "b": "x$VALUE"}]}"#;
+    let text = text(&format!(r#""purge_hook": {{"url": "http://a/", "body": {body}}}"#));
+    let config =
+        read(&text, "c", None, |value| Environment::read(value, &|_: &str| Some("v".into())));
+    let hook = config.unwrap().handlers.remove(0).cdn.purge_hook.unwrap();
+    let Some(HookBody::Json(json)) = hook.body else { panic!() };
+    let filled = json.fill(&Purged { route: "h", scopes: &[] });
+    assert_eq!(filled, serde_json::json!({"a": ["v", 1, {"$VALUE": "$x", "b": "x$VALUE"}]}));
 }
 
 #[test]
@@ -173,6 +193,59 @@ fn cache_control_is_read() {
         let fields = format!(r#""cache_time": -1, "cache_control": {value}"#);
         assert_error(&fields, "cache_control: has no effect: cache_time is -1");
     }
+}
+
+#[test]
+fn a_purge_hook_is_read_with_the_number_of_purges_that_a_request_may_be_for() {
+    let hook = |fields: &str| cdn(&format!(r#""purge_hook": {{{fields}}}"#)).purge_hook.unwrap();
+    let plain = hook(r#""url": "https://cdn.example.com:8443/purge?a=b""#);
+    assert_eq!((plain.method, plain.origin()), ("POST", "https://cdn.example.com:8443"));
+    assert_eq!((plain.max_purges, plain.timeout.as_secs()), (usize::MAX, 5));
+    assert_eq!(hook(r#""url": "http://[::1]:8/{tag}""#).max_purges, 1);
+    assert_eq!(hook(r#""url": "http://a/{handler}""#).max_purges, usize::MAX);
+    assert_eq!(hook(r#""url": "http://a", "body": {"x": ["{tags}"]}"#).max_purges, 100);
+    let few = r#""url": "http://a/", "max_tags": 3, "headers": {"Surrogate-Key": "{tags}"}"#;
+    assert_eq!(hook(few).max_purges, 3);
+    assert_eq!(hook(r#""url": "http://a/", "method": "GET""#).origin(), "http://a");
+}
+
+#[test]
+fn hostile_purge_hooks_are_refused() {
+    for (fields, expected) in [
+        ("", "url: required"),
+        (r#""url": "ftp://a/""#, "url: must begin with http:// or https://"),
+        (r#""url": "a/b""#, "url: must begin with"),
+        (r#""url": "http://""#, "url: must begin with"),
+        (r#""url": "http://user:pass@a/""#, "url: must begin with"),
+        (r#""url": "http://{handler}/""#, "url: must begin with"),
+        (r#""url": "http://a:99999/""#, "url: must begin with"),
+        (r#""url": "http://a/ b""#, "url: must be a URL without spaces"),
+        (r#""url": "http://a/\r\nX: y""#, "url: must be a URL without spaces"),
+        (r#""url": "http://a/#x""#, "url: must be a URL without spaces"),
+        (r#""url": "http://a/{file}""#, "url: has an unknown placeholder"),
+        (r#""url": "http://a/{tag}", "body": ["{tags}"]"#, "url: {tags} is for several purges"),
+        (r#""url": "http://a/", "method": "CONNECT""#, "method: must be POST"),
+        (r#""url": "http://a/", "method": "GET", "body": {}"#, "body: is not for the method GET"),
+        (r#""url": "http://a/", "body": 1"#, "body: must be an object, an array or a string"),
+        (r#""url": "http://a/", "body": {"a": ["{x}"]}"#, "body: has an unknown placeholder"),
+        (r#""url": "http://a/", "headers": {"Host": "b"}"#, "headers.Host: is a field that"),
+        (
+            r#""url": "http://a/", "headers": {"Content-Length": "1"}"#,
+            "headers.Content-Length: is a",
+        ),
+        (r#""url": "http://a/", "headers": {"Upgrade": "b"}"#, "headers.Upgrade: is about the"),
+        (r#""url": "http://a/", "headers": {"A": "b\r\nC: d"}"#, "headers.A: must be ASCII"),
+        (r#""url": "http://a/", "headers": {"A": "{b}"}"#, "headers.A: has an unknown"),
+        (r#""url": "http://a/", "timeout": 61"#, "timeout: must be at most 60 seconds"),
+        (r#""url": "http://a/", "max_tags": 257"#, "max_tags: must be from 1 to 256"),
+    ] {
+        assert_error(&format!(r#""purge_hook": {{{fields}}}"#), &format!("purge_hook.{expected}"));
+    }
+    let long = format!(r#""purge_hook": {{"url": "http://a/{}"}}"#, "a".repeat(2100));
+    assert_error(&long, "purge_hook.url: must have at most 2048 bytes");
+    let long =
+        format!(r#""purge_hook": {{"url": "http://a/", "body": ["{}"]}}"#, "a".repeat(17_000));
+    assert_error(&long, "purge_hook.body: must have at most 16384 bytes");
 }
 
 #[test]

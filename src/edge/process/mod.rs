@@ -28,6 +28,7 @@ use super::serve::responder::Responder;
 use super::serve::running_config::RunningConfig;
 use super::variants::Counts;
 use super::variants::cache_manager::CacheManagers;
+use super::variants::purge_hooks::PurgeHooks;
 use super::variants::purge_log::PurgeLog;
 use crate::TokenValidator;
 use crate::config::{Config, ConfigError, Handler, Limits};
@@ -59,6 +60,8 @@ struct Server<'l> {
     managers: CacheManagers,
     /// Kept across reloads, so that a purge stays in force.
     purge_log: Arc<PurgeLog>,
+    /// Kept across reloads, so that no purge is lost with one.
+    purge_hooks: Arc<PurgeHooks>,
     service_manager: ServiceManager,
     /// For the watchdog of the service manager.
     liveness: Option<Liveness>,
@@ -116,6 +119,7 @@ impl<'l> Server<'l> {
         let service_manager = ServiceManager::from_environment();
         let managers = CacheManagers::default();
         let purge_log = Arc::default();
+        let purge_hooks = Arc::default();
         let https_port = https_port(&listeners);
         let running = RunningConfig::new(
             config,
@@ -124,6 +128,7 @@ impl<'l> Server<'l> {
             https_port,
             &managers,
             &purge_log,
+            &purge_hooks,
         );
         running.purger.restore();
         let now = unix_seconds(SystemTime::now());
@@ -145,6 +150,7 @@ impl<'l> Server<'l> {
             directories,
             managers,
             purge_log,
+            purge_hooks,
             liveness: service_manager.stall_timeout().map(Liveness::new),
             service_manager,
         };
@@ -249,6 +255,7 @@ impl<'l> Server<'l> {
             https_port,
             &self.managers,
             &self.purge_log,
+            &self.purge_hooks,
         );
         log::configure(config.log_level, config.log_format);
         drop(self.shared.responder.running.replace(running));
@@ -305,6 +312,7 @@ impl<'l> Server<'l> {
             active = shutdown.wait_until_idle(Duration::ZERO);
             waited += DRAIN_INTERVAL;
         }
+        self.purge_hooks.stop(is_hurried, || receives_stop(signals, DRAIN_INTERVAL));
         self.directories.iter().for_each(|directory| directory.remove());
         if active == 0 {
             info!("stopped", "stopped");

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{ConnectionLost, RenderRequest, RendererResponse};
+use super::connection::{Connection, ConnectionLost, RenderRequest, RendererResponse};
 use super::crash_tracker::{Suspicion, TrackedPath};
 use super::exit_watch::log_blocked;
 use super::quarantine::Pass;
@@ -16,17 +16,20 @@ use super::socket_directory::SocketDirectory;
 use super::supervisor::{Event, Supervisor};
 use super::worker::Worker;
 use crate::cache::Rendered;
+use crate::cache_tag::PurgeScope;
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 use crate::key;
 use crate::metrics::METRICS;
 use crate::phases::Phases;
 use crate::renderer_status::RendererStatus;
-use crate::wire::{self, Setup};
+use crate::wire::{self, HookAnswer, Setup};
 
 /// How long a request waits for the crash report of its worker. Without a report, the request does not count as the
 /// cause.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the renderer may take for its part in a purge hook.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many workers in a row may exit before a request was sent to them, or be outdated.
 const MAX_UNUSABLE: u32 = 8;
 
@@ -178,6 +181,23 @@ impl Renderer {
                 None
             }
         }
+    }
+
+    /// Has the purge hook of a handler sent, which may take `timeout`. It has a connection of its own, so that it waits for
+    /// no image, and no image for it. An error is a sentence.
+    pub fn send_hook(
+        &self,
+        route: &str,
+        scopes: &[PurgeScope],
+        timeout: Duration,
+    ) -> Result<HookAnswer, String> {
+        let worker = self.shared.worker.lock().upgrade().ok_or("there is no renderer")?;
+        let target = key::to_path("-", route).replacen("/-/", wire::HOOK_PATH, 1);
+        let opened = Connection::open(&worker.socket, &worker, HOOK_TIMEOUT);
+        let sent = opened.and_then(|(mut connection, _)| {
+            Ok(connection.send_hook(&target, scopes, timeout + HOOK_TIMEOUT)?)
+        });
+        sent.map_err(|error| format!("the renderer: {error}"))
     }
 
     /// The paths that crashed a renderer recently.

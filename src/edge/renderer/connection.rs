@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use super::worker::Worker;
 use crate::cache::{EncodedImage, OriginalEntry, Rendered};
 use crate::cache_control::CacheControl;
+use crate::cache_tag::PurgeScope;
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::log::context;
 use crate::phases::Phases;
 use crate::renderer_status::RendererStatus;
-use crate::wire;
+use crate::wire::{self, HookAnswer};
 
 /// Maximum bytes of a response head; a typical one has a few hundred.
 const MAX_HEAD: usize = 8 << 10;
@@ -159,14 +160,28 @@ impl Connection {
         keys.map_err(|_| invalid("the keys are not a list of strings").into())
     }
 
+    /// Has the purge hook of a handler sent ([`wire::HOOK_PATH`]).
+    pub fn send_hook(
+        &mut self,
+        target: &str,
+        scopes: &[PurgeScope],
+        timeout: Duration,
+    ) -> Result<HookAnswer, ConnectionLost> {
+        let body = serde_json::to_vec(scopes).map_err(io::Error::from)?;
+        let length = body.len();
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: renderer\r\nContent-Length: {length}\r\n\r\n");
+        let response = self.transact(&[head.into_bytes(), body].concat(), timeout)?;
+        let answer = serde_json::from_slice(&response.body);
+        answer.map_err(|_| invalid("the answer to a purge hook").into())
+    }
+
     fn exchange(
         &mut self,
         request: RenderRequest,
         id: Option<u64>,
         timeout: Duration,
     ) -> Result<Response, ConnectionLost> {
-        let deadline = Instant::now() + timeout;
-        self.stream.set_write_timeout(Some(timeout))?;
         let RenderRequest { target, not_before } = request;
         let field = |name, number| format!("{name}: {number}\r\n");
         let id = id.map(|id| field(wire::REQUEST_ID_HEADER, id)).unwrap_or_default();
@@ -179,8 +194,15 @@ impl Connection {
         let client_id = client_id.unwrap_or_default();
         let head =
             format!("GET {target} HTTP/1.1\r\nHost: renderer\r\n{id}{client_id}{not_before}\r\n");
+        self.transact(head.as_bytes(), timeout)
+    }
+
+    /// Sends a request and reads its response.
+    fn transact(&mut self, request: &[u8], timeout: Duration) -> Result<Response, ConnectionLost> {
+        let deadline = Instant::now() + timeout;
+        self.stream.set_write_timeout(Some(timeout))?;
         self.stream
-            .write_all(head.as_bytes())
+            .write_all(request)
             .map_err(|error| ConnectionLost::NotSent(timed_out(error)))?;
 
         let mut buffer = Vec::with_capacity(HEAD_READ);

@@ -1,11 +1,12 @@
 //! State shared by request threads and the supervisor.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use super::crash_tracker::CrashTracker;
 use super::quarantine::Quarantine;
 use super::queue::Queue;
+use super::worker::Worker;
 use crate::renderer_status::RendererStatus;
 use crate::sync::Mutex;
 
@@ -16,6 +17,8 @@ pub struct Shared {
     pub quarantine: Quarantine,
     /// The current worker's latest answer to a ping. `None` while there is no worker or it does not answer.
     pub status: Mutex<Option<Arc<RendererStatus>>>,
+    /// The current worker, for requests with a connection of their own.
+    pub worker: Mutex<Weak<Worker>>,
     /// The checks that found the current worker healthy.
     pub heartbeats: AtomicU64,
 }
@@ -27,6 +30,7 @@ impl Shared {
             crash_tracker: Arc::default(),
             quarantine: Quarantine::new(queue_length),
             status: Mutex::default(),
+            worker: Mutex::default(),
             heartbeats: AtomicU64::new(0),
         }
     }

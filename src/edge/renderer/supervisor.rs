@@ -186,6 +186,7 @@ impl Supervisor {
             connections.len()
         );
         *self.shared.status.lock() = Some(Arc::new(status));
+        *self.shared.worker.lock() = Arc::downgrade(&worker);
         self.shared.queue.install(&worker, connections);
         self.is_outdated = false;
         let running = Running { worker, heartbeat, started: Instant::now(), resident_bytes: 0 };

@@ -12,6 +12,7 @@ use crate::edge::http::bearer::Secret;
 use crate::edge::renderer::Renderer;
 use crate::edge::variants::cache_manager::{CacheManager, CacheManagers};
 use crate::edge::variants::purge::Purger;
+use crate::edge::variants::purge_hooks::PurgeHooks;
 use crate::edge::variants::purge_log::PurgeLog;
 use crate::sync::RwLock;
 
@@ -46,12 +47,13 @@ impl RunningConfig {
         https_port: Option<u16>,
         managers: &CacheManagers,
         purge_log: &Arc<PurgeLog>,
+        purge_hooks: &Arc<PurgeHooks>,
     ) -> RunningConfig {
         purge_log.extend_retention(renderer.max_render_time());
         let managers = managers.for_config(config);
         let images = ImageHandler::new(config, validator, renderer, &managers, purge_log);
         let handlers = images.handlers().map(Arc::clone);
-        let purger = Purger::new(images.variants(), handlers, purge_log);
+        let purger = Purger::new(images.variants(), handlers, purge_log, purge_hooks);
         let strict = config.https.as_ref().is_some_and(|https| https.strict);
         RunningConfig {
             images,

@@ -8,10 +8,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::handler_caches::{CacheDirectory, HandlerCaches, with_path};
+use super::purge_hooks::PurgeHooks;
 use super::purge_journal::{JournalEntry, PurgeJournal};
 use super::purge_log::{PurgeLog, TargetKind};
 use super::{HandlerState, Variants};
 use crate::cache::{self, EntryId, Found, Name};
+use crate::cache_tag::PurgeScope;
 use crate::log::warn_ratelimited;
 use crate::metrics::{METRICS, Purge, Removal};
 
@@ -22,6 +24,7 @@ const MAX_RERENDERED: usize = 16;
 #[derive(Debug)]
 pub struct Purger {
     log: Arc<PurgeLog>,
+    hooks: Arc<PurgeHooks>,
     variants: Arc<Variants>,
     /// By route.
     handlers: HashMap<String, Arc<HandlerState>>,
@@ -46,14 +49,23 @@ impl Purger {
         variants: &Arc<Variants>,
         handlers: impl Iterator<Item = Arc<HandlerState>>,
         log: &Arc<PurgeLog>,
+        hooks: &Arc<PurgeHooks>,
     ) -> Purger {
-        let handlers = handlers.map(|handler| (handler.config.route.clone(), handler)).collect();
-        Purger { log: Arc::clone(log), variants: Arc::clone(variants), handlers }
+        let handlers: HashMap<_, _> =
+            handlers.map(|handler| (handler.config.route.clone(), handler)).collect();
+        hooks.configure(variants, handlers.values());
+        let (log, hooks) = (Arc::clone(log), Arc::clone(hooks));
+        Purger { log, hooks, variants: Arc::clone(variants), handlers }
     }
 
     /// The handler with this route.
     pub fn handler(&self, route: &str) -> Option<&HandlerState> {
         self.handlers.get(route).map(Arc::as_ref)
+    }
+
+    /// The purges that wait for a purge hook, by route.
+    pub fn waiting_for_hooks(&self) -> Vec<(String, usize)> {
+        self.hooks.waiting()
     }
 
     /// Restores the purge log from the journals of earlier servers, which may have been killed.
@@ -75,6 +87,8 @@ impl Purger {
         let HandlerState { caches, .. } = self.handlers.get(route)?.as_ref();
         METRICS.caches.purges.get(Purge::Key).add(1);
         let time = self.log.record_key(&caches.identity, key);
+        // A CDN that is purged from now on gets nothing older.
+        self.hooks.push(route, PurgeScope::Key(key.to_owned()));
         caches.append_to_journals(time, key, TargetKind::Key);
         self.variants.remove_matching(&|name| name.handler == caches.identity && name.key == key);
         Some(caches.remove_key(key))
@@ -109,6 +123,7 @@ impl Purger {
         let HandlerState { caches, .. } = self.handlers.get(route)?.as_ref();
         METRICS.caches.purges.get(Purge::Prefix).add(1);
         let purge = self.log.record_prefix(&caches.identity, prefix);
+        self.hooks.push(route, PurgeScope::Prefix(prefix.to_owned()));
         caches.append_to_journals(purge.time(), prefix, TargetKind::Prefix);
         self.variants.remove_matching(&|name| caches.has_prefix(name, prefix));
         let removed = caches.remove_prefix(prefix);

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
+use crate::render::http;
 use crate::render::origin;
 use crate::render::read_path::ReadPath;
 use crate::render::s3;
@@ -52,6 +53,9 @@ pub fn allowed_paths(
     MALLOC.iter().for_each(|path| add(path.into(), PathAccess::Read, false));
     for handler in &config.handlers {
         handler.stores().for_each(|store| add(store.path.clone(), PathAccess::ReadWrite, true));
+        if handler.cdn.purge_hook.is_some() {
+            http::RESOLVER_FILES.iter().for_each(|path| add(path.into(), PathAccess::Read, true));
+        }
         let results = handler.results.iter();
         let results = results.flat_map(|results| s3::read_paths(&results.bucket, variable));
         let read_paths = origin::read_paths(&handler.origin, variable).into_iter().chain(results);
@@ -96,6 +100,20 @@ mod tests {
         expected.push((cache, PathAccess::ReadWrite));
         expected.push((originals.canonicalize().unwrap(), PathAccess::Read));
         assert_eq!(paths(serde_json::json!([handler, second]), &[]), expected);
+    }
+
+    #[test]
+    fn allowed_paths_of_a_purge_hook_are_those_of_the_resolver() {
+        let temp = tempfile::tempdir().unwrap();
+        let handler = |more: serde_json::Value| {
+            let mut handler = serde_json::json!({"name": "h", "directory": temp.path()});
+            handler.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            paths(serde_json::json!([handler]), &[])
+        };
+        let resolver = ("/etc/resolv.conf".into(), PathAccess::Read);
+        let hook = serde_json::json!({"purge_hook": {"url": "http://cdn.example.com/"}});
+        assert!(handler(hook).contains(&resolver));
+        assert!(!handler(serde_json::json!({})).contains(&resolver));
     }
 
     #[test]

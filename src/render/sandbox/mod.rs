@@ -97,10 +97,11 @@ fn restrict_paths(config: &Config, socket: &Path) -> Result<Sandbox, RulesetErro
         }
     }
     let paths = allowed_paths(config, socket, &|name| std::env::var_os(name));
-    let connects = config
-        .handlers
-        .iter()
-        .any(|handler| origin::connects(&handler.origin) || handler.results.is_some());
+    let connects = config.handlers.iter().any(|handler| {
+        origin::connects(&handler.origin)
+            || handler.results.is_some()
+            || handler.cdn.purge_hook.is_some()
+    });
     restrict(&paths, connects)
 }
 

@@ -1,6 +1,7 @@
-//! docs/cdn.md: response fields for a CDN.
+//! docs/cdn.md: response fields for a CDN and purge hooks.
 
 mod fields;
+mod hooks;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -11,9 +11,10 @@ use crate::edge::serve::running_config::RunningConfig;
 use crate::metrics::family::{
     CACHE_BYTES, CACHE_ENTRIES, CIRCUIT_BREAKER_OPEN, CRASH_TRACKED_KEYS, CREDENTIALS_EXPIRY,
     CREDENTIALS_FOUND, FETCHES_IN_FLIGHT, MEMORY_BUDGET, MEMORY_BUDGET_USED, MEMORY_BUDGET_WAITED,
-    MEMORY_CACHE_BYTES, MEMORY_CACHE_ENTRIES, PROCESS_CPU, PROCESS_MEMORY, QUEUE_LENGTH, READY,
-    RENDER_PERMITS, RENDERER_UP, RENDERS_IN_FLIGHT, RENDERS_WAITING, SHARED_BREAKER_OPEN,
-    SHARED_CREDENTIALS_FOUND, SHARED_UPLOADS, SHARED_UPLOADS_PENDING, SHARED_UPLOADS_PENDING_BYTES,
+    MEMORY_CACHE_BYTES, MEMORY_CACHE_ENTRIES, PROCESS_CPU, PROCESS_MEMORY, PURGE_HOOK_WAITING,
+    QUEUE_LENGTH, READY, RENDER_PERMITS, RENDERER_UP, RENDERS_IN_FLIGHT, RENDERS_WAITING,
+    SHARED_BREAKER_OPEN, SHARED_CREDENTIALS_FOUND, SHARED_UPLOADS, SHARED_UPLOADS_PENDING,
+    SHARED_UPLOADS_PENDING_BYTES,
 };
 use crate::metrics::{Exposition, METRICS, Writer};
 use crate::renderer_status::{CredentialsStatus, RendererStatus};
@@ -57,6 +58,10 @@ fn write_caches(running: &RunningConfig, writer: &mut Writer) {
     directories.iter().for_each(|(path, (entries, _))| samples.add(&[path], entries));
     let mut samples = writer.family(CACHE_BYTES);
     directories.iter().for_each(|(path, (_, bytes))| samples.add(&[path], bytes));
+    let mut samples = writer.family(PURGE_HOOK_WAITING);
+    for (route, count) in running.purger.waiting_for_hooks() {
+        samples.add(&[&route], count);
+    }
 }
 
 fn write_renderer(renderer: &Renderer, writer: &mut Writer) {
