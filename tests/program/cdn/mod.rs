@@ -1,7 +1,8 @@
-//! docs/cdn.md: response fields for a CDN and purge hooks.
+//! docs/cdn.md: response fields for a CDN, purge hooks, and nginx as in the document.
 
 mod fields;
 mod hooks;
+mod nginx;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
