@@ -22,6 +22,8 @@ mod cache;
 mod cache_cli;
 mod cache_control;
 mod cache_tag;
+mod calendar;
+mod certificate_expiry;
 mod check_interval;
 mod cli;
 mod config;

@@ -77,6 +77,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("accept", &["format"]),
     ("singleflight", &["sync"]),
     ("log", &["sync"]),
+    ("calendar", &[]),
+    ("certificate_expiry", &["calendar"]),
     ("check_interval", &[]),
     ("error", &[]),
     ("file_stamp", &[]),

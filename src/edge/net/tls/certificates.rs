@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, SignatureScheme};
 use webpki::EndEntityCert;
 
-use super::expiry::expiry;
+use crate::certificate_expiry::expiry;
 use crate::config::{Certificate, ConfigError, Https};
 use crate::log::warn;
 

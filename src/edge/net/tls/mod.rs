@@ -2,7 +2,6 @@
 //! renewed certificate loses no connection and no session.
 
 mod certificates;
-mod expiry;
 mod sessions;
 mod watch;
 

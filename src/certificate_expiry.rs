@@ -2,6 +2,8 @@
 
 use rustls::pki_types::CertificateDer;
 
+use crate::calendar::seconds_since_1970;
+
 /// DER tags (X.690 §8).
 const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
@@ -78,21 +80,10 @@ fn parse_time(tag: u8, text: &[u8]) -> Option<u64> {
         _ => return None,
     };
     let mut parts = rest.chunks(2).map(number);
-    let mut next =
-        |range: std::ops::RangeInclusive<i64>| parts.next().filter(|number| range.contains(number));
-    let (month, day) = (next(1..=12)?, next(1..=31)?);
-    let (hour, minute, second) = (next(0..=23)?, next(0..=59)?, next(0..=59)?);
-    let seconds = ((days_since_1970(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
+    let mut next = || parts.next();
+    let (month, day, hour, minute, second) = (next()?, next()?, next()?, next()?, next()?);
+    let seconds = seconds_since_1970([year, month, day], [hour, minute, second])?;
     Some(u64::try_from(seconds).unwrap_or(0))
-}
-
-/// Of a date in the Gregorian calendar. The year begins in March, so that the leap day is its last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    const DAYS_BEFORE_1970: i64 = 719_468;
-    let year = if month > 2 { year } else { year - 1 };
-    let month = (month + 9) % 12;
-    let days = (153 * month + 2) / 5 + day - 1;
-    year * 365 + year / 4 - year / 100 + year / 400 + days - DAYS_BEFORE_1970
 }
 
 #[cfg(test)]
