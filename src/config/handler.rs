@@ -23,10 +23,14 @@ use super::token::{self, Token};
 use super::url;
 use crate::cache::{CacheTime, Lifetime};
 use crate::format::{Format, formats_that, or_list};
-use crate::options::Defaults;
+use crate::options::{Defaults, Options};
 
 /// WebP's limit is 16383 and JPEG's 65535: nothing larger can be encoded.
 const MAX_MAX_DIMENSION: i64 = 16_383;
+/// Maximum number of presets in `render_on_change`.
+const MAX_RENDER_ON_CHANGE: usize = 16;
+/// The formats that today's browsers accept, for `f=auto`.
+const BROWSERS: &str = "image/avif,image/webp,*/*";
 
 table! {
     ROUTE_TABLE;
@@ -47,6 +51,10 @@ table! {
     /// The extensions that a key may have, in any case. A key without an extension is allowed.
     ALLOWED_FORMATS: Optional<&'static [Value<'static>]> =
         array("allowed_formats", "strings", &Kind::Text).absent("all");
+    /// The presets that are rendered again after an [event](events.md#rendering-again) about a new or changed object, at
+    /// most 16; needs `aws` and `cache_path`.
+    RENDER_ON_CHANGE: Optional<&'static [Value<'static>]> =
+        array("render_on_change", "strings", &Kind::Text).absent("none");
     /// `w` and `h` are clamped to it, after `dpr`.
     MAX_DIMENSION: Defaulted<u32> =
         integer::<u32>("max_dimension", 1, MAX_MAX_DIMENSION).unit("pixels").default(3064);
@@ -115,6 +123,8 @@ pub struct Handler {
     pub playground: bool,
     /// `presets`, `presets_only`, `allowed_sizes`.
     pub size_policy: SizePolicy,
+    /// Names of presets.
+    pub render_on_change: Vec<String>,
     /// The approximate number of stored variants of a key; `None`: unlimited.
     pub max_variants: Option<usize>,
     /// `None`: no token is checked.
@@ -238,13 +248,59 @@ impl Handler {
             fail_on: fields.get(&FAIL_ON)?,
             playground: fields.get(&PLAYGROUND)?,
             max_variants: size_policy.max_variants(fields, token.as_ref())?,
+            render_on_change: render_on_change(fields, &size_policy)?,
             size_policy,
             token,
             origin,
         };
         handler.size_policy.check_presets(fields, handler.defaults())?;
+        handler.check_render_on_change(fields)?;
         Ok(handler)
     }
+
+    fn check_render_on_change(&self, fields: &Fields) -> Result<()> {
+        let error = |message| Err(fields.error(RENDER_ON_CHANGE.name(), message));
+        if self.render_on_change.is_empty() {
+            return Ok(());
+        }
+        if !self.origin.is_bucket() {
+            return error("needs aws: events are about objects in a bucket");
+        }
+        if self.cache.is_none() {
+            return error("needs a cache_path: there is nothing to keep the images in");
+        }
+        Ok(())
+    }
+
+    /// The options of the presets in `render_on_change`, as a browser requests them.
+    pub fn options_on_change(&self) -> impl Iterator<Item = Options> {
+        let presets = self.size_policy.presets();
+        let chosen = presets.filter(|(name, _)| {
+            self.render_on_change.iter().any(|chosen| chosen.as_str() == *name)
+        });
+        chosen.filter_map(|(_, preset)| Options::resolve(preset, BROWSERS, self.defaults()).ok())
+    }
+}
+
+fn render_on_change(fields: &Fields, size_policy: &SizePolicy) -> Result<Vec<String>> {
+    let items = fields.optional(&RENDER_ON_CHANGE)?.unwrap_or_default();
+    if items.len() > MAX_RENDER_ON_CHANGE {
+        let message = format!("must list at most {MAX_RENDER_ON_CHANGE} presets");
+        return Err(fields.error(RENDER_ON_CHANGE.name(), message));
+    }
+    let read = |(index, item): (usize, &Value)| {
+        let field = format!("{}[{index}]", RENDER_ON_CHANGE.name());
+        let Value::StringLit(name) = item else {
+            return Err(fields.wrong_type(&field, "the name of a preset", item));
+        };
+        let mut names = size_policy.presets().map(|(name, _)| name);
+        if names.any(|known| known == name.value) {
+            Ok(name.value.clone().into_owned())
+        } else {
+            Err(fields.error(&field, format!("there is no preset {:?}", name.value)))
+        }
+    };
+    items.iter().enumerate().map(read).collect()
 }
 
 /// The route and the field that gives it.

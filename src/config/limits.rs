@@ -55,7 +55,8 @@ limits! {
     /// Concurrent connections of one IPv4 address or one IPv6 /64; one more gets 503. Connections of `trusted_proxies`,
     /// and clients behind them, are not counted.
     connections_per_address: usize = integer(1, 1_000_000).default(64);
-    /// From the first byte of a request to the end of its head; also for the TLS handshake.
+    /// From the first byte of a request to the end of its head, and again for the body of an event; also for the TLS
+    /// handshake.
     head_timeout: Duration = seconds().default(10);
     /// How long a kept-alive connection may be idle.
     idle_timeout: Duration = seconds().default(60);

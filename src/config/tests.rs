@@ -39,6 +39,25 @@ fn missing_fields_have_their_defaults() {
 }
 
 #[test]
+fn render_on_change_has_the_options_of_its_presets() {
+    let fields = r#""cache_path": "/tmp/c", "presets": {"a": "w=1", "b": "w=2&f=auto", "c": "w=3"},
+        "render_on_change": ["b", "a", "a"]"#;
+    let config = parse(&minimal(fields, ""));
+    let options: Vec<String> =
+        config.handlers[0].options_on_change().map(|options| options.canonical()).collect();
+    assert_eq!(options.len(), 2);
+    assert!(options[0].contains("w=1") && options[1].contains("w=2"), "{options:?}");
+    assert!(options[1].contains("auto:avif:webp"), "{options:?}");
+    let many = format!("[{}]", vec![r#""a""#; 17].join(","));
+    let fields = format!(r#""presets": {{"a": "w=1"}}, "render_on_change": {many}"#);
+    let error = error_of(&minimal(&fields, ""));
+    assert_eq!(error, "handlers[0].render_on_change: must list at most 16 presets");
+    let directory = r#"{"handlers": [{"name": "h", "directory": "/", "cache_path": "/tmp/c",
+        "presets": {"a": "w=1"}, "render_on_change": ["a"]}]}"#;
+    assert!(error_of(directory).starts_with("handlers[0].render_on_change: needs aws"));
+}
+
+#[test]
 fn defaults_in_words_are_as_documented() {
     let port = format!("| {DEFAULT_HTTP_PORT}; none with an `http_socket` |");
     assert_says("docs/configuration.md", &port);
@@ -87,6 +106,18 @@ fn handler_errors_name_their_path() {
             "handlers[0].allowed_formats[1]: must be an extension",
         ),
         (r#""error_status": "exact""#, "handlers[0].error_status: must be"),
+        (
+            r#""render_on_change": ["thumb"]"#,
+            r#"handlers[0].render_on_change[0]: there is no preset "thumb""#,
+        ),
+        (
+            r#""presets": {"a": "w=1"}, "render_on_change": [1]"#,
+            "handlers[0].render_on_change[0]: must be the name of a preset, not a number",
+        ),
+        (
+            r#""presets": {"a": "w=1"}, "render_on_change": ["a"]"#,
+            "handlers[0].render_on_change: needs a cache_path",
+        ),
         (r#""fail_on": "x""#, "handlers[0].fail_on: must be none, truncated, error or warning"),
         (r#""max_dimension": 0"#, "handlers[0].max_dimension: must be from 1 to 16383, not 0"),
         (r#""cors_origin": "a\r\nb""#, "handlers[0].cors_origin: must be"),

@@ -98,6 +98,16 @@ families! {
         "Requests of a handler's purge hook: ok, retried (it failed and is sent again), failed (its purges are given up).";
     PURGE_HOOK_WAITING: Gauge "purge_hook_waiting" [handler]
         "Purges that wait for the handler's purge hook or are being sent. A handler without one has no series.";
+    EVENTS: Counter "events" [source, result]
+        "Events about objects in buckets: purged; repeated, or older than one about the same key; unmatched, with a key that \
+         no handler has; ignored, because they change no image; failed, to be sent again; and refused messages.";
+    EVENT_LAG: Histogram "event_lag_seconds" []
+        "Time from an event, by the sender's clock, to the end of its purge.";
+    EVENT_RENDERS: Counter "event_renders" [result]
+        "Variants that were rendered again after an event (render_on_change): rendered, failed; and keys that were dropped, \
+         because too many waited.";
+    EVENT_RENDERS_WAITING: Gauge "event_renders_waiting" []
+        "Keys that wait to be rendered again.";
     ADMIN_REQUESTS: Counter "admin_requests" [status]
         "Responses on the admin listener.";
     CONNECTIONS_ACCEPTED: Counter "connections_accepted" [listener]

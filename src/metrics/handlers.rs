@@ -17,9 +17,9 @@ use crate::phases::{Fetch, FetchOutcome, SharedLookup, SharedOutcome};
 use crate::token::Refusal;
 
 /// The statuses of responses; any other is counted as [`OTHER`].
-pub const STATUSES: [u16; 22] = [
-    200, 304, 206, 404, 204, 301, 400, 401, 403, 405, 408, 412, 413, 414, 415, 416, 431, 500, 502,
-    503, 504, 505,
+pub const STATUSES: [u16; 23] = [
+    200, 304, 206, 404, 204, 301, 400, 401, 403, 405, 408, 411, 412, 413, 414, 415, 416, 431, 500,
+    502, 503, 504, 505,
 ];
 
 /// The values of `X-Cache`, and that of responses without it.

@@ -101,6 +101,39 @@ labels! {
         Failed "failed",
     }
 
+    /// The sender of an event, or the service whose message it came in.
+    EventSource {
+        S3 "s3",
+        Sqs "sqs",
+        EventBridge "eventbridge",
+        Minio "minio",
+        Ceph "ceph",
+        Other "other",
+    }
+
+    /// What has become of an event.
+    EventResult {
+        Purged "purged",
+        /// It was sent before, or is older than one about the same key.
+        Repeated "repeated",
+        /// No handler has its key.
+        Unmatched "unmatched",
+        /// It changes no image.
+        Ignored "ignored",
+        /// It must be sent again.
+        Failed "failed",
+        /// A malformed message.
+        Refused "refused",
+    }
+
+    /// The result of rendering a preset again after an event.
+    EventRender {
+        Rendered "rendered",
+        Failed "failed",
+        /// The queue was full.
+        Dropped "dropped",
+    }
+
     /// The result of a reload.
     Reload {
         Ok "ok",
@@ -177,6 +210,9 @@ mod tests {
         assert_consistent::<Removal>();
         assert_consistent::<Purge>();
         assert_consistent::<HookResult>();
+        assert_consistent::<EventSource>();
+        assert_consistent::<EventResult>();
+        assert_consistent::<EventRender>();
         assert_consistent::<Refusal>();
     }
 }

@@ -8,6 +8,7 @@
 mod by_name;
 mod caches;
 mod connections;
+mod events;
 pub mod family;
 mod handlers;
 mod labels;
@@ -23,8 +24,8 @@ pub use self::caches::RemovedEntries;
 pub use self::handlers::STATUSES;
 pub use self::handlers::{HandlerMetrics, ResponseCount};
 pub use self::labels::{
-    Handshake, HookResult, ListenerLabel, Purge, RefusedConnection, Reload, Removal, Restart,
-    VariantResult,
+    EventRender, EventResult, EventSource, Handshake, HookResult, ListenerLabel, Purge,
+    RefusedConnection, Reload, Removal, Restart, VariantResult,
 };
 pub use self::registry::Metrics;
 pub use self::text::{Exposition, Writer};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::caches::Caches;
 use super::connections::Connections;
+use super::events::Events;
 use super::family::{ADMIN_REQUESTS, BUILD_INFO, CONFIG_LOADED, CONFIG_RELOADS, START_TIME};
 use super::handlers::{HandlerMetrics, Handlers};
 use super::labels::{By, Reload};
@@ -20,6 +21,7 @@ pub struct Metrics {
     pub admin: Arc<HandlerMetrics>,
     pub connections: Connections,
     pub caches: Caches,
+    pub events: Events,
     pub renderer: RendererMetrics,
     pub started: Gauge,
     /// When the configuration in force was loaded.
@@ -35,6 +37,7 @@ impl Default for Metrics {
             admin: Arc::new(HandlerMetrics::new("")),
             connections: Connections::default(),
             caches: Caches::default(),
+            events: Events::default(),
             renderer: RendererMetrics::default(),
             started: Gauge::default(),
             config_loaded: Gauge::default(),
@@ -53,6 +56,7 @@ impl Metrics {
         }
         self.connections.write(writer);
         self.caches.write(writer);
+        self.events.write(writer);
         self.renderer.write(writer);
         writer.family(CONFIG_LOADED).add(&[], self.config_loaded.get());
         let mut samples = writer.family(CONFIG_RELOADS);

@@ -26,6 +26,7 @@ mod documentation;
 mod edge;
 mod effects;
 mod encoders;
+mod events;
 mod faults;
 mod freshness;
 mod gif_frames;

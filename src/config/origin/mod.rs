@@ -27,6 +27,11 @@ pub trait OriginConfig: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The key of an object that an event names by its bucket and its own key. `None` if it is not in this origin.
+    fn key_of<'o>(&self, _bucket: &str, _object: &'o str) -> Option<&'o str> {
+        None
+    }
+
     /// Checks that `user`, the current user of this process, can use the files that the origin names.
     fn check_access(&self, user: &str) -> Result<()>;
 }
@@ -83,6 +88,11 @@ origins! {
 }
 
 impl Origin {
+    /// Whether events can be about its objects.
+    pub fn is_bucket(&self) -> bool {
+        matches!(self, Origin::S3(_))
+    }
+
     /// Reads a handler's origin. `local` is the directory that was found when the text was checked; with `is_checked`,
     /// the file system is not read.
     pub(super) fn read(

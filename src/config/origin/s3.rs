@@ -158,6 +158,16 @@ impl OriginConfig for S3 {
         format!("s3\0{endpoint}\0{}\0{}", self.bucket, self.directory)
     }
 
+    fn key_of<'o>(&self, bucket: &str, object: &'o str) -> Option<&'o str> {
+        if bucket != self.bucket {
+            return None;
+        }
+        if self.directory.is_empty() {
+            return Some(object);
+        }
+        object.strip_prefix(&self.directory)?.strip_prefix('/')
+    }
+
     fn check_access(&self, user: &str) -> Result<()> {
         let Some(file) = &self.ca_file else { return Ok(()) };
         File::open(file).map(drop).map_err(|error| {
@@ -227,6 +237,22 @@ mod tests {
         }
         let got = error_of(r#"{"handlers": [{"name": "h", "aws": 1}]}"#);
         assert_eq!(got, "handlers[0].aws: must be an object, not a number");
+    }
+
+    #[test]
+    fn keys_of_objects_are_those_below_file_path() {
+        let key = |file_path: &str, bucket: &str, object: &'static str| {
+            let aws = format!(r#"{{"bucket_name": "b", "file_path": "{file_path}"}}"#);
+            let text = format!(r#"{{"handlers": [{{"name": "h", "aws": {aws}}}]}}"#);
+            parse(&text).handlers[0].origin.key_of(bucket, object)
+        };
+        assert_eq!(key("", "b", "a/b.jpg"), Some("a/b.jpg"));
+        assert_eq!(key("", "c", "a/b.jpg"), None);
+        assert_eq!(key("/a/", "b", "a/b.jpg"), Some("b.jpg"));
+        assert_eq!(key("a", "b", "a//b.jpg"), Some("/b.jpg"));
+        assert_eq!(key("a", "b", "ab.jpg"), None);
+        assert_eq!(key("a/b", "b", "a/c.jpg"), None);
+        assert_eq!(key("a", "b", "a"), None);
     }
 
     #[test]

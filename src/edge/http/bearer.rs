@@ -1,5 +1,7 @@
 //! Bearer tokens in `Authorization` (RFC 6750 §2.1), and the secret of the admin listener.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, Mac};
 use rustls::crypto::ring;
 use sha2::Sha256;
@@ -32,14 +34,15 @@ impl Secret {
         Secret { keyed, tag }
     }
 
-    /// Whether a request carries it.
+    /// Whether a request carries it as a bearer token.
     pub fn authorizes(&self, request: &Request) -> bool {
-        let mut fields = request.raw("authorization");
-        // With two fields it would be ambiguous which one applies.
-        match (fields.next(), fields.next()) {
-            (Some(field), None) => bearer_token(field).is_some_and(|token| self.matches(token)),
-            _ => false,
-        }
+        only_field(request).and_then(bearer_token).is_some_and(|token| self.matches(token))
+    }
+
+    /// Whether a request carries it as the password of any user, for clients that can send no bearer token.
+    pub fn authorizes_as_password(&self, request: &Request) -> bool {
+        let password = only_field(request).and_then(basic_password);
+        password.is_some_and(|password| self.matches(&password))
     }
 
     fn matches(&self, token: &[u8]) -> bool {
@@ -47,12 +50,30 @@ impl Secret {
     }
 }
 
+/// The value of `Authorization`. With two fields it would be ambiguous which one applies.
+fn only_field<'r>(request: &Request<'r>) -> Option<&'r [u8]> {
+    let mut fields = request.raw("authorization");
+    fields.next().filter(|_| fields.next().is_none())
+}
+
+/// The password of `Basic 1*SP base64(user:password)` (RFC 7617 §2): what follows the first colon.
+fn basic_password(field: &[u8]) -> Option<Vec<u8>> {
+    let decoded = BASE64_STANDARD.decode(credentials(field, b"Basic")?).ok()?;
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    Some(decoded.get(colon + 1..)?.to_vec())
+}
+
 /// The token of `Bearer 1*SP token` (RFC 9110 §11.4), whose scheme is case-insensitive (§11.1).
 pub fn bearer_token(field: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = field.split_at_checked(b"Bearer".len())?;
+    credentials(field, b"Bearer")
+}
+
+/// What follows a scheme.
+fn credentials<'f>(field: &'f [u8], expected: &[u8]) -> Option<&'f [u8]> {
+    let (scheme, rest) = field.split_at_checked(expected.len())?;
     let token = rest.trim_ascii_start();
     let has_space = rest.first() == Some(&b' ');
-    (scheme.eq_ignore_ascii_case(b"Bearer") && has_space && !token.is_empty()).then_some(token)
+    (scheme.eq_ignore_ascii_case(expected) && has_space && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]
@@ -105,6 +126,37 @@ mod tests {
         let right = format!("Authorization: Bearer {SECRET}\r\n");
         assert!(!is_authorized(&right.repeat(2)));
         assert!(!is_authorized(&format!("{right}Authorization: x\r\n")));
+    }
+
+    #[test]
+    fn the_secret_authorizes_as_the_password_of_any_user() {
+        let is_authorized = |value: &str| {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{value}\r\n");
+            let Ok(Head::Complete(request, _)) = parse(text.as_bytes()) else { panic!("{value}") };
+            Secret::new(SECRET).authorizes_as_password(&request)
+        };
+        let basic = |scheme: &str, text: &str| {
+            format!("Authorization: {scheme} {}\r\n", BASE64_STANDARD.encode(text))
+        };
+        for user in ["", "sns", "a b", "\u{fc}"] {
+            assert!(is_authorized(&basic("Basic", &format!("{user}:{SECRET}"))), "{user}");
+            assert!(is_authorized(&basic("bASIC", &format!("{user}:{SECRET}"))), "{user}");
+        }
+        for text in ["", SECRET, &format!("{SECRET}:"), &format!("u:x:{SECRET}"), "u:", ":"] {
+            assert!(!is_authorized(&basic("Basic", text)), "{text}");
+        }
+        let right = basic("Basic", &format!("uv:{SECRET}"));
+        for value in [
+            String::new(),
+            right.repeat(2),
+            basic("Bearer", &format!("u:{SECRET}")),
+            format!("Authorization: Basic u:{SECRET}\r\n"),
+            "Authorization: Basic\r\n".to_owned(),
+            format!("Authorization: Bearer {SECRET}\r\n"),
+            right.replace("==", ""),
+        ] {
+            assert!(!is_authorized(&value), "{value}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod answer;
 mod auth;
 mod cache_policy;
 mod error_image;
+mod events;
 mod failures;
 mod image_handler;
 mod image_request;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use super::admin::{self, AdminJob};
 use super::answer::{Answer, Reply};
+use super::events::Events;
 use super::failures::{Failure, Failures};
 use super::image_handler::ImageJob;
 use super::readiness::Readiness;
@@ -18,10 +19,11 @@ use crate::edge::http::request::Request;
 /// For the life of the process.
 #[derive(Debug)]
 pub struct Responder {
-    pub running: CurrentConfig,
+    pub running: Arc<CurrentConfig>,
     pub shutdown: Arc<Shutdown>,
     pub readiness: Arc<Readiness>,
     pub failures: Failures,
+    pub events: Arc<Events>,
 }
 
 /// The part of a request that waits, for a thread that may. It owns its data and is run under the configuration that
@@ -34,8 +36,9 @@ pub enum Job {
 
 impl Responder {
     pub fn new(running: RunningConfig) -> Responder {
-        let running = CurrentConfig::new(running);
+        let running = Arc::new(CurrentConfig::new(running));
         Responder {
+            events: Arc::new(Events::new(&running)),
             running,
             shutdown: Arc::default(),
             readiness: Arc::default(),
@@ -67,12 +70,21 @@ impl Responder {
         peer: Option<IpAddr>,
         running: &RunningConfig,
     ) -> Reply<Job> {
-        let Responder { shutdown, readiness, failures, .. } = self;
-        admin::answer(request, peer, running, shutdown, readiness, failures).map(Job::Admin)
+        let Responder { shutdown, readiness, failures, events, .. } = self;
+        let reply = admin::answer(request, peer, running, shutdown, readiness, failures, events);
+        reply.map(Job::Admin)
     }
 }
 
 impl Job {
+    /// Where it takes the body of its request. `None` if it has none.
+    pub fn body(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Job::Admin(job) => job.body(),
+            Job::Image(_) => None,
+        }
+    }
+
     pub fn run(self, running: &RunningConfig) -> Answer {
         match self {
             Job::Image(job) => running.images.make(job),

@@ -241,7 +241,7 @@ impl Variants {
     }
 
     /// Makes a purged variant again. `false` if that failed.
-    pub(super) fn rerender(&self, handler: &Arc<HandlerState>, name: &Name) -> bool {
+    pub fn rerender(&self, handler: &Arc<HandlerState>, name: &Name) -> bool {
         match self.make_current(handler, name, &mut Phases::default()) {
             Ok(_) => true,
             Err(error) => {

@@ -18,7 +18,7 @@ use crate::support::skip::skip;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-fn scrape(server: &Server) -> String {
+pub fn scrape(server: &Server) -> String {
     let answer = send(server, "GET", "/-/metrics");
     assert_eq!(answer.status, 200);
     assert_eq!(answer.expect("Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
@@ -26,7 +26,7 @@ fn scrape(server: &Server) -> String {
 }
 
 /// The value of a series, without the prefix of its name; 0 if there is none.
-fn value(text: &str, series: &str) -> f64 {
+pub fn value(text: &str, series: &str) -> f64 {
     let series = format!("s3imageserver_{series} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&series));
     value.map_or(0.0, |value| value.parse().unwrap())

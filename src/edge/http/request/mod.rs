@@ -12,6 +12,8 @@ use httparse::{Error as ParseError, Status};
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
 /// Maximum length of a path, without the query.
 pub const MAX_PATH_BYTES: usize = 4 << 10;
+/// Maximum length of a body, where one is allowed.
+pub const MAX_BODY_BYTES: usize = 256 << 10;
 const MAX_FIELDS: usize = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Request<'b> {
     /// Whether the client wants to keep the connection open.
     pub keep_alive: bool,
     pub is_http_10: bool,
+    /// The length of the body in bytes, at most [`MAX_BODY_BYTES`]; 0 without one.
+    pub body_length: usize,
     fields: Vec<(&'b str, &'b [u8])>,
 }
 
@@ -62,14 +66,24 @@ pub enum Head<'b> {
 
 const NOT_HTTP: RequestError = error(400, "the request is not HTTP");
 const BARE_LINE_FEED: RequestError = error(400, "a line of the request does not end with CR LF");
+const NO_BODY: RequestError = error(413, "a request must not have a body");
 
 const fn error(status: u16, message: &'static str) -> RequestError {
     RequestError { status, message }
 }
 
 /// Parses the head at the start of `buffer`. Bytes after the head, and after the first [`MAX_HEAD_BYTES`], make no
-/// difference.
+/// difference. A request with a body is refused.
 pub fn parse(buffer: &[u8]) -> Result<Head<'_>, RequestError> {
+    parse_head(buffer, None)
+}
+
+/// [`parse`], except that a POST to `body_path` may have a body with a `Content-Length`.
+pub fn parse_with_body<'b>(buffer: &'b [u8], body_path: &str) -> Result<Head<'b>, RequestError> {
+    parse_head(buffer, Some(body_path))
+}
+
+fn parse_head<'b>(buffer: &'b [u8], body_path: Option<&str>) -> Result<Head<'b>, RequestError> {
     let within = &buffer[..buffer.len().min(MAX_HEAD_BYTES)];
     let skipped = empty_lines(within);
     let head = &within[skipped..];
@@ -120,16 +134,30 @@ pub fn parse(buffer: &[u8]) -> Result<Head<'_>, RequestError> {
         host: "",
         keep_alive: false,
         is_http_10: version == 0,
+        body_length: 0,
         fields: parsed.headers.iter().map(|field| (field.name, field.value)).collect(),
     };
-    let request = check_target(check_fields(request)?)?;
+    let (request, body) = check_fields(request, body_path.is_some())?;
+    let mut request = check_target(request)?;
+    request.body_length = check_body(&request, body, body_path)?;
     Ok(Head::Complete(request, skipped + length))
 }
 
-/// Checks the fields that tell the host and the end of a request, and sets `host` and `keep_alive`.
-fn check_fields(mut request: Request) -> Result<Request, RequestError> {
+/// The body that a request announces (RFC 9112 §6.3).
+#[derive(Clone, Copy)]
+enum Body {
+    None,
+    Length(u64),
+    /// With `Transfer-Encoding`.
+    Chunked,
+}
+
+/// Checks the fields that tell the host and the end of a request, and sets `host` and `keep_alive`. With
+/// `allows_body`, a body is left to [`check_body`].
+fn check_fields(mut request: Request, allows_body: bool) -> Result<(Request, Body), RequestError> {
     let mut host = None;
     let mut has_length = false;
+    let mut body = Body::None;
     let mut close = false;
     let mut keep_alive = false;
     for &(name, value) in &request.fields {
@@ -144,14 +172,27 @@ fn check_fields(mut request: Request) -> Result<Request, RequestError> {
             close |= has_option(value, "close");
             keep_alive |= has_option(value, "keep-alive");
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err(error(413, "a request must not have a body"));
+            if !allows_body {
+                return Err(NO_BODY);
+            }
+            body = Body::Chunked;
         } else if name.eq_ignore_ascii_case("content-length") {
-            check_length(value)?;
+            let length = parse_length(value)?;
+            if length > 0 && !allows_body {
+                return Err(NO_BODY);
+            }
             // RFC 9110 §8.6 allows refusing a second one even if it is equal.
             if std::mem::replace(&mut has_length, true) {
                 return Err(error(400, "the request has more than one Content-Length field"));
             }
+            if matches!(body, Body::None) && length > 0 {
+                body = Body::Length(length);
+            }
         }
+    }
+    // RFC 9112 §6.1: parsers that differ on which one applies allow request smuggling.
+    if has_length && matches!(body, Body::Chunked) {
+        return Err(error(400, "the request has both Content-Length and Transfer-Encoding"));
     }
     // RFC 9112 §3.2: required.
     request.host = match host {
@@ -161,18 +202,37 @@ fn check_fields(mut request: Request) -> Result<Request, RequestError> {
     };
     // §9.3
     request.keep_alive = !close && (keep_alive || !request.is_http_10);
-    Ok(request)
+    Ok((request, body))
 }
 
-/// Refuses a body; a length of zero is allowed (RFC 9110 §8.6: digits only).
-fn check_length(value: &[u8]) -> Result<(), RequestError> {
+/// A `Content-Length` (RFC 9110 §8.6: digits only), clamped to the range of `u64`.
+fn parse_length(value: &[u8]) -> Result<u64, RequestError> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(error(400, "Content-Length is not a number"));
     }
-    if value.iter().any(|digit| *digit != b'0') {
-        return Err(error(413, "a request must not have a body"));
+    let digit = |digit: &u8| u64::from(digit - b'0');
+    Ok(value
+        .iter()
+        .map(digit)
+        .fold(0, |length: u64, digit| length.saturating_mul(10).saturating_add(digit)))
+}
+
+/// The length of the body of a request; an error if it may have none, or not this one.
+fn check_body(
+    request: &Request,
+    body: Body,
+    body_path: Option<&str>,
+) -> Result<usize, RequestError> {
+    let is_allowed = request.method == Method::Post && body_path == Some(request.path());
+    match body {
+        Body::None => Ok(0),
+        _ if !is_allowed => Err(NO_BODY),
+        Body::Chunked => Err(error(411, "a body must have a Content-Length")),
+        Body::Length(length) => match usize::try_from(length) {
+            Ok(length) if length <= MAX_BODY_BYTES => Ok(length),
+            _ => Err(error(413, "the body is longer than 262144 bytes")),
+        },
     }
-    Ok(())
 }
 
 /// Checks the target, and converts the absolute form to the origin form.

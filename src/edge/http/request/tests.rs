@@ -157,6 +157,51 @@ fn malformed_heads_are_refused() {
 }
 
 #[test]
+fn a_body_is_allowed_for_a_post_to_one_path_with_a_length() {
+    let result = |line: &str, fields: &str| {
+        let head = format!("{line} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        match parse_with_body(head.as_bytes(), "/-/events") {
+            Ok(Head::Complete(request, _)) => Ok(request.body_length),
+            Ok(Head::Partial) => panic!("{line}"),
+            Err(error) => Err(error.status),
+        }
+    };
+    let max = format!("Content-Length: {MAX_BODY_BYTES}\r\n");
+    let over = format!("Content-Length: {}\r\n", MAX_BODY_BYTES + 1);
+    let post = "POST /-/events";
+    for (line, fields, expected) in [
+        (post, "", Ok(0)),
+        (post, "Content-Length: 0\r\n", Ok(0)),
+        (post, "Content-Length: 007\r\n", Ok(7)),
+        (post, &max, Ok(MAX_BODY_BYTES)),
+        (post, &over, Err(413)),
+        (post, "Content-Length: 99999999999999999999999\r\n", Err(413)),
+        (post, "Content-Length: 1\r\nContent-Length: 1\r\n", Err(400)),
+        (post, "Content-Length: 1, 1\r\n", Err(400)),
+        (post, "Content-Length: +1\r\n", Err(400)),
+        (post, "Content-Length: 1 1\r\n", Err(400)),
+        (post, "Transfer-Encoding: chunked\r\n", Err(411)),
+        (post, "Transfer-Encoding: identity\r\n", Err(411)),
+        (post, "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", Err(400)),
+        (post, "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", Err(400)),
+        ("POST http://y/-/events?x=1", "Content-Length: 7\r\n", Ok(7)),
+        ("PUT /-/events", "Content-Length: 7\r\n", Err(413)),
+        ("GET /-/events", "Content-Length: 7\r\n", Err(413)),
+        ("POST /-/events/", "Content-Length: 7\r\n", Err(413)),
+        ("POST /-/eventsx", "Transfer-Encoding: chunked\r\n", Err(413)),
+        ("POST /-/purge/h/a", "Content-Length: 7\r\n", Err(413)),
+        ("GET x", "Content-Length: 7\r\n", Err(400)),
+    ] {
+        assert_eq!(result(line, fields), expected, "{line} {fields}");
+        // Without a path, as on the public listeners.
+        let head = format!("{line} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        if expected != Ok(0) {
+            assert!([400, 413].contains(&status(&head)), "{head}");
+        }
+    }
+}
+
+#[test]
 fn heads_over_a_limit_are_414_or_431() {
     let path = "p".repeat(MAX_PATH_BYTES);
     assert_eq!(status(&format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n")), 414);

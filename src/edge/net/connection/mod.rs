@@ -4,6 +4,7 @@
 //! thread of its own nor a switch between threads. Work that blocks (the rest of a head, the renderer, a slow reader, a
 //! TLS handshake) runs on a thread of the connection's own.
 
+mod body;
 mod lingering;
 mod respond;
 mod turn;
@@ -16,8 +17,9 @@ use std::time::{Duration, Instant};
 use super::connection_table::Registration;
 use super::endpoint::ListenerKind;
 use super::stream::Stream;
-use crate::edge::http::request::{Head, MAX_HEAD_BYTES, parse};
+use crate::edge::http::request::{Head, MAX_HEAD_BYTES, parse, parse_with_body};
 use crate::edge::http::response::{Date, Response};
+use crate::edge::serve::admin;
 use crate::edge::serve::responder::Responder;
 use crate::edge::serve::running_config::RunningConfig;
 use crate::edge::serve::shutdown::ActiveRequest;
@@ -186,15 +188,22 @@ impl Connection {
             return Ok(self.end_request(turn, buffer));
         }
         if let Some(pending) = self.pending.take() {
-            self.finish(*pending, turn, scratch, responder)?;
+            self.finish(*pending, buffer, turn, scratch, responder)?;
             return Ok(self.end_request(turn, buffer));
         }
         // Pipelined requests are in the buffer already.
-        match parse(buffer) {
+        let head = match self.kind {
+            ListenerKind::Admin => parse_with_body(buffer, admin::EVENTS),
+            ListenerKind::Http | ListenerKind::Https => parse(buffer),
+        };
+        match head {
             Ok(Head::Complete(request, length)) => {
+                let has_body = request.body_length > 0;
                 self.respond(&request, turn, scratch, responder)?;
                 buffer.drain(..length);
-                skip_empty_lines(buffer);
+                if !has_body {
+                    skip_empty_lines(buffer);
+                }
                 Ok(self.end_request(turn, buffer))
             }
             Ok(Head::Partial) => self.read_more(turn, buffer, scratch, responder),

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::body::UnreadBody;
 use super::{Connection, Scratch, Turn};
 use crate::edge::http::forwarded::{self, Client};
 use crate::edge::http::request::{Method, Request};
@@ -23,6 +24,7 @@ use crate::metrics::{METRICS, ResponseCount};
 pub(super) struct PendingRequest {
     job: Job,
     request: Summary<'static>,
+    body: UnreadBody,
     /// The configuration that the request began with.
     running: Arc<RunningConfig>,
 }
@@ -107,28 +109,44 @@ impl Connection {
         let ids = request_ids(request, running.trusted_proxies.contains(self.peer));
         let _scope = context::enter(ids.clone());
         let (client, reply) = self.answer(request, &running, responder);
-        let summary = Summary::new(request, ids, client);
+        let mut summary = Summary::new(request, ids, client);
         match reply {
-            Reply::Ready(answer) => self.send(answer, summary, running, turn, scratch, responder),
+            Reply::Ready(answer) => {
+                // Its body is not read, so the next request can't be.
+                summary.keep_alive &= request.body_length == 0;
+                self.send(answer, summary, running, turn, scratch, responder)
+            }
             Reply::Pending(job) => {
+                let body = UnreadBody::of(request);
                 let request = summary.into_owned();
-                self.pending = Some(Box::new(PendingRequest { job, request, running }));
+                self.pending = Some(Box::new(PendingRequest { job, request, body, running }));
                 Ok(())
             }
         }
     }
 
-    /// Waits for the answer to a request, and sends it.
+    /// Reads the body of a request, waits for the answer, and sends it.
     pub(super) fn finish(
         &mut self,
         pending: PendingRequest,
+        buffer: &mut Vec<u8>,
         turn: &mut Turn,
         scratch: &mut Scratch,
         responder: &Responder,
     ) -> io::Result<()> {
-        let PendingRequest { job, request, running } = pending;
+        let PendingRequest { mut job, mut request, body, running } = pending;
         let _scope = context::enter(request.ids.clone());
-        let answer = job.run(&running);
+        // Only a client that knows the admin secret may let a replaced running config wait for a body.
+        let read = job.body().map_or(Ok(()), |into| self.read_body(body, buffer, into));
+        let answer = match read {
+            Ok(()) => job.run(&running),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                request.keep_alive = false;
+                let response = Response::text(408, "the body did not arrive in time");
+                Answer { error: Some("bad_request"), ..Answer::plain(response) }
+            }
+            Err(error) => return Err(error),
+        };
         self.send(answer, request, running, turn, scratch, responder)
     }
 

@@ -13,6 +13,8 @@ const METRICS: &str = "/-/metrics";
 const PAGE: &str = "/-/";
 const STATUS: &str = "/-/status";
 const KEYS: &str = "/-/keys/";
+/// The only path whose requests may have a body.
+pub const EVENTS: &str = "/-/events";
 /// Followed by the path of an image.
 const IMAGE: &str = "/-/image";
 /// Followed by the path and query of an image.
@@ -38,6 +40,8 @@ pub enum Command {
     Image(String),
     /// `POST /-/sign/{handler}/{key}?{options}`, with the target after `/-/sign`.
     Sign(String),
+    /// `POST /-/events`
+    Events,
     Purge(PurgeTarget),
 }
 
@@ -92,11 +96,16 @@ impl Command {
             Method::Get | Method::Head => Ok(command),
             _ => Err(method_not_allowed("GET, HEAD", "only GET and HEAD are supported")),
         };
+        let post = |command| match request.method {
+            Method::Post => Ok(command),
+            _ => Err(method_not_allowed("POST", "only POST is supported")),
+        };
         match path {
             PAGE => return get(Command::Page),
             STATS => return get(Command::Stats),
             METRICS => return get(Command::Metrics),
             STATUS => return get(Command::Status),
+            EVENTS => return post(Command::Events),
             _ => {}
         }
         if let Some(route) = path.strip_prefix(KEYS) {
@@ -110,10 +119,7 @@ impl Command {
             return get(Command::Image(path.to_owned()));
         }
         if image(SIGN).is_some() {
-            return match request.method {
-                Method::Post => Ok(Command::Sign(request.target[SIGN.len()..].to_owned())),
-                _ => Err(method_not_allowed("POST", "only POST is supported")),
-            };
+            return post(Command::Sign(request.target[SIGN.len()..].to_owned()));
         }
         let Some(rest) = path
             .strip_prefix(PURGE)
@@ -224,6 +230,8 @@ mod tests {
             ("GET /-/keys/%68", Ok(Command::Keys("h".into()))),
             ("GET /-/image/h/a%20b.jpg?w=3", Ok(Command::Image("/h/a%20b.jpg".into()))),
             ("POST /-/sign/h/a.jpg?w=3", Ok(Command::Sign("/h/a.jpg?w=3".into()))),
+            ("POST /-/events", Ok(Command::Events)),
+            ("POST /-/events?a", Ok(Command::Events)),
         ] {
             assert_eq!(command(line), expected, "{line}");
         }
@@ -252,6 +260,9 @@ mod tests {
             ("OPTIONS /-/status", 405, Some("GET, HEAD")),
             ("POST /-/image/h/a.jpg", 405, Some("GET, HEAD")),
             ("GET /-/sign/h/a.jpg", 405, Some("POST")),
+            ("HEAD /-/events", 405, Some("POST")),
+            ("PUT /-/events", 405, Some("POST")),
+            ("POST /-/events/", 404, None),
             ("GET /-/keys/h/", 400, None),
             ("GET /-/keys/%zz", 400, None),
             ("GET /-/imageh/a.jpg", 404, None),

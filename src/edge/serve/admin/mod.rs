@@ -1,5 +1,5 @@
-//! The admin listener: purges, status, statistics, metrics, images, health and readiness, for clients that send its
-//! secret; and a page, which asks for it.
+//! The admin listener: purges, events of buckets, status, statistics, metrics, images, health and readiness, for clients
+//! that send its secret; and a page, which asks for it.
 //!
 //! It is a separate listener, so that no mistake in front of the public ports (a proxy's rule, a path that is decoded
 //! twice) exposes it.
@@ -10,13 +10,16 @@ mod status;
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+pub use self::command::EVENTS;
 use self::command::{Command, CommandError, PurgeTarget};
 use super::answer::{Answer, Reply};
+use super::events::{Events, EventsJob};
 use super::failures::Failures;
 use super::image_handler::ImageJob;
 use super::readiness::{Audience, Readiness};
@@ -39,6 +42,7 @@ pub enum AdminJob {
     Purge(PurgeTarget),
     Keys(String),
     Image(ImageJob),
+    Events(EventsJob),
 }
 
 /// Answers a request, or returns the job that does.
@@ -49,6 +53,7 @@ pub fn answer(
     shutdown: &Shutdown,
     readiness: &Readiness,
     failures: &Failures,
+    events: &Arc<Events>,
 ) -> Reply<AdminJob> {
     // There may be no secret any more: a connection can outlive the configuration with its listener.
     let Some(secret) = &running.admin else { return Reply::Ready(unauthorized(peer)) };
@@ -57,8 +62,16 @@ pub fn answer(
     if command == Ok(Command::Page) {
         return Reply::Ready(Answer::plain(page::admin(&Conditions::from_request(request))));
     }
-    if !secret.authorizes(request) {
-        return Reply::Ready(unauthorized(peer));
+    // Senders of events can't choose the scheme.
+    let is_events = request.path() == EVENTS;
+    let is_authorized =
+        secret.authorizes(request) || (is_events && secret.authorizes_as_password(request));
+    if !is_authorized {
+        return Reply::Ready(if is_events {
+            unauthorized_event(request, peer)
+        } else {
+            unauthorized(peer)
+        });
     }
     let ready = |response| Reply::Ready(Answer::plain(response));
     match command {
@@ -77,15 +90,29 @@ pub fn answer(
             running.images.lookup_for_admin(request, &path).map(AdminJob::Image)
         }
         Ok(Command::Purge(target)) => Reply::Pending(AdminJob::Purge(target)),
+        Ok(Command::Events) => Reply::Pending(AdminJob::Events(EventsJob::new(events))),
     }
 }
 
 impl AdminJob {
+    /// Where it takes the body of its request. `None` if it has none.
+    pub fn body(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            AdminJob::Events(job) => Some(&mut job.body),
+            AdminJob::Purge(_) | AdminJob::Keys(_) | AdminJob::Image(_) => None,
+        }
+    }
+
     pub fn run(self, running: &RunningConfig) -> Answer {
         match self {
             AdminJob::Purge(target) => purge(&target, running),
             AdminJob::Keys(route) => keys(&route, running),
             AdminJob::Image(job) => running.images.make_for_admin(job),
+            AdminJob::Events(job) => {
+                let outcome = job.run(running);
+                let response = json(outcome.status, &outcome.body);
+                Answer { error: outcome.error, ..Answer::plain(response) }
+            }
         }
     }
 }
@@ -206,13 +233,28 @@ fn bad_request(error: &CommandError) -> Answer {
     Answer { error: Some("bad_request"), ..Answer::plain(response) }
 }
 
-/// RFC 6750 §3.1: without credentials, the response has no error code or other information.
-fn unauthorized(peer: Option<IpAddr>) -> Answer {
+/// SNS sends the user and the password of its subscription only after a challenge for them (RFC 7617 §2).
+fn unauthorized_event(request: &Request, peer: Option<IpAddr>) -> Answer {
+    if request.raw("authorization").next().is_some() {
+        warn_refused(peer);
+    }
+    let response = Response::new(401, Body::Text(String::new()))
+        .with("WWW-Authenticate", "Basic realm=\"events\"")
+        .with("Cache-Control", "no-store");
+    Answer { error: Some("unauthorized"), ..Answer::plain(response) }
+}
+
+fn warn_refused(peer: Option<IpAddr>) {
     let peer = peer.map_or("a client".to_owned(), |address| address.to_string());
     warn_ratelimited!(
         "admin_refused",
         "refused {peer}: it did not send the secret of admin.secret"
     );
+}
+
+/// RFC 6750 §3.1: without credentials, the response has no error code or other information.
+fn unauthorized(peer: Option<IpAddr>) -> Answer {
+    warn_refused(peer);
     let response = Response::new(401, Body::Text(String::new()))
         .with("WWW-Authenticate", "Bearer")
         .with("Cache-Control", "no-store");

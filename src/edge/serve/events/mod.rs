@@ -1,0 +1,181 @@
+//! `POST /-/events`: purges what a bucket says has changed, and renders presets again.
+//!
+//! A body is taken apart ([`message`]). Each event about an object ([`object_event`]) that is not a repetition
+//! ([`repetitions`]) purges its key at every handler that has it, through the purger like any other purge.
+
+mod message;
+mod object_event;
+mod render_queue;
+mod repetitions;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use self::message::{Malformed, Part};
+use self::object_event::{Change, ObjectEvent};
+use self::render_queue::RenderQueue;
+use self::repetitions::Repetitions;
+use super::running_config::{CurrentConfig, RunningConfig};
+use crate::key;
+use crate::log::{error, warn_ratelimited};
+use crate::metrics::{EventResult, EventSource, METRICS};
+
+/// The state that outlives a request, and a reload.
+#[derive(Debug)]
+pub struct Events {
+    repetitions: Repetitions,
+    queue: Arc<RenderQueue>,
+}
+
+/// A body to be handled, on a thread that may wait.
+#[derive(Debug)]
+pub struct EventsJob {
+    pub body: Vec<u8>,
+    events: Arc<Events>,
+}
+
+/// The response: senders repeat a message until it has a status below 400, most of them also below 500.
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: u16,
+    pub body: Value,
+    /// For the access log.
+    pub error: Option<&'static str>,
+}
+
+/// What has become of the events of a body.
+#[derive(Debug, Default)]
+struct Report {
+    events: u64,
+    purged: u64,
+    repeated: u64,
+    unmatched: u64,
+    ignored: u64,
+    failed: u64,
+    queued: u64,
+    /// The first reason for the sender to send the body again, or not to.
+    problem: Option<Problem>,
+}
+
+#[derive(Debug)]
+enum Problem {
+    Malformed(String),
+    Incomplete(String),
+}
+
+impl Events {
+    pub fn new(current: &Arc<CurrentConfig>) -> Events {
+        Events { repetitions: Repetitions::default(), queue: Arc::new(RenderQueue::new(current)) }
+    }
+}
+
+impl EventsJob {
+    pub fn new(events: &Arc<Events>) -> EventsJob {
+        EventsJob { body: Vec::new(), events: Arc::clone(events) }
+    }
+
+    pub fn run(self, running: &RunningConfig) -> Outcome {
+        let mut report = Report::default();
+        match message::read(&self.body) {
+            Ok(parts) => self.events.handle(parts, running, &mut report),
+            Err(malformed) => report.malformed(EventSource::Other, malformed),
+        }
+        report.into_outcome()
+    }
+}
+
+impl Events {
+    fn handle(&self, parts: Vec<Part>, running: &RunningConfig, report: &mut Report) {
+        for part in parts {
+            match part {
+                Part::Object(event) => self.apply(&event, running, report),
+                Part::Ignored(source) => report.count(source, EventResult::Ignored),
+            }
+        }
+    }
+
+    /// Purges the key of an event at every handler that has it.
+    fn apply(&self, event: &ObjectEvent, running: &RunningConfig, report: &mut Report) {
+        if self.repetitions.contains(event) {
+            return report.count(event.source, EventResult::Repeated);
+        }
+        let mut result = EventResult::Unmatched;
+        for handler in running.images.handlers() {
+            let config = &handler.config;
+            let keys = event.keys.iter();
+            let keys = keys.filter_map(|object| config.origin.key_of(&event.bucket, object));
+            for key in keys.filter(|key| key::is_valid(key)) {
+                match running.purger.purge_key(&config.route, key) {
+                    Some(Ok(_)) if result == EventResult::Unmatched => result = EventResult::Purged,
+                    Some(Ok(_)) | None => {}
+                    Some(Err(problem)) => {
+                        error!("purge_incomplete", "purge incomplete, send it again: {problem}");
+                        report.incomplete(&problem.to_string());
+                        result = EventResult::Failed;
+                    }
+                }
+                let is_rendered = event.change == Change::Created
+                    && !config.render_on_change.is_empty()
+                    && self.queue.push(&config.route, key);
+                report.queued += u64::from(is_rendered);
+            }
+        }
+        if result == EventResult::Purged {
+            self.repetitions.insert(event);
+            if let Some(time) = event.time {
+                // A clock of the sender's that is ahead counts as no lag.
+                let lag = SystemTime::now().duration_since(time).unwrap_or_default();
+                METRICS.events.lag.observe(lag);
+            }
+        }
+        report.count(event.source, result);
+    }
+}
+
+impl Report {
+    fn count(&mut self, source: EventSource, result: EventResult) {
+        self.events += 1;
+        match result {
+            EventResult::Purged => self.purged += 1,
+            EventResult::Repeated => self.repeated += 1,
+            EventResult::Unmatched => self.unmatched += 1,
+            EventResult::Ignored => self.ignored += 1,
+            EventResult::Failed | EventResult::Refused => self.failed += 1,
+        }
+        METRICS.events.count(source, result);
+    }
+
+    fn malformed(&mut self, source: EventSource, Malformed(what): Malformed) {
+        METRICS.events.count(source, EventResult::Refused);
+        let sentence = format!("the body {what}");
+        warn_ratelimited!("event_refused", "refused a message to /-/events: {sentence}");
+        self.problem.get_or_insert(Problem::Malformed(sentence));
+    }
+
+    fn incomplete(&mut self, problem: &str) {
+        let sentence = format!("not everything could be removed: {problem}");
+        self.problem = Some(Problem::Incomplete(sentence));
+    }
+
+    fn into_outcome(self) -> Outcome {
+        let Report { events, purged, repeated, unmatched, ignored, failed, queued, .. } = self;
+        let mut body = json!({
+            "events": events,
+            "purged": purged,
+            "repeated": repeated,
+            "unmatched": unmatched,
+            "ignored": ignored,
+            "failed": failed,
+            "queued": queued,
+        });
+        let (status, error, sentence) = match self.problem {
+            None => return Outcome { status: 200, body, error: None },
+            Some(Problem::Malformed(sentence)) => (400, "bad_request", sentence),
+            Some(Problem::Incomplete(sentence)) => (500, "refresh_failed", sentence),
+        };
+        body["error"] = sentence.into();
+        Outcome { status, body, error: Some(error) }
+    }
+}
