@@ -11,6 +11,7 @@ use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,13 @@ pub const MAX_KEYS: usize = 500;
 pub const HOOK_PATH: &str = "/-/hook/";
 /// Maximum bytes of the body: 256 keys of 1024 bytes, each of which JSON may escape with six.
 pub const MAX_HOOK_BODY: usize = 2 << 20;
+/// Followed by the ARN of a configured SNS topic, a slash and a file name: the certificate of that name at the topic's
+/// host, as PEM.
+pub const SNS_CERTIFICATE_PATH: &str = "/-/sns/certificate/";
+/// Followed by the ARN of a configured SNS topic, a slash and a token: confirms the subscription that has it.
+pub const SNS_CONFIRM_PATH: &str = "/-/sns/confirm/";
+/// Timeout of the renderer's request to SNS, which itself waits 15 seconds for the response to a message.
+pub const SNS_TIMEOUT: Duration = Duration::from_secs(8);
 /// In a request: the id in its decode events. Without it there are none.
 pub const REQUEST_ID_HEADER: &str = "X-Request-Id";
 /// In a request: the id that the client gets, for the renderer's log. Without it its lines have none.

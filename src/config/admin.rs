@@ -3,9 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use jsonc_parser::ast::Value;
+
 use super::error::Result;
 use super::fields::Fields;
-use super::schema::{Optional, secret, table, text};
+use super::schema::{Kind, Optional, array, object, secret, table, text};
+use super::topic::Topic;
 
 /// The shortest `secret`, in bytes, that can't be guessed.
 const MIN_SECRET: usize = 16;
@@ -19,6 +22,16 @@ table! {
     ADDRESS: Optional<&'static str> = text("address").absent("`127.0.0.1:9090`");
     /// The secret that requests must carry in `Authorization: Bearer`: at least 16 visible ASCII characters.
     SECRET: Optional<String> = secret("secret");
+    /// What `POST /-/events` accepts beyond the messages that the secret allows ([events](events.md)).
+    EVENTS: Optional<Fields<'static>> = object("events", EVENTS_TABLE).absent("none");
+}
+
+table! {
+    pub EVENTS_TABLE;
+    /// The ARNs of the SNS topics whose messages are accepted and whose subscriptions are confirmed; they need a handler
+    /// with `aws`.
+    TOPIC_ARNS: Optional<&'static [Value<'static>]> =
+        array("topic_arns", "strings", &Kind::Text).absent("none");
 }
 
 /// The admin listener.
@@ -28,6 +41,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// The token that `Authorization: Bearer` must have.
     pub secret: String,
+    /// The SNS topics whose messages are accepted.
+    pub topics: Vec<Topic>,
 }
 
 // Secrets must not reach a log by way of `{:?}`.
@@ -38,7 +53,8 @@ impl fmt::Debug for Admin {
 }
 
 impl Admin {
-    pub(super) fn read(fields: &Fields) -> Result<Admin> {
+    /// `has_bucket` tells whether a handler has a bucket.
+    pub(super) fn read(fields: &Fields, has_bucket: bool) -> Result<Admin> {
         let address = match fields.optional(&ADDRESS)? {
             None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DEFAULT_PORT),
             Some(written) => parse_address(written).ok_or_else(|| {
@@ -58,8 +74,33 @@ impl Admin {
             let message = "must be visible ASCII characters without spaces";
             return Err(fields.error(SECRET.name(), message));
         }
-        Ok(Admin { address, secret })
+        let events = fields.optional(&EVENTS)?;
+        let topics = events.map_or(Ok(Vec::new()), |events| topics(&events, has_bucket))?;
+        Ok(Admin { address, secret, topics })
     }
+}
+
+fn topics(fields: &Fields, has_bucket: bool) -> Result<Vec<Topic>> {
+    let items = fields.optional(&TOPIC_ARNS)?.unwrap_or_default();
+    if !items.is_empty() && !has_bucket {
+        let message = "needs a handler with aws: SNS tells of changes in a bucket";
+        return Err(fields.error(TOPIC_ARNS.name(), message));
+    }
+    let read = |(index, item): (usize, &Value)| {
+        let name = format!("{}[{index}]", TOPIC_ARNS.name());
+        let Value::StringLit(written) = item else {
+            return Err(fields.wrong_type(&name, "a string", item));
+        };
+        Topic::parse(&written.value).ok_or_else(|| {
+            let message = format!(
+                "must be the ARN of a standard topic, such as \
+                 arn:aws:sns:eu-central-1:123456789012:images, not {:?}",
+                written.value
+            );
+            fields.error(&name, message)
+        })
+    };
+    items.iter().enumerate().map(read).collect()
 }
 
 fn parse_address(written: &str) -> Option<SocketAddr> {
@@ -79,7 +120,7 @@ mod tests {
         let text = format!("{{{fields}}}");
         let value = parse(&text).unwrap();
         let fields = Fields::of(&value, "admin", TABLE).map_err(|error| error.to_string())?;
-        Admin::read(&fields).map_err(|error| error.to_string())
+        Admin::read(&fields, true).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -114,10 +155,34 @@ mod tests {
             (r#""secret": "0123456789abcdefü""#, "admin.secret: must be visible ASCII"),
             ("", "admin.secret: required"),
             (r#""secrt": "x""#, "admin.secrt: unknown field, did you mean secret?"),
+            (
+                r#""secret": "0123456789abcdef", "events": {"topic_arn": []}"#,
+                "admin.events.topic_arn: unknown field, did you mean topic_arns?",
+            ),
+            (
+                r#""secret": "0123456789abcdef", "events": {"topic_arns": [1]}"#,
+                "admin.events.topic_arns[0]: must be a string, not a number",
+            ),
+            (
+                r#""secret": "0123456789abcdef", "events": {"topic_arns": ["images"]}"#,
+                "admin.events.topic_arns[0]: must be the ARN of a standard topic",
+            ),
         ] {
             let got = read(fields).expect_err(fields);
             assert!(got.starts_with(expected) && !got.contains("0123"), "{fields}: {got}");
         }
+    }
+
+    #[test]
+    fn topics_need_a_bucket() {
+        let arn = "arn:aws:sns:eu-central-1:123456789012:images";
+        let text = format!(r#"{{{GOOD_SECRET}, "events": {{"topic_arns": ["{arn}"]}}}}"#);
+        let value = parse(&text).unwrap();
+        let fields = Fields::of(&value, "admin", TABLE).unwrap();
+        assert_eq!(Admin::read(&fields, true).unwrap().topics, [Topic::parse(arn).unwrap()]);
+        let error = Admin::read(&fields, false).unwrap_err().to_string();
+        assert!(error.starts_with("admin.events.topic_arns: needs a handler with aws"), "{error}");
+        assert!(read(GOOD_SECRET).unwrap().topics.is_empty());
     }
 
     #[test]

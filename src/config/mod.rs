@@ -24,6 +24,7 @@ mod schema;
 mod secret;
 mod size_policy;
 mod token;
+mod topic;
 mod trusted_proxies;
 mod url;
 mod variable;
@@ -51,6 +52,7 @@ pub use origin::{Credentials, Directory, Origin, S3};
 pub use results::Results;
 pub use secret::{WHITE_SPACE_AROUND, has_white_space_around};
 pub use token::{Rules, Token, TokenKind};
+pub use topic::Topic;
 pub use trusted_proxies::TrustedProxies;
 
 use crate::log::{self, Level};
@@ -251,6 +253,8 @@ impl Config {
         let trusted_proxies = TrustedProxies::read(top)?;
         let limits = top.optional(&LIMITS)?;
         let admin = top.optional(&ADMIN)?;
+        let handlers = handlers(top, resolved)?;
+        let has_bucket = handlers.iter().any(|handler| handler.origin.is_bucket());
         Ok(Config {
             address: address(top)?,
             https: Https::read(top, http_port)?,
@@ -264,8 +268,8 @@ impl Config {
             access_log: top.get(&ACCESS_LOG)?,
             log_level: top.get(&LOG_LEVEL)?,
             log_format: top.get(&LOG_FORMAT)?,
-            admin: admin.map(|fields| Admin::read(&fields)).transpose()?,
-            handlers: handlers(top, resolved)?,
+            admin: admin.map(|fields| Admin::read(&fields, has_bucket)).transpose()?,
+            handlers,
             source,
         })
     }

@@ -6,9 +6,10 @@ use super::schema::{Kind, MAX_SECONDS, MIN_SECONDS, Row, Shown, Table};
 use super::{TABLE, admin, cache, cdn, handler, limits, origin, size_policy, token};
 
 /// A section of the reference: the path of an object and the table of its fields.
-const SECTIONS: [(&str, Table); 10] = [
+const SECTIONS: [(&str, Table); 11] = [
     ("configuration", TABLE),
     ("admin", admin::TABLE),
+    ("events", admin::EVENTS_TABLE),
     ("limits", limits::TABLE),
     ("handler", handler::TABLE),
     ("aws", origin::AWS_TABLE),

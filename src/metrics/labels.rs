@@ -104,6 +104,7 @@ labels! {
     /// The sender of an event, or the service whose message it came in.
     EventSource {
         S3 "s3",
+        Sns "sns",
         Sqs "sqs",
         EventBridge "eventbridge",
         Minio "minio",
@@ -122,7 +123,7 @@ labels! {
         Ignored "ignored",
         /// It must be sent again.
         Failed "failed",
-        /// A malformed message.
+        /// A message that is malformed or not one of a configured topic.
         Refused "refused",
     }
 

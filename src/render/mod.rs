@@ -6,6 +6,7 @@
 //! * `server` is the HTTP loop on the private socket, with a `pool` of worker threads; `service` serves one request.
 //! * `online` asks the origins for `--check --online`.
 //! * `purge_hook` sends the purge hooks of handlers.
+//! * `sns` asks Amazon SNS for the edge.
 //! * `originals` gets originals: from memory, from their cache, or from an `origin`.
 //! * `results` shares results with other servers, in a bucket.
 //! * `s3` is the client of a bucket, `http` the client below it.
@@ -33,6 +34,7 @@ mod s3;
 mod sandbox;
 mod server;
 mod service;
+mod sns;
 mod startup;
 mod unsafe_key;
 mod vips;

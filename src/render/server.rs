@@ -62,6 +62,12 @@ fn respond(request: Request, service: &Service) {
         let keys = serde_json::Value::from(service.keys(route)).to_string();
         return send(request, Head::new(200, "application/json", false), keys.as_bytes());
     }
+    if let Some(answer) = service.ask_sns(&target) {
+        return match answer {
+            Ok(text) => send(request, Head::new(200, "text/plain", false), &text),
+            Err(failure) => send_failure(request, &failure, false, &Phases::default()),
+        };
+    }
     let not_before = number(&request, wire::NOT_BEFORE_HEADER).unwrap_or_default();
     let id = number(&request, wire::REQUEST_ID_HEADER);
     let client_id = header(&request, wire::CLIENT_REQUEST_ID_HEADER);

@@ -15,6 +15,7 @@ use super::originals::{OriginalResponse, Originals, SharedOriginal};
 use super::pipeline::{self, Bounds};
 use super::results::{Results, Uploads};
 use super::sandbox::Sandbox;
+use super::sns::Sns;
 use super::vips::Vips;
 use super::watchdog::Watchdog;
 use crate::cache::{
@@ -43,6 +44,7 @@ pub struct Service {
     cache_writes: Arc<CacheWrites>,
     /// `None` if no handler shares its results.
     uploads: Option<Uploads>,
+    sns: Sns,
 }
 
 struct OpenHandler {
@@ -89,6 +91,7 @@ impl Service {
             render_timeout: limits.render_timeout,
             cache_writes,
             uploads: if shares { Some(Uploads::start()?) } else { None },
+            sns: Sns::new(config),
         })
     }
 
@@ -129,6 +132,11 @@ impl Service {
             Some(route) => self.serve_error_image(route, query, id, phases),
             None => self.serve_image(path, query, not_before, id, phases),
         }
+    }
+
+    /// See [`Sns::ask`].
+    pub fn ask_sns(&self, target: &str) -> Option<Result<Vec<u8>, Failure>> {
+        self.sns.ask(target)
     }
 
     /// The first keys of a handler, for its playground.

@@ -200,6 +200,26 @@ impl Renderer {
         sent.map_err(|error| format!("the renderer: {error}"))
     }
 
+    /// Has the renderer ask SNS ([`wire::SNS_CERTIFICATE_PATH`], [`wire::SNS_CONFIRM_PATH`]). An error is a sentence.
+    pub fn ask_sns(&self, target: &str) -> Result<Vec<u8>, String> {
+        const TIMEOUT: Duration = wire::SNS_TIMEOUT.saturating_add(Duration::from_secs(2));
+        let deadline = Instant::now() + self.limits.queue_timeout.min(TIMEOUT);
+        let taken = self.shared.queue.take(deadline);
+        let mut connection = taken.ok_or("the server is overloaded, try again later")?;
+        let worker = Arc::clone(&connection.worker);
+        match connection.ask(target, TIMEOUT) {
+            Ok(answer) => {
+                self.shared.queue.give_back(connection);
+                answer
+            }
+            Err(lost) => {
+                drop(connection);
+                self.abandon(&worker);
+                Err(format!("the renderer failed: {}", io::Error::from(lost)))
+            }
+        }
+    }
+
     /// The paths that crashed a renderer recently.
     pub fn crashes(&self) -> Vec<TrackedPath> {
         self.shared.crash_tracker.paths(Instant::now())

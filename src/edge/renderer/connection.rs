@@ -176,6 +176,19 @@ impl Connection {
         answer.map_err(|_| invalid("the answer to a purge hook").into())
     }
 
+    /// Sends a request whose answer is a text or a sentence about a failure.
+    pub fn ask(
+        &mut self,
+        target: &str,
+        timeout: Duration,
+    ) -> Result<Result<Vec<u8>, String>, ConnectionLost> {
+        let response = self.exchange(RenderRequest::new(target), None, timeout)?;
+        Ok(match response.status {
+            200 => Ok(response.body),
+            _ => Err(String::from_utf8_lossy(&response.body).trim_end().to_owned()),
+        })
+    }
+
     fn exchange(
         &mut self,
         request: RenderRequest,

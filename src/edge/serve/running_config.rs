@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::image_handler::ImageHandler;
 use crate::TokenValidator;
-use crate::config::{Config, Limits, TrustedProxies};
+use crate::config::{Config, Limits, Topic, TrustedProxies};
 use crate::edge::http::bearer::Secret;
 use crate::edge::renderer::Renderer;
 use crate::edge::variants::cache_manager::{CacheManager, CacheManagers};
@@ -35,6 +35,8 @@ pub struct RunningConfig {
     pub purger: Purger,
     /// The secret of the admin listener; `None` refuses every request.
     pub admin: Option<Secret>,
+    /// The SNS topics whose messages are accepted.
+    pub topics: Vec<Topic>,
     proxy_protocol: bool,
 }
 
@@ -66,6 +68,7 @@ impl RunningConfig {
             purger,
             managers,
             admin: config.admin.as_ref().map(|admin| Secret::new(&admin.secret)),
+            topics: config.admin.as_ref().map_or_else(Vec::new, |admin| admin.topics.clone()),
             proxy_protocol: config.proxy_protocol,
         }
     }

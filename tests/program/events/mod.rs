@@ -1,6 +1,7 @@
 //! `POST /-/events`: what a bucket says has changed is purged at once, and rendered again.
 
 mod bodies;
+mod sns;
 
 use std::path::Path;
 use std::process::Command;

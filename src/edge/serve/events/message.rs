@@ -1,15 +1,18 @@
 //! The bodies that senders of events post, as a list of what they tell.
 //!
-//! S3's records come as they are, or in a message of SQS, which is unwrapped here; EventBridge has a form of its own.
+//! S3's records come as they are, in a notification of SNS, or in a message of SQS; EventBridge has a form of its own.
+//! What wraps another message is unwrapped here, except for a notification of SNS, whose signature must be checked
+//! first.
 
 use serde_json::{Map, Value};
 
 use super::object_event::{self, BucketEvent, ObjectEvent};
+use super::sns::SnsMessage;
 use crate::metrics::EventSource;
 
 /// Maximum depth of the JSON. S3's records have 6 levels; serde_json's own limit is too high for a thread's stack.
 const MAX_DEPTH: usize = 32;
-/// How often a message may be wrapped: S3's records, in a message of SQS, in an event of Lambda.
+/// How often a message may be wrapped: S3's records, in a notification of SNS, in a message of SQS, in a response of SQS.
 const MAX_WRAPPED: usize = 3;
 
 /// One thing that a body tells.
@@ -18,6 +21,7 @@ pub enum Part {
     Object(ObjectEvent),
     /// An event that changes no object.
     Ignored(EventSource),
+    Sns(Box<SnsMessage>),
 }
 
 /// Why a body is refused: the rest of a sentence about it.
@@ -28,6 +32,16 @@ pub struct Malformed(pub String);
 pub fn read(body: &[u8]) -> Result<Vec<Part>, Malformed> {
     let mut parts = Vec::new();
     add_json(body, None, 0, &mut parts)?;
+    Ok(parts)
+}
+
+/// What a verified notification of SNS tells. It has no other one inside.
+pub fn read_notification(message: &str) -> Result<Vec<Part>, Malformed> {
+    let mut parts = Vec::new();
+    add_json(message.as_bytes(), Some(EventSource::Sns), 1, &mut parts)?;
+    if parts.iter().any(|part| matches!(part, Part::Sns(_))) {
+        return Err(malformed("wraps messages too often"));
+    }
     Ok(parts)
 }
 
@@ -71,6 +85,11 @@ fn add_object(
     wrapped: usize,
     parts: &mut Vec<Part>,
 ) -> Result<(), Malformed> {
+    if object.contains_key("TopicArn") && object.contains_key("Type") {
+        let message = SnsMessage::read(&object).map_err(Malformed)?;
+        parts.push(Part::Sns(Box::new(message)));
+        return Ok(());
+    }
     // A list of S3's records, as they are or in an event of Lambda; a response of SQS to ReceiveMessage.
     for name in ["Records", "Messages"] {
         if let Some(items) = object.remove(name) {
@@ -145,6 +164,7 @@ mod tests {
             .map(|part| match part {
                 Part::Object(event) => event.source,
                 Part::Ignored(source) => source,
+                Part::Sns(_) => EventSource::Sns,
             })
             .collect())
     }
@@ -160,6 +180,11 @@ mod tests {
         assert_eq!(sources(&format!("[{records}, {RECORD}]")), Ok(vec![EventSource::S3; 3]));
         assert_eq!(sources(r#"{"Records": []}"#), Ok(Vec::new()));
         assert_eq!(sources("[]"), Ok(Vec::new()));
+        let notification = read_notification(&records).unwrap();
+        assert_eq!(notification.len(), 2);
+        assert!(
+            matches!(&notification[0], Part::Object(event) if event.source == EventSource::Sns)
+        );
     }
 
     #[test]

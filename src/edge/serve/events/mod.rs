@@ -1,12 +1,14 @@
 //! `POST /-/events`: purges what a bucket says has changed, and renders presets again.
 //!
-//! A body is taken apart ([`message`]). Each event about an object ([`object_event`]) that is not a repetition
-//! ([`repetitions`]) purges its key at every handler that has it, through the purger like any other purge.
+//! A body is taken apart ([`message`]); a message of SNS must be signed for a configured topic ([`sns`]). Each event
+//! about an object ([`object_event`]) that is not a repetition ([`repetitions`]) purges its key at every handler that has
+//! it, through the purger like any other purge.
 
 mod message;
 mod object_event;
 mod render_queue;
 mod repetitions;
+mod sns;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,15 +19,19 @@ use self::message::{Malformed, Part};
 use self::object_event::{Change, ObjectEvent};
 use self::render_queue::RenderQueue;
 use self::repetitions::Repetitions;
+use self::sns::{Certificates, Kind, Refusal, SnsMessage};
 use super::running_config::{CurrentConfig, RunningConfig};
+use crate::config::Topic;
 use crate::key;
-use crate::log::{error, warn_ratelimited};
+use crate::log::{error, info, warn_ratelimited};
 use crate::metrics::{EventResult, EventSource, METRICS};
+use crate::wire;
 
 /// The state that outlives a request, and a reload.
 #[derive(Debug)]
 pub struct Events {
     repetitions: Repetitions,
+    certificates: Certificates,
     queue: Arc<RenderQueue>,
 }
 
@@ -55,6 +61,7 @@ struct Report {
     ignored: u64,
     failed: u64,
     queued: u64,
+    confirmed: u64,
     /// The first reason for the sender to send the body again, or not to.
     problem: Option<Problem>,
 }
@@ -62,12 +69,18 @@ struct Report {
 #[derive(Debug)]
 enum Problem {
     Malformed(String),
+    Refused(String),
+    Unavailable(String),
     Incomplete(String),
 }
 
 impl Events {
     pub fn new(current: &Arc<CurrentConfig>) -> Events {
-        Events { repetitions: Repetitions::default(), queue: Arc::new(RenderQueue::new(current)) }
+        Events {
+            repetitions: Repetitions::default(),
+            certificates: Certificates::default(),
+            queue: Arc::new(RenderQueue::new(current)),
+        }
     }
 }
 
@@ -92,6 +105,7 @@ impl Events {
             match part {
                 Part::Object(event) => self.apply(&event, running, report),
                 Part::Ignored(source) => report.count(source, EventResult::Ignored),
+                Part::Sns(message) => self.handle_sns(&message, running, report),
             }
         }
     }
@@ -132,6 +146,52 @@ impl Events {
         }
         report.count(event.source, result);
     }
+
+    /// Verifies a message of SNS, and does what it says.
+    fn handle_sns(&self, message: &SnsMessage, running: &RunningConfig, report: &mut Report) {
+        let fetch = |topic: &Topic, name: &str| {
+            let path = [wire::SNS_CERTIFICATE_PATH, &topic.arn, "/", name].concat();
+            running.images.variants().renderer().ask_sns(&path)
+        };
+        let topic = message.topic(&running.topics).and_then(|topic| {
+            self.certificates.verify(message, topic, &fetch)?;
+            Ok(topic)
+        });
+        let result = topic.and_then(|topic| match &message.kind {
+            Kind::Notification => {
+                match message::read_notification(&message.message) {
+                    Ok(parts) => self.handle(parts, running, report),
+                    Err(malformed) => report.malformed(EventSource::Sns, malformed),
+                }
+                Ok(())
+            }
+            Kind::SubscriptionConfirmation(_) => {
+                confirm(message, topic, running)?;
+                report.confirmed += 1;
+                Ok(())
+            }
+            Kind::UnsubscribeConfirmation => {
+                info!("sns_unsubscribed", "the subscription to {} has ended", topic.arn);
+                Ok(())
+            }
+        });
+        match result {
+            Ok(()) => {}
+            Err(Refusal::Invalid(sentence)) => report.refused(sentence),
+            Err(Refusal::Unavailable(sentence)) => report.unavailable(sentence),
+        }
+    }
+}
+
+/// Has the renderer confirm a subscription.
+fn confirm(message: &SnsMessage, topic: &Topic, running: &RunningConfig) -> Result<(), Refusal> {
+    let path = [wire::SNS_CONFIRM_PATH, &topic.arn, "/", message.kind.token()?].concat();
+    let confirmed = running.images.variants().renderer().ask_sns(&path);
+    confirmed.map_err(|problem| {
+        Refusal::Unavailable(format!("the subscription to {}: {problem}", topic.arn))
+    })?;
+    info!("sns_subscribed", "confirmed a subscription to {}", topic.arn);
+    Ok(())
 }
 
 impl Report {
@@ -154,6 +214,19 @@ impl Report {
         self.problem.get_or_insert(Problem::Malformed(sentence));
     }
 
+    fn refused(&mut self, sentence: String) {
+        METRICS.events.count(EventSource::Sns, EventResult::Refused);
+        warn_ratelimited!("event_refused", "refused a message to /-/events: {sentence}");
+        self.problem.get_or_insert(Problem::Refused(sentence));
+    }
+
+    /// The sender should send the body again, which therefore outweighs other problems.
+    fn unavailable(&mut self, sentence: String) {
+        METRICS.events.count(EventSource::Sns, EventResult::Failed);
+        warn_ratelimited!("sns_unavailable", "a message of SNS can't be handled: {sentence}");
+        self.problem = Some(Problem::Unavailable(sentence));
+    }
+
     fn incomplete(&mut self, problem: &str) {
         let sentence = format!("not everything could be removed: {problem}");
         self.problem = Some(Problem::Incomplete(sentence));
@@ -169,10 +242,13 @@ impl Report {
             "ignored": ignored,
             "failed": failed,
             "queued": queued,
+            "confirmed": self.confirmed,
         });
         let (status, error, sentence) = match self.problem {
             None => return Outcome { status: 200, body, error: None },
             Some(Problem::Malformed(sentence)) => (400, "bad_request", sentence),
+            Some(Problem::Refused(sentence)) => (403, "bad_request", sentence),
+            Some(Problem::Unavailable(sentence)) => (502, "refresh_failed", sentence),
             Some(Problem::Incomplete(sentence)) => (500, "refresh_failed", sentence),
         };
         body["error"] = sentence.into();
