@@ -29,10 +29,6 @@ pub struct Sns {
 }
 
 /// Where a debug build finds SNS in a test.
-#[cfg_attr(
-    not(any(debug_assertions, test)),
-    expect(dead_code, reason = "other builds have no such place")
-)]
 struct TestServer {
     /// Scheme, host and port.
     url: String,

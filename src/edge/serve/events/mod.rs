@@ -42,7 +42,7 @@ pub struct EventsJob {
     events: Arc<Events>,
 }
 
-/// The response: senders repeat a message until it has a status below 400, most of them also below 500.
+/// The response. Senders repeat a message after a status of 500 or more, and most of them not after another one.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: u16,
