@@ -232,7 +232,7 @@ impl Handler {
             route_field,
             error_image: ErrorImage::read(fields, resolved.map(|resolved| &resolved.error_image))?,
             output_format: output_format(fields)?,
-            cdn: Cdn::read(fields, cache.time)?,
+            cdn: Cdn::read(fields, cache.time, results.is_some())?,
             cache: cache.variants,
             originals: cache.originals,
             results,

@@ -77,14 +77,18 @@ impl CacheTags {
 }
 
 impl Cdn {
-    pub(super) fn read(fields: &Fields, cache_time: CacheTime) -> Result<Cdn> {
+    pub(super) fn read(
+        fields: &Fields,
+        cache_time: CacheTime,
+        shares_results: bool,
+    ) -> Result<Cdn> {
         let cache_tags = cache_tags(fields)?;
         Ok(Cdn {
             cache_policy: CachePolicy::read(fields, &CACHE_CONTROL, cache_time)?,
             headers: headers(fields, cache_tags.as_ref())?,
             purge_hook: fields
                 .optional(&PURGE_HOOK)?
-                .map(|hook| PurgeHook::read(&hook))
+                .map(|hook| PurgeHook::read(&hook, shares_results))
                 .transpose()?,
             cache_tags,
         })

@@ -23,6 +23,8 @@ const MAX_BODY: usize = 16 << 10;
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest `repeat_after`, in seconds.
 const MAX_REPEAT: i64 = 3600;
+/// `repeat_after` where servers share results: longer than they take to learn of a purge.
+const SHARED_REPEAT: Duration = Duration::from_secs(10);
 const CONTRADICTION: &str = "{tags} is for several purges, so {tag}, {key}, {prefix} and {path} can't be in the same \
                              hook";
 
@@ -42,7 +44,9 @@ table! {
     TIMEOUT: Defaulted<Duration> = seconds::<Duration>("timeout").default(5);
     /// Send each purge once more after this time: for several servers that learn of purges one after the other
     /// ([several servers](cdn.md#several-servers)). 0: it is sent once.
-    REPEAT_AFTER: Defaulted<Duration> = integer::<Duration>("repeat_after", 0, MAX_REPEAT).unit("seconds").default(0);
+    REPEAT_AFTER: Optional<Duration> = integer::<Duration>("repeat_after", 0, MAX_REPEAT)
+        .unit("seconds")
+        .absent("0; 10 with `results`");
     /// How many purges `{tags}` may have in one request.
     MAX_TAGS: Defaulted<usize> = integer::<usize>("max_tags", 1, 256).default(100);
 }
@@ -101,7 +105,7 @@ impl fmt::Debug for PurgeHook {
 }
 
 impl PurgeHook {
-    pub(super) fn read(fields: &Fields) -> Result<PurgeHook> {
+    pub(super) fn read(fields: &Fields, shares_results: bool) -> Result<PurgeHook> {
         let method = fields.get(&METHOD)?.0;
         let url = read_url(fields)?;
         let headers = read_headers(fields)?;
@@ -124,7 +128,8 @@ impl PurgeHook {
         let max_tags = fields.get(&MAX_TAGS)?;
         let max_purges =
             max_purges(&all, max_tags).ok_or_else(|| fields.error(URL.name(), CONTRADICTION))?;
-        let repeat_after = fields.get(&REPEAT_AFTER)?;
+        let default = if shares_results { SHARED_REPEAT } else { Duration::ZERO };
+        let repeat_after = fields.optional(&REPEAT_AFTER)?.unwrap_or(default);
         Ok(PurgeHook { method, url, headers, body, timeout, repeat_after, max_purges })
     }
 

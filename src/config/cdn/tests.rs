@@ -207,6 +207,15 @@ fn a_purge_hook_is_read_with_the_number_of_purges_that_a_request_may_be_for() {
     let few = r#""url": "http://a/", "max_tags": 3, "headers": {"Surrogate-Key": "{tags}"}"#;
     assert_eq!(hook(few).max_purges, 3);
     assert_eq!(hook(r#""url": "http://a/", "method": "GET""#).origin(), "http://a");
+    let shared = |more: &str| {
+        let results = r#"{"bucket_name": "r", "aws_access": "a", "aws_secret": "s"}"#;
+        let fields = format!(
+            r#""cache_path": "/c", "results": {results}, "purge_hook": {{"url": "http://a"{more}}}"#
+        );
+        cdn(&fields).purge_hook.unwrap().repeat_after.as_secs()
+    };
+    assert_eq!((shared(""), shared(r#", "repeat_after": 0"#)), (10, 0));
+    assert!(plain.repeat_after.is_zero());
 }
 
 #[test]
