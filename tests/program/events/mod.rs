@@ -14,6 +14,7 @@ use crate::metrics::{scrape, value};
 use crate::support::client::{Answer, Client, request};
 use crate::support::directory::Directory;
 use crate::support::images::{self, BLUE, size_of};
+use crate::support::origin::{self, RawOrigin};
 use crate::support::s3::{ARCHIVE, IMAGES, S3};
 use crate::support::server::Server;
 use crate::support::{eventually, merged};
@@ -324,4 +325,17 @@ fn rfc3339(since_1970: Duration) -> String {
     let date = format!("--date=@{}", since_1970.as_secs());
     let output = Command::new("date").args(["-u", &date, "+%FT%TZ"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_purge_of_an_event_is_sent_to_the_purge_hook() {
+    let s3 = S3::start();
+    let cache = Directory::new();
+    let hook = RawOrigin::always(origin::answer(204, &[], b""));
+    let url = format!("http://{}/", hook.address());
+    let server = start(&s3, &cache, json!({"purge_hook": {"url": url, "body": {"key": "{key}"}}}));
+    post_ok(&server, &created("summer/red+flower%2B.png", "01"));
+    hook.wait_for_requests(1);
+    let sent: Value = serde_json::from_slice(&hook.requests()[0].body).unwrap();
+    assert_eq!(sent, json!({"key": KEY}));
 }
