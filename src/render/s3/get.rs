@@ -1,17 +1,17 @@
 //! GET: an object without its codings, or as it is stored.
 
-use std::io::Read;
 use std::time::SystemTime;
 
 use ureq::Body;
 use ureq::http::{HeaderMap, Response, StatusCode, header};
 
-use super::content_coding::{self, Bounds};
-use super::send::{Request, content_length};
+use super::send::Request;
 use super::signing::Action;
 use super::{Bucket, Deadline, ObjectName};
 use crate::cache_control::CacheControl;
-use crate::error::{Code, Failure};
+use crate::error::Failure;
+use crate::render::http::MaxBytes;
+use crate::render::http::content_coding::{self, Bounds};
 
 /// An object without its `Content-Encoding`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +44,6 @@ impl StoredObject {
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name).and_then(|value| value.to_str().ok())
     }
-}
-
-/// The largest body that is read, and the words for a larger one.
-#[derive(Clone, Copy)]
-struct MaxBytes {
-    bytes: u64,
-    /// The field that sets it, in parentheses.
-    field: &'static str,
 }
 
 impl Bucket {
@@ -100,7 +92,7 @@ impl Bucket {
         }
         let (head, body) = response.into_parts();
         let max = MaxBytes { bytes: max_bytes, field: "" };
-        let bytes = self.read_body(object, &head.headers, body, max, deadline)?;
+        let bytes = self.exchange(object).read_body(&head.headers, body, max, deadline)?;
         Ok(StoredObject { bytes, fields: head.headers })
     }
 
@@ -117,56 +109,11 @@ impl Bucket {
         let last_modified =
             text(header::LAST_MODIFIED).and_then(|date| httpdate::parse_http_date(date).ok());
         let cache_control = text(header::CACHE_CONTROL).and_then(CacheControl::parse);
-        let max_bytes = self.limits.origin_max_bytes;
-        let max = MaxBytes { bytes: max_bytes, field: " (limits.origin_max_bytes)" };
-        let bytes = self.read_body(object, headers, body, max, deadline)?;
-        let bounds = Bounds { max_bytes, deadline: deadline.at };
+        let max = MaxBytes::of_original(&self.limits);
+        let bytes = self.exchange(object).read_body(headers, body, max, deadline)?;
+        let bounds = Bounds { max_bytes: max.bytes, deadline: deadline.at };
         let bytes = content_coding::decode(bytes, headers, bounds)
             .map_err(|(code, problem)| object.failure(code, problem))?;
         Ok(Object { bytes, etag, last_modified, cache_control })
-    }
-
-    fn read_body(
-        &self,
-        object: &ObjectName,
-        headers: &HeaderMap,
-        body: Body,
-        max: MaxBytes,
-        deadline: Deadline,
-    ) -> Result<Vec<u8>, Failure> {
-        let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
-        let length = if is_chunked { None } else { content_length(headers) };
-        if !is_chunked && length.is_none() {
-            // Such a body ends with the connection, whether it is complete or not.
-            let problem = "the response has no Content-Length, so it may be incomplete";
-            return Err(object.failure(Code::OriginError, problem));
-        }
-        let limit = max.bytes;
-        let too_large = || {
-            let problem = format_args!("is larger than {limit} bytes{}", max.field);
-            object.failure(Code::TooLarge, problem)
-        };
-        let expected = length.unwrap_or_default();
-        if expected > limit {
-            return Err(too_large());
-        }
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(usize::try_from(expected).unwrap_or(usize::MAX)).map_err(
-            |error| {
-                object.failure(
-                    Code::OriginError,
-                    format_args!("can't allocate memory for it: {error}"),
-                )
-            },
-        )?;
-        // The connection goes back into the pool only when the end of the body has been read.
-        let read = body.into_reader().take(limit.saturating_add(1)).read_to_end(&mut bytes);
-        if bytes.len() as u64 > limit {
-            return Err(too_large());
-        }
-        match read {
-            Ok(_) => Ok(bytes),
-            Err(error) => Err(self.truncated(object, error, bytes.len(), length, deadline)),
-        }
     }
 }

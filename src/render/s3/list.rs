@@ -6,10 +6,11 @@ use std::io::Read;
 
 use ureq::http::StatusCode;
 
-use super::send::{Request, content_length, drain};
+use super::send::Request;
 use super::signing::Action;
 use super::{Bucket, Deadline, xml};
 use crate::error::{Code, Failure};
+use crate::render::http::{content_length, drain};
 
 /// S3's limit for `max-keys`.
 const MAX_KEYS: usize = 1000;
@@ -57,9 +58,9 @@ impl Bucket {
         }
         let mut text = Vec::new();
         let body = response.into_body().into_reader();
-        body.take(MAX_RESPONSE + 1)
-            .read_to_end(&mut text)
-            .map_err(|error| self.truncated(object, error, text.len(), length, deadline))?;
+        body.take(MAX_RESPONSE + 1).read_to_end(&mut text).map_err(|error| {
+            self.exchange(object).truncated(error, text.len(), length, deadline)
+        })?;
         self.parse_list(&text).ok_or_else(|| {
             object.failure(Code::OriginError, "the response is no list of keys (ListObjectsV2)")
         })

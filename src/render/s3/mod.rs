@@ -5,11 +5,9 @@
 //!
 //! Keys are relative to the bucket's directory (`file_path`). Every request ends within its [`Deadline`].
 
-mod content_coding;
 mod credential_files;
 mod credentials;
 mod endpoint;
-mod failure;
 mod get;
 mod keys;
 mod list;
@@ -23,7 +21,6 @@ mod xml;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use s3::Region;
 use s3::creds::Credentials as SigningKeys;
@@ -33,7 +30,8 @@ pub use self::get::{Got, Object, StoredObject};
 
 use self::credentials::Provider;
 use self::endpoint::region;
-use super::http::{self, agent};
+pub use super::http::Deadline;
+use super::http::{self, Exchange, agent};
 use super::read_path::{ReadPath, Variable};
 use super::unsafe_key::refuse_unsafe;
 use crate::config::{ConfigError, Credentials, Limits, S3};
@@ -68,26 +66,6 @@ enum Keys {
     Fixed(Box<SigningKeys>),
     Chain(Arc<Provider>),
     None,
-}
-
-/// When a request must be over, its second attempt included.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadline {
-    at: Instant,
-    whole: Duration,
-    /// The JSON path of the field that sets it.
-    field: &'static str,
-}
-
-impl Deadline {
-    /// The deadline of a request that begins now. `field` is the JSON path of the field that sets the time.
-    pub fn after(whole: Duration, field: &'static str) -> Deadline {
-        Deadline { at: Instant::now() + whole, whole, field }
-    }
-
-    fn left(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
-    }
 }
 
 /// Checks the configuration without a request.
@@ -176,6 +154,17 @@ impl Bucket {
             );
         }
         Ok(object)
+    }
+
+    /// The way to the bucket, for a request about this object.
+    fn exchange<'e>(&'e self, object: &'e ObjectName) -> Exchange<'e> {
+        Exchange {
+            agent: &self.agent,
+            limits: &self.limits,
+            host: self.region.endpoint(),
+            subject: object,
+            json_path: &self.config.json_path,
+        }
     }
 
     fn name(&self, key: &str) -> ObjectName<'_> {

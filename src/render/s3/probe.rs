@@ -3,10 +3,11 @@
 use ureq::http::StatusCode;
 
 use super::refusal::{self, Answer};
-use super::send::{Request, drain};
+use super::send::Request;
 use super::signing::Action;
 use super::{Bucket, Deadline, Got, Role};
 use crate::error::{Code, Failure};
+use crate::render::http::drain;
 
 /// A key that nobody stores.
 const PROBE: &str = ".s3imageserver-check";

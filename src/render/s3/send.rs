@@ -1,20 +1,12 @@
-//! Sends a signed request, and once more if that may help.
+//! Sends a signed request.
 
-use std::io::Read;
-use std::time::Duration;
+use ureq::http::{Method, Request as HttpRequest, Response, header};
+use ureq::{Body, Error};
 
-use ureq::http::{HeaderMap, Method, Request as HttpRequest, Response, header};
-use ureq::{AsSendBody, Body, Error, Timeout};
-
-use super::failure::is_closed;
 use super::signing::Action;
 use super::{Bucket, Deadline, ObjectName, refusal};
 use crate::error::Failure;
-
-/// How much of an error response is read: for its error code, and so that the connection can be used again.
-const MAX_ERROR_BODY: u64 = 64 << 10;
-/// A deadline this much shorter than the agent's own timeout needs no configuration of its own.
-const NEGLIGIBLE: Duration = Duration::from_millis(20);
+use crate::render::http::drain;
 
 pub(super) struct Request<'r> {
     pub action: Action<'r>,
@@ -40,19 +32,10 @@ impl<'r> Request<'r> {
     }
 }
 
-/// Whether a request may use a kept connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Connection {
-    Any,
-    New,
-}
-
 impl Bucket {
-    /// Sends a request and reads the head of its response. A closed connection and a 5xx are tried once more, at once:
-    /// both are often over by then, and the first is that of a connection which was closed while it was idle. All
-    /// requests may be repeated (RFC 9110 §9.2.2).
+    /// Sends a request and reads the head of its response, see [`Exchange::send`].
     ///
-    /// `retries` counts the requests that are sent again.
+    /// [`Exchange::send`]: crate::render::http::Exchange::send
     pub(super) fn send(
         &self,
         object: &ObjectName,
@@ -60,54 +43,15 @@ impl Bucket {
         retries: &mut u32,
     ) -> Result<Response<Body>, Failure> {
         let url = &self.url(object, &request.action, request.deadline)?;
-        let outcome = match self.attempt(url, request, Connection::Any) {
-            Ok(response) if response.status().is_server_error() => {
-                drain(response);
-                *retries += 1;
-                self.attempt(url, request, Connection::Any)
-            }
-            Err(error) if is_closed(&error) => {
-                *retries += 1;
-                self.attempt(url, request, Connection::New)
-            }
-            outcome => outcome,
-        };
-        outcome.map_err(|error| self.no_response(object, request.deadline, &error))
-    }
-
-    fn attempt(
-        &self,
-        url: &str,
-        request: &Request,
-        connection: Connection,
-    ) -> Result<Response<Body>, Error> {
-        let left = request.deadline.left();
-        if left.is_zero() {
-            return Err(Error::Timeout(Timeout::Global));
-        }
+        let exchange = self.exchange(object);
         match request.action {
-            Action::Put(_) => self.run(request.to_http(url, request.body)?, left, connection),
+            Action::Put(_) => {
+                let make = || request.to_http(url, request.body);
+                exchange.send(make, request.deadline, retries)
+            }
             // A body of no bytes would still be announced.
-            _ => self.run(request.to_http(url, ())?, left, connection),
+            _ => exchange.send(|| request.to_http(url, ()), request.deadline, retries),
         }
-    }
-
-    fn run(
-        &self,
-        request: HttpRequest<impl AsSendBody>,
-        left: Duration,
-        connection: Connection,
-    ) -> Result<Response<Body>, Error> {
-        let whole = self.limits.origin_timeout;
-        let is_whole = left <= whole && left + NEGLIGIBLE >= whole;
-        if connection == Connection::Any && is_whole {
-            return self.agent.run(request);
-        }
-        let mut config = self.agent.configure_request(request).timeout_global(Some(left));
-        if connection == Connection::New {
-            config = config.max_idle_age(Duration::ZERO);
-        }
-        self.agent.run(config.build())
     }
 
     /// The failure for a response with another status than the request is answered with.
@@ -137,18 +81,4 @@ impl Request<'_> {
         }
         Ok(request.body(body)?)
     }
-}
-
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// Reads the start of an error response. A read error does not matter. A body that is read whole gives its connection
-/// back to the pool.
-pub(super) fn drain(response: Response<Body>) -> Vec<u8> {
-    let mut body = Vec::new();
-    if content_length(response.headers()).is_none_or(|length| length <= MAX_ERROR_BODY) {
-        let _ = response.into_body().into_reader().take(MAX_ERROR_BODY + 1).read_to_end(&mut body);
-    }
-    body
 }

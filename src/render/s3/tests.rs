@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::sync::{Barrier, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::endpoint::canonical_endpoint;
 use super::list::Listing;

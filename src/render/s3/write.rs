@@ -5,10 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::send::{Request, drain};
+use super::send::Request;
 use super::signing::Action;
 use super::{Bucket, Deadline};
 use crate::error::{Code, Failure};
+use crate::render::http::drain;
 
 /// The checksum that S3 compares with the body, in base64:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use ureq::{Error, Timeout};
 
-use super::{Bucket, Deadline, ObjectName};
+use super::{Deadline, Exchange};
 use crate::error::{Code, Failure};
 
 const CONNECT_TIMEOUT: &str = "limits.origin_connect_timeout";
 
-impl Bucket {
-    pub(super) fn truncated(
+impl Exchange<'_> {
+    /// The failure for a body that ended early.
+    pub fn truncated(
         &self,
-        object: &ObjectName,
         error: io::Error,
         read: usize,
         length: Option<u64>,
@@ -24,28 +24,22 @@ impl Bucket {
             Error::Timeout(_) => {
                 let Deadline { whole, field, .. } = deadline;
                 let problem = format!("only {read} bytes were read within {whole:?} ({field})");
-                object.failure(Code::OriginTimeout, problem)
+                self.failure(Code::OriginTimeout, problem)
             }
             error => {
                 let length = length.map(|length| format!(" of {length}")).unwrap_or_default();
                 let problem = format!("the response ended after {read}{length} bytes: {error}");
-                object.failure(Code::OriginTruncated, problem)
+                self.failure(Code::OriginTruncated, problem)
             }
         }
     }
 
     /// The failure for a request without a response.
-    pub(super) fn no_response(
-        &self,
-        object: &ObjectName,
-        deadline: Deadline,
-        error: &Error,
-    ) -> Failure {
-        let host = self.region.endpoint();
-        let limits = &self.limits;
+    pub(super) fn no_response(&self, deadline: Deadline, error: &Error) -> Failure {
+        let Exchange { host, limits, .. } = self;
         let late = |what: &str, limit: Duration, field: &str| {
             let problem = format_args!("{host} {what} within {limit:?} ({field})");
-            object.failure(Code::OriginTimeout, problem)
+            self.failure(Code::OriginTimeout, problem)
         };
         match error {
             Error::Timeout(Timeout::Resolve) => {
@@ -62,27 +56,27 @@ impl Bucket {
                 )
             }
             Error::Timeout(_) => late("did not answer", deadline.whole, deadline.field),
-            Error::Io(error) => self.unreachable(object, &self.io_problem(error)),
+            Error::Io(error) => self.unreachable(&self.io_problem(error)),
             Error::HostNotFound | Error::ConnectionFailed | Error::Tls(_) | Error::Other(_) => {
-                self.unreachable(object, error)
+                self.unreachable(error)
             }
             error => {
                 let problem = format_args!("{host} sent no valid response: {error}");
-                object.failure(Code::OriginError, problem)
+                self.failure(Code::OriginError, problem)
             }
         }
     }
 
-    fn unreachable(&self, object: &ObjectName, problem: &dyn fmt::Display) -> Failure {
-        let host = self.region.endpoint();
+    fn unreachable(&self, problem: &dyn fmt::Display) -> Failure {
+        let host = &self.host;
         let problem = format_args!("{host} can't be reached: {problem}");
-        object.failure(Code::OriginUnreachable, problem)
+        self.failure(Code::OriginUnreachable, problem)
     }
 
     fn io_problem(&self, error: &io::Error) -> String {
+        let path = self.json_path;
         match tls_error(error) {
             Some(rustls::Error::InvalidCertificate(problem)) => {
-                let path = &self.config.json_path;
                 format!(
                     "its certificate is not trusted ({problem}); for a private CA set {path}.ca_file"
                 )
@@ -97,7 +91,7 @@ impl Bucket {
 }
 
 /// Whether the peer closed the connection before the head of its response.
-pub(super) fn is_closed(error: &Error) -> bool {
+pub fn is_closed(error: &Error) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
     };

@@ -24,14 +24,14 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Where decoding has to end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// Bytes that an original may have (`limits.origin_max_bytes`).
     pub max_bytes: u64,
     pub deadline: Instant,
 }
 
 /// Why an object can't be decoded: the code for the client, and the rest of a sentence about the object.
-pub(super) type Problem = (Code, String);
+pub type Problem = (Code, String);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coding {
@@ -61,11 +61,7 @@ impl Coding {
 /// Undoes the codings that the header names.
 ///
 /// Bytes that start like an image are not encoded, whatever the header says, as after an upload with a wrong header.
-pub(super) fn decode(
-    mut bytes: Vec<u8>,
-    headers: &HeaderMap,
-    bounds: Bounds,
-) -> Result<Vec<u8>, Problem> {
+pub fn decode(mut bytes: Vec<u8>, headers: &HeaderMap, bounds: Bounds) -> Result<Vec<u8>, Problem> {
     let is_image = |bytes: &[u8]| Format::of_bytes(bytes).is_some();
     if !headers.contains_key(header::CONTENT_ENCODING) || is_image(&bytes) {
         return Ok(bytes);
