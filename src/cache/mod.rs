@@ -16,7 +16,7 @@ mod entry;
 #[cfg(test)]
 pub mod faults;
 mod freshness;
-mod hexadecimal;
+pub mod hexadecimal;
 mod inspect;
 mod layout;
 mod purge_mark;

@@ -48,7 +48,7 @@ pub use error::ConfigError;
 pub use handler::{FailOn, Handler, Resolved};
 pub use https::{Certificate, Https};
 pub use limits::Limits;
-pub use origin::{Credentials, Directory, Origin, S3};
+pub use origin::{AssumedRole, Credentials, Directory, Origin, S3};
 pub use results::Results;
 pub use secret::{WHITE_SPACE_AROUND, has_white_space_around};
 pub use token::{Rules, Token, TokenKind};

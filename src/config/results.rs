@@ -15,7 +15,7 @@ const FIELD: &str = "results";
 table! {
     pub TABLE;
     /// A bucket in which servers share their variants ([shared results](cache.md#shared-results)), with the fields of
-    /// [`aws`](#aws) except `anonymous`; only with `aws` and `cache_path`.
+    /// [`aws`](#aws) except `anonymous` and `request_payer`; needs `cache_path`, and no `directory`.
     RESULTS: Optional<Fields<'static>> = object(FIELD, origin::AWS_TABLE).absent("none");
     /// The longest time that a lookup in `results` may take.
     RESULTS_TIMEOUT: Defaulted<Duration> =
@@ -60,6 +60,10 @@ impl Results {
         if bucket.credentials == Credentials::Anonymous {
             let message = "must be false: whoever can write results decides what is served";
             return Err(ConfigError::new(format!("{}.anonymous", bucket.json_path), message));
+        }
+        if bucket.request_payer {
+            let message = "is for originals: not every request to results can be paid for so";
+            return Err(ConfigError::new(format!("{}.request_payer", bucket.json_path), message));
         }
         if origin.local_directory().is_some() {
             let message = "is for buckets; the directories of two servers may differ";
@@ -144,6 +148,10 @@ mod tests {
             (
                 r#""results": {"bucket_name": "r", "anonymous": true}"#,
                 "results.anonymous: must be false",
+            ),
+            (
+                r#""results": {"bucket_name": "r", "request_payer": true}"#,
+                "results.request_payer: is for originals",
             ),
             (
                 r#""results": {"bucket_name": "r"}, "cache_enabled": false"#,

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::time::civil;
+
 /// Appends `2026-11-29T12:42:34.123Z`. A time before 1970 is written as 1970.
 pub fn push(line: &mut String, now: SystemTime) {
     thread_local! {
@@ -24,20 +26,6 @@ pub fn push(line: &mut String, now: SystemTime) {
         line.push_str(text);
     });
     let _ = write!(line, ".{:03}Z", since.subsec_millis());
-}
-
-/// The Gregorian date of a day since 1970-01-01, counted in eras of 400 years that start on 1 March.
-fn civil(days: u64) -> (u64, u64, u64) {
-    const DAYS_PER_ERA: u64 = 146_097;
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / DAYS_PER_ERA, shifted % DAYS_PER_ERA);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -251,8 +251,13 @@ fn example_configurations_are_accepted() {
                 .replace("\"examples/images\"", &format!("{samples:?}"));
             directory.put("config.json", config.as_bytes());
             let mut check = command(Path::new(PROGRAM), directory.path());
-            let variables =
-                ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "SIGNING_KEY", "JWT_KEY"];
+            let variables = [
+                "AWS_ACCESS_KEY_ID",
+                "AWS_SECRET_ACCESS_KEY",
+                "EXTERNAL_ID",
+                "JWT_KEY",
+                "SIGNING_KEY",
+            ];
             for name in variables.into_iter().chain(CDN_VARIABLES) {
                 check.env(name, "0123456789abcdef0123456789abcdef");
             }

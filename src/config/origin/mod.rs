@@ -1,6 +1,7 @@
 //! Where a handler's originals are. A kind of origin is a module here, which reads its field, and a module of
 //! `render::origin`, which fetches.
 
+mod access_point;
 mod directory;
 mod s3;
 
@@ -9,7 +10,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 pub use directory::Directory;
-pub use s3::{Credentials, S3, TABLE as AWS_TABLE, read_bucket as read_s3};
+pub use s3::{AssumedRole, Credentials, S3, TABLE as AWS_TABLE, read_bucket as read_s3};
 
 use super::error::Result;
 use super::fields::Fields;
@@ -40,6 +41,7 @@ pub trait OriginConfig: fmt::Debug + Send + Sync {
 macro_rules! origins {
     ($($module:ident::$kind:ident,)+) => {
         /// Where originals come from.
+        #[allow(clippy::large_enum_variant, reason = "there is one for each handler")]
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Origin {
             $($kind($kind),)+

@@ -29,13 +29,13 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60);
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
 /// Keys, and when to look them up again; `None` is never.
-struct Found {
+pub(super) struct Found {
     keys: Keys,
     again: Option<Duration>,
 }
 
 impl Found {
-    fn new(keys: Keys) -> Found {
+    pub(super) fn new(keys: Keys) -> Found {
         let again = keys
             .expires
             .map(|at| refresh_after(at.duration_since(SystemTime::now()).unwrap_or_default()));
@@ -48,7 +48,7 @@ fn refresh_after(left: Duration) -> Duration {
     left.saturating_sub(REFRESH_AHEAD).max(left * 3 / 4).max(Duration::from_secs(1))
 }
 
-/// The chain's credentials, refreshed by a thread that ends when this is dropped.
+/// The credentials of the chain or of a role, refreshed by a thread that ends when this is dropped.
 pub(super) struct Provider {
     shared: Arc<Shared>,
 }
@@ -87,7 +87,7 @@ pub(super) fn shared(limits: &Limits) -> Result<Arc<Provider>, String> {
 }
 
 impl Provider {
-    fn start(
+    pub(super) fn start(
         look: impl FnMut() -> Result<Found, String> + Send + 'static,
     ) -> Result<Provider, String> {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
@@ -111,7 +111,7 @@ impl Provider {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let problem = "credentials are still being looked for (environment, profile, web identity, \
-                               container, instance metadata)";
+                               container, instance metadata, role)";
                 return Err(Failure::new(Code::NoCredentials, problem));
             }
             state = sync::wait_timeout(&self.shared.changed, state, left);
@@ -244,7 +244,7 @@ fn first_of(steps: &[(&str, &dyn Fn() -> Step)]) -> Result<Found, String> {
 }
 
 /// A variable that is not empty: AWS's tools treat an empty one as missing.
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -310,11 +310,8 @@ fn web_identity(agent: &Agent) -> Step {
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
     let endpoint =
         variable("AWS_ENDPOINT_URL_STS").unwrap_or_else(|| sts::endpoint(region.as_deref()));
-    found_or_broken(sts::assume_role(
-        agent,
-        &endpoint,
-        &WebIdentity { role_arn, session_name, token },
-    ))
+    let identity = WebIdentity { role_arn, session_name, token };
+    found_or_broken(sts::assume_role_with_web_identity(agent, &endpoint, &identity))
 }
 
 fn container() -> Step {

@@ -5,6 +5,7 @@
 //!
 //! Keys are relative to the bucket's directory (`file_path`). Every request ends within its [`Deadline`].
 
+mod assumed_role;
 mod credential_files;
 mod credentials;
 mod endpoint;
@@ -15,6 +16,7 @@ mod probe;
 mod refusal;
 mod send;
 mod signing;
+mod sigv4;
 mod sts;
 mod write;
 mod xml;
@@ -34,7 +36,7 @@ pub use super::http::Deadline;
 use super::http::{self, Exchange, agent};
 use super::read_path::{ReadPath, Variable};
 use super::unsafe_key::refuse_unsafe;
-use crate::config::{ConfigError, Credentials, Limits, S3};
+use crate::config::{AssumedRole, ConfigError, Credentials, Limits, S3};
 use crate::error::{Code, Failure};
 use crate::renderer_status::CredentialsStatus;
 
@@ -64,7 +66,8 @@ pub enum Role {
 
 enum Keys {
     Fixed(Box<SigningKeys>),
-    Chain(Arc<Provider>),
+    /// Of the credential chain or a role.
+    Found(Arc<Provider>),
     None,
 }
 
@@ -106,7 +109,7 @@ impl Bucket {
             |problem| Failure::new(Code::NoCredentials, format!("{}: {problem}", config.json_path));
         let keys = match &config.credentials {
             Credentials::Anonymous => Keys::None,
-            Credentials::Chain => Keys::Chain(credentials::shared(limits).map_err(no_credentials)?),
+            Credentials::Chain => Keys::Found(credentials::shared(limits).map_err(no_credentials)?),
             Credentials::Static { access, secret, session_token } => {
                 let keys = SigningKeys::new(
                     Some(access),
@@ -118,6 +121,10 @@ impl Bucket {
                 .map_err(|error| no_credentials(error.to_string()))?;
                 Keys::Fixed(Box::new(keys))
             }
+        };
+        let keys = match &config.assumed_role {
+            None => keys,
+            Some(role) => assumed(config, role, keys, &agent, limits).map_err(no_credentials)?,
         };
         Ok(Bucket {
             region: region(config),
@@ -138,7 +145,7 @@ impl Bucket {
     pub fn credentials(&self) -> Option<CredentialsStatus> {
         match &self.keys {
             Keys::Fixed(_) => Some(CredentialsStatus::Found { expires: None }),
-            Keys::Chain(provider) => Some(provider.status()),
+            Keys::Found(provider) => Some(provider.status()),
             Keys::None => None,
         }
     }
@@ -172,6 +179,22 @@ impl Bucket {
         let key = if directory.is_empty() { key.to_owned() } else { format!("{directory}/{key}") };
         ObjectName { bucket: &self.config.bucket, key }
     }
+}
+
+/// The keys of a role, which these keys assume.
+fn assumed(
+    config: &S3,
+    role: &AssumedRole,
+    keys: Keys,
+    agent: &Arc<Agent>,
+    limits: &Limits,
+) -> Result<Keys, String> {
+    let base = match keys {
+        Keys::None => return Ok(Keys::None),
+        Keys::Fixed(keys) => assumed_role::Base::Static(keys::Keys::from_rust_s3(*keys)?),
+        Keys::Found(provider) => assumed_role::Base::Chain(provider),
+    };
+    assumed_role::shared(config, role, base, agent, limits).map(Keys::Found)
 }
 
 impl Role {

@@ -33,7 +33,11 @@ pub(super) fn failure(
     let body = String::from_utf8_lossy(body);
     let status = status.as_u16();
     let mut answered = format!("{object}: {} answered {status} ({code})", role.subject());
-    if let Some(meaning) = meaning(&code, permission) {
+    if is_encrypted_for_customer(&code, &body) {
+        answered = format!(
+            "{answered}: it is encrypted with a key of its uploader (SSE-C), which is not supported"
+        );
+    } else if let Some(meaning) = meaning(&code, permission) {
         answered = format!("{answered}: {meaning}");
     }
     match status {
@@ -67,6 +71,13 @@ pub(super) fn failure(
         500..=599 => Failure::new(Code::OriginError, format!("{answered} twice")),
         _ => Failure::new(Code::OriginError, answered),
     }
+}
+
+/// Whether S3 wants the key of an object that was uploaded with one (SSE-C). It has no code of its own for that.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html>
+fn is_encrypted_for_customer(code: &str, body: &str) -> bool {
+    let message = || xml::element(body, "Message").unwrap_or_default();
+    code == "InvalidRequest" && message().contains("Server Side Encryption")
 }
 
 /// The error code in a response.
@@ -252,6 +263,17 @@ mod tests {
         assert!(
             other.detail.contains("is at images.elsewhere.example: set handlers[0].aws.endpoint")
         );
+    }
+
+    #[test]
+    fn an_object_with_a_customers_key_is_explained() {
+        let body = "<Error><Code>InvalidRequest</Code><Message>The object was stored using a form of Server Side \
+                    Encryption. The correct parameters must be provided to retrieve the object.</Message></Error>";
+        let failure = refused(400, None, body);
+        assert_eq!(failure.code, Code::OriginError);
+        assert!(failure.detail.ends_with("(SSE-C), which is not supported"), "{failure}");
+        let other = refused(400, None, "<Error><Code>InvalidRequest</Code></Error>");
+        assert!(other.detail.ends_with("answered 400 (InvalidRequest)"), "{other}");
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Bucket {
         // rust-s3 drops one leading slash; with this one, it keeps those of the key.
         let path = format!("/{}", object.key);
         let url = match action {
-            Action::Get => bucket.presign_get(path, URL_SECONDS, None),
+            Action::Get => bucket.presign_get(path, URL_SECONDS, self.request_payer()),
             Action::Put(headers) => {
                 bucket.presign_put(path, URL_SECONDS, Some((*headers).clone()), None)
             }
@@ -74,6 +74,13 @@ impl Bucket {
         url.map_err(unsigned)
     }
 
+    /// A parameter in place of the header field `x-amz-request-payer`, which a signed URL would have to be sent with:
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ObjectsinRequesterPaysBuckets.html>
+    fn request_payer(&self) -> Option<HashMap<String, String>> {
+        let parameter = ("x-amz-request-payer".to_owned(), "requester".to_owned());
+        self.config.request_payer.then(|| HashMap::from([parameter]))
+    }
+
     fn signing_keys(
         &self,
         object: &ObjectName,
@@ -81,7 +88,7 @@ impl Bucket {
     ) -> Result<SigningKeys, Failure> {
         let found = match &self.keys {
             Keys::Fixed(keys) => return Ok((**keys).clone()),
-            Keys::Chain(provider) => {
+            Keys::Found(provider) => {
                 let timeout = Instant::now() + self.limits.origin_first_byte_timeout;
                 provider
                     .keys(timeout.min(deadline.at))

@@ -1,7 +1,8 @@
-//! Web identity: a token in a file, exchanged at AWS STS for credentials that expire.
+//! Credentials of a role that expire, from AWS STS: for a token in a file (web identity), or for other credentials.
 //!
-//! aws-creds can do this too, but only through an HTTP client that is built without TLS here.
-//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+//! aws-creds can do the first too, but only through an HTTP client that is built without TLS here.
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>,
+//! <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 
 use std::io::Read;
 use std::time::SystemTime;
@@ -10,9 +11,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use s3::creds::Rfc3339OffsetDateTime;
 use ureq::Agent;
 
+use super::endpoint::canonical_endpoint;
 use super::keys::{Keys, Names};
-use super::xml;
+use super::{sigv4, xml};
+use crate::config::AssumedRole;
 
+const FORM: &str = "application/x-www-form-urlencoded";
 /// Several times the size of STS's responses.
 const MAX_RESPONSE: u64 = 64 << 10;
 const NAMES: Names = ["AccessKeyId", "SecretAccessKey", "SessionToken"];
@@ -37,42 +41,85 @@ pub(super) fn endpoint(region: Option<&str>) -> String {
     }
 }
 
-/// Requests credentials from STS. Errors don't contain the token.
-pub(super) fn assume_role(
+/// Requests credentials for a web identity. Errors don't contain the token.
+pub(super) fn assume_role_with_web_identity(
     agent: &Agent,
     endpoint: &str,
     identity: &WebIdentity,
 ) -> Result<Keys, String> {
+    let WebIdentity { role_arn, session_name, token } = identity;
     // A text file ends in a line end, and a JSON Web Token contains none (RFC 7515 §7.1).
-    let token = identity.token.trim();
-    let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
-    let form = format!(
-        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={}&RoleSessionName={}&WebIdentityToken={}",
-        encoded(&identity.role_arn),
-        encoded(&identity.session_name),
-        encoded(token),
-    );
+    let form = form(&[
+        ("Action", "AssumeRoleWithWebIdentity"),
+        ("Version", "2011-06-15"),
+        ("RoleArn", role_arn),
+        ("RoleSessionName", session_name),
+        ("WebIdentityToken", token.trim()),
+    ]);
+    post(agent, endpoint, role_arn, &form, Vec::new())
+}
+
+/// Requests credentials for a role with others, which sign the request for this region. Errors don't contain secrets.
+pub(super) fn assume_role(
+    agent: &Agent,
+    endpoint: &str,
+    region: &str,
+    role: &AssumedRole,
+    keys: &Keys,
+) -> Result<Keys, String> {
+    let mut fields = vec![
+        ("Action", "AssumeRole"),
+        ("Version", "2011-06-15"),
+        ("RoleArn", role.arn.as_str()),
+        ("RoleSessionName", role.session_name.as_str()),
+    ];
+    fields.extend(role.external_id.as_deref().map(|id| ("ExternalId", id)));
+    let form = form(&fields);
+    let endpoint = canonical_endpoint(endpoint.trim_end_matches('/'));
+    let (_, rest) = endpoint.split_once("://").ok_or_else(|| {
+        format!(
+            "AWS_ENDPOINT_URL_STS is {endpoint:?}, which does not begin with http:// or https://"
+        )
+    })?;
+    let (host, directory) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let request =
+        sigv4::Post { host, path: &format!("{directory}/"), content_type: FORM, body: &form };
+    let signed = sigv4::sign(&request, keys, region, "sts", SystemTime::now());
+    post(agent, &endpoint, &role.arn, &form, signed)
+}
+
+fn form(fields: &[(&str, &str)]) -> String {
+    let field = |(name, value): &(&str, &str)| {
+        format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))
+    };
+    fields.iter().map(field).collect::<Vec<_>>().join("&")
+}
+
+/// Sends a form to STS, and reads the credentials of its response.
+fn post(
+    agent: &Agent,
+    endpoint: &str,
+    role_arn: &str,
+    form: &str,
+    headers: Vec<(&'static str, String)>,
+) -> Result<Keys, String> {
     let url = format!("{}/", endpoint.trim_end_matches('/'));
-    let response = agent
-        .post(&url)
-        .header("Content-Type", "application/x-www-form-urlencoded")
-        .send(form.as_str())
-        .map_err(|error| format!("{endpoint}: {error}"))?;
+    let failed = |error: &dyn std::fmt::Display| format!("{endpoint}: {error}");
+    let mut request = agent.post(&url).header("content-type", FORM);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let response = request.send(form).map_err(|error| failed(&error))?;
     let status = response.status();
     let mut text = Vec::new();
-    response
-        .into_body()
-        .into_reader()
-        .take(MAX_RESPONSE)
-        .read_to_end(&mut text)
-        .map_err(|error| format!("{endpoint}: {error}"))?;
+    let body = response.into_body().into_reader();
+    body.take(MAX_RESPONSE).read_to_end(&mut text).map_err(|error| failed(&error))?;
     let text = String::from_utf8_lossy(&text);
     if !status.is_success() {
         let code = xml::word(&text, "Code").unwrap_or_else(|| "no error code".to_owned());
         return Err(format!(
-            "{endpoint} answered {} ({code}) for role {:?}",
-            status.as_u16(),
-            identity.role_arn
+            "{endpoint} answered {} ({code}) for role {role_arn:?}",
+            status.as_u16()
         ));
     }
     keys(&text)
@@ -127,7 +174,7 @@ mod tests {
 
     fn ask(server: &Server) -> Result<Keys, String> {
         let agent = crate::render::http::agent::shared(None, &testing::limits()).unwrap();
-        assume_role(&agent, &server.url(), &identity())
+        assume_role_with_web_identity(&agent, &server.url(), &identity())
     }
 
     #[test]
@@ -141,12 +188,46 @@ mod tests {
         assert!(request.starts_with("POST / HTTP/1.1\r\n"), "{request}");
         assert!(
             request.ends_with(
-                "\r\n\r\nAction=AssumeRoleWithWebIdentity&Version=2011-06-15\
+                "\r\n\r\nAction=AssumeRoleWithWebIdentity&Version=2011%2D06%2D15\
                  &RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fimages&RoleSessionName=s3imageserver\
                  &WebIdentityToken=a%2Eb%2Dc%5Fd"
             ),
             "{request}"
         );
+    }
+
+    #[test]
+    fn a_role_is_assumed_with_a_signed_request() {
+        let server = Server::answering(move |_| testing::response("200 OK", "", ANSWER.as_bytes()));
+        let agent = crate::render::http::agent::shared(None, &testing::limits()).unwrap();
+        let role = AssumedRole {
+            arn: "arn:aws:iam::1:role/images".into(),
+            external_id: Some("a/b".into()),
+            session_name: "s3imageserver".into(),
+        };
+        let own = Keys {
+            access: "AKID".into(),
+            secret: "hidden".into(),
+            session_token: Some("of the chain".into()),
+            expires: None,
+        };
+        let endpoint = format!("{}/some/path/", server.url());
+        let keys = assume_role(&agent, &endpoint, "eu-west-1", &role, &own);
+        let keys = keys.unwrap_or_else(|problem| panic!("{problem}"));
+        assert_eq!((keys.access.as_str(), keys.secret.as_str()), ("ASIA1", "secret&"));
+        let request = server.requests().remove(0);
+        for part in [
+            "POST /some/path/ HTTP/1.1\r\n",
+            "/eu-west-1/sts/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-security-token, Signature=",
+            "x-amz-security-token: of the chain\r\n",
+            "Action=AssumeRole&Version=2011%2D06%2D15&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fimages\
+             &RoleSessionName=s3imageserver&ExternalId=a%2Fb",
+        ] {
+            assert!(request.contains(part), "no {part} in {request}");
+        }
+        assert!(!request.contains("hidden"));
+        let problem = assume_role(&agent, "sts.example", "eu-west-1", &role, &own).err().unwrap();
+        assert!(problem.contains("AWS_ENDPOINT_URL_STS"), "{problem}");
     }
 
     #[test]

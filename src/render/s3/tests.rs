@@ -780,3 +780,20 @@ fn a_deadline_shorter_than_the_limits_is_kept_and_named() {
     assert!(failure.detail.ends_with("within 100ms (results_timeout)"), "{}", failure.detail);
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
+
+#[test]
+fn an_access_point_has_its_own_host_and_region() {
+    let aws = r#"{"bucket_name": "arn:aws:s3:eu-west-1:123456789012:accesspoint/prod", "file_path": "d",
+        "aws_access": "AKID", "aws_secret": "SECRET", "request_payer": true}"#;
+    let text = format!(r#"{{"handlers": [{{"name": "x", "aws": {aws}}}]}}"#);
+    let handler = crate::config::parse(&text, "test").unwrap().handlers.remove(0);
+    let crate::config::Origin::S3(config) = &handler.origin else { panic!() };
+    let bucket = open(config, &testing::limits());
+    let object = bucket.object("a b.jpg").unwrap();
+    let url = bucket.url(&object, &Action::Get, bucket.deadline()).unwrap();
+    let host = "https://prod-123456789012.s3-accesspoint.eu-west-1.amazonaws.com/d/a%20b.jpg?";
+    assert!(url.starts_with(host), "{url}");
+    for part in ["%2Feu-west-1%2Fs3%2Faws4_request", "x-amz-request-payer=requester"] {
+        assert_eq!(url.matches(part).count(), 1, "{part} in {url}");
+    }
+}
