@@ -48,7 +48,7 @@ fn options() -> Options {
     options.optopt("c", "config", &config, "FILE");
     let check = format!("check the configuration and exit: 0 if it is valid, {EXIT_USAGE} if not");
     options.optflag("", "check", &check);
-    options.optflag("", "online", "with --check: also send a request to each bucket");
+    options.optflag("", "online", "with --check: also send a request to each origin");
     options.optopt("", "bucket", "with init: the name of the bucket", "NAME");
     options.optopt(
         "",

@@ -97,7 +97,7 @@ mod tests {
         ] {
             let text = configuration(&bucket("my-bucket", region, endpoint)).unwrap();
             let config = config::parse(&text, "test").unwrap();
-            let Origin::S3(s3) = &config.handlers[0].origin else { panic!("not S3") };
+            let Some(Origin::S3(s3)) = config.handlers[0].origins.first() else { panic!("not S3") };
             assert_eq!((s3.bucket.as_str(), s3.endpoint.as_deref()), ("my-bucket", endpoint));
             assert_eq!(s3.region, region.unwrap_or("us-east-1"));
             assert!(config.handlers[0].cache.is_some());

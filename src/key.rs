@@ -1,6 +1,8 @@
 //! Keys of originals, in URL paths and by themselves.
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{
+    AsciiSet, CONTROLS, percent_decode, percent_decode_str, utf8_percent_encode,
+};
 
 /// S3's limit for a key, in bytes of UTF-8.
 const MAX_LENGTH: usize = 1024;
@@ -44,6 +46,29 @@ pub fn is_valid(key: &str) -> bool {
         && key.len() <= MAX_LENGTH
         && !key.contains('\0')
         && !key.split('/').any(|segment| segment == "." || segment == "..")
+}
+
+/// Whether a path stays below its first segment at every server: none of its segments is `.` or `..`, also after it was
+/// decoded several times, as by a proxy and the server behind it, where `\` separates segments as well, or where a segment
+/// has parameters (RFC 3986 §3.3).
+pub fn is_below(path: &str) -> bool {
+    let mut path = path.as_bytes().to_vec();
+    loop {
+        let mut segments = path.split(|byte| b"/\\".contains(byte));
+        if segments.any(is_dot_segment) {
+            return false;
+        }
+        let decoded: Vec<u8> = percent_decode(&path).collect();
+        if decoded.len() == path.len() {
+            return true;
+        }
+        path = decoded;
+    }
+}
+
+fn is_dot_segment(segment: &[u8]) -> bool {
+    let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+    name == b"." || name == b".."
 }
 
 /// The extension of the last segment in lower case.
@@ -131,6 +156,37 @@ mod tests {
             assert!(is_valid(key), "{key:?}");
         }
         assert!(is_valid(&"k".repeat(1024)) && !is_valid(&"k".repeat(1025)));
+    }
+
+    #[test]
+    fn paths_with_dot_segments_in_any_encoding_are_not_below() {
+        for path in [
+            "..",
+            ".",
+            "a/..",
+            "../a",
+            "a/./b",
+            "a\\..\\b",
+            "..\\a",
+            "%2e%2e/a",
+            "%2E./a",
+            "a%2f..%2fb",
+            "..%5ca",
+            "%252e%252e/a",
+            "a%25252f..%25252fb",
+            "..;/a",
+            "a/..;x=1/b",
+            "..%3b/a",
+            ".%2e;/a",
+        ] {
+            assert!(!is_below(path), "{path}");
+        }
+        for path in [
+            "", "a", "...", "a..b", "..a/b", ".a", "a.", "//a", "%", "%zz", "100%25", "a;..",
+            "..%20/a", "é/%c3",
+        ] {
+            assert!(is_below(path), "{path}");
+        }
     }
 
     #[test]

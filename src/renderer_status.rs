@@ -92,6 +92,19 @@ impl CredentialsStatus {
     }
 }
 
+impl CredentialsStatus {
+    /// Of the credentials of two origins of a handler, the one that is less, or less long, usable.
+    pub fn worse(self, other: CredentialsStatus) -> CredentialsStatus {
+        use CredentialsStatus::{Found, Missing, Pending};
+        match (self, other) {
+            (Missing, _) | (_, Missing) => Missing,
+            (Pending, _) | (_, Pending) => Pending,
+            (Found { expires: None }, found) | (found, Found { expires: None }) => found,
+            (Found { expires: one }, Found { expires: other }) => Found { expires: one.min(other) },
+        }
+    }
+}
+
 /// Where a value is.
 type Field = fn(&mut RendererStatus) -> &mut u64;
 
@@ -245,6 +258,18 @@ mod tests {
                     (route.to_owned(), status)
                 })
                 .into(),
+        }
+    }
+
+    #[test]
+    fn the_worse_of_two_credentials_counts() {
+        use CredentialsStatus::{Missing, Pending};
+        let found = |expires| CredentialsStatus::Found { expires };
+        let order = [Missing, Pending, found(Some(1)), found(Some(2)), found(None)];
+        for (place, worse) in order.into_iter().enumerate() {
+            for better in order.into_iter().skip(place) {
+                assert_eq!((worse.worse(better), better.worse(worse)), (worse, worse));
+            }
         }
     }
 

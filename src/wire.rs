@@ -142,7 +142,7 @@ pub struct Setup {
     pub resolved: Vec<Resolved>,
 }
 
-/// Writes the text, each reference to an environment variable with its value, processors and memory, then the directory
+/// Writes the text, each reference to an environment variable with its value, processors and memory, then the directories
 /// and the error image of each handler. Each part follows a line with its length in bytes.
 pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
     send_part(out, setup.text.as_bytes())?;
@@ -156,8 +156,11 @@ pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
     let memory = memory.unwrap_or_default();
     send_part(out, format!("{processors} {is_cpu_limited} {memory}").as_bytes())?;
     for handler in &setup.resolved {
-        let directory = handler.directory.as_ref();
-        send_part(out, directory.map_or(&[][..], |directory| directory.as_os_str().as_bytes()))?;
+        for directory in &handler.directories {
+            send_part(out, directory.as_os_str().as_bytes())?;
+        }
+        // No directory has an empty path.
+        send_part(out, &[])?;
         send_part(out, &handler.error_image)?;
     }
     // An empty error image, which no handler has, ends the list.
@@ -181,14 +184,19 @@ pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
         .ok_or_else(|| invalid("processors and memory are missing"))?;
     let mut resolved = Vec::new();
     loop {
-        let directory = receive_part(input)?;
+        let mut directories = Vec::new();
+        loop {
+            let directory = receive_part(input)?;
+            if directory.is_empty() {
+                break;
+            }
+            directories.push(PathBuf::from(OsString::from_vec(directory)));
+        }
         let error_image = receive_part(input)?;
         if error_image.is_empty() {
             return Ok(Setup { text, environment, machine, resolved });
         }
-        let directory =
-            (!directory.is_empty()).then(|| PathBuf::from(OsString::from_vec(directory)));
-        resolved.push(Resolved { directory, error_image: error_image.into() });
+        resolved.push(Resolved { directories, error_image: error_image.into() });
     }
 }
 
@@ -233,11 +241,11 @@ mod tests {
     use super::*;
 
     fn setup(text: &str) -> Setup {
-        let handler = |directory: Option<&str>, image: &[u8]| Resolved {
-            directory: directory.map(PathBuf::from),
+        let handler = |directories: &[&str], image: &[u8]| Resolved {
+            directories: directories.iter().map(PathBuf::from).collect(),
             error_image: image.into(),
         };
-        let resolved = vec![handler(Some("/a b/\u{fc}"), b"\xff\xd8\n"), handler(None, b"x")];
+        let resolved = vec![handler(&["/a b/\u{fc}", "/"], b"\xff\xd8\n"), handler(&[], b"x")];
         let mut environment = Environment::default();
         environment.insert("$A".into(), "1\n\u{fc}".into());
         environment.insert("${B:-}".into(), String::new());

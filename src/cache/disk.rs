@@ -14,7 +14,7 @@ use super::inspect::{HEADER_READ, Opened, is_damage};
 use super::layout::{EntryId, VERSION};
 use super::system::{self, EntryFile};
 use super::write::Writer;
-use super::{EncodedImage, Name, hexadecimal, min_free_bytes};
+use super::{EncodedImage, Name, Validator, hexadecimal, min_free_bytes};
 use crate::cache_control::CacheControl;
 use crate::file_stamp::FileStamp;
 use crate::format::Format;
@@ -171,11 +171,11 @@ impl DiskCache {
         &self,
         name: &Name,
         image: &EncodedImage,
-        original_etag: Option<&str>,
+        validator: impl Into<Validator>,
         validated_at: SystemTime,
     ) -> io::Result<u64> {
         self.min_free.map_or(Ok(()), |min_free| min_free.check(&self.root))?;
-        let header = Header::new(name, image, original_etag, validated_at);
+        let header = Header::new(name, image, validator.into(), validated_at);
         self.writer.write(&self.path(name), &header, &image.bytes)
     }
 
@@ -262,9 +262,9 @@ impl Entry<'_> {
         self.header.cache_control()
     }
 
-    /// `ETag` of the original at the origin.
-    pub fn original_etag(&self) -> Option<&str> {
-        self.header.original_etag.as_deref()
+    /// What the origins are asked with whether the original has changed.
+    pub fn validator(&self) -> Validator {
+        self.header.validator()
     }
 
     /// Writes the entry again as validated at this time, and returns the image and the disk space in bytes. `None` for
@@ -418,7 +418,7 @@ mod tests {
         let new = found();
         assert_eq!(new.freshness(SystemTime::now()), Freshness::Fresh);
         assert_eq!(
-            (new.original_etag(), new.validated_at() > stamp.validated_at()),
+            (new.validator().etag.as_deref(), new.validated_at() > stamp.validated_at()),
             (Some("etag"), true)
         );
         assert!(!cache.is_unchanged(&stamp), "the file has been replaced");

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{EncodedImage, Name};
+use super::{EncodedImage, Name, Validator};
 use crate::cache_control::CacheControl;
 use crate::time::unix_milliseconds;
 
@@ -38,6 +38,9 @@ pub struct Header {
     /// `Cache-Control` of the original. Entries of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_control: Option<String>,
+    /// The identity of the origin that has the original; missing: the first one of the handler, which is in `handler`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     /// When the origin was asked for the original, in milliseconds since 1970.
     #[serde(rename = "stored")]
     pub validated_at: u64,
@@ -48,7 +51,7 @@ impl Header {
     pub fn new(
         name: &Name,
         image: &EncodedImage,
-        original_etag: Option<&str>,
+        validator: Validator,
         validated_at: SystemTime,
     ) -> Header {
         Header {
@@ -59,8 +62,9 @@ impl Header {
             sha256: image.sha256.clone(),
             length: image.bytes.len() as u64,
             last_modified: image.last_modified,
-            original_etag: original_etag.map(str::to_owned),
+            original_etag: validator.etag,
             cache_control: image.cache_control.map(|value| value.to_string()),
+            origin: validator.origin,
             validated_at: unix_milliseconds(validated_at),
         }
     }
@@ -68,6 +72,11 @@ impl Header {
     /// `Cache-Control` of the original.
     pub fn cache_control(&self) -> Option<CacheControl> {
         CacheControl::parse(self.cache_control.as_deref()?)
+    }
+
+    /// What the origins are asked with whether the original has changed.
+    pub fn validator(&self) -> Validator {
+        Validator { etag: self.original_etag.clone(), origin: self.origin.clone() }
     }
 
     pub fn is_of(&self, name: &Name) -> bool {
@@ -124,7 +133,7 @@ mod tests {
         let image = EncodedImage::new(vec![1], Format::Png, None);
         let header = |cache_control| {
             let image = image.clone().with_cache_control(cache_control);
-            Header::new(&name, &image, None, SystemTime::UNIX_EPOCH)
+            Header::new(&name, &image, Validator::default(), SystemTime::UNIX_EPOCH)
         };
         let without = encode(&header(None)).unwrap();
         assert!(!String::from_utf8_lossy(&without).contains("cache_control"));

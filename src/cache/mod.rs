@@ -78,6 +78,22 @@ pub struct EncodedImage {
     pub cache_control: Option<CacheControl>,
 }
 
+/// What the origins are asked with whether an original has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Validator {
+    /// The entity tag of the original at its origin.
+    pub etag: Option<String>,
+    /// The identity of the origin that has it; `None`: the handler's first, which is part of [`Name::handler`].
+    pub origin: Option<String>,
+}
+
+impl From<Option<&str>> for Validator {
+    /// An entity tag of the handler's first origin.
+    fn from(etag: Option<&str>) -> Validator {
+        Validator { etag: etag.map(str::to_owned), origin: None }
+    }
+}
+
 /// The result of a render request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use super::entry::{self, Header, damaged};
-use super::{EncodedImage, Name, hexadecimal};
+use super::{EncodedImage, Name, Validator, hexadecimal};
 use crate::format::Format;
 use crate::time::system_time;
 
@@ -17,8 +17,8 @@ use crate::time::system_time;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedEntry {
     pub image: EncodedImage,
-    /// `ETag` of the original at the origin.
-    pub original_etag: Option<String>,
+    /// What the origins are asked with whether the original has changed.
+    pub validator: Validator,
     /// When the origin was asked for the original.
     pub validated_at: SystemTime,
 }
@@ -26,8 +26,8 @@ pub struct SharedEntry {
 impl SharedEntry {
     /// The header of the entry, with its checksum.
     pub fn encode_header(&self, name: &Name) -> io::Result<Vec<u8>> {
-        let etag = self.original_etag.as_deref();
-        entry::encode(&Header::new(name, &self.image, etag, self.validated_at))
+        let validator = self.validator.clone();
+        entry::encode(&Header::new(name, &self.image, validator, self.validated_at))
     }
 
     /// The entry of this name from its encoded header and its image.
@@ -52,10 +52,11 @@ impl SharedEntry {
             return Err(damaged("does not match its SHA-256"));
         }
         let cache_control = header.cache_control();
-        let Header { sha256, last_modified, original_etag, .. } = header;
+        let validator = header.validator();
+        let Header { sha256, last_modified, .. } = header;
         Ok(SharedEntry {
             image: EncodedImage { bytes, format, sha256, last_modified, cache_control },
-            original_etag,
+            validator,
             validated_at: system_time(header.validated_at),
         })
     }
@@ -71,14 +72,16 @@ mod tests {
 
     fn entry() -> SharedEntry {
         let image = EncodedImage::new(vec![1, 2, 3], Format::Webp, Some(system_time(7000)));
-        let original_etag = Some("\"abc\"".to_owned());
-        SharedEntry { image, original_etag, validated_at: system_time(1_795_361_381_123) }
+        let validator = Validator::from(Some("\"abc\""));
+        SharedEntry { image, validator, validated_at: system_time(1_795_361_381_123) }
     }
 
     #[test]
     fn a_shared_entry_is_what_was_encoded() {
-        for original_etag in [None, Some("\"a\"".to_owned())] {
-            let entry = SharedEntry { original_etag, ..entry() };
+        let etag = Some("\"a\"".to_owned());
+        let second = Validator { etag, origin: Some("s3\0aws\0b\0".to_owned()) };
+        for validator in [Validator::default(), second] {
+            let entry = SharedEntry { validator, ..entry() };
             let header = entry.encode_header(&name("k")).unwrap();
             let bytes = entry.image.bytes.clone();
             assert_eq!(SharedEntry::decode(&name("k"), &header, bytes).unwrap(), entry);

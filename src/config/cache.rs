@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::Result;
 use super::fields::Fields;
-use super::origin::Origin;
+use super::origin::Origins;
 use super::schema::{Defaulted, Optional, boolean, integer, object, table, text, whole_seconds};
 use crate::cache::CacheTime;
 
@@ -38,10 +38,9 @@ table! {
         whole_seconds("stale_while_revalidate").default(0);
     /// How long after `cache_time` a variant is served if the origin can't be asked (RFC 5861 §4).
     STALE_IF_ERROR: Defaulted<Duration> = whole_seconds("stale_if_error").default(86_400);
-    /// How long a `not_found` of the origin is remembered; other errors are not.
+    /// How long a `not_found` of the origin is remembered, also that of one of several origins; other errors are not.
     NEGATIVE_CACHE_TIME: Defaulted<Duration> = whole_seconds("negative_cache_time").default(5);
-    /// Cache the bucket's originals, so that another size takes no GET; only with
-    /// `aws`.
+    /// Cache the originals of buckets and web servers, so that another size takes no GET; not with a `directory`.
     ORIGINALS_CACHE: Optional<Fields<'static>> =
         object("originals_cache", ORIGINALS_TABLE).absent("none");
 }
@@ -81,7 +80,7 @@ pub struct CacheSettings {
 }
 
 impl CacheSettings {
-    pub fn read(fields: &Fields, origin: &Origin) -> Result<CacheSettings> {
+    pub fn read(fields: &Fields, origins: &Origins) -> Result<CacheSettings> {
         let time = match fields.get(&CACHE_TIME)? {
             0 => CacheTime::Forever,
             seconds => u64::try_from(seconds).map_or(CacheTime::Never, CacheTime::Seconds),
@@ -89,7 +88,7 @@ impl CacheSettings {
         let negative_time = fields.get(&NEGATIVE_CACHE_TIME)?;
         Ok(CacheSettings {
             variants: variants(fields, time)?,
-            originals: originals(fields, time, origin)?,
+            originals: originals(fields, time, origins)?,
             time,
             stale_while_revalidate: fields.get(&STALE_WHILE_REVALIDATE)?,
             stale_if_error: fields.get(&STALE_IF_ERROR)?,
@@ -121,12 +120,12 @@ fn variants(fields: &Fields, time: CacheTime) -> Result<Option<Store>> {
     }
 }
 
-fn originals(fields: &Fields, time: CacheTime, origin: &Origin) -> Result<Option<Store>> {
+fn originals(fields: &Fields, time: CacheTime, origins: &Origins) -> Result<Option<Store>> {
     let Some(written) = fields.optional(&ORIGINALS_CACHE)? else { return Ok(None) };
     let path = written.required(&PATH)?;
     let max_bytes = written.optional(&MAX_BYTES)?;
-    if origin.local_directory().is_some() {
-        let message = "is for buckets; the files of a directory are local already";
+    if origins.local_directories().next().is_some() {
+        let message = "is for buckets and web servers; the files of a directory are local already";
         return Err(fields.error(ORIGINALS_CACHE.name(), message));
     }
     if time == CacheTime::Never {

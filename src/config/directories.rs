@@ -83,7 +83,10 @@ fn disagreement(store: &Store, other: &Store, handler: usize) -> Option<(&'stati
 fn check_nested(handlers: &[Handler], stores: &Stores) -> Result<()> {
     for (index, handler) in handlers.iter().enumerate() {
         let own = handler.stores().map(|store| (store.field, store.path.as_path()));
-        let originals = handler.origin.local_directory().map(|path| ("directory", path));
+        let own = own.map(|(field, path)| (format!("handlers[{index}].{field}"), path));
+        let originals = handler.origins.iter().filter_map(|origin| {
+            origin.local_directory().map(|path| (origin.json_path().to_owned(), path))
+        });
         for (field, path) in own.chain(originals) {
             let path = place(path);
             let layouts = path.ancestors().filter(|ancestor| {
@@ -93,7 +96,7 @@ fn check_nested(handlers: &[Handler], stores: &Stores) -> Result<()> {
             if let Some((other, _)) = around.next() {
                 let message =
                     format!("is inside a cache directory of handlers[{other}], among its entries");
-                return Err(error_of(index, field, message));
+                return Err(ConfigError::new(field, message));
             }
         }
     }

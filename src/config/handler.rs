@@ -12,7 +12,7 @@ use super::error::Result;
 use super::error_image::{self, ErrorImage};
 use super::fields::Fields;
 use super::json::type_name;
-use super::origin::{self, Origin, OriginConfig};
+use super::origin::{self, OriginConfig, Origins};
 use super::results::{self, Results};
 use super::schema::{
     Choice, Defaulted, Kind, Optional, Table, array, boolean, choice, concat, integer, object,
@@ -90,7 +90,7 @@ pub struct Handler {
     /// The field that gave the route.
     pub(super) route_field: &'static str,
     /// Where the originals are.
-    pub origin: Origin,
+    pub origins: Origins,
     /// Sent in place of an image that failed.
     pub error_image: ErrorImage,
     /// `None` keeps the original's.
@@ -137,8 +137,8 @@ pub struct Handler {
 /// is started a year later has the same configuration even if the files have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The origin's directory, absolute.
-    pub directory: Option<PathBuf>,
+    /// The directories of the origins, absolute, in the order of the origins.
+    pub directories: Vec<PathBuf>,
     /// The bytes of the error image.
     pub error_image: Arc<[u8]>,
 }
@@ -178,10 +178,10 @@ impl Choice for ErrorStatus {
 }
 
 impl Handler {
-    /// Identifies the handler's origin in each cache key, so that a handler pointed at another bucket never serves the
-    /// old bucket's images.
+    /// Identifies the handler's first origin in each cache key, so that a handler pointed at another bucket never serves
+    /// the old bucket's images.
     pub fn identity(&self) -> String {
-        format!("{}\0{}", self.route, self.origin.identity())
+        format!("{}\0{}", self.route, self.origins.identity())
     }
 
     /// How long its variants are fresh, and how long they may be served stale.
@@ -200,16 +200,16 @@ impl Handler {
         self.cache.iter().chain(&self.originals)
     }
 
-    /// Checks that `user`, the current user of this process, can use the files of its origin and of its results bucket.
+    /// Checks that `user`, the current user of this process, can use the files of its origins and of its results bucket.
     pub fn check_access(&self, user: &str) -> Result<()> {
-        self.origin.check_access(user)?;
+        self.origins.iter().try_for_each(|origin| origin.check_access(user))?;
         self.results.as_ref().map_or(Ok(()), |results| results.bucket.check_access(user))
     }
 
     /// What was read from the file system for this handler.
     pub fn resolved(&self) -> Resolved {
-        let directory = self.origin.local_directory().map(Path::to_owned);
-        Resolved { directory, error_image: Arc::clone(&self.error_image.bytes) }
+        let directories = self.origins.local_directories().map(Path::to_owned).collect();
+        Resolved { directories, error_image: Arc::clone(&self.error_image.bytes) }
     }
 
     pub(super) fn read(
@@ -219,14 +219,14 @@ impl Handler {
     ) -> Result<Handler> {
         let fields = &Fields::of(value, path, TABLE)?;
         let (route_field, route) = route(fields)?;
-        let local = resolved.and_then(|resolved| resolved.directory.clone());
-        let origin = Origin::read(fields, local, resolved.is_some())?;
-        let cache = CacheSettings::read(fields, &origin)?;
+        let found = &mut resolved.into_iter().flat_map(|resolved| resolved.directories.clone());
+        let origins = Origins::read(fields, found, resolved.is_some())?;
+        let cache = CacheSettings::read(fields, &origins)?;
         let max_dimension = fields.get(&MAX_DIMENSION)?;
         let token = fields.optional(&TOKEN)?.map(|token| Token::read(&token)).transpose()?;
         let size_policy = SizePolicy::read(fields, max_dimension)?;
         let (has_cache, is_checked) = (cache.variants.is_some(), resolved.is_some());
-        let results = Results::read(fields, &origin, cache.time, has_cache, is_checked)?;
+        let results = Results::read(fields, &origins, cache.time, has_cache, is_checked)?;
         let handler = Handler {
             route: route.to_owned(),
             route_field,
@@ -251,7 +251,7 @@ impl Handler {
             render_on_change: render_on_change(fields, &size_policy)?,
             size_policy,
             token,
-            origin,
+            origins,
         };
         handler.size_policy.check_presets(fields, handler.defaults())?;
         handler.check_render_on_change(fields)?;
@@ -263,7 +263,7 @@ impl Handler {
         if self.render_on_change.is_empty() {
             return Ok(());
         }
-        if !self.origin.is_bucket() {
+        if !self.origins.has_bucket() {
             return error("needs aws: events are about objects in a bucket");
         }
         if self.cache.is_none() {

@@ -48,12 +48,13 @@ pub use error::ConfigError;
 pub use handler::{FailOn, Handler, Resolved};
 pub use https::{Certificate, Https};
 pub use limits::Limits;
-pub use origin::{AssumedRole, Credentials, Directory, Origin, S3};
+pub use origin::{AssumedRole, Credentials, Directory, Http, Origin, S3};
 pub use results::Results;
 pub use secret::{WHITE_SPACE_AROUND, has_white_space_around};
 pub use token::{Rules, Token, TokenKind};
 pub use topic::Topic;
 pub use trusted_proxies::TrustedProxies;
+pub use url::{is_origin as is_web_origin, without_default_port};
 
 use crate::log::{self, Level};
 use error::Result;
@@ -254,7 +255,7 @@ impl Config {
         let limits = top.optional(&LIMITS)?;
         let admin = top.optional(&ADMIN)?;
         let handlers = handlers(top, resolved)?;
-        let has_bucket = handlers.iter().any(|handler| handler.origin.is_bucket());
+        let has_bucket = handlers.iter().any(|handler| handler.origins.has_bucket());
         Ok(Config {
             address: address(top)?,
             https: Https::read(top, http_port)?,

@@ -6,13 +6,15 @@ use super::schema::{Kind, MAX_SECONDS, MIN_SECONDS, Row, Shown, Table};
 use super::{TABLE, admin, cache, cdn, handler, limits, origin, size_policy, token};
 
 /// A section of the reference: the path of an object and the table of its fields.
-const SECTIONS: [(&str, Table); 11] = [
+const SECTIONS: [(&str, Table); 13] = [
     ("configuration", TABLE),
     ("admin", admin::TABLE),
     ("events", admin::EVENTS_TABLE),
     ("limits", limits::TABLE),
     ("handler", handler::TABLE),
     ("aws", origin::AWS_TABLE),
+    ("http", origin::HTTP_TABLE),
+    ("origins", origin::EACH_TABLE),
     ("originals_cache", cache::ORIGINALS_TABLE),
     ("presets", size_policy::PRESET_TABLE),
     ("token", token::TABLE),
@@ -149,7 +151,7 @@ mod tests {
         assert!(handler.contains(row), "{handler}");
         let row = r#"| `fail_on` | string | `"none"`, `"truncated"`, `"error"`, `"warning"` | `"truncated"` |"#;
         assert!(handler.contains(row), "{handler}");
-        for name in ["aws", "directory"] {
+        for name in ["aws", "directory", "http", "origins"] {
             assert!(handler.contains(&format!("\n| `{name}` |")), "{handler}");
         }
     }

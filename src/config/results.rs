@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::{ConfigError, Result};
 use super::fields::Fields;
 use super::handler::Handler;
-use super::origin::{self, Credentials, Origin, S3};
+use super::origin::{self, Credentials, Origin, Origins, S3};
 use super::schema::{Defaulted, Optional, integer, object, seconds, table};
 use crate::cache::CacheTime;
 
@@ -39,7 +39,7 @@ impl Results {
     /// `None` without the field, and for a handler that caches nothing.
     pub fn read(
         fields: &Fields,
-        origin: &Origin,
+        origins: &Origins,
         cache_time: CacheTime,
         has_cache: bool,
         is_checked: bool,
@@ -65,8 +65,9 @@ impl Results {
             let message = "is for originals: not every request to results can be paid for so";
             return Err(ConfigError::new(format!("{}.request_payer", bucket.json_path), message));
         }
-        if origin.local_directory().is_some() {
-            let message = "is for buckets; the directories of two servers may differ";
+        if origins.local_directories().next().is_some() {
+            let message =
+                "is for buckets and web servers; the directories of two servers may differ";
             return Err(fields.error(FIELD, message));
         }
         if cache_time == CacheTime::Never {
@@ -85,9 +86,10 @@ pub fn check(handlers: &[Handler]) -> Result<()> {
     for (index, handler) in handlers.iter().enumerate() {
         let Some(results) = &handler.results else { continue };
         for (other, reader) in handlers.iter().enumerate() {
-            if let Origin::S3(originals) = &reader.origin
-                && is_inside(&results.bucket, originals)
-            {
+            let is_read = reader.origins.iter().any(|origin| {
+                matches!(origin, Origin::S3(originals) if is_inside(&results.bucket, originals))
+            });
+            if is_read {
                 let message = format!(
                     "is among the originals of handlers[{other}]: choose another bucket or file_path"
                 );

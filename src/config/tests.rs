@@ -33,7 +33,7 @@ fn missing_fields_have_their_defaults() {
         (handler.max_dimension, handler.output_format, handler.precise_errors),
         (3064, None, false)
     );
-    let Origin::S3(s3) = &handler.origin else { panic!("not S3") };
+    let Some(Origin::S3(s3)) = handler.origins.first() else { panic!("not S3") };
     assert_eq!((s3.region.as_str(), s3.path_style), ("us-east-1", false));
     assert_eq!(config.limits.origin_max_bytes, 64 << 20);
 }
@@ -204,9 +204,15 @@ fn a_handler_has_a_name_or_a_prefix() {
 #[test]
 fn a_handler_has_exactly_one_origin() {
     let got = error_of(r#"{"handlers": [{"name": "h"}]}"#);
-    assert_eq!(got, "handlers[0].aws: required: where the originals are (aws or directory)");
+    assert_eq!(
+        got,
+        "handlers[0].aws: required: where the originals are (aws, directory, http or origins)"
+    );
     let got = error_of(&minimal(r#""directory": "/""#, ""));
-    assert_eq!(got, "handlers[0].directory: a handler has one origin: aws or directory");
+    assert_eq!(
+        got,
+        "handlers[0].directory: only one of these may be given: aws, directory, http or origins"
+    );
     for (directory, expected) in [
         (r#""/no/such""#, "/no/such: can't be opened: "),
         (r#""/dev/null""#, "/dev/null: is not a directory"),

@@ -13,8 +13,18 @@ pub fn is_origin(text: &str) -> bool {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };
-    let has_valid_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    let has_valid_port = port.is_none_or(is_port);
     !host.is_empty() && (is_host_name(host) || is_ipv6(host)) && has_valid_port
+}
+
+/// An origin without the port that its scheme has anyway, as WHATWG URL §4.4 and the `Host` header have it.
+pub fn without_default_port(origin: &str) -> &str {
+    let port = if origin.starts_with("https://") { ":443" } else { ":80" };
+    origin.strip_suffix(port).unwrap_or(origin)
 }
 
 fn is_host_name(host: &str) -> bool {

@@ -6,14 +6,14 @@
 
 use std::io::Write;
 
-use super::origin::OriginClient;
-use super::results;
-use crate::config::{Config, ConfigError, Handler};
+use super::{origin, results};
+use crate::config::{Config, ConfigError, Handler, Limits};
 use crate::error::Failure;
 use crate::key;
 
-/// Asks each handler's origin and results bucket, or the origin for these `/HANDLER/KEY`. Writes a line for each that works to `out`, and gives
-/// the errors of the others to `report`. Returns whether all of them work.
+/// Asks each origin of each handler and its results bucket, or for these `/HANDLER/KEY` the origins until one has it.
+/// Writes a line for each that works to `out`, and gives the errors of the others to `report`. Returns whether all of
+/// them work.
 ///
 /// # Errors
 ///
@@ -35,24 +35,60 @@ pub fn check_online(
         );
     }
     let mut is_ok = true;
-    let mut answered = |index: usize, field: &str, answer: Result<String, Failure>| match answer {
-        // An error of standard output is ignored.
-        Ok(sentence) => drop(writeln!(out, "handlers[{index}]: {sentence}: ok")),
-        Err(failure) => {
-            is_ok = false;
-            let path = format!("handlers[{index}].{field}");
-            report(&config.locate(ConfigError::new(path, failure.detail)));
-        }
-    };
     for (index, handler, key) in asked {
-        let answer = OriginClient::open(&handler.origin, &config.limits)
-            .and_then(|client| client.probe(key.as_deref()));
-        answered(index, handler.origin.field(), answer);
-        if let (Some(results), None) = (&handler.results, key) {
-            answered(index, "results", results::probe(&results.bucket, &config.limits));
+        let answers = ask(index, handler, key.as_deref(), &config.limits);
+        for Answer { name, path, answer } in answers {
+            match (answer, path) {
+                // An error of standard output is ignored.
+                (Ok(sentence), _) => drop(writeln!(out, "{name}: {sentence}: ok")),
+                (Err(failure), None) => {
+                    drop(writeln!(out, "{name}: {}; asking the next origin", failure.detail));
+                }
+                (Err(failure), Some(path)) => {
+                    is_ok = false;
+                    report(&config.locate(ConfigError::new(path, failure.detail)));
+                }
+            }
         }
     }
     Ok(is_ok)
+}
+
+/// What one origin or results bucket answered.
+struct Answer {
+    name: String,
+    /// The JSON path of its field, for errors; `None` if another origin may have the key.
+    path: Option<String>,
+    answer: Result<String, Failure>,
+}
+
+/// Asks each origin and the results bucket of a handler, or the origins until one has the key.
+fn ask(index: usize, handler: &Handler, key: Option<&str>, limits: &Limits) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    let last = handler.origins.len().saturating_sub(1);
+    for (place, origin) in handler.origins.iter().enumerate() {
+        let name = match last {
+            0 => format!("handlers[{index}]"),
+            _ => format!("handlers[{index}].origins[{place}]"),
+        };
+        let answer = origin::probe(origin, limits, key);
+        let is_missing = answer.as_ref().is_err_and(origin::is_not_there);
+        let is_last = !(key.is_some() && place < last && is_missing);
+        let path = is_last.then(|| origin.json_path().to_owned());
+        answers.push(Answer { name, path, answer });
+        // With a key, the server stops here, too.
+        if key.is_some() && is_last {
+            break;
+        }
+    }
+    if let (Some(results), None) = (&handler.results, key) {
+        answers.push(Answer {
+            name: format!("handlers[{index}]"),
+            path: Some(format!("handlers[{index}].results")),
+            answer: results::probe(&results.bucket, limits),
+        });
+    }
+    answers
 }
 
 /// The handler and the key that a target names.

@@ -194,8 +194,8 @@ impl Service {
             EncodedImage::new(bytes, format, last_modified).with_cache_control(cache_control);
         // The edge has stopped waiting and would not learn of a new entry.
         let is_late = started.elapsed() >= self.render_timeout;
-        let original_etag = original.original.etag.clone();
-        let made = SharedEntry { image, original_etag, validated_at: original.validated_at };
+        let validator = original.original.validator();
+        let made = SharedEntry { image, validator, validated_at: original.validated_at };
         let mut disk_bytes = None;
         if !is_late && self.has_room(handler, &name) {
             disk_bytes = self.store(handler, &name, &made);
@@ -278,17 +278,18 @@ impl Service {
         };
         let validated_at = entry.validated_at();
         // The edge also asks for fresh entries of a directory, when a link to it was switched.
-        let is_remote = handler.config.origin.local_directory().is_none();
+        let is_remote = handler.config.origins.local_directories().next().is_none();
         if is_remote && entry.freshness(SystemTime::now()) == Freshness::Fresh {
             let image = entry.read();
             return Ok(image.map_or(Revalidation::Impossible, |image| {
                 valid(image, None, validated_at, OriginalEntry::None)
             }));
         }
-        let Some(etag) = entry.original_etag().map(str::to_owned) else {
+        let validator = entry.validator();
+        if validator.etag.is_none() {
             return Ok(Revalidation::Impossible);
-        };
-        let answer = handler.originals.get_if_changed(key, &etag, not_before, phases)?;
+        }
+        let answer = handler.originals.get_if_changed(key, validator, not_before, phases)?;
         let (now, original) = match answer {
             OriginalResponse::Original(original) => return Ok(Revalidation::Changed(original)),
             OriginalResponse::NotModified { validated_at, entry } => (validated_at, entry),
@@ -328,8 +329,8 @@ impl Service {
     /// Stores an image. Returns the bytes on disk.
     fn store(&self, handler: &OpenHandler, name: &Name, made: &SharedEntry) -> Option<u64> {
         let cache = handler.cache.as_ref()?;
-        let SharedEntry { image, original_etag, validated_at } = made;
-        let written = cache.store(name, image, original_etag.as_deref(), *validated_at);
+        let SharedEntry { image, validator, validated_at } = made;
+        let written = cache.store(name, image, validator.clone(), *validated_at);
         self.cache_writes.check(written)
     }
 

@@ -20,7 +20,7 @@ use crate::wire;
 /// Checks the origins and the results buckets of a configuration.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     for handler in &config.handlers {
-        origin::check(&handler.origin)?;
+        handler.origins.iter().try_for_each(origin::check)?;
         handler.results.as_ref().map_or(Ok(()), |results| s3::check(&results.bucket))?;
     }
     Ok(())

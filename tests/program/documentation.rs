@@ -256,6 +256,7 @@ fn example_configurations_are_accepted() {
                 "AWS_SECRET_ACCESS_KEY",
                 "EXTERNAL_ID",
                 "JWT_KEY",
+                "LEGACY_TOKEN",
                 "SIGNING_KEY",
             ];
             for name in variables.into_iter().chain(CDN_VARIABLES) {

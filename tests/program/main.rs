@@ -51,6 +51,7 @@ mod negotiation;
 mod notify;
 mod options;
 mod originals;
+mod origins;
 mod page;
 mod png_damage;
 mod presets;

@@ -87,13 +87,13 @@ fn status_names_handlers_origins_and_failures_and_no_secret() {
     let status = send_ok(&server, "GET", "/-/status");
     let handlers = &status["handlers"];
     assert_eq!(
-        handlers[0]["origin"],
+        handlers[0]["origins"][0],
         json!({"kind": "bucket", "bucket": "b", "file_path": "p", "region": "us-east-1",
             "endpoint": "http://127.0.0.1:9"})
     );
     assert_eq!(handlers[0]["problems"].as_array().unwrap().len(), 1, "{status}");
     let origin = json!({"kind": "directory", "directory": directory.path()});
-    assert_eq!(handlers[1]["origin"], origin);
+    assert_eq!(handlers[1]["origins"], json!([origin]));
     assert_eq!(handlers[1]["token"], json!({"type": "hmac", "required": true}));
     assert_eq!(handlers[1]["problems"], json!([]));
     let failures = status["failures"].as_array().unwrap();

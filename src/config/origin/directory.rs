@@ -8,10 +8,10 @@ use rustix::fs::Access;
 use super::super::error::{ConfigError, Result};
 use super::super::fields::Fields;
 use super::super::schema::{Optional, text};
-use super::OriginConfig;
+use super::{Found, OriginConfig};
 
 pub const FIELD: Optional<&'static str> = text("directory")
-    .absent("`aws` or `directory` is required")
+    .absent("one of `aws`, `directory`, `http` and `origins` is required")
     .doc("The existing directory of the originals, or a link to it ([links](s3.md#a-directory)); no key and no symbolic link in it leads out of it.");
 
 /// A directory of this machine.
@@ -23,14 +23,10 @@ pub struct Directory {
     json_path: String,
 }
 
-pub fn read(
-    fields: &Fields,
-    written: &str,
-    local: Option<PathBuf>,
-    _is_checked: bool,
-) -> Result<Directory> {
+pub fn read(fields: &Fields, written: &str, found: Found, is_checked: bool) -> Result<Directory> {
     let json_path = fields.path(FIELD.name());
-    if let Some(path) = local {
+    // A renderer gets what the edge found.
+    if is_checked && let Some(path) = found.next() {
         return Ok(Directory { path, json_path });
     }
     let error =
@@ -47,6 +43,10 @@ pub fn read(
 impl OriginConfig for Directory {
     fn identity(&self) -> String {
         format!("directory\0{}", self.path.display())
+    }
+
+    fn json_path(&self) -> &str {
+        &self.json_path
     }
 
     fn local_directory(&self) -> Option<&Path> {

@@ -8,10 +8,10 @@ use super::super::error::{ConfigError, Result};
 use super::super::fields::Fields;
 use super::super::schema::{Defaulted, Optional, boolean, object, secret, string, table, text};
 use super::super::url;
-use super::{OriginConfig, access_point};
+use super::{Found, OriginConfig, access_point};
 
 pub const FIELD: Optional<Fields<'static>> = object("aws", TABLE)
-    .absent("`aws` or `directory` is required")
+    .absent("one of `aws`, `directory`, `http` and `origins` is required")
     .doc("The bucket of the originals.");
 
 table! {
@@ -107,12 +107,7 @@ impl fmt::Debug for S3 {
     }
 }
 
-pub fn read(
-    _handler: &Fields,
-    aws: Fields,
-    _local: Option<PathBuf>,
-    is_checked: bool,
-) -> Result<S3> {
+pub fn read(_handler: &Fields, aws: Fields, _found: Found, is_checked: bool) -> Result<S3> {
     read_bucket(aws, is_checked)
 }
 
@@ -290,6 +285,10 @@ impl OriginConfig for S3 {
         object.strip_prefix(&self.directory)?.strip_prefix('/')
     }
 
+    fn json_path(&self) -> &str {
+        &self.json_path
+    }
+
     fn check_access(&self, user: &str) -> Result<()> {
         let Some(file) = &self.ca_file else { return Ok(()) };
         File::open(file).map(drop).map_err(|error| {
@@ -404,7 +403,7 @@ mod tests {
         let key = |file_path: &str, bucket: &str, object: &'static str| {
             let aws = format!(r#"{{"bucket_name": "b", "file_path": "{file_path}"}}"#);
             let text = format!(r#"{{"handlers": [{{"name": "h", "aws": {aws}}}]}}"#);
-            parse(&text).handlers[0].origin.key_of(bucket, object)
+            parse(&text).handlers[0].origins.keys_of(bucket, object).first().copied()
         };
         assert_eq!(key("", "b", "a/b.jpg"), Some("a/b.jpg"));
         assert_eq!(key("", "c", "a/b.jpg"), None);
@@ -419,7 +418,7 @@ mod tests {
     fn the_arn_of_an_access_point_is_a_host_in_its_region() {
         let aws = r#"{"bucket_name": "arn:aws:s3:eu-west-1:123456789012:accesspoint/prod"}"#;
         let config = parse(&format!(r#"{{"handlers": [{{"name": "h", "aws": {aws}}}]}}"#));
-        let Origin::S3(s3) = &config.handlers[0].origin else { panic!("not S3") };
+        let Some(Origin::S3(s3)) = config.handlers[0].origins.first() else { panic!("not S3") };
         assert_eq!((s3.bucket.as_str(), s3.region.as_str()), ("prod-123456789012", "eu-west-1"));
         assert_eq!(s3.endpoint.as_deref(), Some("https://s3-accesspoint.eu-west-1.amazonaws.com"));
         assert!(!s3.path_style);

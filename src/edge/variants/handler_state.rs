@@ -42,7 +42,7 @@ impl HandlerState {
             circuit_breaker: CircuitBreaker::default(),
             revalidations: Arc::default(),
             metrics: METRICS.handlers.find(&config.route),
-            link_switch: LinkSwitch::new(config.origin.local_directory(), SystemTime::now()),
+            link_switch: LinkSwitch::new(config.origins.local_directories(), SystemTime::now()),
             warning: RateLimited::default(),
             last_failure: Mutex::default(),
         }

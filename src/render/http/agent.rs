@@ -29,6 +29,8 @@ const MAX_HEAD: usize = 32 << 10;
 #[derive(Clone, PartialEq, Eq)]
 struct Settings {
     ca_file: Option<PathBuf>,
+    /// Whether only public addresses are connected to.
+    public_only: bool,
     connect: Duration,
     first_byte: Duration,
     whole: Duration,
@@ -39,8 +41,22 @@ static AGENTS: Mutex<Vec<(Settings, Weak<Agent>)>> = Mutex::new(Vec::new());
 
 /// The agent for this `ca_file` and these limits. An error is the rest of a sentence about the file.
 pub fn shared(ca_file: Option<PathBuf>, limits: &Limits) -> Result<Arc<Agent>, String> {
+    shared_with(ca_file, false, limits)
+}
+
+/// As [`shared`], for an agent that connects to public addresses only.
+pub fn public_only(ca_file: Option<PathBuf>, limits: &Limits) -> Result<Arc<Agent>, String> {
+    shared_with(ca_file, true, limits)
+}
+
+fn shared_with(
+    ca_file: Option<PathBuf>,
+    public_only: bool,
+    limits: &Limits,
+) -> Result<Arc<Agent>, String> {
     let settings = Settings {
         ca_file,
+        public_only,
         connect: limits.origin_connect_timeout,
         first_byte: limits.origin_first_byte_timeout,
         whole: limits.origin_timeout,
@@ -85,7 +101,7 @@ fn build(settings: &Settings) -> Result<Agent, String> {
         .max_response_header_size(MAX_HEAD)
         .build();
     let connector = ().chain(TcpConnector::default()).chain(RustlsConnector::default());
-    Ok(Agent::with_parts(config, connector, SharedResolver::default()))
+    Ok(Agent::with_parts(config, connector, SharedResolver::new(settings.public_only)))
 }
 
 #[cfg(test)]
@@ -98,6 +114,7 @@ mod tests {
         let mut limits = testing::limits();
         let first = shared(None, &limits).unwrap();
         assert!(Arc::ptr_eq(&first, &shared(None, &limits).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &public_only(None, &limits).unwrap()));
         limits.fetches_at_once += 1;
         assert!(!Arc::ptr_eq(&first, &shared(None, &limits).unwrap()));
     }

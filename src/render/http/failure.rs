@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ureq::{Error, Timeout};
 
+use super::public::NotPublic;
 use super::{Deadline, Exchange};
 use crate::error::{Code, Failure};
 
@@ -75,6 +76,11 @@ impl Exchange<'_> {
 
     fn io_problem(&self, error: &io::Error) -> String {
         let path = self.json_path;
+        if let Some(NotPublic(address)) = error.get_ref().and_then(|error| error.downcast_ref()) {
+            return format!(
+                "its address {address} is not public; to connect to it all the same, set {path}.allow_private to true"
+            );
+        }
         match tls_error(error) {
             Some(rustls::Error::InvalidCertificate(problem)) => {
                 format!(

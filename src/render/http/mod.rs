@@ -5,6 +5,7 @@ pub mod content_coding;
 mod deadline;
 mod exchange;
 mod failure;
+mod public;
 pub mod resolver;
 pub mod tls;
 

@@ -17,6 +17,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use super::public::{NotPublic, is_public};
 use crate::sync::{self, Mutex};
 
 /// How long a lookup's result is used: the time to live of S3's own names.
@@ -27,6 +28,9 @@ const MAX_ADDRESSES: usize = 16;
 /// Resolves with the system's resolver.
 #[derive(Default)]
 pub struct SharedResolver {
+    /// Whether only public addresses are connected to. A connection is made to one of the addresses that this resolver
+    /// returned for it, so a name that leads elsewhere a moment later is checked like any other.
+    public_only: bool,
     names: Mutex<HashMap<(String, u16), Arc<Name>>>,
 }
 
@@ -54,10 +58,8 @@ impl Resolver for SharedResolver {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let https = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let mut addresses = self.empty();
         if let Ok(ip) = bare.parse::<IpAddr>() {
-            addresses.push(SocketAddr::new(ip, port));
-            return Ok(addresses);
+            return self.allowed(vec![SocketAddr::new(ip, port)]);
         }
         let name = {
             let mut names = self.names.lock();
@@ -68,13 +70,28 @@ impl Resolver for SharedResolver {
             move || look_up(&host, port)
         };
         match name.addresses(*timeout.after, ask) {
-            None => return Err(Error::Timeout(timeout.reason)),
-            Some(Err(problem)) => return Err(io::Error::other(problem).into()),
-            Some(Ok(found)) => {
-                found.into_iter().take(MAX_ADDRESSES).for_each(|address| addresses.push(address))
-            }
+            None => Err(Error::Timeout(timeout.reason)),
+            Some(Err(problem)) => Err(io::Error::other(problem).into()),
+            Some(Ok(found)) => self.allowed(found),
         }
-        Ok(addresses)
+    }
+}
+
+impl SharedResolver {
+    pub fn new(public_only: bool) -> SharedResolver {
+        SharedResolver { public_only, names: Mutex::default() }
+    }
+
+    /// The addresses that may be connected to, of those that were found.
+    fn allowed(&self, found: Vec<SocketAddr>) -> Result<ResolvedSocketAddrs, Error> {
+        let mut addresses = self.empty();
+        let is_allowed = |address: &&SocketAddr| !self.public_only || is_public(address.ip());
+        let allowed = found.iter().filter(is_allowed).take(MAX_ADDRESSES);
+        allowed.for_each(|address| addresses.push(*address));
+        match (addresses.is_empty(), found.first()) {
+            (true, Some(address)) => Err(io::Error::other(NotPublic(address.ip())).into()),
+            _ => Ok(addresses),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{Fetch, Fetched, Kind, Original, listing};
+use super::{Deadline, Fetch, Fetched, Kind, Original, listing};
 use crate::config::{self, ConfigError, Limits};
 use crate::error::{Code, Failure};
 use crate::render::read_path::{ReadPath, Variable};
@@ -54,6 +54,7 @@ impl Fetch for Directory {
         &self,
         key: &str,
         if_none_match: Option<&str>,
+        _deadline: Deadline,
         _retries: &mut u32,
     ) -> Result<Fetched, Failure> {
         refuse_unsafe(key)?;
@@ -71,9 +72,9 @@ impl Fetch for Directory {
         self.read(key, file, if_none_match)
     }
 
-    fn probe(&self, key: Option<&str>) -> Result<String, Failure> {
+    fn probe(&self, key: Option<&str>, deadline: Deadline) -> Result<String, Failure> {
         if let Some(key) = key {
-            self.fetch(key, None, &mut 0)?;
+            self.fetch(key, None, deadline, &mut 0)?;
             return Ok(format!("key {key:?} in {} can be read", self.path.display()));
         }
         Ok(format!("{} is a directory", self.path.display()))
@@ -166,7 +167,8 @@ impl Directory {
             ));
         }
         let last_modified = metadata.modified().ok();
-        Ok(Fetched::Original(Original { bytes, etag, last_modified, cache_control: None }))
+        let cache_control = None;
+        Ok(Fetched::Original(Original { bytes, etag, last_modified, cache_control, origin: None }))
     }
 
     fn not_opened(&self, key: &str, error: Errno) -> Failure {
@@ -216,8 +218,13 @@ mod tests {
     use std::thread;
 
     impl Directory {
+        fn get(&self, key: &str, if_none_match: Option<&str>) -> Result<Fetched, Failure> {
+            let deadline = super::super::deadline(Duration::from_secs(10));
+            self.fetch(key, if_none_match, deadline, &mut 0)
+        }
+
         fn fetch_original(&self, key: &str) -> Result<Original, Failure> {
-            match self.fetch(key, None, &mut 0)? {
+            match self.get(key, None)? {
                 Fetched::Original(original) => Ok(original),
                 Fetched::Unchanged => panic!("unchanged without a condition"),
             }
@@ -274,17 +281,16 @@ mod tests {
     fn a_file_with_the_same_etag_is_not_read() {
         let (temp, directory) = directory();
         let etag = directory.fetch_original("a.jpg").unwrap().etag;
-        assert_eq!(directory.fetch("a.jpg", etag.as_deref(), &mut 0), Ok(Fetched::Unchanged));
+        assert_eq!(directory.get("a.jpg", etag.as_deref()), Ok(Fetched::Unchanged));
         let path = temp.path().join("inside/a.jpg");
         fs::write(&path, b"IMAGE").unwrap();
         set_modified(&path, 30);
-        let Ok(Fetched::Original(original)) = directory.fetch("a.jpg", etag.as_deref(), &mut 0)
-        else {
+        let Ok(Fetched::Original(original)) = directory.get("a.jpg", etag.as_deref()) else {
             panic!("it has changed");
         };
         assert_eq!(original.bytes, b"IMAGE");
         fs::remove_file(&path).unwrap();
-        let missing = directory.fetch("a.jpg", original.etag.as_deref(), &mut 0).unwrap_err();
+        let missing = directory.get("a.jpg", original.etag.as_deref()).unwrap_err();
         assert_eq!(missing.code, Code::NotFound);
     }
 

@@ -1,21 +1,28 @@
-//! Where originals come from: a bucket or a local directory.
+//! Where originals come from: buckets, local directories and web servers.
 //!
-//! An [`OriginClient`] is opened once for each handler and used by any thread. Nothing is cached here. A kind of origin
-//! is the type of its configuration with an implementation of [`Kind`], and an arm of [`kind`].
+//! An [`OriginClient`] is opened once for each handler and used by any thread. No original is cached here. A kind of
+//! origin is the type of its configuration with an implementation of [`Kind`], and an arm of [`kind`].
 
+mod absences;
+mod client;
 mod directory;
+mod http;
 mod listing;
 mod s3;
 
 #[cfg(test)]
 pub(super) mod testing;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+pub use self::client::OriginClient;
+
+use super::http::Deadline;
 use super::read_path::{ReadPath, Variable};
+use crate::cache::Validator;
 use crate::cache_control::CacheControl;
 use crate::config::{ConfigError, Limits, Origin};
-use crate::error::Failure;
+use crate::error::{Code, Failure};
 use crate::renderer_status::CredentialsStatus;
 
 /// The bytes of an original and their metadata.
@@ -28,9 +35,16 @@ pub struct Original {
     /// Not after the time of the fetch.
     pub last_modified: Option<SystemTime>,
     pub cache_control: Option<CacheControl>,
+    /// The identity of the origin that it is from; `None`: the handler's first.
+    pub origin: Option<String>,
 }
 
 impl Original {
+    /// What the origins are asked with later whether it has changed.
+    pub fn validator(&self) -> Validator {
+        Validator { etag: self.etag.clone(), origin: self.origin.clone() }
+    }
+
     /// Replaces a `last_modified` in the future: the origin's clock may be wrong, and a file may have any time. RFC 9110
     /// §8.8.2.1 requires it of every response; done once here, the date stays the same for as long as it is cached.
     fn not_in_the_future(self, now: SystemTime) -> Original {
@@ -56,7 +70,7 @@ trait Kind {
     /// The files and directories that fetching reads.
     fn read_paths(&self, variable: Variable) -> Vec<ReadPath>;
 
-    /// See [`OriginClient::open`].
+    /// Prepares to fetch, see [`OriginClient::open`].
     fn open(&self, limits: &Limits) -> Result<Box<dyn Fetch>, Failure>;
 }
 
@@ -64,6 +78,7 @@ fn kind(origin: &Origin) -> &dyn Kind {
     match origin {
         Origin::S3(config) => config,
         Origin::Directory(config) => config,
+        Origin::Http(config) => config,
     }
 }
 
@@ -82,12 +97,14 @@ pub fn read_paths(origin: &Origin, variable: Variable) -> Vec<ReadPath> {
     kind(origin).read_paths(variable)
 }
 
+/// One origin. Its methods block, at most until the deadline.
 trait Fetch: Send + Sync {
-    /// See [`OriginClient::fetch`]. The condition is one entity tag.
+    /// Fetches the original of a decoded key, whose `origin` is left empty. The condition is one entity tag.
     fn fetch(
         &self,
         key: &str,
         if_none_match: Option<&str>,
+        deadline: Deadline,
         retries: &mut u32,
     ) -> Result<Fetched, Failure>;
 
@@ -96,8 +113,8 @@ trait Fetch: Send + Sync {
         None
     }
 
-    /// See [`OriginClient::probe`].
-    fn probe(&self, key: Option<&str>) -> Result<String, Failure>;
+    /// See [`probe`].
+    fn probe(&self, key: Option<&str>, deadline: Deadline) -> Result<String, Failure>;
 
     /// See [`OriginClient::keys`].
     fn keys(&self, _max: usize) -> Vec<String> {
@@ -105,67 +122,26 @@ trait Fetch: Send + Sync {
     }
 }
 
-/// The originals of one handler.
-pub struct OriginClient(Box<dyn Fetch>);
+/// Asks one origin, as an operator does: for this key, or for one that need not exist. Returns a phrase about an origin
+/// that works.
+///
+/// # Errors
+///
+/// A sentence about what is wrong with the configuration, the credentials or the origin; with a key, also
+/// [`is_not_there`].
+pub fn probe(origin: &Origin, limits: &Limits, key: Option<&str>) -> Result<String, Failure> {
+    kind(origin).open(limits)?.probe(key, deadline(limits.origin_timeout))
+}
 
-impl OriginClient {
-    /// Prepares to fetch. Nothing is sent: names are resolved, connections opened and credentials looked up by the
-    /// first requests and by a thread of its own.
-    ///
-    /// Clients share a connection pool for each `ca_file`, and one lookup of credentials.
-    ///
-    /// # Errors
-    ///
-    /// When the `ca_file` is not usable, see [`check`], or no thread can be started.
-    pub fn open(origin: &Origin, limits: &Limits) -> Result<OriginClient, Failure> {
-        kind(origin).open(limits).map(OriginClient)
-    }
+/// Whether a failure says that the origin has no such key, or may say so: then the next origin is asked. All others may
+/// be temporary or a mistake, which must not be hidden by another origin's original.
+pub fn is_not_there(failure: &Failure) -> bool {
+    matches!(failure.code, Code::NotFound | Code::NotShown | Code::InvalidKey)
+}
 
-    /// Fetches the original of a decoded key. The key is used byte for byte: `a//b`, `/a` and `a` are three keys.
-    ///
-    /// With an entity tag that the origin gave before, the original is fetched only if the origin's has changed (RFC
-    /// 9110 §13.1.2). Anything but an entity tag is ignored.
-    ///
-    /// `retries` counts the requests that are sent again.
-    ///
-    /// Blocks, at most as long as the limits allow (`origin_timeout` for a bucket).
-    ///
-    /// # Errors
-    ///
-    /// The failure's code is for the client. Its sentence names bucket and key, never a secret.
-    pub fn fetch(
-        &self,
-        key: &str,
-        if_none_match: Option<&str>,
-        retries: &mut u32,
-    ) -> Result<Fetched, Failure> {
-        match self.0.fetch(key, if_none_match.filter(|etag| is_entity_tag(etag)), retries)? {
-            Fetched::Original(original) => {
-                Ok(Fetched::Original(original.not_in_the_future(SystemTime::now())))
-            }
-            Fetched::Unchanged => Ok(Fetched::Unchanged),
-        }
-    }
-
-    /// The state of the credentials, if this origin needs any. Does not wait for their lookup.
-    pub fn credentials(&self) -> Option<CredentialsStatus> {
-        self.0.credentials()
-    }
-
-    /// Asks the origin, as an operator does: for this key, or for one that need not exist. Returns a phrase about an
-    /// origin that works.
-    ///
-    /// # Errors
-    ///
-    /// A sentence about what is wrong with the configuration, the credentials or the origin.
-    pub fn probe(&self, key: Option<&str>) -> Result<String, Failure> {
-        self.0.probe(key)
-    }
-
-    /// The first keys of a directory, for a playground; none of a bucket, whose credentials may not list it.
-    pub fn keys(&self, max: usize) -> Vec<String> {
-        self.0.keys(max)
-    }
+/// The deadline of a request to all origins of a handler.
+fn deadline(timeout: Duration) -> Deadline {
+    Deadline::after(timeout, "limits.origin_timeout")
 }
 
 /// RFC 9110 §8.8.3, in ASCII. `*` or a list would be another condition.
@@ -206,8 +182,13 @@ mod tests {
         let now = SystemTime::now();
         let day = std::time::Duration::from_secs(86_400);
         let dated = |last_modified| {
-            let original =
-                Original { bytes: vec![1], etag: None, last_modified, cache_control: None };
+            let original = Original {
+                bytes: vec![1],
+                etag: None,
+                last_modified,
+                cache_control: None,
+                origin: None,
+            };
             original.not_in_the_future(now).last_modified
         };
         assert_eq!(dated(Some(now + day)), Some(now));

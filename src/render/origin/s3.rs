@@ -1,7 +1,5 @@
 //! Originals from a bucket.
 
-use std::time::Duration;
-
 use super::{Fetch, Fetched, Kind, Original};
 use crate::config::{ConfigError, Limits, S3};
 use crate::error::{Code, Failure};
@@ -13,7 +11,6 @@ use crate::renderer_status::CredentialsStatus;
 /// A bucket whose objects are originals.
 struct S3Origin {
     bucket: Bucket,
-    timeout: Duration,
     warning: RateLimited,
 }
 
@@ -33,17 +30,12 @@ impl Kind for S3 {
     fn open(&self, limits: &Limits) -> Result<Box<dyn Fetch>, Failure> {
         Ok(Box::new(S3Origin {
             bucket: Bucket::open(self, Role::Origin, limits)?,
-            timeout: limits.origin_timeout,
             warning: RateLimited::default(),
         }))
     }
 }
 
 impl S3Origin {
-    fn deadline(&self) -> Deadline {
-        Deadline::after(self.timeout, "limits.origin_timeout")
-    }
-
     /// Warns of a response that clients get as "not found" although the configuration may be wrong.
     fn warn_if_not_shown(&self, failure: &Failure) {
         if failure.code != Code::NotShown {
@@ -65,11 +57,19 @@ impl Fetch for S3Origin {
         &self,
         key: &str,
         if_none_match: Option<&str>,
+        deadline: Deadline,
         retries: &mut u32,
     ) -> Result<Fetched, Failure> {
-        match self.bucket.get(key, if_none_match, self.deadline(), retries) {
+        match self.bucket.get(key, if_none_match, deadline, retries) {
             Ok(Got::Object(Object { bytes, etag, last_modified, cache_control })) => {
-                Ok(Fetched::Original(Original { bytes, etag, last_modified, cache_control }))
+                let origin = None;
+                Ok(Fetched::Original(Original {
+                    bytes,
+                    etag,
+                    last_modified,
+                    cache_control,
+                    origin,
+                }))
             }
             Ok(Got::NotModified) => Ok(Fetched::Unchanged),
             Err(failure) => {
@@ -83,7 +83,7 @@ impl Fetch for S3Origin {
         self.bucket.credentials()
     }
 
-    fn probe(&self, key: Option<&str>) -> Result<String, Failure> {
-        self.bucket.probe(key, self.deadline())
+    fn probe(&self, key: Option<&str>, deadline: Deadline) -> Result<String, Failure> {
+        self.bucket.probe(key, deadline)
     }
 }

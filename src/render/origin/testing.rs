@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::config::{self, Limits, Origin, S3};
+use crate::config::{self, Http, Limits, Origin, S3};
 
 /// Timeouts long enough for a busy machine; tests of a timeout shorten it.
 pub fn limits() -> Limits {
@@ -31,8 +31,17 @@ pub fn s3_with(fields: &str) -> S3 {
     let text = format!(
         r#"{{"handlers": [{{"name": "x", "aws": {{"bucket_name": "images", {fields}}}}}]}}"#
     );
-    match config::parse(&text, "test").unwrap().handlers.remove(0).origin {
-        Origin::S3(s3) => s3,
+    match config::parse(&text, "test").unwrap().handlers.remove(0).origins.first() {
+        Some(Origin::S3(s3)) => s3.clone(),
+        origin => panic!("{origin:?}"),
+    }
+}
+
+/// The web server of an `http` field, in JSON.
+pub fn http(field: &str) -> Http {
+    let text = format!(r#"{{"handlers": [{{"name": "x", "http": {field}}}]}}"#);
+    match config::parse(&text, "test").unwrap().handlers.remove(0).origins.first() {
+        Some(Origin::Http(http)) => http.clone(),
         origin => panic!("{origin:?}"),
     }
 }

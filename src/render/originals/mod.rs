@@ -16,6 +16,7 @@ use super::origin::OriginClient;
 use super::origin::Original;
 use crate::cache::{
     self, CacheTime, DiskCache, EncodedImage, Entry, EntryId, Lifetime, Name, Need, OriginalEntry,
+    Validator,
 };
 use crate::config::{Handler, Limits};
 use crate::error::{Code, Failure};
@@ -32,7 +33,7 @@ const MAX_SHARED: Duration = Duration::from_secs(2);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub struct Originals {
-    /// A failure if this origin could not be opened, so that the other handlers keep theirs.
+    /// A failure if an origin could not be opened, so that the other handlers keep theirs.
     origin: Result<OriginClient, Failure>,
     identity: String,
     lifetime: Lifetime,
@@ -49,15 +50,22 @@ pub struct Originals {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct OriginalRequest {
     key: String,
-    /// An entity tag: the original is needed only if it has another one.
-    if_none_match: Option<String>,
+    /// One with an entity tag: the original is needed only if it has another one.
+    condition: Option<Validator>,
     /// Milliseconds since 1970.
     not_before: u64,
 }
 
+impl OriginalRequest {
+    /// Whether an original with this validator is the one that the request has already.
+    fn is_satisfied_by(&self, validator: &Validator) -> bool {
+        validator.etag.is_some() && self.condition.as_ref() == Some(validator)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum OriginalResponse {
-    /// The original still has the entity tag of the request.
+    /// The original still has the validator of the request.
     NotModified {
         validated_at: SystemTime,
         entry: OriginalEntry,
@@ -81,7 +89,7 @@ impl Originals {
     pub fn open(handler: &Handler, limits: &Limits, cache_writes: Arc<CacheWrites>) -> Originals {
         let cache = |path| DiskCache::new(path, handler.lifetime()).with_min_free(None);
         Originals {
-            origin: OriginClient::open(&handler.origin, limits),
+            origin: OriginClient::open(handler, limits),
             identity: handler.identity(),
             lifetime: handler.lifetime(),
             cache: handler.originals.as_ref().map(|originals| cache(&originals.path)),
@@ -98,7 +106,7 @@ impl Originals {
         self.fetches.load(Ordering::Relaxed)
     }
 
-    /// The state of the origin's credentials, if it needs any.
+    /// The state of the origins' credentials, if they need any.
     pub fn credentials(&self) -> Option<CredentialsStatus> {
         match &self.origin {
             Ok(origin) => origin.credentials(),
@@ -116,7 +124,7 @@ impl Originals {
         not_before: u64,
         phases: &mut Phases,
     ) -> Result<Arc<SharedOriginal>, Failure> {
-        let request = OriginalRequest { key: key.to_owned(), if_none_match: None, not_before };
+        let request = OriginalRequest { key: key.to_owned(), condition: None, not_before };
         match self.find(request, phases)? {
             OriginalResponse::Original(original) => Ok(original),
             OriginalResponse::NotModified { .. } => {
@@ -127,16 +135,16 @@ impl Originals {
         }
     }
 
-    /// [`Originals::get`], unless the original still has this entity tag.
+    /// [`Originals::get`], unless the original still has this validator, which has an entity tag.
     pub fn get_if_changed(
         &self,
         key: &str,
-        etag: &str,
+        validator: Validator,
         not_before: u64,
         phases: &mut Phases,
     ) -> Result<OriginalResponse, Failure> {
-        let if_none_match = Some(etag.to_owned());
-        let request = OriginalRequest { key: key.to_owned(), if_none_match, not_before };
+        let condition = Some(validator);
+        let request = OriginalRequest { key: key.to_owned(), condition, not_before };
         self.find(request, phases)
     }
 
@@ -215,8 +223,8 @@ impl Originals {
         name: &Name,
         phases: &mut Phases,
     ) -> Result<Option<OriginalResponse>, Failure> {
-        let etag = entry.original_etag().map(str::to_owned);
-        let is_not_modified = etag.is_some() && etag == request.if_none_match;
+        let validator = entry.validator();
+        let is_not_modified = request.is_satisfied_by(&validator);
         if self.lifetime.is_surely_fresh(entry.validated_at(), SystemTime::now()) {
             let validated_at = system_time(entry.validated_at());
             if is_not_modified {
@@ -224,20 +232,22 @@ impl Originals {
                 return Ok(Some(OriginalResponse::NotModified { validated_at, entry }));
             }
             let original = entry.read().map(|image| {
-                self.share_image(name, image, etag, validated_at, OriginalEntry::Used)
+                self.share_image(name, image, validator, validated_at, OriginalEntry::Used)
             });
             return Ok(original.map(|original| respond(request, original)));
         }
-        let Some(etag) = etag else { return Ok(None) };
+        if validator.etag.is_none() {
+            return Ok(None);
+        }
         let now = now_after(request.not_before);
-        match self.ask_origin(&request.key, Some(&etag), phases)? {
+        match self.ask_origin(request, Some(&validator), phases)? {
             Fetched::Original(original) => {
                 Ok(Some(respond(request, self.store(name, original, now))))
             }
             Fetched::Unchanged => match entry.revalidate(now) {
                 Some((image, written)) => {
                     let entry = self.check_write(written);
-                    let original = self.share_image(name, image, Some(etag), now, entry);
+                    let original = self.share_image(name, image, validator, now, entry);
                     Ok(Some(respond(request, original)))
                 }
                 None if is_not_modified => {
@@ -256,7 +266,7 @@ impl Originals {
         phases: &mut Phases,
     ) -> Result<OriginalResponse, Failure> {
         let now = now_after(request.not_before);
-        match self.ask_origin(&request.key, request.if_none_match.as_deref(), phases)? {
+        match self.ask_origin(request, request.condition.as_ref(), phases)? {
             Fetched::Original(original) => Ok(respond(request, self.store(name, original, now))),
             Fetched::Unchanged => {
                 let entry = OriginalEntry::None;
@@ -276,11 +286,12 @@ impl Originals {
             let entry = OriginalEntry::None;
             return self.share(name, SharedOriginal::new(original, validated_at, entry));
         };
-        let Original { bytes, etag, last_modified, cache_control } = original;
+        let validator = original.validator();
+        let Original { bytes, etag, last_modified, cache_control, origin } = original;
         let image =
             EncodedImage::new(bytes, format, last_modified).with_cache_control(cache_control);
-        let entry = self.check_write(cache.store(name, &image, etag.as_deref(), validated_at));
-        let original = Original { bytes: image.bytes, etag, last_modified, cache_control };
+        let entry = self.check_write(cache.store(name, &image, validator, validated_at));
+        let original = Original { bytes: image.bytes, etag, last_modified, cache_control, origin };
         self.share(name, SharedOriginal::new(original, validated_at, entry))
     }
 
@@ -289,14 +300,15 @@ impl Originals {
         &self,
         name: &Name,
         image: EncodedImage,
-        etag: Option<String>,
+        validator: Validator,
         validated_at: SystemTime,
         entry: OriginalEntry,
     ) -> Arc<SharedOriginal> {
         let seconds = image.last_modified;
         let last_modified = seconds.map(|seconds| system_time(seconds.saturating_mul(1000)));
+        let Validator { etag, origin } = validator;
         let EncodedImage { bytes, cache_control, .. } = image;
-        let original = Original { bytes, etag, last_modified, cache_control };
+        let original = Original { bytes, etag, last_modified, cache_control, origin };
         self.share(name, SharedOriginal::new(original, validated_at, entry))
     }
 
@@ -314,8 +326,8 @@ impl Originals {
 
     fn ask_origin(
         &self,
-        key: &str,
-        if_none_match: Option<&str>,
+        request: &OriginalRequest,
+        validator: Option<&Validator>,
         phases: &mut Phases,
     ) -> Result<Fetched, Failure> {
         let origin = self.origin.as_ref().map_err(Failure::clone)?;
@@ -323,7 +335,7 @@ impl Originals {
         let mut retries = 0;
         let fetched = {
             let _in_flight = InFlight::start(&self.fetches);
-            origin.fetch(key, if_none_match, &mut retries)
+            origin.fetch(&request.key, validator, request.not_before, &mut retries)
         };
         let took = started.elapsed();
         let (bytes, outcome) = match &fetched {
@@ -359,9 +371,9 @@ impl SharedOriginal {
 }
 
 /// Applies the condition of the request: memory, the cache, and an origin that ignores conditions all return an
-/// original whose entity tag may be that of the request.
+/// original whose validator may be that of the request.
 fn respond(request: &OriginalRequest, original: Arc<SharedOriginal>) -> OriginalResponse {
-    if request.if_none_match.is_some() && request.if_none_match == original.original.etag {
+    if request.is_satisfied_by(&original.original.validator()) {
         let SharedOriginal { validated_at, entry, .. } = *original;
         return OriginalResponse::NotModified { validated_at, entry };
     }

@@ -53,7 +53,8 @@ fn get_if_changed(
     etag: &str,
     not_before: u64,
 ) -> Result<OriginalResponse, Failure> {
-    originals.get_if_changed(key, etag, not_before, &mut Phases::default())
+    let validator = Validator::from(Some(etag));
+    originals.get_if_changed(key, validator, not_before, &mut Phases::default())
 }
 
 /// Stores an entry that was validated some seconds ago.
@@ -209,7 +210,13 @@ fn original_is_not_shared_after_max_shared() {
     let server = Server::answering(|number| png(&number.to_string()));
     let originals = originals(&server);
     let mut old = SharedOriginal::new(
-        Original { bytes: PNG.to_vec(), etag: None, last_modified: None, cache_control: None },
+        Original {
+            bytes: PNG.to_vec(),
+            etag: None,
+            last_modified: None,
+            cache_control: None,
+            origin: None,
+        },
         SystemTime::now(),
         OriginalEntry::None,
     );
@@ -310,7 +317,7 @@ fn originals_cache_revalidates_a_stale_original() {
         let before = now_milliseconds();
         let request = OriginalRequest {
             key: "a".into(),
-            if_none_match: if_none_match.map(str::to_owned),
+            condition: if_none_match.map(|etag| Validator::from(Some(etag))),
             not_before: 0,
         };
         let response = originals.find(request, &mut Phases::default());

@@ -250,7 +250,7 @@ mod tests {
         let now = SystemTime::now();
         let at = |validated_at| {
             let image = EncodedImage::new(vec![1], Format::Png, None);
-            let entry = SharedEntry { image, original_etag: None, validated_at };
+            let entry = SharedEntry { image, validator: None.into(), validated_at };
             not_from_the_future(entry, now).validated_at
         };
         let second = Duration::from_secs(1);

@@ -110,7 +110,7 @@ mod tests {
 
     fn entry(validated_at: SystemTime) -> SharedEntry {
         let image = EncodedImage::new(b"image".to_vec(), Format::Webp, None);
-        SharedEntry { image, original_etag: Some("\"e\"".into()), validated_at }
+        SharedEntry { image, validator: Some("\"e\"").into(), validated_at }
     }
 
     fn metadata(key: &str) -> Option<Metadata> {

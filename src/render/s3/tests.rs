@@ -787,7 +787,7 @@ fn an_access_point_has_its_own_host_and_region() {
         "aws_access": "AKID", "aws_secret": "SECRET", "request_payer": true}"#;
     let text = format!(r#"{{"handlers": [{{"name": "x", "aws": {aws}}}]}}"#);
     let handler = crate::config::parse(&text, "test").unwrap().handlers.remove(0);
-    let crate::config::Origin::S3(config) = &handler.origin else { panic!() };
+    let Some(crate::config::Origin::S3(config)) = handler.origins.first() else { panic!() };
     let bucket = open(config, &testing::limits());
     let object = bucket.object("a b.jpg").unwrap();
     let url = bucket.url(&object, &Action::Get, bucket.deadline()).unwrap();

@@ -56,9 +56,11 @@ pub fn allowed_paths(
         if handler.cdn.purge_hook.is_some() {
             http::RESOLVER_FILES.iter().for_each(|path| add(path.into(), PathAccess::Read, true));
         }
+        let origins = handler.origins.iter();
         let results = handler.results.iter();
-        let results = results.flat_map(|results| s3::read_paths(&results.bucket, variable));
-        let read_paths = origin::read_paths(&handler.origin, variable).into_iter().chain(results);
+        let read_paths = origins
+            .flat_map(|origin| origin::read_paths(origin, variable))
+            .chain(results.flat_map(|results| s3::read_paths(&results.bucket, variable)));
         for ReadPath { path, may_be_replaced } in read_paths {
             add(path, PathAccess::Read, may_be_replaced);
         }

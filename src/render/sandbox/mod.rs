@@ -98,7 +98,7 @@ fn restrict_paths(config: &Config, socket: &Path) -> Result<Sandbox, RulesetErro
     }
     let paths = allowed_paths(config, socket, &|name| std::env::var_os(name));
     let connects = config.handlers.iter().any(|handler| {
-        origin::connects(&handler.origin)
+        handler.origins.iter().any(origin::connects)
             || handler.results.is_some()
             || handler.cdn.purge_hook.is_some()
     });

@@ -57,8 +57,11 @@ impl Service {
             }
             Freshness::StaleIfError | Freshness::MustRevalidate => {}
         }
-        let Some(etag) = &found.original_etag else { return Ok(Revalidation::Impossible) };
-        match handler.originals.get_if_changed(&name.key, etag, not_before, phases) {
+        let validator = found.validator.clone();
+        if validator.etag.is_none() {
+            return Ok(Revalidation::Impossible);
+        }
+        match handler.originals.get_if_changed(&name.key, validator, not_before, phases) {
             Ok(OriginalResponse::Original(original)) => Ok(Revalidation::Changed(original)),
             Ok(OriginalResponse::NotModified { validated_at, entry }) => {
                 let renewed = SharedEntry { validated_at, ..found };
@@ -80,10 +83,11 @@ impl Service {
         phases: &mut Phases,
     ) -> Option<Rendered> {
         let results = handler.results.as_ref().filter(|_| phases.shared.is_none())?;
-        let etag = original.original.etag.as_ref()?;
+        let validator = original.original.validator();
+        validator.etag.as_ref()?;
         let (found, lookup) = results.find(name, 0);
         phases.shared = lookup;
-        let found = found.filter(|found| found.original_etag.as_ref() == Some(etag))?;
+        let found = found.filter(|found| found.validator == validator)?;
         let renewed = SharedEntry { validated_at: original.validated_at, ..found };
         let rendered = self.keep_shared(handler, name, renewed);
         Some(Rendered { original: original.entry, ..rendered })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
@@ -86,14 +87,24 @@ impl Certificates {
 
     /// The configuration of a server.
     pub fn server(&self) -> Arc<ServerConfig> {
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![self.leaf.clone()], self.key.clone_key())
-            .unwrap();
-        Arc::new(config)
+        server(self.leaf.clone(), self.key.clone_key())
     }
+
+    /// The configuration of a server with another certificate.
+    pub fn server_with(&self, issued: &Issued) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes()).unwrap();
+        server(issued.leaf.clone(), key)
+    }
+}
+
+fn server(leaf: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> Arc<ServerConfig> {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf], key)
+        .unwrap();
+    Arc::new(config)
 }
 
 fn issue(

@@ -53,18 +53,7 @@ fn caches(running: &RunningConfig) -> Vec<Value> {
 fn handler(state: &HandlerState, readiness: &Readiness) -> Value {
     let HandlerState { config, circuit_breaker, .. } = state;
     let mut value = handler_data(config);
-    value["origin"] = match &config.origin {
-        Origin::S3(s3) => json!({
-            "kind": "bucket",
-            "bucket": s3.bucket,
-            "file_path": s3.directory,
-            "region": s3.region,
-            "endpoint": s3.endpoint,
-        }),
-        Origin::Directory(directory) => {
-            json!({"kind": "directory", "directory": directory.path.to_string_lossy()})
-        }
-    };
+    value["origins"] = config.origins.iter().map(origin).collect();
     value["cache_path"] =
         config.cache.as_ref().map(|cache| cache.path.to_string_lossy().into_owned()).into();
     value["playground"] = config.playground.into();
@@ -75,6 +64,22 @@ fn handler(state: &HandlerState, readiness: &Readiness) -> Value {
     }
     value["problems"] = problems.into();
     value
+}
+
+fn origin(origin: &Origin) -> Value {
+    match origin {
+        Origin::S3(s3) => json!({
+            "kind": "bucket",
+            "bucket": s3.bucket,
+            "file_path": s3.directory,
+            "region": s3.region,
+            "endpoint": s3.endpoint,
+        }),
+        Origin::Directory(directory) => {
+            json!({"kind": "directory", "directory": directory.path.to_string_lossy()})
+        }
+        Origin::Http(http) => json!({"kind": "http", "url": http.base()}),
+    }
 }
 
 fn crash(TrackedPath { path, is_blocked, left }: TrackedPath) -> Value {

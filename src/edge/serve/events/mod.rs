@@ -119,7 +119,7 @@ impl Events {
         for handler in running.images.handlers() {
             let config = &handler.config;
             let keys = event.keys.iter();
-            let keys = keys.filter_map(|object| config.origin.key_of(&event.bucket, object));
+            let keys = keys.flat_map(|object| config.origins.keys_of(&event.bucket, object));
             for key in keys.filter(|key| key::is_valid(key)) {
                 match running.purger.purge_key(&config.route, key) {
                     Some(Ok(_)) if result == EventResult::Unmatched => result = EventResult::Purged,

@@ -79,12 +79,16 @@ function cache({ name, entries, bytes: used, max_bytes: bound }) {
   return h('p', {}, h('strong', {}, name), ': ' + text, Boolean(bound) && h('progress', { max: bound, value: used, 'aria-label': name }));
 }
 
+function place(origin) {
+  if (origin.kind === 'directory') return 'directory ' + origin.directory;
+  if (origin.kind === 'http') return origin.url;
+  return 'bucket ' + origin.bucket + (origin.file_path && '/' + origin.file_path) + ' at ' + (origin.endpoint || 'AWS') + ', ' + origin.region;
+}
+
 function handler(one) {
-  const { origin, token } = one;
-  const place = origin.kind === 'directory' ? 'directory ' + origin.directory
-    : 'bucket ' + origin.bucket + (origin.file_path && '/' + origin.file_path) + ' at ' + (origin.endpoint || 'AWS') + ', ' + origin.region;
+  const { origins, token } = one;
   const facts = [
-    ['origin', place],
+    [origins.length > 1 ? 'origins' : 'origin', origins.map(place).join('; then ')],
     ['format', one.output_format || 'the original\u2019s'],
     ['cache', one.cache_path || 'none'],
     ['token', token ? token.type + (token.required ? '' : ', optional') : 'none'],
