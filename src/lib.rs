@@ -42,6 +42,7 @@ mod network;
 mod options;
 mod phases;
 mod renderer_status;
+mod shared_journal;
 mod singleflight;
 mod sync;
 #[cfg(test)]

@@ -32,6 +32,7 @@ use sha2::{Digest, Sha256};
 
 pub use disk::{DiskCache, Entry, EntryStamp, Need};
 pub use freshness::{CacheTime, Freshness, Lifetime, age};
+pub use hexadecimal::{decode as decode_hash, encode as encode_hash};
 pub use inspect::{Inspected, inspect, is_damage};
 pub use layout::{EntryId, VERSION as LAYOUT, is_layout, key_directory, key_hash};
 pub use purge_mark::PurgeMark;

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use super::cache_manager::CacheManager;
 use crate::cache::{self, DiskCache, EntryId, Name, ORIGINAL, OriginalEntry};
 use crate::config::{Handler, Store};
+use crate::shared_journal;
 
 #[derive(Debug)]
 pub struct HandlerCaches {
     /// [`Handler::identity`]
     pub identity: String,
+    /// Of the identity, as purges of other servers have it.
+    pub hash: [u8; 16],
     pub variants: Option<CacheDirectory>,
     pub originals: Option<CacheDirectory>,
 }
@@ -33,8 +36,10 @@ impl HandlerCaches {
             disk: DiskCache::new(&store.path, config.lifetime()),
             manager: managers.get(&store.path).map(Arc::clone),
         };
+        let identity = config.identity();
         HandlerCaches {
-            identity: config.identity(),
+            hash: shared_journal::handler_hash(&identity),
+            identity,
             variants: config.cache.as_ref().map(directory),
             originals: config.originals.as_ref().map(directory),
         }

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use super::handler_caches::{CacheDirectory, HandlerCaches, with_path};
 use super::purge_hooks::PurgeHooks;
-use super::purge_journal::{JournalEntry, PurgeJournal};
-use super::purge_log::{PurgeLog, TargetKind};
+use super::purge_journal::PurgeJournal;
+use super::purge_log::PurgeLog;
 use super::{HandlerState, Variants};
 use crate::cache::{self, EntryId, Found, Name};
 use crate::cache_tag::PurgeScope;
 use crate::log::warn_ratelimited;
 use crate::metrics::{METRICS, Purge, Removal};
+use crate::shared_journal::{Target, TargetKind};
 
 /// Maximum number of variants that `render=1` makes again.
 const MAX_RERENDERED: usize = 16;
@@ -74,8 +75,8 @@ impl Purger {
             for directory in caches.directories() {
                 let journal = PurgeJournal::new(&directory.path);
                 for entry in journal.read(self.log.retention()) {
-                    if entry.handler == caches.identity {
-                        self.log.restore(&entry.handler, &entry.target, entry.kind, entry.time);
+                    if entry.target.handler == caches.hash {
+                        self.log.restore(entry.target, entry.time);
                     }
                 }
             }
@@ -84,12 +85,14 @@ impl Purger {
 
     /// Purges a key: its variants and its original. `None` if there is no such handler.
     pub fn purge_key(&self, route: &str, key: &str) -> Option<io::Result<Removed>> {
-        let HandlerState { caches, .. } = self.handlers.get(route)?.as_ref();
+        let handler = self.handlers.get(route)?;
+        let caches = &handler.caches;
         METRICS.caches.purges.get(Purge::Key).add(1);
-        let time = self.log.record_key(&caches.identity, key);
+        let target = Target::new(&caches.identity, key, TargetKind::Key);
+        let purge = self.log.record(target);
         // A CDN that is purged from now on gets nothing older.
         self.hooks.push(route, PurgeScope::Key(key.to_owned()));
-        caches.append_to_journals(time, key, TargetKind::Key);
+        caches.append_to_journals(purge.time(), purge.target());
         self.variants.remove_matching(&|name| name.handler == caches.identity && name.key == key);
         Some(caches.remove_key(key))
     }
@@ -120,13 +123,15 @@ impl Purger {
     /// Purges every key that starts with `prefix`. File names are hashes, so this reads the header of each entry in the
     /// directory. `None` if there is no such handler.
     pub fn purge_prefix(&self, route: &str, prefix: &str) -> Option<io::Result<Removed>> {
-        let HandlerState { caches, .. } = self.handlers.get(route)?.as_ref();
+        let handler = self.handlers.get(route)?;
+        let caches = &handler.caches;
         METRICS.caches.purges.get(Purge::Prefix).add(1);
-        let purge = self.log.record_prefix(&caches.identity, prefix);
+        let target = Target::new(&caches.identity, prefix, TargetKind::Prefix);
+        let purge = self.log.record(target);
         self.hooks.push(route, PurgeScope::Prefix(prefix.to_owned()));
-        caches.append_to_journals(purge.time(), prefix, TargetKind::Prefix);
+        caches.append_to_journals(purge.time(), purge.target());
         self.variants.remove_matching(&|name| caches.has_prefix(name, prefix));
-        let removed = caches.remove_prefix(prefix);
+        let removed = caches.remove_matching(&|name| caches.has_prefix(name, prefix));
         drop(purge);
         Some(removed)
     }
@@ -137,17 +142,17 @@ impl HandlerCaches {
         self.variants.iter().chain(&self.originals)
     }
 
-    fn append_to_journals(&self, time: u64, target: &str, kind: TargetKind) {
-        let handler = self.identity.clone();
-        let entry = JournalEntry { time, handler, target: target.to_owned(), kind };
+    fn append_to_journals(&self, time: u64, target: &Target) {
         for directory in self.directories() {
-            if let Err(error) = PurgeJournal::new(&directory.path).append(&entry) {
+            let journal = PurgeJournal::new(&directory.path);
+            if let Err(error) = journal.append(time, [target]) {
                 let path = directory.path.display();
                 warn_ratelimited!("purge_not_recorded", "{path}: can't record a purge: {error}");
             }
         }
     }
 
+    /// Removes the variants and the original of a key.
     fn remove_key(&self, key: &str) -> io::Result<Removed> {
         let original = self.original(key);
         // Both are attempted, even if the first one fails.
@@ -164,10 +169,10 @@ impl HandlerCaches {
         name.handler == self.identity && name.key.starts_with(prefix)
     }
 
-    fn remove_prefix(&self, prefix: &str) -> io::Result<Removed> {
-        let matches = |name: &Name| self.has_prefix(name, prefix);
+    /// Removes every entry whose name matches, which must be of this handler.
+    fn remove_matching(&self, matches: &dyn Fn(&Name) -> bool) -> io::Result<Removed> {
         let remove = |directory: &Option<CacheDirectory>| {
-            directory.as_ref().map_or(Ok(0), |directory| directory.remove_matching(&matches))
+            directory.as_ref().map_or(Ok(0), |directory| directory.remove_matching(matches))
         };
         // Both are attempted, even if the first one fails.
         let variants = remove(&self.variants);
@@ -284,6 +289,18 @@ mod tests {
         CacheDirectory { path: at.path().to_owned(), disk, manager: None }
     }
 
+    fn caches(
+        variants: Option<CacheDirectory>,
+        originals: Option<CacheDirectory>,
+    ) -> HandlerCaches {
+        let hash = crate::shared_journal::handler_hash("h");
+        HandlerCaches { identity: "h".into(), hash, variants, originals }
+    }
+
+    fn remove_prefix(caches: &HandlerCaches, prefix: &str) -> io::Result<Removed> {
+        caches.remove_matching(&|name| caches.has_prefix(name, prefix))
+    }
+
     fn store(at: &TempDir, name: &Name, age: u64) {
         let image = EncodedImage::new(vec![1; 3000], Format::Png, None);
         directory(at).disk.store(name, &image, None, SystemTime::now()).unwrap();
@@ -307,11 +324,7 @@ mod tests {
                 store(&originals, &name(handler, key, ORIGINAL), 0);
             }
         }
-        let caches = HandlerCaches {
-            identity: "h".into(),
-            variants: Some(directory(&variants)),
-            originals: Some(directory(&originals)),
-        };
+        let caches = caches(Some(directory(&variants)), Some(directory(&originals)));
         (caches, variants, originals)
     }
 
@@ -349,7 +362,7 @@ mod tests {
     #[test]
     fn purge_of_a_prefix_removes_every_key_below_it_and_no_other() {
         let (caches, variants, originals) = shared();
-        assert_eq!(caches.remove_prefix("a/").unwrap(), Removed { variants: 6, originals: 3 });
+        assert_eq!(remove_prefix(&caches, "a/").unwrap(), Removed { variants: 6, originals: 3 });
         for handler in ["h", "i"] {
             for key in ["a", "a/", "a/1", "a/b/2", "ab/1", "b/a/1"] {
                 let is_kept = handler == "i" || !key.starts_with("a/");
@@ -370,8 +383,8 @@ mod tests {
                 );
             }
         }
-        assert_eq!(caches.remove_prefix("").unwrap(), Removed { variants: 6, originals: 3 });
-        assert_eq!(caches.remove_prefix("").unwrap(), Removed::default());
+        assert_eq!(remove_prefix(&caches, "").unwrap(), Removed { variants: 6, originals: 3 });
+        assert_eq!(remove_prefix(&caches, "").unwrap(), Removed::default());
         assert!(exists(&variants, &name("i", "a/1", "w=1")));
     }
 
@@ -386,7 +399,7 @@ mod tests {
         fs::write(damaged.with_file_name(".tmp-1-2"), b"").unwrap();
         fs::write(root.join("stranger"), b"").unwrap();
         // The key of a damaged entry is unknown.
-        assert_eq!(caches.remove_prefix("").unwrap().variants, 10);
+        assert_eq!(remove_prefix(&caches, "").unwrap().variants, 10);
         assert!(damaged.exists() && other.exists());
         // A purge by key finds it by its path.
         assert_eq!(caches.remove_key("a/1").unwrap().variants, 2);
@@ -396,9 +409,9 @@ mod tests {
 
     #[test]
     fn purge_of_a_handler_without_caches_removes_nothing() {
-        let caches = HandlerCaches { identity: "h".into(), variants: None, originals: None };
+        let caches = caches(None, None);
         assert_eq!(caches.remove_key("a").unwrap(), Removed::default());
-        assert_eq!(caches.remove_prefix("").unwrap(), Removed::default());
+        assert_eq!(remove_prefix(&caches, "").unwrap(), Removed::default());
         assert!(caches.most_recently_used("a").is_empty());
     }
 
@@ -407,10 +420,10 @@ mod tests {
         let (caches, variants, _originals) = shared();
         let root = variants.path().join(cache::LAYOUT);
         fs::remove_dir_all(&root).unwrap();
-        assert_eq!(caches.remove_prefix("").unwrap().variants, 0);
+        assert_eq!(remove_prefix(&caches, "").unwrap().variants, 0);
         fs::write(&root, b"").unwrap();
         caches.remove_key("a").unwrap_err();
-        caches.remove_prefix("").unwrap_err();
+        remove_prefix(&caches, "").unwrap_err();
     }
 
     #[test]
@@ -420,11 +433,7 @@ mod tests {
             store(&variants, &name("h", "a", &format!("w={number}")), 100 - number);
         }
         store(&variants, &name("h", "b", "w=100"), 0);
-        let caches = HandlerCaches {
-            identity: "h".into(),
-            variants: Some(directory(&variants)),
-            originals: None,
-        };
+        let caches = caches(Some(directory(&variants)), None);
         let expected: Vec<Name> =
             (4..20).rev().map(|n| name("h", "a", &format!("w={n}"))).collect();
         assert_eq!(caches.most_recently_used("a"), expected);

@@ -3,6 +3,8 @@
 //! Removing the cached entries is not enough: a request in flight may store an answer from before the purge. Each purge
 //! is therefore kept for longer than a request can be in flight, and every lookup asks the log. While the log is empty,
 //! that costs one atomic load.
+//!
+//! Targets are hashes, as in the names of entries.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cache::Name;
+use crate::cache::{self, Name};
+use crate::shared_journal::{Target, TargetKind, prefixes_of};
 use crate::sync::RwLock;
 use crate::time::unix_milliseconds;
 
@@ -18,7 +21,7 @@ use crate::time::unix_milliseconds;
 const RETENTION_MARGIN: Duration = Duration::from_secs(60);
 /// Maximum wait for the clock to pass a purge's time; only a clock that was set back would take longer.
 const MAX_CLOCK_WAIT: Duration = Duration::from_millis(100);
-/// The value of [`PurgeLog::expires`] while a prefix is being purged.
+/// The value of [`PurgeLog::expires`] while entries are being removed.
 const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -31,54 +34,40 @@ pub struct PurgeLog {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By the handler's identity.
-    handlers: HashMap<Arc<str>, Purges>,
+    purges: Purges,
     /// In order of expiry.
     expiries: VecDeque<Expiry>,
-    /// Number of [`PrefixPurge`]s in progress.
-    prefix_purges: usize,
+    /// Number of [`PurgeInProgress`].
+    in_progress: usize,
     /// The latest time of a purge.
     latest: u64,
     /// How long a purge is kept.
     retention: Duration,
 }
 
-/// The purges of one handler: the latest time of each target.
+/// The latest time of each target, by its hash.
 #[derive(Debug, Default)]
 struct Purges {
-    keys: HashMap<Arc<str>, u64>,
-    /// Each prefix ends with a slash, or is empty and stands for all keys.
-    prefixes: HashMap<Arc<str>, u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetKind {
-    Key,
-    Prefix,
-}
-
-/// One purge, of a key or a prefix.
-#[derive(Clone, Debug)]
-struct Purge {
-    /// Milliseconds since 1970.
-    time: u64,
-    handler: Arc<str>,
-    target: Arc<str>,
-    kind: TargetKind,
+    keys: HashMap<[u8; 16], u64>,
+    /// Each prefix ends with a slash, or is empty and stands for all keys of a handler.
+    prefixes: HashMap<[u8; 16], u64>,
 }
 
 #[derive(Debug)]
 struct Expiry {
     /// In [`PurgeLog::now`]'s milliseconds.
     at: u64,
-    purge: Purge,
+    /// The time of the purge, in milliseconds since 1970.
+    time: u64,
+    target: Target,
 }
 
-/// A purge of a prefix in progress. It does not expire before this is dropped.
+/// A purge in force whose entries are being removed. It does not expire before this is dropped.
 #[derive(Debug)]
-pub struct PrefixPurge<'l> {
-    log: &'l PurgeLog,
-    purge: Purge,
+pub struct PurgeInProgress {
+    log: Arc<PurgeLog>,
+    time: u64,
+    target: Target,
 }
 
 impl Default for PurgeLog {
@@ -99,34 +88,23 @@ impl PurgeLog {
         self.state.read().retention
     }
 
-    /// Records the purge of a key. Returns its time in milliseconds since 1970, which is later than any time before,
-    /// and past when this returns.
-    pub fn record_key(&self, handler: &str, key: &str) -> u64 {
+    /// Records a purge. Its time is later than any time before, and past when this returns.
+    pub fn record(self: &Arc<Self>, target: Target) -> PurgeInProgress {
         let mut state = self.state.write();
-        let purge = state.record_now(handler, key, TargetKind::Key);
-        let time = purge.time;
-        self.expire_later(&mut state, purge);
-        drop(state);
-        wait_until_past(time);
-        time
-    }
-
-    /// Records the purge of every key that starts with `prefix`, as [`PurgeLog::record_key`] does for one key.
-    pub fn record_prefix(&self, handler: &str, prefix: &str) -> PrefixPurge<'_> {
-        let mut state = self.state.write();
-        let purge = state.record_now(handler, prefix, TargetKind::Prefix);
-        state.prefix_purges += 1;
+        let time = unix_milliseconds(SystemTime::now()).max(state.latest + 1);
+        state.record(&target, time);
+        state.in_progress += 1;
         self.expires.store(NEVER, Ordering::Relaxed);
         drop(state);
-        wait_until_past(purge.time);
-        PrefixPurge { log: self, purge }
+        wait_until_past(time);
+        PurgeInProgress { log: Arc::clone(self), time, target }
     }
 
     /// Records a purge from before this server was started.
-    pub fn restore(&self, handler: &str, target: &str, kind: TargetKind, time: u64) {
+    pub fn restore(&self, target: Target, time: u64) {
         let mut state = self.state.write();
-        let purge = state.record(handler, target, kind, time);
-        self.expire_later(&mut state, purge);
+        state.record(&target, time);
+        self.expire_later(&mut state, time, target);
     }
 
     /// The time of the latest purge of `name`, in milliseconds since 1970; 0 if there was none lately. Answers of the
@@ -139,32 +117,27 @@ impl PurgeLog {
         if self.now() >= expires {
             self.remove_expired(&mut self.state.write());
         }
-        let state = self.state.read();
-        state.handlers.get(name.handler.as_str()).map_or(0, |purges| purges.latest(&name.key))
+        self.state.read().purges.latest(name)
     }
 
-    fn expire_later(&self, state: &mut State, purge: Purge) {
+    fn expire_later(&self, state: &mut State, time: u64, target: Target) {
         self.remove_expired(state);
         let retention = u64::try_from(state.retention.as_millis()).unwrap_or(u64::MAX / 2);
         // The retention never shrinks, so the queue stays in order.
         let at = self.now().saturating_add(retention);
-        state.expiries.push_back(Expiry { at, purge });
+        state.expiries.push_back(Expiry { at, time, target });
         self.update_expires(state);
     }
 
     fn remove_expired(&self, state: &mut State) {
         let now = self.now();
         while state.expiries.front().is_some_and(|expiry| expiry.at <= now)
-            && let Some(Expiry { purge, .. }) = state.expiries.pop_front()
+            && let Some(Expiry { time, target, .. }) = state.expiries.pop_front()
         {
-            let Some(purges) = state.handlers.get_mut(&purge.handler) else { continue };
-            let times = purges.times(purge.kind);
+            let times = state.purges.times(target.kind);
             // The same target may have been purged again since.
-            if times.get(&purge.target) == Some(&purge.time) {
-                times.remove(&purge.target);
-            }
-            if purges.keys.is_empty() && purges.prefixes.is_empty() {
-                state.handlers.remove(&purge.handler);
+            if times.get(&target.hash) == Some(&time) {
+                times.remove(&target.hash);
             }
         }
         self.update_expires(state);
@@ -172,7 +145,7 @@ impl PurgeLog {
 
     fn update_expires(&self, state: &State) {
         let last = state.expiries.back().map_or(0, |expiry| expiry.at);
-        let expires = if state.prefix_purges > 0 { NEVER } else { last };
+        let expires = if state.in_progress > 0 { NEVER } else { last };
         self.expires.store(expires, Ordering::Relaxed);
     }
 
@@ -183,23 +156,15 @@ impl PurgeLog {
 }
 
 impl State {
-    fn record_now(&mut self, handler: &str, target: &str, kind: TargetKind) -> Purge {
-        let time = unix_milliseconds(SystemTime::now()).max(self.latest + 1);
-        self.record(handler, target, kind, time)
-    }
-
-    fn record(&mut self, handler: &str, target: &str, kind: TargetKind, time: u64) -> Purge {
-        let purge = Purge { time, handler: handler.into(), target: target.into(), kind };
-        let purges = self.handlers.entry(Arc::clone(&purge.handler)).or_default();
-        let latest = purges.times(kind).entry(Arc::clone(&purge.target)).or_default();
+    fn record(&mut self, target: &Target, time: u64) {
+        let latest = self.purges.times(target.kind).entry(target.hash).or_default();
         *latest = time.max(*latest);
         self.latest = time.max(self.latest);
-        purge
     }
 }
 
 impl Purges {
-    fn times(&mut self, kind: TargetKind) -> &mut HashMap<Arc<str>, u64> {
+    fn times(&mut self, kind: TargetKind) -> &mut HashMap<[u8; 16], u64> {
         match kind {
             TargetKind::Key => &mut self.keys,
             TargetKind::Prefix => &mut self.prefixes,
@@ -207,32 +172,36 @@ impl Purges {
     }
 
     /// The time of the latest purge that has removed this key.
-    fn latest(&self, key: &str) -> u64 {
-        let time_of =
-            |times: &HashMap<Arc<str>, u64>, target| times.get(target).copied().unwrap_or_default();
-        let mut latest = time_of(&self.keys, key);
+    fn latest(&self, name: &Name) -> u64 {
+        let time_of = |times: &HashMap<[u8; 16], u64>, target| {
+            times.get(&cache::key_hash(&name.handler, target)).copied().unwrap_or_default()
+        };
+        let mut latest = if self.keys.is_empty() { 0 } else { time_of(&self.keys, &name.key) };
         if !self.prefixes.is_empty() {
-            let ends = key.match_indices('/').map(|(at, _)| at + 1);
-            for end in std::iter::once(0).chain(ends) {
-                latest = latest.max(time_of(&self.prefixes, key.get(..end).unwrap_or_default()));
+            for prefix in prefixes_of(&name.key) {
+                latest = latest.max(time_of(&self.prefixes, prefix));
             }
         }
         latest
     }
 }
 
-impl PrefixPurge<'_> {
+impl PurgeInProgress {
     /// Milliseconds since 1970.
     pub fn time(&self) -> u64 {
-        self.purge.time
+        self.time
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 }
 
-impl Drop for PrefixPurge<'_> {
+impl Drop for PurgeInProgress {
     fn drop(&mut self) {
         let mut state = self.log.state.write();
-        state.prefix_purges -= 1;
-        self.log.expire_later(&mut state, self.purge.clone());
+        state.in_progress -= 1;
+        self.log.expire_later(&mut state, self.time, self.target);
     }
 }
 
@@ -253,8 +222,18 @@ mod tests {
         Name { handler: "h".into(), key: key.into(), options: "w=1".into() }
     }
 
-    fn log() -> PurgeLog {
-        let purge_log = PurgeLog::default();
+    impl PurgeLog {
+        fn record_key(self: &Arc<Self>, handler: &str, key: &str) -> u64 {
+            self.record(Target::new(handler, key, TargetKind::Key)).time()
+        }
+
+        fn record_prefix(self: &Arc<Self>, handler: &str, prefix: &str) -> PurgeInProgress {
+            self.record(Target::new(handler, prefix, TargetKind::Prefix))
+        }
+    }
+
+    fn log() -> Arc<PurgeLog> {
+        let purge_log = Arc::<PurgeLog>::default();
         purge_log.extend_retention(Duration::ZERO);
         purge_log
     }
@@ -313,17 +292,18 @@ mod tests {
     #[test]
     fn purge_log_is_empty_after_its_purges_expired() {
         // The retention is zero.
-        let purge_log = PurgeLog::default();
+        let purge_log = Arc::<PurgeLog>::default();
         purge_log.record_key("h", "a");
         assert_eq!(purge_log.not_before(&name("a")), 0);
         assert_eq!(purge_log.expires.load(Ordering::Relaxed), 0);
         let state = purge_log.state.write();
-        assert!(state.handlers.is_empty() && state.expiries.is_empty());
+        let Purges { keys, prefixes } = &state.purges;
+        assert!(keys.is_empty() && prefixes.is_empty() && state.expiries.is_empty());
     }
 
     #[test]
     fn purge_log_keeps_a_target_that_was_purged_again() {
-        let purge_log = PurgeLog::default();
+        let purge_log = Arc::<PurgeLog>::default();
         drop(purge_log.record_prefix("h", "c/"));
         for key in ["b", "a"] {
             purge_log.record_key("h", key);
@@ -338,7 +318,7 @@ mod tests {
 
     #[test]
     fn purge_of_a_prefix_does_not_expire_while_it_is_in_progress() {
-        let purge_log = PurgeLog::default();
+        let purge_log = Arc::<PurgeLog>::default();
         let first = purge_log.record_prefix("h", "a/");
         let second = purge_log.record_prefix("h", "a/");
         purge_log.record_key("h", "b");
