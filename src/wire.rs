@@ -44,6 +44,14 @@ pub const SNS_CERTIFICATE_PATH: &str = "/-/sns/certificate/";
 pub const SNS_CONFIRM_PATH: &str = "/-/sns/confirm/";
 /// Timeout of the renderer's request to SNS, which itself waits 15 seconds for the response to a message.
 pub const SNS_TIMEOUT: Duration = Duration::from_secs(8);
+/// What the following begin with.
+pub const JOURNAL_PATH: &str = "/-/journal/";
+/// Followed by a handler's route, a slash, and the name after which to read: a page of the journal in its results bucket, a
+/// [`crate::shared_journal::Page`] in JSON.
+pub const JOURNAL_READ_PATH: &str = "/-/journal/read/";
+/// Followed by a handler's route, a slash, a key or a prefix, `?key&` or `?prefix&`, and the number of the edge's process:
+/// records a purge there, and removes the results that it concerns.
+pub const JOURNAL_RECORD_PATH: &str = "/-/journal/record/";
 /// In a request: the id in its decode events. Without it there are none.
 pub const REQUEST_ID_HEADER: &str = "X-Request-Id";
 /// In a request: the id that the client gets, for the renderer's log. Without it its lines have none.
@@ -67,6 +75,8 @@ pub const OUTDATED_HEADER: &str = "X-Outdated";
 pub const DISK_BYTES_HEADER: &str = "X-Disk-Bytes";
 /// In a request: the image must come from an origin request after this time, in milliseconds since 1970.
 pub const NOT_BEFORE_HEADER: &str = "X-Not-Before";
+/// In a request with [`NOT_BEFORE_HEADER`]: [`NotBefore::purge`].
+pub const PURGE_HEADER: &str = "X-Purge";
 /// When the origin was last asked for the original, in milliseconds since 1970.
 pub const VALIDATED_AT_HEADER: &str = "X-Validated-At";
 /// The original has not changed, so the image is the cached one.
@@ -77,6 +87,16 @@ pub const SHARED_HEADER: &str = "X-Shared";
 pub const ORIGINAL_HEADER: &str = "X-Original";
 /// The original was read from its cache.
 pub const ORIGINAL_USED: &str = "used";
+
+/// What an image must be later than.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotBefore {
+    /// The image must come from an origin request after this time, in milliseconds since 1970; 0: after any time.
+    pub time: u64,
+    /// The time of the purge in the shared journal because of which it must, if there is one, else 0. A shared result with
+    /// the mark of this purge or a later one is as good, whatever the clock of the server that made it.
+    pub purge: u64,
+}
 
 /// Bytes of a configuration, a path or an error image.
 const MAX_PART: usize = 16 << 20;

@@ -96,6 +96,9 @@ limits! {
     /// Requests in the renderer, including those that wait for the origin.
     fetches_at_once: usize =
         integer(1, 1024).computed(default_fetches, "8 × processors, at least 16, at most 64");
+    /// How often the purges of other servers are read from a `results` bucket; each reading is one LIST request
+    /// ([cost](cache.md#purges-on-several-machines)).
+    purge_poll: Duration = seconds().default(2);
     /// To resolve the name of the origin's endpoint and to connect, TLS included.
     origin_connect_timeout: Duration = seconds().default(2);
     /// From the request to the head of the origin's response.

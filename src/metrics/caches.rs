@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::by_name::ByName;
-use super::family::{CACHE_REMOVED_ENTRIES, MEMORY_CACHE_EVICTIONS, PURGES};
+use super::family::{
+    CACHE_REMOVED_ENTRIES, MEMORY_CACHE_EVICTIONS, PURGES, PURGES_APPLIED, PURGES_NOT_RECORDED,
+};
 use super::labels::{By, Purge, Removal};
 use super::text::Writer;
 use super::values::Counter;
@@ -18,6 +20,10 @@ pub struct Caches {
     directories: ByName<RemovedEntries>,
     pub memory_evictions: Counter,
     pub purges: By<Purge, Counter>,
+    /// Those of other servers.
+    pub applied_purges: By<Purge, Counter>,
+    /// Those that other servers don't learn of.
+    pub unrecorded_purges: Counter,
 }
 
 impl Caches {
@@ -33,5 +39,8 @@ impl Caches {
         writer.family(MEMORY_CACHE_EVICTIONS).add(&[], self.memory_evictions.get());
         let mut samples = writer.family(PURGES);
         self.purges.iter().for_each(|(name, counter)| samples.add(&[name], counter.get()));
+        let mut samples = writer.family(PURGES_APPLIED);
+        self.applied_purges.iter().for_each(|(name, counter)| samples.add(&[name], counter.get()));
+        writer.family(PURGES_NOT_RECORDED).add(&[], self.unrecorded_purges.get());
     }
 }

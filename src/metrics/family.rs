@@ -94,6 +94,13 @@ families! {
         "Entries that were evicted (cache_max_bytes, cache_min_free), have expired, or were purged.";
     PURGES: Counter "purges" [kind]
         "Purges of a key or of a prefix.";
+    PURGES_APPLIED: Counter "shared_purges_applied" [kind]
+        "Purges of other servers with the same results bucket that were applied here.";
+    PURGES_NOT_RECORDED: Counter "shared_purges_not_recorded" []
+        "Purges that could not be recorded for other servers. Their responses were errors.";
+    PURGES_READ: Gauge "shared_purges_read_timestamp_seconds" [handler]
+        "When the purges of other servers were last read, in Unix time; 0 if they have not been since the configuration was \
+         loaded. A handler without a results bucket has no series.";
     PURGE_HOOK_REQUESTS: Counter "purge_hook_requests" [handler, result]
         "Requests of a handler's purge hook: ok, retried (it failed and is sent again), failed (its purges are given up).";
     PURGE_HOOK_WAITING: Gauge "purge_hook_waiting" [handler]
@@ -170,8 +177,8 @@ families! {
     SHARED_LOOKUP_BYTES: Counter "shared_lookup_bytes" [handler]
         "Bytes of the images that were found there.";
     SHARED_UPLOADS: Counter "shared_uploads" [handler, result]
-        "Results for the results bucket: uploaded, failed, dropped (the queue is full, or earlier uploads have failed). Since \
-         the start of the renderer; this and the next four as of the latest ping.";
+        "Results for the results bucket: uploaded, failed, dropped (the queue is full, earlier uploads have failed, or the key \
+         was purged). Since the start of the renderer; this and the next four as of the latest ping.";
     SHARED_UPLOADS_PENDING: Gauge "shared_uploads_pending" []
         "Uploads that wait or are in flight.";
     SHARED_UPLOADS_PENDING_BYTES: Gauge "shared_uploads_pending_bytes" []

@@ -21,6 +21,7 @@ mod cache_write;
 mod codec;
 mod decode_events;
 mod http;
+mod journal;
 mod online;
 mod origin;
 mod originals;

@@ -19,7 +19,7 @@ use crate::error::Failure;
 use crate::log::context::{self, RequestIds};
 use crate::log::request_id::RequestId;
 use crate::phases::Phases;
-use crate::wire::{self, HookAnswer};
+use crate::wire::{self, HookAnswer, NotBefore};
 
 /// Serves until the process exits. `ready` is called once connections are accepted.
 pub fn serve(
@@ -68,13 +68,20 @@ fn respond(request: Request, service: &Service) {
             Err(failure) => send_failure(request, &failure, false, &Phases::default()),
         };
     }
-    let not_before = number(&request, wire::NOT_BEFORE_HEADER).unwrap_or_default();
+    if target.starts_with(wire::JOURNAL_PATH) {
+        return match service.call_journal(&target) {
+            Ok(body) => send(request, Head::new(200, "application/json", false), body.as_bytes()),
+            Err(failure) => send_failure(request, &failure, false, &Phases::default()),
+        };
+    }
+    let [time, purge] = [wire::NOT_BEFORE_HEADER, wire::PURGE_HEADER]
+        .map(|name| number(&request, name).unwrap_or_default());
     let id = number(&request, wire::REQUEST_ID_HEADER);
     let client_id = header(&request, wire::CLIENT_REQUEST_ID_HEADER);
     let client_id = client_id.and_then(|id| RequestId::parse(id.as_bytes()));
     let _scope = client_id.map(|id| context::enter(RequestIds { id, trace: None }));
     let mut phases = Phases::default();
-    let result = service.serve(&target, not_before, id, &mut phases);
+    let result = service.serve(&target, NotBefore { time, purge }, id, &mut phases);
     // Checked after the work, so that a failure that it may have caused is marked.
     let outdated = service.is_outdated();
     match result {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::admission::Admission;
 use super::cache_write::CacheWrites;
 use super::decode_events::DecodeGuard;
+use super::journal::{Journal, JournalCall, Journals};
 use super::origin::Original;
 use super::originals::{OriginalResponse, Originals, SharedOriginal};
 use super::pipeline::{self, Bounds};
@@ -30,7 +31,7 @@ use crate::options::{Options, Query};
 use crate::phases::{Phases, Side};
 use crate::renderer_status::RendererStatus;
 use crate::time::unix_milliseconds;
-use crate::wire;
+use crate::wire::{self, NotBefore};
 
 /// Renders images of every handler.
 pub struct Service {
@@ -53,6 +54,8 @@ struct OpenHandler {
     originals: Originals,
     cache: Option<DiskCache>,
     results: Option<Arc<Results>>,
+    /// That of its results bucket.
+    journal: Option<Arc<Journal>>,
 }
 
 /// The outcome of revalidating a variant that was cached or shared.
@@ -69,14 +72,17 @@ impl Service {
         let cache_writes = Arc::new(CacheWrites::new(sandbox));
         let mut handlers = HashMap::new();
         let shares = config.handlers.iter().any(|handler| handler.results.is_some());
+        let mut journals = Journals::default();
         for handler in &config.handlers {
+            let journal = journals.open(handler, &config.limits)?;
             let state = OpenHandler {
                 identity: handler.identity(),
                 originals: Originals::open(handler, &config.limits, Arc::clone(&cache_writes)),
                 cache: handler.cache.as_ref().map(|cache| {
                     DiskCache::new(&cache.path, handler.lifetime()).with_min_free(cache.min_free)
                 }),
-                results: sharing::open_results(handler, &config.limits),
+                results: sharing::open_results(handler, &config.limits, journal.as_ref()),
+                journal,
                 config: handler.clone(),
             };
             handlers.insert(handler.route.clone(), state);
@@ -118,12 +124,11 @@ impl Service {
         status
     }
 
-    /// Serves a path and canonical query. The image comes from an origin request after `not_before`, in milliseconds
-    /// since 1970. `id` is the edge's number for the request. `phases` gets the times of the phases that it has reached.
+    /// Serves a path and canonical query. The image comes from an origin request after `not_before`. `id` is the edge's number for the request. `phases` gets the times of the phases that it has reached.
     pub fn serve(
         &self,
         target: &str,
-        not_before: u64,
+        not_before: NotBefore,
         id: Option<u64>,
         phases: &mut Phases,
     ) -> Result<Rendered, Failure> {
@@ -152,11 +157,19 @@ impl Service {
         keys
     }
 
+    /// A call of the edge about the shared journal of a handler.
+    pub fn call_journal(&self, target: &str) -> Result<String, Failure> {
+        let call = JournalCall::parse(target).ok_or_else(|| invalid_path(target))?;
+        let handler = self.handlers.get(&call.route).ok_or_else(|| invalid_path(target))?;
+        let journal = handler.journal.as_ref().ok_or_else(|| invalid_path(target))?;
+        call.run(journal, &handler.identity)
+    }
+
     fn serve_image(
         &self,
         path: &str,
         query: &str,
-        not_before: u64,
+        not_before: NotBefore,
         id: Option<u64>,
         phases: &mut Phases,
     ) -> Result<Rendered, Failure> {
@@ -171,8 +184,8 @@ impl Service {
         // Only the header is read: in most cases there is no entry, or the original has changed.
         let entry = handler.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
         let shares = handler.shares(&options);
-        let revalidation = match entry.filter(|entry| entry.validated_at() > not_before) {
-            Some(entry) => self.revalidate(handler, &name.key, entry, not_before, phases)?,
+        let revalidation = match entry.filter(|entry| entry.validated_at() > not_before.time) {
+            Some(entry) => self.revalidate(handler, &name.key, entry, not_before.time, phases)?,
             None if shares => self.find_shared(handler, &name, not_before, phases)?,
             None => Revalidation::Impossible,
         };
@@ -185,7 +198,9 @@ impl Service {
                 }
                 original
             }
-            Revalidation::Impossible => handler.originals.get(&name.key, not_before, phases)?,
+            Revalidation::Impossible => {
+                handler.originals.get(&name.key, not_before.time, phases)?
+            }
         };
         let bytes = &original.original.bytes;
         let (bytes, format) = self.render(bytes, &options, handler.config.fail_on, id, phases)?;

@@ -62,7 +62,9 @@ fn start(socket: &Path) -> io::Result<()> {
     let vips = Vips::start().map_err(|error| io::Error::other(error.0))?;
     let service = Service::new(&config, vips, sandbox)?;
     let hooks = PurgeHooks::new(&config).map_err(io::Error::other)?;
-    server::serve(socket, service, hooks, config.limits.fetches_at_once, || {
+    // One for each connection of the edge.
+    let threads = config.limits.fetches_at_once + config.journal_connections().count();
+    server::serve(socket, service, hooks, threads, || {
         let mut stdout = io::stdout();
         writeln!(stdout, "{}", wire::READY)?;
         stdout.flush()

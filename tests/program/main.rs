@@ -66,6 +66,7 @@ mod replacement;
 mod resize;
 mod s3;
 mod server_timing;
+mod shared_purges;
 mod shared_results;
 mod signing;
 mod sockets;

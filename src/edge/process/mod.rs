@@ -3,6 +3,7 @@
 mod link_watch;
 mod liveness;
 pub mod privileges;
+mod purge_watch;
 mod readiness_watch;
 mod service_manager;
 
@@ -139,6 +140,7 @@ impl<'l> Server<'l> {
         tls.as_ref().map_or(Ok(()), tls::watch)?;
         link_watch::start(&shared)?;
         readiness_watch::start(&shared)?;
+        purge_watch::start(&shared)?;
         let directories = vec![socket_directory(&shared.responder)];
         let server = Server {
             load,
@@ -358,7 +360,7 @@ fn start_renderer(config: &Config) -> io::Result<Renderer> {
         machine: machine::current(),
         resolved: config.handlers.iter().map(Handler::resolved).collect(),
     };
-    Renderer::start(setup, &config.limits)
+    Renderer::start(setup, &config.limits, config.journal_connections())
         .map_err(|error| io::Error::new(error.kind(), format!("can't start the renderer: {error}")))
 }
 

@@ -16,12 +16,16 @@ use crate::check_interval::check_interval;
 use crate::config;
 use crate::edge::net::shared::Shared;
 use crate::edge::serve::readiness::Reason;
+use crate::edge::serve::running_config::RunningConfig;
 use crate::log::{info, warn};
 use crate::renderer_status::{CredentialsStatus, RendererStatus};
 use crate::time::unix_seconds;
 
 /// Checks between two probes of a directory that could be written.
 const PROBE_INTERVAL: u32 = 10;
+
+/// How many checks later than two intervals a reading of a shared journal may end.
+const MAX_LATE_CHECKS: u32 = 5;
 
 /// Starts a thread that checks once per check interval, until every other reference to `shared` is dropped.
 pub fn start(shared: &Arc<Shared>) -> io::Result<()> {
@@ -35,6 +39,7 @@ pub fn start(shared: &Arc<Shared>) -> io::Result<()> {
             let status = running.images.variants().renderer().status();
             let stores = running.images.handlers().flat_map(|handler| handler.config.stores());
             let directories = stores.map(|store| store.path.clone()).collect();
+            let unread = of_journals(&running);
             // A directory may be on a network file system that hangs, so nothing else is held meanwhile.
             drop(running);
             drop(shared);
@@ -46,6 +51,7 @@ pub fn start(shared: &Arc<Shared>) -> io::Result<()> {
                 reasons.clear();
             }
             reasons.extend(caches.check(directories));
+            reasons.extend(unread);
             was_ready = reasons.is_empty();
             report(&reasons, &readiness.replace(reasons.clone()));
             thread::sleep(check_interval());
@@ -75,6 +81,19 @@ fn of_renderer(status: Option<&RendererStatus>, now: u64) -> Vec<Reason> {
         _ => Reason::CredentialsMissing(route.clone()),
     };
     unusable.map(reason).collect()
+}
+
+/// The shared journals that could not be read for a while. A single reading that fails is none.
+fn of_journals(running: &RunningConfig) -> Vec<Reason> {
+    let max_age = running.limits.purge_poll * 2 + check_interval() * MAX_LATE_CHECKS;
+    let sharing = running.images.handlers().filter(|handler| handler.config.results.is_some());
+    let unread = sharing.filter_map(|handler| {
+        let error = handler.journal.problem(max_age)?;
+        Some(Reason::PurgesUnread(handler.config.route.clone(), error))
+    });
+    let mut unread: Vec<Reason> = unread.collect();
+    unread.sort_unstable_by_key(Reason::to_string);
+    unread
 }
 
 /// The latest probe of each cache directory.

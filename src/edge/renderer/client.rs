@@ -17,7 +17,7 @@ use super::supervisor::{Event, Supervisor};
 use super::worker::Worker;
 use crate::cache::Rendered;
 use crate::cache_tag::PurgeScope;
-use crate::config::Limits;
+use crate::config::{JournalConnections, Limits};
 use crate::error::{Code, Failure};
 use crate::key;
 use crate::metrics::METRICS;
@@ -45,7 +45,7 @@ pub enum RenderError {
 /// dropping one ends its workers.
 #[derive(Debug)]
 pub struct Renderer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     events: Sender<Event>,
     /// The directory of the sockets, which would outlive the edge if it were not removed.
     pub directory: Arc<SocketDirectory>,
@@ -66,7 +66,11 @@ enum Attempt {
 
 impl Renderer {
     /// Starts the first worker, and a supervisor that keeps one running.
-    pub fn start(setup: Setup, limits: &Limits) -> io::Result<Renderer> {
+    pub fn start(
+        setup: Setup,
+        limits: &Limits,
+        reserved: JournalConnections,
+    ) -> io::Result<Renderer> {
         let directory = Arc::new(SocketDirectory::create()?);
         let shared = Arc::new(Shared::new(limits.queue_length));
         let (events, receiver) = channel();
@@ -74,6 +78,7 @@ impl Renderer {
             Arc::clone(&directory),
             setup,
             limits,
+            reserved,
             Arc::clone(&shared),
             events.clone(),
         );
@@ -227,8 +232,8 @@ impl Renderer {
 
     /// A worker needs all of its connections, and one that failed to answer gets no further request. Its other requests
     /// may still be answered.
-    fn abandon(&self, worker: &Worker) {
-        self.shared.queue.uninstall(worker.number);
+    pub(super) fn abandon(&self, worker: &Worker) {
+        self.shared.uninstall(worker.number);
         let _ = self.events.send(Event::ConnectionLost(worker.number));
     }
 
@@ -292,7 +297,7 @@ impl Renderer {
         match response.result {
             Err(failure) if response.is_outdated => {
                 // The retry must go to the next worker.
-                self.shared.queue.uninstall(worker.number);
+                self.shared.uninstall(worker.number);
                 Attempt::Outdated(failure)
             }
             result => Attempt::Done(result),
@@ -388,7 +393,7 @@ mod tests {
         let resolved = config.handlers.iter().map(Handler::resolved).collect();
         let environment = Environment::default();
         let setup = Setup { text, environment, machine: machine::current(), resolved };
-        Renderer::start(setup, &config.limits).unwrap()
+        Renderer::start(setup, &config.limits, config.journal_connections()).unwrap()
     }
 
     fn process_id(renderer: &Renderer) -> u32 {

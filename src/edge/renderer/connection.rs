@@ -15,7 +15,7 @@ use crate::format::Format;
 use crate::log::context;
 use crate::phases::Phases;
 use crate::renderer_status::RendererStatus;
-use crate::wire::{self, HookAnswer};
+use crate::wire::{self, HookAnswer, NotBefore};
 
 /// Maximum bytes of a response head; a typical one has a few hundred.
 const MAX_HEAD: usize = 8 << 10;
@@ -58,13 +58,12 @@ impl From<ConnectionLost> for io::Error {
 pub struct RenderRequest<'w> {
     /// Path and canonical query.
     pub target: &'w str,
-    /// The image must come from an origin request after this time, in milliseconds since 1970.
-    pub not_before: u64,
+    pub not_before: NotBefore,
 }
 
 impl<'w> RenderRequest<'w> {
     pub fn new(target: &'w str) -> RenderRequest<'w> {
-        RenderRequest { target, not_before: 0 }
+        RenderRequest { target, not_before: NotBefore::default() }
     }
 
     /// The target without its query.
@@ -189,6 +188,20 @@ impl Connection {
         })
     }
 
+    /// Makes a call about a shared journal. Returns the body of the answer, or the failure that it is.
+    pub fn call(
+        &mut self,
+        target: &str,
+        timeout: Duration,
+    ) -> Result<Result<Vec<u8>, Failure>, ConnectionLost> {
+        let response = self.exchange(RenderRequest::new(target), None, timeout)?;
+        if response.status == 200 {
+            return Ok(Ok(response.body));
+        }
+        let code = response.code.unwrap_or(Code::RendererFailed);
+        Ok(Err(Failure::new(code, String::from_utf8_lossy(&response.body))))
+    }
+
     fn exchange(
         &mut self,
         request: RenderRequest,
@@ -199,8 +212,11 @@ impl Connection {
         let field = |name, number| format!("{name}: {number}\r\n");
         let id = id.map(|id| field(wire::REQUEST_ID_HEADER, id)).unwrap_or_default();
         let not_before = match not_before {
-            0 => String::new(),
-            time => field(wire::NOT_BEFORE_HEADER, time),
+            NotBefore { time: 0, .. } => String::new(),
+            NotBefore { time, purge: 0 } => field(wire::NOT_BEFORE_HEADER, time),
+            NotBefore { time, purge } => {
+                field(wire::NOT_BEFORE_HEADER, time) + &field(wire::PURGE_HEADER, purge)
+            }
         };
         let client_id = context::current()
             .map(|ids| format!("{}: {}\r\n", wire::CLIENT_REQUEST_ID_HEADER, ids.id.as_str()));

@@ -3,6 +3,7 @@
 //! * `client` sends a request and retries it on the next worker when the first one exits.
 //! * `queue` holds the idle connections to the current worker and the requests that wait for one; `connection` speaks
 //!   HTTP over one of them.
+//! * `journal` calls the shared journal on connections that are reserved for it.
 //! * `supervisor` is one thread that starts workers, checks their `heartbeat` and memory, and drains and replaces them.
 //!   A `worker` is one renderer `process` with its pipes; it listens in a private `socket_directory`.
 //! * `in_flight` is the table of a worker's requests. The worker writes a decode event to its standard output when
@@ -18,6 +19,7 @@ mod crash_tracker;
 mod exit_watch;
 mod heartbeat;
 mod in_flight;
+mod journal;
 mod process;
 mod quarantine;
 mod queue;

@@ -16,7 +16,7 @@ use super::socket_directory::SocketDirectory;
 use super::usage::resident_bytes;
 use super::worker::Worker;
 use crate::check_interval::check_interval;
-use crate::config::Limits;
+use crate::config::{JournalConnections, Limits};
 use crate::log::{error, info, warn};
 use crate::metrics::{METRICS, Restart};
 use crate::wire::Setup;
@@ -59,6 +59,7 @@ pub struct Supervisor {
     directory: Arc<SocketDirectory>,
     setup: Setup,
     limits: Limits,
+    reserved: JournalConnections,
     shared: Arc<Shared>,
     events: Sender<Event>,
     current: Option<Running>,
@@ -99,6 +100,7 @@ impl Supervisor {
         directory: Arc<SocketDirectory>,
         setup: Setup,
         limits: &Limits,
+        reserved: JournalConnections,
         shared: Arc<Shared>,
         events: Sender<Event>,
     ) -> Supervisor {
@@ -107,6 +109,7 @@ impl Supervisor {
             directory,
             setup,
             limits: limits.clone(),
+            reserved,
             shared,
             events,
             current: None,
@@ -142,7 +145,7 @@ impl Supervisor {
         }
         // Idle connections would keep the last worker alive. Workers die with this thread.
         if let Some(running) = self.current.take() {
-            self.shared.queue.uninstall(running.worker.number);
+            self.shared.uninstall(running.worker.number);
         }
         self.directory.remove();
     }
@@ -176,7 +179,7 @@ impl Supervisor {
         let open = || Connection::open(&worker.socket, &worker, PING_TIMEOUT);
         let (connection, status) = open()?;
         let heartbeat = Heartbeat::new(connection.into_stream())?;
-        let connections = (0..self.limits.fetches_at_once)
+        let connections = (0..self.limits.fetches_at_once + self.reserved.count())
             .map(|_| open().map(|(connection, _)| connection))
             .collect::<io::Result<Vec<_>>>()?;
         info!(
@@ -187,7 +190,7 @@ impl Supervisor {
         );
         *self.shared.status.lock() = Some(Arc::new(status));
         *self.shared.worker.lock() = Arc::downgrade(&worker);
-        self.shared.queue.install(&worker, connections);
+        self.shared.install(&worker, connections, self.reserved);
         self.is_outdated = false;
         let running = Running { worker, heartbeat, started: Instant::now(), resident_bytes: 0 };
         if let Some(old) = self.current.replace(running) {
@@ -197,7 +200,7 @@ impl Supervisor {
     }
 
     fn drain(&mut self, old: Running, is_done: bool) {
-        self.shared.queue.uninstall(old.worker.number);
+        self.shared.uninstall(old.worker.number);
         let deadline = Instant::now() + self.limits.render_timeout + DRAIN_TIMEOUT;
         let Running { worker, heartbeat, .. } = old;
         self.draining.push(Draining { worker, heartbeat, deadline, is_done });

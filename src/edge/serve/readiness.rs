@@ -25,18 +25,22 @@ pub enum Reason {
     CredentialsMissing(String),
     /// The cache directory can't be written.
     Cache(PathBuf, String),
+    /// The purges of other servers can't be read for the handler with this route.
+    PurgesUnread(String, String),
 }
 
 impl Reason {
-    /// The sentence for clients, which names nothing of the configuration.
-    fn public(&self) -> &'static str {
+    /// The sentence for clients, which names nothing of the configuration. `None` if only operators are told: a load
+    /// balancer must not take every server out of service because their common results bucket fails.
+    fn public(&self) -> Option<&'static str> {
         match self {
-            Reason::Unchecked => "not checked yet",
-            Reason::Renderer => "the renderer does not answer",
+            Reason::Unchecked => Some("not checked yet"),
+            Reason::Renderer => Some("the renderer does not answer"),
             Reason::CredentialsPending(_) | Reason::CredentialsMissing(_) => {
-                "credentials are missing"
+                Some("credentials are missing")
             }
-            Reason::Cache(..) => "a cache can't be written",
+            Reason::Cache(..) => Some("a cache can't be written"),
+            Reason::PurgesUnread(..) => None,
         }
     }
 }
@@ -44,7 +48,7 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Unchecked | Reason::Renderer => f.write_str(self.public()),
+            Reason::Unchecked | Reason::Renderer => f.write_str(self.public().unwrap_or_default()),
             Reason::CredentialsPending(route) => {
                 write!(f, "{route}: credentials are being looked for")
             }
@@ -53,6 +57,9 @@ impl fmt::Display for Reason {
             }
             Reason::Cache(path, error) => {
                 write!(f, "{}: can't be written: {error}", path.display())
+            }
+            Reason::PurgesUnread(route, error) => {
+                write!(f, "{route}: purges of other servers can't be read: {error}")
             }
         }
     }
@@ -94,7 +101,9 @@ impl Readiness {
         let checked = self.0.lock();
         let is_own = |reason: &&Reason| match reason {
             Reason::Unchecked | Reason::Renderer => false,
-            Reason::CredentialsPending(name) | Reason::CredentialsMissing(name) => name == route,
+            Reason::CredentialsPending(name)
+            | Reason::CredentialsMissing(name)
+            | Reason::PurgesUnread(name, _) => name == route,
             Reason::Cache(path, _) => caches.contains(&path.as_path()),
         };
         checked.reasons.iter().filter(is_own).map(Reason::to_string).collect()
@@ -110,7 +119,9 @@ impl Readiness {
         let is_old = now.saturating_duration_since(checked.at) > MAX_AGE;
         let reasons = if is_old { &[Reason::Unchecked] } else { checked.reasons.as_slice() };
         let mut lines: Vec<String> = match audience {
-            Audience::Public => reasons.iter().map(|reason| reason.public().to_owned()).collect(),
+            Audience::Public => {
+                reasons.iter().filter_map(Reason::public).map(str::to_owned).collect()
+            }
             Audience::Operators => reasons.iter().map(Reason::to_string).collect(),
         };
         // Equal ones are next to each other.
@@ -130,6 +141,7 @@ mod tests {
             Reason::CredentialsMissing("secret-route".into()),
             Reason::CredentialsPending("other-route".into()),
             Reason::Cache("/secret/path".into(), "No space left on device".into()),
+            Reason::PurgesUnread("third-route".into(), "connection refused".into()),
         ]
     }
 
@@ -145,6 +157,14 @@ mod tests {
     }
 
     #[test]
+    fn a_results_bucket_that_fails_is_a_reason_for_operators_only() {
+        let readiness = Readiness::default();
+        readiness.replace(vec![Reason::PurgesUnread("h".into(), "refused".into())]);
+        assert_eq!(readiness.failure(Audience::Public), None);
+        assert!(readiness.failure(Audience::Operators).is_some());
+    }
+
+    #[test]
     fn a_handler_has_the_reasons_of_its_credentials_and_caches() {
         let readiness = Readiness::default();
         readiness.replace(reasons());
@@ -156,6 +176,10 @@ mod tests {
         assert_eq!(
             of("route", "/secret/path"),
             ["/secret/path: can't be written: No space left on device"]
+        );
+        assert_eq!(
+            of("third-route", "/other/path"),
+            ["third-route: purges of other servers can't be read: connection refused"]
         );
         assert_eq!(of("route", "/secret"), [""; 0]);
     }
@@ -173,7 +197,7 @@ mod tests {
             assert_says("docs/deployment.md", &format!("`{line}`"));
         }
         let lines = readiness.failure(Audience::Operators).unwrap();
-        assert_eq!(lines.lines().count(), 4, "{lines}");
+        assert_eq!(lines.lines().count(), 5, "{lines}");
         for part in ["secret-route: ", "other-route: ", "/secret/path: ", "No space left"] {
             assert!(lines.contains(part), "{lines}");
         }

@@ -10,6 +10,7 @@ use super::circuit_breaker::CircuitBreaker;
 use super::handler_caches::HandlerCaches;
 use super::link_switch::LinkSwitch;
 use super::revalidations::Revalidations;
+use super::shared_purges::JournalStatus;
 use crate::cache::{Freshness, Name};
 use crate::config::Handler;
 use crate::edge::renderer::RenderError;
@@ -29,6 +30,8 @@ pub struct HandlerState {
     pub circuit_breaker: CircuitBreaker,
     pub revalidations: Arc<Revalidations>,
     pub metrics: Arc<HandlerMetrics>,
+    /// Of the journal in its results bucket, if it has one.
+    pub journal: JournalStatus,
     link_switch: LinkSwitch,
     pub warning: RateLimited,
     last_failure: Mutex<Option<(String, Instant)>>,
@@ -42,6 +45,7 @@ impl HandlerState {
             circuit_breaker: CircuitBreaker::default(),
             revalidations: Arc::default(),
             metrics: METRICS.handlers.find(&config.route),
+            journal: JournalStatus::default(),
             link_switch: LinkSwitch::new(config.origins.local_directories(), SystemTime::now()),
             warning: RateLimited::default(),
             last_failure: Mutex::default(),

@@ -13,6 +13,7 @@ use crate::error::{Code, Failure};
 use crate::metrics::VariantResult;
 use crate::phases::Phases;
 use crate::time::unix_milliseconds;
+use crate::wire::NotBefore;
 
 /// Maximum number of times that an image is made for one request because its key was purged meanwhile.
 const MAX_ATTEMPTS: usize = 4;
@@ -167,7 +168,9 @@ impl Variants {
         let target = handler.render_target(name);
         let begun = unix_milliseconds(SystemTime::now());
         let epoch = handler.epoch(not_before);
-        let request = RenderRequest { target: &target, not_before };
+        let purge = self.purge_log.shared_purge(name, not_before);
+        let request =
+            RenderRequest { target: &target, not_before: NotBefore { time: not_before, purge } };
         // Not those of an earlier attempt.
         *phases = Phases::default();
         let result = self.renderer.render(request, phases);

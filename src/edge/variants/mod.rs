@@ -21,6 +21,7 @@ mod purge_journal;
 pub mod purge_log;
 mod revalidate;
 mod revalidations;
+pub mod shared_purges;
 mod variant;
 
 use std::sync::Arc;

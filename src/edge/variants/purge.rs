@@ -1,9 +1,11 @@
 //! The purger: removes the cached variants and the cached original of a key, or of every key below a prefix.
 //!
 //! A purge is first recorded in the purge log, so that nothing older is served from then on. Then the entries are
-//! removed from disk, from the cache managers' indexes and from memory, before the log forgets the purge.
+//! removed from disk, from the cache managers' indexes and from memory, before the log forgets the purge. With a results
+//! bucket, the purge is recorded in the shared journal as well, before its answer.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -11,9 +13,11 @@ use super::handler_caches::{CacheDirectory, HandlerCaches, with_path};
 use super::purge_hooks::PurgeHooks;
 use super::purge_journal::PurgeJournal;
 use super::purge_log::PurgeLog;
-use super::{HandlerState, Variants};
-use crate::cache::{self, EntryId, Found, Name};
+use super::{HandlerState, Variants, shared_purges};
+use crate::cache::{self, EntryId, Found, Name, ORIGINAL};
 use crate::cache_tag::PurgeScope;
+use crate::edge::renderer::Renderer;
+use crate::error::Failure;
 use crate::log::warn_ratelimited;
 use crate::metrics::{METRICS, Purge, Removal};
 use crate::shared_journal::{Target, TargetKind};
@@ -24,11 +28,11 @@ const MAX_RERENDERED: usize = 16;
 /// Purges the caches of a configuration's handlers.
 #[derive(Debug)]
 pub struct Purger {
-    log: Arc<PurgeLog>,
+    pub(super) log: Arc<PurgeLog>,
     hooks: Arc<PurgeHooks>,
-    variants: Arc<Variants>,
+    pub(super) variants: Arc<Variants>,
     /// By route.
-    handlers: HashMap<String, Arc<HandlerState>>,
+    pub(super) handlers: HashMap<String, Arc<HandlerState>>,
 }
 
 /// The number of entries that a purge has removed.
@@ -44,6 +48,32 @@ pub struct Rerendered {
     pub rendered: u64,
     pub failed: u64,
 }
+
+/// Why a purge is incomplete. It is in force on this server.
+#[derive(Debug)]
+pub enum PurgeError {
+    /// Not everything could be removed from this server's disks, so it would be served again once the purge log has
+    /// forgotten the purge.
+    NotRemoved(io::Error),
+    /// Other servers don't learn of it.
+    NotShared(Failure),
+}
+
+impl fmt::Display for PurgeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PurgeError::NotRemoved(error) => write!(f, "not everything could be removed: {error}"),
+            PurgeError::NotShared(failure) => write!(
+                f,
+                "purged on this server, but maybe not on the others, because the results bucket could not be updated \
+                 ({failure}): send it again"
+            ),
+        }
+    }
+}
+
+/// Its handler's results bucket, if it has one, also gets the purge.
+pub type PurgeResult<T> = Result<T, PurgeError>;
 
 impl Purger {
     pub fn new(
@@ -84,17 +114,19 @@ impl Purger {
     }
 
     /// Purges a key: its variants and its original. `None` if there is no such handler.
-    pub fn purge_key(&self, route: &str, key: &str) -> Option<io::Result<Removed>> {
+    pub fn purge_key(&self, route: &str, key: &str) -> Option<PurgeResult<Removed>> {
         let handler = self.handlers.get(route)?;
         let caches = &handler.caches;
         METRICS.caches.purges.get(Purge::Key).add(1);
         let target = Target::new(&caches.identity, key, TargetKind::Key);
-        let purge = self.log.record(target);
+        let purges = self.log.record(target);
         // A CDN that is purged from now on gets nothing older.
         self.hooks.push(route, PurgeScope::Key(key.to_owned()));
-        caches.append_to_journals(purge.time(), purge.target());
+        caches.append_to_journals(purges.time(), purges.targets());
         self.variants.remove_matching(&|name| name.handler == caches.identity && name.key == key);
-        Some(caches.remove_key(key))
+        let removed = caches.remove_key(key);
+        let shared = self.share(handler, key, TargetKind::Key);
+        Some(complete(removed, shared))
     }
 
     /// Purges a key and makes its variants again, the most recently used first.
@@ -102,7 +134,7 @@ impl Purger {
         &self,
         route: &str,
         key: &str,
-    ) -> Option<io::Result<(Removed, Rerendered)>> {
+    ) -> Option<PurgeResult<(Removed, Rerendered)>> {
         let handler = self.handlers.get(route)?;
         let names = handler.caches.most_recently_used(key);
         let removed = match self.purge_key(route, key)? {
@@ -122,44 +154,72 @@ impl Purger {
 
     /// Purges every key that starts with `prefix`. File names are hashes, so this reads the header of each entry in the
     /// directory. `None` if there is no such handler.
-    pub fn purge_prefix(&self, route: &str, prefix: &str) -> Option<io::Result<Removed>> {
+    pub fn purge_prefix(&self, route: &str, prefix: &str) -> Option<PurgeResult<Removed>> {
         let handler = self.handlers.get(route)?;
         let caches = &handler.caches;
         METRICS.caches.purges.get(Purge::Prefix).add(1);
         let target = Target::new(&caches.identity, prefix, TargetKind::Prefix);
-        let purge = self.log.record(target);
+        let purges = self.log.record(target);
         self.hooks.push(route, PurgeScope::Prefix(prefix.to_owned()));
-        caches.append_to_journals(purge.time(), purge.target());
+        caches.append_to_journals(purges.time(), purges.targets());
         self.variants.remove_matching(&|name| caches.has_prefix(name, prefix));
+        // Before the directory is read, which may take minutes.
+        let shared = self.share(handler, prefix, TargetKind::Prefix);
         let removed = caches.remove_matching(&|name| caches.has_prefix(name, prefix));
-        drop(purge);
-        Some(removed)
+        drop(purges);
+        Some(complete(removed, shared))
+    }
+
+    pub(super) fn renderer(&self) -> &Renderer {
+        self.variants.renderer()
+    }
+
+    /// Records a purge for the other servers that share the handler's results.
+    fn share(&self, handler: &HandlerState, target: &str, kind: TargetKind) -> Result<(), Failure> {
+        if handler.config.results.is_none() {
+            return Ok(());
+        }
+        let route = &handler.config.route;
+        let recorded = self.renderer().record_purge(route, target, kind, shared_purges::node());
+        recorded.inspect_err(|_| METRICS.caches.unrecorded_purges.add(1))
     }
 }
 
+fn complete(removed: io::Result<Removed>, shared: Result<(), Failure>) -> PurgeResult<Removed> {
+    shared.map_err(PurgeError::NotShared)?;
+    removed.map_err(PurgeError::NotRemoved)
+}
+
 impl HandlerCaches {
-    fn directories(&self) -> impl Iterator<Item = &CacheDirectory> {
+    pub(super) fn directories(&self) -> impl Iterator<Item = &CacheDirectory> {
         self.variants.iter().chain(&self.originals)
     }
 
-    fn append_to_journals(&self, time: u64, target: &Target) {
+    pub(super) fn append_to_journals<'t>(
+        &self,
+        time: u64,
+        targets: impl IntoIterator<Item = &'t Target> + Clone,
+    ) {
         for directory in self.directories() {
             let journal = PurgeJournal::new(&directory.path);
-            if let Err(error) = journal.append(time, [target]) {
+            if let Err(error) = journal.append(time, targets.clone()) {
                 let path = directory.path.display();
                 warn_ratelimited!("purge_not_recorded", "{path}: can't record a purge: {error}");
             }
         }
     }
 
-    /// Removes the variants and the original of a key.
     fn remove_key(&self, key: &str) -> io::Result<Removed> {
-        let original = self.original(key);
+        self.remove_key_hash(self.original(key).key_hash)
+    }
+
+    /// Removes the variants and the original of a key.
+    pub(super) fn remove_key_hash(&self, key_hash: [u8; 16]) -> io::Result<Removed> {
         // Both are attempted, even if the first one fails.
-        let variants = self
-            .variants
-            .as_ref()
-            .map_or(Ok(0), |directory| directory.remove_key(original.key_hash));
+        let variants =
+            self.variants.as_ref().map_or(Ok(0), |directory| directory.remove_key(key_hash));
+        let options_hash = EntryId::of(&self.name("", ORIGINAL)).options_hash;
+        let original = EntryId { key_hash, options_hash };
         let originals =
             self.originals.as_ref().map_or(Ok(0), |directory| directory.purge(original));
         Ok(Removed { variants: variants?, originals: originals? })
@@ -170,7 +230,7 @@ impl HandlerCaches {
     }
 
     /// Removes every entry whose name matches, which must be of this handler.
-    fn remove_matching(&self, matches: &dyn Fn(&Name) -> bool) -> io::Result<Removed> {
+    pub(super) fn remove_matching(&self, matches: &dyn Fn(&Name) -> bool) -> io::Result<Removed> {
         let remove = |directory: &Option<CacheDirectory>| {
             directory.as_ref().map_or(Ok(0), |directory| directory.remove_matching(matches))
         };
@@ -273,7 +333,7 @@ impl RemovedCount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{CacheTime, DiskCache, EncodedImage, ORIGINAL};
+    use crate::cache::{CacheTime, DiskCache, EncodedImage};
     use crate::documents::assert_says;
     use crate::format::Format;
     use std::fs;

@@ -4,7 +4,7 @@
 //! is therefore kept for longer than a request can be in flight, and every lookup asks the log. While the log is empty,
 //! that costs one atomic load.
 //!
-//! Targets are hashes, as in the names of entries.
+//! Targets are hashes, because those of other servers' purges are known by their hashes only.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ struct State {
     purges: Purges,
     /// In order of expiry.
     expiries: VecDeque<Expiry>,
-    /// Number of [`PurgeInProgress`].
+    /// Number of [`PurgesInProgress`].
     in_progress: usize,
     /// The latest time of a purge.
     latest: u64,
@@ -45,29 +45,43 @@ struct State {
     retention: Duration,
 }
 
-/// The latest time of each target, by its hash.
+/// The latest purge of each target, by its hash.
 #[derive(Debug, Default)]
 struct Purges {
-    keys: HashMap<[u8; 16], u64>,
+    keys: HashMap<[u8; 16], Latest>,
     /// Each prefix ends with a slash, or is empty and stands for all keys of a handler.
-    prefixes: HashMap<[u8; 16], u64>,
+    prefixes: HashMap<[u8; 16], Latest>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Latest {
+    /// In milliseconds since 1970 by the clock of this machine.
+    time: u64,
+    /// Its time in the shared journal; 0 for a purge of this server.
+    shared: u64,
+}
+
+impl Latest {
+    fn max(self, other: Latest) -> Latest {
+        if other.time > self.time { other } else { self }
+    }
 }
 
 #[derive(Debug)]
 struct Expiry {
     /// In [`PurgeLog::now`]'s milliseconds.
     at: u64,
-    /// The time of the purge, in milliseconds since 1970.
+    /// The time of the purges, in milliseconds since 1970.
     time: u64,
-    target: Target,
+    targets: Vec<Target>,
 }
 
-/// A purge in force whose entries are being removed. It does not expire before this is dropped.
+/// Purges in force whose entries are being removed. They do not expire before this is dropped.
 #[derive(Debug)]
-pub struct PurgeInProgress {
+pub struct PurgesInProgress {
     log: Arc<PurgeLog>,
     time: u64,
-    target: Target,
+    targets: Vec<Target>,
 }
 
 impl Default for PurgeLog {
@@ -89,30 +103,49 @@ impl PurgeLog {
     }
 
     /// Records a purge. Its time is later than any time before, and past when this returns.
-    pub fn record(self: &Arc<Self>, target: Target) -> PurgeInProgress {
+    pub fn record(self: &Arc<Self>, target: Target) -> PurgesInProgress {
+        self.record_shared(vec![(target, 0)])
+    }
+
+    /// Records purges of other servers with their times in the shared journal. Here they have one common time.
+    pub fn record_shared(self: &Arc<Self>, purges: Vec<(Target, u64)>) -> PurgesInProgress {
         let mut state = self.state.write();
         let time = unix_milliseconds(SystemTime::now()).max(state.latest + 1);
-        state.record(&target, time);
+        for (target, shared) in &purges {
+            state.record(target, Latest { time, shared: *shared });
+        }
+        let targets = purges.into_iter().map(|(target, _)| target).collect();
         state.in_progress += 1;
         self.expires.store(NEVER, Ordering::Relaxed);
         drop(state);
         wait_until_past(time);
-        PurgeInProgress { log: Arc::clone(self), time, target }
+        PurgesInProgress { log: Arc::clone(self), time, targets }
     }
 
     /// Records a purge from before this server was started.
     pub fn restore(&self, target: Target, time: u64) {
         let mut state = self.state.write();
-        state.record(&target, time);
-        self.expire_later(&mut state, time, target);
+        state.record(&target, Latest { time, shared: 0 });
+        self.expire_later(&mut state, time, vec![target]);
     }
 
     /// The time of the latest purge of `name`, in milliseconds since 1970; 0 if there was none lately. Answers of the
     /// origin at this time or before must not be served.
     pub fn not_before(&self, name: &Name) -> u64 {
+        self.latest(name).time
+    }
+
+    /// The time of a purge of `name` in the shared journal, if [`PurgeLog::not_before`] is still `not_before` because of
+    /// it; else 0.
+    pub fn shared_purge(&self, name: &Name, not_before: u64) -> u64 {
+        let latest = self.latest(name);
+        if latest.time == not_before { latest.shared } else { 0 }
+    }
+
+    fn latest(&self, name: &Name) -> Latest {
         let expires = self.expires.load(Ordering::Relaxed);
         if expires == 0 {
-            return 0;
+            return Latest::default();
         }
         if self.now() >= expires {
             self.remove_expired(&mut self.state.write());
@@ -120,24 +153,26 @@ impl PurgeLog {
         self.state.read().purges.latest(name)
     }
 
-    fn expire_later(&self, state: &mut State, time: u64, target: Target) {
+    fn expire_later(&self, state: &mut State, time: u64, targets: Vec<Target>) {
         self.remove_expired(state);
         let retention = u64::try_from(state.retention.as_millis()).unwrap_or(u64::MAX / 2);
         // The retention never shrinks, so the queue stays in order.
         let at = self.now().saturating_add(retention);
-        state.expiries.push_back(Expiry { at, time, target });
+        state.expiries.push_back(Expiry { at, time, targets });
         self.update_expires(state);
     }
 
     fn remove_expired(&self, state: &mut State) {
         let now = self.now();
         while state.expiries.front().is_some_and(|expiry| expiry.at <= now)
-            && let Some(Expiry { time, target, .. }) = state.expiries.pop_front()
+            && let Some(Expiry { time, targets, .. }) = state.expiries.pop_front()
         {
-            let times = state.purges.times(target.kind);
-            // The same target may have been purged again since.
-            if times.get(&target.hash) == Some(&time) {
-                times.remove(&target.hash);
+            for target in targets {
+                let times = state.purges.times(target.kind);
+                // The same target may have been purged again since.
+                if times.get(&target.hash).is_some_and(|latest| latest.time == time) {
+                    times.remove(&target.hash);
+                }
             }
         }
         self.update_expires(state);
@@ -156,52 +191,55 @@ impl PurgeLog {
 }
 
 impl State {
-    fn record(&mut self, target: &Target, time: u64) {
+    fn record(&mut self, target: &Target, purge: Latest) {
         let latest = self.purges.times(target.kind).entry(target.hash).or_default();
-        *latest = time.max(*latest);
-        self.latest = time.max(self.latest);
+        *latest = latest.max(purge);
+        self.latest = purge.time.max(self.latest);
     }
 }
 
 impl Purges {
-    fn times(&mut self, kind: TargetKind) -> &mut HashMap<[u8; 16], u64> {
+    fn times(&mut self, kind: TargetKind) -> &mut HashMap<[u8; 16], Latest> {
         match kind {
             TargetKind::Key => &mut self.keys,
             TargetKind::Prefix => &mut self.prefixes,
         }
     }
 
-    /// The time of the latest purge that has removed this key.
-    fn latest(&self, name: &Name) -> u64 {
-        let time_of = |times: &HashMap<[u8; 16], u64>, target| {
+    /// The latest purge that has removed this key.
+    fn latest(&self, name: &Name) -> Latest {
+        let purge_of = |times: &HashMap<[u8; 16], Latest>, target| {
             times.get(&cache::key_hash(&name.handler, target)).copied().unwrap_or_default()
         };
-        let mut latest = if self.keys.is_empty() { 0 } else { time_of(&self.keys, &name.key) };
+        let mut latest = Latest::default();
+        if !self.keys.is_empty() {
+            latest = latest.max(purge_of(&self.keys, &name.key));
+        }
         if !self.prefixes.is_empty() {
             for prefix in prefixes_of(&name.key) {
-                latest = latest.max(time_of(&self.prefixes, prefix));
+                latest = latest.max(purge_of(&self.prefixes, prefix));
             }
         }
         latest
     }
 }
 
-impl PurgeInProgress {
+impl PurgesInProgress {
     /// Milliseconds since 1970.
     pub fn time(&self) -> u64 {
         self.time
     }
 
-    pub fn target(&self) -> &Target {
-        &self.target
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
     }
 }
 
-impl Drop for PurgeInProgress {
+impl Drop for PurgesInProgress {
     fn drop(&mut self) {
         let mut state = self.log.state.write();
         state.in_progress -= 1;
-        self.log.expire_later(&mut state, self.time, self.target);
+        self.log.expire_later(&mut state, self.time, std::mem::take(&mut self.targets));
     }
 }
 
@@ -227,7 +265,7 @@ mod tests {
             self.record(Target::new(handler, key, TargetKind::Key)).time()
         }
 
-        fn record_prefix(self: &Arc<Self>, handler: &str, prefix: &str) -> PurgeInProgress {
+        fn record_prefix(self: &Arc<Self>, handler: &str, prefix: &str) -> PurgesInProgress {
             self.record(Target::new(handler, prefix, TargetKind::Prefix))
         }
     }
@@ -331,6 +369,33 @@ mod tests {
         drop(second);
         assert_eq!(purge_log.not_before(&name("a/x")), 0);
         assert_eq!(purge_log.expires.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn purges_that_are_recorded_together_have_one_time_and_expire_together() {
+        let purge_log = Arc::<PurgeLog>::default();
+        let targets = vec![
+            (Target::new("h", "a", TargetKind::Key), 7),
+            (Target::new("h", "b/", TargetKind::Prefix), 8),
+            (Target::new("i", "", TargetKind::Prefix), 9),
+        ];
+        let purges = purge_log.record_shared(targets);
+        let other = Name { handler: "i".into(), ..name("x") };
+        for name in [&name("a"), &name("b/c"), &other] {
+            assert_eq!(purge_log.not_before(name), purges.time(), "{name:?}");
+        }
+        assert_eq!(purge_log.not_before(&name("b")), 0);
+        let time = purges.time();
+        let shared =
+            |time| [name("a"), name("b/c")].map(|name| purge_log.shared_purge(&name, time));
+        assert_eq!((shared(time), shared(time - 1)), ([7, 8], [0, 0]));
+        let local = purge_log.record_key("h", "a");
+        assert_eq!(shared(time), [0, 8], "a later purge of this server");
+        assert_eq!(shared(local), [0, 0]);
+        drop(purges);
+        for name in [&name("a"), &name("b/c"), &other] {
+            assert_eq!(purge_log.not_before(name), 0, "{name:?}");
+        }
     }
 
     #[test]

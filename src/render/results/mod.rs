@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::breaker::Breaker;
 use self::object::Metadata;
+use super::journal::Journal;
 use super::s3::{Bucket, Deadline, Role};
 use crate::cache::{CacheTime, EntryId, Name, SharedEntry};
 use crate::config::{Handler, Limits, Results as ResultsConfig};
@@ -22,8 +23,10 @@ use crate::error::{Code, Failure};
 use crate::log::RateLimited;
 use crate::phases::{SharedLookup, SharedOutcome};
 use crate::renderer_status::{CredentialsStatus, ResultsStatus};
-use crate::time::unix_milliseconds;
+use crate::time::{milliseconds, system_time, unix_milliseconds};
+use crate::wire::NotBefore;
 
+pub use object::{directory_of, mark};
 pub use probe::probe;
 pub use uploads::Uploads;
 
@@ -37,6 +40,8 @@ const MAX_SKEW: Duration = Duration::from_secs(60);
 /// The shared results of one handler.
 pub struct Results {
     bucket: Bucket,
+    /// The purges that results must not be from before.
+    journal: Arc<Journal>,
     route: String,
     config: ResultsConfig,
     cache_time: CacheTime,
@@ -69,9 +74,11 @@ impl Results {
         config: &ResultsConfig,
         handler: &Handler,
         limits: &Limits,
+        journal: Arc<Journal>,
     ) -> Result<Results, Failure> {
         Ok(Results {
             bucket: Bucket::open(&config.bucket, Role::Results, limits)?,
+            journal,
             route: handler.route.clone(),
             config: config.clone(),
             cache_time: handler.cache_time,
@@ -84,9 +91,9 @@ impl Results {
         })
     }
 
-    /// Looks up a result that was validated after `not_before`, in milliseconds since 1970. Waits at most
+    /// Looks up a result that was validated after `not_before` and after the purges of all servers. Waits at most
     /// `results_timeout`.
-    pub fn find(&self, name: &Name, not_before: u64) -> Lookup {
+    pub fn find(&self, name: &Name, not_before: NotBefore) -> Lookup {
         let started = Instant::now();
         if !self.lookups.allows(started) {
             return (None, None);
@@ -96,7 +103,10 @@ impl Results {
         let found = self.bucket.get_stored(&key, MAX_IMAGE, deadline);
         let took = started.elapsed();
         let (entry, outcome) = match found {
-            Ok(stored) => self.verify(name, not_before, object::decode(name, stored)),
+            Ok(stored) => {
+                let mark = object::mark(&stored).unwrap_or_default();
+                self.verify(name, not_before, mark, object::decode(name, stored))
+            }
             Err(Failure { code: Code::NotFound, .. }) => (None, SharedOutcome::Miss),
             Err(Failure { code: Code::TooLarge, detail }) => {
                 self.warn_damaged(&detail);
@@ -115,15 +125,19 @@ impl Results {
     fn verify(
         &self,
         name: &Name,
-        not_before: u64,
+        not_before: NotBefore,
+        mark: u64,
         decoded: std::io::Result<SharedEntry>,
     ) -> (Option<SharedEntry>, SharedOutcome) {
-        match decoded.map(|entry| not_from_the_future(entry, SystemTime::now())) {
-            Ok(entry) if unix_milliseconds(entry.validated_at) > not_before => {
-                (Some(entry), SharedOutcome::Hit)
-            }
+        let now = SystemTime::now();
+        let allowed = decoded.map(|entry| {
+            let entry = not_from_the_future(entry, now);
+            if self.journal.allows(name, mark) { after(not_before, mark, entry) } else { None }
+        });
+        match allowed {
+            Ok(Some(entry)) => (Some(entry), SharedOutcome::Hit),
             // From before a purge.
-            Ok(_) => (None, SharedOutcome::Miss),
+            Ok(None) => (None, SharedOutcome::Miss),
             Err(error) => {
                 let key = object::key(EntryId::of(name));
                 self.warn_damaged(&format!("{key:?} in bucket {}: {error}", self.bucket_name()));
@@ -170,8 +184,13 @@ impl Results {
 
     /// Uploads a result. On a thread of [`Uploads`].
     fn upload(&self, name: &Name, entry: &SharedEntry) {
+        // It may have been purged, and another server may serve what is uploaded now.
+        let mark = match self.journal.mark(name, unix_milliseconds(entry.validated_at)) {
+            Ok(mark) => mark,
+            Err(reason) => return self.drop_upload(reason),
+        };
         // If its key is too long, each server makes it itself.
-        let metadata = Metadata::new(name, &self.route, entry, self.cache_time);
+        let metadata = Metadata::new(name, &self.route, entry, self.cache_time, mark);
         let Ok(Some(metadata)) = metadata else { return };
         if !self.puts.allows(Instant::now()) {
             return self.drop_upload("earlier uploads have failed");
@@ -211,6 +230,20 @@ impl Results {
     }
 }
 
+/// The entry, if it is later than what the edge asks for. It may have been validated between a purge and the moment at which
+/// this server learned of it; then it gets the time of that moment, by which the edge judges it.
+fn after(not_before: NotBefore, mark: u64, entry: SharedEntry) -> Option<SharedEntry> {
+    let NotBefore { time, purge } = not_before;
+    let validated_at = unix_milliseconds(entry.validated_at);
+    if validated_at > time {
+        return Some(entry);
+    }
+    let is_after_purge = purge > 0 && mark >= purge;
+    let is_near = time.saturating_sub(validated_at) <= milliseconds(MAX_SKEW);
+    let validated_at = system_time(time.saturating_add(1));
+    (is_after_purge && is_near).then_some(SharedEntry { validated_at, ..entry })
+}
+
 /// Replaces a time that is a little ahead of this server's clock, which is that of another server: the entry would count
 /// as one of unknown age.
 fn not_from_the_future(entry: SharedEntry, now: SystemTime) -> SharedEntry {
@@ -243,6 +276,31 @@ mod tests {
             uploads::MAX_BYTES >> 20,
             uploads::THREADS
         ));
+    }
+
+    #[test]
+    fn a_result_with_the_mark_of_a_purge_is_later_than_it() {
+        let validated = |validated_at: u64, not_before, mark| {
+            let image = EncodedImage::new(vec![1], Format::Png, None);
+            let validated_at = system_time(validated_at);
+            let entry = SharedEntry { image, validator: None.into(), validated_at };
+            after(not_before, mark, entry).map(|entry| unix_milliseconds(entry.validated_at))
+        };
+        let shared = NotBefore { time: 500_000, purge: 90 };
+        let local = NotBefore { time: 500_000, purge: 0 };
+        for (validated_at, not_before, mark, expected) in [
+            (500_001, local, 0, Some(500_001)),
+            (500_000, local, 100, None),
+            (500_001, shared, 0, Some(500_001)),
+            (499_000, shared, 90, Some(500_001)),
+            (499_000, shared, 91, Some(500_001)),
+            (499_000, shared, 89, None),
+            (439_999, shared, 90, None),
+            (7, NotBefore::default(), 0, Some(7)),
+        ] {
+            let case = format!("{validated_at} {not_before:?} {mark}");
+            assert_eq!(validated(validated_at, not_before, mark), expected, "{case}");
+        }
     }
 
     #[test]

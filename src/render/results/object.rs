@@ -14,13 +14,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::cache::{CacheTime, EntryId, Name, SharedEntry};
+use crate::cache::{self, CacheTime, EntryId, Name, SharedEntry};
 use crate::render::s3::StoredObject;
 
 /// Below the bucket's directory. Another layout gets another directory.
 pub const DIRECTORY: &str = "v1/results";
 /// The header of the entry, in base64.
 pub const ENTRY: &str = "x-amz-meta-entry";
+/// The time of the latest purge that the result is from after, if one was known ([`crate::render::journal`]).
+const MARK: &str = "x-amz-meta-purge";
+/// Maximum bytes of it.
+const MAX_MARK: usize = 20;
 /// Handler, key and options, percent-encoded.
 const ABOUT: &str = "x-amz-meta-about";
 /// S3's limit for the names and values of an object's metadata is 2 KB:
@@ -36,12 +40,24 @@ pub fn key(id: EntryId) -> String {
     id.path(Path::new(DIRECTORY)).to_string_lossy().into_owned()
 }
 
+/// The directory of all results of an original, with its slash.
+pub fn directory_of(key_hash: [u8; 16]) -> String {
+    format!("{}/", cache::key_directory(Path::new(DIRECTORY), key_hash).display())
+}
+
+/// The time of the latest purge that a result is from after; 0 without one. `None` for an object that is no result.
+pub fn mark(object: &StoredObject) -> Option<u64> {
+    object.field(ENTRY)?;
+    Some(object.field(MARK).and_then(|time| time.parse().ok()).unwrap_or_default())
+}
+
 /// The metadata of an object.
 #[derive(Debug)]
 pub struct Metadata {
     pub cache_control: String,
     pub entry: String,
     pub about: String,
+    pub mark: String,
 }
 
 impl Metadata {
@@ -51,9 +67,10 @@ impl Metadata {
         route: &str,
         entry: &SharedEntry,
         cache_time: CacheTime,
+        mark: u64,
     ) -> io::Result<Option<Metadata>> {
         let encoded = STANDARD.encode(entry.encode_header(name)?);
-        let names = ENTRY.len() + ABOUT.len();
+        let names = ENTRY.len() + ABOUT.len() + MARK.len() + MAX_MARK;
         let Some(left) = MAX_METADATA.checked_sub(names + encoded.len()) else { return Ok(None) };
         let query = if name.options.is_empty() { "" } else { "?" };
         let about = format!("/{route}/{}{query}{}", name.key, name.options);
@@ -66,15 +83,16 @@ impl Metadata {
             CacheTime::Never => 0,
         };
         let cache_control = format!("max-age={max_age}");
-        Ok(Some(Metadata { cache_control, entry: encoded, about }))
+        Ok(Some(Metadata { cache_control, entry: encoded, about, mark: mark.to_string() }))
     }
 
     /// For a PUT.
-    pub fn fields(&self) -> [(&'static str, &str); 3] {
+    pub fn fields(&self) -> [(&'static str, &str); 4] {
         [
             ("cache-control", self.cache_control.as_str()),
             (ENTRY, self.entry.as_str()),
             (ABOUT, self.about.as_str()),
+            (MARK, self.mark.as_str()),
         ]
     }
 }
@@ -115,7 +133,7 @@ mod tests {
 
     fn metadata(key: &str) -> Option<Metadata> {
         let entry = entry(system_time(1000));
-        Metadata::new(&name(key), "h", &entry, CacheTime::Seconds(60)).unwrap()
+        Metadata::new(&name(key), "h", &entry, CacheTime::Seconds(60), u64::MAX).unwrap()
     }
 
     #[test]
@@ -137,6 +155,7 @@ mod tests {
             fields.insert(name, value.parse().unwrap());
         }
         let object = StoredObject { bytes: b"image".to_vec(), fields };
+        assert_eq!(mark(&object), Some(u64::MAX));
         let name = name("a b/\u{fc}%\r\n.jpg");
         assert_eq!(decode(&name, object).unwrap(), entry(system_time(1000)));
     }
@@ -148,8 +167,9 @@ mod tests {
                 assert!(length > 1024, "{length}");
                 continue;
             };
-            let Metadata { entry, about, .. } = metadata;
-            let total = entry.len() + about.len() + ENTRY.len() + ABOUT.len();
+            let Metadata { entry, about, mark, .. } = metadata;
+            let names = ENTRY.len() + ABOUT.len() + MARK.len();
+            let total = entry.len() + about.len() + mark.len() + names;
             assert!(total <= MAX_METADATA, "{length}: {total}");
         }
         assert!(metadata(&"k".repeat(1400)).is_none() && metadata(&"\n".repeat(1024)).is_none());

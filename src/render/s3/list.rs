@@ -3,8 +3,9 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
 
 use std::io::Read;
+use std::time::SystemTime;
 
-use ureq::http::StatusCode;
+use ureq::http::{HeaderMap, StatusCode, header};
 
 use super::send::Request;
 use super::signing::Action;
@@ -24,6 +25,8 @@ pub struct Listing {
     pub keys: Vec<String>,
     /// Whether there are more keys: those after the last one of this page.
     pub is_truncated: bool,
+    /// The time of the bucket's clock.
+    pub date: Option<SystemTime>,
 }
 
 impl Bucket {
@@ -52,6 +55,7 @@ impl Bucket {
             return Err(self.refused(object, &request, response));
         }
         let length = content_length(response.headers());
+        let date = date(response.headers());
         if length.is_some_and(|length| length > MAX_RESPONSE) {
             drain(response);
             return Err(object.failure(Code::OriginError, "the list of keys is too long"));
@@ -61,12 +65,14 @@ impl Bucket {
         body.take(MAX_RESPONSE + 1).read_to_end(&mut text).map_err(|error| {
             self.exchange(object).truncated(error, text.len(), length, deadline)
         })?;
-        self.parse_list(&text).ok_or_else(|| {
+        let (keys, is_truncated) = self.parse_list(&text).ok_or_else(|| {
             object.failure(Code::OriginError, "the response is no list of keys (ListObjectsV2)")
-        })
+        })?;
+        Ok(Listing { keys, is_truncated, date })
     }
 
-    fn parse_list(&self, response: &[u8]) -> Option<Listing> {
+    /// The keys, and whether there are more.
+    fn parse_list(&self, response: &[u8]) -> Option<(Vec<String>, bool)> {
         let text = std::str::from_utf8(response).ok()?;
         // An XML parser takes a document that ends early for one with open elements.
         if !text.trim_end().ends_with("ListBucketResult>") {
@@ -84,6 +90,11 @@ impl Bucket {
         // Keys of other directories were not asked for.
         let keys = xml::texts(text, "Key")?;
         let keys = keys.iter().filter_map(|key| key.strip_prefix(&directory).map(str::to_owned));
-        Some(Listing { keys: keys.collect(), is_truncated })
+        Some((keys.collect(), is_truncated))
     }
+}
+
+/// RFC 9110 §6.6.1.
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()
 }

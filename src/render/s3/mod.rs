@@ -29,6 +29,7 @@ use s3::creds::Credentials as SigningKeys;
 use ureq::Agent;
 
 pub use self::get::{Got, Object, StoredObject};
+pub use self::list::Listing;
 
 use self::credentials::Provider;
 use self::endpoint::region;

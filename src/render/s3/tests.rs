@@ -5,7 +5,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::endpoint::canonical_endpoint;
-use super::list::Listing;
 use super::signing::Action;
 use super::write::Field;
 use super::*;
@@ -707,12 +706,14 @@ fn list_returns_the_keys_below_the_directory() {
             ),
             _ => list(false, ""),
         };
-        response("200 OK", "", text.as_bytes())
+        let date = if number == 0 { "Date: Wed, 21 Oct 2015 07:28:00 GMT\r\n" } else { "" };
+        response("200 OK", date, text.as_bytes())
     });
     let bucket = with_directory(&server, "x");
     let listing = bucket.list("v1/", Some("v1/\u{fc} +"), 9999, bucket.deadline()).unwrap();
     let keys = vec!["v1/a".to_owned(), "v1/b&".to_owned()];
-    assert_eq!(listing, Listing { keys, is_truncated: true });
+    let date = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").ok();
+    assert_eq!(listing, Listing { keys, is_truncated: true, date });
     assert_eq!(bucket.list("v1/", None, 1, bucket.deadline()).unwrap(), Listing::default());
     let request = server.requests().remove(0);
     let target = request.split(' ').nth(1).unwrap();

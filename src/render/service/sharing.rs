@@ -10,14 +10,20 @@ use crate::error::Failure;
 use crate::log::warn;
 use crate::options::Options;
 use crate::phases::Phases;
+use crate::render::journal::Journal;
 use crate::render::originals::{OriginalResponse, SharedOriginal};
 use crate::render::results::Results;
 use crate::time::unix_milliseconds;
+use crate::wire::NotBefore;
 
 /// The shared results of a handler. A bucket that can't be used does not prevent the start.
-pub(super) fn open_results(handler: &Handler, limits: &Limits) -> Option<Arc<Results>> {
+pub(super) fn open_results(
+    handler: &Handler,
+    limits: &Limits,
+    journal: Option<&Arc<Journal>>,
+) -> Option<Arc<Results>> {
     let config = handler.results.as_ref()?;
-    match Results::open(config, handler, limits) {
+    match Results::open(config, handler, limits, Arc::clone(journal?)) {
         Ok(results) => Some(Arc::new(results)),
         Err(failure) => {
             warn!("shared_results_failed", "no shared results: {failure}");
@@ -40,7 +46,7 @@ impl Service {
         &self,
         handler: &OpenHandler,
         name: &Name,
-        not_before: u64,
+        not_before: NotBefore,
         phases: &mut Phases,
     ) -> Result<Revalidation, Failure> {
         let Some(results) = &handler.results else { return Ok(Revalidation::Impossible) };
@@ -61,7 +67,7 @@ impl Service {
         if validator.etag.is_none() {
             return Ok(Revalidation::Impossible);
         }
-        match handler.originals.get_if_changed(&name.key, validator, not_before, phases) {
+        match handler.originals.get_if_changed(&name.key, validator, not_before.time, phases) {
             Ok(OriginalResponse::Original(original)) => Ok(Revalidation::Changed(original)),
             Ok(OriginalResponse::NotModified { validated_at, entry }) => {
                 let renewed = SharedEntry { validated_at, ..found };
@@ -85,7 +91,7 @@ impl Service {
         let results = handler.results.as_ref().filter(|_| phases.shared.is_none())?;
         let validator = original.original.validator();
         validator.etag.as_ref()?;
-        let (found, lookup) = results.find(name, 0);
+        let (found, lookup) = results.find(name, NotBefore::default());
         phases.shared = lookup;
         let found = found.filter(|found| found.validator == validator)?;
         let renewed = SharedEntry { validated_at: original.validated_at, ..found };

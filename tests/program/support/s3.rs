@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::header;
 use hyper::server::conn::http1;
@@ -55,6 +56,8 @@ struct Running {
 struct Seen {
     accepted: AtomicUsize,
     requests: Mutex<Vec<Answered>>,
+    /// How many seconds the clock in its responses is ahead.
+    clock: AtomicI64,
 }
 
 /// A request that was answered.
@@ -161,6 +164,11 @@ impl S3 {
         json!({"name": "h", "aws": self.aws(&IMAGES)})
     }
 
+    /// Sets the clock in its responses, in seconds ahead of the real one.
+    pub fn set_clock(&self, seconds: i64) {
+        self.seen.clock.store(seconds, Ordering::SeqCst);
+    }
+
     /// The number of connections that it has accepted.
     pub fn accepted(&self) -> usize {
         self.seen.accepted.load(Ordering::SeqCst)
@@ -240,7 +248,11 @@ async fn accept(listener: tokio::net::TcpListener, service: S3Service, seen: Arc
             let answer = Service::call(&service, request);
             let seen = seen.clone();
             async move {
-                let answer = not_modified(condition, answer.await.unwrap());
+                let mut answer = not_modified(condition, answer.await.unwrap());
+                let ahead = seen.clock.load(Ordering::SeqCst);
+                if ahead != 0 {
+                    answer.headers_mut().insert(header::DATE, date(ahead));
+                }
                 let status = answer.status().as_u16();
                 seen.requests.lock().unwrap().push(Answered { method, path, status });
                 Ok::<_, Infallible>(answer)
@@ -248,6 +260,13 @@ async fn accept(listener: tokio::net::TcpListener, service: S3Service, seen: Arc
         });
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), answer));
     }
+}
+
+/// The date of a clock that is this many seconds ahead.
+fn date(ahead: i64) -> header::HeaderValue {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let time = UNIX_EPOCH + Duration::from_secs(now.as_secs().saturating_add_signed(ahead));
+    httpdate::fmt_http_date(time).parse().unwrap()
 }
 
 /// Answers 304 if the client has the object (RFC 9110 §13.1.2). The condition has one entity tag at most, and access was

@@ -12,9 +12,9 @@ use crate::metrics::family::{
     CACHE_BYTES, CACHE_ENTRIES, CIRCUIT_BREAKER_OPEN, CRASH_TRACKED_KEYS, CREDENTIALS_EXPIRY,
     CREDENTIALS_FOUND, FETCHES_IN_FLIGHT, MEMORY_BUDGET, MEMORY_BUDGET_USED, MEMORY_BUDGET_WAITED,
     MEMORY_CACHE_BYTES, MEMORY_CACHE_ENTRIES, PROCESS_CPU, PROCESS_MEMORY, PURGE_HOOK_WAITING,
-    QUEUE_LENGTH, READY, RENDER_PERMITS, RENDERER_UP, RENDERS_IN_FLIGHT, RENDERS_WAITING,
-    SHARED_BREAKER_OPEN, SHARED_CREDENTIALS_FOUND, SHARED_UPLOADS, SHARED_UPLOADS_PENDING,
-    SHARED_UPLOADS_PENDING_BYTES,
+    PURGES_READ, QUEUE_LENGTH, READY, RENDER_PERMITS, RENDERER_UP, RENDERS_IN_FLIGHT,
+    RENDERS_WAITING, SHARED_BREAKER_OPEN, SHARED_CREDENTIALS_FOUND, SHARED_UPLOADS,
+    SHARED_UPLOADS_PENDING, SHARED_UPLOADS_PENDING_BYTES,
 };
 use crate::metrics::{Exposition, METRICS, Writer};
 use crate::renderer_status::{CredentialsStatus, RendererStatus};
@@ -45,6 +45,10 @@ fn write_caches(running: &RunningConfig, writer: &mut Writer) {
         .collect();
     let mut samples = writer.family(CIRCUIT_BREAKER_OPEN);
     handlers.iter().for_each(|(name, is_open)| samples.add(&[name], u8::from(*is_open)));
+    let mut samples = writer.family(PURGES_READ);
+    for (name, read) in purges_read(running) {
+        samples.add(&[name], read);
+    }
     let (entries, bytes) = running.images.variants().memory().totals();
     writer.family(MEMORY_CACHE_ENTRIES).add(&[], entries);
     writer.family(MEMORY_CACHE_BYTES).add(&[], bytes);
@@ -62,6 +66,16 @@ fn write_caches(running: &RunningConfig, writer: &mut Writer) {
     for (route, count) in running.purger.waiting_for_hooks() {
         samples.add(&[&route], count);
     }
+}
+
+/// When the shared journal of each handler that has one was last read, in Unix seconds.
+fn purges_read(running: &RunningConfig) -> BTreeMap<&str, u64> {
+    let sharing = running.images.handlers().filter(|handler| handler.config.results.is_some());
+    let read = sharing.map(|handler| {
+        let read = handler.journal.read().map_or(0, unix_seconds);
+        (handler.metrics.name.as_str(), read)
+    });
+    read.collect()
 }
 
 fn write_renderer(renderer: &Renderer, writer: &mut Writer) {

@@ -8,7 +8,6 @@ mod command;
 mod metrics;
 mod status;
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +30,7 @@ use crate::edge::http::conditional::Conditions;
 use crate::edge::http::request::Request;
 use crate::edge::http::response::{Body, Response};
 use crate::edge::variants::Counts;
-use crate::edge::variants::purge::{Removed, Rerendered};
+use crate::edge::variants::purge::{PurgeError, Removed, Rerendered};
 use crate::log::{error, warn_ratelimited};
 use crate::time::unix_seconds;
 use crate::token;
@@ -217,11 +216,13 @@ fn prefix_result(Removed { variants, originals }: Removed) -> Value {
     json!({"renditions": variants, "originals": originals})
 }
 
-/// An entry that could not be removed would be served again once the purge log has forgotten the purge.
-fn purge_incomplete(error: &io::Error) -> Answer {
+fn purge_incomplete(error: &PurgeError) -> Answer {
     error!("purge_incomplete", "purge incomplete, send it again: {error}");
-    let response =
-        json(500, &json!({"error": format!("not everything could be removed: {error}")}));
+    let status = match error {
+        PurgeError::NotRemoved(_) => 500,
+        PurgeError::NotShared(_) => 502,
+    };
+    let response = json(status, &json!({"error": error.to_string()}));
     Answer { error: Some("refresh_failed"), ..Answer::plain(response) }
 }
 
