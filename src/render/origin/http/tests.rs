@@ -47,7 +47,8 @@ fn ok(headers: &str) -> Vec<u8> {
 
 #[test]
 fn a_key_is_fetched_with_the_configured_fields() {
-    let server = Server::answering(|_| ok(&format!("ETag: \"e\"\r\n{MODIFIED}")));
+    let headers = format!("ETag: \"e\"\r\n{MODIFIED}Cache-Control: max-age=60\r\n");
+    let server = Server::answering(move |_| ok(&headers));
     let fields = r#", "headers": {"Authorization": "Bearer hush", "X-Tenant": "a b"}"#;
     let web = open(&config(&server, fields), &testing::limits());
     let original = web.original("a/b.jpg");
@@ -57,6 +58,8 @@ fn a_key_is_fetched_with_the_configured_fields() {
     );
     let date = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").unwrap();
     assert_eq!(original.last_modified, Some(date));
+    assert_eq!(original.cache_control, CacheControl::parse("max-age=60"));
+    assert!(original.cache_control.is_some());
     let request = server.requests().remove(0);
     let lower = request.to_ascii_lowercase();
     assert!(request.starts_with("GET /base/a/b.jpg HTTP/1.1\r\n"), "{request}");
