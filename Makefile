@@ -26,10 +26,10 @@ REMAPPED = --config "target.'cfg(target_os = \"linux\")'.rustflags = [$(foreach 
 	,'--remap-path-prefix=$(pair)',)]"
 
 .DEFAULT_GOAL := build
-.PHONY: build run watch test bench docs audit sbom dist pack native install clean help cargo
+.PHONY: build run watch test bench cluster docs audit sbom dist pack native install clean help cargo
 
 ifneq ($(filter-out $(HOST),$(TARGET)),)
-ifneq ($(filter run watch test bench docs install,$(MAKECMDGOALS)),)
+ifneq ($(filter run watch test bench cluster docs install,$(MAKECMDGOALS)),)
 $(error TARGET=$(TARGET) only works with build, native, sbom, pack and audit: the other targets run the program on this machine)
 endif
 endif
@@ -70,6 +70,10 @@ bench: build ## measure against nginx and libvips; writes bench/results and the 
 	bench/render.sh
 	bench/avif.sh
 	bench/encoders.sh
+	bench/publish.sh
+
+cluster: build ## measure three nodes behind HAProxy with a Garage cluster (root; 30 minutes); writes bench/results/cluster.md
+	bench/cluster.sh
 	bench/publish.sh
 
 docs: build ## write the tables of the documents, the images of docs/options.md (curl), the screenshots (chromium)
