@@ -14,7 +14,7 @@ if [ "${1:-}" = --check ]; then
     check=yes
     shift
 fi
-[ $# -gt 0 ] || set -- README.md docs/performance.md
+[ $# -gt 0 ] || set -- README.md docs/performance.md docs/scaling.md
 
 published() {
     LC_ALL=C awk -v results=bench/results '
@@ -53,7 +53,7 @@ published() {
         if (marker == "unmet") {
             print "| target not met | measured | target | results |"
             print "| --- | --- | --- | --- |"
-            n = split("edge.md render.md avif.md cache.md", files, " ")
+            n = split("edge.md render.md avif.md cache.md cluster.md", files, " ")
             for (f = 1; f <= n; f++) tables(files[f], 0, 0, "", 1)
             next
         }

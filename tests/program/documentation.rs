@@ -252,6 +252,7 @@ fn example_configurations_are_accepted() {
             directory.put("config.json", config.as_bytes());
             let mut check = command(Path::new(PROGRAM), directory.path());
             let variables = [
+                "ADMIN_SECRET",
                 "AWS_ACCESS_KEY_ID",
                 "AWS_SECRET_ACCESS_KEY",
                 "EXTERNAL_ID",

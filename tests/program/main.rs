@@ -65,6 +65,7 @@ mod renderer;
 mod replacement;
 mod resize;
 mod s3;
+mod scaling;
 mod server_timing;
 mod shared_purges;
 mod shared_results;
