@@ -21,6 +21,7 @@ mod origin;
 #[cfg(test)]
 pub mod reference;
 mod results;
+mod results_overlap;
 mod schema;
 mod secret;
 mod size_policy;
@@ -300,7 +301,7 @@ fn handlers(top: &Fields, resolved: Option<&[Resolved]>) -> Result<Vec<Handler>>
     };
     let handlers = written.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
     check_routes(&handlers)?;
-    results::check(&handlers)?;
+    results_overlap::check(&handlers)?;
     Ok(handlers)
 }
 

@@ -30,6 +30,7 @@ mod pool;
 mod process;
 mod purge_hook;
 mod read_path;
+mod result_object;
 mod results;
 mod s3;
 mod sandbox;

@@ -10,10 +10,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::handler_caches::{CacheDirectory, HandlerCaches, with_path};
+use super::node::node;
 use super::purge_hooks::PurgeHooks;
 use super::purge_journal::PurgeJournal;
 use super::purge_log::PurgeLog;
-use super::{HandlerState, Variants, shared_purges};
+use super::{HandlerState, Variants};
 use crate::cache::{self, EntryId, Found, Name, ORIGINAL};
 use crate::cache_tag::PurgeScope;
 use crate::edge::renderer::Renderer;
@@ -180,7 +181,7 @@ impl Purger {
             return Ok(());
         }
         let route = &handler.config.route;
-        let recorded = self.renderer().record_purge(route, target, kind, shared_purges::node());
+        let recorded = self.renderer().record_purge(route, target, kind, node());
         recorded.inspect_err(|_| METRICS.caches.unrecorded_purges.add(1))
     }
 }

@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, Request, Response, header};
 use ureq::{Agent, AsSendBody, Body, Error, Timeout};
 
 use super::Deadline;
-use super::failure::is_closed;
+use super::closed::is_closed;
 use crate::config::Limits;
 use crate::error::{Code, Failure};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ureq::{Error, Timeout};
 
+use super::closed::is_closed;
 use super::public::NotPublic;
 use super::{Deadline, Exchange};
 use crate::error::{Code, Failure};
@@ -93,20 +94,6 @@ impl Exchange<'_> {
             }
             None => error.to_string(),
         }
-    }
-}
-
-/// Whether the peer closed the connection before the head of its response.
-pub fn is_closed(error: &Error) -> bool {
-    use io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof,
-    };
-    match error {
-        Error::Io(error) => {
-            [BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof]
-                .contains(&error.kind())
-        }
-        _ => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP client for origins: connection pool, DNS resolver, TLS, content codings, the failures of requests.
 
 pub mod agent;
+mod closed;
 pub mod content_coding;
 mod deadline;
 mod exchange;

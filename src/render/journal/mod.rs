@@ -20,7 +20,7 @@ pub use self::call::JournalCall;
 use self::clock::Clock;
 use self::known::Known;
 use self::upkeep::Upkeep;
-use super::results;
+use super::result_object;
 use super::s3::{Bucket, Deadline, Listing, Role};
 use crate::cache::Name;
 use crate::config::{Handler, Limits, S3};
@@ -213,7 +213,7 @@ impl Journal {
 
     /// The keys of all results of an original.
     fn results_of(&self, key_hash: [u8; 16], deadline: Deadline) -> Result<Vec<String>, Failure> {
-        let prefix = results::directory_of(key_hash);
+        let prefix = result_object::directory_of(key_hash);
         let mut keys: Vec<String> = Vec::new();
         loop {
             let page = self.bucket()?.list(

@@ -11,7 +11,7 @@ use super::{FIXED, Journal};
 use crate::check_interval::check_interval;
 use crate::error::{Code, Failure};
 use crate::log::warn_ratelimited;
-use crate::render::results;
+use crate::render::result_object;
 use crate::render::s3::Deadline;
 use crate::shared_journal::{self, MarkName, PREFIXES, PURGES, PurgeName, RETENTION};
 use crate::sync::Mutex;
@@ -104,7 +104,7 @@ impl Journal {
                 object => object?,
             };
             // An object that is no result is never used.
-            if results::mark(&object).is_some_and(|mark| mark < sweep.time) {
+            if result_object::mark(&object).is_some_and(|mark| mark < sweep.time) {
                 self.bucket()?.delete(&key, deadline)?;
             }
         }

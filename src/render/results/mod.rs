@@ -5,7 +5,6 @@
 //! they fail, and a full queue drops uploads. What is found is verified like an entry on disk.
 
 mod breaker;
-mod object;
 mod probe;
 mod uploads;
 
@@ -14,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::breaker::Breaker;
-use self::object::Metadata;
 use super::journal::Journal;
+use super::result_object::{self, Metadata};
 use super::s3::{Bucket, Deadline, Role};
 use crate::cache::{CacheTime, EntryId, Name, SharedEntry};
 use crate::config::{Handler, Limits, Results as ResultsConfig};
@@ -26,7 +25,6 @@ use crate::renderer_status::{CredentialsStatus, ResultsStatus};
 use crate::time::{milliseconds, system_time, unix_milliseconds};
 use crate::wire::NotBefore;
 
-pub use object::{directory_of, mark};
 pub use probe::probe;
 pub use uploads::Uploads;
 
@@ -99,13 +97,13 @@ impl Results {
             return (None, None);
         }
         let deadline = Deadline::after(self.config.timeout, "results_timeout");
-        let key = object::key(EntryId::of(name));
+        let key = result_object::key(EntryId::of(name));
         let found = self.bucket.get_stored(&key, MAX_IMAGE, deadline);
         let took = started.elapsed();
         let (entry, outcome) = match found {
             Ok(stored) => {
-                let mark = object::mark(&stored).unwrap_or_default();
-                self.verify(name, not_before, mark, object::decode(name, stored))
+                let mark = result_object::mark(&stored).unwrap_or_default();
+                self.verify(name, not_before, mark, result_object::decode(name, stored))
             }
             Err(Failure { code: Code::NotFound, .. }) => (None, SharedOutcome::Miss),
             Err(Failure { code: Code::TooLarge, detail }) => {
@@ -139,7 +137,7 @@ impl Results {
             // From before a purge.
             Ok(None) => (None, SharedOutcome::Miss),
             Err(error) => {
-                let key = object::key(EntryId::of(name));
+                let key = result_object::key(EntryId::of(name));
                 self.warn_damaged(&format!("{key:?} in bucket {}: {error}", self.bucket_name()));
                 (None, SharedOutcome::Damaged)
             }
@@ -197,7 +195,7 @@ impl Results {
         }
         let deadline = Deadline::after(UPLOAD_TIMEOUT, "the limit for an upload");
         let image = &entry.image;
-        let key = object::key(EntryId::of(name));
+        let key = result_object::key(EntryId::of(name));
         let fields = metadata.fields();
         let media_type = image.format.media_type();
         let result = self.bucket.put(&key, media_type, &fields, &image.bytes, deadline);

@@ -5,19 +5,17 @@ mod apply;
 mod position;
 mod reader;
 mod removal;
-mod status;
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::position::{Position, PositionFile};
 use self::reader::{News, Reader};
 use self::removal::Removals;
-pub use self::status::JournalStatus;
 use super::HandlerState;
 use super::handler_caches::HandlerCaches;
+use super::node::node;
 use super::purge::Purger;
 use crate::log::{info, warn, warn_ratelimited};
 use crate::metrics::{METRICS, Purge};
@@ -26,12 +24,6 @@ use crate::time::{milliseconds, unix_milliseconds};
 
 /// How often positions are written while nothing is purged.
 const WRITE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// A random number that tells the purges of this process from those of others.
-pub fn node() -> u64 {
-    static NODE: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
-    *NODE
-}
 
 /// Follows one shared journal, for the life of the process.
 #[derive(Debug, Default)]
