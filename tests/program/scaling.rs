@@ -1,4 +1,4 @@
-//! docs/scaling.md: its balancers are started in front of servers, and its capacity table is what contrib/capacity.awk
+//! docs/scaling.md: its balancers are started in front of servers, and its capacity table is what contrib/scaling/capacity.awk
 //! prints.
 
 use std::collections::BTreeSet;
@@ -188,8 +188,11 @@ fn nginx_sends_all_variants_of_a_key_to_one_node_and_passes_over_a_dead_one() {
 
 #[test]
 fn capacity_table_is_what_the_model_prints() {
-    let output =
-        Command::new("awk").arg("-f").arg(root().join("contrib/capacity.awk")).output().unwrap();
+    let output = Command::new("awk")
+        .arg("-f")
+        .arg(root().join("contrib/scaling/capacity.awk"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.lines().count() > 4, "{printed}");

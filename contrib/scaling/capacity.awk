@@ -1,5 +1,5 @@
 # The capacity model of docs/scaling.md: nodes and the monthly price on AWS for one or more loads. Every assumption can be
-# changed: awk -v hit=0.95 -v shared=0.03 -v vcpu_hour=0.05 -f contrib/capacity.awk
+# changed: awk -v hit=0.95 -v shared=0.03 -v vcpu_hour=0.05 -f contrib/scaling/capacity.awk
 #
 # Times are CPU milliseconds of docs/performance.md, rounded up; prices are US dollars, us-east-1, on demand.
 
