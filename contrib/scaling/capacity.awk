@@ -26,7 +26,7 @@ BEGIN {
     shared = set(shared, 0.015)                # shared hits; the rest is rendered
     hit_ms = set(hit_ms, 0.05)                 # a hit that is read from disk, among a million entries
     render_ms = set(render_ms, 20)          # 2 Mpx to 300 x 200 WebP
-    shared_ms = set(shared_ms, 4)           # the target of bench/results/cluster.md: a fifth of that
+    shared_ms = set(shared_ms, 2)           # bench/results/cluster.md
     used = set(used, 0.6)                        # of the processors, at the peak
     vcpus = set(vcpus, 4)                       # of a node
     kilobytes = set(kilobytes, 20)          # of an image
