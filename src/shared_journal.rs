@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_no_name() {
+    fn other_text_is_no_name() {
         let good = format!("1795361381123-00000000000000ab-key-{HEX}-{HEX}");
         assert!(PurgeName::parse(&good).is_some());
         for name in [

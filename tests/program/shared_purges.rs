@@ -370,10 +370,10 @@ fn a_server_starts_without_its_results_bucket_and_says_so() {
 }
 
 #[test]
-fn rubbish_in_the_journal_is_skipped_with_a_warning_and_stays() {
+fn other_objects_in_the_journal_are_ignored_with_a_warning_and_stay() {
     let s3 = S3::start();
     s3.put(&IMAGES, "a.png", &small_image());
-    let rubbish = |name: &str| {
+    let ignored = |name: &str| {
         [
             name.replace("key", "everything"),
             name.to_uppercase(),
@@ -393,18 +393,18 @@ fn rubbish_in_the_journal_is_skipped_with_a_warning_and_stays() {
     send_ok(&first, "POST", "/-/purge/h/b.png");
     applied(&second, "key", 1);
     let name = journal(&s3).remove(0);
-    for name in rubbish(&name) {
+    for name in ignored(&name) {
         s3.put(&RESULTS, &format!("{PURGES}/{name}"), b"\xff{\"handler\": [[[[");
     }
     // As some tools create for a directory.
     s3.put(&RESULTS, &format!("{PURGES}/{}/x", moved(&name, 0)), b"");
-    second.log.event_with("journal_rubbish", "h");
+    second.log.event_with("journal_object_ignored", "h");
     wait_for_readings(&s3);
     applied(&second, "key", 1);
     assert_eq!(cache_status(&second.get("/h/a.png").ok()), "hit");
     send_ok(&first, "POST", "/-/purge/h/a.png");
     applied(&second, "key", 2);
-    assert_eq!(journal(&s3).len(), 2 + rubbish(&name).len() + 1);
+    assert_eq!(journal(&s3).len(), 2 + ignored(&name).len() + 1);
     // Nor does it stop a server that starts, with or without a position.
     stop(second);
     let second = start(s3.handler(), &s3, &caches[1]);
@@ -471,15 +471,15 @@ fn old_purges_and_replaced_marks_are_removed() {
     let [old, young] = [-8 * DAY, -6 * DAY].map(|time| moved(&name, time));
     put_name(&s3, &old);
     put_name(&s3, &young);
-    let rubbish = moved(&name.replace("key", "thing"), -8 * DAY);
-    put_name(&s3, &rubbish);
+    let ignored = moved(&name.replace("key", "thing"), -8 * DAY);
+    put_name(&s3, &ignored);
     let mark = |time: u64| format!("v1/prefixes/{hash}/{time:013}");
     [5, 6, 7].iter().for_each(|time| s3.put(&RESULTS, &mark(*time), b""));
     let _server = Setup::new(config(handler, 0.1)).check_interval(1).start();
     eventually("the old ones are removed", || {
         journal(&s3).len() == 2 && !s3.file(&RESULTS, &mark(6)).exists()
     });
-    assert!(journal(&s3).contains(&young) && journal(&s3).contains(&rubbish));
+    assert!(journal(&s3).contains(&young) && journal(&s3).contains(&ignored));
     assert!(!s3.file(&RESULTS, &mark(5)).exists() && s3.file(&RESULTS, &mark(7)).exists());
 }
 

@@ -117,7 +117,7 @@ impl Journal {
         let mut old = Vec::new();
         let limit = self.now().saturating_sub(milliseconds(RETENTION + CLEAN_MARGIN));
         let limit = shared_journal::at(limit);
-        // The oldest are the first. Rubbish among them stays.
+        // The oldest are the first. Other objects among them stay.
         let mut after = String::new();
         loop {
             let listing = self.list(PURGES, &after, deadline)?;

@@ -75,7 +75,7 @@ impl Follower {
         };
         let started = Instant::now();
         let news = self.reader.read(&positions, unix_milliseconds(SystemTime::now()), &read)?;
-        report_rubbish(&news, handlers);
+        report_ignored(&news, handlers);
         let outdated: Vec<&HandlerState> = if news.is_incomplete {
             handlers.iter().map(Arc::as_ref).collect()
         } else {
@@ -175,11 +175,11 @@ fn write_positions(journal: &str, handlers: &[Arc<HandlerState>], time: u64) {
     }
 }
 
-fn report_rubbish(news: &News, handlers: &[Arc<HandlerState>]) {
-    let (count, names) = &news.rubbish;
+fn report_ignored(news: &News, handlers: &[Arc<HandlerState>]) {
+    let (count, names) = &news.ignored;
     if *count > 0 {
         warn_ratelimited!(
-            "journal_rubbish",
+            "journal_object_ignored",
             "{}: {count} objects in {} of the results bucket are not purges and are ignored, such as {names:?}",
             routes(handlers),
             PURGES

@@ -12,9 +12,9 @@ use crate::time::milliseconds;
 
 /// Pages of one reading. A server that has missed more purges drops its caches instead of applying them.
 const MAX_PAGES: usize = 100;
-/// How many rubbish names are reported.
+/// How many ignored names are reported.
 const MAX_REPORTED: usize = 3;
-/// The longest part of a rubbish name that is reported.
+/// The longest part of an ignored name that is reported.
 const MAX_TEXT: usize = 120;
 
 /// Reads the page of the journal after a name.
@@ -38,7 +38,7 @@ pub struct News {
     /// There are too many names to read, or nothing was read for longer than the journal goes back.
     pub is_incomplete: bool,
     /// The number of names that are not those of purges, and the first of them.
-    pub rubbish: (usize, Vec<String>),
+    pub ignored: (usize, Vec<String>),
 }
 
 impl Reader {
@@ -66,7 +66,7 @@ impl Reader {
                 if *name < limit {
                     self.add(name, &mut news);
                 } else {
-                    news.add_rubbish(name);
+                    news.add_ignored(name);
                 }
             }
             match names.last() {
@@ -102,7 +102,7 @@ impl Reader {
         match PurgeName::parse(name) {
             Some(name) if self.applied.contains(&name) => {}
             Some(name) => news.purges.push(name),
-            None => news.add_rubbish(name),
+            None => news.add_ignored(name),
         }
     }
 
@@ -123,8 +123,8 @@ impl Reader {
 }
 
 impl News {
-    fn add_rubbish(&mut self, name: &str) {
-        let (count, names) = &mut self.rubbish;
+    fn add_ignored(&mut self, name: &str) {
+        let (count, names) = &mut self.ignored;
         *count += 1;
         if names.len() < MAX_REPORTED {
             names.push(name.get(..name.floor_char_boundary(MAX_TEXT)).unwrap_or_default().into());
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(read(&reader, &[], &all), [behind], "names ahead don't hide names behind");
         // Beyond what any clock may be ahead.
         let news = reader.read(&[], NOW, &bucket(texts(&[name(NOW + 901_000, "d")]), 9)).unwrap();
-        assert_eq!((news.purges.len(), news.rubbish.0), (0, 1));
+        assert_eq!((news.purges.len(), news.ignored.0), (0, 1));
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_counted_and_stops_nothing() {
+    fn other_names_are_counted_and_stop_nothing() {
         let reader = Reader::default();
         let good = name(NOW - 1, "a");
         let mut names = texts(&[good]);
@@ -240,7 +240,7 @@ mod tests {
         let page = bucket(names, 3);
         let news = reader.read(&[Position::Unknown], NOW, &page).unwrap();
         assert_eq!(news.purges, [good]);
-        let (count, reported) = news.rubbish;
+        let (count, reported) = news.ignored;
         assert!(count >= 22 && reported.len() == MAX_REPORTED, "{count}");
         assert!(reported.iter().all(|name| name.len() <= MAX_TEXT));
     }
