@@ -1,18 +1,17 @@
 //! `"http"`: originals from a web server.
 
 use std::fmt;
-use std::fs::File;
 use std::path::PathBuf;
 
 use jsonc_parser::ast::{ObjectProp, Value};
 
-use super::super::error::{ConfigError, Result};
+use super::super::error::Result;
 use super::super::fields::{Fields, TextOrFields};
 use super::super::json::type_name;
 use super::super::schema::{Defaulted, Optional, boolean, map, table, text, text_or_object};
 use super::super::secret;
 use super::super::url;
-use super::{Found, OriginConfig};
+use super::{Found, OriginConfig, ca_file};
 use crate::key;
 
 pub const FIELD: Optional<TextOrFields<'static>> = text_or_object("http", TABLE)
@@ -102,18 +101,12 @@ pub fn read(parent: &Fields, value: TextOrFields, _found: Found, is_checked: boo
     };
     let (server, path) =
         split_url(fields.required(&URL)?).map_err(|problem| fields.error(URL.name(), problem))?;
-    let ca_file = fields.optional(&CA_FILE)?.map(PathBuf::from);
-    if let (Some(file), false) = (&ca_file, is_checked) {
-        std::fs::metadata(file).map_err(|error| {
-            fields.error(CA_FILE.name(), format!("{}: can't be read: {error}", file.display()))
-        })?;
-    }
     Ok(Http {
         server,
         path,
+        ca_file: ca_file::read(&fields, &CA_FILE, is_checked)?,
         allow_private: fields.get(&ALLOW_PRIVATE)?,
         headers: headers(&fields)?,
-        ca_file,
         json_path,
     })
 }
@@ -218,11 +211,7 @@ impl OriginConfig for Http {
     }
 
     fn check_access(&self, user: &str) -> Result<()> {
-        let Some(file) = &self.ca_file else { return Ok(()) };
-        File::open(file).map(drop).map_err(|error| {
-            let message = format!("{}: {user} can't read it: {error}", file.display());
-            ConfigError::new(format!("{}.{}", self.json_path, CA_FILE.name()), message)
-        })
+        ca_file::check_access(self.ca_file.as_deref(), &self.json_path, &CA_FILE, user)
     }
 }
 

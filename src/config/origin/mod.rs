@@ -2,6 +2,7 @@
 //! `render::origin`, which fetches.
 
 mod access_point;
+mod ca_file;
 mod directory;
 mod http;
 mod s3;

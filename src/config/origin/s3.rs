@@ -1,14 +1,13 @@
 //! `"aws"`: originals from a bucket.
 
 use std::fmt;
-use std::fs::File;
 use std::path::PathBuf;
 
-use super::super::error::{ConfigError, Result};
+use super::super::error::Result;
 use super::super::fields::Fields;
 use super::super::schema::{Defaulted, Optional, boolean, object, secret, string, table, text};
 use super::super::url;
-use super::{Found, OriginConfig, access_point};
+use super::{Found, OriginConfig, access_point, ca_file};
 
 pub const FIELD: Optional<Fields<'static>> = object("aws", TABLE)
     .absent("one of `aws`, `directory`, `http` and `origins` is required")
@@ -125,12 +124,7 @@ pub fn read_bucket(aws: Fields, is_checked: bool) -> Result<S3> {
         let message = "needs signed requests, so anonymous must not be true";
         return Err(aws.error(REQUEST_PAYER.name(), message));
     }
-    let ca_file = aws.optional(&CA_FILE)?.map(PathBuf::from);
-    if let (Some(path), false) = (&ca_file, is_checked) {
-        std::fs::metadata(path).map_err(|error| {
-            aws.error(CA_FILE.name(), format!("{}: can't be read: {error}", path.display()))
-        })?;
-    }
+    let ca_file = ca_file::read(&aws, &CA_FILE, is_checked)?;
     Ok(S3 {
         bucket,
         directory,
@@ -290,11 +284,7 @@ impl OriginConfig for S3 {
     }
 
     fn check_access(&self, user: &str) -> Result<()> {
-        let Some(file) = &self.ca_file else { return Ok(()) };
-        File::open(file).map(drop).map_err(|error| {
-            let message = format!("{}: {user} can't read it: {error}", file.display());
-            ConfigError::new(format!("{}.{}", self.json_path, CA_FILE.name()), message)
-        })
+        ca_file::check_access(self.ca_file.as_deref(), &self.json_path, &CA_FILE, user)
     }
 }
 
