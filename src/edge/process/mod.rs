@@ -6,17 +6,16 @@ pub mod privileges;
 mod purge_watch;
 mod readiness_watch;
 mod service_manager;
+mod signals;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::consts::SIGHUP;
 
 use super::net::activation;
 use super::net::endpoint::{Endpoint, ListenerKind};
@@ -40,6 +39,7 @@ use crate::time::unix_seconds;
 use crate::wire::Setup;
 use liveness::Liveness;
 use service_manager::ServiceManager;
+use signals::receives_stop;
 
 /// Exit status if the server can't start although its configuration is valid.
 const EXIT_FAILURE: i32 = 1;
@@ -114,7 +114,7 @@ impl<'l> Server<'l> {
         tls: Option<Arc<Tls>>,
     ) -> io::Result<(Server<'l>, Receiver<i32>)> {
         sink::start()?;
-        let signals = signals()?;
+        let signals = signals::forward()?;
         raise_file_limit();
         log_machine(machine::current(), config);
         let service_manager = ServiceManager::from_environment();
@@ -172,7 +172,7 @@ impl<'l> Server<'l> {
     fn serve(mut self, signals: &Receiver<i32>) {
         self.service_manager.ready(&self.status());
         loop {
-            match receive(signals, self.service_manager.interval()) {
+            match signals::receive(signals, self.service_manager.interval()) {
                 Ok(SIGHUP) => {
                     self.service_manager.reloading();
                     match self.reload() {
@@ -329,26 +329,6 @@ fn passed_endpoints(listeners: &[Listener]) -> Vec<Endpoint> {
     endpoints.filter(|endpoint| endpoint.is_passed()).cloned().collect()
 }
 
-/// The next signal, within `timeout` if there is one.
-fn receive(signals: &Receiver<i32>, timeout: Option<Duration>) -> Result<i32, RecvTimeoutError> {
-    match timeout {
-        Some(timeout) => signals.recv_timeout(timeout),
-        None => signals.recv().map_err(RecvTimeoutError::from),
-    }
-}
-
-/// Whether SIGTERM or SIGINT arrives within `timeout`.
-fn receives_stop(signals: &Receiver<i32>, timeout: Duration) -> bool {
-    let deadline = Instant::now() + timeout;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match signals.recv_timeout(left) {
-            Ok(SIGHUP) => {}
-            other => return other.is_ok(),
-        }
-    }
-}
-
 fn socket_directory(responder: &Responder) -> Arc<SocketDirectory> {
     Arc::clone(&responder.running.get().images.variants().renderer().directory)
 }
@@ -389,20 +369,6 @@ fn log_machine(machine: Machine, config: &Config) {
          renderer_max_rss {renderer_max_rss}, memory_cache {}",
         config.memory_cache
     );
-}
-
-/// Forwards SIGTERM, SIGINT and SIGHUP to a channel.
-fn signals() -> io::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (sender, receiver) = channel();
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            if sender.send(signal).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(receiver)
 }
 
 /// Raises the soft limit of open files to the hard one: each connection is a file, and the usual soft limit is 1024.
