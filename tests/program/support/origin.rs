@@ -158,12 +158,16 @@ impl RawOrigin {
         self.address
     }
 
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
     /// The `aws` object for a bucket here.
     pub fn aws(&self) -> Value {
-        let scheme = if self.tls { "https" } else { "http" };
         json!({
             "bucket_name": "bucket",
-            "endpoint": format!("{scheme}://{}", self.address),
+            "endpoint": self.url(),
             "aws_access": "AKRAW",
             "aws_secret": "raw-secret",
         })
