@@ -93,6 +93,12 @@ fn journal(s3: &S3) -> Vec<String> {
     names
 }
 
+/// The number of files below a directory.
+fn entries(directory: &Path) -> usize {
+    let found = fs::read_dir(directory).into_iter().flatten().flatten();
+    found.map(|found| if found.path().is_dir() { entries(&found.path()) } else { 1 }).sum()
+}
+
 fn put_name(s3: &S3, name: &str) {
     s3.put(&RESULTS, &format!("{PURGES}/{name}"), b"");
 }
@@ -367,6 +373,29 @@ fn a_server_starts_without_its_results_bucket_and_says_so() {
     expect_ready(&server, Some("purges of other servers can't be read"));
     results.restart();
     expect_ready(&server, None);
+}
+
+#[test]
+fn a_removal_that_fails_is_tried_again() {
+    let s3 = S3::start();
+    s3.put(&IMAGES, "a/b.png", &small_image());
+    for (method, target, kind, event) in [
+        ("POST", "/-/purge/h/a/b.png", "key", "purges_not_read"),
+        ("DELETE", "/-/purge/h/a/", "prefix", "purge_incomplete"),
+    ] {
+        let caches = [Directory::new(), Directory::new()];
+        let [first, second] = caches.each_ref().map(|cache| start(s3.handler(), &s3, cache));
+        warm(&second, "/h/a/b.png");
+        let [layout, aside] = ["v1", "aside"].map(|name| caches[1].path().join(name));
+        fs::rename(&layout, &aside).unwrap();
+        fs::write(&layout, b"not a directory").unwrap();
+        send_ok(&first, method, target);
+        let line = second.log.event_with(event, "not everything could be removed");
+        assert_eq!(entries(&aside), 1, "{line}");
+        fs::remove_file(&layout).unwrap();
+        fs::rename(&aside, &layout).unwrap();
+        eventually(&format!("the {kind} is removed"), || entries(&layout) == 0);
+    }
 }
 
 #[test]

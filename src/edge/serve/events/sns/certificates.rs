@@ -84,6 +84,12 @@ impl Certificates {
         self.known.lock().len()
     }
 
+    /// Lets what is known be older by this time.
+    #[cfg(test)]
+    pub fn age(&self, time: Duration) {
+        self.known.lock().iter_mut().for_each(|known| known.expires -= time);
+    }
+
     fn find(&self, host: &str, name: &str) -> Option<Fetched> {
         let now = Instant::now();
         let mut known = self.known.lock();

@@ -227,6 +227,35 @@ fn a_certificate_is_fetched_once_and_a_failure_is_remembered_for_a_moment() {
 }
 
 #[test]
+fn a_message_is_accepted_once_its_certificate_can_be_fetched_again() {
+    let pem = certificate_for("sns.amazonaws.com", 2100);
+    let (value, _) = notification(None);
+    let message = message(&value);
+    let fetches = Cell::new(0);
+    let certificates = Certificates::default();
+    let verify = |fetched: Result<&str, &str>| {
+        let fetch = |_: &Topic, _: &str| {
+            fetches.set(fetches.get() + 1);
+            fetched.map(|pem| pem.as_bytes().to_vec()).map_err(str::to_owned)
+        };
+        (certificates.verify(&message, &topic(), &fetch).is_ok(), fetches.get())
+    };
+    for (is_accepted, fetched, attempt, age) in [
+        (false, Err("no route"), 1, 9),
+        (false, Ok(pem.as_str()), 1, 2),
+        // 11 seconds later. What is fetched in place of a certificate is a failure, too.
+        (false, Ok("<html>"), 2, 11),
+        (true, Ok(pem.as_str()), 3, 23 * 3600),
+        (true, Err("no route"), 3, 2 * 3600),
+        (false, Err("no route"), 4, 11),
+        (true, Ok(pem.as_str()), 5, 0),
+    ] {
+        assert_eq!(verify(fetched), (is_accepted, attempt));
+        certificates.age(Duration::from_secs(age));
+    }
+}
+
+#[test]
 fn the_number_of_certificates_is_bounded() {
     let certificates = Certificates::default();
     for number in 0..100 {
