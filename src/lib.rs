@@ -41,6 +41,7 @@ mod metrics;
 mod network;
 mod options;
 mod phases;
+mod purge_table;
 mod renderer_status;
 mod shared_journal;
 mod singleflight;

@@ -121,6 +121,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cache", &["cache_control", "file_stamp", "format", "log", "sync", "time"]),
     ("accept", &["format"]),
     ("shared_journal", &["cache"]),
+    ("purge_table", &["cache", "shared_journal"]),
     ("singleflight", &["sync"]),
     ("log", &["sync", "time"]),
     ("cache_control", &[]),

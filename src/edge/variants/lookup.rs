@@ -48,24 +48,23 @@ impl<'h> Cached<'h> {
 impl Variants {
     pub fn lookup<'h>(self: &Arc<Variants>, request: VariantRequest<'h>) -> Lookup<'h> {
         let now = SystemTime::now();
-        let not_before = self.not_before(request.name);
-        if let Some(cached) = self.find(request, not_before, now) {
+        if let Some(cached) = self.find(request, 0, now) {
             match cached.freshness {
                 Freshness::Fresh => {
                     return Lookup::Ready(Ok(cached.into_variant(CacheStatus::Hit, now)));
                 }
                 Freshness::StaleWhileRevalidate => {
-                    drop(self.start_revalidation(request, not_before));
+                    drop(self.start_revalidation(request, self.not_before(request.name)));
                     return Lookup::Ready(Ok(cached.into_variant(CacheStatus::Stale, now)));
                 }
                 Freshness::StaleIfError => {
                     let stale = cached.into_variant(CacheStatus::Stale, now);
-                    return self.lookup_stale(request, not_before, stale);
+                    return self.lookup_stale(request, self.not_before(request.name), stale);
                 }
                 Freshness::MustRevalidate => {}
             }
         }
-        match self.check_missing(request, not_before) {
+        match self.check_missing(request, self.not_before(request.name)) {
             Ok(miss) => Lookup::Miss(miss),
             Err(error) => Lookup::Ready(Err(error)),
         }
@@ -112,7 +111,8 @@ impl Variants {
         Ok(Miss::Missing)
     }
 
-    /// Finds a variant in memory or on disk, of any freshness, unless it is from before a purge.
+    /// Finds a variant in memory or on disk, of any freshness, unless it is from before a purge or not from after
+    /// `not_before`.
     pub(super) fn find<'h>(
         &self,
         request: VariantRequest<'h>,
@@ -124,7 +124,9 @@ impl Variants {
         let manager = manager.as_deref();
         if let Some((response, freshness)) = self.memory.find(name, disk, manager, now) {
             let validated_at = response.stamp.validated_at();
-            if validated_at > not_before {
+            let is_removed =
+                self.purge_log.has_removed_cached(name, validated_at, &response.compared);
+            if validated_at > not_before && !is_removed {
                 handler.metrics.memory_hits.add(1);
                 let content = Content::Memory(response);
                 let freshness = handler.freshness_after_switch(freshness, validated_at);
@@ -134,7 +136,7 @@ impl Variants {
         }
         let entry = disk.find(name, need)?;
         let validated_at = entry.validated_at();
-        if validated_at <= not_before {
+        if validated_at <= not_before || self.purge_log.has_removed(name, validated_at) {
             // A request from before a purge has stored it. It must go before the purge log forgets the purge.
             self.remove(handler, name);
             return None;

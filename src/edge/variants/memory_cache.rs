@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::cache_manager::CacheManager;
+use super::purge_log::Compared;
 use crate::cache::{DiskCache, EncodedImage, EntryStamp, Freshness, Name};
 use crate::metrics::METRICS;
 use crate::sync::RwLock;
@@ -45,6 +46,8 @@ pub struct CachedResponse {
     field_bytes: usize,
     /// The stamp of the file that the image was read from.
     pub stamp: EntryStamp,
+    /// Which purges it has been compared with.
+    pub compared: Compared,
     /// When the file was last checked, in milliseconds since [`MemoryCache::started`].
     checked: AtomicU64,
     /// The reference bit of the CLOCK algorithm.
@@ -60,6 +63,7 @@ impl CachedResponse {
             field_bytes: 2 * field_bytes,
             headers: OnceLock::new(),
             stamp,
+            compared: Compared::default(),
             checked: AtomicU64::new(0),
             referenced: AtomicBool::new(false),
         }

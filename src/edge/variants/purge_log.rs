@@ -1,19 +1,20 @@
 //! The purge log: the times of recent purges. Answers of the origin from before a purge are not served.
 //!
 //! Removing the cached entries is not enough: a request in flight may store an answer from before the purge. Each purge
-//! is therefore kept for longer than a request can be in flight, and every lookup asks the log. While the log is empty,
-//! that costs one atomic load.
+//! is therefore kept for longer than a request can be in flight, and every lookup asks the log. A response in memory
+//! remembers which purges it has been compared with, so that a hit costs two atomic loads until the next purge.
 //!
 //! Targets are hashes, because those of other servers' purges are known by their hashes only.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cache::{self, Name};
-use crate::shared_journal::{Target, TargetKind, prefixes_of};
+use crate::cache::Name;
+use crate::purge_table::{Purge, PurgeTable};
+use crate::shared_journal::Target;
 use crate::sync::RwLock;
 use crate::time::unix_milliseconds;
 
@@ -23,47 +24,55 @@ const RETENTION_MARGIN: Duration = Duration::from_secs(60);
 const MAX_CLOCK_WAIT: Duration = Duration::from_millis(100);
 /// The value of [`PurgeLog::expires`] while entries are being removed.
 const NEVER: u64 = u64::MAX;
+/// The value of [`Compared`] before the first comparison: no generation. A purge takes a millisecond or longer, so the
+/// generation does not get there.
+const NOT_COMPARED: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub struct PurgeLog {
     started: Instant,
     /// When the last purge expires, in [`PurgeLog::now`]'s milliseconds; 0 if the log is empty.
     expires: AtomicU64,
+    /// The latest time of a purge, in milliseconds since 1970. It is written while `state` is locked.
+    latest: AtomicU64,
+    /// Grows with each call that records purges, after they are in force.
+    generation: AtomicU64,
     state: RwLock<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    purges: Purges,
+    purges: PurgeTable<Recent>,
     /// In order of expiry.
     expiries: VecDeque<Expiry>,
     /// Number of [`PurgesInProgress`].
     in_progress: usize,
-    /// The latest time of a purge.
-    latest: u64,
     /// How long a purge is kept.
     retention: Duration,
 }
 
-/// The latest purge of each target, by its hash.
-#[derive(Debug, Default)]
-struct Purges {
-    keys: HashMap<[u8; 16], Latest>,
-    /// Each prefix ends with a slash, or is empty and stands for all keys of a handler.
-    prefixes: HashMap<[u8; 16], Latest>,
-}
-
 #[derive(Clone, Copy, Debug, Default)]
-struct Latest {
+struct Recent {
     /// In milliseconds since 1970 by the clock of this machine.
     time: u64,
     /// Its time in the shared journal; 0 for a purge of this server.
     shared: u64,
 }
 
-impl Latest {
-    fn max(self, other: Latest) -> Latest {
-        if other.time > self.time { other } else { self }
+impl Purge for Recent {
+    fn time(self) -> u64 {
+        self.time
+    }
+}
+
+/// The generation of the purge log in which no purge had removed a response. It is a part of a cached response, which
+/// never changes its name or its time.
+#[derive(Debug)]
+pub struct Compared(AtomicU64);
+
+impl Default for Compared {
+    fn default() -> Compared {
+        Compared(AtomicU64::new(NOT_COMPARED))
     }
 }
 
@@ -86,7 +95,13 @@ pub struct PurgesInProgress {
 
 impl Default for PurgeLog {
     fn default() -> PurgeLog {
-        PurgeLog { started: Instant::now(), expires: AtomicU64::new(0), state: RwLock::default() }
+        PurgeLog {
+            started: Instant::now(),
+            expires: AtomicU64::new(0),
+            latest: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
+            state: RwLock::default(),
+        }
     }
 }
 
@@ -110,13 +125,14 @@ impl PurgeLog {
     /// Records purges of other servers with their times in the shared journal. Here they have one common time.
     pub fn record_shared(self: &Arc<Self>, purges: Vec<(Target, u64)>) -> PurgesInProgress {
         let mut state = self.state.write();
-        let time = unix_milliseconds(SystemTime::now()).max(state.latest + 1);
+        let time = unix_milliseconds(SystemTime::now()).max(self.latest() + 1);
         for (target, shared) in &purges {
-            state.record(target, Latest { time, shared: *shared });
+            state.purges.insert(target.kind, target.hash, Recent { time, shared: *shared });
         }
         let targets = purges.into_iter().map(|(target, _)| target).collect();
         state.in_progress += 1;
         self.expires.store(NEVER, Ordering::Relaxed);
+        self.begin_generation(time);
         drop(state);
         wait_until_past(time);
         PurgesInProgress { log: Arc::clone(self), time, targets }
@@ -125,27 +141,59 @@ impl PurgeLog {
     /// Records a purge from before this server was started.
     pub fn restore(&self, target: Target, time: u64) {
         let mut state = self.state.write();
-        state.record(&target, Latest { time, shared: 0 });
+        state.purges.insert(target.kind, target.hash, Recent { time, shared: 0 });
         self.expire_later(&mut state, time, vec![target]);
+        self.begin_generation(time);
+    }
+
+    /// After purges of this time are in the table and [`PurgeLog::expires`] says so: a thread that sees the generation
+    /// also sees these (Release, with Acquire in [`PurgeLog::has_removed_cached`]).
+    fn begin_generation(&self, time: u64) {
+        self.latest.fetch_max(time, Ordering::Release);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn latest(&self) -> u64 {
+        self.latest.load(Ordering::Acquire)
+    }
+
+    /// Whether a purge of `name` has removed an answer of the origin at `validated_at`: it must not be served.
+    pub fn has_removed(&self, name: &Name, validated_at: u64) -> bool {
+        // What is later than all purges needs no hash.
+        validated_at <= self.latest() && validated_at <= self.not_before(name)
+    }
+
+    /// The same for a response in memory, which is compared once with each generation of purges.
+    pub fn has_removed_cached(&self, name: &Name, validated_at: u64, compared: &Compared) -> bool {
+        // Before the comparison: purges during it belong to the next generation.
+        let generation = self.generation.load(Ordering::Acquire);
+        if compared.0.load(Ordering::Relaxed) == generation {
+            return false;
+        }
+        let is_removed = self.has_removed(name, validated_at);
+        if !is_removed {
+            compared.0.store(generation, Ordering::Relaxed);
+        }
+        is_removed
     }
 
     /// The time of the latest purge of `name`, in milliseconds since 1970; 0 if there was none lately. Answers of the
     /// origin at this time or before must not be served.
     pub fn not_before(&self, name: &Name) -> u64 {
-        self.latest(name).time
+        self.latest_of(name).time
     }
 
     /// The time of a purge of `name` in the shared journal, if [`PurgeLog::not_before`] is still `not_before` because of
     /// it; else 0.
     pub fn shared_purge(&self, name: &Name, not_before: u64) -> u64 {
-        let latest = self.latest(name);
+        let latest = self.latest_of(name);
         if latest.time == not_before { latest.shared } else { 0 }
     }
 
-    fn latest(&self, name: &Name) -> Latest {
+    fn latest_of(&self, name: &Name) -> Recent {
         let expires = self.expires.load(Ordering::Relaxed);
         if expires == 0 {
-            return Latest::default();
+            return Recent::default();
         }
         if self.now() >= expires {
             self.remove_expired(&mut self.state.write());
@@ -168,11 +216,7 @@ impl PurgeLog {
             && let Some(Expiry { time, targets, .. }) = state.expiries.pop_front()
         {
             for target in targets {
-                let times = state.purges.times(target.kind);
-                // The same target may have been purged again since.
-                if times.get(&target.hash).is_some_and(|latest| latest.time == time) {
-                    times.remove(&target.hash);
-                }
+                state.purges.remove(target.kind, target.hash, time);
             }
         }
         self.update_expires(state);
@@ -187,40 +231,6 @@ impl PurgeLog {
     /// Milliseconds since `started`, never 0 and never [`NEVER`].
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX / 2) + 1
-    }
-}
-
-impl State {
-    fn record(&mut self, target: &Target, purge: Latest) {
-        let latest = self.purges.times(target.kind).entry(target.hash).or_default();
-        *latest = latest.max(purge);
-        self.latest = purge.time.max(self.latest);
-    }
-}
-
-impl Purges {
-    fn times(&mut self, kind: TargetKind) -> &mut HashMap<[u8; 16], Latest> {
-        match kind {
-            TargetKind::Key => &mut self.keys,
-            TargetKind::Prefix => &mut self.prefixes,
-        }
-    }
-
-    /// The latest purge that has removed this key.
-    fn latest(&self, name: &Name) -> Latest {
-        let purge_of = |times: &HashMap<[u8; 16], Latest>, target| {
-            times.get(&cache::key_hash(&name.handler, target)).copied().unwrap_or_default()
-        };
-        let mut latest = Latest::default();
-        if !self.keys.is_empty() {
-            latest = latest.max(purge_of(&self.keys, &name.key));
-        }
-        if !self.prefixes.is_empty() {
-            for prefix in prefixes_of(&name.key) {
-                latest = latest.max(purge_of(&self.prefixes, prefix));
-            }
-        }
-        latest
     }
 }
 
@@ -255,6 +265,7 @@ fn wait_until_past(time: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shared_journal::TargetKind;
 
     fn name(key: &str) -> Name {
         Name { handler: "h".into(), key: key.into(), options: "w=1".into() }
@@ -322,7 +333,7 @@ mod tests {
         }
         // Also if the clock is set back, and without waiting for it.
         let ahead = last + 3_600_000;
-        purge_log.state.write().latest = ahead;
+        purge_log.latest.store(ahead, Ordering::Relaxed);
         assert_eq!(purge_log.record_key("h", "a"), ahead + 1);
         assert_eq!(purge_log.record_prefix("h", "").time(), ahead + 2);
     }
@@ -335,8 +346,7 @@ mod tests {
         assert_eq!(purge_log.not_before(&name("a")), 0);
         assert_eq!(purge_log.expires.load(Ordering::Relaxed), 0);
         let state = purge_log.state.write();
-        let Purges { keys, prefixes } = &state.purges;
-        assert!(keys.is_empty() && prefixes.is_empty() && state.expiries.is_empty());
+        assert!(state.purges.is_empty() && state.expiries.is_empty());
     }
 
     #[test]
@@ -396,6 +406,103 @@ mod tests {
         for name in [&name("a"), &name("b/c"), &other] {
             assert_eq!(purge_log.not_before(name), 0, "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_response_is_compared_once_with_each_generation_of_purges() {
+        let purge_log = log();
+        let compared = Compared::default();
+        let validated_at = unix_milliseconds(SystemTime::now());
+        let is_removed = |key| {
+            let of_cached = purge_log.has_removed_cached(&name(key), validated_at, &compared);
+            // A fresh comparison, and one without memory, say the same.
+            let fresh = Compared::default();
+            assert_eq!(of_cached, purge_log.has_removed_cached(&name(key), validated_at, &fresh));
+            assert_eq!(of_cached, purge_log.has_removed(&name(key), validated_at));
+            assert_eq!(of_cached, purge_log.not_before(&name(key)) >= validated_at);
+            of_cached
+        };
+        let generation = || {
+            let of_response = compared.0.load(Ordering::Relaxed);
+            (of_response, purge_log.generation.load(Ordering::Relaxed))
+        };
+        assert_eq!(generation(), (NOT_COMPARED, 0));
+        assert!(!is_removed("a/b"));
+        assert_eq!(generation(), (0, 0));
+        // Purges of others make it compare again, and each purge between two hits counts.
+        for (number, prefix) in (1..).zip(["b/", "a/b/", "A/", "a/b/c/"]) {
+            purge_log.record_prefix("h", prefix);
+            purge_log.record_key("h", "a");
+            assert_eq!(generation(), (2 * number - 2, 2 * number));
+            assert!(!is_removed("a/b"), "{prefix}");
+            assert_eq!(generation(), (2 * number, 2 * number));
+        }
+        let other_handler = purge_log.record_key("i", "a/b");
+        assert!(!is_removed("a/b") && other_handler >= validated_at);
+        let in_progress = purge_log.record_prefix("h", "a/");
+        assert!(is_removed("a/b"));
+        drop(in_progress);
+        // What is removed is not remembered as compared, however often it is asked.
+        assert!(is_removed("a/b") && is_removed("a/b"));
+        // An answer from after the purge is current; the purge of the next instant removes that as well.
+        let (later, compared) = (unix_milliseconds(SystemTime::now()), Compared::default());
+        let is_removed = || purge_log.has_removed_cached(&name("a/b"), later, &compared);
+        assert!(!is_removed() && !is_removed());
+        purge_log.record_prefix("h", "");
+        assert!(is_removed());
+    }
+
+    #[test]
+    fn a_purge_that_is_restored_after_a_later_one_is_compared_as_well() {
+        let purge_log = log();
+        let (now, compared) = (unix_milliseconds(SystemTime::now()), Compared::default());
+        let is_removed =
+            |validated_at| purge_log.has_removed_cached(&name("a"), validated_at, &compared);
+        purge_log.restore(Target::new("h", "b", TargetKind::Key), now);
+        assert!(!is_removed(now - 2000));
+        purge_log.restore(Target::new("h", "a", TargetKind::Key), now - 1000);
+        assert!(is_removed(now - 2000) && is_removed(now - 1000) && !is_removed(now - 999));
+    }
+
+    #[test]
+    fn what_is_later_than_all_purges_needs_no_lookup() {
+        let purge_log = log();
+        let time = purge_log.record_key("h", "a");
+        // A lookup would wait for ever.
+        let _state = purge_log.state.write();
+        assert!(!purge_log.has_removed(&name("a"), time + 1));
+        let compared = Compared::default();
+        assert!(!purge_log.has_removed_cached(&name("a"), time + 1, &compared));
+        // Nor does one that has been compared.
+        assert!(!purge_log.has_removed_cached(&name("a"), 0, &compared));
+    }
+
+    #[test]
+    fn nothing_that_was_purged_is_current_on_any_thread() {
+        let purge_log = log();
+        let compared = Compared::default();
+        let validated_at = unix_milliseconds(SystemTime::now());
+        let is_purged = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    loop {
+                        let must_be_removed = is_purged.load(Ordering::Acquire);
+                        let name = name("a/b");
+                        let removed = purge_log.has_removed_cached(&name, validated_at, &compared);
+                        assert!(removed || !must_be_removed);
+                        if must_be_removed {
+                            return;
+                        }
+                    }
+                });
+            }
+            for _ in 0..50 {
+                drop(purge_log.record_prefix("h", "b/"));
+            }
+            drop(purge_log.record_prefix("h", "a/"));
+            is_purged.store(true, Ordering::Release);
+        });
     }
 
     #[test]

@@ -4,39 +4,38 @@
 //! knows: the origin was asked after it had learned of the purge. It marks the result with the time of the latest purge
 //! that it knew, by the clock of the bucket, which all servers know it by.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::cache::{self, Name};
-use crate::shared_journal::{TargetKind, prefixes_of};
+use crate::cache::Name;
+use crate::purge_table::{Purge, PurgeTable};
+use crate::shared_journal::TargetKind;
 
 /// Maximum number of keys. When it is reached, all results from before the newest purge count as purged.
 const MAX_KEYS: usize = 200_000;
 
 #[derive(Debug, Default)]
 pub struct Known {
-    /// Of the last minutes.
-    keys: HashMap<[u8; 16], Purge>,
-    prefixes: HashMap<[u8; 16], Purge>,
+    /// Those of keys are of the last minutes.
+    purges: PurgeTable<Learned>,
     /// A purge of everything.
-    all: Purge,
+    all: Learned,
     is_loaded: bool,
     read: Option<Instant>,
 }
 
-/// The latest purge of a target, in milliseconds since 1970; 0 if there is none.
+/// A purge, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Purge {
+struct Learned {
     /// By the clock of the bucket.
     time: u64,
     /// When this server has learned of it, by its own clock.
     learned: u64,
 }
 
-impl Purge {
-    /// The later one. What is known already was learned earlier.
-    fn max(self, other: Purge) -> Purge {
-        if other.time > self.time { other } else { self }
+// Of two purges at one time, the table keeps the one that it knows: what is read again was learned the first time.
+impl Purge for Learned {
+    fn time(self) -> u64 {
+        self.time
     }
 }
 
@@ -47,40 +46,32 @@ impl Known {
 
     /// Adds all that had been recorded before.
     pub fn load(&mut self, before: Known) {
-        for (kind, purges) in
-            [(TargetKind::Key, before.keys), (TargetKind::Prefix, before.prefixes)]
-        {
-            purges.into_iter().for_each(|(hash, purge)| self.insert(kind, hash, purge));
-        }
-        self.all = self.all.max(before.all);
+        self.purges.extend(before.purges);
+        self.all = self.all.later(before.all);
+        self.bound();
         self.is_loaded = true;
     }
 
     /// Adds a purge by the clock of the bucket, which was learned at `learned` by the clock of this server.
     pub fn add(&mut self, kind: TargetKind, hash: [u8; 16], time: u64, learned: u64) {
-        self.insert(kind, hash, Purge { time, learned });
+        self.purges.insert(kind, hash, Learned { time, learned });
+        self.bound();
     }
 
     /// Adds a purge of everything.
     pub fn add_all(&mut self, time: u64, learned: u64) {
-        self.all = self.all.max(Purge { time, learned });
+        self.all = self.all.later(Learned { time, learned });
     }
 
-    fn insert(&mut self, kind: TargetKind, hash: [u8; 16], purge: Purge) {
-        let purges = match kind {
-            TargetKind::Key => &mut self.keys,
-            TargetKind::Prefix => &mut self.prefixes,
-        };
-        let latest = purges.entry(hash).or_default();
-        *latest = latest.max(purge);
-        if self.keys.len() > MAX_KEYS {
-            self.all = self.keys.drain().fold(self.all, |all, (_, purge)| all.max(purge));
+    fn bound(&mut self) {
+        if self.purges.key_count() > MAX_KEYS {
+            self.all = self.all.later(self.purges.drain_keys());
         }
     }
 
     /// Forgets the keys that were purged before.
     pub fn forget_before(&mut self, time: u64) {
-        self.keys.retain(|_, purge| purge.time >= time);
+        self.purges.remove_keys_before(time);
     }
 
     /// Records that the journal was read.
@@ -112,26 +103,15 @@ impl Known {
         self.is_loaded && self.read.is_some_and(|read| read.elapsed() <= max_age)
     }
 
-    fn latest(&self, name: &Name) -> Purge {
-        let purge_of = |purges: &HashMap<[u8; 16], Purge>, target| {
-            purges.get(&cache::key_hash(&name.handler, target)).copied().unwrap_or_default()
-        };
-        let mut latest = self.all;
-        if !self.keys.is_empty() {
-            latest = latest.max(purge_of(&self.keys, &name.key));
-        }
-        if !self.prefixes.is_empty() {
-            for prefix in prefixes_of(&name.key) {
-                latest = latest.max(purge_of(&self.prefixes, prefix));
-            }
-        }
-        latest
+    fn latest(&self, name: &Name) -> Learned {
+        self.all.later(self.purges.latest(name))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -220,7 +200,7 @@ mod tests {
             let hash = cache::key_hash("h", &number.to_string());
             known.add(TargetKind::Key, hash, 1000 + number, 1);
         }
-        assert!(known.keys.len() <= 1);
+        assert!(known.purges.key_count() <= 1);
         assert!(!known.allows(&name("7"), 1007, LONG));
         assert!(known.allows(&name("7"), 1000 + MAX_KEYS as u64, LONG));
     }
