@@ -37,6 +37,7 @@ mod init;
 mod key;
 mod log;
 mod machine;
+mod media_type;
 mod metrics;
 mod network;
 mod options;

@@ -14,7 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::Code;
-use crate::format::Format;
+use crate::media_type::MediaType;
 use crate::time::microseconds;
 
 /// The phases of one request to the renderer. A variant of the cache, and a request that shared the work of another
@@ -78,10 +78,10 @@ impl SharedOutcome {
     }
 }
 
-/// The image at one end of the pipeline.
+/// What is at one end of the pipeline: the original, or the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Side {
-    pub format: Format,
+    pub media_type: MediaType,
     /// Of all frames that are read or written.
     pub pixels: u64,
 }
@@ -195,8 +195,8 @@ fn parse_fetch(value: &str) -> Option<Fetch> {
 }
 
 fn parse_side(value: &str) -> Option<Side> {
-    let (format, pixels) = value.split_once(':')?;
-    Some(Side { format: Format::parse(format)?, pixels: pixels.parse().ok()? })
+    let (name, pixels) = value.split_once(':')?;
+    Some(Side { media_type: MediaType::parse(name)?, pixels: pixels.parse().ok()? })
 }
 
 /// The value of the header, without the wait in the queue.
@@ -221,8 +221,8 @@ impl fmt::Display for Phases {
             }
         }
         for (name, side) in [("in", self.input), ("out", self.output)] {
-            if let Some(Side { format, pixels }) = side {
-                write!(f, "{separator}{name}={}:{pixels}", format.name())?;
+            if let Some(Side { media_type, pixels }) = side {
+                write!(f, "{separator}{name}={}:{pixels}", media_type.name())?;
                 separator = " ";
             }
         }
@@ -233,6 +233,7 @@ impl fmt::Display for Phases {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
 
     fn phases() -> Phases {
         Phases {
@@ -251,8 +252,8 @@ mod tests {
             permit: Duration::from_micros(7),
             decode: Duration::from_micros(1290),
             encode: Duration::from_micros(90_313),
-            input: Some(Side { format: Format::Jpeg, pixels: 12_000_000 }),
-            output: Some(Side { format: Format::Webp, pixels: 90_000 }),
+            input: Some(Side { media_type: Format::Jpeg.into(), pixels: 12_000_000 }),
+            output: Some(Side { media_type: Format::Webp.into(), pixels: 90_000 }),
         }
     }
 

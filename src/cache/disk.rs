@@ -17,8 +17,8 @@ use super::write::Writer;
 use super::{EncodedImage, Name, Validator, hexadecimal, min_free_bytes};
 use crate::cache_control::CacheControl;
 use crate::file_stamp::FileStamp;
-use crate::format::Format;
 use crate::log::{RateLimited, warn};
+use crate::media_type::MediaType;
 use crate::sync::Mutex;
 use crate::time::unix_milliseconds;
 
@@ -78,7 +78,7 @@ pub struct Entry<'c> {
     file: EntryFile,
     stamp: FileStamp,
     header: Header,
-    format: Format,
+    media_type: MediaType,
     /// The start of the image, read with the header.
     start: Vec<u8>,
 }
@@ -137,7 +137,7 @@ impl DiskCache {
     ) -> io::Result<Option<Entry<'_>>> {
         let first = if need == Need::Image { IMAGE_READ } else { HEADER_READ };
         let Some(opened) = Opened::open(path, first)? else { return Ok(None) };
-        let Opened { file, metadata, header, format, start } = opened;
+        let Opened { file, metadata, header, media_type, start } = opened;
         if !header.is_of(name) {
             return Err(damaged("belongs to another image"));
         }
@@ -148,7 +148,7 @@ impl DiskCache {
             file,
             stamp: FileStamp::new(&metadata),
             header,
-            format,
+            media_type,
             start,
         }))
     }
@@ -226,8 +226,8 @@ impl Entry<'_> {
         self.header.last_modified
     }
 
-    pub fn format(&self) -> Format {
-        self.format
+    pub fn media_type(&self) -> MediaType {
+        self.media_type
     }
 
     /// Length of the image in bytes.
@@ -280,8 +280,9 @@ impl Entry<'_> {
                 let written = self.cache.writer.write(&self.path, &header, &bytes);
                 let cache_control = header.cache_control();
                 let Header { sha256, last_modified, .. } = header;
-                let format = self.format;
-                let image = EncodedImage { bytes, format, sha256, last_modified, cache_control };
+                let media_type = self.media_type;
+                let image =
+                    EncodedImage { bytes, media_type, sha256, last_modified, cache_control };
                 Some((image, written))
             }
             Err(error) => {
@@ -297,7 +298,7 @@ impl Entry<'_> {
         match self.read_verified() {
             Ok(bytes) => Some(EncodedImage {
                 bytes,
-                format: self.format,
+                media_type: self.media_type,
                 cache_control: self.header.cache_control(),
                 sha256: self.header.sha256,
                 last_modified: self.header.last_modified,
@@ -335,6 +336,7 @@ impl Entry<'_> {
 mod tests {
     use super::*;
     use crate::cache::{CacheTime, age};
+    use crate::format::Format;
     use std::time::{Duration, UNIX_EPOCH};
 
     struct Directory(PathBuf);

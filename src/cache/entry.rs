@@ -24,7 +24,7 @@ pub struct Header {
     pub key: String,
     /// The canonical query, or [`super::ORIGINAL`].
     pub options: String,
-    /// [`crate::format::Format::name`]
+    /// [`crate::media_type::MediaType::name`]
     pub format: String,
     /// SHA-256 of the image, in hexadecimal.
     pub sha256: String,
@@ -58,7 +58,7 @@ impl Header {
             handler: name.handler.clone(),
             key: name.key.clone(),
             options: name.options.clone(),
-            format: image.format.name().to_owned(),
+            format: image.media_type.name().to_owned(),
             sha256: image.sha256.clone(),
             length: image.bytes.len() as u64,
             last_modified: image.last_modified,

@@ -9,7 +9,7 @@ use super::entry::{self, FIXED, Header, damaged, header_length};
 use super::layout::EntryId;
 use super::system::EntryFile;
 use super::{Name, ORIGINAL, hexadecimal};
-use crate::format::Format;
+use crate::media_type::MediaType;
 
 /// Bytes of the first read when only the header is needed: most headers fit.
 pub const HEADER_READ: usize = 1 << 10;
@@ -23,7 +23,7 @@ pub struct Opened {
     pub file: EntryFile,
     pub metadata: std::fs::Metadata,
     pub header: Header,
-    pub format: Format,
+    pub media_type: MediaType,
     /// The start of the image, read with the header.
     pub start: Vec<u8>,
 }
@@ -52,13 +52,13 @@ impl Opened {
             file.read_exact(&mut start[read..])?;
         }
         let (header, image_offset) = entry::parse(&start)?;
-        let format =
-            Format::parse(&header.format).ok_or_else(|| damaged("names an unknown format"))?;
+        let media_type =
+            MediaType::parse(&header.format).ok_or_else(|| damaged("names an unknown format"))?;
         if header.length.checked_add(image_offset as u64) != Some(metadata.len()) {
             return Err(damaged("does not have the length in its header"));
         }
         start.drain(..image_offset);
-        Ok(Some(Opened { file, metadata, header, format, start }))
+        Ok(Some(Opened { file, metadata, header, media_type, start }))
     }
 }
 

@@ -45,7 +45,7 @@ pub use walk::{Found, OnDisk, walk};
 pub use write::remove_abandoned;
 
 use crate::cache_control::CacheControl;
-use crate::format::Format;
+use crate::media_type::MediaType;
 use crate::time::unix_seconds;
 
 /// The default of `cache_min_free` as a fraction of the disk.
@@ -66,11 +66,11 @@ pub struct Name {
     pub options: String,
 }
 
-/// An encoded image and the values of its response headers.
+/// An encoded image, or another body, and the values of its response headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedImage {
     pub bytes: Vec<u8>,
-    pub format: Format,
+    pub media_type: MediaType,
     /// SHA-256 of the bytes, in hexadecimal: the strong `ETag`.
     pub sha256: String,
     /// `Last-Modified` of the original, if the origin sent it, in Unix seconds.
@@ -122,10 +122,15 @@ pub enum OriginalEntry {
 }
 
 impl EncodedImage {
-    pub fn new(bytes: Vec<u8>, format: Format, last_modified: Option<SystemTime>) -> EncodedImage {
+    pub fn new(
+        bytes: Vec<u8>,
+        media_type: impl Into<MediaType>,
+        last_modified: Option<SystemTime>,
+    ) -> EncodedImage {
+        let media_type = media_type.into();
         let sha256 = hexadecimal::encode(&Sha256::digest(&bytes));
         let last_modified = last_modified.map(unix_seconds);
-        EncodedImage { bytes, format, sha256, last_modified, cache_control: None }
+        EncodedImage { bytes, media_type, sha256, last_modified, cache_control: None }
     }
 
     pub fn with_cache_control(self, cache_control: Option<CacheControl>) -> EncodedImage {

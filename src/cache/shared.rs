@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::entry::{self, Header, damaged};
 use super::{EncodedImage, Name, Validator, hexadecimal};
-use crate::format::Format;
+use crate::media_type::MediaType;
 use crate::time::system_time;
 
 /// A variant that several servers share.
@@ -43,8 +43,8 @@ impl SharedEntry {
         if !header.is_of(name) {
             return Err(damaged("belongs to another image"));
         }
-        let format =
-            Format::parse(&header.format).ok_or_else(|| damaged("names an unknown format"))?;
+        let media_type =
+            MediaType::parse(&header.format).ok_or_else(|| damaged("names an unknown format"))?;
         if header.length != bytes.len() as u64 {
             return Err(damaged("does not have the length in its header"));
         }
@@ -55,7 +55,7 @@ impl SharedEntry {
         let validator = header.validator();
         let Header { sha256, last_modified, .. } = header;
         Ok(SharedEntry {
-            image: EncodedImage { bytes, format, sha256, last_modified, cache_control },
+            image: EncodedImage { bytes, media_type, sha256, last_modified, cache_control },
             validator,
             validated_at: system_time(header.validated_at),
         })
@@ -65,6 +65,7 @@ impl SharedEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
 
     fn name(key: &str) -> Name {
         Name { handler: "h\0s3".into(), key: key.into(), options: "w=1".into() }

@@ -7,11 +7,11 @@ use super::family::{
 use super::labels::{By, Restart};
 use super::text::Writer;
 use super::values::{Counter, Gauge, Histogram};
-use crate::format::Format;
+use crate::media_type::MediaType;
 use crate::phases::{Phases, Side};
 
-/// The formats, and an unknown one.
-const FORMATS: usize = Format::ALL.len() + 1;
+/// The types, and an unknown one.
+const TYPES: usize = MediaType::ALL.len() + 1;
 
 #[derive(Debug, Default)]
 pub struct RendererMetrics {
@@ -20,11 +20,11 @@ pub struct RendererMetrics {
     pub requests: Gauge,
     pub queue_wait: Histogram,
     permit_wait: Histogram,
-    /// By the formats of the original and of the result.
-    renders: [[Renders; FORMATS]; FORMATS],
+    /// By the types of the original and of the result.
+    renders: [[Renders; TYPES]; TYPES],
 }
 
-/// Renders from one format to another.
+/// Renders from one type to another.
 #[derive(Debug, Default)]
 struct Renders {
     decode: Histogram,
@@ -37,8 +37,10 @@ impl RendererMetrics {
     /// Counts what a renderer has done for one request. A request that needed no render adds nothing.
     pub fn count_render(&self, phases: &Phases) {
         let index = |side: Option<Side>| {
-            let format = side.and_then(|side| Format::ALL.iter().position(|f| *f == side.format));
-            format.unwrap_or(Format::ALL.len())
+            let index = side.and_then(|side| {
+                MediaType::ALL.iter().position(|media_type| *media_type == side.media_type)
+            });
+            index.unwrap_or(MediaType::ALL.len())
         };
         let by_output = self.renders.get(index(phases.input));
         let renders = by_output.and_then(|renders| renders.get(index(phases.output)));
@@ -58,7 +60,7 @@ impl RendererMetrics {
         writer.family(RENDERER_REQUESTS).add(&[], self.requests.get());
         writer.family(QUEUE_WAIT).histogram(&[], &self.queue_wait);
         writer.family(PERMIT_WAIT).histogram(&[], &self.permit_wait);
-        let name = |index: usize| Format::ALL.get(index).map_or("none", |format| format.name());
+        let name = |index: usize| MediaType::ALL.get(index).map_or("none", |known| known.name());
         let renders = || {
             let all = self.renders.iter().enumerate().flat_map(move |(input, by_output)| {
                 let by_output = by_output.iter().enumerate();
@@ -83,6 +85,7 @@ mod tests {
 
     use super::super::text::Exposition;
     use super::*;
+    use crate::format::Format;
 
     fn text(metrics: &RendererMetrics) -> String {
         let mut writer = Writer::new(Exposition::OpenMetrics);
@@ -94,7 +97,7 @@ mod tests {
     fn renders_are_counted_by_their_formats_as_far_as_they_got() {
         let metrics = RendererMetrics::default();
         let time = Duration::from_millis(30);
-        let side = |format, pixels| Some(Side { format, pixels });
+        let side = |format: Format, pixels| Some(Side { media_type: format.into(), pixels });
         let failed = Phases { decode: time, input: side(Format::Avif, 1000), ..Phases::default() };
         let complete = Phases {
             encode: time,

@@ -116,7 +116,7 @@ fn number(request: &Request, name: &str) -> Option<u64> {
 
 fn send_image(request: Request, rendered: Rendered, outdated: bool, phases: &Phases) {
     let image = rendered.image;
-    let mut head = Head::new(200, image.format.media_type(), outdated);
+    let mut head = Head::new(200, image.media_type.content_type(), outdated);
     if let Some(bytes) = rendered.disk_bytes {
         head.add(wire::DISK_BYTES_HEADER, bytes);
     }
@@ -132,7 +132,7 @@ fn send_image(request: Request, rendered: Rendered, outdated: bool, phases: &Pha
         OriginalEntry::Stored(bytes) => head.add(wire::ORIGINAL_HEADER, bytes),
         OriginalEntry::Used => head.add(wire::ORIGINAL_HEADER, wire::ORIGINAL_USED),
     }
-    head.add(wire::FORMAT_HEADER, image.format.name());
+    head.add(wire::FORMAT_HEADER, image.media_type.name());
     head.add(wire::SHA256_HEADER, &image.sha256);
     if let Some(seconds) = image.last_modified {
         head.add(wire::LAST_MODIFIED_HEADER, seconds);

@@ -237,7 +237,8 @@ impl Service {
         id: Option<u64>,
         phases: &mut Phases,
     ) -> Result<(Vec<u8>, Format), Failure> {
-        phases.input = Format::of_original(original).map(|format| Side { format, pixels: 0 });
+        phases.input = Format::of_original(original)
+            .map(|format| Side { media_type: format.into(), pixels: 0 });
         // Before the wait, so that an image over a limit is refused at once.
         let mut examined = {
             let _decoding = DecodeGuard::start(id);

@@ -11,8 +11,8 @@ use crate::cache::{EncodedImage, OriginalEntry, Rendered};
 use crate::cache_control::CacheControl;
 use crate::cache_tag::PurgeScope;
 use crate::error::{Code, Failure};
-use crate::format::Format;
 use crate::log::context;
+use crate::media_type::MediaType;
 use crate::phases::Phases;
 use crate::renderer_status::RendererStatus;
 use crate::wire::{self, HookAnswer, NotBefore};
@@ -89,7 +89,7 @@ struct Response {
     revalidated: bool,
     shared: bool,
     original: OriginalEntry,
-    format: Option<Format>,
+    media_type: Option<MediaType>,
     sha256: Option<String>,
     last_modified: Option<u64>,
     cache_control: Option<CacheControl>,
@@ -133,12 +133,12 @@ impl Connection {
             let failure = Failure::new(code, String::from_utf8_lossy(&response.body));
             return Ok(RendererResponse { result: Err(failure), is_outdated, phases });
         }
-        let (Some(format), Some(sha256)) = (response.format, response.sha256) else {
-            return Err(invalid("an image without its format or hash").into());
+        let (Some(media_type), Some(sha256)) = (response.media_type, response.sha256) else {
+            return Err(invalid("an image without its type or hash").into());
         };
         let image = EncodedImage {
             bytes: response.body,
-            format,
+            media_type,
             sha256,
             last_modified: response.last_modified,
             cache_control: response.cache_control,
@@ -328,7 +328,7 @@ impl Head {
                 Some(bytes) => bytes.parse().map_or(OriginalEntry::None, OriginalEntry::Stored),
                 None => OriginalEntry::None,
             },
-            format: field(wire::FORMAT_HEADER).and_then(Format::parse),
+            media_type: field(wire::FORMAT_HEADER).and_then(MediaType::parse),
             sha256: field(wire::SHA256_HEADER).map(str::to_owned),
             last_modified: number(wire::LAST_MODIFIED_HEADER),
             cache_control: field(wire::CACHE_CONTROL_HEADER).and_then(CacheControl::parse),

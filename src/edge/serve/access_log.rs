@@ -103,7 +103,7 @@ impl Line<'_> {
             }
         }
         if let (Body::EncodedImage(image, _), None) = (&answer.response.body, answer.error) {
-            object.text(&fields::OUTPUT_FORMAT, image.format.name());
+            object.text(&fields::OUTPUT_FORMAT, image.media_type.name());
             object.number(&fields::OUTPUT_BYTES, image.bytes.len() as u64);
         }
         if let Some(phases) = &answer.phases {
@@ -135,8 +135,8 @@ fn add_phases(object: &mut Object, phases: &Phases) {
             object.duration(field, took);
         }
     }
-    if let Some(Side { format, pixels }) = input {
-        object.text(&fields::INPUT_FORMAT, format.name());
+    if let Some(Side { media_type, pixels }) = input {
+        object.text(&fields::INPUT_FORMAT, media_type.name());
         object.number(&fields::INPUT_PIXELS, *pixels);
     }
     if let Some(Side { pixels, .. }) = output {

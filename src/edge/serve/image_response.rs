@@ -12,7 +12,7 @@ use crate::edge::http::response::{Body, Response};
 use crate::edge::variants::memory_cache::{CachedResponse, HeaderTemplates};
 use crate::edge::variants::{CacheStatus, Content, Variant};
 use crate::error::Code;
-use crate::format::Format;
+use crate::media_type::MediaType;
 use crate::time::unix_seconds;
 
 /// A request with the handler that answers it.
@@ -86,8 +86,8 @@ pub fn error(
     let status = if handler.precise_errors { code.precise_status() } else { 404 };
     let response = match image {
         Some(image) => {
-            let media_type = image.format.media_type();
-            Response::new(status, whole(&image)).with("Content-Type", media_type)
+            let content_type = image.media_type.content_type();
+            Response::new(status, whole(&image)).with("Content-Type", content_type)
         }
         None => Response::new(status, Body::Text(String::new())),
     };
@@ -153,7 +153,7 @@ fn from_disk(context: Context, policy: Policy, entry: Entry) -> Option<Response>
     let etag = quote(entry.sha256());
     let representation = Representation {
         etag: &etag,
-        format: entry.format(),
+        media_type: entry.media_type(),
         last_modified: not_after(clock.now, entry.last_modified()),
         length: entry.length(),
     };
@@ -189,7 +189,7 @@ fn whole(image: &Arc<EncodedImage>) -> Body {
 #[derive(Clone, Copy)]
 struct Representation<'i> {
     etag: &'i str,
-    format: Format,
+    media_type: MediaType,
     /// Unix seconds, not after the `Date` of the response.
     last_modified: Option<u64>,
     length: u64,
@@ -198,8 +198,8 @@ struct Representation<'i> {
 impl<'i> Representation<'i> {
     /// With the stored date.
     fn stored(image: &EncodedImage, etag: &'i str) -> Representation<'i> {
-        let EncodedImage { format, last_modified, .. } = *image;
-        Representation { etag, format, last_modified, length: image.bytes.len() as u64 }
+        let EncodedImage { media_type, last_modified, .. } = *image;
+        Representation { etag, media_type, last_modified, length: image.bytes.len() as u64 }
     }
 
     fn of(image: &EncodedImage, etag: &'i str, now: SystemTime) -> Representation<'i> {
@@ -222,7 +222,7 @@ fn build(
     representation: Representation,
 ) -> Response {
     let length = representation.length;
-    let media_type = representation.format.media_type();
+    let content_type = representation.media_type.content_type();
     let finish = |response: Response| {
         let key = &context.request.name.key;
         with_handler_fields(response, context.handler, Some(key), varies)
@@ -243,11 +243,11 @@ fn build(
             // Both ends lie inside the image, which is in memory.
             let range = range.start as usize..range.end as usize;
             Response::new(206, Body::EncodedImage(image, range))
-                .with("Content-Type", media_type)
+                .with("Content-Type", content_type)
                 .with("Content-Range", &content_range)
         }
         (_, body) => {
-            Response::new(200, body.unwrap_or(Body::None)).with("Content-Type", media_type)
+            Response::new(200, body.unwrap_or(Body::None)).with("Content-Type", content_type)
         }
     };
     response = response.with("ETag", representation.etag).with("Accept-Ranges", "bytes");

@@ -171,9 +171,9 @@ fn decode_and_encode(
         return Ok(None);
     }
     let job = job?;
-    let side = |format, (width, height)| {
+    let side = |format: Format, (width, height)| {
         let frame = u64::from(width) * u64::from(height);
-        Some(Side { format, pixels: frame * u64::from(job.frames.count) })
+        Some(Side { media_type: format.into(), pixels: frame * u64::from(job.frames.count) })
     };
     phases.input = side(original_format, (header.width, header.height));
     phases.output = side(job.format, job.result());

@@ -197,7 +197,7 @@ impl Results {
         let image = &entry.image;
         let key = result_object::key(EntryId::of(name));
         let fields = metadata.fields();
-        let media_type = image.format.media_type();
+        let media_type = image.media_type.content_type();
         let result = self.bucket.put(&key, media_type, &fields, &image.bytes, deadline);
         self.puts.record(result.is_ok(), Instant::now());
         match result {
