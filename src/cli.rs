@@ -8,6 +8,7 @@ use getopts::{Fail, Matches, Options};
 
 use crate::cache_cli::{Scope, Subcommand};
 use crate::init::Bucket;
+use crate::render_cli::Arguments;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
@@ -23,6 +24,8 @@ pub enum Command {
     Cache(Subcommand, PathBuf),
     /// `sign …`: prints this path and query with a token that is valid for this time, or without expiry.
     Sign(String, Option<Duration>, PathBuf),
+    /// `render …`: renders one image, with a handler of this configuration or without.
+    Render(Arguments, Option<PathBuf>),
     /// `health …`: checks the server at this URL, or the one of this configuration.
     Health(Option<String>, PathBuf),
     /// `--version`
@@ -36,7 +39,15 @@ pub const EXIT_USAGE: i32 = 2;
 /// The exit status of `health` for an unhealthy server, and of `--check --online` for an origin that does not work.
 pub const EXIT_UNHEALTHY: i32 = 1;
 
+/// The exit status of `render` without a result.
+pub const EXIT_FAILED: i32 = 1;
+
 const DEFAULT_CONFIG: &str = "config.json";
+/// The options that belong to one command or a few.
+const ONE_COMMAND: [&str; 10] = [
+    "check", "online", "bucket", "region", "endpoint", "json", "remove", "all", "expires",
+    "handler",
+];
 /// The options of `init`.
 const INIT: [&str; 3] = ["bucket", "region", "endpoint"];
 /// Examples of the times that [`duration`] parses.
@@ -62,6 +73,12 @@ fn options() -> Options {
     options.optflag("", "all", "with cache purge: remove every entry");
     let expires = format!("with sign: how long the URL is valid, such as {DURATION_EXAMPLES}");
     options.optopt("", "expires", &expires, "TIME");
+    options.optopt(
+        "",
+        "handler",
+        "with render: the handler whose settings and presets apply",
+        "NAME",
+    );
     options.optflag("V", "version", "print the versions of the program and its libraries");
     options.optflag("h", "help", "print this help");
     options
@@ -75,7 +92,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
             Fail::ArgumentMissing(name) if name == "expires" => {
                 "the option --expires needs a time".to_owned()
             }
-            Fail::ArgumentMissing(name) if INIT.contains(&name.as_str()) => {
+            Fail::ArgumentMissing(name) if INIT.contains(&name.as_str()) || name == "handler" => {
                 format!("the option --{name} needs a value")
             }
             Fail::ArgumentMissing(name) => format!("the option {} needs a file", dashed(&name)),
@@ -98,6 +115,11 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
         let (target, lifetime) = parse_sign(rest, &matches)?;
         return Ok(Command::Sign(target, lifetime, config));
     }
+    if let ["render", rest @ ..] = free.as_slice() {
+        let arguments = parse_render(rest, &matches)?;
+        let config = arguments.handler.is_some().then_some(config);
+        return Ok(Command::Render(arguments, config));
+    }
     if let ["health", rest @ ..] = free.as_slice() {
         return Ok(Command::Health(parse_health(rest, &matches)?, config));
     }
@@ -119,7 +141,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Strin
     allow_only(
         &matches,
         &["check"],
-        "is for cache stats, cache verify, cache purge, sign or init",
+        "is for cache stats, cache verify, cache purge, sign, render or init",
     )?;
     Ok(if matches.opt_present("check") { Command::Check(config) } else { Command::Serve(config) })
 }
@@ -161,6 +183,24 @@ fn parse_sign(arguments: &[&str], matches: &Matches) -> Result<(String, Option<D
     Ok((target, lifetime))
 }
 
+fn parse_render(arguments: &[&str], matches: &Matches) -> Result<Arguments, String> {
+    allow_only(matches, &["handler"], "is not for render")?;
+    let (input, output, options) = match *arguments {
+        [input, output] => (input, output, ""),
+        [input, output, options] => (input, output, options),
+        [_, _, _, extra, ..] => {
+            return Err(format!("unexpected argument {extra:?}; quote options that contain &"));
+        }
+        _ => return Err("render needs IN and OUT, each a file or -".to_owned()),
+    };
+    let handler = matches.opt_str("handler");
+    if matches.opt_present("config") && handler.is_none() {
+        return Err("render takes -c FILE together with --handler NAME".to_owned());
+    }
+    let [input, output, options] = [input, output, options].map(str::to_owned);
+    Ok(Arguments { input, output, options, handler })
+}
+
 fn parse_health(arguments: &[&str], matches: &Matches) -> Result<Option<String>, String> {
     allow_only(matches, &[], "is not for health")?;
     match *arguments {
@@ -199,11 +239,8 @@ fn duration(text: &str) -> Option<Duration> {
 
 /// Rejects options that belong to another command.
 fn allow_only(matches: &Matches, allowed: &[&str], why: &str) -> Result<(), String> {
-    let others =
-        ["check", "online", "bucket", "region", "endpoint", "json", "remove", "all", "expires"]
-            .into_iter()
-            .filter(|name| !allowed.contains(name));
-    match others.into_iter().find(|name| matches.opt_present(name)) {
+    let mut others = ONE_COMMAND.into_iter().filter(|name| !allowed.contains(name));
+    match others.find(|name| matches.opt_present(name)) {
         Some(name) => Err(format!("the option --{name} {why}")),
         None => Ok(()),
     }
@@ -231,6 +268,7 @@ pub fn help() -> String {
        s3imageserver [-c FILE] cache verify [--remove]
        s3imageserver [-c FILE] cache purge --all | /HANDLER/KEY | /HANDLER/PREFIX/
        s3imageserver [-c FILE] sign [--expires TIME] '/HANDLER/KEY?PARAMETERS'
+       s3imageserver render IN OUT ['PARAMETERS'] [-c FILE --handler NAME]
        s3imageserver [-c FILE] health [URL]
 
 Serves resized images out of S3. `init` prints a configuration for a bucket. `--check`
@@ -238,9 +276,11 @@ checks the configuration; with `--online` it also finds the credentials and asks
 bucket for a key that need not exist, or for the given ones, and exits with {EXIT_UNHEALTHY} if
 something is wrong. `cache` counts, verifies or removes the entries in the cache
 directories of the configuration, whether or not a server uses them. `sign` prints a
-path and query with a token for a handler whose token is of type hmac. `health`
-checks the server of the configuration, or the one at URL; it exits with 0 if the
-server is healthy, {EXIT_UNHEALTHY} if it is not, and {EXIT_USAGE} if the URL or the configuration is invalid.",
+path and query with a token for a handler whose token is of type hmac. `render`
+renders the image in the file IN into the file OUT, as the server would; - is standard
+input or output. It exits with {EXIT_FAILED} if there is no result. `health` checks the server of
+the configuration, or the one at URL; it exits with 0 if the server is healthy, {EXIT_UNHEALTHY} if
+it is not, and {EXIT_USAGE} if the URL or the configuration is invalid.",
     ))
 }
 
@@ -373,6 +413,43 @@ mod tests {
             (&["health", "http://a", "http://b"][..], "unexpected argument \"http://b\""),
             (&["health", "--check"], "--check is not for health"),
             (&["health", "--json"], "--json is not for health"),
+        ] {
+            let sentence = parse_all(arguments).unwrap_err();
+            assert!(sentence.contains(part), "{arguments:?}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn render_takes_two_files_and_options() {
+        let render = |input: &str, output: &str, options: &str, handler: Option<&str>| {
+            let [input, output, options] = [input, output, options].map(str::to_owned);
+            let config = handler.map(|_| PathBuf::from("x.json"));
+            let handler = handler.map(str::to_owned);
+            Ok(Command::Render(Arguments { input, output, options, handler }, config))
+        };
+        for (arguments, expected) in [
+            (&["render", "a", "b.png"][..], render("a", "b.png", "", None)),
+            (&["render", "-", "-", "w=1&h=2"], render("-", "-", "w=1&h=2", None)),
+            (
+                &["render", "a", "b", "p=c", "--handler", "h", "-c", "x.json"],
+                render("a", "b", "p=c", Some("h")),
+            ),
+        ] {
+            assert_eq!(parse_all(arguments), expected, "{arguments:?}");
+        }
+        let default = parse_all(&["render", "a", "b", "--handler=h"]);
+        assert!(
+            matches!(&default, Ok(Command::Render(_, Some(path))) if path.ends_with("config.json"))
+        );
+        for (arguments, part) in [
+            (&["render"][..], "needs IN and OUT"),
+            (&["render", "a"], "needs IN and OUT"),
+            (&["render", "a", "b", "w=1", "h=2"], "quote options that contain &"),
+            (&["render", "a", "b", "-c", "x"], "together with --handler"),
+            (&["render", "a", "b", "--handler"], "--handler needs a value"),
+            (&["render", "a", "b", "--json"], "--json is not for render"),
+            (&["sign", "/h/a", "--handler", "h"], "--handler is not for sign"),
+            (&["--handler", "h"], "--handler is for"),
         ] {
             let sentence = parse_all(arguments).unwrap_err();
             assert!(sentence.contains(part), "{arguments:?}: {sentence}");

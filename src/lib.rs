@@ -43,6 +43,9 @@ mod network;
 mod options;
 mod phases;
 mod purge_table;
+mod render_call;
+mod render_cli;
+mod renderer_command;
 mod renderer_status;
 mod shared_journal;
 mod singleflight;
@@ -65,7 +68,7 @@ use std::path::Path;
 use std::process::exit;
 use std::time::SystemTime;
 
-use cli::{Command, EXIT_UNHEALTHY, EXIT_USAGE};
+use cli::{Command, EXIT_FAILED, EXIT_UNHEALTHY, EXIT_USAGE};
 use config::ConfigError;
 
 use crate::log::{print_error, sink};
@@ -83,11 +86,14 @@ pub type TokenValidator = fn(&str) -> bool;
 /// Call it at the start of `main`, before any thread is started: the edge starts the renderer from the same executable,
 /// and `run` recognises that by its environment. The exit status is 0 after SIGTERM or SIGINT, 2 if the command line or
 /// the configuration is invalid (an error on standard error names the field), and 1 if the renderer can't be started,
-/// `cache` finds damage or an error, `health` finds an unhealthy server, or `--check --online` an origin that does not
-/// work.
+/// `cache` finds damage or an error, `render` has no result, `health` finds an unhealthy server, or `--check --online` an
+/// origin that does not work.
 pub fn run(validator: Option<TokenValidator>) -> ! {
     if let Some(socket) = std::env::var_os(wire::SOCKET_VARIABLE) {
         exit(render::run(Path::new(&socket)));
+    }
+    if std::env::var_os(render_call::VARIABLE).is_some() {
+        exit(render::run_once());
     }
     match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => print_and_exit(&cli::help()),
@@ -127,6 +133,24 @@ pub fn run(validator: Option<TokenValidator>) -> ! {
                 Ok(Ok(signed)) => print_and_exit(&signed),
                 Ok(Err(sentence)) => exit_with_usage_error(&sentence),
                 Err(error) => exit_with_usage_error(&error.to_string()),
+            }
+        }
+        Ok(Command::Render(arguments, path)) => {
+            let config = match &path {
+                Some(path) => read(path).map_err(|error| error.to_string()),
+                None => render_cli::default_config(),
+            };
+            let outcome = config.map_err(render_cli::Problem::Usage).and_then(|config| {
+                render::warn_if_not_sandboxed();
+                render_cli::run(&arguments, &config)
+            });
+            match outcome {
+                Ok(()) => exit(0),
+                Err(render_cli::Problem::Usage(sentence)) => exit_with_usage_error(&sentence),
+                Err(render_cli::Problem::Failed(sentence)) => {
+                    print_error!("s3imageserver: {sentence}");
+                    exit(EXIT_FAILED)
+                }
             }
         }
         Ok(Command::Health(url, path)) => {

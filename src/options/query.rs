@@ -26,6 +26,16 @@ impl Query {
 
     /// Parses a preset, in which unknown parameters and those about the request are errors as well.
     pub fn parse_preset(text: &str) -> Result<Query, BadQuery> {
+        Query::parse_known(text, &[], "can't be in a preset")
+    }
+
+    /// Parses the options of `s3imageserver render`, which may name a preset.
+    pub fn parse_command(text: &str) -> Result<Query, BadQuery> {
+        Query::parse_known(text, &["p"], "is for requests to a server")
+    }
+
+    /// Parses options of an image and these parameters. Others are errors.
+    fn parse_known(text: &str, others: &[&str], refusal: &str) -> Result<Query, BadQuery> {
         let mut query = Query::default();
         if text.is_empty() {
             return Ok(query);
@@ -33,8 +43,9 @@ impl Query {
         for pair in text.split('&') {
             match query.add(pair)? {
                 Some(parameter) if parameter.is_image_option => {}
+                Some(Parameter { name, .. }) if others.contains(name) => {}
                 Some(Parameter { name, .. }) => {
-                    return Err(BadQuery(format!("{name}: can't be in a preset")));
+                    return Err(BadQuery(format!("{name}: {refusal}")));
                 }
                 None => return Err(BadQuery(format!("unknown parameter {pair:?}"))),
             }

@@ -4,6 +4,7 @@
 //! * `startup` reads the configuration from the edge, enters the `sandbox` and starts the server; `process` sets its
 //!   death signal and its priority.
 //! * `server` is the HTTP loop on the private socket, with a `pool` of worker threads; `service` serves one request.
+//! * `once` renders one image for `s3imageserver render`.
 //! * `online` asks the origins for `--check --online`.
 //! * `purge_hook` sends the purge hooks of handlers.
 //! * `sns` asks Amazon SNS for the edge.
@@ -22,6 +23,7 @@ mod codec;
 mod decode_events;
 mod http;
 mod journal;
+mod once;
 mod online;
 mod origin;
 mod originals;
@@ -42,5 +44,6 @@ mod unsafe_key;
 mod vips;
 mod watchdog;
 
+pub use once::run_once;
 pub use online::check_online;
 pub use startup::{check, run, warn_if_not_sandboxed};

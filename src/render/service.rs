@@ -139,6 +139,17 @@ impl Service {
         }
     }
 
+    /// Renders an original that is in no origin, with a canonical query and the settings of this handler.
+    pub fn render_once(
+        &self,
+        original: &[u8],
+        query: &str,
+        handler: &Handler,
+    ) -> Result<(Vec<u8>, Format), Failure> {
+        let options = resolve(query, handler)?;
+        self.render(original, &options, handler.fail_on, None, &mut Phases::default())
+    }
+
     /// See [`Sns::ask`].
     pub fn ask_sns(&self, target: &str) -> Option<Result<Vec<u8>, Failure>> {
         self.sns.ask(target)

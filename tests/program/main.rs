@@ -61,6 +61,7 @@ mod purge;
 mod ready;
 mod recipes;
 mod reload;
+mod render_command;
 mod renderer;
 mod replacement;
 mod resize;

@@ -98,6 +98,32 @@ fn sandbox_denies_files_outside_the_allowed_paths() {
 }
 
 #[test]
+fn sandbox_without_handlers_allows_no_file() {
+    let mut environment = Environment::new(None);
+    environment.config.handlers.clear();
+    // As for `s3imageserver render`, which has no socket either.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    if !is_supported() || !supports(|ruleset| ruleset.handle_access(AccessNet::ConnectTcp)) {
+        return;
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            restrict_paths(&environment.config, Path::new("")).unwrap();
+            for path in ["originals/a.jpg", "outside/secret"] {
+                assert_denied(fs::read(environment.path(path)));
+            }
+            assert_denied(fs::read("/etc/passwd"));
+            assert_denied(fs::read_dir("/"));
+            assert_denied(fs::write(environment.path("outside/new"), b"new"));
+            assert_denied(fs::write("new", b"new"));
+            assert_denied(UnixListener::bind(environment.path("run/renderer-1.sock")));
+            assert_denied(TcpStream::connect(address));
+        });
+    });
+}
+
+#[test]
 fn sandbox_allows_only_files_and_directories_in_a_cache() {
     let environment = Environment::new(None);
     environment.run_sandboxed(|_| {
