@@ -331,7 +331,7 @@ parameters! {
         Control::whole(1, MAX_PAGE + 1);
         keeps_pixels, reset;
 
-        #[doc = "Whether the colour profile and the copyright are removed, as all other metadata always is."]
+        #[doc = "Whether the colour profile, the copyright and the label of AI images are removed, as all other metadata always is."]
         "strip" strip: bool = true, "`true`";
         "must be true or false", boolean;
         Control::Flag;

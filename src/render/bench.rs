@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use super::codec::avif::{self, Encoding};
+use super::codec::avif::{self, Encoding, Metadata};
 use super::codec::jpeg::{self, eighth, transcode};
 use super::vips;
 
@@ -30,8 +30,15 @@ pub fn encode_avif(image: &Samples, quality: u8, options: &str) -> Result<Vec<u8
         options.iter().map(|(name, value)| (name.as_c_str(), *value)).collect();
     let encoding =
         Encoding { quality, is_lossless: false, is_full_chroma: quality >= 86, options: &options };
-    avif::encode(&image.samples, image.width, image.height, image.bands, &encoding, None)
-        .map_err(|error| error.to_string())
+    avif::encode(
+        &image.samples,
+        image.width,
+        image.height,
+        image.bands,
+        &encoding,
+        Metadata::default(),
+    )
+    .map_err(|error| error.to_string())
 }
 
 /// Decodes to 8 bits per sample.

@@ -35,6 +35,14 @@ def png(rows):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
 
 
+# As an attribute, and among others.
+SOURCE_TYPE = b"""<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?><x:xmpmeta xmlns:x='adobe:ns:meta/' x:xmptk='Secret Editor'>
+<rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'><rdf:Description rdf:about=''
+ xmlns:exif='http://ns.adobe.com/exif/1.0/' xmlns:Iptc4xmpExt='http://iptc.org/std/Iptc4xmpExt/2008-02-29/' exif:GPSLatitude='52,31.5N'
+ Iptc4xmpExt:DigitalSourceType='http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'/></rdf:RDF></x:xmpmeta>
+<?xpacket end='w'?>"""
+
+
 def quarters(width=64, height=48, colors=(RED, GREEN, BLUE, WHITE)):
     at = lambda x, y: colors[(2 * y >= height) * 2 + (2 * x >= width)]
     return png([[at(x, y) for x in range(width)] for y in range(height)])
@@ -151,6 +159,9 @@ def main():
         add("icc.avif", "64x48x3", plain, ["-y", "444", "--icc", str(profile)], "Display P3 profile of p3-primaries.jpg")
         add("exif-xmp.avif", "48x64x3 shown", plain, ["--exif", str(exif), "--xmp", str(xmp)],
             "Exif orientation 6, which avifenc repeats as irot 3; XMP; stored as quarters; shown: blue, red; white, green")
+        source_type = Path(directory, "source-type")
+        source_type.write_bytes(SOURCE_TYPE)
+        add("source-type.avif", "64x48x3", plain, ["--xmp", str(source_type)], "XMP with DigitalSourceType trainedAlgorithmicMedia")
     add("animated.avif", "64x48x4 avis n=3", [quarters(), quarters(colors=(WHITE, RED, GREEN, BLUE)), quarters(colors=(BLUE, WHITE, RED, GREEN))],
         ["-y", "420"], "the primary item is the first frame; opaque alpha")
     overhang = HERE / "grid-overhang.avif"

@@ -72,6 +72,7 @@ mod shared_purges;
 mod shared_results;
 mod signing;
 mod sockets;
+mod source_type;
 mod stderr;
 mod stop;
 mod support;

@@ -16,6 +16,7 @@ pub mod png;
 pub mod png_repair;
 pub mod primaries;
 mod webp;
+pub mod xmp;
 
 pub use only_pixels::has_only_pixels;
 
@@ -105,6 +106,27 @@ pub fn insert_exif(image: &[u8], format: Format, exif: &[u8]) -> Option<Vec<u8>>
     }
 }
 
+/// Inserts an XMP packet, see [`insert_exif`]. Before EXIF, which comes first in a JPEG (CIPA DC-008 §4.5.4).
+pub fn insert_xmp(image: &[u8], format: Format, xmp: &[u8]) -> Option<Vec<u8>> {
+    match format {
+        Format::Jpeg => jpeg::insert_xmp(image, xmp),
+        Format::Png => png::insert_xmp(image, xmp),
+        Format::Webp => webp::insert_xmp(image, xmp),
+        // An AVIF is written with it.
+        Format::Avif | Format::Gif => None,
+    }
+}
+
+/// The first XMP packet of an image. That of an AVIF is found by [`avif::parse`].
+pub fn find_xmp(image: &[u8], format: Format) -> Option<&[u8]> {
+    match format {
+        Format::Jpeg => jpeg::find_xmp(image),
+        Format::Png => png::find_xmp(image),
+        Format::Webp => webp::find_xmp(image),
+        Format::Avif | Format::Gif => None,
+    }
+}
+
 /// `Some` if a condition holds, for `?`.
 fn check(is_met: bool) -> Option<()> {
     is_met.then_some(())
@@ -164,17 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn inspect_never_panics_on_a_truncated_file() {
+    fn reading_never_panics_on_a_truncated_file() {
         for seed in seeds() {
             let format = Format::of_bytes(&seed).unwrap();
             for end in 0..seed.len() {
-                let _ = inspect(&seed[..end], format);
+                let _ = (inspect(&seed[..end], format), find_xmp(&seed[..end], format));
             }
         }
     }
 
     #[test]
-    fn inspect_never_panics_on_mutated_bytes_or_on_another_format() {
+    fn reading_never_panics_on_mutated_bytes_or_on_another_format() {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = move || {
             state ^= state << 13;
@@ -190,10 +212,10 @@ mod tests {
                     let at = random() % bytes.len();
                     bytes[at] = [0, 1, 0x7f, 0x80, 0xff, random() as u8][random() % 6];
                 }
-                let _ = inspect(&bytes, format);
+                let _ = (inspect(&bytes, format), find_xmp(&bytes, format));
             }
             for other in Format::ALL {
-                let _ = inspect(&seed, *other);
+                let _ = (inspect(&seed, *other), find_xmp(&seed, *other));
             }
         }
     }
@@ -212,12 +234,46 @@ mod tests {
     }
 
     #[test]
+    fn xmp_that_is_inserted_is_found_and_never_another_part_of_the_file() {
+        let photo = data("photo-2mp.jpg");
+        let drawing = include_bytes!("../../../examples/images/transparent.png");
+        let simple = include_bytes!("../../../examples/images/seedling.webp");
+        for (bytes, format) in [
+            (&photo[..], Format::Jpeg),
+            (drawing, Format::Png),
+            (simple, Format::Webp),
+            (&webp::tests::animation(), Format::Webp),
+        ] {
+            let before = find_xmp(bytes, format);
+            let with_exif = insert_exif(bytes, format, b"MM").unwrap();
+            assert_eq!(find_xmp(&with_exif, format), before, "{format:?}");
+            if before.is_some() {
+                continue;
+            }
+            for xmp in [&b"<x/>"[..], b"odd"] {
+                let with_xmp = insert_xmp(bytes, format, xmp).unwrap();
+                assert_eq!(find_xmp(&with_xmp, format), Some(xmp), "{format:?}");
+                let both = insert_exif(&with_xmp, format, b"MM").unwrap();
+                assert_eq!(find_xmp(&both, format), Some(xmp), "{format:?}");
+                let info = |bytes: &[u8]| inspect(bytes, format).unwrap();
+                let inserted = 2 + xmp.len() as u64;
+                assert!(info(&both).metadata_bytes >= info(bytes).metadata_bytes + inserted);
+                for end in 0..with_xmp.len().min(4000) {
+                    let _ = find_xmp(&with_xmp[..end], format);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn insert_exif_refuses_files_of_an_unexpected_layout() {
         for bytes in
             [&b""[..], b"\xff\xd8", b"\xff\xd8\xff\xe0\xff\xff", b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0"]
         {
             for format in Format::ALL {
                 assert_eq!(insert_exif(bytes, *format, b"x"), None, "{format:?} {bytes:?}");
+                assert_eq!(insert_xmp(bytes, *format, b"x"), None, "{format:?} {bytes:?}");
+                assert_eq!(find_xmp(bytes, *format), None, "{format:?} {bytes:?}");
             }
         }
     }

@@ -8,6 +8,9 @@ use super::{ImageInfo, area, check};
 /// First bytes of a file (§5.2).
 pub(super) const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
+/// The keyword of XMP with its end (ISO 16684-3 §6.5).
+const XMP: &[u8] = b"XML:com.adobe.xmp\0";
+
 /// 1 / 2.2 in the unit of gAMA (§11.3.2.2), and what differs from it by less than 5 %, as in libpng
 /// (`PNG_GAMMA_THRESHOLD`) and browsers.
 const SRGB_GAMMA: RangeInclusive<u32> = 43_182..=47_727;
@@ -117,15 +120,37 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     })
 }
 
-/// Inserts an eXIf chunk (§11.3.4.5) after the header.
+/// Inserts an eXIf chunk (§11.3.4.5).
 pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
+    insert(image, b"eXIf", exif)
+}
+
+/// Inserts XMP as uncompressed text without a language (§11.3.3.4, ISO 16684-3 §6.5).
+pub(super) fn insert_xmp(image: &[u8], xmp: &[u8]) -> Option<Vec<u8>> {
+    insert(image, b"iTXt", &[XMP, &[0; 4], xmp].concat())
+}
+
+/// Inserts a chunk after the header.
+fn insert(image: &[u8], kind: &[u8; 4], data: &[u8]) -> Option<Vec<u8>> {
     // The signature, and IHDR: length, type, 13 bytes of data, CRC.
     const AFTER_HEADER: usize = 8 + 4 + 4 + 13 + 4;
     image.get(12..16).filter(|kind| kind == b"IHDR")?;
     let (before, after) = image.split_at_checked(AFTER_HEADER)?;
-    let length = u32::try_from(exif.len()).ok()?.to_be_bytes();
-    let crc = crc(b"eXIf", exif).to_be_bytes();
-    Some([before, &length, b"eXIf", exif, &crc, after].concat())
+    let length = u32::try_from(data.len()).ok()?.to_be_bytes();
+    let crc = crc(kind, data).to_be_bytes();
+    Some([before, &length, kind, data, &crc, after].concat())
+}
+
+/// The first XMP packet that is not compressed.
+pub(super) fn find_xmp(bytes: &[u8]) -> Option<&[u8]> {
+    chunks(bytes)?.take_while(|chunk| &chunk.kind != b"IEND").find_map(|chunk| {
+        let text = Some(chunk.data).filter(|_| &chunk.kind == b"iTXt")?.strip_prefix(XMP)?;
+        // Compression flag and method, language and translated keyword.
+        let text = text.strip_prefix(&[0])?.get(1..)?;
+        let mut parts = text.splitn(3, |byte| *byte == 0);
+        let packet = parts.nth(2)?;
+        chunk.is_intact().then_some(packet)
+    })
 }
 
 /// `Some` if the file has only chunks that pixels need, and sRGB if it names a colour space.

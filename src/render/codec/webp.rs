@@ -6,6 +6,7 @@ use super::{ImageInfo, area, check};
 /// Flags of `VP8X` (§2.7.1).
 pub(super) const HAS_ALPHA: u8 = 0x10;
 const HAS_EXIF: u8 = 0x08;
+const HAS_XMP: u8 = 0x04;
 pub(super) const IS_ANIMATED: u8 = 0x02;
 /// Bytes of an `ANMF` before its chunks: position, size, duration and flags (§2.7.1.1).
 const FRAME_HEADER: usize = 16;
@@ -132,21 +133,45 @@ impl Totals {
     }
 }
 
-/// Appends an `EXIF` chunk, and turns a simple file into an extended one, which it needs (§2.7).
+/// Appends an `EXIF` chunk.
 pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
+    append(image, b"EXIF", HAS_EXIF, exif)
+}
+
+/// Appends an `XMP ` chunk.
+pub(super) fn insert_xmp(image: &[u8], xmp: &[u8]) -> Option<Vec<u8>> {
+    append(image, b"XMP ", HAS_XMP, xmp)
+}
+
+/// The first XMP packet.
+pub(super) fn find_xmp(bytes: &[u8]) -> Option<&[u8]> {
+    let mut cursor = Cursor::new(bytes);
+    cursor.take(4)?;
+    let length = index(cursor.u32_le()?);
+    let mut cursor = Cursor::new(cursor.take_at_most(length));
+    cursor.take(4)?;
+    let mut chunks = std::iter::from_fn(|| chunk(&mut cursor));
+    chunks
+        .find(|chunk| &chunk.kind == b"XMP ")
+        .filter(|chunk| chunk.is_whole)
+        .map(|chunk| chunk.data)
+}
+
+/// Appends a chunk of metadata with its flag, and turns a simple file into an extended one, which it needs (§2.7).
+fn append(image: &[u8], metadata: &[u8; 4], flag: u8, data: &[u8]) -> Option<Vec<u8>> {
     let kind: &[u8; 4] = image.get(12..16)?.try_into().ok()?;
     let mut chunks = image.get(12..)?.to_vec();
     match kind {
-        b"VP8X" => *chunks.get_mut(8)? |= HAS_EXIF,
+        b"VP8X" => *chunks.get_mut(8)? |= flag,
         b"VP8 " | b"VP8L" => {
-            let data = image.get(20..)?;
+            let bitstream = image.get(20..)?;
             let (width, height, has_alpha) = if kind == b"VP8L" {
-                lossless_size(data)?
+                lossless_size(bitstream)?
             } else {
-                let (width, height) = lossy_size(data)?;
+                let (width, height) = lossy_size(bitstream)?;
                 (width, height, false)
             };
-            let flags = HAS_EXIF | if has_alpha { HAS_ALPHA } else { 0 };
+            let flags = flag | if has_alpha { HAS_ALPHA } else { 0 };
             let mut extended = b"VP8X\x0a\0\0\0".to_vec();
             extended.extend([flags, 0, 0, 0]);
             for side in [width, height] {
@@ -156,9 +181,9 @@ pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
         }
         _ => return None,
     }
-    chunks.extend(b"EXIF");
-    chunks.extend(u32::try_from(exif.len()).ok()?.to_le_bytes());
-    chunks.extend(exif);
+    chunks.extend(metadata);
+    chunks.extend(u32::try_from(data.len()).ok()?.to_le_bytes());
+    chunks.extend(data);
     // Chunks are padded to an even length.
     chunks.resize(chunks.len().next_multiple_of(2), 0);
     let length = u32::try_from(chunks.len().checked_add(4)?).ok()?.to_le_bytes();

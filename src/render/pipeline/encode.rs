@@ -4,7 +4,7 @@ use super::clear_transparent;
 use super::quality::encoder_quality;
 use crate::format::Format;
 use crate::options::Options;
-use crate::render::codec::avif::{self, Encoding};
+use crate::render::codec::avif::{self, Encoding, Metadata};
 use crate::render::codec::gif::{self, Animation, Pixel};
 use crate::render::vips::{Error, Image, Space, Work};
 
@@ -12,13 +12,19 @@ use crate::render::vips::{Error, Image, Space, Work};
 /// twice the time to encode.
 const PROGRESSIVE_MIN_PIXELS: u64 = 1_500_000;
 
-/// Encodes an image. Of the original's metadata, only the profile can be kept.
-pub fn encode(image: &Image, format: Format, options: &Options) -> Result<Vec<u8>, Error> {
+/// Encodes an image. Of the original's metadata, only the profile can be kept. An AVIF gets the XMP packet; other formats
+/// get it afterwards.
+pub fn encode(
+    image: &Image,
+    format: Format,
+    options: &Options,
+    xmp: Option<&str>,
+) -> Result<Vec<u8>, Error> {
     if format == Format::Gif {
         return encode_gif(image);
     }
     if format == Format::Avif {
-        return encode_avif(image, options);
+        return encode_avif(image, options, xmp);
     }
     let suffix = suffix(format, options, u64::from(image.width()) * u64::from(image.height()));
     match format {
@@ -31,7 +37,7 @@ pub fn encode(image: &Image, format: Format, options: &Options) -> Result<Vec<u8
 /// From this quality on, which is that of q=90, AVIF is not chroma-subsampled (4:4:4); neither is libvips' JPEG.
 const FULL_CHROMA_MIN_QUALITY: u8 = 86;
 
-fn encode_avif(image: &Image, options: &Options) -> Result<Vec<u8>, Error> {
+fn encode_avif(image: &Image, options: &Options, xmp: Option<&str>) -> Result<Vec<u8>, Error> {
     let quality = encoder_quality(Format::Avif, options.quality);
     let encoding = Encoding {
         quality,
@@ -44,7 +50,8 @@ fn encode_avif(image: &Image, options: &Options) -> Result<Vec<u8>, Error> {
         let width = image.width();
         let height = image.height();
         let bands = image.bands() as usize;
-        avif::encode(image.samples()?, width, height, bands, &encoding, profile.as_deref())
+        let metadata = Metadata { icc: profile.as_deref(), xmp: xmp.map(str::as_bytes) };
+        avif::encode(image.samples()?, width, height, bands, &encoding, metadata)
             .map_err(|error| Error(error.to_string()))
     };
     // libwebp does this itself.

@@ -1,12 +1,13 @@
-//! `strip=false`: keeps the colour profile and the copyright, and nothing else.
+//! `strip=false`: keeps the colour profile, the copyright and the kind of source, and nothing else.
 //!
 //! libvips would add resolution, dimensions and an orientation to the EXIF block, so the block is built here and
-//! inserted into the encoded image.
+//! inserted into the encoded image. So is the XMP packet, of which no byte is the original's.
 
 use super::colour;
+use super::header::Header;
 use crate::format::Format;
 use crate::options::{Colour, Options};
-use crate::render::codec;
+use crate::render::codec::{self, xmp::SourceType};
 use crate::render::vips::Image;
 
 pub use codec::exif::Copyright;
@@ -41,4 +42,27 @@ fn luminance(colour: [u8; 3]) -> u8 {
 /// Inserts an EXIF block into an encoded image, which stays as it is if that is not possible.
 pub fn insert_copyright(image: Vec<u8>, format: Format, copyright: &Copyright) -> Vec<u8> {
     codec::insert_exif(&image, format, &copyright.to_exif()).unwrap_or(image)
+}
+
+/// The XMP packet of a result in this format: it says what kind of image the original says that it is.
+pub fn xmp(
+    original: &[u8],
+    original_format: Format,
+    header: &Header,
+    options: &Options,
+    format: Format,
+) -> Option<String> {
+    if !is_enabled(options, format) {
+        return None;
+    }
+    let packet = match &header.avif {
+        Some(decoded) => decoded.avif.xmp.as_deref(),
+        None => codec::find_xmp(original, original_format),
+    };
+    SourceType::parse(packet?).map(|source_type| source_type.to_packet())
+}
+
+/// Inserts an XMP packet, as [`insert_copyright`] does. An AVIF has it already.
+pub fn insert_xmp(image: Vec<u8>, format: Format, packet: &str) -> Vec<u8> {
+    codec::insert_xmp(&image, format, packet.as_bytes()).unwrap_or(image)
 }

@@ -187,15 +187,19 @@ fn decode_and_encode(
     if header.needs_full_memory.get() {
         return Ok(None);
     }
+    let xmp = keep::xmp(original, original_format, &header, options, format);
     let mut bytes = resized
         .and_then(|image| steps::apply(image, &job))
         .and_then(|image| {
             let started = Instant::now();
-            let encoded = encode::encode(&image, format, options);
+            let encoded = encode::encode(&image, format, options, xmp.as_deref());
             phases.encode += started.elapsed();
             encoded
         })
         .map_err(|error| conversion_failed(&job, error))?;
+    if let Some(xmp) = &xmp {
+        bytes = keep::insert_xmp(bytes, format, xmp);
+    }
     if keep::is_enabled(options, format)
         && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::parse)
     {

@@ -17,6 +17,7 @@ pub fn parse(file: &[u8]) -> Result<Avif<'_>, Error> {
     let alpha = reader.read_alpha(primary, &description, &colour)?;
     check_matrix(&description, colour.sequence).map_err(|error| error.in_item(primary.id))?;
     let exif = reader.read_exif(primary)?;
+    let xmp = reader.read_xmp(primary);
     let icc = description.icc.filter(|icc| !icc.is_empty());
     let metadata =
         meta.items.iter().filter(|item| matches!(&item.kind, b"Exif" | b"mime" | b"uri "));
@@ -30,6 +31,7 @@ pub fn parse(file: &[u8]) -> Result<Avif<'_>, Error> {
         nclx: description.nclx,
         icc,
         exif,
+        xmp,
         metadata_bytes: stored.saturating_add(icc.map_or(0, |icc| icc.len() as u64)),
     })
 }

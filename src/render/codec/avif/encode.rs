@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use super::effort::Effort;
 use super::planes::Planar;
 use super::write::{File, write};
-use super::{Chroma, Nclx};
+use super::{Chroma, Metadata, Nclx};
 use crate::format::Format;
 use crate::render::codec::av1::{self, Error, Planes, Settings};
 
@@ -26,14 +26,14 @@ pub struct Encoding<'e> {
 const UNSPECIFIED: u8 = 2;
 
 /// Encodes `width` × `height` pixels of 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha) samples. They are sRGB, or
-/// of the profile `icc`; alpha is not premultiplied.
+/// of the profile in `metadata`; alpha is not premultiplied.
 pub fn encode(
     samples: &[u8],
     width: u32,
     height: u32,
     bands: usize,
     encoding: &Encoding<'_>,
-    icc: Option<&[u8]>,
+    metadata: Metadata,
 ) -> Result<Vec<u8>, Error> {
     let pixels = u64::from(width) * u64::from(height);
     if pixels > Format::Avif.max_pixels() {
@@ -53,7 +53,8 @@ pub fn encode(
         (_, 0) => Planar::identity(samples, bands),
         _ => Planar::bt601(samples, bands, (width as usize, height as usize), chroma),
     };
-    let (primaries, transfer) = if icc.is_some() { (UNSPECIFIED, UNSPECIFIED) } else { (1, 13) };
+    let (primaries, transfer) =
+        if metadata.icc.is_some() { (UNSPECIFIED, UNSPECIFIED) } else { (1, 13) };
     let colour = Planes {
         width,
         height,
@@ -90,7 +91,7 @@ pub fn encode(
             matrix: matrix.into(),
             is_full_range: true,
         },
-        icc,
+        metadata,
         alpha: alpha.as_deref(),
     };
     write(&file).ok_or(Error::Encoder)
@@ -144,7 +145,8 @@ mod tests {
         for bands in 1..=4 {
             for (width, height) in [(1, 1), (33, 7), (64, 70)] {
                 let samples = samples(width, height, bands);
-                let file = encode(&samples, width, height, bands, &lossless, None).unwrap();
+                let file =
+                    encode(&samples, width, height, bands, &lossless, Metadata::default()).unwrap();
                 assert_eq!(decode_file(&file), (samples, bands), "{width}x{height}");
             }
         }
@@ -156,7 +158,9 @@ mod tests {
             for bands in 1..=4 {
                 for (width, height) in [(1, 1), (33, 27), (200, 100)] {
                     let samples = samples(width, height, bands);
-                    let file = encode(&samples, width, height, bands, &encoding, None).unwrap();
+                    let file =
+                        encode(&samples, width, height, bands, &encoding, Metadata::default())
+                            .unwrap();
                     let (out, out_bands) = decode_file(&file);
                     assert_eq!(out_bands, bands);
                     let squares =
@@ -172,7 +176,9 @@ mod tests {
     fn avif_size_grows_with_quality() {
         let samples = samples(128, 128, 3);
         let size = |quality| {
-            encode(&samples, 128, 128, 3, &Encoding { quality, ..PLAIN }, None).unwrap().len()
+            encode(&samples, 128, 128, 3, &Encoding { quality, ..PLAIN }, Metadata::default())
+                .unwrap()
+                .len()
         };
         let sizes = [0, 30, 60, 90, 100].map(size);
         assert!(sizes.is_sorted() && sizes[0] * 4 < sizes[4], "{sizes:?}");
@@ -194,8 +200,15 @@ mod tests {
             let encoded = |cpu_used: Option<&'static str>| {
                 let options: Vec<_> =
                     cpu_used.map(|value| (c"cpu-used", value)).into_iter().collect();
-                encode(samples, 64, 64, 1, &Encoding { options: &options, ..encoding }, None)
-                    .unwrap()
+                encode(
+                    samples,
+                    64,
+                    64,
+                    1,
+                    &Encoding { options: &options, ..encoding },
+                    Metadata::default(),
+                )
+                .unwrap()
             };
             let default = encoded(None);
             assert!(default == encoded(Some(effort)), "{encoding:?} {effort}");
@@ -205,7 +218,7 @@ mod tests {
             texture.iter().zip(&texture).flat_map(|(gray, alpha)| [*gray, *alpha]).collect();
         let decoded = |options| {
             let encoding = Encoding { quality: 50, options, ..PLAIN };
-            let file = encode(&gray_and_alpha, 64, 64, 2, &encoding, None).unwrap();
+            let file = encode(&gray_and_alpha, 64, 64, 2, &encoding, Metadata::default()).unwrap();
             let band = |first: usize| -> Vec<u8> {
                 decode_file(&file).0.into_iter().skip(first).step_by(2).collect()
             };
@@ -229,7 +242,15 @@ mod tests {
             (lossless, 2, Chroma::Monochrome, 6),
         ] {
             for (icc, primaries, transfer) in [(None, 1, 13), (Some(&b"a profile"[..]), 2, 2)] {
-                let file = encode(&samples[..256 * bands], 16, 16, bands, &encoding, icc).unwrap();
+                let file = encode(
+                    &samples[..256 * bands],
+                    16,
+                    16,
+                    bands,
+                    &encoding,
+                    Metadata { icc, xmp: None },
+                )
+                .unwrap();
                 let avif = parse(&file).unwrap();
                 assert_eq!(avif.colour.sequence.chroma, chroma);
                 assert_eq!(avif.icc, icc);
@@ -242,7 +263,7 @@ mod tests {
     #[test]
     fn avif_encode_refuses_samples_of_another_size() {
         let error = |samples: &[u8], width, height, bands| {
-            encode(samples, width, height, bands, &PLAIN, None).err()
+            encode(samples, width, height, bands, &PLAIN, Metadata::default()).err()
         };
         assert_eq!(error(&[0; 12], 2, 2, 3), None);
         for (width, height, bands) in

@@ -58,6 +58,8 @@ pub struct Avif<'b> {
     pub icc: Option<&'b [u8]>,
     /// The `Exif` item that describes the primary item, from its TIFF header on.
     pub exif: Option<Cow<'b, [u8]>>,
+    /// The XMP that describes the primary item.
+    pub xmp: Option<Cow<'b, [u8]>>,
     /// Bytes of ICC profile, Exif, XMP and other metadata, as stored.
     pub metadata_bytes: u64,
 }
@@ -97,6 +99,15 @@ pub struct Sequence {
     pub chroma: Chroma,
     /// Colour description of the stream.
     pub nclx: Nclx,
+}
+
+/// What a file holds beside the image.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Metadata<'m> {
+    /// The colour profile.
+    pub icc: Option<&'m [u8]>,
+    /// An XMP packet.
+    pub xmp: Option<&'m [u8]>,
 }
 
 /// A window in pixels.

@@ -1,8 +1,8 @@
-//! Reads coded images, single or in a grid, and their Exif from the items of a file.
+//! Reads coded images, single or in a grid, and their Exif and XMP from the items of a file.
 
 use std::borrow::Cow;
 
-use super::boxes::{Fields, quoted};
+use super::boxes::{Fields, Name, quoted};
 use super::error::Error;
 use super::items::Item;
 use super::meta::{Meta, spend};
@@ -191,11 +191,7 @@ impl<'m, 'b> Reader<'m, 'b> {
         &mut self,
         described: &Item<'b>,
     ) -> Result<Option<Cow<'b, [u8]>>, Error> {
-        let describes = |item: &&Item| {
-            let mut described_ids = self.meta.references_from(*b"cdsc", item.id);
-            item.kind == *b"Exif" && described_ids.any(|id| id == described.id)
-        };
-        let Some(item) = self.meta.items.iter().find(describes) else { return Ok(None) };
+        let Some(item) = self.describing(*b"Exif", described) else { return Ok(None) };
         let bytes =
             self.meta.data(item, &mut self.copies_left).map_err(|error| error.in_item(item.id))?;
         // exif_tiff_header_offset. If it is invalid, the Exif is dropped and the image is shown.
@@ -205,6 +201,21 @@ impl<'m, 'b> Reader<'m, 'b> {
         Ok(match bytes {
             Cow::Borrowed(bytes) => bytes.get(start..).map(Cow::Borrowed),
             Cow::Owned(bytes) => bytes.get(start..).map(|exif| Cow::Owned(exif.to_vec())),
+        })
+    }
+
+    /// The XMP that describes an item (ISO/IEC 23008-12 §A.3). No image is refused because of it: one that can't be read
+    /// is none.
+    pub(super) fn read_xmp(&mut self, described: &Item<'b>) -> Option<Cow<'b, [u8]>> {
+        let item = self.describing(*b"mime", described)?;
+        self.meta.data(item, &mut self.copies_left).ok()
+    }
+
+    /// The first item of this type that describes an item.
+    fn describing(&self, kind: Name, described: &Item<'b>) -> Option<&'m Item<'b>> {
+        self.meta.items.iter().find(|item| {
+            let mut described_ids = self.meta.references_from(*b"cdsc", item.id);
+            item.kind == kind && described_ids.any(|id| id == described.id)
         })
     }
 }

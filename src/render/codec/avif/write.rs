@@ -1,6 +1,6 @@
 //! Writes the container of a still image: one AV1 item, and one for its alpha (AVIF §2, §4; MIAF §7).
 
-use super::{Chroma, Nclx};
+use super::{Chroma, Metadata, Nclx};
 
 /// The contents of a file.
 #[derive(Debug)]
@@ -11,13 +11,14 @@ pub struct File<'f> {
     pub colour: &'f [u8],
     pub chroma: Chroma,
     pub nclx: Nclx,
-    pub icc: Option<&'f [u8]>,
+    pub metadata: Metadata<'f>,
     /// Monochrome AV1 stream of the same size.
     pub alpha: Option<&'f [u8]>,
 }
 
 const COLOUR_ID: u16 = 1;
 const ALPHA_ID: u16 = 2;
+const XMP_ID: u16 = 3;
 
 /// Essential flag in `ipma`. AVIF §2.2.1 requires it for `av1C`.
 const ESSENTIAL: u8 = 0x80;
@@ -26,8 +27,9 @@ const ESSENTIAL: u8 = 0x80;
 pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
     let colour = strip_delimiter(file.colour);
     let alpha = file.alpha.map(strip_delimiter);
-    let profile = file.icc.map_or(0, <[u8]>::len);
-    let mut out = Vec::with_capacity(colour.len() + alpha.map_or(0, <[u8]>::len) + profile + 600);
+    let Metadata { icc, xmp } = file.metadata;
+    let others = [alpha, icc, xmp].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
+    let mut out = Vec::with_capacity(colour.len() + others + 700);
     write_box(&mut out, b"ftyp", |out| {
         out.extend(b"avif\0\0\0\0avifmif1miaf");
     });
@@ -50,7 +52,9 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
         });
         // Alpha precedes colour, so that a partially received image can be shown.
         let items = alpha.map(|alpha| (ALPHA_ID, alpha)).into_iter().chain([(COLOUR_ID, colour)]);
-        let items: Vec<(u16, &[u8])> = items.collect();
+        let images: Vec<(u16, &[u8])> = items.collect();
+        let xmp = xmp.map(|xmp| (XMP_ID, xmp));
+        let items: Vec<(u16, &[u8])> = images.iter().copied().chain(xmp).collect();
         let count = (items.len() as u16).to_be_bytes();
         write_box(out, b"iloc", |out| {
             out.extend([0, 0, 0, 0, 0x44, 0]); // offsets and lengths of 4 bytes, no base
@@ -66,22 +70,27 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
         write_box(out, b"iinf", |out| {
             out.extend([0; 4]);
             out.extend(count);
-            for (id, _) in items.iter().rev() {
+            let images = images.iter().rev().map(|(id, _)| (*id, &b"av01\0"[..]));
+            let xmp = xmp.map(|(id, _)| (id, &b"mime\0application/rdf+xml\0"[..]));
+            for (id, kind) in images.chain(xmp) {
                 write_box(out, b"infe", |out| {
                     out.extend([2, 0, 0, 0]);
                     out.extend(id.to_be_bytes());
-                    out.extend(b"\0\0av01\0");
+                    out.extend([0, 0]);
+                    out.extend(kind);
                 });
             }
         });
-        if alpha.is_some() {
+        let references = [alpha.map(|_| (b"auxl", ALPHA_ID)), xmp.map(|(id, _)| (b"cdsc", id))];
+        if references.iter().any(Option::is_some) {
             write_box(out, b"iref", |out| {
                 out.extend([0; 4]);
-                write_box(out, b"auxl", |out| {
-                    out.extend(
-                        [ALPHA_ID, 1, COLOUR_ID].iter().flat_map(|number| number.to_be_bytes()),
-                    );
-                });
+                for (name, from) in references.into_iter().flatten() {
+                    write_box(out, name, |out| {
+                        let numbers = [from, 1, COLOUR_ID];
+                        out.extend(numbers.iter().flat_map(|number| number.to_be_bytes()));
+                    });
+                }
             });
         }
         write_box(out, b"iprp", |out| write_properties(out, file, colour_config, alpha_config));
@@ -120,7 +129,7 @@ fn write_properties(out: &mut Vec<u8>, file: &File<'_>, colour: [u8; 4], alpha: 
             [file.nclx.primaries, file.nclx.transfer, file.nclx.matrix].map(u16::to_be_bytes);
         let range = [u8::from(file.nclx.is_full_range) << 7];
         colour_properties.push(add(b"colr", &[b"nclx", nclx.as_flattened(), &range]));
-        if let Some(icc) = file.icc {
+        if let Some(icc) = file.metadata.icc {
             colour_properties.push(add(b"colr", &[b"prof", icc]));
         }
         if let Some(alpha) = alpha {
@@ -198,7 +207,15 @@ mod tests {
 
     fn file<'f>(colour: &'f [u8], chroma: Chroma) -> File<'f> {
         let nclx = Nclx { primaries: 12, transfer: 13, matrix: 6, is_full_range: true };
-        File { width: 70, height: 50, colour, chroma, nclx, icc: None, alpha: None }
+        File {
+            width: 70,
+            height: 50,
+            colour,
+            chroma,
+            nclx,
+            metadata: Metadata::default(),
+            alpha: None,
+        }
     }
 
     #[test]
@@ -207,14 +224,18 @@ mod tests {
         for chroma in [Chroma::Monochrome, Chroma::Yuv420, Chroma::Yuv444] {
             let colour = stream(70, 50, chroma);
             for icc in [None, Some(&b"a profile"[..])] {
-                for alpha in [None, Some(&alpha[..])] {
-                    let file = File { icc, alpha, ..file(&colour, chroma) };
+                for (alpha, xmp) in [None, Some(&alpha[..])]
+                    .into_iter()
+                    .flat_map(|alpha| [(alpha, None), (alpha, Some(&b"<x:xmpmeta/>"[..]))])
+                {
+                    let metadata = Metadata { icc, xmp };
+                    let file = File { metadata, alpha, ..file(&colour, chroma) };
                     let written = write(&file).unwrap();
                     let avif = parse(&written).unwrap();
                     assert_eq!((avif.colour.width, avif.colour.height), (70, 50));
                     assert_eq!(avif.colour.sequence.chroma, chroma);
                     assert_eq!(avif.nclx, Some(file.nclx));
-                    assert_eq!(avif.icc, icc);
+                    assert_eq!((avif.icc, avif.xmp.as_deref()), (icc, xmp));
                     assert_eq!(avif.colour.tiles[0], strip_delimiter(&colour));
                     assert_eq!(
                         avif.alpha.map(|coded| coded.tiles[0].to_vec()),

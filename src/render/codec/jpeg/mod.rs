@@ -31,6 +31,7 @@ const APP0: u8 = 0xe0;
 const APP1: u8 = 0xe1;
 const APP2: u8 = 0xe2;
 const ICC: &[u8] = b"ICC_PROFILE\0";
+const XMP: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 /// 64 coefficients (T.81 A.3.3) of two bytes.
 const BLOCK_BYTES: u64 = 128;
 
@@ -103,8 +104,18 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     })
 }
 
-/// Inserts an APP1 segment (CIPA DC-008 §4.5.4) after the start of image and JFIF's APP0.
+/// Inserts EXIF (CIPA DC-008 §4.5.4).
 pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
+    insert_app1(image, b"Exif\0\0", exif)
+}
+
+/// Inserts XMP (ISO 16684-3 §6.2).
+pub(super) fn insert_xmp(image: &[u8], xmp: &[u8]) -> Option<Vec<u8>> {
+    insert_app1(image, XMP, xmp)
+}
+
+/// Inserts an APP1 segment after the start of image and JFIF's APP0.
+fn insert_app1(image: &[u8], name: &[u8], data: &[u8]) -> Option<Vec<u8>> {
     let start = match image.get(..4)? {
         [0xff, SOI, 0xff, APP0] => {
             4 + usize::from(u16::from_be_bytes(image.get(4..6)?.try_into().ok()?))
@@ -112,11 +123,28 @@ pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
         [0xff, SOI, ..] => 2,
         _ => return None,
     };
-    let length = u16::try_from(2 + 6 + exif.len()).ok()?.to_be_bytes();
-    Some(
-        [image.get(..start)?, &[0xff, APP1], &length, b"Exif\0\0", exif, image.get(start..)?]
-            .concat(),
-    )
+    let length = u16::try_from(2 + name.len() + data.len()).ok()?.to_be_bytes();
+    Some([image.get(..start)?, &[0xff, APP1], &length, name, data, image.get(start..)?].concat())
+}
+
+/// The first XMP packet before the first scan.
+pub(super) fn find_xmp(bytes: &[u8]) -> Option<&[u8]> {
+    let mut cursor = Cursor::new(bytes);
+    while let Some(marker) = next_marker(&mut cursor) {
+        match marker {
+            SOI | 0xd0..=0xd7 | ..0xc0 => continue,
+            EOI | SOS => return None,
+            _ => {}
+        }
+        let length = usize::from(cursor.u16_be()?).saturating_sub(2);
+        let segment = cursor.take(length)?;
+        if marker == APP1
+            && let Some(packet) = segment.strip_prefix(XMP)
+        {
+            return Some(packet);
+        }
+    }
+    None
 }
 
 impl FrameHeader {

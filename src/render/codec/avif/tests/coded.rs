@@ -35,6 +35,7 @@ pub fn still(colour: Coded<'static>, alpha: Option<Coded<'static>>) -> Avif<'sta
         nclx: None,
         icc: None,
         exif: None,
+        xmp: None,
         metadata_bytes: 0,
     }
 }

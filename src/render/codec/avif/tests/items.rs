@@ -303,6 +303,24 @@ fn avif_exif_starts_at_its_tiff_header_offset() {
 }
 
 #[test]
+fn avif_xmp_is_that_of_the_primary_item_and_refuses_no_image() {
+    let mut file = File::single();
+    file.item(b"mime", b"of nothing", &[]);
+    let xmp = file.item(b"mime", b"<x:xmpmeta/>", &[]);
+    file.refer(b"cdsc", xmp, &[1]);
+    file.parsed(|image| assert_eq!(image.xmp.as_deref(), Some(&b"<x:xmpmeta/>"[..])));
+    let without = |change: &dyn Fn(&mut File)| {
+        let mut file = file.clone();
+        change(&mut file);
+        file.parsed(|image| assert_eq!(image.xmp, None));
+    };
+    without(&|file| file.items[2].data = None);
+    without(&|file| file.items[2].protection = 1);
+    without(&|file| file.items[2].kind = *b"uri ");
+    without(&|file| file.references.clear());
+}
+
+#[test]
 fn avif_metadata_counts_bytes_that_are_in_the_file() {
     let mut file = File::single();
     file.item(b"mime", &[0; 100], &[]);
