@@ -26,9 +26,11 @@ stop() {
 }
 trap stop EXIT
 
-# The handler of config.example.json that the examples use, without a cache and on a free port.
+# The handler of config.example.json that the examples use, without a cache and on a free port. Its watermarks are those
+# of the page.
+watermarks=$(sed -n '/^"watermarks": {$/,/^```$/{/^```/d;p}' "$PAGE")
 cat >"$work/config.json" <<JSON
-{"handlers": [{"name": "samples", "directory": "examples/images"}], "address": "127.0.0.1", "http_port": 0}
+{"handlers": [{"name": "samples", "directory": "examples/images", $watermarks}], "address": "127.0.0.1", "http_port": 0}
 JSON
 "$BINARY" -c "$work/config.json" >/dev/null 2>"$work/log" &
 server=$!

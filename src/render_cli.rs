@@ -105,9 +105,9 @@ fn options(arguments: &Arguments, handler: &Handler) -> Result<Options, String> 
     if query.varies() {
         return Err("f: auto asks what a browser accepts; give a format".to_owned());
     }
-    let Defaults { format, max_dimension } = handler.defaults();
+    let defaults = handler.defaults();
     let of_name = if query.has_any(&["f"]) { None } else { format_of_name(&arguments.output)? };
-    let defaults = Defaults { format: of_name.or(format), max_dimension };
+    let defaults = Defaults { format: of_name.or(defaults.format), ..defaults };
     Options::resolve(&query, "", defaults).map_err(sentence)
 }
 

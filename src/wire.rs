@@ -98,7 +98,7 @@ pub struct NotBefore {
     pub purge: u64,
 }
 
-/// Bytes of a configuration, a path or an error image.
+/// Bytes of a configuration, a path, an error image or a watermark.
 const MAX_PART: usize = 16 << 20;
 
 /// A line on the renderer's standard output about the request with this id.
@@ -162,8 +162,8 @@ pub struct Setup {
     pub resolved: Vec<Resolved>,
 }
 
-/// Writes the text, each reference to an environment variable with its value, processors and memory, then the directories
-/// and the error image of each handler. Each part follows a line with its length in bytes.
+/// Writes the text, each reference to an environment variable with its value, processors and memory, then the directories,
+/// the error image and the watermarks of each handler. Each part follows a line with its length in bytes.
 pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
     send_part(out, setup.text.as_bytes())?;
     for (written, value) in setup.environment.iter() {
@@ -182,6 +182,11 @@ pub fn send_setup(out: &mut impl Write, setup: &Setup) -> io::Result<()> {
         // No directory has an empty path.
         send_part(out, &[])?;
         send_part(out, &handler.error_image)?;
+        for watermark in &handler.watermarks {
+            send_part(out, watermark)?;
+        }
+        // No watermark is empty.
+        send_part(out, &[])?;
     }
     // An empty error image, which no handler has, ends the list.
     send_part(out, &[])?;
@@ -216,7 +221,15 @@ pub fn receive_setup(input: &mut impl BufRead) -> io::Result<Setup> {
         if error_image.is_empty() {
             return Ok(Setup { text, environment, machine, resolved });
         }
-        resolved.push(Resolved { directories, error_image: error_image.into() });
+        let mut watermarks = Vec::new();
+        loop {
+            let watermark = receive_part(input)?;
+            if watermark.is_empty() {
+                break;
+            }
+            watermarks.push(watermark.into());
+        }
+        resolved.push(Resolved { directories, error_image: error_image.into(), watermarks });
     }
 }
 
@@ -261,11 +274,15 @@ mod tests {
     use super::*;
 
     fn setup(text: &str) -> Setup {
-        let handler = |directories: &[&str], image: &[u8]| Resolved {
+        let handler = |directories: &[&str], image: &[u8], watermarks: &[&[u8]]| Resolved {
             directories: directories.iter().map(PathBuf::from).collect(),
             error_image: image.into(),
+            watermarks: watermarks.iter().map(|bytes| (*bytes).into()).collect(),
         };
-        let resolved = vec![handler(&["/a b/\u{fc}", "/"], b"\xff\xd8\n"), handler(&[], b"x")];
+        let resolved = vec![
+            handler(&["/a b/\u{fc}", "/"], b"\xff\xd8\n", &[b"\n", b"0\n0\n"]),
+            handler(&[], b"x", &[]),
+        ];
         let mut environment = Environment::default();
         environment.insert("$A".into(), "1\n\u{fc}".into());
         environment.insert("${B:-}".into(), String::new());

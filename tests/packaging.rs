@@ -157,6 +157,7 @@ fn samples(directory: &str) -> Vec<String> {
     let names = [
         "LICENCES.tsv",
         "anim.gif",
+        "logo.png",
         "photo.jpg",
         "portrait.jpg",
         "seedling.webp",

@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "render::service",
             "render::sandbox",
             "render::origin",
+            "render::pipeline",
             "render::purge_hook",
             "render::s3",
             "render::vips",

@@ -155,10 +155,12 @@ fn convert<'t>(text: &'t str, kind: &Kind, range: Range) -> std::result::Result<
             "false" => Ok(Value::BooleanLit(BooleanLit { range, value: false })),
             _ => Err(format!("must be true or false, not {text:?}")),
         },
-        Kind::Integer { .. } | Kind::Seconds { .. } => match json::parse(text) {
-            Ok(number @ Value::NumberLit(_)) => Ok(number),
-            _ => Err(format!("must be a number, not {text:?}")),
-        },
+        Kind::Integer { .. } | Kind::Number { .. } | Kind::Seconds { .. } => {
+            match json::parse(text) {
+                Ok(number @ Value::NumberLit(_)) => Ok(number),
+                _ => Err(format!("must be a number, not {text:?}")),
+            }
+        }
         Kind::Array { kind, .. } => list(text, kind, range),
         Kind::Secrets => list(text, &Kind::Secret, range),
         _ => Ok(Value::StringLit(StringLit { range, value: Cow::Borrowed(text) })),

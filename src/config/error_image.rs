@@ -38,24 +38,29 @@ impl ErrorImage {
         let Some(path) = path else {
             return Ok(ErrorImage { bytes: DEFAULT_ERROR_IMAGE.into(), format: Format::Jpeg });
         };
-        let error =
-            |problem: String| fields.error(ERROR_IMAGE.name(), format!("{path}: {problem}"));
-        let unreadable = |problem| error(format!("can't be read: {problem}"));
-        let metadata = std::fs::metadata(path).map_err(unreadable)?;
-        if !metadata.is_file() {
-            // A pipe would block a reload, and a device may have no end.
-            return Err(error("is not a regular file".into()));
-        }
-        if metadata.len() > MAX_ERROR_IMAGE {
-            return Err(error(format!("is larger than {MAX_ERROR_IMAGE} bytes")));
-        }
-        let bytes = std::fs::read(path).map_err(unreadable)?;
-        let format = Format::of_original(&bytes).ok_or_else(|| {
-            let titles = or_list(formats_that(Format::is_read).map(Format::title));
-            error(format!("is not a {titles}"))
-        })?;
+        let (bytes, format) = read_file(fields, ERROR_IMAGE.name(), path, MAX_ERROR_IMAGE)?;
         Ok(ErrorImage { bytes: bytes.into(), format })
     }
+}
+
+/// Reads the image file that a field names, of at most this many bytes.
+pub fn read_file(fields: &Fields, field: &str, path: &str, max: u64) -> Result<(Vec<u8>, Format)> {
+    let error = |problem: String| fields.error(field, format!("{path}: {problem}"));
+    let unreadable = |problem| error(format!("can't be read: {problem}"));
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        // A pipe would block a reload, and a device may have no end.
+        return Err(error("is not a regular file".into()));
+    }
+    if metadata.len() > max {
+        return Err(error(format!("is larger than {max} bytes")));
+    }
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let format = Format::of_original(&bytes).ok_or_else(|| {
+        let titles = or_list(formats_that(Format::is_read).map(Format::title));
+        error(format!("is not a {titles}"))
+    })?;
+    Ok((bytes, format))
 }
 
 #[cfg(test)]

@@ -180,6 +180,21 @@ macro_rules! from_integer {
 
 from_integer!(i64, u16, u32, u64, usize);
 
+impl<'v> FromValue<'v> for f64 {
+    fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<f64> {
+        let Some(written) = number(value) else {
+            return Err(fields.wrong_type(row.name, "a number", value));
+        };
+        match row.kind {
+            Kind::Number { min, max } if !(min..=max).contains(&written) => {
+                let message = format!("must be from {min} to {max}, not {written}");
+                Err(fields.error(row.name, message))
+            }
+            _ => Ok(written),
+        }
+    }
+}
+
 impl<'v> FromValue<'v> for Duration {
     fn from_value(fields: &Fields<'v>, row: &Row, value: &'v Value<'v>) -> Result<Duration> {
         let Kind::Seconds { zero } = row.kind else {

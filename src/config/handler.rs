@@ -20,10 +20,10 @@ use super::schema::{
 };
 use super::size_policy::{self, SizePolicy};
 use super::token::{self, Token};
-use super::url;
+use super::{url, watermarks};
 use crate::cache::{CacheTime, Lifetime};
 use crate::format::{Format, formats_that, or_list};
-use crate::options::{Defaults, Options};
+use crate::options::{Defaults, HandlerWatermarks, Options};
 
 /// WebP's limit is 16383 and JPEG's 65535: nothing larger can be encoded.
 const MAX_MAX_DIMENSION: i64 = 16_383;
@@ -80,7 +80,9 @@ const OWN: Table = &concat::<{ FAILURES.len() + OWN_TABLE.len() }>(FAILURES, OWN
 const WHAT: Table = &concat::<{ OWN.len() + size_policy::TABLE.len() }>(OWN, size_policy::TABLE);
 const CACHED: Table = &concat::<{ WHAT.len() + cache::TABLE.len() }>(WHAT, cache::TABLE);
 const SHARED: Table = &concat::<{ CACHED.len() + results::TABLE.len() }>(CACHED, results::TABLE);
-pub const TABLE: Table = &concat::<{ SHARED.len() + cdn::TABLE.len() }>(SHARED, cdn::TABLE);
+const FOR_CDNS: Table = &concat::<{ SHARED.len() + cdn::TABLE.len() }>(SHARED, cdn::TABLE);
+pub const TABLE: Table =
+    &concat::<{ FOR_CDNS.len() + watermarks::TABLE.len() }>(FOR_CDNS, watermarks::TABLE);
 
 /// One handler, checked.
 #[derive(Clone, Debug)]
@@ -131,6 +133,7 @@ pub struct Handler {
     pub token: Option<Token>,
     /// What it does for a CDN.
     pub cdn: Cdn,
+    pub watermarks: HandlerWatermarks,
 }
 
 /// What a handler read from the file system. The edge sends it to each renderer with the text, so that a renderer that
@@ -141,6 +144,8 @@ pub struct Resolved {
     pub directories: Vec<PathBuf>,
     /// The bytes of the error image.
     pub error_image: Arc<[u8]>,
+    /// The bytes of the watermarks, in the order of the configuration.
+    pub watermarks: Vec<Arc<[u8]>>,
 }
 
 /// How damaged an original may be (libvips option `fail_on`).
@@ -191,8 +196,18 @@ impl Handler {
     }
 
     /// The handler's defaults and limits for the options of a request.
-    pub fn defaults(&self) -> Defaults {
-        Defaults { format: self.output_format, max_dimension: self.max_dimension }
+    pub fn defaults(&self) -> Defaults<'_> {
+        Defaults {
+            format: self.output_format,
+            max_dimension: self.max_dimension,
+            watermarks: &self.watermarks,
+        }
+    }
+
+    /// Whether every image of this handler has its watermarks, so that nothing may be served without: neither an
+    /// original as it is, nor anything else that shows its pixels.
+    pub fn has_mandatory_watermark(&self) -> bool {
+        self.watermarks.always
     }
 
     /// The directories that it stores in.
@@ -209,7 +224,12 @@ impl Handler {
     /// What was read from the file system for this handler.
     pub fn resolved(&self) -> Resolved {
         let directories = self.origins.local_directories().map(Path::to_owned).collect();
-        Resolved { directories, error_image: Arc::clone(&self.error_image.bytes) }
+        let watermarks = self.watermarks.all.iter();
+        Resolved {
+            directories,
+            error_image: Arc::clone(&self.error_image.bytes),
+            watermarks: watermarks.map(|watermark| Arc::clone(&watermark.image)).collect(),
+        }
     }
 
     pub(super) fn read(
@@ -252,6 +272,10 @@ impl Handler {
             size_policy,
             token,
             origins,
+            watermarks: watermarks::read(
+                fields,
+                resolved.map(|resolved| &resolved.watermarks[..]),
+            )?,
         };
         handler.size_policy.check_presets(fields, handler.defaults())?;
         handler.check_render_on_change(fields)?;

@@ -30,6 +30,7 @@ mod topic;
 mod trusted_proxies;
 mod url;
 mod variable;
+mod watermarks;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use super::schema::{Kind, MAX_SECONDS, MIN_SECONDS, Row, Shown, Table};
-use super::{TABLE, admin, cache, cdn, handler, limits, origin, size_policy, token};
+use super::{TABLE, admin, cache, cdn, handler, limits, origin, size_policy, token, watermarks};
 
 /// A section of the reference: the path of an object and the table of its fields.
-const SECTIONS: [(&str, Table); 13] = [
+const SECTIONS: [(&str, Table); 14] = [
     ("configuration", TABLE),
     ("admin", admin::TABLE),
     ("events", admin::EVENTS_TABLE),
@@ -20,6 +20,7 @@ const SECTIONS: [(&str, Table); 13] = [
     ("token", token::TABLE),
     ("cache_control", cdn::CACHE_CONTROL_TABLE),
     ("purge_hook", cdn::PURGE_HOOK_TABLE),
+    ("watermarks", watermarks::EACH_TABLE),
 ];
 
 /// The names of the sections, in the order of the reference.
@@ -53,6 +54,7 @@ fn type_name(kind: &Kind) -> String {
     match kind {
         Kind::Boolean => "boolean".to_owned(),
         Kind::Integer { .. } => "whole number".to_owned(),
+        Kind::Number { .. } => "number".to_owned(),
         Kind::Seconds { .. } => "seconds".to_owned(),
         Kind::String | Kind::Text | Kind::Secret | Kind::Choice(_) => "string".to_owned(),
         Kind::Secrets => "list of strings".to_owned(),
@@ -67,6 +69,7 @@ fn type_name(kind: &Kind) -> String {
 fn values(kind: &Kind) -> String {
     match kind {
         Kind::Integer { min, max } => format!("{} – {max}", min.to_string().replace('-', "−")),
+        Kind::Number { min, max } => format!("{} – {max}", min.to_string().replace('-', "−")),
         Kind::Seconds { zero } => {
             let zero = if *zero { "0, " } else { "" };
             format!("{zero}{MIN_SECONDS} – {MAX_SECONDS}")

@@ -32,6 +32,11 @@ pub enum Kind {
         min: i64,
         max: i64,
     },
+    /// A number, fractions allowed.
+    Number {
+        min: f64,
+        max: f64,
+    },
     /// A number of seconds, fractions allowed; `zero` allows 0 as well.
     Seconds {
         zero: bool,
@@ -131,6 +136,10 @@ pub const fn boolean(name: &'static str) -> Optional<bool> {
 
 pub const fn integer<T>(name: &'static str, min: i64, max: i64) -> Optional<T> {
     field(name, Kind::Integer { min, max })
+}
+
+pub const fn number(name: &'static str, min: f64, max: f64) -> Optional<f64> {
+    field(name, Kind::Number { min, max })
 }
 
 /// Seconds from 0.001 to 86400.

@@ -301,8 +301,8 @@ fn errors_have_the_position_of_their_field() {
         ("[]", "config.json:1:1: the configuration must be an object, not an array"),
         ("\n {}", "config.json:2:2: handlers: required: a list with at least one handler"),
         (
-            &format!("{{\"handlers\": [\n  {handler},\n   \"w\": 1}}]}}"),
-            "config.json:3:4: handlers[0].w: unknown field",
+            &format!("{{\"handlers\": [\n  {handler},\n   \"zz\": 1}}]}}"),
+            "config.json:3:4: handlers[0].zz: unknown field",
         ),
         (
             "{\"handlers\": [{\"name\": \"h\", \"aws\":\n  {}}]}",

@@ -10,6 +10,7 @@ mod query;
 mod resolve;
 mod rotation;
 mod values;
+mod watermark;
 
 use crate::format::Format;
 
@@ -24,6 +25,10 @@ pub use query::Query;
 pub use resolve::Defaults;
 pub use rotation::{Flip, Rotation};
 pub use values::{Colour, Sigma};
+pub use watermark::{
+    HandlerWatermarks, Length, MAX_WATERMARKS, NO_WATERMARKS, Placement, Position, Watermark,
+    is_watermark_name,
+};
 
 /// The default of `q`.
 pub const DEFAULT_QUALITY: u8 = 75;

@@ -115,7 +115,7 @@ mod tests {
         original: Format,
         needs: &str,
     ) -> String {
-        let defaults = Defaults { format: default, max_dimension: 3064 };
+        let defaults = Defaults::for_tests(default);
         let options = Options::resolve(&Query::parse(query).unwrap(), accept, defaults).unwrap();
         let needs = Needs { animation: needs.contains('n'), transparency: needs.contains('t') };
         let names = options.formats(original, needs).into_iter().map(Format::name);

@@ -6,9 +6,11 @@
 
 use std::borrow::Cow;
 use std::fmt::{Arguments, Write};
+use std::sync::Arc;
 
 use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
+use super::watermark::{self, Watermark};
 use super::{
     BadQuery, Colour, Control, DEFAULT_QUALITY, Flip, Gravity, Output, Rotation, Sigma, Size,
 };
@@ -118,9 +120,14 @@ macro_rules! parameters {
                 })
             }
 
-            pub fn into_options(self, size: Size, format: Output) -> Options {
+            pub fn into_options(
+                self,
+                size: Size,
+                format: Output,
+                watermarks: Vec<Arc<Watermark>>,
+            ) -> Options {
                 let rotation = Rotation::new(self.rotation, self.flip);
-                Options { size, format, rotation, $($($field: self.$field,)*)* }
+                Options { size, format, rotation, watermarks, $($($field: self.$field,)*)* }
             }
         }
 
@@ -133,6 +140,8 @@ macro_rules! parameters {
             pub format: Output,
             /// `rot` and `flip`.
             pub rotation: Rotation,
+            /// `wm`, and those that every image of the handler has, in the order in which they are drawn.
+            pub watermarks: Vec<Arc<Watermark>>,
             $($(#[doc = $doc] pub $field: $type,)*)*
         }
 
@@ -166,6 +175,7 @@ macro_rules! parameters {
                     size: self.size,
                     format: self.format,
                     rotation: Rotation::default(),
+                    watermarks: Vec::new(),
                     $($($field: parameters!(@error_image $on_error_images, self.$field, $default),)*)*
                 }
                 .normalize()
@@ -337,6 +347,19 @@ parameters! {
         Control::Flag;
         keeps_pixels, reset;
     }
+
+    combined {
+        #[doc = "The [watermarks](configuration.md#watermarks) to draw, the first one first."]
+        "wm" watermarks: Option<Vec<String>> = None, "`none`";
+        watermark::rule(), watermark::parse_names;
+        Control::Text;
+        changes_pixels;
+        |options, put| if !options.watermarks.is_empty() {
+            put(format_args!("{}", watermark::List(&options.watermarks)));
+        };
+    }
+
+    fields {}
 
     request {
         #[doc = "[Token](tokens.md): a signature of the URL (HMAC) or a JSON Web Token."]

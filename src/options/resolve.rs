@@ -1,17 +1,30 @@
 //! Resolves the parameters of a query with the handler's defaults and limits.
 
+use std::sync::Arc;
+
 use super::parameters::{AUTO, FormatChoice, Values};
-use super::{BadQuery, DEFAULT_QUALITY, Gravity, Options, Output, Query, Size};
+use super::{
+    BadQuery, DEFAULT_QUALITY, Gravity, HandlerWatermarks, Options, Output, Query, Size, Watermark,
+};
 use crate::accept::Accepted;
 use crate::format::{Format, formats_that, or_list};
 
 /// A handler's defaults and limits for the options of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Defaults {
+pub struct Defaults<'h> {
     /// `output_format`; `None` keeps the original's format.
     pub format: Option<Format>,
     /// `max_dimension`: the largest width and height, in pixels.
     pub max_dimension: u32,
+    pub watermarks: &'h HandlerWatermarks,
+}
+
+#[cfg(test)]
+impl Defaults<'_> {
+    /// Those of a handler with this `output_format` and no other field.
+    pub fn for_tests(format: Option<Format>) -> Self {
+        Defaults { format, max_dimension: 3064, watermarks: &super::NO_WATERMARKS }
+    }
 }
 
 impl Options {
@@ -23,27 +36,36 @@ impl Options {
     ) -> Result<Options, BadQuery> {
         query.expires()?;
         let values = Values::read(|name| query.get(name))?;
+        let watermarks = defaults.watermarks.select(values.watermarks.as_deref())?;
         let negotiate = |default| Accepted::negotiate(accept_header, default);
-        values.resolve(defaults, negotiate)
+        values.resolve(defaults, watermarks, negotiate)
     }
 
-    /// Resolves a canonical query, in which `f` may have a value that no client may send: what `Accept` was read as.
+    /// Resolves a canonical query, in which two parameters may have a value that no client may send: `f`, which is what
+    /// `Accept` was read as, and `wm`, which has the hashes of the watermarks.
     pub fn from_canonical(query: &Query, defaults: Defaults) -> Result<Options, BadQuery> {
-        let Some(accepted) = query.get("f").and_then(Accepted::parse) else {
-            return Options::resolve(query, "", defaults);
+        let accepted = query.get("f").and_then(Accepted::parse);
+        let watermarks = defaults.watermarks.from_canonical(query.get("wm"))?;
+        let text = |name| match name {
+            "f" if accepted.is_some() => Some(AUTO),
+            "wm" => None,
+            _ => query.get(name),
         };
-        let text = |name| if name == "f" { Some(AUTO) } else { query.get(name) };
-        Values::read(text)?.resolve(defaults, |_| accepted)
+        let negotiate = |default| accepted.unwrap_or_else(|| Accepted::negotiate("", default));
+        Values::read(text)?.resolve(defaults, watermarks, negotiate)
     }
 
     /// Whether a query resolves to these options, with some `Accept`.
     pub fn are_of(&self, query: &Query, defaults: Defaults) -> bool {
         let Ok(values) = Values::read(|name| query.get(name)) else { return false };
+        let Ok(watermarks) = defaults.watermarks.select(values.watermarks.as_deref()) else {
+            return false;
+        };
         let negotiate = |default| match self.format {
             Output::Auto(accepted) => accepted,
             _ => Accepted::negotiate("", default),
         };
-        values.resolve(defaults, negotiate).is_ok_and(|options| options == *self)
+        values.resolve(defaults, watermarks, negotiate).is_ok_and(|options| options == *self)
     }
 
     /// Resets options that can't change the bytes, so that they make no second cache entry.
@@ -86,11 +108,12 @@ impl Values {
     fn resolve(
         self,
         defaults: Defaults,
+        watermarks: Vec<Arc<Watermark>>,
         negotiate: impl FnOnce(Option<Format>) -> Accepted,
     ) -> Result<Options, BadQuery> {
         let size = self.size(defaults.max_dimension);
         let format = self.format(defaults.format, negotiate)?;
-        Ok(self.into_options(size, format).normalize())
+        Ok(self.into_options(size, format, watermarks).normalize())
     }
 
     fn size(&self, max_dimension: u32) -> Size {

@@ -3,8 +3,8 @@ use super::parameters::{self, PARAMETERS};
 use super::*;
 use crate::key::decode_query;
 
-fn defaults(output_format: &str) -> Defaults {
-    Defaults { format: Format::parse(output_format), max_dimension: 3064 }
+fn defaults(output_format: &str) -> Defaults<'static> {
+    Defaults::for_tests(Format::parse(output_format))
 }
 
 fn canonical(query: &str) -> Result<String, String> {
@@ -281,7 +281,10 @@ fn controls_accept_their_whole_range_and_no_more() {
             Control::Flag => (vec!["true".into(), "false".into()], vec!["1".into()]),
             Control::Choice(names) => (names().into_iter().map(str::to_owned).collect(), vec![]),
             Control::Colour => (vec!["00ff7f".into()], vec!["red".into()]),
-            Control::Text => panic!("{row:?}"),
+            Control::Text => {
+                assert_eq!(row.name, "wm");
+                (vec!["none".into()], vec!["a b".into(), "unknown".into()])
+            }
             Control::Number { min, max, step } => {
                 // 0 and beyond a handler's limit are clamped or stand for the default.
                 let is_clamped = ["w", "h"].contains(&row.name);
@@ -321,7 +324,7 @@ fn error_images_drop_options_that_change_the_pixels_of_the_original() {
     }
     let changing = PARAMETERS.iter().filter(|row| row.changes_pixels);
     let others = changing.filter(|row| !resized.contains(&row.name)).map(|row| row.name);
-    assert_eq!(others.collect::<Vec<_>>(), ["rot", "flip", "trim", "blur", "sharp", "page"]);
+    assert_eq!(others.collect::<Vec<_>>(), ["rot", "flip", "trim", "blur", "sharp", "page", "wm"]);
 }
 
 #[test]

@@ -88,12 +88,14 @@ impl Service {
             handlers.insert(handler.route.clone(), state);
         }
         let limits = &config.limits;
+        let bounds = Bounds::from_limits(limits);
+        check_watermarks(config, &bounds)?;
         Ok(Service {
             handlers,
             vips,
             admission: Admission::new(limits.renders_at_once, limits.memory_budget),
             watchdog: Watchdog::start(limits.decode_timeout)?,
-            bounds: Bounds::from_limits(limits),
+            bounds,
             render_timeout: limits.render_timeout,
             cache_writes,
             uploads: if shares { Some(Uploads::start()?) } else { None },
@@ -191,6 +193,12 @@ impl Service {
         }
         let handler = self.handlers.get(&route).ok_or_else(|| invalid_path(path))?;
         let options = resolve(query, &handler.config)?;
+        if handler.config.has_mandatory_watermark()
+            && options.watermarks != handler.config.watermarks.all
+        {
+            let detail = "malformed query from the edge: a watermark is missing";
+            return Err(Failure::new(Code::RendererFailed, detail));
+        }
         let name = Name { handler: handler.identity.clone(), key, options: options.canonical() };
         // Only the header is read: in most cases there is no entry, or the original has changed.
         let entry = handler.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
@@ -384,6 +392,20 @@ impl Service {
             original: OriginalEntry::None,
         })
     }
+}
+
+/// Decodes each watermark once, so that a damaged one prevents the start, and a reload keeps the old configuration.
+fn check_watermarks(config: &Config, bounds: &Bounds) -> io::Result<()> {
+    for handler in &config.handlers {
+        for watermark in &handler.watermarks.all {
+            pipeline::decode_watermark(watermark, bounds).map_err(|failure| {
+                let Handler { route, .. } = handler;
+                let name = &watermark.name;
+                io::Error::other(format!("watermark {name} of /{route}/: {}", failure.detail))
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn resolve(query: &str, handler: &Handler) -> Result<Options, Failure> {

@@ -8,6 +8,7 @@ use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::pipeline::{Bounds, check_watermark};
 use super::purge_hook::PurgeHooks;
 use super::service::Service;
 use super::vips::Vips;
@@ -17,9 +18,16 @@ use crate::log::{self, error, warn};
 use crate::machine;
 use crate::wire;
 
-/// Checks the origins and the results buckets of a configuration.
+/// Checks the origins, the results buckets and the watermarks of a configuration. Nothing is decoded.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    for handler in &config.handlers {
+    let bounds = Bounds::from_limits(&config.limits);
+    for (index, handler) in config.handlers.iter().enumerate() {
+        for watermark in &handler.watermarks.all {
+            check_watermark(watermark, &bounds).map_err(|failure| {
+                let path = format!("handlers[{index}].watermarks.{}.file", watermark.name);
+                ConfigError::new(path, failure.detail)
+            })?;
+        }
         handler.origins.iter().try_for_each(origin::check)?;
         handler.results.as_ref().map_or(Ok(()), |results| s3::check(&results.bucket))?;
     }

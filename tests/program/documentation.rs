@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::directory::Directory;
 use crate::support::images::{Image, Kind, size_of};
+use crate::support::merged;
 use crate::support::server::{PROGRAM, Server, command, run};
 
 fn root() -> &'static Path {
@@ -60,6 +61,18 @@ fn examples(page: &str) -> Vec<(String, String)> {
     page.lines().filter_map(row).collect()
 }
 
+/// A watermark of the documents.
+const LOGO: &str = "examples/images/logo.png";
+
+/// The handler of the examples in docs/options.md.
+fn samples(page: &str) -> Value {
+    let directory = root().join("examples/images");
+    let written = blocks(page, "json").into_iter().find(|text| text.starts_with("\"watermarks\""));
+    let written = written.unwrap().replace(LOGO, root().join(LOGO).to_str().unwrap());
+    let watermarks: Value = serde_json::from_str(&format!("{{{written}}}")).unwrap();
+    merged(json!({"name": "samples", "directory": directory}), watermarks)
+}
+
 #[test]
 fn options_examples_return_the_images_in_the_page() {
     let page = read("docs/options.md");
@@ -69,8 +82,7 @@ fn options_examples_return_the_images_in_the_page() {
         page.matches("](images/").count(),
         "a row does not have the form of an example"
     );
-    let directory = root().join("examples/images");
-    let server = Server::start(json!({"handlers": [{"name": "samples", "directory": directory}]}));
+    let server = Server::with_handler(samples(&page));
     let mut client = server.client();
     let mut shown = BTreeSet::new();
     for (target, name) in examples {
@@ -126,9 +138,9 @@ pub fn assert_covers_image_options<'q>(queries: impl IntoIterator<Item = &'q str
 
 #[test]
 fn each_image_option_has_an_example_that_it_changes() {
-    let examples = examples(&read("docs/options.md"));
-    let directory = root().join("examples/images");
-    let server = Server::start(json!({"handlers": [{"name": "samples", "directory": directory}]}));
+    let page = read("docs/options.md");
+    let examples = examples(&page);
+    let server = Server::with_handler(samples(&page));
     let mut client = server.client();
     // The samples have no metadata for `strip` to keep; keep.rs tests it.
     for option in image_options().into_iter().filter(|option| option != "strip") {
@@ -248,7 +260,8 @@ fn example_configurations_are_accepted() {
             };
             let config = config
                 .replace("/var/cache/s3imageserver", &cache.display().to_string())
-                .replace("\"examples/images\"", &format!("{samples:?}"));
+                .replace("\"examples/images\"", &format!("{samples:?}"))
+                .replace(LOGO, root().join(LOGO).to_str().unwrap());
             directory.put("config.json", config.as_bytes());
             let mut check = command(Path::new(PROGRAM), directory.path());
             let variables = [

@@ -78,3 +78,4 @@ mod stop;
 mod support;
 mod switched_links;
 mod token;
+mod watermarks;

@@ -465,16 +465,17 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
     let originals = landscape();
     let cache = Directory::new();
     let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&blur=1&sharp=1&f=webp&lossless=true&page=0\
-               &frames=1&strip=false";
+               &frames=1&strip=false&wm=logo";
     // The options that are older than presets are in the other tests.
     assert_covers_image_options([all, "c=true&g=ce&dpr=1&q=75&e=false"]);
-    let presets = json!({"presets": {"all": all}});
+    let logo = originals.put("logo.png", &images::png(images::solid(9, 9, images::RED)));
+    let presets = json!({"presets": {"all": all}, "watermarks": {"logo": {"file": logo}}});
     let server = server(&originals, &cache, presets.clone());
     let preset = server.get("/h/a.png?p=all").ok();
     assert_eq!((Kind::of(&preset.body), size_of(&preset.body)), (Some(Kind::Webp), (60, 60)));
     let explicit = server.get(&format!("/h/a.png?{all}")).ok();
     assert_eq!((state(&explicit), explicit.expect("ETag")), ("hit", preset.expect("ETag")));
-    let off = "pad=false&c=false&rot=0&flip=none&trim=none&blur=0&sharp=0&lossless=false&frames=100000&strip=true";
+    let off = "pad=false&c=false&rot=0&flip=none&trim=none&blur=0&sharp=0&lossless=false&frames=100000&strip=true&wm=none";
     let plain = server.get("/h/a.png?w=60&h=60&c=false&f=png").ok();
     let reset = server.get(&format!("/h/a.png?p=all&f=png&{off}")).ok();
     assert_eq!((state(&reset), reset.expect("ETag")), ("hit", plain.expect("ETag")));
@@ -490,6 +491,8 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
         "lossless=true",
         "page=1",
         "frames=1",
+        "wm=logo",
+        "wm=none",
     ] {
         expect_refused(&only, &format!("/h/a.png?p=all&{query}"), query.split('=').next().unwrap());
     }

@@ -146,8 +146,18 @@ pub fn keep_profile(image: Image<'_>, format: Format) -> Result<Image<'_>, Error
 
 /// A colour of sRGB in the space of a profile: one sample for grayscale, or three.
 pub fn in_profile(colour: [u8; 3], profile: &[u8]) -> Result<Vec<u8>, Error> {
-    let pixel = Vips::start()?.image_from_samples(&colour, 1, 1, 3)?.to_xyz()?;
+    samples_in_profile(&colour, 1, 1, profile)
+}
+
+/// The colours of an image of this size, in sRGB, in the space of a profile: one sample for grayscale, or three.
+pub fn samples_in_profile(
+    colours: &[u8],
+    width: u32,
+    height: u32,
+    profile: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let pixels = Vips::start()?.image_from_samples(colours, width, height, 3)?.to_xyz()?;
     let exported =
-        pixel.with_profile(profile)?.apply(c"icc_export", &[(c"depth", Value::Int(8))])?;
+        pixels.with_profile(profile)?.apply(c"icc_export", &[(c"depth", Value::Int(8))])?;
     Ok(exported.samples()?.to_vec())
 }

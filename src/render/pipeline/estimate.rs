@@ -5,7 +5,7 @@
 //! only.
 
 use super::geometry::plan;
-use super::{batch_resize, load};
+use super::{batch_resize, load, watermark};
 use crate::format::Format;
 use crate::options::{Options, Size};
 use crate::render::codec::ImageInfo;
@@ -32,6 +32,7 @@ pub fn bytes(
         blur,
         sharp,
         lossless,
+        watermarks,
         // The image that is rotated is counted in any case; the others take no memory of their own.
         rotation: _,
         format: _,
@@ -95,6 +96,12 @@ pub fn bytes(
     } else {
         0
     };
+    // Watermarks while they are decoded, and the image below them, which is in memory if it has transparency.
+    let marks = watermarks.iter().map(|watermark| watermark::memory(watermark));
+    let marked = match watermarks.is_empty() {
+        true => 0,
+        false => marks.fold(canvas.saturating_mul(CANVAS), u64::saturating_add),
+    };
     let parts = [
         line.saturating_mul(LINES),
         info.buffered_bytes,
@@ -104,6 +111,7 @@ pub fn bytes(
         trimmed,
         effects,
         animation,
+        marked,
         encoder,
     ];
     parts.into_iter().fold(BASE, u64::saturating_add)

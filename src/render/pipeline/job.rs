@@ -1,10 +1,12 @@
 //! The parameters of one render that are known before pixels are decoded.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
 
 use super::frames::Frames;
 use super::geometry::{Plan, plan, swap_sides};
 use super::header::Header;
+use super::watermark::Stamp;
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::options::{Options, Rotation, Size};
@@ -28,6 +30,8 @@ pub struct RenderJob<'b> {
     pub plan: Plan,
     /// The upper left corner of the crop: found in the first frame and used for all, so that the window stays in place.
     pub crop_corner: OnceCell<(u32, u32)>,
+    /// The watermarks in their size, once the first frame has it.
+    pub stamps: RefCell<Vec<Arc<Stamp>>>,
     /// The estimate counts on a decoder that takes less memory than libjpeg.
     pub memory_is_reduced: bool,
 }
@@ -53,6 +57,7 @@ impl<'b> RenderJob<'b> {
             size,
             plan: plan_for(options, size),
             crop_corner: OnceCell::new(),
+            stamps: RefCell::default(),
             memory_is_reduced: false,
         }
     }

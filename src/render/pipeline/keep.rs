@@ -34,7 +34,7 @@ pub fn background(image: &Image, options: &Options) -> Colour {
 }
 
 /// Rec. 709, as in libvips.
-fn luminance(colour: [u8; 3]) -> u8 {
+pub fn luminance(colour: [u8; 3]) -> u8 {
     let [red, green, blue] = colour.map(f64::from);
     (0.2126 * red + 0.7152 * green + 0.0722 * blue).round() as u8
 }

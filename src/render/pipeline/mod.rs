@@ -40,12 +40,14 @@ mod step;
 mod steps;
 mod transcoded;
 mod trim;
+mod watermark;
 
 use std::borrow::Cow;
 use std::time::Instant;
 
 pub use choice::Examined;
 pub use limits::Bounds;
+pub use watermark::{check as check_watermark, decode_once as decode_watermark};
 
 use super::codec::{ImageInfo, inspect, jpeg, png_repair};
 use super::vips::{Error, Vips, Work};

@@ -22,7 +22,7 @@ const MAX_SEED: usize = 8000;
 /// For `f=auto`.
 const MODERN: &str = "image/avif,image/webp,*/*";
 
-const QUERIES: [&str; 19] = [
+const QUERIES: [&str; 22] = [
     "w=16&f=png",
     "w=16",
     "f=gif&w=20&h=20",
@@ -42,6 +42,9 @@ const QUERIES: [&str; 19] = [
     "trim=3&rot=270&flip=h&w=9&h=9&g=smart&sharp=2&f=gif",
     "w=12&f=auto",
     "w=12&trim=3&f=auto&strip=false",
+    "w=30&wm=one,all&f=png",
+    "wm=all&f=auto&strip=false",
+    "w=20&h=30&pad=true&bg=10203080&wm=one&f=gif",
 ];
 
 /// xorshift64*
@@ -95,10 +98,13 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 fn config() -> Config {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let logo = format!("{root}/examples/images/logo.png");
     let text = format!(
-        r#"{{"handlers": [{{"name": "h", "directory": {:?}}}],
-            "limits": {{"source_max_pixels": 2000000, "source_max_total_pixels": 4000000, "result_max_pixels": 2000000}}}}"#,
-        env!("CARGO_MANIFEST_DIR")
+        r#"{{"handlers": [{{"name": "h", "directory": {root:?}, "watermarks": {{
+                "one": {{"file": {logo:?}, "size": 0.5}},
+                "all": {{"file": {logo:?}, "size": 0.25, "tile": true, "spacing": [3, 0.1]}}}}}}],
+            "limits": {{"source_max_pixels": 2000000, "source_max_total_pixels": 4000000, "result_max_pixels": 2000000}}}}"#
     );
     parse(&text, "test").unwrap()
 }

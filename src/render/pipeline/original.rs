@@ -15,6 +15,7 @@ pub fn can_replace(encoded: &[u8], original: &[u8], job: &RenderJob) -> bool {
         enlarge: _,
         background: _,
         rotation: _,
+        watermarks: _,
         trim: _,
         blur: _,
         sharp: _,

@@ -4,6 +4,7 @@ use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
 use super::{
     auto_orient, blur, crop, flatten, flip, frames, load, pad, resize, rotate, sharpen, trim,
+    watermark,
 };
 use crate::render::vips::{Error, Image};
 
@@ -20,6 +21,7 @@ pub const STEPS: &[Step] = &[
     sharpen::STEP,
     pad::STEP,
     flatten::STEP,
+    watermark::STEP,
 ];
 
 /// Applies the steps that follow the load.

@@ -140,7 +140,8 @@ mod tests {
             ),
             "test",
         );
-        let defaults = config.unwrap().handlers[0].defaults();
+        let config = config.unwrap();
+        let defaults = config.handlers[0].defaults();
         let buffered_of = |bytes: &[u8], query: &str, fail_on: FailOn| {
             let query = crate::options::Query::parse(query).unwrap();
             let options = Options::resolve(&query, "", defaults).unwrap();

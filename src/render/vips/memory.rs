@@ -69,25 +69,27 @@ impl<'b> Image<'b> {
     pub(super) fn from_copied_samples(
         samples: &[u8],
         width: u32,
+        height: u32,
         bands: usize,
     ) -> Result<Image<'static>, Error> {
-        let (Ok(columns), Ok(count), 1..=4) =
-            (c_int::try_from(width), u64::try_from(samples.len()), bands)
+        let (Ok(columns), Ok(rows), 1..=4) =
+            (c_int::try_from(width), c_int::try_from(height), bands)
         else {
             return Err(Error("too many samples".into()));
         };
-        if count == 0 || count != u64::from(width) * bands as u64 {
-            return Err(Error("the samples do not fit the width of the image".into()));
+        let count = u64::from(width) * u64::from(height) * bands as u64;
+        if count == 0 || count != samples.len() as u64 {
+            return Err(Error("the samples do not fit the size of the image".into()));
         }
         let length = samples.len() as ffi::size_t;
-        // SAFETY: pointer and length are those of `samples`, one row of this many pixels, which libvips copies before
-        // it returns. The result is a new reference or null.
+        // SAFETY: pointer and length are those of `samples`, which hold a byte for each band of each pixel, and which
+        // libvips copies before it returns. The result is a new reference or null.
         Image::from_raw(unsafe {
             ffi::vips_image_new_from_memory_copy(
                 samples.as_ptr().cast(),
                 length,
                 columns,
-                1,
+                rows,
                 bands as c_int,
                 ffi::VipsBandFormat_VIPS_FORMAT_UCHAR,
             )

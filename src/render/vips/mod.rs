@@ -94,7 +94,18 @@ impl Vips {
 
     /// A row of pixels with a copy of these samples: a table for [`Image::map`].
     pub fn table(self, samples: &[u8], width: u32, bands: usize) -> Result<Image<'static>, Error> {
-        Image::from_copied_samples(samples, width, bands)
+        Image::from_copied_samples(samples, width, 1, bands)
+    }
+
+    /// An image with a copy of these samples, row by row, without a colour space.
+    pub fn copied(
+        self,
+        samples: &[u8],
+        width: u32,
+        height: u32,
+        bands: usize,
+    ) -> Result<Image<'static>, Error> {
+        Image::from_copied_samples(samples, width, height, bands)
     }
 
     /// Calls a loader: an operation whose input is `buffer` and whose output is `out`.
