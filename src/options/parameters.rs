@@ -349,7 +349,7 @@ parameters! {
     }
 
     combined {
-        #[doc = "The [watermarks](configuration.md#watermarks) to draw, the first one first."]
+        #[doc = "The watermarks to draw, the lowest one first."]
         "wm" watermarks: Option<Vec<String>> = None, "`none`";
         watermark::rule(), watermark::parse_names;
         Control::Text;

@@ -45,7 +45,7 @@ impl Options {
     /// `Accept` was read as, and `wm`, which has the hashes of the watermarks.
     pub fn from_canonical(query: &Query, defaults: Defaults) -> Result<Options, BadQuery> {
         let accepted = query.get("f").and_then(Accepted::parse);
-        let watermarks = defaults.watermarks.from_canonical(query.get("wm"))?;
+        let watermarks = defaults.watermarks.find_canonical(query.get("wm"))?;
         let text = |name| match name {
             "f" if accepted.is_some() => Some(AUTO),
             "wm" => None,

@@ -148,7 +148,7 @@ impl HandlerWatermarks {
     }
 
     /// The watermarks of a canonical query. Fails unless this handler has exactly these.
-    pub(super) fn from_canonical(
+    pub(super) fn find_canonical(
         &self,
         written: Option<&str>,
     ) -> Result<Vec<Arc<Watermark>>, BadQuery> {

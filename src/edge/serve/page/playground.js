@@ -292,7 +292,8 @@ function control(parameter, changed) {
     const { min, max, step } = kind;
     input = h('input', { ...properties, type: 'number', min, max, step, placeholder: parameter.default, oninput: changed });
   } else {
-    input = h('input', { ...properties, placeholder: parameter.default, pattern: '[0-9a-fA-F]{6}([0-9a-fA-F]{2})?', spellcheck: false });
+    const pattern = kind.type === 'colour' ? { pattern: '[0-9a-fA-F]{6}([0-9a-fA-F]{2})?' } : {};
+    input = h('input', { ...properties, ...pattern, placeholder: parameter.default, spellcheck: false });
   }
   const parts = [input];
   if (kind.type === 'colour') {
