@@ -310,6 +310,22 @@ mod tests {
     }
 
     #[test]
+    fn presets_that_are_rendered_on_a_change_have_the_watermarks() {
+        let file = format!("{ROOT}/tests/data/quarters.avif");
+        let text = format!(
+            r#"{{"handlers": [{{"name": "h", "aws": {{"bucket_name": "b"}}, "cache_path": "/tmp/c", "wm": "always",
+                "watermarks": {{"logo": {{"file": {file:?}}}}}, "presets": {{"a": "w=1"}}, "render_on_change": ["a"]}}]}}"#
+        );
+        let config = parse(&text, "test").unwrap();
+        let handler = &config.handlers[0];
+        assert!(handler.has_mandatory_watermark());
+        let options: Vec<_> = handler.options_on_change().collect();
+        assert_eq!(options.len(), 1);
+        assert_eq!(options[0].watermarks, handler.watermarks.all);
+        assert!(options[0].canonical().contains("wm=logo:"), "{}", options[0].canonical());
+    }
+
+    #[test]
     fn numbers_are_as_documented() {
         let sentence = format!("of at most {} MiB and {} pixels", MAX_FILE >> 20, "4,000,000");
         assert_says("docs/configuration.md", &sentence);

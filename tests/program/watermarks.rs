@@ -224,6 +224,53 @@ fn the_size_is_a_part_of_the_result_and_never_larger_than_the_file() {
 }
 
 #[test]
+fn pixels_beside_a_watermark_are_those_of_the_image_without_it() {
+    // Whatever their decoders give at once: lines, tiles, or all of the image.
+    let originals = Directory::new()
+        .with("photo.jpg", &data("photo-2mp.jpg"))
+        .with("scans.jpg", &data("jpeg/photo-progressive.jpg"))
+        .with("wide.png", &images::png(images::noise(3000, 400)))
+        .with("tall.png", &images::png(images::noise(200, 3000)))
+        .with("noise.webp", &images::webp(images::noise(900, 700)))
+        .with("photo.avif", &data("quarters.avif"));
+    let marks = Directory::new().with("logo.png", &images::png(images::solid(300, 200, RED)));
+    let fields = json!({"position": "ce", "size": 0.3});
+    let server = Server::with_handler(handler(&originals, &marks, fields));
+    for name in ["photo.jpg", "scans.jpg", "wide.png", "tall.png", "noise.webp", "photo.avif"] {
+        for query in [
+            "",
+            "w=900",
+            "w=150",
+            "w=150&h=100&g=smart",
+            "w=100&blur=2",
+            "w=200&sharp=1",
+            "w=300&rot=90",
+            "w=120&flip=hv&trim=1",
+            "w=200&h=200&pad=true&bg=00ff0080",
+        ] {
+            let plain = fetch(&server, &format!("/h/{name}?f=png&{query}"));
+            let marked = fetch(&server, &format!("/h/{name}?f=png&wm=logo&{query}"));
+            assert_eq!(plain.dimensions(), marked.dimensions(), "{name} {query}");
+            let (width, height) = plain.dimensions();
+            let mut drawn = 0;
+            for (x, y, pixel) in marked.enumerate_pixels() {
+                // At most 0.3 of both sides, in the centre.
+                let is_near = |at: u32, side: u32| {
+                    (f64::from(at) + 0.5 - f64::from(side) / 2.0).abs()
+                        <= 0.15 * f64::from(side) + 1.0
+                };
+                if is_near(x, width) && is_near(y, height) {
+                    drawn += u32::from(pixel.0 == [255, 0, 0, 255]);
+                } else {
+                    assert_eq!(pixel, plain.get_pixel(x, y), "{name} {query} at {x}, {y}");
+                }
+            }
+            assert!(drawn * 50 > width * height / 10 || drawn > 300, "{name} {query}: {drawn}");
+        }
+    }
+}
+
+#[test]
 fn several_are_drawn_in_the_order_of_the_query() {
     let originals = Directory::new().with("a.png", &images::png(images::solid(40, 40, WHITE)));
     let marks = Directory::new();

@@ -151,9 +151,15 @@ mod tests {
 
     fn options(query: &str) -> Options {
         let root = env!("CARGO_MANIFEST_DIR");
-        let config =
-            parse(&format!(r#"{{"handlers": [{{"name": "h", "directory": {root:?}}}]}}"#), "test")
-                .unwrap();
+        let logo = format!("{root}/tests/data/alpha.avif");
+        let config = parse(
+            &format!(
+                r#"{{"handlers": [{{"name": "h", "directory": {root:?}, "watermarks": {{
+                    "a": {{"file": {logo:?}}}, "b": {{"file": {logo:?}, "tile": true}}}}}}]}}"#
+            ),
+            "test",
+        )
+        .unwrap();
         Options::resolve(&Query::parse(query).unwrap(), "", config.handlers[0].defaults()).unwrap()
     }
 
@@ -222,6 +228,17 @@ mod tests {
         assert!(animated > still + 2 * 41 * 245 * 245 * 4);
         let padded = |query: &str| estimated("anim.gif", &format!("{query}&w=500&h=500&pad=true"));
         assert!(padded("f=gif") > padded("f=png") + 41 * (245 * 245 + 500 * 500) * 4);
+    }
+
+    #[test]
+    fn watermarks_and_the_image_below_them_are_counted() {
+        let info = inspect(&data("alpha.avif"), Format::Avif).unwrap();
+        let mark = info.frame_pixels * 16;
+        for (query, marks) in [("wm=a", 1), ("wm=b", 1), ("wm=a,b", 2)] {
+            let [plain, marked] = ["", query]
+                .map(|query| estimated("photo-2mp.jpg", &format!("w=800&h=600&{query}")));
+            assert_eq!(marked - plain, 800 * 600 * 4 + marks * mark, "{query}");
+        }
     }
 
     #[test]

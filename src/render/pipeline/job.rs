@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::frames::Frames;
 use super::geometry::{Plan, plan, swap_sides};
 use super::header::Header;
-use super::watermark::Stamp;
+use super::watermark::Overlay;
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::options::{Options, Rotation, Size};
@@ -31,7 +31,7 @@ pub struct RenderJob<'b> {
     /// The upper left corner of the crop: found in the first frame and used for all, so that the window stays in place.
     pub crop_corner: OnceCell<(u32, u32)>,
     /// The watermarks in their size, once the first frame has it.
-    pub stamps: RefCell<Vec<Arc<Stamp>>>,
+    pub overlays: RefCell<Vec<Arc<Overlay>>>,
     /// The estimate counts on a decoder that takes less memory than libjpeg.
     pub memory_is_reduced: bool,
 }
@@ -57,7 +57,7 @@ impl<'b> RenderJob<'b> {
             size,
             plan: plan_for(options, size),
             crop_corner: OnceCell::new(),
-            stamps: RefCell::default(),
+            overlays: RefCell::default(),
             memory_is_reduced: false,
         }
     }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::kept::KEPT;
+use super::overlay::Overlay;
 use super::place;
-use super::stamp::Stamp;
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::Format;
@@ -52,8 +52,8 @@ pub fn memory(watermark: &Watermark) -> u64 {
     pixels.min(MAX_PIXELS).saturating_mul(DECODER_BYTES)
 }
 
-/// The stamp of a watermark for a result of this size.
-pub fn find(watermark: &Watermark, result: (u32, u32)) -> Result<Arc<Stamp>, Error> {
+/// The overlay of a watermark for a result of this size.
+pub fn find(watermark: &Watermark, result: (u32, u32)) -> Result<Arc<Overlay>, Error> {
     let fitted = |(width, height): (u32, u32)| {
         let (box_width, box_height) = place::box_of(&watermark.placement, result);
         let plan = plan(Size::Fit(box_width, box_height), false, width, height);
@@ -63,22 +63,22 @@ pub fn find(watermark: &Watermark, result: (u32, u32)) -> Result<Arc<Stamp>, Err
     {
         let mut kept = KEPT.lock();
         let own = kept.own_size(digest);
-        if let Some(stamp) = own.and_then(|own| kept.find(digest, fitted(own))) {
-            return Ok(stamp);
+        if let Some(overlay) = own.and_then(|own| kept.find(digest, fitted(own))) {
+            return Ok(overlay);
         }
     }
     // Without the lock, which others would wait for: two threads may do this at the same time.
-    let (own, stamp) = decode(watermark, fitted)?;
-    let stamp = Arc::new(stamp);
-    KEPT.lock().insert(digest, own, &stamp);
-    Ok(stamp)
+    let (own, overlay) = decode(watermark, fitted)?;
+    let overlay = Arc::new(overlay);
+    KEPT.lock().insert(digest, own, &overlay);
+    Ok(overlay)
 }
 
 /// Decodes a watermark in the size that `fitted` returns for its own. Returns its own size as well.
 fn decode(
     watermark: &Watermark,
     fitted: impl FnOnce((u32, u32)) -> (u32, u32),
-) -> Result<((u32, u32), Stamp), Error> {
+) -> Result<((u32, u32), Overlay), Error> {
     let Watermark { image, format, placement, .. } = watermark;
     let format = *format;
     let vips = Vips::start()?;
@@ -103,7 +103,7 @@ fn decode(
         image = image.apply(c"addalpha", &[])?;
     }
     let samples = image.samples()?;
-    Ok((job.size, Stamp::new(samples, width, height, placement.opacity)))
+    Ok((job.size, Overlay::new(samples, width, height, placement.opacity)))
 }
 
 /// The options of a PNG with all pixels of a watermark.
@@ -144,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_fits_into_its_part_of_the_result_and_is_not_enlarged() {
+    fn an_overlay_fits_into_its_part_of_the_result_and_is_not_enlarged() {
         // 64 x 48
         let image = data("quarters.avif");
         let size = |part, result| {
-            let stamp = find(&watermark(&image, part, 255), result).unwrap();
-            assert_eq!(stamp.colours.len(), 3 * stamp.transparency.len());
-            assert_eq!(stamp.transparency.len() as u32, stamp.width * stamp.height);
-            (stamp.width, stamp.height)
+            let overlay = find(&watermark(&image, part, 255), result).unwrap();
+            assert_eq!(overlay.colours.len(), 3 * overlay.transparency.len());
+            assert_eq!(overlay.transparency.len() as u32, overlay.width * overlay.height);
+            (overlay.width, overlay.height)
         };
         assert_eq!(size(None, (1000, 1000)), (64, 48));
         assert_eq!(size(None, (32, 1000)), (32, 24));
