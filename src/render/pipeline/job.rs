@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::frames::Frames;
 use super::geometry::{Plan, plan, swap_sides};
 use super::header::Header;
-use super::watermark::Overlay;
+use super::overlay::Overlay;
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::options::{Options, Rotation, Size};

@@ -29,6 +29,7 @@ mod load;
 mod mutation;
 mod orientation;
 mod original;
+mod overlay;
 mod pad;
 mod profile;
 mod quality;

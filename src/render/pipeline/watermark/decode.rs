@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::kept::KEPT;
-use super::overlay::Overlay;
 use super::place;
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
@@ -17,6 +16,7 @@ use crate::render::pipeline::header::Header;
 use crate::render::pipeline::job::RenderJob;
 use crate::render::pipeline::limits::Bounds;
 use crate::render::pipeline::load;
+use crate::render::pipeline::overlay::Overlay;
 use crate::render::vips::{Error, Vips};
 
 /// Width × height of a watermark, which is decoded again for each new size.

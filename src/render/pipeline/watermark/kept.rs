@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::overlay::Overlay;
+use crate::render::pipeline::overlay::Overlay;
 use crate::sync::Mutex;
 
 /// Bytes of all overlays that are kept. The largest one has 16,000,000.

@@ -6,7 +6,6 @@
 mod blend;
 mod decode;
 mod kept;
-mod overlay;
 mod place;
 
 use std::borrow::Cow;
@@ -15,13 +14,13 @@ use std::sync::Arc;
 use super::colour;
 use super::job::RenderJob;
 use super::keep;
+use super::overlay::Overlay;
 use super::step::{FrameStep, Stage, Step};
 use crate::options::Watermark;
 use crate::render::vips::{Error, Image, Vips};
 use blend::Layer;
 
 pub use decode::{check, decode_once, memory};
-pub use overlay::Overlay;
 
 pub const STEP: Step = Step {
     name: "wm",
