@@ -28,6 +28,9 @@ pub fn handler_data(handler: &Handler) -> Value {
     });
     let presets: Map<String, Value> =
         policy.presets().map(|(name, query)| (name.to_owned(), written(query).into())).collect();
+    // Where every image has them, there is nothing to choose.
+    let watermarks = handler.watermarks.all.iter().filter(|_| !handler.has_mandatory_watermark());
+    let watermarks: Vec<&str> = watermarks.map(|watermark| watermark.name.as_str()).collect();
     json!({
         "name": handler.route,
         "output_format": handler.output_format.map(|format| format.name()),
@@ -36,6 +39,7 @@ pub fn handler_data(handler: &Handler) -> Value {
         "presets": presets,
         "presets_only": policy.presets_only(),
         "allowed_sizes": policy.sizes(),
+        "watermarks": watermarks,
     })
 }
 
@@ -80,6 +84,7 @@ mod tests {
         let text = format!(
             r#"{{"handlers": [{{"name": "h", "directory": "{directory}", "presets": {{"a": "w=9&f=webp"}},
                 "allowed_sizes": [[3, 0]], "output_format": "jpg",
+                "watermarks": {{"logo": {{"file": "{directory}/examples/images/logo.png"}}}},
                 "token": {{"type": "hmac", "secrets": ["a secret of the handler"]}}}}]}}"#
         );
         let config = config::parse(&text, "test").unwrap();
@@ -90,7 +95,7 @@ mod tests {
             value["handler"],
             json!({"name": "h", "output_format": "jpg", "max_dimension": 3064,
                 "token": {"type": "hmac", "required": true}, "presets": {"a": "w=9&f=webp"},
-                "presets_only": false, "allowed_sizes": [[3, 0]]})
+                "presets_only": false, "allowed_sizes": [[3, 0]], "watermarks": ["logo"]})
         );
         let parameters = value["parameters"].as_array().unwrap();
         assert_eq!(parameters.len(), PARAMETERS.len() - 3);

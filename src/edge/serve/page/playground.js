@@ -181,6 +181,10 @@ function playground({ handlers, get, sign, list, base }) {
     for (const one of controls) {
       one.element.hidden = handler.presets_only || (allowed && ['w', 'h'].includes(one.name));
       if (['w', 'h'].includes(one.name)) one.element.querySelector('input').max = handler.max_dimension;
+      if (one.name === 'wm') {
+        one.element.hidden ||= handler.watermarks.length === 0;
+        one.element.querySelector('input').placeholder = handler.watermarks.join(',');
+      }
     }
     const found = await list(handler);
     if (handler !== state.handler) return;
