@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use crate::config::reference;
-use crate::{cli, error, format, log, metrics, options};
+use crate::{cli, error, file_type, format, log, metrics, options};
 
 const END: &str = "<!-- /generated -->";
 
@@ -20,6 +20,7 @@ fn root() -> &'static Path {
 fn blocks() -> BTreeMap<&'static str, String> {
     let mut blocks = BTreeMap::from([
         ("errors", error::Code::markdown()),
+        ("file_types", file_type::markdown()),
         ("formats", format::markdown()),
         ("help", format!("```console\n$ s3imageserver --help\n{}\n```\n", cli::help().trim_end())),
         ("log_fields", log::fields::markdown()),

@@ -31,6 +31,7 @@ mod config;
 mod documents;
 mod error;
 mod file_stamp;
+mod file_type;
 mod format;
 mod health;
 mod init;

@@ -1,5 +1,6 @@
-//! The type of a body: an image in one of the formats, or text about an image.
+//! The type of a body: an image in one of the formats, text about an image, or a file that is passed through.
 
+use crate::file_type::FileType;
 use crate::format::Format;
 
 /// The type of what is answered and cached.
@@ -8,13 +9,15 @@ pub enum MediaType {
     Image(Format),
     Json,
     Text,
+    /// An original of a type that is not decoded.
+    File(FileType),
 }
 
-/// The number of types.
+/// The number of types that are made.
 const COUNT: usize = Format::ALL.len() + 2;
 
 impl MediaType {
-    /// All types: those of images first, in the order of [`Format::ALL`].
+    /// The types that are made: those of images first, in the order of [`Format::ALL`].
     pub const ALL: [MediaType; COUNT] = {
         let mut all = [MediaType::Json; COUNT];
         let mut index = 0;
@@ -31,7 +34,9 @@ impl MediaType {
         match name {
             "json" => Some(MediaType::Json),
             "text" => Some(MediaType::Text),
-            _ => Format::parse(name).map(MediaType::Image),
+            _ => Format::parse(name)
+                .map(MediaType::Image)
+                .or_else(|| FileType::parse(name).map(MediaType::File)),
         }
     }
 
@@ -41,6 +46,7 @@ impl MediaType {
             MediaType::Image(format) => format.name(),
             MediaType::Json => "json",
             MediaType::Text => "text",
+            MediaType::File(file_type) => file_type.name(),
         }
     }
 
@@ -50,6 +56,25 @@ impl MediaType {
             MediaType::Image(format) => format.media_type(),
             MediaType::Json => "application/json",
             MediaType::Text => "text/plain; charset=utf-8",
+            MediaType::File(file_type) => file_type.content_type(),
+        }
+    }
+
+    /// The extensions of its file names, the usual one first.
+    pub const fn extensions(self) -> &'static [&'static str] {
+        match self {
+            MediaType::Image(format) => format.names(),
+            MediaType::Json => &["json"],
+            MediaType::Text => &["txt"],
+            MediaType::File(file_type) => file_type.extensions(),
+        }
+    }
+
+    /// Whether a browser saves it instead of showing it.
+    pub const fn is_attachment(self) -> bool {
+        match self {
+            MediaType::Image(_) | MediaType::Json | MediaType::Text => false,
+            MediaType::File(file_type) => !file_type.is_image(),
         }
     }
 }
@@ -67,13 +92,14 @@ mod tests {
     #[test]
     fn types_have_distinct_names_that_are_parsed() {
         let mut names = Vec::new();
-        for media_type in MediaType::ALL {
+        let files = FileType::ALL.iter().copied().map(MediaType::File);
+        for media_type in MediaType::ALL.into_iter().chain(files) {
             let name = media_type.name();
             assert_eq!(MediaType::parse(name), Some(media_type));
             assert!(!names.contains(&name), "{name}");
             names.push(name);
         }
-        assert_eq!(names.len(), COUNT);
+        assert_eq!(names.len(), COUNT + FileType::ALL.len());
         assert_eq!((MediaType::parse("html"), MediaType::parse("")), (None, None));
     }
 

@@ -310,7 +310,7 @@ mod tests {
             "fetch=1:2:fetched:-1",
             "fetch=1:2:fetched:3:4",
             "in=jpg",
-            "in=bmp:1",
+            "in=html:1",
             "out=jpg:x",
         ] {
             assert_eq!(Phases::parse(text), None, "{text}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jsonc_parser::ast::Value;
 
+use super::as_is::{self, AsIs};
 use super::cache::{self, CacheSettings, Store};
 use super::cdn::{self, Cdn};
 use super::error::Result;
@@ -23,7 +24,7 @@ use super::token::{self, Token};
 use super::{url, watermarks};
 use crate::cache::{CacheTime, Lifetime};
 use crate::format::{Format, formats_that, or_list};
-use crate::options::{Defaults, HandlerWatermarks, Options};
+use crate::options::{Defaults, HandlerWatermarks, Options, Raw};
 
 /// WebP's limit is 16383 and JPEG's 65535: nothing larger can be encoded.
 const MAX_MAX_DIMENSION: i64 = 16_383;
@@ -77,7 +78,8 @@ const WHERE: Table =
 const FAILURES: Table =
     &concat::<{ WHERE.len() + error_image::TABLE.len() }>(WHERE, error_image::TABLE);
 const OWN: Table = &concat::<{ FAILURES.len() + OWN_TABLE.len() }>(FAILURES, OWN_TABLE);
-const WHAT: Table = &concat::<{ OWN.len() + size_policy::TABLE.len() }>(OWN, size_policy::TABLE);
+const RAW: Table = &concat::<{ OWN.len() + as_is::TABLE.len() }>(OWN, as_is::TABLE);
+const WHAT: Table = &concat::<{ RAW.len() + size_policy::TABLE.len() }>(RAW, size_policy::TABLE);
 const CACHED: Table = &concat::<{ WHAT.len() + cache::TABLE.len() }>(WHAT, cache::TABLE);
 const SHARED: Table = &concat::<{ CACHED.len() + results::TABLE.len() }>(CACHED, results::TABLE);
 const FOR_CDNS: Table = &concat::<{ SHARED.len() + cdn::TABLE.len() }>(SHARED, cdn::TABLE);
@@ -112,6 +114,8 @@ pub struct Handler {
     pub negative_cache_time: Duration,
     /// In lower case, without dots; `None` allows every extension.
     pub allowed_formats: Option<Vec<String>>,
+    /// `raw` and `passthrough`.
+    pub as_is: AsIs,
     /// The largest width and height that a request gets.
     pub max_dimension: u32,
     /// Errors have a precise status instead of 404.
@@ -246,6 +250,9 @@ impl Handler {
         let token = fields.optional(&TOKEN)?.map(|token| Token::read(&token)).transpose()?;
         let size_policy = SizePolicy::read(fields, max_dimension)?;
         let (has_cache, is_checked) = (cache.variants.is_some(), resolved.is_some());
+        let allowed_formats = allowed_formats(fields)?;
+        let watermarks =
+            watermarks::read(fields, resolved.map(|resolved| &resolved.watermarks[..]))?;
         let results = Results::read(fields, &origins, cache.time, has_cache, is_checked)?;
         let handler = Handler {
             route: route.to_owned(),
@@ -260,7 +267,8 @@ impl Handler {
             stale_while_revalidate: cache.stale_while_revalidate,
             stale_if_error: cache.stale_if_error,
             negative_cache_time: cache.negative_time,
-            allowed_formats: allowed_formats(fields)?,
+            as_is: AsIs::read(fields, allowed_formats.as_deref(), watermarks.always)?,
+            allowed_formats,
             max_dimension,
             precise_errors: fields.get(&ERROR_STATUS)? == ErrorStatus::Precise,
             cors_origin: cors_origin(fields)?,
@@ -272,12 +280,9 @@ impl Handler {
             size_policy,
             token,
             origins,
-            watermarks: watermarks::read(
-                fields,
-                resolved.map(|resolved| &resolved.watermarks[..]),
-            )?,
+            watermarks,
         };
-        handler.size_policy.check_presets(fields, handler.defaults())?;
+        handler.size_policy.check_presets(fields, handler.defaults(), &handler.as_is)?;
         handler.check_render_on_change(fields)?;
         Ok(handler)
     }
@@ -296,13 +301,18 @@ impl Handler {
         Ok(())
     }
 
-    /// The options of the presets in `render_on_change`, as a browser requests them.
-    pub fn options_on_change(&self) -> impl Iterator<Item = Options> {
+    /// The options of the presets in `render_on_change`, as a browser requests them for this key.
+    pub fn options_on_change(&self, key: &str) -> impl Iterator<Item = Options> {
         let presets = self.size_policy.presets();
         let chosen = presets.filter(|(name, _)| {
             self.render_on_change.iter().any(|chosen| chosen.as_str() == *name)
         });
-        chosen.filter_map(|(_, preset)| Options::resolve(preset, BROWSERS, self.defaults()).ok())
+        let rendered = chosen
+            .filter_map(|(_, preset)| Options::resolve(preset, BROWSERS, self.defaults()).ok());
+        // A file that is passed through has one variant.
+        let file = self.as_is.passthrough(key).map(Raw::File);
+        let rendered = rendered.filter(move |_| file.is_none());
+        rendered.chain(file.and_then(|file| Options::as_it_is(file).ok()))
     }
 }
 

@@ -5,6 +5,7 @@
 //! configuration.
 
 mod admin;
+mod as_is;
 mod cache;
 mod cdn;
 mod directories;

@@ -44,7 +44,7 @@ fn render_on_change_has_the_options_of_its_presets() {
         "render_on_change": ["b", "a", "a"]"#;
     let config = parse(&minimal(fields, ""));
     let options: Vec<String> =
-        config.handlers[0].options_on_change().map(|options| options.canonical()).collect();
+        config.handlers[0].options_on_change("a.jpg").map(|options| options.canonical()).collect();
     assert_eq!(options.len(), 2);
     assert!(options[0].contains("w=1") && options[1].contains("w=2"), "{options:?}");
     assert!(options[1].contains("auto:avif:webp"), "{options:?}");

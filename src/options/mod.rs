@@ -3,10 +3,12 @@
 
 mod bad_query;
 mod control;
+mod download;
 mod gravity;
 mod output;
 mod parameters;
 mod query;
+mod raw;
 mod resolve;
 mod rotation;
 mod values;
@@ -16,12 +18,14 @@ use crate::format::Format;
 
 pub use bad_query::BadQuery;
 pub use control::Control;
+pub use download::Download;
 pub use gravity::Gravity;
 pub use output::{Needs, Output};
 #[cfg(test)]
 pub use parameters::markdown;
 pub use parameters::{Options, PARAMETERS, Parameter};
 pub use query::Query;
+pub use raw::Raw;
 pub use resolve::Defaults;
 pub use rotation::{Flip, Rotation};
 pub use values::{Colour, Sigma};

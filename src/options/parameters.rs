@@ -12,7 +12,8 @@ use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
 use super::watermark::{self, Watermark};
 use super::{
-    BadQuery, Colour, Control, DEFAULT_QUALITY, Flip, Gravity, Output, Rotation, Sigma, Size,
+    BadQuery, Colour, Control, DEFAULT_QUALITY, Download, Flip, Gravity, Output, Raw, Rotation,
+    Sigma, Size,
 };
 use crate::format::{Format, formats_that, or_list};
 
@@ -346,6 +347,12 @@ parameters! {
         "must be true or false", boolean;
         Control::Flag;
         keeps_pixels, reset;
+
+        #[doc = "Whether the original is served as it is, where the handler has `\"raw\": true`."]
+        "raw" raw: Raw = Raw::No, "`false`";
+        "must be true or false", Raw::parse;
+        Control::Flag;
+        keeps_pixels, reset;
     }
 
     combined {
@@ -370,6 +377,9 @@ parameters! {
 
         #[doc = "Name of a [preset](tokens.md#presets-and-allowed-sizes), for the parameters that the query does not have."]
         "p", "none"; "must be the name of a preset of the handler";
+
+        #[doc = "[Name of a download](#dl): the response is an attachment with this name."]
+        "dl", "none"; Download::rule();
     }
 }
 

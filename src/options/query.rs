@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::bad_query::BadQuery;
+use super::download::Download;
 use super::parameters::{self, AUTO, PARAMETERS, Parameter};
 use super::values::{decimal, digits};
 use crate::key::decode_query;
@@ -95,6 +96,12 @@ impl Query {
         })
     }
 
+    /// `dl`: the name of a download.
+    pub fn download(&self) -> Result<Option<Download>, BadQuery> {
+        let rule = || Cow::Owned(Download::rule());
+        parameters::value("dl", self.get("dl"), None, rule, |text| Download::parse(text).map(Some))
+    }
+
     /// The decoded `p`.
     pub fn preset(&self) -> Option<&str> {
         self.get("p")
@@ -102,10 +109,14 @@ impl Query {
 
     /// The name of the first parameter in the query that is about the image.
     pub fn first_image_option(&self) -> Option<&'static str> {
-        let mut given = PARAMETERS.iter().zip(&self.values);
-        let first =
-            given.find(|(parameter, value)| parameter.is_image_option && value.is_some())?;
-        Some(first.0.name)
+        self.image_options().next()
+    }
+
+    /// The names of the parameters in the query that are about the image.
+    pub(super) fn image_options(&self) -> impl Iterator<Item = &'static str> {
+        let given = PARAMETERS.iter().zip(&self.values);
+        let given = given.filter(|(parameter, value)| parameter.is_image_option && value.is_some());
+        given.map(|(parameter, _)| parameter.name)
     }
 
     pub fn has_any(&self, names: &[&str]) -> bool {
@@ -126,8 +137,12 @@ impl Query {
         self.get("dpr").and_then(decimal)
     }
 
-    /// This query, with the values of a preset for the parameters that it does not have.
+    /// This query, with the values of a preset for the parameters that it does not have. To an original as it is, no
+    /// preset applies.
     pub fn over(&self, preset: &Query) -> Query {
+        if self.is_raw() {
+            return self.clone();
+        }
         let mut values = preset.values.clone();
         for (value, own) in values.iter_mut().zip(&self.values).filter(|(_, own)| own.is_some()) {
             value.clone_from(own);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::parameters::{AUTO, FormatChoice, Values};
 use super::{
-    BadQuery, DEFAULT_QUALITY, Gravity, HandlerWatermarks, Options, Output, Query, Size, Watermark,
+    BadQuery, DEFAULT_QUALITY, Gravity, HandlerWatermarks, Options, Output, Query, Raw, Size,
+    Watermark,
 };
 use crate::accept::Accepted;
 use crate::format::{Format, formats_that, or_list};
@@ -35,6 +36,8 @@ impl Options {
         defaults: Defaults,
     ) -> Result<Options, BadQuery> {
         query.expires()?;
+        query.download()?;
+        query.check_raw()?;
         let values = Values::read(|name| query.get(name))?;
         let watermarks = defaults.watermarks.select(values.watermarks.as_deref())?;
         let negotiate = |default| Accepted::negotiate(accept_header, default);
@@ -44,6 +47,9 @@ impl Options {
     /// Resolves a canonical query, in which two parameters may have a value that no client may send: `f`, which is what
     /// `Accept` was read as, and `wm`, which has the hashes of the watermarks.
     pub fn from_canonical(query: &Query, defaults: Defaults) -> Result<Options, BadQuery> {
+        if let Some(file_type) = query.raw_file() {
+            return Options::as_it_is(Raw::File(file_type));
+        }
         let accepted = query.get("f").and_then(Accepted::parse);
         let watermarks = defaults.watermarks.find_canonical(query.get("wm"))?;
         let text = |name| match name {
@@ -111,6 +117,9 @@ impl Values {
         watermarks: Vec<Arc<Watermark>>,
         negotiate: impl FnOnce(Option<Format>) -> Accepted,
     ) -> Result<Options, BadQuery> {
+        if self.raw != Raw::No {
+            return Options::as_it_is(self.raw);
+        }
         let size = self.size(defaults.max_dimension);
         let format = self.format(defaults.format, negotiate)?;
         Ok(self.into_options(size, format, watermarks).normalize())

@@ -261,7 +261,7 @@ fn every_image_option_is_explained_in_the_documentation() {
         );
     }
     let others = PARAMETERS.iter().filter(|parameter| !parameter.is_image_option);
-    assert_eq!(others.map(|parameter| parameter.name).collect::<Vec<_>>(), ["t", "exp", "p"]);
+    assert_eq!(others.map(|parameter| parameter.name).collect::<Vec<_>>(), ["t", "exp", "p", "dl"]);
 }
 
 #[test]

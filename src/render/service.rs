@@ -27,7 +27,8 @@ use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
 use crate::format::Format;
 use crate::key;
-use crate::options::{Options, Query};
+use crate::media_type::MediaType;
+use crate::options::{Options, Query, Raw};
 use crate::phases::{Phases, Side};
 use crate::renderer_status::RendererStatus;
 use crate::time::unix_milliseconds;
@@ -221,15 +222,22 @@ impl Service {
                 handler.originals.get(&name.key, not_before.time, phases)?
             }
         };
-        let bytes = &original.original.bytes;
-        let (bytes, format) = self.render(bytes, &options, handler.config.fail_on, id, phases)?;
         let Original { last_modified, cache_control, .. } = original.original;
+        let validator = original.original.validator();
+        let (validated_at, original_entry) = (original.validated_at, original.entry);
+        let (bytes, media_type) = if options.raw == Raw::No {
+            let bytes = &original.original.bytes;
+            let (bytes, format) =
+                self.render(bytes, &options, handler.config.fail_on, id, phases)?;
+            (bytes, format.into())
+        } else {
+            as_it_is(original, &options, &handler.config, &name.key, phases)?
+        };
         let image =
-            EncodedImage::new(bytes, format, last_modified).with_cache_control(cache_control);
+            EncodedImage::new(bytes, media_type, last_modified).with_cache_control(cache_control);
         // The edge has stopped waiting and would not learn of a new entry.
         let is_late = started.elapsed() >= self.render_timeout;
-        let validator = original.original.validator();
-        let made = SharedEntry { image, validator, validated_at: original.validated_at };
+        let made = SharedEntry { image, validator, validated_at };
         let mut disk_bytes = None;
         if !is_late && self.has_room(handler, &name) {
             disk_bytes = self.store(handler, &name, &made);
@@ -243,7 +251,7 @@ impl Service {
             validated_at: unix_milliseconds(made.validated_at),
             revalidated: false,
             shared: false,
-            original: original.entry,
+            original: original_entry,
         })
     }
 
@@ -406,6 +414,27 @@ fn check_watermarks(config: &Config, bounds: &Bounds) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The bytes of an original, and their type. They are copied only if other requests use them.
+fn as_it_is(
+    original: Arc<SharedOriginal>,
+    options: &Options,
+    handler: &Handler,
+    key: &str,
+    phases: &mut Phases,
+) -> Result<(Vec<u8>, MediaType), Failure> {
+    let media_type =
+        handler.as_is.type_of(options.raw, &original.original.bytes).map_err(|problem| {
+            Failure::new(Code::UnsupportedFormat, format!("key {key:?}: {problem}"))
+        })?;
+    phases.input = Some(Side { media_type, pixels: 0 });
+    phases.output = phases.input;
+    let bytes = match Arc::try_unwrap(original) {
+        Ok(original) => original.original.bytes,
+        Err(shared) => shared.original.bytes.clone(),
+    };
+    Ok((bytes, media_type))
 }
 
 fn resolve(query: &str, handler: &Handler) -> Result<Options, Failure> {

@@ -66,7 +66,9 @@ pub fn sign<'h>(
     let query = Query::parse(&query_text).map_err(|error| error.0)?;
     // A request that the handler refuses in any case is not signed.
     let resolved = handler.size_policy.with_preset(&query).map_err(|error| error.0)?;
-    Options::resolve(&resolved, "", handler.defaults()).map_err(|error| error.0)?;
+    Options::resolve(&resolved, "", handler.defaults())
+        .and_then(|options| handler.as_is.check(&options))
+        .map_err(|error| error.0)?;
     handler.size_policy.check_size(&query, &resolved).map_err(|error| error.0)?;
     let canonical =
         hmac::canonical(&route, &key, &query).ok_or("a value has a control character or an &")?;
@@ -153,6 +155,8 @@ mod tests {
             ("/h/a/../b", None, "segment"),
             ("/h/a#b", None, "%23"),
             ("/h/a?w=0", None, "w: must be"),
+            ("/h/a?raw=true", None, "raw: originals are not served"),
+            ("/h/a?dl=a/b", None, "dl: must be"),
             ("/h/a?w=1&w=1", None, "w: given twice"),
             ("/h/a?w=%zz", None, "w: its value"),
             ("/h/a?widht=1", None, "widht: unknown parameter"),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use jsonc_parser::ast::{ObjectProp, Value};
 
+use super::as_is::AsIs;
 use super::error::Result;
 use super::fields::{Fields, number};
 use super::json::type_name;
@@ -92,9 +93,15 @@ impl SizePolicy {
     }
 
     /// Checks each preset as if it were requested.
-    pub(super) fn check_presets(&self, fields: &Fields, defaults: Defaults) -> Result<()> {
+    pub(super) fn check_presets(
+        &self,
+        fields: &Fields,
+        defaults: Defaults,
+        as_is: &AsIs,
+    ) -> Result<()> {
         for (name, preset) in &self.presets {
             Options::resolve(&preset.query, "", defaults)
+                .and_then(|options| as_is.check(&options))
                 .map_err(|error| fields.error(&format!("presets.{name}"), error.0))?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 pub mod bearer;
 pub mod conditional;
+pub mod disposition;
 pub mod forwarded;
 pub mod request;
 pub mod request_ids;

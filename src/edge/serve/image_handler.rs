@@ -224,7 +224,7 @@ impl ImageHandler {
             }
             Access::Admin => Grant { is_private: true, ..Grant::default() },
         };
-        let (options, varies) = image_request::resolve_options(&query, request, config)
+        let (options, varies) = image_request::resolve_options(&query, &key, request, config)
             .map_err(|error| Rejection::BadRequest(Some(state), error.0))?;
         if !grant.max_size.allows(options.size) {
             if let Access::Client(client) = access {
@@ -240,9 +240,11 @@ impl ImageHandler {
                 ImageError { name, options, varies, code, cache_status: None, reason: None };
             return Err(Rejection::Image(state, Box::new(error)));
         }
+        let download =
+            query.download().map_err(|error| Rejection::BadRequest(Some(state), error.0))?;
         let is_head = request.method == Method::Head;
         let conditions = Conditions::from_request(request);
-        Ok((state, ImageRequest { name, options, varies, grant, is_head, conditions }))
+        Ok((state, ImageRequest { name, options, varies, grant, download, is_head, conditions }))
     }
 
     fn lookup_image(&self, handler: &Arc<HandlerState>, request: ImageRequest) -> Reply<ImageJob> {

@@ -8,7 +8,7 @@ use crate::edge::http::conditional::Conditions;
 use crate::edge::http::request::Request;
 use crate::error::{Code, Failure};
 use crate::key;
-use crate::options::{BadQuery, Options, Query};
+use crate::options::{BadQuery, Download, Options, Query, Raw};
 use crate::token::Grant;
 
 /// An authorized request with its resolved options. It borrows only header fields.
@@ -19,15 +19,17 @@ pub struct ImageRequest<'r> {
     /// Whether the options depend on `Accept`.
     pub varies: bool,
     pub grant: Grant,
+    /// The name with which it is saved.
+    pub download: Option<Download>,
     pub is_head: bool,
     pub conditions: Conditions<'r>,
 }
 
 impl ImageRequest<'_> {
     pub fn into_owned(self) -> ImageRequest<'static> {
-        let ImageRequest { name, options, varies, grant, is_head, conditions } = self;
+        let ImageRequest { name, options, varies, grant, download, is_head, conditions } = self;
         let conditions = conditions.into_owned();
-        ImageRequest { name, options, varies, grant, is_head, conditions }
+        ImageRequest { name, options, varies, grant, download, is_head, conditions }
     }
 
     /// Whether the whole image is needed. A conditional request is usually answered by 304, which needs only the header
@@ -42,8 +44,11 @@ impl ImageRequest<'_> {
 }
 
 /// Resolves the options of a query within the handler's size policy. Returns also whether they depend on `Accept`.
+///
+/// A file that is passed through is the same for every valid query, so it gets one set of options.
 pub fn resolve_options(
     query: &Query,
+    key: &str,
     request: &Request,
     handler: &Handler,
 ) -> Result<(Options, bool), BadQuery> {
@@ -53,7 +58,13 @@ pub fn resolve_options(
     let accept = accept.unwrap_or(Cow::Borrowed(""));
     let options = Options::resolve(&with_preset, &accept, handler.defaults())?;
     handler.size_policy.check_size(query, &with_preset)?;
-    Ok((options, varies))
+    handler.as_is.check(&options)?;
+    match handler.as_is.passthrough(key) {
+        Some(file_type) if options.raw == Raw::No => {
+            Ok((Options::as_it_is(Raw::File(file_type))?, false))
+        }
+        _ => Ok((options, varies)),
+    }
 }
 
 pub fn check_key(key: &str, handler: &Handler) -> Result<(), Failure> {

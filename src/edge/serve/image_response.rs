@@ -8,6 +8,7 @@ use super::image_request::ImageRequest;
 use crate::cache::{EncodedImage, Entry};
 use crate::config::Handler;
 use crate::edge::http::conditional::{Outcome, Validators};
+use crate::edge::http::disposition;
 use crate::edge::http::response::{Body, Response};
 use crate::edge::variants::memory_cache::{CachedResponse, HeaderTemplates};
 use crate::edge::variants::{CacheStatus, Content, Variant};
@@ -32,7 +33,8 @@ pub fn respond(
     let Variant { content, cache_status, age, now } = variant;
     let context = Context { handler, request, clock: Clock { age, now } };
     let policy = Policy::of(handler, content.cache_control);
-    let response = from_image(context, policy, content);
+    let media_type = content.media_type;
+    let response = with_disposition(from_image(context, policy, content), request, media_type);
     with_cache_fields(response, context, policy, cache_status)
 }
 
@@ -44,17 +46,37 @@ pub fn respond_from_cache(
 ) -> Option<Response> {
     let Variant { content, cache_status, age, now } = variant;
     let context = Context { handler, request, clock: Clock { age, now } };
-    let (response, policy) = match content {
+    let (response, policy, media_type) = match content {
         Content::Memory(cached) => {
             let policy = Policy::of(handler, cached.image.cache_control);
-            (from_memory(context, policy, &cached), policy)
+            (from_memory(context, policy, &cached), policy, cached.image.media_type)
         }
         Content::Disk(entry) => {
             let policy = Policy::of(handler, entry.cache_control());
-            (from_disk(context, policy, *entry)?, policy)
+            let media_type = entry.media_type();
+            (from_disk(context, policy, *entry)?, policy, media_type)
         }
     };
+    let response = with_disposition(response, request, media_type);
     Some(with_cache_fields(response, context, policy, cache_status))
+}
+
+/// Adds `Content-Disposition` to a response with a body, or with the fields of one: a browser saves what has a name, and
+/// what is no image. It is in no template, because `dl` is not part of the name of a variant.
+fn with_disposition(response: Response, request: &ImageRequest, media_type: MediaType) -> Response {
+    if !matches!(response.status, 200 | 206) {
+        return response;
+    }
+    match &request.download {
+        Some(download) => {
+            let name = download.with_extension(media_type.extensions());
+            response.with("Content-Disposition", &disposition::attachment(&name))
+        }
+        None if media_type.is_attachment() => {
+            response.with("Content-Disposition", disposition::ATTACHMENT)
+        }
+        None => response,
+    }
 }
 
 fn with_cache_fields(

@@ -41,6 +41,7 @@ pub fn bytes(
         page: _,
         frames: _,
         strip: _,
+        raw: _,
     } = options;
     // Grayscale with a profile may become RGB.
     let bytes_per_pixel = match info.bytes_per_pixel {

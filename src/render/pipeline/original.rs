@@ -25,6 +25,8 @@ pub fn can_replace(encoded: &[u8], original: &[u8], job: &RenderJob) -> bool {
         // An original that is smaller has lost no less than was asked for.
         quality: _,
         lossless: _,
+        // Not rendered.
+        raw: _,
     } = job.options;
     original.len() < encoded.len()
         && *strip

@@ -90,7 +90,7 @@ impl RenderQueue {
         let route = |handler: &&Arc<HandlerState>| handler.config.route == changed.route;
         // A reload may have removed it.
         let Some(handler) = running.images.handlers().find(route) else { return };
-        for options in handler.config.options_on_change() {
+        for options in handler.config.options_on_change(&changed.key) {
             let name = handler.caches.name(&changed.key, &options.canonical());
             let variants = running.images.variants();
             let result = if has_room(&running) && variants.rerender(handler, &name) {

@@ -98,7 +98,7 @@ mod tests {
                 "presets_only": false, "allowed_sizes": [[3, 0]], "watermarks": ["logo"]})
         );
         let parameters = value["parameters"].as_array().unwrap();
-        assert_eq!(parameters.len(), PARAMETERS.len() - 3);
+        assert_eq!(parameters.len(), PARAMETERS.len() - 4);
         assert_eq!(
             parameters[0]["control"],
             json!({"type": "number", "min": 1.0, "max": 16383.0, "step": 1.0})
