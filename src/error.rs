@@ -68,7 +68,8 @@ codes! {
         "The key's extension is not in `allowed_formats`.";
     UnsupportedFormat "unsupported_format" 415 error
         "The original is not a JPEG, PNG, WebP, AVIF or GIF, is an AVIF with an unsupported feature (encryption, \
-         overlays, unknown essential properties), or has a `Content-Encoding` other than gzip and deflate.";
+         overlays, unknown essential properties), or has a `Content-Encoding` other than gzip and deflate; or it was to \
+         be served [as it is](options.md#originals-as-they-are), and its content has none of the types for that.";
     CorruptImage "corrupt_image" 415 error
         "The original starts like an image but can't be decoded (see [`fail_on`](configuration.md#fail_on)), or \
          contradicts its `Content-Encoding`.";

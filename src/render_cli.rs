@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use crate::config::{self, Config, Handler};
 use crate::format::{Format, formats_that, or_list};
 use crate::machine;
-use crate::options::{BadQuery, Defaults, Options, Query};
+use crate::options::{BadQuery, Defaults, Options, Query, Raw};
 use crate::render_call::{self, Call};
 use crate::renderer_command::renderer_command;
 use crate::wire::Setup;
@@ -108,7 +108,11 @@ fn options(arguments: &Arguments, handler: &Handler) -> Result<Options, String> 
     let defaults = handler.defaults();
     let of_name = if query.has_any(&["f"]) { None } else { format_of_name(&arguments.output)? };
     let defaults = Defaults { format: of_name.or(defaults.format), ..defaults };
-    Options::resolve(&query, "", defaults).map_err(sentence)
+    let options = Options::resolve(&query, "", defaults).map_err(sentence)?;
+    if options.raw == Raw::No {
+        return Ok(options);
+    }
+    Err("raw: the original is the input itself".to_owned())
 }
 
 fn find_preset<'h>(name: &str, handler: &'h Handler) -> Result<&'h Query, String> {

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use super::entry::{Header, damaged};
+use super::entry_body::EntryBody;
 use super::freshness::{Freshness, Lifetime};
 use super::inspect::{HEADER_READ, Opened, is_damage};
 use super::layout::{EntryId, VERSION};
@@ -310,6 +311,40 @@ impl Entry<'_> {
         }
     }
 
+    /// The body, to be read piece by piece. Verifies its SHA-256 as [`Entry::read`] does. `None` for a damaged entry,
+    /// which is removed.
+    pub fn into_body(mut self) -> Option<EntryBody> {
+        match self.verify_in_pieces() {
+            Ok(offset) => {
+                Some(EntryBody::new(self.file, offset, self.header.length, self.media_type))
+            }
+            Err(error) => {
+                self.cache.remove_damaged(&self.path, &error);
+                None
+            }
+        }
+    }
+
+    /// Returns where the body starts in the file.
+    fn verify_in_pieces(&mut self) -> io::Result<u64> {
+        // `Opened` has compared the length of the file with that in the header.
+        let offset = self.file.metadata()?.len().saturating_sub(self.header.length);
+        if !self.is_verified() {
+            let mut hash = Sha256::new();
+            let mut piece = vec![0; IMAGE_READ];
+            let mut position = 0;
+            while position < self.header.length {
+                let left = self.header.length - position;
+                piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                self.file.read_exact_at(&mut piece, offset.saturating_add(position))?;
+                hash.update(&piece);
+                position += piece.len() as u64;
+            }
+            self.check(&hexadecimal::encode(&hash.finalize()))?;
+        }
+        Ok(offset)
+    }
+
     fn read_verified(&mut self) -> io::Result<Vec<u8>> {
         let length = usize::try_from(self.header.length).map_err(io::Error::other)?;
         let mut bytes = std::mem::take(&mut self.start);
@@ -318,17 +353,28 @@ impl Entry<'_> {
         bytes.try_reserve_exact(length.saturating_sub(read)).map_err(io::Error::other)?;
         bytes.resize(length, 0);
         self.file.read_exact(&mut bytes[read..])?;
-        if self.cache.verified.lock().get(&self.path) != Some(&self.stamp) {
-            if hexadecimal::encode(&Sha256::digest(&bytes)) != self.header.sha256 {
-                return Err(damaged("does not match its SHA-256"));
-            }
-            let mut verified = self.cache.verified.lock();
-            if verified.len() >= MAX_VERIFIED {
-                verified.clear();
-            }
-            verified.insert(self.path.clone(), self.stamp);
+        if !self.is_verified() {
+            self.check(&hexadecimal::encode(&Sha256::digest(&bytes)))?;
         }
         Ok(bytes)
+    }
+
+    /// Whether this process has verified the file as it is.
+    fn is_verified(&self) -> bool {
+        self.cache.verified.lock().get(&self.path) == Some(&self.stamp)
+    }
+
+    /// Compares the SHA-256 of the body with that in the header, and remembers a correct one.
+    fn check(&self, sha256: &str) -> io::Result<()> {
+        if sha256 != self.header.sha256 {
+            return Err(damaged("does not match its SHA-256"));
+        }
+        let mut verified = self.cache.verified.lock();
+        if verified.len() >= MAX_VERIFIED {
+            verified.clear();
+        }
+        verified.insert(self.path.clone(), self.stamp);
+        Ok(())
     }
 }
 
@@ -363,6 +409,35 @@ mod tests {
     fn image(length: usize) -> EncodedImage {
         let bytes = (0..length).map(|i| (i % 251) as u8).collect();
         EncodedImage::new(bytes, Format::Webp, Some(UNIX_EPOCH + Duration::from_secs(7)))
+    }
+
+    #[test]
+    fn a_body_is_read_in_pieces_after_its_hash_was_checked() {
+        let directory = Directory::new("pieces");
+        let cache = DiskCache::new(&directory.0, CacheTime::Forever);
+        let bytes: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+        let body = || cache.find(&name("k", "o"), Need::Header).and_then(Entry::into_body);
+        let image = EncodedImage::new(bytes.clone(), Format::Png, None);
+        cache.store(&name("k", "o"), &image, None, SystemTime::now()).unwrap();
+        let entry = body().unwrap();
+        assert_eq!((entry.length(), entry.media_type()), (200_000, Format::Png.into()));
+        for (position, length) in [(0, 200_000), (0, 0), (1, 70_000), (199_999, 1), (200_000, 0)] {
+            let mut piece = vec![0; length];
+            entry.read_at(position as u64, &mut piece).unwrap();
+            assert_eq!(piece, bytes[position..position + length]);
+        }
+        for (position, length) in [(0, 200_001), (200_000, 1), (u64::MAX, 1)] {
+            assert!(entry.read_at(position, &mut vec![0; length]).is_err());
+        }
+        let path = cache.path(&name("k", "o"));
+        let mut file = fs::read(&path).unwrap();
+        let last = file.len() - 1;
+        file[last] ^= 1;
+        // A new file, so that the descriptor above keeps the old one.
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, file).unwrap();
+        assert!(body().is_none() && !path.exists());
+        entry.read_at(199_999, &mut [0]).unwrap();
     }
 
     #[test]

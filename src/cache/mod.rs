@@ -13,6 +13,7 @@
 
 mod disk;
 mod entry;
+mod entry_body;
 #[cfg(test)]
 pub mod faults;
 mod freshness;
@@ -31,6 +32,7 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 pub use disk::{DiskCache, Entry, EntryStamp, Need};
+pub use entry_body::EntryBody;
 pub use freshness::{CacheTime, Freshness, Lifetime, age};
 pub use hexadecimal::{decode as decode_hash, encode as encode_hash};
 pub use inspect::{Inspected, inspect, is_damage};

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// In a test: returns the error that is planned for this step, if any.
@@ -35,6 +35,12 @@ impl EntryFile {
     pub fn metadata(&self) -> io::Result<Metadata> {
         may_fail!(Metadata);
         self.0.metadata()
+    }
+
+    /// Fills the buffer from this position of the file on.
+    pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        may_fail!(Read);
+        self.0.read_exact_at(buffer, position)
     }
 
     /// Locks the file until it is closed or the process ends, so that [`super::remove_abandoned`] leaves it alone.

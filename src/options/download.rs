@@ -21,11 +21,10 @@ impl Download {
 
     /// The rule of its row.
     pub(super) fn rule() -> String {
-        let shown: Vec<String> = FORBIDDEN.chars().map(String::from).collect();
         format!(
-            "must be a file name of 1 to {MAX_CHARACTERS} characters, without invisible ones, without {} and without a dot \
-             or a space at its ends",
-            shown.join(" ")
+            "must be a file name of 1 to {MAX_CHARACTERS} characters, without invisible ones, quotation marks, slashes, \
+             backslashes, ampersands, asterisks, colons, question marks, angle brackets and vertical bars, and without a \
+             dot or a space at its ends"
         )
     }
 

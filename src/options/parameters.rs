@@ -378,7 +378,7 @@ parameters! {
         #[doc = "Name of a [preset](tokens.md#presets-and-allowed-sizes), for the parameters that the query does not have."]
         "p", "none"; "must be the name of a preset of the handler";
 
-        #[doc = "[Name of a download](#dl): the response is an attachment with this name."]
+        #[doc = "[Name of a download](#downloads): the response is an attachment with this name."]
         "dl", "none"; Download::rule();
     }
 }

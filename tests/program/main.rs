@@ -5,6 +5,7 @@ mod activation;
 mod admin;
 mod animations;
 mod answers;
+mod as_is;
 mod assumed_role;
 mod avif;
 mod bounds;

@@ -467,7 +467,7 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
     let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&blur=1&sharp=1&f=webp&lossless=true&page=0\
                &frames=1&strip=false&wm=logo";
     // The options that are older than presets are in the other tests.
-    assert_covers_image_options([all, "c=true&g=ce&dpr=1&q=75&e=false"]);
+    assert_covers_image_options([all, "c=true&g=ce&dpr=1&q=75&e=false&raw=false"]);
     let logo = originals.put("logo.png", &images::png(images::solid(9, 9, images::RED)));
     let presets = json!({"presets": {"all": all}, "watermarks": {"logo": {"file": logo}}});
     let server = server(&originals, &cache, presets.clone());

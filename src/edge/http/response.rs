@@ -5,7 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::cache::EncodedImage;
+use crate::cache::{EncodedImage, EntryBody};
+use crate::media_type::MediaType;
 
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -26,17 +27,38 @@ pub enum Body {
     Text(String),
     /// A range of an image's bytes.
     EncodedImage(Arc<EncodedImage>, Range<usize>),
+    /// A range of an entry on disk, which is read while it is sent.
+    Entry(Arc<EntryBody>, Range<u64>),
     /// `Content-Length` alone, for HEAD.
     Length(u64),
 }
 
 impl Body {
-    /// The bytes to send after the head, unless the method is HEAD.
+    /// The bytes to send after the head, unless the method is HEAD, of a body that is in memory.
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Body::None | Body::Length(_) => &[],
+            Body::None | Body::Length(_) | Body::Entry(..) => &[],
             Body::Text(text) => text.as_bytes(),
             Body::EncodedImage(image, range) => image.bytes.get(range.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The number of bytes to send after the head, unless the method is HEAD.
+    pub fn length(&self) -> usize {
+        match self {
+            Body::Entry(_, range) => {
+                usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX)
+            }
+            other => other.bytes().len(),
+        }
+    }
+
+    /// The type and the length of the whole variant that it is of.
+    pub fn variant(&self) -> Option<(MediaType, u64)> {
+        match self {
+            Body::EncodedImage(image, _) => Some((image.media_type, image.bytes.len() as u64)),
+            Body::Entry(entry, _) => Some((entry.media_type(), entry.length())),
+            Body::None | Body::Text(_) | Body::Length(_) => None,
         }
     }
 
@@ -44,6 +66,7 @@ impl Body {
         match self {
             Body::None => None,
             Body::Length(length) => Some(*length),
+            Body::Entry(_, range) => Some(range.end.saturating_sub(range.start)),
             other => Some(other.bytes().len() as u64),
         }
     }

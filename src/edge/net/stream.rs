@@ -8,10 +8,13 @@ use rustix::net::Shutdown;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
 
 use super::socket::Socket;
+use crate::edge::http::response::Body;
 use crate::metrics::{Handshake, METRICS};
 
 /// Maximum plaintext of a TLS record (RFC 8446 §5.1).
 const MAX_RECORD_BYTES: usize = 16 << 10;
+/// Bytes that are read from disk at a time.
+const PIECE_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
 pub enum Stream {
@@ -52,6 +55,30 @@ impl Stream {
             Stream::Plain(socket) => socket.has_buffered(),
             // rustls does not want to read while it holds plaintext.
             Stream::Tls(tls) => tls.sock.has_buffered() || !tls.conn.wants_read(),
+        }
+    }
+
+    /// Writes a response as [`Stream::send`] does. A body on disk is read in pieces of [`PIECE_BYTES`]; a socket that does
+    /// not block takes the first one only, because the disk would keep a poller from other connections.
+    pub fn send_response(&mut self, head: &[u8], body: &Body, sent: &mut usize) -> io::Result<()> {
+        let Body::Entry(entry, range) = body else { return self.send(head, body.bytes(), sent) };
+        let length = body.length();
+        let mut piece = Vec::new();
+        loop {
+            let position = sent.saturating_sub(head.len());
+            piece.resize(length.saturating_sub(position).min(PIECE_BYTES), 0);
+            entry.read_at(range.start.saturating_add(position as u64), &mut piece)?;
+            let head_left = head.get(*sent..).unwrap_or_default();
+            let mut taken = 0;
+            let result = self.send(head_left, &piece, &mut taken);
+            *sent = sent.saturating_add(taken);
+            result?;
+            if *sent >= head.len().saturating_add(length) {
+                return Ok(());
+            }
+            if !self.socket().is_blocking() {
+                return Err(ErrorKind::WouldBlock.into());
+            }
         }
     }
 

@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::answer::Answer;
-use crate::edge::http::response::Body;
 use crate::key::decode_query;
 use crate::log::context::RequestIds;
 use crate::log::json::Object;
@@ -102,9 +101,9 @@ impl Line<'_> {
                 object.text(field, value);
             }
         }
-        if let (Body::EncodedImage(image, _), None) = (&answer.response.body, answer.error) {
-            object.text(&fields::OUTPUT_FORMAT, image.media_type.name());
-            object.number(&fields::OUTPUT_BYTES, image.bytes.len() as u64);
+        if let (Some((media_type, bytes)), None) = (answer.response.body.variant(), answer.error) {
+            object.text(&fields::OUTPUT_FORMAT, media_type.name());
+            object.number(&fields::OUTPUT_BYTES, bytes);
         }
         if let Some(phases) = &answer.phases {
             add_phases(&mut object, phases);
@@ -177,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::cache::{EncodedImage, Name};
-    use crate::edge::http::response::Response;
+    use crate::edge::http::response::{Body, Response};
     use crate::edge::variants::CacheStatus;
     use crate::format;
     use crate::log::request_id::RequestId;

@@ -15,11 +15,12 @@ use crate::cache::{EncodedImage, Name};
 use crate::config::{Config, Handler};
 use crate::edge::http::conditional::Conditions;
 use crate::edge::http::request::{Method, Request};
+use crate::edge::http::response::Response;
 use crate::edge::renderer::{RenderError, Renderer};
 use crate::edge::variants::cache_manager::CacheManager;
 use crate::edge::variants::purge_log::PurgeLog;
 use crate::edge::variants::{
-    CacheStatus, HandlerState, Lookup, Miss, VariantError, VariantRequest, Variants,
+    CacheStatus, HandlerState, Lookup, Miss, Variant, VariantError, VariantRequest, Variants,
 };
 use crate::error::Code;
 use crate::key;
@@ -175,7 +176,10 @@ impl ImageHandler {
                 match self.variants.make(asked, miss, phases) {
                     Ok(variant) => {
                         let status = variant.cache_status;
-                        let response = image_response::respond(&handler.config, &request, variant);
+                        let response = self.respond_from_disk(asked, &request, &variant);
+                        let response = response.unwrap_or_else(|| {
+                            image_response::respond(&handler.config, &request, variant)
+                        });
                         let answer = Answer::plain(response).with_cache(status).of(&handler);
                         return answer.about(request.name);
                     }
@@ -189,6 +193,22 @@ impl ImageHandler {
         let config = &handler.config;
         let image = self.error_images.make(&config.route, &error.options, self.variants.renderer());
         error.into_answer(&handler, image)
+    }
+
+    /// The response for a large body that was made, from its entry on disk. `None` if it is small or was not stored.
+    fn respond_from_disk(
+        &self,
+        asked: VariantRequest,
+        request: &ImageRequest,
+        made: &Variant<Arc<EncodedImage>>,
+    ) -> Option<Response> {
+        let Variant { content: image, cache_status, age, now } = made;
+        if !image_response::is_streamed(image.bytes.len() as u64) {
+            return None;
+        }
+        let content = self.variants.stored(asked, image)?;
+        let variant = Variant { content, cache_status: *cache_status, age: *age, now: *now };
+        image_response::respond_from_cache(&asked.handler.config, request, variant)
     }
 
     /// Finds the handler of a request, authorizes it and resolves its options.

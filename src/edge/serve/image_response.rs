@@ -16,6 +16,14 @@ use crate::error::Code;
 use crate::media_type::MediaType;
 use crate::time::unix_seconds;
 
+/// Length in bytes from which a body is sent from its entry on disk in pieces: a slow client does not keep it in memory.
+const STREAMED_LENGTH: u64 = 1 << 20;
+
+/// Whether a body of this length is sent from its entry on disk in pieces, if it has one.
+pub fn is_streamed(length: u64) -> bool {
+    length >= STREAMED_LENGTH
+}
+
 /// A request with the handler that answers it.
 #[derive(Clone, Copy)]
 struct Context<'r, 'c> {
@@ -183,6 +191,10 @@ fn from_disk(context: Context, policy: Policy, entry: Entry) -> Option<Response>
     let body = match outcome {
         Outcome::Full if request.is_head => Some(Body::Length(entry.length())),
         Outcome::NotModified | Outcome::Unsatisfiable | Outcome::PreconditionFailed => None,
+        Outcome::Full | Outcome::Partial(_) if is_streamed(entry.length()) => {
+            let range = 0..entry.length();
+            Some(Body::Entry(Arc::new(entry.into_body()?), range))
+        }
         Outcome::Full | Outcome::Partial(_) => Some(whole(&Arc::new(entry.read()?))),
     };
     let cache_control = policy.granted(&request.grant, clock).to_string();
@@ -265,6 +277,12 @@ fn build(
             // Both ends lie inside the image, which is in memory.
             let range = range.start as usize..range.end as usize;
             Response::new(206, Body::EncodedImage(image, range))
+                .with("Content-Type", content_type)
+                .with("Content-Range", &content_range)
+        }
+        (Outcome::Partial(range), Some(Body::Entry(entry, _))) => {
+            let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+            Response::new(206, Body::Entry(entry, range))
                 .with("Content-Type", content_type)
                 .with("Content-Range", &content_range)
         }

@@ -7,7 +7,7 @@ use super::handler_caches::CacheDirectory;
 use super::memory_cache::CachedResponse;
 use super::variant::{CacheStatus, Content, Variant, VariantError};
 use super::{VariantRequest, Variants};
-use crate::cache::{self, Entry, Freshness};
+use crate::cache::{self, EncodedImage, Entry, Freshness, Need};
 use crate::edge::renderer::RenderError;
 
 /// The result of a lookup.
@@ -152,6 +152,17 @@ impl Variants {
             Content::Memory(self.load(request, entry)?)
         };
         Some(Cached { content, freshness, validated_at })
+    }
+
+    /// The entry on disk of an image that was just made, if it was stored.
+    pub fn stored<'h>(
+        &self,
+        request: VariantRequest<'h>,
+        image: &EncodedImage,
+    ) -> Option<Content<'h>> {
+        let directory = request.handler.caches.variants.as_ref()?;
+        let entry = directory.disk.find(request.name, Need::Header)?;
+        (entry.sha256() == image.sha256).then(|| Content::Disk(Box::new(entry)))
     }
 
     /// Reads an entry from disk into the memory cache. `None` if it is damaged.

@@ -10,7 +10,7 @@ use super::{Connection, Scratch, Turn};
 use crate::edge::http::forwarded::{self, Client};
 use crate::edge::http::request::{Method, Request};
 use crate::edge::http::request_ids::request_ids;
-use crate::edge::http::response::{HeadOptions, Response};
+use crate::edge::http::response::{Body, HeadOptions, Response};
 use crate::edge::net::endpoint::ListenerKind;
 use crate::edge::serve::access_log::{self, Line};
 use crate::edge::serve::answer::{Answer, Reply};
@@ -86,8 +86,8 @@ impl<'r> Summary<'r> {
         }
     }
 
-    fn body<'a>(&self, answer: &'a Answer) -> &'a [u8] {
-        if self.is_head { &[] } else { answer.response.body.bytes() }
+    fn body<'a>(&self, answer: &'a Answer) -> &'a Body {
+        if self.is_head { &Body::None } else { &answer.response.body }
     }
 }
 
@@ -188,12 +188,12 @@ impl Connection {
         responder.record_failure(&answer, request.ids.id.as_str(), now);
         answer.response.write_head(&mut scratch.head, &mut scratch.date, now, options);
         let body = request.body(&answer);
-        self.start_write(scratch.head.len() + body.len(), &running);
+        self.start_write(scratch.head.len().saturating_add(body.length()), &running);
         let is_logged = running.access_log;
         // A client may be slow from here on, and a replaced running config must not wait for it.
         drop(running);
         let mut sent = 0;
-        let result = self.stream.send(scratch.head.as_bytes(), body, &mut sent);
+        let result = self.stream.send_response(scratch.head.as_bytes(), body, &mut sent);
         turn.sent += sent;
         if let Err(error) = &result
             && error.kind() == ErrorKind::WouldBlock
@@ -215,7 +215,7 @@ impl Connection {
         responder: &Responder,
     ) -> io::Result<()> {
         let body = unsent.request.body(&unsent.answer);
-        let result = self.stream.send(unsent.head.as_bytes(), body, &mut unsent.sent);
+        let result = self.stream.send_response(unsent.head.as_bytes(), body, &mut unsent.sent);
         let logged = responder.running.get().access_log.then(SystemTime::now);
         let PartialResponse { answer, request, sent, keep_alive, .. } = *unsent;
         self.account(&answer, &request, &result, sent, logged);
@@ -295,7 +295,7 @@ impl Connection {
             client: request.client.address,
             method: &request.method,
             target: &request.target,
-            bytes: if result.is_ok() { request.body(answer).len() } else { 0 },
+            bytes: if result.is_ok() { request.body(answer).length() } else { 0 },
             took,
             write_took: since(self.write_started),
             error,
