@@ -2,6 +2,7 @@
 //! canonical query, which the edge sends to the renderer and which is part of the cache key.
 
 mod bad_query;
+mod colours;
 mod control;
 mod download;
 mod gravity;
@@ -17,6 +18,7 @@ mod watermark;
 use crate::format::Format;
 
 pub use bad_query::BadQuery;
+pub use colours::{Duotone, Hundredths, Tint};
 pub use control::Control;
 pub use download::Download;
 pub use gravity::Gravity;

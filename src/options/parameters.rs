@@ -12,8 +12,8 @@ use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
 use super::watermark::{self, Watermark};
 use super::{
-    BadQuery, Colour, Control, DEFAULT_QUALITY, Download, Flip, Gravity, Output, Raw, Rotation,
-    Sigma, Size,
+    BadQuery, Colour, Control, DEFAULT_QUALITY, Download, Duotone, Flip, Gravity, Hundredths,
+    Output, Raw, Rotation, Sigma, Size, Tint,
 };
 use crate::format::{Format, formats_that, or_list};
 
@@ -308,6 +308,66 @@ parameters! {
             _ => Some(Some(u8::try_from(whole(text, 0..=255)?).ok()?)),
         };
         Control::whole(0, 255);
+        changes_pixels, reset;
+
+        #[doc = "Brightness: the factor of all channels."]
+        "bri" brightness: Hundredths = Hundredths::ONE, "1";
+        "must be a number from 0 to 10", |text| Hundredths::parse(text, 0.0..=10.0);
+        Control::number(0.0, 10.0, 0.05);
+        changes_pixels, reset;
+
+        #[doc = "Contrast: the factor of the distance from middle gray."]
+        "con" contrast: Hundredths = Hundredths::ONE, "1";
+        "must be a number from 0 to 10", |text| Hundredths::parse(text, 0.0..=10.0);
+        Control::number(0.0, 10.0, 0.05);
+        changes_pixels, reset;
+
+        #[doc = "Gamma: above 1 brightens middle tones, below 1 darkens them."]
+        "gamma" gamma: Hundredths = Hundredths::ONE, "1";
+        "must be a number from 0.1 to 10", |text| Hundredths::parse(text, 0.1..=10.0);
+        Control::number(0.1, 10.0, 0.1);
+        changes_pixels, reset;
+
+        #[doc = "Saturation: 0 is grayscale, above 1 is more colourful."]
+        "sat" saturation: Hundredths = Hundredths::ONE, "1";
+        "must be a number from 0 to 10", |text| Hundredths::parse(text, 0.0..=10.0);
+        Control::number(0.0, 10.0, 0.05);
+        changes_pixels, reset;
+
+        #[doc = "Rotation of the hue in degrees."]
+        "hue" hue: Hundredths = Hundredths::ZERO, "0";
+        "must be a number of degrees from -360 to 360", Hundredths::parse_angle;
+        Control::number(-360.0, 360.0, 5.0);
+        changes_pixels, reset;
+
+        #[doc = "How much the image becomes grayscale."]
+        "gray" gray: Hundredths = Hundredths::ZERO, "0";
+        "must be a number from 0 to 1, true (1) or false (0)", Hundredths::parse_amount;
+        Control::number(0.0, 1.0, 0.05);
+        changes_pixels, reset;
+
+        #[doc = "Tint: the colour that white becomes, and how much of it."]
+        "tint" tint: Option<Tint> = None, "`none`";
+        "must be rrggbb:strength with six hexadecimal digits and a number from 0 to 1, or none", Tint::parse;
+        Control::Text;
+        changes_pixels, reset;
+
+        #[doc = "Duotone: the colours that black and white become."]
+        "duo" duotone: Option<Duotone> = None, "`none`";
+        "must be rrggbb:rrggbb in hexadecimal digits, or none", Duotone::parse;
+        Control::Text;
+        changes_pixels, reset;
+
+        #[doc = "How much the image becomes its negative."]
+        "neg" negative: Hundredths = Hundredths::ZERO, "0";
+        "must be a number from 0 to 1, true (1) or false (0)", Hundredths::parse_amount;
+        Control::number(0.0, 1.0, 0.05);
+        changes_pixels, reset;
+
+        #[doc = "Pixelation: the side of the squares in pixels."]
+        "pix" pixelate: u32 = 1, "1";
+        "must be a whole number of pixels from 1 to 1000", |text| whole(text, 1..=1000);
+        Control::whole(1, 1000);
         changes_pixels, reset;
 
         #[doc = "Gaussian blur: the standard deviation in pixels."]

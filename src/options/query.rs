@@ -9,10 +9,16 @@ use super::values::{decimal, digits};
 use crate::key::decode_query;
 
 /// The decoded values of the known parameters; unknown ones are ignored.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Query {
     /// In the order of [`PARAMETERS`].
     values: [Option<String>; PARAMETERS.len()],
+}
+
+impl Default for Query {
+    fn default() -> Query {
+        Query { values: [const { None }; PARAMETERS.len()] }
+    }
 }
 
 impl Query {

@@ -37,7 +37,8 @@ impl Options {
     /// The options of an original that is served as it is: no other option changes its bytes, so that it has one entry
     /// whatever its requests say.
     pub fn as_it_is(raw: Raw) -> Result<Options, BadQuery> {
-        let neutral = Values::read(|_| None)?.into_options(Size::Original, Output::Original, Vec::new());
+        let neutral =
+            Values::read(|_| None)?.into_options(Size::Original, Output::Original, Vec::new());
         Ok(Options { raw, ..neutral })
     }
 }

@@ -106,6 +106,7 @@ impl Options {
         if self.lossless {
             self.quality = DEFAULT_QUALITY;
         }
+        self.normalize_colours();
         self
     }
 }

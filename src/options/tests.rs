@@ -77,6 +77,35 @@ fn the_canonical_query_holds_exactly_what_changes_the_bytes() {
         ("trim=0", "f=jpg&trim=0"),
         ("trim=255", "f=jpg&trim=255"),
         ("trim=none", "f=jpg"),
+        ("bri=1", "f=jpg"),
+        ("bri=1.004&con=0.996&sat=1.0&gamma=1.00", "f=jpg"),
+        ("bri=0", "f=jpg&bri=0"),
+        ("bri=1.255", "f=jpg&bri=1.25"),
+        ("sat=.5&con=10&bri=1.50", "f=jpg&bri=1.5&con=10&sat=0.5"),
+        ("gamma=0.1", "f=jpg&gamma=0.1"),
+        ("hue=0", "f=jpg"),
+        ("hue=360", "f=jpg"),
+        ("hue=-360", "f=jpg"),
+        ("hue=-90", "f=jpg&hue=270"),
+        ("hue=12.345", "f=jpg&hue=12.35"),
+        ("gray=0&neg=false", "f=jpg"),
+        ("gray=false&neg=0.0", "f=jpg"),
+        ("neg=true&gray=true", "f=jpg&gray=1&neg=1"),
+        ("gray=0.5&neg=1", "f=jpg&gray=0.5&neg=1"),
+        ("tint=none&duo=none", "f=jpg"),
+        ("tint=ff0000:0", "f=jpg"),
+        ("tint=FF8000", "f=jpg&tint=ff8000:1"),
+        ("tint=ff8000:0.50", "f=jpg&tint=ff8000:0.5"),
+        ("duo=000000:FFffFF", "f=jpg&duo=000000:ffffff"),
+        // Luminance is the same before and after `gray`.
+        ("gray=1&duo=000000:ff0000", "f=jpg&duo=000000:ff0000"),
+        ("gray=0.3&tint=ff0000:1", "f=jpg&tint=ff0000:1"),
+        (
+            "gray=1&tint=ff0000:0.9&duo=000000:ff0000",
+            "f=jpg&gray=1&tint=ff0000:0.9&duo=000000:ff0000",
+        ),
+        ("pix=1", "f=jpg"),
+        ("pix=01000", "f=jpg&pix=1000"),
         ("blur=0", "f=jpg"),
         ("blur=0.5", "f=jpg&blur=0.5"),
         ("blur=2.50", "f=jpg&blur=2.5"),
@@ -178,6 +207,50 @@ fn bad_values_are_errors_that_name_the_parameter() {
         "trim=-1",
         "trim=1.5",
         "trim=true",
+        "bri=",
+        "bri=-0.1",
+        "bri=10.01",
+        "bri=150%25",
+        "bri=1,5",
+        "bri=nan",
+        "con=10.001",
+        "con=true",
+        "gamma=0",
+        "gamma=0.09",
+        "gamma=10.1",
+        "sat=-1",
+        "sat=1e0",
+        "hue=361",
+        "hue=-360.1",
+        "hue=90deg",
+        "hue=+9",
+        "hue=",
+        "gray=1.1",
+        "gray=yes",
+        "gray=TRUE",
+        "gray=-0",
+        "tint=",
+        "tint=fff:0.5",
+        "tint=ff0000:",
+        "tint=ff0000:1.1",
+        "tint=ff0000:-1",
+        "tint=ff0000ff:1",
+        "tint=ff0000:0.5:0.5",
+        "tint=red",
+        "duo=ff0000",
+        "duo=ff0000:",
+        "duo=ff0000:00ff0",
+        "duo=ff0000:00ff00ff",
+        "duo=ff0000:00ff00:0000ff",
+        "duo=:",
+        "neg=2",
+        "neg=",
+        "pix=0",
+        "pix=1001",
+        "pix=2.5",
+        "pix=-1",
+        "pix=true",
+        "pix=2&pix=2",
         "blur=",
         "blur=0.49",
         "blur=100.01",
@@ -235,7 +308,7 @@ fn without_output_format_the_original_format_is_kept() {
 
 #[test]
 fn error_images_keep_size_format_quality_and_background_only() {
-    let all = "w=9&h=8&pad=true&g=n&bg=00ff0080&rot=90&flip=h&trim=1&blur=2&sharp=3&page=4&frames=5&strip=false";
+    let all = "w=9&h=8&pad=true&g=n&bg=00ff0080&rot=90&flip=h&trim=1&bri=2&con=2&gamma=2&sat=2&hue=9&gray=1&tint=ff0000:0.5&duo=ff0000:00ff00&neg=1&pix=9&blur=2&sharp=3&page=4&frames=5&strip=false";
     for (query, expected) in [
         (format!("{all}&f=webp&lossless=true"), "w=9&h=8&pad=true&g=n&f=webp&bg=00ff0080"),
         (format!("{all}&f=jpg&q=7"), "w=9&h=8&pad=true&g=n&f=jpg&q=7&bg=00ff00"),
@@ -281,10 +354,11 @@ fn controls_accept_their_whole_range_and_no_more() {
             Control::Flag => (vec!["true".into(), "false".into()], vec!["1".into()]),
             Control::Choice(names) => (names().into_iter().map(str::to_owned).collect(), vec![]),
             Control::Colour => (vec!["00ff7f".into()], vec!["red".into()]),
-            Control::Text => {
-                assert_eq!(row.name, "wm");
-                (vec!["none".into()], vec!["a b".into(), "unknown".into()])
-            }
+            Control::Text => match row.name {
+                "wm" => (vec!["none".into()], vec!["a b".into(), "unknown".into()]),
+                "tint" => (vec!["ff8000:0.5".into()], vec!["ff8000:2".into()]),
+                _ => (vec!["000000:ffffff".into()], vec!["ffffff".into()]),
+            },
             Control::Number { min, max, step } => {
                 // 0 and beyond a handler's limit are clamped or stand for the default.
                 let is_clamped = ["w", "h"].contains(&row.name);
@@ -315,16 +389,33 @@ fn documented_defaults_are_the_defaults() {
 #[test]
 fn error_images_drop_options_that_change_the_pixels_of_the_original() {
     let resized = ["w", "h", "c", "pad", "g", "dpr", "e", "bg"];
-    for (name, value) in
-        [("rot", "90"), ("flip", "h"), ("trim", "1"), ("blur", "1"), ("sharp", "1"), ("page", "1")]
-    {
+    let reset = [
+        ("rot", "90"),
+        ("flip", "h"),
+        ("trim", "1"),
+        ("bri", "2"),
+        ("con", "2"),
+        ("gamma", "2"),
+        ("sat", "2"),
+        ("hue", "9"),
+        ("gray", "1"),
+        ("tint", "ff0000:1"),
+        ("duo", "ff0000:00ff00"),
+        ("neg", "1"),
+        ("pix", "2"),
+        ("blur", "1"),
+        ("sharp", "1"),
+        ("page", "1"),
+    ];
+    for (name, value) in reset {
         let query = Query::parse(&format!("{name}={value}")).unwrap();
         let options = Options::resolve(&query, "", defaults("")).unwrap();
         assert_eq!(options.of_error_image().canonical(), "", "{name}");
     }
     let changing = PARAMETERS.iter().filter(|row| row.changes_pixels);
     let others = changing.filter(|row| !resized.contains(&row.name)).map(|row| row.name);
-    assert_eq!(others.collect::<Vec<_>>(), ["rot", "flip", "trim", "blur", "sharp", "page", "wm"]);
+    let expected = reset.iter().map(|(name, _)| *name).chain(["wm"]);
+    assert_eq!(others.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn hostile_images_get_the_response_of_the_manifest_and_the_renderer_survives() {
             ("w=80&h=80&f=webp", &row.animated),
             ("w=100&f=gif", &row.animated),
             ("w=90&h=50&f=webp&rot=90&blur=1&sharp=1", &row.animated),
+            ("w=90&h=50&f=webp&bri=2&sat=3&tint=ff8000:0.5&neg=1&pix=7", &row.animated),
         ];
         if !row.note.contains("held whole") {
             queries.push(("q=75", same_format));

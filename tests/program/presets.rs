@@ -464,7 +464,8 @@ fn invalid_size_policies_are_startup_errors() {
 fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
     let originals = landscape();
     let cache = Directory::new();
-    let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&blur=1&sharp=1&f=webp&lossless=true&page=0\
+    let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&bri=2&con=2&gamma=2&sat=2&hue=9&gray=1\
+               &tint=ff0000:0.5&duo=ff0000:00ff00&neg=1&pix=2&blur=1&sharp=1&f=webp&lossless=true&page=0\
                &frames=1&strip=false&wm=logo";
     // The options that are older than presets are in the other tests.
     assert_covers_image_options([all, "c=true&g=ce&dpr=1&q=75&e=false&raw=false"]);
@@ -475,7 +476,8 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
     assert_eq!((Kind::of(&preset.body), size_of(&preset.body)), (Some(Kind::Webp), (60, 60)));
     let explicit = server.get(&format!("/h/a.png?{all}")).ok();
     assert_eq!((state(&explicit), explicit.expect("ETag")), ("hit", preset.expect("ETag")));
-    let off = "pad=false&c=false&rot=0&flip=none&trim=none&blur=0&sharp=0&lossless=false&frames=100000&strip=true&wm=none";
+    let off = "pad=false&c=false&rot=0&flip=none&trim=none&bri=1&con=1&gamma=1&sat=1&hue=0&gray=0&tint=none\
+               &duo=none&neg=0&pix=1&blur=0&sharp=0&lossless=false&frames=100000&strip=true&wm=none";
     let plain = server.get("/h/a.png?w=60&h=60&c=false&f=png").ok();
     let reset = server.get(&format!("/h/a.png?p=all&f=png&{off}")).ok();
     assert_eq!((state(&reset), reset.expect("ETag")), ("hit", plain.expect("ETag")));
@@ -486,6 +488,16 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
         "rot=90",
         "flip=h",
         "trim=0",
+        "bri=2",
+        "con=2",
+        "gamma=2",
+        "sat=2",
+        "hue=9",
+        "gray=1",
+        "tint=ff0000:1",
+        "duo=ff0000:00ff00",
+        "neg=1",
+        "pix=2",
         "blur=1",
         "sharp=1",
         "lossless=true",

@@ -29,10 +29,21 @@ pub fn bytes(
         size: _,
         enlarge: _,
         trim,
+        pixelate,
         blur,
         sharp,
         lossless,
         watermarks,
+        // `mixes_channels`; channels are changed one by one as they are encoded.
+        brightness: _,
+        contrast: _,
+        gamma: _,
+        saturation: _,
+        hue: _,
+        gray: _,
+        tint: _,
+        duotone: _,
+        negative: _,
         // The image that is rotated is counted in any case; the others take no memory of their own.
         rotation: _,
         format: _,
@@ -79,9 +90,9 @@ pub fn bytes(
         }
         None => 0,
     };
-    // The blurred or sharpened image, or frame, is in memory beside the original one.
-    let effects = match (blur, sharp) {
-        (None, None) => 0,
+    // The image, or frame, that these steps have changed is in memory beside the original one.
+    let effects = match (options.mixes_channels(), pixelate, blur, sharp) {
+        (false, 1, None, None) => 0,
         _ => resized.saturating_mul(CANVAS),
     };
     // A batch of frames that is downscaled: before, after and in between.
@@ -220,7 +231,7 @@ mod tests {
     #[test]
     fn effects_and_frames_are_counted_before_and_after_a_step() {
         let plain = estimated("photo-2mp.jpg", "");
-        for effect in ["blur=1", "sharp=1"] {
+        for effect in ["sat=2", "duo=000000:ff0000", "pix=2", "blur=1", "sharp=1"] {
             assert!(estimated("photo-2mp.jpg", effect) >= plain + 2_000_000 * 4);
         }
         // All frames of an animation are.

@@ -17,6 +17,11 @@ pub fn is_enabled(options: &Options, format: Format) -> bool {
     !options.strip && format.keeps_metadata()
 }
 
+/// Whether the colours of the original and its profile are kept in this format. Colour effects are defined in sRGB.
+pub fn keeps_colours(options: &Options, format: Format) -> bool {
+    is_enabled(options, format) && !options.changes_colours()
+}
+
 /// `bg` in the space of the profile that an image keeps. A profile that only leads out of its space leaves it as it is,
 /// or as a gray of its luminance.
 pub fn background(image: &Image, options: &Options) -> Colour {

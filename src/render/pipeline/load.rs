@@ -38,7 +38,7 @@ pub fn load<'b>(
     let image = decode(vips, bytes, job, size)?;
     let image = colour::prepare(image)?;
     let image = resize_frames(image, job.frames.count, size, false)?;
-    let image = if keep::is_enabled(job.options, job.format) {
+    let image = if keep::keeps_colours(job.options, job.format) {
         colour::keep_profile(image, job.format)?
     } else {
         colour::convert_to_srgb(image)?

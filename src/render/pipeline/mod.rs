@@ -3,12 +3,14 @@
 //! [`examine`] checks the container and estimates the memory; [`render`] loads, applies the steps (`steps`) and
 //! encodes.
 
+mod affine;
 mod auto_orient;
 mod batch_resize;
 mod blur;
 mod choice;
 mod clear_transparent;
 mod colour;
+mod colour_effects;
 mod crop;
 mod eighth;
 mod encode;
@@ -31,6 +33,7 @@ mod orientation;
 mod original;
 mod overlay;
 mod pad;
+mod pixelate;
 mod profile;
 mod quality;
 mod resize;

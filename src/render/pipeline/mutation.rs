@@ -22,7 +22,7 @@ const MAX_SEED: usize = 8000;
 /// For `f=auto`.
 const MODERN: &str = "image/avif,image/webp,*/*";
 
-const QUERIES: [&str; 22] = [
+const QUERIES: [&str; 25] = [
     "w=16&f=png",
     "w=16",
     "f=gif&w=20&h=20",
@@ -40,6 +40,9 @@ const QUERIES: [&str; 22] = [
     "w=20&h=30&pad=true&bg=10203080&f=webp",
     "page=1&frames=2&f=gif",
     "trim=3&rot=270&flip=h&w=9&h=9&g=smart&sharp=2&f=gif",
+    "bri=2&con=0.5&gamma=2&neg=0.3&w=12&f=png",
+    "sat=3&hue=77&gray=0.5&tint=ff8000:0.5&w=12&f=gif",
+    "duo=102030:fff0c0&pix=3&blur=1&w=12&f=webp",
     "w=12&f=auto",
     "w=12&trim=3&f=auto&strip=false",
     "w=30&wm=one,all&f=png",

@@ -3,8 +3,8 @@
 use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
 use super::{
-    auto_orient, blur, crop, flatten, flip, frames, load, pad, resize, rotate, sharpen, trim,
-    watermark,
+    auto_orient, blur, colour_effects, crop, flatten, flip, frames, load, pad, pixelate, resize,
+    rotate, sharpen, trim, watermark,
 };
 use crate::render::vips::{Error, Image};
 
@@ -17,6 +17,8 @@ pub const STEPS: &[Step] = &[
     flip::STEP,
     resize::STEP,
     crop::STEP,
+    colour_effects::STEP,
+    pixelate::STEP,
     blur::STEP,
     sharpen::STEP,
     pad::STEP,

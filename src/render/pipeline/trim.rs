@@ -30,7 +30,7 @@ enum Keeping {
 
 impl Keeping {
     fn of(job: &RenderJob) -> Keeping {
-        match keep::is_enabled(job.options, job.format) {
+        match keep::keeps_colours(job.options, job.format) {
             false => Keeping::Nothing,
             true if job.format.keeps_grayscale() => Keeping::All,
             true => Keeping::Colours,

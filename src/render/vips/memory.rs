@@ -134,7 +134,42 @@ impl<'b> Image<'b> {
         if line == 0 || lines == 0 || lines * line != samples.len() as u64 {
             return Err(Error("the samples are not whole lines".into()));
         }
-        let (Ok(width), Ok(height)) = (c_int::try_from(width), c_int::try_from(lines)) else {
+        // SAFETY: `raw` is live.
+        let space = unsafe { ffi::vips_image_get_interpretation(self.raw()) };
+        self.with_lines(width, self.bands(), space, samples.chunks_exact(line as usize))
+    }
+
+    /// An image of sRGB, or of grayscale if it has less than 3 bands, in memory, with the size, density and metadata of
+    /// this one. `change` writes each of its lines from one of this image.
+    pub fn map_lines(
+        &self,
+        bands: u32,
+        mut change: impl FnMut(&[u8], &mut [u8]),
+    ) -> Result<Image<'b>, Error> {
+        let (width, samples) = (self.width(), self.samples()?);
+        let space =
+            if bands < 3 { <u8 as sealed::Sample>::GRAY } else { <u8 as sealed::Sample>::COLOUR };
+        let [from, to] = [self.bands(), bands].map(|bands| width as usize * bands as usize);
+        let lines = samples.chunks_exact(from.max(1)).map(|from| {
+            let mut line = vec![0; to];
+            change(from, &mut line);
+            line
+        });
+        self.with_lines(width, bands, space, lines)
+    }
+
+    /// An image in memory with the density and metadata of this one, and these lines of 8 bits.
+    fn with_lines(
+        &self,
+        width: u32,
+        bands: u32,
+        space: ffi::VipsInterpretation,
+        lines: impl ExactSizeIterator<Item = impl AsRef<[u8]>>,
+    ) -> Result<Image<'b>, Error> {
+        let length = width as usize * bands as usize;
+        let (Ok(width), Ok(height), Ok(bands @ 1..=4)) =
+            (c_int::try_from(width), c_int::try_from(lines.len()), c_int::try_from(bands))
+        else {
             return Err(Error("too many samples".into()));
         };
         // SAFETY: no arguments; the result is a new reference or null.
@@ -150,15 +185,19 @@ impl<'b> Image<'b> {
                 image.raw(),
                 width,
                 height,
-                ffi::vips_image_get_bands(self.raw()),
+                bands,
                 ffi::VipsBandFormat_VIPS_FORMAT_UCHAR,
                 ffi::VipsCoding_VIPS_CODING_NONE,
-                ffi::vips_image_get_interpretation(self.raw()),
+                space,
                 ffi::vips_image_get_xres(self.raw()),
                 ffi::vips_image_get_yres(self.raw()),
             );
         }
-        for (y, line) in (0..height).zip(samples.chunks_exact(line as usize)) {
+        for (y, line) in (0..height).zip(lines) {
+            let line = line.as_ref();
+            if line.len() != length {
+                return Err(Error("a line has another length".into()));
+            }
             // SAFETY: the lines come in order, and each has the bytes of a line of the new image: width times bands.
             // It is only read.
             let status =

@@ -282,6 +282,30 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_mapped_to_other_bands() {
+        let image = two_pixels().copy_memory().unwrap();
+        for (bands, has_transparency, space) in [
+            (1, false, Space::Gray),
+            (2, true, Space::Gray),
+            (3, false, Space::Srgb),
+            (4, true, Space::Srgb),
+        ] {
+            let mapped = image
+                .map_lines(bands, |from, to| {
+                    assert_eq!((from, to.len()), (&[255, 0, 0, 0, 0, 255][..], 2 * bands as usize));
+                    to.fill(9);
+                })
+                .unwrap();
+            assert_eq!((mapped.width(), mapped.height(), mapped.bands()), (2, 1, bands));
+            assert_eq!((mapped.has_transparency(), mapped.space()), (has_transparency, space));
+            assert!(mapped.samples().unwrap().iter().all(|sample| *sample == 9));
+        }
+        assert!(image.map_lines(0, |_, _| {}).is_err());
+        let wide = image.apply(c"premultiply", &[]).unwrap();
+        assert!(wide.map_lines(3, |_, _| {}).is_err(), "fractions");
+    }
+
+    #[test]
     fn frames_are_cropped_and_joined() {
         let image = two_pixels().copy_memory().unwrap();
         let left = image.crop(0, 0, 1, 1).unwrap();

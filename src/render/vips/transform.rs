@@ -41,6 +41,13 @@ impl<'b> Image<'b> {
         call(c"subsample", &arguments)?.image(c"out")
     }
 
+    /// Repeats every pixel as a square with this side.
+    pub fn repeat_pixels(&self, side: u32) -> Result<Image<'b>, Error> {
+        let arguments =
+            [(c"input", Value::Image(self)), (c"xfac", pixels(side)), (c"yfac", pixels(side))];
+        call(c"zoom", &arguments)?.image(c"out")
+    }
+
     /// Replaces transparency by a colour. A grayscale image stays grayscale if the colour is gray.
     pub fn flatten(&self, colour: [u8; 3]) -> Result<Image<'b>, Error> {
         let [red, green, blue] = colour;
