@@ -194,6 +194,13 @@ fn only_the_profile_and_the_copyright_are_kept() {
         assert_eq!((exif_blocks(&body).len(), profile_of(&body)), (0, None));
         assert!(!within(Image::decode(&body).at(17, 50), COLOURS[0], 10));
     }
+    // Colour effects are those of sRGB.
+    for (query, has_profile) in [("neg=1", false), ("sat=2&trim=0", false), ("pix=2", true)] {
+        let body = server.get(&format!("/h/all.jpg?strip=false&f=png&{query}")).ok().body;
+        let found: Vec<_> = exif_blocks(&body).iter().map(|block| texts(block)).collect();
+        assert_eq!(found, [expected.to_vec()], "{query}");
+        assert_eq!(profile_of(&body).is_some(), has_profile, "{query}");
+    }
     // An image with GPS and without copyright gets no EXIF block.
     for format in ["jpg", "png", "webp"] {
         let body = server.get(&format!("/h/gps.jpg?strip=false&f={format}")).ok().body;

@@ -17,6 +17,7 @@ mod certificates;
 mod cgroup;
 mod check_online;
 mod coalescing;
+mod colour_effects;
 mod colours;
 mod config;
 mod confine;

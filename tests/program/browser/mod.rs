@@ -9,6 +9,7 @@ mod avif_stills;
 mod comparison;
 mod documents;
 mod exif;
+mod filters;
 mod gif;
 mod jpeg;
 mod outputs;

@@ -41,6 +41,8 @@ pub enum As {
     Element,
     /// With WebCodecs, which shows all frames.
     Frames,
+    /// As an element that is drawn with these filters: CSS functions and SVG filter primitives, separated by `|`.
+    Filtered(&'static str),
 }
 
 /// The pixels of an image, or the error.
@@ -129,7 +131,10 @@ impl Chromium {
     /// What it shows for images at these URLs.
     #[track_caller]
     pub fn show(&self, images: &[(As, String)]) -> Vec<Outcome> {
-        let job = |(number, (how, url)): (usize, &(As, String))| json!({"number": number, "url": url, "frames": *how == As::Frames});
+        let job = |(number, (how, url)): (usize, &(As, String))| {
+            let filter = if let As::Filtered(filter) = how { *filter } else { "" };
+            json!({"number": number, "url": url, "frames": *how == As::Frames, "filter": filter})
+        };
         let jobs: Vec<Value> = images.iter().enumerate().map(job).collect();
         let (state, changed) = &*self.shared;
         let mut state = state.lock().unwrap();
