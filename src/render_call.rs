@@ -94,6 +94,7 @@ mod tests {
             resolved: vec![Resolved {
                 directories: Vec::new(),
                 error_image: b"x".as_slice().into(),
+                watermarks: vec![b"w"[..].into()],
             }],
         };
         let query = "w=3&bg=00ff00".to_owned();

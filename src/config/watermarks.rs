@@ -319,7 +319,7 @@ mod tests {
         let config = parse(&text, "test").unwrap();
         let handler = &config.handlers[0];
         assert!(handler.has_mandatory_watermark());
-        let options: Vec<_> = handler.options_on_change().collect();
+        let options: Vec<_> = handler.options_on_change("a.jpg").collect();
         assert_eq!(options.len(), 1);
         assert_eq!(options[0].watermarks, handler.watermarks.all);
         assert!(options[0].canonical().contains("wm=logo:"), "{}", options[0].canonical());

@@ -2,6 +2,7 @@
 //! watermark.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use image::{DynamicImage, GrayAlphaImage, GrayImage, ImageBuffer, LumaA, Rgba, RgbaImage};
 use rustix::process::Signal;
@@ -13,7 +14,7 @@ use crate::support::icc;
 use crate::support::images::{
     self, BLUE, GREEN, Image, Kind, RED, WHITE, avif_has_alpha, holds, profile_of, size_of, within,
 };
-use crate::support::server::{Server, Setup, data};
+use crate::support::server::{self, Server, Setup, data};
 use crate::support::{merged, process};
 
 /// A handler for a directory with a watermark `logo`, whose file is below `marks`.
@@ -717,4 +718,31 @@ fn configurations_with_unusable_watermarks_are_refused() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("watermark logo of /h/: "), "{stderr}");
+}
+
+#[test]
+fn the_command_line_draws_the_watermarks_of_its_handler() {
+    let originals = Directory::new().with("a.png", &images::png(images::solid(64, 48, WHITE)));
+    let marks = Directory::new().with("logo.png", &images::png(images::solid(16, 16, RED)));
+    let render = |handler: &Value, arguments: &[&str]| {
+        let setup = Setup::new(json!({"handlers": [handler]}));
+        let config =
+            setup.directory().put("c.json", json!({"handlers": [handler]}).to_string().as_bytes());
+        let input = originals.path().join("a.png");
+        let mut command = server::command(Path::new(server::PROGRAM), setup.directory().path());
+        command.arg("render").arg(input).arg("-").args(arguments);
+        server::run(command.args(["--handler", "h", "-c"]).arg(config))
+    };
+    let on_request = handler(&originals, &marks, json!({}));
+    let always = merged(on_request.clone(), json!({"wm": "always"}));
+    for (handler, options) in [(&on_request, "wm=logo"), (&always, "w=60")] {
+        let output = render(handler, &[options]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let corner = Image::decode(&output.stdout).at(99, 99);
+        assert!(within(corner, RED, 0), "{options}: {corner:?}");
+    }
+    for (handler, options) in [(&on_request, "wm=other"), (&always, "wm=none")] {
+        let output = render(handler, &[options]);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{options}");
+    }
 }

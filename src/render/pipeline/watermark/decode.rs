@@ -94,6 +94,10 @@ fn decode(
     let frames = Frames { first: 0, count: 1 };
     // What a format that keeps everything would get.
     let job = RenderJob::new(&options, &header, (format, Format::Png), frames, FailOn::Error);
+    // `check` has seen this already, where a server runs.
+    if u64::from(job.size.0) * u64::from(job.size.1) > MAX_PIXELS {
+        return Err(Error(format!("more than {MAX_PIXELS} pixels")));
+    }
     let (width, height) = fitted(job.size);
     let mut image = load::load(vips, &readable, &job, (width, height))?;
     if image.bands() < 3 {
@@ -181,5 +185,7 @@ mod tests {
         assert!(check(&cut, &bounds).is_ok());
         assert!(decode_once(&cut, &bounds).is_err());
         assert!(find(&cut, (100, 100)).is_err());
+        let large = watermark(&data("bomb-15000x15000-rgb.png"), None, 255);
+        assert_eq!(find(&large, (1, 1)).unwrap_err().0, "more than 4000000 pixels");
     }
 }
