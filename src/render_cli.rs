@@ -301,6 +301,8 @@ mod tests {
             ("o.png", "wdith=1", None, "unknown parameter \"wdith=1\""),
             ("o.png", "t=secret", None, "t: is for requests to a server"),
             ("o.png", "exp=1", None, "exp: is for requests to a server"),
+            ("o.png", "raw=true", None, "raw: the original is the input itself"),
+            ("o.png", "dl=a", None, "dl: is for requests to a server"),
             ("o.png", "p=card", None, "p: presets are those of a handler"),
             ("o.png", "p=x", Some("b"), "p: the handler \"b\" has no preset \"x\""),
             ("o.png", "f=auto", None, "f: auto asks what a browser accepts"),
