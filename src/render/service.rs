@@ -194,8 +194,10 @@ impl Service {
         }
         let handler = self.handlers.get(&route).ok_or_else(|| invalid_path(path))?;
         let options = resolve(query, &handler.config)?;
+        let is_no_image = matches!(options.raw, Raw::File(file_type) if !file_type.is_image());
         if handler.config.has_mandatory_watermark()
             && options.watermarks != handler.config.watermarks.all
+            && !is_no_image
         {
             let detail = "malformed query from the edge: a watermark is missing";
             return Err(Failure::new(Code::RendererFailed, detail));

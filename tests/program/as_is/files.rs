@@ -264,6 +264,22 @@ fn servers_share_files_and_revalidate_them() {
 }
 
 #[test]
+fn a_mandatory_watermark_leaves_files_that_are_no_images() {
+    let [directory, cache, marks] = [Directory::new(), Directory::new(), Directory::new()];
+    directory.put("a.pdf", PDF);
+    let logo = marks.put("logo.png", &images::png(images::solid(9, 9, images::RED)));
+    let always = json!({"watermarks": {"logo": {"file": logo}}, "wm": "always"});
+    let server = start(&directory, &cache, merged(always.clone(), json!({"passthrough": ["pdf"]})));
+    check(&server.get("/h/a.pdf?w=9"), "application/pdf", PDF);
+    for fields in [json!({"raw": true}), json!({"passthrough": ["svg"]})] {
+        let handler = merged(directory.handler(), merged(always.clone(), fields));
+        let output = Setup::new(json!({"handlers": [handler]})).run();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("would be served without a watermark"), "{stderr}");
+    }
+}
+
+#[test]
 fn a_line_of_the_log_names_the_type() {
     let directory = Directory::new().with("a.svg", SVG);
     let config = json!({
