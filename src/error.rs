@@ -44,8 +44,7 @@ macro_rules! codes {
                 match self { $(Code::$code => codes!(@stale $stale),)* }
             }
 
-            /// The meaning of the code, for clients and operators.
-            #[cfg(test)]
+            /// The meaning of the code in Markdown, for clients and operators.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Code::$code => $meaning,)* }
             }
@@ -112,6 +111,21 @@ impl Code {
     /// The code with this [`Code::name`].
     pub fn from_name(name: &str) -> Option<Code> {
         Code::ALL.iter().copied().find(|code| code.name() == name)
+    }
+
+    /// The meaning of the code as plain text, for clients: of codes with the same public name that of the first.
+    pub fn sentence(self) -> String {
+        let mut codes = Code::ALL.iter();
+        let public = codes.find(|code| code.public_name() == self.public_name());
+        let markdown = public.unwrap_or(&self).meaning().replace('`', "");
+        // Of a link, the text.
+        let mut sentence = String::with_capacity(markdown.len());
+        for (index, part) in markdown.split("](").enumerate() {
+            let text =
+                if index == 0 { part } else { part.split_once(')').map_or(part, |pair| pair.1) };
+            sentence.extend(text.chars().filter(|c| *c != '['));
+        }
+        sentence
     }
 
     /// The table of codes that clients see, in Markdown.
@@ -195,6 +209,17 @@ mod tests {
         ];
         let codes = Code::ALL.iter().map(|code| (code.public_name(), code.precise_status()));
         assert_eq!(codes.collect::<Vec<_>>(), contract);
+    }
+
+    #[test]
+    fn sentences_are_plain_text_and_tell_no_more_than_the_public_name() {
+        for code in Code::ALL {
+            let sentence = code.sentence();
+            assert!(!sentence.contains(['`', '[', ']']) && sentence.ends_with('.'), "{sentence}");
+        }
+        assert_eq!(Code::NotShown.sentence(), Code::NotFound.meaning());
+        let corrupt = Code::CorruptImage.sentence();
+        assert!(corrupt.contains("decoded (see fail_on), or"), "{corrupt}");
     }
 
     #[test]

@@ -68,6 +68,8 @@ table! {
     SERVER_TIMING: Defaulted<bool> = boolean("server_timing").default(false);
     /// How damaged an original may be: libvips' option of that name.
     FAIL_ON: Defaulted<FailOn> = choice::<FailOn>("fail_on").default_choice(1);
+    /// Allow `f=json`, `f=thumbhash` and `f=blurhash`, which describe an image ([descriptions](info.md)).
+    INFO: Defaulted<bool> = boolean("info").default(true);
     /// Serve a page at `/{handler}/` that tries the options and lists keys of a `directory`
     /// ([playground](page.md#playground)).
     PLAYGROUND: Defaulted<bool> = boolean("playground").default(false);
@@ -125,6 +127,8 @@ pub struct Handler {
     /// Responses have `Server-Timing`.
     pub server_timing: bool,
     pub fail_on: FailOn,
+    /// Images may be described in place of being sent.
+    pub info: bool,
     /// A page that tries the options is served at `/{route}/`.
     pub playground: bool,
     /// `presets`, `presets_only`, `allowed_sizes`.
@@ -274,6 +278,7 @@ impl Handler {
             cors_origin: cors_origin(fields)?,
             server_timing: fields.get(&SERVER_TIMING)?,
             fail_on: fields.get(&FAIL_ON)?,
+            info: fields.get(&INFO)?,
             playground: fields.get(&PLAYGROUND)?,
             max_variants: size_policy.max_variants(fields, token.as_ref())?,
             render_on_change: render_on_change(fields, &size_policy)?,
@@ -283,8 +288,22 @@ impl Handler {
             watermarks,
         };
         handler.size_policy.check_presets(fields, handler.defaults(), &handler.as_is)?;
+        handler.check_info(fields)?;
         handler.check_render_on_change(fields)?;
         Ok(handler)
+    }
+
+    /// Presets that `info` forbids are an error.
+    fn check_info(&self, fields: &Fields) -> Result<()> {
+        let described = self.size_policy.presets().find(|(_, query)| query.description().is_some());
+        match described {
+            Some((name, _)) if !self.info => {
+                let message =
+                    format!("must be true for the preset {name:?}, which describes images");
+                Err(fields.error(INFO.name(), message))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_render_on_change(&self, fields: &Fields) -> Result<()> {

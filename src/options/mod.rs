@@ -4,6 +4,7 @@
 mod bad_query;
 mod colours;
 mod control;
+mod description;
 mod download;
 mod gravity;
 mod output;
@@ -20,6 +21,7 @@ use crate::format::Format;
 pub use bad_query::BadQuery;
 pub use colours::{Duotone, Hundredths, Tint};
 pub use control::Control;
+pub use description::Description;
 pub use download::Download;
 pub use gravity::Gravity;
 pub use output::{Needs, Output};

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 
+use super::Description;
 use crate::accept::Accepted;
 use crate::format::Format;
 
@@ -13,6 +14,8 @@ pub enum Output {
     Format(Format),
     /// `f=auto`: depends on the original and on the size of the result.
     Auto(Accepted),
+    /// A description of what would be in this format; `None`: that of the original.
+    Description(Description, Option<Format>),
 }
 
 /// What a result can lose in a format that does not have it.
@@ -30,6 +33,7 @@ impl Output {
         match self {
             Output::Original => true,
             Output::Format(format) => can(format),
+            Output::Description(_, format) => format.is_none_or(can),
             Output::Auto(accepted) => {
                 let formats = accepted.formats();
                 let gif = accepted.accepts_gif() && can(Format::Gif);
@@ -45,6 +49,8 @@ impl Output {
         match self {
             Output::Original => true,
             Output::Format(format) => !format.keeps_transparency(),
+            // BlurHash has no transparency.
+            Output::Description(description, _) => description != Description::ThumbHash,
             Output::Auto(accepted) => {
                 let flattens = |format: &Format| !format.keeps_transparency();
                 accepted.formats().iter().any(|format| format.as_ref().is_none_or(flattens))
@@ -58,6 +64,7 @@ impl Output {
         let accepted = match self {
             Output::Original => return vec![own],
             Output::Format(format) => return vec![format],
+            Output::Description(_, format) => return vec![format.unwrap_or(own)],
             Output::Auto(accepted) => accepted,
         };
         let mut formats = Vec::new();
@@ -94,6 +101,9 @@ impl Display for Output {
             Output::Original => Ok(()),
             Output::Format(format) => f.write_str(format.name()),
             Output::Auto(accepted) => accepted.fmt(f),
+            Output::Description(description, format) => {
+                f.write_str(&description.canonical(*format))
+            }
         }
     }
 }

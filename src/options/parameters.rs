@@ -12,7 +12,7 @@ use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
 use super::watermark::{self, Watermark};
 use super::{
-    BadQuery, Colour, Control, DEFAULT_QUALITY, Download, Duotone, Flip, Gravity, Hundredths,
+    BadQuery, Colour, Control, DEFAULT_QUALITY, Description, Download, Duotone, Flip, Gravity, Hundredths,
     Output, Raw, Rotation, Sigma, Size, Tint,
 };
 use crate::format::{Format, formats_that, or_list};
@@ -49,6 +49,8 @@ pub(super) enum FormatChoice {
     /// `auto`: negotiated by `Accept`.
     Auto,
     Named(Format),
+    /// No image, but a description of it.
+    Description(Description),
 }
 
 /// Appends `name=value` to the canonical query, for the name of the row.
@@ -256,7 +258,7 @@ parameters! {
         changes_pixels;
         |_, _| {};
 
-        #[doc = "Output format; `auto` negotiates AVIF and WebP by `Accept`."]
+        #[doc = "Output format; `auto` negotiates AVIF and WebP by `Accept`; `json`, `thumbhash` and `blurhash` describe the image instead."]
         "f" format: FormatChoice = FormatChoice::Default, "the handler's `output_format`, or the original's";
         format_rule(), FormatChoice::parse;
         Control::Choice(format_names);
@@ -463,8 +465,9 @@ impl FormatChoice {
         match text {
             AUTO => Some(FormatChoice::Auto),
             _ => {
-                let format = Format::parse(text).filter(|format| format.is_written())?;
-                Some(FormatChoice::Named(format))
+                let format = Format::parse(text).filter(|format| format.is_written());
+                let named = format.map(FormatChoice::Named);
+                named.or_else(|| Description::parse(text).map(FormatChoice::Description))
             }
         }
     }
@@ -472,11 +475,13 @@ impl FormatChoice {
 
 fn format_rule() -> String {
     let names = formats_that(Format::is_written).flat_map(Format::names).copied();
-    format!("must be {}", or_list(names.chain([AUTO])))
+    let others = [AUTO].into_iter().chain(Description::ALL.map(Description::name));
+    format!("must be {}", or_list(names.chain(others)))
 }
 
 fn format_names() -> Vec<&'static str> {
-    formats_that(Format::is_written).map(Format::name).chain([AUTO]).collect()
+    let names = formats_that(Format::is_written).map(Format::name).chain([AUTO]);
+    names.chain(Description::ALL.map(Description::name)).collect()
 }
 
 /// The table in Markdown.

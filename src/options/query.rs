@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::bad_query::BadQuery;
+use super::description::Description;
 use super::download::Download;
 use super::parameters::{self, AUTO, PARAMETERS, Parameter};
 use super::values::{decimal, digits};
@@ -154,6 +155,11 @@ impl Query {
             value.clone_from(own);
         }
         Query { values }
+    }
+
+    /// The description that it asks for in place of an image.
+    pub fn description(&self) -> Option<Description> {
+        Description::parse(self.get("f")?)
     }
 
     /// Whether the response depends on `Accept`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::parameters::{AUTO, FormatChoice, Values};
 use super::{
-    BadQuery, DEFAULT_QUALITY, Gravity, HandlerWatermarks, Options, Output, Query, Raw, Size,
+    BadQuery, DEFAULT_QUALITY, Description, Gravity, HandlerWatermarks, Options, Output, Query, Raw, Size,
     Watermark,
 };
 use crate::accept::Accepted;
@@ -50,7 +50,14 @@ impl Options {
         if let Some(file_type) = query.raw_file() {
             return Options::as_it_is(Raw::File(file_type));
         }
-        let accepted = query.get("f").and_then(Accepted::parse);
+        let value = query.get("f").unwrap_or_default();
+        if let Some((description, format)) = Description::parse_canonical(value) {
+            let text = |name| if name == "f" { Some(description.name()) } else { query.get(name) };
+            let negotiate = |default| Accepted::negotiate("", default);
+            let defaults = Defaults { format, ..defaults };
+            return Values::read(text)?.resolve(defaults, Vec::new(), negotiate);
+        }
+        let accepted = Accepted::parse(value);
         let watermarks = defaults.watermarks.find_canonical(query.get("wm"))?;
         let text = |name| match name {
             "f" if accepted.is_some() => Some(AUTO),
@@ -76,6 +83,9 @@ impl Options {
 
     /// Resets options that can't change the bytes, so that they make no second cache entry.
     pub(super) fn normalize(mut self) -> Options {
+        if let Output::Description(description, format) = self.format {
+            return self.normalize_description(description, format);
+        }
         if self.size == Size::Original {
             self.enlarge = false;
         }
@@ -158,6 +168,9 @@ impl Values {
         match self.format {
             FormatChoice::Default => Ok(default.map_or(Output::Original, Output::Format)),
             FormatChoice::Auto => Ok(Output::Auto(negotiate(default))),
+            FormatChoice::Description(description) => {
+                Ok(Output::Description(description, description.format(default)))
+            }
             FormatChoice::Named(format) if self.lossless && !format.can_be_lossless() => {
                 let names = formats_that(|format| format.is_written() && format.can_be_lossless())
                     .map(Format::name);

@@ -265,7 +265,7 @@ impl Service {
         fail_on: FailOn,
         id: Option<u64>,
         phases: &mut Phases,
-    ) -> Result<(Vec<u8>, Format), Failure> {
+    ) -> Result<(Vec<u8>, MediaType), Failure> {
         phases.input = Format::of_original(original)
             .map(|format| Side { media_type: format.into(), pixels: 0 });
         // Before the wait, so that an image over a limit is refused at once.

@@ -39,6 +39,7 @@ mod health;
 mod hostile;
 mod hostile_images;
 mod https;
+mod info;
 mod init;
 mod jpeg;
 mod jwt;

@@ -24,7 +24,7 @@ use crate::edge::variants::{
 };
 use crate::error::Code;
 use crate::key;
-use crate::options::{Options, Query};
+use crate::options::{Description, Options, Query};
 use crate::phases::Phases;
 use crate::token::{Grant, Refusal};
 
@@ -77,7 +77,8 @@ enum Access {
 enum Rejection<'h> {
     NoSuchHandler,
     BadRequest(Option<&'h Arc<HandlerState>>, String),
-    Token(&'h Arc<HandlerState>),
+    /// With the description that was asked for in place of an image.
+    Token(&'h Arc<HandlerState>, Option<Description>),
     Image(&'h Arc<HandlerState>, Box<ImageError>),
     /// It asks for the handler's playground.
     Playground(&'h Arc<HandlerState>),
@@ -134,7 +135,9 @@ impl ImageHandler {
                     None => answer,
                 })
             }
-            Err(Rejection::Token(handler)) => Reply::Ready(self.token_refused(handler)),
+            Err(Rejection::Token(handler, description)) => {
+                Reply::Ready(self.token_refused(handler, description))
+            }
             Err(Rejection::Image(handler, error)) => self.lookup_error(handler, *error),
             Err(Rejection::Playground(handler)) => Reply::Pending(ImageJob::Playground {
                 handler: Arc::clone(handler),
@@ -191,6 +194,9 @@ impl ImageHandler {
             }
         };
         let config = &handler.config;
+        if let Some(description) = error.options.description() {
+            return error.into_text(&handler, description);
+        }
         let image = self.error_images.make(&config.route, &error.options, self.variants.renderer());
         error.into_answer(&handler, image)
     }
@@ -240,7 +246,7 @@ impl ImageHandler {
                 let auth_request = AuthRequest { request, key: &key, query: &query, client };
                 authorizer
                     .authorize(&config.route, auth_request)
-                    .map_err(|_| Rejection::Token(state))?
+                    .map_err(|_| Rejection::Token(state, query.description()))?
             }
             Access::Admin => Grant { is_private: true, ..Grant::default() },
         };
@@ -250,7 +256,7 @@ impl ImageHandler {
             if let Access::Client(client) = access {
                 authorizer.log_refusal(&config.route, client, Refusal::Size);
             }
-            return Err(Rejection::Token(state));
+            return Err(Rejection::Token(state, options.description()));
         }
         let name =
             Name { handler: state.caches.identity.clone(), key, options: options.canonical() };
@@ -299,6 +305,9 @@ impl ImageHandler {
 
     fn lookup_error(&self, handler: &Arc<HandlerState>, error: ImageError) -> Reply<ImageJob> {
         let config = &handler.config;
+        if let Some(description) = error.options.description() {
+            return Reply::Ready(error.into_text(handler, description));
+        }
         match self.error_images.find(&config.route, &error.options) {
             Some(image) => Reply::Ready(error.into_answer(handler, Some(image))),
             None => {
@@ -308,11 +317,18 @@ impl ImageHandler {
         }
     }
 
-    /// The same response for every refused token: the error image as it is, without asking the renderer.
-    fn token_refused(&self, handler: &HandlerState) -> Answer {
+    /// The same response for every refused token: the error image as it is, without asking the renderer, or the text that
+    /// was asked for in place of an image.
+    fn token_refused(&self, handler: &HandlerState, description: Option<Description>) -> Answer {
         let config = &handler.config;
-        let image = self.error_images.original(&config.route);
-        let response = image_response::error(config, None, false, Code::TokenRefused, image);
+        let code = Code::TokenRefused;
+        let response = match description {
+            Some(description) => image_response::error_text(config, None, false, code, description),
+            None => {
+                let image = self.error_images.original(&config.route);
+                image_response::error(config, None, false, code, image)
+            }
+        };
         let error = Some(Code::TokenRefused.public_name());
         Answer { error, ..Answer::plain(response).of(handler) }
     }
@@ -336,8 +352,18 @@ impl ImageError {
 
     fn into_answer(self, handler: &HandlerState, image: Option<Arc<EncodedImage>>) -> Answer {
         let key = Some(self.name.key.as_str());
-        let mut response =
-            image_response::error(&handler.config, key, self.varies, self.code, image);
+        let response = image_response::error(&handler.config, key, self.varies, self.code, image);
+        self.with_response(handler, response)
+    }
+
+    /// The answer to a request for a description.
+    fn into_text(self, handler: &HandlerState, description: Description) -> Answer {
+        let (config, key) = (&handler.config, Some(self.name.key.as_str()));
+        let response = image_response::error_text(config, key, self.varies, self.code, description);
+        self.with_response(handler, response)
+    }
+
+    fn with_response(self, handler: &HandlerState, mut response: Response) -> Answer {
         let cache = self.cache_status.map(CacheStatus::as_str);
         if let Some(cache) = cache {
             response = response.with("X-Cache", cache);

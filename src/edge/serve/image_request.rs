@@ -57,6 +57,9 @@ pub fn resolve_options(
     let accept = if varies { request.list("accept") } else { None };
     let accept = accept.unwrap_or(Cow::Borrowed(""));
     let options = Options::resolve(&with_preset, &accept, handler.defaults())?;
+    if let Some(description) = options.description().filter(|_| !handler.info) {
+        return Err(BadQuery(format!("f: {} is not allowed here", description.name())));
+    }
     handler.size_policy.check_size(query, &with_preset)?;
     handler.as_is.check(&options)?;
     match handler.as_is.passthrough(key) {

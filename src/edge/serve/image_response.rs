@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
+
 use super::cache_policy::{self, Clock, Policy};
 use super::image_request::ImageRequest;
 use crate::cache::{EncodedImage, Entry};
@@ -14,6 +16,7 @@ use crate::edge::variants::memory_cache::{CachedResponse, HeaderTemplates};
 use crate::edge::variants::{CacheStatus, Content, Variant};
 use crate::error::Code;
 use crate::media_type::MediaType;
+use crate::options::Description;
 use crate::time::unix_seconds;
 
 /// Length in bytes from which a body is sent from its entry on disk in pieces: a slow client does not keep it in memory.
@@ -124,6 +127,31 @@ pub fn error(
     with_handler_fields(response, handler, key, varies)
         .with("Cache-Control", "no-store")
         .with("X-Error", code.public_name())
+}
+
+/// The response for a failure of a description: as text, or as JSON where that was asked for.
+pub fn error_text(
+    handler: &Handler,
+    key: Option<&str>,
+    varies: bool,
+    code: Code,
+    description: Description,
+) -> Response {
+    let status = if handler.precise_errors { code.precise_status() } else { 404 };
+    let (name, message) = (code.public_name(), code.sentence());
+    let (text, media_type) = match description {
+        Description::Json => {
+            (json!({"error": {"code": name, "message": message}}).to_string(), MediaType::Json)
+        }
+        Description::ThumbHash | Description::BlurHash => {
+            (format!("{name}: {message}\n"), MediaType::Text)
+        }
+    };
+    let response = Response::new(status, Body::Text(text));
+    let response = response.with("Content-Type", media_type.content_type());
+    with_handler_fields(response, handler, key, varies)
+        .with("Cache-Control", "no-store")
+        .with("X-Error", name)
 }
 
 /// Formats the header fields of an image's responses for the memory cache.

@@ -1,7 +1,7 @@
-//! EXIF: reads the orientation and the copyright of an original, and writes a block with the copyright.
+//! EXIF: reads the orientation and the copyright of an original and whether it has a position, and writes a block with the copyright.
 //!
 //! A block is a TIFF file (TIFF 6.0 §2, CIPA DC-008 §4.5.2): a header and directories of 12-byte entries. Only the
-//! first directory is read, and only up to [`MAX_ENTRIES`], so that any block takes microseconds.
+//! first directory and that of the position are read, and only up to [`MAX_ENTRIES`], so that any block takes microseconds.
 
 /// Types of values: a NUL-terminated string, and a 16-bit number (TIFF 6.0 §2).
 const ASCII: u16 = 2;
@@ -10,6 +10,10 @@ const SHORT: u16 = 3;
 const ORIENTATION: u16 = 0x0112;
 const ARTIST: u16 = 0x013b;
 const COPYRIGHT: u16 = 0x8298;
+/// The offset of the directory with the position (CIPA DC-008 §4.6.3).
+const GPS_DIRECTORY: u16 = 0x8825;
+/// Of that directory: latitude and longitude, and those of the destination.
+const POSITIONS: [u16; 4] = [2, 4, 20, 22];
 /// Cameras write about twenty entries.
 const MAX_ENTRIES: u16 = 512;
 const ENTRY_BYTES: usize = 12;
@@ -33,6 +37,17 @@ fn stored_orientation(block: &[u8]) -> Option<u16> {
         Some(_) => None,
         None => tiff.is_complete().then_some(1),
     }
+}
+
+/// Whether a block, with or without JPEG's `Exif` prefix, has a position. Also true of a position that can't be read:
+/// another reader may.
+pub fn has_position(block: &[u8]) -> bool {
+    let Some(tiff) = Tiff::new(block) else { return false };
+    let Some(entry) = tiff.entry(GPS_DIRECTORY) else { return false };
+    let directory = tiff.long(entry.value_offset).and_then(|at| tiff.directory(at));
+    directory.is_none_or(|gps| {
+        !gps.is_complete() || POSITIONS.into_iter().any(|tag| gps.entry(tag).is_some())
+    })
 }
 
 /// The author fields of an original, without the terminating NUL.
@@ -116,8 +131,13 @@ impl<'b> Tiff<'b> {
             _ => return None,
         };
         let header = Tiff { bytes, is_big_endian, entries: 0, count: 0 };
-        let directory = usize::try_from(header.long(4)?).ok()?;
-        Some(Tiff { entries: directory.checked_add(2)?, count: header.short(directory)?, ..header })
+        header.directory(header.long(4)?)
+    }
+
+    /// The directory at this offset.
+    fn directory(&self, offset: u32) -> Option<Tiff<'b>> {
+        let start = usize::try_from(offset).ok()?;
+        Some(Tiff { entries: start.checked_add(2)?, count: self.short(start)?, ..*self })
     }
 
     /// The first entry with this tag.
@@ -190,6 +210,31 @@ mod tests {
         }
         block.extend(long(0));
         block
+    }
+
+    #[test]
+    fn a_position_is_a_latitude_or_a_longitude() {
+        for is_big_endian in [false, true] {
+            // The first directory ends after 8 + 2 + 12 + 4 bytes.
+            let with_gps = |entries: &[(u16, u16, u32, u32)]| {
+                let gps = &block(is_big_endian, entries)[8..];
+                [&block(is_big_endian, &[(GPS_DIRECTORY, 4, 1, 26)])[..], gps].concat()
+            };
+            // The version of the directory is written without a position, too.
+            assert!(!has_position(&with_gps(&[(0, 1, 4, 2)])));
+            assert!(!has_position(&with_gps(&[])));
+            for tag in POSITIONS {
+                let block = with_gps(&[(0, 1, 4, 2), (tag, 5, 3, 0)]);
+                assert!(has_position(&block));
+                assert!(has_position(&[b"Exif\0\0", &block[..]].concat()));
+                for end in 26..block.len() - 4 {
+                    assert!(has_position(&block[..end]), "can't be read to the end: {end}");
+                }
+            }
+            assert!(has_position(&block(is_big_endian, &[(GPS_DIRECTORY, 4, 1, u32::MAX)])));
+            assert!(!has_position(&block(is_big_endian, &[(ORIENTATION, 3, 1, 1)])));
+        }
+        assert!(!has_position(b"") && !has_position(b"Exif\0\0MM\0\x2a"));
     }
 
     /// A value field that starts with this 16-bit number.

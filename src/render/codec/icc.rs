@@ -9,6 +9,8 @@ const HEADER: usize = 128;
 const ENTRY: usize = 12;
 /// Newer profiles (ICC.2) have other tags.
 const MAX_VERSION: u8 = 4;
+/// Longest name of a profile, in characters.
+const MAX_NAME: usize = 100;
 /// D50 (§7.2.16).
 pub const D50: [f64; 3] = [0.9642, 1.0, 0.8249];
 /// `s15Fixed16Number` is rounded, and so are the colorants of some profiles.
@@ -111,6 +113,14 @@ impl<'p> Profile<'p> {
         Some(bytes)
     }
 
+    /// Its name (§9.2.41), of at most [`MAX_NAME`] characters and without control characters.
+    pub fn description(&self) -> Option<String> {
+        let tag = self.tag(b"desc")?;
+        let text = multi_localized_text(tag).or_else(|| ascii_text(tag))?;
+        let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
     /// Whether every tag is inside the profile.
     fn has_whole_tags(&self) -> bool {
         let count = self.bytes.get(HEADER..).and_then(|rest| Cursor::new(rest).u32_be());
@@ -160,6 +170,28 @@ impl<'p> Profile<'p> {
 /// Four bytes of a header.
 fn field(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
     bytes.get(at..at + 4)?.try_into().ok()
+}
+
+/// The first text of a tag of type `mluc` (§10.15), in whatever language.
+fn multi_localized_text(tag: &[u8]) -> Option<String> {
+    let mut cursor = Cursor::new(tag.strip_prefix(b"mluc\0\0\0\0")?);
+    // Number and length of the records; language and country of the first.
+    let [_, _, _] = [cursor.u32_be()?, cursor.u32_be()?, cursor.u32_be()?];
+    let length = usize::try_from(cursor.u32_be()?).ok()?;
+    let start = usize::try_from(cursor.u32_be()?).ok()?;
+    let text = tag.get(start..start.checked_add(length)?)?;
+    let (units, _) = text.as_chunks::<2>();
+    let units = units.iter().take(MAX_NAME).map(|unit| u16::from_be_bytes(*unit));
+    Some(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
+}
+
+/// The text of a tag of type `desc` (ICC.1:2001 §6.5.17), which version 4 does not have.
+fn ascii_text(tag: &[u8]) -> Option<String> {
+    let mut cursor = Cursor::new(tag.strip_prefix(b"desc\0\0\0\0")?);
+    let length = usize::try_from(cursor.u32_be()?).ok()?;
+    let text = cursor.take_at_most(length.min(MAX_NAME));
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    Some(String::from_utf8_lossy(text.get(..end)?).into_owned())
 }
 
 /// The first colour of a tag of type `XYZ ` (§10.31).
@@ -286,6 +318,30 @@ mod tests {
         }
         let colorimetric = profile(b"RGB ", b"Lab ", &[(b"A2B1", second)]);
         assert_eq!(Profile::parse(&colorimetric).unwrap().with_perceptual_table(), None);
+    }
+
+    #[test]
+    fn icc_description_is_read_from_both_types_of_tag() {
+        let name = |tag: &[u8]| {
+            let bytes = profile(b"GRAY", b"XYZ ", &[(b"kTRC", CURVE), (b"desc", tag)]);
+            Profile::parse(&bytes).unwrap().description()
+        };
+        let localized = |text: &str| {
+            let units: Vec<[u8; 2]> = text.encode_utf16().map(u16::to_be_bytes).collect();
+            let length = (units.len() as u32 * 2).to_be_bytes();
+            let start = b"mluc\0\0\0\0\0\0\0\x01\0\0\0\x0cenUS";
+            [&start[..], &length, &28_u32.to_be_bytes(), units.as_flattened()].concat()
+        };
+        assert_eq!(name(&localized("Größe 🎨")).as_deref(), Some("Größe 🎨"));
+        assert_eq!(name(b"desc\0\0\0\0\0\0\0\x05Name\0\0\0").as_deref(), Some("Name"));
+        assert_eq!(name(b"desc\0\0\0\0\xff\xff\xff\xff a\nb").as_deref(), Some("ab"));
+        assert_eq!(name(&localized(&"ab".repeat(99))).map(|text| text.len()), Some(MAX_NAME));
+        let mut outside = localized("a");
+        outside[20..28].fill(0xff);
+        for tag in [&outside[..], b"mluc\0\0\0\0\0", b"text\0\0\0\0Name", b"", &localized(" ")] {
+            assert_eq!(name(tag), None, "{tag:?}");
+        }
+        assert_eq!(Profile::parse(&matrix(CURVE, &third())).unwrap().description(), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod av1;
 pub mod avif;
 mod cursor;
+mod details;
 pub mod exif;
 pub mod gif;
 pub mod icc;
@@ -18,6 +19,7 @@ pub mod primaries;
 mod webp;
 pub mod xmp;
 
+pub use details::Details;
 pub use only_pixels::has_only_pixels;
 
 use crate::error::{Code, Failure};

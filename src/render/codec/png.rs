@@ -120,6 +120,12 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     })
 }
 
+/// Whether it is interlaced (§8.2).
+pub(super) fn is_interlaced(bytes: &[u8]) -> Option<bool> {
+    let header = chunks(bytes)?.next().filter(|chunk| &chunk.kind == b"IHDR")?;
+    header.data.get(12).map(|method| *method != 0)
+}
+
 /// Inserts an eXIf chunk (§11.3.4.5).
 pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
     insert(image, b"eXIf", exif)

@@ -133,6 +133,31 @@ impl Totals {
     }
 }
 
+/// The durations of all frames together in milliseconds, and how often they are shown: 0 is for ever (§2.7.1.1).
+pub(super) fn times(bytes: &[u8]) -> Option<(u64, u32)> {
+    let mut cursor = Cursor::new(bytes);
+    cursor.take(4)?;
+    let length = index(cursor.u32_le()?);
+    let mut cursor = Cursor::new(cursor.take_at_most(length));
+    cursor.take(4)?;
+    let (mut duration, mut plays) = (0_u64, 0);
+    while let Some(Chunk { kind, data, .. }) = chunk(&mut cursor) {
+        let mut fields = Cursor::new(data);
+        match &kind {
+            b"ANIM" => {
+                fields.skip(4);
+                plays = u32::from(fields.u16_le()?);
+            }
+            b"ANMF" => {
+                fields.skip(12);
+                duration = duration.saturating_add(u64::from(fields.u24_le().unwrap_or(0)));
+            }
+            _ => {}
+        }
+    }
+    Some((duration, plays))
+}
+
 /// Appends an `EXIF` chunk.
 pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
     append(image, b"EXIF", HAS_EXIF, exif)
@@ -318,6 +343,22 @@ pub(super) mod tests {
         assert_eq!((info.width, info.height, info.frames), (100, 50, 2));
         assert_eq!((info.total_pixels, info.buffered_bytes), (10_000, 20_000));
         assert_eq!((info.metadata_bytes, info.profile_bytes), (13, 7));
+    }
+
+    #[test]
+    fn webp_durations_are_added() {
+        let frame = |duration: u32| {
+            let fields = [&[0; 12], &duration.to_le_bytes()[..3], &[0]].concat();
+            chunk(b"ANMF", &[&fields[..], &vp8(10, 10)].concat())
+        };
+        let bytes = riff(&[
+            extended(10, 10),
+            chunk(b"ANIM", &[9, 9, 9, 9, 3, 1]),
+            frame(70),
+            frame(0xff_ffff),
+        ]);
+        assert_eq!(times(&bytes), Some((70 + 0xff_ffff, 259)));
+        assert_eq!(times(&lossless(1, 1)), Some((0, 0)));
     }
 
     #[test]

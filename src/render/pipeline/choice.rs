@@ -35,6 +35,11 @@ impl Examined {
         }
     }
 
+    /// An original for which no format is chosen.
+    pub fn with_memory(memory: u64, memory_if_damaged: Option<u64>) -> Examined {
+        Examined { memory, memory_if_damaged, refused: Vec::new() }
+    }
+
     /// The same original, with the memory that it takes if it is damaged.
     pub fn with_full_memory(self) -> Examined {
         let memory = self.memory_if_damaged.unwrap_or(self.memory);

@@ -22,6 +22,7 @@ mod geometry;
 mod gif_downscale;
 mod gif_frames;
 mod header;
+mod info;
 mod job;
 mod jpeg_shrink;
 mod keep;
@@ -58,6 +59,7 @@ use super::vips::{Error, Vips, Work};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::{Format, formats_that, or_list};
+use crate::media_type::MediaType;
 use crate::options::{Needs, Options, Size};
 use crate::phases::{Phases, Side};
 use frames::Frames;
@@ -73,10 +75,11 @@ pub fn examine(
     fail_on: FailOn,
     bounds: &Bounds,
 ) -> Result<Examined, Failure> {
+    if options.description().is_some() {
+        return info::examine(original, options, fail_on, bounds);
+    }
     let original_format = format_of(original)?;
-    let is_copied = needs_repair(original, original_format)?
-        || needs_completion(original, original_format, fail_on);
-    let copies = if is_copied { 2 } else { 1 };
+    let copies = copies(original, original_format, fail_on)?;
     let info = inspect(original, original_format)?;
     let animation = Frames::select_all(info.frames, options)?.are_several();
     // Whether the original has transparency is not known yet. It makes no other limit or memory.
@@ -114,7 +117,7 @@ pub fn render(
     bounds: Bounds,
     examined: &Examined,
     phases: &mut Phases,
-) -> Result<Option<(Vec<u8>, Format)>, Failure> {
+) -> Result<Option<(Vec<u8>, MediaType)>, Failure> {
     let started = Instant::now();
     let encode = phases.encode;
     let rendered = decode_and_encode(vips, original, options, fail_on, bounds, examined, phases);
@@ -130,13 +133,14 @@ fn decode_and_encode(
     bounds: Bounds,
     examined: &Examined,
     phases: &mut Phases,
-) -> Result<Option<(Vec<u8>, Format)>, Failure> {
+) -> Result<Option<(Vec<u8>, MediaType)>, Failure> {
     let original_format = format_of(original)?;
     let completed = if needs_completion(original, original_format, fail_on) {
         jpeg::complete(original, &Work::is_stopped)
     } else {
         None
     };
+    let stored = original;
     let original = completed.as_deref().unwrap_or(original);
     let readable = if needs_repair(original, original_format)? {
         Cow::Owned(png_repair::repaired(original))
@@ -147,6 +151,22 @@ fn decode_and_encode(
         corrupt(format!("the original can't be decoded as {}: {}", original_format.name(), error.0))
     })?;
     bounds.check_metadata(header.profile_bytes)?;
+    let side = |format: Format, (width, height), frames: u32| {
+        let frame = u64::from(width) * u64::from(height);
+        Some(Side { media_type: format.into(), pixels: frame * u64::from(frames) })
+    };
+    if let Some(description) = options.description() {
+        phases.input = side(original_format, (header.width, header.height), 1);
+        let source = info::Source {
+            original: stored,
+            readable: &readable,
+            format: original_format,
+            header: &header,
+        };
+        let memory_is_reduced = examined.memory_if_damaged.is_some();
+        let limits = (fail_on, bounds);
+        return info::describe(vips, &source, options, description, limits, memory_is_reduced);
+    }
     let needs = Needs {
         animation: Frames::select_all(header.frames, options)?.are_several(),
         transparency: header.has_transparency || options.pads_with_transparency(),
@@ -177,12 +197,8 @@ fn decode_and_encode(
         return Ok(None);
     }
     let job = job?;
-    let side = |format: Format, (width, height)| {
-        let frame = u64::from(width) * u64::from(height);
-        Some(Side { media_type: format.into(), pixels: frame * u64::from(job.frames.count) })
-    };
-    phases.input = side(original_format, (header.width, header.height));
-    phases.output = side(job.format, job.result());
+    phases.input = side(original_format, (header.width, header.height), job.frames.count);
+    phases.output = side(job.format, job.result(), job.frames.count);
 
     let format = job.format;
     let (width, height) = job.resized();
@@ -214,7 +230,7 @@ fn decode_and_encode(
     if original::can_replace(&bytes, original, &job) {
         bytes = original.to_vec();
     }
-    Ok(Some((bytes, format)))
+    Ok(Some((bytes, format.into())))
 }
 
 fn check_container(
@@ -241,6 +257,13 @@ fn check_sizes(job: &RenderJob, bounds: &Bounds) -> Result<(), Failure> {
         bounds.check_result("padded image", width, height, frames)?;
     }
     check_encoder(job.format, width, height)
+}
+
+/// How many times the bytes of the original are in memory.
+fn copies(original: &[u8], original_format: Format, fail_on: FailOn) -> Result<u64, Failure> {
+    let is_copied = needs_repair(original, original_format)?
+        || needs_completion(original, original_format, fail_on);
+    Ok(if is_copied { 2 } else { 1 })
 }
 
 /// Whether libvips gets a repaired copy of the original.

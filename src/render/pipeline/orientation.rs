@@ -8,7 +8,16 @@ const MIRRORED: &[Flip] = &[Flip::Horizontal];
 
 /// The rotation that an EXIF block asks for (CIPA DC-008 §4.6.4).
 pub fn from_exif(block: &[u8]) -> Rotation {
-    let (quarters, flip): (u8, &[Flip]) = match exif::orientation(block) {
+    of_value(exif::orientation(block))
+}
+
+/// The value of EXIF, from 1 to 8, that asks for a rotation.
+pub fn to_exif(rotation: Rotation) -> u8 {
+    (1..=8).find(|value| of_value(u32::from(*value)) == rotation).unwrap_or(1)
+}
+
+fn of_value(value: u32) -> Rotation {
+    let (quarters, flip): (u8, &[Flip]) = match value {
         2 => (0, MIRRORED),
         3 => (2, &[]),
         4 => (2, MIRRORED),
@@ -43,6 +52,13 @@ pub fn from_avif(orientation: &[Orient]) -> Rotation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_orientation_has_its_value() {
+        for value in 1..=8 {
+            assert_eq!(to_exif(of_value(u32::from(value))), value);
+        }
+    }
 
     #[test]
     fn the_first_irot_is_applied_before_the_first_imir() {

@@ -2,6 +2,8 @@
 
 const FORMATS = { jpg: 'JPEG', webp: 'WebP', avif: 'AVIF' };
 const MEDIA = { 'image/jpeg': 'JPEG', 'image/png': 'PNG', 'image/webp': 'WebP', 'image/avif': 'AVIF', 'image/gif': 'GIF' };
+/** Values of `f` that are answered with a text. */
+const DESCRIPTIONS = ['json', 'thumbhash', 'blurhash'];
 /** What the browser would accept for an image; the options `f=auto` chooses by it. */
 const ACCEPT = 'image/avif,image/webp,image/*;q=0.8';
 
@@ -147,7 +149,7 @@ function playground({ handlers, get, sign, list, base }) {
     try {
       lines.push(['URL', await url(chosen)]);
       const hasSize = chosen.w || chosen.h;
-      if (!state.handler.presets_only && hasSize && !chosen.dpr) {
+      if (!state.handler.presets_only && hasSize && !chosen.dpr && !DESCRIPTIONS.includes(chosen.f)) {
         const [one, two] = [await source({}), await source({ dpr: 2 })];
         lines.push(['<img srcset>', '<img src="' + one + '"\n     srcset="' + two + ' 2x"' + size + ' alt="">']);
       }
@@ -227,8 +229,9 @@ function playground({ handlers, get, sign, list, base }) {
 /** A figure that shows an image with its size, time and saving. */
 function picture(title) {
   const image = h('img', { alt: title, hidden: true });
+  const text = h('pre', { hidden: true, tabIndex: 0 });
   const caption = h('figcaption', { 'aria-live': 'polite' });
-  const figure = h('figure', { className: 'panel' }, h('h3', {}, title), image, caption);
+  const figure = h('figure', { className: 'panel' }, h('h3', {}, title), image, text, caption);
   let shownUrl = '';
   /** Shows the response of `load`; `before` is the size to compare with. Returns null if there is no image. */
   async function show(load, before) {
@@ -238,6 +241,15 @@ function picture(title) {
     try {
       const { response, blob, took } = await load();
       const error = response.status + ': ' + response.headers.get('X-Error');
+      text.hidden = true;
+      if (response.ok && !blob.type.startsWith('image/')) {
+        const body = await blob.text();
+        text.textContent = blob.type === 'application/json' ? JSON.stringify(JSON.parse(body), null, 2) : body;
+        [image.hidden, text.hidden] = [true, false];
+        caption.className = '';
+        caption.textContent = [bytes(blob.size), time(response, took)].join(', ');
+        return null;
+      }
       if (!blob.type.startsWith('image/')) {
         image.hidden = true;
         throw new Error(error.replace('null', (await blob.text()).trim().slice(0, 300)));

@@ -104,6 +104,21 @@ pub fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     })
 }
 
+/// The delays of all frames together in milliseconds as they are stored, how often they are shown (0 is for ever), and
+/// whether the first is interlaced.
+pub fn times(bytes: &[u8]) -> Option<(u64, u32, bool)> {
+    let mut blocks = Blocks::new(bytes)?;
+    let mut duration = 0_u64;
+    let mut is_interlaced = None;
+    for block in blocks.by_ref() {
+        if let Block::Frame(frame) = block {
+            duration = duration.saturating_add(u64::from(frame.control.delay) * 10);
+            is_interlaced.get_or_insert(frame.is_interlaced);
+        }
+    }
+    Some((duration, blocks.plays, is_interlaced.unwrap_or(false)))
+}
+
 fn area(width: usize, height: usize) -> u64 {
     (width as u64).saturating_mul(height as u64)
 }

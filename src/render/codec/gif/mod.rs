@@ -11,7 +11,7 @@ pub use area::Area;
 pub use canvas::{Canvas, Drawn, Pixel};
 pub use decompress::End;
 pub use encode::{Animation, encode, to_pixel};
-pub use inspect::{check_only_pixels, inspect, summarize};
+pub use inspect::{check_only_pixels, inspect, summarize, times};
 
 #[cfg(test)]
 pub use blocks::table_length;

@@ -104,6 +104,24 @@ pub(super) fn inspect(bytes: &[u8]) -> Option<ImageInfo> {
     })
 }
 
+/// Whether the first frame is progressive (T.81 §4.5).
+pub(super) fn is_progressive(bytes: &[u8]) -> Option<bool> {
+    let mut cursor = Cursor::new(bytes);
+    while let Some(marker) = next_marker(&mut cursor) {
+        match marker {
+            SOI | ..0xc0 | 0xd0..=0xd7 => continue,
+            EOI | SOS => break,
+            _ => {}
+        }
+        let length = cursor.u16_be()?;
+        let segment = cursor.take_at_most(usize::from(length).saturating_sub(2));
+        if (0xc0..=0xcf).contains(&marker) && ![0xc4, 0xc8, 0xcc].contains(&marker) {
+            return FrameHeader::parse(marker, segment).map(|frame| frame.is_progressive);
+        }
+    }
+    None
+}
+
 /// Inserts EXIF (CIPA DC-008 §4.5.4).
 pub(super) fn insert_exif(image: &[u8], exif: &[u8]) -> Option<Vec<u8>> {
     insert_app1(image, b"Exif\0\0", exif)
