@@ -213,7 +213,9 @@ fn colours_and_hashes_are_those_of_the_pixels() {
                 mean(&view.to_image())
             };
             let (found, expected) = (part(&decoded), part(&pixels));
-            assert!(is_near(found, expected, 45), "{name} {x} {y}: {found:?}, not {expected:?}");
+            // Four components swing over the edges of stripes.
+            let most = if name == "photo.jpg" { 45 } else { 90 };
+            assert!(is_near(found, expected, most), "{name} {x} {y}: {found:?}, not {expected:?}");
         }
     }
 }

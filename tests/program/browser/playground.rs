@@ -71,6 +71,25 @@ fn options_change_the_image_and_the_lines_to_copy() {
 }
 
 #[test]
+fn a_description_is_shown_as_text() {
+    let Some((server, mut page, _directory)) = start(json!({})) else { return };
+    page.set("#option-w", "80");
+    page.set("#option-f", "json");
+    let text = "document.querySelectorAll('figure')[1].querySelector('pre')";
+    page.until(&format!("!{text}.hidden && {text}.textContent.includes('thumbhash')"));
+    let document: Value = serde_json::from_str(&page.text(&format!("{text}.textContent"))).unwrap();
+    assert_eq!(document["result"]["width"], 80);
+    assert_eq!(document["placeholder"]["average"], "#ff0000");
+    assert_eq!(page.eval("document.querySelectorAll('figure')[1].querySelector('img').hidden"), true);
+    page.until("document.querySelector('[data-name=URL]').textContent.includes('w=80&f=json')");
+    assert_eq!(page.eval("document.querySelector('[data-name=\"<img srcset>\"]')"), Value::Null);
+    page.set("#option-f", "webp");
+    caption(&mut page, 1, "80 × 40 pixels, WebP");
+    page.until(&format!("{text}.hidden"));
+    finish(page, &server);
+}
+
+#[test]
 fn a_click_into_the_original_sets_the_focal_point() {
     let Some((server, mut page, _directory)) = start(json!({})) else { return };
     caption(&mut page, 0, "200 × 100 pixels, PNG");
