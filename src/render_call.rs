@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, Read, Write};
 
 use crate::error::{Code, Failure};
-use crate::format::Format;
+use crate::media_type::MediaType;
 use crate::wire::{self, Setup};
 
 /// The environment variable of a process that renders one image and exits.
@@ -46,14 +46,14 @@ pub fn receive_call(input: &mut impl BufRead) -> io::Result<Call> {
     Ok(Call { setup, route, query, original })
 }
 
-/// Writes the name of a format or of an error code, the length of the body and the body: an image, or the sentence of a
+/// Writes the name of a type or of an error code, the length of the body and the body: an image, or the sentence of a
 /// failure.
 pub fn send_answer(
     out: &mut impl Write,
-    answer: &Result<(Vec<u8>, Format), Failure>,
+    answer: &Result<(Vec<u8>, MediaType), Failure>,
 ) -> io::Result<()> {
     let (name, body) = match answer {
-        Ok((image, format)) => (format.name(), image.as_slice()),
+        Ok((image, media_type)) => (media_type.name(), image.as_slice()),
         Err(failure) => (failure.code.name(), failure.detail.as_bytes()),
     };
     writeln!(out, "{name} {}", body.len())?;
@@ -62,7 +62,7 @@ pub fn send_answer(
 }
 
 /// Reads the answer that [`send_answer`] writes. `None` if it is not complete: the renderer has exited before.
-pub fn receive_answer(input: &mut impl BufRead) -> Option<Result<(Vec<u8>, Format), Failure>> {
+pub fn receive_answer(input: &mut impl BufRead) -> Option<Result<(Vec<u8>, MediaType), Failure>> {
     let mut head = String::new();
     input.take(MAX_HEAD).read_line(&mut head).ok()?;
     let (name, length) = head.strip_suffix('\n')?.split_once(' ')?;
@@ -72,8 +72,8 @@ pub fn receive_answer(input: &mut impl BufRead) -> Option<Result<(Vec<u8>, Forma
     if body.len() as u64 != length {
         return None;
     }
-    if let Some(format) = Format::parse(name) {
-        return Some(Ok((body, format)));
+    if let Some(media_type) = MediaType::parse(name) {
+        return Some(Ok((body, media_type)));
     }
     let detail = String::from_utf8(body).ok()?;
     Some(Err(Failure::new(Code::from_name(name)?, detail)))
@@ -83,6 +83,7 @@ pub fn receive_answer(input: &mut impl BufRead) -> Option<Result<(Vec<u8>, Forma
 mod tests {
     use super::*;
     use crate::config::{Environment, Resolved};
+    use crate::format::Format;
     use crate::machine::Machine;
 
     #[test]
@@ -112,7 +113,11 @@ mod tests {
     #[test]
     fn an_answer_round_trips_and_an_incomplete_one_is_none() {
         let failure = Failure::new(Code::CorruptImage, "it \u{fc}\nis");
-        for answer in [Ok((b"\0RIFF\n".to_vec(), Format::Webp)), Err(failure)] {
+        for answer in [
+            Ok((b"\0RIFF\n".to_vec(), MediaType::Image(Format::Webp))),
+            Ok((b"{}".to_vec(), MediaType::Json)),
+            Err(failure),
+        ] {
             let mut pipe = Vec::new();
             send_answer(&mut pipe, &answer).unwrap();
             assert_eq!(receive_answer(&mut &pipe[..]), Some(answer));

@@ -107,7 +107,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "render_cli",
         &["config", "format", "machine", "options", "render_call", "renderer_command", "wire"],
     ),
-    ("render_call", &["error", "format", "wire"]),
+    ("render_call", &["error", "media_type", "wire"]),
     ("renderer_command", &["wire"]),
     ("wire", &["config", "machine"]),
     ("metrics", &["accept", "error", "media_type", "phases", "sync", "time", "token"]),

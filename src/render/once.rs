@@ -8,9 +8,9 @@ use super::vips::Vips;
 use super::{process, sandbox};
 use crate::config;
 use crate::error::Failure;
-use crate::format::Format;
 use crate::log::{self, error};
 use crate::machine;
+use crate::media_type::MediaType;
 use crate::render_call::{self, Call};
 
 /// Renders the call on standard input and writes the answer to standard output. Returns the exit status.
@@ -26,7 +26,7 @@ pub fn run_once() -> i32 {
     }
 }
 
-fn render() -> io::Result<Result<(Vec<u8>, Format), Failure>> {
+fn render() -> io::Result<Result<(Vec<u8>, MediaType), Failure>> {
     process::exit_with_edge()?;
     let Call { setup, route, query, original } =
         render_call::receive_call(&mut BufReader::new(io::stdin()))?;

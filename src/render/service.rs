@@ -148,7 +148,7 @@ impl Service {
         original: &[u8],
         query: &str,
         handler: &Handler,
-    ) -> Result<(Vec<u8>, Format), Failure> {
+    ) -> Result<(Vec<u8>, MediaType), Failure> {
         let options = resolve(query, handler)?;
         self.render(original, &options, handler.fail_on, None, &mut Phases::default())
     }

@@ -112,6 +112,10 @@ fn the_result_is_that_of_the_server() {
             assert!(got == expected, "{input} {query}");
             assert!(render(&directory, &[input, "-", query]) == expected, "{input} {query}");
         }
+        for query in ["w=30&f=json", "f=blurhash"] {
+            let expected = server.get(&format!("/h/{input}?{query}")).body;
+            assert!(render(&directory, &[input, "-", query]) == expected, "{input} {query}");
+        }
         // Without options: the original's format.
         let expected = server.get(&format!("/h/{input}")).ok().body;
         assert!(render(&directory, &[input, "-"]) == expected, "{input}");
