@@ -231,7 +231,7 @@ impl Service {
             let bytes = &original.original.bytes;
             let (bytes, format) =
                 self.render(bytes, &options, handler.config.fail_on, id, phases)?;
-            (bytes, format.into())
+            (bytes, format)
         } else {
             as_it_is(original, &options, &handler.config, &name.key, phases)?
         };
