@@ -129,7 +129,7 @@ mod tests {
             &b"webp 4294967297\nx"[..],
             b"webp -1\n",
             b"webp x\n",
-            b"svg 1\nx",
+            b"other 1\nx",
             b"not_found 1\n\xff",
             b"webp\n",
             b"+1\n",

@@ -12,8 +12,8 @@ use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
 use super::watermark::{self, Watermark};
 use super::{
-    BadQuery, Colour, Control, DEFAULT_QUALITY, Description, Download, Duotone, Flip, Gravity, Hundredths,
-    Output, Raw, Rotation, Sigma, Size, Tint,
+    BadQuery, Colour, Control, DEFAULT_QUALITY, Description, Download, Duotone, Flip, Gravity,
+    Hundredths, Output, Raw, Rotation, Sigma, Size, Tint,
 };
 use crate::format::{Format, formats_that, or_list};
 

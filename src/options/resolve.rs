@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::parameters::{AUTO, FormatChoice, Values};
 use super::{
-    BadQuery, DEFAULT_QUALITY, Description, Gravity, HandlerWatermarks, Options, Output, Query, Raw, Size,
-    Watermark,
+    BadQuery, DEFAULT_QUALITY, Description, Gravity, HandlerWatermarks, Options, Output, Query,
+    Raw, Size, Watermark,
 };
 use crate::accept::Accepted;
 use crate::format::{Format, formats_that, or_list};

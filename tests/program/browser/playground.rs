@@ -80,7 +80,10 @@ fn a_description_is_shown_as_text() {
     let document: Value = serde_json::from_str(&page.text(&format!("{text}.textContent"))).unwrap();
     assert_eq!(document["result"]["width"], 80);
     assert_eq!(document["placeholder"]["average"], "#ff0000");
-    assert_eq!(page.eval("document.querySelectorAll('figure')[1].querySelector('img').hidden"), true);
+    assert_eq!(
+        page.eval("document.querySelectorAll('figure')[1].querySelector('img').hidden"),
+        true
+    );
     page.until("document.querySelector('[data-name=URL]').textContent.includes('w=80&f=json')");
     assert_eq!(page.eval("document.querySelector('[data-name=\"<img srcset>\"]')"), Value::Null);
     page.set("#option-f", "webp");
