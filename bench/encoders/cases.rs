@@ -6,9 +6,10 @@ use std::path::Path;
 use s3imageserver::bench;
 
 use crate::vips::{Image, cpu};
-use crate::{Fallible, median, perceptual, ssim};
+use crate::{Fallible, jxl, median, perceptual, ssim};
 
-const WIDTHS: [u32; 3] = [300, 800, 1600];
+/// In pixels.
+pub const WIDTHS: [u32; 3] = [300, 800, 1600];
 
 /// The pixels to encode.
 pub struct Case {
@@ -53,8 +54,12 @@ pub fn load(images: &[&str]) -> Fallible<Vec<Case>> {
 impl Case {
     /// Encodes `rounds` times and decodes once.
     pub fn encode(&self, suffix: &str, rounds: usize) -> Fallible<Outcome> {
-        let mut times = Vec::with_capacity(rounds);
-        let mut encoded = Vec::new();
+        if let Some(options) =
+            suffix.strip_prefix(".jxl[").and_then(|rest| rest.strip_suffix(",keep=none]"))
+        {
+            return self.encode_jxl(options, rounds);
+        }
+        let (mut times, mut encoded) = (Vec::with_capacity(rounds), Vec::new());
         for _ in 0..rounds.max(1) {
             let before = cpu();
             encoded = self.encoded(suffix)?;
@@ -65,12 +70,29 @@ impl Case {
         } else {
             Image::decoded(&encoded)?.rgb()?
         };
+        self.compared(encoded.len(), median(times), &decoded)
+    }
+
+    /// `Q=75,effort=3`; `lossless,effort=3`
+    fn encode_jxl(&self, options: &str, rounds: usize) -> Fallible<Outcome> {
+        let (quality, setting) = options.split_once(',').ok_or("no quality")?;
+        let quality = quality.strip_prefix("Q=").map(str::parse).transpose()?;
+        let encode = || jxl::encode(&self.rgb, self.image.size(), quality, setting);
+        let first = encode()?;
+        let mut times = vec![first.cpu];
+        for _ in 1..rounds {
+            times.push(encode()?.cpu);
+        }
+        self.compared(first.bytes, median(times), &first.decoded)
+    }
+
+    fn compared(&self, bytes: usize, cpu: f64, decoded: &[[u8; 3]]) -> Fallible<Outcome> {
         Ok(Outcome {
-            bytes: encoded.len(),
-            cpu: median(times),
-            ssim: ssim::ssim(&self.rgb, &decoded, self.image.size()),
-            psnr: ssim::psnr(&self.rgb, &decoded),
-            ssimulacra2: perceptual::ssimulacra2(&self.rgb, &decoded, self.image.size())?,
+            bytes,
+            cpu,
+            ssim: ssim::ssim(&self.rgb, decoded, self.image.size()),
+            psnr: ssim::psnr(&self.rgb, decoded),
+            ssimulacra2: perceptual::ssimulacra2(&self.rgb, decoded, self.image.size())?,
         })
     }
 }

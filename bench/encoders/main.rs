@@ -3,6 +3,9 @@
 //! ```text
 //! encoders settings FORMAT ROUNDS SETTING… -- IMAGE…   bytes, CPU time and similarity of each setting of an encoder
 //! encoders quality JPEG WEBP AVIF -- IMAGE…            the q of WebP and AVIF that look like each q of JPEG
+//! encoders formats Q ROUNDS FORMAT:SETTING… -- IMAGE…  bytes and CPU time of several formats at equal similarity, for each width
+//! encoders lossless ROUNDS FORMAT:SETTING… -- IMAGE…   bytes and CPU time of lossless encoders
+//! encoders memory SETTING… -- IMAGE…                   the memory of the JPEG XL encoder
 //! encoders dump DIRECTORY -- IMAGE…                       writes the references as PPM, for encoders that are not linked here
 //! ```
 //!
@@ -11,6 +14,8 @@
 //! baseline. The result is a Markdown table on standard output.
 
 mod cases;
+mod formats;
+mod jxl;
 // Two modules of the server, so that its own qualities are compared.
 #[allow(dead_code, unused_imports)]
 #[path = "../../src/format.rs"]
@@ -45,8 +50,15 @@ fn main() -> ExitCode {
         ["quality", jpeg, webp, avif] => {
             quality::run(jpeg, [("webp", webp), ("avif", avif)], images)
         }
+        ["formats", q, rounds, encoders @ ..] => {
+            formats::lossy(q.parse()?, rounds.parse()?, encoders, images)
+        }
+        ["lossless", rounds, encoders @ ..] => formats::lossless(rounds.parse()?, encoders, images),
+        ["memory", efforts @ ..] => formats::memory(efforts, images),
         ["dump", directory] => cases::dump(directory, images),
-        _ => Err("usage: encoders settings|quality|dump … -- IMAGE…".into()),
+        _ => {
+            Err("usage: encoders settings|quality|formats|lossless|memory|dump … -- IMAGE…".into())
+        }
     });
     match result {
         Ok(table) => {

@@ -8,7 +8,7 @@ use crate::cases::{Case, Outcome, load};
 /// The server's default quality, at which settings are compared.
 const QUALITY: u32 = 75;
 
-fn suffix(format: &str, quality: u32, setting: &str) -> String {
+pub fn suffix(format: &str, quality: u32, setting: &str) -> String {
     let quality = if format == "png" { String::new() } else { format!("Q={quality},") };
     let setting = if setting.is_empty() { String::new() } else { format!("{setting},") };
     format!(".{format}[{quality}{setting}keep=none]")
@@ -68,23 +68,44 @@ fn bytes_when_alike(
 ) -> Fallible<f64> {
     let mut logarithms = 0.0;
     for (case, wanted) in cases.iter().zip(reference) {
-        let encode = |quality| case.encode(&suffix(format, quality, setting), 1);
-        // The lowest quality with at least this similarity, and the one below it.
-        let (mut low, mut high) = (1, 100);
-        let (mut below, mut above) = (encode(low)?, encode(high)?);
-        while high - low > 1 {
-            let middle = low.midpoint(high);
-            let outcome = encode(middle)?;
-            if measure(&outcome) < measure(wanted) {
-                (low, below) = (middle, outcome);
-            } else {
-                (high, above) = (middle, outcome);
-            }
-        }
-        let [wanted_measure, low_measure, high_measure] = [wanted, &below, &above].map(measure);
-        let part = ((wanted_measure - low_measure) / (high_measure - low_measure)).clamp(0.0, 1.0);
-        let (small, large) = ((below.bytes as f64).ln(), (above.bytes as f64).ln());
-        logarithms += small + part * (large - small) - (wanted.bytes as f64).ln();
+        let alike = alike(case, format, setting, 1, measure(wanted), measure)?;
+        logarithms += (alike.bytes / wanted.bytes as f64).ln();
     }
     Ok((logarithms / cases.len() as f64).exp())
+}
+
+/// Bytes and CPU time of an encoder at a similarity.
+pub struct Alike {
+    pub bytes: f64,
+    /// In milliseconds.
+    pub cpu: f64,
+}
+
+/// Bytes and CPU time at which the measure of an image is the wanted one, between two qualities.
+pub fn alike(
+    case: &Case,
+    format: &str,
+    setting: &str,
+    rounds: usize,
+    wanted: f64,
+    measure: fn(&Outcome) -> f64,
+) -> Fallible<Alike> {
+    let encode = |quality| case.encode(&suffix(format, quality, setting), rounds);
+    // The lowest quality with at least this similarity, and the one below it.
+    let (mut low, mut high) = (1, 100);
+    let (mut below, mut above) = (encode(low)?, encode(high)?);
+    while high - low > 1 {
+        let middle = low.midpoint(high);
+        let outcome = encode(middle)?;
+        if measure(&outcome) < wanted {
+            (low, below) = (middle, outcome);
+        } else {
+            (high, above) = (middle, outcome);
+        }
+    }
+    let [low, high] = [&below, &above].map(measure);
+    let part = ((wanted - low) / (high - low)).clamp(0.0, 1.0);
+    let (small, large) = ((below.bytes as f64).ln(), (above.bytes as f64).ln());
+    let bytes = (small + part * (large - small)).exp();
+    Ok(Alike { bytes, cpu: below.cpu.midpoint(above.cpu) })
 }
