@@ -3,7 +3,6 @@
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
-use super::Options;
 use super::values::{Colour, WriteCanonical, boolean, decimal};
 
 /// A number in hundredths, so that equal ones compare as equal.
@@ -84,6 +83,11 @@ impl Tint {
     pub fn strength(self) -> f64 {
         self.strength.value()
     }
+
+    /// Whether only the luminance of a pixel is left.
+    pub fn is_full(self) -> bool {
+        self.strength == Hundredths::ONE
+    }
 }
 
 impl WriteCanonical for Tint {
@@ -127,38 +131,6 @@ impl WriteCanonical for Duotone {
 /// `rrggbb` only.
 fn opaque(text: &str) -> Option<Colour> {
     if text.len() == 6 { Colour::parse(text) } else { None }
-}
-
-impl Options {
-    /// Whether colours are changed, other than by `pix`, `blur` and `sharp`, which work in any colour space.
-    pub fn changes_colours(&self) -> bool {
-        [self.brightness, self.contrast, self.gamma, self.saturation]
-            .iter()
-            .any(|factor| *factor != Hundredths::ONE)
-            || [self.hue, self.gray, self.negative].iter().any(|amount| *amount != Hundredths::ZERO)
-            || self.tint.is_some()
-            || self.duotone.is_some()
-    }
-
-    /// Whether a channel of a colour depends on others.
-    pub fn mixes_channels(&self) -> bool {
-        self.saturation != Hundredths::ONE
-            || self.hue != Hundredths::ZERO
-            || self.gray != Hundredths::ZERO
-            || self.tint.is_some()
-            || self.duotone.is_some()
-    }
-
-    /// Resets `gray` where the next effect sees the luminance of a pixel only, which `gray` keeps.
-    pub(super) fn normalize_colours(&mut self) {
-        let sees_luminance_only = match self.tint {
-            Some(tint) => tint.strength == Hundredths::ONE,
-            None => self.duotone.is_some(),
-        };
-        if sees_luminance_only {
-            self.gray = Hundredths::ZERO;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -82,6 +82,23 @@ impl Options {
         self.format.formats(original, self.lossless, needs)
     }
 
+    /// Whether colours are changed, other than by `pix`, `blur` and `sharp`, which work in any colour space.
+    pub fn changes_colours(&self) -> bool {
+        let factors = [self.brightness, self.contrast, self.gamma];
+        factors.iter().any(|factor| *factor != Hundredths::ONE)
+            || self.negative != Hundredths::ZERO
+            || self.mixes_channels()
+    }
+
+    /// Whether a channel of a colour depends on others.
+    pub fn mixes_channels(&self) -> bool {
+        self.saturation != Hundredths::ONE
+            || self.hue != Hundredths::ZERO
+            || self.gray != Hundredths::ZERO
+            || self.tint.is_some()
+            || self.duotone.is_some()
+    }
+
     /// Whether `pad` adds transparent pixels where the format has transparency.
     pub fn pads_with_transparency(&self) -> bool {
         matches!(self.size, Size::Pad(..)) && self.background.alpha() < u8::MAX

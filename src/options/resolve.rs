@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::parameters::{AUTO, FormatChoice, Values};
 use super::{
-    BadQuery, DEFAULT_QUALITY, Description, Gravity, HandlerWatermarks, Options, Output, Query,
-    Raw, Size, Watermark,
+    BadQuery, DEFAULT_QUALITY, Description, Gravity, HandlerWatermarks, Hundredths, Options,
+    Output, Query, Raw, Size, Tint, Watermark,
 };
 use crate::accept::Accepted;
 use crate::format::{Format, formats_that, or_list};
@@ -116,7 +116,10 @@ impl Options {
         if self.lossless {
             self.quality = DEFAULT_QUALITY;
         }
-        self.normalize_colours();
+        // `gray` keeps the luminance, and nothing else is left for the next effect to see.
+        if self.tint.map_or(self.duotone.is_some(), Tint::is_full) {
+            self.gray = Hundredths::ZERO;
+        }
         self
     }
 }
