@@ -44,6 +44,7 @@ mod network;
 mod options;
 mod phases;
 mod purge_table;
+mod quality;
 mod render_call;
 mod render_cli;
 mod renderer_command;

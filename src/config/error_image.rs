@@ -1,4 +1,4 @@
-//! `"error_image"`: the image that is sent in place of one that failed.
+//! `"error_image"` and `"fallback"`: the images that are sent in place of one that failed, or that is missing.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use super::error::Result;
 use super::fields::Fields;
 use super::schema::{Optional, table, text};
 use crate::format::{Format, formats_that, or_list};
+use crate::key;
 
 /// An error image is kept in memory; a larger file is surely a mistake.
 const MAX_ERROR_IMAGE: u64 = 16 << 20;
@@ -14,9 +15,16 @@ const DEFAULT_ERROR_IMAGE: &[u8] = include_bytes!("../../error_image.jpg");
 
 table! {
     pub TABLE;
-    /// The image that is sent in place of one that failed: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB.
+    /// The image that is sent in place of one that failed: a JPEG, PNG, WebP, AVIF or GIF of at most 16 MiB, or `"none"`
+    /// for an empty body, with which a browser calls `onerror` (`"./none"` is a file).
     ERROR_IMAGE: Optional<&'static str> = text("error_image").absent("a built-in one");
+    /// The key of an image that is sent, with the options of the request, in place of one that its origins do not have
+    /// ([fallback](http.md#fallback)).
+    FALLBACK: Optional<&'static str> = text("fallback").absent("none");
 }
+
+/// The value of `error_image` for an empty body.
+const NO_IMAGE: &str = "none";
 
 /// The image for failures.
 #[derive(Clone, Debug)]
@@ -27,19 +35,44 @@ pub struct ErrorImage {
 }
 
 impl ErrorImage {
-    /// `resolved` is an image that was read earlier; the file is not read then.
-    pub(super) fn read(fields: &Fields, resolved: Option<&Arc<[u8]>>) -> Result<ErrorImage> {
+    /// The image that is compiled in.
+    fn built_in() -> ErrorImage {
+        ErrorImage { bytes: DEFAULT_ERROR_IMAGE.into(), format: Format::Jpeg }
+    }
+
+    /// `resolved` is an image that was read earlier; the file is not read then. `None` for an empty body.
+    pub(super) fn read(
+        fields: &Fields,
+        resolved: Option<&Arc<[u8]>>,
+    ) -> Result<Option<ErrorImage>> {
         let path = fields.optional(&ERROR_IMAGE)?;
+        if path == Some(NO_IMAGE) {
+            return Ok(None);
+        }
         if let Some(bytes) = resolved
             && let Some(format) = Format::of_bytes(bytes)
         {
-            return Ok(ErrorImage { bytes: Arc::clone(bytes), format });
+            return Ok(Some(ErrorImage { bytes: Arc::clone(bytes), format }));
         }
-        let Some(path) = path else {
-            return Ok(ErrorImage { bytes: DEFAULT_ERROR_IMAGE.into(), format: Format::Jpeg });
-        };
+        let Some(path) = path else { return Ok(Some(ErrorImage::built_in())) };
         let (bytes, format) = read_file(fields, ERROR_IMAGE.name(), path, MAX_ERROR_IMAGE)?;
-        Ok(ErrorImage { bytes: bytes.into(), format })
+        Ok(Some(ErrorImage { bytes: bytes.into(), format }))
+    }
+
+    /// The bytes for [`super::Resolved`], in which each handler has some.
+    pub(super) fn resolved(image: Option<&ErrorImage>) -> Arc<[u8]> {
+        image.map_or_else(|| ErrorImage::built_in().bytes, |image| Arc::clone(&image.bytes))
+    }
+}
+
+/// `"fallback"`.
+pub(super) fn fallback(fields: &Fields) -> Result<Option<String>> {
+    match fields.optional(&FALLBACK)? {
+        Some(key) if !key::is_valid(key) => {
+            let message = "must be a key: at most 1024 bytes, without . and .. segments";
+            Err(fields.error(FALLBACK.name(), message))
+        }
+        key => Ok(key.map(str::to_owned)),
     }
 }
 

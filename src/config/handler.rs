@@ -9,6 +9,7 @@ use jsonc_parser::ast::Value;
 use super::as_is::{self, AsIs};
 use super::cache::{self, CacheSettings, Store};
 use super::cdn::{self, Cdn};
+use super::defaults;
 use super::error::Result;
 use super::error_image::{self, ErrorImage};
 use super::fields::Fields;
@@ -24,7 +25,7 @@ use super::token::{self, Token};
 use super::{url, watermarks};
 use crate::cache::{CacheTime, Lifetime};
 use crate::format::{Format, formats_that, or_list};
-use crate::options::{Defaults, HandlerWatermarks, Options, Raw};
+use crate::options::{DEFAULT_MAX_DIMENSION, Defaults, HandlerWatermarks, Options, Quality, Raw};
 
 /// WebP's limit is 16383 and JPEG's 65535: nothing larger can be encoded.
 const MAX_MAX_DIMENSION: i64 = 16_383;
@@ -58,7 +59,7 @@ table! {
         array("render_on_change", "strings", &Kind::Text).absent("none");
     /// `w` and `h` are clamped to it, after `dpr`.
     MAX_DIMENSION: Defaulted<u32> =
-        integer::<u32>("max_dimension", 1, MAX_MAX_DIMENSION).unit("pixels").default(3064);
+        integer::<u32>("max_dimension", 1, MAX_MAX_DIMENSION).unit("pixels").default(DEFAULT_MAX_DIMENSION);
     /// Require a signature or a JSON Web Token ([tokens](tokens.md#tokens)).
     TOKEN: Optional<Fields<'static>> = object("token", token::TABLE).absent("none");
     /// The value of `Access-Control-Allow-Origin`: `*` or one origin.
@@ -81,7 +82,9 @@ const FAILURES: Table =
     &concat::<{ WHERE.len() + error_image::TABLE.len() }>(WHERE, error_image::TABLE);
 const OWN: Table = &concat::<{ FAILURES.len() + OWN_TABLE.len() }>(FAILURES, OWN_TABLE);
 const RAW: Table = &concat::<{ OWN.len() + as_is::TABLE.len() }>(OWN, as_is::TABLE);
-const WHAT: Table = &concat::<{ RAW.len() + size_policy::TABLE.len() }>(RAW, size_policy::TABLE);
+const OPTIONS: Table = &concat::<{ RAW.len() + defaults::TABLE.len() }>(RAW, defaults::TABLE);
+const WHAT: Table =
+    &concat::<{ OPTIONS.len() + size_policy::TABLE.len() }>(OPTIONS, size_policy::TABLE);
 const CACHED: Table = &concat::<{ WHAT.len() + cache::TABLE.len() }>(WHAT, cache::TABLE);
 const SHARED: Table = &concat::<{ CACHED.len() + results::TABLE.len() }>(CACHED, results::TABLE);
 const FOR_CDNS: Table = &concat::<{ SHARED.len() + cdn::TABLE.len() }>(SHARED, cdn::TABLE);
@@ -97,10 +100,14 @@ pub struct Handler {
     pub(super) route_field: &'static str,
     /// Where the originals are.
     pub origins: Origins,
-    /// Sent in place of an image that failed.
-    pub error_image: ErrorImage,
+    /// Sent in place of an image that failed; `None`: an empty body.
+    pub error_image: Option<ErrorImage>,
+    /// The key of the image that is sent in place of a missing one.
+    pub fallback: Option<String>,
     /// `None` keeps the original's.
     pub output_format: Option<Format>,
+    /// The quality without `q`.
+    pub quality: Quality,
     /// The disk cache; `None` when variants are not stored.
     pub cache: Option<Store>,
     /// The cache of originals; `None` when they are fetched each time.
@@ -208,6 +215,7 @@ impl Handler {
         Defaults {
             format: self.output_format,
             max_dimension: self.max_dimension,
+            quality: self.quality,
             watermarks: &self.watermarks,
         }
     }
@@ -235,7 +243,7 @@ impl Handler {
         let watermarks = self.watermarks.all.iter();
         Resolved {
             directories,
-            error_image: Arc::clone(&self.error_image.bytes),
+            error_image: ErrorImage::resolved(self.error_image.as_ref()),
             watermarks: watermarks.map(|watermark| Arc::clone(&watermark.image)).collect(),
         }
     }
@@ -252,7 +260,13 @@ impl Handler {
         let cache = CacheSettings::read(fields, &origins)?;
         let max_dimension = fields.get(&MAX_DIMENSION)?;
         let token = fields.optional(&TOKEN)?.map(|token| Token::read(&token)).transpose()?;
-        let size_policy = SizePolicy::read(fields, max_dimension)?;
+        let output_format = output_format(fields)?;
+        let watermarks =
+            watermarks::read(fields, resolved.map(|resolved| &resolved.watermarks[..]))?;
+        let written =
+            Defaults { watermarks: &watermarks, ..Defaults::new(output_format, max_dimension) };
+        let (default_query, quality) = defaults::read(fields, written)?;
+        let size_policy = SizePolicy::read(fields, max_dimension, default_query)?;
         let (has_cache, is_checked) = (cache.variants.is_some(), resolved.is_some());
         let allowed_formats = allowed_formats(fields)?;
         let watermarks =
@@ -262,7 +276,9 @@ impl Handler {
             route: route.to_owned(),
             route_field,
             error_image: ErrorImage::read(fields, resolved.map(|resolved| &resolved.error_image))?,
-            output_format: output_format(fields)?,
+            fallback: error_image::fallback(fields)?,
+            output_format,
+            quality,
             cdn: Cdn::read(fields, cache.time, results.is_some())?,
             cache: cache.variants,
             originals: cache.originals,

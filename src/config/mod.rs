@@ -8,6 +8,7 @@ mod admin;
 mod as_is;
 mod cache;
 mod cdn;
+mod defaults;
 mod directories;
 mod environment;
 mod error;

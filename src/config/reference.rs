@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use super::schema::{Kind, MAX_SECONDS, MIN_SECONDS, Row, Shown, Table};
-use super::{TABLE, admin, cache, cdn, handler, limits, origin, size_policy, token, watermarks};
+use super::{
+    TABLE, admin, cache, cdn, defaults, handler, limits, origin, size_policy, token, watermarks,
+};
 
 /// A section of the reference: the path of an object and the table of its fields.
-const SECTIONS: [(&str, Table); 14] = [
+const SECTIONS: [(&str, Table); 15] = [
     ("configuration", TABLE),
     ("admin", admin::TABLE),
     ("events", admin::EVENTS_TABLE),
@@ -16,6 +18,7 @@ const SECTIONS: [(&str, Table); 14] = [
     ("http", origin::HTTP_TABLE),
     ("origins", origin::EACH_TABLE),
     ("originals_cache", cache::ORIGINALS_TABLE),
+    ("quality", defaults::QUALITY_TABLE),
     ("presets", size_policy::PRESET_TABLE),
     ("token", token::TABLE),
     ("cache_control", cdn::CACHE_CONTROL_TABLE),

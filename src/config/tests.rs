@@ -31,7 +31,7 @@ fn missing_fields_have_their_defaults() {
     assert_eq!(handler.cache_time, CacheTime::Seconds(604_800));
     assert_eq!(
         (handler.max_dimension, handler.output_format, handler.precise_errors),
-        (3064, None, false)
+        (3840, None, false)
     );
     let Some(Origin::S3(s3)) = handler.origins.first() else { panic!("not S3") };
     assert_eq!((s3.region.as_str(), s3.path_style), ("us-east-1", false));
@@ -310,7 +310,7 @@ fn errors_have_the_position_of_their_field() {
         ),
         (
             &format!("{{\"handlers\": [{handler},\n\"allowed_sizes\": [[1, 1],\n\t[1]]}}]}}"),
-            "config.json:3:2: handlers[0].allowed_sizes[1]: must be [width, height], whole numbers from 0 to 3064",
+            "config.json:3:2: handlers[0].allowed_sizes[1]: must be [width, height], whole numbers from 0 to 3840",
         ),
         (
             &format!(

@@ -1,6 +1,6 @@
 //! `f=json`, `f=thumbhash` and `f=blurhash`: a description in place of the image.
 
-use super::{DEFAULT_QUALITY, Gravity, Options, Output, Size};
+use super::{Gravity, Options, Output, Quality, Size};
 use crate::format::Format;
 
 /// What is answered about an image.
@@ -78,7 +78,7 @@ impl Options {
         description: Description,
         format: Option<Format>,
     ) -> Options {
-        self.quality = DEFAULT_QUALITY;
+        self.quality = Quality::default();
         self.strip = true;
         self.blur = None;
         self.sharp = None;

@@ -9,6 +9,7 @@ mod download;
 mod gravity;
 mod output;
 mod parameters;
+mod quality;
 mod query;
 mod raw;
 mod resolve;
@@ -28,6 +29,7 @@ pub use output::{Needs, Output};
 #[cfg(test)]
 pub use parameters::markdown;
 pub use parameters::{Options, PARAMETERS, Parameter};
+pub use quality::Quality;
 pub use query::Query;
 pub use raw::Raw;
 pub use resolve::Defaults;
@@ -38,8 +40,8 @@ pub use watermark::{
     is_watermark_name,
 };
 
-/// The default of `q`.
-pub const DEFAULT_QUALITY: u8 = 75;
+/// The default of `max_dimension`: the width of 4K UHD, and the largest that Next.js asks for by default.
+pub const DEFAULT_MAX_DIMENSION: u32 = 3840;
 
 /// The box that the image is resized to, in pixels of the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

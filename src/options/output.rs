@@ -29,7 +29,7 @@ pub struct Needs {
 
 impl Output {
     /// Whether any format that may be written has a capability.
-    pub(super) fn may(self, can: fn(Format) -> bool) -> bool {
+    pub(super) fn may(self, can: impl Copy + Fn(Format) -> bool) -> bool {
         match self {
             Output::Original => true,
             Output::Format(format) => can(format),

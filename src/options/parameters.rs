@@ -12,10 +12,11 @@ use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
 use super::watermark::{self, Watermark};
 use super::{
-    BadQuery, Colour, Control, DEFAULT_QUALITY, Description, Download, Duotone, Flip, Gravity,
-    Hundredths, Output, Raw, Rotation, Sigma, Size, Tint,
+    BadQuery, Colour, Control, Description, Download, Duotone, Flip, Gravity, Hundredths, Output,
+    Quality, Raw, Rotation, Sigma, Size, Tint,
 };
 use crate::format::{Format, formats_that, or_list};
+use crate::quality::{MAX_QUALITY, MIN_QUALITY};
 
 /// Largest `page`, and one less than the largest `frames`: the range of the options `page` and `n` of libvips' loaders.
 pub(super) const MAX_PAGE: u32 = 99_999;
@@ -127,10 +128,11 @@ macro_rules! parameters {
                 self,
                 size: Size,
                 format: Output,
+                quality: Quality,
                 watermarks: Vec<Arc<Watermark>>,
             ) -> Options {
                 let rotation = Rotation::new(self.rotation, self.flip);
-                Options { size, format, rotation, watermarks, $($($field: self.$field,)*)* }
+                Options { size, format, quality, rotation, watermarks, $($($field: self.$field,)*)* }
             }
         }
 
@@ -141,6 +143,8 @@ macro_rules! parameters {
             pub size: Size,
             /// The format to write, see [`Options::formats`].
             pub format: Output,
+            /// `q`, or the defaults of the handler.
+            pub quality: Quality,
             /// `rot` and `flip`.
             pub rotation: Rotation,
             /// `wm`, and those that every image of the handler has, in the order in which they are drawn.
@@ -177,6 +181,7 @@ macro_rules! parameters {
                 Options {
                     size: self.size,
                     format: self.format,
+                    quality: self.quality,
                     rotation: Rotation::default(),
                     watermarks: Vec::new(),
                     $($($field: parameters!(@error_image $on_error_images, self.$field, $default),)*)*
@@ -264,14 +269,17 @@ parameters! {
         Control::Choice(format_names);
         keeps_pixels;
         |options, put| if options.format != Output::Original { put(format_args!("{}", options.format)) };
+
+        #[doc = "Quality of a lossy encoding."]
+        "q" quality: Option<u8> = None, "75, or the handler's";
+        format!("must be a whole number from {MIN_QUALITY} to {MAX_QUALITY}"),
+        |text| u8::try_from(whole(text, MIN_QUALITY.into()..=MAX_QUALITY.into())?).ok().map(Some);
+        Control::whole(MIN_QUALITY as u32, MAX_QUALITY as u32);
+        keeps_pixels;
+        |options, put| if options.quality != Quality::default() { put(format_args!("{}", options.quality)) };
     }
 
     fields {
-        #[doc = "Quality of a lossy encoding."]
-        "q" quality: u8 = DEFAULT_QUALITY, "75";
-        "must be a whole number from 1 to 100", |text| u8::try_from(whole(text, 1..=100)?).ok();
-        Control::whole(1, 100);
-        keeps_pixels, kept;
 
         #[doc = "Whether an image that is smaller than the box is enlarged."]
         "e" enlarge: bool = false, "`false`";

@@ -34,7 +34,12 @@ impl Query {
 
     /// Parses a preset, in which unknown parameters and those about the request are errors as well.
     pub fn parse_preset(text: &str) -> Result<Query, BadQuery> {
-        Query::parse_known(text, &[], "can't be in a preset")
+        Query::parse_configured(text, "a preset")
+    }
+
+    /// Parses a query of the configuration like a preset; `what` names it in errors.
+    pub fn parse_configured(text: &str, what: &str) -> Result<Query, BadQuery> {
+        Query::parse_known(text, &[], &format!("can't be in {what}"))
     }
 
     /// Parses the options of `s3imageserver render`, which may name a preset.
@@ -77,6 +82,11 @@ impl Query {
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.values[index(name)?].as_deref()
+    }
+
+    /// Removes a parameter, and returns its value.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.values.get_mut(index(name)?)?.take()
     }
 
     /// The names of the known parameters.
@@ -144,13 +154,13 @@ impl Query {
         self.get("dpr").and_then(decimal)
     }
 
-    /// This query, with the values of a preset for the parameters that it does not have. To an original as it is, no
-    /// preset applies.
-    pub fn over(&self, preset: &Query) -> Query {
+    /// This query, with the values of a preset or of defaults for the parameters that it does not have. To an original as
+    /// it is, neither applies.
+    pub fn over(&self, other: &Query) -> Query {
         if self.is_raw() {
             return self.clone();
         }
-        let mut values = preset.values.clone();
+        let mut values = other.values.clone();
         for (value, own) in values.iter_mut().zip(&self.values).filter(|(_, own)| own.is_some()) {
             value.clone_from(own);
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::parameters::Values;
 use super::values::{WriteCanonical, boolean};
-use super::{BadQuery, Options, Output, Query, Size};
+use super::{BadQuery, Options, Output, Quality, Query, Size};
 use crate::file_type::FileType;
 
 /// Whether the original is served as it is.
@@ -37,8 +37,9 @@ impl Options {
     /// The options of an original that is served as it is: no other option changes its bytes, so that it has one entry
     /// whatever its requests say.
     pub fn as_it_is(raw: Raw) -> Result<Options, BadQuery> {
-        let neutral =
-            Values::read(|_| None)?.into_options(Size::Original, Output::Original, Vec::new());
+        let quality = Quality::default();
+        let neutral = Values::read(|_| None)?;
+        let neutral = neutral.into_options(Size::Original, Output::Original, quality, Vec::new());
         Ok(Options { raw, ..neutral })
     }
 }

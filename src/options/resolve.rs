@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::parameters::{AUTO, FormatChoice, Values};
 use super::{
-    BadQuery, DEFAULT_QUALITY, Description, Gravity, HandlerWatermarks, Hundredths, Options,
-    Output, Query, Raw, Size, Tint, Watermark,
+    BadQuery, Description, Gravity, HandlerWatermarks, Hundredths, Options, Output, Quality, Query,
+    Raw, Size, Tint, Watermark,
 };
 use crate::accept::Accepted;
 use crate::format::{Format, formats_that, or_list};
@@ -17,6 +17,8 @@ pub struct Defaults<'h> {
     pub format: Option<Format>,
     /// `max_dimension`: the largest width and height, in pixels.
     pub max_dimension: u32,
+    /// The quality without `q`.
+    pub quality: Quality,
     pub watermarks: &'h HandlerWatermarks,
 }
 
@@ -24,7 +26,15 @@ pub struct Defaults<'h> {
 impl Defaults<'_> {
     /// Those of a handler with this `output_format` and no other field.
     pub fn for_tests(format: Option<Format>) -> Self {
-        Defaults { format, max_dimension: 3064, watermarks: &super::NO_WATERMARKS }
+        Defaults::new(format, super::DEFAULT_MAX_DIMENSION)
+    }
+}
+
+impl Defaults<'_> {
+    /// Those of a handler with this `output_format` and `max_dimension`, and no other field.
+    pub fn new(format: Option<Format>, max_dimension: u32) -> Self {
+        let quality = Quality::default();
+        Defaults { format, max_dimension, quality, watermarks: &super::NO_WATERMARKS }
     }
 }
 
@@ -44,8 +54,9 @@ impl Options {
         values.resolve(defaults, watermarks, negotiate)
     }
 
-    /// Resolves a canonical query, in which two parameters may have a value that no client may send: `f`, which is what
-    /// `Accept` was read as, and `wm`, which has the hashes of the watermarks.
+    /// Resolves a canonical query, in which three parameters may have a value that no client may send: `f`, which is what
+    /// `Accept` was read as, `q`, if it depends on the format, and `wm`, which has the hashes of the watermarks. The
+    /// handler's quality is in the query already.
     pub fn from_canonical(query: &Query, defaults: Defaults) -> Result<Options, BadQuery> {
         if let Some(file_type) = query.raw_file() {
             return Options::as_it_is(Raw::File(file_type));
@@ -54,16 +65,19 @@ impl Options {
         if let Some((description, format)) = Description::parse_canonical(value) {
             let text = |name| if name == "f" { Some(description.name()) } else { query.get(name) };
             let negotiate = |default| Accepted::negotiate("", default);
-            let defaults = Defaults { format, ..defaults };
+            let defaults = Defaults { format, quality: Quality::default(), ..defaults };
             return Values::read(text)?.resolve(defaults, Vec::new(), negotiate);
         }
         let accepted = Accepted::parse(value);
+        let quality = query.get("q").and_then(Quality::parse);
         let watermarks = defaults.watermarks.find_canonical(query.get("wm"))?;
         let text = |name| match name {
             "f" if accepted.is_some() => Some(AUTO),
+            "q" if quality.is_some() => None,
             "wm" => None,
             _ => query.get(name),
         };
+        let defaults = Defaults { quality: quality.unwrap_or_default(), ..defaults };
         let negotiate = |default| accepted.unwrap_or_else(|| Accepted::negotiate("", default));
         Values::read(text)?.resolve(defaults, watermarks, negotiate)
     }
@@ -93,9 +107,8 @@ impl Options {
         if !is_padded {
             self.background = self.background.opaque();
         }
-        if !self.format.may(Format::has_quality) {
-            self.quality = DEFAULT_QUALITY;
-        }
+        let format = self.format;
+        self.quality = self.quality.normalize(|written| format.may(|format| format == written));
         // `f=auto` must not choose a format that can't be lossless.
         let is_auto = matches!(self.format, Output::Auto(_));
         if !is_auto && !self.format.may(Format::has_lossless_mode) {
@@ -114,7 +127,7 @@ impl Options {
             self.strip = true;
         }
         if self.lossless {
-            self.quality = DEFAULT_QUALITY;
+            self.quality = Quality::default();
         }
         // `gray` keeps the luminance, and nothing else is left for the next effect to see.
         if self.tint.map_or(self.duotone.is_some(), Tint::is_full) {
@@ -136,7 +149,8 @@ impl Values {
         }
         let size = self.size(defaults.max_dimension);
         let format = self.format(defaults.format, negotiate)?;
-        Ok(self.into_options(size, format, watermarks).normalize())
+        let quality = self.quality.map_or(defaults.quality, Quality::uniform);
+        Ok(self.into_options(size, format, quality, watermarks).normalize())
     }
 
     fn size(&self, max_dimension: u32) -> Size {

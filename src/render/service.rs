@@ -390,8 +390,8 @@ impl Service {
             key::split_path(&format!("/{route}/")).ok_or_else(|| invalid_path(route))?;
         let handler = self.handlers.get(&route).ok_or_else(|| invalid_path(&route))?;
         let options = resolve(query, &handler.config)?;
-        let bytes = &handler.config.error_image.bytes;
-        let (bytes, format) = self.render(bytes, &options, FailOn::None, id, phases)?;
+        let image = handler.config.error_image.as_ref().ok_or_else(|| invalid_path(&route))?;
+        let (bytes, format) = self.render(&image.bytes, &options, FailOn::None, id, phases)?;
         let image = EncodedImage::new(bytes, format, None);
         Ok(Rendered {
             image,

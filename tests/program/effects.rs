@@ -626,7 +626,7 @@ fn result_max_pixels_includes_padding() {
     server.get("/h/a.gif?w=100&h=101&pad=true&frames=3").ok();
     // Sides are clamped to max_dimension, as those of other boxes.
     let wide = Server::with_handler(directory.handler());
-    assert_eq!(size_of(&wide.get("/h/a.png?w=99999&h=2&pad=true&rot=90").ok().body), (3064, 2));
+    assert_eq!(size_of(&wide.get("/h/a.png?w=99999&h=2&pad=true&rot=90").ok().body), (3840, 2));
 }
 
 #[test]

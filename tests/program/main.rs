@@ -24,6 +24,7 @@ mod confine;
 mod content_codings;
 mod contrib;
 mod crashes;
+mod defaults;
 mod directory;
 mod documentation;
 mod edge;

@@ -42,16 +42,16 @@ fn w_and_h_are_pixels_and_one_alone_keeps_the_aspect_ratio() {
 #[test]
 fn sizes_above_max_dimension_are_clamped() {
     let directory = Directory::new()
-        .with("wide.png", &images::png(images::gradient(3200, 2)))
+        .with("wide.png", &images::png(images::gradient(4000, 2)))
         .with("a.png", &images::png(images::gradient(400, 300)));
     let server = Server::start(json!({"handlers": [
         directory.handler(),
         merged(directory.handler(), json!({"name": "small", "max_dimension": 100})),
     ]}));
-    expect_size(&server, "/h/wide.png?w=3064", (3064, 2));
-    expect_size(&server, "/h/wide.png?w=3065", (3064, 2));
-    expect_size(&server, "/h/wide.png?w=99999999999999999999999&c=false", (3064, 2));
-    expect_size(&server, "/h/wide.png?h=4000&w=4000&e=false&c=false", (3064, 2));
+    expect_size(&server, "/h/wide.png?w=3840", (3840, 2));
+    expect_size(&server, "/h/wide.png?w=3841", (3840, 2));
+    expect_size(&server, "/h/wide.png?w=99999999999999999999999&c=false", (3840, 2));
+    expect_size(&server, "/h/wide.png?h=5000&w=5000&e=false&c=false", (3840, 2));
     expect_size(&server, "/small/a.png?w=300", (100, 75));
     expect_size(&server, "/small/a.png?h=300", (133, 100));
     expect_size(&server, "/small/a.png?w=300&h=200", (100, 100));

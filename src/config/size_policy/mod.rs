@@ -70,6 +70,9 @@ struct Preset {
 /// Which variants of a handler's images may be requested; by default all.
 #[derive(Clone, Debug, Default)]
 pub struct SizePolicy {
+    /// The query of a request without parameters.
+    defaults: Query,
+    /// With the defaults for the parameters that they do not have.
     presets: BTreeMap<String, Preset>,
     presets_only: bool,
     /// Width and height as a request has them, 0 for a side that it does not have.
@@ -77,8 +80,8 @@ pub struct SizePolicy {
 }
 
 impl SizePolicy {
-    pub(super) fn read(fields: &Fields, max_dimension: u32) -> Result<SizePolicy> {
-        let presets = presets(fields)?;
+    pub(super) fn read(fields: &Fields, max_dimension: u32, defaults: Query) -> Result<SizePolicy> {
+        let presets = presets(fields, &defaults)?;
         let presets_only = fields.get(&PRESETS_ONLY)?;
         if presets_only && presets.is_empty() {
             let message = "needs presets: nothing else can be requested";
@@ -89,7 +92,7 @@ impl SizePolicy {
             let message = "has no effect with presets_only; remove one of them";
             return Err(fields.error(ALLOWED_SIZES.name(), message));
         }
-        Ok(SizePolicy { presets, presets_only, sizes })
+        Ok(SizePolicy { defaults, presets, presets_only, sizes })
     }
 
     /// Checks each preset as if it were requested.
@@ -148,7 +151,8 @@ impl SizePolicy {
         (!self.presets_only).then_some(max)
     }
 
-    /// The query with its preset applied. Parameters of the query take precedence over those of the preset.
+    /// The query with its preset and the defaults applied. Parameters of the query take precedence over those of the
+    /// preset, and these over the defaults.
     pub fn with_preset<'q>(
         &self,
         query: &'q Query,
@@ -160,7 +164,7 @@ impl SizePolicy {
         }
         let name = match query.preset() {
             Some(name) => name,
-            None if !self.presets_only => return Ok(Cow::Borrowed(query)),
+            None if !self.presets_only => return Ok(self.with_defaults(query)),
             None if self.presets.contains_key(DEFAULT_PRESET) => DEFAULT_PRESET,
             None => return Err(BadQuery("p: required here, the name of a preset".to_owned())),
         };
@@ -173,22 +177,30 @@ impl SizePolicy {
         }
     }
 
-    /// Whether the size is listed. `whole` is the query with its preset; its options are valid. Sizes from a preset are
-    /// allowed: the operator chose them.
+    fn with_defaults<'q>(&self, query: &'q Query) -> Cow<'q, Query> {
+        match self.defaults.first_image_option() {
+            None => Cow::Borrowed(query),
+            Some(_) => Cow::Owned(query.over(&self.defaults)),
+        }
+    }
+
+    /// Whether the size is listed. `whole` is the query with its preset and the defaults; its options are valid. Sizes
+    /// from these are allowed: the operator chose them.
     pub fn check_size(&self, query: &Query, whole: &Query) -> std::result::Result<(), BadQuery> {
         let Some(sizes) = &self.sizes else { return Ok(()) };
         if query.dpr().is_some_and(|ratio| !RATIOS.contains(&ratio)) {
             return Err(BadQuery("dpr: must be 1, 1.5, 2 or 3 here".to_owned()));
         }
-        let is_the_presets = query.preset().is_some() && !query.has_any(&["w", "h"]);
-        if is_the_presets || sizes.contains(&whole.sides()) {
+        const SIDES: &[&str] = &["w", "h"];
+        let has_configured = query.preset().is_some() || self.defaults.has_any(SIDES);
+        if has_configured && !query.has_any(SIDES) || sizes.contains(&whole.sides()) {
             return Ok(());
         }
         Err(BadQuery("w, h: this size is not allowed here".to_owned()))
     }
 }
 
-fn presets(fields: &Fields) -> Result<BTreeMap<String, Preset>> {
+fn presets(fields: &Fields, defaults: &Query) -> Result<BTreeMap<String, Preset>> {
     let mut presets = BTreeMap::new();
     for property in fields.optional(&PRESETS)?.unwrap_or_default() {
         let name = property.name.as_str();
@@ -211,7 +223,7 @@ fn presets(fields: &Fields) -> Result<BTreeMap<String, Preset>> {
                 )));
             }
         };
-        let query = Query::parse_preset(written).map_err(|bad| error(bad.0))?;
+        let query = Query::parse_preset(written).map_err(|bad| error(bad.0))?.over(defaults);
         presets.insert(name.to_owned(), Preset { query, share });
     }
     Ok(presets)

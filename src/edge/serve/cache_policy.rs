@@ -42,6 +42,17 @@ impl Policy {
         Policy { value, counts_from_response, never_expires }
     }
 
+    /// Of a response for a key that the origins do not have.
+    pub fn of_missing(handler: &Handler) -> Policy {
+        let seconds = handler.negative_cache_time.as_secs();
+        let value = if seconds == 0 {
+            CacheControl::no_store()
+        } else {
+            CacheControl { public: true, max_age: Some(seconds), ..CacheControl::default() }
+        };
+        Policy { value, counts_from_response: true, never_expires: false }
+    }
+
     /// The value of `Cache-Control` for a request with this token.
     pub fn granted(&self, grant: &Grant, Clock { age, now }: Clock) -> CacheControl {
         let mut value = self.value;

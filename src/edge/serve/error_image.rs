@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// The error images of all handlers.
 #[derive(Debug)]
 pub struct ErrorImages {
-    /// By route.
+    /// By route; those of handlers with one.
     originals: HashMap<String, Arc<EncodedImage>>,
     resized: Mutex<Resized>,
     /// By the renderer's request target.
@@ -38,18 +38,18 @@ struct Resized {
 impl ErrorImages {
     pub fn new(config: &Config) -> ErrorImages {
         let original = |handler: &Handler| {
-            let image = &handler.error_image;
+            let image = handler.error_image.as_ref()?;
             let image = EncodedImage::new(image.bytes.to_vec(), image.format, None);
-            (handler.route.clone(), Arc::new(image))
+            Some((handler.route.clone(), Arc::new(image)))
         };
         ErrorImages {
-            originals: config.handlers.iter().map(original).collect(),
+            originals: config.handlers.iter().filter_map(original).collect(),
             resized: Mutex::default(),
             singleflight: SingleFlight::new(),
         }
     }
 
-    /// Makes the error image of a handler with these options. If no renderer resizes it within [`TIMEOUT`], it is
+    /// Makes the error image of a handler with these options; `None` if the handler has none. If no renderer resizes it within [`TIMEOUT`], it is
     /// returned as it is, so that errors are reported even if rendering fails.
     pub fn make(
         &self,
@@ -57,6 +57,7 @@ impl ErrorImages {
         options: &Options,
         renderer: &Renderer,
     ) -> Option<Arc<EncodedImage>> {
+        let original = self.original(route)?;
         let target = render_target(route, options);
         // Singleflight, so that many failures at once don't fill the renderer's queue.
         let resized = self.singleflight.run(&target, TIMEOUT, None, || {
@@ -69,7 +70,7 @@ impl ErrorImages {
                 Some(image)
             })
         });
-        resized.flatten().or_else(|| self.original(route))
+        resized.flatten().or(Some(original))
     }
 
     /// The error image of a handler as it is in its file.

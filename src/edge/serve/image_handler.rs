@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::answer::{Answer, Reply};
 use super::auth::{AuthRequest, Authorizer};
 use super::error_image::ErrorImages;
+use super::fallback::{self, Fallback};
 use super::image_request::{self, ImageRequest};
 use super::{image_response, page};
 use crate::TokenValidator;
@@ -48,16 +49,17 @@ struct AuthorizedHandler {
 #[derive(Debug)]
 pub enum ImageJob {
     Variant { handler: Arc<HandlerState>, request: Box<ImageRequest<'static>>, miss: Miss },
-    Error { handler: Arc<HandlerState>, error: ImageError },
+    Error { handler: Arc<HandlerState>, error: Box<ImageError>, fallback: Box<Fallback> },
     Playground { handler: Arc<HandlerState>, conditions: Conditions<'static> },
 }
 
-/// A request that is answered with an error image.
+/// A request that is answered with an error image, or with the fallback.
 #[derive(Debug)]
 pub struct ImageError {
     name: Name,
     options: Options,
     varies: bool,
+    grant: Grant,
     code: Code,
     /// `None` if the request failed before the cache lookup.
     cache_status: Option<CacheStatus>,
@@ -168,7 +170,12 @@ impl ImageHandler {
 
     fn make_answer(&self, job: ImageJob, phases: &mut Phases) -> Answer {
         let (handler, error) = match job {
-            ImageJob::Error { handler, error } => (handler, error),
+            ImageJob::Error { handler, error, fallback } => {
+                return match fallback.make(&self.variants, &handler, phases) {
+                    Some(image) => error.into_answer_with_fallback(&handler, image),
+                    None => self.make_error(&handler, *error),
+                };
+            }
             ImageJob::Playground { handler, conditions } => {
                 let keys = self.variants.renderer().keys(&handler.config.route);
                 let page = page::playground(&handler.config, keys, &conditions);
@@ -193,12 +200,22 @@ impl ImageHandler {
                 }
             }
         };
+        let fallback = fallback::find(&self.variants, &handler, &error.name, error.code);
+        // The phases stay those of the request for the missing image.
+        match fallback.make(&self.variants, &handler, &mut Phases::default()) {
+            Some(image) => error.into_answer_with_fallback(&handler, image),
+            None => self.make_error(&handler, error),
+        }
+    }
+
+    /// Answers with the error image. Waits for the renderer.
+    fn make_error(&self, handler: &HandlerState, error: ImageError) -> Answer {
         let config = &handler.config;
         if let Some(description) = error.options.description() {
-            return error.into_text(&handler, description);
+            return error.into_text(handler, description);
         }
         let image = self.error_images.make(&config.route, &error.options, self.variants.renderer());
-        error.into_answer(&handler, image)
+        error.into_answer(handler, image)
     }
 
     /// The response for a large body that was made, from its entry on disk. `None` if it is small or was not stored.
@@ -262,8 +279,8 @@ impl ImageHandler {
             Name { handler: state.caches.identity.clone(), key, options: options.canonical() };
         if let Err(failure) = image_request::check_key(&name.key, config) {
             let code = failure.code;
-            let error =
-                ImageError { name, options, varies, code, cache_status: None, reason: None };
+            let (cache_status, reason) = (None, None);
+            let error = ImageError { name, options, varies, grant, code, cache_status, reason };
             return Err(Rejection::Image(state, Box::new(error)));
         }
         let download =
@@ -305,16 +322,22 @@ impl ImageHandler {
 
     fn lookup_error(&self, handler: &Arc<HandlerState>, error: ImageError) -> Reply<ImageJob> {
         let config = &handler.config;
-        if let Some(description) = error.options.description() {
-            return Reply::Ready(error.into_text(handler, description));
+        let fallback = fallback::find(&self.variants, handler, &error.name, error.code);
+        if let Fallback::Found(image) = fallback {
+            return Reply::Ready(error.into_answer_with_fallback(handler, image));
         }
-        match self.error_images.find(&config.route, &error.options) {
-            Some(image) => Reply::Ready(error.into_answer(handler, Some(image))),
-            None => {
-                let handler = Arc::clone(handler);
-                Reply::Pending(ImageJob::Error { handler, error })
+        if matches!(fallback, Fallback::None) {
+            if let Some(description) = error.options.description() {
+                return Reply::Ready(error.into_text(handler, description));
+            }
+            let image = self.error_images.find(&config.route, &error.options);
+            if image.is_some() || config.error_image.is_none() {
+                return Reply::Ready(error.into_answer(handler, image));
             }
         }
+        let handler = Arc::clone(handler);
+        let (error, fallback) = (Box::new(error), Box::new(fallback));
+        Reply::Pending(ImageJob::Error { handler, error, fallback })
     }
 
     /// The same response for every refused token: the error image as it is, without asking the renderer, or the text that
@@ -343,6 +366,7 @@ impl ImageError {
             name: request.name.clone(),
             options: request.options.clone(),
             varies: request.varies,
+            grant: request.grant.clone(),
             code: failure.code,
             cache_status: Some(cache_status),
             reason: (!matches!(failure.code, Code::NotFound | Code::NotShown))
@@ -360,6 +384,13 @@ impl ImageError {
     fn into_text(self, handler: &HandlerState, description: Description) -> Answer {
         let (config, key) = (&handler.config, Some(self.name.key.as_str()));
         let response = image_response::error_text(config, key, self.varies, self.code, description);
+        self.with_response(handler, response)
+    }
+
+    fn into_answer_with_fallback(self, handler: &HandlerState, image: Arc<EncodedImage>) -> Answer {
+        let ImageError { name, varies, grant, code, .. } = &self;
+        let response =
+            image_response::fallback(&handler.config, &name.key, *varies, grant, *code, image);
         self.with_response(handler, response)
     }
 

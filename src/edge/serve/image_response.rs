@@ -18,6 +18,7 @@ use crate::error::Code;
 use crate::media_type::MediaType;
 use crate::options::Description;
 use crate::time::unix_seconds;
+use crate::token::Grant;
 
 /// Length in bytes from which a body is sent from its entry on disk in pieces: a slow client does not keep it in memory.
 const STREAMED_LENGTH: u64 = 1 << 20;
@@ -116,13 +117,10 @@ pub fn error(
     code: Code,
     image: Option<Arc<EncodedImage>>,
 ) -> Response {
-    let status = if handler.precise_errors { code.precise_status() } else { 404 };
     let response = match image {
-        Some(image) => {
-            let content_type = image.media_type.content_type();
-            Response::new(status, whole(&image)).with("Content-Type", content_type)
-        }
-        None => Response::new(status, Body::Text(String::new())),
+        Some(image) => failed(handler, code, image),
+        // An empty body has no type (RFC 9110 §8.3), and a browser calls `onerror`.
+        None => Response::new(failure_status(handler, code), Body::Text(String::new())),
     };
     with_handler_fields(response, handler, key, varies)
         .with("Cache-Control", "no-store")
@@ -137,7 +135,6 @@ pub fn error_text(
     code: Code,
     description: Description,
 ) -> Response {
-    let status = if handler.precise_errors { code.precise_status() } else { 404 };
     let (name, message) = (code.public_name(), code.sentence());
     let (text, media_type) = match description {
         Description::Json => {
@@ -147,11 +144,37 @@ pub fn error_text(
             (format!("{name}: {message}\n"), MediaType::Text)
         }
     };
-    let response = Response::new(status, Body::Text(text));
+    let response = Response::new(failure_status(handler, code), Body::Text(text));
     let response = response.with("Content-Type", media_type.content_type());
     with_handler_fields(response, handler, key, varies)
         .with("Cache-Control", "no-store")
         .with("X-Error", name)
+}
+
+/// The response for a key that the origins do not have, with the image of the handler's `fallback`. It may be kept as long
+/// as this server remembers that the key is missing.
+pub fn fallback(
+    handler: &Handler,
+    key: &str,
+    varies: bool,
+    grant: &Grant,
+    code: Code,
+    image: Arc<EncodedImage>,
+) -> Response {
+    let clock = Clock { age: 0, now: SystemTime::now() };
+    let cache_control = Policy::of_missing(handler).granted(grant, clock).to_string();
+    let response = with_handler_fields(failed(handler, code, image), handler, Some(key), varies);
+    let response = if grant.is_private { response.with("Vary", "Authorization") } else { response };
+    response.with("Cache-Control", &cache_control).with("X-Error", code.public_name())
+}
+
+fn failed(handler: &Handler, code: Code, image: Arc<EncodedImage>) -> Response {
+    let content_type = image.media_type.content_type();
+    Response::new(failure_status(handler, code), whole(&image)).with("Content-Type", content_type)
+}
+
+fn failure_status(handler: &Handler, code: Code) -> u16 {
+    if handler.precise_errors { code.precise_status() } else { 404 }
 }
 
 /// Formats the header fields of an image's responses for the memory cache.

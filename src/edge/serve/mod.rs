@@ -8,6 +8,7 @@ mod cache_policy;
 mod error_image;
 mod events;
 mod failures;
+mod fallback;
 mod image_handler;
 mod image_request;
 mod image_response;

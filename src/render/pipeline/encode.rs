@@ -1,7 +1,7 @@
 //! Encodes the result, with settings chosen from the tables in bench/results/encoders.md.
 
 use super::clear_transparent;
-use super::quality::encoder_quality;
+use super::level;
 use crate::format::Format;
 use crate::options::Options;
 use crate::render::codec::avif::{self, Encoding, Metadata};
@@ -38,7 +38,7 @@ pub fn encode(
 const FULL_CHROMA_MIN_QUALITY: u8 = 86;
 
 fn encode_avif(image: &Image, options: &Options, xmp: Option<&str>) -> Result<Vec<u8>, Error> {
-    let quality = encoder_quality(Format::Avif, options.quality);
+    let quality = level::native(Format::Avif, options.quality.of(Format::Avif));
     let encoding = Encoding {
         quality,
         is_lossless: options.lossless,
@@ -91,7 +91,7 @@ fn encode_gif(image: &Image) -> Result<Vec<u8>, Error> {
 
 /// The suffix that names libvips' saver, with its options.
 fn suffix(format: Format, options: &Options, pixels: u64) -> String {
-    let quality = encoder_quality(format, options.quality);
+    let quality = level::native(format, options.quality.of(format));
     let keep = if options.strip || !format.keeps_metadata() { "none" } else { "icc" };
     match format {
         Format::Jpeg => {

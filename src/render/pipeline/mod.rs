@@ -26,6 +26,7 @@ mod info;
 mod job;
 mod jpeg_shrink;
 mod keep;
+mod level;
 mod limits;
 mod load;
 #[cfg(test)]

@@ -93,7 +93,7 @@ mod tests {
         assert!(!text.contains("a secret") && !text.contains(directory), "{text}");
         assert_eq!(
             value["handler"],
-            json!({"name": "h", "output_format": "jpg", "max_dimension": 3064,
+            json!({"name": "h", "output_format": "jpg", "max_dimension": 3840,
                 "token": {"type": "hmac", "required": true}, "presets": {"a": "w=9&f=webp"},
                 "presets_only": false, "allowed_sizes": [[3, 0]], "watermarks": ["logo"]})
         );

@@ -8,7 +8,7 @@ use super::place;
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::Format;
-use crate::options::{Defaults, NO_WATERMARKS, Options, Query, Size, Watermark};
+use crate::options::{Defaults, Options, Query, Size, Watermark};
 use crate::render::codec::{inspect, png_repair};
 use crate::render::pipeline::frames::Frames;
 use crate::render::pipeline::geometry::plan;
@@ -112,8 +112,7 @@ fn decode(
 
 /// The options of a PNG with all pixels of a watermark.
 fn plain_options() -> Result<Options, Error> {
-    let defaults =
-        Defaults { format: Some(Format::Png), max_dimension: u32::MAX, watermarks: &NO_WATERMARKS };
+    let defaults = Defaults::new(Some(Format::Png), u32::MAX);
     Options::resolve(&Query::default(), "", defaults).map_err(|error| Error(error.0))
 }
 
