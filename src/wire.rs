@@ -62,6 +62,8 @@ pub const SHA256_HEADER: &str = "X-Sha256";
 pub const LAST_MODIFIED_HEADER: &str = "X-Last-Modified";
 /// `Cache-Control` of the original.
 pub const CACHE_CONTROL_HEADER: &str = "X-Cache-Control";
+/// The quality that was found for `max_bytes`: [`crate::quality::Level`].
+pub const QUALITY_HEADER: &str = "X-Quality";
 /// The short name of the body's type: [`crate::media_type::MediaType::name`].
 pub const FORMAT_HEADER: &str = "X-Format";
 /// What the request took, also if it failed: [`crate::phases::Phases`].

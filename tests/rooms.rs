@@ -132,7 +132,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("options", &["accept", "file_type", "format", "key", "quality"]),
-    ("cache", &["cache_control", "file_stamp", "log", "media_type", "sync", "time"]),
+    ("cache", &["cache_control", "file_stamp", "log", "media_type", "quality", "sync", "time"]),
     ("accept", &["format"]),
     ("shared_journal", &["cache"]),
     ("purge_table", &["cache", "shared_journal"]),

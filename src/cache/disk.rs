@@ -20,6 +20,7 @@ use crate::cache_control::CacheControl;
 use crate::file_stamp::FileStamp;
 use crate::log::{RateLimited, warn};
 use crate::media_type::MediaType;
+use crate::quality::Level;
 use crate::sync::Mutex;
 use crate::time::unix_milliseconds;
 
@@ -263,6 +264,11 @@ impl Entry<'_> {
         self.header.cache_control()
     }
 
+    /// The quality that was found for `max_bytes`.
+    pub fn quality(&self) -> Option<Level> {
+        self.header.quality()
+    }
+
     /// What the origins are asked with whether the original has changed.
     pub fn validator(&self) -> Validator {
         self.header.validator()
@@ -280,10 +286,17 @@ impl Entry<'_> {
                 let header = Header { validated_at, ..self.header };
                 let written = self.cache.writer.write(&self.path, &header, &bytes);
                 let cache_control = header.cache_control();
+                let quality = header.quality();
                 let Header { sha256, last_modified, .. } = header;
                 let media_type = self.media_type;
-                let image =
-                    EncodedImage { bytes, media_type, sha256, last_modified, cache_control };
+                let image = EncodedImage {
+                    bytes,
+                    media_type,
+                    sha256,
+                    last_modified,
+                    cache_control,
+                    quality,
+                };
                 Some((image, written))
             }
             Err(error) => {
@@ -301,6 +314,7 @@ impl Entry<'_> {
                 bytes,
                 media_type: self.media_type,
                 cache_control: self.header.cache_control(),
+                quality: self.header.quality(),
                 sha256: self.header.sha256,
                 last_modified: self.header.last_modified,
             }),

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{EncodedImage, Name, Validator};
 use crate::cache_control::CacheControl;
+use crate::quality::Level;
 use crate::time::unix_milliseconds;
 
 const MAGIC: &[u8; 8] = b"S3IS\0\0\0\x01";
@@ -38,6 +39,9 @@ pub struct Header {
     /// `Cache-Control` of the original. Entries of earlier versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_control: Option<String>,
+    /// The quality that was found for `max_bytes`. Other entries have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<String>,
     /// The identity of the origin that has the original; missing: the first one of the handler, which is in `handler`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
@@ -64,6 +68,7 @@ impl Header {
             last_modified: image.last_modified,
             original_etag: validator.etag,
             cache_control: image.cache_control.map(|value| value.to_string()),
+            quality: image.quality.map(|level| level.to_string()),
             origin: validator.origin,
             validated_at: unix_milliseconds(validated_at),
         }
@@ -72,6 +77,11 @@ impl Header {
     /// `Cache-Control` of the original.
     pub fn cache_control(&self) -> Option<CacheControl> {
         CacheControl::parse(self.cache_control.as_deref()?)
+    }
+
+    /// The quality that was found for `max_bytes`.
+    pub fn quality(&self) -> Option<Level> {
+        Level::parse(self.quality.as_deref()?)
     }
 
     /// What the origins are asked with whether the original has changed.
@@ -144,5 +154,23 @@ mod tests {
         assert_eq!(parse(&with).unwrap().0.cache_control(), value);
         let hostile = Header { cache_control: Some("\r\nX: y".into()), ..header(None) };
         assert_eq!(parse(&encode(&hostile).unwrap()).unwrap().0.cache_control(), None);
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_version_has_no_quality() {
+        let name = Name { handler: "h".into(), key: "k".into(), options: String::new() };
+        let header = |quality| {
+            let image = EncodedImage::new(vec![1], Format::Jpeg, None).with_quality(quality);
+            Header::new(&name, &image, Validator::default(), SystemTime::UNIX_EPOCH)
+        };
+        let without = encode(&header(None)).unwrap();
+        assert!(!String::from_utf8_lossy(&without).contains("quality"));
+        assert_eq!(parse(&without).unwrap().0.quality(), None);
+        for level in [Level::Scaled(62), Level::Native(5)] {
+            let with = encode(&header(Some(level))).unwrap();
+            assert_eq!(parse(&with).unwrap().0.quality(), Some(level));
+        }
+        let hostile = Header { quality: Some("5\r\nX: y".into()), ..header(None) };
+        assert_eq!(parse(&encode(&hostile).unwrap()).unwrap().0.quality(), None);
     }
 }

@@ -48,6 +48,7 @@ pub use write::remove_abandoned;
 
 use crate::cache_control::CacheControl;
 use crate::media_type::MediaType;
+use crate::quality::Level;
 use crate::time::unix_seconds;
 
 /// The default of `cache_min_free` as a fraction of the disk.
@@ -79,6 +80,8 @@ pub struct EncodedImage {
     pub last_modified: Option<u64>,
     /// `Cache-Control` of the original, if the origin sent it.
     pub cache_control: Option<CacheControl>,
+    /// The quality that was found for `max_bytes`.
+    pub quality: Option<Level>,
 }
 
 /// What the origins are asked with whether an original has changed.
@@ -132,11 +135,22 @@ impl EncodedImage {
         let media_type = media_type.into();
         let sha256 = hexadecimal::encode(&Sha256::digest(&bytes));
         let last_modified = last_modified.map(unix_seconds);
-        EncodedImage { bytes, media_type, sha256, last_modified, cache_control: None }
+        EncodedImage {
+            bytes,
+            media_type,
+            sha256,
+            last_modified,
+            cache_control: None,
+            quality: None,
+        }
     }
 
     pub fn with_cache_control(self, cache_control: Option<CacheControl>) -> EncodedImage {
         EncodedImage { cache_control, ..self }
+    }
+
+    pub fn with_quality(self, quality: Option<Level>) -> EncodedImage {
+        EncodedImage { quality, ..self }
     }
 }
 

@@ -52,10 +52,18 @@ impl SharedEntry {
             return Err(damaged("does not match its SHA-256"));
         }
         let cache_control = header.cache_control();
+        let quality = header.quality();
         let validator = header.validator();
         let Header { sha256, last_modified, .. } = header;
         Ok(SharedEntry {
-            image: EncodedImage { bytes, media_type, sha256, last_modified, cache_control },
+            image: EncodedImage {
+                bytes,
+                media_type,
+                sha256,
+                last_modified,
+                cache_control,
+                quality,
+            },
             validator,
             validated_at: system_time(header.validated_at),
         })

@@ -61,6 +61,11 @@ pub fn read(fields: &Fields, defaults: Defaults) -> Result<(Query, Quality)> {
     if defaults.format.is_some() && query.has_any(&["f"]) {
         return error("f: can't be combined with output_format; remove one of them".to_owned());
     }
+    if query.has_any(&["max_bytes"]) {
+        return error(
+            "max_bytes: can't be in defaults, because it may take five encodings".to_owned(),
+        );
+    }
     if let Err(bad) = Options::resolve(&query, "", defaults) {
         return error(bad.0);
     }
@@ -191,6 +196,10 @@ mod tests {
             (
                 r#""defaults": "f=jpg&lossless=true""#,
                 "defaults: lossless: can't be true with f=jpg, only with png, webp, avif or auto",
+            ),
+            (
+                r#""defaults": "max_bytes=9000""#,
+                "defaults: max_bytes: can't be in defaults, because",
             ),
             (
                 r#""defaults": "f=auto", "output_format": "jpg""#,

@@ -20,6 +20,9 @@ use crate::quality::{MAX_QUALITY, MIN_QUALITY};
 
 /// Largest `page`, and one less than the largest `frames`: the range of the options `page` and `n` of libvips' loaders.
 pub(super) const MAX_PAGE: u32 = 99_999;
+/// The range of `max_bytes`.
+const MIN_MAX_BYTES: u32 = 1000;
+const MAX_MAX_BYTES: u32 = 100_000_000;
 
 /// One row of the table.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Parameter {
 
 /// The value of `f` that leaves the format to the server.
 pub(super) const AUTO: &str = "auto";
+/// The value of `max_bytes` for any length.
+pub(super) const NONE: &str = "none";
 
 /// The value of `f`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -396,6 +401,16 @@ parameters! {
         "lossless" lossless: bool = false, "`false`";
         "must be true or false", boolean;
         Control::Flag;
+        keeps_pixels, reset;
+
+        #[doc = "The most bytes of a lossy result: its quality is lowered until it fits. Only in presets and in signed URLs."]
+        "max_bytes" max_bytes: Option<u32> = None, "`none`";
+        format!("must be a whole number of bytes from {MIN_MAX_BYTES} to {MAX_MAX_BYTES} or none"),
+        |text| match text {
+            NONE => Some(None),
+            _ => whole(text, MIN_MAX_BYTES..=MAX_MAX_BYTES).map(Some),
+        };
+        Control::whole(MIN_MAX_BYTES, MAX_MAX_BYTES);
         keeps_pixels, reset;
 
         #[doc = "The first frame of an animation to use, from 0."]

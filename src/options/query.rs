@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::bad_query::BadQuery;
 use super::description::Description;
 use super::download::Download;
-use super::parameters::{self, AUTO, PARAMETERS, Parameter};
+use super::parameters::{self, AUTO, NONE, PARAMETERS, Parameter};
 use super::values::{decimal, digits};
 use crate::key::decode_query;
 
@@ -170,6 +170,11 @@ impl Query {
     /// The description that it asks for in place of an image.
     pub fn description(&self) -> Option<Description> {
         Description::parse(self.get("f")?)
+    }
+
+    /// Whether the image may be encoded several times.
+    pub fn limits_bytes(&self) -> bool {
+        self.get("max_bytes").is_some_and(|text| text != NONE)
     }
 
     /// Whether the response depends on `Accept`.

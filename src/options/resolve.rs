@@ -133,6 +133,9 @@ impl Options {
         if self.tint.map_or(self.duotone.is_some(), Tint::is_full) {
             self.gray = Hundredths::ZERO;
         }
+        if self.lossless || !self.format.may(Format::has_quality) {
+            self.max_bytes = None;
+        }
         self
     }
 }

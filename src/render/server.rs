@@ -140,6 +140,9 @@ fn send_image(request: Request, rendered: Rendered, outdated: bool, phases: &Pha
     if let Some(value) = image.cache_control {
         head.add(wire::CACHE_CONTROL_HEADER, value);
     }
+    if let Some(level) = image.quality {
+        head.add(wire::QUALITY_HEADER, level);
+    }
     head.add_phases(phases);
     send(request, head, &image.bytes);
 }

@@ -13,7 +13,7 @@ use super::decode_events::DecodeGuard;
 use super::journal::{Journal, JournalCall, Journals};
 use super::origin::Original;
 use super::originals::{OriginalResponse, Originals, SharedOriginal};
-use super::pipeline::{self, Bounds};
+use super::pipeline::{self, Bounds, Encoded};
 use super::results::{Results, Uploads};
 use super::sandbox::Sandbox;
 use super::sns::Sns;
@@ -150,7 +150,10 @@ impl Service {
         handler: &Handler,
     ) -> Result<(Vec<u8>, MediaType), Failure> {
         let options = resolve(query, handler)?;
-        self.render(original, &options, handler.fail_on, None, &mut Phases::default())
+        let phases = &mut Phases::default();
+        let Encoded { bytes, media_type, .. } =
+            self.render(original, &options, handler.fail_on, None, phases)?;
+        Ok((bytes, media_type))
     }
 
     /// See [`Sns::ask`].
@@ -227,16 +230,17 @@ impl Service {
         let Original { last_modified, cache_control, .. } = original.original;
         let validator = original.original.validator();
         let (validated_at, original_entry) = (original.validated_at, original.entry);
-        let (bytes, media_type) = if options.raw == Raw::No {
+        let Encoded { bytes, media_type, quality } = if options.raw == Raw::No {
             let bytes = &original.original.bytes;
-            let (bytes, format) =
-                self.render(bytes, &options, handler.config.fail_on, id, phases)?;
-            (bytes, format)
+            self.render(bytes, &options, handler.config.fail_on, id, phases)?
         } else {
-            as_it_is(original, &options, &handler.config, &name.key, phases)?
+            let (bytes, media_type) =
+                as_it_is(original, &options, &handler.config, &name.key, phases)?;
+            Encoded { bytes, media_type, quality: None }
         };
-        let image =
-            EncodedImage::new(bytes, media_type, last_modified).with_cache_control(cache_control);
+        let image = EncodedImage::new(bytes, media_type, last_modified)
+            .with_cache_control(cache_control)
+            .with_quality(quality);
         // The edge has stopped waiting and would not learn of a new entry.
         let is_late = started.elapsed() >= self.render_timeout;
         let made = SharedEntry { image, validator, validated_at };
@@ -265,7 +269,7 @@ impl Service {
         fail_on: FailOn,
         id: Option<u64>,
         phases: &mut Phases,
-    ) -> Result<(Vec<u8>, MediaType), Failure> {
+    ) -> Result<Encoded, Failure> {
         phases.input = Format::of_original(original)
             .map(|format| Side { media_type: format.into(), pixels: 0 });
         // Before the wait, so that an image over a limit is refused at once.
@@ -391,8 +395,9 @@ impl Service {
         let handler = self.handlers.get(&route).ok_or_else(|| invalid_path(&route))?;
         let options = resolve(query, &handler.config)?;
         let image = handler.config.error_image.as_ref().ok_or_else(|| invalid_path(&route))?;
-        let (bytes, format) = self.render(&image.bytes, &options, FailOn::None, id, phases)?;
-        let image = EncodedImage::new(bytes, format, None);
+        let Encoded { bytes, media_type, .. } =
+            self.render(&image.bytes, &options, FailOn::None, id, phases)?;
+        let image = EncodedImage::new(bytes, media_type, None);
         Ok(Rendered {
             image,
             disk_bytes: None,

@@ -58,7 +58,7 @@ pub fn check(
         Ok(expires) => expires,
         Err(_) => return Err(Refusal::Malformed),
     };
-    Ok(Grant { expires, ..Grant::default() })
+    Ok(Grant { expires, binds_url: true, ..Grant::default() })
 }
 
 #[cfg(test)]

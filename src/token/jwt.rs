@@ -65,7 +65,7 @@ pub fn check(
     }
     let max_size =
         MaxSize { width: pixel_claim(&claims, "w")?, height: pixel_claim(&claims, "h")? };
-    Ok(Grant { expires, max_size, is_private: false })
+    Ok(Grant { expires, max_size, ..Grant::default() })
 }
 
 /// Checks `iss` and `aud`.

@@ -58,6 +58,8 @@ pub struct Grant {
     /// Whether the token was in a header field, so that the response must not be shared (RFC 9111 §3.5).
     pub is_private: bool,
     pub max_size: MaxSize,
+    /// Whether it is for one URL only, so that no client can ask for what takes long with other options.
+    pub binds_url: bool,
 }
 
 /// Why a token is not accepted. It is logged, and not sent to the client.

@@ -49,6 +49,7 @@ mod keys;
 mod last_modified;
 mod log;
 mod log_json;
+mod max_bytes;
 mod memory;
 mod metrics;
 mod negotiation;

@@ -467,8 +467,9 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
     let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&bri=2&con=2&gamma=2&sat=2&hue=9&gray=1\
                &tint=ff0000:0.5&duo=ff0000:00ff00&neg=1&pix=2&blur=1&sharp=1&f=webp&lossless=true&page=0\
                &frames=1&strip=false&wm=logo";
-    // The options that are older than presets are in the other tests.
-    assert_covers_image_options([all, "c=true&g=ce&dpr=1&q=75&e=false&raw=false"]);
+    // The options that are older than presets are in the other tests; `max_bytes` is in max_bytes.rs.
+    let others = "c=true&g=ce&dpr=1&q=75&e=false&raw=false&max_bytes=none";
+    assert_covers_image_options([all, others]);
     let logo = originals.put("logo.png", &images::png(images::solid(9, 9, images::RED)));
     let presets = json!({"presets": {"all": all}, "watermarks": {"logo": {"file": logo}}});
     let server = server(&originals, &cache, presets.clone());

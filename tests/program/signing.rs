@@ -599,7 +599,7 @@ fn every_option_is_signed() {
         json!({"watermarks": {"logo": {"file": directory.path().join("a.png"), "size": 0.5}}});
     let server = Server::with_handler(merged(signed_handler(&directory), logo));
     let target = "/h/a.png?bg=00ff0080&blur=1&c=true&dpr=1&e=true&f=webp&flip=h&frames=1&g=n&h=30\
-                  &lossless=true&pad=true&page=0&q=80&raw=false&rot=90&sharp=1&strip=false&trim=0&w=40&bri=2&con=2&gamma=2&sat=2\
+                  &lossless=true&max_bytes=5000&pad=true&page=0&q=80&raw=false&rot=90&sharp=1&strip=false&trim=0&w=40&bri=2&con=2&gamma=2&sat=2\
                   &hue=9&gray=1&tint=ff0000:0.5&duo=ff0000:00ff00&neg=1&pix=2&wm=logo";
     assert_eq!(size_of(&server.get(&signed(target)).ok().body), (40, 30));
     let right = token(SECRET, target);

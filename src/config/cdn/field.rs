@@ -39,6 +39,7 @@ const REFUSED: [(&str, &str); 47] = [
     ("x-cache", WRITTEN),
     ("x-content-type-options", WRITTEN),
     ("x-error", WRITTEN),
+    ("x-quality", WRITTEN),
     ("x-request-id", WRITTEN),
     ("connection", HOP_BY_HOP),
     ("keep-alive", HOP_BY_HOP),

@@ -14,6 +14,7 @@ use crate::error::{Code, Failure};
 use crate::log::context;
 use crate::media_type::MediaType;
 use crate::phases::Phases;
+use crate::quality::Level;
 use crate::renderer_status::RendererStatus;
 use crate::wire::{self, HookAnswer, NotBefore};
 
@@ -93,6 +94,7 @@ struct Response {
     sha256: Option<String>,
     last_modified: Option<u64>,
     cache_control: Option<CacheControl>,
+    quality: Option<Level>,
     code: Option<Code>,
     phases: Phases,
     body: Vec<u8>,
@@ -142,6 +144,7 @@ impl Connection {
             sha256,
             last_modified: response.last_modified,
             cache_control: response.cache_control,
+            quality: response.quality,
         };
         let Response { disk_bytes, revalidated, shared, original, .. } = response;
         let validated_at = response.validated_at.unwrap_or_default();
@@ -304,7 +307,7 @@ pub(super) struct Head {
 impl Head {
     /// `None` while the head is incomplete.
     pub(super) fn parse(buffer: &[u8]) -> io::Result<Option<Head>> {
-        let mut headers = [httparse::EMPTY_HEADER; 16];
+        let mut headers = [httparse::EMPTY_HEADER; 24];
         let mut parser = httparse::Response::new(&mut headers);
         let status = parser.parse(buffer).map_err(|error| invalid(&error.to_string()))?;
         let httparse::Status::Complete(bytes) = status else { return Ok(None) };
@@ -332,6 +335,7 @@ impl Head {
             sha256: field(wire::SHA256_HEADER).map(str::to_owned),
             last_modified: number(wire::LAST_MODIFIED_HEADER),
             cache_control: field(wire::CACHE_CONTROL_HEADER).and_then(CacheControl::parse),
+            quality: field(wire::QUALITY_HEADER).and_then(Level::parse),
             code: field(wire::ERROR_HEADER).and_then(Code::from_name),
             phases: field(wire::PHASES_HEADER).and_then(Phases::parse).unwrap_or_default(),
             body: Vec::new(),

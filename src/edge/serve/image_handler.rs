@@ -265,10 +265,11 @@ impl ImageHandler {
                     .authorize(&config.route, auth_request)
                     .map_err(|_| Rejection::Token(state, query.description()))?
             }
-            Access::Admin => Grant { is_private: true, ..Grant::default() },
+            Access::Admin => Grant { is_private: true, binds_url: true, ..Grant::default() },
         };
-        let (options, varies) = image_request::resolve_options(&query, &key, request, config)
-            .map_err(|error| Rejection::BadRequest(Some(state), error.0))?;
+        let (options, varies) =
+            image_request::resolve_options(&query, &key, request, config, &grant)
+                .map_err(|error| Rejection::BadRequest(Some(state), error.0))?;
         if !grant.max_size.allows(options.size) {
             if let Access::Client(client) = access {
                 authorizer.log_refusal(&config.route, client, Refusal::Size);

@@ -51,7 +51,13 @@ pub fn resolve_options(
     key: &str,
     request: &Request,
     handler: &Handler,
+    grant: &Grant,
 ) -> Result<(Options, bool), BadQuery> {
+    if query.limits_bytes() && !grant.binds_url {
+        const SENTENCE: &str = "max_bytes: only allowed in a preset and in a signed URL, \
+            because it may take five encodings";
+        return Err(BadQuery(SENTENCE.to_owned()));
+    }
     let with_preset = handler.size_policy.with_preset(query)?;
     let varies = with_preset.varies();
     let accept = if varies { request.list("accept") } else { None };

@@ -17,6 +17,7 @@ use crate::edge::variants::{CacheStatus, Content, Variant};
 use crate::error::Code;
 use crate::media_type::MediaType;
 use crate::options::Description;
+use crate::quality::Level;
 use crate::time::unix_seconds;
 use crate::token::Grant;
 
@@ -235,6 +236,7 @@ fn from_disk(context: Context, policy: Policy, entry: Entry) -> Option<Response>
     let representation = Representation {
         etag: &etag,
         media_type: entry.media_type(),
+        quality: entry.quality(),
         last_modified: not_after(clock.now, entry.last_modified()),
         length: entry.length(),
     };
@@ -275,6 +277,7 @@ fn whole(image: &Arc<EncodedImage>) -> Body {
 struct Representation<'i> {
     etag: &'i str,
     media_type: MediaType,
+    quality: Option<Level>,
     /// Unix seconds, not after the `Date` of the response.
     last_modified: Option<u64>,
     length: u64,
@@ -283,8 +286,9 @@ struct Representation<'i> {
 impl<'i> Representation<'i> {
     /// With the stored date.
     fn stored(image: &EncodedImage, etag: &'i str) -> Representation<'i> {
-        let EncodedImage { media_type, last_modified, .. } = *image;
-        Representation { etag, media_type, last_modified, length: image.bytes.len() as u64 }
+        let EncodedImage { media_type, quality, last_modified, .. } = *image;
+        let length = image.bytes.len() as u64;
+        Representation { etag, media_type, quality, last_modified, length }
     }
 
     fn of(image: &EncodedImage, etag: &'i str, now: SystemTime) -> Representation<'i> {
@@ -344,6 +348,9 @@ fn build(
     response = response.with("ETag", representation.etag).with("Accept-Ranges", "bytes");
     if let Some(seconds) = representation.last_modified {
         response = response.with("Last-Modified", &http_date(seconds));
+    }
+    if let Some(level) = representation.quality {
+        response = response.with("X-Quality", &level.to_string());
     }
     response = finish(response);
     match cache_control {

@@ -1,7 +1,6 @@
 //! Encodes the result, with settings chosen from the tables in bench/results/encoders.md.
 
 use super::clear_transparent;
-use super::level;
 use crate::format::Format;
 use crate::options::Options;
 use crate::render::codec::avif::{self, Encoding, Metadata};
@@ -12,21 +11,23 @@ use crate::render::vips::{Error, Image, Space, Work};
 /// twice the time to encode.
 const PROGRESSIVE_MIN_PIXELS: u64 = 1_500_000;
 
-/// Encodes an image. Of the original's metadata, only the profile can be kept. An AVIF gets the XMP packet; other formats
-/// get it afterwards.
+/// Encodes an image, with this quality on the scale of the encoder. Of the original's metadata, only the profile can be
+/// kept. An AVIF gets the XMP packet; other formats get it afterwards.
 pub fn encode(
     image: &Image,
     format: Format,
     options: &Options,
+    quality: u8,
     xmp: Option<&str>,
 ) -> Result<Vec<u8>, Error> {
     if format == Format::Gif {
         return encode_gif(image);
     }
     if format == Format::Avif {
-        return encode_avif(image, options, xmp);
+        return encode_avif(image, options, quality, xmp);
     }
-    let suffix = suffix(format, options, u64::from(image.width()) * u64::from(image.height()));
+    let pixels = u64::from(image.width()) * u64::from(image.height());
+    let suffix = suffix(format, options, quality, pixels);
     match format {
         // libvips would write the density of the original into the JFIF header.
         Format::Jpeg => image.without_density()?.encode(&suffix),
@@ -37,8 +38,12 @@ pub fn encode(
 /// From this quality on, which is that of q=90, AVIF is not chroma-subsampled (4:4:4); neither is libvips' JPEG.
 const FULL_CHROMA_MIN_QUALITY: u8 = 86;
 
-fn encode_avif(image: &Image, options: &Options, xmp: Option<&str>) -> Result<Vec<u8>, Error> {
-    let quality = level::native(Format::Avif, options.quality.of(Format::Avif));
+fn encode_avif(
+    image: &Image,
+    options: &Options,
+    quality: u8,
+    xmp: Option<&str>,
+) -> Result<Vec<u8>, Error> {
     let encoding = Encoding {
         quality,
         is_lossless: options.lossless,
@@ -90,8 +95,7 @@ fn encode_gif(image: &Image) -> Result<Vec<u8>, Error> {
 }
 
 /// The suffix that names libvips' saver, with its options.
-fn suffix(format: Format, options: &Options, pixels: u64) -> String {
-    let quality = level::native(format, options.quality.of(format));
+fn suffix(format: Format, options: &Options, quality: u8, pixels: u64) -> String {
     let keep = if options.strip || !format.keeps_metadata() { "none" } else { "icc" };
     match format {
         Format::Jpeg => {

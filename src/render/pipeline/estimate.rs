@@ -17,6 +17,9 @@ const LINES: u64 = 256;
 /// Bytes per pixel of a canvas: red, green, blue and transparency.
 const CANVAS: u64 = 4;
 
+/// Bytes per pixel of an encoded image that is kept while it is encoded again: more than a photograph takes at q=100.
+const KEPT_RESULT: u64 = 2;
+
 /// The peak in bytes of a render of this many frames.
 pub fn bytes(
     info: &ImageInfo,
@@ -44,6 +47,7 @@ pub fn bytes(
         tint: _,
         duotone: _,
         negative: _,
+        max_bytes,
         // The image that is rotated is counted in any case; the others take no memory of their own.
         rotation: _,
         format: _,
@@ -114,6 +118,13 @@ pub fn bytes(
         true => 0,
         false => marks.fold(canvas.saturating_mul(CANVAS), u64::saturating_add),
     };
+    // All pixels of the result, and the best of its encodings beside the next.
+    let repeated = match max_bytes {
+        Some(_) if format.has_quality() && !lossless => canvas
+            .saturating_mul(frames.into())
+            .saturating_mul(CANVAS * if bytes_per_pixel > 4 { 2 } else { 1 } + KEPT_RESULT),
+        _ => 0,
+    };
     let parts = [
         line.saturating_mul(LINES),
         info.buffered_bytes,
@@ -125,6 +136,7 @@ pub fn bytes(
         animation,
         marked,
         encoder,
+        repeated,
     ];
     parts.into_iter().fold(BASE, u64::saturating_add)
 }
@@ -250,6 +262,18 @@ mod tests {
             let [plain, marked] = ["", query]
                 .map(|query| estimated("photo-2mp.jpg", &format!("w=800&h=600&{query}")));
             assert_eq!(marked - plain, 800 * 600 * 4 + marks * mark, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_pixels_that_are_encoded_again_are_counted() {
+        let plain = estimated("photo-2mp.jpg", "w=1000&f=webp");
+        assert!(estimated("photo-2mp.jpg", "w=1000&f=webp&max_bytes=9999") > plain + 600_000 * 4);
+        let animated = estimated("anim.gif", "f=webp");
+        assert!(estimated("anim.gif", "f=webp&max_bytes=9999") > animated + 41 * 245 * 245 * 4);
+        for without in ["f=png", "f=webp&lossless=true", "f=gif"] {
+            let limited = format!("{without}&max_bytes=9999");
+            assert_eq!(estimated("photo-2mp.jpg", &limited), estimated("photo-2mp.jpg", without));
         }
     }
 

@@ -15,6 +15,7 @@ mod crop;
 mod eighth;
 mod encode;
 mod estimate;
+mod fit;
 mod flatten;
 mod flip;
 mod frames;
@@ -40,6 +41,7 @@ mod profile;
 mod quality;
 mod resize;
 mod resize_frames;
+mod result;
 mod rotate;
 mod sharpen;
 mod step;
@@ -53,6 +55,7 @@ use std::time::Instant;
 
 pub use choice::Examined;
 pub use limits::Bounds;
+pub use result::Encoded;
 pub use watermark::{check as check_watermark, decode_once as decode_watermark};
 
 use super::codec::{ImageInfo, inspect, jpeg, png_repair};
@@ -118,7 +121,7 @@ pub fn render(
     bounds: Bounds,
     examined: &Examined,
     phases: &mut Phases,
-) -> Result<Option<(Vec<u8>, MediaType)>, Failure> {
+) -> Result<Option<Encoded>, Failure> {
     let started = Instant::now();
     let encode = phases.encode;
     let rendered = decode_and_encode(vips, original, options, fail_on, bounds, examined, phases);
@@ -134,7 +137,7 @@ fn decode_and_encode(
     bounds: Bounds,
     examined: &Examined,
     phases: &mut Phases,
-) -> Result<Option<(Vec<u8>, MediaType)>, Failure> {
+) -> Result<Option<Encoded>, Failure> {
     let original_format = format_of(original)?;
     let completed = if needs_completion(original, original_format, fail_on) {
         jpeg::complete(original, &Work::is_stopped)
@@ -166,7 +169,10 @@ fn decode_and_encode(
         };
         let memory_is_reduced = examined.memory_if_damaged.is_some();
         let limits = (fail_on, bounds);
-        return info::describe(vips, &source, options, description, limits, memory_is_reduced);
+        let described =
+            info::describe(vips, &source, options, description, limits, memory_is_reduced)?;
+        let encoded = |(bytes, media_type)| Encoded { bytes, media_type, quality: None };
+        return Ok(described.map(encoded));
     }
     let needs = Needs {
         animation: Frames::select_all(header.frames, options)?.are_several(),
@@ -201,7 +207,6 @@ fn decode_and_encode(
     phases.input = side(original_format, (header.width, header.height), job.frames.count);
     phases.output = side(job.format, job.result(), job.frames.count);
 
-    let format = job.format;
     let (width, height) = job.resized();
     let resized = match trimmed {
         Some(trimmed) => trimmed.resize(width, height),
@@ -210,28 +215,16 @@ fn decode_and_encode(
     if header.needs_full_memory.get() {
         return Ok(None);
     }
-    let xmp = keep::xmp(original, original_format, &header, options, format);
-    let mut bytes = resized
+    let encoded = resized
         .and_then(|image| steps::apply(image, &job))
         .and_then(|image| {
             let started = Instant::now();
-            let encoded = encode::encode(&image, format, options, xmp.as_deref());
+            let encoded = result::encode(image, original, &job);
             phases.encode += started.elapsed();
             encoded
         })
         .map_err(|error| conversion_failed(&job, error))?;
-    if let Some(xmp) = &xmp {
-        bytes = keep::insert_xmp(bytes, format, xmp);
-    }
-    if keep::is_enabled(options, format)
-        && let Some(copyright) = header.exif.as_deref().and_then(keep::Copyright::parse)
-    {
-        bytes = keep::insert_copyright(bytes, format, &copyright);
-    }
-    if original::can_replace(&bytes, original, &job) {
-        bytes = original.to_vec();
-    }
-    Ok(Some((bytes, format.into())))
+    Ok(Some(encoded))
 }
 
 fn check_container(

@@ -22,7 +22,7 @@ const MAX_SEED: usize = 8000;
 /// For `f=auto`.
 const MODERN: &str = "image/avif,image/webp,*/*";
 
-const QUERIES: [&str; 29] = [
+const QUERIES: [&str; 31] = [
     "w=16&f=png",
     "w=16",
     "f=gif&w=20&h=20",
@@ -52,6 +52,8 @@ const QUERIES: [&str; 29] = [
     "f=json&trim=9&w=20&h=10&g=smart&rot=90",
     "f=thumbhash&page=1",
     "f=blurhash&w=9&h=20",
+    "w=20&f=auto&max_bytes=1000",
+    "f=webp&max_bytes=1000&strip=false",
 ];
 
 /// xorshift64*
@@ -137,7 +139,7 @@ fn render_bytes(
             None => render(&examined.with_full_memory()),
         }
     });
-    result.map(|rendered| rendered.unwrap().0).map_err(|failure| failure.code)
+    result.map(|rendered| rendered.unwrap().bytes).map_err(|failure| failure.code)
 }
 
 /// Changes bits, bytes and numbers, and cuts, duplicates and replaces ranges.

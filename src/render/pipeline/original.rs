@@ -7,7 +7,7 @@ use crate::render::codec::has_only_pixels;
 
 /// Whether the original can be served in place of the encoded result: it is smaller, shows the same pixels, and has no
 /// metadata. The result has been encoded by then, so that a broken original has failed.
-pub fn can_replace(encoded: &[u8], original: &[u8], job: &RenderJob) -> bool {
+pub fn can_replace(encoded_bytes: usize, original: &[u8], job: &RenderJob) -> bool {
     let Options {
         strip,
         // Those of the steps, and of the format.
@@ -37,8 +37,9 @@ pub fn can_replace(encoded: &[u8], original: &[u8], job: &RenderJob) -> bool {
         lossless: _,
         // Not rendered.
         raw: _,
+        max_bytes: _,
     } = job.options;
-    original.len() < encoded.len()
+    original.len() < encoded_bytes
         && *strip
         && job.format == job.original_format
         && !STEPS.iter().any(|step| (step.applies)(job))
