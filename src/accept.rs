@@ -10,13 +10,41 @@ const MAX_FORMATS: usize = Format::ALL.len() + 1;
 const PREFIX: &str = "auto:";
 /// The original's format in the canonical text.
 const ORIGINAL: &str = "original";
-/// The end of the canonical text if animations must not be GIFs.
+/// In the canonical text if animations must not be GIFs.
 const NO_GIF: &str = "-gif";
+/// The end of the canonical text if drawings must not be PNGs.
+const NO_PNG: &str = "-png";
+
+/// The formats that `f=auto` may choose beside the default format, if a client accepts them: the handler's `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidates([Option<Format>; Format::ALL.len()]);
+
+impl Candidates {
+    /// The formats of a list, the best one first. Those that `f=auto` never chooses are left out.
+    pub fn new(list: impl IntoIterator<Item = Format>) -> Candidates {
+        let mut formats = [None; Format::ALL.len()];
+        let list = list.into_iter().filter(|format| format.is_negotiated());
+        for (slot, format) in formats.iter_mut().zip(list) {
+            *slot = Some(format);
+        }
+        Candidates(formats)
+    }
+
+    fn iter(self) -> impl Iterator<Item = Format> {
+        self.0.into_iter().flatten()
+    }
+}
+
+impl Default for Candidates {
+    fn default() -> Candidates {
+        Candidates::new(Format::ALL.iter().rev().copied())
+    }
+}
 
 /// Everything that `Accept` decides: which of AVIF, WebP and the default format a client accepts, in which order, and
-/// whether it shows GIFs.
+/// whether it shows GIFs and PNGs.
 ///
-/// It is part of the cache key in place of the header: all headers together make at most 22 values for a handler, and
+/// It is part of the cache key in place of the header: all headers together make at most 28 values for a handler, and
 /// those of browsers three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -26,20 +54,23 @@ pub struct Accepted {
     count: usize,
     /// Whether an animation may be a GIF, if no other format holds it.
     gif: bool,
+    /// Whether a drawing may be a PNG, if none of the formats is lossless for it.
+    png: bool,
 }
 
 impl Accepted {
     /// Reads a header; an empty one is a client without preferences.
     ///
     /// AVIF and WebP must be named: browsers that can't show them send `*/*` as well. A wildcard counts for the default
-    /// format and for GIF. Formats are sorted by weight, and on a tie AVIF is before WebP and both before the default;
-    /// `q=0` rules a format out. The default is always the last resort: if nothing is acceptable, §12.5.1 allows to
-    /// disregard the header. `default` is `None` for a handler that keeps the original's format.
-    pub fn negotiate(header: &str, default: Option<Format>) -> Accepted {
+    /// format, for GIF and for PNG. Formats are sorted by weight, and on a tie in the order of the candidates, which are
+    /// before the default; `q=0` rules a format out. The default is always the last resort: if nothing is acceptable,
+    /// §12.5.1 allows to disregard the header. `default` is `None` for a handler that keeps the original's format.
+    pub fn negotiate(header: &str, default: Option<Format>, candidates: Candidates) -> Accepted {
         let weights = Weights::parse(header);
-        let mut accepted = Accepted { formats: [None; MAX_FORMATS], count: 0, gif: false };
+        let mut accepted =
+            Accepted { formats: [None; MAX_FORMATS], count: 0, gif: false, png: false };
         let mut sorted = [0; MAX_FORMATS];
-        for format in Format::ALL.iter().rev().copied().filter(|format| format.is_negotiated()) {
+        for format in candidates.iter() {
             let weight = weights.named(format).unwrap_or(0);
             if weight > 0 {
                 accepted.insert(Some(format), weight, &mut sorted);
@@ -55,7 +86,20 @@ impl Accepted {
         let gif = weights.of(Format::Gif).unwrap_or(0) > 0;
         let is_nothing_accepted = !gif && sorted[0] == 0;
         accepted.gif = gif || is_nothing_accepted || default == Some(Format::Gif);
+        let png = weights.of(Format::Png).unwrap_or(0) > 0;
+        accepted.png = png || is_nothing_accepted || accepted.has_lossless();
         accepted
+    }
+
+    pub fn with_png(self) -> Accepted {
+        Accepted { png: true, ..self }
+    }
+
+    /// Whether one of the formats is written without loss for a drawing, so that PNG is not needed.
+    fn has_lossless(&self) -> bool {
+        let is_lossless =
+            |format: &Option<Format>| matches!(format, Some(Format::Webp | Format::Png));
+        self.formats().iter().any(is_lossless)
     }
 
     /// Inserts a format before those with a smaller weight. `weights` are those of the formats.
@@ -71,14 +115,20 @@ impl Accepted {
     /// Parses the canonical text, which no client sends.
     pub fn parse(text: &str) -> Option<Accepted> {
         let list = text.strip_prefix(PREFIX)?;
-        let mut accepted = Accepted { formats: [None; MAX_FORMATS], count: 0, gif: true };
+        let mut accepted =
+            Accepted { formats: [None; MAX_FORMATS], count: 0, gif: true, png: true };
         let mut names = list.split(':').peekable();
         while let Some(name) = names.next() {
             let format = match name {
-                NO_GIF if names.peek().is_none() && accepted.count > 0 => {
+                NO_GIF if accepted.gif && accepted.png && accepted.count > 0 => {
                     accepted.gif = false;
+                    continue;
+                }
+                NO_PNG if names.peek().is_none() && accepted.count > 0 => {
+                    accepted.png = false;
                     break;
                 }
+                _ if !accepted.gif => return None,
                 ORIGINAL => None,
                 name => Some(Format::parse(name).filter(|format| format.is_written())?),
             };
@@ -89,6 +139,7 @@ impl Accepted {
             accepted.count += 1;
         }
         accepted.gif |= accepted.formats().contains(&Some(Format::Gif));
+        accepted.png |= accepted.has_lossless();
         Some(accepted)
     }
 
@@ -100,6 +151,11 @@ impl Accepted {
     /// Whether an animation may be a GIF, if no other format holds it.
     pub fn accepts_gif(&self) -> bool {
         self.gif
+    }
+
+    /// Whether a drawing may be a PNG, if none of the formats is lossless for it.
+    pub fn accepts_png(&self) -> bool {
+        self.png
     }
 }
 
@@ -113,7 +169,12 @@ impl Display for Accepted {
             }
             f.write_str(format.map_or(ORIGINAL, Format::name))?;
         }
-        if self.gif { Ok(()) } else { write!(f, ":{NO_GIF}") }
+        for (is_accepted, word) in [(self.gif, NO_GIF), (self.png, NO_PNG)] {
+            if !is_accepted {
+                write!(f, ":{word}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -203,7 +264,7 @@ mod tests {
         [None, Some(Format::Jpeg), Some(Format::Webp), Some(Format::Gif)];
 
     fn over(default: Option<Format>, header: &str) -> String {
-        let accepted = Accepted::negotiate(header, default);
+        let accepted = Accepted::negotiate(header, default, Candidates::default());
         let text = accepted.to_string();
         assert_eq!(Accepted::parse(&text), Some(accepted), "{text}");
         text
@@ -324,8 +385,8 @@ mod tests {
             most = most.max(values.len());
             assert!(values.iter().all(|text| text.len() <= 30), "{values:?}");
         }
-        assert_eq!(most, 22);
-        assert_says("docs/cache.md", "at most 22");
+        assert_eq!(most, 28);
+        assert_says("docs/cache.md", "at most 28");
     }
 
     #[test]
@@ -352,6 +413,10 @@ mod tests {
             "auto:-gif:jpg",
             "auto:svg",
             "auto:jpg:-gif:-gif",
+            "auto:jpg:-png:-gif",
+            "auto:jpg:-png:-png",
+            "auto:-png",
+            "auto:jpg:-gif:webp",
             "auto:jpg:png:webp:avif:gif:original:jpeg",
             "jpg",
         ] {

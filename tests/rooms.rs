@@ -117,6 +117,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "accept",
             "cache",
             "cache_control",
             "cache_tag",

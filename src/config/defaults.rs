@@ -1,9 +1,14 @@
 //! `"defaults"` and `"quality"`: the options of a request that has others, or none.
 
+use jsonc_parser::ast::Value;
+
 use super::error::Result;
 use super::fields::Fields;
-use super::schema::{Choice, Defaulted, Optional, choice, integer, object, string, table};
-use crate::format::Format;
+use super::schema::{
+    Choice, Defaulted, Kind, Optional, array, choice, integer, object, string, table,
+};
+use crate::accept::Candidates;
+use crate::format::{Format, formats_that, or_list};
 use crate::options::{Defaults, Options, Quality, Query};
 use crate::quality::{DEFAULT_QUALITY, Level, MAX_QUALITY, MIN_QUALITY};
 
@@ -14,7 +19,12 @@ table! {
     /// `output_format`.
     DEFAULTS: Optional<&'static str> = string("defaults").absent("none");
     /// The quality of each format where neither the request nor its preset has `q`; it precedes a `q` in `defaults`.
-    QUALITY: Optional<Fields<'static>> = object("quality", QUALITY_TABLE).absent("75, or `q` in `defaults`");
+    QUALITY: Optional<Fields<'static>> =
+        object("quality", QUALITY_TABLE).absent("75, or `q` in `defaults`");
+    /// The formats that [`f=auto`](options.md#f) may choose beside the handler's own, the preferred one first: `avif` and
+    /// `webp`, or one of them.
+    AUTO: Optional<&'static [Value<'static>]> =
+        array("auto", "strings", &Kind::Text).absent("`[\"avif\", \"webp\"]`");
 }
 
 const fn level(name: &'static str) -> Optional<u32> {
@@ -85,6 +95,31 @@ pub fn read(fields: &Fields, defaults: Defaults) -> Result<(Query, Quality)> {
         }
     }
     Ok((query, quality))
+}
+
+/// `"auto"`.
+pub fn candidates(fields: &Fields) -> Result<Candidates> {
+    let Some(items) = fields.optional(&AUTO)? else { return Ok(Candidates::default()) };
+    if items.is_empty() {
+        return Err(fields.error(AUTO.name(), "must list a format"));
+    }
+    let mut formats = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let field = format!("{}[{index}]", AUTO.name());
+        let Value::StringLit(name) = item else {
+            return Err(fields.wrong_type(&field, "the name of a format", item));
+        };
+        let Some(format) = Format::parse(&name.value).filter(|format| format.is_negotiated())
+        else {
+            let names = or_list(formats_that(Format::is_negotiated).map(Format::name));
+            return Err(fields.error(&field, format!("must be {names}, not {:?}", name.value)));
+        };
+        if formats.contains(&format) {
+            return Err(fields.error(&field, format!("{} is listed twice", format.name())));
+        }
+        formats.push(format);
+    }
+    Ok(Candidates::new(formats))
 }
 
 #[cfg(test)]
@@ -177,6 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn auto_chooses_and_orders_what_may_be_negotiated() {
+        for (auto, expected) in [
+            (r#"["avif", "webp"]"#, "f=auto:avif:webp:jpg"),
+            (r#"["webp", "avif"]"#, "f=auto:webp:avif:jpg"),
+            (r#"["webp"]"#, "f=auto:webp:jpg"),
+            (r#"["avif"]"#, "f=auto:avif:jpg"),
+        ] {
+            let fields = format!(r#""output_format": "jpg", "auto": {auto}"#);
+            assert_eq!(ask(&fields, "f=auto"), expected, "{auto}");
+        }
+        // The handler's own format may be one of the others.
+        let webp = r#""output_format": "webp", "auto": ["avif"]"#;
+        assert_eq!(ask(webp, "f=auto"), "f=auto:avif:webp");
+    }
+
+    #[test]
     fn wrong_defaults_are_refused() {
         for (fields, expected) in [
             (r#""defaults": 1"#, "defaults: must be a string, not a number"),
@@ -219,6 +270,18 @@ mod tests {
         ] {
             let error = error_of(&handler(fields));
             assert!(error.starts_with(&format!("handlers[0].{expected}")), "{error}");
+        }
+        for (fields, expected) in [
+            (r#""auto": "avif""#, "auto: must be an array, not a string"),
+            (r#""auto": []"#, "auto: must list a format"),
+            (r#""auto": [1]"#, "auto[0]: must be the name of a format, not a number"),
+            (r#""auto": ["avif", "jxl"]"#, "auto[1]: must be webp or avif, not \"jxl\""),
+            (r#""auto": ["jpg"]"#, "auto[0]: must be webp or avif, not \"jpg\""),
+            (r#""auto": ["AVIF"]"#, "auto[0]: must be webp or avif, not \"AVIF\""),
+            (r#""auto": [""]"#, "auto[0]: must be webp or avif, not \"\""),
+            (r#""auto": ["webp", "avif", "webp"]"#, "auto[2]: webp is listed twice"),
+        ] {
+            assert_eq!(error_of(&handler(fields)), format!("handlers[0].{expected}"));
         }
         // `""` is the original's format.
         parse(&handler(r#""defaults": "f=auto", "output_format": """#));

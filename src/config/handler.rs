@@ -23,6 +23,7 @@ use super::schema::{
 use super::size_policy::{self, SizePolicy};
 use super::token::{self, Token};
 use super::{url, watermarks};
+use crate::accept::Candidates;
 use crate::cache::{CacheTime, Lifetime};
 use crate::format::{Format, formats_that, or_list};
 use crate::options::{DEFAULT_MAX_DIMENSION, Defaults, HandlerWatermarks, Options, Quality, Raw};
@@ -108,6 +109,8 @@ pub struct Handler {
     pub output_format: Option<Format>,
     /// The quality without `q`.
     pub quality: Quality,
+    /// What `f=auto` may choose.
+    pub candidates: Candidates,
     /// The disk cache; `None` when variants are not stored.
     pub cache: Option<Store>,
     /// The cache of originals; `None` when they are fetched each time.
@@ -216,6 +219,7 @@ impl Handler {
             format: self.output_format,
             max_dimension: self.max_dimension,
             quality: self.quality,
+            candidates: self.candidates,
             watermarks: &self.watermarks,
         }
     }
@@ -279,6 +283,7 @@ impl Handler {
             fallback: error_image::fallback(fields)?,
             output_format,
             quality,
+            candidates: defaults::candidates(fields)?,
             cdn: Cdn::read(fields, cache.time, results.is_some())?,
             cache: cache.variants,
             originals: cache.originals,

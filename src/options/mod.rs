@@ -101,6 +101,11 @@ impl Options {
             || self.duotone.is_some()
     }
 
+    /// The format in which a drawing may be lossless, if `f=auto` leaves that to the renderer.
+    pub fn lossless_format(&self, original: Format) -> Option<Format> {
+        if self.lossless || !self.strip { None } else { self.format.lossless_format(original) }
+    }
+
     /// Whether `pad` adds transparent pixels where the format has transparency.
     pub fn pads_with_transparency(&self) -> bool {
         matches!(self.size, Size::Pad(..)) && self.background.alpha() < u8::MAX

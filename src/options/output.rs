@@ -58,6 +58,28 @@ impl Output {
         }
     }
 
+    /// The same where no drawing is made lossless, so that it does not matter whether PNG is accepted for them.
+    pub(super) fn without_drawings(self) -> Output {
+        match self {
+            Output::Auto(accepted) => Output::Auto(accepted.with_png()),
+            other => other,
+        }
+    }
+
+    /// See [`super::Options::lossless_format`].
+    pub(super) fn lossless_format(self, original: Format) -> Option<Format> {
+        let Output::Auto(accepted) = self else { return None };
+        let own = original.output(false);
+        let has = |format: Format| {
+            accepted.formats().iter().any(|accepted| accepted.unwrap_or(own) == format)
+        };
+        if has(Format::Webp) {
+            Some(Format::Webp)
+        } else {
+            (has(Format::Png) || accepted.accepts_png()).then_some(Format::Png)
+        }
+    }
+
     /// See [`super::Options::formats`].
     pub(super) fn formats(self, original: Format, lossless: bool, needs: Needs) -> Vec<Format> {
         let own = original.output(lossless);

@@ -7,7 +7,7 @@ use super::{
     BadQuery, Description, Gravity, HandlerWatermarks, Hundredths, Options, Output, Quality, Query,
     Raw, Size, Tint, Watermark,
 };
-use crate::accept::Accepted;
+use crate::accept::{Accepted, Candidates};
 use crate::format::{Format, formats_that, or_list};
 
 /// A handler's defaults and limits for the options of a request.
@@ -19,6 +19,8 @@ pub struct Defaults<'h> {
     pub max_dimension: u32,
     /// The quality without `q`.
     pub quality: Quality,
+    /// What `f=auto` may choose.
+    pub candidates: Candidates,
     pub watermarks: &'h HandlerWatermarks,
 }
 
@@ -33,8 +35,8 @@ impl Defaults<'_> {
 impl Defaults<'_> {
     /// Those of a handler with this `output_format` and `max_dimension`, and no other field.
     pub fn new(format: Option<Format>, max_dimension: u32) -> Self {
-        let quality = Quality::default();
-        Defaults { format, max_dimension, quality, watermarks: &super::NO_WATERMARKS }
+        let (quality, candidates) = (Quality::default(), Candidates::default());
+        Defaults { format, max_dimension, quality, candidates, watermarks: &super::NO_WATERMARKS }
     }
 }
 
@@ -50,7 +52,7 @@ impl Options {
         query.check_raw()?;
         let values = Values::read(|name| query.get(name))?;
         let watermarks = defaults.watermarks.select(values.watermarks.as_deref())?;
-        let negotiate = |default| Accepted::negotiate(accept_header, default);
+        let negotiate = |default| Accepted::negotiate(accept_header, default, defaults.candidates);
         values.resolve(defaults, watermarks, negotiate)
     }
 
@@ -64,7 +66,7 @@ impl Options {
         let value = query.get("f").unwrap_or_default();
         if let Some((description, format)) = Description::parse_canonical(value) {
             let text = |name| if name == "f" { Some(description.name()) } else { query.get(name) };
-            let negotiate = |default| Accepted::negotiate("", default);
+            let negotiate = |default| Accepted::negotiate("", default, defaults.candidates);
             let defaults = Defaults { format, quality: Quality::default(), ..defaults };
             return Values::read(text)?.resolve(defaults, Vec::new(), negotiate);
         }
@@ -78,7 +80,9 @@ impl Options {
             _ => query.get(name),
         };
         let defaults = Defaults { quality: quality.unwrap_or_default(), ..defaults };
-        let negotiate = |default| accepted.unwrap_or_else(|| Accepted::negotiate("", default));
+        let negotiate = |default| {
+            accepted.unwrap_or_else(|| Accepted::negotiate("", default, defaults.candidates))
+        };
         Values::read(text)?.resolve(defaults, watermarks, negotiate)
     }
 
@@ -90,7 +94,7 @@ impl Options {
         };
         let negotiate = |default| match self.format {
             Output::Auto(accepted) => accepted,
-            _ => Accepted::negotiate("", default),
+            _ => Accepted::negotiate("", default, defaults.candidates),
         };
         values.resolve(defaults, watermarks, negotiate).is_ok_and(|options| options == *self)
     }
@@ -135,6 +139,9 @@ impl Options {
         }
         if self.lossless || !self.format.may(Format::has_quality) {
             self.max_bytes = None;
+        }
+        if self.lossless || !self.strip {
+            self.format = self.format.without_drawings();
         }
         self
     }

@@ -108,7 +108,7 @@ fn entries_are_shared_by_requests_with_the_same_options_and_not_after_a_change()
 #[test]
 fn a_default_of_f_auto_negotiates_and_varies() {
     let directory = directory();
-    let handler = merged(directory.handler(), json!({"defaults": "f=auto&w=40"}));
+    let handler = merged(directory.handler(), json!({"defaults": "f=auto&w=160"}));
     let server = Server::with_handler(handler);
     let chrome = server.get_with("/h/a.jpg", &[CHROME]).ok();
     assert_eq!((Kind::of(&chrome.body), chrome.varies_on("Accept")), (Some(Kind::Avif), true));
@@ -118,7 +118,6 @@ fn a_default_of_f_auto_negotiates_and_varies() {
     assert_eq!((Kind::of(&named.body), named.varies_on("Accept")), (Some(Kind::Png), false));
     let missing = server.get_with("/h/b.jpg", &[CHROME]).failed("not_found");
     assert!(missing.varies_on("Accept"));
-    assert_eq!(Kind::of(&missing.body), Some(Kind::Avif));
 }
 
 #[test]
@@ -139,21 +138,21 @@ fn each_format_has_its_quality_whoever_chooses_the_format() {
     let get = |target: &str, accept: &str| server.get_with(target, &[("Accept", accept)]).ok().body;
     let (avif, webp, any) = (CHROME.1, "image/webp,*/*", "*/*");
     for (target, accept, equal) in [
-        ("/h/a.jpg?w=80&f=avif", any, "/plain/a.jpg?w=80&f=avif&q=40"),
-        ("/h/a.jpg?w=80&f=webp", any, "/plain/a.jpg?w=80&f=webp&q=60"),
-        ("/h/a.jpg?w=80", any, "/plain/a.jpg?w=80&q=90"),
-        ("/h/a.jpg?w=80&f=auto", avif, "/plain/a.jpg?w=80&f=avif&q=40"),
-        ("/h/a.jpg?w=80&f=auto", webp, "/plain/a.jpg?w=80&f=webp&q=60"),
-        ("/h/a.jpg?w=80&f=auto", any, "/plain/a.jpg?w=80&q=90"),
-        ("/h/a.jpg?w=80&f=auto&q=20", avif, "/plain/a.jpg?w=80&f=avif&q=20"),
-        ("/h/a.jpg?w=80&f=avif&q=75", any, "/plain/a.jpg?w=80&f=avif"),
-        ("/n/a.jpg?w=80&f=avif", any, "/plain/a.jpg?w=80&f=avif"),
-        ("/n/a.jpg?w=80&f=webp", any, "/plain/a.jpg?w=80&f=webp"),
-        ("/n/a.jpg?w=80&f=auto", avif, "/plain/a.jpg?w=80&f=avif"),
-        ("/n/a.jpg?w=80", any, "/plain/a.jpg?w=80&q=40"),
-        ("/auto/a.jpg?w=80", avif, "/plain/a.jpg?w=80&f=avif&q=40"),
-        ("/auto/a.jpg?w=80", webp, "/plain/a.jpg?w=80&f=webp&q=30"),
-        ("/auto/a.jpg?w=80", any, "/plain/a.jpg?w=80&q=30"),
+        ("/h/a.jpg?w=160&f=avif", any, "/plain/a.jpg?w=160&f=avif&q=40"),
+        ("/h/a.jpg?w=160&f=webp", any, "/plain/a.jpg?w=160&f=webp&q=60"),
+        ("/h/a.jpg?w=160", any, "/plain/a.jpg?w=160&q=90"),
+        ("/h/a.jpg?w=160&f=auto", avif, "/plain/a.jpg?w=160&f=avif&q=40"),
+        ("/h/a.jpg?w=160&f=auto", webp, "/plain/a.jpg?w=160&f=webp&q=60"),
+        ("/h/a.jpg?w=160&f=auto", any, "/plain/a.jpg?w=160&q=90"),
+        ("/h/a.jpg?w=160&f=auto&q=20", avif, "/plain/a.jpg?w=160&f=avif&q=20"),
+        ("/h/a.jpg?w=160&f=avif&q=75", any, "/plain/a.jpg?w=160&f=avif"),
+        ("/n/a.jpg?w=160&f=avif", any, "/plain/a.jpg?w=160&f=avif"),
+        ("/n/a.jpg?w=160&f=webp", any, "/plain/a.jpg?w=160&f=webp"),
+        ("/n/a.jpg?w=160&f=auto", avif, "/plain/a.jpg?w=160&f=avif"),
+        ("/n/a.jpg?w=160", any, "/plain/a.jpg?w=160&q=40"),
+        ("/auto/a.jpg?w=160", avif, "/plain/a.jpg?w=160&f=avif&q=40"),
+        ("/auto/a.jpg?w=160", webp, "/plain/a.jpg?w=160&f=webp&q=30"),
+        ("/auto/a.jpg?w=160", any, "/plain/a.jpg?w=160&q=30"),
     ] {
         assert!(get(target, accept) == get(equal, any), "{target} with {accept} and {equal}");
     }

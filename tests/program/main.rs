@@ -27,6 +27,7 @@ mod crashes;
 mod defaults;
 mod directory;
 mod documentation;
+mod drawings;
 mod edge;
 mod effects;
 mod encoders;

@@ -5,7 +5,7 @@
 //! only.
 
 use super::geometry::plan;
-use super::{batch_resize, load, watermark};
+use super::{batch_resize, drawing, load, watermark};
 use crate::format::Format;
 use crate::options::{Options, Size};
 use crate::render::codec::ImageInfo;
@@ -125,6 +125,15 @@ pub fn bytes(
             .saturating_mul(CANVAS * if bytes_per_pixel > 4 { 2 } else { 1 } + KEPT_RESULT),
         _ => 0,
     };
+    // A drawing is encoded once more, from all of its pixels.
+    let drawing = match drawing::lossless_format(options, original_format, format, frames, canvas) {
+        Some(lossless) => {
+            let more = lossless.encoder_bytes_per_pixel(true);
+            let more = more.saturating_sub(format.encoder_bytes_per_pixel(false));
+            canvas.saturating_mul(CANVAS + KEPT_RESULT + more)
+        }
+        None => 0,
+    };
     let parts = [
         line.saturating_mul(LINES),
         info.buffered_bytes,
@@ -137,6 +146,7 @@ pub fn bytes(
         marked,
         encoder,
         repeated,
+        drawing,
     ];
     parts.into_iter().fold(BASE, u64::saturating_add)
 }
@@ -275,6 +285,20 @@ mod tests {
             let limited = format!("{without}&max_bytes=9999");
             assert_eq!(estimated("photo-2mp.jpg", &limited), estimated("photo-2mp.jpg", without));
         }
+    }
+
+    #[test]
+    fn the_lossless_drawing_of_f_auto_is_counted() {
+        let original = data("photo-2mp.jpg");
+        let info = inspect(&original, Format::Jpeg).unwrap();
+        let bytes_of = |query: &str| {
+            let options = options(query);
+            bytes(&info, Format::Jpeg, 1, &options, Format::Jpeg)
+        };
+        // The header of these tests accepts no WebP.
+        let pixels = 1000 * 750;
+        assert!(bytes_of("w=1000&f=auto") >= bytes_of("w=1000&f=jpg") + pixels * 4);
+        assert_eq!(bytes_of("w=1000&f=auto&strip=false"), bytes_of("w=1000&f=jpg"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod clear_transparent;
 mod colour;
 mod colour_effects;
 mod crop;
+mod drawing;
 mod eighth;
 mod encode;
 mod estimate;
@@ -224,6 +225,9 @@ fn decode_and_encode(
             encoded
         })
         .map_err(|error| conversion_failed(&job, error))?;
+    if let Some(output) = &mut phases.output {
+        output.media_type = encoded.media_type;
+    }
     Ok(Some(encoded))
 }
 

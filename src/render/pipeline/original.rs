@@ -2,12 +2,13 @@
 
 use super::job::RenderJob;
 use super::steps::STEPS;
+use crate::format::Format;
 use crate::options::Options;
 use crate::render::codec::has_only_pixels;
 
 /// Whether the original can be served in place of the encoded result: it is smaller, shows the same pixels, and has no
 /// metadata. The result has been encoded by then, so that a broken original has failed.
-pub fn can_replace(encoded_bytes: usize, original: &[u8], job: &RenderJob) -> bool {
+pub fn can_replace(encoded_bytes: usize, format: Format, original: &[u8], job: &RenderJob) -> bool {
     let Options {
         strip,
         // Those of the steps, and of the format.
@@ -41,7 +42,7 @@ pub fn can_replace(encoded_bytes: usize, original: &[u8], job: &RenderJob) -> bo
     } = job.options;
     original.len() < encoded_bytes
         && *strip
-        && job.format == job.original_format
+        && format == job.original_format
         && !STEPS.iter().any(|step| (step.applies)(job))
         && has_only_pixels(original, job.original_format)
 }
