@@ -79,6 +79,7 @@ impl Options {
         format: Option<Format>,
     ) -> Options {
         self.quality = Quality::default();
+        self.max_bytes = None;
         self.strip = true;
         self.blur = None;
         self.sharp = None;

@@ -133,10 +133,7 @@ impl Options {
         if self.lossless {
             self.quality = Quality::default();
         }
-        // `gray` keeps the luminance, and nothing else is left for the next effect to see.
-        if self.tint.map_or(self.duotone.is_some(), Tint::is_full) {
-            self.gray = Hundredths::ZERO;
-        }
+        self.normalize_colours();
         if self.lossless || !self.format.may(Format::has_quality) {
             self.max_bytes = None;
         }
@@ -144,6 +141,13 @@ impl Options {
             self.format = self.format.without_drawings();
         }
         self
+    }
+
+    pub(super) fn normalize_colours(&mut self) {
+        // `gray` keeps the luminance, and nothing else is left for the next effect to see.
+        if self.tint.map_or(self.duotone.is_some(), Tint::is_full) {
+            self.gray = Hundredths::ZERO;
+        }
     }
 }
 

@@ -13,7 +13,7 @@ const COOKIE: &str = "must not be set: caches share the response among clients";
 const LIFETIME: &str = "tells caches how long to keep the response, for which cache_control is: a token's expiry limits it";
 
 /// Fields that no response gets from the configuration, in lower case, and why.
-const REFUSED: [(&str, &str); 47] = [
+const REFUSED: [(&str, &str); 48] = [
     ("accept-ranges", WRITTEN),
     ("access-control-allow-origin", "has a field of its own, cors_origin"),
     ("age", WRITTEN),

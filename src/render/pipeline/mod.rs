@@ -64,7 +64,6 @@ use super::vips::{Error, Vips, Work};
 use crate::config::FailOn;
 use crate::error::{Code, Failure};
 use crate::format::{Format, formats_that, or_list};
-use crate::media_type::MediaType;
 use crate::options::{Needs, Options, Size};
 use crate::phases::{Phases, Side};
 use frames::Frames;
