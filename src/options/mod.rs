@@ -1,6 +1,7 @@
 //! The options of a request: its query parameters, checked, resolved with the handler's defaults, and written as the
 //! canonical query, which the edge sends to the renderer and which is part of the cache key.
 
+mod as_it_is;
 mod bad_query;
 mod colours;
 mod control;
