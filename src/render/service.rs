@@ -201,6 +201,7 @@ impl Service {
         if handler.config.has_mandatory_watermark()
             && options.watermarks != handler.config.watermarks.all
             && !is_no_image
+            && options.description().is_none()
         {
             let detail = "malformed query from the edge: a watermark is missing";
             return Err(Failure::new(Code::RendererFailed, detail));

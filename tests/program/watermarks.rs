@@ -544,7 +544,6 @@ fn no_image_is_served_without_a_watermark_that_is_always_drawn() {
             "",
             "wm=logo",
             "WM=none",
-            "raw=true",
             "original=1",
             "passthrough=true",
             "w=30",
@@ -584,6 +583,12 @@ fn no_image_is_served_without_a_watermark_that_is_always_drawn() {
         let answer = server.get(&format!("/h/a.png?{query}"));
         assert_eq!(answer.status, 400, "{query}");
         assert!(answer.text().starts_with("wm: "), "{query}: {}", answer.text());
+    }
+    // Nor is the original served as it is: the configuration can't allow that here.
+    assert_eq!(server.get("/h/a.png?raw=true").status, 400);
+    // A description shows no pixels.
+    for query in ["f=json", "f=thumbhash", "f=blurhash&w=20"] {
+        assert_eq!(server.get(&format!("/h/a.png?{query}")).status, 200, "{query}");
     }
     // Conditions and ranges are about the image with its watermark.
     let marked = server.get("/h/a.png").ok();
