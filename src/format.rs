@@ -136,7 +136,7 @@ formats! {
         quality: true,
         lossless: Lossless::OnRequest { encoder_bytes_per_pixel: 32 },
         alpha: true,
-        animation: false,
+        animation: true,
         grayscale: true,
         metadata: true,
         // libavif, and with it browsers, refuses larger images.

@@ -171,13 +171,13 @@ mod tests {
         let jpeg = Some(Format::Jpeg);
         for (accept, default, original, needs, expected) in [
             (MODERN, jpeg, Format::Png, "", "avif webp jpg"),
-            (MODERN, jpeg, Format::Gif, "n", "webp gif avif jpg"),
-            (MODERN, jpeg, Format::Gif, "nt", "webp gif avif png jpg"),
-            (MODERN, None, Format::Gif, "n", "webp gif avif jpg"),
-            (MODERN, None, Format::Gif, "nt", "webp gif avif png"),
-            ("image/webp;q=0.1,image/avif,*/*;q=0.9", jpeg, Format::Gif, "n", "webp gif avif jpg"),
+            (MODERN, jpeg, Format::Gif, "n", "avif webp gif jpg"),
+            (MODERN, jpeg, Format::Gif, "nt", "avif webp gif png jpg"),
+            (MODERN, None, Format::Gif, "n", "avif webp gif jpg"),
+            (MODERN, None, Format::Gif, "nt", "avif webp gif png"),
+            ("image/webp;q=0.1,image/avif,*/*;q=0.9", jpeg, Format::Gif, "n", "avif webp gif jpg"),
             ("image/avif,image/jpeg", jpeg, Format::Gif, "n", "avif jpg"),
-            ("image/avif,image/gif", jpeg, Format::Gif, "n", "gif avif jpg"),
+            ("image/avif,image/gif", jpeg, Format::Gif, "n", "avif gif jpg"),
             ("*/*", jpeg, Format::Gif, "n", "gif jpg"),
             ("*/*", jpeg, Format::Webp, "n", "gif jpg"),
             ("*/*", None, Format::Webp, "n", "webp gif jpg"),
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn auto_and_lossless_select_among_formats_that_can_be() {
         let query = "f=auto&lossless=true";
-        assert_eq!(formats(query, MODERN, None, Format::Gif, "n"), "webp avif png");
+        assert_eq!(formats(query, MODERN, None, Format::Gif, "n"), "avif webp png");
         assert_eq!(formats(query, "*/*", Some(Format::Gif), Format::Gif, "n"), "png");
         assert_eq!(formats(query, "image/jpeg", Some(Format::Jpeg), Format::Jpeg, ""), "png");
     }

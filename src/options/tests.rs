@@ -505,7 +505,8 @@ fn auto_is_canonical_by_what_accept_allows() {
         ("f=auto&bg=000000", "image/webp,*/*", "png", "f=auto:webp:png"),
         ("f=auto&bg=000000", "image/webp,*/*", "", "f=auto:webp:original&bg=000000"),
         // None of them has frames.
-        ("f=auto&frames=2", "image/avif,image/png", "png", "f=auto:avif:png:-gif"),
+        ("f=auto&frames=2", "image/png", "png", "f=auto:png:-gif"),
+        ("f=auto&frames=2", "image/avif", "png", "f=auto:avif:png:-gif&frames=2"),
         ("f=auto&frames=2", "image/webp", "png", "f=auto:webp:png:-gif&frames=2"),
         ("f=auto&q=9", "*/*", "png", "f=auto:png"),
         ("f=auto&q=9", "*/*", "gif", "f=auto:gif&q=9"),

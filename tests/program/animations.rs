@@ -161,6 +161,30 @@ fn disposal_delays_and_loops_are_kept_in_every_conversion() {
 }
 
 #[test]
+fn an_animated_avif_has_every_frame_and_its_time() {
+    let directory = Directory::new()
+        .with("a.gif", &gif(60, 40, Some(0), &PARTS))
+        .with("one.gif", &gif(60, 40, Some(0), &PARTS[..1]));
+    let server = Server::with_handler(directory.handler());
+    for (query, count) in [("", 6), ("&w=30&q=95", 6), ("&lossless=true", 6), ("&frames=4", 4)] {
+        let avif = server.get(&format!("/h/a.gif?f=avif{query}")).ok().body;
+        let times: Vec<u32> = PARTS.iter().map(|part| u32::from(part.time) * 10).collect();
+        assert_eq!(images::avif_times(&avif), times[..count], "{query}");
+        assert!(images::avif_has_alpha(&avif), "{query}");
+    }
+    for still in ["/h/one.gif?f=avif", "/h/a.gif?f=avif&frames=1", "/h/a.gif?f=avif&page=5"] {
+        assert!(images::avif_times(&server.get(still).ok().body).is_empty(), "{still}");
+    }
+    // The first frame of the file is decoded where it is an original.
+    let again = Directory::new();
+    again.put("a.avif", &server.get("/h/a.gif?f=avif&lossless=true").ok().body);
+    let server = Server::with_handler(again.handler());
+    let first = Image::decode(&server.get("/h/a.avif?f=png").ok().body);
+    assert_eq!(first.size(), (60, 40));
+    assert!(first.pixels == compose(60, 40, &PARTS)[0]);
+}
+
+#[test]
 fn an_animation_of_one_frame_is_a_still_image() {
     let directory = Directory::new()
         .with("one.gif", &gif(60, 40, Some(0), &PARTS[..1]))

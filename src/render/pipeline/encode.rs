@@ -70,8 +70,25 @@ fn encode_avif(
         let height = image.height();
         let bands = image.bands() as usize;
         let metadata = Metadata { icc: profile.as_deref(), xmp: xmp.map(str::as_bytes) };
-        avif::encode(image.samples()?, width, height, bands, &encoding, metadata)
-            .map_err(|error| Error(error.to_string()))
+        let frame_height = image.frame_height();
+        if frame_height == height {
+            return avif::encode(image.samples()?, width, height, bands, &encoding, metadata)
+                .map_err(|error| Error(error.to_string()));
+        }
+        let mut delays = image.delays()?;
+        delays.resize((height / frame_height.max(1)) as usize, 0);
+        let animation = avif::Animation {
+            samples: image.samples()?,
+            bands,
+            width,
+            height: frame_height,
+            delays: &delays,
+            plays: image.plays(),
+            metadata,
+        };
+        avif::encode_animation(&animation, &encoding, Work::is_stopped)
+            .map_err(|error| Error(error.to_string()))?
+            .ok_or_else(|| Error("the encoder was stopped".into()))
     };
     // libwebp does this itself.
     if !is_lossless && image.has_transparency() {

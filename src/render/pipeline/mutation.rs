@@ -100,7 +100,7 @@ fn seeds() -> Vec<Vec<u8>> {
     ] {
         seeds.push(render_bytes(&photo, query, FailOn::Truncated, &config).unwrap());
     }
-    for query in ["w=16&f=gif&frames=5", "w=16&f=webp&frames=5"] {
+    for query in ["w=16&f=gif&frames=5", "w=16&f=webp&frames=5", "w=16&f=avif&frames=5"] {
         seeds.push(render_bytes(&moving, query, FailOn::Truncated, &config).unwrap());
     }
     seeds

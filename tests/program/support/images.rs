@@ -39,7 +39,9 @@ impl Kind {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Kind::Png),
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Kind::Gif),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Kind::Webp),
-            [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f', ..] => Some(Kind::Avif),
+            [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => {
+                Some(Kind::Avif)
+            }
             _ => None,
         }
     }
@@ -360,6 +362,15 @@ fn avif_size(bytes: &[u8]) -> (u32, u32) {
     let extent = child(properties, b"ispe").expect("an ispe box");
     let number = |at: usize| u32::from_be_bytes(extent[at..at + 4].try_into().unwrap());
     (number(4), number(8))
+}
+
+/// The times of the frames of an AVIF in milliseconds: `stts` of its first track (ISO/IEC 14496-12 §8.6.1.2), which
+/// counts in thousandths of a second; empty without a track.
+pub fn avif_times(bytes: &[u8]) -> Vec<u32> {
+    let Some(at) = bytes.windows(4).position(|name| name == b"stts") else { return Vec::new() };
+    let number = |n: usize| u32::from_be_bytes(bytes[at + 4 * n..][..4].try_into().unwrap());
+    let run = |n: usize| (0..number(2 * n + 3)).map(move |_| number(2 * n + 4));
+    (0..number(2) as usize).flat_map(run).collect()
 }
 
 /// Whether an AVIF has an alpha plane: an auxiliary image of that type.

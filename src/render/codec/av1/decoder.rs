@@ -24,6 +24,11 @@ pub struct Plane<'f, T> {
 /// Decodes the first frame that a stream shows: the highest layer of a layered stream, with film grain applied. The
 /// stream must start with a sequence header. A frame of more than `max_pixels` is refused before it is allocated.
 pub fn decode(stream: &[u8], max_pixels: u32) -> Result<Frame, Error> {
+    decode_frame(stream, max_pixels, 0)
+}
+
+/// Decodes the frame of this number, from 0, of those that a stream without layers shows.
+pub fn decode_frame(stream: &[u8], max_pixels: u32, number: u32) -> Result<Frame, Error> {
     if stream.is_empty() {
         return Err(Error::Stream);
     }
@@ -45,7 +50,10 @@ pub fn decode(stream: &[u8], max_pixels: u32) -> Result<Frame, Error> {
     });
     // SAFETY: pointer and length come from a slice that outlives the call, after which nothing refers to it; all fields
     // of the frame are written, and it has no owner on failure.
-    match unsafe { ffi::s3av1_decode(stream.as_ptr(), stream.len(), max_pixels, &mut frame.0) } {
+    let status = unsafe {
+        ffi::s3av1_decode(stream.as_ptr(), stream.len(), max_pixels, number, &mut frame.0)
+    };
+    match status {
         0 => Ok(frame),
         status => Err(Error::from_status(status)),
     }

@@ -47,6 +47,7 @@ unsafe extern "C" {
         stream: *const u8,
         length: usize,
         max_pixels: u32,
+        number: u32,
         frame: *mut Frame,
     ) -> c_int;
     pub fn s3av1_release(frame: *mut Frame);
@@ -59,4 +60,19 @@ unsafe extern "C" {
         length: *mut usize,
     ) -> c_int;
     pub fn s3av1_free(bytes: *mut u8);
+    pub fn s3av1_open(
+        image: *const Image,
+        names: *const *const c_char,
+        values: *const *const c_char,
+        options: usize,
+        encoder: *mut *mut c_void,
+    ) -> c_int;
+    pub fn s3av1_next(
+        encoder: *mut c_void,
+        image: *const Image,
+        bytes: *mut *mut u8,
+        length: *mut usize,
+        is_key: *mut i32,
+    ) -> c_int;
+    pub fn s3av1_close(encoder: *mut c_void);
 }

@@ -1,4 +1,4 @@
-//! AV1 still images behind safe types: [`decode`] by dav1d and [`encode`] by libaom, through shim.c.
+//! AV1 images behind safe types: [`decode`] by dav1d, [`encode`] and [`Sequence`] by libaom, through shim.c.
 //!
 //! # Why it is sound
 //!
@@ -9,7 +9,9 @@
 //! - **Samples are read row by row.** dav1d has written every sample within the size of the frame, so a slice covers
 //!   exactly the samples of one row and no padding between rows. It borrows the frame.
 //! - **Planes are checked.** Each plane given to libaom is as long as its size and stride require; the product is
-//!   computed in 64 bits. libaom copies the planes and keeps no pointer to them: its context lives for one call.
+//!   computed in 64 bits. libaom copies the planes and keeps no pointer to them.
+//! - **One owner per encoder.** A [`Sequence`] closes its encoder in `drop`. Its frames have the size and subsampling with
+//!   which it was opened.
 //! - **Results.** A status other than 0 becomes an [`Error`] before any out parameter is used.
 //! - **No unwinding.** Neither library calls back into Rust, so no panic can cross into C.
 #![allow(unsafe_code)]
@@ -21,8 +23,10 @@ mod ffi;
 use std::ffi::c_int;
 use std::fmt;
 
+#[cfg(test)]
+pub use decoder::decode_frame;
 pub use decoder::{Frame, Plane, decode};
-pub use encoder::{Planes, Settings, encode};
+pub use encoder::{Planes, Sequence, Settings, Unit, encode};
 
 /// Subsampling of the chroma planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,13 +20,18 @@ static void keep(const uint8_t *stream, void *cookie) {
     (void)cookie;
 }
 
-static int first_frame(Dav1dContext *decoder, const uint8_t *stream, size_t length, Dav1dPicture *picture) {
+static int one_frame(Dav1dContext *decoder, const uint8_t *stream, size_t length, uint32_t number,
+                     Dav1dPicture *picture) {
     Dav1dData data = {0};
     int status = dav1d_data_wrap(&data, stream, length, keep, NULL);
     if (status != 0) return status;
     /* A new decoder takes all data at once and stops at the first frame that it can show. */
     status = dav1d_send_data(decoder, &data);
     if (status == 0) status = dav1d_get_picture(decoder, picture);
+    for (; status == 0 && number > 0; number--) {
+        dav1d_picture_unref(picture);
+        status = dav1d_get_picture(decoder, picture);
+    }
     dav1d_data_unref(&data);
     return status;
 }
@@ -39,7 +44,8 @@ static int decoder_error(int status) {
     }
 }
 
-int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, struct s3av1_frame *frame) {
+int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, uint32_t number,
+                 struct s3av1_frame *frame) {
     memset(frame, 0, sizeof *frame);
     Dav1dPicture *picture = calloc(1, sizeof *picture);
     if (!picture) return S3AV1_MEMORY;
@@ -55,7 +61,7 @@ int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, stru
     Dav1dContext *decoder = NULL;
     int status = dav1d_open(&decoder, &settings);
     if (status == 0) {
-        status = first_frame(decoder, stream, length, picture);
+        status = one_frame(decoder, stream, length, number, picture);
         /* The picture has its own references to everything that it points to. */
         dav1d_close(&decoder);
     }
@@ -113,8 +119,9 @@ static void describe(const struct s3av1_image *image, aom_image_t *described) {
 }
 
 /* Passes the image, or null to flush, to the encoder and appends its output. */
-static int step(aom_codec_ctx_t *encoder, const aom_image_t *image, uint8_t **bytes, size_t *length) {
-    aom_codec_err_t status = aom_codec_encode(encoder, image, 0, 1, 0);
+static int step(aom_codec_ctx_t *encoder, const aom_image_t *image, int64_t number, uint8_t **bytes, size_t *length,
+                int32_t *is_key) {
+    aom_codec_err_t status = aom_codec_encode(encoder, image, number, 1, 0);
     if (status != AOM_CODEC_OK) return encoder_error(status);
     aom_codec_iter_t at = NULL;
     const aom_codec_cx_pkt_t *packet;
@@ -125,26 +132,47 @@ static int step(aom_codec_ctx_t *encoder, const aom_image_t *image, uint8_t **by
         memcpy(more + *length, packet->data.frame.buf, packet->data.frame.sz);
         *bytes = more;
         *length += packet->data.frame.sz;
+        *is_key = (packet->data.frame.flags & AOM_FRAME_IS_KEY) != 0;
     }
     return 0;
 }
 
-static int encode(aom_codec_ctx_t *encoder, const struct s3av1_image *image, const char *const *names,
-                  const char *const *values, size_t options, uint8_t **bytes, size_t *length) {
+static int set_options(aom_codec_ctx_t *encoder, const struct s3av1_image *image, const char *const *names,
+                       const char *const *values, size_t options) {
     if (aom_codec_control(encoder, AV1E_SET_COLOR_RANGE, 1) ||
         aom_codec_control(encoder, AV1E_SET_COLOR_PRIMARIES, image->primaries) ||
         aom_codec_control(encoder, AV1E_SET_TRANSFER_CHARACTERISTICS, image->transfer) ||
-        aom_codec_control(encoder, AV1E_SET_MATRIX_COEFFICIENTS, image->matrix) ||
-        /* No frame is predicted from the reconstructed one, so loop filters are not needed. */
-        aom_codec_control(encoder, AV1E_SET_SKIP_POSTPROC_FILTERING, 1))
+        aom_codec_control(encoder, AV1E_SET_MATRIX_COEFFICIENTS, image->matrix))
         return S3AV1_OPTION;
     for (size_t i = 0; i < options; i++)
         if (aom_codec_set_option(encoder, names[i], values[i]) != AOM_CODEC_OK) return S3AV1_OPTION;
-    aom_image_t described;
-    describe(image, &described);
-    int status = step(encoder, &described, bytes, length);
-    if (status == 0) status = step(encoder, NULL, bytes, length);
-    return status == 0 && *length == 0 ? S3AV1_ENCODER : status;
+    return 0;
+}
+
+/* What still images and frames have in common. */
+static void configure(aom_codec_enc_cfg_t *config, const struct s3av1_image *image) {
+    config->g_w = image->width;
+    config->g_h = image->height;
+    config->g_lag_in_frames = 0;
+    config->g_threads = 1;
+    config->g_profile = image->layout == S3AV1_444 ? 1 : 0; /* AV1 §A.2: profile 1 (High) has 4:4:4 */
+    config->g_bit_depth = AOM_BITS_8;
+    config->g_input_bit_depth = 8;
+    config->monochrome = image->layout == S3AV1_400;
+    config->rc_end_usage = AOM_Q;
+    config->rc_min_quantizer = 0;
+    config->rc_max_quantizer = 63;
+}
+
+/* Frees the output of a call that failed. */
+static int ended(int status, uint8_t **bytes, size_t *length) {
+    if (status == 0 && *length == 0) status = S3AV1_ENCODER;
+    if (status != 0) {
+        free(*bytes);
+        *bytes = NULL;
+        *length = 0;
+    }
+    return status;
 }
 
 int s3av1_encode(const struct s3av1_image *image, const char *const *names, const char *const *values, size_t options,
@@ -155,32 +183,71 @@ int s3av1_encode(const struct s3av1_image *image, const char *const *names, cons
     aom_codec_enc_cfg_t config;
     aom_codec_err_t found = aom_codec_enc_config_default(av1, &config, AOM_USAGE_ALL_INTRA);
     if (found != AOM_CODEC_OK) return encoder_error(found);
-    config.g_w = image->width;
-    config.g_h = image->height;
+    configure(&config, image);
     config.g_limit = 1; /* a still picture with the reduced header */
-    config.g_lag_in_frames = 0;
-    config.g_threads = 1;
-    config.g_profile = image->layout == S3AV1_444 ? 1 : 0; /* AV1 §A.2: profile 1 (High) has 4:4:4 */
-    config.g_bit_depth = AOM_BITS_8;
-    config.g_input_bit_depth = 8;
-    config.monochrome = image->layout == S3AV1_400;
     config.kf_mode = AOM_KF_DISABLED;
     config.kf_max_dist = 0;
-    config.rc_end_usage = AOM_Q;
-    config.rc_min_quantizer = 0;
-    config.rc_max_quantizer = 63;
 
     aom_codec_ctx_t encoder;
     aom_codec_err_t opened = aom_codec_enc_init(&encoder, av1, &config, 0);
     if (opened != AOM_CODEC_OK) return encoder_error(opened);
-    int status = encode(&encoder, image, names, values, options, bytes, length);
+    aom_image_t described;
+    describe(image, &described);
+    int32_t is_key;
+    int status = set_options(&encoder, image, names, values, options);
+    /* No frame is predicted from the reconstructed one, so loop filters are not needed. */
+    if (status == 0 && aom_codec_control(&encoder, AV1E_SET_SKIP_POSTPROC_FILTERING, 1)) status = S3AV1_OPTION;
+    if (status == 0) status = step(&encoder, &described, 0, bytes, length, &is_key);
+    if (status == 0) status = step(&encoder, NULL, 0, bytes, length, &is_key);
     aom_codec_destroy(&encoder);
-    if (status != 0) {
-        free(*bytes);
-        *bytes = NULL;
-        *length = 0;
-    }
-    return status;
+    return ended(status, bytes, length);
 }
 
 void s3av1_free(uint8_t *bytes) { free(bytes); }
+
+struct s3av1_encoder {
+    aom_codec_ctx_t context;
+    int64_t number; /* of the next frame */
+};
+
+int s3av1_open(const struct s3av1_image *image, const char *const *names, const char *const *values, size_t options,
+               struct s3av1_encoder **encoder) {
+    *encoder = NULL;
+    aom_codec_iface_t *av1 = aom_codec_av1_cx();
+    aom_codec_enc_cfg_t config;
+    /* Without lag there is one packet for each frame. */
+    aom_codec_err_t found = aom_codec_enc_config_default(av1, &config, AOM_USAGE_REALTIME);
+    if (found != AOM_CODEC_OK) return encoder_error(found);
+    configure(&config, image);
+    config.g_error_resilient = 0;
+
+    struct s3av1_encoder *opened = calloc(1, sizeof *opened);
+    if (!opened) return S3AV1_MEMORY;
+    aom_codec_err_t status = aom_codec_enc_init(&opened->context, av1, &config, 0);
+    if (status != AOM_CODEC_OK) {
+        free(opened);
+        return encoder_error(status);
+    }
+    int set = set_options(&opened->context, image, names, values, options);
+    if (set != 0) {
+        s3av1_close(opened);
+        return set;
+    }
+    *encoder = opened;
+    return 0;
+}
+
+int s3av1_next(struct s3av1_encoder *encoder, const struct s3av1_image *image, uint8_t **bytes, size_t *length,
+               int32_t *is_key) {
+    *bytes = NULL;
+    *length = 0;
+    *is_key = 0;
+    aom_image_t described;
+    describe(image, &described);
+    return ended(step(&encoder->context, &described, encoder->number++, bytes, length, is_key), bytes, length);
+}
+
+void s3av1_close(struct s3av1_encoder *encoder) {
+    aom_codec_destroy(&encoder->context);
+    free(encoder);
+}

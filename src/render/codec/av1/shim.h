@@ -1,4 +1,4 @@
-/* AV1 still images with dav1d and libaom. Only the types below cross into Rust (src/render/codec/av1), which repeats
+/* AV1 images with dav1d and libaom. Only the types below cross into Rust (src/render/codec/av1), which repeats
  * their layout; the structs of the two libraries stay in shim.c. */
 #ifndef S3AV1_H
 #define S3AV1_H
@@ -27,9 +27,9 @@ struct s3av1_frame {
     int32_t depth, layout, primaries, transfer, matrix, full_range;
 };
 
-/* Decodes the first frame that the stream shows, the highest layer of a layered stream (AV1 §7.18), with one thread. On
- * success the caller owns the frame, which does not refer to the stream. */
-int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, struct s3av1_frame *frame);
+/* Decodes one of the frames that the stream shows, of this number from 0, with one thread. The first one is the highest
+ * layer of a layered stream (AV1 §7.18). On success the caller owns the frame, which does not refer to the stream. */
+int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, uint32_t number, struct s3av1_frame *frame);
 void s3av1_release(struct s3av1_frame *frame);
 
 /* An image to encode: 8 bits per sample, full range, 4:0:0 (plane 0 only), 4:2:0 or 4:4:4. */
@@ -44,5 +44,15 @@ struct s3av1_image {
 int s3av1_encode(const struct s3av1_image *image, const char *const *names, const char *const *values, size_t options,
                  uint8_t **bytes, size_t *length);
 void s3av1_free(uint8_t *bytes);
+
+/* An encoder of frames that are predicted from those before them, with one thread. The frames have the size, layout and
+ * colours of the image that it is opened with, whose samples are not read. */
+struct s3av1_encoder;
+int s3av1_open(const struct s3av1_image *image, const char *const *names, const char *const *values, size_t options,
+               struct s3av1_encoder **encoder);
+/* Encodes one frame. Free the bytes with s3av1_free. */
+int s3av1_next(struct s3av1_encoder *encoder, const struct s3av1_image *image, uint8_t **bytes, size_t *length,
+               int32_t *is_key);
+void s3av1_close(struct s3av1_encoder *encoder);
 
 #endif

@@ -1,4 +1,4 @@
-//! Encodes a still AVIF image of 8 bits per sample.
+//! Encodes a still AVIF image of 8 bits per sample, and chooses how pixels become samples of AV1.
 
 use std::ffi::CStr;
 
@@ -42,41 +42,13 @@ pub fn encode(
     if !(1..=4).contains(&bands) || samples.len() as u64 != pixels * bands as u64 {
         return Err(Error::Planes);
     }
-    let (chroma, matrix) = match bands {
-        1 | 2 => (Chroma::Monochrome, 6),
-        _ if encoding.is_lossless => (Chroma::Yuv444, 0),
-        _ if encoding.is_full_chroma => (Chroma::Yuv444, 6),
-        _ => (Chroma::Yuv420, 6),
-    };
-    let planar = match (bands, matrix) {
-        (1 | 2, _) => Planar::gray(samples, bands),
-        (_, 0) => Planar::identity(samples, bands),
-        _ => Planar::bt601(samples, bands, (width as usize, height as usize), chroma),
-    };
-    let (primaries, transfer) =
-        if metadata.icc.is_some() { (UNSPECIFIED, UNSPECIFIED) } else { (1, 13) };
-    let colour = Planes {
-        width,
-        height,
-        chroma,
-        primaries,
-        transfer,
-        matrix,
-        planes: [&planar.y, &planar.u, &planar.v],
-    };
-    let colour = encode_stream(&colour, encoding, "iq")?;
+    let coding = Coding::of(bands, encoding, metadata.icc.is_some());
+    let planar = coding.planar(samples, bands, width, height);
+    let colour = encode_stream(&coding.planes(&planar, width, height), encoding, "iq")?;
     let alpha = if planar.alpha.is_empty() {
         None
     } else {
-        let alpha = Planes {
-            width,
-            height,
-            chroma: Chroma::Monochrome,
-            primaries: UNSPECIFIED,
-            transfer: UNSPECIFIED,
-            matrix: UNSPECIFIED,
-            planes: [&planar.alpha, &[], &[]],
-        };
+        let alpha = alpha_planes(&planar, width, height);
         // `iq` quantises high frequencies more, which colours hide and edges of alpha do not.
         Some(encode_stream(&alpha, encoding, "ssim")?)
     };
@@ -84,17 +56,75 @@ pub fn encode(
         width,
         height,
         colour: &colour,
-        chroma,
-        nclx: Nclx {
-            primaries: primaries.into(),
-            transfer: transfer.into(),
-            matrix: matrix.into(),
-            is_full_range: true,
-        },
+        chroma: coding.chroma,
+        nclx: coding.nclx(),
         metadata,
         alpha: alpha.as_deref(),
     };
     write(&file).ok_or(Error::Encoder)
+}
+
+/// How pixels become samples of AV1.
+#[derive(Clone, Copy, Debug)]
+pub struct Coding {
+    pub chroma: Chroma,
+    matrix: u8,
+    primaries: u8,
+    transfer: u8,
+}
+
+impl Coding {
+    pub fn of(bands: usize, encoding: &Encoding<'_>, has_profile: bool) -> Coding {
+        let (chroma, matrix) = match bands {
+            1 | 2 => (Chroma::Monochrome, 6),
+            _ if encoding.is_lossless => (Chroma::Yuv444, 0),
+            _ if encoding.is_full_chroma => (Chroma::Yuv444, 6),
+            _ => (Chroma::Yuv420, 6),
+        };
+        let (primaries, transfer) = if has_profile { (UNSPECIFIED, UNSPECIFIED) } else { (1, 13) };
+        Coding { chroma, matrix, primaries, transfer }
+    }
+
+    pub fn planar(self, samples: &[u8], bands: usize, width: u32, height: u32) -> Planar {
+        match (bands, self.matrix) {
+            (1 | 2, _) => Planar::gray(samples, bands),
+            (_, 0) => Planar::identity(samples, bands),
+            _ => Planar::bt601(samples, bands, (width as usize, height as usize), self.chroma),
+        }
+    }
+
+    pub fn planes(self, planar: &Planar, width: u32, height: u32) -> Planes<'_> {
+        let Coding { chroma, matrix, primaries, transfer } = self;
+        let planes = [&planar.y[..], &planar.u, &planar.v];
+        Planes { width, height, chroma, primaries, transfer, matrix, planes }
+    }
+
+    pub fn nclx(self) -> Nclx {
+        Nclx {
+            primaries: self.primaries.into(),
+            transfer: self.transfer.into(),
+            matrix: self.matrix.into(),
+            is_full_range: true,
+        }
+    }
+}
+
+pub fn alpha_planes(planar: &Planar, width: u32, height: u32) -> Planes<'_> {
+    Planes {
+        width,
+        height,
+        chroma: Chroma::Monochrome,
+        primaries: UNSPECIFIED,
+        transfer: UNSPECIFIED,
+        matrix: UNSPECIFIED,
+        planes: [&planar.alpha, &[], &[]],
+    }
+}
+
+/// libaom's `cq-level`.
+pub fn quantizer(encoding: &Encoding<'_>) -> u32 {
+    let quantizer = (100 - u32::from(encoding.quality.min(100))) * 63;
+    (quantizer + 50) / 100
 }
 
 fn encode_stream(
@@ -102,8 +132,7 @@ fn encode_stream(
     encoding: &Encoding<'_>,
     tune: &str,
 ) -> Result<Vec<u8>, Error> {
-    let quantizer = (100 - u32::from(encoding.quality.min(100))) * 63;
-    let quantizer = ((quantizer + 50) / 100).to_string();
+    let quantizer = quantizer(encoding).to_string();
     let effort = Effort::of(planes.planes[0]).cpu_used();
     let lossy: &[(&CStr, &str)] =
         &[(c"cpu-used", effort), (c"tune", tune), (c"cq-level", &quantizer)];

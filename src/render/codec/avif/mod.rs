@@ -12,6 +12,7 @@ mod decode;
 mod decode_error;
 mod effort;
 mod encode;
+mod encode_sequence;
 mod error;
 mod inspect;
 mod items;
@@ -27,6 +28,7 @@ mod shrink;
 mod tests;
 mod upsample;
 mod write;
+mod write_sequence;
 
 use std::borrow::Cow;
 
@@ -35,6 +37,7 @@ pub use container::parse;
 pub use decode::{decode, decode_shrunk};
 pub use decode_error::DecodeError;
 pub use encode::{Encoding, encode};
+pub use encode_sequence::{Animation, encode_animation};
 pub use error::Error;
 pub use inspect::inspect;
 pub use shrink::Shrink;

@@ -3,7 +3,7 @@
 use super::{Chroma, Metadata, Nclx};
 
 /// The contents of a file.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct File<'f> {
     pub width: u32,
     pub height: u32,
@@ -20,27 +20,69 @@ const COLOUR_ID: u16 = 1;
 const ALPHA_ID: u16 = 2;
 const XMP_ID: u16 = 3;
 
+/// The payload of `auxC` and `auxi` (AVIF §4.1): version and flags, and a URN.
+pub const AUXILIARY_ALPHA: &[u8] = b"\0\0\0\0urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0";
+
 /// Essential flag in `ipma`. AVIF §2.2.1 requires it for `av1C`.
 const ESSENTIAL: u8 = 0x80;
 
 /// The file; `None` if it reaches 4 GiB or a stream does not start with a sequence header.
 pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
-    let colour = strip_delimiter(file.colour);
-    let alpha = file.alpha.map(strip_delimiter);
+    let file = &File {
+        colour: strip_delimiter(file.colour),
+        alpha: file.alpha.map(strip_delimiter),
+        ..*file
+    };
     let Metadata { icc, xmp } = file.metadata;
-    let others = [alpha, icc, xmp].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
-    let mut out = Vec::with_capacity(colour.len() + others + 700);
+    let others = [file.alpha, icc, xmp].into_iter().flatten().map(<[u8]>::len).sum::<usize>();
+    let mut out = Vec::with_capacity(file.colour.len() + others + 700);
     write_box(&mut out, b"ftyp", |out| {
         out.extend(b"avif\0\0\0\0avifmif1miaf");
     });
+    let offsets = write_meta(&mut out, file, &Configs::of(file)?);
+    write_box(&mut out, b"mdat", |out| {
+        // Alpha precedes colour, so that a partially received image can be shown.
+        let colour = (Some(file.colour), offsets.colour);
+        for (stream, field) in [(file.alpha, offsets.alpha), colour, (xmp, offsets.xmp)] {
+            if let Some(stream) = stream {
+                set_offset(out, field);
+                out.extend(stream);
+            }
+        }
+    });
+    u32::try_from(out.len()).is_ok().then_some(out)
+}
 
-    let mut offset_fields = Vec::new();
-    let colour_config = av1_config(colour, file.chroma)?;
-    let alpha_config = match alpha {
-        Some(alpha) => Some(av1_config(alpha, Chroma::Monochrome)?),
-        None => None,
-    };
-    write_box(&mut out, b"meta", |out| {
+/// The payloads of `av1C`.
+pub struct Configs {
+    pub colour: [u8; 4],
+    pub alpha: Option<[u8; 4]>,
+}
+
+impl Configs {
+    pub fn of(file: &File<'_>) -> Option<Configs> {
+        Some(Configs {
+            colour: av1_config(file.colour, file.chroma)?,
+            alpha: match file.alpha {
+                Some(alpha) => Some(av1_config(alpha, Chroma::Monochrome)?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// The positions of fields that hold the offsets of the items' data.
+#[derive(Clone, Copy, Default)]
+pub struct Offsets {
+    pub colour: usize,
+    pub alpha: usize,
+    pub xmp: usize,
+}
+
+/// Writes `meta` with the items of the image, whose streams have no temporal delimiters.
+pub fn write_meta(out: &mut Vec<u8>, file: &File<'_>, configs: &Configs) -> Offsets {
+    let mut offsets = Offsets::default();
+    write_box(out, b"meta", |out| {
         out.extend([0; 4]);
         // The names of the handler and of items are C strings, empty here.
         write_box(out, b"hdlr", |out| {
@@ -50,10 +92,9 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
             out.extend([0; 4]);
             out.extend(COLOUR_ID.to_be_bytes());
         });
-        // Alpha precedes colour, so that a partially received image can be shown.
-        let items = alpha.map(|alpha| (ALPHA_ID, alpha)).into_iter().chain([(COLOUR_ID, colour)]);
-        let images: Vec<(u16, &[u8])> = items.collect();
-        let xmp = xmp.map(|xmp| (XMP_ID, xmp));
+        let items = file.alpha.map(|alpha| (ALPHA_ID, alpha)).into_iter();
+        let images: Vec<(u16, &[u8])> = items.chain([(COLOUR_ID, file.colour)]).collect();
+        let xmp = file.metadata.xmp.map(|xmp| (XMP_ID, xmp));
         let items: Vec<(u16, &[u8])> = images.iter().copied().chain(xmp).collect();
         let count = (items.len() as u16).to_be_bytes();
         write_box(out, b"iloc", |out| {
@@ -62,7 +103,11 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
             for (id, stream) in &items {
                 out.extend(id.to_be_bytes());
                 out.extend([0, 0, 0, 1]); // in this file, one extent
-                offset_fields.push((out.len(), *stream));
+                match *id {
+                    ALPHA_ID => offsets.alpha = out.len(),
+                    XMP_ID => offsets.xmp = out.len(),
+                    _ => offsets.colour = out.len(),
+                }
                 out.extend([0; 4]);
                 out.extend((stream.len() as u32).to_be_bytes());
             }
@@ -81,7 +126,8 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
                 });
             }
         });
-        let references = [alpha.map(|_| (b"auxl", ALPHA_ID)), xmp.map(|(id, _)| (b"cdsc", id))];
+        let references =
+            [file.alpha.map(|_| (b"auxl", ALPHA_ID)), xmp.map(|(id, _)| (b"cdsc", id))];
         if references.iter().any(Option::is_some) {
             write_box(out, b"iref", |out| {
                 out.extend([0; 4]);
@@ -93,19 +139,17 @@ pub fn write(file: &File<'_>) -> Option<Vec<u8>> {
                 }
             });
         }
-        write_box(out, b"iprp", |out| write_properties(out, file, colour_config, alpha_config));
+        write_box(out, b"iprp", |out| write_properties(out, file, configs.colour, configs.alpha));
     });
+    offsets
+}
 
-    write_box(&mut out, b"mdat", |out| {
-        for (field, stream) in offset_fields {
-            let offset = (out.len() as u32).to_be_bytes();
-            out.extend(stream);
-            if let Some(field) = out.get_mut(field..field + 4) {
-                field.copy_from_slice(&offset);
-            }
-        }
-    });
-    u32::try_from(out.len()).is_ok().then_some(out)
+/// Sets the field at this position to the length of the file so far.
+pub fn set_offset(out: &mut [u8], field: usize) {
+    let offset = (out.len() as u32).to_be_bytes();
+    if let Some(field) = out.get_mut(field..field.saturating_add(4)) {
+        field.copy_from_slice(&offset);
+    }
 }
 
 /// Writes `ipco` and `ipma`. Colour and alpha share `ispe`.
@@ -125,18 +169,14 @@ fn write_properties(out: &mut Vec<u8>, file: &File<'_>, colour: [u8; 4], alpha: 
             if file.chroma == Chroma::Monochrome { &[1, 8] } else { &[3, 8, 8, 8] };
         colour_properties.extend([size, add(b"pixi", &[&[0; 4], channels])]);
         colour_properties.push(add(b"av1C", &[&colour]) | ESSENTIAL);
-        let nclx =
-            [file.nclx.primaries, file.nclx.transfer, file.nclx.matrix].map(u16::to_be_bytes);
-        let range = [u8::from(file.nclx.is_full_range) << 7];
-        colour_properties.push(add(b"colr", &[b"nclx", nclx.as_flattened(), &range]));
+        colour_properties.push(add(b"colr", &[&nclx_payload(file.nclx)]));
         if let Some(icc) = file.metadata.icc {
             colour_properties.push(add(b"colr", &[b"prof", icc]));
         }
         if let Some(alpha) = alpha {
             alpha_properties.extend([size, add(b"pixi", &[&[0, 0, 0, 0, 1, 8]])]);
             alpha_properties.push(add(b"av1C", &[&alpha]) | ESSENTIAL);
-            alpha_properties
-                .push(add(b"auxC", &[b"\0\0\0\0urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"]));
+            alpha_properties.push(add(b"auxC", &[AUXILIARY_ALPHA]));
         }
     });
     write_box(out, b"ipma", |out| {
@@ -152,8 +192,17 @@ fn write_properties(out: &mut Vec<u8>, file: &File<'_>, colour: [u8; 4], alpha: 
     });
 }
 
+/// The payload of `colr` with code points.
+pub fn nclx_payload(nclx: Nclx) -> [u8; 11] {
+    let mut payload = *b"nclx\0\0\0\0\0\0\0";
+    let points = [nclx.primaries, nclx.transfer, nclx.matrix].map(u16::to_be_bytes);
+    payload[4..10].copy_from_slice(points.as_flattened());
+    payload[10] = u8::from(nclx.is_full_range) << 7;
+    payload
+}
+
 /// Writes a box; its length is filled in after its payload.
-fn write_box(out: &mut Vec<u8>, name: &[u8; 4], payload: impl FnOnce(&mut Vec<u8>)) {
+pub fn write_box(out: &mut Vec<u8>, name: &[u8; 4], payload: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend([0; 4]);
     out.extend(name);
@@ -165,29 +214,41 @@ fn write_box(out: &mut Vec<u8>, name: &[u8; 4], payload: impl FnOnce(&mut Vec<u8
 }
 
 /// An item should not contain temporal delimiters (AVIF §2.1); libaom writes one first.
-fn strip_delimiter(stream: &[u8]) -> &[u8] {
+pub fn strip_delimiter(stream: &[u8]) -> &[u8] {
     stream.strip_prefix(&[0x12, 0]).unwrap_or(stream)
 }
 
-/// The payload of `av1C` (AV1-ISOBMFF §2.3.3) for 8 bits per sample. Profile and level come from the sequence header, a
-/// reduced one of a still picture (AV1 §5.5.1).
+/// The payload of `av1C` (AV1-ISOBMFF §2.3.3) for 8 bits per sample. Profile, level and tier come from the sequence
+/// header (AV1 §5.5.1): a reduced one of a still picture, or that of a sequence without timing information.
 fn av1_config(stream: &[u8], chroma: Chroma) -> Option<[u8; 4]> {
     let (header, rest) = stream.split_first()?;
     // §5.3.2: type 1 with a size field, which is one byte because the header is shorter than 128 bytes.
-    let [_, first, second, ..] = *rest else { return None };
+    let [_, first, second, ref rest @ ..] = *rest else { return None };
     if header & 0b0111_1010 != 0b0000_1010 {
         return None;
     }
-    // seq_profile (3), still_picture, reduced_still_picture_header, seq_level_idx (5)
+    // seq_profile (3), still_picture, reduced_still_picture_header
     let profile = first >> 5;
-    let level = first << 2 & 0b1_1100 | second >> 6;
+    let (level, tier) = if first & 0b1000 != 0 {
+        // seq_level_idx (5)
+        (first << 2 & 0b1_1100 | second >> 6, 0)
+    } else {
+        // timing_info_present_flag, initial_display_delay_present_flag, operating_points_cnt_minus_1 (5),
+        // operating_point_idc (12), seq_level_idx (5), seq_tier above level 3.3
+        let [_, last, ..] = *rest else { return None };
+        if first & 0b110 != 0 {
+            return None;
+        }
+        let level = last >> 3;
+        (level, if level > 7 { last >> 2 & 1 } else { 0 })
+    };
     let format = match chroma {
         Chroma::Monochrome => 0b0001_1100,
         Chroma::Yuv420 => 0b0000_1100,
         Chroma::Yuv422 => 0b0000_1000,
         Chroma::Yuv444 => 0,
     };
-    Some([0x81, profile << 5 | level, format, 0])
+    Some([0x81, profile << 5 | level, tier << 7 | format, 0])
 }
 
 #[cfg(test)]

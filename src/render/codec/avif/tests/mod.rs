@@ -1,6 +1,7 @@
 //! Tests of each rule of the allow-list with files that break it, and of files of other encoders.
 
 mod alpha;
+mod animation;
 mod av1;
 pub mod coded;
 mod file;
