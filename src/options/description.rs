@@ -1,6 +1,5 @@
 //! `f=json`, `f=thumbhash` and `f=blurhash`: a description in place of the image.
 
-use super::{Gravity, Options, Output, Quality, Size};
 use crate::format::Format;
 
 /// What is answered about an image.
@@ -62,65 +61,10 @@ impl Description {
     }
 }
 
-impl Options {
-    /// What is answered in place of the image.
-    pub fn description(&self) -> Option<Description> {
-        match self.format {
-            Output::Description(description, _) => Some(description),
-            _ => None,
-        }
-    }
-
-    /// Resets options that can't change a description: those that encode, and effects whose strength is in pixels of the
-    /// result, since colours and hashes are those of a thumbnail. A watermark is not described either.
-    pub(super) fn normalize_description(
-        mut self,
-        description: Description,
-        format: Option<Format>,
-    ) -> Options {
-        self.quality = Quality::default();
-        self.max_bytes = None;
-        self.strip = true;
-        self.blur = None;
-        self.sharp = None;
-        self.pixelate = 1;
-        self.watermarks = Vec::new();
-        self.normalize_colours();
-        // The padding is not described, only the size of the box.
-        if let Size::Pad(width, height, _) = self.size {
-            self.size = Size::Pad(width, height, Gravity::CENTRE);
-        }
-        self.background = self.background.opaque();
-        // The format has been chosen by it.
-        self.lossless &= format.is_none();
-        if !format.is_none_or(Format::keeps_animation) {
-            self.frames = None;
-        }
-        if description != Description::Json {
-            // The size of the result is not told, only its shape matters.
-            if !matches!(self.size, Size::Fill(..)) {
-                self.size = Size::Original;
-            }
-            self.lossless = false;
-            // With `trim`, the frames together have one border.
-            if self.trim.is_none() {
-                self.frames = None;
-            }
-        }
-        if description == Description::ThumbHash {
-            self.background = super::Colour::WHITE;
-        }
-        if self.size == Size::Original {
-            self.enlarge = false;
-        }
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Defaults, Query};
+    use crate::options::{Defaults, Options, Query};
 
     fn canonical(query: &str, default: Option<Format>) -> Result<String, String> {
         let defaults = Defaults::for_tests(default);

@@ -5,6 +5,7 @@ mod as_it_is;
 mod bad_query;
 mod colours;
 mod control;
+mod described;
 mod description;
 mod download;
 mod gravity;
