@@ -73,6 +73,26 @@ impl fmt::Display for PurgeError {
     }
 }
 
+/// The results buckets that have failed during a batch of purges, and why.
+#[derive(Debug, Default)]
+pub struct FailedBuckets(HashMap<String, Failure>);
+
+impl FailedBuckets {
+    /// Records a purge, unless the bucket of this journal has failed.
+    fn share(
+        &mut self,
+        journal: Option<String>,
+        record: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Some(journal) = journal else { return record() };
+        if let Some(failure) = self.0.get(&journal) {
+            METRICS.caches.unrecorded_purges.add(1);
+            return Err(failure.clone());
+        }
+        record().inspect_err(|failure| drop(self.0.insert(journal, failure.clone())))
+    }
+}
+
 /// Its handler's results bucket, if it has one, also gets the purge.
 pub type PurgeResult<T> = Result<T, PurgeError>;
 
@@ -116,6 +136,17 @@ impl Purger {
 
     /// Purges a key: its variants and its original. `None` if there is no such handler.
     pub fn purge_key(&self, route: &str, key: &str) -> Option<PurgeResult<Removed>> {
+        self.purge_key_of_batch(route, key, &mut FailedBuckets::default())
+    }
+
+    /// Purges one of several keys. It is not recorded in a results bucket that has failed for one before, so that a batch
+    /// does not wait for the same timeout again and again.
+    pub fn purge_key_of_batch(
+        &self,
+        route: &str,
+        key: &str,
+        failed: &mut FailedBuckets,
+    ) -> Option<PurgeResult<Removed>> {
         let handler = self.handlers.get(route)?;
         let caches = &handler.caches;
         METRICS.caches.purges.get(Purge::Key).add(1);
@@ -126,7 +157,8 @@ impl Purger {
         caches.append_to_journals(purges.time(), purges.targets());
         self.variants.remove_matching(&|name| name.handler == caches.identity && name.key == key);
         let removed = caches.remove_key(key);
-        let shared = self.share(handler, key, TargetKind::Key);
+        let shared =
+            failed.share(handler.config.journal(), || self.share(handler, key, TargetKind::Key));
         Some(complete(removed, shared))
     }
 
@@ -336,6 +368,7 @@ mod tests {
     use super::*;
     use crate::cache::{CacheTime, DiskCache, EncodedImage};
     use crate::documents::assert_says;
+    use crate::error::Code;
     use crate::format::Format;
     use std::fs;
     use std::time::{Duration, SystemTime};
@@ -356,6 +389,25 @@ mod tests {
     ) -> HandlerCaches {
         let hash = crate::shared_journal::handler_hash("h");
         HandlerCaches { identity: "h".into(), hash, variants, originals }
+    }
+
+    #[test]
+    fn a_bucket_that_failed_is_not_asked_again_during_a_batch() {
+        let asked = std::cell::Cell::new(0);
+        let mut failed = FailedBuckets::default();
+        let mut share = |bucket: Option<&str>, is_ok: bool| {
+            let result = failed.share(bucket.map(str::to_owned), || {
+                asked.set(asked.get() + 1);
+                if is_ok { Ok(()) } else { Err(Failure::new(Code::RendererFailed, "late")) }
+            });
+            (result.map_err(|failure| failure.detail), asked.get())
+        };
+        let late = || Err("late".to_owned());
+        assert_eq!(share(Some("a"), true), (Ok(()), 1));
+        assert_eq!(share(Some("a"), false), (late(), 2));
+        assert_eq!(share(Some("a"), true), (late(), 2), "it is not asked");
+        assert_eq!(share(Some("b"), true), (Ok(()), 3), "another bucket is");
+        assert_eq!(share(None, true), (Ok(()), 4));
     }
 
     fn remove_prefix(caches: &HandlerCaches, prefix: &str) -> io::Result<Removed> {

@@ -11,7 +11,7 @@ mod repetitions;
 mod sns;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -22,10 +22,14 @@ use self::repetitions::Repetitions;
 use self::sns::{Certificates, Kind, Refusal, SnsMessage};
 use super::running_config::{CurrentConfig, RunningConfig};
 use crate::config::Topic;
+use crate::edge::variants::purge::FailedBuckets;
 use crate::key;
 use crate::log::{error, info, warn_ratelimited};
 use crate::metrics::{EventResult, EventSource, METRICS};
 use crate::wire;
+
+/// How long the events of one body may take together. SNS waits 15 seconds for the response, and what has begun is ended.
+const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// The state that outlives a request, and a reload.
 #[derive(Debug)]
@@ -49,6 +53,13 @@ pub struct Outcome {
     pub body: Value,
     /// For the access log.
     pub error: Option<&'static str>,
+}
+
+/// What the events of a body share while they are handled.
+struct Batch<'b> {
+    running: &'b RunningConfig,
+    deadline: Instant,
+    failed: FailedBuckets,
 }
 
 /// What has become of the events of a body.
@@ -90,9 +101,11 @@ impl EventsJob {
     }
 
     pub fn run(self, running: &RunningConfig) -> Outcome {
+        let deadline = Instant::now() + MAX_TIME;
         let mut report = Report::default();
+        let mut batch = Batch { running, deadline, failed: FailedBuckets::default() };
         match message::read(&self.body) {
-            Ok(parts) => self.events.handle(parts, running, &mut report),
+            Ok(parts) => self.events.handle(parts, &mut batch, &mut report),
             Err(malformed) => report.malformed(EventSource::Other, malformed),
         }
         report.into_outcome()
@@ -100,18 +113,22 @@ impl EventsJob {
 }
 
 impl Events {
-    fn handle(&self, parts: Vec<Part>, running: &RunningConfig, report: &mut Report) {
+    fn handle(&self, parts: Vec<Part>, batch: &mut Batch, report: &mut Report) {
         for part in parts {
+            let is_late = Instant::now() >= batch.deadline;
             match part {
-                Part::Object(event) => self.apply(&event, running, report),
                 Part::Ignored(source) => report.count(source, EventResult::Ignored),
-                Part::Sns(message) => self.handle_sns(&message, running, report),
+                Part::Object(event) if is_late => report.late(event.source),
+                Part::Sns(_) if is_late => report.late(EventSource::Sns),
+                Part::Object(event) => self.apply(&event, batch, report),
+                Part::Sns(message) => self.handle_sns(&message, batch, report),
             }
         }
     }
 
     /// Purges the key of an event at every handler that has it.
-    fn apply(&self, event: &ObjectEvent, running: &RunningConfig, report: &mut Report) {
+    fn apply(&self, event: &ObjectEvent, batch: &mut Batch, report: &mut Report) {
+        let running = batch.running;
         if self.repetitions.contains(event) {
             return report.count(event.source, EventResult::Repeated);
         }
@@ -121,7 +138,7 @@ impl Events {
             let keys = event.keys.iter();
             let keys = keys.flat_map(|object| config.origins.keys_of(&event.bucket, object));
             for key in keys.filter(|key| key::is_valid(key)) {
-                match running.purger.purge_key(&config.route, key) {
+                match running.purger.purge_key_of_batch(&config.route, key, &mut batch.failed) {
                     Some(Ok(_)) if result == EventResult::Unmatched => result = EventResult::Purged,
                     Some(Ok(_)) | None => {}
                     Some(Err(problem)) => {
@@ -148,7 +165,8 @@ impl Events {
     }
 
     /// Verifies a message of SNS, and does what it says.
-    fn handle_sns(&self, message: &SnsMessage, running: &RunningConfig, report: &mut Report) {
+    fn handle_sns(&self, message: &SnsMessage, batch: &mut Batch, report: &mut Report) {
+        let running = batch.running;
         let fetch = |topic: &Topic, name: &str| {
             let path = [wire::SNS_CERTIFICATE_PATH, &topic.arn, "/", name].concat();
             running.images.variants().renderer().ask_sns(&path)
@@ -160,7 +178,7 @@ impl Events {
         let result = topic.and_then(|topic| match &message.kind {
             Kind::Notification => {
                 match message::read_notification(&message.message) {
-                    Ok(parts) => self.handle(parts, running, report),
+                    Ok(parts) => self.handle(parts, batch, report),
                     Err(malformed) => report.malformed(EventSource::Sns, malformed),
                 }
                 Ok(())
@@ -232,6 +250,16 @@ impl Report {
         self.problem = Some(Problem::Incomplete(sentence));
     }
 
+    /// Nothing is done for an event for which there is no time left. The sender sends it again.
+    fn late(&mut self, source: EventSource) {
+        // A reason to send the body again that is known already says more.
+        if !matches!(self.problem, Some(Problem::Incomplete(_) | Problem::Unavailable(_))) {
+            let sentence = "there was no time left for every event: send them again";
+            self.problem = Some(Problem::Incomplete(sentence.to_owned()));
+        }
+        self.count(source, EventResult::Failed);
+    }
+
     fn into_outcome(self) -> Outcome {
         let Report { events, purged, repeated, unmatched, ignored, failed, queued, .. } = self;
         let mut body = json!({
@@ -253,5 +281,41 @@ impl Report {
         };
         body["error"] = sentence.into();
         Outcome { status, body, error: Some(error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::assert_says;
+
+    #[test]
+    fn events_without_time_left_are_failed_and_sent_again() {
+        let mut report = Report::default();
+        report.late(EventSource::S3);
+        report.late(EventSource::Sns);
+        let outcome = report.into_outcome();
+        assert_eq!((outcome.status, &outcome.body["failed"]), (500, &json!(2)));
+        assert!(outcome.body["error"].as_str().unwrap().contains("no time left"));
+        // A reason that is known says more, but not one that lets the sender drop the body.
+        for (problem, status) in [
+            (Problem::Unavailable("x".into()), 502),
+            (Problem::Incomplete("x".into()), 500),
+            (Problem::Malformed("x".into()), 500),
+            (Problem::Refused("x".into()), 500),
+        ] {
+            let keeps = matches!(problem, Problem::Unavailable(_) | Problem::Incomplete(_));
+            let mut report = Report { problem: Some(problem), ..Report::default() };
+            report.late(EventSource::S3);
+            let outcome = report.into_outcome();
+            assert_eq!(outcome.status, status);
+            assert_eq!(outcome.body["error"] == "x", keeps);
+        }
+    }
+
+    #[test]
+    fn time_for_events_is_documented() {
+        let seconds = MAX_TIME.as_secs();
+        assert_says("docs/events.md", &format!("may take {seconds} seconds together"));
     }
 }
