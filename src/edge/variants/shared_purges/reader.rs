@@ -58,6 +58,12 @@ impl Reader {
                 news.now = now;
                 limit = shared_journal::at(now.saturating_add(milliseconds(MAX_AHEAD)));
             }
+            // S3 may list fewer names than it is asked for. The end is where it says so.
+            if names.is_empty() && is_truncated {
+                return Err(
+                    "the results bucket lists no objects, but says that there are more".to_owned()
+                );
+            }
             let goes_on = names.first().is_none_or(|first| after.is_empty() || *first > after);
             if !goes_on || !names.is_sorted() {
                 return Err("the results bucket does not list its objects in order".to_owned());
@@ -271,6 +277,15 @@ mod tests {
             Ok(Page { now: NOW, names, is_truncated: true })
         };
         assert!(reader.read(&[], NOW, &same).unwrap_err().contains("in order"));
+        // Nothing counts as read, also if it is not the first page.
+        let purge = texts(&[name(NOW - 1, "a")]);
+        for first in [Vec::new(), purge.clone()] {
+            let empty = |after: &str| {
+                let names = if *after < *purge[0] { first.clone() } else { Vec::new() };
+                Ok(Page { now: NOW, names, is_truncated: true })
+            };
+            assert!(reader.read(&[], NOW, &empty).unwrap_err().contains("there are more"));
+        }
         let fails = |_: &str| Err("no answer".to_owned());
         assert_eq!(reader.read(&[], NOW, &fails).unwrap_err(), "no answer");
     }
