@@ -51,11 +51,12 @@ impl Certificates {
     /// Verifies that SNS has sent a message for this topic.
     pub fn verify(&self, message: &SnsMessage, topic: &Topic, fetch: Fetch) -> Result<(), Refusal> {
         message.check_version()?;
+        let signature = message.signature()?;
         let name = message.certificate_name(topic)?;
         let certificate = self.get(topic, name, fetch).map_err(|problem| {
             Refusal::Unavailable(format!("the certificate of SNS ({name}): {problem}"))
         })?;
-        message.verify(&certificate)
+        message.verify(&signature, &certificate)
     }
 
     pub(super) fn get(&self, topic: &Topic, name: &str, fetch: Fetch) -> Fetched {

@@ -18,6 +18,9 @@ use crate::certificate_expiry::expiry;
 use crate::config::Topic;
 use crate::time::unix_seconds;
 
+/// In bytes: that of a key of 8192 bits, the longest that is supported (RFC 8017, section 8.2.1: as long as the modulus).
+const MAX_SIGNATURE: usize = 1024;
+
 /// Reads the certificate of a file, which must be one of SNS in the topic's region and must not have expired.
 pub fn certificate(
     pem: &[u8],
@@ -56,11 +59,20 @@ impl SnsMessage {
         }
     }
 
-    /// Verifies the signature.
-    pub(super) fn verify(&self, certificate: &CertificateDer) -> Result<(), Refusal> {
-        let refusal = || Refusal::Invalid("the message's signature is wrong".to_owned());
-        let signature = BASE64_STANDARD.decode(&self.signature).map_err(|_| refusal())?;
-        let certificate = EndEntityCert::try_from(certificate).map_err(|_| refusal())?;
+    /// The signature, if it has the form of one: before anything is fetched for it, too.
+    pub(super) fn signature(&self) -> Result<Vec<u8>, Refusal> {
+        let signature = BASE64_STANDARD.decode(&self.signature).ok();
+        let is_possible = |bytes: &Vec<u8>| (1..=MAX_SIGNATURE).contains(&bytes.len());
+        signature.filter(is_possible).ok_or_else(wrong)
+    }
+
+    /// Verifies a signature.
+    pub(super) fn verify(
+        &self,
+        signature: &[u8],
+        certificate: &CertificateDer,
+    ) -> Result<(), Refusal> {
+        let certificate = EndEntityCert::try_from(certificate).map_err(|_| wrong())?;
         let supported = ring::default_provider().signature_verification_algorithms;
         let mut algorithms = supported
             .mapping
@@ -68,8 +80,12 @@ impl SnsMessage {
             .filter(|(scheme, _)| *scheme == SignatureScheme::RSA_PKCS1_SHA256)
             .flat_map(|(_, algorithms)| algorithms.iter());
         let is_right = algorithms.any(|algorithm| {
-            certificate.verify_signature(*algorithm, self.signed.as_bytes(), &signature).is_ok()
+            certificate.verify_signature(*algorithm, self.signed.as_bytes(), signature).is_ok()
         });
-        if is_right { Ok(()) } else { Err(refusal()) }
+        if is_right { Ok(()) } else { Err(wrong()) }
     }
+}
+
+fn wrong() -> Refusal {
+    Refusal::Invalid("the message's signature is wrong".to_owned())
 }

@@ -168,6 +168,32 @@ fn certificates_must_be_of_sns_and_not_expired() {
 }
 
 #[test]
+fn nothing_is_fetched_for_what_is_no_signature() {
+    let (value, _) = notification(None);
+    let fetched = Cell::new(0);
+    let verify = |signature: &str| {
+        let mut changed = value.clone();
+        changed["Signature"] = signature.into();
+        let fetch = |_: &Topic, _: &str| -> Result<Vec<u8>, String> {
+            fetched.set(fetched.get() + 1);
+            Err("no answer".to_owned())
+        };
+        Certificates::default().verify(&message(&changed), &topic(), &fetch)
+    };
+    let wrong = Err(Refusal::Invalid("the message's signature is wrong".to_owned()));
+    let encoded = |length| BASE64_STANDARD.encode(vec![7; length]);
+    let right = value["Signature"].as_str().unwrap();
+    for signature in ["", "?", "AAA", " ", &right[1..], &format!("{right}\n"), &encoded(1025)] {
+        assert_eq!(verify(signature), wrong, "{signature:?}");
+    }
+    assert_eq!(fetched.get(), 0);
+    for signature in [right, &encoded(1024)] {
+        assert!(matches!(verify(signature), Err(Refusal::Unavailable(_))), "{signature:?}");
+    }
+    assert_eq!(fetched.get(), 2);
+}
+
+#[test]
 fn certificates_are_fetched_from_the_host_of_the_topic_only() {
     let (value, _) = notification(None);
     for url in [
