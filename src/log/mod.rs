@@ -150,9 +150,16 @@ macro_rules! warn_ratelimited_ {
         LIMIT.warn($event, format_args!($($argument)*));
     }};
 }
+/// Logs an error at most once a minute per call site.
+macro_rules! error_ratelimited_ {
+    ($event:literal, $($argument:tt)*) => {{
+        static LIMIT: $crate::log::RateLimited = $crate::log::RateLimited::new();
+        LIMIT.error($event, format_args!($($argument)*));
+    }};
+}
 pub(crate) use {
-    error_ as error, info_ as info, print_error_ as print_error, warn_ as warn,
-    warn_ratelimited_ as warn_ratelimited,
+    error_ as error, error_ratelimited_ as error_ratelimited, info_ as info,
+    print_error_ as print_error, warn_ as warn, warn_ratelimited_ as warn_ratelimited,
 };
 
 /// Logs a lasting condition at most once a minute, however often it is noticed.
@@ -167,12 +174,27 @@ impl RateLimited {
 
     /// Warns unless it did less than a minute ago.
     pub fn warn(&self, event: &str, sentence: Arguments) {
-        const MINUTE: Duration = Duration::from_secs(60);
-        let mut last = self.0.lock();
-        if last.is_none_or(|at| at.elapsed() > MINUTE) {
-            *last = Some(Instant::now());
+        if self.is_due() {
             self::event(Level::Warn, event, sentence);
         }
+    }
+
+    /// The same with an error.
+    pub fn error(&self, event: &str, sentence: Arguments) {
+        if self.is_due() {
+            self::event(Level::Error, event, sentence);
+        }
+    }
+
+    /// Whether a minute has passed since this was last true.
+    fn is_due(&self) -> bool {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let mut last = self.0.lock();
+        let is_due = last.is_none_or(|at| at.elapsed() > MINUTE);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
     }
 }
 
@@ -182,10 +204,35 @@ mod tests {
     use super::request_id::RequestId;
     use super::trace_context::TraceContext;
     use super::*;
+    use crate::documents::assert_says;
 
     #[test]
     fn levels_are_ordered_by_seriousness() {
         assert!(Level::Error < Level::Warn && Level::Info < Level::Debug);
+    }
+
+    #[test]
+    fn limited_events_are_logged_once_a_minute() {
+        let limit = RateLimited::new();
+        assert!(limit.is_due() && !limit.is_due() && !limit.is_due());
+        let last = Instant::now().checked_sub(Duration::from_secs(61));
+        *limit.0.lock() = Some(last.unwrap());
+        assert!(limit.is_due() && !limit.is_due());
+    }
+
+    /// A body of events or a failing disk causes thousands of them.
+    #[test]
+    fn incomplete_purges_are_limited_at_every_place() {
+        let rooms = [
+            include_str!("../edge/serve/admin/mod.rs"),
+            include_str!("../edge/serve/events/mod.rs"),
+            include_str!("../edge/variants/shared_purges/removal.rs"),
+        ];
+        for room in rooms {
+            let (before, _) = room.split_once("\"purge_incomplete\"").unwrap();
+            assert!(before.trim_end().ends_with("error_ratelimited!("), "{before}");
+        }
+        assert_says("docs/http.md", "| `purge_incomplete` * | error |");
     }
 
     #[test]

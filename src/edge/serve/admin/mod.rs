@@ -31,7 +31,7 @@ use crate::edge::http::request::Request;
 use crate::edge::http::response::{Body, Response};
 use crate::edge::variants::Counts;
 use crate::edge::variants::purge::{PurgeError, Removed, Rerendered};
-use crate::log::{error, warn_ratelimited};
+use crate::log::{error_ratelimited, warn_ratelimited};
 use crate::time::unix_seconds;
 use crate::token;
 
@@ -217,7 +217,7 @@ fn prefix_result(Removed { variants, originals }: Removed) -> Value {
 }
 
 fn purge_incomplete(error: &PurgeError) -> Answer {
-    error!("purge_incomplete", "purge incomplete, send it again: {error}");
+    error_ratelimited!("purge_incomplete", "purge incomplete, send it again: {error}");
     let status = match error {
         PurgeError::NotRemoved(_) => 500,
         PurgeError::NotShared(_) => 502,

@@ -24,7 +24,7 @@ use super::running_config::{CurrentConfig, RunningConfig};
 use crate::config::Topic;
 use crate::edge::variants::purge::FailedBuckets;
 use crate::key;
-use crate::log::{error, info, warn_ratelimited};
+use crate::log::{error_ratelimited, info, warn_ratelimited};
 use crate::metrics::{EventResult, EventSource, METRICS};
 use crate::wire;
 
@@ -142,7 +142,10 @@ impl Events {
                     Some(Ok(_)) if result == EventResult::Unmatched => result = EventResult::Purged,
                     Some(Ok(_)) | None => {}
                     Some(Err(problem)) => {
-                        error!("purge_incomplete", "purge incomplete, send it again: {problem}");
+                        error_ratelimited!(
+                            "purge_incomplete",
+                            "purge incomplete, send it again: {problem}"
+                        );
                         report.incomplete(&problem.to_string());
                         result = EventResult::Failed;
                     }

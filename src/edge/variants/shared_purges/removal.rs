@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::apply::Applied;
 use crate::check_interval::check_interval;
-use crate::log::error;
+use crate::log::error_ratelimited;
 use crate::sync::Mutex;
 
 /// Checks after a failure before it is tried again.
@@ -77,7 +77,7 @@ impl Shared {
             let mut waiting = self.waiting.lock();
             waiting.not_before = None;
             if let Err(error) = result {
-                error!(
+                error_ratelimited!(
                     "purge_incomplete",
                     "not everything could be removed, trying again: {error}"
                 );
