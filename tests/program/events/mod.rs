@@ -284,6 +284,37 @@ fn a_purge_that_is_incomplete_is_sent_again() {
 }
 
 #[test]
+fn a_results_bucket_that_fails_is_asked_once_for_a_body() {
+    let s3 = S3::start();
+    // It lists nothing, and takes nothing.
+    let results = RawOrigin::start(|request, peer| {
+        let list = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+        let status = if request.method == "PUT" { 403 } else { 200 };
+        peer.send(&origin::answer(status, &[], list))
+    });
+    let cache = Directory::new();
+    let server = start(&s3, &cache, json!({"results": results.aws(), "share_min_ms": 60_000}));
+    let writes = || results.requests().iter().filter(|request| request.method == "PUT").count();
+    let other = record("images", "a.png", "ObjectCreated:Put", "01");
+    let own = record("images", "summer/red+flower%2B.png", "ObjectCreated:Put", "01");
+    let before = writes();
+    assert_eq!(post(&server, &created("a.png", "01")).status, 500);
+    let of_one = writes() - before;
+    assert!(of_one > 0);
+    let records: Vec<Value> = std::iter::repeat_n(other, 20).chain([own]).collect();
+    s3.put(&IMAGES, KEY, &large_image());
+    let before = writes();
+    let answer = post(&server, &json!({"Records": records}).to_string());
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    let counts = counts(&answer);
+    assert_eq!((&counts["events"], &counts["failed"]), (&json!(21), &json!(21)));
+    assert_eq!(writes() - before, of_one);
+    assert_eq!(server.log.count("purge_incomplete"), 1);
+    // The purge of the last one is in force here, too.
+    assert_eq!(size_and_status(&server, TARGET), ((20, 20), "miss".to_owned()));
+}
+
+#[test]
 fn events_are_counted_by_source_and_result_with_their_lag() {
     let s3 = S3::start();
     let cache = Directory::new();
