@@ -55,6 +55,7 @@ mod memory;
 mod metrics;
 mod negotiation;
 mod notify;
+mod option_matrix;
 mod options;
 mod originals;
 mod origins;

@@ -246,7 +246,12 @@ pub fn written(
 /// as Adobe's programs do).
 pub fn cmyk_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
     let stored: Vec<_> = patches.iter().map(|inks| inks.map(|ink| 255 - ink)).collect();
-    four_component_jpeg(&stored, 0, profile)
+    four_component_jpeg((patches.len() * 2, 2), |column, _| stored[column / 2], 0, profile)
+}
+
+/// A CMYK JPEG of blocks of 8 × 8 pixels, without a profile: `inks` gives those of a block by its column and row.
+pub fn cmyk_blocks(size: (usize, usize), inks: impl Fn(usize, usize) -> [u8; 4]) -> Vec<u8> {
+    four_component_jpeg(size, |column, row| inks(column, row).map(|ink| 255 - ink), 0, None)
 }
 
 /// The same with the transform 2: YCCK.
@@ -259,10 +264,16 @@ pub fn ycck_jpeg(patches: &[[u8; 4]], profile: Option<&[u8]>) -> Vec<u8> {
         let [luma, cb, cr] = [luma, cb, cr].map(|value| value.round() as u8);
         [luma, cb, cr, 255 - k]
     };
-    four_component_jpeg(&patches.iter().map(stored).collect::<Vec<_>>(), 2, profile)
+    let stored: Vec<_> = patches.iter().map(stored).collect();
+    four_component_jpeg((patches.len() * 2, 2), |column, _| stored[column / 2], 2, profile)
 }
 
-fn four_component_jpeg(patches: &[[u8; 4]], transform: u8, profile: Option<&[u8]>) -> Vec<u8> {
+fn four_component_jpeg(
+    (columns, rows): (usize, usize),
+    samples: impl Fn(usize, usize) -> [u8; 4],
+    transform: u8,
+    profile: Option<&[u8]>,
+) -> Vec<u8> {
     let segment = |marker: u8, data: &[u8]| {
         let mut segment = vec![0xff, marker];
         segment.extend((data.len() as u16 + 2).to_be_bytes());
@@ -276,9 +287,8 @@ fn four_component_jpeg(patches: &[[u8; 4]], transform: u8, profile: Option<&[u8]
     }
     // The DC coefficient of a block is eight times its mean.
     out.extend(segment(0xdb, &[&[0, 8][..], &[1; 63]].concat()));
-    let width = (patches.len() * 16) as u16;
-    let mut frame = vec![8, 0, 16];
-    frame.extend(width.to_be_bytes());
+    let mut frame = vec![8];
+    frame.extend([rows, columns].into_iter().flat_map(|blocks| (blocks as u16 * 8).to_be_bytes()));
     frame.push(4);
     frame.extend((1..=4).flat_map(|component| [component, 0x11, 0]));
     out.extend(segment(0xc0, &frame));
@@ -291,9 +301,9 @@ fn four_component_jpeg(patches: &[[u8; 4]], transform: u8, profile: Option<&[u8]
     let mut put =
         |value: u32, count: u32| bits.extend((0..count).rev().map(|bit| value >> bit & 1 == 1));
     let mut last = [0_i32; 4];
-    for _row in 0..2 {
-        for block in 0..patches.len() * 2 {
-            for (sample, last) in patches[block / 2].iter().zip(&mut last) {
+    for row in 0..rows {
+        for column in 0..columns {
+            for (sample, last) in samples(column, row).iter().zip(&mut last) {
                 let value = i32::from(*sample) - 128;
                 let difference = value - *last;
                 *last = value;

@@ -159,6 +159,30 @@ pub fn animated_gif(frames: &[(RgbaImage, u32)]) -> Vec<u8> {
     out
 }
 
+/// The same as a lossless WebP (RFC 9649 §2.7.1): `VP8X`, `ANIM`, and an `ANMF` for each frame, which fills the canvas.
+pub fn animated_webp(frames: &[(RgbaImage, u32)]) -> Vec<u8> {
+    let chunk = |kind: &[u8; 4], data: &[u8]| {
+        let mut out = [kind, &(data.len() as u32).to_le_bytes()[..], data].concat();
+        out.resize(out.len().next_multiple_of(2), 0);
+        out
+    };
+    let u24 = |number: u32| number.to_le_bytes()[..3].to_vec();
+    let (width, height) = frames[0].0.dimensions();
+    let sides = [u24(width - 1), u24(height - 1)].concat();
+    // The flags of animation and transparency.
+    let mut chunks = chunk(b"VP8X", &[&[0x12, 0, 0, 0][..], &sides].concat());
+    chunks.extend(chunk(b"ANIM", &[0; 6]));
+    for (image, time) in frames {
+        let file = webp(image.clone());
+        let bitstream = &file[12..];
+        assert!(bitstream.starts_with(b"VP8L"));
+        // Without blending.
+        let head = [&[0; 6][..], &sides, &u24(*time), &[2]].concat();
+        chunks.extend(chunk(b"ANMF", &[&head, bitstream].concat()));
+    }
+    chunk(b"RIFF", &[b"WEBP", &chunks[..]].concat())
+}
+
 /// The image in a format that the crate `image` can encode: all but AVIF.
 pub fn in_format(kind: Kind, image: &RgbImage) -> Vec<u8> {
     match kind {
