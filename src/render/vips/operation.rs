@@ -34,6 +34,8 @@ pub enum Value<'v, 'b> {
     Images(&'v [Image<'b>]),
     /// Numbers; libvips copies them.
     Doubles(&'v [f64]),
+    /// The interpolator of this name.
+    Interpolator(&'v CStr),
     /// An encoded image, which is not copied: it must outlive the images that are loaded from it.
     Bytes(&'b [u8]),
 }
@@ -165,6 +167,19 @@ impl<'b> Outputs<'b> {
                     let count = c_int::try_from(numbers.len()).unwrap_or(c_int::MAX);
                     let array = ffi::vips_array_double_new(numbers.as_ptr(), count);
                     self.put_boxed(name, ffi::vips_array_double_get_type(), array.cast())
+                }
+                Value::Interpolator(nickname) => {
+                    let interpolator = ffi::vips_interpolate_new(nickname.as_ptr());
+                    if interpolator.is_null() {
+                        return Err(take_error());
+                    }
+                    let kind = ffi::vips_interpolate_get_type();
+                    let outcome = self.put(name, kind, |value| {
+                        ffi::g_value_set_object(value, interpolator.cast());
+                    });
+                    // The operation has its own reference.
+                    ffi::g_object_unref(interpolator.cast());
+                    outcome
                 }
                 Value::Bytes(bytes) => {
                     let blob =
@@ -302,9 +317,19 @@ mod tests {
             (c"width", Value::Bytes(b"x")),
             (c"in", Value::Doubles(&[1.0])),
             (c"in", Value::Images(&[])),
+            (c"width", Value::Interpolator(c"bicubic")),
         ] {
             assert!(copy(&[wrong]).is_err(), "{wrong:?}");
         }
+        let interpolated = |name| {
+            let matrix = [2.0, 0.0, 0.0, 2.0];
+            let interpolator = Value::Interpolator(name);
+            image.apply(
+                c"affine",
+                &[(c"matrix", Value::Doubles(&matrix)), (c"interpolate", interpolator)],
+            )
+        };
+        assert!(interpolated(c"bicubic").is_ok() && interpolated(c"nonsense").is_err());
         assert!(call(c"no such operation", &[]).is_err());
         assert!(call(c"copy", &[]).is_err(), "a required argument is missing");
     }
