@@ -73,6 +73,7 @@ codes! {
         "The original starts like an image but can't be decoded (see [`fail_on`](configuration.md#fail_on)), or \
          contradicts its `Content-Encoding`.";
     PageMissing "page_missing" 404 error "The original has no frame with the number `page`.";
+    CropOutside "crop_outside" 400 error "The rectangle of `crop` is outside of the original.";
     TooLarge "too_large" 413 error "The original has more bytes than `origin_max_bytes`, with or without its `Content-Encoding`.";
     TooManyPixels "too_many_pixels" 413 error
         "A frame of the original has more pixels than `source_max_pixels`.";
@@ -188,6 +189,7 @@ mod tests {
             ("unsupported_format", 415),
             ("corrupt_image", 415),
             ("page_missing", 404),
+            ("crop_outside", 400),
             ("too_large", 413),
             ("too_many_pixels", 413),
             ("side_too_long", 413),

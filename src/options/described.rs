@@ -24,11 +24,14 @@ impl Options {
         self.strip = true;
         self.blur = None;
         self.sharp = None;
+        self.round = None;
         self.pixelate = 1;
         self.watermarks = Vec::new();
         self.normalize_colours();
         // The padding is not described, only the size of the box.
-        if let Size::Pad(width, height, _) = self.size {
+        if let Size::Pad(width, height, _) = self.size
+            && self.minimum.is_none()
+        {
             self.size = Size::Pad(width, height, Gravity::CENTRE);
         }
         self.background = self.background.opaque();
@@ -39,8 +42,15 @@ impl Options {
         }
         if description != Description::Json {
             // The size of the result is not told, only its shape matters.
-            if !matches!(self.size, Size::Fill(..)) {
+            let has_shape = match self.size {
+                Size::Fill(..) | Size::Ratio(..) | Size::Stretch(..) => true,
+                Size::Original | Size::Outside(..) => false,
+                // Only what a minimum has enlarged is cropped.
+                _ => self.minimum.is_some(),
+            };
+            if !has_shape {
                 self.size = Size::Original;
+                self.minimum = None;
             }
             self.lossless = false;
             // With `trim`, the frames together have one border.

@@ -8,14 +8,18 @@ mod control;
 mod described;
 mod description;
 mod download;
+mod fit;
 mod gravity;
 mod output;
 mod parameters;
 mod quality;
 mod query;
 mod raw;
+mod rectangle;
 mod resolve;
 mod rotation;
+mod round;
+mod trim;
 mod values;
 mod watermark;
 
@@ -26,7 +30,7 @@ pub use colours::{Duotone, Hundredths, Tint};
 pub use control::Control;
 pub use description::Description;
 pub use download::Download;
-pub use gravity::Gravity;
+pub use gravity::{Gravity, scale_by_ten_thousandths};
 pub use output::{Needs, Output};
 #[cfg(test)]
 pub use parameters::markdown;
@@ -34,8 +38,11 @@ pub use parameters::{Options, PARAMETERS, Parameter};
 pub use quality::Quality;
 pub use query::Query;
 pub use raw::Raw;
+pub use rectangle::{Rectangle, Window};
 pub use resolve::Defaults;
 pub use rotation::{Flip, Rotation};
+pub use round::Radius;
+pub use trim::{Opposite, Trim};
 pub use values::{Colour, Sigma};
 pub use watermark::{
     HandlerWatermarks, Length, MAX_WATERMARKS, NO_WATERMARKS, Placement, Position, Watermark,
@@ -60,6 +67,21 @@ pub enum Size {
     Pad(u32, u32, Gravity),
     /// The box filled, the rest of the image cropped.
     Fill(u32, u32, Gravity),
+    /// Exactly the box, whatever the aspect ratio of the image.
+    Stretch(u32, u32),
+    /// The box covered, and nothing cropped.
+    Outside(u32, u32),
+    /// As [`Size::Fill`], but cropped to the shape of the box also if the image is smaller.
+    Ratio(u32, u32, Gravity),
+}
+
+/// The least size of the resized image, before the crop to the box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Minimum {
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+    /// The part that the crop keeps, for a size that has no gravity of its own.
+    pub gravity: Gravity,
 }
 
 impl Size {
@@ -71,7 +93,28 @@ impl Size {
             Size::Height(height) => (None, Some(height)),
             Size::Fit(width, height)
             | Size::Pad(width, height, _)
-            | Size::Fill(width, height, _) => (Some(width), Some(height)),
+            | Size::Fill(width, height, _)
+            | Size::Stretch(width, height)
+            | Size::Outside(width, height)
+            | Size::Ratio(width, height, _) => (Some(width), Some(height)),
+        }
+    }
+
+    /// Largest width and height of the result, where they follow from what is given.
+    pub const fn limits(self) -> (Option<u32>, Option<u32>) {
+        match self {
+            Size::Outside(..) => (None, None),
+            _ => self.sides(),
+        }
+    }
+
+    /// Where it has one.
+    pub const fn gravity(self) -> Option<Gravity> {
+        match self {
+            Size::Pad(_, _, gravity) | Size::Fill(_, _, gravity) | Size::Ratio(_, _, gravity) => {
+                Some(gravity)
+            }
+            _ => None,
         }
     }
 }
@@ -108,9 +151,19 @@ impl Options {
         if self.lossless || !self.strip { None } else { self.format.lossless_format(original) }
     }
 
-    /// Whether `pad` adds transparent pixels where the format has transparency.
-    pub fn pads_with_transparency(&self) -> bool {
-        matches!(self.size, Size::Pad(..)) && self.background.alpha() < u8::MAX
+    /// `g`, where it has an effect.
+    pub fn gravity(&self) -> Option<Gravity> {
+        self.size.gravity().or(self.minimum.map(|minimum| minimum.gravity))
+    }
+
+    /// Whether pixels are added around the image, in the colour of the background: by `pad`, or by `rot`.
+    pub fn adds_background(&self) -> bool {
+        matches!(self.size, Size::Pad(..)) || self.rotation.oblique().is_some()
+    }
+
+    /// Whether pixels become transparent where the format has transparency.
+    pub fn adds_transparency(&self) -> bool {
+        self.round.is_some() || (self.adds_background() && self.background.alpha() < u8::MAX)
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Output {
 pub struct Needs {
     /// It has several frames.
     pub animation: bool,
-    /// The original has transparency, or `pad` adds some.
+    /// The original has transparency, or the options add some.
     pub transparency: bool,
 }
 

@@ -8,12 +8,13 @@ use std::borrow::Cow;
 use std::fmt::{Arguments, Write};
 use std::sync::Arc;
 
+use super::fit::Fit;
 use super::rotation::NO_FLIP;
 use super::values::{Canonical, boolean, decimal, positive, whole};
 use super::watermark::{self, Watermark};
 use super::{
-    BadQuery, Colour, Control, Description, Download, Duotone, Flip, Gravity, Hundredths, Output,
-    Quality, Raw, Rotation, Sigma, Size, Tint,
+    BadQuery, Colour, Control, Description, Download, Duotone, Flip, Gravity, Hundredths, Minimum,
+    Output, Quality, Radius, Raw, Rectangle, Rotation, Sigma, Size, Tint, Trim,
 };
 use crate::format::{Format, formats_that, or_list};
 use crate::quality::{MAX_QUALITY, MIN_QUALITY};
@@ -132,20 +133,26 @@ macro_rules! parameters {
             pub fn into_options(
                 self,
                 size: Size,
+                minimum: Option<Minimum>,
                 format: Output,
                 quality: Quality,
                 watermarks: Vec<Arc<Watermark>>,
             ) -> Options {
-                let rotation = Rotation::new(self.rotation, self.flip);
-                Options { size, format, quality, rotation, watermarks, $($($field: self.$field,)*)* }
+                let rotation = Rotation::by(self.rotation, self.flip);
+                Options {
+                    size, minimum, format, quality, rotation, watermarks,
+                    $($($field: self.$field,)*)*
+                }
             }
         }
 
         /// The options of a request. Two requests with equal options get the same bytes.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Options {
-            /// `w`, `h`, `c`, `g`, `pad` and `dpr`, resolved.
+            /// `w`, `h`, `c`, `g`, `pad`, `fit` and `dpr`, resolved.
             pub size: Size,
+            /// `min-w` and `min-h`, resolved.
+            pub minimum: Option<Minimum>,
             /// The format to write, see [`Options::formats`].
             pub format: Output,
             /// `q`, or the defaults of the handler.
@@ -185,6 +192,7 @@ macro_rules! parameters {
             pub fn of_error_image(&self) -> Options {
                 Options {
                     size: self.size,
+                    minimum: self.minimum,
                     format: self.format,
                     quality: self.quality,
                     rotation: Rotation::default(),
@@ -249,15 +257,39 @@ parameters! {
         changes_pixels;
         |options, put| if matches!(options.size, Size::Pad(..)) { put(format_args!("true")) };
 
-        #[doc = "Gravity: the part of the image that a crop keeps, or its position in a padded box."]
-        "g" gravity: Gravity = Gravity::CENTRE, "`ce`";
-        "must be ce, n, s, e, w, ne, nw, se, sw, smart or fp:x:y with x and y from 0 to 1", Gravity::parse;
-        Control::Choice(Gravity::names);
+        #[doc = "How the image meets the box of `w` and `h`, in one word: in place of `c` and `pad`."]
+        "fit" fit: Option<Fit> = None, "`cover`";
+        "must be cover, contain, pad, stretch, outside or ratio", |text| Fit::parse(text).map(Some);
+        Control::Choice(Fit::names);
         changes_pixels;
         |options, put| match options.size {
-            Size::Fill(_, _, gravity) | Size::Pad(_, _, gravity) if gravity != Gravity::CENTRE => {
-                put(format_args!("{gravity}"));
-            }
+            Size::Stretch(..) => put(format_args!("stretch")),
+            Size::Outside(..) => put(format_args!("outside")),
+            Size::Ratio(..) => put(format_args!("ratio")),
+            _ => {}
+        };
+
+        #[doc = "Least width in pixels: the image is enlarged to it, and then cropped to `w` and `h`."]
+        "min-w" min_width: Option<u32> = None, "none";
+        "must be a whole number of pixels above 0", |text| positive(text).map(Some);
+        Control::whole(1, 16_383);
+        changes_pixels;
+        |options, put| if let Some(Minimum { width: Some(width), .. }) = options.minimum { put(format_args!("{width}")) };
+
+        #[doc = "Least height in pixels: the image is enlarged to it, and then cropped to `w` and `h`."]
+        "min-h" min_height: Option<u32> = None, "none";
+        "must be a whole number of pixels above 0", |text| positive(text).map(Some);
+        Control::whole(1, 16_383);
+        changes_pixels;
+        |options, put| if let Some(Minimum { height: Some(height), .. }) = options.minimum { put(format_args!("{height}")) };
+
+        #[doc = "Gravity: the part of the image that a crop keeps, or its position in a padded box."]
+        "g" gravity: Gravity = Gravity::CENTRE, "`ce`";
+        Gravity::RULE, Gravity::parse;
+        Control::Choice(Gravity::names);
+        changes_pixels;
+        |options, put| match options.gravity() {
+            Some(gravity) if gravity != Gravity::CENTRE => put(format_args!("{gravity}")),
             _ => {}
         };
 
@@ -292,7 +324,7 @@ parameters! {
         Control::Flag;
         changes_pixels, kept;
 
-        #[doc = "Background of a padded box, and of transparent pixels where the format has no transparency."]
+        #[doc = "Background of a padded box, of the corners that `rot` leaves, and of transparent pixels where the format has no transparency."]
         "bg" background: Colour = Colour::WHITE, "`ffffff`";
         "must be six hexadecimal digits, rrggbb, or eight, rrggbbaa", Colour::parse;
         Control::Colour;
@@ -301,9 +333,9 @@ parameters! {
 
     combined {
         #[doc = "Clockwise rotation in degrees."]
-        "rot" rotation: u8 = 0, "0";
-        "must be 0, 90, 180 or 270", Rotation::parse_rotation;
-        Control::Choice(|| vec!["0", "90", "180", "270"]);
+        "rot" rotation: u16 = 0, "0";
+        "must be a number of degrees from 0 to 360", Rotation::parse_rotation;
+        Control::number(0.0, 360.0, 0.01);
         changes_pixels;
         |options, put| if let Some(degrees) = options.rotation.canonical_degrees() { put(format_args!("{degrees}")) };
 
@@ -316,12 +348,15 @@ parameters! {
     }
 
     fields {
-        #[doc = "Removes a border whose channels differ from the upper left pixel by at most this value."]
-        "trim" trim: Option<u8> = None, "`none`";
-        "must be a whole number from 0 to 255 or none", |text| match text {
-            "none" => Some(None),
-            _ => Some(Some(u8::try_from(whole(text, 0..=255)?).ok()?)),
-        };
+        #[doc = "The rectangle of the original to use: its left and upper edge, width and height, in pixels or fractions."]
+        "crop" rectangle: Option<Rectangle> = None, "`none`";
+        Rectangle::RULE, Rectangle::parse;
+        Control::Text;
+        changes_pixels, reset;
+
+        #[doc = "Removes a border whose channels differ from the upper left pixel, or a colour, by at most this value."]
+        "trim" trim: Option<Trim> = None, "`none`";
+        Trim::RULE, Trim::parse;
         Control::whole(0, 255);
         changes_pixels, reset;
 
@@ -395,6 +430,12 @@ parameters! {
         "sharp" sharp: Option<Sigma> = None, "0";
         "must be a number of pixels from 0.5 to 10, or 0", |text| Sigma::parse(text, 10.0);
         Control::number(0.5, 10.0, 0.1);
+        changes_pixels, reset;
+
+        #[doc = "Rounds the corners with this radius in pixels."]
+        "round" round: Option<Radius> = None, "0";
+        "must be a whole number of pixels, or max", Radius::parse;
+        Control::Text;
         changes_pixels, reset;
 
         #[doc = "Lossless encoding: PNG, WebP or AVIF."]

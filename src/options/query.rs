@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::bad_query::BadQuery;
 use super::description::Description;
 use super::download::Download;
+use super::fit;
 use super::parameters::{self, AUTO, NONE, PARAMETERS, Parameter};
 use super::values::{decimal, digits};
 use crate::key::decode_query;
@@ -161,6 +162,17 @@ impl Query {
             return self.clone();
         }
         let mut values = other.values.clone();
+        // `fit` says what `c` and `pad` say: those of the other do not apply beside that of the query.
+        let replaced: &[&str] = if self.has_any(&["fit"]) {
+            &fit::OLDER
+        } else if self.has_any(&fit::OLDER) {
+            &["fit"]
+        } else {
+            &[]
+        };
+        for value in replaced.iter().filter_map(|name| index(name)) {
+            values[value] = None;
+        }
         for (value, own) in values.iter_mut().zip(&self.values).filter(|(_, own)| own.is_some()) {
             value.clone_from(own);
         }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::fit::{self, Fit};
 use super::parameters::{AUTO, FormatChoice, Values};
 use super::{
-    BadQuery, Description, Gravity, HandlerWatermarks, Hundredths, Options, Output, Quality, Query,
-    Raw, Size, Tint, Watermark,
+    BadQuery, Description, Gravity, HandlerWatermarks, Hundredths, Minimum, Options, Output,
+    Quality, Query, Raw, Size, Tint, Watermark,
 };
 use crate::accept::{Accepted, Candidates};
 use crate::format::{Format, formats_that, or_list};
@@ -50,7 +51,7 @@ impl Options {
         query.expires()?;
         query.download()?;
         query.check_raw()?;
-        let values = Values::read(|name| query.get(name))?;
+        let values = Values::of(|name| query.get(name))?;
         let watermarks = defaults.watermarks.select(values.watermarks.as_deref())?;
         let negotiate = |default| Accepted::negotiate(accept_header, default, defaults.candidates);
         values.resolve(defaults, watermarks, negotiate)
@@ -68,7 +69,7 @@ impl Options {
             let text = |name| if name == "f" { Some(description.name()) } else { query.get(name) };
             let negotiate = |default| Accepted::negotiate("", default, defaults.candidates);
             let defaults = Defaults { format, quality: Quality::default(), ..defaults };
-            return Values::read(text)?.resolve(defaults, Vec::new(), negotiate);
+            return Values::of(text)?.resolve(defaults, Vec::new(), negotiate);
         }
         let accepted = Accepted::parse(value);
         let quality = query.get("q").and_then(Quality::parse);
@@ -83,12 +84,12 @@ impl Options {
         let negotiate = |default| {
             accepted.unwrap_or_else(|| Accepted::negotiate("", default, defaults.candidates))
         };
-        Values::read(text)?.resolve(defaults, watermarks, negotiate)
+        Values::of(text)?.resolve(defaults, watermarks, negotiate)
     }
 
     /// Whether a query resolves to these options, with some `Accept`.
     pub fn are_of(&self, query: &Query, defaults: Defaults) -> bool {
-        let Ok(values) = Values::read(|name| query.get(name)) else { return false };
+        let Ok(values) = Values::of(|name| query.get(name)) else { return false };
         let Ok(watermarks) = defaults.watermarks.select(values.watermarks.as_deref()) else {
             return false;
         };
@@ -104,10 +105,16 @@ impl Options {
         if let Output::Description(description, format) = self.format {
             return self.normalize_description(description, format);
         }
-        if self.size == Size::Original {
+        if let Size::Ratio(width, height, gravity) = self.size
+            && self.enlarge
+        {
+            // An image that is enlarged always fills the box.
+            self.size = Size::Fill(width, height, gravity);
+        }
+        if matches!(self.size, Size::Original | Size::Stretch(..)) {
             self.enlarge = false;
         }
-        let is_padded = matches!(self.size, Size::Pad(..));
+        let is_padded = self.adds_background();
         if !is_padded {
             self.background = self.background.opaque();
         }
@@ -153,7 +160,7 @@ impl Options {
 
 impl Values {
     fn resolve(
-        self,
+        mut self,
         defaults: Defaults,
         watermarks: Vec<Arc<Watermark>>,
         negotiate: impl FnOnce(Option<Format>) -> Accepted,
@@ -161,32 +168,69 @@ impl Values {
         if self.raw != Raw::No {
             return Options::as_it_is(self.raw);
         }
+        self.gravity = self.gravity.times(self.ratio);
+        self.round = self.round.map(|radius| radius.times(self.ratio));
         let size = self.size(defaults.max_dimension);
+        let minimum = self.minimum(size, defaults.max_dimension);
         let format = self.format(defaults.format, negotiate)?;
         let quality = self.quality.map_or(defaults.quality, Quality::uniform);
-        Ok(self.into_options(size, format, quality, watermarks).normalize())
+        Ok(self.into_options(size, minimum, format, quality, watermarks).normalize())
+    }
+
+    /// Reads the values from the texts of a query, which `text` gives by the names of parameters.
+    fn of<'q>(text: impl Fn(&'static str) -> Option<&'q str>) -> Result<Values, BadQuery> {
+        let older = fit::OLDER.into_iter().find(|name| text(name).is_some());
+        if let (Some(older), Some(_)) = (older, text("fit")) {
+            return Err(BadQuery(format!("fit: can't be given together with {older}")));
+        }
+        Values::read(text)
+    }
+
+    /// A side in pixels of the result.
+    fn scaled(&self, side: u32, max_dimension: u32) -> u32 {
+        (f64::from(side) * self.ratio).round().clamp(1.0, f64::from(max_dimension)) as u32
     }
 
     fn size(&self, max_dimension: u32) -> Size {
-        let scale = |side: u32| {
-            (f64::from(side) * self.ratio).round().clamp(1.0, f64::from(max_dimension)) as u32
+        let scale = |side: u32| self.scaled(side, max_dimension);
+        let (width, height) = match (self.width.map(scale), self.height.map(scale)) {
+            (None, None) => return Size::Original,
+            (Some(width), None) => return Size::Width(width),
+            (None, Some(height)) => return Size::Height(height),
+            (Some(width), Some(height)) => (width, height),
         };
-        match (self.width.map(scale), self.height.map(scale)) {
-            (None, None) => Size::Original,
-            (Some(width), None) => Size::Width(width),
-            (None, Some(height)) => Size::Height(height),
-            (Some(width), Some(height)) if self.pad => Size::Pad(
+        let older = match (self.pad, self.crop) {
+            (true, _) => Fit::Pad,
+            (false, true) => Fit::Cover,
+            (false, false) => Fit::Contain,
+        };
+        match self.fit.unwrap_or(older) {
+            Fit::Cover => Size::Fill(width, height, self.gravity),
+            Fit::Contain => Size::Fit(width, height),
+            Fit::Pad => Size::Pad(
                 width,
                 height,
                 match self.gravity {
-                    Gravity::At(..) => self.gravity,
+                    Gravity::At(..) | Gravity::Moved(..) => self.gravity,
                     // Padding keeps the whole image, so there is nothing to focus on.
                     Gravity::Focus(..) | Gravity::Smart => Gravity::CENTRE,
                 },
             ),
-            (Some(width), Some(height)) if self.crop => Size::Fill(width, height, self.gravity),
-            (Some(width), Some(height)) => Size::Fit(width, height),
+            Fit::Stretch => Size::Stretch(width, height),
+            Fit::Outside => Size::Outside(width, height),
+            Fit::Ratio => Size::Ratio(width, height, self.gravity),
         }
+    }
+
+    fn minimum(&self, size: Size, max_dimension: u32) -> Option<Minimum> {
+        let scale = |side: u32| self.scaled(side, max_dimension);
+        let (width, height) = (self.min_width.map(scale), self.min_height.map(scale));
+        // What is not cropped, and what has a gravity already, needs none.
+        let needs_gravity = matches!(size, Size::Width(_) | Size::Height(_) | Size::Fit(..));
+        let gravity = if needs_gravity { self.gravity } else { Gravity::CENTRE };
+        let is_given = width.is_some() || height.is_some();
+        let has_effect = is_given && !matches!(size, Size::Stretch(..));
+        has_effect.then_some(Minimum { width, height, gravity })
     }
 
     fn format(

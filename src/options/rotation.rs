@@ -1,10 +1,13 @@
-//! `rot` and `flip`: the eight orientations of an image.
+//! `rot` and `flip`: the orientation of an image.
 
-/// A clockwise rotation, then a reflection, in normal form: each of the eight orientations has one value, without a
-/// reflection where possible, else with the smaller rotation.
+use super::values::decimal;
+
+/// A clockwise rotation, then a reflection, in normal form: each orientation has one value, without a reflection where
+/// possible, else with the smaller rotation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {
-    quarters: u8,
+    /// Hundredths of a degree, less than a whole turn.
+    angle: u16,
     flip: Option<Flip>,
 }
 
@@ -19,37 +22,40 @@ pub enum Flip {
 /// The default of `flip`.
 pub(super) const NO_FLIP: &[Flip] = &[];
 
-/// The values of `rot`, by quarter turns.
-const DEGREES: [&str; 4] = ["0", "90", "180", "270"];
+/// In hundredths of a degree.
+const QUARTER: u16 = 90_00;
+const HALF: u16 = 2 * QUARTER;
+const TURN: u16 = 4 * QUARTER;
 
 impl Rotation {
-    /// From the values of `rot`, in quarter turns, and `flip`.
+    /// From clockwise quarter turns and the reflections of `flip`.
     pub fn new(quarters: u8, flip: &[Flip]) -> Rotation {
-        let (quarters, flip) = match flip {
-            [] => (quarters, None),
-            [one] => (quarters, Some(*one)),
+        Rotation::by(u16::from(quarters % 4) * QUARTER, flip)
+    }
+
+    /// From hundredths of a degree, clockwise and less than a whole turn, and the reflections of `flip`.
+    pub(super) fn by(angle: u16, flip: &[Flip]) -> Rotation {
+        let half_more = |angle: u16| if angle < HALF { angle + HALF } else { angle - HALF };
+        match *flip {
+            [] => Rotation { angle, flip: None },
+            // A half turn and a reflection are the other reflection.
+            [Flip::Horizontal] if angle >= HALF => {
+                Rotation { angle: angle - HALF, flip: Some(Flip::Vertical) }
+            }
+            [Flip::Vertical] if angle >= HALF => {
+                Rotation { angle: angle - HALF, flip: Some(Flip::Horizontal) }
+            }
+            [one] => Rotation { angle, flip: Some(one) },
             // Both reflections are a half turn.
-            _ => (quarters + 2, None),
-        };
-        let quarters = quarters % 4;
-        // A half turn and a reflection are the other reflection.
-        match (quarters, flip) {
-            (2 | 3, Some(Flip::Horizontal)) => {
-                Rotation { quarters: quarters - 2, flip: Some(Flip::Vertical) }
-            }
-            (2 | 3, Some(Flip::Vertical)) => {
-                Rotation { quarters: quarters - 2, flip: Some(Flip::Horizontal) }
-            }
-            _ => Rotation { quarters, flip },
+            _ => Rotation { angle: half_more(angle), flip: None },
         }
     }
 
-    /// A value of `rot` in clockwise quarter turns.
-    pub fn parse_rotation(text: &str) -> Option<u8> {
-        DEGREES
-            .iter()
-            .position(|known| *known == text)
-            .and_then(|quarters| u8::try_from(quarters).ok())
+    /// A value of `rot`, degrees from 0 to 360, in hundredths of a degree.
+    pub(super) fn parse_rotation(text: &str) -> Option<u16> {
+        let degrees = decimal(text).filter(|degrees| (0.0..=360.0).contains(degrees))?;
+        // The range makes the conversion exact.
+        Some((degrees * 100.0).round() as u16 % TURN)
     }
 
     /// The reflections of a value of `flip`.
@@ -63,9 +69,19 @@ impl Rotation {
         }
     }
 
-    /// Clockwise quarter turns, applied before the reflection.
-    pub fn quarters(self) -> u8 {
-        self.quarters
+    /// Clockwise quarter turns, applied before the reflection. `None`: another angle.
+    pub fn quarters(self) -> Option<u8> {
+        let is_right = self.angle.is_multiple_of(QUARTER);
+        is_right.then(|| u8::try_from(self.angle / QUARTER).unwrap_or(0))
+    }
+
+    /// The clockwise angle in degrees, applied before the reflection, if it is no multiple of a quarter turn.
+    pub fn oblique(self) -> Option<f64> {
+        self.quarters().is_none().then(|| self.degrees())
+    }
+
+    fn degrees(self) -> f64 {
+        f64::from(self.angle) / 100.0
     }
 
     pub fn flip(self) -> Option<Flip> {
@@ -74,12 +90,12 @@ impl Rotation {
 
     /// Whether width and height are exchanged.
     pub fn swaps_sides(self) -> bool {
-        self.quarters % 2 == 1
+        self.quarters().is_some_and(|quarters| quarters % 2 == 1)
     }
 
     /// `rot` in the canonical query; `None` for the default.
-    pub fn canonical_degrees(self) -> Option<&'static str> {
-        DEGREES.get(usize::from(self.quarters)).copied().filter(|_| self.quarters != 0)
+    pub(super) fn canonical_degrees(self) -> Option<f64> {
+        (self.angle != 0).then(|| self.degrees())
     }
 
     /// `flip` in the canonical query; `None` for the default.
@@ -117,7 +133,7 @@ mod tests {
                 let rotation = Rotation::new(quarters, flips);
                 let normal: Vec<Flip> = rotation.flip().into_iter().collect();
                 assert_eq!(
-                    corners(rotation.quarters(), &normal),
+                    corners(rotation.quarters().unwrap(), &normal),
                     corners(quarters, flips),
                     "{quarters} {flip}"
                 );
@@ -127,5 +143,34 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 8);
+    }
+    /// Where a point of the plane goes.
+    fn moved(angle: f64, flips: &[Flip]) -> [f64; 2] {
+        let (x, y) = (3.0, 2.0);
+        let (sin, cos) = angle.to_radians().sin_cos();
+        let mut point = [x * cos - y * sin, x * sin + y * cos];
+        for flip in flips {
+            match flip {
+                Flip::Horizontal => point[0] = -point[0],
+                Flip::Vertical => point[1] = -point[1],
+            }
+        }
+        point
+    }
+
+    #[test]
+    fn every_angle_has_one_value_with_each_reflection() {
+        for angle in (0..TURN).step_by(7) {
+            for flip in ["none", "h", "v", "hv"] {
+                let flips = Rotation::parse_flip(flip).unwrap();
+                let rotation = Rotation::by(angle, flips);
+                let normal: Vec<Flip> = rotation.flip().into_iter().collect();
+                let [one, other] =
+                    [moved(rotation.degrees(), &normal), moved(f64::from(angle) / 100.0, flips)];
+                let is_same = one.iter().zip(other).all(|(one, other)| (one - other).abs() < 1e-9);
+                assert!(is_same, "{angle} {flip}: {rotation:?}");
+                assert!(rotation.flip.is_none() || rotation.angle < HALF);
+            }
+        }
     }
 }

@@ -68,6 +68,65 @@ fn the_canonical_query_holds_exactly_what_changes_the_bytes() {
         ("rot=0", "f=jpg"),
         ("rot=90", "f=jpg&rot=90"),
         ("rot=270", "f=jpg&rot=270"),
+        ("rot=360", "f=jpg"),
+        ("rot=090.000", "f=jpg&rot=90"),
+        ("rot=0.004", "f=jpg"),
+        ("rot=359.999", "f=jpg"),
+        ("rot=45", "f=jpg&rot=45"),
+        ("rot=12.345", "f=jpg&rot=12.35"),
+        ("rot=12.5&bg=00000080", "f=jpg&bg=000000&rot=12.5"),
+        ("rot=12.5&bg=00000080&f=png", "f=png&bg=00000080&rot=12.5"),
+        ("rot=12.5&bg=000000&f=png", "f=png&bg=000000&rot=12.5"),
+        ("rot=45&flip=hv", "f=jpg&rot=225"),
+        ("rot=225&flip=h", "f=jpg&rot=45&flip=v"),
+        ("crop=none", "f=jpg"),
+        ("crop=0:0:1:1", "f=jpg"),
+        ("crop=0.0:0:1.0:01", "f=jpg"),
+        ("crop=0:0:1:1:px", "f=jpg&crop=0:0:1:1:px"),
+        ("crop=0:0:2:1", "f=jpg&crop=0:0:2:1"),
+        ("crop=0:0:2:1:px", "f=jpg&crop=0:0:2:1"),
+        ("crop=010:020:300:400", "f=jpg&crop=10:20:300:400"),
+        ("crop=0:0:99999999999:1", "f=jpg&crop=0:0:4294967295:1"),
+        ("crop=0.25:.5:0.3333333:1", "f=jpg&crop=0.25:0.5:0.333333:1"),
+        ("crop=0.25%3A0.5%3A0.5%3A0.5", "f=jpg&crop=0.25:0.5:0.5:0.5"),
+        ("w=9&h=9&g=ne:10:20", "w=9&h=9&g=ne:10:20&f=jpg"),
+        ("w=9&h=9&g=ne:0:0.0", "w=9&h=9&g=ne&f=jpg"),
+        ("w=9&h=9&g=ce:0:0", "w=9&h=9&f=jpg"),
+        ("w=9&h=9&g=n:0.25:1&dpr=2", "w=18&h=18&g=n:0.25:2&f=jpg"),
+        ("w=9&h=9&pad=true&g=se:1:2", "w=9&h=9&pad=true&g=se:1:2&f=jpg"),
+        ("w=9&h=9&c=false&g=se:1:2", "w=9&h=9&c=false&f=jpg"),
+        ("w=9&g=se:1:2", "w=9&f=jpg"),
+        ("w=9&h=9&fit=cover", "w=9&h=9&f=jpg"),
+        ("w=9&h=9&fit=contain", "w=9&h=9&c=false&f=jpg"),
+        ("w=9&h=9&fit=pad&g=n", "w=9&h=9&pad=true&g=n&f=jpg"),
+        ("w=9&h=9&fit=stretch&g=n&e=true", "w=9&h=9&fit=stretch&f=jpg"),
+        ("w=9&h=9&fit=outside&g=n&e=true", "w=9&h=9&fit=outside&f=jpg&e=true"),
+        ("w=9&h=9&fit=ratio&g=n", "w=9&h=9&fit=ratio&g=n&f=jpg"),
+        ("w=9&h=9&fit=ratio&e=true", "w=9&h=9&f=jpg&e=true"),
+        ("w=9&fit=stretch", "w=9&f=jpg"),
+        ("fit=outside", "f=jpg"),
+        ("min-w=9", "min-w=9&f=jpg"),
+        ("min-w=9&min-h=8&dpr=2", "min-w=18&min-h=16&f=jpg"),
+        ("min-w=99999999999", "min-w=3840&f=jpg"),
+        ("min-w=9&g=n", "min-w=9&f=jpg"),
+        ("w=5&min-h=9&g=n", "w=5&min-h=9&g=n&f=jpg"),
+        ("w=5&h=5&fit=outside&min-w=9&g=n", "w=5&h=5&fit=outside&min-w=9&f=jpg"),
+        ("w=5&h=5&fit=stretch&min-w=9", "w=5&h=5&fit=stretch&f=jpg"),
+        ("round=0", "f=jpg"),
+        ("round=00", "f=jpg"),
+        ("round=5", "f=jpg&round=5"),
+        ("round=5&dpr=1.5", "f=jpg&round=8"),
+        ("round=max&dpr=2", "f=jpg&round=max"),
+        ("round=99999999999", "f=jpg&round=max"),
+        ("round=5&bg=000000", "f=jpg&bg=000000&round=5"),
+        ("round=5&bg=000000&f=png", "f=png&round=5"),
+        ("trim=10:auto", "f=jpg&trim=10"),
+        ("trim=10:auto:lrtb", "f=jpg&trim=10"),
+        ("trim=10:auto:bltr", "f=jpg&trim=10"),
+        ("trim=10:FFFFFFff", "f=jpg&trim=10:ffffff"),
+        ("trim=10:ffffff00:rl", "f=jpg&trim=10:ffffff00:lr"),
+        ("trim=10:auto:vh", "f=jpg&trim=10:auto:hv"),
+        ("trim=10:auto:bh", "f=jpg&trim=10:auto:bh"),
         ("flip=none", "f=jpg"),
         ("flip=h", "f=jpg&flip=h"),
         ("flip=hv", "f=jpg&rot=180"),
@@ -202,10 +261,91 @@ fn bad_values_are_errors_that_name_the_parameter() {
         "pad=1",
         "pad=",
         "rot=",
-        "rot=45",
         "rot=-90",
-        "rot=360",
-        "rot=090",
+        "rot=-0",
+        "rot=360.01",
+        "rot=400",
+        "rot=1e2",
+        "rot=1e400",
+        "rot=nan",
+        "rot=inf",
+        "rot=.",
+        "rot=9999999999999999999999",
+        "crop=",
+        "crop=1",
+        "crop=1:2:3",
+        "crop=1:2:3:4:5",
+        "crop=1:2:3:4:",
+        "crop=:2:3:4",
+        "crop=1:2::4",
+        "crop=1:2:3:0",
+        "crop=1:2:0:3",
+        "crop=0:0:0:0",
+        "crop=-1:0:5:5",
+        "crop=-0:0:5:5",
+        "crop=%2B1:0:5:5",
+        "crop=1.5:0:5:5",
+        "crop=0.5:0:5:5",
+        "crop=0:0:0.5:2",
+        "crop=0:0:0.5:0.5:px",
+        "crop=0:0:1:1:PX",
+        "crop=0:0:1:1:px:px",
+        "crop=px",
+        "crop=0:0:0.0000001:1",
+        "crop=1:0:1:1",
+        "crop=0:1:0.5:0.5",
+        "crop=nan:0:1:1",
+        "crop=0:0:inf:1",
+        "crop=0:0:1e400:1",
+        "crop=1e1:0:5:5",
+        "crop= 1:2:3:4",
+        "crop=1,2,3,4",
+        "crop=%zz",
+        "crop=1:2:3:4&crop=1:2:3:4",
+        "g=ce:1",
+        "g=ce:1:2:3",
+        "g=ce::",
+        "g=ne:-1:0",
+        "g=ne:-0:0",
+        "g=ne:1.0:0",
+        "g=ne:1.5:0",
+        "g=ne:.:0",
+        "g=ne:nan:0",
+        "g=ne:1e400:0",
+        "g=smart:1:1",
+        "g=fp:0.1:0.1:5:5",
+        "g=:1:1",
+        "fit=",
+        "fit=COVER",
+        "fit=fill",
+        "fit=stretch&c=true",
+        "fit=cover&pad=false",
+        "fit=cover&fit=cover",
+        "min-w=0",
+        "min-w=-1",
+        "min-w=1.5",
+        "min-w=",
+        "min-h=1e3",
+        "min-h=nan",
+        "round=",
+        "round=-1",
+        "round=-0",
+        "round=0.5",
+        "round=50%25",
+        "round=MAX",
+        "round=nan",
+        "trim=10:",
+        "trim=10::lr",
+        "trim=10:red",
+        "trim=10:fff",
+        "trim=10:auto:",
+        "trim=10:auto:x",
+        "trim=10:auto:ll",
+        "trim=10:auto:hl",
+        "trim=10:auto:tv",
+        "trim=10:auto:lr:tb",
+        "trim=:ffffff",
+        "trim=none:ffffff",
         "flip=",
         "flip=H",
         "flip=vh",
@@ -364,11 +504,13 @@ fn controls_accept_their_whole_range_and_no_more() {
             Control::Text => match row.name {
                 "wm" => (vec!["none".into()], vec!["a b".into(), "unknown".into()]),
                 "tint" => (vec!["ff8000:0.5".into()], vec!["ff8000:2".into()]),
-                _ => (vec!["000000:ffffff".into()], vec!["ffffff".into()]),
+                "duo" => (vec!["000000:ffffff".into()], vec!["ffffff".into()]),
+                // Their values have no range.
+                _ => (vec![row.default.trim_matches('`').into()], vec!["".into()]),
             },
             Control::Number { min, max, step } => {
                 // 0 and beyond a handler's limit are clamped or stand for the default.
-                let is_clamped = ["w", "h"].contains(&row.name);
+                let is_clamped = ["w", "h", "min-w", "min-h"].contains(&row.name);
                 let above = (!is_clamped).then(|| (max + step).to_string());
                 (vec![min.to_string(), max.to_string()], above.into_iter().collect())
             }
@@ -383,22 +525,26 @@ fn documented_defaults_are_the_defaults() {
     for row in PARAMETERS.iter().filter(|row| row.is_image_option) {
         // Of the values that other parameters must accompany, the pair is given.
         let box_of =
-            if ["c", "pad", "g", "dpr", "e"].contains(&row.name) { "w=1&h=1&" } else { "" };
+            if ["c", "pad", "fit", "g", "dpr", "e"].contains(&row.name) { "w=1&h=1&" } else { "" };
         let expected = canonical(box_of.trim_end_matches('&')).unwrap();
         let default = row.default.trim_end_matches(", or the handler's").trim_matches('`');
         match canonical(&format!("{box_of}{}={default}", row.name)) {
             Ok(query) => assert_eq!(query, expected, "{row:?}"),
-            Err(_) => assert!(["w", "h", "f", "frames"].contains(&row.name), "{row:?}"),
+            Err(_) => {
+                let described = ["w", "h", "min-w", "min-h", "f", "frames"];
+                assert!(described.contains(&row.name), "{row:?}");
+            }
         }
     }
 }
 
 #[test]
 fn error_images_drop_options_that_change_the_pixels_of_the_original() {
-    let resized = ["w", "h", "c", "pad", "g", "dpr", "e", "bg"];
+    let resized = ["w", "h", "c", "pad", "fit", "min-w", "min-h", "g", "dpr", "e", "bg"];
     let reset = [
         ("rot", "90"),
         ("flip", "h"),
+        ("crop", "1:2:3:4"),
         ("trim", "1"),
         ("bri", "2"),
         ("con", "2"),
@@ -412,6 +558,7 @@ fn error_images_drop_options_that_change_the_pixels_of_the_original() {
         ("pix", "2"),
         ("blur", "1"),
         ("sharp", "1"),
+        ("round", "max"),
         ("page", "1"),
     ];
     for (name, value) in reset {
@@ -443,6 +590,9 @@ fn preset_values_apply_to_parameters_missing_from_the_query() {
         ("p=thumb&h=90&f=png&t=1&unknown=2", "w=160&h=90&f=png"),
         ("c=false&bg=ffffff&q=9&f=jpg", "w=160&h=120&c=false&f=jpg&q=9"),
         ("pad=true&rot=90&f=jpg", "w=160&h=120&pad=true&f=jpg&bg=000000&rot=90"),
+        // `fit` in place of the preset's `c`.
+        ("fit=stretch&f=png", "w=160&h=120&fit=stretch&f=png"),
+        ("fit=contain&f=png", "w=160&h=120&c=false&f=png"),
     ] {
         let query = Query::parse(query).unwrap();
         let whole = query.over(&preset);
@@ -456,6 +606,25 @@ fn preset_values_apply_to_parameters_missing_from_the_query() {
         Ok("w=1&f=jpg"),
         "the canonical query has no preset"
     );
+}
+
+#[test]
+fn c_and_pad_replace_the_fit_of_a_preset() {
+    let preset = Query::parse_preset("w=9&h=8&fit=outside&f=png").unwrap();
+    for (query, expected) in [
+        ("", "w=9&h=8&fit=outside&f=png"),
+        ("c=true", "w=9&h=8&f=png"),
+        ("c=false", "w=9&h=8&c=false&f=png"),
+        ("pad=true", "w=9&h=8&pad=true&f=png"),
+        ("fit=ratio", "w=9&h=8&fit=ratio&f=png"),
+    ] {
+        let whole = Query::parse(query).unwrap().over(&preset);
+        let options = Options::resolve(&whole, "", defaults("")).unwrap();
+        assert_eq!(options.canonical(), expected, "{query}");
+    }
+    let both = Query::parse("fit=ratio&c=true").unwrap().over(&preset);
+    let error = Options::resolve(&both, "", defaults("")).unwrap_err();
+    assert_eq!(error.0, "fit: can't be given together with c");
 }
 
 #[test]

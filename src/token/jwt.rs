@@ -25,7 +25,7 @@ impl MaxSize {
     /// Whether an image of this size is permitted. A side that is not given is not known here, so it is not permitted
     /// where that side is limited.
     pub fn allows(self, size: Size) -> bool {
-        let (width, height) = size.sides();
+        let (width, height) = size.limits();
         let is_within = |max: Option<u32>, side: Option<u32>| match max {
             None => true,
             Some(max) => side.is_some_and(|side| side <= max),
@@ -378,6 +378,10 @@ mod tests {
             (fill(301, 200), false),
             (fill(300, 201), false),
             (Size::Fit(301, 1), false),
+            (Size::Stretch(300, 200), true),
+            (Size::Ratio(300, 201, Gravity::CENTRE), false),
+            // One side of the result is longer.
+            (Size::Outside(1, 1), false),
             (Size::Width(300), false),
             (Size::Height(200), false),
             (Size::Original, false),

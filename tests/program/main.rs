@@ -34,6 +34,7 @@ mod encoders;
 mod events;
 mod faults;
 mod freshness;
+mod geometry;
 mod gif_frames;
 mod golden;
 mod handlers;

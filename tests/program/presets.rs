@@ -212,11 +212,13 @@ fn allowed_sizes_refuse_other_sizes() {
     let fields = json!({
         "allowed_sizes": [[120, 80], [150, 0], [0, 60]],
         "max_dimension": 290,
-        "presets": {"tiny": "w=20", "big": "w=99&dpr=2.5"},
+        "presets": {"tiny": "w=20", "big": "w=99&dpr=2.5", "high": "w=20&min-h=30"},
     });
     let server = server(&originals, &cache, fields);
     for (query, size) in [
         ("w=120&h=80", (120, 80)),
+        ("p=high", (20, 30)),
+        ("w=120&h=80&fit=stretch", (120, 80)),
         ("w=120&h=80&c=false", (107, 80)),
         ("h=80&w=0120&q=9&t=1", (120, 80)),
         ("w=150", (150, 113)),
@@ -252,6 +254,8 @@ fn allowed_sizes_refuse_other_sizes() {
         ("w=150&dpr=0.5", "dpr: must be 1, 1.5, 2 or 3 here"),
         ("w=150&dpr=8", "dpr: must be 1, 1.5, 2 or 3 here"),
         ("p=tiny&dpr=8", "dpr: must be 1, 1.5, 2 or 3 here"),
+        ("w=150&min-w=200", "min-w: not allowed here"),
+        ("p=tiny&min-h=200", "min-h: not allowed here"),
         ("w=0", "w: must be"),
         ("p=other", "p: there is no preset"),
     ] {
@@ -428,7 +432,11 @@ fn invalid_size_policies_are_startup_errors() {
             json!({"presets": {"thumb": "w=1&size=2"}}),
             "presets.thumb: unknown parameter \"size=2\"",
         ),
-        (json!({"presets": {"thumb": "rot=45"}}), "presets.thumb: rot: must be 0, 90, 180 or 270"),
+        (json!({"presets": {"thumb": "rot=361"}}), "presets.thumb: rot: must be a number of"),
+        (
+            json!({"presets": {"thumb": "w=1&h=1&fit=pad&c=true"}}),
+            "presets.thumb: fit: can't be given together with c",
+        ),
         (
             json!({"presets": {"thumb": "f=jpg&lossless=true"}}),
             "presets.thumb: lossless: can't be true",
@@ -464,11 +472,11 @@ fn invalid_size_policies_are_startup_errors() {
 fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
     let originals = landscape();
     let cache = Directory::new();
-    let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&trim=0&bri=2&con=2&gamma=2&sat=2&hue=9&gray=1\
-               &tint=ff0000:0.5&duo=ff0000:00ff00&neg=1&pix=2&blur=1&sharp=1&f=webp&lossless=true&page=0\
-               &frames=1&strip=false&wm=logo";
-    // The options that are older than presets are in the other tests; `max_bytes` is in max_bytes.rs.
-    let others = "c=true&g=ce&dpr=1&q=75&e=false&raw=false&max_bytes=none";
+    let all = "w=60&h=60&pad=true&bg=0000ff&rot=90&flip=h&crop=0:0:0.5:1&trim=0&bri=2&con=2&gamma=2&sat=2&hue=9\
+               &gray=1&tint=ff0000:0.5&duo=ff0000:00ff00&neg=1&pix=2&blur=1&sharp=1&round=3&f=webp&lossless=true\
+               &page=0&frames=1&strip=false&wm=logo";
+    // These are in other tests; some are older than presets.
+    let others = "c=true&g=ce&dpr=1&q=75&e=false&raw=false&max_bytes=none&fit=&min-w=&min-h=";
     assert_covers_image_options([all, others]);
     let logo = originals.put("logo.png", &images::png(images::solid(9, 9, images::RED)));
     let presets = json!({"presets": {"all": all}, "watermarks": {"logo": {"file": logo}}});
@@ -477,8 +485,9 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
     assert_eq!((Kind::of(&preset.body), size_of(&preset.body)), (Some(Kind::Webp), (60, 60)));
     let explicit = server.get(&format!("/h/a.png?{all}")).ok();
     assert_eq!((state(&explicit), explicit.expect("ETag")), ("hit", preset.expect("ETag")));
-    let off = "pad=false&c=false&rot=0&flip=none&trim=none&bri=1&con=1&gamma=1&sat=1&hue=0&gray=0&tint=none\
-               &duo=none&neg=0&pix=1&blur=0&sharp=0&lossless=false&frames=100000&strip=true&wm=none";
+    let off = "pad=false&c=false&rot=0&flip=none&crop=none&trim=none&bri=1&con=1&gamma=1&sat=1&hue=0&gray=0\
+               &tint=none&duo=none&neg=0&pix=1&blur=0&sharp=0&round=0&lossless=false&frames=100000&strip=true\
+               &wm=none";
     let plain = server.get("/h/a.png?w=60&h=60&c=false&f=png").ok();
     let reset = server.get(&format!("/h/a.png?p=all&f=png&{off}")).ok();
     assert_eq!((state(&reset), reset.expect("ETag")), ("hit", plain.expect("ETag")));
@@ -488,6 +497,7 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
         "pad=true",
         "rot=90",
         "flip=h",
+        "crop=1:2:3:4",
         "trim=0",
         "bri=2",
         "con=2",
@@ -501,6 +511,9 @@ fn every_image_option_can_be_in_a_preset_and_reset_by_the_query() {
         "pix=2",
         "blur=1",
         "sharp=1",
+        "round=3",
+        "fit=cover",
+        "min-w=9",
         "lossless=true",
         "page=1",
         "frames=1",

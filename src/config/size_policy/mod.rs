@@ -191,6 +191,9 @@ impl SizePolicy {
         if query.dpr().is_some_and(|ratio| !RATIOS.contains(&ratio)) {
             return Err(BadQuery("dpr: must be 1, 1.5, 2 or 3 here".to_owned()));
         }
+        if let Some(name) = ["min-w", "min-h"].into_iter().find(|name| query.has_any(&[name])) {
+            return Err(BadQuery(format!("{name}: not allowed here, where sizes are listed")));
+        }
         const SIDES: &[&str] = &["w", "h"];
         let has_configured = query.preset().is_some() || self.defaults.has_any(SIDES);
         if has_configured && !query.has_any(SIDES) || sizes.contains(&whole.sides()) {

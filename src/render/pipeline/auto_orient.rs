@@ -18,7 +18,8 @@ pub fn orient(image: Image<'_>, orientation: Rotation, frames: u32) -> Result<Im
     if orientation == Rotation::default() {
         return Ok(image);
     }
-    let turn = |frame| flip(rotate(frame, orientation.quarters())?, orientation.flip());
+    let quarters = orientation.quarters().unwrap_or(0);
+    let turn = |frame| flip(rotate(frame, quarters)?, orientation.flip());
     if frames < 2 {
         return turn(image.copy_memory()?);
     }

@@ -1,10 +1,11 @@
 //! JPEG at scale 1/8, by the decoder of `codec::jpeg::eighth` in place of libjpeg, with the same pixels.
 
-use super::geometry::{Plan, plan};
+use super::geometry::{Layout, swap_sides};
 use super::job::RenderJob;
-use super::jpeg_shrink::jpeg_shrink;
+use super::jpeg_shrink::{jpeg_shrink, jpeg_shrink_of_window};
+use super::window;
 use crate::config::FailOn;
-use crate::options::Options;
+use crate::options::{Flip, Options, Rotation};
 use crate::render::codec::ImageInfo;
 use crate::render::codec::jpeg::{Refusal, eighth};
 use crate::render::vips::{Error, Image, Work};
@@ -34,16 +35,25 @@ pub fn is_asked_for(info: &ImageInfo, options: &Options) -> (bool, bool) {
     if options.trim.is_some() {
         return (false, false);
     }
-    let (width, height) = (info.width, info.height);
-    let resized = |width, height| {
-        let Plan { width, height, .. } = plan(options.size, options.enlarge, width, height);
-        (width, height)
+    let whole = (info.width, info.height);
+    let is_eighth = |orientation: Rotation| {
+        let upright = swap_sides(orientation, whole);
+        let Some(layout) = Layout::new(options, upright) else { return false };
+        let to = swap_sides(orientation, layout.resized(options.rotation));
+        let shrink = match layout.window {
+            None => jpeg_shrink(whole, to),
+            Some(window) => {
+                let window = window::stored(window, orientation, upright);
+                jpeg_shrink_of_window(whole, window, to)
+            }
+        };
+        shrink == 8
     };
-    let upright = resized(width, height);
-    let (turned_height, turned_width) = resized(height, width);
-    let [one, other] = [upright, (turned_width, turned_height)]
-        .map(|size| jpeg_shrink((width, height), size) == 8);
-    (one || other, one && other)
+    let flips: [&[Flip]; 2] = [&[], &[Flip::Horizontal]];
+    let orientations = (0..4).flat_map(|quarters| flips.map(|flip| Rotation::new(quarters, flip)));
+    let mut is_eighth = orientations.map(is_eighth);
+    let first = is_eighth.next().unwrap_or(false);
+    is_eighth.fold((first, first), |(one, all), is_eighth| (one || is_eighth, all && is_eighth))
 }
 
 /// The bytes that are buffered. `None` if the headers are refused.

@@ -4,10 +4,10 @@
 //! which renders run at the same time, not which are allowed: a render above the whole budget runs beside small ones
 //! only.
 
-use super::geometry::plan;
+use super::geometry::Layout;
 use super::{batch_resize, drawing, load, watermark};
 use crate::format::Format;
-use crate::options::{Options, Size};
+use crate::options::Options;
 use crate::render::codec::ImageInfo;
 
 /// For every render: the arena of the thread, tables, a few lines.
@@ -35,11 +35,14 @@ pub fn bytes(
 ) -> u64 {
     let Options {
         size: _,
+        minimum: _,
         enlarge: _,
+        rectangle,
         trim,
         pixelate,
         blur,
         sharp,
+        round,
         lossless,
         watermarks,
         // `mixes_channels`; channels are changed one by one as they are encoded.
@@ -69,13 +72,17 @@ pub fn bytes(
         bytes => bytes,
     };
     let line = u64::from(info.width).saturating_mul(bytes_per_pixel);
-    let (resized, canvas) = resized_pixels(info, options);
+    let Pixels { used, resized, canvas } = pixels(info, options);
     let all = resized.saturating_mul(u64::from(frames));
     let decoder = match original_format {
         // Two canvases, scaled if libwebp scales, in addition to the buffers of the decoder. Frames are composed on a
         // canvas of full size.
         Format::Webp => {
-            let is_full_size = info.frames > 1 || trim.is_some() || !load::scales_webp(info);
+            // Around a rectangle, much more may be decoded than is used.
+            let is_full_size = info.frames > 1
+                || trim.is_some()
+                || rectangle.is_some()
+                || !load::scales_webp(info);
             let decoded =
                 if is_full_size { info.frame_pixels } else { resized.min(info.frame_pixels) };
             decoded.saturating_mul(2 * CANVAS)
@@ -99,16 +106,23 @@ pub fn bytes(
         all.saturating_add(copied).saturating_mul(CANVAS * if bytes_per_pixel > 4 { 2 } else { 1 });
     // The border is searched in the whole image.
     let trimmed = match trim {
-        Some(_) => {
-            info.frame_pixels.saturating_mul(u64::from(frames)).saturating_mul(2 * bytes_per_pixel)
-        }
+        Some(_) => used.saturating_mul(u64::from(frames)).saturating_mul(2 * bytes_per_pixel),
         None => 0,
+    };
+    // The rectangle of each frame of an animation, and one more.
+    let cut = match rectangle {
+        Some(_) if frames > 1 => {
+            used.saturating_mul(u64::from(frames).saturating_add(1)).saturating_mul(CANVAS)
+        }
+        _ => 0,
     };
     // The image, or frame, that these steps have changed is in memory beside the original one.
     let effects = match (options.mixes_channels(), pixelate, blur, sharp) {
         (false, 1, None, None) => 0,
         _ => resized.saturating_mul(CANVAS),
     };
+    // A frame of the result with its corners: before, with them, and in between.
+    let rounded = if round.is_some() { canvas.saturating_mul(3 * CANVAS) } else { 0 };
     // A batch of frames that is downscaled: before, after and in between.
     let batch = info
         .frame_pixels
@@ -150,8 +164,10 @@ pub fn bytes(
         info.inflated_bytes,
         decoder,
         kept,
+        cut,
         trimmed,
         effects,
+        rounded,
         animation,
         marked,
         encoder,
@@ -161,23 +177,31 @@ pub fn bytes(
     parts.into_iter().fold(BASE, u64::saturating_add)
 }
 
-/// Pixels of a resized frame, and of a frame of the result.
-fn resized_pixels(info: &ImageInfo, options: &Options) -> (u64, u64) {
+/// Pixels of a frame.
+struct Pixels {
+    /// Of the original: all of them, or those of the rectangle of `crop`.
+    used: u64,
+    /// After the resize and `rot`.
+    resized: u64,
+    /// Of the result.
+    canvas: u64,
+}
+
+fn pixels(info: &ImageInfo, options: &Options) -> Pixels {
+    let area = |(width, height): (u32, u32)| u64::from(width).saturating_mul(u64::from(height));
     // The orientation is not known yet.
-    let [one, other] =
-        [(info.width, info.height), (info.height, info.width)].map(|(width, height)| {
-            let plan = plan(options.size, options.enlarge, width, height);
-            u64::from(plan.width).saturating_mul(u64::from(plan.height))
-        });
-    let resized = one.max(other);
-    let result = match options.size {
-        Size::Fill(width, height, _) => {
-            resized.min(u64::from(width).saturating_mul(u64::from(height)))
-        }
-        Size::Pad(width, height, _) => u64::from(width).saturating_mul(u64::from(height)),
-        _ => resized,
-    };
-    (resized, result)
+    let layouts = [(info.width, info.height), (info.height, info.width)]
+        .map(|size| Layout::new(options, size).unwrap_or_else(|| Layout::of_size(options, size)));
+    let largest = |pixels: &dyn Fn(&Layout) -> u64| layouts.iter().map(pixels).max().unwrap_or(0);
+    let is_whole = layouts.iter().any(|layout| layout.window.is_none());
+    Pixels {
+        used: if is_whole { info.frame_pixels } else { largest(&|layout| area(layout.size)) },
+        resized: largest(&|layout| {
+            let turned = layout.turn.map_or(0, |turn| area(turn.canvas).max(area(turn.loaded)));
+            area(layout.plan.size()).max(turned)
+        }),
+        canvas: largest(&|layout| area(layout.plan.result(options.size))),
+    }
 }
 
 #[cfg(test)]
@@ -309,6 +333,32 @@ mod tests {
         let pixels = 1000 * 750;
         assert!(bytes_of("w=1000&f=auto") >= bytes_of("w=1000&f=jpg") + pixels * 4);
         assert_eq!(bytes_of("w=1000&f=auto&strip=false"), bytes_of("w=1000&f=jpg"));
+    }
+
+    #[test]
+    fn geometry_is_counted() {
+        // A rectangle of a lossless WebP is cut out of all of it.
+        let whole = 25_000_000 * 8;
+        assert!(estimated("hostile/lossless-25mpx.webp", "crop=0:0:9:9") > whole);
+        // Trimmed: twice the rectangle, in place of twice the image.
+        let trimmed = |crop: &str| estimated("photo-2mp.jpg", &format!("w=9&trim=10&crop={crop}"));
+        assert!(trimmed("0:0:1:1") > trimmed("0:0:100:100") + 2 * (1664 * 1248 - 100_000) * 3);
+        // Rectangles of all frames are in memory.
+        let cut = estimated("anim.gif", "w=9&crop=0:0:200:200&f=gif");
+        assert!(cut > estimated("anim.gif", "w=9&f=gif") + 42 * 200 * 200 * 4);
+        // The rotated image has twice the pixels of a square one, also if it is stretched after it.
+        let turned = estimated("photo-2mp.jpg", "rot=45");
+        let pixels = 2059 * 2059;
+        assert!(turned > pixels * 4 && turned > estimated("photo-2mp.jpg", "rot=90"));
+        assert!(estimated("photo-2mp.jpg", "rot=45&w=2059&h=1&fit=stretch") > pixels * 4);
+        // A result that is larger than its box.
+        let outside = estimated("photo-2mp.jpg", "w=100&h=2496&fit=outside&e=true");
+        assert!(outside > 4 * 1664 * 1248 * 4);
+        assert!(estimated("photo-2mp.jpg", "min-w=3000") > 3000 * 2250 * 4);
+        let plain = estimated("photo-2mp.jpg", "w=800");
+        assert!(estimated("photo-2mp.jpg", "w=800&round=3") >= plain + 3 * 800 * 600 * 4);
+        // The options of an impossible rectangle are refused later.
+        assert!(estimated("photo-2mp.jpg", "crop=9999:0:1:1") > 0);
     }
 
     #[test]

@@ -7,7 +7,10 @@ use crate::render::vips::{Error, Image};
 
 pub const STEP: Step = Step {
     name: "bg",
-    applies: |job| job.header.has_transparency && !job.format.keeps_transparency(),
+    applies: |job| {
+        (job.header.has_transparency || job.options.round.is_some())
+            && !job.format.keeps_transparency()
+    },
     stage: Stage::Frame(FrameStep { apply: flatten, needs_memory: |_| false }),
 };
 

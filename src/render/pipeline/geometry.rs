@@ -1,6 +1,53 @@
 //! Computes the size of the resize and of the crop from those of the image and the requested box.
 
-use crate::options::{Gravity, Rotation, Size};
+use super::turn::{self, Turn, scaled};
+use crate::options::{Gravity, Minimum, Options, Rotation, Size, Window, scale_by_ten_thousandths};
+
+/// Everything about sizes that follows from the options and the size of the upright original.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layout {
+    /// The rectangle of the original that is used; `None`: all of it.
+    pub window: Option<Window>,
+    /// Width and height of a frame before `rot`.
+    pub size: (u32, u32),
+    /// How it is rotated, if `rot` is no multiple of a quarter turn.
+    pub turn: Option<Turn>,
+    /// The resize and the crop, after `rot`.
+    pub plan: Plan,
+}
+
+impl Layout {
+    /// For an upright original of this size. `None` if the rectangle of `crop` is outside of it.
+    pub fn new(options: &Options, upright: (u32, u32)) -> Option<Layout> {
+        let window = match options.rectangle {
+            None => None,
+            Some(rectangle) => Some(rectangle.within(upright)?),
+        };
+        let window = window.filter(|window| window.size() != upright);
+        let size = window.map_or(upright, |window| window.size());
+        Some(Layout { window, ..Layout::of_size(options, size) })
+    }
+
+    /// For a frame of this size, of which nothing else is cut off before `rot`.
+    pub fn of_size(options: &Options, size: (u32, u32)) -> Layout {
+        let degrees = options.rotation.oblique();
+        let (width, height) = match degrees {
+            None => swap_sides(options.rotation, size),
+            Some(degrees) => turn::canvas(degrees, size),
+        };
+        let plan = plan(options.size, options.enlarge, options.minimum, (width, height));
+        let turn = degrees.map(|degrees| Turn::new(degrees, size, (width, height), plan.size()));
+        Layout { window: None, size, turn, plan }
+    }
+
+    /// Width and height of a frame after the resize, before `rot`: fewer pixels are rotated after the resize.
+    pub fn resized(&self, rotation: Rotation) -> (u32, u32) {
+        match &self.turn {
+            Some(turn) => turn.loaded,
+            None => swap_sides(rotation, self.plan.size()),
+        }
+    }
+}
 
 /// Resize to `width` × `height`, then crop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +58,22 @@ pub struct Plan {
     pub height: u32,
     /// The part of the resized image that is kept.
     pub crop: Option<Crop>,
+}
+
+impl Plan {
+    /// Width and height after the resize.
+    pub fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    /// Width and height of the result.
+    pub fn result(&self, size: Size) -> (u32, u32) {
+        match (size, self.crop) {
+            (Size::Pad(width, height, _), _) => (width, height),
+            (_, Some(crop)) => (crop.width, crop.height),
+            (_, None) => self.size(),
+        }
+    }
 }
 
 /// A window in the resized image, smaller than it in at least one direction.
@@ -32,14 +95,11 @@ impl Crop {
         let free_x = width.saturating_sub(self.width);
         let free_y = height.saturating_sub(self.height);
         match self.gravity {
-            Gravity::At(x, y) => {
-                Some((scale_by_ten_thousandths(free_x, x), scale_by_ten_thousandths(free_y, y)))
-            }
             Gravity::Focus(x, y) => Some((
                 scale_by_ten_thousandths(width, x).saturating_sub(self.width / 2).min(free_x),
                 scale_by_ten_thousandths(height, y).saturating_sub(self.height / 2).min(free_y),
             )),
-            Gravity::Smart => None,
+            gravity => gravity.place((free_x, free_y), (self.width, self.height)),
         }
     }
 }
@@ -49,52 +109,74 @@ pub fn swap_sides(rotation: Rotation, (width, height): (u32, u32)) -> (u32, u32)
     if rotation.swaps_sides() { (height, width) } else { (width, height) }
 }
 
-/// Rounded down, as libvips does for its centre crop.
-pub fn scale_by_ten_thousandths(length: u32, ten_thousandths: u16) -> u32 {
-    u32::try_from(u64::from(length) * u64::from(ten_thousandths) / 10_000).unwrap_or(length)
-}
-
-/// The plan for an upright image of this size.
+/// The plan for an upright and rotated image of this size.
 ///
 /// Without `enlarge`, a box that is larger than the image in one direction is filled in the other only. Sizes are
 /// rounded half up, as in `vips_thumbnail`, and are never 0.
-pub fn plan(size: Size, enlarge: bool, width: u32, height: u32) -> Plan {
-    let source_width = f64::from(width.max(1));
-    let source_height = f64::from(height.max(1));
+pub fn plan(
+    size: Size,
+    enlarge: bool,
+    minimum: Option<Minimum>,
+    (width, height): (u32, u32),
+) -> Plan {
+    let (source_width, source_height) = (width.max(1), height.max(1));
+    let of_width = |to: u32| f64::from(to) / f64::from(source_width);
+    let of_height = |to: u32| f64::from(to) / f64::from(source_height);
     let limit = |scale: f64| if enlarge { scale } else { scale.min(1.0) };
-    let scaled = |length: f64, scale: f64| (length * scale).round().max(1.0) as u32;
-    let whole = |width, height| Plan { width, height, crop: None };
-    match size {
-        Size::Original => whole(width, height),
-        Size::Width(box_width) => {
-            let scale = limit(f64::from(box_width) / source_width);
-            whole(scaled(source_width, scale), scaled(source_height, scale))
+    let (across, down) = match size {
+        Size::Original => (1.0, 1.0),
+        Size::Stretch(width, height) => (of_width(width), of_height(height)),
+        Size::Width(width) => [limit(of_width(width)); 2].into(),
+        Size::Height(height) => [limit(of_height(height)); 2].into(),
+        Size::Fit(width, height) | Size::Pad(width, height, _) => {
+            [limit(of_width(width).min(of_height(height))); 2].into()
         }
-        Size::Height(box_height) => {
-            let scale = limit(f64::from(box_height) / source_height);
-            whole(scaled(source_width, scale), scaled(source_height, scale))
+        Size::Fill(width, height, _)
+        | Size::Ratio(width, height, _)
+        | Size::Outside(width, height) => [limit(of_width(width).max(of_height(height))); 2].into(),
+    };
+    let least = minimum.map_or(0.0, |minimum| {
+        let width = minimum.width.map_or(0.0, of_width);
+        width.max(minimum.height.map_or(0.0, of_height))
+    });
+    let width = scaled(source_width, across.max(least));
+    let height = scaled(source_height, down.max(least));
+    // What is left of the resized image.
+    let cropped = match (size, minimum) {
+        (Size::Ratio(box_width, box_height, _), _) if box_width > width || box_height > height => {
+            largest_of_shape((box_width, box_height), (width, height))
         }
-        Size::Fit(box_width, box_height) | Size::Pad(box_width, box_height, _) => {
-            let scale =
-                (f64::from(box_width) / source_width).min(f64::from(box_height) / source_height);
-            let scale = limit(scale);
-            whole(scaled(source_width, scale), scaled(source_height, scale))
+        (Size::Fill(box_width, box_height, _) | Size::Ratio(box_width, box_height, _), _) => {
+            (box_width.min(width), box_height.min(height))
         }
-        Size::Fill(box_width, box_height, gravity) => {
-            let scale =
-                (f64::from(box_width) / source_width).max(f64::from(box_height) / source_height);
-            let scale = limit(scale);
-            let width = scaled(source_width, scale);
-            let height = scaled(source_height, scale);
-            let crop_width = box_width.min(width);
-            let crop_height = box_height.min(height);
-            let crop = ((crop_width, crop_height) != (width, height)).then_some(Crop {
-                width: crop_width,
-                height: crop_height,
-                gravity,
-            });
-            Plan { width, height, crop }
+        // Only a minimum makes it larger than the box.
+        (Size::Width(_) | Size::Height(_) | Size::Fit(..) | Size::Pad(..), Some(_)) => {
+            let (box_width, box_height) = size.sides();
+            let within = |side: u32, box_side: Option<u32>| side.min(box_side.unwrap_or(side));
+            (within(width, box_width), within(height, box_height))
         }
+        _ => (width, height),
+    };
+    let gravity = size.gravity().or(minimum.map(|minimum| minimum.gravity));
+    let crop = (cropped != (width, height)).then_some(Crop {
+        width: cropped.0,
+        height: cropped.1,
+        gravity: gravity.unwrap_or(Gravity::CENTRE),
+    });
+    Plan { width, height, crop }
+}
+
+/// The largest rectangle of the shape of a box in an image of this size, rounded half up.
+fn largest_of_shape(shape: (u32, u32), (width, height): (u32, u32)) -> (u32, u32) {
+    let (across, down) = (u64::from(shape.0.max(1)), u64::from(shape.1.max(1)));
+    let side = |other: u32, this: u64, per: u64, most: u32| {
+        let side = (2 * u64::from(other) * this + per) / (2 * per);
+        u32::try_from(side).unwrap_or(most).clamp(1, most.max(1))
+    };
+    if u64::from(width) * down > u64::from(height) * across {
+        (side(height, across, down, width), height)
+    } else {
+        (width, side(width, down, across, height))
     }
 }
 
@@ -105,8 +187,8 @@ mod tests {
     const CENTRE: Gravity = Gravity::At(5000, 5000);
 
     fn result(size: Size, enlarge: bool, width: u32, height: u32) -> (u32, u32) {
-        let plan = plan(size, enlarge, width, height);
-        plan.crop.map_or((plan.width, plan.height), |crop| (crop.width, crop.height))
+        let plan = plan(size, enlarge, None, (width, height));
+        plan.crop.map_or(plan.size(), |crop| (crop.width, crop.height))
     }
 
     #[test]
@@ -162,5 +244,122 @@ mod tests {
         assert_eq!(at(Gravity::Focus(0, 10_000)), Some((0, 150)));
         assert_eq!(at(Gravity::Focus(2500, 2500)), Some((25, 25)));
         assert_eq!(at(Gravity::Smart), None);
+    }
+    /// A fraction of whole numbers, rounded half up and never 0.
+    fn rounded(numerator: u64, denominator: u64) -> u32 {
+        u32::try_from((2 * numerator + denominator) / (2 * denominator)).unwrap().max(1)
+    }
+
+    /// The sides of the image, resized by `numerator / denominator`.
+    fn times(size: (u32, u32), numerator: u32, denominator: u32) -> (u32, u32) {
+        let side =
+            |side: u32| rounded(u64::from(side) * u64::from(numerator), u64::from(denominator));
+        (side(size.0), side(size.1))
+    }
+
+    /// Sizes and boxes for a comparison with whole numbers: halves are exact in both.
+    const SIDES: [u32; 9] = [1, 2, 3, 7, 40, 64, 99, 100, 257];
+
+    fn sizes_and_boxes() -> impl Iterator<Item = ((u32, u32), (u32, u32))> {
+        let pairs = || SIDES.into_iter().flat_map(|one| SIDES.map(|other| (one, other)));
+        pairs().flat_map(move |size| pairs().map(move |box_size| (size, box_size)))
+    }
+
+    /// Whether the width decides the scale of an image that covers a box.
+    fn width_covers((width, height): (u32, u32), (across, down): (u32, u32)) -> bool {
+        u64::from(across) * u64::from(height) >= u64::from(down) * u64::from(width)
+    }
+
+    #[test]
+    fn stretch_is_the_box_and_outside_covers_it() {
+        for (size, box_size @ (across, down)) in sizes_and_boxes() {
+            let name = format!("{size:?} to {box_size:?}");
+            for enlarge in [false, true] {
+                let stretched = result(Size::Stretch(across, down), enlarge, size.0, size.1);
+                assert_eq!(stretched, box_size, "{name}");
+            }
+            let by_width = width_covers(size, box_size);
+            let covering =
+                if by_width { times(size, across, size.0) } else { times(size, down, size.1) };
+            let outside = Size::Outside(across, down);
+            assert_eq!(result(outside, true, size.0, size.1), covering, "{name}");
+            assert!(covering.0 >= across && covering.1 >= down, "{name}");
+            let is_larger = if by_width { across > size.0 } else { down > size.1 };
+            let expected = if is_larger { size } else { covering };
+            assert_eq!(result(outside, false, size.0, size.1), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn ratio_has_the_shape_of_the_box_and_enlarges_nothing() {
+        for (size @ (width, height), box_size @ (across, down)) in sizes_and_boxes() {
+            let found = result(Size::Ratio(across, down, CENTRE), false, width, height);
+            let name = format!("{size:?} to {box_size:?}");
+            if across <= width && down <= height {
+                assert_eq!(found, box_size, "{name}");
+                continue;
+            }
+            // The longer side that the shape allows is whole.
+            let [w, h, a, d] = [width, height, across, down].map(u64::from);
+            let expected = if w * d > h * a {
+                (rounded(h * a, d), height)
+            } else {
+                (width, rounded(w * d, a))
+            };
+            assert_eq!(found, expected, "{name}");
+            assert!(found.0 <= width.max(1) && found.1 <= height, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_minimum_enlarges_and_the_box_crops() {
+        let minimum = |width: u32, height: u32| {
+            let side = |side: u32| (side > 0).then_some(side);
+            Some(Minimum { width: side(width), height: side(height), gravity: Gravity::At(0, 0) })
+        };
+        for (size, least, source, resized, cropped) in [
+            (Size::Original, minimum(200, 0), (100, 50), (200, 100), None),
+            (Size::Original, minimum(200, 150), (100, 50), (300, 150), None),
+            (Size::Original, minimum(50, 0), (100, 50), (100, 50), None),
+            (Size::Width(300), minimum(0, 400), (600, 400), (600, 400), Some((300, 400))),
+            (Size::Width(300), minimum(0, 200), (600, 400), (300, 200), None),
+            (Size::Height(20), minimum(100, 0), (100, 50), (100, 50), Some((100, 20))),
+            (Size::Fit(30, 30), minimum(0, 30), (100, 50), (60, 30), Some((30, 30))),
+            (Size::Pad(30, 30, CENTRE), minimum(0, 30), (100, 50), (60, 30), Some((30, 30))),
+            (Size::Pad(90, 30, CENTRE), minimum(0, 30), (100, 50), (60, 30), None),
+            (Size::Fill(30, 30, CENTRE), minimum(100, 0), (100, 50), (100, 50), Some((30, 30))),
+            (Size::Outside(30, 30), minimum(70, 0), (100, 50), (70, 35), None),
+            (
+                Size::Ratio(300, 300, CENTRE),
+                minimum(0, 100),
+                (100, 50),
+                (200, 100),
+                Some((100, 100)),
+            ),
+        ] {
+            let plan = plan(size, false, least, source);
+            assert_eq!(plan.size(), resized, "{size:?} {least:?}");
+            let crop = plan.crop.map(|crop| (crop.width, crop.height));
+            assert_eq!(crop, cropped, "{size:?} {least:?}");
+            // The gravity is that of the box, if it has one.
+            let gravity = size.gravity().unwrap_or(Gravity::At(0, 0));
+            assert!(plan.crop.is_none_or(|crop| crop.gravity == gravity), "{size:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_sizes_saturate() {
+        let least = Minimum { width: Some(u32::MAX), height: Some(u32::MAX), gravity: CENTRE };
+        for size in [
+            Size::Original,
+            Size::Stretch(u32::MAX, 1),
+            Size::Outside(1, u32::MAX),
+            Size::Ratio(u32::MAX, 1, CENTRE),
+        ] {
+            for source in [(0, 0), (1, u32::MAX), (u32::MAX, u32::MAX)] {
+                let plan = plan(size, true, Some(least), source);
+                assert!(plan.width > 0 && plan.height > 0, "{size:?} of {source:?}");
+            }
+        }
     }
 }

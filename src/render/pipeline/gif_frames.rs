@@ -1,11 +1,14 @@
 //! Decodes the frames of a GIF, and downscales them meanwhile.
 
+use std::borrow::Cow;
+
 use super::frames;
 use super::gif_downscale::Downscale;
 use super::header::GifFrames;
 use super::job::RenderJob;
 use super::resize_frames::resize_frames;
 use crate::config::FailOn;
+use crate::options::Window;
 use crate::render::codec::gif::{Area, Canvas, Drawn, End, Pixel};
 use crate::render::vips::{Error, Image, Vips, Work};
 
@@ -17,7 +20,7 @@ pub fn load<'b>(
     gif: &'b GifFrames,
     (width, height): (u32, u32),
 ) -> Result<Image<'b>, Error> {
-    let original = (job.header.width, job.header.height);
+    let original = job.window.map_or((job.header.width, job.header.height), |window| window.size());
     let count = job.frames.count;
     let is_downscale =
         count > 1 && (width, height) != original && width <= original.0 && height <= original.1;
@@ -45,14 +48,14 @@ pub fn load<'b>(
 
 /// All frames at their full size.
 fn whole(decoder: &mut Decoder, count: u32) -> Result<Vec<Pixel>, Error> {
-    if count == 1 {
+    if count == 1 && decoder.window.is_none() {
         decoder.draw_next()?;
         return Ok(decoder.canvas.take_pixels());
     }
     let mut roll = Vec::new();
     for _ in 0..count {
         decoder.draw_next()?;
-        roll.extend_from_slice(decoder.canvas.pixels());
+        roll.extend_from_slice(&decoder.pixels());
     }
     Ok(roll)
 }
@@ -63,12 +66,12 @@ fn downscale(
     count: u32,
     size: (u32, u32),
 ) -> Result<Vec<Pixel>, Error> {
-    let mut downscale = Downscale::new(vips, decoder.canvas.size(), size);
+    let (width, height) = decoder.size();
+    let mut downscale = Downscale::new(vips, (width, height), size);
     for number in 0..count {
         let changed = decoder.draw_next()?.changed;
-        let (width, height) = decoder.canvas.size();
-        let changed = if number == 0 { Area::whole(width, height) } else { changed };
-        downscale.push(decoder.canvas.pixels(), changed, decoder.canvas.is_opaque())?;
+        let changed = if number == 0 { Area::whole(width, height) } else { decoder.used(changed) };
+        downscale.push(&decoder.pixels(), changed, decoder.canvas.is_opaque())?;
     }
     downscale.finish()
 }
@@ -76,6 +79,8 @@ fn downscale(
 /// Draws the frames of a job.
 struct Decoder<'b> {
     canvas: Canvas<'b>,
+    /// The rectangle of the canvas that is used, if it is not all of it.
+    window: Option<Area>,
     fail_on: FailOn,
     /// The number of the next frame in the file.
     number: u32,
@@ -88,8 +93,13 @@ impl<'b> Decoder<'b> {
     /// Draws the frames before the first one that is rendered.
     fn new(bytes: &'b [u8], job: &RenderJob) -> Result<Decoder<'b>, Error> {
         let canvas = Canvas::new(bytes).ok_or_else(|| Error("it has no size".into()))?;
+        let window = job.window.map(|Window { left, top, width, height }| {
+            let [left, top, width, height] = [left, top, width, height].map(|side| side as usize);
+            Area { left, top, right: left + width, bottom: top + height }
+        });
         let mut decoder = Decoder {
             canvas,
+            window,
             fail_on: job.fail_on,
             number: 0,
             delays: Vec::new(),
@@ -99,6 +109,37 @@ impl<'b> Decoder<'b> {
             decoder.draw()?;
         }
         Ok(decoder)
+    }
+
+    /// Width and height of what is used of the canvas.
+    fn size(&self) -> (usize, usize) {
+        self.window.map_or(self.canvas.size(), |window| (window.width(), window.height()))
+    }
+
+    /// The part of an area that is used.
+    fn used(&self, area: Area) -> Area {
+        let Some(window) = self.window else { return area };
+        let Area { left, top, right, bottom } = area.intersection(window);
+        if right <= left || bottom <= top {
+            return Area::default();
+        }
+        Area {
+            left: left - window.left,
+            top: top - window.top,
+            right: right - window.left,
+            bottom: bottom - window.top,
+        }
+    }
+
+    fn pixels(&self) -> Cow<'_, [Pixel]> {
+        let pixels = self.canvas.pixels();
+        match self.window {
+            None => Cow::Borrowed(pixels),
+            Some(window) => {
+                let rows = window.rows(self.canvas.size().0);
+                Cow::Owned(rows.filter_map(|row| pixels.get(row)).flatten().copied().collect())
+            }
+        }
     }
 
     fn draw(&mut self) -> Result<Drawn, Error> {

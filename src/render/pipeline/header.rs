@@ -126,8 +126,8 @@ impl<'b> Header<'b> {
 
 impl Decoded<'_> {
     /// The image with its `clap` applied, in its stored orientation; shrunk, if this is the first time that it is asked
-    /// for.
-    pub fn image(&self, vips: Vips, shrink: Shrink) -> Result<Image<'_>, Error> {
+    /// for. And how much it is.
+    pub fn image(&self, vips: Vips, shrink: Shrink) -> Result<(Image<'_>, Shrink), Error> {
         let (samples, shrink) = match self.samples.get() {
             Some(samples) => samples,
             None => {
@@ -142,10 +142,11 @@ impl Decoded<'_> {
             Samples::Bytes(samples) => vips.image_from_samples(samples, width, height, bands)?,
             Samples::Words(samples) => vips.image_from_samples(samples, width, height, bands)?,
         };
-        match *crop {
-            None => Ok(image),
-            Some(Crop { left, top, width, height }) => image.crop(left, top, width, height),
-        }
+        let image = match *crop {
+            None => image,
+            Some(Crop { left, top, width, height }) => image.crop(left, top, width, height)?,
+        };
+        Ok((image, *shrink))
     }
 
     fn decode(&self, shrink: Shrink) -> Result<Samples, Error> {

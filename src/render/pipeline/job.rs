@@ -4,12 +4,15 @@ use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use super::frames::Frames;
-use super::geometry::{Plan, plan, swap_sides};
+use super::geometry::{Layout, Plan, swap_sides};
 use super::header::Header;
 use super::overlay::Overlay;
+use super::turn::Turn;
+use super::window;
 use crate::config::FailOn;
+use crate::error::{Code, Failure};
 use crate::format::Format;
-use crate::options::{Options, Rotation, Size};
+use crate::options::{Options, Rotation, Window};
 
 /// One render.
 #[derive(Debug)]
@@ -24,8 +27,12 @@ pub struct RenderJob<'b> {
     pub fail_on: FailOn,
     /// The rotation that brings the original upright.
     pub orientation: Rotation,
-    /// Width and height of a frame after the orientation and `trim`, before `rot`.
+    /// The rectangle of the upright original that is used, if it is not all of it.
+    pub window: Option<Window>,
+    /// Width and height of a frame after the orientation, `crop` and `trim`, before `rot`.
     pub size: (u32, u32),
+    /// How it is rotated, if `rot` is no multiple of a quarter turn.
+    pub turn: Option<Turn>,
     /// The resize and the crop, after `rot`.
     pub plan: Plan,
     /// The upper left corner of the crop: found in the first frame and used for all, so that the window stays in place.
@@ -43,10 +50,18 @@ impl<'b> RenderJob<'b> {
         (original_format, format): (Format, Format),
         frames: Frames,
         fail_on: FailOn,
-    ) -> RenderJob<'b> {
+    ) -> Result<RenderJob<'b>, Failure> {
         let orientation = header.orientation();
-        let size = swap_sides(orientation, (header.width, header.height));
-        RenderJob {
+        let (width, height) = swap_sides(orientation, (header.width, header.height));
+        let outside = || {
+            let sentence = format!(
+                "the rectangle of crop is outside of the original, which has {width} x {height} pixels"
+            );
+            Failure::new(Code::CropOutside, sentence)
+        };
+        let layout = Layout::new(options, (width, height)).ok_or_else(outside)?;
+        let Layout { window, size, turn, plan } = layout;
+        Ok(RenderJob {
             options,
             header,
             original_format,
@@ -54,36 +69,36 @@ impl<'b> RenderJob<'b> {
             frames,
             fail_on,
             orientation,
+            window,
             size,
-            plan: plan_for(options, size),
+            turn,
+            plan,
             crop_corner: OnceCell::new(),
             overlays: RefCell::default(),
             memory_is_reduced: false,
-        }
+        })
     }
 
     /// Sets the size that `trim` has left.
     pub fn set_trimmed_size(&mut self, size: (u32, u32)) {
-        self.size = size;
-        self.plan = plan_for(self.options, size);
+        Layout { size: self.size, turn: self.turn, plan: self.plan, .. } =
+            Layout::of_size(self.options, size);
     }
 
     /// Width and height of a frame after the resize, before `rot`: fewer pixels are rotated after the resize.
     pub fn resized(&self) -> (u32, u32) {
-        swap_sides(self.options.rotation, (self.plan.width, self.plan.height))
+        let (window, size, turn, plan) = (self.window, self.size, self.turn, self.plan);
+        Layout { window, size, turn, plan }.resized(self.options.rotation)
     }
 
     /// Width and height of a frame of the result.
     pub fn result(&self) -> (u32, u32) {
-        match (self.options.size, self.plan.crop) {
-            (Size::Pad(width, height, _), _) => (width, height),
-            (_, Some(crop)) => (crop.width, crop.height),
-            (_, None) => (self.plan.width, self.plan.height),
-        }
+        self.plan.result(self.options.size)
     }
-}
 
-fn plan_for(options: &Options, size: (u32, u32)) -> Plan {
-    let (width, height) = swap_sides(options.rotation, size);
-    plan(options.size, options.enlarge, width, height)
+    /// The rectangle of the original that is used, in the stored orientation.
+    pub fn stored_window(&self) -> Option<Window> {
+        let upright = swap_sides(self.orientation, (self.header.width, self.header.height));
+        self.window.map(|window| window::stored(window, self.orientation, upright))
+    }
 }

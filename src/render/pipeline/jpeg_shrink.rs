@@ -1,5 +1,20 @@
 //! How much of the resize of a JPEG is left to its decoder.
 
+use super::window;
+use crate::options::Window;
+
+/// [`jpeg_shrink`] for an original of which only a window is used: the edges of the window must be those of pixels.
+pub fn jpeg_shrink_of_window(whole: (u32, u32), window: Window, to: (u32, u32)) -> u32 {
+    let fits = |shrink: u32| {
+        let smaller = (whole.0 / shrink, whole.1 / shrink);
+        let factor = 1.0 / f64::from(shrink);
+        window.width / shrink >= to.0
+            && window.height / shrink >= to.1
+            && window::is_precise(window, (factor, factor), smaller, to)
+    };
+    [8, 4, 2].into_iter().find(|shrink| fits(*shrink)).unwrap_or(1)
+}
+
 /// The largest denominator (1, 2, 4 or 8) by which libjpeg can shrink and still leave at least this size. Its scaled
 /// inverse DCT is as good as a resize, so it need not leave a part for one.
 ///
@@ -48,6 +63,31 @@ mod tests {
             ((0, 0), (1, 1), 1),
         ] {
             assert_eq!(jpeg_shrink(from, to), shrink, "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_shrunk_where_its_edges_stay_in_place() {
+        let window = |left, top, width, height| Window { left, top, width, height };
+        for (window, to, shrink) in [
+            (window(80, 160, 800, 600), (100, 75), 8),
+            (window(80, 160, 800, 600), (101, 75), 4),
+            // On a multiple of 4 only.
+            (window(84, 160, 800, 600), (100, 75), 4),
+            (window(82, 160, 800, 600), (100, 75), 2),
+            (window(81, 160, 800, 600), (100, 75), 1),
+            (window(80, 160, 801, 600), (100, 75), 1),
+            // An edge may be a tenth of a pixel of the result off.
+            (window(82, 161, 800, 600), (80, 60), 2),
+            (window(84, 161, 800, 600), (40, 30), 4),
+            (window(84, 161, 800, 600), (20, 15), 8),
+            (window(0, 0, 1, 1), (1, 1), 1),
+        ] {
+            assert_eq!(
+                jpeg_shrink_of_window((1664, 1248), window, to),
+                shrink,
+                "{window:?} to {to:?}"
+            );
         }
     }
 }

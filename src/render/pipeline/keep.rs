@@ -22,13 +22,18 @@ pub fn keeps_colours(options: &Options, format: Format) -> bool {
     is_enabled(options, format) && !options.changes_colours()
 }
 
-/// `bg` in the space of the profile that an image keeps. A profile that only leads out of its space leaves it as it is,
-/// or as a gray of its luminance.
+/// `bg` in the space of the profile that an image keeps.
 pub fn background(image: &Image, options: &Options) -> Colour {
+    in_space(image, options.background, options)
+}
+
+/// A colour in the space of the profile that an image keeps. A profile that only leads out of its space leaves it as it
+/// is, or as a gray of its luminance.
+pub fn in_space(image: &Image, colour: Colour, options: &Options) -> Colour {
     let Some(profile) = image.profile().filter(|_| !options.strip) else {
-        return options.background;
+        return colour;
     };
-    let [red, green, blue, alpha] = options.background.0;
+    let [red, green, blue, alpha] = colour.0;
     let [red, green, blue] = match colour::in_profile([red, green, blue], &profile).as_deref() {
         Ok([gray]) => [*gray; 3],
         Ok([red, green, blue]) => [*red, *green, *blue],

@@ -6,12 +6,15 @@ use super::frames::{self, Frames};
 use super::geometry::swap_sides;
 use super::header::Header;
 use super::job::RenderJob;
+use super::jpeg_shrink::{jpeg_shrink, jpeg_shrink_of_window};
 use super::profile::FromPng;
 use super::resize_frames::resize_frames;
 use super::step::{Stage, Step};
-use super::{auto_orient, colour, eighth, gif_frames, jpeg_shrink, keep, profile, transcoded};
+use super::window::{Factors, is_precise, safe_factor};
+use super::{auto_orient, colour, eighth, gif_frames, keep, profile, rectangle, transcoded};
 use crate::config::FailOn;
 use crate::format::Format;
+use crate::options::Window;
 use crate::render::codec::avif::Shrink;
 use crate::render::codec::{ImageInfo, inspect, png_repair};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
@@ -24,7 +27,7 @@ pub const FRAMES_STEP: Step = Step {
 };
 
 /// Loads the frames of the job upright, in sRGB or grayscale, and resized to exactly this size when their pixels are
-/// asked for. An animation has its frames below each other.
+/// asked for: all of the original, or the rectangle of `crop`. An animation has its frames below each other.
 pub fn load<'b>(
     vips: Vips,
     bytes: &'b [u8],
@@ -35,7 +38,11 @@ pub fn load<'b>(
         return gif_frames::load(vips, bytes, job, gif, upright_size);
     }
     let size = swap_sides(job.orientation, upright_size);
-    let image = decode(vips, bytes, job, size)?;
+    let window = job.stored_window();
+    let (mut image, factors) = decode(vips, bytes, job, window, size)?;
+    if let Some(window) = window {
+        image = rectangle::cut(image, window, factors, job.frames.count)?;
+    }
     let image = colour::prepare(image)?;
     let image = resize_frames(image, job.frames.count, size, false)?;
     let image = if keep::keeps_colours(job.options, job.format) {
@@ -46,32 +53,59 @@ pub fn load<'b>(
     auto_orient::orient(image, job.orientation, job.frames.count)
 }
 
-/// The image as its loader gives it: stored orientation, and at least this size.
+/// The image as its loader gives it, in its stored orientation, and how much smaller than the original it is: the window,
+/// or all of it, has at least this size.
 fn decode<'b>(
     vips: Vips,
     bytes: &'b [u8],
     job: &RenderJob<'b>,
+    window: Option<Window>,
     (width, height): (u32, u32),
-) -> Result<Image<'b>, Error> {
+) -> Result<(Image<'b>, Factors), Error> {
     let header = job.header;
+    let whole = (header.width, header.height);
     if let Some(decoded) = &header.avif {
         // As much as libvips' resize averages before its filter, which needs a factor of two.
-        let shrink =
-            Shrink::to_at_least(&decoded.avif, (width.saturating_mul(2), height.saturating_mul(2)));
-        return colour::with_profile(
-            decoded.image(vips, shrink)?,
-            decoded.avif.icc,
-            profile::from_avif(&decoded.avif),
-        );
+        let twice = (width.saturating_mul(2), height.saturating_mul(2));
+        let shrink = match window {
+            None => Shrink::to_at_least(&decoded.avif, twice),
+            Some(window) => {
+                let least = |side: u32, to: u32, part: u32| {
+                    let least = u64::from(side) * u64::from(to) / u64::from(part.max(1));
+                    u32::try_from(least).unwrap_or(u32::MAX)
+                };
+                let least =
+                    (least(whole.0, twice.0, window.width), least(whole.1, twice.1, window.height));
+                let is_in_place = |shrink: &Shrink| {
+                    let smaller = (shrink.side(whole.0), shrink.side(whole.1));
+                    is_precise(window, shrink.factors(), smaller, (width, height))
+                };
+                let strongest = Shrink::to_at_least(&decoded.avif, least);
+                strongest.and_weaker().find(is_in_place).unwrap_or(Shrink::NONE)
+            }
+        };
+        let (image, shrink) = decoded.image(vips, shrink)?;
+        let image =
+            colour::with_profile(image, decoded.avif.icc, profile::from_avif(&decoded.avif))?;
+        return Ok((image, shrink.factors()));
     }
     let mut arguments = vec![(c"access", SEQUENTIAL), (c"fail_on", fail_on(job.fail_on))];
-    let shrink_x = f64::from(header.width) / f64::from(width.max(1));
-    let shrink_y = f64::from(header.height) / f64::from(height.max(1));
-    let shrink = shrink_x.min(shrink_y);
+    let from = window.map_or(whole, |window| window.size());
+    let shrink_x = f64::from(from.0) / f64::from(width.max(1));
+    let shrink_y = f64::from(from.1) / f64::from(height.max(1));
+    let shrink = match window {
+        None => shrink_x.min(shrink_y),
+        Some(window) => 1.0 / safe_factor(window, (width, height)),
+    };
+    let mut factors = (1.0, 1.0);
     let mut is_eighth = false;
     match job.original_format {
         Format::Jpeg => {
-            let shrink = jpeg_shrink::jpeg_shrink((header.width, header.height), (width, height));
+            let shrink = match window {
+                None => jpeg_shrink(whole, (width, height)),
+                Some(window) => jpeg_shrink_of_window(whole, window, (width, height)),
+            };
+            factors = (1.0 / f64::from(shrink), 1.0 / f64::from(shrink));
             arguments.push((c"shrink", pixels(shrink)));
             // Without it, the hundredth warning of libjpeg is an error at any `fail_on`.
             arguments.push((c"unlimited", Value::Bool(true)));
@@ -91,12 +125,16 @@ fn decode<'b>(
     }
     let mut image = vips.load(bytes, loader(job.original_format)?, &arguments)?;
     if is_eighth && let Some(decoded) = eighth::decode(&image, bytes, job)? {
-        return Ok(decoded);
+        return Ok((decoded, factors));
     }
     if job.original_format == Format::Jpeg
         && let Some(transcoded) = transcoded::transcoded(bytes, job)?
     {
         image = vips.load(transcoded, loader(job.original_format)?, &arguments)?;
+    }
+    if has_frames {
+        let factor = |from: u32, to: u32| f64::from(to) / f64::from(from.max(1));
+        factors = (factor(whole.0, image.width()), factor(whole.1, image.frame_height()));
     }
     if first > 0 {
         // Loaders give the delays of all frames of the file, and savers take them from the start.
@@ -110,16 +148,17 @@ fn decode<'b>(
     let embedded = image.profile();
     let embedded = embedded.as_deref();
     if job.original_format != Format::Png {
-        return colour::with_profile(image, embedded, None);
+        return Ok((colour::with_profile(image, embedded, None)?, factors));
     }
-    match profile::from_png(bytes) {
+    let image = match profile::from_png(bytes) {
         FromPng::Overriding(profile) => image.with_profile(&profile),
         FromPng::Default(profile) => {
             let embedded =
                 embedded.filter(|embedded| png_repair::is_profile_intact(bytes, embedded));
             colour::with_profile(image, embedded, profile)
         }
-    }
+    };
+    Ok((image?, factors))
 }
 
 /// Whether libwebp may scale. In a lossy image with transparency its means include the colours of transparent pixels,

@@ -40,16 +40,20 @@ mod pad;
 mod pixelate;
 mod profile;
 mod quality;
+mod rectangle;
 mod resize;
 mod resize_frames;
 mod result;
 mod rotate;
+mod round;
 mod sharpen;
 mod step;
 mod steps;
 mod transcoded;
 mod trim;
+mod turn;
 mod watermark;
+mod window;
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -71,6 +75,7 @@ use header::Header;
 use job::RenderJob;
 use limits::check_encoder;
 use trim::Trimmed;
+use turn::Turn;
 
 /// Checks an original before anything is decoded.
 pub fn examine(
@@ -176,21 +181,21 @@ fn decode_and_encode(
     }
     let needs = Needs {
         animation: Frames::select_all(header.frames, options)?.are_several(),
-        transparency: header.has_transparency || options.pads_with_transparency(),
+        transparency: header.has_transparency || options.adds_transparency(),
     };
     let mut trimmed: Option<Trimmed> = None;
     let job = examined.choose(&options.formats(original_format, needs), |format| {
         let frames = Frames::select(header.frames, options, format)?;
         // `examine` has checked the container, but only libvips decompresses the profile.
         bounds.check_header(header.width, header.height, frames.decoded())?;
-        let mut job = RenderJob::new(options, &header, (original_format, format), frames, fail_on);
+        let mut job = RenderJob::new(options, &header, (original_format, format), frames, fail_on)?;
         job.memory_is_reduced = examined.memory_if_damaged.is_some();
-        if let Some(tolerance) = options.trim {
+        if let Some(trim) = &options.trim {
             if !trimmed.as_ref().is_some_and(|trimmed| trimmed.serves(&job)) {
                 // The memory of the one before is freed first.
                 trimmed = None;
                 let image = load::load(vips, &readable, &job, job.size);
-                let image = image.and_then(|image| Trimmed::new(image, &job, tolerance));
+                let image = image.and_then(|image| Trimmed::new(image, &job, trim));
                 trimmed = Some(image.map_err(|error| conversion_failed(&job, error))?);
             }
             if let Some(trimmed) = &trimmed {
@@ -249,6 +254,9 @@ fn check_container(
 fn check_sizes(job: &RenderJob, bounds: &Bounds) -> Result<(), Failure> {
     let frames = job.frames.count;
     bounds.check_result("resized image", job.plan.width, job.plan.height, frames)?;
+    if let Some(Turn { canvas: (width, height), .. }) = job.turn {
+        bounds.check_result("rotated image", width, height, frames)?;
+    }
     let (width, height) = job.result();
     if let Size::Pad(..) = job.options.size {
         bounds.check_result("padded image", width, height, frames)?;

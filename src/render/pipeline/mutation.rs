@@ -22,7 +22,7 @@ const MAX_SEED: usize = 8000;
 /// For `f=auto`.
 const MODERN: &str = "image/avif,image/webp,*/*";
 
-const QUERIES: [&str; 31] = [
+const QUERIES: [&str; 38] = [
     "w=16&f=png",
     "w=16",
     "f=gif&w=20&h=20",
@@ -54,6 +54,13 @@ const QUERIES: [&str; 31] = [
     "f=blurhash&w=9&h=20",
     "w=20&f=auto&max_bytes=1000",
     "f=webp&max_bytes=1000&strip=false",
+    "crop=2:1:9:7&w=6",
+    "crop=0.1:0.2:0.5:0.5&f=gif&w=4&h=4",
+    "crop=0:0:0.5:1&trim=10:ffffff:hv&f=webp",
+    "rot=33.3&w=20&f=webp&bg=10203040",
+    "rot=300&crop=1:1:8:8&fit=stretch&w=9&h=30&f=gif",
+    "min-w=30&w=12&g=se:0.1:2&f=jpg&round=4",
+    "fit=ratio&w=30&h=20&round=max&f=gif",
 ];
 
 /// xorshift64*

@@ -1,6 +1,5 @@
 //! `pad`: fills the rest of the box with `bg`.
 
-use super::geometry::scale_by_ten_thousandths;
 use super::job::RenderJob;
 use super::keep;
 use super::step::{FrameStep, Stage, Step};
@@ -11,28 +10,17 @@ pub const STEP: Step = Step {
     name: "pad",
     applies: |job| {
         matches!(job.options.size, Size::Pad(width, height, _)
-            if (width, height) != (job.plan.width, job.plan.height))
+            if (width, height) != job.plan.crop.map_or(job.plan.size(), |crop| (crop.width, crop.height)))
     },
     stage: Stage::Frame(FrameStep { apply: pad, needs_memory: |_| false }),
 };
 
 fn pad<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
     let Size::Pad(width, height, gravity) = job.options.size else { return Ok(image) };
-    let mut colour = keep::background(&image, job.options);
-    if !job.format.keeps_transparency() {
-        colour = colour.opaque();
-    }
-    let mut image = match_colour(image, colour)?;
-    if colour.alpha() < u8::MAX && !image.has_transparency() {
-        image = image.apply(c"addalpha", &[])?;
-    }
-    let (x, y) = match gravity {
-        Gravity::At(x, y) => (x, y),
-        Gravity::Focus(..) | Gravity::Smart => (5000, 5000),
-    };
-    let left = scale_by_ten_thousandths(width.saturating_sub(image.width()), x);
-    let top = scale_by_ten_thousandths(height.saturating_sub(image.height()), y);
-    let background = channels(&image, colour);
+    let (image, background) = with_background(image, job)?;
+    let free = (width.saturating_sub(image.width()), height.saturating_sub(image.height()));
+    let place = |gravity: Gravity| gravity.place(free, (width, height));
+    let (left, top) = place(gravity).or_else(|| place(Gravity::CENTRE)).unwrap_or_default();
     image.apply(
         c"embed",
         &[
@@ -47,8 +35,25 @@ fn pad<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
     )
 }
 
-/// Converts a grayscale image to sRGB if the box has a colour.
-fn match_colour<'b>(image: Image<'b>, colour: Colour) -> Result<Image<'b>, Error> {
+/// The image with the channels that the background needs, and those of the background.
+pub fn with_background<'b>(
+    image: Image<'b>,
+    job: &RenderJob,
+) -> Result<(Image<'b>, Vec<f64>), Error> {
+    let mut colour = keep::background(&image, job.options);
+    if !job.format.keeps_transparency() {
+        colour = colour.opaque();
+    }
+    let mut image = match_colour(image, colour)?;
+    if colour.alpha() < u8::MAX && !image.has_transparency() {
+        image = image.apply(c"addalpha", &[])?;
+    }
+    let background = channels(&image, colour);
+    Ok((image, background))
+}
+
+/// Converts a grayscale image to sRGB for a colour that is no gray.
+pub fn match_colour<'b>(image: Image<'b>, colour: Colour) -> Result<Image<'b>, Error> {
     let [red, green, blue] = colour.rgb();
     if image.bands() > 2 || (red == green && green == blue) {
         return Ok(image);

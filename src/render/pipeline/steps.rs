@@ -3,8 +3,8 @@
 use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
 use super::{
-    auto_orient, blur, colour_effects, crop, flatten, flip, frames, load, pad, pixelate, resize,
-    rotate, sharpen, trim, watermark,
+    auto_orient, blur, colour_effects, crop, flatten, flip, frames, load, pad, pixelate, rectangle,
+    resize, rotate, round, sharpen, trim, watermark,
 };
 use crate::render::vips::{Error, Image};
 
@@ -12,6 +12,7 @@ use crate::render::vips::{Error, Image};
 pub const STEPS: &[Step] = &[
     load::FRAMES_STEP,
     auto_orient::STEP,
+    rectangle::STEP,
     trim::STEP,
     rotate::STEP,
     flip::STEP,
@@ -22,6 +23,7 @@ pub const STEPS: &[Step] = &[
     blur::STEP,
     sharpen::STEP,
     pad::STEP,
+    round::STEP,
     flatten::STEP,
     watermark::STEP,
 ];

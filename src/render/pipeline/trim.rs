@@ -5,8 +5,9 @@ use std::ffi::c_int;
 use super::frames::{self, Frames};
 use super::job::RenderJob;
 use super::step::{Stage, Step};
-use super::{keep, resize};
-use crate::render::vips::{Error, Image, Value, call, pixels};
+use super::{keep, pad, resize};
+use crate::options::{Colour, Opposite, Trim};
+use crate::render::vips::{Error, Image, Value, Vips, call, pixels};
 
 pub const STEP: Step =
     Step { name: "trim", applies: |job| job.options.trim.is_some(), stage: Stage::Load };
@@ -56,24 +57,48 @@ impl Window {
             bottom: self.bottom.max(other.bottom),
         }
     }
+
+    /// The area that is kept of a frame of this size, if the border is removed at these sides only.
+    fn at_sides(self, trim: &Trim, (width, height): (u32, u32)) -> Window {
+        let (left, right) = kept(trim.sides.horizontal(), (self.left, self.right), width);
+        let (top, bottom) = kept(trim.sides.vertical(), (self.top, self.bottom), height);
+        Window { left, top, right, bottom }
+    }
+}
+
+/// The range that is kept in one direction.
+fn kept(sides: Opposite, (start, end): (u32, u32), length: u32) -> (u32, u32) {
+    let (before, after) = (start, length.saturating_sub(end));
+    let (before, after) =
+        if sides.equally { (before.min(after), before.min(after)) } else { (before, after) };
+    let start = if sides.first { before } else { 0 };
+    let end = if sides.last { length.saturating_sub(after) } else { length };
+    (start, end)
 }
 
 impl<'b> Trimmed<'b> {
-    /// Removes the rows and columns at the edges that differ from the upper left pixel by no more than the tolerance,
-    /// in any channel. All frames of an animation keep the area that one of them needs. An image of one colour stays
-    /// as it is.
-    pub fn new(image: Image<'b>, job: &RenderJob, tolerance: u8) -> Result<Trimmed<'b>, Error> {
+    /// Removes the rows and columns at the edges that differ from the upper left pixel, or a colour, by no more than the
+    /// tolerance, in any channel. All frames of an animation keep the area that one of them needs. An image of one colour
+    /// stays as it is.
+    pub fn new(image: Image<'b>, job: &RenderJob, trim: &Trim) -> Result<Trimmed<'b>, Error> {
         let trimmed = |frames| Trimmed { frames, selected: job.frames, keeping: Keeping::of(job) };
         let frames = frames::split(image, job.frames.count)?;
         let mut kept: Option<Window> = None;
+        let mut size = (0, 0);
         if let Some(first) = frames.first() {
-            let border = premultiply(first)?.crop(0, 0, 1, 1)?.copy_memory()?;
+            size = (first.width(), first.height());
+            let colour = trim.colour.map(|colour| keep::in_space(first, colour, job.options));
+            let Some(border) = border(first, colour, trim.tolerance)? else {
+                return Ok(trimmed(frames));
+            };
             for frame in &frames {
-                let found = find(&premultiply(frame)?, &border, tolerance)?;
+                let frame = comparable(frame, colour)?;
+                let found = find(&frame, &border, trim.tolerance)?;
                 kept = kept.into_iter().chain(found).reduce(Window::union);
             }
         }
-        let Some(Window { left, top, right, bottom }) = kept else { return Ok(trimmed(frames)) };
+        let Some(kept) = kept else { return Ok(trimmed(frames)) };
+        let Window { left, top, right, bottom } = kept.at_sides(trim, size);
         let crop = |frame: &Image<'b>| frame.crop(left, top, right - left, bottom - top);
         Ok(trimmed(frames.iter().map(crop).collect::<Result<_, _>>()?))
     }
@@ -103,9 +128,37 @@ impl<'b> Trimmed<'b> {
     }
 }
 
-/// Makes transparent pixels equal, of any colour.
-fn premultiply<'b>(frame: &Image<'b>) -> Result<Image<'b>, Error> {
-    if frame.has_transparency() { resize::premultiply(frame) } else { frame.apply(c"copy", &[]) }
+/// A pixel of the border, premultiplied. `None`: no pixel can have its colour.
+fn border<'b>(
+    first: &Image<'b>,
+    colour: Option<Colour>,
+    tolerance: u8,
+) -> Result<Option<Image<'b>>, Error> {
+    let first = comparable(first, colour)?;
+    let Some(colour) = colour else { return first.crop(0, 0, 1, 1)?.copy_memory().map(Some) };
+    if !first.has_transparency() && u8::MAX - colour.alpha() > tolerance {
+        return Ok(None);
+    }
+    let alpha = if first.has_transparency() { f64::from(colour.alpha()) / 255.0 } else { 1.0 };
+    let mut samples: Vec<u8> =
+        colour.rgb().iter().map(|value| (f64::from(*value) * alpha) as u8).collect();
+    // A grayscale image has a gray border.
+    samples.truncate(if first.bands() < 3 { 1 } else { 3 });
+    if first.has_transparency() {
+        samples.push(colour.alpha());
+    }
+    Vips::start()?.table(&samples, 1, samples.len()).map(Some)
+}
+
+/// The pixels of a frame with the channels of the border's colour, premultiplied: transparent ones are equal, of any
+/// colour.
+fn comparable<'b>(frame: &Image<'b>, colour: Option<Colour>) -> Result<Image<'b>, Error> {
+    let frame = frame.apply(c"copy", &[])?;
+    let frame = match colour {
+        Some(colour) => pad::match_colour(frame, colour)?,
+        None => frame,
+    };
+    if frame.has_transparency() { resize::premultiply(&frame) } else { Ok(frame) }
 }
 
 /// The area outside of which everything is border; `None` if everything is.

@@ -31,6 +31,17 @@ impl Shrink {
         [8, 4, 2].into_iter().find(|shrink| fits(*shrink)).map_or(Shrink::NONE, Shrink)
     }
 
+    /// This one and the weaker ones, the strongest first.
+    pub fn and_weaker(self) -> impl Iterator<Item = Shrink> {
+        [8, 4, 2, 1].into_iter().filter(move |shrink| *shrink <= self.0).map(Shrink)
+    }
+
+    /// How much smaller an image becomes, horizontally and vertically.
+    pub fn factors(self) -> (f64, f64) {
+        let factor = 1.0 / f64::from(self.0);
+        (factor, factor)
+    }
+
     /// The width or height of the shrunk image, whose last block is filled up with the samples at the edge.
     pub fn side(self, side: u32) -> u32 {
         side.div_ceil(self.0)

@@ -105,18 +105,17 @@ pub fn describe(
         corrupt(format!("the original can't be decoded as {}: {}", format.name(), error.0))
     };
     let job = |options| {
-        let mut job = RenderJob::new(options, header, (format, THUMBNAIL), frames, fail_on);
-        job.memory_is_reduced = memory_is_reduced;
-        job
+        let job = RenderJob::new(options, header, (format, THUMBNAIL), frames, fail_on);
+        job.map(|job| RenderJob { memory_is_reduced, ..job })
     };
-    let mut whole = job(options);
+    let mut whole = job(options)?;
     // It lives longer than what is made with it.
     let thumbnail_options = OnceCell::new();
     let trimmed = match options.trim {
         None => None,
-        Some(tolerance) => {
+        Some(trim) => {
             let image = load::load(vips, source.readable, &whole, whole.size);
-            let trimmed = image.and_then(|image| Trimmed::new(image, &whole, tolerance));
+            let trimmed = image.and_then(|image| Trimmed::new(image, &whole, &trim));
             if header.needs_full_memory.get() {
                 return Ok(None);
             }
@@ -125,7 +124,7 @@ pub fn describe(
             Some(trimmed)
         }
     };
-    let mut job = job(thumbnail_options.get_or_init(|| thumbnail::options(options, whole.size)));
+    let mut job = job(thumbnail_options.get_or_init(|| thumbnail::options(options, whole.size)))?;
     if let Some(trimmed) = &trimmed {
         job.set_trimmed_size(trimmed.size());
     }
@@ -242,7 +241,7 @@ fn outcome(
     let frames = Frames::select(header.frames, options, format)?;
     check_container(&inspect(readable, original)?, frames, fail_on, bounds)?;
     bounds.check_header(header.width, header.height, frames.decoded())?;
-    let mut job = RenderJob::new(options, header, (original, format), frames, fail_on);
+    let mut job = RenderJob::new(options, header, (original, format), frames, fail_on)?;
     if let Some(size) = trimmed_size {
         job.set_trimmed_size(size);
     }

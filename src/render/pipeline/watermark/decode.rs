@@ -56,7 +56,7 @@ pub fn memory(watermark: &Watermark) -> u64 {
 pub fn find(watermark: &Watermark, result: (u32, u32)) -> Result<Arc<Overlay>, Error> {
     let fitted = |(width, height): (u32, u32)| {
         let (box_width, box_height) = place::box_of(&watermark.placement, result);
-        let plan = plan(Size::Fit(box_width, box_height), false, width, height);
+        let plan = plan(Size::Fit(box_width, box_height), false, None, (width, height));
         (plan.width, plan.height)
     };
     let digest = watermark.digest();
@@ -93,7 +93,8 @@ fn decode(
     let options = plain_options()?;
     let frames = Frames { first: 0, count: 1 };
     // What a format that keeps everything would get.
-    let job = RenderJob::new(&options, &header, (format, Format::Png), frames, FailOn::Error);
+    let job = RenderJob::new(&options, &header, (format, Format::Png), frames, FailOn::Error)
+        .map_err(|failure| Error(failure.detail))?;
     // `check` has seen this already, where a server runs.
     if u64::from(job.size.0) * u64::from(job.size.1) > MAX_PIXELS {
         return Err(Error(format!("more than {MAX_PIXELS} pixels")));
