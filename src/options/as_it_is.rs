@@ -10,7 +10,8 @@ impl Options {
     pub fn as_it_is(raw: Raw) -> Result<Options, BadQuery> {
         let quality = Quality::default();
         let neutral = Values::read(|_| None)?;
-        let neutral = neutral.into_options(Size::Original, None, Output::Original, quality, Vec::new());
+        let neutral =
+            neutral.into_options(Size::Original, None, Output::Original, quality, Vec::new());
         Ok(Options { raw, ..neutral })
     }
 }
