@@ -296,6 +296,7 @@ fn events() -> BTreeMap<String, BTreeSet<&'static str>> {
             ("error!(", "error"),
             ("warn!(", "warn"),
             ("warn_ratelimited!(", "warn"),
+            ("error_ratelimited!(", "error"),
             (".warn(", "warn"),
             ("info!(", "info"),
             ("debug!(", "debug"),

@@ -169,7 +169,7 @@ fn animations_and_kept_profiles_are_not_tried_without_loss() {
     let directory = directory().with("moving.gif", &images::animated_gif(&frames));
     let server = server(&directory);
     for (target, accept, kind) in [
-        ("/h/moving.gif?f=auto", CHROME, Kind::Webp),
+        ("/h/moving.gif?f=auto", CHROME, Kind::Avif),
         ("/h/chart.png?f=auto&strip=false", CHROME, Kind::Avif),
         ("/h/chart.png?f=auto&strip=false", ANY, Kind::Jpeg),
     ] {
