@@ -26,7 +26,6 @@ impl Options {
         self.sharp = None;
         self.round = None;
         self.pixelate = 1;
-        self.round = None;
         self.watermarks = Vec::new();
         self.normalize_colours();
         // The padding is not described, only the size of the box.

@@ -523,7 +523,6 @@ fn a_malformed_or_repeated_parameter_is_a_400_that_names_it() {
         "trim=1:red",
         "trim=1:auto:lrx",
         "rot=-90",
-        "rot=90.0",
         "rot=90&rot=90",
         "flip=",
         "flip=x",
