@@ -598,18 +598,23 @@ fn every_option_is_signed() {
     let logo =
         json!({"watermarks": {"logo": {"file": directory.path().join("a.png"), "size": 0.5}}});
     let server = Server::with_handler(merged(signed_handler(&directory), logo));
-    let target = "/h/a.png?bg=00ff0080&blur=1&c=true&dpr=1&e=true&f=webp&flip=h&frames=1&g=n&h=30\
-                  &lossless=true&max_bytes=5000&pad=true&page=0&q=80&raw=false&rot=90&sharp=1&strip=false&trim=0&w=40&bri=2&con=2&gamma=2&sat=2\
-                  &hue=9&gray=1&tint=ff0000:0.5&duo=ff0000:00ff00&neg=1&pix=2&wm=logo";
-    assert_eq!(size_of(&server.get(&signed(target)).ok().body), (40, 30));
-    let right = token(SECRET, target);
-    let (path, query) = target.split_once('?').unwrap();
-    assert_covers_image_options([query]);
-    let pairs: Vec<&str> = query.split('&').collect();
-    for left_out in &pairs {
-        let rest: Vec<&str> = pairs.iter().filter(|pair| *pair != left_out).copied().collect();
-        server
-            .get(&with_token(&format!("{path}?{}", rest.join("&")), &right))
-            .failed("token_refused");
+    let all = "/h/a.png?bg=00ff0080&blur=1&c=true&dpr=1&e=true&f=webp&flip=h&frames=1&g=n&h=30\
+               &lossless=true&max_bytes=5000&pad=true&page=0&q=80&raw=false&rot=90&sharp=1&strip=false&trim=0&w=40\
+               &bri=2&con=2&gamma=2&sat=2&hue=9&gray=1&tint=ff0000:0.5&duo=ff0000:00ff00&neg=1&pix=2&wm=logo\
+               &crop=0:0:1:0.9&round=2&min-w=3&min-h=3";
+    // `fit` in place of `c` and `pad`.
+    let fit = "/h/a.png?w=40&h=30&fit=stretch";
+    let query = |target: &'static str| target.split_once('?').unwrap().1;
+    assert_covers_image_options([query(all), query(fit)]);
+    for target in [all, fit] {
+        assert_eq!(size_of(&server.get(&signed(target)).ok().body), (40, 30));
+        let right = token(SECRET, target);
+        let pairs: Vec<&str> = query(target).split('&').collect();
+        for left_out in &pairs {
+            let rest: Vec<&str> = pairs.iter().filter(|pair| *pair != left_out).copied().collect();
+            server
+                .get(&with_token(&format!("/h/a.png?{}", rest.join("&")), &right))
+                .failed("token_refused");
+        }
     }
 }
