@@ -1,6 +1,6 @@
 //! The options of originals that are served as they are, and the queries that ask for them.
 
-use super::parameters::Values;
+use super::parameters::{Place, Values};
 use super::{BadQuery, Options, Output, Quality, Query, Raw, Size};
 use crate::file_type::FileType;
 
@@ -19,7 +19,7 @@ impl Options {
 impl Query {
     /// Whether it asks for the original as it is.
     pub fn is_raw(&self) -> bool {
-        self.get("raw") == Some("true")
+        self.at(const { Place::of("raw") }) == Some("true")
     }
 
     /// Refuses `raw=true` with an option of the image, which would have no effect.
@@ -35,7 +35,7 @@ impl Query {
 
     /// The type of file in a canonical query.
     pub(super) fn raw_file(&self) -> Option<FileType> {
-        self.get("raw").and_then(FileType::parse)
+        self.at(const { Place::of("raw") }).and_then(FileType::parse)
     }
 }
 

@@ -43,6 +43,32 @@ pub struct Parameter {
     pub documentation: &'static str,
 }
 
+/// A parameter, with its position in [`PARAMETERS`]. Every request asks for each: the compiler has searched for it.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub name: &'static str,
+    pub index: usize,
+}
+
+impl Place {
+    /// Does not compile in a constant if there is no such parameter.
+    pub const fn of(name: &'static str) -> Place {
+        let mut index = 0;
+        while !is_equal(PARAMETERS[index].name.as_bytes(), name.as_bytes()) {
+            index += 1;
+        }
+        Place { name, index }
+    }
+}
+
+const fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
 /// The value of `f` that leaves the format to the server.
 pub(super) const AUTO: &str = "auto";
 /// The value of `max_bytes` for any length.
@@ -115,17 +141,20 @@ macro_rules! parameters {
         }
 
         impl Values {
-            /// Reads the values from the texts of a query, which `text` gives by the names of parameters.
+            /// Reads the values from the texts of a query, which `text` gives.
             pub fn read<'q>(
-                text: impl Fn(&'static str) -> Option<&'q str>,
+                text: impl Fn(Place) -> Option<&'q str>,
             ) -> Result<Values, BadQuery> {
                 Ok(Values {
                     $(
                         $($combined: value(
-                            $combined_name, text($combined_name), $combined_default,
+                            $combined_name, text(const { Place::of($combined_name) }), $combined_default,
                             || $combined_rule.into(), $combined_parse
                         )?,)*
-                        $($field: value($name, text($name), $default, || $rule.into(), $parse)?,)*
+                        $($field: value(
+                            $name, text(const { Place::of($name) }), $default,
+                            || $rule.into(), $parse
+                        )?,)*
                     )*
                 })
             }

@@ -6,7 +6,7 @@ use super::bad_query::BadQuery;
 use super::description::Description;
 use super::download::Download;
 use super::fit;
-use super::parameters::{self, AUTO, NONE, PARAMETERS, Parameter};
+use super::parameters::{self, AUTO, NONE, PARAMETERS, Parameter, Place};
 use super::values::{decimal, digits};
 use crate::key::decode_query;
 
@@ -85,6 +85,10 @@ impl Query {
         self.values[index(name)?].as_deref()
     }
 
+    pub(super) fn at(&self, place: Place) -> Option<&str> {
+        self.values.get(place.index)?.as_deref()
+    }
+
     /// Removes a parameter, and returns its value.
     pub fn take(&mut self, name: &str) -> Option<String> {
         self.values.get_mut(index(name)?)?.take()
@@ -102,13 +106,13 @@ impl Query {
 
     /// The decoded `t`.
     pub fn token(&self) -> Option<&str> {
-        self.get("t")
+        self.at(const { Place::of("t") })
     }
 
     /// `exp`: the Unix time at which a signed URL expires, clamped to the range of `u64`.
     pub fn expires(&self) -> Result<Option<u64>, BadQuery> {
         let rule = || index("exp").map_or(Cow::default(), |index| (PARAMETERS[index].rule)());
-        parameters::value("exp", self.get("exp"), None, rule, |text| {
+        parameters::value("exp", self.at(const { Place::of("exp") }), None, rule, |text| {
             let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             is_number.then(|| Some(text.parse().unwrap_or(u64::MAX)))
         })
@@ -117,12 +121,14 @@ impl Query {
     /// `dl`: the name of a download.
     pub fn download(&self) -> Result<Option<Download>, BadQuery> {
         let rule = || Cow::Owned(Download::rule());
-        parameters::value("dl", self.get("dl"), None, rule, |text| Download::parse(text).map(Some))
+        parameters::value("dl", self.at(const { Place::of("dl") }), None, rule, |text| {
+            Download::parse(text).map(Some)
+        })
     }
 
     /// The decoded `p`.
     pub fn preset(&self) -> Option<&str> {
-        self.get("p")
+        self.at(const { Place::of("p") })
     }
 
     /// The name of the first parameter in the query that is about the image.
@@ -152,7 +158,7 @@ impl Query {
     ///
     /// [`Options::resolve`]: super::Options::resolve
     pub fn dpr(&self) -> Option<f64> {
-        self.get("dpr").and_then(decimal)
+        self.at(const { Place::of("dpr") }).and_then(decimal)
     }
 
     /// This query, with the values of a preset or of defaults for the parameters that it does not have. To an original as
@@ -181,17 +187,17 @@ impl Query {
 
     /// The description that it asks for in place of an image.
     pub fn description(&self) -> Option<Description> {
-        Description::parse(self.get("f")?)
+        Description::parse(self.at(const { Place::of("f") })?)
     }
 
     /// Whether the image may be encoded several times.
     pub fn limits_bytes(&self) -> bool {
-        self.get("max_bytes").is_some_and(|text| text != NONE)
+        self.at(const { Place::of("max_bytes") }).is_some_and(|text| text != NONE)
     }
 
     /// Whether the response depends on `Accept`.
     pub fn varies(&self) -> bool {
-        self.get("f") == Some(AUTO)
+        self.at(const { Place::of("f") }) == Some(AUTO)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fit::{self, Fit};
-use super::parameters::{AUTO, FormatChoice, Values};
+use super::parameters::{AUTO, FormatChoice, Place, Values};
 use super::{
     BadQuery, Description, Gravity, HandlerWatermarks, Hundredths, Minimum, Options, Output,
     Quality, Query, Raw, Size, Tint, Watermark,
@@ -51,7 +51,7 @@ impl Options {
         query.expires()?;
         query.download()?;
         query.check_raw()?;
-        let values = Values::of(|name| query.get(name))?;
+        let values = Values::of(|place| query.at(place))?;
         let watermarks = defaults.watermarks.select(values.watermarks.as_deref())?;
         let negotiate = |default| Accepted::negotiate(accept_header, default, defaults.candidates);
         values.resolve(defaults, watermarks, negotiate)
@@ -64,21 +64,23 @@ impl Options {
         if let Some(file_type) = query.raw_file() {
             return Options::as_it_is(Raw::File(file_type));
         }
-        let value = query.get("f").unwrap_or_default();
+        let value = query.at(const { Place::of("f") }).unwrap_or_default();
         if let Some((description, format)) = Description::parse_canonical(value) {
-            let text = |name| if name == "f" { Some(description.name()) } else { query.get(name) };
+            let text = |place: Place| {
+                if place.name == "f" { Some(description.name()) } else { query.at(place) }
+            };
             let negotiate = |default| Accepted::negotiate("", default, defaults.candidates);
             let defaults = Defaults { format, quality: Quality::default(), ..defaults };
             return Values::of(text)?.resolve(defaults, Vec::new(), negotiate);
         }
         let accepted = Accepted::parse(value);
-        let quality = query.get("q").and_then(Quality::parse);
-        let watermarks = defaults.watermarks.find_canonical(query.get("wm"))?;
-        let text = |name| match name {
+        let quality = query.at(const { Place::of("q") }).and_then(Quality::parse);
+        let watermarks = defaults.watermarks.find_canonical(query.at(const { Place::of("wm") }))?;
+        let text = |place: Place| match place.name {
             "f" if accepted.is_some() => Some(AUTO),
             "q" if quality.is_some() => None,
             "wm" => None,
-            _ => query.get(name),
+            _ => query.at(place),
         };
         let defaults = Defaults { quality: quality.unwrap_or_default(), ..defaults };
         let negotiate = |default| {
@@ -89,7 +91,7 @@ impl Options {
 
     /// Whether a query resolves to these options, with some `Accept`.
     pub fn are_of(&self, query: &Query, defaults: Defaults) -> bool {
-        let Ok(values) = Values::of(|name| query.get(name)) else { return false };
+        let Ok(values) = Values::of(|place| query.at(place)) else { return false };
         let Ok(watermarks) = defaults.watermarks.select(values.watermarks.as_deref()) else {
             return false;
         };
@@ -177,10 +179,11 @@ impl Values {
         Ok(self.into_options(size, minimum, format, quality, watermarks).normalize())
     }
 
-    /// Reads the values from the texts of a query, which `text` gives by the names of parameters.
-    fn of<'q>(text: impl Fn(&'static str) -> Option<&'q str>) -> Result<Values, BadQuery> {
-        let older = fit::OLDER.into_iter().find(|name| text(name).is_some());
-        if let (Some(older), Some(_)) = (older, text("fit")) {
+    /// Reads the values from the texts of a query, which `text` gives.
+    fn of<'q>(text: impl Fn(Place) -> Option<&'q str>) -> Result<Values, BadQuery> {
+        if text(const { Place::of("fit") }).is_some()
+            && let Some(older) = fit::OLDER.into_iter().find(|name| text(Place::of(name)).is_some())
+        {
             return Err(BadQuery(format!("fit: can't be given together with {older}")));
         }
         Values::read(text)
