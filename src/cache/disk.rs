@@ -285,19 +285,7 @@ impl Entry<'_> {
                 let validated_at = unix_milliseconds(validated_at);
                 let header = Header { validated_at, ..self.header };
                 let written = self.cache.writer.write(&self.path, &header, &bytes);
-                let cache_control = header.cache_control();
-                let quality = header.quality();
-                let Header { sha256, last_modified, .. } = header;
-                let media_type = self.media_type;
-                let image = EncodedImage {
-                    bytes,
-                    media_type,
-                    sha256,
-                    last_modified,
-                    cache_control,
-                    quality,
-                };
-                Some((image, written))
+                Some((header.into_image(bytes, self.media_type), written))
             }
             Err(error) => {
                 self.cache.remove_damaged(&self.path, &error);
@@ -310,14 +298,7 @@ impl Entry<'_> {
     /// damaged entry, which is removed.
     pub fn read(mut self) -> Option<EncodedImage> {
         match self.read_verified() {
-            Ok(bytes) => Some(EncodedImage {
-                bytes,
-                media_type: self.media_type,
-                cache_control: self.header.cache_control(),
-                quality: self.header.quality(),
-                sha256: self.header.sha256,
-                last_modified: self.header.last_modified,
-            }),
+            Ok(bytes) => Some(self.header.into_image(bytes, self.media_type)),
             Err(error) => {
                 self.cache.remove_damaged(&self.path, &error);
                 None

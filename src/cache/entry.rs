@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{EncodedImage, Name, Validator};
 use crate::cache_control::CacheControl;
+use crate::media_type::MediaType;
 use crate::quality::Level;
 use crate::time::unix_milliseconds;
 
@@ -87,6 +88,13 @@ impl Header {
     /// What the origins are asked with whether the original has changed.
     pub fn validator(&self) -> Validator {
         Validator { etag: self.original_etag.clone(), origin: self.origin.clone() }
+    }
+
+    /// The image that these are the metadata of.
+    pub fn into_image(self, bytes: Vec<u8>, media_type: MediaType) -> EncodedImage {
+        let (cache_control, quality) = (self.cache_control(), self.quality());
+        let Header { sha256, last_modified, .. } = self;
+        EncodedImage { bytes, media_type, sha256, last_modified, cache_control, quality }
     }
 
     pub fn is_of(&self, name: &Name) -> bool {

@@ -51,22 +51,8 @@ impl SharedEntry {
         if hexadecimal::encode(&Sha256::digest(&bytes)) != header.sha256 {
             return Err(damaged("does not match its SHA-256"));
         }
-        let cache_control = header.cache_control();
-        let quality = header.quality();
-        let validator = header.validator();
-        let Header { sha256, last_modified, .. } = header;
-        Ok(SharedEntry {
-            image: EncodedImage {
-                bytes,
-                media_type,
-                sha256,
-                last_modified,
-                cache_control,
-                quality,
-            },
-            validator,
-            validated_at: system_time(header.validated_at),
-        })
+        let (validator, validated_at) = (header.validator(), system_time(header.validated_at));
+        Ok(SharedEntry { image: header.into_image(bytes, media_type), validator, validated_at })
     }
 }
 
