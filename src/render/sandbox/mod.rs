@@ -12,6 +12,8 @@
 mod allowed_paths;
 mod rlimits;
 
+use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use landlock::{
     make_bitflags,
 };
 use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
 use crate::config::Config;
 use crate::log::warn;
@@ -35,6 +38,9 @@ const NEWEST: ABI = ABI::V9;
 const READ_WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
 });
+
+/// The attempts to create the directory of a cache while other processes change what is at its path.
+const MAX_ATTEMPTS: u32 = 10;
 
 /// The paths that the sandbox of this process allows.
 #[derive(Debug, Default)]
@@ -90,12 +96,6 @@ pub fn enter(config: &Config, socket: &Path) -> Sandbox {
 
 /// Restricts the calling thread to the allowed paths, with Landlock.
 fn restrict_paths(config: &Config, socket: &Path) -> Result<Sandbox, RulesetError> {
-    for handler in &config.handlers {
-        for store in handler.stores() {
-            // If this fails, the first write to the cache logs it.
-            let _ = std::fs::create_dir_all(&store.path);
-        }
-    }
     let paths = allowed_paths(config, socket, &|name| std::env::var_os(name));
     let connects = config.handlers.iter().any(|handler| {
         handler.origins.iter().any(origin::connects)
@@ -116,7 +116,10 @@ fn restrict(paths: &[AllowedPath], connects: bool) -> Result<Sandbox, RulesetErr
     let mut ruleset = ruleset.create()?;
     let mut watched = Vec::new();
     for allowed in paths {
-        let opened = open(&allowed.path);
+        let opened = match allowed.access {
+            PathAccess::ReadWrite => open_cache(&allowed.path, &|path| fs::create_dir_all(path)),
+            PathAccess::Read | PathAccess::CreateSocket => open(&allowed.path),
+        };
         if allowed.is_watched {
             watched.push(Watched {
                 path: allowed.path.clone(),
@@ -154,6 +157,26 @@ fn allow(
     ruleset.add_rule(PathBeneath::new(file, rights))
 }
 
+/// Opens the directory of a cache and creates it before, if it is missing. If that fails, the first write to the cache
+/// logs it.
+///
+/// What prevents it may disappear before the directory is opened: then it is created at the next attempt. Otherwise
+/// nothing would create it until a renderer is started for another reason.
+fn open_cache(
+    path: &Path,
+    create: &dyn Fn(&Path) -> io::Result<()>,
+) -> rustix::io::Result<(OwnedFd, Stat)> {
+    for _ in 1..MAX_ATTEMPTS {
+        let _ = create(path);
+        match open(path) {
+            Err(Errno::NOENT) => {}
+            opened => return opened,
+        }
+    }
+    let _ = create(path);
+    open(path)
+}
+
 fn open(path: &Path) -> rustix::io::Result<(OwnedFd, Stat)> {
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let stat = rustix::fs::fstat(&file)?;
@@ -161,7 +184,7 @@ fn open(path: &Path) -> rustix::io::Result<(OwnedFd, Stat)> {
 }
 
 fn identity(path: &Path) -> Option<Identity> {
-    std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]

@@ -258,3 +258,27 @@ fn sandbox_is_outdated_when_an_allowed_path_is_replaced() {
         "a file in place of the cache directory from the start"
     );
 }
+
+#[test]
+fn a_cache_is_created_although_a_file_in_its_place_is_removed_meanwhile() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("cache");
+    fs::write(&path, b"").unwrap();
+    // The file is removed by somebody else after it has prevented the creation, and before the directory is opened.
+    let create = |path: &Path| {
+        let created = fs::create_dir_all(path);
+        if path.is_file() {
+            fs::remove_file(path)?;
+        }
+        created
+    };
+    let (_, stat) = open_cache(&path, &create).unwrap();
+    assert_eq!(FileType::from_raw_mode(stat.st_mode), FileType::Directory);
+    let impossible = temp.path().join("cache/file/cache");
+    fs::write(temp.path().join("cache/file"), b"").unwrap();
+    let create = |path: &Path| fs::create_dir_all(path);
+    assert_eq!(open_cache(&impossible, &create).unwrap_err(), Errno::NOTDIR);
+    let refused = |_: &Path| Err(ErrorKind::PermissionDenied.into());
+    let missing = temp.path().join("missing");
+    assert_eq!(open_cache(&missing, &refused).unwrap_err(), Errno::NOENT);
+}
