@@ -1,6 +1,8 @@
 //! Computes the size of the resize and of the crop from those of the image and the requested box.
 
-use super::turn::{self, Turn, scaled};
+use std::cmp::Ordering;
+
+use super::turn::{self, Turn};
 use crate::options::{Gravity, Minimum, Options, Rotation, Size, Window, scale_by_ten_thousandths};
 
 /// Everything about sizes that follows from the options and the size of the upright original.
@@ -109,10 +111,50 @@ pub fn swap_sides(rotation: Rotation, (width, height): (u32, u32)) -> (u32, u32)
     if rotation.swaps_sides() { (height, width) } else { (width, height) }
 }
 
+/// A factor as a fraction, so that half a pixel is not lost in a division.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    to: u32,
+    /// Not 0.
+    from: u32,
+}
+
+impl Scale {
+    const ONE: Scale = Scale { to: 1, from: 1 };
+
+    /// A length that is multiplied, rounded half up. Never 0.
+    fn of(self, length: u32) -> u32 {
+        let (to, from) = (u64::from(self.to), u64::from(self.from));
+        let rounded = u128::from(2 * to) * u128::from(length) + u128::from(from);
+        u32::try_from(rounded / u128::from(2 * from)).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+impl Ord for Scale {
+    fn cmp(&self, other: &Scale) -> Ordering {
+        let product = |to: u32, from: u32| u64::from(to) * u64::from(from);
+        product(self.to, other.from).cmp(&product(other.to, self.from))
+    }
+}
+
+impl PartialOrd for Scale {
+    fn partial_cmp(&self, other: &Scale) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scale {
+    fn eq(&self, other: &Scale) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Scale {}
+
 /// The plan for an upright and rotated image of this size.
 ///
 /// Without `enlarge`, a box that is larger than the image in one direction is filled in the other only. Sizes are
-/// rounded half up, as in `vips_thumbnail`, and are never 0.
+/// rounded half up and are never 0.
 pub fn plan(
     size: Size,
     enlarge: bool,
@@ -120,11 +162,11 @@ pub fn plan(
     (width, height): (u32, u32),
 ) -> Plan {
     let (source_width, source_height) = (width.max(1), height.max(1));
-    let of_width = |to: u32| f64::from(to) / f64::from(source_width);
-    let of_height = |to: u32| f64::from(to) / f64::from(source_height);
-    let limit = |scale: f64| if enlarge { scale } else { scale.min(1.0) };
+    let of_width = |to: u32| Scale { to, from: source_width };
+    let of_height = |to: u32| Scale { to, from: source_height };
+    let limit = |scale: Scale| if enlarge { scale } else { scale.min(Scale::ONE) };
     let (across, down) = match size {
-        Size::Original => (1.0, 1.0),
+        Size::Original => (Scale::ONE, Scale::ONE),
         Size::Stretch(width, height) => (of_width(width), of_height(height)),
         Size::Width(width) => [limit(of_width(width)); 2].into(),
         Size::Height(height) => [limit(of_height(height)); 2].into(),
@@ -135,12 +177,11 @@ pub fn plan(
         | Size::Ratio(width, height, _)
         | Size::Outside(width, height) => [limit(of_width(width).max(of_height(height))); 2].into(),
     };
-    let least = minimum.map_or(0.0, |minimum| {
-        let width = minimum.width.map_or(0.0, of_width);
-        width.max(minimum.height.map_or(0.0, of_height))
-    });
-    let width = scaled(source_width, across.max(least));
-    let height = scaled(source_height, down.max(least));
+    let sides = |minimum: Minimum| [minimum.width.map(of_width), minimum.height.map(of_height)];
+    let least = minimum.and_then(|minimum| sides(minimum).into_iter().flatten().max());
+    let at_least = |scale: Scale| least.map_or(scale, |least| scale.max(least));
+    let width = at_least(across).of(source_width);
+    let height = at_least(down).of(source_height);
     // What is left of the resized image.
     let cropped = match (size, minimum) {
         (Size::Ratio(box_width, box_height, _), _) if box_width > width || box_height > height => {
@@ -189,6 +230,26 @@ mod tests {
     fn result(size: Size, enlarge: bool, width: u32, height: u32) -> (u32, u32) {
         let plan = plan(size, enlarge, None, (width, height));
         plan.crop.map_or(plan.size(), |crop| (crop.width, crop.height))
+    }
+
+    #[test]
+    fn half_a_pixel_is_rounded_up() {
+        // 1248 × 30 / 1664 is 22.5, and 1248 × (30 / 1664) is less in binary fractions.
+        assert_eq!(result(Size::Width(30), false, 1664, 1248), (30, 23));
+        let mut halves = 0;
+        for (width, height) in [(1664, 1248), (400, 300), (300, 400), (1000, 1), (65535, 65535)] {
+            for side in 1..=400 {
+                let (_, found) = result(Size::Width(side), true, width, height);
+                let expected = (2 * u64::from(height) * u64::from(side) + u64::from(width))
+                    / (2 * u64::from(width));
+                assert_eq!(u64::from(found), expected.max(1), "{width} × {height} to {side}");
+                halves += u32::from(
+                    2 * u64::from(height) * u64::from(side) % u64::from(2 * width)
+                        == u64::from(width),
+                );
+            }
+        }
+        assert!(halves > 100, "{halves}");
     }
 
     #[test]
