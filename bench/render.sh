@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Measures uncached images: CPU time of the server's processes per image, against a loop of `vips_thumbnail` and a saver
-# with the same libvips (bench/render), and the memory of a mixed load. Writes bench/results/render.md.
+# Measures uncached images: CPU time of the server's processes per image, against a loop of `vips_thumbnail`, the
+# operations of a step, and a saver with the same libvips (bench/render), and the memory of a mixed load. Writes
+# bench/results/render.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=bench/lib.sh
@@ -23,7 +24,9 @@ cp examples/images/transparent.png "$originals/small.png"
 cp tests/data/anim.gif "$originals/anim.gif"
 cp tests/data/gif/keep-5.gif "$originals/tiny.gif"
 cat >"$work/edge.json" <<JSON
-{"handlers": [{"name": "s", "directory": "$originals", "cache_time": -1, "max_dimension": 5000}], "memory_cache": 0, "access_log": false,
+{"handlers": [{"name": "s", "directory": "$originals", "cache_time": -1, "max_dimension": 5000,
+   "watermarks": {"logo": {"file": "examples/images/logo.png", "offset": [0.03, 0.03]},
+    "tile": {"file": "examples/images/logo.png", "size": 0.25, "opacity": 0.4, "tile": true, "spacing": [0.05, 0.1]}}}], "memory_cache": 0, "access_log": false,
  "address": "127.0.0.1", "http_port": $PORT}
 JSON
 start_edge edge http
@@ -31,6 +34,7 @@ server=$started
 base="http://127.0.0.1:$PORT/s"
 "$TOOL" large baseline "$originals/2mpx.jpg" "$originals/12mpx.jpg" >/dev/null
 for kind in progressive-420 progressive-444; do "$TOOL" large "$kind" "$originals/2mpx.jpg" "$originals/$kind.jpg" >/dev/null; done
+"$TOOL" large border "$originals/2mpx.jpg" "$originals/border.jpg" >/dev/null
 curl -sf -o "$originals/alpha.png" "$base/small.png?w=1000&e=true&f=png"
 
 # floor JOB SOURCE COUNT: CPU ms per image. The libvips here has no GIF: that of Debian's vipsthumbnail stands in.
@@ -46,7 +50,9 @@ GIF=gif-100-gif
 {
     "$TOOL" jobs
     echo "$GIF anim.gif w=100&f=gif 0.35"
-} | grep -e "$JOBS" >"$work/jobs"
+} | grep -e "$JOBS" >"$work/jobs" || true
+"$TOOL" steps | grep -e "$JOBS" >"$work/steps" || true
+cat "$work/jobs" "$work/steps" >"$work/all"
 # Everything once, because the first image of each kind fills tables and buffers. The time with bare libvips decides how
 # often a job is measured.
 declare -A count
@@ -54,14 +60,14 @@ while read -r name source query _; do
     served "$source?$query" 2 >/dev/null
     floor=$(floor "$name" "$source" 3)
     count[$name]=$(awk -v all="$MS" -v one="$floor" 'BEGIN {n = int(all / one); print (n < 3 ? 3 : n)}')
-done <"$work/jobs"
+done <"$work/all"
 for ((round = 0; round < ROUNDS; round++)); do
     printf 'round %d of %d\n' $((round + 1)) "$ROUNDS"
     while read -r name source query _; do
         floor=$(floor "$name" "$source" "${count[$name]}")
         ours=$(served "$source?$query" "${count[$name]}")
         echo "$ours $floor $(ratio "$ours" "$floor")" >>"$work/$name"
-    done <"$work/jobs"
+    done <"$work/all"
 done
 while read -r name source query _; do
     curl -sf -o "$work/answer" "$base/$source?$query"
@@ -72,7 +78,7 @@ while read -r name source query _; do
         bytes=$("$TOOL" bytes "$name" "$originals/$source")
     fi
     echo "$similarity $(stat -c %s "$work/answer") $bytes" >"$work/$name.sizes"
-done <"$work/jobs"
+done <"$work/all"
 end "$server"
 
 # --- Memory: 12 Mpx originals, half of them progressive, four concurrent requests, in new processes.
@@ -110,7 +116,7 @@ mkdir -p "$RESULTS"
         read -r one other bytes floor_bytes <"$work/$name.sizes"
         near=$(awk -v a="$one" -v b="$other" 'BEGIN {print a == "–" ? "–" : (a + 0 >= b - 0.01) ? "yes" : "**no**"}')
         median_ratio=$(column "$name" 3)
-        echo "| \`$source?${query//|/}\` | $(column "$name" 1) | $(column "$name" 2) | $median_ratio | ≤ $most | $(verdict "$median_ratio" "$most") | $bytes | $floor_bytes | $one | $other | $near |"
+        echo "| \`$source?$query\` | $(column "$name" 1) | $(column "$name" 2) | $median_ratio | ≤ $most | $(verdict "$median_ratio" "$most") | $bytes | $floor_bytes | $one | $other | $near |"
     done <"$work/jobs"
     echo
     echo "| memory | measured | target | met |"
@@ -118,5 +124,16 @@ mkdir -p "$RESULTS"
     echo "| peak of both processes, $REQUESTS mixed requests for 12 Mpx sources, half of them progressive, 4 at a time | $total MB | ≤ 60 MB | $(verdict "$total" 60) |"
     flat=$(ratio "$(cat "$work/peak.4")" "$(cat "$work/peak.2")")
     echo "| … of the last quarter, of the second's | $(cat "$work/peak.4") of $(cat "$work/peak.2") MB: $flat × | ≤ 1.05 × | $(verdict "$flat" 1.05) |"
+    echo
+    echo "The steps of the server on a 2 Mpx JPEG whose result is 800 pixels wide, and the operations of libvips that somebody calls"
+    echo "for the same result (bench/render/steps.rs). The watermarks are the examples of docs/options.md, decoded once."
+    echo
+    echo "| step | server | bare libvips | ratio | target | met | SSIM of one against the other |"
+    echo "| --- | --- | --- | --- | --- | --- | --- |"
+    while read -r name source query most; do
+        read -r similarity _ <"$work/$name.sizes"
+        median_ratio=$(column "$name" 3)
+        echo "| \`$source?$query\` | $(column "$name" 1) | $(column "$name" 2) | $median_ratio | ≤ $most | $(verdict "$median_ratio" "$most") | $similarity |"
+    done <"$work/steps"
 } >"$RESULT"
 cat "$RESULT"

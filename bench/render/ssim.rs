@@ -1,12 +1,12 @@
 //! Structural similarity (Wang et al. 2004) of brightness, in windows of 8 × 8 that overlap by half.
 
-use std::ffi::{c_char, c_int};
-use std::ptr;
+use std::ffi::c_int;
 
 use libvips::bindings as ffi;
 
 use crate::Fallible;
-use crate::floor::{complaint, start, thumbnail};
+use crate::floor::made;
+use crate::image::{END, Image};
 use crate::jobs::Job;
 
 const WINDOW: usize = 8;
@@ -18,119 +18,79 @@ struct Gray {
     pixels: Vec<u8>,
 }
 
-/// SSIM of the response and of the floor's image against the reference.
+/// SSIM of the response and of the floor's image against the reference; of one against the other if the job has a step.
 pub fn run(job: &Job, original: &[u8], answer: &[u8]) -> Fallible<String> {
-    start()?;
     let answer = decoded(answer)?;
-    let floor = decoded(&thumbnail(job, original)?)?;
+    let floor = decoded(&made(job, original)?)?;
+    if job.has_step() {
+        return Ok(format!("{:.4}", similarity(&answer, &floor)?));
+    }
     let reference = reference(job, original, &answer)?;
     Ok(format!("{:.4} {:.4}", similarity(&answer, &reference)?, similarity(&floor, &reference)?))
 }
 
 /// The original, decoded at full size, resized with Lanczos and cropped to the size of the result.
 fn reference(job: &Job, original: &[u8], like: &Gray) -> Fallible<Gray> {
-    let image = opened(original)?;
-    let end: *const c_char = ptr::null();
-    // SAFETY: live images, each released once; optional arguments are pairs terminated by null; the window is
-    // inside the image.
+    // SAFETY: the bytes outlive the images.
+    let image = unsafe { Image::opened(original, c"")? };
+    let (from_width, from_height) = (f64::from(image.width()), f64::from(image.height()));
+    let (x, y) = (like.width as f64 / from_width, like.height as f64 / from_height);
+    let scale = if job.crop { x.max(y) } else { x };
+    let (width, height) = ((from_width * scale).round(), (from_height * scale).round());
+    let (left, top) = ((width as usize - like.width) / 2, (height as usize - like.height) / 2);
+    // SAFETY: live images; outputs are stored on success; optional arguments are pairs terminated by null; the window
+    // is inside the image.
     unsafe {
-        let (from_width, from_height) = (
-            f64::from(ffi::vips_image_get_width(image)),
-            f64::from(ffi::vips_image_get_height(image)),
-        );
-        let (x, y) = (like.width as f64 / from_width, like.height as f64 / from_height);
-        let scale = if job.crop { x.max(y) } else { x };
-        let (width, height) = ((from_width * scale).round(), (from_height * scale).round());
-        let (mut resized, mut cut) = (ptr::null_mut(), ptr::null_mut());
-        let status = ffi::vips_resize(
-            image,
-            &mut resized,
-            width / from_width,
-            c"vscale".as_ptr(),
-            height / from_height,
-            end,
-        );
-        ffi::g_object_unref(image.cast());
-        if status != 0 {
-            return Err(complaint());
-        }
-        let (left, top) = ((width as usize - like.width) / 2, (height as usize - like.height) / 2);
-        let status = ffi::vips_extract_area(
-            resized,
-            &mut cut,
-            left as c_int,
-            top as c_int,
-            like.width as c_int,
-            like.height as c_int,
-            end,
-        );
-        ffi::g_object_unref(resized.cast());
-        if status != 0 { Err(complaint()) } else { gray(cut) }
+        let vertical = height / from_height;
+        let resized = Image::output(|out| {
+            ffi::vips_resize(
+                image.pointer(),
+                out,
+                width / from_width,
+                c"vscale".as_ptr(),
+                vertical,
+                END,
+            )
+        })?;
+        gray(&Image::output(|out| {
+            ffi::vips_extract_area(
+                resized.pointer(),
+                out,
+                left as c_int,
+                top as c_int,
+                like.width as c_int,
+                like.height as c_int,
+                END,
+            )
+        })?)
     }
 }
 
 fn decoded(bytes: &[u8]) -> Fallible<Gray> {
     // SAFETY: the image is used only here, while the bytes are alive.
-    unsafe { gray(opened(bytes)?) }
-}
-
-fn opened(bytes: &[u8]) -> Fallible<*mut ffi::VipsImage> {
-    let end: *const c_char = ptr::null();
-    // SAFETY: the caller keeps the bytes for as long as the image.
-    let image = unsafe {
-        ffi::vips_image_new_from_buffer(
-            bytes.as_ptr().cast(),
-            bytes.len() as ffi::size_t,
-            c"".as_ptr(),
-            end,
-        )
-    };
-    if image.is_null() { Err(complaint()) } else { Ok(image) }
+    gray(&unsafe { Image::opened(bytes, c"")? })
 }
 
 /// Its pixels, flattened on white and converted to grayscale.
-///
-/// # Safety
-/// The image is live and owned; it is released here.
-unsafe fn gray(image: *mut ffi::VipsImage) -> Fallible<Gray> {
-    let end: *const c_char = ptr::null();
-    // SAFETY: by the contract; the image of each step is released once the next one has a reference.
-    unsafe {
+fn gray(image: &Image) -> Fallible<Gray> {
+    // SAFETY: live images; outputs are stored on success; optional arguments are pairs terminated by null.
+    let bytes = unsafe {
         let white = ffi::vips_array_double_newv(1, 255.0_f64);
-        let (mut flat, mut shades, mut bytes) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-        let status = ffi::vips_flatten(image, &mut flat, c"background".as_ptr(), white, end);
+        let flat = Image::output(|out| {
+            ffi::vips_flatten(image.pointer(), out, c"background".as_ptr(), white, END)
+        });
         ffi::vips_area_unref(white.cast());
-        ffi::g_object_unref(image.cast());
-        if status != 0 {
-            return Err(complaint());
-        }
-        let status = ffi::vips_colourspace(
-            flat,
-            &mut shades,
-            ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W,
-            end,
-        );
-        ffi::g_object_unref(flat.cast());
-        if status != 0 {
-            return Err(complaint());
-        }
-        let status = ffi::vips_extract_band(shades, &mut bytes, 0, end);
-        ffi::g_object_unref(shades.cast());
-        if status != 0 {
-            return Err(complaint());
-        }
-        let mut length = 0;
-        let memory = ffi::vips_image_write_to_memory(bytes, &mut length);
-        let (width, height) =
-            (ffi::vips_image_get_width(bytes) as usize, ffi::vips_image_get_height(bytes) as usize);
-        ffi::g_object_unref(bytes.cast());
-        if memory.is_null() || length as usize != width * height {
-            return Err(complaint());
-        }
-        let pixels = std::slice::from_raw_parts(memory.cast::<u8>(), length as usize).to_vec();
-        ffi::g_free(memory);
-        Ok(Gray { width, height, pixels })
+        let flat = flat?;
+        let space = ffi::VipsInterpretation_VIPS_INTERPRETATION_B_W;
+        let shades = Image::output(|out| ffi::vips_colourspace(flat.pointer(), out, space, END))?;
+        Image::output(|out| ffi::vips_extract_band(shades.pointer(), out, 0, END))?
+    };
+    let pixels = bytes.samples()?;
+    let (width, height) = (bytes.width() as usize, bytes.height() as usize);
+    if pixels.len() != width * height {
+        return Err("the image has more than a byte for each pixel".into());
     }
+    Ok(Gray { width, height, pixels })
 }
 
 fn similarity(one: &Gray, other: &Gray) -> Fallible<f64> {

@@ -51,6 +51,7 @@ mod step;
 mod steps;
 mod transcoded;
 mod trim;
+mod trim_search;
 mod turn;
 mod watermark;
 mod window;

@@ -1,16 +1,18 @@
 //! `trim`: removes a border of one colour, or a transparent one.
 
-use std::ffi::c_int;
-
 use super::frames::{self, Frames};
 use super::job::RenderJob;
 use super::step::{Stage, Step};
+use super::trim_search::{Area, Search};
 use super::{keep, pad, resize};
 use crate::options::{Colour, Opposite, Trim};
-use crate::render::vips::{Error, Image, Value, Vips, call, pixels};
+use crate::render::vips::{Error, Image, Vips};
 
 pub const STEP: Step =
     Step { name: "trim", applies: |job| job.options.trim.is_some(), stage: Stage::Load };
+
+/// Lines that are compared with the border at once.
+const STRIP: u32 = 64;
 
 /// An upright image without its border, in memory, before the resize.
 pub struct Trimmed<'b> {
@@ -39,30 +41,12 @@ impl Keeping {
     }
 }
 
-/// The area that is kept. Right and bottom are exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Window {
-    left: u32,
-    top: u32,
-    right: u32,
-    bottom: u32,
-}
-
-impl Window {
-    fn union(self, other: Window) -> Window {
-        Window {
-            left: self.left.min(other.left),
-            top: self.top.min(other.top),
-            right: self.right.max(other.right),
-            bottom: self.bottom.max(other.bottom),
-        }
-    }
-
+impl Area {
     /// The area that is kept of a frame of this size, if the border is removed at these sides only.
-    fn at_sides(self, trim: &Trim, (width, height): (u32, u32)) -> Window {
+    fn at_sides(self, trim: &Trim, (width, height): (u32, u32)) -> Area {
         let (left, right) = kept(trim.sides.horizontal(), (self.left, self.right), width);
         let (top, bottom) = kept(trim.sides.vertical(), (self.top, self.bottom), height);
-        Window { left, top, right, bottom }
+        Area { left, top, right, bottom }
     }
 }
 
@@ -83,7 +67,7 @@ impl<'b> Trimmed<'b> {
     pub fn new(image: Image<'b>, job: &RenderJob, trim: &Trim) -> Result<Trimmed<'b>, Error> {
         let trimmed = |frames| Trimmed { frames, selected: job.frames, keeping: Keeping::of(job) };
         let frames = frames::split(image, job.frames.count)?;
-        let mut kept: Option<Window> = None;
+        let mut kept: Option<Area> = None;
         let mut size = (0, 0);
         if let Some(first) = frames.first() {
             size = (first.width(), first.height());
@@ -92,13 +76,12 @@ impl<'b> Trimmed<'b> {
                 return Ok(trimmed(frames));
             };
             for frame in &frames {
-                let frame = comparable(frame, colour)?;
-                let found = find(&frame, &border, trim.tolerance)?;
-                kept = kept.into_iter().chain(found).reduce(Window::union);
+                let found = find(frame, colour, &border, trim.tolerance)?;
+                kept = kept.into_iter().chain(found).reduce(Area::union);
             }
         }
         let Some(kept) = kept else { return Ok(trimmed(frames)) };
-        let Window { left, top, right, bottom } = kept.at_sides(trim, size);
+        let Area { left, top, right, bottom } = kept.at_sides(trim, size);
         let crop = |frame: &Image<'b>| frame.crop(left, top, right - left, bottom - top);
         Ok(trimmed(frames.iter().map(crop).collect::<Result<_, _>>()?))
     }
@@ -161,42 +144,20 @@ fn comparable<'b>(frame: &Image<'b>, colour: Option<Colour>) -> Result<Image<'b>
     if frame.has_transparency() { resize::premultiply(&frame) } else { Ok(frame) }
 }
 
-/// The area outside of which everything is border; `None` if everything is.
-fn find(frame: &Image, border: &Image, tolerance: u8) -> Result<Option<Window>, Error> {
-    let all_border = border.apply(
-        c"replicate",
-        &[(c"across", pixels(frame.width())), (c"down", pixels(frame.height()))],
-    )?;
-    let difference = call(
-        c"subtract",
-        &[(c"left", Value::Image(frame)), (c"right", Value::Image(&all_border))],
-    )?
-    .image(c"out")?
-    .apply(c"abs", &[])?;
-    // 4 is `VIPS_OPERATION_RELATIONAL_MORE`, 1 is `VIPS_OPERATION_BOOLEAN_OR`.
-    let limit = [f64::from(tolerance)];
-    let differs = difference
-        .apply(
-            c"relational_const",
-            &[(c"relational", Value::Int(4)), (c"c", Value::Doubles(&limit))],
-        )?
-        .apply(c"bandbool", &[(c"boolean", Value::Int(1))])?;
-    // `line-art` disables the median filter, which would remove a thin line as noise.
-    let found = call(
-        c"find_trim",
-        &[
-            (c"in", Value::Image(&differs)),
-            (c"background", Value::Doubles(&[0.0])),
-            (c"threshold", Value::Double(127.0)),
-            (c"line-art", Value::Bool(true)),
-        ],
-    )?;
-    let number = |name| found.int(name).map(|number: c_int| u32::try_from(number).unwrap_or(0));
-    let left = number(c"left")?;
-    let top = number(c"top")?;
-    let width = number(c"width")?;
-    let height = number(c"height")?;
-    let window =
-        Window { left, top, right: left.saturating_add(width), bottom: top.saturating_add(height) };
-    Ok((width > 0 && height > 0).then_some(window))
+/// The area outside of which everything is border; `None` if everything is. The frame is in memory.
+fn find(
+    frame: &Image,
+    colour: Option<Colour>,
+    border: &Image,
+    tolerance: u8,
+) -> Result<Option<Area>, Error> {
+    let border = border.samples()?;
+    let (width, height) = (frame.width(), frame.height());
+    let mut search = Search::new(border, tolerance);
+    // What is compared is a copy, so it is made of some lines at a time.
+    for top in (0..height).step_by(STRIP as usize) {
+        let strip = frame.crop(0, top, width, STRIP.min(height - top))?;
+        search.lines(comparable(&strip, colour)?.samples()?, width, top);
+    }
+    Ok(search.found())
 }
