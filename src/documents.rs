@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use crate::config::reference;
+use crate::config::{self, reference};
+use crate::options::{Options, Query};
 use crate::{cli, error, file_type, format, log, metrics, options};
 
 const END: &str = "<!-- /generated -->";
@@ -121,6 +122,45 @@ fn generated_blocks_equal_the_code() {
         "documents differ from the code, run make docs:\n{}",
         stale.join("\n")
     );
+}
+
+/// The queries in the second column of the tables of docs/migrating.md: `w=300&h=200`, or after a path.
+fn queries_of_migrating(page: &str) -> Vec<&str> {
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));
+    let spans = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let queries = spans.map(|span| span.rsplit('?').next().unwrap_or_default());
+    let is_query = |query: &&str| query.contains('=') && !query.contains(['"', ' ']);
+    queries.filter(is_query).collect()
+}
+
+#[test]
+fn migrating_has_no_query_that_is_refused_or_ignored() {
+    let page = fs::read_to_string(root().join("docs/migrating.md")).unwrap();
+    let (_, fields) = page.split_once("```json\n").unwrap();
+    let (fields, _) = fields.split_once("\n```").unwrap();
+    let logo = root().join("examples/images/logo.png").display().to_string();
+    let fields = fields.replace("examples/images/logo.png", &logo);
+    let text = format!(r#"{{"handlers": [{{"name": "samples", "directory": "/", {fields}}}]}}"#);
+    let config = config::parse(&text, "migrating.md").unwrap();
+    let handler = &config.handlers[0];
+    let queries = queries_of_migrating(&page);
+    assert!(queries.len() > 100, "{queries:?}");
+    for text in queries {
+        for pair in text.split('&') {
+            let name = pair.split('=').next().unwrap();
+            assert!(Query::names().any(|known| known == name), "{text}: {name} is unknown");
+        }
+        let check = || {
+            let query = Query::parse(text)?;
+            query.expires()?;
+            query.download()?;
+            let whole = handler.size_policy.with_preset(&query)?;
+            Options::resolve(&whole, "", handler.defaults())
+        };
+        if let Err(bad) = check() {
+            panic!("{text}: {}", bad.0);
+        }
+    }
 }
 
 #[test]

@@ -91,22 +91,26 @@ fn find_handler<'c>(arguments: &Arguments, config: &'c Config) -> Result<&'c Han
     })
 }
 
-/// The options of the image: those of the query, then of its preset, then of the name of the output.
+/// The options of the image: those of the query, then the format of the name of the output, then those of the preset and
+/// of the handler's defaults.
 fn options(arguments: &Arguments, handler: &Handler) -> Result<Options, String> {
     let sentence = |bad: BadQuery| bad.0;
     let query = Query::parse_command(&arguments.options).map_err(sentence)?;
-    let query = match query.preset() {
-        None => Cow::Borrowed(&query),
+    let of_name = if query.has_any(&["f"]) { None } else { format_of_name(&arguments.output)? };
+    let mut query = match query.preset() {
+        None => handler.size_policy.with_defaults(&query),
         Some(_) if arguments.handler.is_none() => {
             return Err("p: presets are those of a handler, which --handler names".to_owned());
         }
         Some(preset) => Cow::Owned(query.over(find_preset(preset, handler)?)),
     };
+    if of_name.is_some() {
+        query.to_mut().take("f");
+    }
     if query.varies() {
         return Err("f: auto asks what a browser accepts; give a format".to_owned());
     }
     let defaults = handler.defaults();
-    let of_name = if query.has_any(&["f"]) { None } else { format_of_name(&arguments.output)? };
     let defaults = Defaults { format: of_name.or(defaults.format), ..defaults };
     let options = Options::resolve(&query, "", defaults).map_err(sentence)?;
     if options.raw == Raw::No {
@@ -259,11 +263,12 @@ mod tests {
     }
 
     #[test]
-    fn the_query_comes_before_its_preset_and_the_name_of_the_output() {
+    fn the_query_and_the_name_of_the_output_come_before_preset_and_defaults() {
         let text = r#"{"handlers": [
             {"name": "a", "directory": "/"},
             {"name": "b", "directory": "/", "output_format": "png", "max_dimension": 500,
-             "presets": {"card": "w=300&f=avif", "wide": "w=900", "any": "f=auto"}, "presets_only": true}]}"#;
+             "presets": {"card": "w=300&f=avif", "wide": "w=900", "any": "f=auto"}, "presets_only": true},
+            {"name": "c", "directory": "/", "defaults": "w=30&f=webp", "presets": {"low": "h=20"}}]}"#;
         let config = config::parse(text, "test").unwrap();
         let default = default_config().unwrap();
         let canonical = |output: &str, query: &str, handler: Option<&str>| {
@@ -283,7 +288,13 @@ mod tests {
             ("-", "w=16383", None, "w=16383"),
             ("-", "w=300", Some("a"), "w=300"),
             ("-", "w=900", Some("b"), "w=500&f=png"),
-            ("out.webp", "p=card", Some("b"), "w=300&f=avif"),
+            ("-", "p=card", Some("b"), "w=300&f=avif"),
+            ("out.webp", "p=card", Some("b"), "w=300&f=webp"),
+            ("out.webp", "p=card&f=gif", Some("b"), "w=300&f=gif"),
+            ("out.webp", "p=any", Some("b"), "f=webp"),
+            ("-", "h=9", Some("c"), "w=30&h=9&f=webp"),
+            ("-", "p=low", Some("c"), "w=30&h=20&f=webp"),
+            ("out.gif", "p=low&w=5", Some("c"), "w=5&h=20&f=gif"),
             ("out.webp", "p=wide", Some("b"), "w=500&f=webp"),
             ("out.webp", "p=wide&w=100", Some("b"), "w=100&f=webp"),
         ] {
@@ -306,12 +317,12 @@ mod tests {
             ("o.png", "p=card", None, "p: presets are those of a handler"),
             ("o.png", "p=x", Some("b"), "p: the handler \"b\" has no preset \"x\""),
             ("o.png", "f=auto", None, "f: auto asks what a browser accepts"),
-            ("o.png", "p=any", Some("b"), "f: auto asks what a browser accepts"),
+            ("-", "p=any", Some("b"), "f: auto asks what a browser accepts"),
             (
                 "o.png",
                 "",
-                Some("c"),
-                "the configuration has no handler \"c\"; --handler must be a or b",
+                Some("d"),
+                "the configuration has no handler \"d\"; --handler must be a, b or c",
             ),
         ] {
             let sentence = canonical(output, query, handler).unwrap_err();

@@ -47,13 +47,14 @@ table! {
     FILE: Optional<&'static str> = text("file");
     /// Where it is in the result: the centre, a side or a corner.
     POSITION: Defaulted<Position> = choice::<Position>("position").default_choice(8);
-    /// Its distance from that side or corner, `[x, y]`; from the centre, to the right and down. Between −1 and 1 a
-    /// fraction of the width and of the height of the result, otherwise whole pixels. It is moved to stay within the
-    /// result.
+    /// Its distance from that side or corner, `[x, y]`; where `position` names no side (`x` of `n`, `s` and `ce`, `y` of
+    /// `e`, `w` and `ce`), from the centre to the right or down. A number between −1 and 1, both exclusive, is a fraction
+    /// of the width or height of the result, any other one whole pixels: `[1, 1]` is one pixel. It is moved to stay
+    /// within the result.
     OFFSET: Optional<&'static [Value<'static>]> =
         array("offset", "two numbers", &OFFSET_KIND).absent("`[0, 0]`");
-    /// The largest part of the width and of the height of the result that it takes. It is scaled to that, keeps its
-    /// aspect ratio, and is not enlarged.
+    /// It fits into this fraction of the width and of the height of the result: it is scaled down to it, keeps its aspect
+    /// ratio, and is not enlarged.
     SIZE: Optional<f64> = number("size", 0.01, 1.0).absent("its own size in pixels, scaled down if the result is smaller");
     /// The opacity that its own is multiplied by.
     OPACITY: Optional<f64> = number("opacity", 0.01, 1.0).absent("1");

@@ -298,14 +298,14 @@ parameters! {
             _ => {}
         };
 
-        #[doc = "Least width in pixels: the image is enlarged to it, and then cropped to `w` and `h`."]
+        #[doc = "Least width in pixels: the image is reduced less, or enlarged, to have it, and then cropped to `w` and `h`."]
         "min-w" min_width: Option<u32> = None, "none";
         "must be a whole number of pixels above 0", |text| positive(text).map(Some);
         Control::whole(1, 16_383);
         changes_pixels;
         |options, put| if let Some(Minimum { width: Some(width), .. }) = options.minimum { put(format_args!("{width}")) };
 
-        #[doc = "Least height in pixels: the image is enlarged to it, and then cropped to `w` and `h`."]
+        #[doc = "Least height in pixels: the image is reduced less, or enlarged, to have it, and then cropped to `w` and `h`."]
         "min-h" min_height: Option<u32> = None, "none";
         "must be a whole number of pixels above 0", |text| positive(text).map(Some);
         Control::whole(1, 16_383);
@@ -322,7 +322,7 @@ parameters! {
             _ => {}
         };
 
-        #[doc = "Device pixel ratio: multiplies `w` and `h`."]
+        #[doc = "Device pixel ratio: multiplies `w`, `h`, `min-w` and `min-h`, and changes no size without them."]
         "dpr" ratio: f64 = 1.0, "1";
         "must be a number from 0.1 to 8", |text| decimal(text).filter(|ratio| (0.1..=8.0).contains(ratio));
         Control::number(0.1, 8.0, 0.1);
@@ -527,7 +527,7 @@ parameters! {
         #[doc = "[Token](tokens.md): a signature of the URL (HMAC) or a JSON Web Token."]
         "t", "none"; "must be the token that the handler asks for";
 
-        #[doc = "Unix time at which a [signed URL](tokens.md#signed-urls) expires."]
+        #[doc = "Unix time at which a [signed URL](tokens.md#signed-urls) expires; no effect unless the handler's `token` has the type `hmac`."]
         "exp", "never"; "must be a whole number of seconds since 1970";
 
         #[doc = "Name of a [preset](tokens.md#presets-and-allowed-sizes), for the parameters that the query does not have."]

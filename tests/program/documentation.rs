@@ -114,6 +114,29 @@ fn options_examples_return_the_images_in_the_page() {
     assert_eq!(files, shown, "an image without an example");
 }
 
+#[test]
+fn examples_of_migrating_have_the_sizes_in_the_page() {
+    let page = read("docs/migrating.md");
+    let fields = blocks(&page, "json").remove(0).replace(LOGO, root().join(LOGO).to_str().unwrap());
+    let fields: Value = serde_json::from_str(&format!("{{{fields}}}")).unwrap();
+    let handler = json!({"name": "samples", "directory": root().join("examples/images")});
+    let server = Server::with_handler(merged(handler, fields));
+    let mut client = server.client();
+    let mut count = 0;
+    for line in page.lines() {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let [_, here, result] = cells[..] else { continue };
+        let Some(rest) = here.strip_prefix("`/samples/") else { continue };
+        let target = format!("/samples/{}", rest.split_once('`').unwrap().0);
+        let (width, height) = result.trim_end_matches(" |").split_once(" × ").unwrap();
+        let image = client.get(&target).ok().body;
+        let size = size_of(&image);
+        assert_eq!(size, (width.parse().unwrap(), height.parse().unwrap()), "{target}");
+        count += 1;
+    }
+    assert!(count >= 20, "{count}");
+}
+
 /// The names of the image options in the table of docs/options.md, which is generated from the code.
 pub fn image_options() -> BTreeSet<String> {
     let page = read("docs/options.md");

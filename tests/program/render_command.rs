@@ -196,6 +196,32 @@ fn a_handler_gives_its_presets_limits_and_defaults() {
     let narrow = with(&["a.png", "-", "p=card&w=10"]);
     assert_eq!(size_of(&narrow), (10, 30));
     assert_eq!(Kind::of(&with(&["a.png", "-"])), Some(Kind::Gif));
+    // Of the handler's defaults, with and without a preset. The name of the output precedes their format.
+    config(json!({"presets": {"low": "h=30"}, "defaults": "w=20&f=webp&c=false"}), json!({}));
+    for (query, output, expected) in [
+        ("", "-", (Kind::Webp, (20, 15))),
+        ("w=40", "-", (Kind::Webp, (40, 30))),
+        ("p=low", "-", (Kind::Webp, (20, 15))),
+        ("p=low&c=true&f=png", "-", (Kind::Png, (20, 30))),
+        ("", "out.jpg", (Kind::Jpeg, (20, 15))),
+        ("p=low", "out.jpg", (Kind::Jpeg, (20, 15))),
+        ("f=png", "out.jpg", (Kind::Png, (20, 15))),
+    ] {
+        let printed = with(&["a.png", output, query]);
+        let written = || fs::read(directory.path().join(output)).unwrap();
+        let image = if output == "-" { printed } else { written() };
+        assert_eq!((Kind::of(&image).unwrap(), size_of(&image)), expected, "{query:?} {output}");
+    }
+    // Without the handler they do not apply.
+    assert_eq!(size_of(&render(&directory, &["a.png", "-"])), (80, 60));
+    config(json!({"presets": {"auto": "w=10&f=auto"}, "defaults": "f=auto"}), json!({}));
+    for query in ["", "p=auto"] {
+        let sentence = refused(&directory, &["a.png", "-", query, "--handler", "h"], 2);
+        assert_eq!(sentence, "f: auto asks what a browser accepts; give a format", "{query:?}");
+        with(&["a.png", "auto.gif", query]);
+        let written = fs::read(directory.path().join("auto.gif")).unwrap();
+        assert_eq!(Kind::of(&written), Some(Kind::Gif), "{query:?}");
+    }
     config(json!({}), json!({"source_max_pixels": 1000}));
     let sentence = refused(&directory, &["a.png", "-", "--handler", "h", "-c", "config.json"], 1);
     assert_eq!(

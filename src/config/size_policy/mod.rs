@@ -177,7 +177,13 @@ impl SizePolicy {
         }
     }
 
-    fn with_defaults<'q>(&self, query: &'q Query) -> Cow<'q, Query> {
+    /// The query in `defaults`, without its `q`.
+    pub fn defaults(&self) -> &Query {
+        &self.defaults
+    }
+
+    /// The query with the defaults applied.
+    pub fn with_defaults<'q>(&self, query: &'q Query) -> Cow<'q, Query> {
         match self.defaults.first_image_option() {
             None => Cow::Borrowed(query),
             Some(_) => Cow::Owned(query.over(&self.defaults)),

@@ -1,4 +1,5 @@
-//! Affine maps of colours: those of CSS filter functions (Filter Effects Level 1 §6.1), and of `tint` and `duo`.
+//! Affine maps of colours: those of CSS filter functions (Filter Effects Level 1 §6.1, and §9.6 and §9.7 for the filter
+//! primitives that define them), and of `tint` and `duo`.
 
 /// Weights of red, green and blue in the luminance, as in `grayscale()`.
 pub const LUMINANCE: [f64; 3] = [0.2126, 0.7152, 0.0722];

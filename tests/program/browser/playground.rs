@@ -71,6 +71,27 @@ fn options_change_the_image_and_the_lines_to_copy() {
 }
 
 #[test]
+fn each_option_shows_the_default_of_the_handler() {
+    let fields = json!({"defaults": "w=90&e=true&f=webp", "quality": {"avif": 60}});
+    let Some((server, mut page, _directory)) = start(fields) else { return };
+    caption(&mut page, 0, "90 × 45 pixels, WebP");
+    for (option, expected) in [("w", "90"), ("h", "the original's"), ("bg", "ffffff")] {
+        let shown = page.text(&format!("document.querySelector('#option-{option}').placeholder"));
+        assert_eq!(shown, expected, "{option}");
+    }
+    let shown = page.text("document.querySelector('#option-q').placeholder");
+    assert!(shown.starts_with("jpg 75, webp 75, avif 60"), "{shown}");
+    for (option, expected) in [("e", "true"), ("f", "webp"), ("c", "true"), ("lossless", "false")] {
+        let first = format!("document.querySelector('#option-{option}').options[0]");
+        assert_eq!(page.text(&format!("{first}.textContent")), format!("default: {expected}"));
+        assert_eq!(page.text(&format!("{first}.value")), "", "{option}");
+    }
+    page.set("#option-w", "40");
+    caption(&mut page, 1, "40 × 20 pixels, WebP");
+    finish(page, &server);
+}
+
+#[test]
 fn a_description_is_shown_as_text() {
     let Some((server, mut page, _directory)) = start(json!({})) else { return };
     page.set("#option-w", "80");

@@ -1,9 +1,12 @@
 //! The data of a page in JSON: parameters, and what the configuration allows a handler's clients.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::config::{Handler, TokenKind};
-use crate::options::{Control, PARAMETERS, Parameter, Query};
+use crate::format::{Format, formats_that};
+use crate::options::{Control, PARAMETERS, Parameter, Quality, Query};
 
 pub fn admin() -> Value {
     json!({"parameters": parameters()})
@@ -33,6 +36,7 @@ pub fn handler_data(handler: &Handler) -> Value {
     let watermarks: Vec<&str> = watermarks.map(|watermark| watermark.name.as_str()).collect();
     json!({
         "name": handler.route,
+        "defaults": defaults(handler),
         "output_format": handler.output_format.map(|format| format.name()),
         "max_dimension": handler.max_dimension,
         "token": token,
@@ -41,6 +45,31 @@ pub fn handler_data(handler: &Handler) -> Value {
         "allowed_sizes": policy.sizes(),
         "watermarks": watermarks,
     })
+}
+
+/// The handler's defaults where they are not those of the table, by parameter.
+fn defaults(handler: &Handler) -> Value {
+    let all = handler.size_policy.defaults().pairs();
+    let mut all: Map<String, Value> =
+        all.map(|(name, value)| (name.to_owned(), value.into())).collect();
+    if let Some(format) = handler.output_format {
+        all.insert("f".to_owned(), format.name().into());
+    }
+    if handler.quality != Quality::default() {
+        all.insert("q".to_owned(), quality(&handler.quality).into());
+    }
+    all.into()
+}
+
+/// One number, or such as `jpg 75, webp 80, avif native50`.
+fn quality(quality: &Quality) -> String {
+    let formats = || formats_that(Format::has_quality);
+    let levels: BTreeSet<String> = formats().map(|format| quality.of(format).to_string()).collect();
+    if let (1, Some(level)) = (levels.len(), levels.first()) {
+        return level.clone();
+    }
+    let each = formats().map(|format| format!("{} {}", format.name(), quality.of(format)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn written(query: &Query) -> String {
@@ -79,11 +108,25 @@ mod tests {
     use crate::config;
 
     #[test]
+    fn defaults_are_those_that_the_handler_changes() {
+        let of = |fields: &str| {
+            let text = format!(r#"{{"handlers": [{{"name": "h", "directory": "/"{fields}}}]}}"#);
+            let config = config::parse(&text, "test").unwrap();
+            handler_data(&config.handlers[0])["defaults"].clone()
+        };
+        assert_eq!(of(""), json!({}));
+        assert_eq!(of(r#", "defaults": "f=auto&w=9""#), json!({"f": "auto", "w": "9"}));
+        let levels = r#", "quality": {"avif": 60, "scale": "native"}, "defaults": "q=82""#;
+        let quality = of(levels)["q"].as_str().unwrap().to_owned();
+        assert!(quality.starts_with("jpg 82, webp 82, avif native60"), "{quality}");
+    }
+
+    #[test]
     fn data_has_every_image_option_and_no_secret() {
         let directory = env!("CARGO_MANIFEST_DIR");
         let text = format!(
             r#"{{"handlers": [{{"name": "h", "directory": "{directory}", "presets": {{"a": "w=9&f=webp"}},
-                "allowed_sizes": [[3, 0]], "output_format": "jpg",
+                "allowed_sizes": [[3, 0]], "output_format": "jpg", "defaults": "e=true&q=82",
                 "watermarks": {{"logo": {{"file": "{directory}/examples/images/logo.png"}}}},
                 "token": {{"type": "hmac", "secrets": ["a secret of the handler"]}}}}]}}"#
         );
@@ -93,8 +136,8 @@ mod tests {
         assert!(!text.contains("a secret") && !text.contains(directory), "{text}");
         assert_eq!(
             value["handler"],
-            json!({"name": "h", "output_format": "jpg", "max_dimension": 3840,
-                "token": {"type": "hmac", "required": true}, "presets": {"a": "w=9&f=webp"},
+            json!({"name": "h", "defaults": {"e": "true", "f": "jpg", "q": "82"}, "output_format": "jpg", "max_dimension": 3840,
+                "token": {"type": "hmac", "required": true}, "presets": {"a": "w=9&f=webp&e=true"},
                 "presets_only": false, "allowed_sizes": [[3, 0]], "watermarks": ["logo"]})
         );
         let parameters = value["parameters"].as_array().unwrap();

@@ -181,6 +181,7 @@ function playground({ handlers, get, sign, list, base }) {
       h('option', { value: width + 'x' + height }, (width || 'any') + ' × ' + (height || 'any'))));
     sizes.parentNode.hidden = !allowed || handler.presets_only;
     for (const one of controls) {
+      one.showDefault(handler.defaults[one.name]);
       one.element.hidden = handler.presets_only || (allowed && ['w', 'h'].includes(one.name));
       if (['w', 'h'].includes(one.name)) one.element.querySelector('input').max = handler.max_dimension;
       if (one.name === 'wm') {
@@ -302,14 +303,14 @@ function control(parameter, changed) {
   const properties = { id, onchange: changed, title: parameter.rule };
   if (kind.type === 'flag' || kind.type === 'choice') {
     const values = kind.type === 'flag' ? ['true', 'false'] : kind.values;
-    input = h('select', properties, h('option', { value: '' }, 'default: ' + parameter.default),
+    input = h('select', properties, h('option', { value: '' }),
       values.map((value) => h('option', { value }, value)));
   } else if (kind.type === 'number') {
     const { min, max, step } = kind;
-    input = h('input', { ...properties, type: 'number', min, max, step, placeholder: parameter.default, oninput: changed });
+    input = h('input', { ...properties, type: 'number', min, max, step, oninput: changed });
   } else {
     const pattern = kind.type === 'colour' ? { pattern: '[0-9a-fA-F]{6}([0-9a-fA-F]{2})?' } : {};
-    input = h('input', { ...properties, ...pattern, placeholder: parameter.default, spellcheck: false });
+    input = h('input', { ...properties, ...pattern, spellcheck: false });
   }
   const parts = [input];
   if (kind.type === 'colour') {
@@ -321,6 +322,12 @@ function control(parameter, changed) {
   const element = h('div', {}, label, h('div', { className: 'pair' }, parts));
   return {
     name, element,
+    /** Shows the handler's default, or that of the table. */
+    showDefault(value) {
+      const shown = value || parameter.default;
+      if (input.options) input.options[0].textContent = 'default: ' + shown;
+      else input.placeholder = shown;
+    },
     get() {
       return input.validity.valid ? input.value : '';
     },
