@@ -82,6 +82,7 @@ mod signing;
 mod sockets;
 mod source_type;
 mod stderr;
+mod step_order;
 mod stop;
 mod support;
 mod switched_links;
