@@ -78,6 +78,7 @@ mod scaling;
 mod server_timing;
 mod shared_purges;
 mod shared_results;
+mod shared_watermarks;
 mod signing;
 mod sockets;
 mod source_type;
