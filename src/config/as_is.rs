@@ -87,6 +87,15 @@ impl AsIs {
         self.passthrough.contains(&file_type).then_some(file_type)
     }
 
+    /// Whether a body of this type may be served. One from a cache may be of a type that `passthrough` no longer has, or
+    /// not on this server.
+    pub fn allows(&self, media_type: MediaType) -> bool {
+        match media_type {
+            MediaType::Image(_) | MediaType::Json | MediaType::Text => true,
+            MediaType::File(file_type) => self.passthrough.contains(&file_type),
+        }
+    }
+
     /// The type with which this original is served as it is, by its content alone. An error is a sentence.
     pub fn type_of(&self, raw: Raw, original: &[u8]) -> std::result::Result<MediaType, String> {
         let format = Format::of_bytes(original);
@@ -101,7 +110,7 @@ impl AsIs {
             }
             Raw::Original | Raw::No => match (format, found) {
                 (Some(format), _) => Ok(MediaType::Image(format)),
-                (None, Some(found)) if self.passthrough.contains(&found) => {
+                (None, Some(found)) if self.allows(MediaType::File(found)) => {
                     Ok(MediaType::File(found))
                 }
                 (None, Some(found)) => Err(format!("{} is not in passthrough", found.title())),
@@ -193,6 +202,16 @@ mod tests {
             (Raw::Original, b"%PDF-1.7", "PDF is not in passthrough"),
         ] {
             assert_eq!(all.type_of(raw, bytes), Err(sentence.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_cache_needs_a_type_that_is_listed() {
+        let pdf = as_is(r#""raw": true, "passthrough": ["pdf"]"#);
+        assert!(pdf.allows(MediaType::File(FileType::Pdf)));
+        assert!(!pdf.allows(MediaType::File(FileType::Svg)));
+        for made in MediaType::ALL {
+            assert!(AsIs::default().allows(made), "{made:?}");
         }
     }
 

@@ -73,11 +73,44 @@ fn truncated_files_and_hostile_content_have_no_type() {
         b"\0\0\x01\0\0\0<html>aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         b"\x1a\x45\xdf\xa3\x9f\x42\x82\x88matroska",
         b"\0\0\0\x18ftypavif\0\0\0\0avifmiafmif1",
+        b"\0\0\0\x18ftypM4A \0\0\0\0isommp42",
+        b"\0\0\0\x18ftypcrx \0\0\0\0qt  isom",
         b"\0\0\0\x10ftypmif1\0\0\0\0heic",
         b"%!PS-Adobe",
     ] {
         assert_eq!(FileType::of_bytes(bytes), None, "{:?}", String::from_utf8_lossy(bytes));
     }
+}
+
+#[test]
+fn numbers_of_a_header_must_lead_into_the_file() {
+    let samples = samples();
+    let sample = |file_type: FileType| {
+        samples.iter().find(|(known, _)| *known == file_type).unwrap().1.clone()
+    };
+    // A directory of one image ends at 22; the image has 3 bytes. A bitmap has 58, and its pixels begin at 54.
+    for (file_type, at, number, is_one) in [
+        (FileType::Ico, 18, 22, true),
+        (FileType::Ico, 18, 21, false),
+        (FileType::Ico, 18, 0, false),
+        (FileType::Ico, 18, 23, false),
+        (FileType::Ico, 14, 4, false),
+        (FileType::Ico, 14, 0, false),
+        (FileType::Ico, 14, u32::MAX, false),
+        (FileType::Bmp, 10, 57, true),
+        (FileType::Bmp, 10, 58, false),
+        (FileType::Bmp, 10, 26, true),
+        (FileType::Bmp, 10, 25, false),
+        (FileType::Bmp, 14, 41, false),
+    ] {
+        let mut bytes = sample(file_type);
+        bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        assert_eq!(FileType::of_bytes(&bytes).is_some(), is_one, "{file_type:?} {at} {number}");
+    }
+    // A second image of a directory makes it longer.
+    let mut two = sample(FileType::Ico);
+    two[4] = 2;
+    assert_eq!(FileType::of_bytes(&two), None);
 }
 
 #[test]

@@ -298,6 +298,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_at_most_four_names() {
+        let list = |count: usize| ["a", "b", "c", "d", "e"][..count].join(",");
+        for count in 1..=MAX_WATERMARKS {
+            let names = parse_names(&list(count)).unwrap().unwrap();
+            assert_eq!(names.join(","), list(count));
+        }
+        assert_eq!(parse_names(&list(MAX_WATERMARKS + 1)), None);
+        assert_eq!(MAX_WATERMARKS, 4);
+    }
+
+    #[test]
     fn always_means_all_of_them_whatever_the_query_says() {
         let known = known(true);
         let all = Ok("logo:#,b-2_C:#");

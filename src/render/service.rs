@@ -208,7 +208,11 @@ impl Service {
         }
         let name = Name { handler: handler.identity.clone(), key, options: options.canonical() };
         // Only the header is read: in most cases there is no entry, or the original has changed.
-        let entry = handler.cache.as_ref().and_then(|cache| cache.find(&name, Need::Header));
+        let entry = handler
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.find(&name, Need::Header))
+            .filter(|entry| handler.config.as_is.allows(entry.media_type()));
         let shares = handler.shares(&options);
         let revalidation = match entry.filter(|entry| entry.validated_at() > not_before.time) {
             Some(entry) => self.revalidate(handler, &name.key, entry, not_before.time, phases)?,

@@ -184,6 +184,26 @@ fn effects_are_those_of_css_in_a_fixed_order() {
             expect_effects(query, plain, &image.pixels, 0.501);
         }
     }
+    // Each effect before each later one, with values for which the order makes a difference.
+    let values = [
+        "bri=1.6",
+        "con=0.6",
+        "gamma=2",
+        "sat=2.5",
+        "hue=50",
+        "gray=0.5",
+        "tint=ff8040:0.6",
+        "duo=102040:ffe0b0",
+        "neg=0.8",
+    ];
+    assert!(values.iter().zip(ORDER).all(|(value, name)| value.starts_with(name)));
+    for (index, first) in values.iter().enumerate() {
+        for second in &values[index + 1..] {
+            let query = format!("{second}&{first}");
+            let image = fetch(&server, &format!("/h/opaque.png?{query}"));
+            expect_effects(&query, &opaque, &image.pixels, 0.501);
+        }
+    }
     // The order of the parameters does not matter.
     let [one, other] = ["bri=2&con=0.5&sat=2", "sat=2&con=0.50&bri=2.0"]
         .map(|query| server.get(&format!("/h/opaque.png?{query}")).ok().body);

@@ -251,3 +251,28 @@ fn a_limit_of_bytes_prefers_no_loss_and_then_the_best_quality() {
     assert!(smallest.body == lossless);
     assert!(server.get("/h/chart.png?f=avif&q=1").ok().body.len() > lossless.len());
 }
+
+/// Waves in a few flat tones: without loss it is smaller than in the default quality, and larger than in the lowest.
+fn waves(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let (x, y) = (f64::from(x), f64::from(y));
+        let tone = 128.0 + 60.0 * (x / 11.0).sin() + 60.0 * (y / 13.0 + x / 29.0).cos();
+        let tone = tone as u8 / 32 * 32;
+        Rgb([tone, tone, 255 - tone])
+    })
+}
+
+#[test]
+fn a_drawing_over_max_bytes_is_lossy_although_it_is_smaller_than_in_full_quality() {
+    let directory = Directory::new().with("a.png", &images::png(waves(400, 300)));
+    let fields = json!({"output_format": "jpg", "token": hmac()});
+    let server = Server::with_handler(merged(directory.handler(), fields));
+    let fetch = |query: &str| get(&server, &signed(&format!("/h/a.png?{query}")), WEBP).body;
+    let lossless = fetch("f=auto");
+    assert!(is_lossless(&lossless));
+    let [full, lowest] = ["f=webp", "f=webp&q=1"].map(|query| fetch(query).len());
+    assert!(lowest < lossless.len() && lossless.len() < full, "{lowest} {full}");
+    assert!(fetch(&format!("f=auto&max_bytes={}", lossless.len())) == lossless);
+    let limited = fetch(&format!("f=auto&max_bytes={}", lossless.len() - 1));
+    assert!(limited.len() < lossless.len() && !is_lossless(&limited), "{}", limited.len());
+}

@@ -6,6 +6,7 @@ use image::{DynamicImage, ImageBuffer, Rgb, RgbImage, Rgba, RgbaImage};
 use serde_json::json;
 
 use crate::support::directory::Directory;
+use crate::support::icc;
 use crate::support::images::{self, Image, Kind, animated_gif, animated_webp, gradient, within};
 use crate::support::merged;
 use crate::support::server::{Server, data};
@@ -454,6 +455,9 @@ fn trim_removes_a_colour_at_the_sides_that_are_named() {
         ("clear.png", "5:ffffff", [0, 0, 43, 29]),
         ("gray.png", "5:ffffff", all),
         ("gray.png", "5:ff0000", [0, 0, 43, 29]),
+        // No pixel of an opaque image is transparent.
+        ("gray.png", "5:ffffff00", [0, 0, 43, 29]),
+        ("gray.png", "5:fffffffb", all),
         // After the rectangle, which is without the black.
         ("black.png", "5:ffffff&crop=2:2:43:29", all),
         ("black.png", "5&crop=2:2:43:29", all),
@@ -688,6 +692,33 @@ fn round_makes_corners_transparent_or_fills_them() {
     let accept = [("Accept", "image/webp;q=0.5,*/*")];
     let body = server.get_with("/h/a.jpg?f=auto&round=3", &accept).ok().body;
     assert_eq!(Kind::of(&body), Some(Kind::Webp));
+}
+
+#[test]
+fn the_colour_of_a_border_is_one_of_srgb_also_in_a_kept_profile() {
+    // Around black, a colour of Display P3 that is within sRGB.
+    let stored = [120, 90, 160];
+    let image = RgbImage::from_fn(40, 30, |x, y| {
+        let is_inside = (8..30).contains(&x) && (5..25).contains(&y);
+        Rgb(if is_inside { [0; 3] } else { stored })
+    });
+    let profile = icc::profile(&icc::DISPLAY_P3);
+    let png = images::with_metadata(Kind::Png, &image, None, Some(profile));
+    let directory = Directory::new().with("a.png", &png);
+    let server = serve(&directory);
+    let light = icc::to_linear_srgb(&icc::DISPLAY_P3, stored.map(|value| f64::from(value) / 255.0));
+    let hexadecimal = |colour: [u8; 3]| colour.map(|byte| format!("{byte:02x}")).concat();
+    let shown = hexadecimal(light.map(|light| (255.0 * icc::srgb_encoded(light)).round() as u8));
+    let stored = hexadecimal(stored);
+    assert_ne!(shown, stored);
+    for (query, size) in [
+        (format!("trim=2:{shown}&strip=false"), (22, 20)),
+        (format!("trim=2:{shown}"), (22, 20)),
+        (format!("trim=2:{stored}&strip=false"), (40, 30)),
+        (format!("trim=2:{stored}"), (40, 30)),
+    ] {
+        assert_eq!(fetch(&server, &format!("/h/a.png?f=png&{query}")).size(), size, "{query}");
+    }
 }
 
 /// With `strip=false` a border has the colour of the profile's space, and nothing else changes.

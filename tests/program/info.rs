@@ -13,6 +13,7 @@ use crate::support::images::{
     self, BLACK, BLUE, GREEN, Image, Kind, MAGENTA, RED, WHITE, columns, quarters, size_of,
 };
 use crate::support::merged;
+use crate::support::png_chunks::{damaged, with_chunks};
 use crate::support::server::{Server, Setup, data};
 use crate::support::tokens::{hmac, signed};
 
@@ -357,19 +358,33 @@ fn animations_have_frames_a_duration_and_loops() {
     let missing = server.get("/h/a.gif?f=json&page=3").failed("page_missing");
     assert_eq!(missing.expect("Content-Type"), "application/json");
     // The border that all frames have is cut off.
-    let moving = |left: u32| {
+    let moving = |left: u32, [red, green, blue]: [u8; 3]| {
         RgbaImage::from_fn(60, 40, |x, y| {
             let is_inside = (left..left + 10).contains(&x) && (10..20).contains(&y);
-            Rgba(if is_inside { [255, 0, 0, 255] } else { [255; 4] })
+            Rgba(if is_inside { [red, green, blue, 255] } else { [255; 4] })
         })
     };
-    directory.put("b.gif", &images::animated_gif(&[(moving(10), 100), (moving(30), 100)]));
+    let both = [(moving(10, RED), 100), (moving(30, BLACK), 100)];
+    directory.put("b.gif", &images::animated_gif(&both));
     let result = |query: &str| {
         let document = describe(&server, &format!("/h/b.gif?f=json&trim=20{query}"));
         [&document["result"]["width"], &document["result"]["height"]].map(Value::as_u64)
     };
     assert_eq!(result(""), [Some(30), Some(10)]);
     assert_eq!(result("&frames=1"), [Some(10), Some(10)]);
+    // The colours are those of the first frame: a third of what is left of it is red, the rest white.
+    let placeholder = &describe(&server, "/h/b.gif?f=json&trim=20")["placeholder"];
+    let average = rgb(&placeholder["average"]);
+    assert!(is_near(average, [255, 170, 170], 3), "{average:?}");
+    // A format without animation has one frame, and so has the result that is described.
+    let fields = json!({"output_format": "jpg"});
+    let still = Server::with_handler(merged(directory.handler(), fields));
+    let document = describe(&still, "/h/a.gif?f=json&w=30");
+    assert_eq!(
+        (&document["original"]["frames"], &document["result"]["frames"]),
+        (&json!(3), &json!(1))
+    );
+    assert_eq!(document["result"]["format"], "jpg");
     assert_eq!(size_of(&server.get("/h/b.gif?trim=20").ok().body), (30, 10));
 }
 
@@ -405,6 +420,11 @@ fn metadata_is_told_and_positions_are_not() {
     for name in ["icc.jpg", "icc.avif"] {
         assert_eq!(original(name)["profile"], "sP3C", "{name}");
     }
+    // The bytes at the origin, also of a file of which the decoder gets a part.
+    let damaged = damaged(b"gAMA", &100_000_u32.to_be_bytes());
+    let png = with_chunks(&images::png(picture.clone()), &[damaged]);
+    directory.put("damaged.png", &png);
+    assert_eq!(original("damaged.png")["bytes"], png.len());
     assert_eq!(original("progressive.jpg")["progressive"], true);
     assert_eq!(original("interlaced.png")["progressive"], true);
     assert_eq!(original("alpha.avif")["alpha"], true);

@@ -112,7 +112,7 @@ impl Variants {
     }
 
     /// Finds a variant in memory or on disk, of any freshness, unless it is from before a purge or not from after
-    /// `not_before`.
+    /// `not_before`, or a file of a type that the handler no longer passes through.
     pub(super) fn find<'h>(
         &self,
         request: VariantRequest<'h>,
@@ -139,6 +139,10 @@ impl Variants {
         if validated_at <= not_before || self.purge_log.has_removed(name, validated_at) {
             // A request from before a purge has stored it. It must go before the purge log forgets the purge.
             self.remove(handler, name);
+            return None;
+        }
+        // From before a change of the configuration. What is in memory was read under this one.
+        if !handler.config.as_is.allows(entry.media_type()) {
             return None;
         }
         let freshness = handler.freshness_after_switch(entry.freshness(now), validated_at);

@@ -52,7 +52,9 @@ impl Service {
         let Some(results) = &handler.results else { return Ok(Revalidation::Impossible) };
         let (found, lookup) = results.find(name, not_before);
         phases.shared = lookup;
-        let Some(found) = found else { return Ok(Revalidation::Impossible) };
+        // Another server may pass through more types.
+        let is_allowed = |found: &SharedEntry| handler.config.as_is.allows(found.image.media_type);
+        let Some(found) = found.filter(is_allowed) else { return Ok(Revalidation::Impossible) };
         let validated_at = unix_milliseconds(found.validated_at);
         let lifetime = handler.config.lifetime();
         let freshness = lifetime.freshness(EntryId::of(name), validated_at, SystemTime::now());
@@ -93,7 +95,10 @@ impl Service {
         validator.etag.as_ref()?;
         let (found, lookup) = results.find(name, NotBefore::default());
         phases.shared = lookup;
-        let found = found.filter(|found| found.validator == validator)?;
+        let found = found.filter(|found| {
+            let is_allowed = handler.config.as_is.allows(found.image.media_type);
+            found.validator == validator && is_allowed
+        })?;
         let renewed = SharedEntry { validated_at: original.validated_at, ..found };
         let rendered = self.keep_shared(handler, name, renewed);
         Some(Rendered { original: original.entry, ..rendered })

@@ -183,6 +183,51 @@ fn a_type_that_is_not_listed_is_not_passed_through() {
 }
 
 #[test]
+fn what_the_configuration_no_longer_allows_is_not_served_from_the_cache() {
+    let jpeg = images::jpeg(images::gradient(8, 6));
+    let directory = Directory::new().with("a.pdf", PDF).with("b", PDF).with("a.jpg", &jpeg);
+    for (memory_cache, cache_time) in [(0, 600), (8 << 20, 600), (0, 0)] {
+        let cache = Directory::new();
+        let config = |fields: Value| {
+            let base = json!({"cache_path": cache.path(), "cache_time": cache_time});
+            let handler = merged(merged(directory.handler(), base), fields);
+            json!({"handlers": [handler], "memory_cache": memory_cache})
+        };
+        let both = json!({"raw": true, "passthrough": ["pdf", "svg"]});
+        let server = Server::start(config(both.clone()));
+        let etag = server.get("/h/a.pdf?raw=true").expect("ETag").to_owned();
+        for _ in 0..2 {
+            for target in ["/h/a.pdf?raw=true", "/h/b?raw=true", "/h/a.pdf"] {
+                check(&server.get(target), "application/pdf", PDF);
+            }
+            server.get("/h/a.jpg?raw=true").ok();
+        }
+        server.reload_well(config(json!({"raw": true, "passthrough": ["svg"]})));
+        let condition = [("If-None-Match", &*etag)];
+        for target in ["/h/a.pdf?raw=true", "/h/b?raw=true", "/h/a.pdf"] {
+            for answer in [
+                server.get_with(target, &condition),
+                server.get_with(target, &[("Range", "bytes=0-3")]),
+                server.get(target),
+            ] {
+                assert_ne!(answer.body, PDF, "{target}");
+                answer.failed("unsupported_format");
+            }
+            assert_eq!(server.head_with(target, &[]).status, 404, "{target}");
+        }
+        assert_eq!(server.get("/h/a.jpg?raw=true").ok().body, jpeg);
+        server.reload_well(config(json!({"passthrough": ["pdf"]})));
+        for target in ["/h/a.pdf?raw=true", "/h/b?raw=true", "/h/a.jpg?raw=true"] {
+            let answer = server.get_with(target, &condition);
+            assert_eq!((answer.status, answer.header("ETag")), (400, None), "{target}");
+        }
+        check(&server.get("/h/a.pdf"), "application/pdf", PDF);
+        server.reload_well(config(both));
+        check(&server.get("/h/b?raw=true"), "application/pdf", PDF);
+    }
+}
+
+#[test]
 fn conditions_ranges_and_head_are_those_of_a_variant() {
     let directory = Directory::new().with("a.pdf", PDF);
     let cache = Directory::new();
@@ -261,6 +306,36 @@ fn servers_share_files_and_revalidate_them() {
     let shared = other.get("/h/a.svg?h=3");
     check(&shared, "image/svg+xml", SVG);
     assert_eq!(cache_status(&shared), "shared");
+}
+
+#[test]
+fn a_server_takes_no_shared_file_of_a_type_that_it_does_not_pass_through() {
+    let s3 = S3::start();
+    s3.put(&IMAGES, "a", PDF);
+    s3.put(&IMAGES, "b", SVG);
+    let node = |cache: &Directory, types: Value| {
+        let fields = json!({
+            "cache_path": cache.path(), "results": s3.aws(&ARCHIVE), "share_min_ms": 0,
+            "results_timeout": 10, "raw": true, "passthrough": types, "cache_time": 0,
+        });
+        Setup::new(json!({"handlers": [merged(s3.handler(), fields)]})).check_interval(20).start()
+    };
+    let wait_for_results = |count: usize| {
+        eventually("the files are shared", || {
+            let puts = s3.answered(&ARCHIVE, "PUT").into_iter();
+            let is_result =
+                |(key, status): &(String, u16)| key.starts_with("v1/results/") && *status == 200;
+            puts.filter(is_result).count() == count
+        });
+    };
+    let caches = [Directory::new(), Directory::new()];
+    let svg = node(&caches[0], json!(["svg"]));
+    let both = node(&caches[1], json!(["svg", "pdf"]));
+    check(&svg.get("/h/b?raw=true"), "image/svg+xml", SVG);
+    wait_for_results(1);
+    check(&both.get("/h/a?raw=true"), "application/pdf", PDF);
+    wait_for_results(2);
+    svg.get("/h/a?raw=true").failed("unsupported_format");
 }
 
 #[test]

@@ -189,6 +189,21 @@ mod tests {
     }
 
     #[test]
+    fn shares_and_means_are_rounded_to_the_nearest() {
+        let parts = [([200, 0, 0, 255], 2), ([0, 100, 0, 255], 1)];
+        let Colours { average, dominant } = find(&image(&parts));
+        assert_eq!(dominant, [([200, 0, 0], 667), ([0, 100, 0], 333)]);
+        // 133.3 and 33.3
+        assert_eq!(average, Some([133, 33, 0]));
+        // 66.7
+        let grays = [([0, 0, 0, 255], 1), ([100, 100, 100, 255], 2)];
+        assert_eq!(find(&image(&grays)).average, Some([67; 3]));
+        // Five thousandths are the least.
+        let few = [([255, 0, 0, 255], 995), ([0, 0, 255, 255], 5)];
+        assert_eq!(find(&image(&few)).dominant, [([255, 0, 0], 995), ([0, 0, 255], 5)]);
+    }
+
+    #[test]
     fn similar_pixels_are_one_colour() {
         let pixels: Vec<[u8; 4]> = (0..1000_u32)
             .map(|number| [100 + (number % 7) as u8, 50 + (number % 5) as u8, 20, 255])
