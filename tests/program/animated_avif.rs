@@ -216,7 +216,7 @@ fn frames_of_an_avif_are_resized_and_converted_as_still_images() {
             // The border of one frame is not that of all. Several frames are resized in another order.
             if !query.contains("trim") {
                 let difference = difference(&all.pixels, &first.pixels);
-                let most = if query.is_empty() { 0.0 } else { 0.5 };
+                let most = if query.is_empty() { 0.0 } else { 1.0 };
                 assert!(difference <= most, "{name}{query}: {difference}");
             }
         }
