@@ -2,7 +2,7 @@
 """Writes the AVIF images beside this script that avifenc makes: one per feature that a reader has to know.
 
 Needs avifenc (Debian: libavif-bin). The images in the repository were written by version 0.11.1 with libaom 3.6.0;
-other versions write other bytes that show the same colors, and animated.avif contains the time. Lines for MANIFEST.tsv
+other versions write other bytes that show the same colors, and image sequences contain the time. Lines for MANIFEST.tsv
 go to the standard output.
 
 Unless its name says otherwise, an image is 64 x 48 pixels: red at the top left, green at the top right, blue at the
@@ -56,11 +56,24 @@ def flat(color, width=64, height=64):
     return png([[color] * width] * height)
 
 
-def encode(name, images, *options):
+def rotated(shift, colors, alphas):
+    """Quarters whose colors and alphas have moved by this many places."""
+    return quarters(colors=[colors[(place - shift) % 4] + (alphas[(place - shift) % 4],) for place in range(4)])
+
+
+def moving(frame, width=32, height=24):
+    """A square of 8 x 8 pixels that moves by 2 to the right and 1 down in each frame, half transparent, over a gradient."""
+    inside = lambda x, y: 0 <= x - 2 * frame < 8 and 0 <= y - frame < 8
+    return png([[(250, 20 * frame, 30, 128) if inside(x, y) else (8 * x, 10 * y, 99, 255) for x in range(width)] for y in range(height)])
+
+
+def encode(name, images, *options, durations=()):
     """Near lossless, so that a test can expect the colors within a few steps."""
     with tempfile.TemporaryDirectory() as directory:
         names = []
         for number, image in enumerate(images):
+            if durations:
+                names.extend(["--duration", str(durations[number])])
             names.append(str(Path(directory, f"{number}.png")))
             Path(names[-1]).write_bytes(image)
         quality = [] if "--lossless" in options else ["--min", "0", "--max", "8", "--minalpha", "0", "--maxalpha", "0"]
@@ -103,8 +116,8 @@ def resized_grid(data, width, height):
 def main():
     rows = []
 
-    def add(name, size, images, options, note):
-        file = encode(name, images, *options)
+    def add(name, size, images, options, note, durations=()):
+        file = encode(name, images, *options, durations=durations)
         command = " ".join(["avifenc", *[Path(option).name for option in options]])
         rows.append((name, file, f"{size} AVIF", f"{command} (generate-avif.py)", note))
 
@@ -164,6 +177,13 @@ def main():
         add("source-type.avif", "64x48x3", plain, ["--xmp", str(source_type)], "XMP with DigitalSourceType trainedAlgorithmicMedia")
     add("animated.avif", "64x48x4 avis n=3", [quarters(), quarters(colors=(WHITE, RED, GREEN, BLUE)), quarters(colors=(BLUE, WHITE, RED, GREEN))],
         ["-y", "420"], "the primary item is the first frame; opaque alpha")
+    turning = lambda alphas: [rotated(shift, (RED, GREEN, BLUE, WHITE), alphas) for shift in range(3)]
+    add("animated-10-bit.avif", "64x48x4 avis n=3", turning((255, 192, 128, 0)), ["-y", "420", "-d", "10", "--timescale", "30"],
+        "frames of 2, 5 and 1 thirtieths of a second; quarters move one place to the next, with their alpha", (2, 5, 1))
+    add("animated-clap-irot.avif", "30x40x4 shown avis n=3", turning((255, 255, 255, 255)),
+        ["-y", "444", "--crop", "20,14,40,30", "--irot", "1"], "clap and irot in the sample entry; the same quarters, opaque")
+    add("animated-lossless.avif", "32x24x4 avis n=8", [moving(frame) for frame in range(8)], ["--lossless", "-k", "4", "--timescale", "1000"],
+        "moving() of generate-avif.py, key frames 0 and 4", (40, 50, 60, 70, 80, 90, 100, 110))
     overhang = HERE / "grid-overhang.avif"
     overhang.write_bytes(resized_grid((HERE / "grid.avif").read_bytes(), 100, 90))
     rows.append((overhang.name, overhang, "100x90x3 AVIF", "grid.avif with another output size (generate-avif.py)", "the right and bottom tiles overhang"))

@@ -175,13 +175,17 @@ fn an_animated_avif_has_every_frame_and_its_time() {
     for still in ["/h/one.gif?f=avif", "/h/a.gif?f=avif&frames=1", "/h/a.gif?f=avif&page=5"] {
         assert!(images::avif_times(&server.get(still).ok().body).is_empty(), "{still}");
     }
-    // The first frame of the file is decoded where it is an original.
+    // It is an original as well.
     let again = Directory::new();
     again.put("a.avif", &server.get("/h/a.gif?f=avif&lossless=true").ok().body);
     let server = Server::with_handler(again.handler());
     let first = Image::decode(&server.get("/h/a.avif?f=png").ok().body);
     assert_eq!(first.size(), (60, 40));
     assert!(first.pixels == compose(60, 40, &PARTS)[0]);
+    for format in ["webp", "gif"] {
+        let target = format!("/h/a.avif?f={format}&q=95");
+        expect_parts(&server.get(&target).ok().body, Some(0), &target);
+    }
 }
 
 #[test]

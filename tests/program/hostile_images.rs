@@ -56,7 +56,7 @@ fn hostile_images_get_the_response_of_the_manifest_and_the_renderer_survives() {
     let mut wrong = Vec::new();
     for row in &rows {
         let name = row.file.trim_start_matches("../");
-        let is_animated = [".gif", ".webp"].iter().any(|ending| name.ends_with(ending));
+        let is_animated = [".gif", ".webp", ".avif"].iter().any(|ending| name.ends_with(ending));
         let same_format = if is_animated { &row.animated } else { &row.still };
         let mut queries = vec![
             ("w=100", same_format),

@@ -341,8 +341,9 @@ fn animations_have_frames_a_duration_and_loops() {
     let directory = Directory::new().with("a.gif", &gif);
     let server = Server::with_handler(directory.handler());
     directory.put("a.webp", &server.get("/h/a.gif?f=webp").ok().body);
+    directory.put("a.avif", &server.get("/h/a.gif?f=avif&lossless=true").ok().body);
     let expected = [3, 400, 0].map(|number| json!(number));
-    for name in ["a.gif", "a.webp"] {
+    for name in ["a.gif", "a.webp", "a.avif"] {
         let document = describe(&server, &format!("/h/{name}?f=json"));
         let original = &document["original"];
         let found = ["frames", "duration_ms", "loop"].map(|field| original[field].clone());

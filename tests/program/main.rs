@@ -3,6 +3,7 @@
 
 mod activation;
 mod admin;
+mod animated_avif;
 mod animations;
 mod answers;
 mod as_is;

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::support::client::{Answer, Client};
 use crate::support::directory::Directory;
 use crate::support::icc;
-use crate::support::images::{self, BLACK, Image, Kind, avif_has_alpha, quarters, size_of, within};
+use crate::support::images::{
+    self, BLACK, Image, Kind, avif_has_alpha, avif_times, quarters, size_of, within,
+};
 use crate::support::merged;
 use crate::support::server::{Server, data};
 
@@ -262,6 +264,7 @@ fn originals() -> Vec<Original> {
         Original::new("gray.png", images::png(DynamicImage::from(colours).into_luma8())),
         Original::new("inks.jpg", inks),
         Original::new("quarters.avif", data("quarters.avif")),
+        Original { is_animated: true, ..Original::new("moving.avif", data("animated.avif")) },
         Original {
             is_animated: true,
             ..Original::new("moving.gif", images::animated_gif(&animation))
@@ -297,12 +300,14 @@ fn check(client: &mut Client, original: &Original, row: &Row, kind: Option<Kind>
     assert_eq!(Kind::of(&answer.body), Some(kind), "{target}");
     assert_eq!(answer.expect("Content-Type"), kind.media_type(), "{target}");
     assert_eq!(size_of(&answer.body), size, "{target}");
+    let frames = if original.is_animated { frames } else { 1 };
     if kind == Kind::Avif {
         assert!(!adds_transparency || avif_has_alpha(&answer.body), "{target}");
+        assert_eq!((avif_times(&answer.body).len() as u32).max(1), frames, "{target}");
         return;
     }
     let image = Image::decode(&answer.body);
-    let holds_frames = original.is_animated && matches!(kind, Kind::Gif | Kind::Webp);
+    let holds_frames = matches!(kind, Kind::Gif | Kind::Webp);
     assert_eq!(image.frames.len() as u32, if holds_frames { frames } else { 1 }, "{target}");
     if kind == Kind::Jpeg {
         assert!(!image.has_alpha, "{target}");

@@ -1,6 +1,6 @@
 //! What an image says of itself that neither limits nor decoders need.
 
-use super::{gif, jpeg, png, webp};
+use super::{avif, gif, jpeg, png, webp};
 use crate::format::Format;
 
 /// Details of a file, for a description of it.
@@ -35,8 +35,14 @@ impl Details {
                     plays,
                 })
             }
-            // Its still image is decoded, without the sequence that an `avis` also has.
-            Format::Avif => Details::default(),
+            Format::Avif => {
+                let frames = avif::parse(bytes).ok().and_then(|image| image.frames);
+                frames.map_or_else(Details::default, |frames| Details {
+                    is_progressive: false,
+                    duration: frames.duration(),
+                    plays: frames.plays,
+                })
+            }
         }
     }
 }
@@ -59,7 +65,10 @@ mod tests {
         // Its 42 delays, by another decoder.
         let moving = Details { is_progressive: false, duration: 2660, plays: 0 };
         assert_eq!(read("anim.gif"), moving);
-        assert_eq!(read("animated.avif"), Details::default());
+        // Three frames of a thirtieth of a second, without an edit list.
+        let moving = Details { is_progressive: false, duration: 100, plays: 0 };
+        assert_eq!(read("animated.avif"), moving);
+        assert_eq!(read("quarters.avif"), Details::default());
     }
 
     #[test]

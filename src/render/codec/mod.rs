@@ -52,8 +52,8 @@ pub struct ImageInfo {
     pub profile_bytes: u64,
     /// Upper bound of the bytes that compressed metadata inflates to.
     pub inflated_bytes: u64,
-    /// Index of the frame in which the file ends too early. Only for GIF: what is there of the frame could be
-    /// shown.
+    /// Index of the frame in which the file ends too early. Only for GIF and AVIF: what is there of the frame, or the frame
+    /// before it, could be shown.
     pub truncated_frame: Option<u32>,
 }
 
@@ -81,7 +81,8 @@ impl ImageInfo {
 /// Reads the container of an image. Nothing is decoded and almost nothing allocated, so no permit is needed.
 ///
 /// An image without a size is refused: its cost is unknown. Other damage is left to libvips, which applies `fail_on`,
-/// except for AVIF, which libvips does not read: its container must be complete and well-formed.
+/// except for AVIF, which libvips does not read: its container must be complete and well-formed, but for frames after the
+/// first.
 pub fn inspect(bytes: &[u8], format: Format) -> Result<ImageInfo, Failure> {
     let info = match format {
         Format::Jpeg => jpeg::inspect(bytes),
@@ -154,6 +155,7 @@ mod tests {
     /// Small files of each format.
     fn seeds() -> Vec<Vec<u8>> {
         let avif = [
+            "animated.avif",
             "quarters.avif",
             "fading.avif",
             "turned-irot.avif",

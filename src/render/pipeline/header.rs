@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 use super::orientation;
 use crate::format::Format;
 use crate::options::Rotation;
-use crate::render::codec::avif::{self, Avif, Crop, DecodeError, Shrink};
+use crate::render::codec::avif::{self, Avif, Crop, DecodeError, Frames, Shrink};
 use crate::render::codec::gif;
 use crate::render::vips::{Error, Image, Vips, Work};
 
@@ -41,7 +41,7 @@ pub struct GifFrames {
     pub samples: OnceCell<Vec<u8>>,
 }
 
-/// An AVIF image. Its samples are decoded once, when they are first asked for.
+/// An AVIF image. The samples of a still image, or of the first frame, are decoded once, when they are first asked for.
 #[derive(Debug)]
 pub struct Decoded<'b> {
     pub avif: Avif<'b>,
@@ -102,7 +102,7 @@ impl<'b> Header<'b> {
         Header {
             width: crop.width,
             height: crop.height,
-            frames: 1,
+            frames: avif.frames.as_ref().map_or(1, Frames::count),
             has_transparency: avif.alpha.is_some(),
             profile_bytes: avif.icc.map_or(0, |icc| icc.len() as u64),
             exif: avif.exif.as_deref().map(<[u8]>::to_vec),

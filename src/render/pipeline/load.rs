@@ -10,12 +10,13 @@ use super::jpeg_shrink::{jpeg_shrink, jpeg_shrink_of_window};
 use super::profile::FromPng;
 use super::resize_frames::resize_frames;
 use super::step::{Stage, Step};
-use super::window::{Factors, is_precise, safe_factor};
-use super::{auto_orient, colour, eighth, gif_frames, keep, profile, rectangle, transcoded};
+use super::window::{Factors, safe_factor};
+use super::{
+    auto_orient, avif_frames, colour, eighth, gif_frames, keep, profile, rectangle, transcoded,
+};
 use crate::config::FailOn;
 use crate::format::Format;
 use crate::options::Window;
-use crate::render::codec::avif::Shrink;
 use crate::render::codec::{ImageInfo, inspect, png_repair};
 use crate::render::vips::{Error, Image, SEQUENTIAL, Value, Vips, pixels};
 
@@ -38,6 +39,12 @@ pub fn load<'b>(
         return gif_frames::load(vips, bytes, job, gif, upright_size);
     }
     let size = swap_sides(job.orientation, upright_size);
+    if let Some(decoded) = &job.header.avif
+        && (job.frames.first, job.frames.count) != (0, 1)
+    {
+        let image = avif_frames::load(vips, job, &decoded.avif, size)?;
+        return auto_orient::orient(image, job.orientation, job.frames.count);
+    }
     let window = job.stored_window();
     let (mut image, factors) = decode(vips, bytes, job, window, size)?;
     if let Some(window) = window {
@@ -45,12 +52,17 @@ pub fn load<'b>(
     }
     let image = colour::prepare(image)?;
     let image = resize_frames(image, job.frames.count, size, false)?;
-    let image = if keep::keeps_colours(job.options, job.format) {
-        colour::keep_profile(image, job.format)?
-    } else {
-        colour::convert_to_srgb(image)?
-    };
+    let image = finish_colours(image, job)?;
     auto_orient::orient(image, job.orientation, job.frames.count)
+}
+
+/// Converts the colours after the resize to those of the result.
+pub fn finish_colours<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
+    if keep::keeps_colours(job.options, job.format) {
+        colour::keep_profile(image, job.format)
+    } else {
+        colour::convert_to_srgb(image)
+    }
 }
 
 /// The image as its loader gives it, in its stored orientation, and how much smaller than the original it is: the window,
@@ -65,25 +77,7 @@ fn decode<'b>(
     let header = job.header;
     let whole = (header.width, header.height);
     if let Some(decoded) = &header.avif {
-        // As much as libvips' resize averages before its filter, which needs a factor of two.
-        let twice = (width.saturating_mul(2), height.saturating_mul(2));
-        let shrink = match window {
-            None => Shrink::to_at_least(&decoded.avif, twice),
-            Some(window) => {
-                let least = |side: u32, to: u32, part: u32| {
-                    let least = u64::from(side) * u64::from(to) / u64::from(part.max(1));
-                    u32::try_from(least).unwrap_or(u32::MAX)
-                };
-                let least =
-                    (least(whole.0, twice.0, window.width), least(whole.1, twice.1, window.height));
-                let is_in_place = |shrink: &Shrink| {
-                    let smaller = (shrink.side(whole.0), shrink.side(whole.1));
-                    is_precise(window, shrink.factors(), smaller, (width, height))
-                };
-                let strongest = Shrink::to_at_least(&decoded.avif, least);
-                strongest.and_weaker().find(is_in_place).unwrap_or(Shrink::NONE)
-            }
-        };
+        let shrink = avif_frames::shrink(&decoded.avif, whole, window, (width, height));
         let (image, shrink) = decoded.image(vips, shrink)?;
         let image =
             colour::with_profile(image, decoded.avif.icc, profile::from_avif(&decoded.avif))?;

@@ -5,6 +5,7 @@
 
 mod affine;
 mod auto_orient;
+mod avif_frames;
 mod batch_resize;
 mod blur;
 mod choice;

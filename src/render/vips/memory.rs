@@ -96,6 +96,19 @@ impl<'b> Image<'b> {
         })
     }
 
+    /// The same as [`from_copied_samples`](Self::from_copied_samples), in sRGB, or grayscale with less than 3 bands.
+    pub(super) fn from_copied_pixels(
+        samples: &[u8],
+        width: u32,
+        height: u32,
+        bands: usize,
+    ) -> Result<Image<'static>, Error> {
+        let space =
+            if bands < 3 { <u8 as sealed::Sample>::GRAY } else { <u8 as sealed::Sample>::COLOUR };
+        Image::from_copied_samples(samples, width, height, bands)?
+            .apply(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
+    }
+
     /// Computes the pixels into memory, where they can be read in any order and more than once. A decoder gives its
     /// lines once, from top to bottom.
     pub fn copy_memory(&self) -> Result<Image<'b>, Error> {

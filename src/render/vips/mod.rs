@@ -92,6 +92,17 @@ impl Vips {
         Image::from_samples(samples, width, height, bands)
     }
 
+    /// The same with a copy of samples of 8 bits.
+    pub fn image_from_copied_samples(
+        self,
+        samples: &[u8],
+        width: u32,
+        height: u32,
+        bands: usize,
+    ) -> Result<Image<'static>, Error> {
+        Image::from_copied_pixels(samples, width, height, bands)
+    }
+
     /// A row of pixels with a copy of these samples: a table for [`Image::map`].
     pub fn table(self, samples: &[u8], width: u32, bands: usize) -> Result<Image<'static>, Error> {
         Image::from_copied_samples(samples, width, 1, bands)

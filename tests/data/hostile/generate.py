@@ -313,6 +313,26 @@ def grid(rows, columns, size, tiles, tile_size=(64, 64), codec=AV1C_420, kind=b"
     return file
 
 
+def avis(sample, count, size=(64, 48), codec=AV1C_444, offset=None, tables=None):
+    """An image sequence whose frames are all the same key frame at one place, or at another offset."""
+    ftyp = box(b"ftyp", b"avis\0\0\0\0avisavif")
+    start = len(ftyp) + 8 if offset is None else offset
+    entry = box(b"av01", bytes(24) + struct.pack(">HH", *size) + bytes(50) + codec)
+    numbers = lambda *values: struct.pack(f">{len(values)}I", *values)
+    stbl = {
+        b"stsd": numbers(1) + entry,
+        b"stts": numbers(1, count, 1),
+        b"stsc": numbers(1, 1, 1, 1),
+        b"stsz": numbers(len(sample), count),
+        b"stco": numbers(count, *[start] * count),
+    }
+    stbl.update(tables or {})
+    minf = box(b"minf", box(b"stbl", b"".join(full(name, 0, table) for name, table in stbl.items())))
+    mdia = full(b"mdhd", 0, numbers(0, 0, 30, count, 0)) + full(b"hdlr", 0, b"\0\0\0\0pict" + bytes(13)) + minf
+    trak = box(b"trak", full(b"tkhd", 0, numbers(0, 0, 1, 0, count)) + box(b"mdia", mdia))
+    return ftyp + box(b"mdat", sample) + box(b"moov", trak)
+
+
 def write_avif():
     quarters_file = (HERE.parent / "quarters.avif").read_bytes()
     quarters, = streams("quarters.avif")
@@ -322,6 +342,22 @@ def write_avif():
     lying_file = (HERE.parent / "lying-ispe.avif").read_bytes()
     large, = streams("lying-ispe.avif")
     unsupported, corrupt = "unsupported_format", "corrupt_image"
+
+    # Sequences.
+    many = {b"stsc": struct.pack(">4I", 1, 1, 0xffffffff, 1), b"stco": struct.pack(">2I", 1, 32)}
+    write("sequence-3000.avif", avis(quarters, 3000), "ok", "too_many_frames")
+    write("sequence-large.avif", avis(large, 2, size=(9000, 9000), codec=AV1C_420), "too_many_pixels")
+    write("sequence-long-chunk.avif", avis(quarters, 90_000, tables=many), corrupt, note="a chunk of 4,294,967,295 frames")
+    write("sequence-huge.avif", avis(quarters, 3, tables={b"stsz": struct.pack(">2I", 1, 0xffffffff)}), unsupported)
+    write("sequence-huge-table.avif", avis(quarters, 3, tables={b"stco": struct.pack(">2I", 0xffffffff, 32)}), corrupt)
+    write("sequence-elsewhere.avif", avis(quarters, 3, offset=0xffffff00), corrupt, note="offsets beyond the file")
+    write("sequence-missing.avif", avis(quarters, 3, tables={b"stco": struct.pack(">4I", 3, 32, 32, 0x7fffffff)}), "ok", corrupt, note="the last frame is beyond the file")
+    write("sequence-timeless.avif", avis(quarters, 3, tables={b"stts": struct.pack(">I", 0)}), corrupt)
+    hidden = quarters + obu(3, bytes(9)) * 2
+    write("sequence-sizes.avif", avis(quarters + odd, 2, tables={
+        b"stsz": struct.pack(">4I", 0, 2, len(quarters), len(odd)), b"stco": struct.pack(">3I", 2, 32, 32 + len(quarters))}),
+        "ok", corrupt, note="a frame of 33 x 17")
+    write("sequence-headers.avif", avis(hidden, 3), "ok", note="more frame headers than frames")
 
     # Sizes.
     write("flat-9000x9000.avif", plain(large, size=(9000, 9000), codec=AV1C_420).written(), "too_many_pixels")

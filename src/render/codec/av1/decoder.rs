@@ -1,6 +1,8 @@
 //! Decodes with dav1d.
 
+use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::slice;
 
 #[cfg(test)]
@@ -24,38 +26,68 @@ pub struct Plane<'f, T> {
 /// Decodes the first frame that a stream shows: the highest layer of a layered stream, with film grain applied. The
 /// stream must start with a sequence header. A frame of more than `max_pixels` is refused before it is allocated.
 pub fn decode(stream: &[u8], max_pixels: u32) -> Result<Frame, Error> {
-    decode_frame(stream, max_pixels, 0)
-}
-
-/// Decodes the frame of this number, from 0, of those that a stream without layers shows.
-pub fn decode_frame(stream: &[u8], max_pixels: u32, number: u32) -> Result<Frame, Error> {
     if stream.is_empty() {
         return Err(Error::Stream);
     }
     if max_pixels == 0 {
         return Err(Error::TooLarge); // 0 means unlimited to dav1d
     }
-    let mut frame = Frame(ffi::Frame {
-        owner: std::ptr::null_mut(),
-        plane: [std::ptr::null(); 3],
-        stride: [0; 3],
-        width: 0,
-        height: 0,
-        depth: 0,
-        layout: 0,
-        primaries: 0,
-        transfer: 0,
-        matrix: 0,
-        full_range: 0,
-    });
+    let mut frame = Frame::none();
     // SAFETY: pointer and length come from a slice that outlives the call, after which nothing refers to it; all fields
     // of the frame are written, and it has no owner on failure.
-    let status = unsafe {
-        ffi::s3av1_decode(stream.as_ptr(), stream.len(), max_pixels, number, &mut frame.0)
-    };
+    let status =
+        unsafe { ffi::s3av1_decode(stream.as_ptr(), stream.len(), max_pixels, &mut frame.0) };
     match status {
         0 => Ok(frame),
         status => Err(Error::from_status(status)),
+    }
+}
+
+/// Decodes frames that are predicted from those before them.
+pub struct Decoder<'s> {
+    raw: NonNull<c_void>,
+    /// It may keep a reference to a part of a sample.
+    samples: PhantomData<&'s [u8]>,
+}
+
+impl<'s> Decoder<'s> {
+    /// A frame of more than `max_pixels` will be refused before it is allocated.
+    pub fn open(max_pixels: u32) -> Result<Decoder<'s>, Error> {
+        if max_pixels == 0 {
+            return Err(Error::TooLarge);
+        }
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: the out parameter is valid to write to; it is set on success, and null on failure.
+        match (unsafe { ffi::s3av1_start(max_pixels, &mut raw) }, NonNull::new(raw)) {
+            (0, Some(raw)) => Ok(Decoder { raw, samples: PhantomData }),
+            (0, None) => Err(Error::Memory),
+            (status, _) => Err(Error::from_status(status)),
+        }
+    }
+
+    /// Decodes the frame that the next sample shows, with film grain applied. The first sample must start with a sequence
+    /// header. After an error, more samples may follow.
+    pub fn next(&mut self, sample: &'s [u8]) -> Result<Frame, Error> {
+        if sample.is_empty() {
+            return Err(Error::Stream);
+        }
+        let mut frame = Frame::none();
+        // SAFETY: the decoder is live. Pointer and length come from a slice that outlives it. All fields of the frame are
+        // written, and it has no owner on failure.
+        let status = unsafe {
+            ffi::s3av1_decode_next(self.raw.as_ptr(), sample.as_ptr(), sample.len(), &mut frame.0)
+        };
+        match status {
+            0 => Ok(frame),
+            status => Err(Error::from_status(status)),
+        }
+    }
+}
+
+impl Drop for Decoder<'_> {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the decoder. Frames have their own references to what they point to.
+        unsafe { ffi::s3av1_stop(self.raw.as_ptr()) }
     }
 }
 
@@ -67,6 +99,23 @@ impl Drop for Frame {
 }
 
 impl Frame {
+    /// What a decoder writes to.
+    fn none() -> Frame {
+        Frame(ffi::Frame {
+            owner: std::ptr::null_mut(),
+            plane: [std::ptr::null(); 3],
+            stride: [0; 3],
+            width: 0,
+            height: 0,
+            depth: 0,
+            layout: 0,
+            primaries: 0,
+            transfer: 0,
+            matrix: 0,
+            full_range: 0,
+        })
+    }
+
     pub fn width(&self) -> u32 {
         self.0.width
     }

@@ -47,9 +47,16 @@ unsafe extern "C" {
         stream: *const u8,
         length: usize,
         max_pixels: u32,
-        number: u32,
         frame: *mut Frame,
     ) -> c_int;
+    pub fn s3av1_start(max_pixels: u32, decoder: *mut *mut c_void) -> c_int;
+    pub fn s3av1_decode_next(
+        decoder: *mut c_void,
+        sample: *const u8,
+        length: usize,
+        frame: *mut Frame,
+    ) -> c_int;
+    pub fn s3av1_stop(decoder: *mut c_void);
     pub fn s3av1_release(frame: *mut Frame);
     pub fn s3av1_encode(
         image: *const Image,

@@ -1,4 +1,4 @@
-//! AV1 images behind safe types: [`decode`] by dav1d, [`encode`] and [`Sequence`] by libaom, through shim.c.
+//! AV1 images behind safe types: [`decode`] and [`Decoder`] by dav1d, [`encode`] and [`Sequence`] by libaom, through shim.c.
 //!
 //! # Why it is sound
 //!
@@ -6,6 +6,8 @@
 //!   the two structs of shim.h cross the boundary; both sides assert their sizes at compile time.
 //! - **One owner per frame.** A [`Frame`] holds one reference to dav1d's picture and releases it in `drop`. It is not
 //!   `Clone` and, because of its raw pointers, neither `Send` nor `Sync`. It does not refer to the stream.
+//! - **A decoder borrows its samples.** A [`Decoder`] may refer to parts of every sample that it was given, which live at
+//!   least as long as it does, and it closes dav1d in `drop`. Frames that it has given away keep what they need.
 //! - **Samples are read row by row.** dav1d has written every sample within the size of the frame, so a slice covers
 //!   exactly the samples of one row and no padding between rows. It borrows the frame.
 //! - **Planes are checked.** Each plane given to libaom is as long as its size and stride require; the product is
@@ -23,9 +25,7 @@ mod ffi;
 use std::ffi::c_int;
 use std::fmt;
 
-#[cfg(test)]
-pub use decoder::decode_frame;
-pub use decoder::{Frame, Plane, decode};
+pub use decoder::{Decoder, Frame, Plane, decode};
 pub use encoder::{Planes, Sequence, Settings, Unit, encode};
 
 /// Subsampling of the chroma planes.

@@ -20,18 +20,14 @@ static void keep(const uint8_t *stream, void *cookie) {
     (void)cookie;
 }
 
-static int one_frame(Dav1dContext *decoder, const uint8_t *stream, size_t length, uint32_t number,
-                     Dav1dPicture *picture) {
+/* The first frame that the data shows. */
+static int one_frame(Dav1dContext *decoder, const uint8_t *stream, size_t length, Dav1dPicture *picture) {
     Dav1dData data = {0};
     int status = dav1d_data_wrap(&data, stream, length, keep, NULL);
     if (status != 0) return status;
-    /* A new decoder takes all data at once and stops at the first frame that it can show. */
+    /* A decoder that has decoded all data takes more at once, and stops at the first frame that it can show. */
     status = dav1d_send_data(decoder, &data);
     if (status == 0) status = dav1d_get_picture(decoder, picture);
-    for (; status == 0 && number > 0; number--) {
-        dav1d_picture_unref(picture);
-        status = dav1d_get_picture(decoder, picture);
-    }
     dav1d_data_unref(&data);
     return status;
 }
@@ -44,12 +40,7 @@ static int decoder_error(int status) {
     }
 }
 
-int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, uint32_t number,
-                 struct s3av1_frame *frame) {
-    memset(frame, 0, sizeof *frame);
-    Dav1dPicture *picture = calloc(1, sizeof *picture);
-    if (!picture) return S3AV1_MEMORY;
-
+static int start(uint32_t max_pixels, Dav1dContext **decoder) {
     Dav1dSettings settings;
     dav1d_default_settings(&settings);
     settings.n_threads = 1;
@@ -58,18 +49,15 @@ int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, uint
     settings.all_layers = 0;
     settings.frame_size_limit = max_pixels;
     settings.logger.callback = NULL;
-    Dav1dContext *decoder = NULL;
-    int status = dav1d_open(&decoder, &settings);
-    if (status == 0) {
-        status = one_frame(decoder, stream, length, number, picture);
-        /* The picture has its own references to everything that it points to. */
-        dav1d_close(&decoder);
-    }
+    return dav1d_open(decoder, &settings);
+}
+
+/* Gives the picture to the caller, or frees it after an error. */
+static int finish(int status, Dav1dPicture *picture, struct s3av1_frame *frame) {
     if (status != 0) {
         free(picture);
         return decoder_error(status);
     }
-
     frame->owner = picture;
     frame->width = (uint32_t)picture->p.w;
     frame->height = (uint32_t)picture->p.h;
@@ -85,6 +73,60 @@ int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, uint
     frame->matrix = (int32_t)picture->seq_hdr->mtrx;
     frame->full_range = picture->seq_hdr->color_range;
     return 0;
+}
+
+int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, struct s3av1_frame *frame) {
+    memset(frame, 0, sizeof *frame);
+    Dav1dPicture *picture = calloc(1, sizeof *picture);
+    if (!picture) return S3AV1_MEMORY;
+    Dav1dContext *decoder = NULL;
+    int status = start(max_pixels, &decoder);
+    if (status == 0) {
+        status = one_frame(decoder, stream, length, picture);
+        /* The picture has its own references to everything that it points to. */
+        dav1d_close(&decoder);
+    }
+    return finish(status, picture, frame);
+}
+
+struct s3av1_decoder {
+    Dav1dContext *context;
+};
+
+int s3av1_start(uint32_t max_pixels, struct s3av1_decoder **decoder) {
+    *decoder = NULL;
+    struct s3av1_decoder *started = calloc(1, sizeof *started);
+    if (!started) return S3AV1_MEMORY;
+    int status = start(max_pixels, &started->context);
+    if (status != 0) {
+        free(started);
+        return decoder_error(status);
+    }
+    *decoder = started;
+    return 0;
+}
+
+int s3av1_decode_next(struct s3av1_decoder *decoder, const uint8_t *sample, size_t length, struct s3av1_frame *frame) {
+    memset(frame, 0, sizeof *frame);
+    Dav1dPicture *picture = calloc(1, sizeof *picture);
+    if (!picture) return S3AV1_MEMORY;
+    int status = one_frame(decoder->context, sample, length, picture);
+    if (status == 0) {
+        /* The rest of the sample is decoded, so that the decoder takes the next one. What it shows is left out. */
+        Dav1dPicture other = {0};
+        int rest;
+        while ((rest = dav1d_get_picture(decoder->context, &other)) == 0) dav1d_picture_unref(&other);
+        if (rest != DAV1D_ERR(EAGAIN)) {
+            dav1d_picture_unref(picture);
+            status = rest;
+        }
+    }
+    return finish(status, picture, frame);
+}
+
+void s3av1_stop(struct s3av1_decoder *decoder) {
+    dav1d_close(&decoder->context);
+    free(decoder);
 }
 
 void s3av1_release(struct s3av1_frame *frame) {

@@ -27,10 +27,18 @@ struct s3av1_frame {
     int32_t depth, layout, primaries, transfer, matrix, full_range;
 };
 
-/* Decodes one of the frames that the stream shows, of this number from 0, with one thread. The first one is the highest
- * layer of a layered stream (AV1 §7.18). On success the caller owns the frame, which does not refer to the stream. */
-int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, uint32_t number, struct s3av1_frame *frame);
+/* Decodes the first frame that the stream shows, with one thread: the highest layer of a layered stream (AV1 §7.18). On
+ * success the caller owns the frame, which does not refer to the stream. */
+int s3av1_decode(const uint8_t *stream, size_t length, uint32_t max_pixels, struct s3av1_frame *frame);
 void s3av1_release(struct s3av1_frame *frame);
+
+/* A decoder of frames that are predicted from those before them, with one thread. */
+struct s3av1_decoder;
+int s3av1_start(uint32_t max_pixels, struct s3av1_decoder **decoder);
+/* Decodes a sample, which shows one frame; the caller owns it as above. The decoder may refer to the sample until it is
+ * stopped. */
+int s3av1_decode_next(struct s3av1_decoder *decoder, const uint8_t *sample, size_t length, struct s3av1_frame *frame);
+void s3av1_stop(struct s3av1_decoder *decoder);
 
 /* An image to encode: 8 bits per sample, full range, 4:0:0 (plane 0 only), 4:2:0 or 4:4:4. */
 struct s3av1_image {

@@ -48,6 +48,11 @@ impl<'b> Fields<'b> {
         if is_wide { self.u32() } else { self.u16().map(u32::from) }
     }
 
+    /// Eight bytes if `is_wide`, otherwise four.
+    pub fn u32_or_u64(&mut self, is_wide: bool) -> Result<u64, Error> {
+        self.sized_uint(if is_wide { 8 } else { 4 })
+    }
+
     /// A number of 0, 4 or 8 bytes, the sizes that `iloc` allows (§8.11.3.2).
     pub fn sized_uint(&mut self, length: u8) -> Result<u64, Error> {
         match length {
@@ -140,25 +145,57 @@ impl<'b> Iterator for Boxes<'b> {
     }
 }
 
-/// The only `meta` box at the top level of a file.
+/// The child boxes of these names, each of which may be there once. Others are skipped.
+pub fn children<'b, const N: usize>(
+    parent: &Fields<'b>,
+    names: [Name; N],
+) -> Result<[Option<Fields<'b>>; N], Error> {
+    let mut found = [None; N];
+    for inner in Boxes::children(parent) {
+        let inner = inner?;
+        if let Some((_, slot)) = names.iter().zip(&mut found).find(|(name, _)| **name == inner.name)
+            && slot.replace(inner).is_some()
+        {
+            let (parent, name) = (quoted(parent.name), quoted(inner.name));
+            return Err(Error::corrupt(format!("{parent} has two {name} boxes")));
+        }
+    }
+    Ok(found)
+}
+
+/// A child box that must be there.
+pub fn required<'b>(
+    parent: &Fields,
+    name: Name,
+    found: Option<Fields<'b>>,
+) -> Result<Fields<'b>, Error> {
+    found.ok_or_else(|| {
+        Error::corrupt(format!("{} has no {} box", quoted(parent.name), quoted(name)))
+    })
+}
+
+/// The only box of this name at the top level of a file.
 ///
-/// Boxes after it may be truncated: `iloc` tells whether the data of an item is there.
-pub fn find_meta(file: &[u8]) -> Result<Fields<'_>, Error> {
+/// Boxes after it may be truncated: `iloc` tells whether the data of an item is there, and a sample table whether that of
+/// a frame is.
+pub fn find_box(file: &[u8], wanted: Name) -> Result<Option<Fields<'_>>, Error> {
     let mut boxes = Boxes { parent: *b"file", cursor: Cursor::new(file) };
     let mut found = None;
     while let Some((name, length)) = boxes.header() {
         let whole = length.and_then(|length| boxes.cursor.take(length));
-        if name == *b"meta" {
-            let payload = whole.ok_or_else(|| Error::corrupt("box `meta` is truncated"))?;
-            if found.replace(Fields::new(name, payload)).is_some() {
-                return Err(Error::corrupt("the file has two `meta` boxes"));
+        if name == wanted {
+            let name = quoted(name);
+            let payload =
+                whole.ok_or_else(|| Error::corrupt(format!("box {name} is truncated")))?;
+            if found.replace(Fields::new(wanted, payload)).is_some() {
+                return Err(Error::corrupt(format!("the file has two {name} boxes")));
             }
         }
         if whole.is_none() {
             break;
         }
     }
-    found.ok_or_else(|| Error::corrupt("the file has no `meta` box"))
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -212,11 +249,16 @@ mod tests {
 
     #[test]
     fn meta_box_is_unique_and_complete_and_later_boxes_may_be_truncated() {
-        let found = |bytes: &[u8]| find_meta(bytes).map(|fields| fields.rest().to_vec());
+        let found = |bytes: &[u8]| {
+            find_box(bytes, *b"meta").map(|found| found.map(|fields| fields.rest().to_vec()))
+        };
         let corrupt = |sentence: &str| Err(Error::corrupt(sentence));
-        assert_eq!(found(b"\0\0\0\x08ftyp\0\0\0\x0ameta12\0\0\xff\xffmdat12"), Ok(b"12".to_vec()));
+        assert_eq!(
+            found(b"\0\0\0\x08ftyp\0\0\0\x0ameta12\0\0\xff\xffmdat12"),
+            Ok(Some(b"12".to_vec()))
+        );
         assert_eq!(found(b"\0\0\0\x08ftyp\0\0\0\x0bmeta12"), corrupt("box `meta` is truncated"));
-        assert_eq!(found(b"\0\0\0\x08ftyp\0\0"), corrupt("the file has no `meta` box"));
+        assert_eq!(found(b"\0\0\0\x08ftyp\0\0"), Ok(None));
         let two = b"\0\0\0\x08meta\0\0\0\x08meta";
         assert_eq!(found(two), corrupt("the file has two `meta` boxes"));
     }

@@ -1,13 +1,13 @@
 //! Decodes a still AVIF image to samples.
 
+use super::canvas::{Canvas, Window};
 use super::convert::{Conversion, Expansion};
 use super::decode_error::DecodeError;
 use super::matrix::ConvertedSample;
-use super::sample::{Block, Sample, blocks};
-use super::shrink::{AveragedSample, Averager, Shrink};
-use super::upsample::{SCALE, Upsampler};
-use super::{Avif, Chroma, Coded};
-use crate::render::codec::av1::{self, Frame, Plane};
+use super::sample::Sample;
+use super::shrink::{AveragedSample, Shrink};
+use super::{Avif, Coded};
+use crate::render::codec::av1::{self, Frame};
 
 /// Decodes an image into `out`, row by row, with [`Avif::bands`] interleaved samples per pixel, alpha last and not
 /// premultiplied. Crop and orientation are not applied. `S` is `u8`, or `u16` if [`Avif::is_deep`]. `check` is called
@@ -28,48 +28,34 @@ pub fn decode_shrunk<S: ConvertedSample + AveragedSample>(
     out: &mut [S],
     mut check: impl FnMut() -> Result<(), DecodeError>,
 ) -> Result<(), DecodeError> {
-    let bands = avif.bands();
-    let colour = &avif.colour;
-    let (width, height) = (shrink.side(colour.width), shrink.side(colour.height));
-    let samples = u64::from(width) * u64::from(height) * bands as u64;
-    if out.len() as u64 != samples || avif.is_deep() != (S::MAX > 255) {
-        return Err(DecodeError::Buffer);
-    }
-    let mut canvas = Canvas { samples: out, stride: width as usize * bands, bands, shrink };
-
-    let nclx = avif.nclx.unwrap_or(colour.sequence.nclx);
-    let sequence = colour.sequence;
-    let conversion: Conversion<S> = Conversion::new(nclx, sequence.chroma, sequence.depth)?;
-    for_each_tile(colour, &mut check, |frame, window| {
+    check_sizes(avif, shrink, out)?;
+    let mut canvas = Canvas::new(avif, shrink, out);
+    let conversion = colour_conversion(avif)?;
+    for_each_tile(&avif.colour, &mut check, |frame, window| {
         canvas.write_colour(frame, window, &conversion)
     })?;
-
     if let Some(alpha) = &avif.alpha {
-        if shrink != Shrink::NONE {
-            return Err(DecodeError::Mismatch("alpha size"));
-        }
-        if (alpha.width, alpha.height) != (colour.width, colour.height) {
-            return Err(DecodeError::Mismatch("alpha size"));
-        }
-        let expansion =
-            Expansion::new::<S>(alpha.sequence.depth, alpha.sequence.nclx.is_full_range);
+        let expansion = alpha_expansion::<S>(alpha);
         for_each_tile(alpha, &mut check, |frame, window| {
             canvas.write_alpha(frame, window, expansion)
         })?;
         if avif.is_premultiplied {
-            unpremultiply(canvas.samples, bands);
+            canvas.unpremultiply();
         }
     }
     Ok(())
 }
 
-/// The visible part of a tile, in the image.
-#[derive(Clone, Copy)]
-struct Window {
-    left: u32,
-    top: u32,
-    width: u32,
-    height: u32,
+/// The conversion of the colours of an image.
+pub(super) fn colour_conversion<S: ConvertedSample>(
+    avif: &Avif<'_>,
+) -> Result<Conversion<S>, DecodeError> {
+    let sequence = avif.colour.sequence;
+    Conversion::new(avif.nclx.unwrap_or(sequence.nclx), sequence.chroma, sequence.depth)
+}
+
+pub(super) fn alpha_expansion<S: Sample>(alpha: &Coded<'_>) -> Expansion {
+    Expansion::new::<S>(alpha.sequence.depth, alpha.sequence.nclx.is_full_range)
 }
 
 /// Decodes one tile after another and calls `write` with the visible part of each.
@@ -89,15 +75,7 @@ fn for_each_tile(
     for (index, stream) in (0_u32..).zip(&coded.tiles) {
         check()?;
         let frame = av1::decode(stream, max_pixels)?;
-        if (frame.width(), frame.height()) != tile {
-            return Err(DecodeError::Mismatch("size"));
-        }
-        if frame.depth() != coded.sequence.depth {
-            return Err(DecodeError::Mismatch("depth"));
-        }
-        if frame.chroma() != coded.sequence.chroma {
-            return Err(DecodeError::Mismatch("subsampling"));
-        }
+        check_frame(coded, &frame)?;
         let place = |at: u32, tile: u32, whole: u32| {
             let start = at.saturating_mul(tile);
             (start, tile.min(whole.saturating_sub(start)))
@@ -109,143 +87,45 @@ fn for_each_tile(
     Ok(())
 }
 
-/// The caller's buffer.
-struct Canvas<'o, S> {
-    samples: &'o mut [S],
-    stride: usize,
-    bands: usize,
+/// Compares a frame with its container.
+pub(super) fn check_frame(coded: &Coded<'_>, frame: &Frame) -> Result<(), DecodeError> {
+    if (frame.width(), frame.height()) != (coded.tile_width, coded.tile_height) {
+        return Err(DecodeError::Mismatch("size"));
+    }
+    if frame.depth() != coded.sequence.depth {
+        return Err(DecodeError::Mismatch("depth"));
+    }
+    if frame.chroma() != coded.sequence.chroma {
+        return Err(DecodeError::Mismatch("subsampling"));
+    }
+    Ok(())
+}
+
+/// Refuses a buffer that does not have the samples of an image, and alpha that does not have its size.
+pub(super) fn check_sizes<S: Sample>(
+    avif: &Avif<'_>,
     shrink: Shrink,
-}
-
-/// The rows of the planes of a tile, each at the size at which it is converted.
-enum Rows<'f, S: AveragedSample> {
-    Whole(Plane<'f, S>, Option<[Upsampler<'f, S>; 2]>),
-    Shrunk(Averager<'f, S>, Option<[Averager<'f, S>; 2]>, [Vec<Block<u16>>; 2]),
-}
-
-impl<'f, S: AveragedSample> Rows<'f, S> {
-    fn new(frame: &'f Frame, window: Window, shrink: Shrink) -> Result<Self, DecodeError> {
-        let plane = |index| S::plane(frame, index).ok_or(DecodeError::Mismatch("depth"));
-        let chroma = frame.chroma();
-        let luma = plane(0)?;
-        let planes = if chroma == Chroma::Monochrome { None } else { Some([plane(1)?, plane(2)?]) };
-        if shrink == Shrink::NONE {
-            let chromas = planes.map(|planes| {
-                planes.map(|plane| Upsampler::new(plane, chroma, window.width, window.height))
-            });
-            return Ok(Rows::Whole(luma, chromas));
-        }
-        let luma = Averager::new(luma, shrink.luma_block(), (window.width, window.height));
-        let size = chroma.plane_size(window.width, window.height);
-        let chromas = planes.map(|planes| {
-            planes.map(|plane| Averager::new(plane, shrink.chroma_block(chroma), size))
-        });
-        let row = || blocks(shrink.side(window.width) as usize);
-        Ok(Rows::Shrunk(luma, chromas, [row(), row()]))
+    out: &[S],
+) -> Result<(), DecodeError> {
+    let colour = &avif.colour;
+    let (width, height) = (shrink.side(colour.width), shrink.side(colour.height));
+    let samples = u64::from(width) * u64::from(height) * avif.bands() as u64;
+    if out.len() as u64 != samples || avif.is_deep() != (S::MAX > 255) {
+        return Err(DecodeError::Buffer);
     }
-
-    /// Writes a row of luma and returns its chroma, scaled by [`SCALE`].
-    fn read(&mut self, row: usize, y: &mut [S]) -> [&[Block<u16>]; 2] {
-        match self {
-            Rows::Whole(luma, chromas) => {
-                y.iter_mut().zip(luma.row(row)).for_each(|(to, from)| *to = *from);
-                match chromas {
-                    Some([u, v]) => [u.row(row), v.row(row)],
-                    None => [&[][..]; 2],
-                }
-            }
-            Rows::Shrunk(luma, chromas, out) => {
-                luma.write(row, 1, y, S::from_code);
-                let Some(chromas) = chromas else { return [&[][..]; 2] };
-                for (plane, out) in chromas.iter_mut().zip(out.iter_mut()) {
-                    plane.write(row, SCALE, out.as_flattened_mut(), |code| code as u16);
-                }
-                out.each_ref().map(Vec::as_slice)
-            }
-        }
+    let fits = |alpha: &Coded| {
+        shrink == Shrink::NONE && (alpha.width, alpha.height) == (colour.width, colour.height)
+    };
+    if avif.alpha.as_ref().is_some_and(|alpha| !fits(alpha)) {
+        return Err(DecodeError::Mismatch("alpha size"));
     }
-}
-
-impl<S: ConvertedSample + AveragedSample> Canvas<'_, S> {
-    /// The rows of a window, which is one of the whole image.
-    fn rows(&mut self, window: Window) -> impl Iterator<Item = &mut [S]> {
-        let [left, top, width, height] = [window.left, window.top, window.width, window.height]
-            .map(|side| self.shrink.side(side) as usize);
-        let (start, end) = (left * self.bands, (left + width) * self.bands);
-        let rows = self.samples.chunks_exact_mut(self.stride.max(1));
-        rows.skip(top).take(height).map(move |row| row.get_mut(start..end).unwrap_or_default())
-    }
-
-    fn write_colour(
-        &mut self,
-        frame: &Frame,
-        window: Window,
-        conversion: &Conversion<S>,
-    ) -> Result<(), DecodeError> {
-        let bands = self.bands;
-        let width = self.shrink.side(window.width) as usize;
-        let mut planes = Rows::new(frame, window, self.shrink)?;
-        let mut y = blocks::<S>(width);
-        let [mut red, mut green, mut blue] = [(); 3].map(|()| blocks::<S>(width));
-        for (at, row) in self.rows(window).enumerate() {
-            let uv = planes.read(at, y.as_flattened_mut());
-            conversion.convert_row(&y, uv, [&mut red, &mut green, &mut blue]);
-            match bands {
-                1 | 2 => write_band(row, bands, 0, green.as_flattened()),
-                3 => S::write_rgb(row, [&red, &green, &blue]),
-                _ => {
-                    for (band, plane) in [&red, &green, &blue].into_iter().enumerate() {
-                        write_band(row, bands, band, plane.as_flattened());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn write_alpha(
-        &mut self,
-        frame: &Frame,
-        window: Window,
-        expansion: Expansion,
-    ) -> Result<(), DecodeError> {
-        let bands = self.bands;
-        let mut alpha = vec![S::default(); window.width as usize];
-        for (at, row) in self.rows(window).enumerate() {
-            if let Some(plane) = frame.plane_u8(0) {
-                expansion.expand_row(plane.row(at), &mut alpha);
-            } else if let Some(plane) = frame.plane_u16(0) {
-                expansion.expand_row(plane.row(at), &mut alpha);
-            }
-            write_band(row, bands, bands - 1, &alpha);
-        }
-        Ok(())
-    }
-}
-
-fn write_band<S: Copy>(row: &mut [S], bands: usize, band: usize, samples: &[S]) {
-    for (out, sample) in row.iter_mut().skip(band).step_by(bands).zip(samples) {
-        *out = *sample;
-    }
-}
-
-/// Divides colour by alpha, rounded to nearest. Fully transparent pixels become 0.
-fn unpremultiply<S: Sample>(samples: &mut [S], bands: usize) {
-    let max = u64::from(S::MAX);
-    for pixel in samples.chunks_exact_mut(bands) {
-        let Some((alpha, colour)) = pixel.split_last_mut() else { continue };
-        let alpha = u64::from(alpha.code());
-        for sample in colour {
-            let divided = (u64::from(sample.code()) * max + alpha / 2).checked_div(alpha);
-            *sample = S::from_f32(divided.unwrap_or(0).min(max) as f32);
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Nclx;
     use super::super::tests::coded::{grid, still};
+    use super::super::{Chroma, Nclx};
     use super::*;
     use crate::render::codec::av1::{Planes, Settings};
 

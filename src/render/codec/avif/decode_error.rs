@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use super::error::Error;
 use crate::render::codec::av1;
 
 /// Why an image was not decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// Stopped by the caller's check.
     Stopped,
@@ -14,6 +15,12 @@ pub enum DecodeError {
     Mismatch(&'static str),
     /// Matrix coefficients (H.273 table 4) that are not supported, or not with this subsampling.
     Matrix(u16),
+    /// A frame of a sequence is not what its container or the frames before it say.
+    Frame(Error),
+    /// The file ends before a frame does.
+    Truncated,
+    /// There is no further frame.
+    NoFrame,
     /// The caller's buffer has the wrong size or type.
     Buffer,
 }
@@ -32,6 +39,9 @@ impl fmt::Display for DecodeError {
                     "AVIF: matrix coefficients {matrix} are not supported with this subsampling"
                 )
             }
+            DecodeError::Frame(error) => write!(formatter, "AVIF: {error}"),
+            DecodeError::Truncated => formatter.write_str("AVIF: the file ends before the frame"),
+            DecodeError::NoFrame => formatter.write_str("AVIF: there is no further frame"),
             DecodeError::Buffer => formatter.write_str("AVIF: the buffer does not fit the image"),
         }
     }

@@ -22,9 +22,18 @@ impl Error {
 
     /// Adds the item in which the error was found.
     pub fn in_item(self, id: u32) -> Error {
+        self.within(&format!("item {id}"))
+    }
+
+    /// Adds the track in which the error was found.
+    pub fn in_track(self, id: u32) -> Error {
+        self.within(&format!("track {id}"))
+    }
+
+    fn within(self, place: &str) -> Error {
         match self {
-            Error::Corrupt(sentence) => Error::Corrupt(format!("item {id}: {sentence}")),
-            Error::Unsupported(sentence) => Error::Unsupported(format!("item {id}: {sentence}")),
+            Error::Corrupt(sentence) => Error::Corrupt(format!("{place}: {sentence}")),
+            Error::Unsupported(sentence) => Error::Unsupported(format!("{place}: {sentence}")),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Avif, Chroma, Coded, Error, parse};
+use super::{Avif, Chroma, Coded, Error, Frames, parse};
 use crate::error::{Code, Failure};
 use crate::render::codec::{ImageInfo, area};
 
@@ -19,9 +19,12 @@ pub fn inspect(bytes: &[u8]) -> Result<ImageInfo, Failure> {
     let coded = || [Some(colour), alpha.as_ref()].into_iter().flatten();
     let pixels = coded().map(decoded_pixels).max().unwrap_or(0);
     let buffered = coded().map(|coded| decoder_bytes(coded).saturating_add(copied_bytes(coded)));
+    let frames = image.frames.as_ref().map_or(1, Frames::count);
     Ok(ImageInfo {
+        frames,
         frame_pixels: pixels,
-        total_pixels: pixels,
+        total_pixels: pixels.saturating_mul(frames.into()),
+        truncated_frame: image.frames.as_ref().and_then(Frames::first_missing),
         buffered_bytes: buffered.fold(output, u64::saturating_add),
         metadata_bytes: image.metadata_bytes,
         profile_bytes: image.icc.map_or(0, |icc| icc.len() as u64),
@@ -47,7 +50,7 @@ fn bytes_per_sample(coded: &Coded) -> u64 {
     if coded.sequence.depth > 8 { 2 } else { 1 }
 }
 
-/// Memory of dav1d while it decodes one tile: its frames, and a quarter of a frame for block data.
+/// Memory of dav1d while it decodes one tile or a sequence: its frames, and a quarter of a frame for block data.
 fn decoder_bytes(coded: &Coded) -> u64 {
     let aligned = |side: u32| side.next_multiple_of(ALIGNMENT);
     let (max_width, max_height) = coded.max_frame_size;
@@ -126,6 +129,20 @@ mod tests {
             buffered_bytes("hostile/flat-9000x9000.avif"),
             9000 * 9000 * 3 + large * large * 3 / 2 * 5 / 4
         );
+    }
+
+    #[test]
+    fn avif_frames_of_a_sequence_are_counted() {
+        let info = info("animated.avif");
+        assert_eq!((info.frames, info.truncated_frame), (3, None));
+        assert_eq!((info.frame_pixels, info.total_pixels), (64 * 48, 3 * 64 * 48));
+        // Nine frames of colour and of alpha, and a quarter of one for block data.
+        let (colour, alpha) = (128 * 128 * 3 / 2, 128 * 128);
+        let buffered = 64 * 48 * 4 + (colour + alpha) * 9 + (colour + alpha) / 4;
+        assert_eq!(info.buffered_bytes, buffered);
+        let whole = data("animated.avif");
+        let cut = inspect(&whole[..whole.len() - 1]).unwrap();
+        assert_eq!((cut.frames, cut.truncated_frame), (3, Some(2)));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::boxes::{Boxes, Fields, Name, find_meta, quoted};
+use super::boxes::{Boxes, Fields, Name, children, quoted, required};
 use super::error::Error;
 use super::items::{Item, MAX_ITEMS, read_items, read_locations};
 use super::properties::{self, Property};
@@ -48,31 +48,19 @@ impl Reference<'_> {
 }
 
 impl<'b> Meta<'b> {
-    pub fn read(file: &'b [u8]) -> Result<Meta<'b>, Error> {
-        let mut meta = find_meta(file)?;
+    /// Reads the `meta` box of a file.
+    pub fn read(file: &'b [u8], mut meta: Fields<'b>) -> Result<Meta<'b>, Error> {
         meta.version_and_flags(0)?;
-        let mut found: [(Name, Option<Fields<'b>>); 7] =
-            [*b"hdlr", *b"pitm", *b"iinf", *b"iloc", *b"iref", *b"iprp", *b"idat"]
-                .map(|name| (name, None));
-        for inner in Boxes::children(&meta) {
-            let inner = inner?;
-            if let Some((_, slot)) = found.iter_mut().find(|(name, _)| *name == inner.name)
-                && slot.replace(inner).is_some()
-            {
-                return Err(Error::corrupt(format!("`meta` has two {} boxes", quoted(inner.name))));
-            }
-        }
-        let [hdlr, pitm, iinf, iloc, iref, iprp, idat] = found;
-        let required = |(name, fields): (Name, Option<Fields<'b>>)| {
-            fields.ok_or_else(|| Error::corrupt(format!("`meta` has no {} box", quoted(name))))
-        };
-        check_handler(required(hdlr)?)?;
-        let primary = read_primary(required(pitm)?)?;
-        let mut items = read_items(required(iinf)?)?;
-        let references = iref.1.map_or(Ok(Vec::new()), read_references)?;
-        read_locations(required(iloc)?, &mut items)?;
-        let properties = properties::read(required(iprp)?, &mut items)?;
-        let idat = idat.1.map_or(&[][..], |idat| idat.rest());
+        let names = [*b"hdlr", *b"pitm", *b"iinf", *b"iloc", *b"iref", *b"iprp", *b"idat"];
+        let [hdlr, pitm, iinf, iloc, iref, iprp, idat] = children(&meta, names)?;
+        let required = |name, found| required(&meta, name, found);
+        check_handler(required(*b"hdlr", hdlr)?)?;
+        let primary = read_primary(required(*b"pitm", pitm)?)?;
+        let mut items = read_items(required(*b"iinf", iinf)?)?;
+        let references = iref.map_or(Ok(Vec::new()), read_references)?;
+        read_locations(required(*b"iloc", iloc)?, &mut items)?;
+        let properties = properties::read(required(*b"iprp", iprp)?, &mut items)?;
+        let idat = idat.map_or(&[][..], |idat| idat.rest());
         Ok(Meta { file, idat, primary, items, references, properties })
     }
 

@@ -6,26 +6,32 @@
 
 mod alpha;
 mod boxes;
+mod canvas;
 mod container;
 mod convert;
 mod decode;
 mod decode_error;
+mod decode_sequence;
 mod effort;
 mod encode;
 mod encode_sequence;
 mod error;
+mod frames;
 mod inspect;
 mod items;
 mod matrix;
 mod meta;
+mod movie;
 mod planes;
 mod properties;
 mod reader;
 mod sample;
+mod sample_table;
 mod sequence;
 mod shrink;
 #[cfg(test)]
 mod tests;
+mod track;
 mod upsample;
 mod write;
 mod write_sequence;
@@ -36,18 +42,21 @@ pub use super::av1::{Chroma, Nclx};
 pub use container::parse;
 pub use decode::{decode, decode_shrunk};
 pub use decode_error::DecodeError;
+pub use decode_sequence::FrameDecoder;
 pub use encode::{Encoding, encode};
 pub use encode_sequence::{Animation, encode_animation};
 pub use error::Error;
+pub use frames::Frames;
 pub use inspect::inspect;
-pub use shrink::Shrink;
+pub use matrix::ConvertedSample;
+pub use shrink::{AveragedSample, Shrink};
 
-/// A still AVIF image as its container describes it.
+/// An AVIF image as its container describes it: a still one, or the first frame of an image sequence.
 #[derive(Debug)]
 pub struct Avif<'b> {
-    /// The primary item.
+    /// The primary item, or the first picture of a track.
     pub colour: Coded<'b>,
-    /// The alpha auxiliary image of the primary item; it has the same size.
+    /// Its alpha; it has the same size.
     pub alpha: Option<Coded<'b>>,
     /// `prem`: the colour samples are already multiplied by alpha.
     pub is_premultiplied: bool,
@@ -65,6 +74,8 @@ pub struct Avif<'b> {
     pub xmp: Option<Cow<'b, [u8]>>,
     /// Bytes of ICC profile, Exif, XMP and other metadata, as stored.
     pub metadata_bytes: u64,
+    /// All frames of an image sequence.
+    pub frames: Option<Frames<'b>>,
 }
 
 /// One coded image: a single AV1 stream, or a grid of them.
@@ -85,7 +96,8 @@ pub struct Coded<'b> {
     /// Largest width and height of a frame of one tile: those of the tile, or what a frame header may override them
     /// with.
     pub max_frame_size: (u32, u32),
-    /// Frames that dav1d keeps of one stream at most: its layers, and a copy if it adds film grain.
+    /// Frames that dav1d keeps of one stream at most: its layers, or those of a sequence from which others are predicted,
+    /// and a copy if it adds film grain.
     pub frames: u32,
     /// The AV1 streams row by row. Each starts with a sequence header.
     pub tiles: Vec<Cow<'b, [u8]>>,

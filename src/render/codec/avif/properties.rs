@@ -74,14 +74,16 @@ pub fn is_alpha(item: &Item, all: &[Property]) -> Result<bool, Error> {
         let (_, mut property) = property?;
         if property.name == *b"auxC" {
             property.version_and_flags(0)?;
-            let name = property.rest().split(|byte| *byte == 0).next().unwrap_or_default();
-            return Ok(matches!(
-                name,
-                b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha" | b"urn:mpeg:hevc:2015:auxid:1"
-            ));
+            return Ok(names_alpha(property));
         }
     }
     Ok(false)
+}
+
+/// Whether the URN of `auxC`, or of `auxi` in a sample entry, is that of alpha.
+pub fn names_alpha(property: Property) -> bool {
+    let name = property.rest().split(|byte| *byte == 0).next().unwrap_or_default();
+    matches!(name, b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha" | b"urn:mpeg:hevc:2015:auxid:1")
 }
 
 /// The properties of an item that are used.
@@ -126,13 +128,6 @@ pub fn describe<'b>(item: &Item<'b>, all: &[Property<'b>]) -> Result<Description
         let (is_essential, property) = property?;
         let result = match &property.name {
             b"ispe" => spatial_extents(property).and_then(|read| set_once(&mut size, read, "ispe")),
-            b"av1C" => av1_config(property)
-                .and_then(|read| set_once(&mut description.config, read, "av1C")),
-            b"colr" => colour(property, &mut description),
-            b"clap" if description.orientation.is_empty() => set_once(&mut clap, property, "clap"),
-            // MIAF §7.3.6.7: crop, rotate, mirror. Another order gives another image.
-            b"clap" => Err(Error::unsupported("`clap` follows `irot` or `imir`")),
-            b"irot" | b"imir" => orient(property, &mut description.orientation),
             b"lsel" => layer(property).and_then(|read| match read {
                 ALL_LAYERS => Ok(()),
                 _ => set_once(&mut description.layer, read, "lsel"),
@@ -140,21 +135,62 @@ pub fn describe<'b>(item: &Item<'b>, all: &[Property<'b>]) -> Result<Description
             // Other operating points leave layers out.
             b"a1op" => operating_point(property),
             b"pixi" | b"auxC" | b"pasp" | b"clli" | b"mdcv" | b"cclv" | b"amve" | b"a1lx" => Ok(()),
-            _ if !is_essential => Ok(()),
-            _ => {
-                let name = quoted(property.name);
-                Err(Error::unsupported(format!("its essential property {name} is not supported")))
-            }
+            _ => match description.add(property, &mut clap) {
+                Ok(false) if is_essential => {
+                    let name = quoted(property.name);
+                    let sentence = format!("its essential property {name} is not supported");
+                    Err(Error::unsupported(sentence))
+                }
+                result => result.map(|_| ()),
+            },
         };
         result.map_err(|error| error.in_item(item.id))?;
     }
-    (description.width, description.height) =
-        size.ok_or_else(|| Error::corrupt("it has no `ispe`").in_item(item.id))?;
-    if let Some(clap) = clap {
-        let crop = clean_aperture(clap, description.width, description.height);
-        description.crop = crop.map_err(|error| error.in_item(item.id))?;
+    let size = size.ok_or_else(|| Error::corrupt("it has no `ispe`").in_item(item.id))?;
+    description.complete(size, clap).map_err(|error| error.in_item(item.id))
+}
+
+/// Reads the boxes of a sample entry (ISO/IEC 14496-12 §12.1.3.2), whose fields have this size. libavif writes the
+/// transformations of an image sequence here, and so do browsers read them; the matrix of its track is the identity.
+pub fn describe_samples<'b>(boxes: Boxes<'b>, size: (u32, u32)) -> Result<Description<'b>, Error> {
+    let mut description = Description::default();
+    let mut clap = None;
+    for property in boxes {
+        description.add(property?, &mut clap)?;
     }
-    Ok(description)
+    description.complete(size, clap)
+}
+
+impl<'b> Description<'b> {
+    /// Reads a property that items and sample entries have. `false` if it is none.
+    fn add(
+        &mut self,
+        property: Property<'b>,
+        clap: &mut Option<Property<'b>>,
+    ) -> Result<bool, Error> {
+        match &property.name {
+            b"av1C" => set_once(&mut self.config, av1_config(property)?, "av1C")?,
+            b"colr" => colour(property, self)?,
+            b"clap" if self.orientation.is_empty() => set_once(clap, property, "clap")?,
+            // MIAF §7.3.6.7: crop, rotate, mirror. Another order gives another image.
+            b"clap" => return Err(Error::unsupported("`clap` follows `irot` or `imir`")),
+            b"irot" | b"imir" => orient(property, &mut self.orientation)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn complete(
+        mut self,
+        (width, height): (u32, u32),
+        clap: Option<Property<'b>>,
+    ) -> Result<Description<'b>, Error> {
+        (self.width, self.height) = (width, height);
+        if let Some(clap) = clap {
+            self.crop = clean_aperture(clap, width, height)?;
+        }
+        Ok(self)
+    }
 }
 
 fn set_once<T>(slot: &mut Option<T>, value: T, name: &str) -> Result<(), Error> {

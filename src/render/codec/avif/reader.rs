@@ -7,7 +7,7 @@ use super::error::Error;
 use super::items::Item;
 use super::meta::{Meta, spend};
 use super::properties::{Av1Config, Description, check_size, describe};
-use super::sequence::{Header, MAX_OBUS, scan};
+use super::sequence::{Header, MAX_OBUS, Stream, scan};
 use super::{Chroma, Coded};
 
 /// Tiles of one grid. Each is decoded separately.
@@ -152,27 +152,9 @@ impl<'m, 'b> Reader<'m, 'b> {
         item: &Item<'b>,
         description: &Description<'b>,
     ) -> Result<Tile<'b>, Error> {
-        let config = description.config.ok_or_else(|| Error::corrupt("it has no `av1C`"))?;
         let bytes = self.meta.data(item, &mut self.copies_left)?;
-        let stream = scan(config.obus, &bytes, &mut self.obus_left)?;
+        let (config, stream) = scan_described(description, "`ispe`", &bytes, &mut self.obus_left)?;
         let header = stream.header;
-        if (header.width, header.height) != (description.width, description.height) {
-            return Err(Error::corrupt(format!(
-                "its AV1 has {} x {} pixels and its `ispe` says {} x {}",
-                header.width, header.height, description.width, description.height
-            )));
-        }
-        let expected = Av1Config {
-            profile: header.profile,
-            depth: header.sequence.depth,
-            chroma: header.sequence.chroma,
-            ..config
-        };
-        if config != expected {
-            return Err(Error::corrupt(
-                "its `av1C` and its AV1 have different profiles, depths or subsamplings",
-            ));
-        }
         // Layers below the last one may be smaller than the image.
         if description.layer.is_some_and(|layer| layer != header.last_layer) {
             return Err(Error::unsupported("`lsel` selects a layer that is not the last one"));
@@ -218,6 +200,36 @@ impl<'m, 'b> Reader<'m, 'b> {
             item.kind == kind && described_ids.any(|id| id == described.id)
         })
     }
+}
+
+/// Scans a stream and compares it with its description, whose size is from `named`.
+pub(super) fn scan_described<'b>(
+    description: &Description<'b>,
+    named: &str,
+    bytes: &[u8],
+    obus_left: &mut usize,
+) -> Result<(Av1Config<'b>, Stream), Error> {
+    let config = description.config.ok_or_else(|| Error::corrupt("it has no `av1C`"))?;
+    let stream = scan(config.obus, bytes, obus_left)?;
+    let header = stream.header;
+    if (header.width, header.height) != (description.width, description.height) {
+        return Err(Error::corrupt(format!(
+            "its AV1 has {} x {} pixels and its {named} says {} x {}",
+            header.width, header.height, description.width, description.height
+        )));
+    }
+    let expected = Av1Config {
+        profile: header.profile,
+        depth: header.sequence.depth,
+        chroma: header.sequence.chroma,
+        ..config
+    };
+    if config != expected {
+        return Err(Error::corrupt(
+            "its `av1C` and its AV1 have different profiles, depths or subsamplings",
+        ));
+    }
+    Ok((config, stream))
 }
 
 /// Joins tiles of one size after comparing all of them.

@@ -34,6 +34,12 @@ pub struct Header {
     pub has_film_grain: bool,
 }
 
+impl Header {
+    fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+}
+
 /// The contents of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stream {
@@ -49,7 +55,7 @@ pub struct Stream {
 ///
 /// `obus_left` counts down over all items of a file, because items may share their data.
 pub fn scan(config: &[u8], item: &[u8], obus_left: &mut usize) -> Result<Stream, Error> {
-    let mut scan = Scan { header: None, frames: 0, obus_left };
+    let mut scan = Scan { header: None, frames: 0, max_frames: MAX_FRAMES, obus_left };
     let mut cursor = Cursor::new(config);
     while let Some(obu) = scan.next_obu(&mut cursor)? {
         // AV1-ISOBMFF §2.3.4. An OBU without a size, or with too large a one, would swallow the item's first OBUs.
@@ -64,29 +70,18 @@ pub fn scan(config: &[u8], item: &[u8], obus_left: &mut usize) -> Result<Stream,
             }
         }
     }
-    let mut cursor = Cursor::new(item);
-    let mut is_complete = false;
-    while let Some(obu) = scan.next_obu(&mut cursor)? {
-        match obu.kind {
-            SEQUENCE_HEADER => {
-                scan.sequence_header(obu.payload)?;
-                is_complete |= scan.frames == 0;
-            }
-            // A decoder uses a redundant header if the frame's own is missing.
-            FRAME_HEADER | FRAME | REDUNDANT_FRAME_HEADER => scan.frame()?,
-            TEMPORAL_DELIMITER if !obu.payload.is_empty() => {
-                return Err(Error::corrupt("a temporal delimiter OBU is not empty"));
-            }
-            TILE_LIST => return Err(Error::unsupported("its AV1 has a tile list OBU")),
-            // Reserved types are ignored (§6.2.2); a decoder ignores tile groups without a frame header.
-            _ => {}
-        }
-    }
-    let header = scan.header.ok_or_else(no_header)?;
-    match scan.frames {
-        0 => Err(Error::corrupt("its AV1 has no frame")),
-        frames => Ok(Stream { header, frames, is_complete }),
-    }
+    scan.stream(item)
+}
+
+/// Reads the OBUs of a sample that follows others with this sequence header: it may have none, or the same one.
+pub fn scan_sample(header: Header, sample: &[u8]) -> Result<Stream, Error> {
+    let mut scan = Scan {
+        header: Some(header),
+        frames: 0,
+        max_frames: u32::MAX,
+        obus_left: &mut MAX_OBUS.clone(),
+    };
+    scan.stream(sample)
 }
 
 // §6.2.2
@@ -106,6 +101,7 @@ fn no_header() -> Error {
 struct Scan<'n> {
     header: Option<Header>,
     frames: u32,
+    max_frames: u32,
     obus_left: &'n mut usize,
 }
 
@@ -117,6 +113,32 @@ struct Obu<'b> {
 }
 
 impl Scan<'_> {
+    fn stream(&mut self, bytes: &[u8]) -> Result<Stream, Error> {
+        let mut cursor = Cursor::new(bytes);
+        let mut is_complete = false;
+        while let Some(obu) = self.next_obu(&mut cursor)? {
+            match obu.kind {
+                SEQUENCE_HEADER => {
+                    self.sequence_header(obu.payload)?;
+                    is_complete |= self.frames == 0;
+                }
+                // A decoder uses a redundant header if the frame's own is missing.
+                FRAME_HEADER | FRAME | REDUNDANT_FRAME_HEADER => self.frame()?,
+                TEMPORAL_DELIMITER if !obu.payload.is_empty() => {
+                    return Err(Error::corrupt("a temporal delimiter OBU is not empty"));
+                }
+                TILE_LIST => return Err(Error::unsupported("its AV1 has a tile list OBU")),
+                // Reserved types are ignored (§6.2.2); a decoder ignores tile groups without a frame header.
+                _ => {}
+            }
+        }
+        let header = self.header.ok_or_else(no_header)?;
+        match self.frames {
+            0 => Err(Error::corrupt("its AV1 has no frame")),
+            frames => Ok(Stream { header, frames, is_complete }),
+        }
+    }
+
     fn next_obu<'b>(&mut self, cursor: &mut Cursor<'b>) -> Result<Option<Obu<'b>>, Error> {
         let Some(header) = cursor.u8() else { return Ok(None) };
         *self.obus_left = self
@@ -142,16 +164,26 @@ impl Scan<'_> {
 
     fn sequence_header(&mut self, payload: &[u8]) -> Result<(), Error> {
         let header = parse_header(payload)?;
-        if self.header.replace(header).is_some_and(|other| other != header) {
-            return Err(Error::corrupt("its AV1 has two sequence headers that differ"));
+        match self.header.replace(header) {
+            Some(other) if other != header => {
+                Err(Error::corrupt(if other.size() == header.size() {
+                    "its AV1 has two sequence headers that differ".to_owned()
+                } else {
+                    let ((width, height), (other_width, other_height)) =
+                        (header.size(), other.size());
+                    format!(
+                        "its AV1 has frames of {other_width} x {other_height} and of {width} x {height} pixels"
+                    )
+                }))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn frame(&mut self) -> Result<(), Error> {
         self.header.ok_or_else(no_header)?;
         self.frames += 1;
-        if self.frames > MAX_FRAMES {
+        if self.frames > self.max_frames {
             let sentence =
                 format!("its AV1 has more than {MAX_FRAMES} frames, so it is not a still image");
             return Err(Error::unsupported(sentence));

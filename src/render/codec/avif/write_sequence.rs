@@ -45,17 +45,12 @@ pub fn write(sequence: &Sequence<'_>) -> Option<Vec<u8>> {
             out.extend([0; 24]);
             out.extend((ALPHA_TRACK + 1).to_be_bytes());
         });
-        let alpha = sequence.alpha.zip(configs.alpha).map(|(units, config)| (1, units, config));
-        for (track, units, config) in
-            [(0, sequence.colour, configs.colour)].into_iter().chain(alpha)
-        {
-            write_box(out, b"trak", |out| {
-                let is_alpha = track == 1;
-                let offsets = write_track(out, sequence, units, config, is_alpha);
-                if let Some(chunk) = chunks.get_mut(track) {
-                    *chunk = offsets;
-                }
-            });
+        let colour =
+            Track { sequence, units: sequence.colour, config: configs.colour, id: COLOUR_TRACK };
+        let alpha = sequence.alpha.zip(configs.alpha);
+        let alpha = alpha.map(|(units, config)| Track { units, config, id: ALPHA_TRACK, ..colour });
+        for (track, chunk) in [Some(colour), alpha].into_iter().flatten().zip(&mut chunks) {
+            write_box(out, b"trak", |out| *chunk = track.write(out));
         }
     });
     write_box(&mut out, b"mdat", |out| {
@@ -94,110 +89,115 @@ impl Sequence<'_> {
     }
 }
 
-/// Writes the contents of `trak`. Returns the position of the offsets of chunks, of which each is a frame.
-fn write_track(
-    out: &mut Vec<u8>,
-    sequence: &Sequence<'_>,
-    units: &[Unit],
+/// The frames of colours or of alpha.
+#[derive(Clone, Copy)]
+struct Track<'f> {
+    sequence: &'f Sequence<'f>,
+    units: &'f [Unit],
     config: [u8; 4],
-    is_alpha: bool,
-) -> usize {
-    let mut offsets = 0;
-    let File { width, height, .. } = sequence.still;
-    full_box(out, b"tkhd", 1, 1, |out| {
-        out.extend([0; 16]);
-        out.extend((if is_alpha { ALPHA_TRACK } else { COLOUR_TRACK }).to_be_bytes());
-        out.extend([0; 4]);
-        out.extend(sequence.all_plays().to_be_bytes());
-        out.extend([0; 16]);
-        numbers(out, &MATRIX);
-        numbers(out, &[width << 16, height << 16]);
-    });
-    write_box(out, b"edts", |out| {
-        // Flag 1: the edit list is repeated until the end of the track.
-        full_box(out, b"elst", 1, u32::from(sequence.plays != 1), |out| {
-            out.extend(1_u32.to_be_bytes());
-            out.extend(sequence.once().to_be_bytes());
-            out.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]); // from the first frame on, at rate 1
-        });
-    });
-    if is_alpha {
-        write_box(out, b"tref", |out| {
-            write_box(out, b"auxl", |out| out.extend(COLOUR_TRACK.to_be_bytes()));
-        });
-    }
-    write_box(out, b"mdia", |out| {
-        full_box(out, b"mdhd", 1, 0, |out| {
-            out.extend([0; 16]);
-            out.extend(TIMESCALE.to_be_bytes());
-            out.extend(sequence.once().to_be_bytes());
-            out.extend([0x55, 0xc4, 0, 0]); // no language
-        });
-        full_box(out, b"hdlr", 0, 0, |out| {
-            out.extend([0; 4]);
-            out.extend(if is_alpha { b"auxv" } else { b"pict" });
-            out.extend([0; 13]);
-        });
-        write_box(out, b"minf", |out| {
-            full_box(out, b"vmhd", 0, 1, |out| out.extend([0; 8]));
-            write_box(out, b"dinf", |out| {
-                full_box(out, b"dref", 0, 0, |out| {
-                    out.extend(1_u32.to_be_bytes());
-                    full_box(out, b"url ", 0, 1, |_| {}); // in this file
-                });
-            });
-            write_box(out, b"stbl", |out| {
-                offsets = write_samples(out, sequence, units, config, is_alpha);
-            });
-        });
-    });
-    offsets
+    id: u32,
 }
 
-/// Writes the contents of `stbl`.
-fn write_samples(
-    out: &mut Vec<u8>,
-    sequence: &Sequence<'_>,
-    units: &[Unit],
-    config: [u8; 4],
-    is_alpha: bool,
-) -> usize {
-    let count = units.len() as u32;
-    full_box(out, b"stsd", 0, 0, |out| {
-        out.extend(1_u32.to_be_bytes());
-        write_box(out, b"av01", |out| write_sample_entry(out, &sequence.still, config, is_alpha));
-    });
-    let mut times: Vec<[u32; 2]> = Vec::new();
-    for delay in sequence.delays {
-        match times.last_mut() {
-            Some([repeated, last]) if last == delay => *repeated += 1,
-            _ => times.push([1, *delay]),
+impl Track<'_> {
+    /// Writes the contents of `trak`. Returns the position of the offsets of chunks, of which each is a frame.
+    fn write(&self, out: &mut Vec<u8>) -> usize {
+        let Track { sequence, id, .. } = *self;
+        let is_alpha = id == ALPHA_TRACK;
+        let mut offsets = 0;
+        let File { width, height, .. } = sequence.still;
+        full_box(out, b"tkhd", 1, 1, |out| {
+            out.extend([0; 16]);
+            out.extend(id.to_be_bytes());
+            out.extend([0; 4]);
+            out.extend(sequence.all_plays().to_be_bytes());
+            out.extend([0; 16]);
+            numbers(out, &MATRIX);
+            numbers(out, &[width << 16, height << 16]);
+        });
+        write_box(out, b"edts", |out| {
+            // Flag 1: the edit list is repeated until the end of the track.
+            full_box(out, b"elst", 1, u32::from(sequence.plays != 1), |out| {
+                out.extend(1_u32.to_be_bytes());
+                out.extend(sequence.once().to_be_bytes());
+                out.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]); // from the first frame on, at rate 1
+            });
+        });
+        if is_alpha {
+            write_box(out, b"tref", |out| {
+                write_box(out, b"auxl", |out| out.extend(COLOUR_TRACK.to_be_bytes()));
+            });
         }
+        write_box(out, b"mdia", |out| {
+            full_box(out, b"mdhd", 1, 0, |out| {
+                out.extend([0; 16]);
+                out.extend(TIMESCALE.to_be_bytes());
+                out.extend(sequence.once().to_be_bytes());
+                out.extend([0x55, 0xc4, 0, 0]); // no language
+            });
+            full_box(out, b"hdlr", 0, 0, |out| {
+                out.extend([0; 4]);
+                out.extend(if is_alpha { b"auxv" } else { b"pict" });
+                out.extend([0; 13]);
+            });
+            write_box(out, b"minf", |out| {
+                full_box(out, b"vmhd", 0, 1, |out| out.extend([0; 8]));
+                write_box(out, b"dinf", |out| {
+                    full_box(out, b"dref", 0, 0, |out| {
+                        out.extend(1_u32.to_be_bytes());
+                        full_box(out, b"url ", 0, 1, |_| {}); // in this file
+                    });
+                });
+                write_box(out, b"stbl", |out| {
+                    offsets = self.write_samples(out);
+                });
+            });
+        });
+        offsets
     }
-    full_box(out, b"stts", 0, 0, |out| {
-        out.extend((times.len() as u32).to_be_bytes());
-        numbers(out, times.as_flattened());
-    });
-    let keys = (1..).zip(units).filter(|(_, unit)| unit.is_key).map(|(number, _)| number);
-    let keys: Vec<u32> = keys.collect();
-    full_box(out, b"stss", 0, 0, |out| {
-        out.extend((keys.len() as u32).to_be_bytes());
-        numbers(out, &keys);
-    });
-    // One sample in each chunk.
-    full_box(out, b"stsc", 0, 0, |out| numbers(out, &[1, 1, 1, 1]));
-    full_box(out, b"stsz", 0, 0, |out| {
-        numbers(out, &[0, count]);
-        let sizes: Vec<u32> = units.iter().map(|unit| unit.data.len() as u32).collect();
-        numbers(out, &sizes);
-    });
-    let mut offsets = 0;
-    full_box(out, b"stco", 0, 0, |out| {
-        out.extend(count.to_be_bytes());
-        offsets = out.len();
-        out.resize(offsets + units.len() * 4, 0);
-    });
-    offsets
+
+    /// Writes the contents of `stbl`.
+    fn write_samples(&self, out: &mut Vec<u8>) -> usize {
+        let Track { sequence, units, config, id } = *self;
+        let is_alpha = id == ALPHA_TRACK;
+        let count = units.len() as u32;
+        full_box(out, b"stsd", 0, 0, |out| {
+            out.extend(1_u32.to_be_bytes());
+            write_box(out, b"av01", |out| {
+                write_sample_entry(out, &sequence.still, config, is_alpha)
+            });
+        });
+        let mut times: Vec<[u32; 2]> = Vec::new();
+        for delay in sequence.delays {
+            match times.last_mut() {
+                Some([repeated, last]) if last == delay => *repeated += 1,
+                _ => times.push([1, *delay]),
+            }
+        }
+        full_box(out, b"stts", 0, 0, |out| {
+            out.extend((times.len() as u32).to_be_bytes());
+            numbers(out, times.as_flattened());
+        });
+        let keys = (1..).zip(units).filter(|(_, unit)| unit.is_key).map(|(number, _)| number);
+        let keys: Vec<u32> = keys.collect();
+        full_box(out, b"stss", 0, 0, |out| {
+            out.extend((keys.len() as u32).to_be_bytes());
+            numbers(out, &keys);
+        });
+        // One sample in each chunk.
+        full_box(out, b"stsc", 0, 0, |out| numbers(out, &[1, 1, 1, 1]));
+        full_box(out, b"stsz", 0, 0, |out| {
+            numbers(out, &[0, count]);
+            let sizes: Vec<u32> = units.iter().map(|unit| unit.data.len() as u32).collect();
+            numbers(out, &sizes);
+        });
+        let mut offsets = 0;
+        full_box(out, b"stco", 0, 0, |out| {
+            out.extend(count.to_be_bytes());
+            offsets = out.len();
+            out.resize(offsets + units.len() * 4, 0);
+        });
+        offsets
+    }
 }
 
 /// Writes the contents of `av01` (AV1-ISOBMFF §2.2, ISO/IEC 14496-12 §12.1.3).

@@ -1,6 +1,6 @@
 //! Animations that are written: what a reader of the container finds, and the pixels of every frame.
 
-use crate::render::codec::av1::decode_frame;
+use crate::render::codec::av1::Decoder;
 use crate::render::codec::avif::{
     Animation, Chroma, Encoding, Metadata, decode, encode_animation, parse,
 };
@@ -65,19 +65,16 @@ fn numbers(payload: &[u8]) -> Vec<u32> {
     payload.as_chunks().0.iter().map(|number| u32::from_be_bytes(*number)).collect()
 }
 
-/// The streams of the colours and of alpha, put together from the samples of each track.
-fn streams(file: &[u8]) -> Vec<Vec<u8>> {
+/// The samples of the colours and of alpha.
+fn streams(file: &[u8]) -> Vec<Vec<&[u8]>> {
     let sizes = boxes(file, b"stsz").into_iter().map(numbers);
     let offsets = boxes(file, b"stco").into_iter().map(numbers);
     let mut streams = Vec::new();
     for (sizes, offsets) in sizes.zip(offsets) {
         assert_eq!((sizes[1], sizes[2], offsets[1]), (0, 5, 5));
-        let mut stream = Vec::new();
-        for (size, offset) in sizes[3..].iter().zip(&offsets[2..]) {
-            stream.extend([0x12, 0]); // a temporal delimiter
-            stream.extend(&file[*offset as usize..][..*size as usize]);
-        }
-        streams.push(stream);
+        let places = sizes[3..].iter().zip(&offsets[2..]);
+        let sample = |(size, offset): (&u32, &u32)| &file[*offset as usize..][..*size as usize];
+        streams.push(places.map(sample).collect());
     }
     streams
 }
@@ -103,11 +100,13 @@ fn avif_animation_keeps_every_frame() {
     let samples = samples(2);
     for is_lossless in [false, true] {
         let encoding = Encoding { is_lossless, ..PLAIN };
-        let streams = streams(&encoded(&animation(&samples, 2, 0), &encoding));
+        let file = encoded(&animation(&samples, 2, 0), &encoding);
+        let streams = streams(&file);
         assert_eq!(streams.len(), 2);
         for (band, stream) in streams.iter().enumerate() {
-            for number in 0..5 {
-                let frame = decode_frame(stream, WIDTH * HEIGHT, number).unwrap();
+            let mut decoder = Decoder::open(WIDTH * HEIGHT).unwrap();
+            for (number, sample) in (0..).zip(stream) {
+                let frame = decoder.next(sample).unwrap();
                 assert_eq!((frame.width(), frame.height()), (WIDTH, HEIGHT));
                 assert_eq!(frame.chroma(), Chroma::Monochrome);
                 let plane = frame.plane_u8(0).unwrap();
@@ -118,7 +117,9 @@ fn avif_animation_keeps_every_frame() {
                 let most = if is_lossless { 0 } else { u64::from(WIDTH * HEIGHT) * 4 };
                 assert!(error <= most, "band {band}, frame {number}, {is_lossless}: {error}");
             }
-            assert!(decode_frame(stream, WIDTH * HEIGHT, 5).is_err());
+            // The second frame is predicted from the first one.
+            assert!(Decoder::open(WIDTH * HEIGHT).unwrap().next(stream[1]).is_err());
+            assert!(Decoder::open(WIDTH * HEIGHT - 1).unwrap().next(stream[0]).is_err());
         }
     }
 }

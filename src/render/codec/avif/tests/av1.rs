@@ -88,10 +88,14 @@ fn obu_scan_needs_one_sequence_header_before_frames() {
     assert_eq!(scan_stream(&[], &[&FRAME[..], &one].concat()), corrupt(none));
     assert_eq!(scan_stream(&[], &[]), corrupt(none));
     assert_eq!(scan_stream(&one, &[]), corrupt("its AV1 has no frame"));
-    let two = "its AV1 has two sequence headers that differ";
+    let two = "its AV1 has frames of 640 x 481 and of 640 x 480 pixels";
     let other = header(640, 481);
     assert_eq!(scan_stream(&other, &[&one[..], &FRAME].concat()), corrupt(two));
+    let two = "its AV1 has frames of 640 x 480 and of 640 x 481 pixels";
     assert_eq!(scan_stream(&[], &[&one[..], &FRAME, &other, &FRAME].concat()), corrupt(two));
+    let limited = still(640, 480).uint(3, 0).uint(1, 0).uint(5, 0).obu();
+    let two = "its AV1 has two sequence headers that differ";
+    assert_eq!(scan_stream(&limited, &[&one[..], &FRAME].concat()), corrupt(two));
 }
 
 #[test]

@@ -37,5 +37,6 @@ pub fn still(colour: Coded<'static>, alpha: Option<Coded<'static>>) -> Avif<'sta
         exif: None,
         xmp: None,
         metadata_bytes: 0,
+        frames: None,
     }
 }

@@ -336,11 +336,7 @@ fn avif_metadata_counts_bytes_that_are_in_the_file() {
 }
 
 #[test]
-fn avif_image_sequence_shows_its_primary_item() {
-    let bytes = data("animated.avif");
-    let image = parse(&bytes).unwrap();
-    assert_eq!((image.colour.width, image.colour.height, image.alpha.is_some()), (64, 48, true));
-    // Other boxes may come first.
+fn avif_boxes_may_come_before_meta() {
     let mut bytes = boxed(b"moov", &[0; 3]);
     bytes.extend(File::single().with_property(&av1c_444(), false).to_bytes());
     assert_eq!(parse(&bytes).unwrap_err().to_string(), "item 1: it has two `av1C` properties");

@@ -7,8 +7,11 @@ pub mod coded;
 mod file;
 mod grids;
 mod items;
+mod movie;
 mod properties;
 mod real;
+mod sample_tables;
+mod sequences;
 
 pub fn boxed(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32 + 8).to_be_bytes()[..], kind, payload].concat()
