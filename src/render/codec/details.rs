@@ -36,7 +36,8 @@ impl Details {
                 })
             }
             // Its still image is decoded, without the sequence that an `avis` also has.
-            Format::Avif => Details::default(),
+            // JPEG XL is not read.
+            Format::Avif | Format::Jxl => Details::default(),
         }
     }
 }
