@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINARY := s3imageserver
-MAX_BYTES := 21000000
+MAX_BYTES := 22000000
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # Cross-compiling takes Debian's cross compiler and the target's standard library (rustup or libstd-rust-dev).
 TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu

@@ -5,7 +5,7 @@ use std::process::{Command, exit};
 use std::{env, fs};
 
 /// In link order: each library precedes its dependencies.
-const LIBRARIES: &str = "vips lcms2 spng hwy dav1d aom webpmux webpdemux webp sharpyuv jpeg expat \
+const LIBRARIES: &str = "vips jxl lcms2 spng hwy dav1d aom webpmux webpdemux webp sharpyuv jpeg expat \
                          gobject-2.0 glib-2.0 sysprof-capture-4 pcre2-8 ffi z stdc++";
 
 fn main() {
@@ -29,7 +29,7 @@ fn main() {
         println!("cargo::rerun-if-changed={watched}");
     }
 
-    compile_shim(&directory.join("include"));
+    compile_shims(&directory.join("include"));
     let archives = directory.join("lib");
     println!("cargo::rustc-link-search=native={}", archives.display());
     for library in LIBRARIES.split(' ') {
@@ -47,21 +47,25 @@ fn main() {
     );
 }
 
-/// The C between dav1d, libaom and src/render/codec/av1.
-fn compile_shim(headers: &Path) {
-    for file in ["src/render/codec/av1/shim.c", "src/render/codec/av1/shim.h"] {
-        println!("cargo::rerun-if-changed={file}");
+/// The C between dav1d, libaom and src/render/codec/av1, and between libjxl and src/render/codec/jxl.
+fn compile_shims(headers: &Path) {
+    for (directory, name) in [("av1", "s3av1"), ("jxl", "s3jxl")] {
+        let [shim, header] =
+            ["c", "h"].map(|extension| format!("src/render/codec/{directory}/shim.{extension}"));
+        for file in [&shim, &header] {
+            println!("cargo::rerun-if-changed={file}");
+        }
+        cc::Build::new()
+            .file(&shim)
+            .include(headers)
+            .std("c11")
+            .opt_level(2)
+            .debug(false)
+            .flag("-fstack-protector-strong")
+            .warnings_into_errors(true)
+            .cargo_warnings(true)
+            .compile(name);
     }
-    cc::Build::new()
-        .file("src/render/codec/av1/shim.c")
-        .include(headers)
-        .std("c11")
-        .opt_level(2)
-        .debug(false)
-        .flag("-fstack-protector-strong")
-        .warnings_into_errors(true)
-        .cargo_warnings(true)
-        .compile("s3av1");
 }
 
 fn recipe_directory() -> PathBuf {

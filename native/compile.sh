@@ -99,9 +99,10 @@ assemble() {
     mkdir -p "$out/lib"
     cp -R "$WORK/licences" "$out/"
     cp "$STAGE$FIXED_PREFIX"/lib/*.a "$out/lib/"
-    # build.rs compiles src/render/codec/av1/shim.c against these.
+    # build.rs compiles the shims of src/render/codec against these.
     mkdir "$out/include"
-    cp -R "$STAGE$FIXED_PREFIX/include/aom" "$STAGE$FIXED_PREFIX/include/dav1d" "$out/include/"
+    cp -R "$STAGE$FIXED_PREFIX/include/aom" "$STAGE$FIXED_PREFIX/include/dav1d" "$STAGE$FIXED_PREFIX/include/jxl" \
+        "$out/include/"
     table sources.tsv | awk -F '\t' '{ print $1, $2 }' | tac >"$out/versions.txt"
     while IFS=$'\t' read -r name package module archives _; do
         is_linked "$archives" || continue

@@ -37,15 +37,16 @@ impl Candidates {
 
 impl Default for Candidates {
     fn default() -> Candidates {
-        Candidates::new(Format::ALL.iter().rev().copied())
+        let usual = Format::ALL.iter().rev().copied();
+        Candidates::new(usual.filter(|format| format.is_usually_negotiated()))
     }
 }
 
-/// Everything that `Accept` decides: which of AVIF, WebP and the default format a client accepts, in which order, and
-/// whether it shows GIFs and PNGs.
+/// Everything that `Accept` decides: which of the candidates and the default format a client accepts, in which order,
+/// and whether it shows GIFs and PNGs.
 ///
-/// It is part of the cache key in place of the header: all headers together make at most 28 values for a handler, and
-/// those of browsers three.
+/// It is part of the cache key in place of the header: all headers together make at most 28 values for a handler
+/// without `auto`, and those of browsers three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The best one first, `None` for the format of the original. `None` after the first `count`.
@@ -61,7 +62,7 @@ pub struct Accepted {
 impl Accepted {
     /// Reads a header; an empty one is a client without preferences.
     ///
-    /// AVIF and WebP must be named: browsers that can't show them send `*/*` as well. A wildcard counts for the default
+    /// Candidates must be named: browsers that can't show them send `*/*` as well. A wildcard counts for the default
     /// format, for GIF and for PNG. Formats are sorted by weight, and on a tie in the order of the candidates, which are
     /// before the default; `q=0` rules a format out. The default is always the last resort: if nothing is acceptable,
     /// §12.5.1 allows to disregard the header. `default` is `None` for a handler that keeps the original's format.

@@ -12,8 +12,8 @@ struct Row {
     reads: bool,
     /// Whether variants may have this format.
     writes: bool,
-    /// Whether `f=auto` chooses the format if `Accept` names it. Of equally acceptable formats the last row wins.
-    auto: bool,
+    /// Whether `f=auto` chooses the format if `Accept` names it.
+    auto: Auto,
     /// Whether `q` has an effect.
     quality: bool,
     lossless: Lossless,
@@ -31,6 +31,21 @@ struct Row {
     max_pixels: u64,
     /// Encoder memory in bytes per pixel of a frame, measured with the encoders that `native/` builds and rounded up.
     encoder_bytes_per_pixel: u64,
+    /// Encoder memory in bytes for an image of any size, where it is more than [`encoder_bytes_per_pixel`] says of a
+    /// small one.
+    ///
+    /// [`encoder_bytes_per_pixel`]: Row::encoder_bytes_per_pixel
+    encoder_bytes: u64,
+}
+
+/// Whether `f=auto` chooses a format.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Auto {
+    Never,
+    /// If the handler's `auto` lists it.
+    Listed,
+    /// Unless the handler's `auto` leaves it out. Of equally acceptable formats the last row wins.
+    Usually,
 }
 
 /// Whether every pixel is preserved.
@@ -76,7 +91,7 @@ formats! {
         media_type: "image/jpeg",
         reads: true,
         writes: true,
-        auto: false,
+        auto: Auto::Never,
         quality: true,
         lossless: Lossless::Never,
         alpha: false,
@@ -87,6 +102,7 @@ formats! {
         max_pixels: u64::MAX,
         // Coefficients for the optimised Huffman tables, and the output.
         encoder_bytes_per_pixel: 6,
+        encoder_bytes: 0,
     }
     /// W3C PNG, third edition.
     Png {
@@ -95,7 +111,7 @@ formats! {
         media_type: "image/png",
         reads: true,
         writes: true,
-        auto: false,
+        auto: Auto::Never,
         quality: false,
         lossless: Lossless::Always,
         alpha: true,
@@ -105,6 +121,7 @@ formats! {
         max_side: JPEG_MAX_DIMENSION,
         max_pixels: u64::MAX,
         encoder_bytes_per_pixel: 6,
+        encoder_bytes: 0,
     }
     /// RFC 9649.
     Webp {
@@ -113,7 +130,7 @@ formats! {
         media_type: "image/webp",
         reads: true,
         writes: true,
-        auto: true,
+        auto: Auto::Usually,
         quality: true,
         lossless: Lossless::OnRequest { encoder_bytes_per_pixel: 36 },
         alpha: true,
@@ -124,6 +141,7 @@ formats! {
         max_side: 16_383,
         max_pixels: u64::MAX,
         encoder_bytes_per_pixel: 10,
+        encoder_bytes: 0,
     }
     /// AV1 Image File Format.
     Avif {
@@ -132,7 +150,7 @@ formats! {
         media_type: "image/avif",
         reads: true,
         writes: true,
-        auto: true,
+        auto: Auto::Usually,
         quality: true,
         lossless: Lossless::OnRequest { encoder_bytes_per_pixel: 32 },
         alpha: true,
@@ -143,6 +161,27 @@ formats! {
         max_side: 32_768,
         max_pixels: 1 << 28,
         encoder_bytes_per_pixel: 28,
+        encoder_bytes: 0,
+    }
+    /// ISO/IEC 18181. An original of this format is a [`FileType`](crate::file_type::FileType).
+    Jxl {
+        title: "JPEG XL",
+        extensions: &["jxl"],
+        media_type: "image/jxl",
+        reads: false,
+        writes: true,
+        auto: Auto::Listed,
+        quality: true,
+        lossless: Lossless::OnRequest { encoder_bytes_per_pixel: 54 },
+        alpha: true,
+        animation: false,
+        grayscale: true,
+        metadata: true,
+        max_side: JPEG_MAX_DIMENSION,
+        // Level 5 of 18181-1, which every decoder supports.
+        max_pixels: 1 << 28,
+        encoder_bytes_per_pixel: 54,
+        encoder_bytes: 8 << 20,
     }
     /// GIF87a and GIF89a.
     Gif {
@@ -151,7 +190,7 @@ formats! {
         media_type: "image/gif",
         reads: true,
         writes: true,
-        auto: false,
+        auto: Auto::Never,
         quality: false,
         // It has at most 256 colours.
         lossless: Lossless::Never,
@@ -162,6 +201,7 @@ formats! {
         max_side: JPEG_MAX_DIMENSION,
         max_pixels: u64::MAX,
         encoder_bytes_per_pixel: 20,
+        encoder_bytes: 0,
     }
 }
 
@@ -232,9 +272,14 @@ impl Format {
         self.row().writes
     }
 
-    /// Whether `f=auto` chooses the format if `Accept` names it.
+    /// Whether `f=auto` may choose the format, if `Accept` names it.
     pub const fn is_negotiated(self) -> bool {
-        self.row().auto && self.is_written()
+        !matches!(self.row().auto, Auto::Never) && self.is_written()
+    }
+
+    /// Whether it does for a handler without `auto`.
+    pub const fn is_usually_negotiated(self) -> bool {
+        matches!(self.row().auto, Auto::Usually) && self.is_written()
     }
 
     pub const fn keeps_transparency(self) -> bool {
@@ -281,8 +326,13 @@ impl Format {
         self.row().max_pixels
     }
 
-    /// Encoder memory in bytes per pixel of a frame.
-    pub const fn encoder_bytes_per_pixel(self, lossless: bool) -> u64 {
+    /// Encoder memory in bytes for a frame of so many pixels.
+    pub const fn encoder_bytes(self, lossless: bool, pixels: u64) -> u64 {
+        let per_pixel = self.encoder_bytes_per_pixel(lossless);
+        self.row().encoder_bytes.saturating_add(per_pixel.saturating_mul(pixels))
+    }
+
+    const fn encoder_bytes_per_pixel(self, lossless: bool) -> u64 {
         match self.row().lossless {
             Lossless::OnRequest { encoder_bytes_per_pixel } if lossless => encoder_bytes_per_pixel,
             _ => self.row().encoder_bytes_per_pixel,
@@ -420,12 +470,12 @@ mod tests {
         let titles = formats_that(Format::is_read).map(Format::title);
         assert_eq!(or_list(titles), "JPEG, PNG, WebP, AVIF or GIF");
         let names = formats_that(Format::is_written).map(Format::name);
-        assert_eq!(or_list(names), "jpg, png, webp, avif or gif");
+        assert_eq!(or_list(names), "jpg, png, webp, avif, jxl or gif");
         let lossless = formats_that(Format::can_be_lossless).map(Format::name);
-        assert_eq!(or_list(lossless.chain(["auto"])), "png, webp, avif or auto");
+        assert_eq!(or_list(lossless.chain(["auto"])), "png, webp, avif, jxl or auto");
         let written = formats_that(Format::is_written).flat_map(Format::names);
         let written = written.copied().chain(["auto"]);
-        assert_eq!(or_list(written), "jpg, jpeg, png, webp, avif, gif or auto");
+        assert_eq!(or_list(written), "jpg, jpeg, png, webp, avif, jxl, gif or auto");
         assert_eq!((or_list([]), or_list(["png"])), (String::new(), "png".to_owned()));
     }
 }

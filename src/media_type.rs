@@ -9,7 +9,7 @@ pub enum MediaType {
     Image(Format),
     Json,
     Text,
-    /// An original of a type that is not decoded.
+    /// An original of a type that is not decoded, and not written either: see [`MediaType::from`].
     File(FileType),
 }
 
@@ -85,6 +85,13 @@ impl From<Format> for MediaType {
     }
 }
 
+/// A type has one name, so that of a file is the image's where images of it are written.
+impl From<FileType> for MediaType {
+    fn from(file_type: FileType) -> MediaType {
+        Format::parse(file_type.name()).map_or(MediaType::File(file_type), MediaType::Image)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,15 +99,28 @@ mod tests {
     #[test]
     fn types_have_distinct_names_that_are_parsed() {
         let mut names = Vec::new();
-        let files = FileType::ALL.iter().copied().map(MediaType::File);
+        let files = FileType::ALL.iter().copied().map(MediaType::from);
+        let files: Vec<_> = files.filter(|file| !MediaType::ALL.contains(file)).collect();
+        assert_eq!(files.len(), FileType::ALL.len() - 1, "all but JPEG XL");
         for media_type in MediaType::ALL.into_iter().chain(files) {
             let name = media_type.name();
             assert_eq!(MediaType::parse(name), Some(media_type));
             assert!(!names.contains(&name), "{name}");
             names.push(name);
         }
-        assert_eq!(names.len(), COUNT + FileType::ALL.len());
+        assert_eq!(names.len(), COUNT + FileType::ALL.len() - 1);
         assert_eq!((MediaType::parse("html"), MediaType::parse("")), (None, None));
+    }
+
+    #[test]
+    fn a_file_is_sent_as_its_type_says() {
+        for file_type in FileType::ALL {
+            let media_type = MediaType::from(*file_type);
+            assert_eq!(media_type.name(), file_type.name());
+            assert_eq!(media_type.content_type(), file_type.content_type());
+            assert_eq!(media_type.extensions(), file_type.extensions());
+            assert_eq!(media_type.is_attachment(), !file_type.is_image());
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ CALLS = {
     "libvips": ["expat", "glib", "highway", "lcms2", "libjpeg-turbo", "libspng", "libstdc++", "libwebp", "zlib-ng"],
     "glib": ["libffi", "pcre2"],
     "libspng": ["zlib-ng"],
+    "libjxl": ["highway", "lcms2", "libstdc++"],
     "highway": ["libstdc++"],
 }
 # Architecture names of Rust's targets where Debian's differ.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds libjxl 0.12.0, which the server does not have, and the program jxl.c with it, and prints the path of the program.
-# The source is in the archive from which native/build.sh takes highway. Usage: bench/jxl/build.sh DIRECTORY
+# Builds libjxl 0.12.0 with its decoder and all efforts, which the server does not have, and the program jxl.c with it,
+# and prints the path of the program. The source is the archive from which native/build.sh takes the server's.
+# Usage: bench/jxl/build.sh DIRECTORY
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # places.tsv has its SHA-256.
@@ -8,7 +9,7 @@ CRATE=jpegxl-src-0.12.0
 
 mkdir -p "$1"
 directory=$(realpath "$1")
-sha=$(awk -F '\t' '$3 == "jpegxl-src/0.12.0" {print $4}' native/places.tsv)
+sha=$(awk -F '\t' '$3 == "jpegxl-src/0.12.0" {print $4; exit}' native/places.tsv)
 (cd "$directory" && cargo info --quiet "${CRATE%-*}@${CRATE##*-}") >&2
 for archive in "${CARGO_HOME:-$HOME/.cargo}"/registry/cache/*/"$CRATE.crate"; do
     sha256sum --check --quiet <<<"$sha  $archive"

@@ -101,7 +101,7 @@ impl AsIs {
         let format = Format::of_bytes(original);
         let found = FileType::of_bytes(original);
         match raw {
-            Raw::File(expected) if found == Some(expected) => Ok(MediaType::File(expected)),
+            Raw::File(expected) if found == Some(expected) => Ok(expected.into()),
             Raw::File(expected) => {
                 let title = format.map(Format::title).or(found.map(FileType::title));
                 let is = title
@@ -110,9 +110,7 @@ impl AsIs {
             }
             Raw::Original | Raw::No => match (format, found) {
                 (Some(format), _) => Ok(MediaType::Image(format)),
-                (None, Some(found)) if self.allows(MediaType::File(found)) => {
-                    Ok(MediaType::File(found))
-                }
+                (None, Some(found)) if self.passthrough.contains(&found) => Ok(found.into()),
                 (None, Some(found)) => Err(format!("{} is not in passthrough", found.title())),
                 (None, None) => {
                     Err("its type is not known, so that it is not served as it is".to_owned())

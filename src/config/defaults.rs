@@ -21,8 +21,8 @@ table! {
     /// The quality of each format where neither the request nor its preset has `q`; it precedes a `q` in `defaults`.
     QUALITY: Optional<Fields<'static>> =
         object("quality", QUALITY_TABLE).absent("75, or `q` in `defaults`");
-    /// The formats that [`f=auto`](options.md#f) may choose beside the handler's own, the preferred one first: `avif` and
-    /// `webp`, or one of them.
+    /// The formats that [`f=auto`](options.md#f) may choose beside the handler's own, the preferred one first: `avif`,
+    /// `webp` and `jxl`, or some of them.
     AUTO: Optional<&'static [Value<'static>]> =
         array("auto", "strings", &Kind::Text).absent("`[\"avif\", \"webp\"]`");
 }
@@ -40,14 +40,16 @@ table! {
     WEBP: Optional<u32> = level("webp");
     /// Of an AVIF.
     AVIF: Optional<u32> = level("avif");
+    /// Of a JPEG XL.
+    JXL: Optional<u32> = level("jxl");
     /// What the numbers mean: `"jpeg"` is JPEG's scale, as in [`q`](options.md#q); `"native"` is that of each format's
-    /// own encoder (libwebp, libaom).
+    /// own encoder (libwebp, libaom, libjxl).
     SCALE: Defaulted<Scale> = choice::<Scale>("scale").default_choice(0);
 }
 
 /// The formats with a quality, and their fields.
-const LEVELS: [(Format, &Optional<u32>); 3] =
-    [(Format::Jpeg, &JPG), (Format::Webp, &WEBP), (Format::Avif, &AVIF)];
+const LEVELS: [(Format, &Optional<u32>); 4] =
+    [(Format::Jpeg, &JPG), (Format::Webp, &WEBP), (Format::Avif, &AVIF), (Format::Jxl, &JXL)];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scale {
@@ -131,12 +133,15 @@ mod tests {
         format!(r#"{{"handlers": [{{"name": "h", "directory": "/", {fields}}}]}}"#)
     }
 
+    /// Of a client that shows every format.
+    const ACCEPT: &str = "image/avif,image/jxl,image/webp,*/*";
+
     /// The canonical query of a request, and again as the renderer reads it.
     fn ask(fields: &str, query: &str) -> String {
         let handler = parse(&handler(fields)).handlers.remove(0);
         let query = Query::parse(query).unwrap();
         let whole = handler.size_policy.with_preset(&query).unwrap();
-        let options = Options::resolve(&whole, "image/avif,image/webp,*/*", handler.defaults());
+        let options = Options::resolve(&whole, ACCEPT, handler.defaults());
         let options = options.unwrap();
         let canonical = options.canonical();
         let again = Query::parse(&canonical).unwrap();
@@ -181,9 +186,10 @@ mod tests {
             ("f=avif&lossless=true", "f=avif&lossless=true"),
             ("f=png", "f=png"),
             // The format is not known here.
-            ("", "q=jpg:82:webp:82:avif:60"),
+            ("", "q=jpg:82:webp:82:avif:60:jxl:82"),
             ("q=9", "q=9"),
-            ("f=auto", "f=auto:avif:webp:original&q=jpg:82:webp:82:avif:60"),
+            ("f=auto", "f=auto:avif:webp:original&q=jpg:82:webp:82:avif:60:jxl:82"),
+            ("f=jxl", "f=jxl&q=82"),
         ] {
             assert_eq!(ask(fields, query), expected, "{query}");
         }
@@ -218,6 +224,8 @@ mod tests {
             (r#"["webp", "avif"]"#, "f=auto:webp:avif:jpg"),
             (r#"["webp"]"#, "f=auto:webp:jpg"),
             (r#"["avif"]"#, "f=auto:avif:jpg"),
+            (r#"["jxl", "avif", "webp"]"#, "f=auto:jxl:avif:webp:jpg"),
+            (r#"["avif", "jxl"]"#, "f=auto:avif:jxl:jpg"),
         ] {
             let fields = format!(r#""output_format": "jpg", "auto": {auto}"#);
             assert_eq!(ask(&fields, "f=auto"), expected, "{auto}");
@@ -246,7 +254,7 @@ mod tests {
             (r#""defaults": "quality=1""#, "defaults: unknown parameter \"quality=1\""),
             (
                 r#""defaults": "f=jpg&lossless=true""#,
-                "defaults: lossless: can't be true with f=jpg, only with png, webp, avif or auto",
+                "defaults: lossless: can't be true with f=jpg, only with png, webp, avif, jxl or auto",
             ),
             (
                 r#""defaults": "max_bytes=9000""#,
@@ -258,7 +266,8 @@ mod tests {
             ),
             (r#""quality": 60"#, "quality: must be an object, not a number"),
             (r#""quality": {"png": 60}"#, "quality.png: unknown field"),
-            (r#""quality": {"jxl": 60}"#, "quality.jxl: unknown field"),
+            (r#""quality": {"jxl": 0}"#, "quality.jxl: must be from 1 to 100, not 0"),
+            (r#""quality": {"heic": 60}"#, "quality.heic: unknown field"),
             (r#""quality": {"avif": 0}"#, "quality.avif: must be from 1 to 100, not 0"),
             (r#""quality": {"avif": 101}"#, "quality.avif: must be from 1 to 100, not 101"),
             (r#""quality": {"avif": 1.5}"#, "quality.avif: must be a whole number, not 1.5"),
@@ -275,10 +284,10 @@ mod tests {
             (r#""auto": "avif""#, "auto: must be an array, not a string"),
             (r#""auto": []"#, "auto: must list a format"),
             (r#""auto": [1]"#, "auto[0]: must be the name of a format, not a number"),
-            (r#""auto": ["avif", "jxl"]"#, "auto[1]: must be webp or avif, not \"jxl\""),
-            (r#""auto": ["jpg"]"#, "auto[0]: must be webp or avif, not \"jpg\""),
-            (r#""auto": ["AVIF"]"#, "auto[0]: must be webp or avif, not \"AVIF\""),
-            (r#""auto": [""]"#, "auto[0]: must be webp or avif, not \"\""),
+            (r#""auto": ["avif", "gif"]"#, "auto[1]: must be webp, avif or jxl, not \"gif\""),
+            (r#""auto": ["jpg"]"#, "auto[0]: must be webp, avif or jxl, not \"jpg\""),
+            (r#""auto": ["AVIF"]"#, "auto[0]: must be webp, avif or jxl, not \"AVIF\""),
+            (r#""auto": [""]"#, "auto[0]: must be webp, avif or jxl, not \"\""),
             (r#""auto": ["webp", "avif", "webp"]"#, "auto[2]: webp is listed twice"),
         ] {
             assert_eq!(error_of(&handler(fields)), format!("handlers[0].{expected}"));

@@ -47,7 +47,7 @@ table! {
     OWN_TABLE;
     /// The status of errors: 404 for all of them, or a precise one ([errors](http.md#errors)).
     ERROR_STATUS: Defaulted<ErrorStatus> = choice::<ErrorStatus>("error_status").default_choice(0);
-    /// The format if the request has no `f`: `jpg`, `jpeg`, `png`, `webp`, `avif` or `gif`, in any case; `""` for the
+    /// The format if the request has no `f`: `jpg`, `jpeg`, `png`, `webp`, `avif`, `jxl` or `gif`, in any case; `""` for the
     /// original's.
     OUTPUT_FORMAT: Optional<&'static str> =
         string("output_format").absent("the original's format");

@@ -77,7 +77,7 @@ fn handler_errors_name_their_path() {
     for (fields, expected) in [
         (
             r#""output_format": "bmp""#,
-            r#"handlers[0].output_format: must be jpg, png, webp, avif or gif, not "bmp""#,
+            r#"handlers[0].output_format: must be jpg, png, webp, avif, jxl or gif, not "bmp""#,
         ),
         (r#""cache_time": "x""#, "handlers[0].cache_time: must be a whole number, not a string"),
         (r#""cache_time": -2"#, "handlers[0].cache_time: must be from -1 to 4294967295, not -2"),

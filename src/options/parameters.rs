@@ -467,7 +467,7 @@ parameters! {
         Control::Text;
         changes_pixels, reset;
 
-        #[doc = "Lossless encoding: PNG, WebP or AVIF."]
+        #[doc = "Lossless encoding: PNG, WebP, AVIF or JPEG XL."]
         "lossless" lossless: bool = false, "`false`";
         "must be true or false", boolean;
         Control::Flag;

@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(mixed.normalize(only(Format::Webp)), Quality::uniform(80));
         assert_eq!(mixed.normalize(only(Format::Png)), Quality::default());
         assert_eq!(mixed.normalize(|format| format != Format::Avif), Quality::uniform(80));
-        assert_eq!(mixed.normalize(|_| true).to_string(), "jpg:80:webp:80:avif:60");
+        assert_eq!(mixed.normalize(|_| true).to_string(), "jpg:80:webp:80:avif:60:jxl:80");
         let native = Quality::uniform(9).with(Format::Webp, Level::Native(75));
         assert_eq!(native.normalize(only(Format::Webp)).to_string(), "webp:native75");
         assert_eq!(native.normalize(only(Format::Jpeg)), Quality::uniform(9));
@@ -150,7 +150,7 @@ mod tests {
             "avif:60:webp",
             "png:60",
             "gif:60",
-            "jxl:60",
+            "heic:60",
             "AVIF:60",
             "avif:256",
             "avif:native101",

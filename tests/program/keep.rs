@@ -5,6 +5,7 @@ use image::{Rgba, RgbaImage};
 
 use crate::support::directory::Directory;
 use crate::support::images::{self, Image, Kind, avif_has_alpha, holds, profile_of, within};
+use crate::support::jxl;
 use crate::support::png_chunks::with_chunk;
 use crate::support::server::{Server, data};
 
@@ -65,6 +66,13 @@ fn exif(orientation: u8, texts: &[(u16, &str)]) -> Vec<u8> {
 fn exif_blocks(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     match Kind::of(bytes).unwrap() {
+        Kind::Jxl => {
+            let image = jxl::read(bytes);
+            let exif = image.aux_boxes().first_exif().unwrap();
+            if exif.has_data() {
+                found.push(exif.unwrap().payload().to_vec());
+            }
+        }
         Kind::Jpeg => {
             let mut rest = &bytes[2..];
             while let [0xff, marker, high, low, ..] = *rest {
@@ -152,7 +160,13 @@ fn only_the_profile_and_the_copyright_are_kept() {
     }
     let server = Server::with_handler(directory.handler());
     for from in KINDS {
-        for (to, quality) in [(Kind::Jpeg, "&q=100"), (Kind::Png, ""), (Kind::Webp, "&q=100")] {
+        for (to, quality) in [
+            (Kind::Jpeg, "&q=100"),
+            (Kind::Png, ""),
+            (Kind::Webp, "&q=100"),
+            // If it is lossy, the profile may be written as its primaries and curve.
+            (Kind::Jxl, "&lossless=true"),
+        ] {
             for size in ["", "&w=45", "&lossless=true"] {
                 if size == "&lossless=true" && to != Kind::Webp {
                     continue;
@@ -202,7 +216,7 @@ fn only_the_profile_and_the_copyright_are_kept() {
         assert_eq!(profile_of(&body).is_some(), has_profile, "{query}");
     }
     // An image with GPS and without copyright gets no EXIF block.
-    for format in ["jpg", "png", "webp"] {
+    for format in ["jpg", "png", "webp", "jxl"] {
         let body = server.get(&format!("/h/gps.jpg?strip=false&f={format}")).ok().body;
         assert_eq!(exif_blocks(&body).len(), 0);
     }
@@ -239,7 +253,7 @@ fn the_result_has_no_orientation_and_keeps_its_transparency() {
     }
     let server = Server::with_handler(directory.handler());
     for from in KINDS {
-        for to in KINDS {
+        for to in KINDS.into_iter().chain([Kind::Jxl]) {
             let target = format!("/h/a.{}?strip=false&f={}", from.name(), to.name());
             let body = server.get(&target).ok().body;
             assert_eq!(Image::decode(&body).size(), (30, 90), "{target}");
@@ -250,7 +264,7 @@ fn the_result_has_no_orientation_and_keeps_its_transparency() {
     let clear =
         RgbaImage::from_fn(31, 17, |x, _| Rgba([200, 10, 10, if x < 15 { 255 } else { 60 }]));
     directory.put("clear.png", &with_chunk(&images::png(clear), b"eXIf", &block));
-    for query in ["f=webp", "f=webp&lossless=true", "f=png"] {
+    for query in ["f=webp", "f=webp&lossless=true", "f=png", "f=jxl", "f=jxl&lossless=true"] {
         let body = server.get(&format!("/h/clear.png?strip=false&{query}")).ok().body;
         let image = Image::decode(&body);
         // The original has the orientation 6.

@@ -47,6 +47,7 @@ mod info;
 mod init;
 mod jpeg;
 mod jwt;
+mod jxl;
 mod keep;
 mod keys;
 mod last_modified;

@@ -57,7 +57,7 @@ fn expected_quantizer(quality: u32) -> u32 {
 fn the_result_fits_and_no_better_quality_does() {
     let directory = directory();
     let server = server(&directory, json!({}));
-    for format in ["jpg", "webp", "avif"] {
+    for format in ["jpg", "webp", "avif", "jxl"] {
         let length =
             |q: u32| server.get(&format!("/h/a.jpg?w=400&f={format}&q={q}")).ok().body.len();
         let full = length(75);

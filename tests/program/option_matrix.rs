@@ -277,8 +277,8 @@ fn originals() -> Vec<Original> {
 }
 
 /// Formats to ask for; `None` keeps the original's.
-const FORMATS: [Option<Kind>; 5] =
-    [None, Some(Kind::Jpeg), Some(Kind::Png), Some(Kind::Webp), Some(Kind::Avif)];
+const FORMATS: [Option<Kind>; 6] =
+    [None, Some(Kind::Jpeg), Some(Kind::Png), Some(Kind::Webp), Some(Kind::Avif), Some(Kind::Jxl)];
 
 fn check(client: &mut Client, original: &Original, row: &Row, kind: Option<Kind>) {
     let format = kind.map(|kind| format!("&f={}", kind.name())).unwrap_or_default();

@@ -104,6 +104,7 @@ fn the_result_is_that_of_the_server() {
             ("pad=true&w=30&h=30&bg=00ff0080&f=png", Kind::Png),
             ("strip=false&w=20&f=avif", Kind::Avif),
             ("w=20&f=gif", Kind::Gif),
+            ("w=30&f=jxl", Kind::Jxl),
         ] {
             let expected = server.get(&format!("/h/{input}?{query}")).ok().body;
             assert_eq!(Kind::of(&expected), Some(kind));

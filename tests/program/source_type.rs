@@ -11,6 +11,7 @@ use image::codecs::webp::WebPDecoder;
 
 use crate::support::directory::Directory;
 use crate::support::images::{self, Image, Kind, holds};
+use crate::support::jxl;
 use crate::support::png_chunks::with_chunk;
 use crate::support::server::{Server, data};
 use crate::support::skip::skip;
@@ -68,6 +69,11 @@ fn xmp_of(bytes: &[u8]) -> Option<String> {
         Kind::Png => PngDecoder::new(input).unwrap().xmp_metadata(),
         Kind::Webp => WebPDecoder::new(input).unwrap().xmp_metadata(),
         Kind::Gif => GifDecoder::new(input).unwrap().xmp_metadata(),
+        Kind::Jxl => {
+            let image = jxl::read(bytes);
+            let packet = image.aux_boxes().first_xml();
+            Ok(packet.has_data().then(|| packet.unwrap().to_vec()))
+        }
         other => panic!("{other:?}"),
     };
     packet.unwrap().map(|packet| String::from_utf8(packet).unwrap())
@@ -95,7 +101,7 @@ fn the_source_type_is_written_anew_in_every_format_that_has_xmp() {
     let server = Server::with_handler(directory.handler());
     let mut written = None;
     for from in ["jpg", "png", "webp", "avif"] {
-        for to in KINDS {
+        for to in KINDS.into_iter().chain([Kind::Jxl]) {
             for query in ["", "&w=20", "&lossless=true"] {
                 if query == "&lossless=true" && to == Kind::Jpeg {
                     continue;
@@ -162,12 +168,16 @@ fn it_is_kept_with_the_copyright_and_without_the_rest() {
         directory.put(kind.name(), &bytes);
     }
     let server = Server::with_handler(directory.handler());
-    for to in KINDS {
+    for to in KINDS.into_iter().chain([Kind::Jxl]) {
         let body = server.get(&format!("/h/png?strip=false&f={}", to.name())).ok().body;
         assert_eq!(term_of(&xmp_of(&body).unwrap()), "compositeSynthetic", "{to:?}");
         let exif = match to {
             Kind::Jpeg => JpegDecoder::new(Cursor::new(&body)).unwrap().exif_metadata(),
             Kind::Png => PngDecoder::new(Cursor::new(&body)).unwrap().exif_metadata(),
+            Kind::Jxl => {
+                let image = jxl::read(&body);
+                Ok(Some(image.aux_boxes().first_exif().unwrap().unwrap().payload().to_vec()))
+            }
             _ => WebPDecoder::new(Cursor::new(&body)).unwrap().exif_metadata(),
         };
         assert!(holds(&exif.unwrap().unwrap(), b"me!"), "{to:?}");

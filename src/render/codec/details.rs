@@ -43,6 +43,8 @@ impl Details {
                     plays: frames.plays,
                 })
             }
+            // JPEG XL is not read.
+            Format::Jxl => Details::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Image formats: one file (for AVIF, one directory) handles the container of a format: its structure, the values that
+//! Image formats: one file (for some, a directory) handles the container of a format: its structure, the values that
 //! limits apply to, the place of kept metadata, and the parts that pixels alone need.
 //!
-//! Pixels are decoded and encoded by libvips (`render::vips`), except for AVIF and GIF, which are done here.
+//! Pixels are decoded and encoded by libvips (`render::vips`), except for AVIF, JPEG XL and GIF, which are done here.
 
 mod av1;
 pub mod avif;
@@ -12,6 +12,7 @@ pub mod gif;
 pub mod icc;
 pub mod icc_curve;
 pub mod jpeg;
+pub mod jxl;
 mod only_pixels;
 pub mod png;
 pub mod png_repair;
@@ -90,6 +91,8 @@ pub fn inspect(bytes: &[u8], format: Format) -> Result<ImageInfo, Failure> {
         Format::Gif => gif::inspect(bytes),
         Format::Webp => webp::inspect(bytes),
         Format::Avif => return avif::inspect(bytes),
+        // Not read.
+        Format::Jxl => None,
     };
     info.filter(|info| info.width > 0 && info.height > 0).ok_or_else(|| {
         let sentence =
@@ -105,6 +108,7 @@ pub fn insert_exif(image: &[u8], format: Format, exif: &[u8]) -> Option<Vec<u8>>
         Format::Jpeg => jpeg::insert_exif(image, exif),
         Format::Png => png::insert_exif(image, exif),
         Format::Webp => webp::insert_exif(image, exif),
+        Format::Jxl => jxl::insert_exif(image, exif),
         Format::Avif | Format::Gif => None,
     }
 }
@@ -115,6 +119,7 @@ pub fn insert_xmp(image: &[u8], format: Format, xmp: &[u8]) -> Option<Vec<u8>> {
         Format::Jpeg => jpeg::insert_xmp(image, xmp),
         Format::Png => png::insert_xmp(image, xmp),
         Format::Webp => webp::insert_xmp(image, xmp),
+        Format::Jxl => jxl::insert_xmp(image, xmp),
         // An AVIF is written with it.
         Format::Avif | Format::Gif => None,
     }
@@ -126,7 +131,7 @@ pub fn find_xmp(image: &[u8], format: Format) -> Option<&[u8]> {
         Format::Jpeg => jpeg::find_xmp(image),
         Format::Png => png::find_xmp(image),
         Format::Webp => webp::find_xmp(image),
-        Format::Avif | Format::Gif => None,
+        Format::Avif | Format::Jxl | Format::Gif => None,
     }
 }
 

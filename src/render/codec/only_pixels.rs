@@ -17,6 +17,8 @@ pub fn has_only_pixels(bytes: &[u8], format: Format) -> bool {
         Format::Gif => gif::check_only_pixels(bytes),
         // Its boxes can hold anything.
         Format::Avif => None,
+        // Not read.
+        Format::Jxl => None,
     };
     found.is_some()
 }

@@ -1,11 +1,12 @@
 //! Encodes the result, with settings chosen from the tables in bench/results/encoders.md.
 
-use super::clear_transparent;
+use super::{clear_transparent, colour};
 use crate::format::Format;
 use crate::options::Options;
 use crate::quality::DEFAULT_QUALITY;
 use crate::render::codec::avif::{self, Encoding, Metadata};
 use crate::render::codec::gif::{self, Animation, Pixel};
+use crate::render::codec::jxl;
 use crate::render::vips::{Error, Image, Space, Work};
 
 /// The fewest pixels of a progressive JPEG, which is 4 % smaller and shown early. Below, it is no smaller and takes
@@ -32,11 +33,11 @@ pub fn encode(
     mode: Mode,
     xmp: Option<&str>,
 ) -> Result<Vec<u8>, Error> {
-    if format == Format::Gif {
-        return encode_gif(image);
-    }
-    if format == Format::Avif {
-        return encode_avif(image, options, mode, xmp);
+    match format {
+        Format::Gif => return encode_gif(image),
+        Format::Avif => return encode_avif(image, options, mode, xmp),
+        Format::Jxl => return encode_jxl(image, options, mode),
+        Format::Jpeg | Format::Png | Format::Webp => {}
     }
     let pixels = u64::from(image.width()) * u64::from(image.height());
     let suffix = suffix(format, options, mode, pixels);
@@ -98,6 +99,25 @@ fn encode_avif(
     }
 }
 
+fn encode_jxl(image: &Image, options: &Options, mode: Mode) -> Result<Vec<u8>, Error> {
+    let is_lossless = !matches!(mode, Mode::Lossy(_));
+    let encoding = jxl::Encoding { quality: quality_of(mode), is_lossless };
+    let write = |image: &Image, profile: Option<&[u8]>| {
+        let size = (image.width(), image.height());
+        let bands = image.bands() as usize;
+        Ok(jxl::encode(image.samples()?, size, bands, encoding, profile, Work::is_stopped))
+    };
+    let profile = if options.strip { None } else { image.blob(c"icc-profile-data") };
+    let encoded = match (write(image, profile.as_deref())?, profile) {
+        // The encoder knows colours by their profile, which other formats only pass on.
+        (Err(jxl::Error::Profile), Some(_)) => {
+            write(&colour::convert_to_srgb(image.apply(c"copy", &[])?)?, None)?
+        }
+        (encoded, _) => encoded,
+    };
+    encoded.map_err(|error| Error(error.to_string()))
+}
+
 /// The quality of an encoder in this mode; without loss it has no effect.
 fn quality_of(mode: Mode) -> u8 {
     match mode {
@@ -154,6 +174,6 @@ fn suffix(format: Format, options: &Options, mode: Mode, pixels: u64) -> String 
             Mode::Lossless | Mode::Drawing => format!(".webp[lossless,keep={keep}]"),
         },
         // Not encoded by libvips.
-        Format::Gif | Format::Avif => String::new(),
+        Format::Gif | Format::Avif | Format::Jxl => String::new(),
     }
 }

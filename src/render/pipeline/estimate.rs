@@ -97,7 +97,7 @@ pub fn bytes(
         Format::Avif if frames > 1 => AVIF_SEQUENCE_BASE
             .saturating_add(canvas.saturating_mul(AVIF_SEQUENCE))
             .saturating_add(canvas.saturating_mul(u64::from(frames)).saturating_mul(2)),
-        _ => canvas.saturating_mul(format.encoder_bytes_per_pixel(*lossless)),
+        _ => format.encoder_bytes(*lossless, canvas),
     };
     // An image that is rotated, or cropped by `smart`, is in memory. All frames of an animation are, and once more
     // while a step is applied to them or their palette is searched: before or after the step, whichever is larger.
@@ -152,9 +152,9 @@ pub fn bytes(
     // A drawing is encoded once more, from all of its pixels.
     let drawing = match drawing::lossless_format(options, original_format, format, frames, canvas) {
         Some(lossless) => {
-            let more = lossless.encoder_bytes_per_pixel(true);
-            let more = more.saturating_sub(format.encoder_bytes_per_pixel(false));
-            canvas.saturating_mul(CANVAS + KEPT_RESULT + more)
+            let more = lossless.encoder_bytes(true, canvas);
+            let more = more.saturating_sub(format.encoder_bytes(false, canvas));
+            canvas.saturating_mul(CANVAS + KEPT_RESULT).saturating_add(more)
         }
         None => 0,
     };
@@ -367,6 +367,13 @@ mod tests {
             estimated("photo-2mp.jpg", "w=1600&f=avif")
                 > estimated("photo-2mp.jpg", "w=1600") + 40_000_000
         );
+        // The encoder of JPEG XL takes 7 MB for a small image and 75 MB at 1600 x 1200.
+        for (query, encoder) in [("w=300", 7 * MIB), ("w=1600", 75 * MIB)] {
+            for lossless in ["", "&lossless=true"] {
+                let jxl = estimated("photo-2mp.jpg", &format!("{query}&f=jxl{lossless}"));
+                assert!(jxl > estimated("photo-2mp.jpg", query) + encoder, "{query}{lossless}");
+            }
+        }
         let still = estimated("anim.gif", "f=png");
         let animated = estimated("anim.gif", "f=gif");
         assert!(animated > still + 41 * 245 * 245 * 4);

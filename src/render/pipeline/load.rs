@@ -174,7 +174,7 @@ fn loader(format: Format) -> Result<&'static CStr, Error> {
         Format::Jpeg => Ok(c"jpegload_buffer"),
         Format::Png => Ok(c"pngload_buffer"),
         Format::Webp => Ok(c"webpload_buffer"),
-        Format::Gif | Format::Avif => {
+        Format::Gif | Format::Avif | Format::Jxl => {
             Err(Error(format!("{} is not loaded by libvips", format.title())))
         }
     }

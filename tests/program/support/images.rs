@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 
+use super::jxl;
 use image::codecs::gif::{GifDecoder, GifEncoder, Repeat};
 use image::codecs::jpeg::{JpegDecoder, JpegEncoder};
 use image::codecs::png::{PngDecoder, PngEncoder};
@@ -19,7 +20,7 @@ pub const WHITE: [u8; 3] = [255, 255, 255];
 pub const BLACK: [u8; 3] = [0, 0, 0];
 pub const MAGENTA: [u8; 3] = [255, 0, 255];
 
-/// The formats that the server reads and writes.
+/// The formats that the server writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     Jpeg,
@@ -27,9 +28,11 @@ pub enum Kind {
     Webp,
     Gif,
     Avif,
+    Jxl,
 }
 
 impl Kind {
+    /// Those that it reads, too.
     pub const ALL: [Kind; 5] = [Kind::Jpeg, Kind::Png, Kind::Webp, Kind::Gif, Kind::Avif];
 
     /// The format of these bytes, by the signature in the format's specification.
@@ -41,6 +44,10 @@ impl Kind {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Kind::Webp),
             [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => {
                 Some(Kind::Avif)
+            }
+            [0xff, 0x0a, ..] => Some(Kind::Jxl),
+            [0, 0, 0, 0x0c, b'J', b'X', b'L', b' ', b'\r', b'\n', 0x87, b'\n', ..] => {
+                Some(Kind::Jxl)
             }
             _ => None,
         }
@@ -54,6 +61,7 @@ impl Kind {
             Kind::Webp => "webp",
             Kind::Gif => "gif",
             Kind::Avif => "avif",
+            Kind::Jxl => "jxl",
         }
     }
 
@@ -64,6 +72,7 @@ impl Kind {
             Kind::Webp => "image/webp",
             Kind::Gif => "image/gif",
             Kind::Avif => "image/avif",
+            Kind::Jxl => "image/jxl",
         }
     }
 }
@@ -183,7 +192,7 @@ pub fn animated_webp(frames: &[(RgbaImage, u32)]) -> Vec<u8> {
     chunk(b"RIFF", &[b"WEBP", &chunks[..]].concat())
 }
 
-/// The image in a format that the crate `image` can encode: all but AVIF.
+/// The image in a format that the crate `image` can encode: all but AVIF and JPEG XL.
 pub fn in_format(kind: Kind, image: &RgbImage) -> Vec<u8> {
     match kind {
         Kind::Jpeg => jpeg(image.clone()),
@@ -191,6 +200,7 @@ pub fn in_format(kind: Kind, image: &RgbImage) -> Vec<u8> {
         Kind::Webp => webp(image.clone()),
         Kind::Gif => gif(image.clone()),
         Kind::Avif => panic!("AVIF sources are in tests/data"),
+        Kind::Jxl => panic!("JPEG XL is not read"),
     }
 }
 
@@ -221,7 +231,7 @@ pub fn with_metadata(
         Kind::Jpeg => write(JpegEncoder::new_with_quality(&mut out, 98), image, exif, profile),
         Kind::Png => write(PngEncoder::new(&mut out), image, exif, profile),
         Kind::Webp => write(WebPEncoder::new_lossless(&mut out), image, exif, profile),
-        Kind::Gif | Kind::Avif => panic!("{kind:?} with metadata is not written here"),
+        Kind::Gif | Kind::Avif | Kind::Jxl => panic!("{kind:?} with metadata is not written here"),
     }
     out
 }
@@ -249,7 +259,7 @@ pub fn exif(orientation: u8) -> Vec<u8> {
     block
 }
 
-/// The colour profile of a JPEG, PNG, WebP or GIF.
+/// The colour profile of any format but AVIF.
 pub fn profile_of(bytes: &[u8]) -> Option<Vec<u8>> {
     let input = Cursor::new(bytes);
     match Kind::of(bytes).expect("an image") {
@@ -257,6 +267,7 @@ pub fn profile_of(bytes: &[u8]) -> Option<Vec<u8>> {
         Kind::Png => PngDecoder::new(input).unwrap().icc_profile().unwrap(),
         Kind::Webp => WebPDecoder::new(input).unwrap().icc_profile().unwrap(),
         Kind::Gif => None,
+        Kind::Jxl => jxl::read(bytes).original_icc().map(<[u8]>::to_vec),
         Kind::Avif => panic!("no decoder for AVIF"),
     }
 }
@@ -301,6 +312,10 @@ impl Image {
                 } else {
                     (Some(DynamicImage::from_decoder(decoder).unwrap()), None, has_profile)
                 }
+            }
+            Kind::Jxl => {
+                let image = jxl::read(bytes);
+                (Some(jxl::pixels(&image)), None, image.original_icc().is_some())
             }
             Kind::Avif => panic!("no decoder for AVIF"),
         };
@@ -365,6 +380,10 @@ pub fn within(one: [u8; 4], other: [u8; 3], most: u8) -> bool {
 pub fn size_of(bytes: &[u8]) -> (u32, u32) {
     match Kind::of(bytes) {
         Some(Kind::Avif) => avif_size(bytes),
+        Some(Kind::Jxl) => {
+            let image = jxl::read(bytes);
+            (image.width(), image.height())
+        }
         Some(_) => Image::decode(bytes).size(),
         None => {
             panic!("not an image: {:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(80)]))

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod handshake;
 pub mod icc;
 pub mod images;
+pub mod jxl;
 pub mod origin;
 pub mod png_chunks;
 pub mod process;

@@ -1,7 +1,7 @@
 // The playground: options, the image without them and with them, its URL.
 
 const FORMATS = { jpg: 'JPEG', webp: 'WebP', avif: 'AVIF' };
-const MEDIA = { 'image/jpeg': 'JPEG', 'image/png': 'PNG', 'image/webp': 'WebP', 'image/avif': 'AVIF', 'image/gif': 'GIF' };
+const MEDIA = { 'image/jpeg': 'JPEG', 'image/png': 'PNG', 'image/webp': 'WebP', 'image/avif': 'AVIF', 'image/jxl': 'JPEG XL', 'image/gif': 'GIF' };
 /** Values of `f` that are answered with a text. */
 const DESCRIPTIONS = ['json', 'thumbhash', 'blurhash'];
 /** What the browser would accept for an image; the options `f=auto` chooses by it. */
