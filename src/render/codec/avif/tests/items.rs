@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::boxed;
-use super::file::{File, av1c_444, be, data, full, ispe, streams};
+use super::file::{File, av1c_444, be, full, ispe, streams};
 use crate::render::codec::avif::{Error, parse};
 
 #[test]
