@@ -109,14 +109,6 @@ impl<'b> Image<'b> {
             .apply(c"copy", &[(c"interpretation", Value::Int(space as c_int))])
     }
 
-    /// Computes the pixels into memory, where they can be read in any order and more than once. A decoder gives its
-    /// lines once, from top to bottom.
-    pub fn copy_memory(&self) -> Result<Image<'b>, Error> {
-        let _computing = Computing::of(self);
-        // SAFETY: `raw` is live; the result is a new reference or null.
-        Image::from_raw(unsafe { ffi::vips_image_copy_memory(self.raw()) })
-    }
-
     /// The samples of all pixels, row by row. Fails unless they have 8 bits.
     pub fn samples(&self) -> Result<&[u8], Error> {
         // SAFETY: `raw` is live as long as `self`.

@@ -16,6 +16,7 @@
 //! - **No unwinding.** libvips calls no Rust function, so no panic can cross into C.
 #![allow(unsafe_code)]
 
+mod copy;
 mod encode;
 mod error;
 mod image;
