@@ -150,9 +150,7 @@ impl<'a, S: Sample + AveragedSample + ConvertedSample> Decoder<'a, S> {
 
     /// Decodes the next frame. With `fail_on: none`, one that can't be decoded is the same as the one before it.
     fn next(&mut self, is_shown: bool) -> Result<(), Error> {
-        if Work::is_stopped() {
-            return Err(Error("the decoder was stopped".into()));
-        }
+        Work::check()?;
         let decoded = if is_shown {
             self.decoder.next(self.shrink, &mut self.frame)
         } else {

@@ -127,8 +127,6 @@ fn quality_of(mode: Mode) -> u8 {
 }
 
 fn encode_gif(image: &Image) -> Result<Vec<u8>, Error> {
-    let check =
-        || if Work::is_stopped() { Err(Error("the encoder was stopped".into())) } else { Ok(()) };
     let image =
         if image.space() == Space::Srgb { image.apply(c"copy", &[])? } else { image.to_srgb()? };
     let samples = image.samples()?;
@@ -150,7 +148,7 @@ fn encode_gif(image: &Image) -> Result<Vec<u8>, Error> {
         delays: &delays,
         plays: image.plays(),
     };
-    gif::encode(&animation, check)
+    gif::encode(&animation, Work::check)
 }
 
 /// The suffix that names libvips' saver, with its options.

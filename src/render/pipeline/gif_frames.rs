@@ -143,10 +143,7 @@ impl<'b> Decoder<'b> {
     }
 
     fn draw(&mut self) -> Result<Drawn, Error> {
-        let check = || {
-            if Work::is_stopped() { Err(Error("the decoder was stopped".into())) } else { Ok(()) }
-        };
-        let drawn = self.canvas.draw_next(check)?;
+        let drawn = self.canvas.draw_next(Work::check)?;
         let drawn = drawn.ok_or_else(|| Error("a frame is missing".into()))?;
         let fault = match (drawn.end, self.fail_on) {
             (End::Damaged, FailOn::Truncated | FailOn::Error | FailOn::Warning) => "damaged",

@@ -2,7 +2,7 @@
 
 use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
-use crate::render::vips::{Error, Image};
+use crate::render::vips::{Error, Image, Work};
 
 pub const STEP: Step = Step {
     name: "pix",
@@ -21,7 +21,7 @@ fn pixelate<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
         (2, _) => means::<2>(samples, width, side, true),
         (3, _) => means::<3>(samples, width, side, false),
         (_, has_transparency) => means::<4>(samples, width, side, has_transparency),
-    };
+    }?;
     let small = image.with_samples(width.div_ceil(side), &means)?;
     small.repeat_pixels(side)?.crop(0, 0, width, height)
 }
@@ -32,7 +32,7 @@ fn means<const BANDS: usize>(
     width: u32,
     side: u32,
     has_transparency: bool,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, Error> {
     let (width, side) = ((width as usize).max(1), (side as usize).max(1));
     let mut sums = vec![Sums::<BANDS>::default(); width.div_ceil(side)];
     let mut all = Vec::new();
@@ -40,6 +40,7 @@ fn means<const BANDS: usize>(
     for rows in pixels.chunks(width.saturating_mul(side)) {
         sums.fill(Sums::default());
         for row in rows.chunks_exact(width) {
+            Work::check()?;
             for (sums, square) in sums.iter_mut().zip(row.chunks(side)) {
                 if has_transparency {
                     square.iter().for_each(|pixel| sums.add_transparent(pixel));
@@ -52,7 +53,7 @@ fn means<const BANDS: usize>(
             all.extend(sums.means(has_transparency));
         }
     }
-    all
+    Ok(all)
 }
 
 /// The sums of a square.
@@ -110,16 +111,23 @@ mod tests {
             40, 50, 60, 70, 8, //
             1, 2, 4, 4, 9,
         ];
-        assert_eq!(means::<1>(&samples, 5, 2, false), [25, 45, 8, 2, 4, 9]);
-        assert_eq!(means::<1>(&samples, 5, 100, false), [21]);
-        assert_eq!(means::<1>(&samples, 5, 1, false), samples);
+        assert_eq!(means::<1>(&samples, 5, 2, false).unwrap(), [25, 45, 8, 2, 4, 9]);
+        assert_eq!(means::<1>(&samples, 5, 100, false).unwrap(), [21]);
+        assert_eq!(means::<1>(&samples, 5, 1, false).unwrap(), samples);
     }
 
     #[test]
     fn means_are_weighted_by_opacity() {
         let samples = [200, 100, 0, 255, 0, 0, 0, 0, 100, 0, 50, 255, 9, 9, 9, 0];
-        assert_eq!(means::<4>(&samples, 2, 2, true), [150, 50, 25, 128]);
-        assert_eq!(means::<2>(&[9, 0, 7, 0], 2, 2, true), [0, 0]);
-        assert_eq!(means::<2>(&[100, 1, 10, 3], 2, 2, true), [33, 2]);
+        assert_eq!(means::<4>(&samples, 2, 2, true).unwrap(), [150, 50, 25, 128]);
+        assert_eq!(means::<2>(&[9, 0, 7, 0], 2, 2, true).unwrap(), [0, 0]);
+        assert_eq!(means::<2>(&[100, 1, 10, 3], 2, 2, true).unwrap(), [33, 2]);
+    }
+
+    #[test]
+    fn a_stopped_render_has_no_means() {
+        let work = Work::begin();
+        work.stop_handle().stop();
+        assert!(means::<1>(&[1, 2, 3, 4], 2, 2, false).is_err());
     }
 }

@@ -87,9 +87,7 @@ fn encode_as(
     format: Format,
     mode: Mode,
 ) -> Result<Vec<u8>, Error> {
-    if Work::is_stopped() {
-        return Err(Error("the encoder was stopped".into()));
-    }
+    Work::check()?;
     let RenderJob { options, header, original_format, .. } = *job;
     let mode = if options.lossless { Mode::Lossless } else { mode };
     let xmp = keep::xmp(original, original_format, header, options, format);

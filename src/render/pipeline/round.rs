@@ -3,7 +3,7 @@
 use super::job::RenderJob;
 use super::step::{FrameStep, Stage, Step};
 use crate::options::Radius;
-use crate::render::vips::{Error, Image};
+use crate::render::vips::{Error, Image, Work};
 
 pub const STEP: Step = Step {
     name: "round",
@@ -20,16 +20,22 @@ fn round<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
         .copy_memory()?;
     let mut samples = image.samples()?.to_vec();
     let (width, bands) = (image.width(), image.bands() as usize);
-    round_corners(&mut samples, (width, image.height()), bands, radius);
+    round_corners(&mut samples, (width, image.height()), bands, radius)?;
     image.with_samples(width, &samples)
 }
 
 /// Multiplies the last of the samples of each pixel by the part of the pixel that is within the rounded rectangle.
-fn round_corners(samples: &mut [u8], (width, height): (u32, u32), bands: usize, radius: Radius) {
+fn round_corners(
+    samples: &mut [u8],
+    (width, height): (u32, u32),
+    bands: usize,
+    radius: Radius,
+) -> Result<(), Error> {
     let radius = radius.pixels(width, height);
     let side = radius.ceil() as u32;
     let columns = (width as usize).saturating_mul(bands);
     for y in 0..side {
+        Work::check()?;
         for x in 0..side {
             let part = covered(radius, (width, height), x, y);
             if part >= 1.0 {
@@ -48,6 +54,7 @@ fn round_corners(samples: &mut [u8], (width, height): (u32, u32), bands: usize, 
             }
         }
     }
+    Ok(())
 }
 
 /// The part of a pixel that is within a rectangle of this size with rounded corners.
@@ -73,7 +80,7 @@ mod tests {
         let defaults = crate::options::Defaults::for_tests(None);
         let options = Options::resolve(&Query::parse(query).unwrap(), "", defaults).unwrap();
         let mut samples = vec![255; (width * height * 2) as usize];
-        round_corners(&mut samples, (width, height), 2, options.round.unwrap());
+        round_corners(&mut samples, (width, height), 2, options.round.unwrap()).unwrap();
         assert!(samples.iter().step_by(2).all(|gray| *gray == 255));
         samples.into_iter().skip(1).step_by(2).collect()
     }
@@ -113,5 +120,17 @@ mod tests {
                 assert!(difference < 0.02, "{query} of {size:?} at {x}, {y}: {alpha} for {part}");
             }
         }
+    }
+
+    #[test]
+    fn a_stopped_render_rounds_no_corner() {
+        let query = Query::parse("round=2").unwrap();
+        let defaults = crate::options::Defaults::for_tests(None);
+        let radius = Options::resolve(&query, "", defaults).unwrap().round.unwrap();
+        let work = Work::begin();
+        work.stop_handle().stop();
+        let mut samples = [255; 2 * 4 * 4];
+        assert!(round_corners(&mut samples, (4, 4), 2, radius).is_err());
+        assert_eq!(samples, [255; 2 * 4 * 4]);
     }
 }

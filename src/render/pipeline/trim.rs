@@ -161,3 +161,23 @@ fn find(
     }
     Ok(search.found())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::vips::Work;
+
+    #[test]
+    fn a_stopped_render_searches_no_border() {
+        let vips = Vips::start().unwrap();
+        let samples = [[255_u8; 12], [0; 12]].concat();
+        for bands in [3, 4] {
+            let frame = vips.image_from_samples(&samples[..bands * 6], 3, 2, bands).unwrap();
+            let border = vips.table(&[255; 4][..bands], 1, bands).unwrap();
+            assert!(find(&frame, None, &border, 0).unwrap().is_some());
+            let work = Work::begin();
+            work.stop_handle().stop();
+            assert!(find(&frame, None, &border, 0).is_err(), "{bands}");
+        }
+    }
+}

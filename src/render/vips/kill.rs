@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libvips::bindings as ffi;
 
+use super::error::Error;
 use super::image::Image;
 use crate::sync::Mutex;
 
@@ -65,6 +66,11 @@ impl Work {
         CURRENT.with_borrow(|shared| {
             shared.as_ref().is_some_and(|shared| shared.stopped.load(Ordering::Acquire))
         })
+    }
+
+    /// Fails if the current render of this thread was stopped: for loops over pixels outside of libvips.
+    pub fn check() -> Result<(), Error> {
+        if Work::is_stopped() { Err(Error("the render was stopped".into())) } else { Ok(()) }
     }
 }
 
@@ -152,7 +158,7 @@ mod tests {
     #[test]
     fn a_render_that_is_not_stopped_completes() {
         let work = Work::begin();
-        assert!(two_pixels().encode(".png").is_ok());
+        assert!(two_pixels().encode(".png").is_ok() && Work::check().is_ok());
         assert!(!work.was_stopped());
         assert!(work.shared.computed.lock().is_empty(), "no image stays registered");
     }
@@ -196,6 +202,7 @@ mod tests {
                 stop.stop();
             }
         });
+        assert!(Work::check().is_err());
         let outcome = image.copy_memory();
         drop(done);
         stopping.join().unwrap();

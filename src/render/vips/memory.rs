@@ -7,7 +7,7 @@ use libvips::bindings as ffi;
 
 use super::error::{Error, take_error};
 use super::image::Image;
-use super::kill::Computing;
+use super::kill::{Computing, Work};
 use super::operation::Value;
 
 /// A sample of an image in memory: `u8`, or `u16` with all 16 bits in use.
@@ -199,6 +199,7 @@ impl<'b> Image<'b> {
             );
         }
         for (y, line) in (0..height).zip(lines) {
+            Work::check()?;
             let line = line.as_ref();
             if line.len() != length {
                 return Err(Error("a line has another length".into()));

@@ -315,6 +315,9 @@ mod tests {
         assert!(image.map_lines(0, |_, _| {}).is_err());
         let wide = image.apply(c"premultiply", &[]).unwrap();
         assert!(wide.map_lines(3, |_, _| {}).is_err(), "fractions");
+        let work = Work::begin();
+        work.stop_handle().stop();
+        assert!(image.map_lines(1, |_, _| {}).is_err(), "stopped");
     }
 
     #[test]
