@@ -105,7 +105,7 @@ codes! {
         "Decoding and encoding took longer than `decode_timeout`.";
     RendererFailed "renderer_failed" 502 stale "The renderer exited while it worked on this request.";
     CrashesRenderer "crashes_renderer" 502 stale
-        "The key crashed or hung the renderer twice; it is refused for 10 minutes.";
+        "The key crashed the renderer twice, or exceeded a timeout twice with these options; it is refused for 10 minutes.";
 }
 
 impl Code {

@@ -139,7 +139,7 @@ families! {
     RENDERER_REQUESTS: Gauge "renderer_requests_in_flight" []
         "Requests that renderers work on.";
     CRASH_TRACKED_KEYS: Gauge "crash_tracked_keys" [state]
-        "Keys that crashed the renderer or hung in the last minutes: suspect after the first time, blocked after the second.";
+        "Keys that crashed the renderer, and variants that exceeded a timeout, in the last minutes: suspect after the first time, blocked after the second.";
     QUEUE_LENGTH: Gauge "renderer_queue_length" []
         "Requests that wait for a connection to the renderer.";
     QUEUE_WAIT: Histogram "renderer_queue_wait_seconds" []

@@ -307,12 +307,17 @@ fn decode_timeout_stops_the_work_and_keeps_the_renderer() {
     }
     last.read().ok();
     assert_eq!(server.renderer(), renderer, "the renderer did not have to be killed");
-    // A timeout followed by a success is forgotten; two timeouts block the path.
+    // Two timeouts block these options, however they are spelled, and no others of the key.
+    server.get(&slow(0)).failed("decode_timeout");
+    server.get(&slow(0)).failed("crashes_renderer");
+    server.get("/h/0.gif?f=webp&e=true&w=1000&q=75").failed("crashes_renderer");
+    server.log.event_with("key_blocked", "/h/0.gif?w=1000&");
     server.get("/h/0.gif?w=20&f=png").ok();
-    server.get(&slow(0)).failed("decode_timeout");
-    server.get(&slow(0)).failed("decode_timeout");
-    server.get("/h/0.gif?w=20&f=png").failed("crashes_renderer");
-    server.get("/h/1.gif?w=20&f=png").ok();
+    server.get(&slow(0).replace("1000", "999")).failed("decode_timeout");
+    server.get("/h/0.gif?w=20&f=jpg").ok();
+    // With others, each is counted by itself.
+    server.get(&slow(1)).failed("decode_timeout");
+    assert_eq!(server.renderer(), renderer);
 }
 
 #[test]

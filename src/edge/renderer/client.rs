@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, ConnectionLost, RenderRequest, RendererResponse};
-use super::crash_tracker::{Suspicion, TrackedPath};
-use super::exit_watch::log_blocked;
+use super::crash_tracker::{Suspicion, Tracked, path_of};
+use super::exit_watch::log_too_slow;
 use super::quarantine::Pass;
 use super::shared::Shared;
 use super::socket_directory::SocketDirectory;
@@ -117,7 +117,7 @@ impl Renderer {
         self.shared.queue.length()
     }
 
-    /// The number of paths that crashed the renderer or hung once, and that of blocked paths.
+    /// How much crashed the renderer or exceeded a timeout once, and how much is blocked.
     pub fn crash_tracked(&self) -> (usize, usize) {
         self.shared.crash_tracker.count(Instant::now())
     }
@@ -139,12 +139,11 @@ impl Renderer {
         queue_timeout: Duration,
         phases: &mut Phases,
     ) -> Result<Rendered, RenderError> {
-        let path = request.path();
         let mut deadline = Instant::now() + queue_timeout;
         let mut unusable = 0;
         let mut lost_worker = false;
         loop {
-            match self.attempt(request, path, deadline, phases)? {
+            match self.attempt(request, deadline, phases)? {
                 Attempt::Done(result) => return result.map_err(RenderError::Failure),
                 Attempt::NotSent(_) | Attempt::Outdated(_) if unusable < MAX_UNUSABLE => {
                     unusable += 1;
@@ -225,9 +224,9 @@ impl Renderer {
         }
     }
 
-    /// The paths that crashed a renderer recently.
-    pub fn crashes(&self) -> Vec<TrackedPath> {
-        self.shared.crash_tracker.paths(Instant::now())
+    /// What crashed a renderer or exceeded a timeout recently.
+    pub fn crashes(&self) -> Vec<Tracked> {
+        self.shared.crash_tracker.tracked(Instant::now())
     }
 
     /// A worker needs all of its connections, and one that failed to answer gets no further request. Its other requests
@@ -241,12 +240,12 @@ impl Renderer {
     fn attempt(
         &self,
         request: RenderRequest,
-        path: &str,
         deadline: Instant,
         phases: &mut Phases,
     ) -> Result<Attempt, RenderError> {
         let started = Instant::now();
-        let _pass = self.check_path(path, deadline)?;
+        let target = request.target;
+        let _pass = self.check_target(target, deadline)?;
         let connection = self.shared.queue.take(deadline);
         let waited = started.elapsed();
         METRICS.renderer.queue_wait.observe(waited);
@@ -254,35 +253,35 @@ impl Renderer {
         let mut connection = connection.ok_or(RenderError::Overloaded)?;
         let worker = Arc::clone(&connection.worker);
         let _in_flight = METRICS.renderer.requests.hold();
-        let id = worker.in_flight.insert(path);
+        let id = worker.in_flight.insert(path_of(target));
         match connection.render(request, id, self.limits.render_timeout) {
             Ok(response) => {
                 worker.in_flight.remove(id);
                 METRICS.renderer.count_render(&response.phases);
                 *phases = Phases { queue: phases.queue, ..response.phases.clone() };
-                self.track_result(path, &response.result);
+                self.track_result(target, &response.result);
                 self.shared.queue.give_back(connection);
                 Ok(self.finish(&worker, response))
             }
             Err(lost) => {
                 drop(connection);
                 self.abandon(&worker);
-                Ok(self.explain(lost, &worker, path, id))
+                Ok(self.explain(lost, &worker, target, id))
             }
         }
     }
 
-    fn track_result(&self, path: &str, result: &Result<Rendered, Failure>) {
+    fn track_result(&self, target: &str, result: &Result<Rendered, Failure>) {
         match result {
-            Ok(_) => self.shared.crash_tracker.clear(path),
-            Err(failure) if failure.code == Code::DecodeTimeout => self.track_timeout(path),
+            Ok(_) => self.shared.crash_tracker.clear(target),
+            Err(failure) if failure.code == Code::DecodeTimeout => self.track_timeout(target),
             Err(_) => {}
         }
     }
 
-    fn track_timeout(&self, path: &str) {
-        if self.shared.crash_tracker.record_timeout(path, Instant::now()) {
-            log_blocked(path);
+    fn track_timeout(&self, target: &str) {
+        if self.shared.crash_tracker.record_timeout(target, Instant::now()) {
+            log_too_slow(target);
         }
     }
 
@@ -305,7 +304,7 @@ impl Renderer {
     }
 
     /// Why a connection was lost, and whether the request may be retried.
-    fn explain(&self, lost: ConnectionLost, worker: &Worker, path: &str, id: u64) -> Attempt {
+    fn explain(&self, lost: ConnectionLost, worker: &Worker, target: &str, id: u64) -> Attempt {
         let in_flight = &worker.in_flight;
         let error = match lost {
             ConnectionLost::NotSent(error) => {
@@ -317,7 +316,7 @@ impl Renderer {
         match error.kind() {
             ErrorKind::TimedOut => {
                 if in_flight.abandon(id) {
-                    self.track_timeout(path);
+                    self.track_timeout(target);
                 }
                 let detail = "the renderer did not answer in time";
                 Attempt::Done(Err(Failure::new(Code::RenderTimeout, detail)))
@@ -343,11 +342,15 @@ impl Renderer {
         }
     }
 
-    /// Fails for a blocked path, and waits for the quarantine with a suspect.
-    fn check_path(&self, path: &str, deadline: Instant) -> Result<Option<Pass<'_>>, RenderError> {
+    /// Fails for what is blocked, and waits for the quarantine with a suspect.
+    fn check_target(
+        &self,
+        target: &str,
+        deadline: Instant,
+    ) -> Result<Option<Pass<'_>>, RenderError> {
         let mut pass = None;
         loop {
-            match self.shared.crash_tracker.suspicion(path, Instant::now()) {
+            match self.shared.crash_tracker.suspicion(target, Instant::now()) {
                 Suspicion::Clear => return Ok(None),
                 Suspicion::Suspect if pass.is_some() => return Ok(pass),
                 Suspicion::Suspect => {
@@ -355,8 +358,12 @@ impl Renderer {
                     pass = Some(entered.ok_or(RenderError::Overloaded)?);
                 }
                 Suspicion::Blocked => {
-                    let detail =
-                        "this key crashed or hung the renderer twice and is blocked for now";
+                    let detail = "this key crashed the renderer twice and is blocked for now";
+                    return Err(failure(Code::CrashesRenderer, detail));
+                }
+                Suspicion::TooSlow => {
+                    let detail = "this key exceeded a timeout twice with these options, which \
+                        are blocked for now";
                     return Err(failure(Code::CrashesRenderer, detail));
                 }
             }

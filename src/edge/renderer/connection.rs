@@ -66,11 +66,6 @@ impl<'w> RenderRequest<'w> {
     pub fn new(target: &'w str) -> RenderRequest<'w> {
         RenderRequest { target, not_before: NotBefore::default() }
     }
-
-    /// The target without its query.
-    pub fn path(&self) -> &'w str {
-        self.target.split_once('?').map_or(self.target, |(path, _)| path)
-    }
 }
 
 #[derive(Debug)]

@@ -58,7 +58,15 @@ impl ExitWatch {
 pub fn log_blocked(path: &str) {
     warn!(
         "key_blocked",
-        "{path} crashed or hung the renderer twice; refusing it for {} minutes",
+        "{path} crashed the renderer twice; refusing it for {} minutes",
+        CRASH_MEMORY.as_secs() / 60
+    );
+}
+
+pub fn log_too_slow(target: &str) {
+    warn!(
+        "key_blocked",
+        "{target} exceeded a timeout twice; refusing it with these options for {} minutes",
         CRASH_MEMORY.as_secs() / 60
     );
 }

@@ -11,7 +11,8 @@
 //!   status.
 //! * `crash_tracker` counts crashes by path. The request that was decoded alone when a worker crashed fails; when
 //!   there were several, each path is a suspect and is decoded alone the next time (`quarantine`), so that the next
-//!   crash identifies it. A path with two crashes is blocked for a while.
+//!   crash identifies it. A path with two crashes is blocked for a while, and so are options of a path that exceeded a
+//!   timeout twice.
 
 mod client;
 mod connection;
@@ -32,5 +33,5 @@ mod worker;
 
 pub use client::{RenderError, Renderer};
 pub use connection::RenderRequest;
-pub use crash_tracker::TrackedPath;
+pub use crash_tracker::Tracked;
 pub use socket_directory::SocketDirectory;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::config::Origin;
-use crate::edge::renderer::TrackedPath;
+use crate::edge::renderer::Tracked;
 use crate::edge::serve::failures::Failures;
 use crate::edge::serve::page::handler_data;
 use crate::edge::serve::readiness::{Audience, Readiness};
@@ -82,6 +82,6 @@ fn origin(origin: &Origin) -> Value {
     }
 }
 
-fn crash(TrackedPath { path, is_blocked, left }: TrackedPath) -> Value {
-    json!({"path": path, "blocked": is_blocked, "seconds": left.as_secs()})
+fn crash(Tracked { path, is_timeout, is_blocked, left }: Tracked) -> Value {
+    json!({"path": path, "timeout": is_timeout, "blocked": is_blocked, "seconds": left.as_secs()})
 }

@@ -29,7 +29,7 @@ function statusView(api, onHandlers) {
     h('h2', {}, 'Caches'), lists.caches,
     h('h2', {}, 'Handlers'), lists.handlers,
     h('h2', {}, 'Last failures'), lists.failures,
-    h('h2', {}, 'Keys that crashed the renderer'), lists.crashes,
+    h('h2', {}, 'Keys that crashed the renderer or took too long'), lists.crashes,
     h('h2', {}, 'Purge'), purge.element);
   let before = null;
   let known = '';
@@ -105,8 +105,9 @@ function failure({ time, handler, key, code, reason, request_id: id, count }) {
     h('strong', {}, code), ' ', keyCode(handler + '/' + key), h('br'), reason, id && h('span', { className: 'muted' }, ' request ' + id));
 }
 
-function crash({ path, blocked, seconds }) {
-  return h('li', {}, keyCode(path), blocked ? h('strong', { className: 'bad' }, ' refused') : ' decoded alone',
+function crash({ path, timeout, blocked, seconds }) {
+  const once = timeout ? ' took too long, is refused the next time' : ' decoded alone';
+  return h('li', {}, keyCode(path), blocked ? h('strong', { className: 'bad' }, ' refused') : once,
     ' for ' + Math.ceil(seconds / 60) + ' more minutes');
 }
 
