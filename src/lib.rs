@@ -30,6 +30,7 @@ mod config;
 #[cfg(test)]
 mod documents;
 mod error;
+mod error_image_timeout;
 mod file_stamp;
 mod file_type;
 mod format;

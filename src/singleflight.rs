@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::{Arc, Condvar};
+use std::thread;
 use std::time::Duration;
 
 use crate::sync::{self, Mutex};
@@ -37,21 +38,55 @@ impl<K: Clone + Eq + Hash, R: Clone> SingleFlight<K, R> {
         on_panic: R,
         make: impl FnOnce() -> R,
     ) -> Option<R> {
-        let call = match self.calls.lock().entry(key.clone()) {
-            Entry::Occupied(entry) => Err(Arc::clone(entry.get())),
-            Entry::Vacant(entry) => {
-                let call = Arc::new(Call { result: Mutex::new(None), done: Condvar::new() });
-                Ok(Arc::clone(entry.insert(call)))
-            }
-        };
-        match call {
-            Ok(call) => {
+        match self.enter(key) {
+            (call, true) => {
                 let mut leader = Leader { singleflight: self, key, call, result: Some(on_panic) };
                 let result = make();
                 leader.result = Some(result.clone());
                 Some(result)
             }
-            Err(call) => call.wait(timeout),
+            (call, false) => call.wait(timeout),
+        }
+    }
+
+    /// [`SingleFlight::run`] with `make` on a thread of its own: the first caller, too, gets `None` after `timeout`, and
+    /// `make` goes on. Without a thread, the result is `on_panic`.
+    pub fn run_detached(
+        self: &Arc<Self>,
+        key: &K,
+        timeout: Duration,
+        on_panic: R,
+        make: impl FnOnce() -> R + Send + 'static,
+    ) -> Option<R>
+    where
+        K: Send + 'static,
+        R: Send + 'static,
+    {
+        let (call, is_first) = self.enter(key);
+        if is_first {
+            let leading = (Arc::clone(self), key.clone(), Arc::clone(&call), on_panic.clone());
+            let lead = move || {
+                let (singleflight, key, call, on_panic) = leading;
+                let result = Some(on_panic);
+                let mut leader = Leader { singleflight: &singleflight, key: &key, call, result };
+                leader.result = Some(make());
+            };
+            if thread::Builder::new().name("singleflight".into()).spawn(lead).is_err() {
+                let call = Arc::clone(&call);
+                drop(Leader { singleflight: self, key, call, result: Some(on_panic) });
+            }
+        }
+        call.wait(timeout)
+    }
+
+    /// The call in flight for this key, and whether it begins now.
+    fn enter(&self, key: &K) -> (Arc<Call<R>>, bool) {
+        match self.calls.lock().entry(key.clone()) {
+            Entry::Occupied(entry) => (Arc::clone(entry.get()), false),
+            Entry::Vacant(entry) => {
+                let call = Arc::new(Call { result: Mutex::new(None), done: Condvar::new() });
+                (Arc::clone(entry.insert(call)), true)
+            }
         }
     }
 
@@ -102,7 +137,6 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread;
 
     const LONG: Duration = Duration::from_secs(10);
 
@@ -154,6 +188,25 @@ mod tests {
             assert_eq!(singleflight.run(&"k", LONG, 0, || 6), Some(5));
             assert!(leader.join().unwrap());
         });
+    }
+
+    #[test]
+    fn singleflight_leader_on_a_thread_of_its_own_goes_on_after_the_timeout() {
+        let singleflight = Arc::new(SingleFlight::new());
+        let (go_on, gate) = std::sync::mpsc::channel::<()>();
+        let short = Duration::from_millis(1);
+        let first =
+            singleflight.run_detached(&"k", short, 0, move || gate.recv().map_or(1, |()| 7));
+        assert_eq!(first, None);
+        assert_eq!(singleflight.run_detached(&"k", short, 0, || 8), None, "it shares the call");
+        go_on.send(()).unwrap();
+        assert!(matches!(singleflight.join(&"k", LONG), Some(7) | None));
+        while singleflight.is_in_flight(&"k") {
+            thread::yield_now();
+        }
+        assert_eq!(singleflight.run_detached(&"k", LONG, 0, || 9), Some(9));
+        let panicked = singleflight.run_detached(&"p", LONG, 5, || panic!("the leader fails"));
+        assert_eq!(panicked, Some(5));
     }
 
     #[test]

@@ -145,6 +145,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("certificate_expiry", &["calendar"]),
     ("check_interval", &[]),
     ("error", &[]),
+    ("error_image_timeout", &[]),
     ("file_stamp", &[]),
     ("file_type", &["format"]),
     ("format", &[]),

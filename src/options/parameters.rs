@@ -217,11 +217,15 @@ macro_rules! parameters {
             }
 
             /// The same size and format without the options that are about the original: an error image shows a
-            /// message.
+            /// message. It is not enlarged either, which would take long and show no more.
             pub fn of_error_image(&self) -> Options {
+                let size = match self.size {
+                    Size::Stretch(width, height) => Size::Fill(width, height, Gravity::CENTRE),
+                    size => size,
+                };
                 Options {
-                    size: self.size,
-                    minimum: self.minimum,
+                    size,
+                    minimum: None,
                     format: self.format,
                     quality: self.quality,
                     rotation: Rotation::default(),
@@ -351,7 +355,7 @@ parameters! {
         "e" enlarge: bool = false, "`false`";
         "must be true or false", boolean;
         Control::Flag;
-        changes_pixels, kept;
+        changes_pixels, reset;
 
         #[doc = "Background of a padded box, of the corners that `rot` leaves, and of transparent pixels where the format has no transparency."]
         "bg" background: Colour = Colour::WHITE, "`ffffff`";

@@ -465,6 +465,23 @@ fn error_images_keep_size_format_quality_and_background_only() {
     }
 }
 
+#[test]
+fn error_images_are_not_enlarged() {
+    for (query, expected) in [
+        ("w=9&h=8&e=true", "w=9&h=8"),
+        ("w=9&e=true", "w=9"),
+        ("min-w=9", ""),
+        ("w=9&h=8&min-h=9&g=n&c=false", "w=9&h=8&c=false"),
+        ("w=9&h=8&fit=outside&e=true", "w=9&h=8&fit=outside"),
+        ("w=9&h=8&fit=ratio", "w=9&h=8&fit=ratio"),
+        ("w=9&h=8&fit=stretch", "w=9&h=8"),
+        ("w=9&h=8&fit=stretch&min-w=9", "w=9&h=8"),
+    ] {
+        let options = Options::resolve(&Query::parse(query).unwrap(), "", defaults("")).unwrap();
+        assert_eq!(options.of_error_image().canonical(), expected, "{query}");
+    }
+}
+
 /// The names of the parameters that are about the image.
 fn image_options() -> impl Iterator<Item = &'static str> {
     PARAMETERS.iter().filter(|parameter| parameter.is_image_option).map(|parameter| parameter.name)

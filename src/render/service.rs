@@ -25,6 +25,7 @@ use crate::cache::{
 };
 use crate::config::{Config, FailOn, Handler};
 use crate::error::{Code, Failure};
+use crate::error_image_timeout::error_image_timeout;
 use crate::format::Format;
 use crate::key;
 use crate::media_type::MediaType;
@@ -152,7 +153,7 @@ impl Service {
         let options = resolve(query, handler)?;
         let phases = &mut Phases::default();
         let Encoded { bytes, media_type, .. } =
-            self.render(original, &options, handler.fail_on, None, phases)?;
+            self.render(original, &options, handler.fail_on, Duration::MAX, None, phases)?;
         Ok((bytes, media_type))
     }
 
@@ -237,7 +238,7 @@ impl Service {
         let (validated_at, original_entry) = (original.validated_at, original.entry);
         let Encoded { bytes, media_type, quality } = if options.raw == Raw::No {
             let bytes = &original.original.bytes;
-            self.render(bytes, &options, handler.config.fail_on, id, phases)?
+            self.render(bytes, &options, handler.config.fail_on, Duration::MAX, id, phases)?
         } else {
             let (bytes, media_type) =
                 as_it_is(original, &options, &handler.config, &name.key, phases)?;
@@ -266,15 +267,19 @@ impl Service {
         })
     }
 
-    /// Inspects an original, waits for a permit and renders.
+    /// Inspects an original, waits for a permit and renders: within `render_timeout` and `decode_timeout`, and all of it
+    /// within this time.
     fn render(
         &self,
         original: &[u8],
         options: &Options,
         fail_on: FailOn,
+        most: Duration,
         id: Option<u64>,
         phases: &mut Phases,
     ) -> Result<Encoded, Failure> {
+        let begun = Instant::now();
+        let left = || most.saturating_sub(begun.elapsed());
         phases.input = Format::of_original(original)
             .map(|format| Side { media_type: format.into(), pixels: 0 });
         // Before the wait, so that an image over a limit is refused at once.
@@ -288,14 +293,14 @@ impl Service {
         loop {
             // The edge gives up after the same time.
             let started = Instant::now();
-            let permit = self.admission.acquire(examined.memory, self.render_timeout);
+            let permit = self.admission.acquire(examined.memory, self.render_timeout.min(left()));
             phases.permit += started.elapsed();
             let Some(_permit) = permit else {
                 let detail = "timed out waiting for a render slot (limits.render_timeout)";
                 return Err(Failure::new(Code::RenderTimeout, detail));
             };
             let _decoding = DecodeGuard::start(id);
-            let work = self.watchdog.begin();
+            let work = self.watchdog.begin(left());
             let bounds = self.bounds;
             let result =
                 pipeline::render(self.vips, original, options, fail_on, bounds, &examined, phases);
@@ -399,9 +404,10 @@ impl Service {
             key::split_path(&format!("/{route}/")).ok_or_else(|| invalid_path(route))?;
         let handler = self.handlers.get(&route).ok_or_else(|| invalid_path(&route))?;
         let options = resolve(query, &handler.config)?;
+        let most = error_image_timeout();
         let image = handler.config.error_image.as_ref().ok_or_else(|| invalid_path(&route))?;
         let Encoded { bytes, media_type, .. } =
-            self.render(&image.bytes, &options, FailOn::None, id, phases)?;
+            self.render(&image.bytes, &options, FailOn::None, most, id, phases)?;
         let image = EncodedImage::new(bytes, media_type, None);
         Ok(Rendered {
             image,

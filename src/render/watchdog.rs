@@ -1,4 +1,4 @@
-//! A thread that stops work which exceeds `decode_timeout`.
+//! A thread that stops work which exceeds `decode_timeout`, or a shorter time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar};
@@ -47,15 +47,16 @@ impl Watchdog {
         Ok(Watchdog { shared, timeout })
     }
 
-    /// Sets the deadline for the work that this thread now starts.
-    pub fn begin(&self) -> WatchedWork<'_> {
+    /// Sets the deadline for the work that this thread now starts: after the timeout, or this time if that is less.
+    pub fn begin(&self, most: Duration) -> WatchedWork<'_> {
         let work = Work::begin();
         let mut state = self.shared.state.lock();
         let number = state.next_number;
         state.next_number += 1;
-        state.work.insert(number, (Instant::now() + self.timeout, work.stop_handle()));
-        // All work has the same timeout, so only the first deadline can be earlier than the one being waited for.
-        if state.work.len() == 1 {
+        let timeout = self.timeout.min(most);
+        state.work.insert(number, (Instant::now() + timeout, work.stop_handle()));
+        // With the same timeout, only the first deadline can be earlier than the one being waited for.
+        if state.work.len() == 1 || timeout < self.timeout {
             self.shared.changed.notify_one();
         }
         drop(state);
@@ -112,8 +113,8 @@ mod tests {
     #[test]
     fn watchdog_stops_work_after_its_deadline_and_not_the_next_work() {
         let watchdog = Watchdog::start(Duration::from_millis(150)).unwrap();
-        drop(watchdog.begin());
-        let slow = watchdog.begin();
+        drop(watchdog.begin(Duration::MAX));
+        let slow = watchdog.begin(Duration::MAX);
         assert!(!slow.was_stopped());
         let started = Instant::now();
         while !slow.was_stopped() {
@@ -122,15 +123,41 @@ mod tests {
         }
         assert!(started.elapsed() >= Duration::from_millis(100));
         drop(slow);
-        assert!(!watchdog.begin().was_stopped());
+        assert!(!watchdog.begin(Duration::MAX).was_stopped());
         assert!(watchdog.shared.state.lock().work.is_empty());
+    }
+
+    #[test]
+    fn watchdog_stops_work_after_a_shorter_time_than_that_of_other_work() {
+        let watchdog = Watchdog::start(Duration::from_secs(600)).unwrap();
+        let started = Instant::now();
+        thread::scope(|scope| {
+            // The thread waits for the deadline of this work when the other begins.
+            let long = scope.spawn(|| {
+                let long = watchdog.begin(Duration::MAX);
+                while watchdog.shared.state.lock().next_number < 2 {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                long.was_stopped()
+            });
+            while watchdog.shared.state.lock().next_number < 1 {
+                thread::sleep(Duration::from_millis(5));
+            }
+            thread::sleep(Duration::from_millis(50));
+            let short = watchdog.begin(Duration::from_millis(1));
+            while !short.was_stopped() {
+                assert!(started.elapsed() < Duration::from_secs(20));
+                thread::sleep(Duration::from_millis(5));
+            }
+            assert!(!long.join().unwrap());
+        });
     }
 
     #[test]
     fn watchdog_thread_ends_when_it_is_dropped() {
         let watchdog = Watchdog::start(Duration::from_secs(60)).unwrap();
         let shared = Arc::downgrade(&watchdog.shared);
-        drop(watchdog.begin());
+        drop(watchdog.begin(Duration::MAX));
         drop(watchdog);
         let started = Instant::now();
         while shared.strong_count() > 0 {

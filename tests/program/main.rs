@@ -32,6 +32,7 @@ mod drawings;
 mod edge;
 mod effects;
 mod encoders;
+mod error_images;
 mod events;
 mod faults;
 mod freshness;

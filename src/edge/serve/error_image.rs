@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::cache::EncodedImage;
 use crate::config::{Config, Handler};
-use crate::edge::renderer::{RenderRequest, Renderer};
+use crate::edge::renderer::RenderRequest;
+use crate::edge::variants::Variants;
+use crate::error_image_timeout::{DEFAULT, error_image_timeout};
+use crate::log::context;
 use crate::options::Options;
 use crate::phases::Phases;
 use crate::singleflight::SingleFlight;
@@ -15,17 +17,15 @@ use crate::{key, wire};
 
 /// Maximum bytes of resized error images; when they are exceeded, all of them are dropped.
 const MAX_BYTES: usize = 16 << 20;
-/// Maximum wait for a resized error image. A new renderer is ready within this time.
-const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The error images of all handlers.
 #[derive(Debug)]
 pub struct ErrorImages {
     /// By route; those of handlers with one.
     originals: HashMap<String, Arc<EncodedImage>>,
-    resized: Mutex<Resized>,
+    resized: Arc<Mutex<Resized>>,
     /// By the renderer's request target.
-    singleflight: SingleFlight<String, Option<Arc<EncodedImage>>>,
+    singleflight: Arc<SingleFlight<String, Option<Arc<EncodedImage>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,32 +44,41 @@ impl ErrorImages {
         };
         ErrorImages {
             originals: config.handlers.iter().filter_map(original).collect(),
-            resized: Mutex::default(),
-            singleflight: SingleFlight::new(),
+            resized: Arc::default(),
+            singleflight: Arc::new(SingleFlight::new()),
         }
     }
 
-    /// Makes the error image of a handler with these options; `None` if the handler has none. If no renderer resizes it within [`TIMEOUT`], it is
-    /// returned as it is, so that errors are reported even if rendering fails.
+    /// Makes the error image of a handler with these options; `None` if the handler has none. If no renderer resizes it
+    /// within [`error_image_timeout`], it is returned as it is, so that errors are reported even if rendering fails.
     pub fn make(
         &self,
         route: &str,
         options: &Options,
-        renderer: &Renderer,
+        variants: &Arc<Variants>,
     ) -> Option<Arc<EncodedImage>> {
         let original = self.original(route)?;
         let target = render_target(route, options);
-        // Singleflight, so that many failures at once don't fill the renderer's queue.
-        let resized = self.singleflight.run(&target, TIMEOUT, None, || {
+        let (images, variants, ids) =
+            (Arc::clone(&self.resized), Arc::clone(variants), context::current());
+        let asked = target.clone();
+        // On a thread of its own, which goes on: an encoder that can't be stopped may take longer, and a renderer to whose
+        // answer nobody listens would be replaced.
+        let make = move || {
+            let _scope = ids.map(context::enter);
             // Another call may have ended between the lookup and this one.
-            self.find_target(&target).or_else(|| {
-                let request = RenderRequest::new(&target);
-                let rendered = renderer.render_within(request, TIMEOUT, &mut Phases::default());
+            let found = images.lock().find(&asked);
+            found.or_else(|| {
+                // A new renderer is ready within this time.
+                let (request, phases) = (RenderRequest::new(&asked), &mut Phases::default());
+                let rendered = variants.renderer().render_within(request, DEFAULT, phases);
                 let image = Arc::new(rendered.ok()?.image);
-                self.insert(target.clone(), &image);
+                images.lock().insert(asked, &image);
                 Some(image)
             })
-        });
+        };
+        // Singleflight, so that many failures at once don't fill the renderer's queue.
+        let resized = self.singleflight.run_detached(&target, error_image_timeout(), None, make);
         resized.flatten().or(Some(original))
     }
 
@@ -80,21 +89,22 @@ impl ErrorImages {
 
     /// The error image of a handler with these options, if it is cached.
     pub fn find(&self, route: &str, options: &Options) -> Option<Arc<EncodedImage>> {
-        self.find_target(&render_target(route, options))
+        self.resized.lock().find(&render_target(route, options))
+    }
+}
+
+impl Resized {
+    fn find(&self, target: &str) -> Option<Arc<EncodedImage>> {
+        self.images.get(target).map(Arc::clone)
     }
 
-    fn find_target(&self, target: &str) -> Option<Arc<EncodedImage>> {
-        self.resized.lock().images.get(target).map(Arc::clone)
-    }
-
-    fn insert(&self, target: String, image: &Arc<EncodedImage>) {
-        let mut resized = self.resized.lock();
-        if resized.bytes + image.bytes.len() > MAX_BYTES {
-            *resized = Resized::default();
+    fn insert(&mut self, target: String, image: &Arc<EncodedImage>) {
+        if self.bytes + image.bytes.len() > MAX_BYTES {
+            *self = Resized::default();
         }
-        resized.bytes += image.bytes.len();
-        if let Some(replaced) = resized.images.insert(target, Arc::clone(image)) {
-            resized.bytes -= replaced.bytes.len();
+        self.bytes += image.bytes.len();
+        if let Some(replaced) = self.images.insert(target, Arc::clone(image)) {
+            self.bytes -= replaced.bytes.len();
         }
     }
 }

@@ -214,7 +214,7 @@ impl ImageHandler {
         if let Some(description) = error.options.description() {
             return error.into_text(handler, description);
         }
-        let image = self.error_images.make(&config.route, &error.options, self.variants.renderer());
+        let image = self.error_images.make(&config.route, &error.options, &self.variants);
         error.into_answer(handler, image)
     }
 

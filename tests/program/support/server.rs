@@ -39,6 +39,8 @@ pub fn command(program: &Path, directory: &Path) -> Command {
     command
         .env("HOME", directory)
         .env("TMPDIR", directory)
+        // One second may be too short on a busy machine.
+        .env("S3IMAGESERVER_TEST_ERROR_IMAGE_SECONDS", "30")
         .env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
