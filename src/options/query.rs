@@ -195,6 +195,12 @@ impl Query {
         self.at(const { Place::of("max_bytes") }).is_some_and(|text| text != NONE)
     }
 
+    /// Whether it chooses a part of the original, or enlarges one.
+    pub fn cuts(&self) -> bool {
+        let crop = self.at(const { Place::of("crop") });
+        crop.is_some_and(|text| text != NONE) || self.has_any(&["min-w", "min-h"])
+    }
+
     /// Whether the response depends on `Accept`.
     pub fn varies(&self) -> bool {
         self.at(const { Place::of("f") }) == Some(AUTO)

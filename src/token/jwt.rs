@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::keys::Keys;
 use super::{BASE64URL, Grant, Refusal, json};
 use crate::config::Rules;
-use crate::options::Size;
+use crate::options::{Options, Query, Size};
 
 /// The largest image that a token permits, in pixels of the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,14 @@ impl MaxSize {
             Some(max) => side.is_some_and(|side| side <= max),
         };
         is_within(self.width, width) && is_within(self.height, height)
+    }
+
+    /// Whether the part of the original that an image shows is permitted. A client that chooses a small one gets its pixels
+    /// at full size, and in many requests those of the whole original. In a preset, or in the handler's defaults, the
+    /// operator has chosen the part. `query` is that of the request, and `options` are those of all of them.
+    pub fn allows_part(self, query: &Query, options: &Options) -> bool {
+        self == MaxSize::default()
+            || (!query.cuts() && (options.minimum.is_none() || !query.has_any(&["g"])))
     }
 }
 
@@ -138,7 +146,7 @@ fn pixel_claim(claims: &Map<String, Value>, name: &str) -> Result<Option<u32>, R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Gravity;
+    use crate::options::{Defaults, Gravity};
     use serde_json::json;
 
     const NOW: u64 = 1_000_000;
@@ -406,6 +414,29 @@ mod tests {
         {
             assert_eq!(with(json!({"w": bad})), Err(Refusal::Claim), "{bad}");
             assert_eq!(with(json!({"h": bad})), Err(Refusal::Claim), "{bad}");
+        }
+    }
+
+    #[test]
+    fn w_or_h_excludes_a_part_of_the_original_that_the_request_chooses() {
+        let limited = with(json!({"h": 20})).unwrap().max_size;
+        for (query, preset, expected) in [
+            ("w=9&h=9", "", true),
+            ("w=9&h=9&g=n&trim=9&page=2", "", true),
+            ("w=9&h=9&crop=none", "crop=0:0:5:5", true),
+            ("w=9&h=9", "crop=0:0:5:5&min-w=50", true),
+            ("w=9&h=9&g=n", "crop=0:0:5:5", true),
+            ("w=9&h=9&crop=0:0:5:5", "", false),
+            ("w=9&h=9&crop=0:0:0.5:0.5", "crop=0:0:5:5", false),
+            ("w=9&h=9&min-w=50", "", false),
+            ("w=9&h=9&min-h=50", "min-h=50", false),
+            ("w=9&h=9&g=nw:1:1", "min-w=50", false),
+        ] {
+            let own = Query::parse(query).unwrap();
+            let whole = own.over(&Query::parse(preset).unwrap());
+            let options = Options::resolve(&whole, "", Defaults::new(None, 100)).unwrap();
+            assert_eq!(limited.allows_part(&own, &options), expected, "{query} over {preset}");
+            assert!(MaxSize::default().allows_part(&own, &options), "{query}");
         }
     }
 }

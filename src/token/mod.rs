@@ -88,7 +88,7 @@ pub enum Refusal {
     Claim,
     /// `path` does not cover the key.
     Path,
-    /// `w` or `h` permits smaller images only.
+    /// `w` or `h` permits smaller images only, and no part of the original that the request chooses.
     Size,
     /// The request has two different tokens.
     Ambiguous,
@@ -154,7 +154,9 @@ impl fmt::Display for Refusal {
             Refusal::Audience => "its aud is not the audience",
             Refusal::Claim => "a claim is malformed",
             Refusal::Path => "its path does not cover the key",
-            Refusal::Size => "its w or h permits smaller images only",
+            Refusal::Size => {
+                "its w or h permits smaller images only, without crop, min-w and min-h"
+            }
             Refusal::Ambiguous => "the request has two different tokens",
             Refusal::Validator => "the validator rejected it",
         })

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Answer;
 use crate::support::directory::Directory;
-use crate::support::images::{self, size_of};
+use crate::support::images::{self, Image, size_of};
 use crate::support::merged;
 use crate::support::origin::{RawOrigin, object};
 use crate::support::server::Server;
@@ -279,4 +279,43 @@ fn an_optional_jwt_must_be_valid() {
         .failed("token_refused");
     let small = bearer_token(json!({"w": 10}));
     get_with_bearer(&server, "/h/a.png", &small).failed("token_refused");
+}
+
+#[test]
+fn a_jwt_with_a_largest_size_does_not_give_the_original_in_parts() {
+    let directory = directory();
+    let presets = json!({"corner": "crop=40:30:20:20", "large": "min-w=160"});
+    let fields = json!({"presets": presets, "token": jwt()});
+    let server = Server::with_handler(merged(directory.handler(), fields));
+    let limited = bearer_token(json!({"w": 40, "h": 30}));
+    let unlimited = bearer_token(json!({}));
+    for query in [
+        "w=20&h=20&crop=20:20:20:20",
+        "w=20&h=20&crop=0.5:0.5:0.1:0.1",
+        "p=corner&w=20&h=20&crop=0:0:20:20",
+        "w=40&h=30&min-w=80",
+        "w=40&h=30&min-h=60&g=se",
+        "p=large&w=40&h=30&g=se",
+    ] {
+        let target = format!("/h/a.png?{query}");
+        server.get(&with_token(&target, &limited)).failed("token_refused");
+        server.get(&with_token(&target, &unlimited)).ok();
+    }
+    server
+        .get(&with_token("/h/a.png?w=9&h=9&crop=0:0:9:9&f=json", &limited))
+        .failed("token_refused");
+    server.log.event_with("token_refused", "crop");
+    // What the operator has chosen.
+    let get = |query: &str| {
+        let target = with_token(&format!("/h/a.png?f=png&{query}"), &limited);
+        Image::decode(&server.get(&target).ok().body)
+    };
+    let corner = get("p=corner&w=20&h=20");
+    assert_eq!(corner.size(), (20, 20));
+    let original = images::gradient(80, 60);
+    for (x, y, pixel) in corner.pixels.enumerate_pixels() {
+        assert_eq!(pixel.0[..3], original.get_pixel(40 + x, 30 + y).0, "{x}, {y}");
+    }
+    assert_eq!(get("p=large&w=40&h=30").size(), (40, 30));
+    assert_eq!(get("p=corner&w=40&h=30&crop=none").size(), (40, 30));
 }

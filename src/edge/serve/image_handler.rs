@@ -270,7 +270,7 @@ impl ImageHandler {
         let (options, varies) =
             image_request::resolve_options(&query, &key, request, config, &grant)
                 .map_err(|error| Rejection::BadRequest(Some(state), error.0))?;
-        if !grant.max_size.allows(options.size) {
+        if !grant.max_size.allows(options.size) || !grant.max_size.allows_part(&query, &options) {
             if let Access::Client(client) = access {
                 authorizer.log_refusal(&config.route, client, Refusal::Size);
             }
