@@ -5,7 +5,7 @@ use super::frames::{self, Frames};
 use super::job::RenderJob;
 use super::resize_frames::resize_frames;
 use super::window::is_precise;
-use super::{colour, load, profile, rectangle};
+use super::{colour, keep, profile, rectangle};
 use crate::config::FailOn;
 use crate::options::Window;
 use crate::render::codec::avif::{
@@ -75,7 +75,7 @@ fn load_samples<'b, S: Sample + AveragedSample + ConvertedSample>(
             image = rectangle::cut(image, window, shrink.factors(), frames)?;
         }
         let image = resize_frames(colour::prepare(image)?, frames, size, false)?;
-        results.add(&load::finish_colours(image, job)?)?;
+        results.add(&keep::finish_colours(image, job.options, job.format)?)?;
     }
     let image = results.join(vips, size, count)?;
     let Some(sequence) = avif.frames.as_ref().filter(|_| count > 1) else { return Ok(image) };

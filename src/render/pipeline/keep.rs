@@ -8,7 +8,7 @@ use super::header::Header;
 use crate::format::Format;
 use crate::options::{Colour, Options};
 use crate::render::codec::{self, xmp::SourceType};
-use crate::render::vips::Image;
+use crate::render::vips::{Error, Image};
 
 pub use codec::exif::Copyright;
 
@@ -75,4 +75,17 @@ pub fn xmp(
 /// Inserts an XMP packet, as [`insert_copyright`] does. An AVIF has it already.
 pub fn insert_xmp(image: Vec<u8>, format: Format, packet: &str) -> Vec<u8> {
     codec::insert_xmp(&image, format, packet.as_bytes()).unwrap_or(image)
+}
+
+/// Converts the colours after the resize to those of the result.
+pub fn finish_colours<'b>(
+    image: Image<'b>,
+    options: &Options,
+    format: Format,
+) -> Result<Image<'b>, Error> {
+    if keeps_colours(options, format) {
+        colour::keep_profile(image, format)
+    } else {
+        colour::convert_to_srgb(image)
+    }
 }

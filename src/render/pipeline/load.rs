@@ -52,17 +52,8 @@ pub fn load<'b>(
     }
     let image = colour::prepare(image)?;
     let image = resize_frames(image, job.frames.count, size, false)?;
-    let image = finish_colours(image, job)?;
+    let image = keep::finish_colours(image, job.options, job.format)?;
     auto_orient::orient(image, job.orientation, job.frames.count)
-}
-
-/// Converts the colours after the resize to those of the result.
-pub fn finish_colours<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
-    if keep::keeps_colours(job.options, job.format) {
-        colour::keep_profile(image, job.format)
-    } else {
-        colour::convert_to_srgb(image)
-    }
 }
 
 /// The image as its loader gives it, in its stored orientation, and how much smaller than the original it is: the window,
