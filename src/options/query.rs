@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use super::Parameter;
 use super::bad_query::BadQuery;
 use super::description::Description;
 use super::download::Download;
 use super::fit;
-use super::parameters::{self, AUTO, NONE, PARAMETERS, Parameter, Place};
+use super::format_choice::AUTO;
+use super::parameters::{self, NONE, PARAMETERS, Place};
 use super::values::{decimal, digits};
 use crate::key::decode_query;
 

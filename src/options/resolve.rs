@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::fit::{self, Fit};
-use super::parameters::{AUTO, FormatChoice, Place, Values};
+use super::format_choice::{AUTO, FormatChoice};
+use super::parameters::{Place, Values};
 use super::{
     BadQuery, Description, Gravity, HandlerWatermarks, Hundredths, Minimum, Options, Output,
     Quality, Query, Raw, Size, Tint, Watermark,
