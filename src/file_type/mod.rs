@@ -51,7 +51,7 @@ types! {
         content_type: "image/svg+xml",
         is_image: true,
         #[cfg(test)]
-        check: "XML whose root element is `svg`, in UTF-8 or another superset of ASCII, without `xml-stylesheet`",
+        check: "XML whose root element is `svg`, in UTF-8 or another superset of ASCII, without `xml-stylesheet`, and without processing instructions and parameter entities in its document type",
         matches: svg::is_svg,
     }
     /// Icons of Windows, as in `favicon.ico`.

@@ -32,7 +32,9 @@ fn root_element(mut rest: &[u8]) -> Option<&[u8]> {
             rest = split(comment, b"-->")?.1;
         } else if let Some(instruction) = rest.strip_prefix(b"<?") {
             let (instruction, after) = split(instruction, b"?>")?;
-            if instruction.starts_with(b"xml-stylesheet") {
+            let (target, _) = split_name(instruction);
+            // A declaration is at the start only (§2.6, `PITarget`).
+            if instruction.starts_with(b"xml-stylesheet") || target.eq_ignore_ascii_case(b"xml") {
                 return None;
             }
             rest = after;
@@ -52,7 +54,8 @@ fn root_element(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// What follows the rest of a document type declaration, whose internal subset may hold anything (§2.8, `intSubset`).
+/// What follows the rest of a document type declaration, whose internal subset may hold anything (§2.8, `intSubset`) but
+/// processing instructions, which may be style sheets, and parameter entities, which may hold them.
 fn after_document_type(mut rest: &[u8]) -> Option<&[u8]> {
     let mut is_in_subset = false;
     loop {
@@ -60,7 +63,8 @@ fn after_document_type(mut rest: &[u8]) -> Option<&[u8]> {
         rest = match first {
             b'"' | b'\'' => split(after, &[*first])?.1,
             b'<' if after.starts_with(b"!--") => split(after, b"-->")?.1,
-            b'<' if after.starts_with(b"?") => split(after, b"?>")?.1,
+            b'<' if after.starts_with(b"?") => return None,
+            b'%' => return None,
             b'>' if !is_in_subset => return Some(after),
             other => {
                 is_in_subset = match other {
@@ -75,12 +79,30 @@ fn after_document_type(mut rest: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether the encoding of an XML declaration has the characters of ASCII as in ASCII; without one it is UTF-8 here.
-fn has_superset_of_ascii(declaration: &[u8]) -> bool {
-    let Some((_, value)) = split(declaration, b"encoding") else { return true };
-    let value = value.trim_ascii_start().strip_prefix(b"=").unwrap_or_default().trim_ascii_start();
-    let Some((quote, rest)) = value.split_first() else { return false };
-    let name = split(rest, &[*quote]).map(|(name, _)| name.to_ascii_lowercase());
-    name.is_some_and(|name| {
+fn has_superset_of_ascii(mut declaration: &[u8]) -> bool {
+    let mut encoding = None;
+    loop {
+        let rest = declaration.trim_ascii_start();
+        if rest.is_empty() {
+            break;
+        }
+        let is_separated = rest.len() < declaration.len();
+        let (name, rest) = split_name(rest);
+        let value = rest.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii_start);
+        let quoted = value.and_then(|value| match value.split_first()? {
+            (quote @ (b'"' | b'\''), value) => split(value, &[*quote]),
+            _ => None,
+        });
+        let Some((value, after)) = quoted.filter(|_| is_separated) else { return false };
+        match name {
+            b"version" | b"standalone" => {}
+            b"encoding" if encoding.is_none() => encoding = Some(value.to_ascii_lowercase()),
+            // There are no others (§2.8, `XMLDecl`).
+            _ => return false,
+        }
+        declaration = after;
+    }
+    encoding.is_none_or(|name| {
         [&b"utf-8"[..], b"us-ascii", b"ascii"].contains(&&name[..])
             || name.starts_with(b"iso-8859-")
             || name.starts_with(b"windows-125")
@@ -121,12 +143,13 @@ mod tests {
             "<?xml version=\"1.0\"?><svg>",
             "<?xml version='1.0' encoding='UTF-8' standalone='no'?>\n<!-- a > b -- <html> -->\n<svg>",
             "<?xml version=\"1.0\" encoding = \"ISO-8859-1\"?><svg>",
+            "<?xml version = 'encoding=\"UTF-16\"' encoding\n=\n'utf-8' ?><svg>",
             "<?app data?><?xmlish?><svg>",
             "<!DOCTYPE svg><svg>",
             "<!DOCTYPE svg PUBLIC \"-//W3C//DTD SVG 1.1//EN\" 'http://www.w3.org/TR/svg11.dtd'><svg>",
             // As Adobe Illustrator writes it.
             "<!DOCTYPE svg PUBLIC \"-\" \"a.dtd\" [\n<!ENTITY ns_svg \"http://www.w3.org/2000/svg\">\n\
-             <!ENTITY x \"]>\"> <!-- ' ]> --> <?p ]>?>\n]>\n<svg xmlns=\"&ns_svg;\">",
+             <!ENTITY x \"]>%<?p?>\"> <!-- ' ]> <?p?> % -->\n]>\n<svg xmlns=\"&ns_svg;\">",
             "<s:svg xmlns:s='http://www.w3.org/2000/svg'/>",
             "<!DOCTYPE s:svg><s:svg/>",
         ] {
@@ -159,6 +182,16 @@ mod tests {
             "<?xml version='1.0' encoding='UTF-16'?><svg/>",
             "<?xml version='1.0' encoding='UTF-7'?><svg/>",
             "<?xml version='1.0' encoding=''?><svg/>",
+            "<?xml version=\"1.0\" a=\"encoding='utf-8'\" encoding=\"UTF-16\"?><svg/>",
+            "<?xml version=\"encoding='utf-8'\" encoding=\"UTF-16\"?><svg/>",
+            "<?xml version='1.0' encoding='utf-8' encoding='UTF-16'?><svg/>",
+            "<?xml version='1.0'encoding='UTF-8'?><svg/>",
+            "<?xml version='1.0' encoding=utf-8?><svg/>",
+            "<?xml version='1.0' encoding?><svg/>",
+            "<?app data?><?xml version='1.0' encoding='UTF-16'?><svg/>",
+            "<!DOCTYPE svg [<?xml-stylesheet type=\"text/xsl\" href=\"#x\"?>]><svg/>",
+            "<!DOCTYPE svg [<!ENTITY a 'b'><?p?>]><svg/>",
+            "<!DOCTYPE svg [<!ENTITY % a '<?xml-stylesheet href=\"#x\"?>'> %a;]><svg/>",
             "<?xml version='1.0' encoding='utf-8<svg/>",
             "<?xml-stylesheet type='text/xsl' href='#x'?><svg/>",
             "<?xml version='1.0'?><?xml-stylesheet href='a.css'?><svg/>",
