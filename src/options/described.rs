@@ -34,7 +34,11 @@ impl Options {
         {
             self.size = Size::Pad(width, height, Gravity::CENTRE);
         }
-        self.background = self.background.opaque();
+        // It fills the corners of an image that is rotated.
+        let fills_corners = self.rotation.oblique().is_some();
+        if !fills_corners {
+            self.background = self.background.opaque();
+        }
         // The format has been chosen by it.
         self.lossless &= format.is_none();
         if !format.is_none_or(Format::keeps_animation) {
@@ -58,7 +62,7 @@ impl Options {
                 self.frames = None;
             }
         }
-        if description == Description::ThumbHash {
+        if description == Description::ThumbHash && !fills_corners {
             self.background = Colour::WHITE;
         }
         if self.size == Size::Original {

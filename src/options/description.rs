@@ -99,6 +99,8 @@ mod tests {
                 "w=9&h=8&pad=true&f=json:jpg&bg=112233",
             ),
             ("f=json&rot=90&trim=3", jpeg, "f=json:jpg&rot=90&trim=3"),
+            ("f=json&rot=90&bg=11223344", jpeg, "f=json:jpg&bg=112233&rot=90"),
+            ("f=json&rot=9&bg=11223344", jpeg, "f=json:jpg&bg=11223344&rot=9"),
         ] {
             assert_eq!(canonical(query, default).as_deref(), Ok(expected), "{query}");
         }
@@ -114,6 +116,9 @@ mod tests {
             ("f=thumbhash&bg=112233", "f=thumbhash"),
             ("f=blurhash&bg=112233", "f=blurhash&bg=112233"),
             ("f=thumbhash&w=9&h=8&g=n&flip=h", "w=9&h=8&g=n&f=thumbhash&flip=h"),
+            ("f=thumbhash&rot=90&bg=112233", "f=thumbhash&rot=90"),
+            ("f=thumbhash&rot=9&bg=11223344", "f=thumbhash&bg=11223344&rot=9"),
+            ("f=blurhash&rot=9&bg=11223344", "f=blurhash&bg=11223344&rot=9"),
             ("f=thumbhash&trim=3&frames=2", "f=thumbhash&trim=3&frames=2"),
         ] {
             assert_eq!(canonical(query, None).as_deref(), Ok(expected), "{query}");

@@ -459,6 +459,35 @@ fn transparency_is_kept_by_thumbhash_and_shows_the_background_in_blurhash() {
 }
 
 #[test]
+fn the_corners_of_a_rotated_image_are_described() {
+    let directory =
+        Directory::new().with("a.png", &images::png(images::solid(60, 60, [0, 200, 0])));
+    let server = Server::with_handler(directory.handler());
+    // A square that is turned by 45 degrees is half of the square around it.
+    for (background, average, opacity) in [
+        ("ff0000", [128, 100, 0], None),
+        ("0000ff", [0, 100, 128], None),
+        ("ffffff", [128, 228, 128], None),
+        ("ff000000", [0, 200, 0], Some(0.5)),
+    ] {
+        let target = format!("/h/a.png?rot=45&bg={background}");
+        let placeholder = describe(&server, &format!("{target}&f=json"))["placeholder"].clone();
+        let found = rgb(&placeholder["average"]);
+        assert!(is_near(found, average, 4), "{background}: {found:?}");
+        for format in ["thumbhash", "blurhash"] {
+            let found = hash(&server, &format!("{target}&f={format}"));
+            assert_eq!(placeholder[format], found, "{format} {background}");
+        }
+        let (colour, found, _) = read_thumbhash(placeholder["thumbhash"].as_str().unwrap());
+        assert!(is_near(colour, average, 12), "{background}: {colour:?}");
+        assert_eq!(found.is_some(), opacity.is_some(), "{background}");
+        if let (Some(found), Some(opacity)) = (found, opacity) {
+            assert!((found - opacity).abs() < 0.07, "{found}");
+        }
+    }
+}
+
+#[test]
 fn a_description_is_cached_like_an_image() {
     let directory = Directory::new().with("a.png", &images::png(quarters()));
     let cache = Directory::new();
