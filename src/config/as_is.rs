@@ -184,6 +184,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fallback_is_an_image_that_is_decoded() {
+        let fields = r#""passthrough": ["svg"], "fallback""#;
+        let error = error_of(&handler(&format!(r#"{fields}: "a/b.SVG""#)));
+        let sentence = "must be an image that is decoded, not of a type in passthrough (svg)";
+        assert_eq!(error, format!("handlers[0].fallback: {sentence}"));
+        // Only the keys of requests must be listed.
+        for key in ["a.png", "a.tiff", "svg", "a"] {
+            let text = handler(&format!(r#"{fields}: "{key}", "allowed_formats": ["jpg", "svg"]"#));
+            assert_eq!(parse(&text).handlers.remove(0).fallback.as_deref(), Some(key));
+        }
+    }
+
+    #[test]
     fn the_type_is_that_of_the_content() {
         let svg = b"<svg/>";
         let (jpeg, html) = (b"\xff\xd8\xff\xe0", b"<html><svg/></html>");

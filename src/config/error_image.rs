@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::as_is::AsIs;
 use super::error::Result;
 use super::fields::Fields;
 use super::schema::{Optional, table, text};
@@ -66,8 +67,15 @@ impl ErrorImage {
 }
 
 /// `"fallback"`.
-pub(super) fn fallback(fields: &Fields) -> Result<Option<String>> {
+pub(super) fn fallback(fields: &Fields, as_is: &AsIs) -> Result<Option<String>> {
     match fields.optional(&FALLBACK)? {
+        Some(key) if let Some(file_type) = as_is.passthrough(key) => {
+            let message = format!(
+                "must be an image that is decoded, not of a type in passthrough ({})",
+                file_type.name()
+            );
+            Err(fields.error(FALLBACK.name(), message))
+        }
         Some(key) if !key::is_valid(key) => {
             let message = "must be a key: at most 1024 bytes, without . and .. segments";
             Err(fields.error(FALLBACK.name(), message))

@@ -275,12 +275,13 @@ impl Handler {
         let allowed_formats = allowed_formats(fields)?;
         let watermarks =
             watermarks::read(fields, resolved.map(|resolved| &resolved.watermarks[..]))?;
+        let as_is = AsIs::read(fields, allowed_formats.as_deref(), watermarks.always)?;
         let results = Results::read(fields, &origins, cache.time, has_cache, is_checked)?;
         let handler = Handler {
             route: route.to_owned(),
             route_field,
             error_image: ErrorImage::read(fields, resolved.map(|resolved| &resolved.error_image))?,
-            fallback: error_image::fallback(fields)?,
+            fallback: error_image::fallback(fields, &as_is)?,
             output_format,
             quality,
             candidates: defaults::candidates(fields)?,
@@ -292,7 +293,7 @@ impl Handler {
             stale_while_revalidate: cache.stale_while_revalidate,
             stale_if_error: cache.stale_if_error,
             negative_cache_time: cache.negative_time,
-            as_is: AsIs::read(fields, allowed_formats.as_deref(), watermarks.always)?,
+            as_is,
             allowed_formats,
             max_dimension,
             precise_errors: fields.get(&ERROR_STATUS)? == ErrorStatus::Precise,

@@ -368,3 +368,37 @@ fn an_origin_that_fails_is_not_a_missing_key() {
     let answer = server.get("/h/a.png").failed("not_found");
     assert_eq!(size_of(&answer.body), (8, 6));
 }
+
+#[test]
+fn descriptions_and_files_get_no_fallback() {
+    let directory = Directory::new()
+        .with("f.png", &images::png(images::solid(80, 60, BLUE)))
+        .with("drawing", b"<svg xmlns='http://www.w3.org/2000/svg'/>");
+    let handler = |fields: Value| {
+        let files = json!({"passthrough": ["svg"], "allowed_formats": ["jpg", "svg"]});
+        merged(merged(directory.handler(), files), fields)
+    };
+    let server = Server::start(json!({"handlers": [
+        handler(json!({"fallback": "f.png"})),
+        handler(json!({"name": "drawing", "fallback": "drawing"})),
+    ]}));
+    // Its extension is not one that a request may have.
+    server.get("/h/f.png").failed("format_not_allowed");
+    for _ in 0..2 {
+        let answer = server.get("/h/x.jpg?w=8").failed("not_found");
+        assert_eq!((size_of(&answer.body), Kind::of(&answer.body)), ((8, 6), Some(Kind::Png)));
+        let answer = server.get("/h/x.jpg?f=json").failed("not_found");
+        let text: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(text["error"]["code"], "not_found");
+        for hash in ["thumbhash", "blurhash"] {
+            let answer = server.get(&format!("/h/x.jpg?f={hash}")).failed("not_found");
+            assert!(answer.body.starts_with(b"not_found: "), "{hash}");
+        }
+        // The built-in error image.
+        for target in ["/h/x.svg", "/drawing/x.svg", "/drawing/x.jpg"] {
+            let answer = server.get(target).failed("not_found");
+            assert_eq!(Kind::of(&answer.body), Some(Kind::Jpeg), "{target}");
+            assert_eq!(answer.cache_control(), ["no-store"], "{target}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::cache::{EncodedImage, Name, Need};
 use crate::edge::variants::{HandlerState, Lookup, Miss, VariantRequest, Variants};
 use crate::error::Code;
+use crate::options::{Options, Raw};
 use crate::phases::Phases;
 
 /// The result of a lookup of the fallback of a failed request.
@@ -24,9 +25,13 @@ pub enum Fallback {
 pub fn find(
     variants: &Arc<Variants>,
     handler: &Arc<HandlerState>,
-    name: &Name,
+    (name, options): (&Name, &Options),
     code: Code,
 ) -> Fallback {
+    // A description tells about the key, and the fallback is no file of the key's type.
+    if options.description().is_some() || matches!(options.raw, Raw::File(_)) {
+        return Fallback::None;
+    }
     // S3 does not show whether a key exists if the credentials may not list the bucket.
     let is_missing = matches!(code, Code::NotFound | Code::NotShown);
     let Some(key) = handler.config.fallback.as_ref().filter(|key| is_missing && **key != name.key)

@@ -200,7 +200,8 @@ impl ImageHandler {
                 }
             }
         };
-        let fallback = fallback::find(&self.variants, &handler, &error.name, error.code);
+        let fallback =
+            fallback::find(&self.variants, &handler, (&error.name, &error.options), error.code);
         // The phases stay those of the request for the missing image.
         match fallback.make(&self.variants, &handler, &mut Phases::default()) {
             Some(image) => error.into_answer_with_fallback(&handler, image),
@@ -323,7 +324,8 @@ impl ImageHandler {
 
     fn lookup_error(&self, handler: &Arc<HandlerState>, error: ImageError) -> Reply<ImageJob> {
         let config = &handler.config;
-        let fallback = fallback::find(&self.variants, handler, &error.name, error.code);
+        let fallback =
+            fallback::find(&self.variants, handler, (&error.name, &error.options), error.code);
         if let Fallback::Found(image) = fallback {
             return Reply::Ready(error.into_answer_with_fallback(handler, image));
         }
