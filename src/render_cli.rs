@@ -221,7 +221,14 @@ fn write(path: &str, image: &[u8]) -> io::Result<()> {
         return out.write_all(image).and_then(|()| out.flush());
     }
     // A link stays, and what it leads to is replaced.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
+    let path = match fs::canonicalize(path) {
+        Ok(path) => path,
+        Err(error) if Path::new(path).is_symlink() => {
+            let sentence = format!("it is a link that leads to no file: {error}");
+            return Err(io::Error::new(error.kind(), sentence));
+        }
+        Err(_) => PathBuf::from(path),
+    };
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_file() => replace(&path, image, Some(metadata.permissions())),
         Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),

@@ -284,6 +284,17 @@ fn an_output_is_replaced_by_a_complete_one_or_stays() {
     assert_eq!(size_of(&read("target.png")), (20, 15));
     assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
 
+    // Nothing is where these lead.
+    for (link, to) in [("dangling.png", "nowhere.png"), ("loop.png", "loop.png")] {
+        let path = directory.path().join(link);
+        symlink(to, &path).unwrap();
+        let got = refused(&directory, &["a.png", link, "w=20"], 1);
+        let sentence = format!("{link}: can't be written: it is a link that leads to no file: ");
+        assert!(got.starts_with(&sentence), "{got}");
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new(to));
+        fs::remove_file(path).unwrap();
+    }
+
     // The output may be the input.
     render(&directory, &["a.png", "a.png", "w=40"]);
     assert_eq!(size_of(&read("a.png")), (40, 30));
