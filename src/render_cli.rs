@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use crate::config::{self, Config, Handler};
 use crate::format::{Format, formats_that, or_list};
 use crate::machine;
-use crate::options::{BadQuery, Defaults, Options, Query, Raw};
+use crate::options::{BadQuery, Options, Query};
 use crate::render_call::{self, Call};
 use crate::renderer_command::renderer_command;
 use crate::wire::Setup;
@@ -97,26 +97,24 @@ fn options(arguments: &Arguments, handler: &Handler) -> Result<Options, String> 
     let sentence = |bad: BadQuery| bad.0;
     let query = Query::parse_command(&arguments.options).map_err(sentence)?;
     let of_name = if query.has_any(&["f"]) { None } else { format_of_name(&arguments.output)? };
-    let mut query = match query.preset() {
+    let query = match of_name {
+        Some(format) => query.with_format(format),
+        None => query,
+    };
+    let query = match query.preset() {
         None => handler.size_policy.with_defaults(&query),
         Some(_) if arguments.handler.is_none() => {
             return Err("p: presets are those of a handler, which --handler names".to_owned());
         }
         Some(preset) => Cow::Owned(query.over(find_preset(preset, handler)?)),
     };
-    if of_name.is_some() {
-        query.to_mut().take("f");
+    if query.is_raw() {
+        return Err("raw: the original is the input itself".to_owned());
     }
     if query.varies() {
         return Err("f: auto asks what a browser accepts; give a format".to_owned());
     }
-    let defaults = handler.defaults();
-    let defaults = Defaults { format: of_name.or(defaults.format), ..defaults };
-    let options = Options::resolve(&query, "", defaults).map_err(sentence)?;
-    if options.raw == Raw::No {
-        return Ok(options);
-    }
-    Err("raw: the original is the input itself".to_owned())
+    Options::resolve(&query, "", handler.defaults()).map_err(sentence)
 }
 
 fn find_preset<'h>(name: &str, handler: &'h Handler) -> Result<&'h Query, String> {
@@ -275,7 +273,8 @@ mod tests {
             {"name": "a", "directory": "/"},
             {"name": "b", "directory": "/", "output_format": "png", "max_dimension": 500,
              "presets": {"card": "w=300&f=avif", "wide": "w=900", "any": "f=auto"}, "presets_only": true},
-            {"name": "c", "directory": "/", "defaults": "w=30&f=webp", "presets": {"low": "h=20"}}]}"#;
+            {"name": "c", "directory": "/", "defaults": "w=30&f=webp", "presets": {"low": "h=20"}},
+            {"name": "e", "directory": "/", "defaults": "lossless=true"}]}"#;
         let config = config::parse(text, "test").unwrap();
         let default = default_config().unwrap();
         let canonical = |output: &str, query: &str, handler: Option<&str>| {
@@ -302,6 +301,8 @@ mod tests {
             ("-", "h=9", Some("c"), "w=30&h=9&f=webp"),
             ("-", "p=low", Some("c"), "w=30&h=20&f=webp"),
             ("out.gif", "p=low&w=5", Some("c"), "w=5&h=20&f=gif"),
+            ("out.jpg", "", Some("e"), "f=jpg"),
+            ("out.webp", "", Some("e"), "f=webp&lossless=true"),
             ("out.webp", "p=wide", Some("b"), "w=500&f=webp"),
             ("out.webp", "p=wide&w=100", Some("b"), "w=100&f=webp"),
         ] {
@@ -320,6 +321,7 @@ mod tests {
             ("o.png", "t=secret", None, "t: is for requests to a server"),
             ("o.png", "exp=1", None, "exp: is for requests to a server"),
             ("o.png", "raw=true", None, "raw: the original is the input itself"),
+            ("o.jpg", "lossless=true", None, "lossless: can't be true with f=jpg"),
             ("o.png", "dl=a", None, "dl: is for requests to a server"),
             ("o.png", "p=card", None, "p: presets are those of a handler"),
             ("o.png", "p=x", Some("b"), "p: the handler \"b\" has no preset \"x\""),
@@ -329,7 +331,7 @@ mod tests {
                 "o.png",
                 "",
                 Some("d"),
-                "the configuration has no handler \"d\"; --handler must be a, b or c",
+                "the configuration has no handler \"d\"; --handler must be a, b, c or e",
             ),
         ] {
             let sentence = canonical(output, query, handler).unwrap_err();

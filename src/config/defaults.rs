@@ -78,6 +78,13 @@ pub fn read(fields: &Fields, defaults: Defaults) -> Result<(Query, Quality)> {
             "max_bytes: can't be in defaults, because it may take five encodings".to_owned(),
         );
     }
+    if query.is_raw() {
+        return error(
+            "raw: can't be true in defaults, because every option of a request would be refused; \
+             name it in a preset"
+                .to_owned(),
+        );
+    }
     if let Err(bad) = Options::resolve(&query, "", defaults) {
         return error(bad.0);
     }
@@ -176,6 +183,36 @@ mod tests {
     }
 
     #[test]
+    fn of_a_format_and_lossless_what_is_nearer_to_the_request_applies() {
+        let fields = r#""defaults": "lossless=true&strip=false", "presets": {"jpg": "f=jpg"}"#;
+        for (query, expected) in [
+            ("", "lossless=true&strip=false"),
+            ("f=jpg", "f=jpg&strip=false"),
+            ("f=gif", "f=gif"),
+            ("f=webp", "f=webp&lossless=true&strip=false"),
+            ("p=jpg", "f=jpg&strip=false"),
+        ] {
+            assert_eq!(ask(fields, query), expected, "{query}");
+        }
+        // As an `output_format` does, a format gives way to `lossless`.
+        let fields = r#""defaults": "f=jpg", "presets": {"exact": "lossless=true"}"#;
+        for (query, expected) in [
+            ("", "f=jpg"),
+            ("lossless=true", "f=png"),
+            ("p=exact", "f=png"),
+            ("p=exact&f=gif", "f=gif"),
+            ("p=exact&f=webp", "f=webp&lossless=true"),
+        ] {
+            assert_eq!(ask(fields, query), expected, "{query}");
+        }
+        let handler = parse(&handler(r#""defaults": "lossless=true""#)).handlers.remove(0);
+        let query = Query::parse("lossless=true&f=jpg").unwrap();
+        let whole = handler.size_policy.with_preset(&query).unwrap();
+        let refused = Options::resolve(&whole, ACCEPT, handler.defaults()).unwrap_err().0;
+        assert!(refused.starts_with("lossless: can't be true with f=jpg"), "{refused}");
+    }
+
+    #[test]
     fn the_quality_of_a_format_precedes_that_of_the_defaults() {
         let fields = r#""defaults": "q=82", "quality": {"avif": 60}, "presets": {"a": "q=70"}"#;
         for (query, expected) in [
@@ -261,6 +298,15 @@ mod tests {
                 "defaults: max_bytes: can't be in defaults, because",
             ),
             (
+                r#""raw": true, "defaults": "raw=true""#,
+                "defaults: raw: can't be true in defaults, because",
+            ),
+            (r#""defaults": "raw=true&w=9""#, "defaults: raw: can't be true in defaults, because"),
+            (
+                r#""info": false, "defaults": "f=json", "presets": {"a": "w=9"}"#,
+                "info: must be true for the defaults, which describe images",
+            ),
+            (
                 r#""defaults": "f=auto", "output_format": "jpg""#,
                 "defaults: f: can't be combined with output_format; remove one of them",
             ),
@@ -294,5 +340,7 @@ mod tests {
         }
         // `""` is the original's format.
         parse(&handler(r#""defaults": "f=auto", "output_format": """#));
+        parse(&handler(r#""defaults": "raw=false""#));
+        parse(&handler(r#""defaults": "f=json""#));
     }
 }

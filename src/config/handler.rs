@@ -315,8 +315,12 @@ impl Handler {
         Ok(handler)
     }
 
-    /// Presets that `info` forbids are an error.
+    /// Defaults and presets that `info` forbids are an error.
     fn check_info(&self, fields: &Fields) -> Result<()> {
+        if !self.info && self.size_policy.defaults().description().is_some() {
+            let message = "must be true for the defaults, which describe images";
+            return Err(fields.error(INFO.name(), message));
+        }
         let described = self.size_policy.presets().find(|(_, query)| query.description().is_some());
         match described {
             Some((name, _)) if !self.info => {

@@ -9,7 +9,8 @@ use super::download::Download;
 use super::fit;
 use super::format_choice::AUTO;
 use super::parameters::{self, NONE, PARAMETERS, Place};
-use super::values::{decimal, digits};
+use super::values::{boolean, decimal, digits};
+use crate::format::Format;
 use crate::key::decode_query;
 
 /// The decoded values of the known parameters; unknown ones are ignored.
@@ -184,7 +185,36 @@ impl Query {
         for (value, own) in values.iter_mut().zip(&self.values).filter(|(_, own)| own.is_some()) {
             value.clone_from(own);
         }
+        // A format that can't be lossless excludes `lossless=true`: that of the other does not apply beside that of the
+        // query, either way.
+        if self.is_lossy() && !self.has_any(&["lossless"]) && other.is_lossless() {
+            values[const { Place::of("lossless").index }] = None;
+        }
+        if self.is_lossless() && !self.has_any(&["f"]) && other.is_lossy() {
+            let replaced = other.format().map(|format| format.output(true).name().to_owned());
+            values[const { Place::of("f").index }] = replaced;
+        }
         Query { values }
+    }
+
+    /// The format that it names.
+    fn format(&self) -> Option<Format> {
+        self.at(const { Place::of("f") }).and_then(Format::parse)
+    }
+
+    /// Whether it names a format that can't be lossless.
+    fn is_lossy(&self) -> bool {
+        self.format().is_some_and(|format| format.is_written() && !format.can_be_lossless())
+    }
+
+    fn is_lossless(&self) -> bool {
+        self.at(const { Place::of("lossless") }).and_then(boolean) == Some(true)
+    }
+
+    /// The same query with this format, in place of what `f` it has.
+    pub fn with_format(mut self, format: Format) -> Query {
+        self.values[const { Place::of("f").index }] = Some(format.name().to_owned());
+        self
     }
 
     /// The description that it asks for in place of an image.

@@ -402,3 +402,24 @@ fn descriptions_and_files_get_no_fallback() {
         }
     }
 }
+
+#[test]
+fn lossless_of_the_defaults_gives_way_to_a_format_that_is_requested() {
+    let directory = directory();
+    let server = Server::with_handler(merged(
+        directory.handler(),
+        json!({"defaults": "lossless=true&w=20", "presets": {"jpg": "f=jpg"}}),
+    ));
+    for (query, kind) in [
+        ("", Kind::Png),
+        ("?f=jpg", Kind::Jpeg),
+        ("?f=gif", Kind::Gif),
+        ("?p=jpg", Kind::Jpeg),
+        ("?f=webp", Kind::Webp),
+    ] {
+        let body = server.get(&format!("/h/a.png{query}")).ok().body;
+        assert_eq!(Kind::of(&body), Some(kind), "{query}");
+    }
+    let refused = server.get("/h/a.png?f=jpg&lossless=true");
+    assert_eq!(refused.status, 400);
+}
