@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use rustix::process::geteuid;
 use serde_json::{Value, json};
@@ -309,6 +309,12 @@ fn user_that_does_not_exist_is_refused() {
     }
 }
 
+/// A file that this process writes can't be executed while a child that another test has just started still has it open
+/// (ETXTBSY), so that another process writes it.
+fn copy_program(to: &Path) {
+    assert!(Command::new("cp").args([Path::new(PROGRAM), to]).status().unwrap().success());
+}
+
 #[test]
 fn user_can_be_changed_only_by_root() {
     let directory = Directory::new();
@@ -317,7 +323,7 @@ fn user_can_be_changed_only_by_root() {
         json!({"user": "1:1", "http_port": 0, "handlers": [directory.handler()]}).to_string();
     let directory = directory.with("config.json", text.as_bytes());
     let program = directory.path().join("program");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_program(&program);
     open(&program);
     let mut command = server::command(&program, directory.path());
     if geteuid().is_root() {
@@ -362,7 +368,7 @@ fn user_without_access_to_a_path_is_refused_with_the_field_of_the_path() {
 
     let setup = with_user("1:1", handler(json!({})));
     let program = setup.directory().path().join("program");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_program(&program);
     close_to_others(&program);
     let stderr = expect_refusal(&setup.program(program.clone()).run(), "user: ");
     assert!(stderr.contains(&format!("chmod a+rx {}", program.display())), "{stderr}");
@@ -377,7 +383,7 @@ fn user_without_access_to_the_binary_still_starts_renderers() {
     let originals = originals();
     close_to_others(closed.path());
     let program = closed.path().join("program");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy_program(&program);
     let server =
         with_user("1:1", json!({"handlers": [originals.handler()]})).program(program).start();
     server.get("/h/a.png").ok();

@@ -363,7 +363,13 @@ fn check_description(answer: &Answer, original: &Original, row: &Row) {
         ("orientation", json!(1)),
         ("frames", json!(frames)),
         // That of an animation is what its container says of all frames.
-        ("alpha", json!(original.has_transparency || original.file == "moving.webp")),
+        (
+            "alpha",
+            json!(
+                original.has_transparency
+                    || ["moving.webp", "moving.avif"].contains(&original.file)
+            ),
+        ),
     ] {
         assert_eq!(about[field], expected, "{what}: {field}");
     }
