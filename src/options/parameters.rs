@@ -134,7 +134,7 @@ parameters! {
         changes_pixels;
         |_, _| {};
 
-        #[doc = "Output format; `auto` negotiates AVIF and WebP by `Accept`; `json`, `thumbhash` and `blurhash` describe the image instead."]
+        #[doc = "Output format; `auto` negotiates AVIF, WebP and, if the handler lists it, JPEG XL by `Accept`; `json`, `thumbhash` and `blurhash` describe the image instead."]
         "f" format: FormatChoice = FormatChoice::Default, "the handler's `output_format`, or the original's";
         format_rule(), FormatChoice::parse;
         Control::Choice(format_names);
