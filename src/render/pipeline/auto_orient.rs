@@ -2,7 +2,7 @@
 
 use super::flip::flip;
 use super::frames;
-use super::rotate::rotate;
+use super::rotate::{is_odd, rotate};
 use super::step::{Stage, Step};
 use crate::options::Rotation;
 use crate::render::vips::{Error, Image};
@@ -21,7 +21,7 @@ pub fn orient(image: Image<'_>, orientation: Rotation, frames: u32) -> Result<Im
     let quarters = orientation.quarters().unwrap_or(0);
     let turn = |frame| flip(rotate(frame, quarters)?, orientation.flip());
     if frames < 2 {
-        return turn(image.copy_memory()?);
+        return turn(if is_odd(quarters) { image } else { image.copy_memory()? });
     }
     // A frame is finished before the next one begins, as in `steps`.
     let turned = frames::split(image, frames)?

@@ -12,16 +12,28 @@ use crate::render::vips::{Error, Image, Value};
 pub const STEP: Step = Step {
     name: "rot",
     applies: |job| job.options.rotation.quarters() != Some(0),
-    stage: Stage::Frame(FrameStep { apply: rotate_frame, needs_memory: |_| true }),
+    stage: Stage::Frame(FrameStep {
+        apply: rotate_frame,
+        needs_memory: |job| {
+            job.options.rotation.quarters().is_none_or(|quarters| !is_odd(quarters))
+        },
+    }),
 };
 
-/// Rotates clockwise by quarters of a turn. The image should be in memory.
+/// Rotates clockwise by quarters of a turn. By an odd number, the result is in memory; otherwise the image should be.
 pub fn rotate(image: Image<'_>, quarters: u8) -> Result<Image<'_>, Error> {
     match quarters {
         0 => Ok(image),
+        // libvips' `rot` would need a copy in memory, and reads it column by column.
+        1 | 3 => image.copy_rotated(quarters == 1),
         // The values of `VipsAngle` are quarters, clockwise.
         _ => image.apply(c"rot", &[(c"angle", Value::Int(c_int::from(quarters)))]),
     }
+}
+
+/// Whether a rotation by so many quarters exchanges the sides.
+pub fn is_odd(quarters: u8) -> bool {
+    quarters % 2 == 1
 }
 
 fn rotate_frame<'b>(image: Image<'b>, job: &RenderJob) -> Result<Image<'b>, Error> {
