@@ -59,6 +59,9 @@ impl ErrorImages {
     ) -> Option<Arc<EncodedImage>> {
         let original = self.original(route)?;
         let target = render_target(route, options);
+        if let Some(found) = self.resized.lock().find(&target) {
+            return Some(found);
+        }
         let (images, variants, ids) =
             (Arc::clone(&self.resized), Arc::clone(variants), context::current());
         let asked = target.clone();
