@@ -125,8 +125,8 @@ mkdir -p "$RESULTS"
     flat=$(ratio "$(cat "$work/peak.4")" "$(cat "$work/peak.2")")
     echo "| … of the last quarter, of the second's | $(cat "$work/peak.4") of $(cat "$work/peak.2") MB: $flat × | ≤ 1.05 × | $(verdict "$flat" 1.05) |"
     echo
-    echo "The steps of the server on a 2 Mpx JPEG whose result is 800 pixels wide, and the operations of libvips that somebody calls"
-    echo "for the same result (bench/render/steps.rs). The watermarks are the examples of docs/options.md, decoded once."
+    echo "Each step of the server on a 2 Mpx JPEG whose result is 800 pixels wide, and the libvips operations that give the same"
+    echo "result (bench/render/steps.rs). The watermarks are the examples of docs/options.md, decoded once."
     echo
     echo "| step | server | bare libvips | ratio | target | met | SSIM of one against the other |"
     echo "| --- | --- | --- | --- | --- | --- | --- |"
